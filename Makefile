@@ -1,0 +1,93 @@
+# One way in: `make help` lists every target. Needs git, make and Python >= 3.11; the rest is installed
+# into .venv from the hashed locks under requirements/.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+UV := $(BIN)/uv
+export PATH := $(BIN):$(PATH)
+
+PACKAGES := services/serving[sklearn] services/embedded training
+# What the demo and the servers need; `dev` holds all of it and the checkers besides.
+RUN_LOCKS := requirements/serving-sklearn.txt requirements/training.txt requirements/mlflow.txt requirements/embedded.txt
+PYPROJECTS := pyproject.toml $(wildcard services/*/pyproject.toml) training/pyproject.toml
+
+##@ Use it
+
+.PHONY: demo
+demo: $(VENV)/.run ## Train, gate, register and serve a model here, and show its predictions (KEEP=1 leaves it running)
+	@$(BIN)/embedded demo $(if $(KEEP),--keep)
+
+##@ Check it
+
+.PHONY: test
+test: lock-check lint test-unit test-integration ## Everything that needs no cluster
+
+.PHONY: test-unit
+test-unit: $(VENV)/.dev ## The parts' own tests, no servers
+	@$(BIN)/pytest -n 2 services training
+
+.PHONY: test-integration
+test-integration: $(VENV)/.dev ## The parts together, against real MLflow, Postgres and S3 servers
+	@$(BIN)/pytest tests/integration
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure the serving API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
+	@$(BIN)/embedded bench
+
+.PHONY: e2e
+e2e: ## Prove it on a real cluster (KUBECONFIG and REGISTRY say which)
+	@echo "make e2e: not there yet: charts/, apps/ and envs/ are still missing, so there is nothing to install on a cluster."
+	@exit 1
+
+##@ Work on it
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check style, types, YAML, shell, Dockerfiles and compose.yaml
+	@./.ci/lint
+
+.PHONY: format
+format: $(VENV)/.dev ## Rewrite Python files in the project's style
+	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format --quiet .
+
+.PHONY: lock
+lock: $(VENV)/.uv ## Compile the locks under requirements/ anew (UPGRADE=1 takes newer versions)
+	@./requirements/compile $(if $(UPGRADE),--upgrade)
+
+.PHONY: lock-check
+lock-check: $(VENV)/.uv ## Fail when a lock is older than what it is compiled from
+	@./requirements/compile --check
+
+.PHONY: clean
+clean: ## Remove everything that make made
+	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## List every target
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+
+$(VENV)/.uv: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1 || true). Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.uv $(RUN_LOCKS) $(PYPROJECTS)
+	@echo "Installing what the pipeline needs into $(VENV)"
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --require-hashes $(addprefix -r ,$(RUN_LOCKS))
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --no-deps $(addprefix -e ./,$(PACKAGES))
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@echo "Installing the development tools into $(VENV)"
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
