@@ -48,7 +48,7 @@ e2e: ## Prove it on a real cluster (KUBECONFIG and REGISTRY say which)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style, types, YAML, shell, Dockerfiles and compose.yaml
-	@./.ci/lint
+	@./tests/lint
 
 .PHONY: format
 format: $(VENV)/.dev ## Rewrite Python files in the project's style
@@ -83,11 +83,11 @@ $(VENV)/.uv: requirements/uv.txt
 
 $(VENV)/.run: $(VENV)/.uv $(RUN_LOCKS) $(PYPROJECTS)
 	@echo "Installing what the pipeline needs into $(VENV)"
-	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --require-hashes $(addprefix -r ,$(RUN_LOCKS))
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --compile-bytecode --require-hashes $(addprefix -r ,$(RUN_LOCKS))
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --no-deps $(addprefix -e ./,$(PACKAGES))
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@echo "Installing the development tools into $(VENV)"
-	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --require-hashes -r requirements/dev.txt
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --compile-bytecode --require-hashes -r requirements/dev.txt
 	@touch $@

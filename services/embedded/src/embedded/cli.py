@@ -1,0 +1,42 @@
+"""The `embedded` command."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import httpx
+from cyclopts import App
+from rich.console import Console
+
+from embedded import demo as demo_steps
+from embedded.processes import ServerFailedError, interrupt_on_terminate
+
+app = App(name="embedded", help="The whole pipeline as processes on one machine: no Docker, no cluster, no account.")
+
+
+@app.command
+def demo(*, keep: bool = False) -> int:
+    """Train, gate, register and serve a model, and show its predictions.
+
+    Parameters
+    ----------
+    keep:
+        Leave MLflow and the API running at the end, until Ctrl-C.
+    """
+    console = Console(highlight=False)
+    errors = Console(stderr=True, highlight=False)
+    try:
+        with interrupt_on_terminate(), tempfile.TemporaryDirectory(prefix="ml-pipeline-demo-") as folder:
+            demo_steps.run(console, Path(folder), keep=keep)
+    except KeyboardInterrupt:
+        errors.print("Stopped; everything that the demo made is removed.")
+        return 0 if keep else 130
+    except (demo_steps.StepFailedError, ServerFailedError, httpx.HTTPError) as error:
+        errors.print(f"The demo failed: {error}", markup=False)
+        return 1
+    return 0
+
+
+def main() -> None:
+    """Run the command line."""
+    sys.exit(app())

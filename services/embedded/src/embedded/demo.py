@@ -1,0 +1,192 @@
+"""The main job on one machine: train, gate, register and serve, then predict over HTTP.
+
+Everything lives in a temporary folder (an SQLite database, a folder of artifacts) and is gone afterwards.
+"""
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import httpx
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from embedded.processes import Server, program
+from embedded.servers import mlflow_server, serving
+
+MODEL = "iris-classifier"
+_DATA = "iris"
+_ROWS = 6
+_SWAP_SECONDS = 30.0
+
+
+class StepFailedError(RuntimeError):
+    """A step of the demo failed. The message says which, and what it printed."""
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """What `training run --json` says about the version that it registered."""
+
+    version: str
+    release: str
+    metrics: dict[str, float]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What POST /predict answers for one row."""
+
+    prediction: str
+    probability: float
+    model_version: str
+    latency_ms: float
+
+
+class HeldOutRow(msgspec.Struct, frozen=True):
+    """One row that no model was trained on, and the label that it really has."""
+
+    number: int
+    features: list[float]
+    truth: str
+
+
+def run(console: Console, folder: Path, *, keep: bool) -> None:
+    """Run the demo.
+
+    Args:
+        console: where it tells what it does.
+        folder: an empty folder for everything that it makes.
+        keep: whether to leave the servers up at the end, until Ctrl-C.
+
+    Raises:
+        StepFailedError: training or promotion failed.
+        ServerFailedError: a server did not start.
+        httpx.HTTPError: a prediction failed.
+    """
+    with contextlib.ExitStack() as stack:
+        with _step(console, "Starting MLflow (SQLite, a local folder)"):
+            mlflow = stack.enter_context(mlflow_server(folder))
+        with _step(console, "Training, gating and registering a logistic regression"):
+            first = _train(mlflow, "logistic-regression")
+        with _step(console, f"Promoting version {first.version} and serving it"):
+            _training(mlflow, ["promote", MODEL, "--from", first.version, "--to", "production"])
+            api = stack.enter_context(serving(folder, _settings(mlflow)))
+        rows = _held_out_rows()
+        answers = [(row, _predict(api, row)) for row in rows]
+        with _step(console, "Training, gating and registering a random forest"):
+            second = _train(mlflow, "random-forest")
+        with _step(console, f"Promoting version {second.version}: the API swaps to it while it serves"):
+            _training(mlflow, ["promote", MODEL, "--from", second.version, "--to", "production"])
+            _wait_for_version(api, second.version)
+        answers += [(row, _predict(api, row)) for row in rows]
+        console.print(_table(answers, {trained.version: trained.release for trained in (first, second)}))
+        _say_what_next(console, mlflow, api, rows[0], keep=keep)
+        if keep:
+            threading.Event().wait()
+
+
+@contextlib.contextmanager
+def _step(console: Console, what: str) -> Iterator[None]:
+    started = time.perf_counter()
+    with console.status(what):
+        yield
+    console.print(f"[green]done[/] {what} [dim]{time.perf_counter() - started:.1f} s[/]")
+
+
+def _settings(mlflow: Server) -> dict[str, str]:
+    return {
+        "MLFLOW_TRACKING_URI": mlflow.url,
+        "MODEL_NAME": MODEL,
+        "MODEL_STAGE": "Production",
+        "MODEL_POLL_SECONDS": "1",
+        "LOG_FORMAT": "json",
+    }
+
+
+def _training(mlflow: Server, arguments: Sequence[str]) -> bytes:
+    """Run the `training` command and return what it wrote to standard output.
+
+    Raises:
+        StepFailedError: it failed.
+    """
+    command = [program("training"), *arguments]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.url}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip()
+        raise StepFailedError(f"`training {' '.join(arguments)}` ended with status {done.returncode}:\n{said}")
+    return done.stdout
+
+
+def _train(mlflow: Server, model: str) -> Trained:
+    said = _training(mlflow, ["run", "--data", _DATA, "--model", model, "--json"])
+    return msgspec.json.decode(said, type=Trained)
+
+
+def _held_out_rows() -> list[HeldOutRow]:
+    """Return rows of the same split that training makes, spread over all of it."""
+    # Imported here: it brings scikit-learn along, which takes a second that the command's help need not wait for.
+    from training.data import load_dataset  # noqa: PLC0415
+    from training.settings import Settings  # noqa: PLC0415
+    from training.split import split_dataset  # noqa: PLC0415
+
+    settings = Settings(data=_DATA)
+    split = split_dataset(load_dataset(settings.data), seed=settings.seed, test_size=settings.test_size)
+    step = max(1, len(split.test_rows) // _ROWS)
+    return [
+        HeldOutRow(number, split.test_rows[number].tolist(), str(split.test_truth[number]))
+        for number in range(0, len(split.test_rows), step)[:_ROWS]
+    ]
+
+
+def _predict(api: Server, row: HeldOutRow) -> Answer:
+    body = {"features": row.features, "model_version": "latest"}
+    response = httpx.post(f"{api.url}/predict", json=body, timeout=10.0, trust_env=False)
+    response.raise_for_status()
+    return msgspec.json.decode(response.content, type=Answer)
+
+
+def _wait_for_version(api: Server, version: str) -> None:
+    deadline = time.monotonic() + _SWAP_SECONDS
+    while httpx.get(f"{api.url}/model/info", timeout=5.0, trust_env=False).json()["version"] != version:
+        if time.monotonic() > deadline:
+            raise StepFailedError(
+                f"the API did not swap to version {version} in {_SWAP_SECONDS:.0f} s.\n{api.last_lines()}"
+            )
+        time.sleep(0.1)
+
+
+def _table(answers: Sequence[tuple[HeldOutRow, Answer]], releases: dict[str, str]) -> Table:
+    table = Table(title="Rows that no model has seen, answered over HTTP", title_justify="left")
+    for name in ("row", "truth", "prediction", "probability", "version", "latency"):
+        table.add_column(name, justify="left" if name in {"truth", "prediction", "version"} else "right")
+    for row, answer in answers:
+        hit = answer.prediction == row.truth
+        table.add_row(
+            str(row.number),
+            row.truth,
+            f"[{'green' if hit else 'red'}]{answer.prediction}[/]",
+            f"{answer.probability:.3f}",
+            f"{answer.model_version} ({releases[answer.model_version]})",
+            f"{answer.latency_ms:.2f} ms",
+        )
+    return table
+
+
+def _say_what_next(console: Console, mlflow: Server, api: Server, row: HeldOutRow, *, keep: bool) -> None:
+    if not keep:
+        console.print("Everything is stopped and removed again. To leave it running: [bold]make demo KEEP=1[/]")
+        console.print("What to read next: README.md, docs/model-format.md, services/serving/README.md")
+        return
+    features = ",".join(f"{value:g}" for value in row.features)
+    console.print(f"MLflow        {mlflow.url}")
+    console.print(f"Predictions   {api.url}/docs")
+    request = f'{{"features":[{features}],"model_version":"latest"}}'
+    console.print(f"Ask it        curl -d '{request}' {api.url}/predict", soft_wrap=True)
+    train = "training run --model hist-gradient-boosting"
+    console.print(f"Train more    MLFLOW_TRACKING_URI={mlflow.url} .venv/bin/{train}", soft_wrap=True)
+    console.print("Ctrl-C stops everything and removes it.")

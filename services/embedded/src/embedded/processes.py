@@ -1,0 +1,218 @@
+"""Start a server, wait until it answers, and stop it with everything that it started."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import psutil
+
+LOOPBACK = "127.0.0.1"
+_STOP_SECONDS = 15.0
+
+
+class ServerFailedError(RuntimeError):
+    """A server ended, or did not answer in time. The message holds the last lines of its log."""
+
+
+def free_port() -> int:
+    """Return a TCP port on the loopback address that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def program(name: str) -> str:
+    """Return the path of a command installed beside this Python, so that an activated environment is not needed."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else name
+
+
+class Server:
+    """One server process with its own process group, log file and address.
+
+    Used as a context manager it starts on entry and is gone on exit, with every process that it started.
+    """
+
+    def __init__(  # noqa: PLR0913  what starts a process is this much, and all but two have defaults
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        url: str,
+        ready_path: str,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        cpus: frozenset[int] | None = None,
+        ready_statuses: frozenset[int] = frozenset({200}),
+    ) -> None:
+        """Describe a server without starting it.
+
+        Args:
+            name: what messages call it.
+            command: the program and its arguments.
+            url: where it answers, without a path.
+            ready_path: asked until it answers with one of `ready_statuses`.
+            log: takes what the server prints; appended to.
+            environment: variables set on top of this process's own.
+            cpus: the processors that it may use; None for all.
+            ready_statuses: the HTTP statuses that mean "ready".
+        """
+        self.name = name
+        self.url = url
+        self.log = log
+        self._command = list(command)
+        self._environment = {**os.environ, **(environment or {})}
+        self._ready_url = url + ready_path
+        self._ready_statuses = ready_statuses
+        self._cpus = cpus
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start the server and wait until it is ready."""
+        self.start()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the server."""
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The server's process id.
+
+        Raises:
+            ServerFailedError: it has not been started.
+        """
+        if self._process is None:
+            raise ServerFailedError(f"{self.name} has not been started")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the process; it may not answer yet."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+        if self._cpus is not None and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(self._process.pid, self._cpus)
+
+    def wait_ready(self, seconds: float = 90.0) -> float:
+        """Wait until the server answers, and return how many seconds that took from the call.
+
+        Raises:
+            ServerFailedError: it ended, or did not answer in `seconds`.
+        """
+        started = time.perf_counter()
+        with httpx.Client(timeout=2.0, trust_env=False) as client:
+            while True:
+                if (status := self.exit_status()) is not None:
+                    raise ServerFailedError(f"{self.name} ended with status {status}.\n{self.last_lines()}")
+                with contextlib.suppress(httpx.HTTPError):
+                    if client.get(self._ready_url).status_code in self._ready_statuses:
+                        return time.perf_counter() - started
+                if time.perf_counter() - started > seconds:
+                    raise ServerFailedError(
+                        f"{self.name} did not answer at {self._ready_url} in {seconds:.0f} s.\n{self.last_lines()}"
+                    )
+                time.sleep(0.02)
+
+    def exit_status(self) -> int | None:
+        """Return the status that the process ended with, or None while it runs or before it is started."""
+        return None if self._process is None else self._process.poll()
+
+    def terminate(self) -> None:
+        """Ask the server to end (SIGTERM) without waiting for it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def stop(self) -> int | None:
+        """End the server and everything that it started; safe to call twice.
+
+        Returns:
+            The exit status, or None if it was never started.
+        """
+        if self._process is None:
+            return None
+        family = _family(self._process.pid)
+        self.terminate()
+        try:
+            status = self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait(_STOP_SECONDS)
+        _end(family)
+        return status
+
+    def kill(self) -> None:
+        """End the server at once (SIGKILL), as a crash would."""
+        if self._process is None:
+            return
+        family = _family(self._process.pid)
+        self._process.kill()
+        self._process.wait(_STOP_SECONDS)
+        _end(family)
+
+    def family(self) -> list[psutil.Process]:
+        """Return the server's process and those that it started, alive now."""
+        return _family(self.pid)
+
+    def last_lines(self, count: int = 15) -> str:
+        """Return the end of the log, with its path."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join([f"The end of {self.log}:", *lines[-count:]])
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=5.0)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5.0)
+
+
+@contextlib.contextmanager
+def interrupt_on_terminate() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C inside the block, so that what was started is stopped either way."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,1 @@
+"""The parts together, against real MLflow, Postgres and S3 servers."""

@@ -1,0 +1,1 @@
+"""Benchmarks of the serving API over loopback: `make bench`."""

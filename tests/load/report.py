@@ -1,0 +1,86 @@
+"""Turn measurements into the tables of docs/benchmarks.md."""
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from tests.load.fortio import Measured
+
+
+class Round(msgspec.Struct, frozen=True):
+    """One target's figures in one round."""
+
+    ready_seconds: float
+    memory_mb: float
+    per_core: float
+    """Requests answered at saturation for each second of processor time that the server used."""
+    saturated: Measured
+    fixed: dict[int, Measured | None]
+    """By offered rate in requests/s; None where the target answered less than 95% of it."""
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """One target over all rounds."""
+
+    name: str
+    rounds: list[Round]
+
+
+def _spread(values: Sequence[float], digits: int = 0) -> str:
+    middle, low, high = median(values), min(values), max(values)
+    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def _latency(measured: Sequence[Measured | None]) -> str:
+    held = [m for m in measured if m is not None]
+    if len(held) < len(measured):
+        return "cannot hold it"
+    return f"{median([m.p50_ms for m in held]):.2f} / {median([m.p99_ms for m in held]):.2f}"
+
+
+def throughput_table(subjects: Sequence[Subject]) -> str:
+    """Return the Markdown table of figures, one line a target: medians, with minimum and maximum where they tell."""
+    rates = sorted(subjects[0].rounds[0].fixed)
+    heads = ["", "requests/s per core", "p50 / p99 ms, saturated"]
+    heads += [f"p50 / p99 ms at {rate:,}/s" for rate in rates] + ["resident MB", "ready after s"]
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    lines += [
+        [
+            subject.name,
+            _spread([r.per_core for r in subject.rounds]),
+            _latency([r.saturated for r in subject.rounds]),
+            *[_latency([r.fixed[rate] for r in subject.rounds]) for rate in rates],
+            f"{median([r.memory_mb for r in subject.rounds]):.0f}",
+            f"{median([r.ready_seconds for r in subject.rounds]):.1f}",
+        ]
+        for subject in subjects
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def ratio_table(subject: Subject, others: Sequence[Subject]) -> str:
+    """Return the Markdown table of `subject`'s requests/s per core over each other's, round by round."""
+    lines = [["requests/s per core, against", "ratio: median (lowest to highest round)"], ["---", "---:"]]
+    for other in others:
+        pairs = zip(subject.rounds, other.rounds, strict=True)
+        lines.append([other.name, _spread([mine.per_core / theirs.per_core for mine, theirs in pairs], 2)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine() -> str:
+    """Return one sentence about the machine and the versions measured."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    packages = ("uvicorn", "litestar", "msgspec", "onnxruntime", "scikit-learn", "mlflow")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    return f"{os.cpu_count()} cores of {model}, {platform.system()}, Python {platform.python_version()}, {versions}."

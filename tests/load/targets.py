@@ -1,0 +1,84 @@
+"""The servers that are measured side by side, and what each is sent."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from embedded.processes import LOOPBACK, Server, free_port, program
+from embedded.servers import serving
+
+ROW = [5.1, 3.5, 1.4, 0.2]
+COLUMNS = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One server to measure."""
+
+    name: str
+    """What the table calls it."""
+    path: str
+    body: bytes
+    server: Callable[[Path, frozenset[int] | None], Server]
+    """Makes the server, not started: (folder for its files, processors that it may use)."""
+
+
+def ceiling() -> Target:
+    """Describe the constant app on bare uvicorn."""
+
+    def server(folder: Path, cpus: frozenset[int] | None) -> Server:
+        port = free_port()
+        command = [
+            program("uvicorn"), "tests.load.ceiling:app", "--host", LOOPBACK, "--port", str(port),
+            "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header",
+            "--log-level", "warning",
+        ]  # fmt: skip
+        return Server(
+            "bare uvicorn",
+            command,
+            url=f"http://{LOOPBACK}:{port}",
+            ready_path="/",
+            log=folder / "ceiling.log",
+            cpus=cpus,
+        )
+
+    return Target("bare uvicorn, constant answer", "/predict", json.dumps({"features": ROW}).encode(), server)
+
+
+def this_project(tracking_uri: str, model: str) -> Target:
+    """Describe the serving API, following the alias `production` of `model` in the registry at `tracking_uri`."""
+
+    def server(folder: Path, cpus: frozenset[int] | None) -> Server:
+        settings = {"MLFLOW_TRACKING_URI": tracking_uri, "MODEL_NAME": model, "MODEL_STAGE": "Production"}
+        return serving(folder, settings, cpus=cpus)
+
+    return Target("this project (ONNX)", "/predict", json.dumps({"features": ROW}).encode(), server)
+
+
+def mlflow_models_serve(tracking_uri: str, model: str) -> Target:
+    """Describe MLflow's own scoring server for the same model version, with one worker like the others."""
+
+    def server(folder: Path, cpus: frozenset[int] | None) -> Server:
+        port = free_port()
+        command = [
+            program("mlflow"), "models", "serve", "--model-uri", f"models:/{model}@production",
+            "--env-manager", "local", "--host", LOOPBACK, "--port", str(port), "--workers", "1",
+        ]  # fmt: skip
+        return Server(
+            "mlflow models serve",
+            command,
+            url=f"http://{LOOPBACK}:{port}",
+            ready_path="/ping",
+            log=folder / "mlflow-models-serve.log",
+            environment={
+                "MLFLOW_TRACKING_URI": tracking_uri,
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            },
+            cpus=cpus,
+        )
+
+    body = {"dataframe_split": {"columns": COLUMNS, "data": [ROW]}}
+    return Target("`mlflow models serve`", "/invocations", json.dumps(body).encode(), server)
