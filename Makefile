@@ -11,10 +11,17 @@ BIN := $(abspath $(VENV))/bin
 UV := $(BIN)/uv
 export PATH := $(BIN):$(PATH)
 
-PACKAGES := services/serving[sklearn] services/embedded training
+PACKAGES := services/serving[sklearn] services/gitops services/embedded training
 # What the demo and the servers need; `dev` holds all of it and the checkers besides.
-RUN_LOCKS := requirements/serving-sklearn.txt requirements/training.txt requirements/mlflow.txt requirements/embedded.txt
+RUN_LOCKS := requirements/serving-sklearn.txt requirements/training.txt requirements/mlflow.txt requirements/embedded.txt requirements/gitops.txt
 PYPROJECTS := pyproject.toml $(wildcard services/*/pyproject.toml) training/pyproject.toml
+
+# How images are built and what they are called; BASE_IMAGE takes another Python than the Dockerfiles name.
+CONTAINER_BUILD ?= docker build
+IMAGE_PREFIX ?= ml-pipeline
+TAG ?= dev
+IMAGE_LABELS = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(TAG) \
+  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown)
 
 ##@ Use it
 
@@ -25,19 +32,32 @@ demo: $(VENV)/.run ## Train, gate, register and serve a model here, and show its
 ##@ Check it
 
 .PHONY: test
-test: lock-check lint test-unit test-integration ## Everything that needs no cluster
+test: lock-check lint test-unit test-charts test-integration ## Everything that needs no cluster
 
 .PHONY: test-unit
-test-unit: $(VENV)/.dev ## The parts' own tests, no servers
+test-unit: $(VENV)/.dev ## The parts' own tests
 	@$(BIN)/pytest -n 2 services training
+
+.PHONY: test-charts
+test-charts: $(VENV)/.dev ## The charts: lint, unit tests, schemas, policies, what must be rejected, generated docs
+	@./tools/install helm helm-unittest helm-docs
+	@$(BIN)/pytest -n 2 tests/charts
 
 .PHONY: test-integration
 test-integration: $(VENV)/.dev ## The parts together, against real MLflow, Postgres and S3 servers
 	@$(BIN)/pytest tests/integration
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure the serving API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
-	@$(BIN)/embedded bench
+bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
+	@./tools/install fortio
+	@$(BIN)/python -m tests.load --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
+
+.PHONY: images
+images: ## Build the images of serving (two targets), training and MLflow (CONTAINER_BUILD, IMAGE_PREFIX, TAG)
+	$(CONTAINER_BUILD) --target onnx -t $(IMAGE_PREFIX)/serving:$(TAG) -f services/serving/Dockerfile $(IMAGE_LABELS) .
+	$(CONTAINER_BUILD) --target sklearn -t $(IMAGE_PREFIX)/serving:$(TAG)-sklearn -f services/serving/Dockerfile $(IMAGE_LABELS) .
+	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/training:$(TAG) -f training/Dockerfile $(IMAGE_LABELS) .
+	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/mlflow:$(TAG) -f services/mlflow/Dockerfile $(IMAGE_LABELS) .
 
 .PHONY: e2e
 e2e: ## Prove it on a real cluster (KUBECONFIG and REGISTRY say which)
@@ -64,7 +84,7 @@ lock-check: $(VENV)/.uv ## Fail when a lock is older than what it is compiled fr
 
 .PHONY: clean
 clean: ## Remove everything that make made
-	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .cache dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
