@@ -1,0 +1,13 @@
+"""Writes the settings of MLflow's basic-auth app, which takes its database's address from a file only."""
+
+import configparser
+import os
+
+config = configparser.ConfigParser(interpolation=None)
+config["mlflow"] = {
+    "default_permission": os.environ["DEFAULT_PERMISSION"],
+    # MLflow reads the file with interpolation on, where a percent sign is written twice.
+    "database_uri": os.environ["MLFLOW_BACKEND_STORE_URI"].replace("%", "%%"),
+}
+with open(os.environ["MLFLOW_AUTH_CONFIG_PATH"], "w", encoding="utf-8") as file:
+    config.write(file)

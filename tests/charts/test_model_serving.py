@@ -1,0 +1,96 @@
+"""Proves that what the model-serving chart gives its containers is what the server and its smoke test take.
+
+The rendered variables are read by the same code that reads them in the container, so a setting that is misspelt, out of
+range or contradictory fails here; and every value that should roll pods does.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serving import environment
+from serving.settings import Settings, SmokeSettings
+from tests.support import helm
+from tests.support.manifests import Manifest, name_of, parse
+
+SCENARIOS = helm.scenarios("model-serving")
+# Read by the AWS libraries, not by the server.
+BY_OTHERS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "OMP_NUM_THREADS"}
+
+
+def render(*values: Path) -> dict[str, Manifest]:
+    outcome = helm.template("model-serving", *values)
+    assert outcome.code == 0, outcome.errors
+    return {name_of(manifest): manifest for manifest in parse(outcome.output)}
+
+
+def only(manifests: dict[str, Manifest], kind: str) -> Manifest:
+    (found,) = (manifest for manifest in manifests.values() if manifest["kind"] == kind)
+    return found
+
+
+def variables(manifests: dict[str, Manifest], kind: str) -> dict[str, str]:
+    """Return a container's environment, ConfigMap included, with a word in place of each Secret's value."""
+    (container,) = only(manifests, kind)["spec"]["template"]["spec"]["containers"]
+    found: dict[str, str] = {}
+    for source in container.get("envFrom") or []:
+        found |= manifests[f"ConfigMap/{source['configMapRef']['name']}"]["data"]
+    return found | {variable["name"]: variable.get("value", "from-a-secret") for variable in container["env"]}
+
+
+def names(kind: type[Settings] | type[SmokeSettings]) -> set[str]:
+    return {variable.name for variable in environment.variables(kind)}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
+def test_the_server_takes_its_settings(scenario: Path) -> None:
+    given = variables(render(scenario), "Deployment")
+    assert set(given) - BY_OTHERS <= names(Settings)
+    settings = environment.read(Settings, given)
+    values = yaml.safe_load(scenario.read_text(encoding="utf-8"))
+    assert settings.model_version == values.get("model", {}).get("version", "")
+    assert settings.port == 8080
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS[:3], ids=lambda path: path.stem)
+def test_the_smoke_test_takes_its_settings(scenario: Path) -> None:
+    given = variables(render(scenario), "Job")
+    # The model is described to both alike; the smoke test has no use for where it comes from.
+    assert set(given) <= names(SmokeSettings) | {"MODEL_STAGE", "MODEL_URI"}
+    environment.read(SmokeSettings, given)
+
+
+def test_the_smoke_test_checks_the_pin_and_moves_the_alias() -> None:
+    settings = environment.read(SmokeSettings, variables(render(helm.CHARTS / "model-serving/ci/2-pinned.yaml"), "Job"))
+    assert settings.model_version == "7"
+    assert settings.model_digest.startswith("sha256:fedcba")
+    assert settings.smoke_alias == "production"
+    assert settings.smoke_url == "http://serving-staging:80"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model": {"version": "8"}},
+        {"model": {"version": "7", "digest": f"sha256:{'0' * 64}"}},
+        {"image": {"digest": f"sha256:{'1' * 64}"}},
+        {"settings": {"maxRows": 17}},
+        {"shutdown": {"graceSeconds": 3}},
+    ],
+    ids="-".join,
+)
+def test_what_changes_the_server_replaces_its_pods(values: dict[str, Any], tmp_path: Path) -> None:
+    changed = tmp_path / "values.yaml"
+    changed.write_text(yaml.safe_dump(values), encoding="utf-8")
+    pods = only(render(SCENARIOS[0]), "Deployment")["spec"]["template"]
+    assert only(render(SCENARIOS[0], changed), "Deployment")["spec"]["template"] != pods
+
+
+def test_what_does_not_concern_the_server_leaves_its_pods(tmp_path: Path) -> None:
+    changed = tmp_path / "values.yaml"
+    notes = {"chart": "0.2.0", "hold": {"reason": "rolled back"}, "metrics": {"accuracy": 0.5}}
+    changed.write_text(yaml.safe_dump({"release": notes, "autoscaling": {"maxReplicas": 9}}), encoding="utf-8")
+    pods = only(render(SCENARIOS[0]), "Deployment")["spec"]["template"]
+    assert only(render(SCENARIOS[0], changed), "Deployment")["spec"]["template"] == pods

@@ -1,0 +1,115 @@
+"""Proves that the charts fit together: addresses, network policies on both sides, and two cores for all of it."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import cache
+
+import pytest
+
+from tests.support import helm
+from tests.support.manifests import Manifest, PodTemplate, metadata, parse, pod_template, selects
+
+# What a fully used small cluster must hold beside Argo CD and Prometheus.
+CORES_FOR_THE_PIPELINE = Decimal("1.3")
+PLATFORM = "ml-pipeline"
+
+
+@cache
+def release(chart: str) -> list[Manifest]:
+    outcome = helm.template(chart, helm.scenarios(chart)[0])
+    assert outcome.code == 0, outcome.errors
+    return parse(outcome.output)
+
+
+def pods(chart: str) -> Iterator[PodTemplate]:
+    return (pod for pod in map(pod_template, release(chart)) if pod)
+
+
+@pytest.mark.parametrize(("chart", "port"), [("mlflow", 5000), ("minio", 9000), ("postgres", 5432)])
+def test_a_part_is_found_at_its_address(chart: str, port: int) -> None:
+    services = {m["metadata"]["name"]: m for m in release(chart) if m["kind"] == "Service"}
+    assert port in [entry["port"] for entry in services[chart]["spec"]["ports"]]
+
+
+def cpu(quantity: str) -> Decimal:
+    return Decimal(quantity.removesuffix("m")) / 1000 if quantity.endswith("m") else Decimal(quantity)
+
+
+def requested(pod: PodTemplate) -> Decimal:
+    return sum((cpu(str(c["resources"]["requests"]["cpu"])) for c in pod.spec["containers"]), Decimal(0))
+
+
+def test_all_of_it_asks_for_less_than_two_cores() -> None:
+    """Production at five replicas and a surge, staging at two and a surge, and one pod of everything else."""
+    (serving,) = (requested(pod) for pod in pods("model-serving") if pod.long_running)
+    others = [
+        requested(pod) for chart in helm.charts() if chart != "model-serving" for pod in pods(chart) if pod.long_running
+    ]
+    assert serving * (5 + 1) + serving * (2 + 1) + sum(others) <= CORES_FOR_THE_PIPELINE
+
+
+# caller's chart and component, callee's chart, port
+CONNECTIONS = [
+    ("model-serving", "server", "mlflow", 5000),
+    ("model-serving", "server", "minio", 9000),
+    ("model-serving", "smoke", "mlflow", 5000),
+    ("mlflow", "server", "postgres", 5432),
+    ("mlflow", "server", "minio", 9000),
+    ("mlflow", "migration", "postgres", 5432),
+    ("mlflow", "gc", "postgres", 5432),
+    ("mlflow", "gc", "minio", 9000),
+    ("mlflow", "test", "mlflow", 5000),
+    ("training", "training", "mlflow", 5000),
+    ("training", "training", "minio", 9000),
+    ("postgres", "backup", "minio", 9000),
+    ("postgres", "backup", "postgres", 5432),
+]
+
+
+@pytest.mark.parametrize(("caller", "component", "callee", "port"), CONNECTIONS)
+def test_policies_let_a_caller_through_on_both_sides(caller: str, component: str, callee: str, port: int) -> None:
+    namespace = helm.RELEASES.get(caller, (caller, PLATFORM))[1]
+    source = next(pod for pod in pods(caller) if pod.labels["app.kubernetes.io/component"] == component)
+    target = next(pod for pod in pods(callee) if pod.long_running)
+    assert allowed(caller, source, "egress", target.labels, port, PLATFORM, own=namespace)
+    assert allowed(callee, target, "ingress", source.labels, port, namespace, own=PLATFORM)
+
+
+def test_policies_keep_serving_from_the_database() -> None:
+    source = next(pod for pod in pods("model-serving") if pod.long_running)
+    target = next(pod for pod in pods("postgres") if pod.long_running)
+    assert not allowed("model-serving", source, "egress", target.labels, 5432, PLATFORM, own="ml-pipeline-staging")
+    assert not allowed("postgres", target, "ingress", source.labels, 5432, "ml-pipeline-staging", own=PLATFORM)
+
+
+def allowed(
+    chart: str, pod: PodTemplate, direction: str, peer: dict[str, str], port: int, namespace: str, *, own: str
+) -> bool:
+    """Say whether the chart's policies let `pod`, in the namespace `own`, and a pod with these labels speak."""
+    policies = [m["spec"] for m in release(chart) if m["kind"] == "NetworkPolicy"]
+    mine = [spec for spec in policies if selects(spec["podSelector"], pod.labels)]
+    assert mine, f"no policy of {chart} selects {pod.owner}"
+    rules = [rule for spec in mine for rule in spec.get(direction) or []]
+    return any(_rule_allows(rule, direction, peer, port, namespace, own) for rule in rules)
+
+
+def _rule_allows(rule: Manifest, direction: str, peer: dict[str, str], port: int, namespace: str, own: str) -> bool:
+    if rule.get("ports") and port not in [entry.get("port") for entry in rule["ports"]]:
+        return False
+    listed = rule.get("from" if direction == "ingress" else "to") or []
+    return not listed or any(_peer_matches(entry, peer, namespace, own) for entry in listed)
+
+
+def _peer_matches(entry: Manifest, peer: dict[str, str], namespace: str, own: str) -> bool:
+    if "ipBlock" in entry:
+        return False
+    if "namespaceSelector" in entry:
+        there = selects(entry["namespaceSelector"], {"kubernetes.io/metadata.name": namespace})
+    else:
+        there = namespace == own
+    return there and selects(entry.get("podSelector") or {}, peer)
+
+
+def test_every_object_says_that_it_is_part_of_the_pipeline() -> None:
+    parts = {metadata(m, "labels").get("app.kubernetes.io/part-of") for chart in helm.charts() for m in release(chart)}
+    assert parts == {"ml-pipeline"}

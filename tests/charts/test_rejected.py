@@ -1,0 +1,63 @@
+"""Proves that contradictory or malformed values are refused, each with a sentence that says what is wrong.
+
+Every fixture under rejected/CHART/ starts with `# rejected: TEXT`; rendered on top of the chart's first ci scenario, it
+must fail with that text. Every sentence that a chart can refuse with has a fixture.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support import helm
+
+REJECTED = Path(__file__).parent / "rejected"
+MARK = "# rejected: "
+FIXTURES = [
+    pytest.param(path.parent.name, path, id=f"{path.parent.name}-{path.stem}")
+    for path in sorted(REJECTED.glob("*/*.yaml"))
+]
+
+
+def reason(fixture: Path) -> str:
+    first = fixture.read_text(encoding="utf-8").partition("\n")[0]
+    assert first.startswith(MARK), f"{fixture} must start with: {MARK}TEXT"
+    return first.removeprefix(MARK).strip()
+
+
+@pytest.mark.parametrize(("chart", "fixture"), FIXTURES)
+def test_is_rejected(chart: str, fixture: Path) -> None:
+    outcome = helm.template(chart, helm.scenarios(chart)[0], fixture)
+    assert outcome.code != 0, f"{fixture} rendered"
+    assert reason(fixture) in outcome.errors
+    assert outcome.output == ""
+
+
+@pytest.mark.parametrize("chart", helm.charts())
+def test_every_refusal_is_tried(chart: str) -> None:
+    """A fixture's text must be part of the template's sentence, up to where that is filled in."""
+    sources = [
+        path.read_text(encoding="utf-8")
+        for suffix in ("tpl", "yaml")
+        for path in (helm.CHARTS / chart / "templates").rglob(f"*.{suffix}")
+    ]
+    sentences = [
+        text for source in sources for text in re.findall(r'(?:fail|required) (?:\(printf )?"([^"]+)"', source)
+    ]
+    tried = [reason(path) for path in REJECTED.glob(f"{chart}/*.yaml")]
+    assert [text for text in sentences if not any(fits(known, text) for known in tried)] == []
+
+
+def fits(known: str, sentence: str) -> bool:
+    """Say whether a known refusal is part of a sentence in which printf fills in the verbs."""
+    longest = max(re.split(r"%[a-z]", sentence), key=len).strip()
+    return longest in known or known in longest
+
+
+@pytest.mark.parametrize("chart", helm.charts())
+def test_the_schema_refuses_unknown_values(chart: str, tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text("notAValue: 1\n", encoding="utf-8")
+    outcome = helm.template(chart, helm.scenarios(chart)[0], values)
+    assert outcome.code != 0
+    assert "notAValue" in outcome.errors

@@ -1,0 +1,97 @@
+"""Kubernetes manifests as plain dictionaries: parsing, naming, and finding the pods inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import yaml
+
+Manifest = dict[str, Any]
+
+LONG_RUNNING = frozenset({"DaemonSet", "Deployment", "StatefulSet"})
+
+
+class PodTemplate(NamedTuple):
+    """The pods that a manifest makes: `owner` is Kind/name, `long_running` says whether they are meant to stay."""
+
+    owner: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    spec: dict[str, Any]
+    long_running: bool
+
+
+def parse(text: str) -> list[Manifest]:
+    """Return every non-empty document of a YAML stream; TypeError where one is not a mapping."""
+    documents = [document for document in yaml.safe_load_all(text) if document]
+    for document in documents:
+        if not isinstance(document, dict):
+            raise TypeError(f"a manifest must be a mapping, and this is {type(document).__name__}: {document!r:.60}")
+    return documents
+
+
+def name_of(manifest: Manifest) -> str:
+    """Return Kind/name."""
+    return f"{manifest.get('kind')}/{manifest.get('metadata', {}).get('name')}"
+
+
+def metadata(manifest: Manifest, key: str) -> dict[str, str]:
+    """Return the labels or annotations, empty where there are none."""
+    return manifest.get("metadata", {}).get(key) or {}
+
+
+def pod_template(manifest: Manifest) -> PodTemplate | None:
+    """Return the pods of a workload, or None for any other kind."""
+    kind, spec = manifest.get("kind"), manifest.get("spec", {})
+    if kind == "Pod":
+        template = manifest
+    elif kind == "CronJob":
+        template = spec["jobTemplate"]["spec"]["template"]
+    elif kind in LONG_RUNNING | {"Job", "ReplicaSet"}:
+        template = spec["template"]
+    else:
+        return None
+    return PodTemplate(
+        owner=name_of(manifest),
+        labels=metadata(template, "labels"),
+        annotations=metadata(template, "annotations"),
+        spec=template["spec"],
+        long_running=kind in LONG_RUNNING,
+    )
+
+
+def containers(pod: PodTemplate) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every container, init containers included, with the words that name it in a message."""
+    for key in ("initContainers", "containers"):
+        for container in pod.spec.get(key) or []:
+            yield f"{pod.owner}: container {container['name']}", container
+
+
+def volumes(manifest: Manifest, pod: PodTemplate) -> set[str]:
+    """Return the names of the volumes that the pod's containers may mount, claims of a StatefulSet included."""
+    claims = manifest.get("spec", {}).get("volumeClaimTemplates") or []
+    return {v["name"] for v in pod.spec.get("volumes") or []} | {claim["metadata"]["name"] for claim in claims}
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Say whether a LabelSelector matches labels; the empty one matches everything."""
+    for key, value in (selector.get("matchLabels") or {}).items():
+        if labels.get(key) != value:
+            return False
+    return all(_matches(expression, labels) for expression in selector.get("matchExpressions") or [])
+
+
+def _matches(expression: dict[str, Any], labels: dict[str, str]) -> bool:
+    value, wanted = labels.get(expression["key"]), expression.get("values") or []
+    match expression["operator"]:
+        case "In":
+            return value in wanted
+        case "NotIn":
+            return value not in wanted
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case operator:
+            raise ValueError(f"a label selector knows no operator {operator}")

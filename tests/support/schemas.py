@@ -1,0 +1,141 @@
+"""Kubernetes' own schemas, strict and offline, for the oldest version that the charts support and the newest known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import jsonschema
+from kubernetes_validate.utils import latest_version, schema_contents
+from referencing import Registry, Resource
+
+from tests.support.manifests import Manifest, name_of
+
+OLDEST = "1.32"
+VERSIONS = (OLDEST, ".".join(latest_version().split(".")[:2]))
+
+# Custom kinds, by the part of their definition that the charts use.
+_LABELS = {"type": "object", "additionalProperties": {"type": "string"}}
+_SECRET_KEY = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "key"],
+    "properties": {"name": {"type": "string"}, "key": {"type": "string"}},
+}
+_ENDPOINT = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["port"],
+    "properties": {
+        "port": {"type": "string"},
+        "path": {"type": "string", "pattern": "^/"},
+        "interval": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"},
+        "scrapeTimeout": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"},
+        "scheme": {"enum": ["http", "https"]},
+        "params": {"type": "object"},
+        "basicAuth": {"type": "object", "properties": {"username": _SECRET_KEY, "password": _SECRET_KEY}},
+        "relabelings": {"type": "array"},
+        "metricRelabelings": {"type": "array"},
+    },
+}
+_MONITOR = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["selector"],
+    "properties": {
+        "selector": {"type": "object", "properties": {"matchLabels": _LABELS, "matchExpressions": {"type": "array"}}},
+        "namespaceSelector": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"any": {"type": "boolean"}, "matchNames": {"type": "array", "items": {"type": "string"}}},
+        },
+        "jobLabel": {"type": "string"},
+        "endpoints": {"type": "array", "minItems": 1, "items": _ENDPOINT},
+        "podMetricsEndpoints": {"type": "array", "minItems": 1, "items": _ENDPOINT},
+    },
+}
+_RULE = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["expr"],
+    "oneOf": [{"required": ["alert"]}, {"required": ["record"]}],
+    "properties": {
+        "alert": {"type": "string"},
+        "record": {"type": "string"},
+        "expr": {"type": ["string", "integer"]},
+        "for": {"type": "string"},
+        "keep_firing_for": {"type": "string"},
+        "labels": _LABELS,
+        "annotations": _LABELS,
+    },
+}
+_RULES = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["groups"],
+    "properties": {
+        "groups": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["name", "rules"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "interval": {"type": "string"},
+                    "rules": {"type": "array", "minItems": 1, "items": _RULE},
+                },
+            },
+        }
+    },
+}
+_ROUTE = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["parentRefs", "rules"],
+    "properties": {
+        "parentRefs": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["name"]}},
+        "hostnames": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+        "rules": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["backendRefs"]}},
+    },
+}
+CUSTOM = {
+    ("monitoring.coreos.com/v1", "ServiceMonitor"): _MONITOR,
+    ("monitoring.coreos.com/v1", "PodMonitor"): _MONITOR,
+    ("monitoring.coreos.com/v1", "PrometheusRule"): _RULES,
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"): _ROUTE,
+}
+
+
+@cache
+def _definitions(version: str) -> Registry[Any]:
+    contents = schema_contents(f"kubernetes-json-schema/v{version}.0-local-strict/_definitions.json", version)
+    return Resource.from_contents(contents) @ Registry()
+
+
+@cache
+def _builtin(kind: str, api_version: str, version: str) -> jsonschema.protocols.Validator:
+    """Return the validator of a built-in kind; FileNotFoundError where that Kubernetes has none."""
+    group, _, name = api_version.rpartition("/")
+    file = "-".join(filter(None, [kind.lower(), group.split(".")[0], name]))
+    schema = schema_contents(f"kubernetes-json-schema/v{version}.0-local-strict/{file}.json", version)
+    registry = Resource.from_contents(schema) @ _definitions(version)
+    return jsonschema.Draft202012Validator(schema, registry=registry)
+
+
+def problems(manifest: Manifest, version: str) -> Iterator[str]:
+    """Yield a sentence for each place where a manifest is not what that Kubernetes version takes."""
+    key = (manifest["apiVersion"], manifest["kind"])
+    if key in CUSTOM:
+        custom = {"type": "object", "required": ["spec"], "properties": {"spec": CUSTOM[key]}}
+        validator = jsonschema.Draft202012Validator(custom)
+    else:
+        try:
+            validator = _builtin(manifest["kind"], manifest["apiVersion"], version)
+        except FileNotFoundError:
+            yield f"{name_of(manifest)}: Kubernetes {version} has no {manifest['kind']} in {manifest['apiVersion']}"
+            return
+    for error in validator.iter_errors(manifest):
+        path = ".".join(str(part) for part in error.absolute_path)
+        yield f"{name_of(manifest)}: {path}: {error.message} (Kubernetes {version})"
