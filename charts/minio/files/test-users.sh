@@ -1,0 +1,31 @@
+#!/bin/sh
+# `helm test`: every user ($USERS: words NAME:BUCKET:ACCESS) can do with its bucket what its access says, no more, and
+# nothing with the other buckets ($BUCKETS).
+set -eu
+# shellcheck source=/dev/null
+. "${0%/*}/lib.sh"
+
+for user in $USERS; do
+  name=${user%%:*}
+  access=${user##*:}
+  own=${user#*:}
+  own=${own%:*}
+  connect "$name" "$USERS_DIR/$name"
+
+  for bucket in $BUCKETS; do
+    if [ "$bucket" = "$own" ]; then
+      mc ls "$name/$bucket" >/dev/null || fail "User $name cannot list its bucket $bucket."
+    elif mc ls "$name/$bucket" >/dev/null 2>&1; then
+      fail "User $name can list bucket $bucket, which is not its own."
+    fi
+  done
+
+  object=$name/$own/helm-test-$name
+  if echo test | mc pipe --quiet "$object" >/dev/null 2>&1; then
+    mc rm --quiet "$object" >/dev/null || fail "User $name can write to $own, but not delete what it wrote."
+    [ "$access" = readWrite ] || fail "User $name can write to $own, and should only read."
+  elif [ "$access" = readWrite ]; then
+    fail "User $name cannot write to its bucket $own."
+  fi
+  echo "User $name: $access on $own, as wanted."
+done

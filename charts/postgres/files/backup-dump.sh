@@ -1,0 +1,16 @@
+#!/bin/sh
+# Dumps $PGDATABASE into $BACKUP_DIR as TIME.dump, with its checksum beside it. The connection comes from libpq's own
+# PG* variables, $SECRET_NAME is where its password stands.
+set -eu
+# shellcheck source=/dev/null
+. "${0%/*}/lib.sh"
+
+cd "$BACKUP_DIR"
+dump=$(date -u +%Y-%m-%dT%H-%M-%SZ).dump
+
+pg_dump --format=custom --file="$dump" ||
+  fail "No backup: pg_dump could not read database $PGDATABASE on $PGHOST as $PGUSER (password: Secret $SECRET_NAME)."
+# A dump cut short has no table of contents: found out here, not on the day of the restore.
+pg_restore --list "$dump" >/dev/null || fail "No backup: the dump $dump cannot be read back."
+sha256sum "$dump" >"$dump.sha256"
+echo "Dumped $PGDATABASE: $(wc -c <"$dump") bytes, $(cat "$dump.sha256")"

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Uploads the dump in $BACKUP_DIR to $S3_TARGET (bucket and folder) and keeps the newest $KEEP there. The checksum goes
+# up last: a dump counts as a backup once its checksum stands beside it.
+set -eu
+# shellcheck source=/dev/null
+. "${0%/*}/lib.sh"
+
+connect
+for dump in "$BACKUP_DIR"/*.dump; do
+  for file in "$dump" "$dump.sha256"; do
+    mc cp --quiet "$file" "store/$S3_TARGET/" >/dev/null ||
+      fail "No backup: $S3_ENDPOINT_URL did not take ${file##*/} into $S3_TARGET (keys: Secret $SECRET_NAME)."
+  done
+done
+
+# Kept by count and not by age: when backups stop, the last good ones stay.
+if ! checksums=$(backups '*.dump.sha256') || ! objects=$(backups '*.dump*'); then
+  fail "Uploaded ${dump##*/}, but $S3_TARGET cannot be listed: old backups stay."
+fi
+# shellcheck disable=SC2086 # one word a line is wanted, and names hold no spaces
+set -- $checksums
+echo "Uploaded ${dump##*/} to $S3_TARGET. There are $# backups; the newest $KEEP stay."
+[ "$#" -gt "$KEEP" ] || exit 0
+shift $(($# - KEEP))
+oldest_kept=${1%.sha256}
+for object in $objects; do
+  [ "$object" != "$oldest_kept" ] || break
+  mc rm --quiet "$object"
+done

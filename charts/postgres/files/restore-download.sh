@@ -1,0 +1,23 @@
+#!/bin/sh
+# Downloads the backup $RESTORE_OBJECT (a name in $S3_TARGET; empty: the newest) and its checksum into $BACKUP_DIR.
+set -eu
+# shellcheck source=/dev/null
+. "${0%/*}/lib.sh"
+
+connect
+
+if [ -n "$RESTORE_OBJECT" ]; then
+  dump=$RESTORE_OBJECT
+else
+  found=$(backups '*.dump.sha256') && [ -n "$found" ] ||
+    fail "Nothing restored: no backup found in $S3_TARGET on $S3_ENDPOINT_URL (keys: Secret $SECRET_NAME)."
+  for object in $found; do
+    dump=${object##*/}
+  done
+  dump=${dump%.sha256}
+fi
+
+for file in "$dump" "$dump.sha256"; do
+  mc cp --quiet "store/$S3_TARGET/$file" "$BACKUP_DIR/" >/dev/null ||
+    fail "Nothing restored: $file could not be fetched from $S3_TARGET on $S3_ENDPOINT_URL."
+done

