@@ -32,7 +32,7 @@ class S3Store(msgspec.Struct, frozen=True):
     writer: S3User
     reader: S3User
 
-    def client(self, user: S3User) -> Any:  # noqa: ANN401  boto3 makes its clients' classes at run time
+    def client(self, user: S3User) -> Any:
         """Return a boto3 client that speaks to this store as `user`."""
         return boto3.client(
             "s3",

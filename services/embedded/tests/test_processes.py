@@ -1,0 +1,97 @@
+"""Servers start, are waited for, tell why they failed, and never leave a process behind."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from embedded.processes import LOOPBACK, Server, ServerFailedError, free_port
+
+_PARENT_WITH_CHILD = """
+    import http.server, subprocess, sys
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(str(child.pid).encode())
+    http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def server(folder: Path, program: str, *, environment: dict[str, str] | None = None) -> Server:
+    port = free_port()
+    return Server(
+        "the test server",
+        [sys.executable, "-c", textwrap.dedent(program), str(port)],
+        url=f"http://{LOOPBACK}:{port}",
+        ready_path="/",
+        log=folder / "server.log",
+        environment=environment,
+    )
+
+
+def test_a_server_is_ready_inside_the_block_and_gone_with_its_children_after_it(tmp_path: Path) -> None:
+    with server(tmp_path, _PARENT_WITH_CHILD) as running:
+        child = int(httpx.get(running.url, trust_env=False).text)
+        assert {process.pid for process in running.family()} == {running.pid, child}
+    assert not psutil.pid_exists(running.pid)
+    assert not psutil.pid_exists(child)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(running.url, trust_env=False)
+
+
+def test_a_killed_server_takes_its_children_along(tmp_path: Path) -> None:
+    with server(tmp_path, _PARENT_WITH_CHILD) as running:
+        child = int(httpx.get(running.url, trust_env=False).text)
+        running.kill()
+        assert running.exit_status() == -9
+        assert not psutil.pid_exists(child)
+
+
+def test_a_server_that_ends_at_once_is_reported_with_its_last_words(tmp_path: Path) -> None:
+    failing = server(tmp_path, "import sys; print('no such database', file=sys.stderr); sys.exit(3)")
+    with pytest.raises(ServerFailedError, match=r"(?s)the test server ended with status 3.*no such database"), failing:
+        pytest.fail("it never became ready")
+
+
+def test_a_server_that_never_answers_is_given_up_and_stopped(tmp_path: Path) -> None:
+    silent = server(tmp_path, "import time; print('still busy', flush=True); time.sleep(600)")
+    silent.start()
+    try:
+        with pytest.raises(ServerFailedError, match=r"did not answer at http://127\.0\.0\.1:\d+/ in 0 s"):
+            silent.wait_ready(seconds=0.3)
+    finally:
+        silent.stop()
+    assert not psutil.pid_exists(silent.pid)
+
+
+def test_stopping_twice_or_before_the_start_is_fine(tmp_path: Path) -> None:
+    never = server(tmp_path, "")
+    assert never.stop() is None
+    assert never.exit_status() is None
+    with pytest.raises(ServerFailedError, match="has not been started"):
+        _ = never.pid
+    with server(tmp_path, _PARENT_WITH_CHILD) as running:
+        running.stop()
+        running.stop()
+
+
+def test_variables_reach_the_server_and_its_output_the_log(tmp_path: Path) -> None:
+    program = "import os; print('got', os.environ['MARK']); raise SystemExit(1)"
+    with (
+        pytest.raises(ServerFailedError, match="got this one"),
+        server(tmp_path, program, environment={"MARK": "this one"}),
+    ):
+        pytest.fail("it never became ready")
+    assert (tmp_path / "server.log").read_text() == "got this one\n"
+
+
+def test_free_ports_can_be_listened_on() -> None:
+    port = free_port()
+    listener = subprocess.Popen([sys.executable, "-c", f"import socket; socket.create_server(('{LOOPBACK}', {port}))"])
+    assert listener.wait(30) == 0

@@ -1,0 +1,133 @@
+"""What training registers, serving answers with: the same figures through both runtimes, from Postgres and S3.
+
+MLflow runs as in the cluster (metadata in Postgres, `--no-serve-artifacts`): training writes S3 as a user who may,
+serving reads it as one who may only read, and once it is pinned by address and digest it needs no MLflow at all.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+import serving.digest
+import training.digest
+from embedded.processes import LOOPBACK, Server, free_port, program
+from embedded.servers import serving as serving_server
+from tests.integration.stores import S3Store
+from training.data import load_dataset
+from training.settings import Settings
+from training.split import split_dataset
+
+Train = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def train(mlflow_on_s3: Server, s3: S3Store) -> Train:
+    """Run `training run` with options, and give what it says about the version that it registered."""
+
+    def run(*options: str) -> dict[str, Any]:
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow_on_s3.url, **s3.environment(s3.writer)}
+        command = [program("training"), "run", "--json", *options]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
+
+    return run
+
+
+def pins(trained: dict[str, Any], s3: S3Store) -> dict[str, str]:
+    """The settings of a pod that is pinned to a version, and that reaches no registry."""
+    return {
+        "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{free_port()}",
+        "MODEL_NAME": trained["name"],
+        "MODEL_VERSION": trained["version"],
+        "MODEL_DIGEST": trained["digest"],
+        "MODEL_URI": trained["uri"],
+        "S3_ENDPOINT_URL": s3.url,
+        "AWS_ACCESS_KEY_ID": s3.reader.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3.reader.secret_key,
+    }
+
+
+def held_out(data: str) -> pd.DataFrame:
+    dataset = load_dataset(data)
+    settings = Settings(data=data)
+    split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
+    return pd.DataFrame(split.test_rows, columns=list(dataset.features))
+
+
+def registered_predictions(
+    trained: dict[str, Any], rows: pd.DataFrame, tracking_uri: str, s3: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> list[Any]:
+    """What MLflow's own loader says, in this process."""
+    for name, value in s3.environment(s3.writer).items():
+        monkeypatch.setenv(name, value)
+    mlflow.set_tracking_uri(tracking_uri)
+    model = mlflow.pyfunc.load_model(f"models:/{trained['name']}/{trained['version']}")
+    answers: list[Any] = np.asarray(model.predict(rows)).ravel().tolist()
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("data", "model"),
+    [
+        ("iris", "logistic-regression"),
+        ("wine", "random-forest"),
+        ("breast-cancer", "hist-gradient-boosting"),
+        ("diabetes", "ridge"),
+    ],
+)
+# The pipeline is fitted on plain arrays (docs/model-format.md), and MLflow hands it a table.
+@pytest.mark.filterwarnings("ignore:X has feature names", "ignore:.*Any type hint")
+def test_both_runtimes_answer_what_the_registered_model_does(
+    data: str,
+    model: str,
+    train: Train,
+    mlflow_on_s3: Server,
+    s3: S3Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thresholds = ["--threshold", "r2=0.3"] if data == "diabetes" else []
+    trained = train("--data", data, "--model", model, *thresholds)
+    rows = held_out(data)
+    expected = registered_predictions(trained, rows, mlflow_on_s3.url, s3, monkeypatch)
+
+    for runtime in ("onnx", "sklearn"):
+        with serving_server(tmp_path, {**pins(trained, s3), "RUNTIME": runtime}) as api:
+            body = {"instances": rows.to_numpy().tolist()}
+            answer = httpx.post(f"{api.url}/predict", json=body, trust_env=False).json()
+            info = httpx.get(f"{api.url}/model/info", trust_env=False).json()
+        assert info["runtime"] == runtime
+        assert info["digest"] == trained["digest"]
+        assert answer["model_version"] == trained["version"]
+        predicted = [each["prediction"] for each in answer["predictions"]]
+        if data == "diabetes":
+            np.testing.assert_allclose(predicted, expected, rtol=1e-4)
+        else:
+            assert predicted == expected
+
+
+def test_training_and_serving_compute_the_same_digest_as_the_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "artifacts"
+    for name in ("MLmodel", "b.onnx", "B.skops", "sub/ä.json", "sub-x", "z z"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"in {name}")
+    (folder / "registered_model_meta").write_text("left out")
+    listing = "find . -type f ! -path ./registered_model_meta -printf '%P\\n'"
+    line = f"{listing} | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum"
+    documented = Path(__file__).parents[2] / "docs" / "model-format.md"
+    assert line in documented.read_text()
+    shell = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, check=True, text=True)
+    expected = "sha256:" + shell.stdout.split()[0]
+    assert training.digest.folder_digest(folder) == expected
+    assert serving.digest.content_digest(folder) == expected
