@@ -1,1 +1,1 @@
-"""x."""
+"""Train, evaluate, gate and register scikit-learn models in MLflow."""

@@ -1,0 +1,131 @@
+"""The artifact folder of a model, as docs/model-format.md lays it down: written for MLflow, read back for the gate."""
+
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import skops.io
+import yaml
+from mlflow.models import Model, ModelSignature
+from mlflow.sklearn import save_model as save_sklearn_model
+from mlflow.types import ColSpec, Schema
+from sklearn.pipeline import Pipeline
+
+from training.contract import contract_of
+from training.data import Dataset
+from training.digest import folder_digest
+from training.models import TRUSTED_TYPES
+from training.onnx_twin import Twin, UnusableGraphError
+from training.reproducible import normalise_skops
+
+SKOPS_FILE = "model.skops"
+ONNX_FILE = "model.onnx"
+_SIGNATURE_TYPES = {str: "string", int: "long", bool: "boolean"}
+
+
+class BundleError(Exception):
+    """A folder is no model of the documented format."""
+
+
+class BundleWriter:
+    """Writes one model's folder; in MLflow's terms a flavor, which `mlflow.models.Model.log` asks to save."""
+
+    def __init__(self, pipeline: Pipeline, twin: bytes, dataset: Dataset) -> None:
+        self._pipeline = pipeline
+        self._twin = twin
+        self._dataset = dataset
+        self.digest = ""
+
+    def save_model(self, path: str, mlflow_model: Model, **_handed_on: object) -> None:
+        """Write the folder and keep its content digest.
+
+        Args:
+            path: The folder, which must not exist.
+            mlflow_model: What MLflow knows of the model so far.
+            _handed_on: Keywords of `Model.log` itself, which it hands on all the same.
+        """
+        dataset, folder = self._dataset, Path(path)
+        mlflow_model.metadata = {"task": dataset.task, "target": dataset.target}
+        if dataset.classes:
+            mlflow_model.metadata["classes"] = list(dataset.classes)
+        save_sklearn_model(
+            self._pipeline,
+            path,
+            mlflow_model=mlflow_model,
+            signature=_signature(dataset),
+            input_example=pd.DataFrame(dataset.rows[:1], columns=list(dataset.features)),
+            serialization_format="skops",
+            skops_trusted_types=TRUSTED_TYPES,
+            # Given in full, or MLflow would load the model in a subprocess to find out.
+            pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "scikit-learn", "skops", "numpy")],
+        )
+        normalise_skops(folder / SKOPS_FILE)
+        (folder / ONNX_FILE).write_bytes(self._twin)
+        mlflow_model.add_flavor(
+            "onnx", onnx_version=version("onnx"), data=ONNX_FILE, providers=["CPUExecutionProvider"]
+        )
+        mlflow_model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        mlflow_model.save(str(folder / "MLmodel"))
+        self.digest = folder_digest(folder)
+
+
+class Bundle:
+    """A downloaded artifact folder; `twin` is its ONNX graph, loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder's description.
+
+        Raises:
+            BundleError: It is not of the documented format, or carries no ONNX twin.
+        """
+        self.folder = folder
+        try:
+            description = yaml.safe_load((folder / "MLmodel").read_bytes())
+            graph = folder / description["flavors"]["onnx"]["data"]
+            self.contract = contract_of(description)
+            self.target: str = description["metadata"]["target"]
+        except FileNotFoundError as error:
+            raise BundleError("it has no MLmodel file") from error
+        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"its MLmodel file is not as this pipeline writes it ({error})") from error
+        if not graph.is_file():
+            raise BundleError(f"{graph.name} is missing")
+        try:
+            self.twin = Twin(graph)
+        except UnusableGraphError as error:
+            raise BundleError(f"{graph.name} cannot be loaded ({error})") from error
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Column names in the order of a row."""
+        return tuple(name for name, _ in self.contract.features)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The classes in the order of the score columns."""
+        return np.asarray(self.contract.classes)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The scikit-learn pipeline, loaded by skops with this package's own list of trusted types."""
+        return skops.io.load(self.folder / SKOPS_FILE, trusted=TRUSTED_TYPES)
+
+    def pipeline_scores(self, rows: np.ndarray) -> np.ndarray:
+        """What `Twin.scores` gives, computed by the pipeline."""
+        if self.contract.classes:
+            return np.asarray(self.pipeline.predict_proba(rows))
+        return np.asarray(self.pipeline.predict(rows)).reshape(len(rows), 1)
+
+    def digest(self) -> str:
+        """The folder's content digest."""
+        return folder_digest(self.folder)
+
+
+def _signature(dataset: Dataset) -> ModelSignature:
+    output = _SIGNATURE_TYPES[type(dataset.classes[0])] if dataset.classes else "double"
+    return ModelSignature(
+        inputs=Schema([ColSpec("double", name) for name in dataset.features]),
+        outputs=Schema([ColSpec(output, dataset.target)]),
+    )

@@ -1,0 +1,221 @@
+"""The command `training`: reads options, calls the steps, turns what came of them into output and an exit code."""
+
+# ruff: noqa: PLC0415 # commands import what they need when they run: help must not wait for scikit-learn and MLflow
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Env
+from cyclopts.validators import Number
+
+from training.environment import prepare_environment
+from training.errors import TrainingError
+from training.options import DataOptions, GateOptions, Json, ModelOptions, TrackingOptions, overrides
+from training.report import Terminal, gate_rows, moment
+from training.settings import load_settings
+from training.steps import headline
+
+_INTERRUPTED = 130
+_GATE_COLUMNS = ("check", "figure", "bound", "verdict", "detail")
+_NO_DATA, _NO_MODEL, _NO_GATE, _NO_TRACKING = DataOptions(), ModelOptions(), GateOptions(), TrackingOptions()
+
+app = App(
+    name="training",
+    help="Train, evaluate, gate and register scikit-learn models in MLflow.",
+    help_epilogue="Exit codes: 0 done, 1 MLflow or its store away, 2 unusable input or failed gate, 130 interrupted.",
+    version=lambda: version("training"),
+    config=Env("TRAINING_", command=False),
+    suppress_keyboard_interrupt=False,
+)
+
+
+@app.command
+def run(
+    data: DataOptions = _NO_DATA,
+    model: ModelOptions = _NO_MODEL,
+    gate: GateOptions = _NO_GATE,
+    tracking: TrackingOptions = _NO_TRACKING,
+    *,
+    config: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Train a model, evaluate it, and register it if it passes the gate.
+
+    Args:
+        data: What to learn from.
+        model: What to train.
+        gate: What the model has to show.
+        tracking: Where MLflow is.
+        config: A TOML or YAML file of settings; options and environment win over it.
+        json: Print the result as JSON on the output stream.
+    """
+    terminal = Terminal()
+    settings = load_settings(overrides(data, model, gate, tracking), config)
+    with terminal.step("start") as step:
+        from training.pipeline import train_and_register
+
+        step.outcome = f"training {version('training')}"
+    result = train_and_register(settings, terminal)
+    if json:
+        terminal.json(result)
+    else:
+        terminal.rows("Gate", _GATE_COLUMNS, gate_rows(result.gate.checks))
+        registered = {"version": result.version, "release": result.release, "aliases": ", ".join(result.aliases)}
+        terminal.facts(
+            "Registered" if result.registered else "Not registered",
+            {"model": result.name, **(registered if result.registered else {}), "metrics": headline(result.metrics)}
+            | {"digest": result.digest, "artifacts": result.uri, "run": result.run_id, "mlflow": result.tracking_uri},
+        )
+    for check in result.gate.failures:
+        terminal.error(f"gate: {check.sentence()}")
+    if not result.gate.passed:
+        terminal.error(f"{result.name} was not registered; run {result.run_id} has what was measured.")
+    return 0 if result.gate.passed else 2
+
+
+@app.command
+def evaluate(
+    model: str,
+    /,
+    data: DataOptions = _NO_DATA,
+    gate: GateOptions = _NO_GATE,
+    tracking: TrackingOptions = _NO_TRACKING,
+    *,
+    config: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Judge a stored model again, on the held-out rows of its own training run unless told otherwise.
+
+    Args:
+        model: NAME@ALIAS, NAME/VERSION, NAME/RELEASE or runs:/RUN_ID.
+        data: What to judge on.
+        gate: What the model has to show.
+        tracking: Where MLflow is.
+        config: A TOML or YAML file of settings; options and environment win over it.
+        json: Print the result as JSON on the output stream.
+    """
+    terminal = Terminal()
+    with terminal.step("start") as step:
+        from training.evaluation import evaluate as judge_again
+
+        step.outcome = f"training {version('training')}"
+    result = judge_again(model, overrides(data, gate, tracking), config, terminal)
+    if json:
+        terminal.json(result)
+    else:
+        terminal.rows(
+            "Metrics", ("metric", "value"), [[name, f"{value:.4g}"] for name, value in result.metrics.items()]
+        )
+        terminal.rows("Gate", _GATE_COLUMNS, gate_rows(result.gate.checks))
+    for check in result.gate.failures:
+        terminal.error(f"gate: {check.sentence()}")
+    return 0 if result.gate.passed else 2
+
+
+@app.command
+def promote(
+    name: str,
+    /,
+    *,
+    from_: Annotated[str, Parameter(name="--from")] = "candidate",
+    to: str = "production",
+    tracking: TrackingOptions = _NO_TRACKING,
+    json: Json = False,
+) -> int:
+    """Move an alias of a registered model to a version that passed its gate.
+
+    Args:
+        name: The registered model.
+        from_: A version number, a release (v1.2.0) or an alias.
+        to: The alias to move.
+        tracking: Where MLflow is.
+        json: Print the result as JSON on the output stream.
+    """
+    from training.registry import Registry
+    from training.tracking import Tracking
+
+    version_now, before = Registry(Tracking(tracking.tracking_uri)).promote(name, from_, to)
+    terminal = Terminal()
+    if json:
+        terminal.json({"alias": to, "version": version_now, "before": before})
+    elif before and before.version == version_now.version:
+        terminal.line(f"{to} of {name} stays at version {before.version}.")
+    else:
+        terminal.line(f"{to} of {name}: {before.title if before else 'nothing'} -> {version_now.title}")
+    return 0
+
+
+@app.command(name="list")
+def list_versions(
+    name: str,
+    /,
+    *,
+    limit: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
+    tracking: TrackingOptions = _NO_TRACKING,
+    json: Json = False,
+) -> int:
+    """Show the versions of a registered model, newest first.
+
+    Args:
+        name: The registered model.
+        limit: How many to show.
+        tracking: Where MLflow is.
+        json: Print the result as JSON on the output stream.
+    """
+    from training.registry import Registry
+    from training.tracking import Tracking
+
+    registry = Registry(Tracking(tracking.tracking_uri))
+    versions = registry.with_metrics(registry.existing(name)[:limit])
+    terminal = Terminal()
+    if json:
+        terminal.json(versions)
+    else:
+        terminal.rows(
+            name,
+            ("version", "release", "aliases", "gate", "created (UTC)", "metrics"),
+            [
+                [
+                    entry.version,
+                    entry.release or "",
+                    ", ".join(entry.aliases),
+                    entry.gate or "",
+                    moment(entry.created),
+                    headline({name: value for name, value in entry.metrics.items() if not name.startswith("cv_")}),
+                ]
+                for entry in versions
+            ],
+        )
+    return 0
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Returns:
+        The exit code; whatever can go wrong with input or MLflow has then been said on the error stream.
+    """
+    prepare_environment()
+    try:
+        code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        Terminal().error(str(error))
+        return 2
+    except TrainingError as error:
+        Terminal().error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        Terminal().error("interrupted.")
+        return _INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The entry point."""
+    # A stopped container ends like Ctrl-C: the run is marked as failed, nothing is left half-registered.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(execute(sys.argv[1:]))

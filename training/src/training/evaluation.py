@@ -1,0 +1,156 @@
+"""Judging a stored model again: a registered version, or what a run logged."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from training import metrics
+from training.bundle import Bundle, BundleError
+from training.champion import loaded_champion
+from training.data import Dataset, load_dataset
+from training.digest import folder_digest
+from training.errors import BadInputError
+from training.gate import Check, GateReport, judge, verify_settings
+from training.registry import Registry, Version
+from training.settings import load_settings
+from training.split import split_dataset
+from training.steps import Silent, Steps
+from training.tracking import Tracking
+
+# What a run records and an evaluation takes up again, so that it judges on the same held-out rows.
+_RECORDED: Mapping[str, type] = {"data": str, "target": str, "task": str, "seed": int, "test_size": float, "cv": int}
+_REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/:]+)[@/](?P<version>[^@/]+)")
+_RUN = re.compile(r"runs:/(?P<run>[0-9a-zA-Z_-]+)")
+
+
+class EvaluationResult(Struct, frozen=True, kw_only=True):
+    """What an evaluation found; the fields of a registered version are null for a run's model."""
+
+    model: str
+    name: str | None
+    version: str | None
+    release: str | None
+    digest: str
+    data: str
+    data_sha256: str
+    same_data: bool
+    metrics: dict[str, float]
+    gate: GateReport
+
+
+class _Stored(Struct, frozen=True):
+    """A model that was found: how MLflow addresses it, the run it came from, and its version if registered."""
+
+    uri: str
+    run_id: str | None
+    version: Version | None
+
+
+def evaluate(
+    reference: str, overrides: Mapping[str, Any], config: Path | None = None, steps: Steps | None = None
+) -> EvaluationResult:
+    """Judge a stored model on held-out rows, those of its own training run unless told otherwise.
+
+    Args:
+        reference: `NAME@ALIAS`, `NAME/VERSION`, `NAME/RELEASE` or `runs:/RUN_ID`.
+        overrides: As for `load_settings`; data, target, task, seed and test size come from the model's run by default.
+        config: A config file.
+        steps: Who shows what is going on.
+
+    Raises:
+        BadInputError: There is no such model, or the data do not fit it.
+        OutageError: MLflow does not answer.
+    """
+    steps = steps or Silent()
+    tracking = Tracking(load_settings(overrides, config).tracking_uri)
+    registry = Registry(tracking)
+    with steps.step("find") as step:
+        stored = _found(reference, tracking, registry)
+        step.outcome = stored.version.title if stored.version else stored.uri
+    recorded = registry.run_data(stored.run_id)[0]
+    settings = load_settings(overrides, config, defaults=_as_settings(recorded))
+    with steps.step("load") as step:
+        dataset = load_dataset(settings.data, settings.target, settings.task)
+        verify_settings(settings.gate, dataset)
+        split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
+        step.outcome = f"{dataset.source}: {len(split.test_rows)} of {len(dataset.rows)} rows"
+    same_data = recorded.get("data_sha256") == dataset.sha256
+    if not same_data:
+        steps.note(
+            f"{dataset.source} is not what the model was trained on; it may have learnt from some of these rows."
+        )
+    name = stored.version.name if stored.version else None
+    with steps.step("gate") as step, tracking.downloaded(stored.uri) as folder:
+        digest = folder_digest(folder)
+        intact = _intact(stored.version, digest)
+        if intact.passed:
+            bundle = _opened(folder, stored)
+            _refuse_other_contract(bundle, dataset)
+            measured = metrics.measure(bundle.twin.scores(split.test_rows), split.test_truth, dataset.classes)
+            with loaded_champion(tracking, registry, name) as champion:
+                report = judge(bundle, split, settings.gate, champion, extra=[intact])
+        else:
+            # What was changed after it was registered is not even loaded.
+            measured, report = {}, GateReport(False, (intact,))
+        step.outcome = report.headline()
+    return EvaluationResult(
+        model=stored.uri,
+        name=name,
+        version=stored.version.version if stored.version else None,
+        release=stored.version.release if stored.version else None,
+        digest=digest,
+        data=dataset.source,
+        data_sha256=dataset.sha256,
+        same_data=same_data,
+        metrics=measured,
+        gate=report,
+    )
+
+
+def _found(reference: str, tracking: Tracking, registry: Registry) -> _Stored:
+    run = _RUN.fullmatch(reference)
+    if run:
+        return _Stored(f"models:/{tracking.model_of_run(run['run'])}", run["run"], None)
+    registered = _REFERENCE.fullmatch(reference)
+    if not registered:
+        raise BadInputError(f"{reference!r} is not NAME@ALIAS, NAME/VERSION, NAME/RELEASE or runs:/RUN_ID.")
+    version = registry.find(registered["name"], registered["version"])
+    return _Stored(version.uri, version.run_id, version)
+
+
+def _as_settings(recorded: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        return {name: kind(recorded[name]) for name, kind in _RECORDED.items() if name in recorded}
+    except ValueError:
+        # The parameters of a run from elsewhere may mean other things by these names.
+        return {}
+
+
+def _opened(folder: Path, stored: _Stored) -> Bundle:
+    try:
+        return Bundle(folder)
+    except BundleError as error:
+        raise BadInputError(f"{stored.uri} cannot be evaluated: {error}.") from error
+
+
+def _refuse_other_contract(bundle: Bundle, dataset: Dataset) -> None:
+    if bundle.features != dataset.features:
+        raise BadInputError(
+            f"{dataset.source} has the features {', '.join(dataset.features)}; the model expects "
+            f"{', '.join(bundle.features)}, in this order."
+        )
+    if bundle.contract.classes != dataset.classes:
+        raise BadInputError(
+            f"{dataset.source} has the classes {dataset.classes or 'of a regression'}; the model knows "
+            f"{bundle.contract.classes or 'none'}."
+        )
+
+
+def _intact(version: Version | None, digest: str) -> Check:
+    if version is None:
+        return Check(name="digest", passed=True, detail=f"{digest}, not registered")
+    same = version.digest == digest
+    return Check(name="digest", passed=same, detail=digest if same else f"{digest}, registered as {version.digest}")

@@ -1,0 +1,276 @@
+"""The gate: what a model has to show, on the files as they are stored, before it is registered."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+
+from training import metrics
+from training.bundle import Bundle, BundleError
+from training.data import Dataset
+from training.errors import BadInputError
+from training.settings import Directional, GateSettings, Invariance, suggestion
+from training.split import Split
+
+# What twin and pipeline may differ by between a batch and its rows alone, or between two orders: float32 rounding.
+_ROUNDING = 1e-5
+# How far noise may move a predicted value, in standard deviations of the target.
+_NOISE_MOVES = 0.25
+_LATENCY_RUNS = 200
+_WARM_UP_RUNS = 20
+_SINGLE_ROWS = 200
+
+Relation = Literal["at least", "at most"]
+
+
+class Check(Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """One thing looked at: `figure` is held against `bound`; a check without figures speaks in its detail."""
+
+    name: str
+    passed: bool
+    figure: float | None = None
+    relation: Relation | None = None
+    bound: float | None = None
+    detail: str = ""
+
+    def sentence(self) -> str:
+        """Name, figure and bound in one line."""
+        parts = []
+        if self.figure is not None and self.bound is not None:
+            parts.append(f"{self.figure:.6g}, must be {self.relation} {self.bound:.6g}")
+        if self.detail:
+            parts.append(f"({self.detail})" if parts else self.detail)
+        return f"{self.name}: {' '.join(parts)}"
+
+
+class GateReport(Struct, frozen=True):
+    """All checks of one model, and whether every one passed."""
+
+    passed: bool
+    checks: tuple[Check, ...]
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    def headline(self) -> str:
+        """How many of the checks passed."""
+        return f"{len(self.checks) - len(self.failures)} of {len(self.checks)} checks passed"
+
+
+class Champion(Struct, frozen=True, eq=False):
+    """The registered model that a new one is compared with.
+
+    `bundle` is the reason why it could not be read, where it could not.
+    """
+
+    title: str
+    bundle: Bundle | BundleError
+
+
+class _Subject(Struct, frozen=True, eq=False):
+    """What the checks look at: a model, the held-out rows, and its scores on them.
+
+    `scale` is what tolerances are shares of: 1 for probabilities, the target's standard deviation for values.
+    """
+
+    bundle: Bundle
+    split: Split
+    scores: np.ndarray
+    figures: dict[str, float]
+    scale: float
+
+    @property
+    def classes(self) -> Sequence[str | bool | int]:
+        return self.bundle.contract.classes
+
+    def moved(self, rows: np.ndarray) -> np.ndarray:
+        moves: np.ndarray = self.bundle.twin.scores(rows) - self.scores
+        return moves
+
+
+def verify_settings(settings: GateSettings, dataset: Dataset) -> None:
+    """Refuse settings that speak of metrics, features or classes which the data set does not have.
+
+    Raises:
+        BadInputError: The sentence names the setting and what there is.
+    """
+    known = metrics.metric_names(dataset.classes)
+    for setting, name in [("thresholds", name) for name in settings.thresholds] + (
+        [("champion_metric", settings.champion_metric)] if settings.champion_metric else []
+    ):
+        if name not in known:
+            raise BadInputError(
+                f"gate.{setting}: no metric {name!r} for {dataset.task}.{suggestion(name, known)} "
+                f"There are {', '.join(known)}."
+            )
+    expectations: list[tuple[str, Directional | Invariance]] = [
+        *(("directional", check) for check in settings.directional),
+        *(("invariance", check) for check in settings.invariance),
+    ]
+    for setting, check in expectations:
+        if check.feature not in dataset.features:
+            hint = suggestion(check.feature, dataset.features)
+            raise BadInputError(f"gate.{setting}: {dataset.source} has no feature {check.feature!r}.{hint}")
+    for check in settings.directional:
+        if dataset.classes and not any(check.label == c and type(check.label) is type(c) for c in dataset.classes):
+            raise BadInputError(
+                f"gate.directional: 'class' for feature {check.feature!r} is {check.label!r}; "
+                f"it must be one of {', '.join(map(repr, dataset.classes))}."
+            )
+        if not dataset.classes and check.label is not None:
+            raise BadInputError(f"gate.directional: a regression has no classes; leave out 'class' = {check.label!r}.")
+
+
+def judge(
+    bundle: Bundle, split: Split, settings: GateSettings, champion: Champion | None, extra: Iterable[Check] = ()
+) -> GateReport:
+    """Run every check of a model on the held-out rows.
+
+    Args:
+        bundle: The model as it came back from the artifact store.
+        split: Held-out rows to judge on, training rows for the baseline.
+        settings: Bounds and expectations, as `verify_settings` let them pass.
+        champion: What to compare with, if anything.
+        extra: Checks that were made elsewhere and belong in the report.
+    """
+    scores = bundle.twin.scores(split.test_rows)
+    classes = bundle.contract.classes
+    subject = _Subject(
+        bundle,
+        split,
+        scores,
+        metrics.measure(scores, split.test_truth, classes),
+        1.0 if classes else float(np.std(split.test_truth)) or 1.0,
+    )
+    checks = (
+        *extra,
+        *_thresholds(subject, settings),
+        _baseline(subject),
+        _versus_champion(subject, settings, champion),
+        *_parity(subject, settings),
+        _row_order(subject),
+        _batch_and_single(subject),
+        _noise(subject, settings),
+        *(_directional(subject, check) for check in settings.directional),
+        *(_invariance(subject, check) for check in settings.invariance),
+        _latency(subject, settings),
+    )
+    return GateReport(all(check.passed for check in checks), checks)
+
+
+def _at_least(name: str, figure: float, bound: float, detail: str = "") -> Check:
+    return Check(name=name, passed=figure >= bound, figure=figure, relation="at least", bound=bound, detail=detail)
+
+
+def _at_most(name: str, figure: float, bound: float, detail: str = "") -> Check:
+    return Check(name=name, passed=figure <= bound, figure=figure, relation="at most", bound=bound, detail=detail)
+
+
+def _metric_check(metric: str, name: str, figure: float, bound: float, detail: str = "") -> Check:
+    compare: Callable[..., Check] = _at_most if metric in metrics.LOWER_IS_BETTER else _at_least
+    return compare(name, figure, bound, detail)
+
+
+def _thresholds(subject: _Subject, settings: GateSettings) -> list[Check]:
+    bounds = metrics.DEFAULT_THRESHOLDS[subject.bundle.contract.task] | settings.thresholds
+    return [_metric_check(metric, metric, subject.figures[metric], bound) for metric, bound in bounds.items()]
+
+
+def _baseline(subject: _Subject) -> Check:
+    metric = metrics.BASELINE_METRIC[subject.bundle.contract.task]
+    guesses = metrics.baseline_scores(subject.split.train_truth, len(subject.scores), subject.classes)
+    bound = metrics.measure(guesses, subject.split.test_truth, subject.classes)[metric]
+    return _metric_check(metric, "baseline", subject.figures[metric], bound, f"{metric} of a guess without looking")
+
+
+def _versus_champion(subject: _Subject, settings: GateSettings, champion: Champion | None) -> Check:
+    if champion is None:
+        return Check(name="champion", passed=True, detail="no champion yet")
+    if isinstance(champion.bundle, BundleError):
+        return Check(name="champion", passed=True, detail=f"{champion.title} is not comparable: {champion.bundle}")
+    if champion.bundle.contract != subject.bundle.contract:
+        detail = f"{champion.title} is not comparable: it has another task, other classes or another signature"
+        return Check(name="champion", passed=True, detail=detail)
+    metric = settings.champion_metric or metrics.CHAMPION_METRIC[subject.bundle.contract.task]
+    scores = champion.bundle.twin.scores(subject.split.test_rows)
+    best = metrics.measure(scores, subject.split.test_truth, subject.classes)[metric]
+    margin = settings.champion_margin if metric in metrics.LOWER_IS_BETTER else -settings.champion_margin
+    detail = f"{metric}; {champion.title} has {best:.6g}, margin {settings.champion_margin:g}"
+    return _metric_check(metric, "champion", subject.figures[metric], best + margin, detail)
+
+
+def _parity(subject: _Subject, settings: GateSettings) -> list[Check]:
+    rows = subject.split.test_rows
+    original = subject.bundle.pipeline_scores(rows)
+    difference = float(np.abs(original - subject.scores).max()) / subject.scale
+    checks = [_at_most("parity", difference, settings.parity_tolerance, f"ONNX against skops on {len(rows)} rows")]
+    if subject.classes:
+        # Two classes that are level up to rounding have no order, in the pipeline neither.
+        top_two = np.sort(original, axis=1)[:, -2:]
+        decided = top_two[:, 1] - top_two[:, 0] > 2 * settings.parity_tolerance
+        labels = subject.bundle.labels[subject.scores.argmax(axis=1)]
+        differing = int((decided & (labels != subject.bundle.pipeline.predict(rows))).sum())
+        checks.append(_at_most("parity of labels", differing, 0, "rows with another label"))
+    return checks
+
+
+def _row_order(subject: _Subject) -> Check:
+    backwards = subject.bundle.twin.scores(subject.split.test_rows[::-1])[::-1]
+    moved = float(np.abs(backwards - subject.scores).max()) / subject.scale
+    return _at_most("row order", moved, _ROUNDING, "largest change when the rows come backwards")
+
+
+def _batch_and_single(subject: _Subject) -> Check:
+    rows = subject.split.test_rows[:_SINGLE_ROWS]
+    single = np.concatenate([subject.bundle.twin.scores(rows[index : index + 1]) for index in range(len(rows))])
+    moved = float(np.abs(single - subject.scores[:_SINGLE_ROWS]).max()) / subject.scale
+    return _at_most("batch and single", moved, _ROUNDING, "largest change when rows come one at a time")
+
+
+def _noise(subject: _Subject, settings: GateSettings) -> Check:
+    rows = subject.split.test_rows
+    noise = np.random.default_rng(0).normal(size=rows.shape) * rows.std(axis=0) * settings.noise
+    moved = subject.moved(rows + noise)
+    if not subject.classes:
+        largest = float(np.abs(moved).max()) / subject.scale
+        return _at_most("noise", largest, _NOISE_MOVES, f"largest change under noise of {settings.noise:g} deviations")
+    confident = subject.scores.max(axis=1) >= settings.confidence
+    flipped = (subject.scores + moved).argmax(axis=1) != subject.scores.argmax(axis=1)
+    detail = f"flips of {int(confident.sum())} confident rows under noise of {settings.noise:g} deviations"
+    return _at_most("noise", int((confident & flipped).sum()), 0, detail)
+
+
+def _directional(subject: _Subject, check: Directional) -> Check:
+    column = list(subject.classes).index(check.label) if check.label is not None else 0
+    moved = _stepped(subject, check.feature, check.step)[:, column] / subject.scale
+    wrong = -moved if check.direction == "up" else moved
+    what = f"P({check.label})" if subject.classes else subject.bundle.target
+    detail = f"worst move of {what} the wrong way when {check.feature} rises by {check.step:g}; it should go "
+    return _at_most(f"direction of {check.feature}", float(wrong.max()), check.tolerance, detail + check.direction)
+
+
+def _invariance(subject: _Subject, check: Invariance) -> Check:
+    moves = [np.abs(_stepped(subject, check.feature, step)).max() for step in (check.step, -check.step)]
+    detail = f"largest change when {check.feature} moves by {check.step:g} either way"
+    return _at_most(f"invariance to {check.feature}", float(max(moves)) / subject.scale, check.tolerance, detail)
+
+
+def _stepped(subject: _Subject, feature: str, step: float) -> np.ndarray:
+    rows = subject.split.test_rows.copy()
+    rows[:, subject.bundle.features.index(feature)] += step
+    return subject.moved(rows)
+
+
+def _latency(subject: _Subject, settings: GateSettings) -> Check:
+    row = subject.split.test_rows[:1]
+    times = []
+    for _ in range(_WARM_UP_RUNS + _LATENCY_RUNS):
+        start = time.perf_counter()
+        subject.bundle.twin.scores(row)
+        times.append(time.perf_counter() - start)
+    median = float(np.median(times[_WARM_UP_RUNS:])) * 1000
+    return _at_most("latency", median, settings.latency_ms, "ms for one row, median")

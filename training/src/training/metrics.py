@@ -1,0 +1,119 @@
+"""What is measured, which way is better, and the figures that a constant guess reaches."""
+
+import re
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn import metrics as sk
+from sklearn.base import clone
+from sklearn.model_selection import KFold, StratifiedKFold, cross_validate
+from sklearn.pipeline import Pipeline
+
+from training.settings import Label, Task
+
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "rmse", "mae"})
+DEFAULT_THRESHOLDS: dict[Task, dict[str, float]] = {"classification": {"accuracy": 0.7}, "regression": {"r2": 0.2}}
+CHAMPION_METRIC: dict[Task, str] = {"classification": "f1_macro", "regression": "r2"}
+BASELINE_METRIC: dict[Task, str] = {"classification": "brier", "regression": "rmse"}
+_SCORERS: dict[Task, dict[str, tuple[str, int]]] = {
+    "classification": {"accuracy": ("accuracy", 1), "f1_macro": ("f1_macro", 1), "log_loss": ("neg_log_loss", -1)},
+    "regression": {
+        "rmse": ("neg_root_mean_squared_error", -1),
+        "mae": ("neg_mean_absolute_error", -1),
+        "r2": ("r2", 1),
+    },
+}
+
+
+def metric_names(classes: Sequence[Label]) -> list[str]:
+    """The metrics of a task; without classes it is a regression."""
+    if not classes:
+        return list(_SCORERS["regression"])
+    per_class = [f"{kind}/{key}" for key in class_keys(classes) for kind in ("precision", "recall", "f1")]
+    return [*_SCORERS["classification"], "brier", *per_class]
+
+
+def measure(scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label]) -> dict[str, float]:
+    """All metrics of some predictions.
+
+    Args:
+        scores: Shape [rows, classes], probabilities; or [rows, 1], predicted values, without classes.
+        truth: Shape [rows].
+        classes: The labels in the order of the columns; empty for regression.
+
+    Returns:
+        Metric by name, in the order of `metric_names`. `brier` is Brier's own multi-class score, the mean squared
+        distance of the probabilities from the truth, from 0 to 2 (Monthly Weather Review 78, 1950).
+    """
+    if not classes:
+        predicted = scores[:, 0]
+        return {
+            "rmse": float(sk.root_mean_squared_error(truth, predicted)),
+            "mae": float(sk.mean_absolute_error(truth, predicted)),
+            "r2": float(sk.r2_score(truth, predicted)),
+        }
+    labels = np.asarray(classes)
+    predicted = labels[scores.argmax(axis=1)]
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
+    figures = {
+        "accuracy": float(sk.accuracy_score(truth, predicted)),
+        "f1_macro": float(np.mean(f1)),
+        "log_loss": float(sk.log_loss(truth, _summing_to_one(scores), labels=labels)),
+        "brier": float(((scores - (truth[:, None] == labels)) ** 2).sum(axis=1).mean()),
+    }
+    for index, key in enumerate(class_keys(classes)):
+        figures |= {
+            f"precision/{key}": float(precision[index]),
+            f"recall/{key}": float(recall[index]),
+            f"f1/{key}": float(f1[index]),
+        }
+    return figures
+
+
+def baseline_scores(train_truth: np.ndarray, rows: int, classes: Sequence[Label]) -> np.ndarray:
+    """What guessing without looking gives: the classes' shares among the training rows, or the mean.
+
+    Returns:
+        Shape [rows, classes] or [rows, 1], as `measure` takes it.
+    """
+    guess = [float((train_truth == label).mean()) for label in classes] or [float(train_truth.mean())]
+    return np.tile(guess, (rows, 1))
+
+
+def cross_validated(
+    pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray, task: Task, *, folds: int, seed: int
+) -> dict[str, float]:
+    """Mean and standard deviation over folds, as `cv_<metric>_mean` and `cv_<metric>_std`; empty without folds."""
+    if not folds:
+        return {}
+    kind = StratifiedKFold if task == "classification" else KFold
+    scorers = _SCORERS[task]
+    with warnings.catch_warnings():
+        # What there is to complain of, the fit on all training rows has said already.
+        warnings.simplefilter("ignore")
+        found = cross_validate(
+            clone(pipeline),
+            rows,
+            truth,
+            cv=kind(folds, shuffle=True, random_state=seed),
+            scoring={name: scorer for name, (scorer, _) in scorers.items()},
+            error_score="raise",
+        )
+    figures: dict[str, float] = {}
+    for name, (_, sign) in scorers.items():
+        values = sign * found[f"test_{name}"]
+        figures |= {f"cv_{name}_mean": float(values.mean()), f"cv_{name}_std": float(values.std())}
+    return figures
+
+
+def class_keys(classes: Sequence[Label]) -> list[str]:
+    """The labels as MLflow metric names allow them; where two would coincide, all get their position appended."""
+    plain = [re.sub(r"[^\w.\- ]", "_", str(label), flags=re.ASCII).strip()[:100] or "_" for label in classes]
+    return plain if len(set(plain)) == len(plain) else [f"{key}_{index}" for index, key in enumerate(plain)]
+
+
+def _summing_to_one(probabilities: np.ndarray) -> np.ndarray:
+    """Float32 sums miss one by more than scikit-learn lets pass without a warning."""
+    normalised: np.ndarray = probabilities / probabilities.sum(axis=1, keepdims=True)
+    return normalised

@@ -1,0 +1,113 @@
+"""The estimators that can be named, and how they are built and fitted."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from training.errors import BadInputError
+from training.settings import Scalar, Task, suggestion
+
+
+class ModelSpec(Struct, frozen=True):
+    """An estimator by name.
+
+    Attributes:
+        estimators: The class for each task that it can do.
+        defaults: Parameters that differ from scikit-learn's.
+        scale: Whether it wants standardised features.
+        trusted_types: What skops may construct besides what it trusts by itself.
+    """
+
+    estimators: Mapping[Task, Callable[..., BaseEstimator]]
+    defaults: Mapping[str, Scalar] = {}
+    scale: bool = False
+    trusted_types: tuple[str, ...] = ()
+
+
+MODELS = {
+    "logistic-regression": ModelSpec({"classification": LogisticRegression}, {"max_iter": 1000}, scale=True),
+    "ridge": ModelSpec({"regression": Ridge}, scale=True),
+    "random-forest": ModelSpec(
+        {"classification": RandomForestClassifier, "regression": RandomForestRegressor},
+        trusted_types=("sklearn.tree._tree.Tree",),
+    ),
+    "hist-gradient-boosting": ModelSpec(
+        {"classification": HistGradientBoostingClassifier, "regression": HistGradientBoostingRegressor},
+        trusted_types=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
+    ),
+}
+TRUSTED_TYPES = sorted({name for spec in MODELS.values() for name in spec.trusted_types})
+
+
+def default_model(task: Task) -> str:
+    """The simplest model of a task."""
+    return "logistic-regression" if task == "classification" else "ridge"
+
+
+def build(model: str, task: Task, params: Mapping[str, Scalar], seed: int) -> Pipeline:
+    """An unfitted pipeline.
+
+    Raises:
+        BadInputError: There is no such model, it cannot do the task, or it has no such parameter.
+    """
+    able = [name for name, spec in MODELS.items() if task in spec.estimators]
+    if model not in able:
+        what = f"does {'/'.join(MODELS[model].estimators)}" if model in MODELS else "is not known"
+        raise BadInputError(
+            f"--model: {model!r} {what}; for {task} there is {', '.join(able)}.{suggestion(model, able)}"
+        )
+    spec = MODELS[model]
+    known = [name for name in inspect.signature(spec.estimators[task]).parameters if name != "random_state"]
+    for name in params:
+        if name == "random_state":
+            raise BadInputError("--param: 'random_state' is set by --seed.")
+        if name not in known:
+            raise BadInputError(
+                f"--param: {model} has no parameter {name!r}.{suggestion(name, known)} It has {', '.join(known)}."
+            )
+    estimator = spec.estimators[task](**{**spec.defaults, **params}, random_state=seed)
+    return Pipeline([("scale", StandardScaler()), ("model", estimator)] if spec.scale else [("model", estimator)])
+
+
+def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray) -> list[str]:
+    """Fit a pipeline in place.
+
+    Returns:
+        What the estimator complained of without failing, such as a solver that did not converge.
+
+    Raises:
+        BadInputError: The estimator refuses its parameters.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            pipeline.fit(rows, truth)
+        except (ValueError, TypeError, OverflowError) as error:
+            name = type(pipeline[-1]).__name__
+            raise BadInputError(f"{name} cannot be fitted: {' '.join(str(error).split())}") from error
+    return [
+        f"{type(pipeline[-1]).__name__}: {str(warning.message).splitlines()[0]}"
+        for warning in caught
+        if issubclass(warning.category, UserWarning | ConvergenceWarning)
+    ]
+
+
+def parameters(pipeline: Pipeline) -> dict[str, Any]:
+    """The estimator's parameters, given and default."""
+    values: dict[str, Any] = pipeline[-1].get_params(deep=False)
+    return values

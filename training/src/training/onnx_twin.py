@@ -1,0 +1,143 @@
+"""The ONNX twin: the same model as a graph of float32 operations, which serving runs without scikit-learn."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx.utils import Extractor
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
+from skl2onnx import convert_sklearn
+from skl2onnx.common._registration import get_converter, get_shape_calculator
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.pipeline import Pipeline
+
+INPUT = "features"
+# Old enough for every ONNX Runtime since 1.14.
+_OPSET = {"": 18, "ai.onnx.ml": 3}
+_LOAD_ERRORS = (
+    runtime_errors.Fail,
+    runtime_errors.InvalidArgument,
+    runtime_errors.InvalidGraph,
+    runtime_errors.InvalidProtobuf,
+    runtime_errors.NotImplemented,
+)
+
+
+def to_onnx(pipeline: Pipeline, features: int, *, classifier: bool) -> bytes:
+    """Convert a fitted pipeline.
+
+    The graph has the input `features`, float32, shape [rows, features], and one output: `probabilities`, shape
+    [rows, classes], or `prediction`, shape [rows, 1].
+    """
+    graph = convert_sklearn(
+        _ready_to_convert(pipeline),
+        name="model",
+        initial_types=[(INPUT, FloatTensorType([None, features]))],
+        options={"zipmap": False} if classifier else None,
+        target_opset=_OPSET,
+        custom_conversion_functions={kind: _integer_flags(get_converter(alias)) for kind, alias in _HISTOGRAMS},
+        custom_shape_calculators={kind: get_shape_calculator(alias) for kind, alias in _HISTOGRAMS},
+    )
+    if classifier:
+        # Leaves out the label output and whatever only it needs: labels are the caller's, by position.
+        graph = Extractor(graph).extract_model([INPUT], ["probabilities"])
+    else:
+        _rename_output(graph, "prediction")
+    content: bytes = graph.SerializeToString(deterministic=True)
+    return content
+
+
+class UnusableGraphError(Exception):
+    """ONNX Runtime cannot load a graph."""
+
+
+class Twin:
+    """A loaded ONNX graph."""
+
+    def __init__(self, model: Path | bytes) -> None:
+        """Load a graph.
+
+        Raises:
+            UnusableGraphError: It is damaged, or asks for more than this ONNX Runtime can do.
+        """
+        options = onnxruntime.SessionOptions()
+        # One row is too little work to share between threads.
+        options.intra_op_num_threads = 1
+        source = str(model) if isinstance(model, Path) else model
+        try:
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except _LOAD_ERRORS as error:
+            raise UnusableGraphError(" ".join(str(error).split())) from error
+        self._outputs = [self._session.get_outputs()[0].name]
+
+    def scores(self, rows: np.ndarray) -> np.ndarray:
+        """Probabilities, shape [rows, classes], or predicted values, shape [rows, 1]; float64."""
+        found = self._session.run(self._outputs, {INPUT: rows.astype(np.float32)})[0]
+        return np.asarray(found, dtype=np.float64).reshape(len(rows), -1)
+
+
+def _ready_to_convert(pipeline: Pipeline) -> Pipeline:
+    ready = copy.deepcopy(pipeline)
+    if hasattr(ready, "classes_"):
+        # Labels of every type convert alike when the converter sees only their positions.
+        ready[-1].classes_ = np.arange(len(pipeline.classes_))
+    for trees in getattr(ready[-1], "_predictors", ()):
+        for tree in trees:
+            tree.nodes["num_threshold"] = _rounded_down(tree.nodes["num_threshold"])
+    return ready
+
+
+def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
+    """The largest float32 values that are not above: `x <= threshold` then says the same of every float32 x.
+
+    Rounded to nearest, a threshold between two neighbouring float32 values would land on one of them, in half of
+    all cases on the upper one, and send it the other way.
+    """
+    with np.errstate(over="ignore"):
+        nearest = thresholds.astype(np.float32)
+    return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest).astype(np.float64)
+
+
+def _rename_output(graph: onnx.ModelProto, name: str) -> None:
+    output = graph.graph.output[0]
+    for node in graph.graph.node:
+        for position, produced in enumerate(node.output):
+            if produced == output.name:
+                node.output[position] = name
+    output.name = name
+
+
+_HISTOGRAMS = (
+    (HistGradientBoostingClassifier, "SklearnHistGradientBoostingClassifier"),
+    (HistGradientBoostingRegressor, "SklearnHistGradientBoostingRegressor"),
+)
+
+
+def _integer_flags(converter: Callable[..., None]) -> Callable[..., None]:
+    """Have a histogram converter write its flags as the integers that ONNX's format asks for.
+
+    skl2onnx 1.20 hands on the trees' missing-value directions as booleans, which protobuf refuses in a list of
+    integers from version 7 on.
+    """
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        converter(scope, operator, _IntegerFlags(container))
+
+    return convert
+
+
+class _IntegerFlags:
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *args: Any, nodes_missing_value_tracks_true: list[bool], **attributes: Any) -> None:
+        flags = [int(flag) for flag in nodes_missing_value_tracks_true]
+        self._container.add_node(*args, nodes_missing_value_tracks_true=flags, **attributes)

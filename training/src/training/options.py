@@ -1,0 +1,89 @@
+"""The command line's options, in groups that commands share."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from training.settings import Task, assignments
+
+Json = Annotated[bool, Parameter(negative="")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrackingOptions:
+    """Where MLflow is."""
+
+    tracking_uri: Annotated[str | None, Parameter(env_var="MLFLOW_TRACKING_URI")] = None
+    """Address of MLflow: http(s)://, sqlite:///file. MLflow's own default is sqlite:///mlflow.db."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """What to learn from, and which rows to hold out."""
+
+    data: str | None = None
+    """iris, wine, breast-cancer, diabetes, or the path of a CSV or Parquet file. [default: iris]"""
+    target: str | None = None
+    """The column to predict; a must for files."""
+    task: Task | None = None
+    """Overrides what the target's type says: floats are regression, anything else classification."""
+    seed: int | None = None
+    """Seeds split, folds and estimator. [default: 42]"""
+    test_size: float | None = None
+    """The share of rows held out. [default: 0.25]"""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class GateOptions:
+    """What the model has to show."""
+
+    threshold: Annotated[list[str] | None, Parameter(negative="")] = None
+    """A bound for a metric as metric=value, over the task's defaults; repeatable."""
+    champion_metric: str | None = None
+    """The metric compared with the champion's. [default: f1_macro, or r2 for regression]"""
+    champion_margin: float | None = None
+    """How much worse than the champion is still good enough. [default: 0.02]"""
+    parity_tolerance: float | None = None
+    """Largest difference between the pipeline and its ONNX twin. [default: 0.0001]"""
+    latency_ms: float | None = None
+    """Bound for the median time of one single-row prediction, in ms. [default: 5]"""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What to train, and what to call it."""
+
+    model: str | None = None
+    """logistic-regression, ridge, random-forest or hist-gradient-boosting. [default: the task's first]"""
+    param: Annotated[list[str] | None, Parameter(negative="")] = None
+    """A parameter of the estimator as key=value; repeatable."""
+    cv: int | None = None
+    """Cross-validation folds on the training rows, 0 for none. [default: 5]"""
+    name: str | None = None
+    """The registered model's name. [default: from the data, as in iris-classifier]"""
+    experiment: str | None = None
+    """The MLflow experiment. [default: the registered model's name]"""
+
+
+def overrides(*groups: TrackingOptions | DataOptions | GateOptions | ModelOptions) -> dict[str, Any]:
+    """What was given, in the shape of a config file.
+
+    Raises:
+        BadInputError: A repeatable option is not of the form key=value.
+    """
+    given: dict[str, Any] = {}
+    for group in groups:
+        values = {name: value for name, value in vars(group).items() if value is not None}
+        if "param" in values:
+            values["params"] = assignments("param", values.pop("param"))
+        if "threshold" in values:
+            values["thresholds"] = assignments("threshold", values.pop("threshold"))
+        if isinstance(group, GateOptions):
+            values = {"gate": values} if values else {}
+        given |= values
+    return given

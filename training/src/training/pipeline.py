@@ -1,0 +1,199 @@
+"""The steps from data to a registered model."""
+
+import time
+
+import numpy as np
+from msgspec import Struct
+from sklearn.pipeline import Pipeline
+
+from training import metrics, models, plots
+from training.bundle import Bundle, BundleWriter
+from training.champion import loaded_champion
+from training.data import Dataset, default_model_name, load_dataset
+from training.errors import BadInputError, OutageError
+from training.gate import GateReport, judge, verify_settings
+from training.onnx_twin import Twin, to_onnx
+from training.registry import Registry, Version
+from training.settings import Settings
+from training.split import Split, split_dataset
+from training.steps import Silent, Steps, headline
+from training.tracking import Tracking, git_commit
+
+
+class RunResult(Struct, frozen=True, kw_only=True):
+    """What came of a run; `version`, `release` and `uri` are null where the gate failed.
+
+    `uri` is where the artifact store keeps the folder, `source` how MLflow addresses it.
+    """
+
+    registered: bool
+    name: str
+    version: str | None
+    release: str | None
+    aliases: tuple[str, ...]
+    digest: str
+    uri: str | None
+    source: str
+    run_id: str
+    model_id: str
+    experiment: str
+    tracking_uri: str
+    data: str
+    data_sha256: str
+    model: str
+    metrics: dict[str, float]
+    gate: GateReport
+    seconds: float
+
+
+class Plan(Struct, frozen=True, eq=False):
+    """A run whose input has been found usable; the pipeline is still to be fitted."""
+
+    settings: Settings
+    dataset: Dataset
+    split: Split
+    pipeline: Pipeline
+    model: str
+    name: str
+
+    @property
+    def experiment(self) -> str:
+        """The MLflow experiment to record in."""
+        return self.settings.experiment or self.name
+
+
+class Trained(Struct, frozen=True, eq=False):
+    """The ONNX twin of the fitted pipeline, its scores and metrics on the held-out rows, and those over folds."""
+
+    twin: bytes
+    scores: np.ndarray
+    metrics: dict[str, float]
+    cross_validation: dict[str, float]
+
+
+def train_and_register(settings: Settings, steps: Steps | None = None) -> RunResult:
+    """Load, split, train, evaluate, record, gate and register.
+
+    A failed gate is no error: the run is recorded, nothing is registered, and the result says which checks failed.
+
+    Raises:
+        BadInputError: Data, model or settings cannot be used; nothing was recorded.
+        OutageError: MLflow does not answer; nothing was registered.
+    """
+    started = time.monotonic()
+    steps = steps or Silent()
+    plan = prepare(settings, steps)
+    tracking = Tracking(settings.tracking_uri)
+    tracking.check()
+    registry = Registry(tracking)
+    trained = train(plan, steps)
+    version: Version | None = None
+    with tracking.run(plan.experiment) as run_id:
+        with steps.step("record") as step:
+            writer = BundleWriter(plan.pipeline, trained.twin, plan.dataset)
+            model_id = _record(tracking, plan, trained, writer)
+            step.outcome = f"run {run_id} of experiment {plan.experiment} at {tracking.address}"
+        with steps.step("gate") as step, tracking.downloaded(f"models:/{model_id}") as folder:
+            bundle = Bundle(folder)
+            digest, contract = bundle.digest(), bundle.contract
+            if digest != writer.digest:
+                raise OutageError(f"The artifact store returned other bytes for models:/{model_id} than it was given.")
+            with loaded_champion(tracking, registry, plan.name) as champion:
+                report = judge(bundle, plan.split, settings.gate, champion)
+            step.outcome = report.headline()
+        tags = {"digest": digest, "gate": "passed" if report.passed else "failed"}
+        tracking.record_verdict(model_id, report, tags)
+        if report.passed:
+            with steps.step("register") as step:
+                tags["release"] = registry.next_release(plan.name, contract)
+                version = registry.register(plan.name, model_id, run_id, tags, _description(plan, trained))
+                step.outcome = f"{version.title}, alias {', '.join(version.aliases)}"
+    return RunResult(
+        registered=version is not None,
+        name=plan.name,
+        version=version.version if version else None,
+        release=version.release if version else None,
+        aliases=version.aliases if version else (),
+        digest=digest,
+        uri=registry.artifact_uri(version) if version else None,
+        source=version.uri if version else f"models:/{model_id}",
+        run_id=run_id,
+        model_id=model_id,
+        experiment=plan.experiment,
+        tracking_uri=tracking.address,
+        data=plan.dataset.source,
+        data_sha256=plan.dataset.sha256,
+        model=plan.model,
+        metrics=trained.metrics,
+        gate=report,
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def prepare(settings: Settings, steps: Steps) -> Plan:
+    """Load and split the data, and build the unfitted model.
+
+    Raises:
+        BadInputError: Something that was given cannot be used.
+    """
+    with steps.step("load") as step:
+        dataset = load_dataset(settings.data, settings.target, settings.task)
+        name = settings.name or default_model_name(dataset)
+        model = settings.model or models.default_model(dataset.task)
+        pipeline = models.build(model, dataset.task, settings.params, settings.seed)
+        verify_settings(settings.gate, dataset)
+        step.outcome = (
+            f"{dataset.source}: {len(dataset.rows)} rows, {len(dataset.features)} features, "
+            f"{dataset.task} of {dataset.target}" + (f" ({len(dataset.classes)} classes)" if dataset.classes else "")
+        )
+    with steps.step("split") as step:
+        split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size, folds=settings.cv)
+        step.outcome = f"{len(split.train_rows)} rows to learn from, {len(split.test_rows)} held out"
+    return Plan(settings, dataset, split, pipeline, model, name)
+
+
+def train(plan: Plan, steps: Steps) -> Trained:
+    """Fit the plan's pipeline, convert and measure it.
+
+    Raises:
+        BadInputError: The estimator refuses its parameters, or its predictions are not finite.
+    """
+    split, dataset, settings = plan.split, plan.dataset, plan.settings
+    with steps.step("train") as step:
+        notes = models.fit(plan.pipeline, split.train_rows, split.train_truth)
+        twin = to_onnx(plan.pipeline, len(dataset.features), classifier=bool(dataset.classes))
+        step.outcome = f"{plan.model}, seed {settings.seed}"
+    for note in notes:
+        steps.note(note)
+    with steps.step("evaluate") as step:
+        cross_validation = metrics.cross_validated(
+            plan.pipeline, split.train_rows, split.train_truth, dataset.task, folds=settings.cv, seed=settings.seed
+        )
+        # Measured on the twin, for that is what will answer.
+        scores = Twin(twin).scores(split.test_rows)
+        if not np.isfinite(scores).all():
+            raise BadInputError(
+                f"{dataset.source}: {plan.model} overflows float32 on these rows; rescale the largest features."
+            )
+        measured = metrics.measure(scores, split.test_truth, dataset.classes)
+        step.outcome = headline(measured)
+    return Trained(twin, scores, measured, cross_validation)
+
+
+def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWriter) -> str:
+    settings = plan.settings
+    parameters = {f"model.{name}": value for name, value in models.parameters(plan.pipeline).items()}
+    parameters |= {"model": plan.model, "seed": settings.seed, "test_size": settings.test_size, "cv": settings.cv}
+    tracking.record_data(plan.dataset, held_out=len(plan.split.test_rows))
+    tracking.record_run(parameters, trained.metrics | trained.cross_validation)
+    tracking.record_figures(plots.figures(trained.scores, plan.split.test_truth, plan.dataset.classes))
+    return tracking.record_model(writer)
+
+
+def _description(plan: Plan, trained: Trained) -> str:
+    dataset, commit = plan.dataset, git_commit()
+    return (
+        f"{plan.model} that predicts {dataset.target} from {len(dataset.features)} features. "
+        f"Data: {dataset.source}, {len(dataset.rows)} rows (sha256 {dataset.sha256[:12]}). "
+        f"Held-out rows: {headline(trained.metrics)}." + (f" Commit: {commit[:12]}." if commit else "")
+    )

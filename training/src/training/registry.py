@@ -1,0 +1,257 @@
+"""The model registry: registering whole or not at all, release numbers, aliases, and finding versions again."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import yaml
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from msgspec import Struct
+
+from training.contract import Contract, contract_of
+from training.errors import BadInputError, OutageError
+from training.tracking import Tracking
+
+CANDIDATE = "candidate"
+CHAMPION = "production"
+_RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
+
+
+class Version(Struct, frozen=True, kw_only=True):
+    """One registered version, as this pipeline sees it."""
+
+    name: str
+    version: str
+    release: str | None
+    digest: str | None
+    gate: str | None
+    aliases: tuple[str, ...]
+    run_id: str | None
+    created: int
+    metrics: dict[str, float] = {}
+
+    @property
+    def title(self) -> str:
+        """Name, number and release for people."""
+        return f"{self.name} version {self.version}" + (f" ({self.release})" if self.release else "")
+
+    @property
+    def uri(self) -> str:
+        """How MLflow addresses it."""
+        return f"models:/{self.name}/{self.version}"
+
+
+class Registry:
+    """The registered models of one MLflow."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self._tracking = tracking
+        self._client = tracking.client
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of a model, newest first; none when there is no such model.
+
+        Raises:
+            OutageError: MLflow does not answer.
+        """
+        with self._tracking.reachable():
+            aliases = self._aliases(name)
+            if aliases is None:
+                return []
+            found: list[ModelVersion] = []
+            token = None
+            while True:
+                page = self._client.search_model_versions(f"name='{name}'", max_results=200, page_token=token)
+                found += page
+                token = page.token
+                if not token:
+                    break
+        versions = [_version(entry, aliases) for entry in found]
+        return sorted(versions, key=lambda version: int(version.version), reverse=True)
+
+    def existing(self, name: str) -> list[Version]:
+        """As `versions`, of a model that has to be there.
+
+        Raises:
+            BadInputError: There is no such model, or it has no versions.
+            OutageError: MLflow does not answer.
+        """
+        versions = self.versions(name)
+        if not versions:
+            raise BadInputError(f"MLflow at {self._tracking.address} has no version of a model {name!r}.")
+        return versions
+
+    def find(self, name: str, reference: str) -> Version:
+        """A version by its number, its release (`v1.2.0`) or an alias.
+
+        Raises:
+            BadInputError: There is no such model or version; the sentence lists what there is.
+            OutageError: MLflow does not answer.
+        """
+        versions = self.existing(name)
+        for version in versions:
+            if reference in (version.version, version.release, *version.aliases):
+                return version
+        known = [version.version for version in versions[:10]]
+        aliases = sorted(alias for version in versions for alias in version.aliases)
+        raise BadInputError(
+            f"{name} has no version, release or alias {reference!r}: there are the versions {', '.join(known)} and "
+            f"{'the aliases ' + ', '.join(aliases) if aliases else 'no aliases'}."
+        )
+
+    def champion(self, name: str) -> Version | None:
+        """The version with the alias `production`, if any."""
+        return next((version for version in self.versions(name) if CHAMPION in version.aliases), None)
+
+    def next_release(self, name: str, contract: Contract) -> str:
+        """The release number of a further version: v1.0.0, or the highest one's successor.
+
+        The major number rises when the contract with callers differs from the highest release's, else the minor one.
+
+        Raises:
+            OutageError: MLflow does not answer, or the highest release's description is gone.
+        """
+        released = [(parsed, version) for version in self.versions(name) if (parsed := _parsed(version.release))]
+        if not released:
+            return "v1.0.0"
+        (major, minor, _), latest = max(released, key=lambda pair: pair[0])
+        return f"v{major}.{minor + 1}.0" if self._contract(latest) == contract else f"v{major + 1}.0.0"
+
+    def register(self, name: str, model_id: str, run_id: str, tags: Mapping[str, str], description: str) -> Version:
+        """Register a logged model and move the alias `candidate` to it: all of it, or nothing.
+
+        Raises:
+            OutageError: MLflow does not answer, or another training took the same release number meanwhile.
+        """
+        with self._tracking.reachable():
+            created, number = self._create_model(name), None
+            try:
+                entry = self._client.create_model_version(
+                    name,
+                    source=f"models:/{model_id}",
+                    run_id=run_id,
+                    tags=dict(tags),
+                    description=description,
+                    model_id=model_id,
+                )
+                number = str(entry.version)
+                self._refuse_taken_release(name, number, tags["release"])
+                self._client.set_registered_model_alias(name, CANDIDATE, number)
+            except BaseException:
+                self._withdraw(name, number, created)
+                raise
+        return self.find(name, number)
+
+    def promote(self, name: str, source: str, alias: str) -> tuple[Version, Version | None]:
+        """Move an alias to a version that passed its gate.
+
+        Args:
+            name: The registered model.
+            source: Where to: a version number, a release or another alias.
+            alias: The alias to move.
+
+        Returns:
+            The version that has the alias now, and the one that had it before, if any.
+
+        Raises:
+            BadInputError: There is no such version, it did not pass, or the alias is not allowed.
+            OutageError: MLflow does not answer.
+        """
+        if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
+            raise BadInputError(f"--to: {alias!r} is no alias: a word that is neither 'latest' nor a version number.")
+        version = self.find(name, source)
+        if version.gate != "passed":
+            raise BadInputError(f"{version.title} did not pass the gate (its tag 'gate' is {version.gate!r}).")
+        before = next((other for other in self.versions(name) if alias in other.aliases), None)
+        with self._tracking.reachable():
+            self._client.set_registered_model_alias(name, alias, version.version)
+        return self.find(name, version.version), before
+
+    def with_metrics(self, versions: Sequence[Version]) -> list[Version]:
+        """The versions with what their runs measured; a run that was deleted leaves its version without."""
+        return [msgspec.structs.replace(version, metrics=self.run_data(version.run_id)[1]) for version in versions]
+
+    def run_data(self, run_id: str | None) -> tuple[dict[str, str], dict[str, float]]:
+        """Parameters and metrics of a run; both empty when there is none."""
+        if not run_id:
+            return {}, {}
+        with self._tracking.reachable():
+            try:
+                data = self._client.get_run(run_id).data
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return {}, {}
+                raise
+        return dict(data.params), dict(data.metrics)
+
+    def artifact_uri(self, version: Version) -> str:
+        """Where the artifact store keeps a version's folder."""
+        with self._tracking.reachable():
+            uri: str = self._client.get_model_version_download_uri(version.name, version.version)
+        return uri
+
+    def _aliases(self, name: str) -> dict[str, str] | None:
+        try:
+            return {alias: str(number) for alias, number in self._client.get_registered_model(name).aliases.items()}
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+    def _create_model(self, name: str) -> bool:
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_ALREADY_EXISTS":
+                return False
+            raise
+        return True
+
+    def _withdraw(self, name: str, number: str | None, created: bool) -> None:
+        if number:
+            self._client.delete_model_version(name, number)
+        if created and not self.versions(name):
+            self._client.delete_registered_model(name)
+
+    def _refuse_taken_release(self, name: str, number: str, release: str) -> None:
+        others = [
+            version for version in self.versions(name) if version.release == release and version.version != number
+        ]
+        if others:
+            raise OutageError(
+                f"Another training registered {others[0].title} at the same moment; nothing was registered, run again."
+            )
+
+    def _contract(self, version: Version) -> Contract | None:
+        with self._tracking.downloaded(f"{version.uri}/MLmodel") as path:
+            content = path.read_bytes()
+        try:
+            return contract_of(yaml.safe_load(content))
+        except (yaml.YAMLError, KeyError, TypeError, ValueError):
+            # A model from elsewhere promises nothing that could be kept.
+            return None
+
+
+def _version(entry: ModelVersion, aliases: Mapping[str, str]) -> Version:
+    number = str(entry.version)
+    return Version(
+        name=entry.name,
+        version=number,
+        release=entry.tags.get("release"),
+        digest=entry.tags.get("digest"),
+        gate=entry.tags.get("gate"),
+        aliases=_pointing_at(number, aliases.items()),
+        run_id=entry.run_id or None,
+        created=int(entry.creation_timestamp),
+    )
+
+
+def _pointing_at(number: str, aliases: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(sorted(alias for alias, target in aliases if target == number))
+
+
+def _parsed(release: str | None) -> tuple[int, int, int] | None:
+    match = _RELEASE.fullmatch(release or "")
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None

@@ -1,0 +1,236 @@
+"""Talking to MLflow: outages told in one sentence, and what a run records."""
+
+import contextlib
+import os
+import platform
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import mlflow
+import msgspec
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.data.pandas_dataset import from_pandas
+from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined] # made while it loads
+from mlflow.exceptions import InvalidUrlException, MlflowException
+from mlflow.models import Model
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+from msgspec import Struct
+from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from training.errors import BadInputError, OutageError
+
+if TYPE_CHECKING:
+    # Listing versions or moving an alias should not wait for scikit-learn.
+    from matplotlib.figure import Figure
+
+    from training.bundle import BundleWriter
+    from training.data import Dataset
+
+RECORDED_PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx", "skops")
+
+
+class Tracking:
+    """A connection to one MLflow."""
+
+    def __init__(self, uri: str | None) -> None:
+        """Point MLflow at an address, without asking it anything yet.
+
+        Args:
+            uri: The tracking address; None leaves it to MLFLOW_TRACKING_URI and MLflow's default.
+
+        Raises:
+            BadInputError: The address is of no kind that MLflow knows.
+        """
+        self.uri: str = uri or mlflow.get_tracking_uri()
+        _refuse_unusable(self.uri)
+        mlflow.set_tracking_uri(self.uri)
+        with self.reachable():
+            try:
+                self.client = MlflowClient()
+            except (UnsupportedModelRegistryStoreURIException, InvalidUrlException) as error:
+                raise BadInputError(f"--tracking-uri: MLflow does not know the kind of {self.address!r}.") from error
+
+    @property
+    def address(self) -> str:
+        """The tracking address, fit to be shown: without a password."""
+        return re.sub(r"//[^/@]*@", "//", self.uri)
+
+    @contextlib.contextmanager
+    def reachable(self) -> Iterator[None]:
+        """Turn the many exceptions of an MLflow that does not answer into one sentence.
+
+        Raises:
+            OutageError: Something in the block could not reach MLflow, or was refused by it.
+        """
+        try:
+            yield
+        except (MlflowException, RequestException, SQLAlchemyError) as error:
+            raise OutageError(f"MLflow at {self.address} {_reason(error)}") from error
+        except (Boto3Error, BotoCoreError, ClientError, OSError) as error:
+            raise OutageError(f"The artifact store of MLflow at {self.address} {_reason(error)}") from error
+
+    def check(self) -> None:
+        """Ask MLflow something small, so that an outage shows before any work is done.
+
+        Raises:
+            OutageError: It does not answer.
+        """
+        with self.reachable():
+            self.client.search_experiments(max_results=1)
+
+    @contextlib.contextmanager
+    def run(self, experiment: str) -> Iterator[str]:
+        """Record in a new run, which ends as failed when the block raises.
+
+        Yields:
+            The run's id.
+        """
+        with self.reachable():
+            mlflow.set_experiment(experiment)
+            with mlflow.start_run() as active:
+                yield active.info.run_id
+
+    def record_data(self, dataset: "Dataset", held_out: int) -> None:
+        """Record in the active run what is learnt from, and how many rows are held out."""
+        mlflow.log_params(
+            {"data": dataset.source, "target": dataset.target, "task": dataset.task, "data_sha256": dataset.sha256}
+            | {"rows": len(dataset.rows), "features": len(dataset.features)}
+        )
+        # Without a file MLflow notes the code as the source, which is right for a built-in data set.
+        path = Path(dataset.source)
+        source = {"source": LocalArtifactDatasetSource(str(path.resolve()))} if path.is_file() else {}
+        # MLflow's database has room for 36 characters of digest.
+        described = from_pandas(
+            dataset.frame(), targets=dataset.target, name=dataset.name, digest=dataset.sha256[:32], **source
+        )
+        mlflow.log_input(described, context="training", tags={"held_out_rows": str(held_out)})
+
+    def record_run(self, parameters: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Record parameters, figures and the environment in the active run."""
+        mlflow.log_params(dict(parameters))
+        mlflow.log_metrics(dict(metrics))
+        mlflow.set_tags(environment())
+
+    def record_figures(self, figures: Mapping[str, "Figure"]) -> None:
+        """Keep figures as PNG artifacts of the active run, by file name."""
+        for name, figure in figures.items():
+            mlflow.log_figure(figure, name)
+
+    def record_model(self, writer: "BundleWriter") -> str:
+        """Store an artifact folder as a logged model of the active run.
+
+        Returns:
+            The logged model's id.
+        """
+        # The input example needs no check of MLflow's: the gate looks at every held-out row.
+        info = Model.log(None, writer, name="model", flavor_name="sklearn", validate_serving_input=False)
+        model_id: str = info.model_id
+        return model_id
+
+    def record_verdict(self, model_id: str, report: Struct, tags: Mapping[str, str]) -> None:
+        """Keep the gate's report as an artifact of the active run, and tag run and model with the outcome."""
+        mlflow.log_text(msgspec.json.format(msgspec.json.encode(report), indent=2).decode(), "gate.json")
+        mlflow.set_tags(dict(tags))
+        self.client.set_logged_model_tags(model_id, dict(tags))
+
+    def model_of_run(self, run_id: str) -> str:
+        """The id of the model that a run logged.
+
+        Raises:
+            BadInputError: There is no such run, or it logged none.
+        """
+        with self.reachable():
+            try:
+                outputs = self.client.get_run(run_id).outputs
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    raise BadInputError(f"MLflow at {self.address} has no run {run_id!r}.") from error
+                raise
+        if outputs is None or not outputs.model_outputs:
+            raise BadInputError(f"Run {run_id!r} logged no model.")
+        model_id: str = outputs.model_outputs[-1].model_id
+        return model_id
+
+    @contextlib.contextmanager
+    def downloaded(self, model_uri: str) -> Iterator[Path]:
+        """A model's artifact folder, fetched from the store; it is gone after the block.
+
+        Args:
+            model_uri: `models:/<model id>` or `models:/<name>/<version>`, and `/<file>` for one file of it.
+
+        Raises:
+            OutageError: The store does not answer, or has no such folder.
+        """
+        with tempfile.TemporaryDirectory(prefix="training-") as folder:
+            with self.reachable():
+                path = download_artifacts(artifact_uri=model_uri, dst_path=folder)
+            yield Path(path)
+
+
+def environment() -> dict[str, str]:
+    """What the run ran in, as tags: Python, packages and, in a checkout, the git commit."""
+    tags = {"python": platform.python_version(), "platform": platform.platform()}
+    tags |= {f"package.{name}": version(name) for name in RECORDED_PACKAGES}
+    commit = git_commit()
+    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+
+
+def git_commit() -> str | None:
+    """TRAINING_GIT_COMMIT, which the image carries, or what is checked out in the current folder."""
+    told = os.environ.get("TRAINING_GIT_COMMIT")
+    if told:
+        return None if told == "unknown" else told
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout.strip() if asked.returncode == 0 else None
+
+
+def _refuse_unusable(uri: str) -> None:
+    parts = urlsplit(uri)
+    if parts.scheme in ("http", "https") and not parts.hostname:
+        raise BadInputError(f"--tracking-uri: {uri!r} names no host.")
+    if parts.scheme == "sqlite":
+        # MLflow would make the folder, and a typing mistake end in an empty store elsewhere.
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+        if not folder.is_dir():
+            raise BadInputError(f"--tracking-uri: the folder {folder} of {uri!r} does not exist.")
+
+
+# What the innermost of nested connection errors says, and what it means.
+_CAUSES = {
+    "too many 500 error responses": "keeps failing inside (500)",
+    "error responses": "keeps answering with errors",
+    "Connection refused": "cannot be reached: connection refused",
+    "timed out": "cannot be reached: timed out",
+    "Name or service not known": "cannot be reached: no such host",
+    "Max retries exceeded": "cannot be reached",
+}
+
+
+def _reason(error: Exception) -> str:
+    text = re.sub(r"//[^/@\s]*@", "//", " ".join(str(error).split()))
+    for words, meaning in _CAUSES.items():
+        if words in text:
+            return f"{meaning}."
+    if "error code 403" in text:
+        return "refuses this client (403): it allows neither this host name nor these credentials."
+    return f"reports: {text[:400]}"

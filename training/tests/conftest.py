@@ -1,0 +1,169 @@
+"""A real MLflow store of its own for each worker, the command line, and small tables to learn from."""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from msgspec import Struct
+
+# pytest calls this file `training.tests.conftest` after its folders, and for that puts an empty stand-in where the
+# package `training` belongs.
+if getattr(sys.modules.get("training"), "__file__", None) is None:
+    sys.modules.pop("training", None)
+
+from training.cli import execute
+from training.environment import prepare_environment
+
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+# Workers share the cores as it is; threads that wait for each other on busy ones make everything slow.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+prepare_environment()
+
+
+class Outcome(Struct, frozen=True):
+    """What one command line came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _mlflow_loaded() -> None:
+    """MLflow warns of its own types while this part of it loads, which any test could be the first to make it do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("mlflow.pyfunc")
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with MLflow's schema in it."""
+    from mlflow import MlflowClient  # noqa: PLC0415 # not in the process that only hands tests to workers
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    return path
+
+
+@pytest.fixture
+def store(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty MLflow store in a file; artifacts go to the test's own folder."""
+    shutil.copy(database, tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    importlib.import_module("mlflow").set_tracking_uri(uri)
+    return uri
+
+
+@pytest.fixture
+def training(store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """The command line, in this process, with the store as its MLflow, and without folds to save time."""
+    monkeypatch.setenv("TRAINING_CV", "0")
+
+    def run(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        code = execute(arguments)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _trained_once(database: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("trained")
+    path = folder / "mlflow.db"
+    shutil.copy(database, path)
+    output = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(output):
+        assert execute(["run", "--tracking-uri", f"sqlite:///{path}", "--json"]) == 0
+    return path, json.loads(output.getvalue())
+
+
+@pytest.fixture
+def trained(_trained_once: tuple[Path, Any], store: str) -> Any:
+    """Has `training run` on iris, with nothing but defaults, behind it in the test's store: its JSON result."""
+    path, result = _trained_once
+    shutil.copy(path, store.removeprefix("sqlite:///"))
+    return result
+
+
+class Server(Struct, frozen=True):
+    """A running `mlflow server` that hands out artifacts itself."""
+
+    uri: str
+
+
+@pytest.fixture(scope="session")
+def server(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(database, folder / "mlflow.db")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder, start_new_session=True
+        )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health", process, folder / "log")
+        yield Server(f"http://127.0.0.1:{port}")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"mlflow server did not come up:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture
+def blobs_of() -> Callable[[Sequence[Any]], pd.DataFrame]:
+    """Makes tables of one cloud of points a label: columns `a`, `b` and `kind`."""
+
+    def make(labels: Sequence[Any], rows: int = 30, distance: float = 6) -> pd.DataFrame:
+        random = np.random.default_rng(7)
+        points = [random.normal(distance * index, 1, size=(rows, 2)) for index in range(len(labels))]
+        return pd.DataFrame(np.concatenate(points), columns=["a", "b"]).assign(kind=np.repeat(np.array(labels), rows))
+
+    return make
+
+
+@pytest.fixture
+def blobs(blobs_of: Callable[[Sequence[Any]], pd.DataFrame]) -> pd.DataFrame:
+    """Two well separated classes, 30 rows each."""
+    return blobs_of(["left", "right"])

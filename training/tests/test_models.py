@@ -1,0 +1,140 @@
+"""Proves that every model trains, keeps its word across formats, and comes out the same each time."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import skops.io
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training import metrics, models
+from training.data import load_dataset
+from training.errors import BadInputError
+from training.onnx_twin import Twin, to_onnx
+from training.reproducible import normalise_skops
+from training.settings import Scalar, Task
+
+FAST = {"random-forest": {"n_estimators": 10}, "hist-gradient-boosting": {"max_iter": 10}}
+CLASSIFIERS = [name for name, spec in models.MODELS.items() if "classification" in spec.estimators]
+REGRESSORS = [name for name, spec in models.MODELS.items() if "regression" in spec.estimators]
+
+
+@pytest.mark.parametrize("model", CLASSIFIERS)
+@pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c"), (3, -7), (2, 4, 9), (False, True)], ids=str)
+def test_classifiers_and_their_twins_agree(
+    model: str, labels: tuple[object, ...], blobs_of: Callable[..., pd.DataFrame]
+) -> None:
+    table = blobs_of(labels)
+    rows = table[["a", "b"]].to_numpy().astype(np.float32).astype(np.float64)
+    pipeline = models.build(model, "classification", FAST.get(model, {}), seed=1)
+    models.fit(pipeline, rows, table["kind"].to_numpy())
+    content = to_onnx(pipeline, 2, classifier=True)
+    scores = Twin(content).scores(rows)
+    assert scores.shape == (len(rows), len(labels))
+    assert np.abs(scores - pipeline.predict_proba(rows)).max() < 1e-5
+    assert (pipeline.classes_[scores.argmax(axis=1)] == pipeline.predict(rows)).all()
+    graph = onnx.load_from_string(content).graph
+    assert [entry.name for entry in graph.input] == ["features"]
+    assert [entry.name for entry in graph.output] == ["probabilities"]
+
+
+@pytest.mark.parametrize("model", REGRESSORS)
+def test_regressors_and_their_twins_agree(model: str) -> None:
+    dataset = load_dataset("diabetes")
+    pipeline = models.build(model, "regression", FAST.get(model, {}), seed=1)
+    models.fit(pipeline, dataset.rows, dataset.truth)
+    content = to_onnx(pipeline, len(dataset.features), classifier=False)
+    scores = Twin(content).scores(dataset.rows)
+    assert scores.shape == (len(dataset.rows), 1)
+    assert np.abs(scores[:, 0] - pipeline.predict(dataset.rows)).max() < 1e-3
+    assert [entry.name for entry in onnx.load_from_string(content).graph.output] == ["prediction"]
+
+
+@hypothesis.settings(max_examples=8, deadline=None)
+@given(low=st.floats(0.5, 1e6, width=32), seed=st.integers(0, 99))
+def test_thresholds_between_float32_neighbours_split_alike(low: float, seed: int) -> None:
+    high = float(np.nextafter(np.float32(low), np.float32(np.inf)))
+    rows = np.random.default_rng(seed).permutation(np.repeat([low, high], 30)).reshape(-1, 1)
+    for model in ("hist-gradient-boosting", "random-forest"):
+        pipeline = models.build(model, "regression", FAST[model], seed=1)
+        models.fit(pipeline, rows, np.where(rows[:, 0] > low, 10.0, 0.0))
+        scores = Twin(to_onnx(pipeline, 1, classifier=False)).scores(rows)
+        assert np.abs(scores[:, 0] - pipeline.predict(rows)).max() < 1e-3
+
+
+@pytest.mark.parametrize("model", CLASSIFIERS)
+def test_training_twice_gives_the_same_bytes(model: str, tmp_path: Path) -> None:
+    dataset = load_dataset("iris")
+    digests = []
+    for attempt in ("first", "second"):
+        pipeline = models.build(model, "classification", FAST.get(model, {}), seed=5)
+        models.fit(pipeline, dataset.rows, dataset.truth)
+        path = tmp_path / attempt
+        skops.io.dump(pipeline, path)
+        normalise_skops(path)
+        content = to_onnx(pipeline, 4, classifier=True)
+        digests.append([hashlib.sha256(saved).hexdigest() for saved in (path.read_bytes(), content)])
+        loaded = skops.io.load(path, trusted=models.TRUSTED_TYPES)
+        assert (loaded.predict_proba(dataset.rows) == pipeline.predict_proba(dataset.rows)).all()
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "params", "says"),
+    [
+        ("forest", "classification", {}, "'forest' is not known; for classification there is"),
+        ("random-forst", "classification", {}, 'Did you mean "random-forest"?'),
+        ("ridge", "classification", {}, "'ridge' does regression"),
+        ("ridge", "regression", {"alfa": 1}, "no parameter 'alfa'. Did you mean \"alpha\"?"),
+        ("ridge", "regression", {"random_state": 1}, "set by --seed"),
+    ],
+)
+def test_wrong_models_are_refused(model: str, task: Task, params: dict[str, int], says: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        models.build(model, task, params, seed=1)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [-1.0, "much", None])
+def test_parameters_that_the_estimator_refuses_are_named(value: Scalar) -> None:
+    dataset = load_dataset("iris")
+    pipeline = models.build("logistic-regression", "classification", {"C": value}, seed=1)
+    with pytest.raises(BadInputError, match=r"LogisticRegression cannot be fitted: .*'C'"):
+        models.fit(pipeline, dataset.rows, dataset.truth)
+
+
+def test_a_solver_that_gives_up_is_noted() -> None:
+    dataset = load_dataset("iris")
+    pipeline = models.build("logistic-regression", "classification", {"max_iter": 1}, seed=1)
+    assert any("converge" in note for note in models.fit(pipeline, dataset.rows, dataset.truth))
+
+
+def test_metrics_of_known_predictions() -> None:
+    scores = np.array([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.2, 0.8]])
+    found = metrics.measure(scores, np.array(["n", "p", "p", "p"]), ("n", "p"))
+    assert list(found) == metrics.metric_names(("n", "p"))
+    assert found["accuracy"] == 0.75
+    assert found["recall/p"] == pytest.approx(2 / 3)
+    assert found["precision/n"] == 0.5
+    assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.7, 0.8]).mean())
+    assert found["brier"] == pytest.approx(2 * np.mean([0.01, 0.36, 0.09, 0.04]))
+
+
+def test_metrics_of_known_values() -> None:
+    found = metrics.measure(np.array([[1.0], [2.0], [6.0]]), np.array([1.0, 2.0, 3.0]), ())
+    assert found == pytest.approx({"rmse": np.sqrt(3), "mae": 1.0, "r2": -3.5})
+
+
+@given(st.lists(st.text(max_size=120), min_size=2, max_size=5, unique=True))
+def test_class_keys_are_distinct_and_allowed(labels: list[str]) -> None:
+    keys = metrics.class_keys(labels)
+    assert len(set(keys)) == len(labels)
+    for key in keys:
+        assert re.fullmatch(r"[A-Za-z0-9_.\- ]{1,110}", key)
