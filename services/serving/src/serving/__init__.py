@@ -1,1 +1,1 @@
-"""x."""
+"""Prediction API for scikit-learn models registered in MLflow."""

@@ -1,0 +1,92 @@
+"""The command `serving`: the server, and the smoke test that a deployment runs against it."""
+
+import argparse
+import asyncio
+import os
+import sys
+
+import msgspec
+
+from serving import logs
+from serving.environment import SettingsError, read, variables
+from serving.settings import Settings, SmokeSettings
+
+_AWS = """read by botocore for s3:// artifacts:
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and whatever else it knows (roles, web identities)"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and gives its exit status: 0, 1 when the smoke test failed, 2 for wrong settings."""
+    given = sys.argv[1:] if arguments is None else arguments
+    known = {"run", "smoke", "-h", "--help"}
+    options = _parser().parse_args(given if given and given[0] in known else ["run", *given])
+    flags = {name: value for name, value in vars(options).items() if name != "command" and value is not None}
+    environ = {**os.environ, **flags}
+    try:
+        if options.command == "smoke":
+            return _smoke(read(SmokeSettings, environ))
+        return _run(read(Settings, environ))
+    except SettingsError as error:
+        print(f"serving: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(settings: Settings) -> int:
+    logs.configure(settings.log_level, settings.log_format)
+    from serving.server import serve  # noqa: PLC0415  (so that --help and mistakes in settings are answered at once)
+
+    serve(settings)
+    return 0
+
+
+def _smoke(settings: SmokeSettings) -> int:
+    from serving.smoke import SmokeError, smoke  # noqa: PLC0415  (as above)
+
+    try:
+        print(asyncio.run(smoke(settings)))
+    except SmokeError as error:
+        print(f"serving smoke: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="serving",
+        description="Serves a scikit-learn model from an MLflow registry over HTTP.",
+        epilog="Without a command it runs the server. Settings come from the environment; a flag wins over its "
+        "variable.\n`serving run --help` and `serving smoke --help` list them all.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="run | smoke")
+    _command(commands, "run", Settings, "run the server (the default)", _AWS)
+    _command(commands, "smoke", SmokeSettings, "ask a running server for a prediction and compare it with the pins", "")
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    settings: type[msgspec.Struct],
+    summary: str,
+    epilog: str,
+) -> None:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for variable in variables(settings):
+        default = f"default: {variable.default}" if variable.default else "not set by default"
+        parser.add_argument(
+            "--" + variable.name.lower().replace("_", "-"),
+            dest=variable.name,
+            metavar="|".join(variable.choices) or variable.name,
+            help=f"{variable.description} ({default})".replace("%", "%%"),
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The HTTP side: everything here speaks ASGI or Litestar, and nothing outside does."""

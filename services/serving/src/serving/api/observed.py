@@ -1,0 +1,105 @@
+"""What every request gets, whatever its route: an id, a count, a duration, and a line in the log when it failed."""
+
+import itertools
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from serving.api.problems import request_id
+from serving.metrics import Metrics
+
+logger = logging.getLogger("serving.access")
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_NO_ANSWER = 499
+
+
+class Draining:
+    """Whether the process has been told to stop, and wants callers to leave."""
+
+    __slots__ = ("active",)
+
+    def __init__(self) -> None:
+        self.active = False
+
+
+class Observed:
+    """Wraps the whole application, so that requests that match no route are seen too.
+
+    `shortcuts` are handlers of the application by path. Requests for exactly these paths go straight to them: the way
+    through Litestar's layers costs more than a prediction does.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        shortcuts: Mapping[str, ASGIApp],
+        metrics: Metrics,
+        draining: Draining,
+        *,
+        access_log: bool,
+    ) -> None:
+        self._app = app
+        self._shortcuts = shortcuts
+        self._metrics = metrics
+        self.draining = draining
+        self._access_log = access_log
+        self._prefix = secrets.token_hex(6).encode()
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        identity = self._identity(scope)
+        scope.setdefault("state", {})["request_id"] = identity
+        status = _NO_ANSWER
+
+        async def observed_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [*message["headers"], (b"x-request-id", identity)]
+                if self.draining.active:
+                    headers.append((b"connection", b"close"))
+                message["headers"] = headers
+            await send(message)
+
+        self._metrics.in_flight += 1
+        try:
+            await self._shortcuts.get(scope["path"], self._app)(scope, receive, observed_send)
+        finally:
+            self._metrics.in_flight -= 1
+            self._note(scope, status, time.perf_counter() - start)
+
+    def _identity(self, scope: HTTPScope) -> bytes:
+        """Takes the caller's X-Request-ID if it is harmless, or makes one that no other request has."""
+        given: bytes | None = dict(scope["headers"]).get(b"x-request-id")
+        if given is not None and _SANE_ID.fullmatch(given):
+            return given
+        return b"%s-%x" % (self._prefix, next(self._numbers))
+
+    def _note(self, scope: HTTPScope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = scope["path"] if scope["path"] in self._shortcuts else scope.get("path_template") or "unmatched"
+        self._metrics.answered(route, method, str(status), seconds)
+        # Probes fail every few seconds while there is no model; why that is so has been logged once, by name.
+        if self._access_log or (status >= 400 and not route.startswith("/health")):
+            logger.info(
+                "request",
+                extra={
+                    "method": method,
+                    "path": scope["path"],
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 3),
+                    "request_id": request_id(scope),
+                },
+            )

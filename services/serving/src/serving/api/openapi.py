@@ -1,0 +1,124 @@
+"""The OpenAPI document under /docs/openapi.json, and the page at /docs that shows it.
+
+Litestar describes its own handlers, but not ASGI ones. /predict is added here, from the structs that its bodies are
+parsed with and from the signature of the model that is served, so that the document says how long a row must be.
+"""
+
+from copy import deepcopy
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.enums import OpenAPIMediaType
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+
+from serving.api.predict import PATH
+from serving.loader import LoadedModel
+from serving.schemas import BatchResponse, PredictRequest, PredictResponse, Problem
+from serving.signature import Column
+from serving.versions.base import VersionManager
+
+_REFERENCE = "#/components/schemas/"
+_ERRORS = {
+    400: "The body is no JSON",
+    404: "This deployment has no such model version",
+    408: "The body came too slowly",
+    413: "The body is too long, or has too many rows",
+    415: "The body has another media type, or is compressed",
+    422: "The body is not what the model takes; `errors` names each field",
+    500: "Something that was not foreseen",
+    503: "No model is loaded yet, or the named version cannot be had now",
+}
+
+
+class CompletedJson(JsonRenderPlugin):
+    """Serves the document with /predict in it."""
+
+    def __init__(self, versions: VersionManager, max_rows: int) -> None:
+        super().__init__(path="/openapi.json", media_type=OpenAPIMediaType.OPENAPI_JSON)
+        self._versions = versions
+        self._max_rows = max_rows
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002  (Litestar's)
+        """Renders the document for the model that is served now."""
+        return msgspec.json.encode(completed(openapi_schema, self._versions.current, self._max_rows))
+
+
+class OfflinePage(OpenAPIRenderPlugin):
+    """A page that shows the document and needs nothing from any other server."""
+
+    def __init__(self) -> None:
+        super().__init__(path="/")
+        self._page = files("serving.api").joinpath("docs.html").read_bytes()
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002  (Litestar's)
+        """Gives the page."""
+        return self._page
+
+
+def openapi_config(versions: VersionManager, max_rows: int, version: str) -> OpenAPIConfig:
+    """Sets up Litestar's part."""
+    return OpenAPIConfig(
+        title="Prediction API",
+        version=version,
+        description="Predictions of a scikit-learn model, with the version that made them.",
+        path="/docs",
+        render_plugins=[OfflinePage(), CompletedJson(versions, max_rows)],
+    )
+
+
+def completed(document: dict[str, Any], model: LoadedModel | None, max_rows: int) -> dict[str, Any]:
+    """Adds /predict to Litestar's document."""
+    result = deepcopy(document)
+    types = [PredictRequest, PredictResponse, BatchResponse, Problem]
+    _, schemas = msgspec.json.schema_components(types, ref_template=_REFERENCE + "{name}")
+    _refine(schemas["PredictRequest"], model, max_rows)
+    result.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+    result["paths"][PATH] = {"post": _operation(model)}
+    return result
+
+
+def _refine(request: dict[str, Any], model: LoadedModel | None, max_rows: int) -> None:
+    """Says what a struct cannot: one of two fields, and rows of the model's shape."""
+    request["oneOf"] = [{"required": ["features"]}, {"required": ["instances"]}]
+    properties = request["properties"]
+    row = _row(model) if model else properties["features"]
+    properties["features"] = row | {"description": "One row, in the order of the model's columns"}
+    properties["instances"] = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
+
+
+def _row(model: LoadedModel) -> dict[str, Any]:
+    columns = model.spec.columns
+    items = [_value(column) for column in columns]
+    return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items), "maxItems": len(items)}
+
+
+def _value(column: Column) -> dict[str, Any]:
+    if column.kind == "boolean":
+        return {"type": "boolean", "title": column.name}
+    return {"type": column.kind, "title": column.name, "minimum": column.low, "maximum": column.high}
+
+
+def _operation(model: LoadedModel | None) -> dict[str, Any]:
+    body: dict[str, Any] = {"schema": {"$ref": _REFERENCE + "PredictRequest"}}
+    if model:
+        body["example"] = {"features": list(model.example), "model_version": "latest"}
+    answers = {"anyOf": [{"$ref": _REFERENCE + "PredictResponse"}, {"$ref": _REFERENCE + "BatchResponse"}]}
+    problem = {"application/problem+json": {"schema": {"$ref": _REFERENCE + "Problem"}}}
+    return {
+        "tags": ["predict"],
+        "operationId": "Predict",
+        "summary": "Predict one row or many",
+        "description": "`features` is answered by one prediction, `instances` by a list in the same order. "
+        "The columns shown are those of the model that `latest` means.",
+        "requestBody": {"required": True, "content": {"application/json": body}},
+        "responses": {
+            "200": {
+                "description": "The prediction or predictions",
+                "content": {"application/json": {"schema": answers}},
+            },
+            **{str(status): {"description": why, "content": problem} for status, why in _ERRORS.items()},
+        },
+    }

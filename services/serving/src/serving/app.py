@@ -1,0 +1,128 @@
+"""Puts the parts together: settings in, an ASGI application out."""
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import httpx
+from litestar import Litestar
+from litestar.di import Provide
+
+from serving.api.health import health, live, ready
+from serving.api.metrics import metrics as metrics_handler
+from serving.api.model import model_info
+from serving.api.observed import Draining, Observed
+from serving.api.openapi import openapi_config
+from serving.api.predict import PATH, predict_handler
+from serving.api.problems import EXCEPTION_HANDLERS
+from serving.artifacts.base import ArtifactStore
+from serving.artifacts.files import ModelFiles
+from serving.artifacts.folder import FolderStore
+from serving.artifacts.proxied import ProxiedStore
+from serving.artifacts.s3 import S3Store
+from serving.backoff import Backoff
+from serving.cache import ModelCache
+from serving.environment import SettingsError
+from serving.loader import ModelLoader
+from serving.metrics import Metrics
+from serving.predictor import Predictor
+from serving.registry import Registry, mlflow_client
+from serving.runtimes.base import RuntimeOptions
+from serving.settings import Settings
+from serving.versions.base import VersionManager
+from serving.versions.pinned import Pin, PinnedVersion
+from serving.versions.staged import FollowedStage, Stage
+
+# Threads for predictions that would hold up others; more than a pod has cores would only take turns.
+_WORKERS = 2
+
+
+def create_app(settings: Settings) -> Observed:
+    """Makes the application. Nothing is contacted before its lifespan starts.
+
+    Raises:
+        SettingsError: when MODEL_DIR cannot be written.
+    """
+    metrics, draining = Metrics(), Draining()
+    client = mlflow_client(
+        settings.mlflow_tracking_uri,
+        settings.mlflow_tracking_username,
+        settings.mlflow_tracking_password,
+        settings.registry_timeout_seconds,
+    )
+    s3 = S3Store(settings.s3_endpoint_url, settings.aws_region)
+    stores: dict[str, ArtifactStore] = {"s3": s3, "mlflow-artifacts": ProxiedStore(client), "file": FolderStore()}
+    folder = _model_folder(settings)
+    versions = _version_manager(settings, client, _loader(settings, stores, folder), metrics)
+    metrics.ready.set_function(lambda: float(versions.current is not None and not draining.active))
+    workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="predict")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        following = asyncio.create_task(versions.run())
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await client.aclose()
+            await s3.aclose()
+            workers.shutdown(wait=False, cancel_futures=True)
+            if not settings.model_dir:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    predict = predict_handler(Predictor(versions, metrics, workers, settings.max_rows), settings.max_body_bytes)
+    app = Litestar(
+        [live, ready, health, model_info, metrics_handler, predict],
+        dependencies={
+            "versions": Provide(lambda: versions, sync_to_thread=False),
+            "draining": Provide(lambda: draining, sync_to_thread=False),
+            "measured": Provide(lambda: metrics, sync_to_thread=False),
+        },
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=[lifespan],
+        logging_config=None,
+        openapi_config=openapi_config(versions, settings.max_rows, version("serving")),
+    )
+    return Observed(app, {PATH: predict.fn}, metrics, draining, access_log=settings.access_log)
+
+
+def _model_folder(settings: Settings) -> Path:
+    try:
+        folder = Path(settings.model_dir or tempfile.mkdtemp(prefix="serving-"))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise SettingsError(
+            f"MODEL_DIR is {settings.model_dir!r}, but no file can be written there ({error.strerror})"
+        ) from None
+
+
+def _loader(settings: Settings, stores: dict[str, ArtifactStore], folder: Path) -> ModelLoader:
+    # One more than the cache, so that a version that is just being loaded pushes none out of the folder.
+    keep = settings.model_cache_size + 1
+    return ModelLoader(
+        ModelFiles(folder, stores, max_bytes=settings.max_model_bytes, keep=keep),
+        RuntimeOptions(settings.runtime, settings.pickle_models == "trust-and-run", settings.extra_trusted_types),
+    )
+
+
+def _version_manager(
+    settings: Settings, client: httpx.AsyncClient, loader: ModelLoader, metrics: Metrics
+) -> VersionManager:
+    registry = Registry(
+        client, settings.model_name, timeout=settings.registry_timeout_seconds, on_error=metrics.registry_error
+    )
+    cache = ModelCache(settings.model_cache_size, metrics)
+    backoff = Backoff(settings.retry_min_seconds, settings.retry_max_seconds)
+    if settings.model_version:
+        pin = Pin(settings.model_name, settings.model_version, settings.model_digest, settings.model_uri)
+        return PinnedVersion(pin, loader, registry, cache, backoff, metrics.served)
+    stage = Stage(settings.model_name, settings.alias, settings.model_poll_seconds)
+    return FollowedStage(stage, loader, registry, cache, backoff, metrics.served)

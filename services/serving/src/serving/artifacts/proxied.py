@@ -1,0 +1,83 @@
+"""Artifacts that MLflow hands through (`mlflow-artifacts:/path`), over its documented REST API."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import httpx
+import msgspec
+
+from serving.artifacts.base import BoundedWriter, RemoteFile
+from serving.errors import ModelUnusableError, StoreUnavailableError
+
+_API = "/api/2.0/mlflow-artifacts/artifacts"
+_MAX_DEPTH = 8
+
+
+class _Entry(msgspec.Struct):
+    path: str
+    is_dir: bool = False
+    file_size: int = 0
+
+
+class _Listing(msgspec.Struct):
+    files: list[_Entry] = []
+
+
+class ProxiedStore:
+    """Reads `mlflow-artifacts:` addresses through the tracking server that `client` talks to."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    def files(self, uri: str) -> AsyncIterator[RemoteFile]:
+        """Lists the files below the address, folder by folder."""
+        return self._walk(self._root(uri), "", 0)
+
+    async def _walk(self, root: str, below: str, depth: int) -> AsyncIterator[RemoteFile]:
+        if depth > _MAX_DEPTH:
+            raise ModelUnusableError(f"its folders are nested more than {_MAX_DEPTH} deep")
+        for entry in await self._listing("/".join(part for part in (root, below) if part)):
+            path = f"{below}/{entry.path}" if below else entry.path
+            if entry.is_dir:
+                async for file in self._walk(root, path, depth + 1):
+                    yield file
+            else:
+                yield RemoteFile(path, entry.file_size)
+
+    async def _listing(self, path: str) -> list[_Entry]:
+        try:
+            response = await self._client.get(_API, params={"path": path})
+            _check(response)
+            return msgspec.json.decode(response.content, type=_Listing).files
+        except httpx.HTTPError as error:
+            raise StoreUnavailableError(f"MLflow does not list its files ({type(error).__name__})") from error
+        except msgspec.MsgspecError as error:
+            raise StoreUnavailableError("MLflow's list of its files is not what its API promises") from error
+
+    async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
+        """Downloads one file."""
+        address = f"{_API}/{quote(self._root(uri))}/{quote(path)}"
+        try:
+            async with self._client.stream("GET", address) as response:
+                _check(response)
+                with BoundedWriter(target, limit) as writer:
+                    async for chunk in response.aiter_bytes():
+                        writer.write(chunk)
+        except httpx.HTTPError as error:
+            raise StoreUnavailableError(f"MLflow does not hand out its files ({type(error).__name__})") from error
+
+    def _root(self, uri: str) -> str:
+        parts = urlsplit(uri)
+        if parts.netloc and parts.netloc != self._client.base_url.netloc.decode():
+            raise ModelUnusableError(
+                f"its files are at another MLflow server ({parts.netloc}) than MLFLOW_TRACKING_URI names"
+            )
+        return unquote(parts.path).strip("/")
+
+
+def _check(response: httpx.Response) -> None:
+    if response.status_code == httpx.codes.NOT_FOUND:
+        raise ModelUnusableError("a file of it is not in MLflow's artifact store")
+    if response.is_error:
+        raise StoreUnavailableError(f"MLflow answers {response.status_code} when asked for its files")

@@ -1,0 +1,136 @@
+"""Artifacts in S3 or anything that speaks its protocol (`s3://bucket/prefix`).
+
+Two requests are needed, ListObjectsV2 and GetObject. botocore finds credentials and signs; its client for the same two
+requests would hold 15 MB of descriptions of all the others, for as long as the process lives.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+from xml.etree import ElementTree as ET
+
+import httpx
+
+from serving.artifacts.base import BoundedWriter, RemoteFile
+from serving.errors import ModelUnusableError, StoreUnavailableError
+
+_TIMEOUT_SECONDS = 10.0
+_PAGE = 200
+
+
+class S3Store:
+    """Reads `s3://` addresses of one server, with path-style requests."""
+
+    def __init__(self, endpoint_url: str, region: str) -> None:
+        self._endpoint_url = endpoint_url.rstrip("/")
+        self._region = region
+
+    async def files(self, uri: str) -> AsyncIterator[RemoteFile]:
+        """Lists the objects below the prefix, a page at a time."""
+        bucket, prefix = _bucket_and_prefix(uri)
+        query = {"list-type": "2", "max-keys": str(_PAGE), "prefix": prefix}
+        while True:
+            page = await self._page(bucket, query)
+            for entry in page.iterfind("{*}Contents"):
+                key = entry.findtext("{*}Key", "")
+                if not key.endswith("/"):
+                    yield RemoteFile(key.removeprefix(prefix), int(entry.findtext("{*}Size", "0")))
+            token = page.findtext("{*}NextContinuationToken")
+            if not token or page.findtext("{*}IsTruncated") != "true":
+                return
+            query["continuation-token"] = token
+
+    async def _page(self, bucket: str, query: dict[str, str]) -> ET.Element:
+        try:
+            response = await self._client.get(
+                f"{self._endpoint_url}/{bucket}?{urlencode(query, quote_via=quote, safe='')}"
+            )
+            _check(response, bucket)
+            return ET.fromstring(response.content)  # noqa: S314  (expat bounds what entities may grow to)
+        except httpx.HTTPError as error:
+            raise StoreUnavailableError(f"S3 does not answer ({type(error).__name__})") from error
+        except ET.ParseError as error:
+            raise StoreUnavailableError("S3's list of files is not what its protocol promises") from error
+
+    async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
+        """Downloads one object."""
+        bucket, prefix = _bucket_and_prefix(uri)
+        try:
+            async with self._client.stream("GET", f"{self._endpoint_url}/{bucket}/{quote(prefix + path)}") as response:
+                if not response.is_success:
+                    await response.aread()
+                _check(response, bucket)
+                with BoundedWriter(target, limit) as writer:
+                    async for chunk in response.aiter_raw():
+                        writer.write(chunk)
+        except httpx.HTTPError as error:
+            raise StoreUnavailableError(f"S3 does not answer ({type(error).__name__})") from error
+
+    async def aclose(self) -> None:
+        """Closes the connections, if any were opened."""
+        if "_client" in vars(self):
+            await self._client.aclose()
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(auth=_Signature(self._region), timeout=_TIMEOUT_SECONDS)
+
+
+class _Signature(httpx.Auth):
+    """Signs requests as AWS asks for (Signature Version 4)."""
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Adds the headers of a signature that is made for this very URL."""
+        # Imported here, because deployments without S3 need not pay for it.
+        from botocore.auth import S3SigV4Auth  # noqa: PLC0415
+        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
+
+        signed = AWSRequest(method=request.method, url=str(request.url))
+        S3SigV4Auth(await self._credentials(), "s3", self._region).add_auth(signed)
+        request.headers.update(dict(signed.headers.items()))
+        yield request
+
+    async def _credentials(self) -> Any:
+        """Finds credentials, fresh ones where they expire. That may take requests of its own, so it gets a thread."""
+        found = await asyncio.to_thread(lambda: self._source and self._source.get_frozen_credentials())
+        if not found:
+            raise StoreUnavailableError(
+                "there are no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role"
+            )
+        return found
+
+    @cached_property
+    def _source(self) -> Any:
+        from botocore.session import Session  # noqa: PLC0415  (as above)
+
+        return Session().get_credentials()
+
+
+def _check(response: httpx.Response, bucket: str) -> None:
+    if response.is_success:
+        return
+    if response.status_code == httpx.codes.NOT_FOUND:
+        raise ModelUnusableError(f"its files are not in bucket {bucket!r}")
+    if response.is_server_error:
+        raise StoreUnavailableError(f"S3 answers {response.status_code}")
+    raise StoreUnavailableError(f"S3 refuses to give files of bucket {bucket!r} ({_code(response)})")
+
+
+def _code(response: httpx.Response) -> str:
+    """Finds S3's own name for an error, such as AccessDenied; else the status."""
+    try:
+        document = ET.fromstring(response.content)  # noqa: S314  (as above)
+    except ET.ParseError:
+        return str(response.status_code)
+    return document.findtext("Code") or str(response.status_code)
+
+
+def _bucket_and_prefix(uri: str) -> tuple[str, str]:
+    parts = urlsplit(uri)
+    return parts.netloc, parts.path.strip("/") + "/"

@@ -1,0 +1,116 @@
+"""The Model Cache: the model versions in memory, a bounded number of them, each loaded by one caller at a time."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Generic, TypeVar
+
+from serving.loader import LoadedModel
+
+_T = TypeVar("_T")
+
+
+class SingleFlight(Generic[_T]):
+    """Runs one piece of work a key at a time: whoever asks for a key that is under way waits for the same result."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, asyncio.Task[_T]] = {}
+
+    async def run(self, key: str, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Starts `work`, or joins the run that is under way. A caller that gives up does not stop it for the others."""
+        task = self._under_way.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self._guarded(work))
+            self._under_way[key] = task
+            task.add_done_callback(lambda done: self._finished(key, done))
+        return await asyncio.shield(task)
+
+    async def _guarded(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        return await work()
+
+    def _finished(self, key: str, task: asyncio.Task[_T]) -> None:
+        del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # Marks it as seen: all who waited may have given up.
+
+
+class CacheEvents:
+    """What a cache tells about itself; each does nothing unless overridden."""
+
+    def hit(self) -> None:
+        """A version was there."""
+
+    def miss(self) -> None:
+        """A version was not there."""
+
+    def loaded(self, model: LoadedModel) -> None:
+        """A version was loaded."""
+
+    def failed(self) -> None:
+        """A version could not be loaded."""
+
+    def evicted(self, model: LoadedModel) -> None:
+        """A version made room for others."""
+
+
+class ModelCache:
+    """Keeps the `capacity` versions that were used last.
+
+    The one that `keep` names stays whatever happens, and so does the one loaded last, so there may be two where the
+    capacity is one.
+    """
+
+    def __init__(self, capacity: int, events: CacheEvents) -> None:
+        self._capacity = capacity
+        self._events = events
+        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._loads: SingleFlight[LoadedModel] = SingleFlight()
+        self._kept = ""
+
+    def __iter__(self) -> Iterator[LoadedModel]:
+        return iter(tuple(self._models.values()))
+
+    def keep(self, version: str) -> None:
+        """Names the version that is never evicted, in place of the one before."""
+        self._kept = version
+        self._evict()
+
+    def get(self, version: str) -> LoadedModel | None:
+        """Gives a version that is in memory, and counts that as use."""
+        model = self._models.get(version)
+        if model is None:
+            return None
+        self._models.move_to_end(version)
+        self._events.hit()
+        return model
+
+    async def get_or_load(self, version: str, load: Callable[[], Awaitable[LoadedModel]]) -> LoadedModel:
+        """Gives a version from memory, or else what `load` returns; concurrent callers share one load.
+
+        Raises:
+            ServingError: whatever `load` raises; nothing is kept then.
+        """
+        model = self.get(version)
+        if model is not None:
+            return model
+        self._events.miss()
+        return await self._loads.run(version, lambda: self._load(version, load))
+
+    async def _load(self, version: str, load: Callable[[], Awaitable[LoadedModel]]) -> LoadedModel:
+        try:
+            model = await load()
+        except BaseException:
+            self._events.failed()
+            raise
+        self._models[version] = model
+        self._events.loaded(model)
+        self._evict()
+        return model
+
+    def _evict(self) -> None:
+        """Drops the versions used longest ago until the rest fits. The newest stays, or its load was for nothing."""
+        for version in tuple(self._models)[:-1]:
+            if len(self._models) <= self._capacity:
+                return
+            if version != self._kept:
+                self._events.evicted(self._models.pop(version))

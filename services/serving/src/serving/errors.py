@@ -1,0 +1,60 @@
+"""What can go wrong, told in sentences that a caller may read: no addresses, paths or stack traces in them."""
+
+import msgspec
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One thing wrong with a request: the field, such as `features[2]`, and why."""
+
+    field: str
+    reason: str
+
+
+class ServingError(Exception):
+    """The base of all errors that this package raises on purpose."""
+
+
+class InvalidInputError(ServingError):
+    """The request does not fit the API or the model's signature."""
+
+    def __init__(self, *errors: FieldError) -> None:
+        super().__init__(
+            "; ".join(f"{error.field}: {error.reason}" if error.field else error.reason for error in errors)
+        )
+        self.errors = errors
+
+
+class TooManyRowsError(ServingError):
+    """The request holds more rows than the limit."""
+
+
+class UnknownVersionError(ServingError):
+    """The version that was asked for does not exist, or is not to be had from this deployment."""
+
+
+class UnavailableError(ServingError):
+    """It cannot be done now, and may work later."""
+
+    def __init__(self, message: str, retry_after: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class NotReadyError(UnavailableError):
+    """No model is loaded yet."""
+
+
+class RegistryUnavailableError(UnavailableError):
+    """MLflow does not answer, or refuses to."""
+
+
+class StoreUnavailableError(UnavailableError):
+    """The artifact store does not answer, or refuses to."""
+
+
+class ModelUnusableError(ServingError):
+    """A model version that cannot be served as it is; only another version or another setting helps."""
+
+
+class DigestMismatchError(ModelUnusableError):
+    """The files of a version are not those that were named by its digest."""

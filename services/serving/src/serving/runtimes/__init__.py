@@ -1,0 +1,1 @@
+"""What computes predictions: one small interface, ONNX Runtime and scikit-learn behind it."""

@@ -1,0 +1,69 @@
+"""The interface of a runtime, and the choice of one for a model version."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import ModelUnusableError
+from serving.signature import ModelSpec
+
+Matrix = NDArray[np.floating[Any]]
+
+
+class Runtime(Protocol):
+    """A loaded model."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in settings, metrics and answers."""
+        ...
+
+    @property
+    def dtype(self) -> type[np.floating[Any]]:
+        """What its input must be made of."""
+        ...
+
+    def run(self, features: Matrix) -> Matrix:
+        """Computes probabilities [rows, classes], or predicted numbers [rows], from features [rows, columns]."""
+        ...
+
+
+class RuntimeOptions(msgspec.Struct, frozen=True):
+    """Which runtime to use, and what may be loaded into scikit-learn."""
+
+    prefer: Literal["auto", "onnx", "sklearn"] = "auto"
+    trust_pickle: bool = False
+    extra_trusted_types: frozenset[str] = frozenset()
+
+
+def open_runtime(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> Runtime:
+    """Loads a version's model with the best runtime that it allows and that is installed.
+
+    Raises:
+        ModelUnusableError: when none can load it; the message says what would.
+    """
+    return _opener(spec, options)(folder, spec, options)
+
+
+def _opener(spec: ModelSpec, options: RuntimeOptions) -> Callable[[Path, ModelSpec, RuntimeOptions], Runtime]:
+    if spec.onnx_file and options.prefer != "sklearn":
+        from serving.runtimes.onnx import open_onnx  # noqa: PLC0415  (40 MB, not needed by other versions)
+
+        return open_onnx
+    if options.prefer == "onnx":
+        raise ModelUnusableError("it has no ONNX twin, and RUNTIME is onnx; RUNTIME=auto would try scikit-learn")
+    if not spec.sklearn_file:
+        raise ModelUnusableError("it has neither an onnx nor a sklearn flavor, and nothing else can be served")
+    if find_spec("sklearn") is None or find_spec("skops") is None:
+        raise ModelUnusableError(
+            "it has to be run by scikit-learn, which is not installed here: use the image built with "
+            "`--target sklearn` (the package extra `serving[sklearn]`), or register it with its ONNX twin"
+        )
+    from serving.runtimes.sklearn import open_sklearn  # noqa: PLC0415  (an extra, absent in one of the images)
+
+    return open_sklearn

@@ -1,0 +1,98 @@
+"""scikit-learn, for versions without an ONNX twin. Needs the package extra `serving[sklearn]`.
+
+A skops file names the types it is made of. What may be built from it is decided here and by SKOPS_TRUSTED_TYPES, never
+by the list of trusted types that the model itself carries.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skops.io
+
+from serving.errors import ModelUnusableError
+from serving.runtimes.base import Matrix, RuntimeOptions
+from serving.signature import ModelSpec
+
+# Types that skops does not trust by itself, but which are plain parts of fitted scikit-learn estimators: they hold
+# arrays and parameters, and building one runs no code from the file.
+TRUSTED_TYPES = frozenset(
+    {
+        "numpy.dtype",
+        "sklearn._loss.loss.HalfTweedieLossIdentity",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.gaussian_process.kernels.ConstantKernel",
+        "sklearn.gaussian_process.kernels.Product",
+        "sklearn.gaussian_process.kernels.RBF",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.tree._tree.Tree",
+    }
+)
+
+
+class SklearnRuntime:
+    """A fitted scikit-learn estimator."""
+
+    name = "sklearn"
+    dtype = np.float64
+
+    def __init__(self, estimator: Any, task: str) -> None:
+        self._compute = estimator.predict_proba if task == "classification" else estimator.predict
+
+    def run(self, features: Matrix) -> Matrix:
+        """Computes one batch."""
+        result: Matrix = np.asarray(self._compute(features), dtype=np.float64)
+        return result
+
+
+def open_sklearn(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> SklearnRuntime:
+    """Loads the scikit-learn form of a model version.
+
+    Raises:
+        ModelUnusableError: when the file is missing, broken, made of types that are not trusted, or a pickle that may
+            not be run.
+    """
+    path = folder / spec.sklearn_file
+    if not path.is_file():
+        raise ModelUnusableError(f"its scikit-learn file {spec.sklearn_file!r} is missing")
+    estimator = _load_skops(path, options) if spec.sklearn_format == "skops" else _load_pickle(path, spec, options)
+    needed = "predict_proba" if spec.task == "classification" else "predict"
+    if not hasattr(estimator, needed):
+        raise ModelUnusableError(f"its {type(estimator).__name__} has no {needed}, which {spec.task} needs")
+    return SklearnRuntime(estimator, spec.task)
+
+
+def _load_skops(path: Path, options: RuntimeOptions) -> Any:
+    trusted = TRUSTED_TYPES | options.extra_trusted_types
+    try:
+        untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - trusted)
+    except Exception as error:  # a broken file fails in zipfile, json or skops, each its own way
+        raise ModelUnusableError(f"its skops file cannot be read ({type(error).__name__})") from error
+    if untrusted:
+        raise ModelUnusableError(
+            f"its skops file is made of types that are not trusted: {', '.join(untrusted)}; "
+            "if you know them to be harmless, name them in SKOPS_TRUSTED_TYPES"
+        )
+    try:
+        return skops.io.load(path, trusted=sorted(trusted))
+    except Exception as error:  # as above
+        raise ModelUnusableError(f"its skops file cannot be loaded ({type(error).__name__})") from error
+
+
+def _load_pickle(path: Path, spec: ModelSpec, options: RuntimeOptions) -> Any:
+    if not options.trust_pickle:
+        raise ModelUnusableError(
+            f"it is saved only as {spec.sklearn_format}, which can run any code when loaded, so it is refused; save it "
+            "with skops or register its ONNX twin, or set PICKLE_MODELS=trust-and-run if you trust whoever made it"
+        )
+    try:
+        with path.open("rb") as file:
+            return pickle.load(file)  # noqa: S301  (only after PICKLE_MODELS=trust-and-run)
+    except Exception as error:  # unpickling runs code, which fails in any way it likes
+        raise ModelUnusableError(f"its pickle cannot be loaded ({type(error).__name__}: {error})") from error

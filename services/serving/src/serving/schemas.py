@@ -1,0 +1,123 @@
+"""The bodies of requests and answers. The OpenAPI document is made from these same structs."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from serving.signature import Label, Value
+
+VersionName = Annotated[
+    str,
+    Meta(
+        pattern="^[A-Za-z0-9._-]{1,128}$",
+        description="`latest`, a registry number, an alias, or a release tag such as v1.2.0",
+    ),
+]
+
+
+class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row as `features`, or many as `instances`; values in the order of the model's columns."""
+
+    features: list[bool | int | float] | UnsetType = UNSET
+    instances: list[list[bool | int | float]] | UnsetType = UNSET
+    model_version: VersionName = "latest"
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """What the model says of one row: the class and its probability, or for regression the number and null."""
+
+    prediction: Label | float
+    probability: Annotated[float, Meta(ge=0, le=1.001)] | None
+
+
+class PredictResponse(msgspec.Struct, frozen=True):
+    """The answer for one row. `latency_ms` is the time that the server spent on it, in milliseconds."""
+
+    prediction: Label | float
+    probability: Annotated[float, Meta(ge=0, le=1.001)] | None
+    model_version: str
+    latency_ms: Annotated[float, Meta(ge=0)]
+
+
+class BatchResponse(msgspec.Struct, frozen=True):
+    """The answer for many rows, in their order."""
+
+    predictions: list[Prediction]
+    model_version: str
+    latency_ms: Annotated[float, Meta(ge=0)]
+
+
+class Live(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: str = "live"
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A model is loaded, and requests are welcome."""
+
+    status: str = "ready"
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Liveness and readiness at a glance, for people. `problem` is empty when the wanted model is served."""
+
+    live: bool
+    ready: bool
+    draining: bool
+    problem: str
+    model_version: str | None
+
+
+class ColumnInfo(msgspec.Struct, frozen=True):
+    """One input column: its name and MLflow's type name."""
+
+    name: str
+    type: str
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A body that can be sent to /predict as it is."""
+
+    features: list[Value]
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """The model that `latest` means.
+
+    `loaded_versions` are all versions in memory; `problem` says why a newer one is not served, if so.
+    """
+
+    name: str
+    version: str
+    digest: str
+    release: str
+    mode: str
+    stage: str | None
+    runtime: str
+    task: str
+    target: str
+    classes: list[Label]
+    inputs: list[ColumnInfo]
+    input_example: Example
+    loaded_versions: list[str]
+    problem: str
+
+
+class ProblemField(msgspec.Struct, frozen=True):
+    """One thing wrong with the request: the field, such as `features[2]`, and why."""
+
+    field: str
+    reason: str
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as RFC 9457 has it (application/problem+json)."""
+
+    title: str
+    status: int
+    detail: str
+    request_id: str = ""
+    errors: tuple[ProblemField, ...] = ()
+    type: str = "about:blank"

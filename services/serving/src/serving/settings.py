@@ -1,0 +1,138 @@
+"""Every setting of the server and of its smoke test, from environment variables."""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+Seconds = Annotated[float, Meta(ge=0.05, le=3600)]
+
+URI_SCHEMES = ("s3", "mlflow-artifacts", "file")
+
+_HTTP = r"^https?://[^\s]+$"
+_NAME = r"^[^/:'\"`\s]+$"
+_NUMBER = r"^([1-9][0-9]{0,17})?$"
+_DIGEST = r"^(sha256:[0-9a-f]{64})?$"
+
+TrackingUri = Annotated[str, Meta(pattern=_HTTP, description="where MLflow is")]
+ModelName = Annotated[str, Meta(pattern=_NAME, description="the registered model to serve")]
+Pin = Annotated[
+    str, Meta(pattern=_NUMBER, description="a registry number: serve this version and no other (wins over the stage)")
+]
+Digest = Annotated[str, Meta(pattern=_DIGEST, description="content digest that the pinned version must have")]
+
+
+class Settings(msgspec.Struct, frozen=True, rename=str.upper):
+    """How the server behaves. `environment.read(Settings, os.environ)` makes it."""
+
+    mlflow_tracking_uri: TrackingUri = "http://mlflow:5000"
+    mlflow_tracking_username: Annotated[str, Meta(description="MLflow's user, where it asks for one")] = ""
+    mlflow_tracking_password: Annotated[str, Meta(description="and the password")] = ""
+    model_name: ModelName = "iris-classifier"
+    model_stage: Annotated[
+        str,
+        Meta(pattern=r"^[A-Za-z0-9_-]+$", description="the alias to follow, lower-cased, when no version is pinned"),
+    ] = "Production"
+    model_version: Pin = ""
+    model_digest: Digest = ""
+    model_uri: Annotated[
+        str, Meta(description="where the pinned version's files are; with the digest, MLflow is not needed at all")
+    ] = ""
+    s3_endpoint_url: Annotated[str, Meta(pattern=_HTTP, description="the S3 server of s3:// artifacts")] = (
+        "http://minio:9000"
+    )
+    aws_region: Annotated[str, Meta(description="the region that S3 requests are signed for")] = "us-east-1"
+    host: Annotated[str, Meta(description="the address to listen on")] = "0.0.0.0"  # noqa: S104  (a pod's own address)
+    port: Annotated[int, Meta(ge=1, le=65535, description="the port to listen on")] = 8080
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="the least severe messages to write")
+    ] = "info"
+    log_format: Annotated[
+        Literal["json", "console"], Meta(description="one JSON object a line, or lines for people")
+    ] = "json"
+    access_log: Annotated[bool, Meta(description="log every request, not only those that failed")] = False
+    model_dir: Annotated[
+        str, Meta(description="where downloads are kept; empty means a temporary folder that goes with the process")
+    ] = ""
+    model_cache_size: Annotated[int, Meta(ge=1, le=100, description="how many versions stay loaded")] = 3
+    model_poll_seconds: Annotated[float, Meta(ge=0.05, le=3600, description="how often the alias is looked up")] = 15.0
+    max_model_bytes: Annotated[int, Meta(ge=1, description="the largest model that is downloaded")] = 512 * 1024 * 1024
+    max_body_bytes: Annotated[int, Meta(ge=1, description="the largest request body")] = 1024 * 1024
+    max_rows: Annotated[int, Meta(ge=1, description="the most rows in one request")] = 1000
+    registry_timeout_seconds: Annotated[
+        float, Meta(ge=0.05, le=300, description="how long one question to MLflow may take, repeats included")
+    ] = 5.0
+    retry_min_seconds: Annotated[
+        float, Meta(ge=0.01, le=60, description="the first wait before loading is tried again; it doubles each time")
+    ] = 0.5
+    retry_max_seconds: Annotated[float, Meta(ge=0.01, le=3600, description="the longest such wait")] = 30.0
+    shutdown_drain_seconds: Annotated[
+        float, Meta(ge=0, le=300, description="after SIGTERM: not ready but still serving, so that callers can leave")
+    ] = 1.0
+    shutdown_grace_seconds: Annotated[
+        int, Meta(ge=1, le=3600, description="and then, how long requests under way may take to finish")
+    ] = 20
+    runtime: Annotated[
+        Literal["auto", "onnx", "sklearn"], Meta(description="what computes predictions; auto prefers ONNX")
+    ] = "auto"
+    pickle_models: Annotated[
+        Literal["refuse", "trust-and-run"],
+        Meta(description="models saved as pickle can run any code when loaded: refuse them, or trust and run them"),
+    ] = "refuse"
+    skops_trusted_types: Annotated[
+        str, Meta(description="types to allow in skops files besides scikit-learn's own, separated by commas")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if not self.model_version and (self.model_uri or self.model_digest):
+            which = "MODEL_URI" if self.model_uri else "MODEL_DIGEST"
+            raise ValueError(f"{which} belongs to a pinned version: set MODEL_VERSION too, or leave {which} out")
+        if self.model_uri and not self.model_digest:
+            raise ValueError("MODEL_URI is used without asking MLflow, so set MODEL_DIGEST too: it proves the files")
+        if self.model_uri and urlsplit(self.model_uri).scheme not in URI_SCHEMES:
+            raise ValueError(f"MODEL_URI is {self.model_uri!r}, but takes an address that starts with s3://, "
+                             "mlflow-artifacts:/ or file://")  # fmt: skip
+        if self.retry_max_seconds < self.retry_min_seconds:
+            raise ValueError(
+                "RETRY_MAX_SECONDS is less than RETRY_MIN_SECONDS: the waits grow from the one to the other"
+            )
+
+    @property
+    def alias(self) -> str:
+        """The registry alias that stage mode follows."""
+        return self.model_stage.lower()
+
+    @property
+    def extra_trusted_types(self) -> frozenset[str]:
+        """SKOPS_TRUSTED_TYPES as a set."""
+        return frozenset(name.strip() for name in self.skops_trusted_types.split(",") if name.strip())
+
+
+class SmokeSettings(msgspec.Struct, frozen=True, rename=str.upper):
+    """What `serving smoke` asks, and what it expects."""
+
+    smoke_url: Annotated[str, Meta(pattern=_HTTP, description="the service to ask")] = "http://127.0.0.1:8080"
+    model_name: Annotated[str, Meta(pattern=_NAME, description="the model that must be served")] = "iris-classifier"
+    model_version: Annotated[
+        str, Meta(pattern=_NUMBER, description="the version that must be served; empty means any")
+    ] = ""
+    model_digest: Annotated[str, Meta(pattern=_DIGEST, description="the digest that it must have; empty means any")] = (
+        ""
+    )
+    smoke_alias: Annotated[
+        str,
+        Meta(
+            pattern=r"^([A-Za-z0-9_-]+)?$",
+            description="the alias to move to the version once it has answered; needs MODEL_VERSION; empty moves none",
+        ),
+    ] = ""
+    smoke_seconds: Annotated[
+        float, Meta(ge=0.05, le=3600, description="how long to go on trying before it counts as failed")
+    ] = 60.0
+    mlflow_tracking_uri: TrackingUri = "http://mlflow:5000"
+    mlflow_tracking_username: Annotated[str, Meta(description="MLflow's user, where it asks for one")] = ""
+    mlflow_tracking_password: Annotated[str, Meta(description="and the password")] = ""
+    registry_timeout_seconds: Annotated[
+        float, Meta(ge=0.05, le=300, description="how long one question to MLflow may take, repeats included")
+    ] = 5.0

@@ -1,0 +1,187 @@
+"""What a model takes and gives, read from its `MLmodel` file (see docs/model-format.md)."""
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from serving.errors import ModelUnusableError
+
+Label = str | int | bool
+Value = bool | int | float
+ColumnKind = Literal["number", "integer", "boolean"]
+
+# Models compute in single precision, which ends at 3.4e38: this leaves them room to scale values and add them up.
+LARGEST_NUMBER = 1e30
+# MLflow's type names, and what a JSON value must be for each: (kind, smallest, largest).
+_COLUMN_TYPES: dict[str, tuple[ColumnKind, float, float]] = {
+    "double": ("number", -LARGEST_NUMBER, LARGEST_NUMBER),
+    "float": ("number", -LARGEST_NUMBER, LARGEST_NUMBER),
+    "long": ("integer", -(2**63), 2**63 - 1),
+    "integer": ("integer", -(2**31), 2**31 - 1),
+    "boolean": ("boolean", 0, 1),
+}
+_TENSOR_TYPES = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer", "bool": "boolean"}
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One input: its name, MLflow's type name, and the values that it takes."""
+
+    name: str
+    type: str
+    kind: ColumnKind
+    low: float
+    high: float
+
+
+class ModelSpec(msgspec.Struct, frozen=True):
+    """What serving knows of a model before it loads it.
+
+    `classes` are in the order of the probability columns, and empty for regression. `onnx_file` and `sklearn_file` are
+    paths inside the model's folder, empty where the version carries no such form.
+    """
+
+    task: Literal["classification", "regression"]
+    columns: tuple[Column, ...]
+    classes: tuple[Label, ...]
+    target: str
+    onnx_file: str
+    sklearn_file: str
+    sklearn_format: str
+
+    @property
+    def only_numbers(self) -> bool:
+        """Whether every column takes any number, so that rows can be checked as a whole."""
+        return all(column.kind == "number" for column in self.columns)
+
+    def zero_row(self) -> tuple[Value, ...]:
+        """A row that fits the signature, for models that come without an example."""
+        zeros: dict[ColumnKind, Value] = {"number": 0.0, "integer": 0, "boolean": False}
+        return tuple(zeros[column.kind] for column in self.columns)
+
+
+class _Metadata(msgspec.Struct):
+    task: Literal["classification", "regression"]
+    classes: list[bool | int | str] = []
+    target: str = ""
+
+
+class _Signature(msgspec.Struct):
+    inputs: str
+
+
+class _OnnxFlavor(msgspec.Struct):
+    data: str
+
+
+class _SklearnFlavor(msgspec.Struct):
+    pickled_model: str
+    serialization_format: str = "pickle"
+
+
+class _Flavors(msgspec.Struct):
+    onnx: _OnnxFlavor | None = None
+    sklearn: _SklearnFlavor | None = None
+
+
+class _MLmodel(msgspec.Struct):
+    metadata: _Metadata
+    signature: _Signature
+    flavors: _Flavors = msgspec.field(default_factory=_Flavors)
+
+
+class _TensorSpec(msgspec.Struct):
+    dtype: str
+    shape: list[int]
+
+
+class _Input(msgspec.Struct):
+    type: str
+    name: str = ""
+    tensor_spec: _TensorSpec | None = msgspec.field(default=None, name="tensor-spec")
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """Reads the `MLmodel` file of a model's folder.
+
+    Raises:
+        ModelUnusableError: when it is missing, broken, or describes a model that cannot be served.
+    """
+    try:
+        document = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        mlmodel = msgspec.convert(document, _MLmodel)
+        inputs = msgspec.json.decode(mlmodel.signature.inputs, type=list[_Input])
+    except FileNotFoundError:
+        raise ModelUnusableError("the version has no MLmodel file, so it is not an MLflow model") from None
+    except (yaml.YAMLError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelUnusableError(f"its MLmodel file does not follow docs/model-format.md: {reason}") from None
+    metadata, flavors = mlmodel.metadata, mlmodel.flavors
+    if metadata.task == "classification" and len(metadata.classes) < 2:
+        raise ModelUnusableError("its MLmodel file names fewer than two classes in metadata.classes")
+    return ModelSpec(
+        task=metadata.task,
+        columns=_columns(inputs),
+        classes=tuple(metadata.classes) if metadata.task == "classification" else (),
+        target=metadata.target,
+        onnx_file=_inside(flavors.onnx.data) if flavors.onnx else "",
+        sklearn_file=_inside(flavors.sklearn.pickled_model) if flavors.sklearn else "",
+        sklearn_format=flavors.sklearn.serialization_format if flavors.sklearn else "",
+    )
+
+
+def read_example(folder: Path, spec: ModelSpec) -> tuple[Value, ...]:
+    """Reads the first row of `input_example.json`, in any form that MLflow writes; zeros when none fits."""
+    try:
+        document = json.loads((folder / "input_example.json").read_text(encoding="utf-8"))
+        row = msgspec.convert(_first_row(document, spec), list[bool | int | float])
+    except (OSError, ValueError, LookupError, TypeError):
+        return spec.zero_row()
+    return tuple(row) if len(row) == len(spec.columns) else spec.zero_row()
+
+
+def _first_row(document: Any, spec: ModelSpec) -> Any:
+    match document:
+        case {"features": row}:
+            return row
+        case {"columns": columns, "data": [first, *_]}:
+            named = dict(zip(columns, first, strict=True))
+            return [named[column.name] for column in spec.columns]
+        case {"instances": [first, *_]} | {"inputs": [first, *_]} | [[*_] as first, *_]:
+            return first
+        case [dict(record), *_]:
+            return [record[column.name] for column in spec.columns]
+        case _:
+            return document
+
+
+def _columns(inputs: list[_Input]) -> tuple[Column, ...]:
+    if len(inputs) == 1 and (tensor := inputs[0].tensor_spec):
+        if len(tensor.shape) != 2 or tensor.shape[1] < 1:
+            raise ModelUnusableError(
+                f"its signature takes a tensor of shape {tensor.shape}, but only rows can be served"
+            )
+        kind = _TENSOR_TYPES.get(tensor.dtype, tensor.dtype)
+        return tuple(_column(f"feature_{index}", kind) for index in range(tensor.shape[1]))
+    if not inputs:
+        raise ModelUnusableError("its signature has no inputs")
+    return tuple(_column(column.name or f"feature_{index}", column.type) for index, column in enumerate(inputs))
+
+
+def _column(name: str, mlflow_type: str) -> Column:
+    if mlflow_type not in _COLUMN_TYPES:
+        known = ", ".join(_COLUMN_TYPES)
+        raise ModelUnusableError(
+            f"column {name!r} of its signature has type {mlflow_type}, but only {known} can be served"
+        )
+    return Column(name, mlflow_type, *_COLUMN_TYPES[mlflow_type])
+
+
+def _inside(path: str) -> str:
+    """Refuses a file name that leads out of the model's folder."""
+    parts = PurePosixPath(path)
+    if not path or parts.is_absolute() or ".." in parts.parts:
+        raise ModelUnusableError(f"its MLmodel file names a file outside its folder: {path!r}")
+    return parts.as_posix()

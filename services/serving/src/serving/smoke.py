@@ -1,0 +1,92 @@
+"""The smoke test of a deployment: does it serve the pinned version, and does a prediction come?
+
+It moves the registry alias named after the environment only after all of that, so the alias says what really runs.
+"""
+
+import asyncio
+from typing import Any
+
+import httpx
+import msgspec
+
+from serving.backoff import Backoff
+from serving.errors import ServingError
+from serving.registry import Registry, mlflow_client
+from serving.schemas import ModelInfo, PredictResponse
+from serving.settings import SmokeSettings
+
+_REQUEST_SECONDS = 5.0
+
+
+class SmokeError(Exception):
+    """The deployment is not what it should be; the message says what differs."""
+
+
+async def smoke(settings: SmokeSettings) -> str:
+    """Tries until everything is as expected, or the time is up, and then moves the alias.
+
+    Returns:
+        A sentence that says what was found and done.
+
+    Raises:
+        SmokeError: what differed at the last attempt.
+    """
+    backoff = Backoff(first=0.25, cap=5.0)
+    problem = f"no answer from {settings.smoke_url}"
+    try:
+        async with asyncio.timeout(settings.smoke_seconds):
+            while True:
+                try:
+                    return await _attempt(settings)
+                except SmokeError as error:
+                    problem = str(error)
+                await asyncio.sleep(backoff.next())
+    except TimeoutError:
+        raise SmokeError(f"{problem} (tried for {settings.smoke_seconds:g} s)") from None
+
+
+async def _attempt(settings: SmokeSettings) -> str:
+    async with httpx.AsyncClient(base_url=settings.smoke_url.rstrip("/"), timeout=_REQUEST_SECONDS) as client:
+        info = await _ask(client, "GET", "/model/info", ModelInfo)
+        _compare("model", settings.model_name, info.name)
+        _compare("version", settings.model_version, info.version)
+        _compare("digest", settings.model_digest, info.digest)
+        answer = await _ask(client, "POST", "/predict", PredictResponse, json=msgspec.to_builtins(info.input_example))
+        _compare("version in the prediction", info.version, answer.model_version)
+    done = f"{info.name} version {info.version} ({info.digest}) predicts {answer.prediction!r}"
+    if not settings.smoke_alias:
+        return done
+    if not settings.model_version:
+        return f"{done}; alias {settings.smoke_alias!r} stays, because no version is pinned"
+    await _move_alias(settings)
+    return f"{done}; alias {settings.smoke_alias!r} points at it"
+
+
+def _compare(what: str, expected: str, found: str) -> None:
+    if expected and expected != found:
+        raise SmokeError(f"the {what} is {found!r}, but {expected!r} is expected")
+
+
+async def _ask(client: httpx.AsyncClient, method: str, path: str, kind: type[Any], **request: Any) -> Any:
+    try:
+        response = await client.request(method, path, **request)
+    except httpx.HTTPError as error:
+        raise SmokeError(f"{method} {path} is not answered ({type(error).__name__})") from error
+    if response.is_error:
+        raise SmokeError(f"{method} {path} is answered with {response.status_code}: {response.text[:300]}")
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise SmokeError(f"{method} {path} is not answered as its schema says: {error}") from error
+
+
+async def _move_alias(settings: SmokeSettings) -> None:
+    timeout = settings.registry_timeout_seconds
+    async with mlflow_client(
+        settings.mlflow_tracking_uri, settings.mlflow_tracking_username, settings.mlflow_tracking_password, timeout
+    ) as client:
+        registry = Registry(client, settings.model_name, timeout=timeout)
+        try:
+            await registry.set_alias(settings.smoke_alias, settings.model_version)
+        except ServingError as error:
+            raise SmokeError(f"the alias {settings.smoke_alias!r} cannot be moved: {error}") from error

@@ -1,0 +1,66 @@
+"""Pin mode: one version, named by git, and never another."""
+
+import msgspec
+
+from serving.backoff import Backoff
+from serving.cache import ModelCache
+from serving.errors import DigestMismatchError, UnknownVersionError
+from serving.loader import LoadedModel, ModelLoader, ModelSource
+from serving.registry import Registry
+from serving.versions.base import LATEST, Listener, VersionManager, registered_source
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """The version to serve; with a digest, also what it must be; with an address too, the registry is not asked."""
+
+    name: str
+    version: str
+    digest: str = ""
+    uri: str = ""
+
+
+class PinnedVersion(VersionManager):
+    """Serves the pin, and answers 404 for every other version."""
+
+    mode = "pin"
+
+    def __init__(
+        self,
+        pin: Pin,
+        loader: ModelLoader,
+        registry: Registry,
+        cache: ModelCache,
+        backoff: Backoff,
+        on_change: Listener,
+    ) -> None:
+        super().__init__(cache, backoff, on_change)
+        self._pin = pin
+        self._loader = loader
+        self._registry = registry
+
+    async def get(self, wanted: str) -> LoadedModel:
+        """Gives the pinned model, if that is what was asked for."""
+        if wanted not in (LATEST, self._pin.version):
+            raise UnknownVersionError(
+                f"This deployment is pinned to version {self._pin.version} of {self._pin.name!r} and serves no other."
+            )
+        return self.latest()
+
+    async def run(self) -> None:
+        """Tries until the pinned version is loaded."""
+        while not await self._attempt(self._load):
+            pass
+
+    async def _load(self) -> None:
+        source = await self._source()
+        self._become(await self._cache.get_or_load(source.version, lambda: self._loader.load(source)))
+
+    async def _source(self) -> ModelSource:
+        pin = self._pin
+        if pin.uri:
+            return ModelSource(pin.name, pin.version, pin.uri, pin.digest)
+        source = await registered_source(self._registry, pin.name, await self._registry.by_number(pin.version))
+        if pin.digest and source.digest and pin.digest != source.digest:
+            raise DigestMismatchError(f"the registry gives version {pin.version} the digest {source.digest}, "
+                                      f"but MODEL_DIGEST is {pin.digest}")  # fmt: skip
+        return msgspec.structs.replace(source, digest=pin.digest or source.digest)

@@ -1,0 +1,113 @@
+"""Stage mode: whatever version the alias points at, followed by asking the registry now and then."""
+
+import asyncio
+import random
+import re
+
+import msgspec
+
+from serving.backoff import Backoff
+from serving.cache import ModelCache, SingleFlight
+from serving.errors import ModelUnusableError, RegistryUnavailableError, UnavailableError, UnknownVersionError
+from serving.loader import LoadedModel, ModelLoader
+from serving.registry import RegisteredVersion, Registry
+from serving.versions.base import LATEST, Listener, VersionManager, registered_source
+from serving.versions.memory import Memory
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+_RELEASE = re.compile(r"v[0-9]+\.[0-9]+\.[0-9]+")
+_ALIAS = re.compile(r"[A-Za-z0-9_-]+")
+_REFUSED_SECONDS = 30.0
+_LOADS_AT_ONCE = 2
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """The alias to follow, and how often to ask where it points, in seconds."""
+
+    name: str
+    alias: str
+    poll_seconds: float
+
+
+class FollowedStage(VersionManager):
+    """Serves the version behind an alias, and others that passed the gate when a request names them."""
+
+    mode = "stage"
+
+    def __init__(
+        self,
+        stage: Stage,
+        loader: ModelLoader,
+        registry: Registry,
+        cache: ModelCache,
+        backoff: Backoff,
+        on_change: Listener,
+    ) -> None:
+        super().__init__(cache, backoff, on_change)
+        self.stage = stage.alias
+        self._stage = stage
+        self._loader = loader
+        self._registry = registry
+        self._memory = Memory()
+        self._lookups: SingleFlight[str] = SingleFlight()
+        self._slots = asyncio.Semaphore(_LOADS_AT_ONCE)
+
+    async def run(self) -> None:
+        """Follows the alias for ever. While the version that it points at cannot be had, the one before stays."""
+        while True:
+            if await self._attempt(self._follow):
+                await asyncio.sleep(self._stage.poll_seconds * random.uniform(0.9, 1.1))  # noqa: S311  (spreads load)
+
+    async def _follow(self) -> None:
+        found = await self._registry.by_alias(self._stage.alias)
+        if self._current is None or found.number != self._current.version:
+            self._become(await self._cache.get_or_load(found.number, lambda: self._load(found)))
+
+    async def get(self, wanted: str) -> LoadedModel:
+        """Gives the model that a number, an alias or a release tag names."""
+        current = self.latest()
+        if wanted in (LATEST, self._stage.alias, current.version, current.release):
+            return current
+        number = wanted if _NUMBER.fullmatch(wanted) else await self._number(wanted)
+        return self._cache.get(number) or await self._named(number)
+
+    async def _number(self, name: str) -> str:
+        """Finds the number behind an alias or a release tag; while the registry is away, what it was before will do."""
+        if number := self._memory.fresh(name):
+            return number
+        try:
+            number = await self._lookups.run(name, lambda: self._look_up(name))
+        except UnknownVersionError as error:
+            self._memory.put(name, error, _REFUSED_SECONDS)
+            raise
+        except RegistryUnavailableError:
+            if number := self._memory.stale(name):
+                return number
+            raise
+        self._memory.put(name, number, self._stage.poll_seconds)
+        return number
+
+    async def _look_up(self, name: str) -> str:
+        if _RELEASE.fullmatch(name):
+            return (await self._registry.by_release(name)).number
+        if not _ALIAS.fullmatch(name):
+            raise UnknownVersionError(f"{name!r} is no registry number, alias or release tag (v1.2.0)")
+        return (await self._registry.by_alias(name)).number
+
+    async def _named(self, number: str) -> LoadedModel:
+        """Loads a version because a request asked for it."""
+        self._memory.fresh(number)
+        try:
+            return await self._cache.get_or_load(number, lambda: self._load_by_number(number))
+        except (UnknownVersionError, ModelUnusableError) as error:
+            self._memory.put(number, error, _REFUSED_SECONDS)
+            raise
+
+    async def _load_by_number(self, number: str) -> LoadedModel:
+        if self._slots.locked():
+            raise UnavailableError("other versions are being loaded", retry_after=2)
+        async with self._slots:
+            return await self._load(await self._registry.by_number(number))
+
+    async def _load(self, found: RegisteredVersion) -> LoadedModel:
+        return await self._loader.load(await registered_source(self._registry, self._stage.name, found))

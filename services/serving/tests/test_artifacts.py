@@ -1,0 +1,150 @@
+"""Downloads are bounded, never leave their folder, are proved by their digest, and leave nothing half-written."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.serving.tests.conftest import Bundle
+from serving.artifacts.base import MAX_FILES, RemoteFile, download, safe_path
+from serving.artifacts.files import ModelFiles
+from serving.artifacts.folder import FolderStore
+from serving.errors import DigestMismatchError, ModelUnusableError, StoreUnavailableError
+
+
+class HostileStore:
+    """A store that says what no honest one would, and fails as often as it is told to."""
+
+    def __init__(self, *files: RemoteFile, content: bytes = b"x", failures: int = 0) -> None:
+        self.listed = files
+        self.content = content
+        self.failures = failures
+        self.fetched = 0
+
+    async def files(self, uri: str) -> AsyncIterator[RemoteFile]:
+        for file in self.listed:
+            yield file
+
+    async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
+        self.fetched += 1
+        if self.fetched <= self.failures:
+            raise StoreUnavailableError("not now")
+        target.write_bytes(self.content)  # noqa: ASYNC240  (a byte, in a test)
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "a\\b", "a\nb", "a\x00b", "a" * 501])
+def test_unsafe_paths_are_refused(path: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnusableError, match="unsafe name"):
+        safe_path(path)
+    with pytest.raises(ModelUnusableError, match="unsafe name"):
+        asyncio.run(download(HostileStore(RemoteFile("ok", 1), RemoteFile(path, 1)), "", tmp_path, 100))
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_many_files_are_refused_before_any_is_fetched(tmp_path: Path) -> None:
+    store = HostileStore(*(RemoteFile(str(index), 1) for index in range(MAX_FILES + 1)))
+    with pytest.raises(ModelUnusableError, match="more than 200 files"):
+        asyncio.run(download(store, "", tmp_path, 10**6))
+    assert store.fetched == 0
+
+
+def test_what_says_that_it_is_too_large_is_not_fetched(tmp_path: Path) -> None:
+    store = HostileStore(RemoteFile("a", 60), RemoteFile("b", 60))
+    with pytest.raises(ModelUnusableError, match="MAX_MODEL_BYTES"):
+        asyncio.run(download(store, "", tmp_path, 100))
+    assert store.fetched == 0
+
+
+def test_a_file_larger_than_it_says_is_cut_off(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a").write_bytes(b"x" * 200)
+    target = tmp_path / "target"
+    with pytest.raises(ModelUnusableError, match="MAX_MODEL_BYTES"):
+        asyncio.run(FolderStore().fetch(source.as_uri(), "a", target, 100))
+    assert target.stat().st_size <= 100
+
+
+def test_a_store_that_fails_for_a_moment_is_asked_again(tmp_path: Path) -> None:
+    store = HostileStore(RemoteFile("a", 1), failures=2)
+    asyncio.run(download(store, "", tmp_path, 100))
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_a_store_that_goes_on_failing_is_given_up(tmp_path: Path) -> None:
+    store = HostileStore(RemoteFile("a", 1), failures=99)
+    with pytest.raises(StoreUnavailableError):
+        asyncio.run(download(store, "", tmp_path, 100))
+    assert store.fetched == 3
+
+
+def test_an_empty_place_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnusableError, match="no files"):
+        asyncio.run(download(FolderStore(), (tmp_path / "nowhere").as_uri(), tmp_path, 100))
+
+
+def test_links_in_folders_are_not_followed(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "real").write_text("x")
+    (source / "link").symlink_to("/etc/passwd")
+    target = tmp_path / "target"
+    target.mkdir()
+    asyncio.run(download(FolderStore(), source.as_uri(), target, 10**6))
+    assert [path.name for path in target.iterdir()] == ["real"]
+
+
+def files(root: Path, keep: int = 4) -> ModelFiles:
+    root.mkdir(exist_ok=True)
+    return ModelFiles(root, {"file": FolderStore()}, max_bytes=10**8, keep=keep)
+
+
+def test_what_was_downloaded_is_used_again_after_a_restart(iris: Bundle, tmp_path: Path) -> None:
+    first = asyncio.run(files(tmp_path).get(iris.folder.as_uri(), iris.digest))
+    assert first.digest == iris.digest
+    again = asyncio.run(files(tmp_path).get((tmp_path / "gone").as_uri(), iris.digest))
+    assert again == first
+
+
+def test_a_download_that_was_changed_on_disk_is_fetched_anew(iris: Bundle, tmp_path: Path) -> None:
+    first = asyncio.run(files(tmp_path).get(iris.folder.as_uri(), iris.digest))
+    (first.folder / "MLmodel").write_text("changed")
+    again = asyncio.run(files(tmp_path).get(iris.folder.as_uri(), iris.digest))
+    assert (again.folder / "MLmodel").read_bytes() == (iris.folder / "MLmodel").read_bytes()
+
+
+def test_a_wrong_digest_leaves_nothing_behind(iris: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(DigestMismatchError, match=iris.digest):
+        asyncio.run(files(tmp_path).get(iris.folder.as_uri(), "sha256:" + "0" * 64))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_half_written_goes(iris: Bundle, tmp_path: Path) -> None:
+    (tmp_path / ".partial-abc").mkdir(parents=True)
+    asyncio.run(files(tmp_path).get(iris.folder.as_uri(), iris.digest))
+    assert [path.name for path in tmp_path.iterdir()] == [iris.digest.replace(":", "-")]
+
+
+def test_old_downloads_make_room(tmp_path: Path) -> None:
+    kept = files(tmp_path / "models", keep=2)
+    digests = []
+    for index in range(4):
+        source = tmp_path / str(index)
+        source.mkdir()
+        (source / "a").write_text(str(index))
+        digests.append(asyncio.run(kept.get(source.as_uri(), None)).digest)
+    assert len(list((tmp_path / "models").iterdir())) == 2
+    assert (tmp_path / "models" / digests[-1].replace(":", "-")).is_dir()
+
+
+def test_an_unknown_kind_of_address_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnusableError, match="gs: address"):
+        asyncio.run(files(tmp_path).get("gs://bucket/x", None))
+
+
+def test_a_folder_that_cannot_be_written_is_told(iris: Bundle, tmp_path: Path) -> None:
+    kept = files(tmp_path / "models")
+    (tmp_path / "models").rmdir()
+    with pytest.raises(StoreUnavailableError, match="MODEL_DIR"):
+        asyncio.run(kept.get(iris.folder.as_uri(), iris.digest))

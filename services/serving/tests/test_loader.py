@@ -1,0 +1,68 @@
+"""The Model Loader gives only models that have answered: whatever is wrong shows before anybody is served."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import yaml
+
+from services.serving.tests.bundles import SETOSA, write_bundle
+from services.serving.tests.conftest import Bundle
+from serving.artifacts.files import ModelFiles
+from serving.artifacts.folder import FolderStore
+from serving.digest import content_digest
+from serving.errors import DigestMismatchError, ModelUnusableError
+from serving.loader import LoadedModel, ModelLoader, ModelSource
+from serving.runtimes.base import RuntimeOptions
+
+
+def load(folder: Path, root: Path, digest: str | None = None) -> LoadedModel:
+    files = ModelFiles(root, {"file": FolderStore()}, max_bytes=10**8, keep=2)
+    loader = ModelLoader(files, RuntimeOptions())
+    return asyncio.run(loader.load(ModelSource("m", "3", folder.as_uri(), digest, "v1.0.0")))
+
+
+def test_a_loaded_model_knows_where_it_came_from(iris: Bundle, tmp_path: Path) -> None:
+    model = load(iris.folder, tmp_path)
+    assert (model.name, model.version, model.release, model.digest) == ("m", "3", "v1.0.0", iris.digest)
+    assert list(model.example) == SETOSA
+    assert model.inline_rows >= 1
+
+
+def test_a_model_without_an_example_is_warmed_up_all_the_same(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", example=False)
+    (tmp_path / "models").mkdir()
+    assert list(load(tmp_path / "bundle", tmp_path / "models").example) == [0.0] * 4
+
+
+def test_nothing_is_parsed_before_the_digest_is_right(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle")
+    (tmp_path / "bundle" / "MLmodel").write_text("broken: [")
+    (tmp_path / "models").mkdir()
+    with pytest.raises(DigestMismatchError):
+        load(tmp_path / "bundle", tmp_path / "models", "sha256:" + "0" * 64)
+    with pytest.raises(ModelUnusableError, match="MLmodel"):
+        load(tmp_path / "bundle", tmp_path / "models", content_digest(tmp_path / "bundle"))
+
+
+@pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "c", "d"]])
+def test_another_number_of_classes_than_promised_is_refused(tmp_path: Path, classes: list[str]) -> None:
+    write_bundle(tmp_path / "bundle")
+    path = tmp_path / "bundle" / "MLmodel"
+    document = yaml.safe_load(path.read_text())
+    document["metadata"]["classes"] = classes
+    path.write_text(yaml.safe_dump(document))
+    (tmp_path / "models").mkdir()
+    with pytest.raises(ModelUnusableError, match="warm-up prediction has shape"):
+        load(tmp_path / "bundle", tmp_path / "models")
+
+
+def test_a_row_of_another_length_than_promised_is_refused(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle")
+    path = tmp_path / "bundle" / "MLmodel"
+    document = yaml.safe_load(path.read_text())
+    document["signature"]["inputs"] = '[{"type": "double", "name": "only one"}]'
+    path.write_text(yaml.safe_dump(document))
+    (tmp_path / "models").mkdir()
+    with pytest.raises(ModelUnusableError, match="warm-up prediction failed"):
+        load(tmp_path / "bundle", tmp_path / "models")

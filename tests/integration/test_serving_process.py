@@ -1,0 +1,116 @@
+"""The process as an orchestrator sees it: it drains on SIGTERM and ends with 0, and its log is JSON."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from embedded.processes import LOOPBACK, Server, free_port
+from embedded.servers import serving
+from services.serving.tests.bundles import write_bundle
+from tests.integration.serving_fixtures import Callers, alive, predict, served, wait_for
+
+
+@pytest.fixture(scope="module")
+def pin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("pinned")
+    digest = write_bundle(folder)
+    nobody = f"http://{LOOPBACK}:{free_port()}"
+    return {
+        "MODEL_VERSION": "1",
+        "MODEL_URI": folder.as_uri(),
+        "MODEL_DIGEST": digest,
+        "MLFLOW_TRACKING_URI": nobody,
+    }
+
+
+def ended(server: Server) -> bool:
+    return server.exit_status() is not None
+
+
+def test_sigterm_under_load_drops_nothing(pin: dict[str, str], tmp_path: Path) -> None:
+    with served(tmp_path, pin) as (server, client), Callers(server.url, count=8) as callers:
+        wait_for(lambda: len(callers.versions) > 200)
+        os.kill(server.pid, signal.SIGTERM)
+        wait_for(lambda: client.get("/health/ready").status_code == 503)
+        answered = len(callers.versions)
+        wait_for(lambda: len(callers.versions) > answered + 20)
+        callers.stop()  # as a load balancer does once the probe has failed
+        assert callers.failures == []
+        wait_for(lambda: ended(server))
+        assert server.exit_status() == 0
+
+
+def test_a_request_under_way_is_finished(pin: dict[str, str], tmp_path: Path) -> None:
+    limits = {"MAX_BODY_BYTES": "100000000", "MAX_ROWS": "1000000", "SHUTDOWN_DRAIN_SECONDS": "0"}
+    with served(tmp_path, {**pin, **limits}) as (server, client), ThreadPoolExecutor() as caller:
+        body = b'{"instances":[' + b",".join([b"[5.1,3.5,1.4,0.2]"] * 200_000) + b"]}"
+        arrived = threading.Event()
+
+        def pieces() -> Iterator[bytes]:
+            yield body[:-1]
+            os.kill(server.pid, signal.SIGTERM)
+            wait_for(lambda: not alive(client))
+            arrived.set()
+            yield body[-1:]
+
+        answer = caller.submit(httpx.post, f"{server.url}/predict", content=pieces(), timeout=30.0).result()
+        assert arrived.is_set()
+        assert len(answer.json()["predictions"]) == 200_000
+        wait_for(lambda: ended(server))
+        assert server.exit_status() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_process_ends_with_0(pin: dict[str, str], tmp_path: Path, number: int) -> None:
+    with served(tmp_path, {**pin, "SHUTDOWN_DRAIN_SECONDS": "0"}) as (server, _):
+        os.kill(server.pid, number)
+        wait_for(lambda: ended(server))
+        assert server.exit_status() == 0
+
+
+def test_a_process_that_waits_for_its_model_ends_with_0(pin: dict[str, str], tmp_path: Path) -> None:
+    wrong = {**pin, "MODEL_DIGEST": "sha256:" + "0" * 64, "SHUTDOWN_DRAIN_SECONDS": "0"}
+    with served(tmp_path, wrong, ready=False) as (server, _):
+        os.kill(server.pid, signal.SIGTERM)
+        wait_for(lambda: ended(server))
+        assert server.exit_status() == 0
+
+
+def test_the_log_is_json_and_names_requests_that_failed(pin: dict[str, str], tmp_path: Path) -> None:
+    with served(tmp_path, pin) as (server, client):
+        assert predict(client).status_code == 200
+        client.post("/predict", json={}, headers={"x-request-id": "mine-1"})
+        client.get("/nowhere%0A2026%20forged")
+    entries = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert {"time", "level", "logger", "message"} <= set(entries[0])
+    served_entry = next(entry for entry in entries if entry["message"] == "model served")
+    assert served_entry["digest"] == pin["MODEL_DIGEST"]
+    requests = [entry for entry in entries if entry["message"] == "request"]
+    assert [(entry["status"], entry["request_id"] == "mine-1") for entry in requests] == [(422, True), (404, False)]
+
+
+def test_the_access_log_names_every_request(pin: dict[str, str], tmp_path: Path) -> None:
+    with served(tmp_path, {**pin, "ACCESS_LOG": "true"}) as (server, client):
+        predict(client, model_version="latest")
+    assert any('"path":"/predict","status":200' in line for line in server.log.read_text().splitlines())
+
+
+def test_a_port_in_use_and_a_wrong_setting_end_it_with_a_reason(pin: dict[str, str], tmp_path: Path) -> None:
+    with served(tmp_path, pin) as (first, _):
+        second = serving(tmp_path, pin, port=httpx.URL(first.url).port)
+        second.start()
+        wait_for(lambda: ended(second))
+        assert second.exit_status() not in (0, None)
+        assert "address already in use" in second.log.read_text()
+    third = serving(tmp_path / "third", {**pin, "MAX_ROWS": "many"})
+    third.start()
+    wait_for(lambda: ended(third))
+    assert third.exit_status() == 2
+    assert third.log.read_text() == "serving: MAX_ROWS is 'many', but takes a whole number of at least 1\n"
