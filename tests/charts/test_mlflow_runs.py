@@ -83,9 +83,10 @@ class Release:
         first, *rest = container.get("command") or ["mlflow"]
         return [program(first), *rest, *container["args"]]
 
-    def run(self, name: str, key: str = "containers") -> str:
+    def run(self, name: str, key: str = "containers", *, code: int = 0, **changed: str) -> str:
+        """Run a container to its end, with the variables `changed`, and return what it wrote."""
         container = self.container(name, key)
-        environment = {**os.environ, **self.environment(container)}
+        environment = {**os.environ, **self.environment(container), **changed}
         done = subprocess.run(
             self.command(container),
             env=environment,
@@ -95,7 +96,7 @@ class Release:
             check=False,
             timeout=150,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
 
@@ -196,6 +197,21 @@ def test_helm_test_passes(server: Server, release: Release) -> None:
 def test_migrating_again_changes_nothing(client: httpx.Client, release: Release) -> None:
     release.run("Job/mlflow-migration")
     assert search(client, "mlflow:5000") == httpx.codes.OK
+
+
+@pytest.mark.parametrize(
+    ("address", "fault"),
+    [
+        ("postgresql+psycopg://mlflow:hidden@127.0.0.1:1/mlflow", "No connection to the database with "),
+        ("postgresql+psycopg://mlflow:hidden@postgres:port/mlflow", " is not the address of a database"),
+        ("mlflow.db", " is not the address of a database"),
+    ],
+)
+def test_a_migration_without_a_database_names_the_secret(release: Release, address: str, fault: str) -> None:
+    said = release.run("Job/mlflow-migration", code=1, MLFLOW_BACKEND_STORE_URI=address)
+    assert "`uri` of Secret mlflow-database" in said
+    assert fault in said
+    assert "hid" not in said
 
 
 def test_garbage_collection_removes_deleted_experiments_only(client: httpx.Client, release: Release) -> None:

@@ -119,12 +119,12 @@ def test_both_runtimes_answer_what_the_registered_model_does(
 
 def test_training_and_serving_compute_the_same_digest_as_the_shell(tmp_path: Path) -> None:
     folder = tmp_path / "artifacts"
-    for name in ("MLmodel", "b.onnx", "B.skops", "sub/ä.json", "sub-x", "z z"):
+    for name in ("MLmodel", "b.onnx", "B.skops", "sub/ä.json", "sub-x", "-x", "z z"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"in {name}")
     (folder / "registered_model_meta").write_text("left out")
     listing = "find . -type f ! -path ./registered_model_meta -printf '%P\\n'"
-    line = f"{listing} | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum"
+    line = f"{listing} | LC_ALL=C sort | xargs -d '\\n' sha256sum -- | sha256sum"
     documented = Path(__file__).parents[2] / "docs" / "model-format.md"
     assert line in documented.read_text()
     shell = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, check=True, text=True)

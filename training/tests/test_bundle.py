@@ -22,7 +22,7 @@ from training.onnx_twin import to_onnx
 # The line of docs/model-format.md, word for word.
 BY_HAND = (
     r"find . -type f ! -path ./registered_model_meta -printf '%P\n' "
-    r"| LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
+    r"| LC_ALL=C sort | xargs -d '\n' sha256sum -- | sha256sum"
 )
 
 

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from training.cli import execute
 
 Command = Callable[..., Any]
-BY_HAND = r"find . -type f ! -path ./registered_model_meta -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum"
+BY_HAND = r"find . -type f ! -path ./registered_model_meta -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum --"
 
 
 @pytest.fixture

@@ -96,31 +96,6 @@ capabilities:
       protocol: TCP
 {{- end -}}
 
-{{/* Where backups stand, and the keys to get there. */}}
-{{- define "minio.storeEnv" -}}
-{{- $s3 := .Values.backup.s3 -}}
-- name: S3_ENDPOINT_URL
-  value: {{ $s3.endpoint }}
-- name: S3_TARGET
-  value: {{ printf "%s/%s" $s3.bucket (default (include "minio.fullname" .) $s3.prefix) }}
-- name: SECRET_NAME
-  value: {{ $s3.existingSecret }}
-- name: AWS_ACCESS_KEY_ID
-  valueFrom:
-    secretKeyRef:
-      name: {{ $s3.existingSecret }}
-      key: AWS_ACCESS_KEY_ID
-- name: AWS_SECRET_ACCESS_KEY
-  valueFrom:
-    secretKeyRef:
-      name: {{ $s3.existingSecret }}
-      key: AWS_SECRET_ACCESS_KEY
-- name: BACKUP_DIR
-  value: /backup
-- name: MC_CONFIG_DIR
-  value: /tmp/mc
-{{- end -}}
-
 {{/* Where the scripts reach the server. */}}
 {{- define "minio.url" -}}
 http://{{ include "minio.fullname" . }}:9000

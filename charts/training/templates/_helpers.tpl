@@ -89,31 +89,6 @@ capabilities:
       protocol: TCP
 {{- end -}}
 
-{{/* Where backups stand, and the keys to get there. */}}
-{{- define "training.storeEnv" -}}
-{{- $s3 := .Values.backup.s3 -}}
-- name: S3_ENDPOINT_URL
-  value: {{ $s3.endpoint }}
-- name: S3_TARGET
-  value: {{ printf "%s/%s" $s3.bucket (default (include "training.fullname" .) $s3.prefix) }}
-- name: SECRET_NAME
-  value: {{ $s3.existingSecret }}
-- name: AWS_ACCESS_KEY_ID
-  valueFrom:
-    secretKeyRef:
-      name: {{ $s3.existingSecret }}
-      key: AWS_ACCESS_KEY_ID
-- name: AWS_SECRET_ACCESS_KEY
-  valueFrom:
-    secretKeyRef:
-      name: {{ $s3.existingSecret }}
-      key: AWS_SECRET_ACCESS_KEY
-- name: BACKUP_DIR
-  value: /backup
-- name: MC_CONFIG_DIR
-  value: /tmp/mc
-{{- end -}}
-
 {{/* The registry and who asks it. */}}
 {{- define "training.registryEnv" -}}
 - name: MLFLOW_TRACKING_URI
@@ -146,6 +121,9 @@ capabilities:
     {{- end }}
     - name: AWS_DEFAULT_REGION
       value: {{ .Values.s3.region | quote }}
+    # For the sentence that is written when the store refuses the keys.
+    - name: S3_SECRET_NAME
+      value: {{ .Values.s3.existingSecret }}
     - name: AWS_ACCESS_KEY_ID
       valueFrom:
         secretKeyRef:

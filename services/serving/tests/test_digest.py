@@ -11,7 +11,7 @@ from serving.digest import content_digest
 
 BY_HAND = (
     "find . -type f ! -path ./registered_model_meta -printf '%P\\n' | LC_ALL=C sort "
-    "| xargs -d '\\n' sha256sum | sha256sum | cut -d' ' -f1"
+    "| xargs -d '\\n' sha256sum -- | sha256sum | cut -d' ' -f1"
 )
 names = st.text(
     st.characters(codec="utf-8", exclude_characters="/\\\n\r", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12
