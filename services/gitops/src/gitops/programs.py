@@ -1,0 +1,79 @@
+"""How other programs are run: by name, with a time-out, and with errors that name the command and the way out."""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gitops.errors import GitopsError, OutageError
+
+_WAYS_TO_GET = {
+    "git": "install it with the system's package manager",
+    "kubectl": "install it as https://kubernetes.io/docs/tasks/tools/ says",
+    "helm": "run tools/install helm in the repository",
+}
+_SHOWN_ERROR_LINES = 12
+
+
+class ProgramMissingError(GitopsError):
+    """A program that the command needs is not installed."""
+
+    exit_code = 2
+
+    def __init__(self, program: str) -> None:
+        super().__init__(f"{program} is needed and was not found: {_WAYS_TO_GET.get(program, 'install it')}.")
+
+
+class ProgramFailedError(GitopsError):
+    """A program ended with a status other than 0; `errors` is what it wrote to its error stream."""
+
+    def __init__(self, command: Sequence[str], status: int, errors: str) -> None:
+        self.errors = errors.strip()
+        said = "\n".join(self.errors.splitlines()[-_SHOWN_ERROR_LINES:]) or "and said nothing."
+        super().__init__(f"`{shlex.join(command)}` failed with status {status}: {said}")
+
+
+def run(
+    command: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+    timeout: float = 60.0,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Run a program to its end and return its output.
+
+    Args:
+        command: The program and its arguments. They show in errors and process lists, so nothing secret belongs there.
+        cwd: Where to run it.
+        stdin: What it reads; secrets go this way.
+        timeout: Seconds after which it is ended.
+        environment: Variables on top of this process's own.
+
+    Raises:
+        ProgramMissingError: There is no such program.
+        ProgramFailedError: It ended with a status other than 0.
+        OutageError: It took longer than `timeout`.
+    """
+    try:
+        done = subprocess.run(
+            list(command),
+            cwd=cwd,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env={**os.environ, **(environment or {})},
+        )
+    except FileNotFoundError:
+        raise ProgramMissingError(Path(command[0]).name) from None
+    except subprocess.TimeoutExpired:
+        raise OutageError(
+            f"`{shlex.join(command)}` did not end within {timeout:.0f} s: "
+            "what it speaks to does not answer, or is very slow; run it by hand to see."
+        ) from None
+    if done.returncode:
+        raise ProgramFailedError(command, done.returncode, done.stderr)
+    return done.stdout

@@ -1,0 +1,62 @@
+"""A git repository with this project's own files, and nothing of the person who runs the tests."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+DIGEST = "sha256:" + "0f" * 32
+_COPIED = ("apps", "argocd", "charts", "envs")
+_COMMITTER = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+
+
+@pytest.fixture(autouse=True)
+def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No cluster, no MLflow and no git settings of the person who runs the tests."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "ada@example.com")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *_COMMITTER, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def commit_all(folder: Path, message: str = "change") -> str:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", message)
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own files as one commit, with Helm; tests work on copies of it."""
+    subprocess.run([ROOT / "tools" / "install", "helm"], check=True, capture_output=True, timeout=900)
+    folder = tmp_path_factory.mktemp("original")
+    for name in _COPIED:
+        shutil.copytree(ROOT / name, folder / name)
+    for name in ("staging", "production"):
+        (folder / "envs" / name / "release.yaml").unlink(missing_ok=True)
+    (folder / ".gitignore").write_text(".cache/\n")
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    commit_all(folder, "first")
+    (folder / ".cache" / "tools" / "bin").mkdir(parents=True)
+    (folder / ".cache" / "tools" / "bin" / "helm").symlink_to(ROOT / ".cache" / "tools" / "bin" / "helm")
+    return folder
+
+
+@pytest.fixture
+def fork(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project, which is also where commands run."""
+    folder = tmp_path / "fork"
+    shutil.copytree(original, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder

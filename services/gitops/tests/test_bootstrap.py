@@ -1,0 +1,188 @@
+"""What bootstrap decides: the order of steps, what it refuses to start on, running again, and explaining failures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gitops import argocd
+from gitops.adopt import Places, adopt
+from gitops.argocd import GitAccess, Login
+from gitops.bootstrap import Bootstrap, Options, Result
+from gitops.errors import BadInputError, NotConvergedError
+from gitops.identity import Identity
+from gitops.repository import Repository
+from gitops.secrets import BOOTSTRAP_SECRETS, decoded
+from gitops.terminal import Terminal
+from services.gitops.tests.conftest import commit_all
+from services.gitops.tests.memory_cluster import MemoryCluster
+
+PLACES = Places(repository="https://git.example.com/flora/petals.git", registry="registry.example.com/flora/petals")
+CAPTURED = Path(__file__).with_name("captured")
+PATIENT = Options(minutes=1)
+HASTY = Options(minutes=0.0001)
+
+
+@pytest.fixture
+def adopted(fork: Path) -> Path:
+    """A fork that is somebody's."""
+    adopt(Repository(fork), PLACES)
+    commit_all(fork, "adopt")
+    return fork
+
+
+def bootstrap(fork: Path, cluster: MemoryCluster, options: Options = PATIENT) -> Result:
+    return Bootstrap(Repository(fork), cluster, Terminal(), options).run()
+
+
+def test_everything_is_made_in_the_order_in_which_it_is_needed(adopted: Path) -> None:
+    cluster = MemoryCluster()
+    result = bootstrap(adopted, cluster)
+    order = [
+        "Namespace/argocd",
+        "Namespace/ml-pipeline",
+        "Secret/postgres-auth",
+        "Secret/repository-charts",
+        "CustomResourceDefinition/applications.argoproj.io",
+        "Deployment/argocd-server",
+        "AppProject/platform",
+        "Application/root",
+    ]
+    positions = [cluster.order.index(step) for step in order]
+    assert positions == sorted(positions)
+    assert {"root", "argocd", "postgres", "minio", "mlflow", "monitoring"} <= set(result.applications)
+    assert [password.what for password in result.passwords if "postgres-auth" in password.command] == ["Postgres"]
+
+
+def test_no_value_of_a_secret_is_ever_shown(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = MemoryCluster()
+    options = Options(minutes=1, registry=Login(user="ada", password="s3cret-token"))
+    result = bootstrap(adopted, cluster, options)
+    shown = "".join(capsys.readouterr()) + str(result)
+    fixed = {"mlflow", "admin", "root", "serving", "backup"}
+    secrets = {value for spec in BOOTSTRAP_SECRETS for value in _values(cluster, spec.namespace, spec.name).values()}
+    assert len(secrets - fixed) > 10
+    assert not [value for value in (secrets - fixed) | {"s3cret-token"} if value in shown]
+
+
+def test_running_again_changes_no_secret_and_keeps_credentials_given_earlier(adopted: Path) -> None:
+    cluster = MemoryCluster()
+    login = Login(user="ada", password="token")
+    bootstrap(adopted, cluster, Options(minutes=1, git=GitAccess(login=login), registry=login))
+    before = {key: value for key, value in cluster.objects.items() if key[0] == "secrets"}
+    bootstrap(adopted, cluster)
+    assert {key: value for key, value in cluster.objects.items() if key[0] == "secrets"} == before
+    assert _values(cluster, "argocd", argocd.GIT_SECRET)["password"] == "token"
+    pull = json.loads(_values(cluster, "ml-pipeline-staging", "registry-credentials")[".dockerconfigjson"])
+    assert pull["auths"]["registry.example.com"]["username"] == "ada"
+
+
+def test_a_cluster_that_is_away_for_a_moment_is_waited_for(adopted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gitops.convergence._PAUSE", 0.0)
+    cluster = MemoryCluster()
+    original = cluster.annotate_all
+
+    def annotate_all(*arguments: str) -> None:
+        original(*arguments)
+        cluster.outages = 2
+
+    monkeypatch.setattr(cluster, "annotate_all", annotate_all)
+    assert bootstrap(adopted, cluster).applications
+    assert cluster.outages == 0
+
+
+def test_a_failure_names_object_cause_last_words_and_way_out(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    degraded = {"sync": {"status": "Synced"}, "health": {"status": "Degraded"}}
+    cluster = MemoryCluster(mlflow=degraded)
+    for pod in json.loads((CAPTURED / "pods.json").read_text()):
+        cluster.put("pods", pod)
+    for event in json.loads((CAPTURED / "events.json").read_text()):
+        event["metadata"]["namespace"] = "ml-pipeline"
+        cluster.put("events", event)
+    with pytest.raises(NotConvergedError, match=r"not come up: mlflow\. Argo CD goes on trying"):
+        bootstrap(adopted, cluster, HASTY)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "mlflow: Synced, Degraded" in said
+    assert "Pod ml-pipeline/crashes: container server: CrashLoopBackOff" in said
+    assert "server: no such database: mlflow" in said
+    assert "-> Push that image" in said
+
+
+def test_an_application_can_be_left_out_where_its_kinds_are_known(adopted: Path) -> None:
+    cluster = MemoryCluster()
+    with pytest.raises(BadInputError, match="does not know the kinds ServiceMonitor"):
+        bootstrap(adopted, cluster, Options(without=("monitoring",), minutes=1))
+    assert cluster.order == []
+    cluster.put("customresourcedefinitions", {"metadata": {"name": "servicemonitors.monitoring.coreos.com"}})
+    result = bootstrap(adopted, cluster, Options(without=("monitoring", "training"), minutes=1))
+    root = cluster.find("applications", "root", "argocd")
+    assert root
+    assert root["spec"]["source"]["directory"]["exclude"] == "{monitoring.yaml,training.yaml}"
+    assert not {"monitoring", "training"} & set(result.applications)
+    with pytest.raises(BadInputError, match="apps has no 'grafana'"):
+        bootstrap(adopted, cluster, Options(without=("grafana",)))
+
+
+def test_a_fork_that_is_nobodys_is_refused_even_when_adopting_was_not_committed(fork: Path) -> None:
+    cluster = MemoryCluster()
+    adopt(Repository(fork), PLACES)
+    with pytest.raises(BadInputError, match=r"as committed still names a place that is nobody's"):
+        bootstrap(fork, cluster)
+    assert cluster.order == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"version": "v1.31.9"}, "1.32 or newer is needed"),
+        ({"administrator": False}, "may not do everything"),
+        ({"objects": {}}, "No node of the cluster is ready"),
+    ],
+)
+def test_a_cluster_that_cannot_hold_it_is_refused_before_anything_is_made(
+    adopted: Path, change: dict[str, Any], named: str
+) -> None:
+    cluster = MemoryCluster()
+    for name, value in change.items():
+        setattr(cluster, name, value)
+    with pytest.raises(BadInputError, match=named):
+        bootstrap(adopted, cluster)
+    assert cluster.order == []
+
+
+def test_what_argo_cd_does_not_see_is_said(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (adopted / "envs/staging/values.yaml").write_text("replicaCount: 2\n")
+    bootstrap(adopted, MemoryCluster())
+    assert "Not committed, so Argo CD does not see it: envs/staging/values.yaml." in capsys.readouterr().err
+
+
+def test_namespaces_are_as_strict_as_what_runs_in_them_allows() -> None:
+    levels = {
+        entry["metadata"]["name"]: entry["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+        for entry in argocd.namespace_manifests()
+    }
+    assert levels.pop("monitoring") == "privileged"
+    assert set(levels.values()) == {"restricted"}
+    assert {spec.namespace for spec in BOOTSTRAP_SECRETS} <= {*levels, "monitoring"}
+
+
+def test_argo_cd_learns_how_to_reach_git_and_charts() -> None:
+    identity = Identity(
+        repository="git@git.example.com:flora/petals.git", registry="10.0.0.1:5000/acme", plain_http=True
+    )
+    git, charts = (decoded(entry) for entry in argocd.repository_secrets(identity, GitAccess(ssh_key="KEY"), None, {}))
+    assert git == {"type": "git", "url": identity.repository, "sshPrivateKey": "KEY"}
+    assert charts == {
+        "type": "helm",
+        "name": "charts",
+        "url": "10.0.0.1:5000/acme/charts",
+        "enableOCI": "true",
+        "insecureOCIForceHttp": "true",
+    }
+
+
+def _values(cluster: MemoryCluster, namespace: str, name: str) -> dict[str, str]:
+    secret = cluster.find("secrets", name, namespace)
+    assert secret
+    return decoded(secret)

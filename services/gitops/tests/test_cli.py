@@ -1,0 +1,48 @@
+"""The command line: what is wrong with it is one sentence and exit code 2, and nobody is asked where nobody is."""
+
+from pathlib import Path
+
+import pytest
+
+from gitops.cli import execute
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["bootstrap", "--git-user", "ada"], "put it into GITOPS_GIT_PASSWORD"),
+        (["bootstrap", "--registry-user", "ada"], "put it into GITOPS_REGISTRY_PASSWORD"),
+        (["bootstrap", "--git-ssh-key", "none-such"], "none-such cannot be read"),
+        (["bootstrap", "--git-ssh-key", "apps/mlflow.yaml"], "is no private key"),
+        (["bootstrap", "--minutes", "0"], "--minutes"),
+        (["bootstrap"], "gitops adopt --repo URL --registry PREFIX"),
+        (["teardown"], "say --yes"),
+        (["status", "--verbose"], "--verbose"),
+        (["promote"], "promote"),
+        (["render", "staging", "--chart-from", "elsewhere"], "elsewhere"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    fork: Path,
+    arguments: list[str],
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for what in ("GIT", "REGISTRY"):
+        monkeypatch.delenv(f"GITOPS_{what}_PASSWORD", raising=False)
+    monkeypatch.setenv("PATH", f"{program_folder(fork)}:/usr/bin:/bin")
+    assert execute(arguments) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert named in said
+    assert "Traceback" not in said
+
+
+def program_folder(fork: Path) -> Path:
+    """A folder with a `kubectl` that knows its context and reaches no cluster."""
+    folder = fork / ".cache" / "bin"
+    folder.mkdir()
+    kubectl = folder / "kubectl"
+    kubectl.write_text('#!/bin/sh\ncase "$*" in *current-context*) echo somewhere ;; *) exit 1 ;; esac\n')
+    kubectl.chmod(0o755)
+    return folder

@@ -1,0 +1,130 @@
+"""How kubectl is called and its failures are told, with a program in its place that answers as kubectl does."""
+
+import sys
+import textwrap
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gitops.cluster import Cluster
+from gitops.errors import BadInputError, OutageError
+from gitops.programs import ProgramFailedError, ProgramMissingError, run
+
+REFUSED = "Unable to connect to the server: dial tcp 127.0.0.1:6443: connect: connection refused"
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for a program `kubectl`, alone on PATH but for the system's; calls are noted in `calls`."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr("gitops.cluster._PAUSES", (0.0, 0.0))
+    return folder
+
+
+def program(folder: Path, body: str) -> None:
+    path = folder / "kubectl"
+    heading = (
+        f"#!{sys.executable}\nimport os, sys, time\nfrom pathlib import Path\ncalls = Path({str(folder / 'calls')!r})\n"
+    )
+    note = "with calls.open('a') as file: file.write(' '.join(sys.argv[1:]) + '\\n')\n"
+    path.write_text(heading + note + "before = len(calls.read_text().splitlines())\n" + textwrap.dedent(body))
+    path.chmod(0o755)
+
+
+def calls(folder: Path) -> list[str]:
+    return (folder / "calls").read_text().splitlines()
+
+
+def test_objects_are_applied_server_side_and_secrets_stand_on_no_command_line(kubectl: Path) -> None:
+    program(kubectl, "(calls.parent / 'stdin').write_text(sys.stdin.read())")
+    Cluster("there").apply([{"kind": "Secret", "metadata": {"name": "x"}, "stringData": {"password": "s3cret"}}])
+    (call,) = calls(kubectl)
+    assert call.startswith("--context there ")
+    assert "--server-side --force-conflicts --field-manager gitops" in call
+    assert "s3cret" not in call
+    assert "s3cret" in (kubectl / "stdin").read_text()
+
+
+def test_a_server_that_is_away_for_a_moment_is_asked_again(kubectl: Path) -> None:
+    program(
+        kubectl,
+        f"""
+        if before < 3:
+            sys.exit({REFUSED!r})
+        print('{{"items": [{{"metadata": {{"name": "node"}}}}]}}')
+    """,
+    )
+    assert [node["metadata"]["name"] for node in Cluster().items("nodes")] == ["node"]
+    assert len(calls(kubectl)) == 3
+
+
+def test_a_server_that_stays_away_is_given_up_and_hasty_questions_are_asked_once(
+    kubectl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(kubectl, f"sys.exit({REFUSED!r})")
+    with pytest.raises(OutageError, match="The cluster does not answer"):
+        Cluster().items("nodes")
+    assert len(calls(kubectl)) == 3
+    with pytest.raises(OutageError):
+        Cluster(patient=False).items("nodes")
+    assert len(calls(kubectl)) == 4
+
+
+def test_no_configuration_is_no_outage(kubectl: Path) -> None:
+    program(kubectl, "sys.exit('error: current-context is not set')")
+    with pytest.raises(BadInputError, match="Set KUBECONFIG or --context"):
+        Cluster().context()
+    program(kubectl, "sys.exit('error: context \"prod\" does not exist')")
+    with pytest.raises(BadInputError, match="Set KUBECONFIG or --context"):
+        Cluster("prod").items("nodes")
+
+
+def test_a_kind_that_the_cluster_lacks_has_no_objects(kubectl: Path) -> None:
+    program(kubectl, """sys.exit("error: the server doesn't have a resource type \\"applications\\"")""")
+    assert Cluster().items("applications.argoproj.io") == []
+    assert Cluster().find("applications.argoproj.io", "root", "argocd") is None
+
+
+def test_making_what_is_there_says_so(kubectl: Path) -> None:
+    program(kubectl, """sys.exit('Error from server (AlreadyExists): secrets "x" already exists')""")
+    assert Cluster().create({"kind": "Secret", "metadata": {"name": "x"}}) is False
+    program(kubectl, """sys.exit('Error from server (Forbidden): secrets is forbidden')""")
+    with pytest.raises(ProgramFailedError, match="Forbidden"):
+        Cluster().create({"kind": "Secret", "metadata": {"name": "x"}})
+
+
+def test_a_service_is_reached_inside_the_block_and_the_forwarding_ends_with_it(kubectl: Path) -> None:
+    program(
+        kubectl,
+        """
+        (calls.parent / "pid").write_text(str(os.getpid()))
+        print("Forwarding from 127.0.0.1:40123 -> 5000", flush=True)
+        time.sleep(60)
+    """,
+    )
+    with Cluster().forwarded("ml-pipeline", "mlflow", 5000) as url:
+        assert url == "http://127.0.0.1:40123"
+        pid = int((kubectl / "pid").read_text())
+    assert calls(kubectl) == ["port-forward --namespace ml-pipeline service/mlflow :5000"]
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_service_without_pods_is_an_outage_in_kubectls_words(kubectl: Path) -> None:
+    program(kubectl, "sys.exit('error: unable to forward port because pod is not running')")
+    with (
+        pytest.raises(OutageError, match=r"ml-pipeline/mlflow cannot be reached.*pod is not running"),
+        Cluster().forwarded("ml-pipeline", "mlflow", 5000),
+    ):
+        pytest.fail("there is nothing to reach")
+
+
+def test_a_missing_program_and_a_hanging_one_are_told_apart() -> None:
+    with pytest.raises(ProgramMissingError, match="none-such is needed and was not found"):
+        run(["none-such"])
+    with pytest.raises(OutageError, match="did not end within 0 s"):
+        run([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2)
+    with pytest.raises(ProgramFailedError, match=r"failed with status 3: last words"):
+        run([sys.executable, "-c", "import sys; print('last words', file=sys.stderr); sys.exit(3)"])

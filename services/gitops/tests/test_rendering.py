@@ -1,0 +1,183 @@
+"""`gitops render` and `gitops diff` on the project's own charts, with the real Helm and real history."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gitops.applications import applications, expanded
+from gitops.cli import execute
+from gitops.environments import release_file
+from gitops.errors import BadInputError
+from gitops.release import Image, Model, Notes, Release, written
+from services.gitops.tests.conftest import DIGEST, commit_all
+
+STAGING, PRODUCTION = release_file("staging"), release_file("production")
+
+
+def pins(version: str = "7", chart: str | None = None, root: Path = Path()) -> Release:
+    own = yaml.safe_load((root / "charts/model-serving/Chart.yaml").read_text())["version"]
+    return Release(
+        release=Notes(chart=chart or own, metrics={"accuracy": 0.97}),
+        image=Image(repository="registry.example.com/acme/serving", tag="1.8.2", digest=DIGEST),
+        model=Model(name="iris", version=version, digest=DIGEST, uri=f"s3://mlflow/1/models/m-{version}/artifacts"),
+    )
+
+
+def pin(fork: Path, environment: str, version: str = "7", chart: str | None = None) -> None:
+    (fork / release_file(environment)).write_text(written(None, pins(version, chart, fork), environment))
+
+
+@pytest.fixture
+def released(fork: Path) -> Path:
+    """Both environments run version 7."""
+    pin(fork, "staging")
+    pin(fork, "production")
+    commit_all(fork, "release")
+    return fork
+
+
+def rendered(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    assert execute(["render", *arguments]) == 0
+    return [document for document in yaml.safe_load_all(capsys.readouterr().out) if document]
+
+
+def changed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    capsys.readouterr()
+    assert execute(["diff", *arguments, "--json"]) == 0
+    return {entry["object"]: entry["diff"] for entry in json.loads(capsys.readouterr().out)["objects"]}
+
+
+def test_an_environment_renders_with_its_pins_and_tuning_in_its_namespace(
+    released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = rendered(["production"], capsys)
+    text = yaml.safe_dump(documents)
+    assert f"registry.example.com/acme/serving:1.8.2@{DIGEST}" in text
+    assert "s3://mlflow/1/models/m-7/artifacts" in text
+    assert {"Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "Service"} <= {str(d["kind"]) for d in documents}
+    namespaces = {yaml.safe_load(yaml.safe_dump(d))["metadata"].get("namespace") for d in documents}
+    assert namespaces == {"ml-pipeline-production"}
+
+
+def test_a_platform_application_renders_by_name(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"StatefulSet", "Service"} <= {
+        str(document["kind"]) for document in rendered(["platform", "postgres"], capsys)
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["qa"], "there are: staging, production"),
+        (["staging"], "Nothing is released to staging"),
+        (["platform", "grafana"], "it has: argocd, minio"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    fork: Path, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["render", *arguments]) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_values_that_the_schema_refuses_are_shown_as_helm_says_it(
+    released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = released / "envs/staging/values.yaml"
+    values.write_text(values.read_text() + "replicas: three\n")
+    assert execute(["render", "staging"]) == 2
+    assert "replicas" in capsys.readouterr().err
+
+
+def test_a_chart_that_is_not_the_trees_comes_from_the_registry_which_may_be_away(
+    released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--repo", "http://127.0.0.1:9/fork.git", "--registry", "127.0.0.1:9/fork", "--registry-plain-http"]
+    assert execute(["adopt", *options]) == 0
+    pin(released, "staging", chart="99.0.0")
+    assert execute(["render", "staging"]) == 1
+    assert "127.0.0.1:9" in capsys.readouterr().err
+    assert execute(["render", "staging", "--chart-from", "tree"]) == 0
+
+
+def test_an_edit_shows_as_the_objects_that_it_changes(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert changed(["staging"], capsys) == {}
+    pin(released, "staging", version="8")
+    objects = changed(["staging"], capsys)
+    assert {name.split()[0] for name in objects} >= {"Deployment", "Job"}
+    assert any("-" in text and "+" in text and "m-8" in text for text in objects.values())
+    assert changed(["production"], capsys) == {}
+    commit_all(released, "iris 8 to staging")
+    assert changed(["staging"], capsys) == {}
+    assert changed(["staging", "--revision", "HEAD~1"], capsys) == objects
+
+
+def test_a_first_release_is_all_added(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objects = changed(["staging", "--revision", "HEAD~1"], capsys)
+    assert objects
+    assert all(text.startswith("--- a/") and "\n-" not in text.split("\n@@")[1] for text in objects.values())
+
+
+def test_against_another_environment_only_real_differences_stay(
+    released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = changed(["production", "--against", "staging"], capsys)
+    assert "HorizontalPodAutoscaler ml-pipeline-production/serving-production" in objects
+    assert not [name for name in objects if name.startswith("ServiceAccount")]
+
+
+def test_the_pins_of_another_environment_show_what_a_promotion_would_change(
+    released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert changed(["production", "--pins-of", "staging"], capsys) == {}
+    pin(released, "staging", version="8")
+    objects = changed(["production", "--pins-of", "staging"], capsys)
+    assert objects
+    assert all("ml-pipeline-production/" in name for name in objects)
+    assert not any("\n+" in text and "replicas" in text for text in objects.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["staging", "--revision", "none-such"], "git knows no 'none-such'"),
+        (["staging", "--revision=--output=x"], "git knows no"),
+        (["staging", "--revision", "HEAD", "--against", "production"], "name one"),
+        (["platform", "--against", "staging"], "is none"),
+        (["production", "--pins-of", "qa"], "there are: staging, production"),
+    ],
+)
+def test_a_comparison_that_cannot_be_made_is_refused(
+    released: Path, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["diff", *arguments]) == 2
+    assert named in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_applications_are_those_that_argo_cd_would_have(released: Path) -> None:
+    found = {application.name: application for application in applications(released)}
+    assert {"postgres", "minio", "mlflow", "serving-staging", "serving-production"} <= found.keys()
+    serving = found["serving-staging"]
+    assert (serving.environment, serving.namespace, serving.project) == ("staging", "ml-pipeline-staging", "serving")
+    assert serving.sources[0].target_revision == pins().release.chart
+    (released / STAGING).unlink()
+    shutil.rmtree(released / "envs/production")
+    assert not [application.name for application in applications(released) if application.environment]
+
+
+@pytest.mark.parametrize("template", ["{{ .model.nam }}", "{{ .model.name | upper }}", "{{ if .model }}x{{ end }}"])
+def test_a_template_that_cannot_be_filled_in_is_refused(template: str) -> None:
+    with pytest.raises(BadInputError, match=r"apps/serving\.yaml"):
+        expanded({"metadata": [template]}, {"model": {"name": "iris"}}, Path("apps/serving.yaml"))
+
+
+def test_only_strings_are_filled_in() -> None:
+    template = {"name": "serving-{{ .path.basename }}", "n": 3, "list": ["{{.path.basename}}", None]}
+    assert expanded(template, {"path": {"basename": "qa"}}, Path("x")) == {
+        "name": "serving-qa",
+        "n": 3,
+        "list": ["qa", None],
+    }

@@ -1,0 +1,143 @@
+"""The Secrets of bootstrap: complete, random, consistent with each other, and never written over."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gitops.errors import BadInputError
+from gitops.manifests import Manifest
+from gitops.secrets import BOOTSTRAP_SECRETS, BootstrapSecret, decoded, docker_config, make_secrets, secret_manifest
+
+
+class Store:
+    """Secrets and claims in memory, as the API server keeps them."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str, str], Manifest] = {}
+
+    def find(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
+        return self.objects.get((kind, namespace or "", name))
+
+    def create(self, manifest: Manifest) -> bool:
+        key = ("secrets", manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        made = key not in self.objects
+        self.objects.setdefault(key, manifest)
+        return made
+
+    def values(self, title: str) -> dict[str, str]:
+        namespace, _, name = title.partition("/")
+        return decoded(self.objects["secrets", namespace, name])
+
+    def put(self, spec: BootstrapSecret, values: dict[str, str]) -> None:
+        self.create(secret_manifest(spec.namespace, spec.name, values))
+
+
+def test_every_secret_is_made_with_every_key_and_they_fit_together() -> None:
+    store = Store()
+    made = make_secrets(store)
+    assert made.made == [spec.title for spec in BOOTSTRAP_SECRETS]
+    for spec in BOOTSTRAP_SECRETS:
+        values = store.values(spec.title)
+        assert values.keys() == spec.keys.keys()
+        assert all(values.values())
+    auth = store.values("ml-pipeline/postgres-auth")
+    assert store.values("ml-pipeline/mlflow-database")["uri"] == (
+        f"postgresql+psycopg://mlflow:{auth['mlflow-password']}@postgres.ml-pipeline:5432/mlflow"
+    )
+    serving = store.values("ml-pipeline/s3-serving")
+    assert store.values("ml-pipeline-staging/s3-serving") == serving
+    assert store.values("ml-pipeline-production/s3-serving") == serving
+
+
+def test_no_two_passwords_and_no_two_clusters_are_alike() -> None:
+    first, second = Store(), Store()
+    make_secrets(first)
+    make_secrets(second)
+    passwords = [
+        value
+        for store in (first, second)
+        for spec in BOOTSTRAP_SECRETS
+        for key, value in store.values(spec.title).items()
+        if ("password" in key or "SECRET" in key) and spec.namespace in ("ml-pipeline", "monitoring")
+    ]
+    assert len(set(passwords)) == len(passwords)
+    # MinIO takes keys of 3 to 20 and secrets of 8 to 40 characters, MLflow passwords from 12 on.
+    assert all(12 <= len(password) <= 40 for password in passwords)
+
+
+def test_what_is_there_stays_as_it_is() -> None:
+    store = Store()
+    make_secrets(store)
+    before = dict(store.objects)
+    again = make_secrets(store)
+    assert again.made == []
+    assert again.kept == [spec.title for spec in BOOTSTRAP_SECRETS]
+    assert again.stale == []
+    assert store.objects == before
+
+
+@settings(max_examples=20, deadline=None)
+@given(password=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20))
+def test_a_password_that_a_person_made_gets_into_the_address_whole(password: str) -> None:
+    store = Store()
+    values = {"postgres-password": "x", "mlflow-username": "mlflow", "mlflow-password": password}
+    store.put(BOOTSTRAP_SECRETS[0], values)
+    made = make_secrets(store)
+    assert made.kept == ["ml-pipeline/postgres-auth"]
+    uri = store.values("ml-pipeline/mlflow-database")["uri"]
+    host = uri.removeprefix("postgresql+psycopg://mlflow:").partition("@")[2]
+    assert host == "postgres.ml-pipeline:5432/mlflow"
+    assert store.values("ml-pipeline/postgres-auth") == values
+
+
+def test_a_copy_that_fell_behind_is_named_and_left_alone() -> None:
+    store = Store()
+    make_secrets(store)
+    old = {"AWS_ACCESS_KEY_ID": "serving", "AWS_SECRET_ACCESS_KEY": "an earlier one"}
+    del store.objects["secrets", "ml-pipeline-staging", "s3-serving"]
+    store.create(secret_manifest("ml-pipeline-staging", "s3-serving", old))
+    assert make_secrets(store).stale == ["ml-pipeline-staging/s3-serving"]
+    assert store.values("ml-pipeline-staging/s3-serving") == old
+
+
+def test_a_secret_without_a_key_is_refused_by_name() -> None:
+    store = Store()
+    store.create(secret_manifest("ml-pipeline", "postgres-auth", {"postgres-password": "x"}))
+    with pytest.raises(BadInputError, match=r"ml-pipeline/postgres-auth is there without the key 'mlflow-username'"):
+        make_secrets(store)
+
+
+def test_a_lost_secret_is_not_made_anew_while_its_data_is_there() -> None:
+    store = Store()
+    store.objects["persistentvolumeclaims", "ml-pipeline", "data-postgres-0"] = {}
+    with pytest.raises(BadInputError, match="data-postgres-0 still holds data"):
+        make_secrets(store)
+    assert not [key for key in store.objects if key[0] == "secrets"]
+
+
+def test_who_comes_second_keeps_what_the_first_one_made() -> None:
+    class Raced(Store):
+        """Somebody makes each Secret between looking and making."""
+
+        def create(self, manifest: Manifest) -> bool:
+            name = manifest["metadata"]["name"]
+            if name == "postgres-auth":
+                theirs = {"postgres-password": "a", "mlflow-username": "b", "mlflow-password": "c"}
+                manifest = secret_manifest("ml-pipeline", name, theirs)
+                super().create(manifest)
+                return False
+            return super().create(manifest)
+
+    store = Raced()
+    made = make_secrets(store)
+    assert made.kept == ["ml-pipeline/postgres-auth"]
+    assert store.values("ml-pipeline/mlflow-database")["uri"].startswith("postgresql+psycopg://b:c@")
+
+
+def test_a_pull_secret_names_the_registry_without_its_path() -> None:
+    config = json.loads(docker_config("127.0.0.1:5000/flora/petals", "ada", "s3cret"))
+    assert config == {
+        "auths": {"127.0.0.1:5000": {"username": "ada", "password": "s3cret", "auth": "YWRhOnMzY3JldA=="}}
+    }

@@ -1,0 +1,120 @@
+"""`gitops status`: from git alone, and beside it what Argo CD and the API itself say."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gitops.cli import execute
+from gitops.environments import release_file
+from gitops.release import Image, Model, Notes, Release, written
+from gitops.repository import Repository
+from gitops.status import age, status
+from services.gitops.tests.conftest import DIGEST, commit_all
+from services.gitops.tests.memory_cluster import WELL, MemoryCluster
+
+RELEASE = Release(
+    release=Notes(chart="1.4.0"),
+    image=Image(repository="registry.example.com/acme/serving", tag="1.8.2", digest=DIGEST),
+    model=Model(name="iris", version="7", digest=DIGEST, uri="s3://mlflow/1/models/m-7/artifacts"),
+)
+
+
+@pytest.fixture
+def released(fork: Path) -> Path:
+    """Staging runs something, production nothing."""
+    (fork / release_file("staging")).write_text(written(None, RELEASE, "staging"))
+    commit_all(fork, "release(staging): iris 7")
+    return fork
+
+
+def live_cluster(version: str) -> MemoryCluster:
+    cluster = MemoryCluster()
+    metadata = {"name": "serving-staging", "namespace": "argocd"}
+    cluster.put("applications", {"metadata": metadata, "status": WELL})
+    cluster.put("applications", {"metadata": {"name": "mlflow", "namespace": "argocd"}, "status": WELL})
+    labels = {"app.kubernetes.io/instance": "serving-staging", "app.kubernetes.io/component": "server"}
+    cluster.put(
+        "services", {"metadata": {"name": "serving-staging", "namespace": "ml-pipeline-staging", "labels": labels}}
+    )
+    info = {"name": "iris", "version": version, "digest": DIGEST, "release": "v1.0.0", "loaded_versions": [version]}
+    cluster.answers["ml-pipeline-staging/serving-staging/model/info"] = json.dumps(info)
+    return cluster
+
+
+def test_git_alone_says_what_is_pinned_since_when_and_by_whom(
+    released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["status", "--offline", "--json"]) == 0
+    staging, production = json.loads(capsys.readouterr().out)["environments"]
+    assert staging["release"]["model"]["version"] == "7"
+    assert staging["release"]["image"]["digest"] == DIGEST
+    assert staging["changed"]["subject"] == "release(staging): iris 7"
+    assert staging["changed"]["author"] == "Ada"
+    assert staging["changed"]["uncommitted"] is False
+    assert production == {"environment": "production", "release": None, "hold": None, "changed": None, "live": None}
+
+    assert execute(["status", "--offline"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1.4.0" in shown
+    assert "1.8.2 0f0f0f0f0f0f" in shown
+    assert "iris 7 0f0f0f0f0f0f" in shown
+    assert "not released" in shown
+
+
+def test_a_cluster_that_is_away_leaves_what_git_says(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["status"]) == 0
+    captured = capsys.readouterr()
+    assert "iris 7" in captured.out
+    assert "From git alone" in captured.err
+
+
+def test_holds_edits_and_ages_show(released: Path) -> None:
+    file = released / release_file("staging")
+    file.write_text(file.read_text().replace("hold: null", 'hold: {reason: "bad answers", by: Ada}'))
+    now = datetime.now(UTC) + timedelta(hours=3)
+    staging = status(Repository(released), None, now).environments[0]
+    assert staging.hold == "bad answers"
+    assert staging.changed
+    assert staging.changed.uncommitted
+    assert age(staging.changed.age_seconds) == "3 h"
+
+
+@pytest.mark.parametrize(("version", "as_pinned"), [("7", True), ("6", False)])
+def test_what_really_answers_is_compared_with_the_pins(released: Path, version: str, as_pinned: bool) -> None:
+    found = status(Repository(released), live_cluster(version))
+    live = found.environments[0].live
+    assert live
+    assert (live.sync, live.health, live.as_pinned) == ("Synced", "Healthy", as_pinned)
+    assert live.answer
+    assert live.answer.version == version
+    assert [entry.application for entry in found.platform] == ["mlflow"]
+    assert found.environments[1].live is None
+
+
+def test_an_api_that_does_not_answer_is_said_so(released: Path) -> None:
+    cluster = live_cluster("7")
+    cluster.answers["ml-pipeline-staging/serving-staging/model/info"] = "<html>"
+    live = status(Repository(released), cluster).environments[0].live
+    assert live
+    assert "answers something else" in live.problem
+    cluster.answers.clear()
+    live = status(Repository(released), cluster).environments[0].live
+    assert live
+    assert "no endpoints" in live.problem
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (200_000, "2 d"), (-5, "0 s")]
+)
+def test_an_age_is_told_in_its_largest_unit(seconds: int, words: str) -> None:
+    assert age(seconds) == words
+
+
+def test_outside_a_repository_the_way_out_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert execute(["status"]) == 2
+    assert "is in no git repository" in capsys.readouterr().err
