@@ -1,0 +1,79 @@
+"""Argo CD's installation as kustomize builds it, where the release's manifest is at hand.
+
+The manifest comes from the vendored file, or from where ARGOCD_INSTALL_MANIFEST points.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from tests.support.helm import ROOT
+from tests.support.manifests import Manifest
+
+VENDORED = "vendored.yaml"
+MISSING = "Argo CD's install manifest is not at hand: set ARGOCD_INSTALL_MANIFEST, or vendor it with `gitops adopt`"
+_REMOTE = re.compile(r"https://\S+/argo-cd/(?P<version>v[0-9.]+)/manifests/install\.yaml")
+
+
+def manifest_path(folder: Path = ROOT / "argocd" / "install") -> Path | None:
+    """Return the release's manifest, or None where there is none."""
+    named = os.environ.get("ARGOCD_INSTALL_MANIFEST")
+    candidates = [folder / VENDORED, *([Path(named)] if named else [])]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def pinned_version(folder: Path = ROOT / "argocd" / "install") -> str | None:
+    """Return the version that the kustomization takes from upstream; None where a vendored file replaces it."""
+    match = _REMOTE.search((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+    return match["version"] if match else None
+
+
+@cache
+def definitions() -> dict[str, Manifest]:
+    """Return Argo CD's own CustomResourceDefinitions by kind, none where the manifest is not at hand."""
+    path = manifest_path()
+    manifests = _loaded(path.read_text(encoding="utf-8")) if path else []
+    return {crd["spec"]["names"]["kind"]: crd for crd in manifests if crd["kind"] == "CustomResourceDefinition"}
+
+
+def built(folder: Path) -> list[Manifest] | None:
+    """Return what kustomize makes of an installation's folder; None where the manifest or kustomize is missing."""
+    manifest, program = manifest_path(folder), _kustomize()
+    if manifest is None or program is None:
+        return None
+    files = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.yaml")}
+    files["kustomization.yaml"] = _REMOTE.sub(VENDORED, files["kustomization.yaml"])
+    files[VENDORED] = manifest.read_text(encoding="utf-8")
+    return _built(program, tuple(files.items()))
+
+
+@cache
+def _built(program: tuple[str, ...], files: tuple[tuple[str, str], ...]) -> list[Manifest]:
+    """Build once whatever the same files say, wherever they stand: it takes seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files:
+            (Path(folder) / name).write_text(content, encoding="utf-8")
+        done = subprocess.run([*program, folder], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode:
+        raise ValueError(f"kustomize cannot build Argo CD's installation: {done.stderr}")
+    return _loaded(done.stdout)
+
+
+def _kustomize() -> tuple[str, ...] | None:
+    for program, verb in (("kustomize", "build"), ("kubectl", "kustomize")):
+        if path := shutil.which(program):
+            return path, verb
+    return None
+
+
+def _loaded(text: str) -> list[Manifest]:
+    # Two megabytes: PyYAML's own parser would take ten seconds over them.
+    return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]

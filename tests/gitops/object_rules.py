@@ -1,0 +1,194 @@
+"""Rules for what the applications render to: whether it is valid, safe, and finds what it needs in the others.
+
+Each takes the whole stack and yields a sentence a violation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tests.gitops import capacity
+from tests.gitops.application_rules import Rule, group_of
+from tests.gitops.stack import App, Stack, placed
+from tests.support import policy, schemas
+from tests.support.manifests import Manifest, containers, metadata, name_of, pod_template, selects
+
+# scheme://[user@]name.namespace[.svc...]:port, as one part of the pipeline names another.
+_ADDRESS = re.compile(r"://(?:[^/\s@]*@)?([a-z0-9-]+)\.(ml-pipeline[a-z-]*|monitoring|argocd)(?:\.svc[\w.]*)?:(\d+)")
+
+
+def _everything(stack: Stack) -> Iterator[tuple[App, Manifest]]:
+    return ((app, manifest) for app in stack.apps for manifest in app.rendered)
+
+
+def _unknown(stack: Stack) -> set[str]:
+    """Return the namespaces where something runs whose objects are not at hand."""
+    return {app.namespace for app in stack.apps if app.objects is None}
+
+
+def valid(stack: Stack) -> Iterator[str]:
+    """Built-in kinds are what the oldest supported Kubernetes and the newest known one take."""
+    for app in stack.apps:
+        for manifest in app.rendered if app.own else ():
+            for version in schemas.VERSIONS:
+                yield from (f"{app.name}: {problem}" for problem in schemas.problems(manifest, version))
+
+
+def charts_policy(stack: Stack) -> Iterator[str]:
+    """What comes from this repository's charts keeps to their policy, with the values of every environment too."""
+    for app in stack.apps:
+        if app.own:
+            yield from (f"{app.name}: {violation}" for violation in policy.violations(app.rendered))
+
+
+def own_images(stack: Stack) -> Iterator[str]:
+    """What is released runs by digest, and from the first release on so does every other image that is built here."""
+    for app, manifest in _everything(stack):
+        pod = pod_template(manifest)
+        released = app.manifest["spec"]["project"] == "serving"
+        for where, container in containers(pod) if pod else ():
+            image = container["image"]
+            due = released or (stack.released and image.startswith(f"{stack.registry}/"))
+            if due and not re.search(r"@sha256:[0-9a-f]{64}$", image):
+                yield f"{app.name}: {where}: {image} must be pinned by digest"
+
+
+def known_secrets(stack: Stack) -> Iterator[str]:
+    """Every Secret, key by key, and every ConfigMap that is named is rendered in its namespace or made by bootstrap."""
+    rendered = {(m["kind"], placed(app, m), m["metadata"]["name"]): _keys(m) for app, m in _everything(stack)}
+    for app, manifest in _everything(stack):
+        if not app.own:
+            continue
+        namespace = placed(app, manifest)
+        for kind, name, keys in _references(manifest):
+            there = rendered.get((kind, namespace, name))
+            if there is None and kind == "Secret":
+                there = stack.secrets.get((str(namespace), name))
+            if there is None:
+                yield f"{app.name}: {name_of(manifest)} needs the {kind} {namespace}/{name}, which nothing makes"
+            else:
+                for key in sorted(keys - there):
+                    yield f"{app.name}: {name_of(manifest)} needs the key {key} of the {kind} {namespace}/{name}"
+
+
+def _keys(manifest: Manifest) -> frozenset[str]:
+    return frozenset({**(manifest.get("data") or {}), **(manifest.get("stringData") or {})})
+
+
+def _references(manifest: Manifest) -> Iterator[tuple[str, str, set[str]]]:
+    """Yield kind, name and keys of every Secret and ConfigMap that is named anywhere in a manifest."""
+    for key, item in _fields(manifest):
+        match key, item:
+            case ("secretKeyRef" | "username" | "password", {"name": name, "key": wanted}):
+                yield "Secret", name, {wanted}
+            case ("configMapKeyRef", {"name": name, "key": wanted}):
+                yield "ConfigMap", name, {wanted}
+            case ("secretRef", {"name": name}):
+                yield "Secret", name, set()
+            case ("configMapRef", {"name": name}):
+                yield "ConfigMap", name, set()
+            case ("secret", {"secretName": name}):
+                yield "Secret", name, {entry["key"] for entry in item.get("items") or []}
+            case ("configMap", {"name": name}):
+                yield "ConfigMap", name, {entry["key"] for entry in item.get("items") or []}
+            case ("imagePullSecrets", list()):
+                yield from (("Secret", entry["name"], set()) for entry in item)
+            case ("tls", list()):
+                yield from (("Secret", entry["secretName"], set()) for entry in item if "secretName" in entry)
+
+
+def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every key with its value, however deep."""
+    for item in value if isinstance(value, list) else ():
+        yield from _fields(item)
+    for key, item in value.items() if isinstance(value, dict) else ():
+        yield key, item
+        yield from _fields(item)
+
+
+def owned_once(stack: Stack) -> Iterator[str]:
+    """No two applications own one object."""
+    owners: dict[tuple[str, str, str | None, str], str] = {}
+    for app, manifest in _everything(stack):
+        key = (group_of(manifest), manifest["kind"], placed(app, manifest), manifest["metadata"]["name"])
+        first = owners.setdefault(key, app.name)
+        if first != app.name:
+            yield f"{app.name}: {name_of(manifest)} is owned by {first} too"
+
+
+def monitors_find_services(stack: Stack) -> Iterator[str]:
+    """A ServiceMonitor finds Services of the stack with the ports that it scrapes, in every namespace that it names."""
+    unknown = _unknown(stack)
+    for app, monitor in _everything(stack):
+        if monitor["kind"] != "ServiceMonitor" or not app.own:
+            continue
+        spec = monitor["spec"]
+        for namespace in (spec.get("namespaceSelector") or {}).get("matchNames") or [placed(app, monitor)]:
+            if namespace in unknown:
+                continue
+            ports = _ports(stack, namespace, spec["selector"])
+            for endpoint in spec["endpoints"]:
+                if endpoint["port"] not in ports:
+                    where = f"with a port {endpoint['port']} in {namespace}"
+                    yield f"{app.name}: {name_of(monitor)} finds no Service {where}"
+
+
+def _ports(stack: Stack, namespace: str | None, selector: dict[str, Any]) -> set[str]:
+    return {
+        port.get("name", "")
+        for app, manifest in _everything(stack)
+        if manifest["kind"] == "Service" and placed(app, manifest) == namespace
+        if selects(selector, metadata(manifest, "labels"))
+        for port in manifest["spec"].get("ports") or []
+    }
+
+
+def addresses_answer(stack: Stack) -> Iterator[str]:
+    """Where one part names another by its address in the cluster, a Service of that name and port is there."""
+    services = {
+        (manifest["metadata"]["name"], placed(app, manifest)): {
+            port["port"] for port in manifest["spec"].get("ports") or []
+        }
+        for app, manifest in _everything(stack)
+        if manifest["kind"] == "Service"
+    }
+    unknown = _unknown(stack)
+    for app, manifest in _everything(stack):
+        for name, namespace, port in sorted(set(_ADDRESS.findall("\n".join(_strings(manifest))))):
+            if app.own and namespace not in unknown and int(port) not in services.get((name, namespace), set()):
+                yield f"{app.name}: {name_of(manifest)} names {name}.{namespace}:{port}, and no Service answers there"
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+
+
+def fits(stack: Stack) -> Iterator[str]:
+    """All of it, at its busiest, fits one small node."""
+    asked = capacity.total([*stack.reserved, *(capacity.asked(app.rendered) for app in stack.apps if app.own)])
+    if asked.cpu > capacity.ROOM.cpu:
+        yield f"everything asks for {asked.cpu} millicores of CPU, and there are {capacity.ROOM.cpu}"
+    if asked.memory > capacity.ROOM.memory:
+        room = capacity.ROOM.memory // capacity.MIB
+        yield f"everything asks for {asked.memory // capacity.MIB} MiB of memory, and there are {room}"
+
+
+RULES: tuple[Rule, ...] = (
+    valid,
+    charts_policy,
+    own_images,
+    known_secrets,
+    owned_once,
+    monitors_find_services,
+    addresses_answer,
+    fits,
+)

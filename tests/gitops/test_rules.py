@@ -1,0 +1,58 @@
+"""Proves of everything that git says runs that it keeps to the rules, and of every rule that it can say no.
+
+The platform and both environments are rendered as Argo CD would render them: Helm 4, the values of envs/, the pins of
+release.yaml (from releases/ where nothing is released yet) and the charts of the working tree. Each fixture under
+rejected/ changes one thing in all that, names the rule that must reject it and starts with `# rejected: TEXT`, which
+must be part of what the rule says. kube-prometheus-stack is not fetched: it is judged where `helm pull` put it into
+.cache/charts, and by its values alone in test_monitoring.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.gitops import application_rules, installation, object_rules
+from tests.gitops.mutation import mutated
+from tests.gitops.stack import Stack
+
+RULES: dict[str, application_rules.Rule] = {
+    rule.__name__: rule for rule in (*application_rules.RULES, *object_rules.RULES)
+}
+REJECTED = sorted((Path(__file__).parent / "rejected").glob("*.yaml"))
+MARK = "# rejected: "
+
+
+def skip_without_definitions(rule: str) -> None:
+    if rule == "well_formed" and not installation.definitions():
+        pytest.skip(installation.MISSING)
+
+
+def reason(path: Path) -> str:
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    assert first.startswith(MARK), f"{path} must start with: {MARK}TEXT"
+    return first.removeprefix(MARK).strip()
+
+
+def fixture(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_repository_keeps_to(rule: str, everything: Stack) -> None:
+    skip_without_definitions(rule)
+    assert list(RULES[rule](everything)) == []
+
+
+@pytest.mark.parametrize("path", REJECTED, ids=lambda path: path.stem)
+def test_is_rejected(path: Path, everything: Stack) -> None:
+    content = fixture(path)
+    skip_without_definitions(content["rule"])
+    said = list(RULES[content["rule"]](mutated(everything, content)))
+    assert any(reason(path) in sentence for sentence in said), said
+
+
+def test_every_rule_rejects_something() -> None:
+    assert {fixture(path)["rule"] for path in REJECTED} == set(RULES)

@@ -1,0 +1,152 @@
+"""Proves Argo CD's settings with Argo CD's own command: the health scripts, and who may do what.
+
+The scripts run in the Lua that Argo CD embeds, which has no standard library; the rights in its own enforcer. Needs the
+`argocd` command on PATH; no cluster.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.helm import ROOT
+
+INSTALL = ROOT / "argocd" / "install"
+
+
+@pytest.fixture(scope="module")
+def argocd(tmp_path_factory: pytest.TempPathFactory) -> "Argocd":
+    path = shutil.which("argocd")
+    if path is None:
+        pytest.skip("the argocd command is not on PATH: it is what judges these")
+    return Argocd(path, tmp_path_factory.mktemp("argocd"))
+
+
+class Argocd:
+    """The command, in an empty home and without a cluster."""
+
+    def __init__(self, program: str, home: Path) -> None:
+        self.program, self.home = program, home
+        # The command asks for a cluster's address even where it has nothing to ask that cluster.
+        cluster = {"name": "none", "cluster": {"server": "http://127.0.0.1:1"}}
+        context = {"name": "none", "context": {"cluster": "none", "user": "none", "namespace": "argocd"}}
+        config = {"apiVersion": "v1", "kind": "Config", "clusters": [cluster], "contexts": [context]}
+        self.config = self.file("kubeconfig", {**config, "current-context": "none"})
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], "KUBECONFIG": str(self.config)}
+        command = [self.program, "admin", "settings", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+
+    def file(self, name: str, content: Any) -> Path:
+        path = self.home / name
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
+        return path
+
+    def health(self, manifest: dict[str, Any]) -> str:
+        settings = yaml.safe_load((INSTALL / "argocd-cm.yaml").read_text(encoding="utf-8"))
+        settings["metadata"] |= {"namespace": "argocd", "labels": {"app.kubernetes.io/part-of": "argocd"}}
+        where = ("--argocd-cm-path", self.file("argocd-cm.yaml", settings))
+        done = self.run("resource-overrides", "health", self.file("object.yaml", manifest), *where)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()[1]
+
+    def may(self, subject: str, action: str, resource: str, name: str) -> bool:
+        role = yaml.safe_load((INSTALL / "argocd-rbac-cm.yaml").read_text(encoding="utf-8"))["data"]["policy.default"]
+        policy = self.file("policy.csv", "\n".join(policies()))
+        options = ("--policy-file", policy, "--default-role", role)
+        done = self.run("rbac", "can", subject, action, resource, name, *options)
+        assert done.stdout.strip() in {"Yes", "No"}, done.stderr
+        return done.stdout.strip() == "Yes"
+
+
+def policies() -> list[str]:
+    project = yaml.safe_load((ROOT / "argocd" / "projects" / "serving.yaml").read_text(encoding="utf-8"))
+    return [policy for role in project["spec"]["roles"] for policy in role["policies"]]
+
+
+def autoscaler(*conditions: tuple[str, str, str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "web", "namespace": "web"},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 5},
+        "status": {
+            "conditions": [
+                {"type": kind, "status": status, "reason": reason, "message": "told so"}
+                for kind, status, reason in conditions
+            ]
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("manifest", "health"),
+    [
+        (autoscaler(), "Healthy"),
+        (
+            autoscaler(("AbleToScale", "True", "ReadyForNewScale"), ("ScalingActive", "True", "ValidMetricFound")),
+            "Healthy",
+        ),
+        (
+            autoscaler(("AbleToScale", "True", "Succeeded"), ("ScalingActive", "False", "FailedGetResourceMetric")),
+            "Healthy",
+        ),
+        (autoscaler(("AbleToScale", "False", "FailedGetScale")), "Progressing"),
+        (
+            autoscaler(("AbleToScale", "True", "Succeeded"), ("ScalingActive", "False", "InvalidMetricSourceType")),
+            "Degraded",
+        ),
+    ],
+)
+def test_health_of_an_autoscaler(manifest: dict[str, Any], health: str, argocd: Argocd) -> None:
+    assert argocd.health(manifest) == health
+
+
+@pytest.mark.parametrize(
+    ("status", "health"),
+    [
+        (None, "Progressing"),
+        ({"health": {}}, "Progressing"),
+        ({"health": {"status": "Healthy"}}, "Healthy"),
+        ({"health": {"status": "Degraded", "message": "no pods"}}, "Degraded"),
+    ],
+)
+def test_health_of_an_application(status: dict[str, Any] | None, health: str, argocd: Argocd) -> None:
+    manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "web"}}
+    assert argocd.health(manifest if status is None else {**manifest, "status": status}) == health
+
+
+PROMOTER, VIEWER, ANYBODY = "proj:serving:promoter", "proj:serving:viewer", "somebody"
+
+
+@pytest.mark.parametrize(
+    ("subject", "action", "name", "allowed"),
+    [
+        (PROMOTER, "sync", "serving/serving-production", True),
+        (PROMOTER, "rollback", "serving/serving-production", True),
+        (PROMOTER, "update", "serving/serving-staging", True),
+        (PROMOTER, "override", "serving/serving-production", False),
+        (PROMOTER, "delete", "serving/serving-production", False),
+        (PROMOTER, "sync", "platform/postgres", False),
+        (VIEWER, "get", "serving/serving-production", True),
+        (VIEWER, "sync", "serving/serving-production", False),
+        (VIEWER, "rollback", "serving/serving-production", False),
+        (ANYBODY, "get", "platform/postgres", True),
+        (ANYBODY, "sync", "serving/serving-staging", False),
+    ],
+)
+def test_who_may_do_what(subject: str, action: str, name: str, allowed: bool, argocd: Argocd) -> None:
+    assert argocd.may(subject, action, "applications", name) is allowed
+
+
+def test_argo_cd_accepts_its_settings(argocd: Argocd) -> None:
+    settings = yaml.safe_load((INSTALL / "argocd-cm.yaml").read_text(encoding="utf-8"))
+    settings["metadata"] |= {"namespace": "argocd", "labels": {"app.kubernetes.io/part-of": "argocd"}}
+    done = argocd.run("validate", "--argocd-cm-path", argocd.file("argocd-cm.yaml", settings))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "❌" not in done.stdout
