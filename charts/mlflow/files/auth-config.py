@@ -2,6 +2,7 @@
 
 import configparser
 import os
+from pathlib import Path
 
 config = configparser.ConfigParser(interpolation=None)
 config["mlflow"] = {
@@ -9,5 +10,5 @@ config["mlflow"] = {
     # MLflow reads the file with interpolation on, where a percent sign is written twice.
     "database_uri": os.environ["MLFLOW_BACKEND_STORE_URI"].replace("%", "%%"),
 }
-with open(os.environ["MLFLOW_AUTH_CONFIG_PATH"], "w", encoding="utf-8") as file:
+with Path(os.environ["MLFLOW_AUTH_CONFIG_PATH"]).open("w", encoding="utf-8") as file:
     config.write(file)
