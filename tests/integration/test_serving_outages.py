@@ -81,6 +81,7 @@ def test_what_was_downloaded_needs_nothing_at_all(on_s3: dict[str, str], tmp_pat
     [
         ({"S3_ENDPOINT_URL": NOBODY}, "S3 does not answer"),
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "S3 refuses"),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong", "S3_SECRET_NAME": "s3-serving"}, "its keys come from Secret s3-serving"),
         ({"MODEL_URI": f"s3://{BUCKET}/nowhere"}, "there are no files"),
         ({"MODEL_DIGEST": "sha256:" + "0" * 64}, "is expected"),
     ],

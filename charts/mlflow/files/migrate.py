@@ -17,5 +17,5 @@ try:
 except sqlalchemy.exc.DBAPIError as error:
     sys.exit(f"No connection to the database with {secret}: {error.orig}")
 except (sqlalchemy.exc.SQLAlchemyError, ValueError):
-    sys.exit(f"{secret} is not the address of a database, such as postgresql+psycopg://user:password@host:5432/mlflow.")
+    sys.exit(f"{secret} is not the address of a database, such as postgresql+psycopg://USER@HOST:5432/mlflow.")
 cli(["db", "upgrade", address])

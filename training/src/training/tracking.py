@@ -77,7 +77,7 @@ class Tracking:
         except (MlflowException, RequestException, SQLAlchemyError) as error:
             raise OutageError(f"MLflow at {self.address} {_reason(error)}") from error
         except (Boto3Error, BotoCoreError, ClientError, OSError) as error:
-            raise OutageError(f"The artifact store of MLflow at {self.address} {_reason(error)}") from error
+            raise OutageError(f"The artifact store of MLflow at {self.address}{_keys()} {_reason(error)}") from error
 
     def check(self) -> None:
         """Ask MLflow something small, so that an outage shows before any work is done.
@@ -224,6 +224,12 @@ _CAUSES = {
     "Name or service not known": "cannot be reached: no such host",
     "Max retries exceeded": "cannot be reached",
 }
+
+
+def _keys() -> str:
+    """Say where the store's keys are from, which only whoever deploys this knows: they may be what is wrong."""
+    secret = os.environ.get("S3_SECRET_NAME")
+    return f" (keys: Secret {secret})" if secret else ""
 
 
 def _reason(error: Exception) -> str:

@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> Observed:
         settings.mlflow_tracking_password,
         settings.registry_timeout_seconds,
     )
-    s3 = S3Store(settings.s3_endpoint_url, settings.aws_region)
+    s3 = S3Store(settings.s3_endpoint_url, settings.aws_region, settings.s3_secret_name)
     stores: dict[str, ArtifactStore] = {"s3": s3, "mlflow-artifacts": ProxiedStore(client), "file": FolderStore()}
     folder = _model_folder(settings)
     versions = _version_manager(settings, client, _loader(settings, stores, folder), metrics)

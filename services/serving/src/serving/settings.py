@@ -42,6 +42,9 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     s3_endpoint_url: Annotated[str, Meta(pattern=_HTTP, description="the S3 server of s3:// artifacts")] = (
         "http://minio:9000"
     )
+    s3_secret_name: Annotated[
+        str, Meta(description="the Kubernetes Secret that the S3 keys come from, to be named when S3 refuses them")
+    ] = ""
     aws_region: Annotated[str, Meta(description="the region that S3 requests are signed for")] = "us-east-1"
     host: Annotated[str, Meta(description="the address to listen on")] = "0.0.0.0"  # noqa: S104  (a pod's own address)
     port: Annotated[int, Meta(ge=1, le=65535, description="the port to listen on")] = 8080

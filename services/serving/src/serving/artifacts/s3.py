@@ -24,9 +24,17 @@ _PAGE = 200
 class S3Store:
     """Reads `s3://` addresses of one server, with path-style requests."""
 
-    def __init__(self, endpoint_url: str, region: str) -> None:
+    def __init__(self, endpoint_url: str, region: str, secret_name: str = "") -> None:
+        """Makes no request yet.
+
+        Args:
+            endpoint_url: The server.
+            region: What requests are signed for.
+            secret_name: Where whoever runs this keeps the keys; named when the server refuses them.
+        """
         self._endpoint_url = endpoint_url.rstrip("/")
         self._region = region
+        self._keys = f"; its keys come from Secret {secret_name}" if secret_name else ""
 
     async def files(self, uri: str) -> AsyncIterator[RemoteFile]:
         """Lists the objects below the prefix, a page at a time."""
@@ -48,12 +56,22 @@ class S3Store:
             response = await self._client.get(
                 f"{self._endpoint_url}/{bucket}?{urlencode(query, quote_via=quote, safe='')}"
             )
-            _check(response, bucket)
+            self._check(response, bucket)
             return ET.fromstring(response.content)  # noqa: S314  (expat bounds what entities may grow to)
         except httpx.HTTPError as error:
             raise StoreUnavailableError(f"S3 does not answer ({type(error).__name__})") from error
         except ET.ParseError as error:
             raise StoreUnavailableError("S3's list of files is not what its protocol promises") from error
+
+    def _check(self, response: httpx.Response, bucket: str) -> None:
+        if response.is_success:
+            return
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise ModelUnusableError(f"its files are not in bucket {bucket!r}")
+        if response.is_server_error:
+            raise StoreUnavailableError(f"S3 answers {response.status_code}")
+        reason = f"({_code(response)}{self._keys})"
+        raise StoreUnavailableError(f"S3 refuses to give files of bucket {bucket!r} {reason}")
 
     async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
         """Downloads one object."""
@@ -62,7 +80,7 @@ class S3Store:
             async with self._client.stream("GET", f"{self._endpoint_url}/{bucket}/{quote(prefix + path)}") as response:
                 if not response.is_success:
                     await response.aread()
-                _check(response, bucket)
+                self._check(response, bucket)
                 with BoundedWriter(target, limit) as writer:
                     async for chunk in response.aiter_raw():
                         writer.write(chunk)
@@ -110,16 +128,6 @@ class _Signature(httpx.Auth):
         from botocore.session import Session  # noqa: PLC0415  (as above)
 
         return Session().get_credentials()
-
-
-def _check(response: httpx.Response, bucket: str) -> None:
-    if response.is_success:
-        return
-    if response.status_code == httpx.codes.NOT_FOUND:
-        raise ModelUnusableError(f"its files are not in bucket {bucket!r}")
-    if response.is_server_error:
-        raise StoreUnavailableError(f"S3 answers {response.status_code}")
-    raise StoreUnavailableError(f"S3 refuses to give files of bucket {bucket!r} ({_code(response)})")
 
 
 def _code(response: httpx.Response) -> str:
