@@ -1,5 +1,8 @@
 """Both runtimes give the numbers of the original, and refuse what they should not load, with the way out."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +136,11 @@ def test_a_version_with_no_form_at_all_is_refused(tmp_path: Path) -> None:
     write_bundle(tmp_path, onnx=False, saved_as="")
     with pytest.raises(ModelUnusableError, match="neither an onnx nor a sklearn flavor"):
         opened(tmp_path)
+
+
+def test_onnx_runtime_is_kept_from_reporting_what_it_loads(tmp_path: Path) -> None:
+    """Its telemetry leaves a session file in the temporary folder as soon as it is on."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-c", "import serving.runtimes.onnx"]
+    subprocess.run(command, env={**environment, "TMPDIR": str(tmp_path)}, check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []

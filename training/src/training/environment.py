@@ -14,6 +14,8 @@ _CLIENT_DEFAULTS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # ONNX Runtime's wheels for Linux report each model that is loaded to their maker, unless told not to.
+    "ORT_DISABLE_TELEMETRY": "1",
     "GIT_PYTHON_REFRESH": "quiet",
     "MPLBACKEND": "Agg",
 }

@@ -1,8 +1,13 @@
 """ONNX Runtime, set up for many small requests in one process: one thread, and only the output that is needed."""
 
+import os
 from pathlib import Path
 
 import numpy as np
+
+# ONNX Runtime's wheels for Linux report each model that is loaded to their maker, unless told not to before the import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime
 
 from serving.errors import ModelUnusableError

@@ -1,0 +1,1 @@
+"""The parts on a real cluster."""

@@ -1,0 +1,1 @@
+"""The six charts on a real cluster."""

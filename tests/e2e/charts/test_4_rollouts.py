@@ -1,0 +1,113 @@
+"""Proves that a change of model and pods reaches callers without one failed request, that pods which follow an alias
+change models without a restart, that pods may leave one by one, and that their number follows the load."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.charts.stack import MODEL, Stack, told
+from tests.e2e.pods import running
+from tests.e2e.report import Report
+
+pytestmark = pytest.mark.timeout(400)
+
+
+def test_an_upgrade_under_load_drops_nothing(stack: Stack, report: Report) -> None:
+    before = _names(stack)
+    release = stack.serving_release(
+        stack.registry().version("2").pins, {"podAnnotations": {"example.org/change": "pods"}}
+    )
+
+    with running(stack.runner, stack.load(rate=80)) as load:
+        stack.helm.install(release)
+        stack.kube.wait(
+            "old pods leave",
+            lambda: not before & _names(stack),
+            seconds=90,
+            namespace=stack.serving,
+            names=("serving",),
+        )
+
+    report.add("Requests during an upgrade", told(load))
+    assert load["dropped"] == 0, load["errors"]
+    assert load["rate"] >= 50
+    assert set(load["versions"]) == {"1", "2"}
+
+
+def test_the_alias_takes_its_followers_along(stack: Stack) -> None:
+    """Pods that follow `staging` serve version 1, until the smoke test has seen version 2 and moves the alias."""
+    values = {"autoscaling": {"enabled": False}, "smoke": {"enabled": False}, "settings": {"modelPollSeconds": 1}}
+    follower = stack.serving_release({"name": MODEL, "stage": "staging"}, values, name="serving-follower")
+    stack.helm.install(follower)
+    pods = {pod["metadata"]["uid"] for pod in stack.serving_pods(follower.name)}
+    assert stack.predict(follower.name)["prediction"]["model_version"] == "1"
+
+    stack.helm.test(stack.serving_release(stack.registry().version("2").pins))
+
+    stack.kube.wait(
+        "the follower serves version 2",
+        lambda: stack.predict(follower.name)["prediction"]["model_version"] == "2",
+        seconds=30, namespace=stack.serving, names=(follower.name,),
+    )  # fmt: skip
+    assert {pod["metadata"]["uid"] for pod in stack.serving_pods(follower.name)} == pods
+    stack.helm.uninstall(follower)
+
+
+def test_pods_leave_one_by_one_under_load(stack: Stack, report: Report) -> None:
+    with running(stack.runner, stack.load(rate=60)) as load:
+        for name in sorted(_names(stack)):
+            stack.kube.delete(stack.serving, f"pod/{name}")
+            stack.kube.wait_rolled_out(stack.serving, "deployment/serving")
+
+    report.add("Pods deleted one by one", told(load))
+    assert load["dropped"] == 0, load["errors"]
+
+
+def test_pods_follow_the_load(stack: Stack, report: Report) -> None:
+    heavy = stack.load(rate=0, workers=4, rows=500)
+
+    def settle(what: str, number: int) -> None:
+        stack.kube.wait(what, lambda: stack.ready_pods() == number, seconds=180, namespace=stack.serving)
+
+    settle("two pods run", 2)
+    with _replicas(stack) as history, running(stack.runner, stack.load(rate=20, workers=4)) as light:
+        with running(stack.runner, heavy) as pressure:
+            settle("a third pod comes", 3)
+        settle("it leaves again", 2)
+
+    report.add("Pods over time, under load and after", *(f"- {at:4.0f} s: {pods}" for at, pods in history))
+    report.add(
+        "Pods over time, under load and after", "", f"Heavy load: {told(pressure)}.", "", f"Light load: {told(light)}."
+    )
+    counts = [pods for _, pods in history]
+    assert (counts[0], max(counts), counts[-1]) == (2, 3, 2)
+    assert (pressure["errors"], light["errors"]) == ([], [])
+
+
+def _names(stack: Stack) -> set[str]:
+    return {pod["metadata"]["name"] for pod in stack.serving_pods()}
+
+
+@contextlib.contextmanager
+def _replicas(stack: Stack) -> Iterator[list[tuple[float, int]]]:
+    """Note the number of replicas that the autoscaler wants, each time it changes."""
+    history: list[tuple[float, int]] = []
+    stop = threading.Event()
+    begun = time.monotonic()
+
+    def note() -> None:
+        while not stop.wait(2 if history else 0):
+            replicas = stack.kube.get(stack.serving, "deployment", "serving")["spec"]["replicas"]
+            if not history or history[-1][1] != replicas:
+                history.append((time.monotonic() - begun, replicas))
+
+    watcher = threading.Thread(target=note)
+    watcher.start()
+    try:
+        yield history
+    finally:
+        stop.set()
+        watcher.join()

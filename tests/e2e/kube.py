@@ -1,0 +1,161 @@
+"""A thin, typed wrapper of kubectl, and waiting that explains itself when it is in vain."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+Manifest = dict[str, Any]
+
+
+class CommandError(RuntimeError):
+    """A program ended with another code than 0; the message holds what it said."""
+
+
+def run_program(command: list[str], *, stdin: str | None = None, seconds: float = 60) -> str:
+    """Run `command` and return its standard output.
+
+    Raises:
+        CommandError: It failed or took longer than `seconds`.
+    """
+    try:
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(f"{' '.join(command)}: no end after {seconds:g} s") from error
+    if done.returncode:
+        raise CommandError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr}{done.stdout}".strip())
+    return done.stdout
+
+
+class Kube(msgspec.Struct, frozen=True):
+    """A cluster, by the kubeconfig that leads to it."""
+
+    kubeconfig: str
+
+    def run(self, *arguments: str, stdin: str | None = None, seconds: float = 60) -> str:
+        """Run kubectl and return what it printed."""
+        return run_program(["kubectl", f"--kubeconfig={self.kubeconfig}", *arguments], stdin=stdin, seconds=seconds)
+
+    def get(self, namespace: str, *what: str) -> Manifest:
+        """Return `kubectl get WHAT` as parsed JSON: one object, or a List with `items`."""
+        parsed: Manifest = json.loads(self.run("get", "-n", namespace, *what, "-o", "json"))
+        return parsed
+
+    def items(self, namespace: str, kind: str, labels: Mapping[str, str] | None = None) -> list[Manifest]:
+        """Return the objects of one kind in a namespace, by labels where some are given."""
+        selector = ["-l", ",".join(f"{key}={value}" for key, value in labels.items())] if labels else []
+        items: list[Manifest] = self.get(namespace, kind, *selector)["items"]
+        return items
+
+    def apply(self, manifests: Iterable[Manifest]) -> None:
+        """Create or change objects, validated and merged by the server."""
+        body = "\n---\n".join(json.dumps(manifest) for manifest in manifests)
+        self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=body)
+
+    def delete(self, namespace: str, *what: str, seconds: float = 120) -> None:
+        """Delete objects where they exist, and wait until they are gone."""
+        timeout = f"--timeout={seconds:g}s"
+        self.run("delete", "-n", namespace, *what, "--ignore-not-found", timeout, seconds=seconds + 10)
+
+    def logs(self, namespace: str, pod: str, *, lines: int = 200) -> str:
+        """Return the last lines that the pod's containers wrote, or the reason why there are none."""
+        try:
+            return self.run("logs", "-n", namespace, pod, "--all-containers", f"--tail={lines}")
+        except CommandError as error:
+            return str(error)
+
+    def events(self, namespace: str) -> list[str]:
+        """Return what happened in a namespace, oldest first, one sentence an event."""
+        events = sorted(self.items(namespace, "events"), key=_event_time)
+        return [f"{event['involvedObject']['kind']}/{event['involvedObject']['name']}: {event['reason']}: "
+                f"{event.get('message', '')}" for event in events]  # fmt: skip
+
+    def explain(self, namespace: str, *names: str) -> str:
+        """Describe how a namespace stands, with the logs of the pods whose name starts with one of `names`.
+
+        Where no name is given, with those of all pods that are not well.
+        """
+        lines = [f"--- namespace {namespace}", self.run("get", "-n", namespace, "pods,jobs,pvc", "-o", "wide")]
+        lines += ["last events:", *self.events(namespace)[-15:]]
+        for pod in self.items(namespace, "pods"):
+            name = pod["metadata"]["name"]
+            wanted = name.startswith(names) if names else not _is_well(pod)
+            if wanted:
+                lines += [f"last lines of {name}:", self.logs(namespace, name, lines=15)]
+        return "\n".join(lines)
+
+    def wait(
+        self,
+        what: str,
+        condition: Callable[[], T | None],
+        *,
+        seconds: float,
+        namespace: str,
+        names: tuple[str, ...] = (),
+    ) -> T:
+        """Poll until `condition` returns something true, and return it.
+
+        Raises:
+            TimeoutError: `seconds` went by. The message says how the pods `names` of the namespace stand.
+        """
+        deadline = time.monotonic() + seconds
+        while not (result := condition()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what}: not within {seconds:g} s\n{self.explain(namespace, *names)}")
+            time.sleep(1)
+        return result
+
+    def wait_rolled_out(self, namespace: str, workload: str, *, seconds: float = 120) -> None:
+        """Wait until a Deployment or StatefulSet (`KIND/NAME`) runs what it should, everywhere.
+
+        Raises:
+            TimeoutError: It does not after `seconds`, or its progress deadline passed.
+        """
+        try:
+            self.run("rollout", "status", "-n", namespace, workload, f"--timeout={seconds:g}s", seconds=seconds + 10)
+        except CommandError as error:
+            explanation = self.explain(namespace, workload.partition("/")[2])
+            raise TimeoutError(f"{workload} did not roll out: {error}\n{explanation}") from error
+
+    def run_cronjob(self, namespace: str, cronjob: str, name: str, *, seconds: float) -> None:
+        """Start a Job from a CronJob by hand, and see it complete.
+
+        Raises:
+            AssertionError: The Job failed; the message holds its log.
+        """
+
+        def ended() -> str | None:
+            conditions = self.get(namespace, "job", name)["status"].get("conditions", [])
+            return next((c["type"] for c in conditions if c["type"] in {"Complete", "Failed"}), None)
+
+        self.run("create", "job", "-n", namespace, name, f"--from=cronjob/{cronjob}")
+        end = self.wait(f"Job {name} ends", ended, seconds=seconds, namespace=namespace, names=(name,))
+        if end == "Failed":
+            raise AssertionError(f"Job {name} failed\n{self.explain(namespace, name)}")
+
+
+def together(*calls: Callable[[], T]) -> list[T]:
+    """Run calls side by side and return their results in order; the first error is raised once all have ended."""
+    with ThreadPoolExecutor(max_workers=len(calls)) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
+def ready(pod: Manifest) -> bool:
+    """Say whether a pod is ready and stays."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return is_ready and "deletionTimestamp" not in pod["metadata"]
+
+
+def _is_well(pod: Manifest) -> bool:
+    return ready(pod) or pod["status"].get("phase") == "Succeeded"
+
+
+def _event_time(event: Manifest) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"])

@@ -1,0 +1,132 @@
+"""Sends predictions at a steady pace until `/tmp/stop` appears, and prints what became of them.
+
+Question: `url`, `rate` (requests a second; 0 means as fast as they are answered), `workers`, `rows` (a request),
+`features` (one row), `seconds` (an end in any case). Every second worker opens a connection for each request; the
+others keep theirs, and, as connection pools do, look before each request whether the server has closed it. Nothing is
+tried again: whatever is not answered with 200 is dropped.
+"""
+
+import http.client
+import itertools
+import json
+import pathlib
+import select
+import sys
+import threading
+import time
+import urllib.parse
+from typing import Any
+
+STOP = pathlib.Path("/tmp/stop")  # noqa: S108  the pod's own
+
+
+class Tally:
+    """What became of the requests, from all workers."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.started = time.monotonic()
+        self.latencies: list[float] = []
+        self.versions: dict[str, int] = {}
+        self.errors: list[str] = []
+        self.last_answer = 0.0
+        self.longest_gap = 0.0
+
+    def answered(self, seconds: float, version: str) -> None:
+        """Note an answer, and which model version gave it."""
+        now = time.monotonic()
+        with self.lock:
+            self.latencies.append(seconds)
+            self.versions[version] = self.versions.get(version, 0) + 1
+            self.longest_gap = max(self.longest_gap, now - (self.last_answer or now))
+            self.last_answer = now
+
+    def dropped(self, reason: str) -> None:
+        """Note a request without an answer."""
+        with self.lock:
+            self.errors.append(f"after {time.monotonic() - self.started:.1f} s: {reason}")
+
+    def result(self) -> dict[str, Any]:
+        """What is printed."""
+        latencies = sorted(self.latencies)
+        seconds = time.monotonic() - self.started
+        sent = len(latencies) + len(self.errors)
+        return {
+            "seconds": round(seconds, 1),
+            "sent": sent,
+            "dropped": len(self.errors),
+            "rate": round(sent / seconds, 1),
+            "errors": self.errors[:20],
+            "versions": self.versions,
+            "p50_ms": _milliseconds(latencies, 0.50),
+            "p99_ms": _milliseconds(latencies, 0.99),
+            "longest_gap_ms": round(self.longest_gap * 1000, 1),
+        }
+
+
+def _milliseconds(latencies: list[float], share: float) -> float | None:
+    return round(latencies[int(share * (len(latencies) - 1))] * 1000, 2) if latencies else None
+
+
+class Caller:
+    """One client of the service, on a connection of its own."""
+
+    def __init__(self, url: str, body: str, *, keeps: bool) -> None:
+        self.target = urllib.parse.urlsplit(url)
+        self.body = body
+        self.headers = {"Content-Type": "application/json", **({} if keeps else {"Connection": "close"})}
+        self.connection = http.client.HTTPConnection(self.target.hostname or "", self.target.port or 80, timeout=10)
+
+    def predict(self) -> str:
+        """Return the version that answered; raise OSError or HTTPException where none did."""
+        sock = self.connection.sock
+        if sock is not None and select.select([sock], [], [], 0)[0]:
+            self.connection.close()
+        self.connection.request("POST", self.target.path, self.body, self.headers)
+        response = self.connection.getresponse()
+        content = response.read()
+        if response.status != http.HTTPStatus.OK:
+            raise http.client.HTTPException(f"{response.status} {content[:200]!r}")
+        version: str = json.loads(content)["model_version"]
+        return version
+
+
+def work(number: int, question: dict[str, Any], stop: threading.Event, tally: Tally) -> None:
+    """Send this worker's share of the requests."""
+    row = question["features"]
+    document = {"features": row} if question["rows"] == 1 else {"instances": [row] * question["rows"]}
+    caller = Caller(question["url"], json.dumps(document), keeps=number % 2 == 0)
+    pause = question["workers"] / question["rate"] if question["rate"] else 0
+    first = tally.started + pause * number / question["workers"]
+    for count in itertools.count():
+        if stop.wait(max(0.0, first + count * pause - time.monotonic())):
+            return
+        begun = time.monotonic()
+        try:
+            version = caller.predict()
+        except (OSError, http.client.HTTPException) as error:
+            caller.connection.close()
+            tally.dropped(f"{type(error).__name__}: {error}")
+        else:
+            tally.answered(time.monotonic() - begun, version)
+
+
+def main() -> None:
+    """Run the workers and print the result."""
+    question = json.loads(sys.argv[1])
+    stop, tally = threading.Event(), Tally()
+    workers = [
+        threading.Thread(target=work, args=(number, question, stop, tally)) for number in range(question["workers"])
+    ]
+    for worker in workers:
+        worker.start()
+    while not STOP.exists() and time.monotonic() < tally.started + question["seconds"]:
+        time.sleep(0.1)
+    stop.set()
+    for worker in workers:
+        worker.join()
+    print(json.dumps(tally.result()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Looks at a bucket, and spoils one object where asked to.
+
+Question: `endpoint`, `bucket`, and perhaps `spoil`, the key of an object that gets one more byte. Keys come from the
+environment. The answer: the number of `objects` and their `bytes`.
+"""
+
+import json
+import os
+import sys
+
+import boto3
+
+
+def main() -> None:
+    """Spoil, count, print."""
+    question = json.loads(sys.argv[1])
+    client = boto3.client(
+        "s3",
+        endpoint_url=question["endpoint"],
+        region_name="us-east-1",
+        aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=os.environ["AWS_SECRET_ACCESS_KEY"],
+    )
+    where = {"Bucket": question["bucket"]}
+    if "spoil" in question:
+        key = {**where, "Key": question["spoil"]}
+        client.put_object(**key, Body=client.get_object(**key)["Body"].read() + b"\0")
+    pages = client.get_paginator("list_objects_v2").paginate(**where)
+    sizes = [item["Size"] for page in pages for item in page.get("Contents", [])]
+    print(json.dumps({"objects": len(sizes), "bytes": sum(sizes)}))
+
+
+if __name__ == "__main__":
+    main()

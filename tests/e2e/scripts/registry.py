@@ -1,0 +1,50 @@
+"""Counts what an MLflow server knows and lists its model versions, through its REST API.
+
+Question: `url`. The answer: `experiments`, `runs`, `metrics` (all counts), `aliases` (`model@alias` to version), and
+`versions`, each with `name`, `version`, `tags` and the `uri` of its files.
+"""
+
+import json
+import sys
+import urllib.parse
+import urllib.request
+from typing import Any
+
+
+def call(url: str, path: str, *, query: dict[str, str] | None = None, body: dict[str, Any] | None = None) -> Any:
+    """Ask one endpoint."""
+    address = f"{url}/api/2.0/mlflow/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data=data, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response)
+
+
+def version(url: str, item: dict[str, Any]) -> dict[str, Any]:
+    """Describe one registered version."""
+    key = {"name": item["name"], "version": item["version"]}
+    uri = call(url, "model-versions/get-download-uri", query=key)["artifact_uri"]
+    return {**key, "tags": {tag["key"]: tag["value"] for tag in item.get("tags", [])}, "uri": uri}
+
+
+def main() -> None:
+    """Print the summary."""
+    url = json.loads(sys.argv[1])["url"]
+    experiments = call(url, "experiments/search", body={"max_results": 1000, "view_type": "ALL"})["experiments"]
+    ids = [experiment["experiment_id"] for experiment in experiments]
+    runs = call(url, "runs/search", body={"experiment_ids": ids, "max_results": 1000}).get("runs", [])
+    models = call(url, "registered-models/search").get("registered_models", [])
+    versions = call(url, "model-versions/search").get("model_versions", [])
+    aliases = {f"{model['name']}@{a['alias']}": a["version"] for model in models for a in model.get("aliases", [])}
+    summary = {
+        "experiments": len(experiments),
+        "runs": len(runs),
+        "metrics": sum(len(run["data"].get("metrics", [])) for run in runs),
+        "aliases": aliases,
+        "versions": sorted((version(url, item) for item in versions), key=lambda v: (v["name"], int(v["version"]))),
+    }
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()

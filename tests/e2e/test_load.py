@@ -1,0 +1,115 @@
+"""Proves that the load which looks for dropped requests would find them: it counts every kind, and only those."""
+
+import contextlib
+import itertools
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.e2e.pods import SCRIPTS
+
+ANSWER = json.dumps({"prediction": "setosa", "model_version": "3"}).encode()
+
+
+class Service(BaseHTTPRequestHandler):
+    """Answers each prediction, and closes no connection."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer()
+
+    def answer(self) -> None:
+        self.reply(200)
+
+    def reply(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(ANSWER)))
+        self.end_headers()
+        self.wfile.write(ANSWER)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class ClosesWhenIdle(Service):
+    """Leaves after each answer without a word, as a server does whose clients were idle for too long."""
+
+    def answer(self) -> None:
+        super().answer()
+        self.close_connection = True
+
+
+class RefusesEveryFifth(Service):
+    """Is not ready now and then."""
+
+    numbers = itertools.count(1)
+
+    def answer(self) -> None:
+        self.reply(503 if next(self.numbers) % 5 == 0 else 200)
+
+
+class HangsUpEveryFifth(Service):
+    """Takes a request and leaves without an answer now and then."""
+
+    numbers = itertools.count(1)
+
+    def answer(self) -> None:
+        if next(self.numbers) % 5 == 0:
+            self.close_connection = True
+        else:
+            self.reply(200)
+
+
+@contextlib.contextmanager
+def serving(service: type[Service]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), service) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/predict"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def load(url: str) -> dict[str, Any]:
+    question = {"url": url, "rate": 60, "workers": 4, "rows": 1, "features": [5.1], "seconds": 1}
+    command = [sys.executable, str(SCRIPTS / "load.py"), json.dumps(question)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+@pytest.mark.parametrize("service", [Service, ClosesWhenIdle])
+def test_nothing_is_dropped_by_a_service_that_answers(service: type[Service]) -> None:
+    with serving(service) as url:
+        result = load(url)
+    assert result["errors"] == []
+    assert (result["dropped"], result["versions"]) == (0, {"3": result["sent"]})
+    assert result["sent"] > 4
+
+
+@pytest.mark.parametrize(("service", "reason"), [(RefusesEveryFifth, "503"), (HangsUpEveryFifth, "RemoteDisconnected")])
+def test_each_request_without_an_answer_is_dropped(service: type[Service], reason: str) -> None:
+    with serving(service) as url:
+        result = load(url)
+    assert result["dropped"] == result["sent"] // 5 > 0
+    assert all(reason in error for error in result["errors"])
+    assert result["versions"] == {"3": result["sent"] - result["dropped"]}
+
+
+def test_everything_is_dropped_where_nobody_listens() -> None:
+    with serving(Service) as url:
+        pass
+    result = load(url)
+    assert result["dropped"] == result["sent"] > 0
+    assert (result["versions"], result["p50_ms"]) == ({}, None)
