@@ -53,7 +53,7 @@ test-gitops: $(VENV)/.dev ## Every app in every environment, rendered and judged
 
 .PHONY: test-integration
 test-integration: $(VENV)/.dev ## The parts together, against real MLflow, Postgres and S3 servers
-	@$(BIN)/pytest tests/integration
+	@$(BIN)/pytest tests/integration tests/e2e/test_load.py
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
