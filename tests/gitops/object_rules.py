@@ -13,7 +13,7 @@ from tests.gitops import capacity
 from tests.gitops.application_rules import Rule, group_of
 from tests.gitops.stack import App, Stack, placed
 from tests.support import policy, schemas
-from tests.support.manifests import Manifest, containers, metadata, name_of, pod_template, selects
+from tests.support.manifests import Manifest, containers, metadata, name_of, pod_template, selects, strings
 
 # scheme://[user@]name.namespace[.svc...]:port, as one part of the pipeline names another.
 _ADDRESS = re.compile(r"://(?:[^/\s@]*@)?([a-z0-9-]+)\.(ml-pipeline[a-z-]*|monitoring|argocd)(?:\.svc[\w.]*)?:(\d+)")
@@ -156,20 +156,9 @@ def addresses_answer(stack: Stack) -> Iterator[str]:
     }
     unknown = _unknown(stack)
     for app, manifest in _everything(stack):
-        for name, namespace, port in sorted(set(_ADDRESS.findall("\n".join(_strings(manifest))))):
+        for name, namespace, port in sorted(set(_ADDRESS.findall("\n".join(strings(manifest))))):
             if app.own and namespace not in unknown and int(port) not in services.get((name, namespace), set()):
                 yield f"{app.name}: {name_of(manifest)} names {name}.{namespace}:{port}, and no Service answers there"
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
 
 
 def fits(stack: Stack) -> Iterator[str]:

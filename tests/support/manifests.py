@@ -95,3 +95,15 @@ def _matches(expression: dict[str, Any], labels: dict[str, str]) -> bool:
             return value is None
         case operator:
             raise ValueError(f"a label selector knows no operator {operator}")
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Yield every string value inside a manifest or a part of one, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)

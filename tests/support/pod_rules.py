@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tests.support.manifests import Manifest, containers, metadata, name_of, pod_template, volumes
+from tests.support.manifests import Manifest, containers, metadata, name_of, pod_template, strings, volumes
 
 VOLUME_TYPES = frozenset(
     {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
@@ -141,20 +141,9 @@ def no_secrets(manifest: Manifest) -> Iterator[str]:
             name = variable["name"]
             if variable.get("value") and _SECRET_NAME.search(name) and not _POINTS_ELSEWHERE.search(name):
                 yield f"{where}: {name} must come from a Secret, not stand in the manifest"
-    for text in _strings(manifest):
+    for text in strings(manifest):
         if _PASSWORD_IN_ADDRESS.search(text):
             yield f"{name_of(manifest)}: an address must not hold a password"
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
 
 
 def labelled(manifest: Manifest) -> Iterator[str]:
