@@ -1,8 +1,7 @@
 """The git repository in which the command runs."""
 
-import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -86,10 +85,10 @@ class Repository:
                 f"--revision: git knows no {revision!r} here; name a commit, branch or tag (fetch it first)."
             ) from None
         with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
-            archive = Path(scratch) / "tree.tar"
-            self._git("archive", "--format=tar", f"--output={archive}", commit)
-            with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter="data")
+            # An index of its own: what is staged stays as it is.
+            index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+            self._git("read-tree", commit, environment=index)
+            self._git("checkout-index", "--all", f"--prefix={folder.resolve()}/", environment=index)
 
     def commit(self, paths: Sequence[Path], message: str) -> str:
         """Commit these files, whatever else is staged, and return the commit.
@@ -115,5 +114,5 @@ class Repository:
             return None
         return found.split()[0] if found.strip() else None
 
-    def _git(self, *arguments: str) -> str:
-        return run(["git", *arguments], cwd=self.root, environment=_ENVIRONMENT)
+    def _git(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+        return run(["git", *arguments], cwd=self.root, environment={**_ENVIRONMENT, **(environment or {})})
