@@ -72,7 +72,7 @@ def s3_server(folder: Path, *, port: int | None = None) -> tuple[Server, S3Store
     command = [
         program("weed"), "server", "-s3", f"-s3.config={config}", f"-s3.port={port}", *ports,
         f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", "-master.volumeSizeLimitMB=64", "-volume.max=20",
-        "-volume.preStopSeconds=0",
+        "-volume.preStopSeconds=0", "-s3.port.iceberg=0", "-s3.port.lance=0",
     ]  # fmt: skip
     server = Server(
         "SeaweedFS",
