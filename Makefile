@@ -39,6 +39,7 @@ test: lock-check lint test-unit test-charts test-gitops test-integration ## Ever
 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## The parts' own tests
+	@./tools/install helm
 	@$(BIN)/pytest -n 2 services training
 
 .PHONY: test-charts
