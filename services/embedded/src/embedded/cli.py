@@ -9,7 +9,7 @@ from cyclopts import App
 from rich.console import Console
 
 from embedded import demo as demo_steps
-from embedded.processes import ServerFailedError, interrupt_on_terminate
+from embedded.processes import ServerFailedError, stopped_by_signals
 
 app = App(name="embedded", help="The whole pipeline as processes on one machine: no Docker, no cluster, no account.")
 
@@ -26,7 +26,7 @@ def demo(*, keep: bool = False) -> int:
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
     try:
-        with interrupt_on_terminate(), tempfile.TemporaryDirectory(prefix="ml-pipeline-demo-") as folder:
+        with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="ml-pipeline-demo-") as folder:
             demo_steps.run(console, Path(folder), keep=keep)
     except KeyboardInterrupt:
         errors.print("Stopped; everything that the demo made is removed.")

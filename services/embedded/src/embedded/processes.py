@@ -205,14 +205,18 @@ def _end(processes: list[psutil.Process]) -> None:
 
 
 @contextlib.contextmanager
-def interrupt_on_terminate() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C inside the block, so that what was started is stopped either way."""
+def stopped_by_signals() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C inside the block, so that what was started is stopped either way.
+
+    Ctrl-C's own signal too: a shell starts what runs in the background of a script with that ignored.
+    """
 
     def interrupt(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
