@@ -1,9 +1,11 @@
 """Proves that contradictory or malformed values are refused, each with a sentence that says what is wrong.
 
 Every fixture under rejected/CHART/ starts with `# rejected: TEXT`; rendered on top of the chart's first ci scenario, it
-must fail with that text. Every sentence that a chart can refuse with has a fixture.
+must fail with that text. Every sentence that a chart can refuse with has a fixture, and each schema names the fixtures
+that try its rules, so that none of them goes unnoticed.
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -34,18 +36,33 @@ def test_is_rejected(chart: str, fixture: Path) -> None:
 
 
 @pytest.mark.parametrize("chart", helm.charts())
-def test_every_refusal_is_tried(chart: str) -> None:
+def test_every_refusal_of_a_template_is_tried(chart: str) -> None:
     """A fixture's text must be part of the template's sentence, up to where that is filled in."""
+    tried = [reason(path) for path in REJECTED.glob(f"{chart}/*.yaml")]
+    assert [text for text in sentences(chart) if not any(fits(known, text) for known in tried)] == []
+
+
+@pytest.mark.parametrize("chart", helm.charts())
+def test_the_schema_names_the_fixtures_that_try_it(chart: str) -> None:
+    schema = json.loads((helm.CHARTS / chart / "values.schema.json").read_text(encoding="utf-8"))
+    intro, _, names = schema["$comment"].partition(": ")
+    assert intro == f"Tried with tests/charts/rejected/{chart}"
+    by_schema = [
+        path.stem
+        for path in sorted(REJECTED.glob(f"{chart}/*.yaml"))
+        if not any(fits(reason(path), text) for text in sentences(chart))
+    ]
+    assert names.split(", ") == by_schema
+
+
+def sentences(chart: str) -> list[str]:
+    """Every sentence that the chart's templates refuse with."""
     sources = [
         path.read_text(encoding="utf-8")
         for suffix in ("tpl", "yaml")
         for path in (helm.CHARTS / chart / "templates").rglob(f"*.{suffix}")
     ]
-    sentences = [
-        text for source in sources for text in re.findall(r'(?:fail|required) (?:\(printf )?"([^"]+)"', source)
-    ]
-    tried = [reason(path) for path in REJECTED.glob(f"{chart}/*.yaml")]
-    assert [text for text in sentences if not any(fits(known, text) for known in tried)] == []
+    return [text for source in sources for text in re.findall(r'(?:fail|required) (?:\(printf )?"([^"]+)"', source)]
 
 
 def fits(known: str, sentence: str) -> bool:
