@@ -14,8 +14,11 @@ _COMMITTER = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
 
 @pytest.fixture(autouse=True)
 def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No cluster, no MLflow and no git settings of the person who runs the tests."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+    """No cluster, no MLflow, no GitHub and no git settings of the person who runs the tests."""
+    for name in (
+        *("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+        *("GITHUB_TOKEN", "GITHUB_API_URL", "GITHUB_REPOSITORY", "GITOPS_MIN_AGE"),
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -46,8 +49,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("staging", "production"):
         (folder / "envs" / name / "release.yaml").unlink(missing_ok=True)
     (folder / ".gitignore").write_text(".cache/\n")
-    git(folder, "init", "--quiet", "--initial-branch", "main")
+    git(folder, "init", "--quiet", "--template=", "--initial-branch", "main")
     commit_all(folder, "first")
+    # One pack instead of hundreds of files: it is copied for each test.
+    git(folder, "repack", "-a", "-d", "--quiet")
     (folder / ".cache" / "tools" / "bin").mkdir(parents=True)
     (folder / ".cache" / "tools" / "bin" / "helm").symlink_to(ROOT / ".cache" / "tools" / "bin" / "helm")
     return folder
@@ -60,3 +65,14 @@ def fork(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     shutil.copytree(original, folder, symlinks=True)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def origin(fork: Path, tmp_path: Path) -> Path:
+    """The bare repository that `fork` is a clone of, and pushes to."""
+    bare = tmp_path / "origin.git"
+    git(tmp_path, "clone", "--quiet", "--bare", str(fork), str(bare))
+    git(fork, "remote", "add", "origin", str(bare))
+    git(fork, "fetch", "--quiet", "origin")
+    git(fork, "branch", "--quiet", "--set-upstream-to", "origin/main")
+    return bare

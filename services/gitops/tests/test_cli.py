@@ -18,7 +18,11 @@ from gitops.cli import execute
         (["bootstrap"], "gitops adopt --repo URL --registry PREFIX"),
         (["teardown"], "say --yes"),
         (["status", "--verbose"], "--verbose"),
-        (["promote"], "promote"),
+        (["release"], "release"),
+        (["promote"], "promote needs GITHUB_TOKEN"),
+        (["hold", "staging", "--reason", " "], "--reason"),
+        (["history", "qa"], "there are: staging, production"),
+        (["bump", "staging", "--chart", "0.1.0"], "has no remote"),
         (["render", "staging", "--chart-from", "elsewhere"], "elsewhere"),
     ],
 )

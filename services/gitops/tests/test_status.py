@@ -10,7 +10,8 @@ from gitops.cli import execute
 from gitops.environments import release_file
 from gitops.release import Image, Model, Notes, Release, written
 from gitops.repository import Repository
-from gitops.status import age, status
+from gitops.status import status
+from gitops.wording import age
 from services.gitops.tests.conftest import DIGEST, commit_all
 from services.gitops.tests.memory_cluster import WELL, MemoryCluster
 

@@ -77,9 +77,17 @@ def addresses(services: Sequence[Manifest], ingresses: Sequence[Manifest], kubec
     return found
 
 
-def passwords(secrets: Sequence[Manifest], kubectl: str) -> list[Password]:
-    """How to get the administrators' passwords whose Secrets are there."""
+def passwords(secrets: Sequence[Manifest], services: Sequence[Manifest], kubectl: str) -> list[Password]:
+    """How to get the administrators' passwords whose Secrets are there, of places that are there.
+
+    Args:
+        secrets: Secrets of all namespaces.
+        services: Services of all namespaces.
+        kubectl: How to call kubectl for this cluster.
+    """
     there = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in secrets}
+    running = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in services}
+    absent = {place.what for place in _PLACES if (place.namespace, place.service) not in running}
     return [
         Password(
             what=what,
@@ -88,7 +96,7 @@ def passwords(secrets: Sequence[Manifest], kubectl: str) -> list[Password]:
             f"--output jsonpath='{{.data.{key}}}' | base64 --decode; echo",
         )
         for what, user, namespace, name, key in _PASSWORDS
-        if (namespace, name) in there
+        if (namespace, name) in there and what not in absent
     ]
 
 

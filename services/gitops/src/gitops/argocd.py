@@ -1,6 +1,6 @@
 """Argo CD as bootstrap installs it: namespaces, access to git and the registry, the root application."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -28,6 +28,7 @@ NAMESPACES: Mapping[str, str] = {
 GIT_SECRET = "repository-git"  # noqa: S105  its name, not its content
 CHARTS_SECRET = "repository-charts"  # noqa: S105  its name, not its content
 _REPOSITORY = {"argocd.argoproj.io/secret-type": "repository"}
+_MANAGED_BY = "app.kubernetes.io/managed-by"
 _CREDENTIALS = ("username", "password", "sshPrivateKey")
 
 
@@ -45,20 +46,34 @@ class GitAccess(Struct, frozen=True, kw_only=True):
     ssh_key: str | None = None
 
 
-def namespace_manifests() -> list[Manifest]:
-    """The namespaces, each with the Pod Security level that it enforces."""
+def namespace_manifests(foreign: Collection[str] = ()) -> list[Manifest]:
+    """The namespaces, each with the Pod Security level that it enforces.
+
+    Args:
+        foreign: Those that somebody else made, and that are not claimed: `teardown` leaves them.
+    """
     return [
         {
             "apiVersion": "v1",
             "kind": "Namespace",
             "metadata": {
                 "name": name,
-                "labels": OWNED
+                "labels": ({} if name in foreign else OWNED)
                 | {f"pod-security.kubernetes.io/{mode}": level for mode in ("enforce", "warn")}
                 | {"pod-security.kubernetes.io/enforce-version": "latest"},
             },
         }
         for name, level in NAMESPACES.items()
+    ]
+
+
+def foreign_namespaces(present: Iterable[Manifest]) -> list[str]:
+    """Those of `NAMESPACES` among the namespaces of a cluster that bootstrap did not make."""
+    return [
+        entry["metadata"]["name"]
+        for entry in present
+        if entry["metadata"]["name"] in NAMESPACES
+        and (entry["metadata"].get("labels") or {}).get(_MANAGED_BY) != OWNED[_MANAGED_BY]
     ]
 
 

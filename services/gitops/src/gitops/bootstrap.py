@@ -86,13 +86,11 @@ class Bootstrap:
             self._hand_over(tree, excluded)
             expected = [argocd.ROOT_NAME, *_expected(tree, excluded)]
         self._wait(expected)
-        kubectl = self._cluster.command
+        kubectl, services = self._cluster.command, self._cluster.items("services")
         return Result(
             applications=expected,
-            addresses=addresses(
-                self._cluster.items("services"), self._cluster.items("ingresses.networking.k8s.io"), kubectl
-            ),
-            passwords=passwords(self._cluster.items("secrets"), kubectl),
+            addresses=addresses(services, self._cluster.items("ingresses.networking.k8s.io"), kubectl),
+            passwords=passwords(self._cluster.items("secrets"), services, kubectl),
         )
 
     def _committed(self, tree: Path) -> Identity:
@@ -128,7 +126,8 @@ class Bootstrap:
 
     def _prepare(self, identity: Identity) -> None:
         with self._terminal.working("Making namespaces and Secrets"):
-            self._cluster.apply(argocd.namespace_manifests())
+            foreign = argocd.foreign_namespaces(self._cluster.items("namespaces"))
+            self._cluster.apply(argocd.namespace_manifests(foreign))
             made = make_secrets(self._cluster)
             if registry := self._options.registry:
                 config = docker_config(identity.registry, registry.user, registry.password)

@@ -68,6 +68,11 @@ _ADVICE = (
         "The kind comes with another application, often `monitoring`: this one is tried again once that is there.",
     ),
     _Advice(
+        r"failed to load open api schema",
+        "The API server cannot put its OpenAPI document together, mostly because of an API that something else serves: "
+        "its log names it, `kubectl get apiservices` lists them.",
+    ),
+    _Advice(
         r"dial tcp|no such host|i/o timeout|connection refused|deadline exceeded|network is unreachable",
         "Pods cannot reach that address: check names, proxies and firewalls. `gitops bootstrap --without` leaves out "
         "an application whose chart is out of reach.",

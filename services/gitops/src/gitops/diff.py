@@ -68,6 +68,10 @@ def compare(repository: Repository, environment: str, names: Sequence[str], comp
     if environment == PLATFORM and (comparison.against or comparison.pins_of):
         raise BadInputError(f"--against and --pins-of compare environments, and {PLATFORM} is none.")
     root, helm = repository.root, find_helm(repository.root)
+    if comparison.pins_of:
+        after = f"{environment} with the pins of {comparison.pins_of}"
+        objects = promoted(root, helm, environment, comparison.pins_of, names)
+        return Difference(before=environment, after=after, objects=objects)
     now = _rendered(root, helm, select(root, environment, names))
     if comparison.against:
         other = _rendered(root, helm, select(root, comparison.against))
@@ -75,11 +79,6 @@ def compare(repository: Repository, environment: str, names: Sequence[str], comp
         return Difference(before=comparison.against, after=environment, objects=objects)
     with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
         tree = Path(scratch)
-        if comparison.pins_of:
-            with_pins_of(root, environment, comparison.pins_of, tree)
-            then = _rendered(tree, helm, select(tree, environment, names))
-            after = f"{environment} with the pins of {comparison.pins_of}"
-            return Difference(before=environment, after=after, objects=differences(now, then))
         revision = comparison.revision or "HEAD"
         repository.export(revision, tree)
         before = _rendered(tree, helm, select(tree, environment, names, strict=False))
@@ -118,6 +117,28 @@ def translation_between(other: str, environment: str) -> Translation:
     names = {application_of(other): application_of(environment), namespace_of(other): namespace_of(environment)}
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b(?!\.)")
     return lambda content: pattern.sub(lambda match: names[match[0]], content)
+
+
+def promoted(tree: Path, helm: str, environment: str, source: str, names: Sequence[str] = ()) -> list[ObjectChange]:
+    """What changes in an environment when it gets the pins of another; all of it where nothing is released to it yet.
+
+    Args:
+        tree: The repository's files.
+        helm: The Helm program.
+        environment: The environment.
+        source: Where the pins come from.
+        names: Only these applications; all where there are none.
+
+    Raises:
+        BadInputError: There is no such environment, nothing is released to the source, or something does not render.
+        OutageError: A chart's registry does not answer.
+    """
+    checked_environment(tree, environment)
+    with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
+        other = Path(scratch)
+        with_pins_of(tree, environment, source, other)
+        after = _rendered(other, helm, select(other, environment, names))
+        return differences(_rendered(tree, helm, select(tree, environment, names, strict=False)), after)
 
 
 def with_pins_of(root: Path, environment: str, source: str, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The environments of the repository: where their files stand and what they are called in the cluster."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gitops.errors import BadInputError
@@ -15,8 +16,12 @@ _LAST = "production"
 
 def environments(tree: Path) -> list[str]:
     """The environments that a tree has, `platform` aside, in the order of promotion."""
-    names = [path.name for path in (tree / ENVS).glob("*/") if path.name != PLATFORM]
-    return sorted(names, key=lambda name: (name == _LAST, name))
+    return in_order(path.name for path in (tree / ENVS).glob("*/"))
+
+
+def in_order(folders: Iterable[str]) -> list[str]:
+    """The environments among the folders of envs/, in the order of promotion."""
+    return sorted((name for name in folders if name != PLATFORM), key=lambda name: (name == _LAST, name))
 
 
 def checked_environment(tree: Path, name: str) -> str:
@@ -25,7 +30,15 @@ def checked_environment(tree: Path, name: str) -> str:
     Raises:
         BadInputError: There is no such environment.
     """
-    known = environments(tree)
+    return one_of(environments(tree), name)
+
+
+def one_of(known: Sequence[str], name: str) -> str:
+    """Return the name of an environment that is among the known ones.
+
+    Raises:
+        BadInputError: It is not.
+    """
     if name not in known:
         raise BadInputError(f"There is no environment {name!r}; there are: {', '.join(known) or 'none'}.")
     return name

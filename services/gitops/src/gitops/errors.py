@@ -19,3 +19,9 @@ class OutageError(GitopsError):
 
 class NotConvergedError(GitopsError):
     """The cluster did not come to run what git says."""
+
+
+class NotWantedError(GitopsError):
+    """What was asked for can be done, and something says not to do it now: a hold, a failed test, a set time."""
+
+    exit_code = 3

@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import httpx
@@ -14,12 +14,32 @@ from gitops.errors import BadInputError, OutageError
 from gitops.release import Model
 
 _REFERENCE = re.compile(r"(?P<name>[^/@\s]+)(/(?P<version>[1-9][0-9]*)|@(?P<alias>[A-Za-z0-9_-]+))")
+_NAMELESS = re.compile(r"[1-9][0-9]*|@[A-Za-z0-9_-]+")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SECONDS = 10.0
 # Waited between tries, so one more try than there are numbers.
 _PAUSES = (0.5, 1.0, 2.0)
 _BUSY = frozenset({429, 502, 503, 504})
 _T = TypeVar("_T")
+
+
+def completed(reference: str, name: str | None) -> str:
+    """A reference with the model's name: VERSION and @ALIAS mean the model that is pinned now.
+
+    Args:
+        reference: NAME/VERSION, NAME@ALIAS, VERSION or @ALIAS.
+        name: The model that is pinned now, if any.
+
+    Raises:
+        BadInputError: The name is missing, and nothing is pinned.
+    """
+    if not _NAMELESS.fullmatch(reference):
+        return reference
+    if name is None:
+        raise BadInputError(
+            f"--model: {reference!r} names no model, and none is pinned yet: NAME/VERSION or NAME@ALIAS."
+        )
+    return f"{name}{reference}" if reference.startswith("@") else f"{name}/{reference}"
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
@@ -70,12 +90,13 @@ class _RunAnswer(Struct, frozen=True):
 class MlflowRegistry:
     """The registered models of one MLflow server."""
 
-    def __init__(self, url: str) -> None:
-        """Take the server's address.
+    def __init__(self, url: str, pause: Callable[[float], None] = time.sleep) -> None:
+        """Take the server's address, and what waits for so many seconds.
 
         User and password come from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, as for MLflow's own client.
         """
         self._url = url.rstrip("/")
+        self._pause = pause
         user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
         self._auth = (user, password) if user and password else None
 
@@ -170,7 +191,7 @@ class MlflowRegistry:
                     return answer
                 reason = f"answers {answer.status_code}"
             if pause is not None:
-                time.sleep(pause)
+                self._pause(pause)
         raise OutageError(
             f"MLflow at {self._url} {reason}, {len(_PAUSES) + 1} times in a row: "
             "check --mlflow-url, and that its pod runs."

@@ -11,9 +11,12 @@ from gitops.errors import GitopsError, OutageError
 _WAYS_TO_GET = {
     "git": "install it with the system's package manager",
     "kubectl": "install it as https://kubernetes.io/docs/tasks/tools/ says",
+    "cosign": "run tools/install cosign in the repository",
     "helm": "run tools/install helm in the repository",
 }
 _SHOWN_ERROR_LINES = 12
+# What is read from one program and given to another stays the same byte for byte, line ends included.
+EXACT = "surrogateescape"
 
 
 class ProgramMissingError(GitopsError):
@@ -60,9 +63,8 @@ def run(
         done = subprocess.run(
             list(command),
             cwd=cwd,
-            input=stdin or "",
+            input=(stdin or "").encode(errors=EXACT),
             capture_output=True,
-            text=True,
             timeout=timeout,
             check=False,
             env={**os.environ, **(environment or {})},
@@ -75,5 +77,5 @@ def run(
             "what it speaks to does not answer, or is very slow; run it by hand to see."
         ) from None
     if done.returncode:
-        raise ProgramFailedError(command, done.returncode, done.stderr)
-    return done.stdout
+        raise ProgramFailedError(command, done.returncode, done.stderr.decode(errors="replace"))
+    return done.stdout.decode(errors=EXACT)

@@ -20,7 +20,7 @@ ChartFrom = Literal["auto", "tree", "registry"]
 _HELM_SECONDS = 90.0
 _KUSTOMIZE_SECONDS = 120.0
 _PLACES_OF_FILES = (".yaml", ".yml", ".json")
-_UNREACHABLE = ("dial tcp", "no such host", "connection refused", "timeout", "network is unreachable", "EOF")
+UNREACHABLE = ("dial tcp", "no such host", "connection refused", "timeout", "network is unreachable", "EOF")
 
 
 class Rendered(Struct, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ def select(tree: Path, environment: str, names: Sequence[str] = (), *, strict: b
     if strict and not found and not platform:
         raise BadInputError(
             f"Nothing is released to {environment}: there is no {release_file(environment)}. "
-            "`gitops release` writes it; production gets its own by promotion."
+            "`gitops bump` writes it; production gets its own by promotion."
         )
     known = {application.name for application in found}
     if strict and (unknown := [name for name in names if name not in known]):
@@ -188,7 +188,7 @@ class Renderer:
         try:
             return run(["kubectl", "kustomize", str(folder)], timeout=_KUSTOMIZE_SECONDS)
         except ProgramFailedError as error:
-            if any(word in error.errors for word in _UNREACHABLE):
+            if any(word in error.errors for word in UNREACHABLE):
                 raise OutageError(
                     f"{application.name}: what its kustomization names cannot be fetched: {error.errors}\n"
                     "Without internet, put Argo CD's manifest into the repository: gitops adopt --vendor-argocd FILE."
@@ -197,7 +197,7 @@ class Renderer:
 
 
 def _not_fetched(application: Application, error: ProgramFailedError) -> Exception:
-    if any(word in error.errors for word in _UNREACHABLE):
+    if any(word in error.errors for word in UNREACHABLE):
         return OutageError(
             f"{application.name}: its chart cannot be fetched: {error.errors}\nName other applications to leave it out."
         )

@@ -1,18 +1,20 @@
 """The git repository in which the command runs."""
 
+import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from msgspec import Struct
 
 from gitops.errors import BadInputError, GitopsError
-from gitops.programs import ProgramFailedError, run
+from gitops.programs import EXACT, ProgramFailedError, run
 
 # Nothing here may wait for a password that nobody types.
-_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 _REMOTE_SECONDS = 20.0
+_FORMAT = "%H%x00%an%x00%cI%x00%s"
 
 
 class Commit(Struct, frozen=True, kw_only=True):
@@ -40,7 +42,7 @@ class Repository:
         """
         here = folder or Path.cwd()
         try:
-            root = run(["git", "rev-parse", "--show-toplevel"], cwd=here, environment=_ENVIRONMENT)
+            root = run(["git", "rev-parse", "--show-toplevel"], cwd=here, environment=ENVIRONMENT)
         except ProgramFailedError as error:
             raise BadInputError(
                 f"{here} is in no git repository: run this in a clone of yours.\n{error.errors}"
@@ -49,28 +51,62 @@ class Repository:
 
     def tracked(self) -> list[Path]:
         """The files that git knows and the working tree has, as paths relative to the root."""
-        names = self._git("ls-files", "-z").split("\0")
+        names = self.git("ls-files", "-z").split("\0")
         return [Path(name) for name in names if name and (self.root / name).is_file()]
 
     def last_commit(self, path: Path) -> Commit | None:
         """The newest commit that changed a path, if any."""
-        found = self._git("log", "-1", "--format=%H%x00%an%x00%cI%x00%s", "--", str(path)).rstrip("\n")
-        if not found:
-            return None
-        sha, author, when, subject = found.split("\0")
-        return Commit(sha=sha, author=author, when=datetime.fromisoformat(when), subject=subject)
+        found = self.log(path, limit=1) if self.head() else []
+        return found[0] if found else None
+
+    def log(
+        self, path: Path, revisions: str = "HEAD", *, limit: int | None = None, inside: bool = True
+    ) -> list[Commit]:
+        """Commits, the newest first: what came by merge counts as one commit, made when and by whom it was merged.
+
+        Args:
+            path: Only commits that changed something there.
+            revisions: A commit to begin at, or a range.
+            limit: At most so many.
+            inside: False for only commits that changed something elsewhere.
+        """
+        options = ["--first-parent", "--no-show-signature", f"--format={_FORMAT}"]
+        options += [f"--max-count={limit}"] if limit else []
+        where = ["--", str(path) if inside else f":(exclude){path}"]
+        commits = []
+        for line in self.git("log", *options, "--end-of-options", revisions, *where).split("\n")[:-1]:
+            sha, author, when, subject = line.split("\0", 3)
+            commits.append(Commit(sha=sha, author=author, when=datetime.fromisoformat(when), subject=subject))
+        return commits
 
     def changed(self, *paths: Path) -> list[str]:
         """The files under the paths that differ from the last commit, new ones included."""
-        lines = self._git("status", "--porcelain", "-z", "--no-renames", "--", *map(str, paths)).split("\0")
+        lines = self.git("status", "--porcelain", "-z", "--no-renames", "--", *map(str, paths)).split("\0")
         return [line[3:] for line in lines if line]
 
     def head(self) -> str | None:
         """The commit that is checked out; None before the first one."""
         try:
-            return self._git("rev-parse", "--verify", "--quiet", "HEAD").strip()
+            return self.git("rev-parse", "--verify", "--quiet", "HEAD").strip()
         except ProgramFailedError:
             return None
+
+    def commit_named(self, revision: str, option: str = "--revision") -> str:
+        """The full name of a commit.
+
+        Args:
+            revision: A commit, branch or tag.
+            option: Where it was named, for an error.
+
+        Raises:
+            BadInputError: There is no such revision.
+        """
+        try:
+            return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+        except ProgramFailedError:
+            raise BadInputError(
+                f"{option}: git knows no {revision!r} here; name a commit, branch or tag (fetch it first)."
+            ) from None
 
     def export(self, revision: str, folder: Path) -> None:
         """Write the files of a revision into a folder.
@@ -78,28 +114,49 @@ class Repository:
         Raises:
             BadInputError: There is no such revision.
         """
-        try:
-            commit = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
-        except ProgramFailedError:
-            raise BadInputError(
-                f"--revision: git knows no {revision!r} here; name a commit, branch or tag (fetch it first)."
-            ) from None
+        commit = self.commit_named(revision)
+        with self.scratch_index() as index:
+            self.git("read-tree", commit, environment=index)
+            self.git("checkout-index", "--all", f"--prefix={folder.resolve()}/", environment=index)
+
+    @contextlib.contextmanager
+    def scratch_index(self) -> Iterator[Mapping[str, str]]:
+        """The environment of git commands that work on an index of their own: what is staged stays as it is."""
         with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
-            # An index of its own: what is staged stays as it is.
-            index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
-            self._git("read-tree", commit, environment=index)
-            self._git("checkout-index", "--all", f"--prefix={folder.resolve()}/", environment=index)
+            yield {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
 
-    def commit(self, paths: Sequence[Path], message: str) -> str:
-        """Commit these files, whatever else is staged, and return the commit.
+    def read_many(self, names: Sequence[str]) -> list[str | None]:
+        """The contents of files, named as COMMIT:PATH, in one go; None for those that are not there."""
+        rest = self.git("cat-file", "--batch", stdin="".join(f"{name}\n" for name in names)).encode(errors=EXACT)
+        texts: list[str | None] = []
+        for name in names:
+            heading, _, rest = rest.partition(b"\n")
+            if heading == f"{name} missing".encode():
+                texts.append(None)
+                continue
+            size = int(heading.split()[-1])
+            texts.append(rest[:size].decode(errors=EXACT))
+            rest = rest[size + 1 :]
+        return texts
 
-        Raises:
-            ProgramFailedError: Git refuses, for example because it does not know who commits.
-        """
-        names = [str(path) for path in paths]
-        self._git("add", "--", *names)
-        self._git("commit", "--quiet", "--message", message, "--only", "--", *names)
-        return self._git("rev-parse", "HEAD").strip()
+    def is_shallow(self) -> bool:
+        """Whether the clone lacks older history."""
+        return self.git("rev-parse", "--is-shallow-repository").strip() == "true"
+
+    def fork_point(self, one: str, other: str) -> str | None:
+        """The newest commit that two have in their history, if any."""
+        try:
+            return self.git("merge-base", one, other).strip()
+        except ProgramFailedError:
+            return None
+
+    def contains(self, revision: str, commit: str) -> bool:
+        """Whether a commit is in the history of a revision."""
+        try:
+            self.git("merge-base", "--is-ancestor", commit, revision)
+        except ProgramFailedError:
+            return False
+        return True
 
     def remote_head(self, url: str, branch: str) -> str | None:
         """The commit of a branch at a remote; None where the remote or the branch cannot be seen from here."""
@@ -107,12 +164,35 @@ class Repository:
             found = run(
                 ["git", "ls-remote", url, f"refs/heads/{branch}"],
                 cwd=self.root,
-                environment=_ENVIRONMENT,
+                environment=ENVIRONMENT,
                 timeout=_REMOTE_SECONDS,
             )
         except GitopsError:
             return None
         return found.split()[0] if found.strip() else None
 
-    def _git(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-        return run(["git", *arguments], cwd=self.root, environment={**_ENVIRONMENT, **(environment or {})})
+    def author(self) -> str:
+        """Who commits here: a name and an address.
+
+        Raises:
+            BadInputError: Git does not know.
+        """
+        try:
+            return self.git("var", "GIT_AUTHOR_IDENT").rsplit(" ", 2)[0]
+        except ProgramFailedError as error:
+            raise unknown_author(error) from None
+
+    def git(self, *arguments: str, stdin: str | None = None, environment: Mapping[str, str] | None = None) -> str:
+        """Run a git command in the root and return its output.
+
+        Raises:
+            ProgramFailedError: It ended with a status other than 0.
+        """
+        return run(["git", *arguments], cwd=self.root, stdin=stdin, environment={**ENVIRONMENT, **(environment or {})})
+
+
+def unknown_author(error: ProgramFailedError) -> GitopsError:
+    """What to say when git refuses to commit: that it does not know who does, or whatever else it said."""
+    if "tell me who you are" not in error.errors.lower():
+        return error
+    return BadInputError("git does not know who commits: git config user.name NAME and git config user.email ADDRESS.")

@@ -15,8 +15,7 @@ from gitops.errors import GitopsError
 from gitops.manifests import Manifest
 from gitops.release import Release, load_release
 from gitops.repository import Repository
-
-_DIGEST_SHOWN = 12
+from gitops.wording import age, short
 
 
 class LastChange(Struct, frozen=True, kw_only=True):
@@ -39,10 +38,14 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Live(Struct, frozen=True, kw_only=True):
-    """An environment in the cluster; `problem` says why there is no answer."""
+    """An environment in the cluster.
+
+    `operation` is the phase of the last sync, which a failed smoke test fails; `problem` says why there is no answer.
+    """
 
     sync: str
     health: str
+    operation: str = ""
     message: str = ""
     answer: Answer | None = None
     as_pinned: bool | None = None
@@ -94,7 +97,10 @@ def status(repository: Repository, cluster: Cluster | None, now: datetime | None
     try:
         context = cluster.context()
         found = {entry["metadata"]["name"]: entry for entry in cluster.items("applications.argoproj.io", ARGOCD)}
-        lives = [_live(cluster, entry, found.get(application_of(entry.environment))) for entry in from_git]
+        lives = [
+            look(cluster, entry.environment, entry.release, found.get(application_of(entry.environment)))
+            for entry in from_git
+        ]
     except GitopsError as error:
         return Status(environments=from_git, platform=[], cluster=f"not asked: {error}")
     serving = {application_of(entry.environment) for entry in from_git}
@@ -103,6 +109,37 @@ def status(repository: Repository, cluster: Cluster | None, now: datetime | None
         platform=_platform({name: entry for name, entry in found.items() if name not in serving}),
         cluster=context,
     )
+
+
+def look(cluster: Cluster, environment: str, release: Release | None, application: Manifest | None) -> Live | None:
+    """What the cluster says of an environment; None where nothing is released and nothing is there.
+
+    Args:
+        cluster: The cluster.
+        environment: The environment.
+        release: What it should run.
+        application: Its Argo CD application, where there is one.
+
+    Raises:
+        OutageError: The cluster does not answer.
+    """
+    if release is None and application is None:
+        return None
+    state = application_state(application_of(environment), application)
+    operation = ((application or {}).get("status") or {}).get("operationState") or {}
+    seen = Live(sync=state.sync, health=state.health, operation=operation.get("phase", ""), message=state.message)
+    namespace = namespace_of(environment)
+    selector = f"{INSTANCE}={application_of(environment)},app.kubernetes.io/component=server"
+    services = [service["metadata"]["name"] for service in cluster.items("services", namespace, selector)]
+    if not services:
+        return msgspec.structs.replace(seen, problem="no Service")
+    try:
+        answer = msgspec.json.decode(cluster.answer(namespace, services[0], "/model/info"), type=Answer)
+    except GitopsError as error:
+        return msgspec.structs.replace(seen, problem=str(error))
+    except msgspec.MsgspecError as error:
+        return msgspec.structs.replace(seen, problem=f"answers something else: {error}")
+    return msgspec.structs.replace(seen, answer=answer, as_pinned=_as_pinned(answer, release))
 
 
 def environment_table(statuses: Sequence[EnvironmentStatus], *, live: bool) -> tuple[tuple[str, ...], list[list[str]]]:
@@ -115,21 +152,6 @@ def environment_table(statuses: Sequence[EnvironmentStatus], *, live: bool) -> t
         [entry.live.sync, entry.live.health, _answers(entry.live)] if entry.live else [""] * 3 for entry in statuses
     ]
     return (*columns, "sync", "health", "answers"), [[*row, *more] for row, more in zip(rows, lives, strict=True)]
-
-
-def words(value: object) -> str:
-    """A pin for people."""
-    if value is None:
-        return "-"
-    return short(value) if isinstance(value, str) and value.startswith("sha256:") else str(value)
-
-
-def age(seconds: int) -> str:
-    """A span of time in its largest unit: `3 h`."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{max(0, seconds)} s"
 
 
 def _from_git(repository: Repository, environment: str, now: datetime) -> EnvironmentStatus:
@@ -149,25 +171,6 @@ def _from_git(repository: Repository, environment: str, now: datetime) -> Enviro
     return EnvironmentStatus(
         environment=environment, release=release, hold=release.held if release else None, changed=changed
     )
-
-
-def _live(cluster: Cluster, entry: EnvironmentStatus, application: Manifest | None) -> Live | None:
-    if entry.release is None and application is None:
-        return None
-    state = application_state(application_of(entry.environment), application)
-    live = Live(sync=state.sync, health=state.health, message=state.message)
-    namespace = namespace_of(entry.environment)
-    selector = f"{INSTANCE}={application_of(entry.environment)},app.kubernetes.io/component=server"
-    services = [service["metadata"]["name"] for service in cluster.items("services", namespace, selector)]
-    if not services:
-        return msgspec.structs.replace(live, problem="no Service")
-    try:
-        answer = msgspec.json.decode(cluster.answer(namespace, services[0], "/model/info"), type=Answer)
-    except GitopsError as error:
-        return msgspec.structs.replace(live, problem=str(error))
-    except msgspec.MsgspecError as error:
-        return msgspec.structs.replace(live, problem=f"answers something else: {error}")
-    return msgspec.structs.replace(live, answer=answer, as_pinned=_as_pinned(answer, entry.release))
 
 
 def _as_pinned(answer: Answer, release: Release | None) -> bool | None:
@@ -194,11 +197,6 @@ def _pins(release: Release | None) -> list[str]:
         f"{image.tag} {short(image.digest)}",
         f"{model.name} {model.version} {short(model.digest)}",
     ]
-
-
-def short(digest: str) -> str:
-    """The beginning of a digest, enough to tell two apart."""
-    return digest.removeprefix("sha256:")[:_DIGEST_SHOWN]
 
 
 def _changed(change: LastChange | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gitops.applications import applications
-from gitops.argocd import NAMESPACES
+from gitops.argocd import NAMESPACES, foreign_namespaces
 from gitops.cluster import Cluster
 from gitops.diagnosis import INSTANCE
 from gitops.environments import ARGOCD, application_of, environments
@@ -41,6 +41,9 @@ _CLUSTER_WIDE = (
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
 )
+# What Argo CD holds a hook by while it runs.
+_HOOK_FINALIZER = "argocd.argoproj.io/hook-finalizer"
+_HOOKS = "jobs.batch"
 _ARGOCD_LABEL = "app.kubernetes.io/part-of=argocd"
 
 
@@ -62,22 +65,28 @@ def teardown(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: b
     known = cluster.kinds()
     with terminal.working("Stopping Argo CD"):
         _delete_argocd(cluster, known)
+        _let_go_of_hooks(cluster)
     terminal.done("argo cd", "gone, with its definitions")
     selector = f"{INSTANCE} in ({','.join(_instances(tree))})"
     with terminal.working("Taking workloads away"):
         _delete_known(cluster, _CLUSTER_WIDE, known, selector=selector)
         # Where kube-prometheus-stack puts the Services that CoreDNS and the like are scraped by.
         cluster.delete(["services"], namespace="kube-system", selector=selector)
+        foreign = foreign_namespaces(cluster.items("namespaces"))
+        doomed = [name for name in NAMESPACES if name != ARGOCD and name not in foreign] if delete_data else []
         for namespace in NAMESPACES:
-            if namespace != ARGOCD and not delete_data:
+            if namespace not in (ARGOCD, *doomed):
                 _delete_known(cluster, _NAMESPACED, known, namespace=namespace, selector=selector)
     if not delete_data:
         terminal.done("workloads", "gone")
         terminal.done("kept", "volumes and Secrets, for the next bootstrap to find")
         return
     with terminal.working("Deleting namespaces and data"):
-        cluster.delete(["namespaces"], names=[name for name in NAMESPACES if name != ARGOCD])
-    terminal.done("data", "gone: " + ", ".join(name for name in NAMESPACES if name != ARGOCD))
+        if doomed:
+            cluster.delete(["namespaces"], names=doomed)
+    terminal.done("data", "gone: " + ", ".join(doomed))
+    for name in foreign:
+        terminal.note(f"The namespace {name} was there before bootstrap, so it stays, with its volumes and Secrets.")
 
 
 def _delete_argocd(cluster: Cluster, known: frozenset[str]) -> None:
@@ -93,6 +102,16 @@ def _delete_argocd(cluster: Cluster, known: frozenset[str]) -> None:
     _delete_known(cluster, _CLUSTER_WIDE, known, selector=_ARGOCD_LABEL)
     cluster.delete(["namespaces"], names=[ARGOCD])
     cluster.delete([_DEFINITIONS], selector=_ARGOCD_LABEL)
+
+
+def _let_go_of_hooks(cluster: Cluster) -> None:
+    """Take off the finalizers of hooks that were under way: nobody is left to work them off."""
+    for entry in cluster.items(_HOOKS):
+        metadata = entry["metadata"]
+        finalizers = metadata.get("finalizers") or []
+        if _HOOK_FINALIZER in finalizers:
+            others = [name for name in finalizers if name != _HOOK_FINALIZER]
+            cluster.merge(_HOOKS, metadata["name"], metadata["namespace"], {"metadata": {"finalizers": others or None}})
 
 
 def _delete_known(

@@ -1,0 +1,103 @@
+"""The commands that bring the platform up in a cluster, and take it out again."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from gitops import teardown as tearing_down
+from gitops.argocd import GitAccess, Login
+from gitops.bootstrap import Bootstrap, Options
+from gitops.cluster import Cluster
+from gitops.commands.options import Flag, Json, Names
+from gitops.errors import BadInputError
+from gitops.repository import Repository
+from gitops.terminal import Terminal
+
+_REFUSED = 3
+
+
+def bootstrap(
+    *,
+    without: Names = (),
+    minutes: Annotated[float, Parameter(validator=Number(gt=0))] = 20.0,
+    git_user: str | None = None,
+    git_ssh_key: Path | None = None,
+    registry_user: str | None = None,
+    context: str | None = None,
+    json: Json = False,
+) -> int:
+    """Bring the platform up: namespaces, Secrets, Argo CD, and everything that git says. Safe to run again.
+
+    Passwords come from GITOPS_GIT_PASSWORD and GITOPS_REGISTRY_PASSWORD, or are asked for; existing Secrets are kept.
+
+    Args:
+        without: An application of apps/ to leave out, such as monitoring; repeatable.
+        minutes: How long to wait until everything is Synced and Healthy.
+        git_user: User of a private git repository.
+        git_ssh_key: Private key for an SSH address.
+        registry_user: User of a private registry, for pods and for Argo CD.
+        context: Context of the kubeconfig. [default: the current one]
+        json: Print addresses and how to get passwords as JSON.
+    """
+    terminal = Terminal()
+    git = GitAccess(login=_login(terminal, "git", git_user), ssh_key=_key(git_ssh_key))
+    options = Options(without=without, minutes=minutes, git=git, registry=_login(terminal, "registry", registry_user))
+    result = Bootstrap(Repository.find(), Cluster(context), terminal, options).run()
+    if json:
+        terminal.json(result)
+        return 0
+    # Lines, not tables: a command that is folded cannot be copied.
+    for address in result.addresses:
+        terminal.line(f"{address.what}: {address.url}" + (f"   after: {address.command}" if address.command else ""))
+    for password in result.passwords:
+        terminal.line(f"Password of {password.user} for {password.what}: {password.command}")
+    return 0
+
+
+def teardown(*, delete_data: Flag = False, yes: Flag = False, context: str | None = None) -> int:
+    """Take the platform out of the cluster; volumes and Secrets stay for the next bootstrap unless told otherwise.
+
+    Args:
+        delete_data: Delete volumes, Secrets and namespaces too.
+        yes: Do not ask.
+        context: Context of the kubeconfig. [default: the current one]
+    """
+    terminal, repository, cluster = Terminal(), Repository.find(), Cluster(context)
+    name = cluster.context()
+    if not yes:
+        if not terminal.interactive:
+            raise BadInputError("teardown asks before it deletes, and nobody is there to answer: say --yes.")
+        also = ", the database, all models and all backups in it" if delete_data else "; data and Secrets stay"
+        terminal.note(f"This deletes Argo CD and everything that it runs in {name}{also}.")
+        if terminal.ask(f"Type {name} to go on:").strip() != name:
+            terminal.line("Nothing was deleted.")
+            return _REFUSED
+    tearing_down.teardown(repository.root, cluster, terminal, delete_data=delete_data)
+    return 0
+
+
+def _login(terminal: Terminal, what: str, user: str | None) -> Login | None:
+    if user is None:
+        return None
+    variable = f"GITOPS_{what.upper()}_PASSWORD"
+    password = os.environ.get(variable)
+    if not password and terminal.interactive:
+        password = terminal.ask_secret(f"Password or token of {user} for the {what}:")
+    if not password:
+        raise BadInputError(f"--{what}-user needs a password: put it into {variable}.")
+    return Login(user=user, password=password)
+
+
+def _key(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise BadInputError(f"--git-ssh-key: {path} cannot be read.") from None
+    if "PRIVATE KEY-----" not in text:
+        raise BadInputError(f"--git-ssh-key: {path} is no private key.")
+    return text

@@ -1,0 +1,28 @@
+"""Kinds of options that several commands have, and what they stand for."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gitops.cluster import Cluster
+from gitops.environments import PIPELINE
+from gitops.mlflow_registry import MlflowRegistry
+
+Json = Annotated[bool, Parameter(negative="", show_default=False)]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+Names = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+MlflowUrl = Annotated[str | None, Parameter(env_var="MLFLOW_TRACKING_URI")]
+_MLFLOW_PORT = 5000
+
+
+@contextmanager
+def registry(url: str | None, cluster: Cluster) -> Iterator[MlflowRegistry]:
+    """The registry at an address, or the cluster's own through a port-forward.
+
+    Raises:
+        OutageError: The cluster does not answer, or has no MLflow.
+    """
+    with ExitStack() as stack:
+        yield MlflowRegistry(url or stack.enter_context(cluster.forwarded(PIPELINE, "mlflow", _MLFLOW_PORT)))

@@ -1,0 +1,51 @@
+"""A server that answers what MLflow would of one model version, and whatever else a test wants it to."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from services.gitops.tests.conftest import DIGEST
+
+TAGS = {"gate": "passed", "digest": DIGEST, "release": "v1.0.0"}
+METRICS = {"accuracy": 0.973684210526, "log_loss": 0.11, "cv_accuracy": 0.9, "f1/setosa": 1.0}
+VERSION = {"name": "iris", "version": "1", "status": "READY", "run_id": "r1"}
+ANSWERS = {
+    "model-versions/get": {"model_version": {**VERSION, "tags": [{"key": k, "value": v} for k, v in TAGS.items()]}},
+    "model-versions/get-download-uri": {"artifact_uri": "s3://mlflow/1/models/m-1"},
+    "runs/get": {"run": {"data": {"metrics": [{"key": key, "value": value} for key, value in METRICS.items()]}}},
+}
+ANSWERS["registered-models/alias"] = ANSWERS["model-versions/get"]
+
+
+@contextmanager
+def answering(answer: Callable[[str, int], tuple[int, bytes]]) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers by path and by how often it was asked before, and notes what it was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answer(self.path, len(asked))
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def as_mlflow(path: str, _before: int) -> tuple[int, bytes]:
+    """What MLflow says of version 1, which passed its gate and is the candidate."""
+    return 200, json.dumps(ANSWERS[path.removeprefix("/api/2.0/mlflow/").partition("?")[0]]).encode()

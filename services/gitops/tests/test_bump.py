@@ -1,0 +1,287 @@
+"""`gitops bump` with a real MLflow server and real git: what it pins, where that goes, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from embedded.servers import mlflow_server
+from gitops.cli import execute
+from gitops.environments import release_file
+from gitops.errors import BadInputError, OutageError
+from gitops.mlflow_registry import MlflowRegistry
+from gitops.release import Model, read_release
+from services.gitops.tests.conftest import DIGEST, commit_all, git
+from services.gitops.tests.mlflow_answers import METRICS, TAGS, answering, as_mlflow
+
+IMAGE = f"registry.example.com/acme/serving:1.8.2@{DIGEST}"
+STAGING = release_file("staging")
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[str]:
+    """The address of a registry with one version."""
+    with answering(as_mlflow) as (url, _):
+        yield url
+
+
+def bump(*options: str, environment: str = "staging") -> int:
+    return execute(["bump", environment, *options])
+
+
+@pytest.fixture
+def released(fork: Path, origin: Path, model: str) -> Path:
+    """A clone in which staging runs version 1, as its remote says too."""
+    assert bump("--image", IMAGE, "--model", "iris/1", "--chart", "0.1.0", "--mlflow-url", model) == 0
+    return fork
+
+
+def test_the_first_bump_pins_all_of_it_and_harms_no_other_work(
+    fork: Path, origin: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (fork / "apps" / "mlflow.yaml").write_text("# half-finished work\n")
+    git(fork, "add", "apps/mlflow.yaml")
+    (fork / "notes.txt").write_text("mine\n")
+    options = ["--image", IMAGE, "--model", "iris@candidate", "--chart", "0.1.0", "--mlflow-url", model]
+    assert bump(*options, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert git(origin, "rev-parse", "main") == git(fork, "rev-parse", "HEAD") == said["commit"]
+    pins = read_release((fork / STAGING).read_text(), "file")
+    assert (pins.model.version, pins.model.digest, pins.model.uri) == ("1", DIGEST, "s3://mlflow/1/models/m-1")
+    assert (pins.image.tag, pins.image.digest, pins.release.chart) == ("1.8.2", DIGEST, "0.1.0")
+    assert pins.release.metrics == {"accuracy": 0.973684, "log_loss": 0.11}
+    assert git(origin, "show", "--name-only", "--format=%s", said["commit"]).split("\n") == [
+        "bump(staging): image 1.8.2, iris 1, chart 0.1.0",
+        "",
+        str(STAGING),
+    ]
+    assert git(fork, "status", "--porcelain").split("\n") == ["M  apps/mlflow.yaml", "?? notes.txt"]
+
+
+def test_a_later_bump_moves_only_what_it_names(
+    released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (released / STAGING).read_text()
+    capsys.readouterr()
+    assert bump("--chart", "0.2.0", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "environment": "staging",
+        "files": [str(STAGING)],
+        "changes": [{"pin": "chart", "before": "0.1.0", "after": "0.2.0"}],
+        "commit": git(origin, "rev-parse", "main"),
+        "attempts": 1,
+    }
+    assert (released / STAGING).read_text() == before.replace("chart: 0.1.0", "chart: 0.2.0")
+    assert "\nchart: 0.1.0 -> 0.2.0" in git(origin, "show", "--no-patch", "--format=%B", "main")
+
+
+def test_nothing_to_change_makes_no_commit(released: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = git(origin, "rev-parse", "main")
+    assert bump("--chart", "0.1.0", "--image", IMAGE) == 0
+    assert "like that already" in capsys.readouterr().out
+    assert git(origin, "rev-parse", "main") == before
+
+
+def test_short_forms_mean_what_is_pinned_now(released: Path, model: str) -> None:
+    other = "sha256:" + "ab" * 32
+    assert bump("--image", f"1.9.0@{other}", "--model", "@candidate", "--mlflow-url", model) == 0
+    assert bump("--model", "1", "--mlflow-url", model) == 0
+    pins = read_release((released / STAGING).read_text(), "file")
+    assert (pins.image.repository, pins.image.tag) == ("registry.example.com/acme/serving", "1.9.0")
+    assert pins.image.digest == other
+
+
+def test_without_a_push_the_commit_stays_here_and_a_dry_run_makes_none(
+    released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = git(origin, "rev-parse", "main")
+    assert bump("--chart", "0.2.0", "--dry-run") == 0
+    assert "0.2.0" in capsys.readouterr().out
+    assert git(released, "rev-parse", "HEAD") == before
+    assert bump("--chart", "0.2.0", "--no-push") == 0
+    assert git(released, "rev-parse", "HEAD~1") == git(origin, "rev-parse", "main") == before
+    assert "chart: 0.2.0" in (released / STAGING).read_text()
+    assert git(released, "status", "--porcelain") == ""
+
+
+def test_a_file_with_edits_of_a_person_is_not_written_over(
+    released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edited = (released / STAGING).read_text() + "# a thought\n"
+    (released / STAGING).write_text(edited)
+    assert bump("--chart", "0.2.0", "--no-push") == 2
+    assert "changes that are not committed" in capsys.readouterr().err
+    assert bump("--chart", "0.2.0") == 0
+    assert "stays as it is" in capsys.readouterr().err
+    assert (released / STAGING).read_text() == edited
+    assert "chart: 0.2.0" in git(origin, "show", f"main:{STAGING}")
+
+
+def test_commits_that_were_not_pushed_are_not_taken_along(
+    released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (released / "notes.txt").write_text("mine\n")
+    mine = commit_all(released, "not reviewed yet")
+    assert bump("--chart", "0.2.0") == 0
+    assert "git pull --rebase" in capsys.readouterr().err
+    assert git(released, "rev-parse", "HEAD") == mine
+    assert "not reviewed yet" not in git(origin, "log", "--format=%s", "main")
+
+
+@pytest.mark.parametrize("checkout", ["--quiet --detach", "--quiet -b feature"])
+def test_wherever_one_stands_the_main_branch_gets_the_commit(released: Path, origin: Path, checkout: str) -> None:
+    git(released, "checkout", *checkout.split())
+    head = git(released, "rev-parse", "HEAD")
+    assert bump("--chart", "0.2.0") == 0
+    assert git(released, "rev-parse", "HEAD") == head
+    assert git(released, "rev-parse", "main") == git(origin, "rev-parse", "main") != head
+
+
+def test_the_platforms_images_are_pinned_and_every_other_line_stays(fork: Path, origin: Path) -> None:
+    files = {name: fork / "envs" / "platform" / f"{name}.yaml" for name in ("mlflow", "training")}
+    before = {name: path.read_text().splitlines() for name, path in files.items()}
+    images = [f"{name}=registry.example.com/acme/{name}:1.8.2@{DIGEST}" for name in files]
+    assert bump("--image", images[0], "--image", images[1], environment="platform") == 0
+    for name, path in files.items():
+        after = path.read_text().splitlines()
+        changed = [line for old, line in zip(before[name], after, strict=True) if old != line]
+        assert changed == [
+            f"  repository: registry.example.com/acme/{name}",
+            '  tag: "1.8.2"',
+            f'  digest: "{DIGEST}"',
+        ]
+    assert git(origin, "log", "-1", "--format=%s", "main") == "bump(platform): mlflow 1.8.2, training 1.8.2"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--image", f"registry.example.com/acme/mlflow:1.8.2@{DIGEST}"], "does not say whose"),
+        (["--image", f"mlflow=1.8.2@{DIGEST}"], "has no tag"),
+        (["--image", f"grafana=registry.example.com/grafana:1.8.2@{DIGEST}"], "the platform has no 'grafana'"),
+        (["--image", f"minio=registry.example.com/minio:1.8.2@{DIGEST}"], "no image.repository"),
+        (["--chart", "0.1.0"], "neither --model nor --chart"),
+    ],
+)
+def test_what_the_platform_cannot_pin_is_refused(
+    fork: Path, origin: Path, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bump(*options, environment="platform") == 2
+    assert named in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--model", "iris"], "neither NAME/VERSION nor NAME@ALIAS"),
+        (["--image", "registry.example.com/flora/serving:1.8.2"], "has no digest"),
+        (["--chart", "main"], "--chart"),
+        (["--model", "@candidate"], "names no model"),
+        (["--image", IMAGE, "--image", IMAGE], "runs one image"),
+        ([], "--image, --model or --chart"),
+        (["--model", "iris/1", "--chart", "0.1.0"], "the first release needs"),
+    ],
+)
+def test_what_cannot_be_pinned_is_refused_and_nothing_is_written(
+    fork: Path, origin: Path, model: str, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = git(origin, "rev-parse", "main")
+    assert bump(*options, "--mlflow-url", model) == 2
+    assert named in capsys.readouterr().err
+    assert git(fork, "status", "--porcelain") == ""
+    assert git(origin, "rev-parse", "main") == before
+
+
+def test_a_real_registry_gives_the_pins_of_a_version_that_passed_and_no_others(tmp_path: Path) -> None:
+    """One test, so that one server is started: MLflow with clients that speak to the artifact store themselves."""
+    with (
+        mlflow_server(tmp_path, artifacts="s3://mlflow", proxied=False) as server,
+        httpx.Client(base_url=f"{server.url}/api/2.0/mlflow", trust_env=False, timeout=30) as client,
+    ):
+        register(client, "registered-models/create", name="iris")
+        register_version(client, TAGS, METRICS)
+        register_version(client, {"digest": DIGEST, "gate": "failed"}, {})
+        register_version(client, {"gate": "passed"}, {})
+        register_version(client, TAGS, {}, source="gs://elsewhere/models/m-4")
+        register(client, "registered-models/alias", name="iris", alias="candidate", version="1")
+
+        registry = MlflowRegistry(server.url)
+        found = registry.find("iris@candidate")
+        assert found == registry.find("iris/1")
+        assert found.model == Model(name="iris", version="1", digest=DIGEST, uri="s3://mlflow/1/models/m-1")
+        assert found.metrics == {"accuracy": 0.973684, "log_loss": 0.11}
+        refused = {
+            "iris/2": "did not pass its gate",
+            "iris/3": "has no content digest",
+            "iris/4": "--no-serve-artifacts",
+            "iris/99": "Model Version .* not found",
+            "iris@nobody": "alias nobody not found",
+            "roses/1": "Model Version .* not found",
+        }
+        for reference, why in refused.items():
+            with pytest.raises(BadInputError, match=why):
+                registry.find(reference)
+
+
+def register_version(
+    client: httpx.Client, tags: dict[str, str], metrics: dict[str, float], source: str = "s3://mlflow/1/models/m-1"
+) -> None:
+    run = register(client, "runs/create", experiment_id="0")["run"]["info"]["run_id"]
+    for key, value in metrics.items():
+        register(client, "runs/log-metric", run_id=run, key=key, value=value, timestamp=1)
+    listed = [{"key": key, "value": value} for key, value in tags.items()]
+    register(client, "model-versions/create", name="iris", source=source, run_id=run, tags=listed)
+
+
+def register(client: httpx.Client, endpoint: str, **body: object) -> dict[str, Any]:
+    answer = client.post(endpoint, json=body)
+    assert answer.is_success, answer.text
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+def test_an_unknown_environment_is_refused_with_those_there_are(
+    fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bump("--chart", "0.1.0", environment="qa") == 2
+    assert "there are: staging, production" in capsys.readouterr().err
+
+
+def test_a_registry_that_is_busy_for_a_moment_is_asked_again() -> None:
+    with answering(lambda path, before: as_mlflow(path, 0) if before else (503, b"starting")) as (url, asked):
+        assert MlflowRegistry(url, pause=lambda _: None).find("iris/1").model.version == "1"
+    assert len(asked) == 4
+
+
+def test_a_registry_that_stays_away_is_given_up_with_its_address() -> None:
+    with (
+        answering(lambda *_: (503, b"")) as (url, asked),
+        pytest.raises(OutageError, match=f"{url} answers 503, 4 times"),
+    ):
+        MlflowRegistry(url, pause=lambda _: None).find("iris/7")
+    assert len(asked) == 4
+
+
+def test_a_registry_that_asks_for_a_password_names_where_it_goes() -> None:
+    with (
+        answering(lambda *_: (401, b"You are not authenticated.")) as (url, _),
+        pytest.raises(BadInputError, match="MLFLOW_TRACKING_PASSWORD"),
+    ):
+        MlflowRegistry(url).find("iris/7")
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b'{"model_version": 7}'])
+def test_something_else_at_the_address_is_no_mlflow(body: bytes) -> None:
+    with answering(lambda *_: (200, body)) as (url, _), pytest.raises(OutageError, match="is no MLflow"):
+        MlflowRegistry(url).find("iris/7")
+
+
+def test_the_command_itself_is_installed() -> None:
+    command = Path(sys.executable).with_name("gitops")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip()

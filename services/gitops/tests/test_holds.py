@@ -1,0 +1,216 @@
+"""Holds and rollbacks: what they write, that every verb respects a hold, and where a rollback goes to."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gitops.cli import execute
+from gitops.environments import release_file
+from gitops.history import Step, before_now
+from gitops.release import Hold, Image, Model, Notes, Release, read_release, written
+from gitops.repository import Commit
+from services.gitops.tests.conftest import DIGEST, commit_all, git
+from services.gitops.tests.github import SLUG, TOKEN, GitHub, serving
+
+PRODUCTION = release_file("production")
+
+
+def release(version: int) -> Release:
+    return Release(
+        release=Notes(chart="0.1.0", metrics={"accuracy": 0.9 + version / 100}),
+        image=Image(repository="registry.example.com/acme/serving", tag="1.8.2", digest=DIGEST),
+        model=Model(
+            name="iris", version=str(version), digest=DIGEST, uri=f"s3://mlflow/1/models/m-{version}/artifacts"
+        ),
+    )
+
+
+@pytest.fixture
+def clone(fork: Path, origin: Path) -> Path:
+    """Production ran versions 1, 2 and 3, one after the other."""
+    for version in (1, 2, 3):
+        file = fork / PRODUCTION
+        file.write_text(written(file.read_text() if file.exists() else None, release(version), "file"))
+        commit_all(fork, f"promote(production): iris {version}")
+    git(fork, "push", "--quiet")
+    return fork
+
+
+def pinned(folder: Path) -> Release:
+    return read_release(git(folder, "show", f"main:{PRODUCTION}"), "file")
+
+
+def test_a_hold_says_why_since_when_and_by_whom_and_touches_nothing_else(clone: Path, origin: Path) -> None:
+    before = (clone / PRODUCTION).read_text()
+    assert execute(["hold", "production", "--reason", "wrong answers\nfor short petals"]) == 0
+    held = pinned(origin).release.hold
+    assert isinstance(held, Hold)
+    assert (held.reason, held.by) == ("wrong answers for short petals", "Ada <ada@example.com>")
+    assert held.since.endswith("+00:00")
+    assert git(origin, "log", "-1", "--format=%s", "main") == "hold(production): wrong answers for short petals"
+    assert execute(["unhold", "production"]) == 0
+    assert (clone / PRODUCTION).read_text() == before
+    assert git(origin, "log", "-1", "--format=%s", "main") == "unhold(production): wrong answers for short petals"
+
+
+def test_holding_again_gives_another_reason_and_the_same_one_changes_nothing(clone: Path, origin: Path) -> None:
+    assert execute(["hold", "production", "--reason", "one"]) == 0
+    first = git(origin, "rev-parse", "main")
+    assert execute(["hold", "production", "--reason", "one"]) == 0
+    assert git(origin, "rev-parse", "main") == first
+    assert execute(["hold", "production", "--reason", "two"]) == 0
+    assert pinned(origin).held == "two"
+    assert execute(["unhold", "production"]) == execute(["unhold", "production"]) == 0
+    assert pinned(origin).held is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["bump", "production", "--chart", "0.2.0"],
+        ["bump", "production", "--model", "9", "--mlflow-url", "http://127.0.0.1:9"],
+        ["bump", "production", "--chart", "0.2.0", "--no-push"],
+        ["bump", "production", "--chart", "0.2.0", "--dry-run"],
+        ["promote", "--branch-only", "--from", "production", "--to", "staging"],
+        ["promote", "--dry-run", "--from", "production", "--to", "staging"],
+    ],
+)
+def test_every_verb_of_automation_respects_a_hold(
+    clone: Path, origin: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["hold", "production", "--reason", "wrong answers"]) == 0
+    before = git(origin, "rev-parse", "main")
+    assert execute(command) == 3
+    assert "production is held: wrong answers. `gitops unhold production` lifts it." in capsys.readouterr().err
+    assert git(origin, "rev-parse", "main") == before == git(clone, "rev-parse", "HEAD")
+    assert git(origin, "branch", "--list", "promote/*") == ""
+
+
+def test_a_rollback_pins_what_ran_before_holds_and_then_lets_a_bump_through(
+    clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["rollback", "production", "--reason", "slow"]) == 0
+    now = pinned(origin)
+    assert (now.image, now.model, now.release.metrics) == (release(2).image, release(2).model, {"accuracy": 0.92})
+    assert now.held == "slow"
+    assert git(origin, "log", "-1", "--format=%s", "main") == "rollback(production): iris 2"
+    assert f"Back to {git(origin, 'log', '-1', '--format=%h', 'main~2')}" in git(
+        origin, "log", "-1", "--format=%b", "main"
+    )
+    assert execute(["bump", "production", "--chart", "0.2.0"]) == 3
+    assert execute(["unhold", "production"]) == 0
+    assert execute(["bump", "production", "--chart", "0.2.0"]) == 0
+    assert (pinned(origin).release.chart, pinned(origin).model.version, pinned(origin).held) == ("0.2.0", "2", None)
+
+
+def test_a_second_rollback_goes_further_back_and_a_third_finds_nothing(
+    clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["rollback", "production"]) == 0
+    assert execute(["rollback", "production"]) == 0
+    assert pinned(origin).model.version == "1"
+    assert execute(["rollback", "production"]) == 2
+    assert "no earlier pins" in capsys.readouterr().err
+
+
+def test_a_rollback_goes_to_any_commit_that_is_named(
+    clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = git(clone, "rev-parse", "HEAD~2")
+    assert execute(["rollback", "production", "--to", first]) == 0
+    assert pinned(origin).model == release(1).model
+    for to, named in ((first, "already"), (f"{first}~1", "nothing was released"), ("none-such", "--to: git knows no")):
+        assert execute(["rollback", "production", "--to", to]) == 2
+        assert named in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("ran", "target"),
+    [
+        ([1], None),
+        ([1, 1], None),
+        ([1, 2], 1),
+        ([1, 2, 2], 1),
+        ([1, 2, 1], None),
+        ([1, 2, 3, 2], 1),
+        ([1, 2, 3, 2, 4], 2),
+        ([1, 2, 3, 1, 4], 1),
+        ([1, None, 2], 1),
+    ],
+)
+def test_what_was_rolled_back_from_is_never_gone_back_to(ran: list[int | None], target: int | None) -> None:
+    commit = Commit(sha="0" * 40, author="Ada", when=datetime.now(UTC), subject="")
+    steps = [Step(commit=commit, release=None if version is None else release(version)) for version in reversed(ran)]
+    found = before_now(steps)
+    assert (found.release if found else None) == (None if target is None else release(target))
+
+
+@pytest.fixture
+def hub(clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+    """GitHub with that repository, where nobody may push to main."""
+    hook = origin / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\nwhile read -r _ _ ref; do [ $ref != refs/heads/main ] || exit 1; done\n")
+    hook.chmod(0o755)
+    with serving(GitHub(origin)) as hub:
+        for name, value in {"TOKEN": TOKEN, "API_URL": hub.url, "REPOSITORY": SLUG}.items():
+            monkeypatch.setenv(f"GITHUB_{name}", value)
+        yield hub
+
+
+@pytest.mark.parametrize(
+    ("command", "branch", "title"),
+    [
+        (["rollback", "production"], "rollback/production", "rollback(production): iris 2"),
+        (["hold", "production", "--reason", "slow"], "hold/production", "hold(production): slow"),
+    ],
+)
+def test_where_main_is_protected_a_pull_request_does_it(
+    clone: Path,
+    origin: Path,
+    hub: GitHub,
+    command: list[str],
+    branch: str,
+    title: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main = git(origin, "rev-parse", "main")
+    assert execute(command) == 2
+    assert "--pr where the command has it" in capsys.readouterr().err
+    assert execute([*command, "--pr"]) == 0
+    (pull,) = hub.opened()
+    assert (pull["title"], pull["head"]["ref"]) == (title, branch)
+    assert git(origin, "rev-parse", "main") == main == git(origin, "rev-parse", f"{branch}~1")
+    assert git(origin, "diff", "--name-only", "main", branch) == str(PRODUCTION)
+    assert git(clone, "rev-parse", "HEAD") == main
+
+
+def test_a_pull_request_needs_a_token_and_a_push(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["rollback", "production", "--pr"]) == 2
+    assert "--pr needs GITHUB_TOKEN" in capsys.readouterr().err
+    assert execute(["rollback", "production", "--pr", "--no-push"]) == 2
+    assert "exclude one another" in capsys.readouterr().err
+
+
+def test_history_says_who_when_and_what(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["rollback", "production", "--reason", "slow"]) == 0
+    capsys.readouterr()
+    assert execute(["history", "production", "--json", "--limit", "3"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [entry["moved"] for entry in told] == ["iris 2", "iris 3", "iris 2"]
+    assert {entry["author"] for entry in told} == {"Ada"}
+    assert {"pin": "model.version", "before": "3", "after": "2"} in told[0]["changes"]
+    assert execute(["history", "production"]) == 0
+    assert "rollback(production): iris 2" in capsys.readouterr().out
+    assert execute(["history", "staging"]) == 0
+    assert "Nothing was released to staging yet" in capsys.readouterr().out
+
+
+def test_what_is_not_released_can_be_neither_held_nor_rolled_back(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["hold", "staging", "--reason", "x"], ["unhold", "staging"], ["rollback", "staging"]):
+        assert execute(command) == 2
+        assert "Nothing is released to staging" in capsys.readouterr().err

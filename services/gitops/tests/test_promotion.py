@@ -1,0 +1,345 @@
+"""`gitops promote`: exactly the source's pins, one pull request that tells a reviewer all of it, and what stops it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gitops.cli import execute
+from gitops.diff import ObjectChange
+from gitops.environments import release_file
+from gitops.errors import NotWantedError
+from gitops.promoting import Route, plan
+from gitops.promotion_text import Evidence, body
+from gitops.readiness import Readiness
+from gitops.release import Hold, Image, Model, Notes, Release, read_release, written
+from gitops.repository import Repository
+from gitops.snapshot import Snapshot
+from gitops.trunk import Trunk
+from services.gitops.tests.conftest import DIGEST, commit_all, git
+from services.gitops.tests.github import SLUG, TOKEN, GitHub, serving
+from services.gitops.tests.memory_cluster import WELL, MemoryCluster
+
+STAGING, PRODUCTION = release_file("staging"), release_file("production")
+BRANCH = "promote/production"
+OTHER = "sha256:" + "ab" * 32
+
+
+def release(version: int, hold: Hold | None = None) -> Release:
+    chart = yaml.safe_load(Path("charts/model-serving/Chart.yaml").read_text())["version"]
+    return Release(
+        release=Notes(chart=chart, hold=hold, metrics={"accuracy": 0.9 + version / 100, "log_loss": 0.1}),
+        image=Image(repository="registry.example.com/acme/serving", tag=f"1.{version}.0", digest=DIGEST),
+        model=Model(
+            name="iris", version=str(version), digest=DIGEST, uri=f"s3://mlflow/1/models/m-{version}/artifacts"
+        ),
+    )
+
+
+def push(fork: Path, environment: str, after: Release, message: str) -> str:
+    """Have the main branch say what an environment runs."""
+    file = fork / release_file(environment)
+    before = file.read_text() if file.exists() else None
+    file.write_text(written(before, after, environment))
+    commit = commit_all(fork, message)
+    git(fork, "push", "--quiet")
+    return commit
+
+
+@pytest.fixture
+def clone(fork: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Staging runs version 2, after a code change and version 1; nothing runs in production. There is no Helm."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    (fork / ".cache/tools/bin/helm").unlink()
+    push(fork, "staging", release(1), "bump(staging): iris 1")
+    (fork / "apps" / "note.txt").write_text("code\n")
+    commit_all(fork, "Answer `faster`, @ada")
+    push(fork, "staging", release(2), "bump(staging): iris 2")
+    return fork
+
+
+@pytest.fixture
+def hub(clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+    """GitHub with that repository, and a token for it."""
+    with serving(GitHub(origin)) as hub:
+        for name, value in {"TOKEN": TOKEN, "API_URL": hub.url, "REPOSITORY": SLUG}.items():
+            monkeypatch.setenv(f"GITHUB_{name}", value)
+        yield hub
+
+
+def promote(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, str]:
+    capsys.readouterr()
+    assert execute(["promote", "--json", *options]) == 0
+    outcome: dict[str, str] = json.loads(capsys.readouterr().out)
+    return outcome
+
+
+def merge(clone: Path) -> None:
+    """What the button of the pull request does, and a pull after it."""
+    git(clone, "fetch", "--quiet", "origin", BRANCH)
+    git(clone, "merge", "--quiet", "--no-ff", "--message", "Merge promotion", "FETCH_HEAD")
+    git(clone, "push", "--quiet")
+
+
+def test_the_first_promotion_is_the_sources_file_byte_for_byte(
+    clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = git(origin, "rev-parse", "main")
+    outcome = promote(capsys)
+    assert outcome["outcome"] == "opened"
+    assert git(origin, "rev-parse", f"{BRANCH}~1") == main == git(origin, "rev-parse", "main")
+    assert git(origin, "diff", "--name-only", "main", BRANCH) == str(PRODUCTION)
+    assert git(origin, "rev-parse", f"{BRANCH}:{PRODUCTION}") == git(origin, "rev-parse", f"main:{STAGING}")
+    (pull,) = hub.opened()
+    assert pull["title"] == "Promote to production: image 1.2.0, iris 2, chart 0.1.0".replace(
+        "0.1.0", release(2).release.chart
+    )
+    merge(clone)
+    hub.pulls[0]["state"] = "closed"
+    assert promote(capsys)["outcome"] == "nothing to promote"
+    assert execute(["history", "production"]) == 0
+    assert "Merge promotion" in capsys.readouterr().out
+
+
+def test_a_later_promotion_copies_every_pin_and_keeps_what_people_wrote(
+    clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(clone, "production", release(1), "promote(production): iris 1")
+    remarked = (clone / PRODUCTION).read_text().replace("image:", "# asked for by Ada\nimage:")
+    (clone / PRODUCTION).write_text(remarked)
+    commit_all(clone, "remark")
+    git(clone, "push", "--quiet")
+    promote(capsys)
+    promoted = git(origin, "show", f"{BRANCH}:{PRODUCTION}")
+    assert "# asked for by Ada" in promoted
+    assert [line for line in promoted.splitlines() if "Ada" not in line] == (clone / STAGING).read_text().splitlines()
+
+
+def test_the_body_tells_a_reviewer_what_changes_and_why_it_may(
+    clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(clone, "production", release(1), "promote(production): iris 1")
+    text = promote(capsys, "--dry-run")["body"]
+    assert hub.requests == []
+    assert "| image.tag | 1.1.0 | 1.2.0 |" in text
+    assert "| model.version | 1 | 2 |" in text
+    assert "| accuracy | 0.91 | 0.92 | +0.01 |" in text
+    assert "`Answer 'faster', @ada` (`Ada`)" in text
+    assert "`bump(staging): iris 2`" in text
+    assert "`bump(staging): iris 1`" not in text
+    assert "`promote(production): iris 1`" not in text
+    assert "staging has had these pins for" in text
+    assert git(clone, "log", "-1", "--format=%H", "HEAD~1") in text
+    assert "The cluster told nothing: `" in text
+    assert "`gitops diff production --pins-of staging` shows them" in text
+
+
+def test_the_body_shows_the_rendered_differences(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    push(fork, "staging", release(2), "bump(staging): iris 2")
+    push(fork, "production", release(1), "promote(production): iris 1")
+    text = promote(capsys, "--dry-run")["body"]
+    assert "- changed: `Deployment ml-pipeline-production/serving-production`" in text
+    assert "+" in text.partition("~~~~~~~~diff")[2]
+    assert "1.2.0" in text.partition("~~~~~~~~diff")[2]
+
+
+def test_an_open_pull_request_stays_as_it_is_until_the_pins_move(
+    clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = promote(capsys)["commit"]
+    (clone / "notes.txt").write_text("more code\n")
+    commit_all(clone, "more code")
+    git(clone, "push", "--quiet")
+    assert promote(capsys)["commit"] == first
+    push(clone, "staging", release(3), "bump(staging): iris 3")
+    outcome = promote(capsys)
+    assert (outcome["outcome"], len(hub.pulls)) == ("updated", 1)
+    assert outcome["commit"] == git(origin, "rev-parse", BRANCH) != first
+    assert git(origin, "rev-parse", f"{BRANCH}~1") == git(origin, "rev-parse", "main")
+    push(clone, "production", release(1), "promote(production): iris 1")
+    assert promote(capsys)["commit"] != outcome["commit"]
+
+
+def test_a_branch_that_somebody_wrote_to_is_put_right(
+    clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote(capsys)
+    git(clone, "fetch", "--quiet", "origin", BRANCH)
+    git(clone, "checkout", "--quiet", "-b", "mine", "FETCH_HEAD")
+    (clone / "apps" / "note.txt").write_text("smuggled in\n")
+    commit_all(clone, "one more thing")
+    git(clone, "push", "--quiet", "origin", f"HEAD:{BRANCH}")
+    promote(capsys)
+    assert git(origin, "diff", "--name-only", "main", BRANCH) == str(PRODUCTION)
+    tree = git(clone, "rev-parse", "HEAD^{tree}")
+    git(
+        clone,
+        "push",
+        "--quiet",
+        "--force",
+        "origin",
+        f"{git(clone, 'commit-tree', tree, '-m', 'no ancestor')}:refs/heads/{BRANCH}",
+    )
+    promote(capsys)
+    assert git(origin, "rev-parse", f"{BRANCH}~1") == git(origin, "rev-parse", "main")
+
+
+def test_a_branch_that_was_brought_up_to_date_with_main_is_left_alone(
+    clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote(capsys)
+    (clone / "notes.txt").write_text("more code\n")
+    commit_all(clone, "more code")
+    git(clone, "push", "--quiet")
+    git(clone, "fetch", "--quiet", "origin", BRANCH)
+    git(clone, "checkout", "--quiet", "-b", "mine", "FETCH_HEAD")
+    git(clone, "merge", "--quiet", "--no-edit", "main")
+    git(clone, "push", "--quiet", "origin", f"HEAD:{BRANCH}")
+    assert promote(capsys)["commit"] == git(clone, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_a_hold_of_either_side_closes_it_and_keeps_it_closed(
+    clone: Path, hub: GitHub, environment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(clone, "production", release(1), "promote(production): iris 1")
+    promote(capsys)
+    assert execute(["hold", environment, "--reason", "wrong answers"]) == 0
+    assert hub.opened() == []
+    assert hub.comments == [(1, f"{environment} is held: wrong answers")]
+    assert execute(["promote"]) == 3
+    assert f"{environment} is held: wrong answers" in capsys.readouterr().err
+    assert hub.opened() == []
+    assert execute(["unhold", environment]) == 0
+    assert promote(capsys)["outcome"] == "opened"
+
+
+def test_a_hold_that_came_without_a_token_closes_it_at_the_next_look(
+    clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(capsys)
+    with monkeypatch.context() as patched:
+        patched.delenv("GITHUB_TOKEN")
+        assert execute(["hold", "staging", "--reason", "wrong answers"]) == 0
+    assert "the next `gitops promote` closes it" in capsys.readouterr().err
+    assert len(hub.opened()) == 1
+    assert execute(["promote"]) == 3
+    assert hub.opened() == []
+
+
+def test_nothing_left_to_promote_closes_it(clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+    push(clone, "production", release(1), "promote(production): iris 1")
+    promote(capsys)
+    push(clone, "staging", release(1), "rollback(staging): iris 1")
+    assert promote(capsys)["outcome"] == "nothing to promote"
+    assert hub.opened() == []
+
+
+def test_pins_that_are_too_young_wait(clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["promote", "--min-age", "60"]) == 3
+    assert "60 minutes are asked for" in capsys.readouterr().err
+    assert hub.requests == []
+    assert promote(capsys, "--min-age", "0")["outcome"] == "opened"
+
+
+def test_a_hold_or_a_remark_does_not_make_the_pins_younger(clone: Path) -> None:
+    git(clone, "commit", "--quiet", "--allow-empty", "--message", "old")
+    brought = git(clone, "log", "-1", "--format=%h", "--", str(STAGING))
+    push(clone, "staging", release(2, Hold(reason="looking")), "hold(staging): looking")
+    push(clone, "staging", release(2), "unhold(staging): looking")
+    planned = plan(Snapshot(Repository(clone), git(clone, "rev-parse", "HEAD")), MemoryCluster(), Route())
+    assert planned
+    assert f"by {brought}" in planned.body
+
+
+def test_a_clone_without_history_cannot_tell_and_says_so(
+    clone: Path,
+    origin: Path,
+    hub: GitHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{origin}", "shallow")
+    monkeypatch.chdir(tmp_path / "shallow")
+    assert execute(["promote"]) == 2
+    assert "fetch-depth: 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("status", "serves", "objection"),
+    [
+        ({"operationState": {"phase": "Failed", "message": "smoke failed"}}, "2", "last sync failed.* smoke failed"),
+        ({"operationState": {"phase": "Running"}}, "2", "smoke test has not ended"),
+        ({"sync": {"status": "Synced", "revisions": ["0.1.0", "0" * 40]}}, "2", "has not taken up"),
+        ({"sync": {"status": "OutOfSync"}}, "2", "says OutOfSync and Healthy"),
+        ({"health": {"status": "Degraded", "message": "crashes"}}, "2", "says Synced and Degraded.*crashes"),
+        ({}, "1", "serves another model"),
+        ({}, "2", None),
+    ],
+)
+def test_what_the_cluster_says_of_the_source_counts(
+    clone: Path, status: dict[str, object], serves: str, objection: str | None
+) -> None:
+    cluster = MemoryCluster()
+    metadata = {"name": "serving-staging", "namespace": "argocd"}
+    cluster.put("applications", {"metadata": metadata, "status": {**WELL, **status}})
+    labels = {"app.kubernetes.io/instance": "serving-staging", "app.kubernetes.io/component": "server"}
+    cluster.put("services", {"metadata": {"name": "serving", "namespace": "ml-pipeline-staging", "labels": labels}})
+    info = {"name": "iris", "version": serves, "digest": DIGEST}
+    cluster.answers["ml-pipeline-staging/serving/model/info"] = json.dumps(info)
+    start = Trunk.find(Repository(clone)).newest()
+    if objection:
+        with pytest.raises(NotWantedError, match=f"(?s){objection}"):
+            plan(start, cluster, Route())
+        return
+    planned = plan(start, cluster, Route())
+    assert planned
+    assert (
+        "Argo CD says Synced and Healthy, its last sync Succeeded. The API answers with the pinned model."
+        in planned.body
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--from", "qa"], "There is no environment 'qa'"),
+        (["--from", "production", "--to", "staging"], "Nothing is released to production"),
+        (["--from", "staging", "--to", "staging"], "name two environments"),
+    ],
+)
+def test_a_promotion_that_makes_no_sense_is_refused(
+    clone: Path, hub: GitHub, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["promote", *options]) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_without_an_api_the_branch_alone_is_enough(
+    clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert promote(capsys, "--branch-only")["outcome"] == "pushed"
+    merge(clone)
+    assert read_release((clone / PRODUCTION).read_text(), "file") == release(2)
+
+
+def test_a_body_that_gets_too_long_is_cut_and_says_so(clone: Path) -> None:
+    commit = Repository(clone).log(STAGING, limit=1)[0]
+    evidence = Evidence(
+        source="staging",
+        target="production",
+        before=release(1),
+        after=release(2),
+        readiness=Readiness(commit=commit, seconds=90, live=None, problem="away"),
+        commits=[commit] * 80,
+        objects=[
+            ObjectChange(application="a", object="Deployment d", change="changed", diff="+ line of YAML\n" * 9000)
+        ],
+    )
+    text = body(evidence)
+    assert 50_000 < len(text) < 65_536
+    assert "Cut here, being too long: `gitops diff production --pins-of staging` shows all of it." in text
+    assert "- and 30 more" in text

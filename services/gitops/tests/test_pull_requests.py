@@ -1,0 +1,168 @@
+"""Pull requests over REST: opened once, kept up to date, closed; also where the API is busy, limited or wrong."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gitops.errors import BadInputError, OutageError
+from gitops.identity import Identity
+from gitops.pull_requests import PullRequests
+from services.gitops.tests.conftest import git
+from services.gitops.tests.github import SLUG, TOKEN, Answer, GitHub, invalid, serving
+
+BRANCH = "promote/production"
+PULLS = f"/repos/{SLUG}/pulls"
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[GitHub]:
+    """GitHub with a repository whose branch is one commit ahead of main."""
+    bare = tmp_path / "bare.git"
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))
+    tree = git(bare, "hash-object", "-t", "tree", "-w", "/dev/null")
+    first = git(bare, "commit-tree", tree, "-m", "first")
+    git(bare, "update-ref", "refs/heads/main", first)
+    git(bare, "update-ref", f"refs/heads/{BRANCH}", git(bare, "commit-tree", tree, "-p", first, "-m", "second"))
+    with serving(GitHub(bare)) as hub:
+        yield hub
+
+
+def client(hub: GitHub, waited: list[float] | None = None, token: str = TOKEN) -> PullRequests:
+    """A client that only notes how long it would wait."""
+    return PullRequests(hub.url, SLUG, token, "main", pause=(waited if waited is not None else []).append)
+
+
+def test_it_is_opened_once_and_then_kept(hub: GitHub) -> None:
+    pulls = client(hub)
+    assert pulls.keep(BRANCH, "one", "body").outcome == "opened"
+    assert pulls.keep(BRANCH, "one", "body").outcome == "unchanged"
+    assert pulls.keep(BRANCH, "two", "body").outcome == "updated"
+    (pull,) = hub.pulls
+    assert (pull["title"], pull["body"], pull["base"]["ref"]) == ("two", "body", "main")
+
+
+def test_closing_says_why_and_the_next_one_is_new(hub: GitHub) -> None:
+    pulls = client(hub)
+    assert pulls.close(BRANCH, "held") is None
+    pulls.keep(BRANCH, "one", "body")
+    closed = pulls.close(BRANCH, "held")
+    assert closed
+    assert (hub.opened(), hub.comments) == ([], [(closed.number, "held")])
+    assert pulls.keep(BRANCH, "one", "body").number == closed.number + 1
+
+
+def test_one_that_somebody_else_opened_meanwhile_is_taken_over(hub: GitHub) -> None:
+    hub.before = lambda request: None if hub.pulls or not request.startswith("POST") else open_another(hub)
+    assert client(hub).keep(BRANCH, "mine", "body").outcome == "updated"
+    assert [pull["title"] for pull in hub.opened()] == ["mine"]
+
+
+def open_another(hub: GitHub) -> None:
+    hub.open(BRANCH, "theirs")
+
+
+def test_one_that_somebody_closed_meanwhile_is_replaced(hub: GitHub) -> None:
+    pulls = client(hub)
+    pulls.keep(BRANCH, "one", "body")
+    hub.before = lambda request: hub.pulls[0].update(state="closed") if request.startswith("PATCH") else None
+    assert pulls.keep(BRANCH, "two", "body").outcome == "opened"
+    assert [pull["title"] for pull in hub.opened()] == ["two"]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 409])
+def test_a_busy_api_is_asked_again(hub: GitHub, status: int) -> None:
+    waited: list[float] = []
+    hub.faults = [Answer(status, {"message": "Server Error"})] * 2
+    assert client(hub, waited).keep(BRANCH, "one", "body").outcome == "opened"
+    assert waited == [0.5, 1.0]
+
+
+def test_an_answer_that_got_lost_opens_no_second_one(hub: GitHub) -> None:
+    """The first POST is done and answered with 502: trying again finds what it made."""
+    hub.before = lambda request: hub.faults.append(lost(hub)) if request.startswith("POST") and not hub.pulls else None
+    assert client(hub).keep(BRANCH, "one", "body").outcome == "unchanged"
+    assert len(hub.opened()) == 1
+
+
+def lost(hub: GitHub) -> Answer:
+    hub.open(BRANCH, "one", "body")
+    return Answer(502)
+
+
+def test_an_api_that_stays_away_is_given_up(hub: GitHub) -> None:
+    hub.faults = [Answer(503, {"message": "Unavailable"})] * 9
+    with pytest.raises(OutageError, match=r"answers 503 \(Unavailable\.\)"):
+        client(hub).keep(BRANCH, "one", "body")
+    assert len(hub.requests) == 5
+    with pytest.raises(OutageError, match="does not answer"):
+        PullRequests("http://127.0.0.1:9", SLUG, TOKEN, "main", pause=lambda _: None).open_from(BRANCH)
+
+
+def test_a_rate_limit_is_waited_for_as_long_as_it_says(hub: GitHub) -> None:
+    waited: list[float] = []
+    reset = str(int(time.time()) + 20)
+    hub.faults = [
+        Answer(429, {"message": "Slow down"}, {"Retry-After": "7"}),
+        Answer(403, {"message": "API rate limit exceeded"}, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}),
+        Answer(403, {"message": "You have exceeded a secondary rate limit."}),
+    ]
+    assert client(hub, waited).open_from(BRANCH) is None
+    assert waited[0] == 7
+    assert 0 < waited[1] <= 21
+    assert waited[2] == 60
+
+
+def test_a_rate_limit_past_patience_is_said(hub: GitHub) -> None:
+    waited: list[float] = []
+    hub.faults = [Answer(403, {"message": "API rate limit exceeded"}, {"Retry-After": "3000"})]
+    with pytest.raises(OutageError, match=r"no more requests for 3000 s \(API rate limit exceeded\.\)"):
+        client(hub, waited).open_from(BRANCH)
+    assert waited == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        (Answer(401, {"message": "Bad credentials"}), "GITHUB_TOKEN is not valid"),
+        (Answer(403, {"message": "Resource not accessible by integration"}), "rights to write contents and pull"),
+        (Answer(404, {"message": "Not Found"}), "does not see this repository"),
+        (Answer(301, {"message": "Moved Permanently"}), "has moved"),
+        (invalid("base is invalid"), "Validation Failed: base is invalid"),
+    ],
+)
+def test_what_the_api_refuses_is_passed_on_with_the_way_out(hub: GitHub, fault: Answer, named: str) -> None:
+    hub.faults = [fault]
+    with pytest.raises(BadInputError, match=named):
+        client(hub).keep(BRANCH, "one", "body")
+
+
+def test_a_branch_that_is_not_there_is_refused_in_the_apis_words(hub: GitHub) -> None:
+    with pytest.raises(BadInputError, match="with 422: Validation Failed"):
+        client(hub).keep("promote/nowhere", "one", "body")
+
+
+def test_something_else_at_the_address_is_said(hub: GitHub) -> None:
+    hub.faults = [Answer(200, {"hello": "world"})]
+    with pytest.raises(OutageError, match="does not speak GitHub's API"):
+        client(hub).open_from(BRANCH)
+    with pytest.raises(BadInputError, match="is no address"):
+        PullRequests("http://127.0.0.1:port", SLUG, TOKEN, "main").open_from(BRANCH)
+
+
+def test_where_the_api_is_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, hub: GitHub) -> None:
+    elsewhere = Identity(repository="https://git.example.com/acme/pipeline.git", registry="registry.example.com/acme")
+    assert PullRequests.from_environment(elsewhere, "main") is None
+    monkeypatch.setenv("GITHUB_TOKEN", "secret\ntoken")
+    with pytest.raises(BadInputError, match="GITHUB_TOKEN holds characters") as refused:
+        PullRequests.from_environment(elsewhere, "main")
+    assert "secret" not in str(refused.value)
+    monkeypatch.setenv("GITHUB_TOKEN", f"{TOKEN}\n")
+    with pytest.raises(BadInputError, match=r"Where is the API of git\.example\.com\?"):
+        PullRequests.from_environment(elsewhere, "main")
+    monkeypatch.setenv("GITHUB_API_URL", f"{hub.url}/")
+    pulls = PullRequests.from_environment(elsewhere, "main")
+    assert pulls
+    assert pulls.open_from(BRANCH) is None
+    assert hub.requests == [f"GET {PULLS}"]

@@ -1,0 +1,246 @@
+"""`gitops verify`: a real registry, a real cosign with a key pair of its own, Helm, and what MLflow answers.
+
+The signatures need cosign and crane (tools/install cosign crane); without them only those tests are left out.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from gitops.cli import execute
+from gitops.environments import release_file
+from gitops.errors import BadInputError
+from gitops.identity import Identity
+from gitops.release import Image, Model, Notes, Release, parse_image, written
+from gitops.verifying import Trust
+from services.gitops.tests.conftest import DIGEST, ROOT
+from services.gitops.tests.mlflow_answers import answering, as_mlflow
+
+TOOLS = ROOT / ".cache" / "tools" / "bin"
+BILL = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": []}
+# A key pair of the tests' own stands in no public log.
+PRIVATE = ("--tlog-upload=false", "--use-signing-config=false")
+GITHUB = Identity(repository="https://github.com/acme/pipeline.git", registry="ghcr.io/acme/pipeline")
+
+
+class Shop(NamedTuple):
+    """A registry with an image, and the key that signed it."""
+
+    address: str
+    image: Image
+    key: Path
+    unsigned: Image
+
+
+def tool(name: str, *arguments: str | Path, folder: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [TOOLS / name, *arguments],
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an OCI registry."""
+    if not (TOOLS / "crane").exists() or not (TOOLS / "cosign").exists():
+        pytest.skip("cosign and crane are not there: tools/install cosign crane")
+    said = tmp_path_factory.mktemp("registry") / "said"
+    with (
+        said.open("w") as stream,
+        subprocess.Popen(
+            [TOOLS / "crane", "registry", "serve", "--address", "127.0.0.1:0"], stdout=stream, stderr=stream
+        ) as process,
+    ):
+        try:
+            while not (port := re.search(r"serving on port (\d+)|127\.0\.0\.1:(\d+)", said.read_text())):
+                assert process.poll() is None, said.read_text()
+            yield f"127.0.0.1:{port[1] or port[2]}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def shop(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Two images, one of them signed and attested, and the chart."""
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "bom.json").write_text(json.dumps(BILL))
+    images = [pushed(folder, f"{registry}/acme/pipeline/serving:{tag}") for tag in ("1.8.2", "1.8.3")]
+    password = {"COSIGN_PASSWORD": ""}
+    tool("cosign", "generate-key-pair", folder=folder, **password)
+    reference = f"{images[0].repository}@{images[0].digest}"
+    signing = ("--yes", "--key", "cosign.key", *PRIVATE)
+    tool("cosign", "sign", *signing, reference, folder=folder, **password)
+    tool(
+        "cosign",
+        "attest",
+        *signing,
+        "--type",
+        "cyclonedx",
+        "--predicate",
+        "bom.json",
+        reference,
+        folder=folder,
+        **password,
+    )
+    tool("helm", "package", ROOT / "charts" / "model-serving", folder=folder)
+    (chart,) = folder.glob("*.tgz")
+    tool("helm", "push", chart, f"oci://{registry}/acme/pipeline/charts", "--plain-http", folder=folder)
+    return Shop(registry, images[0], folder / "cosign.pub", images[1])
+
+
+def pushed(folder: Path, reference: str) -> Image:
+    layer = folder / "layer.tar"
+    (folder / "content").write_text(reference)
+    with tarfile.open(layer, "w") as archive:
+        archive.add(folder / "content", "content")
+    said = tool("crane", "append", "--new_layer", layer, "--new_tag", reference, "--insecure", folder=folder)
+    return parse_image(f"{reference}@{said.rpartition('@')[2]}")
+
+
+@pytest.fixture
+def verified(fork: Path, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fork of that registry in which staging runs the signed image and the published chart."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("cosign", "helm"):
+        link = fork / ".cache" / "tools" / "bin" / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(TOOLS / name)
+    place = ["--repo", "https://git.example.com/acme/pipeline.git", "--registry", f"{shop.address}/acme/pipeline"]
+    assert execute(["adopt", *place, "--registry-plain-http"]) == 0
+    pin(fork, shop.image)
+    return fork
+
+
+def pin(fork: Path, image: Image, version: str = "1", digest: str = DIGEST) -> None:
+    chart = yaml.safe_load((fork / "charts/model-serving/Chart.yaml").read_text())["version"]
+    release = Release(
+        release=Notes(chart=chart),
+        image=image,
+        model=Model(name="iris", version=version, digest=digest, uri="s3://mlflow/1/models/m-1"),
+    )
+    (fork / release_file("staging")).write_text(written(None, release, "file"))
+
+
+def verify(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, str]]:
+    """The exit code, and each check's problem."""
+    capsys.readouterr()
+    code = execute(["verify", "staging", "--json", *options])
+    return code, {check["part"]: check["problem"] for check in json.loads(capsys.readouterr().out)["checks"]}
+
+
+def test_what_is_signed_attested_registered_and_published_passes(
+    verified: Path, shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(as_mlflow) as (model, _):
+        code, problems = verify(capsys, "--key", str(shop.key), "--no-transparency-log", "--mlflow-url", model)
+    assert (code, problems) == (0, {"signature": "", "sbom": "", "model": "", "chart": ""})
+
+
+def test_an_image_that_nobody_signed_fails_and_the_rest_is_checked_all_the_same(
+    verified: Path, shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pin(verified, shop.unsigned)
+    options = ("--key", str(shop.key), "--no-transparency-log", "--without", "model")
+    code, problems = verify(capsys, *options)
+    assert code == 2
+    assert "no signatures found" in problems["signature"]
+    assert problems["sbom"]
+    assert problems["chart"] == ""
+
+
+def test_a_signature_of_another_key_does_not_count(
+    verified: Path, shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tool("cosign", "generate-key-pair", folder=tmp_path, COSIGN_PASSWORD="")
+    options = (
+        "--key",
+        str(tmp_path / "cosign.pub"),
+        "--no-transparency-log",
+        "--without",
+        "model",
+        "--without",
+        "chart",
+    )
+    code, problems = verify(capsys, *options)
+    assert code == 2
+    assert problems["signature"]
+    assert problems["sbom"]
+
+
+def test_a_chart_that_was_never_published_fails(verified: Path, shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    file = verified / release_file("staging")
+    chart = yaml.safe_load(file.read_text())["release"]["chart"]
+    file.write_text(file.read_text().replace(f"chart: {chart}", "chart: 99.0.0"))
+    code, problems = verify(capsys, "--without", "image", "--without", "model")
+    assert code == 2
+    assert "99.0.0" in problems["chart"]
+
+
+@pytest.fixture
+def pinned(fork: Path) -> Path:
+    """Staging runs an image of a registry that does not answer."""
+    options = ["--repo", "https://git.example.com/acme/pipeline.git", "--registry", "127.0.0.1:9/acme"]
+    assert execute(["adopt", *options, "--registry-plain-http"]) == 0
+    pin(fork, Image(repository="127.0.0.1:9/acme/serving", tag="1.8.2", digest=DIGEST))
+    return fork
+
+
+def test_a_model_that_changed_since_it_was_pinned_fails(pinned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = Image(repository="127.0.0.1:9/acme/serving", tag="1.8.2", digest=DIGEST)
+    pin(pinned, image, digest="sha256:" + "ab" * 32)
+    with answering(as_mlflow) as (model, _):
+        code, problems = verify(capsys, "--without", "image", "--without", "chart", "--mlflow-url", model)
+    assert code == 2
+    assert "its digest is pinned as sha256:abab" in problems["model"]
+
+
+def test_registries_that_are_away_are_no_verdict(pinned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, problems = verify(capsys, "--without", "image", "--without", "model")
+    assert code == 1
+    assert "does not answer" in problems["chart"]
+
+
+def test_without_cosign_the_way_to_it_is_named(
+    pinned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(shutil.which("git") or "git").parent))
+    code, problems = verify(capsys, "--key", "cosign.pub", "--without", "model", "--without", "chart")
+    assert code == 2
+    assert "tools/install cosign" in problems["signature"]
+
+
+def test_a_fork_on_github_trusts_its_own_workflow_alone() -> None:
+    options = dict(zip(*[iter(Trust().options(GITHUB))] * 2, strict=True))
+    assert options["--certificate-oidc-issuer"] == "https://token.actions.githubusercontent.com"
+    signer = re.compile(options["--certificate-identity-regexp"])
+    workflow = "https://github.com/acme/pipeline/.github/workflows/deliver.yml@refs"
+    assert signer.search(f"{workflow}/heads/main")
+    assert signer.search(f"{workflow}/tags/v1.2.3")
+    for other in (f"{workflow}/heads/feature", f"{workflow}/heads/main-2", workflow.replace("acme", "acme2")):
+        assert not signer.search(other)
+    assert not signer.search(workflow.replace("deliver", "ci") + "/heads/main")
+
+
+def test_whose_signature_counts_has_to_be_said_elsewhere() -> None:
+    elsewhere = Identity(repository="https://git.example.com/acme/pipeline.git", registry="registry.example.com/acme")
+    with pytest.raises(BadInputError, match="Name --key, or --identity"):
+        Trust().options(elsewhere)
+    with pytest.raises(BadInputError, match="exclude one another"):
+        Trust(key="cosign.pub", identity="me").options(GITHUB)
+    assert "me" in Trust(identity="me", issuer="https://issuer.example.com").options(elsewhere)
