@@ -1,0 +1,42 @@
+"""The programs that the workflows' checks and scripts run, and a registry and a repository for them."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.workflows.fork import Fork
+from tests.workflows.workflow import ROOT
+
+_SERVING = re.compile(r"serving on port (\d+)")
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """The folder of the Go programs, built where they are missing."""
+    subprocess.run(
+        [ROOT / "tools/install", "actionlint", "crane", "helm"], check=True, capture_output=True, timeout=900
+    )
+    return ROOT / ".cache/tools/bin"
+
+
+@pytest.fixture
+def registry(tools: Path) -> Iterator[str]:
+    """The address of an empty OCI registry that speaks plain HTTP: crane's own, which keeps everything in memory."""
+    command = [str(tools / "crane"), "registry", "serve", "--address", "127.0.0.1:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            match = next((found for line in server.stderr if (found := _SERVING.search(line))), None)
+            assert match, "the registry ended before it served"
+            yield f"127.0.0.1:{match[1]}"
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+def fork(tmp_path: Path, registry: str, tools: Path) -> Fork:
+    """A repository with the scripts and real charts, and a registry that has nothing yet."""
+    return Fork.make(tmp_path / "fork", registry, tools)

@@ -1,0 +1,116 @@
+"""A repository like this one for the scripts to work on, with a registry of its own."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.workflows.workflow import ROOT
+
+CHART = "postgres"
+IMAGES = ("serving", "serving-sklearn", "training", "mlflow")
+_GIT = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+_FOLDERS = ("tools", "requirements", "services/serving", "services/mlflow", "training", "envs", "apps", "argocd")
+_CHARTS = (CHART, "training", "model-serving")
+_LEFT_OUT = ("__pycache__", "go", "tests", "notebooks", "*.egg-info", "release.yaml")
+_CHANGELOG = """# Changelog
+
+## [Unreleased]
+
+- new
+
+## [1.2.3]
+
+- It serves.
+
+## [1.2.2]
+
+- old
+"""
+
+
+def push_image(crane: Path, reference: str, content: str, folder: Path) -> str:
+    """Push an image of one small file to a registry, and return its digest.
+
+    Args:
+        crane: The program.
+        reference: What to call it.
+        content: What the file holds; images of the same content are the same.
+        folder: Where to put what is pushed.
+    """
+    (folder / "content").write_text(content)
+    layer = folder / "layer.tar"
+    subprocess.run(["tar", "-cf", layer, "-C", folder, "content"], check=True)
+    command = [str(crane), "append", "--insecure", "--new_layer", str(layer), "--new_tag", reference]
+    pushed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return pushed.stdout.strip().rpartition("@")[2]
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A repository with the scripts, and the registry that they publish to."""
+
+    root: Path
+    prefix: str
+    crane: Path
+
+    @classmethod
+    def make(cls, root: Path, registry: str, tools: Path) -> "Fork":
+        """Copy what the scripts read, and commit it; nothing is released there."""
+        left_out = shutil.ignore_patterns(*_LEFT_OUT)
+        for name in (*_FOLDERS, *(f"charts/{chart}" for chart in _CHARTS)):
+            shutil.copytree(ROOT / name, root / name, ignore=left_out)
+        shutil.copy(ROOT / ".dockerignore", root)
+        (root / "argocd/identity.yaml").write_text(
+            "repository: https://git.example.com/you/pipeline.git\n"
+            "registry: registry.example.com/you/pipeline\nplainHttp: false\nadopted: true\n"
+        )
+        (root / "CHANGELOG.md").write_text(_CHANGELOG)
+        (root / ".gitignore").write_text(".cache/\n.venv\n")
+        (root / ".cache/tools").mkdir(parents=True)
+        (root / ".cache/tools/bin").symlink_to(tools)
+        (root / ".venv").symlink_to(ROOT / ".venv")
+        made = cls(root=root, prefix=f"{registry}/you/pipeline", crane=tools / "crane")
+        made.git("init", "--quiet", "--initial-branch", "main")
+        made.commit()
+        return made
+
+    def run(self, *command: str, ok: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command; what it prints is in the result."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env={**os.environ, "REGISTRY_PREFIX": self.prefix, "PLAIN_HTTP": "1", **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert (done.returncode == 0) is ok, done.stdout + done.stderr
+        return done
+
+    def git(self, *arguments: str) -> str:
+        """Run git."""
+        return self.run("git", *_GIT, *arguments).stdout.strip()
+
+    def commit(self) -> None:
+        """Commit everything."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "change")
+
+    def facts(self, name: str) -> dict[str, str]:
+        """What tools/image says of an image."""
+        lines = self.run("tools/image", name).stdout.splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def push_something(self, repository: str, tag: str) -> str:
+        """Push an image, whose content is its tag, and return its digest."""
+        return push_image(self.crane, f"{repository}:{tag}", tag, self.root / ".cache")
+
+    def deliver(self) -> dict[str, str]:
+        """Push something under the tag of every image of the last commit, and return the references."""
+        for name in IMAGES:
+            facts = self.facts(name)
+            self.push_something(facts["repository"], facts["tag"])
+        return {name: self.facts(name)["reference"] for name in IMAGES}

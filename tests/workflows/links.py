@@ -1,0 +1,131 @@
+"""The links in this repository's Markdown: every path, heading and, when asked for, address that people are sent to.
+
+python -m tests.workflows.links [--external]
+
+Addresses that mean nothing elsewhere (this machine's, a fork's placeholder) are left out. One that refuses programs is
+taken for one that is there.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from tests.workflows.workflow import ROOT
+
+_FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`[^`\n]*`")
+_LINK = re.compile(
+    r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE
+)
+_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
+_NOWHERE = re.compile(r"^https?://(localhost|127\.|[^/]*\.example\.com|[^/]*/OWNER/)")
+# What a server says to programs that it does not like, or to too many questions.
+_REFUSED = frozenset({401, 403, 405, 429})
+_SECONDS = 20.0
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where a link stands and where it leads."""
+
+    file: Path
+    target: str
+
+
+def links(root: Path, file: Path) -> list[Link]:
+    """The links of one file, those in code left out."""
+    text = _CODE.sub("", _FENCE.sub("", (root / file).read_text(encoding="utf-8")))
+    return [Link(file=file, target=match[1] or match[2]) for match in _LINK.finditer(text)]
+
+
+def anchors(text: str) -> set[str]:
+    """What headings are called in an address, as GitHub makes it."""
+    names: dict[str, int] = {}
+    found = set()
+    for heading in _HEADING.findall(_FENCE.sub("", text)):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        name = re.sub(r"[^\w\- ]", "", words).strip().replace(" ", "-")
+        found.add(f"{name}-{names[name]}" if name in names else name)
+        names[name] = names.get(name, 0) + 1
+    return found
+
+
+def broken(root: Path, files: list[Path]) -> Iterator[str]:
+    """The links inside the repository that lead nowhere, in words."""
+    for file in files:
+        for link in links(root, file):
+            if urlsplit(link.target).scheme:
+                continue
+            path, _, fragment = unquote(link.target).partition("#")
+            target = root / path.removeprefix("/") if path.startswith("/") else (root / file).parent / path
+            if path and not target.exists():
+                yield f"{file}: {link.target} is not there"
+                continue
+            goal = target if path else root / file
+            if fragment and goal.suffix == ".md" and fragment not in anchors(goal.read_text(encoding="utf-8")):
+                yield f"{file}: {link.target} names no heading of {goal.name}"
+
+
+def unreachable(root: Path, files: list[Path], problem: Callable[[str], str | None]) -> Iterator[str]:
+    """The addresses that do not answer, in words; `problem` asks one and says what is wrong, if anything."""
+    addresses: dict[str, Path] = {}
+    for file in files:
+        for link in links(root, file):
+            if link.target.startswith(("http://", "https://")) and not _NOWHERE.match(link.target):
+                addresses.setdefault(link.target, file)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for (address, file), found in zip(addresses.items(), pool.map(problem, addresses), strict=True):
+            if found:
+                yield f"{file}: {address}: {found}"
+
+
+def ask(address: str) -> str | None:
+    """Ask an address, a few times where it does not answer."""
+    request = urllib.request.Request(address, headers={"User-Agent": "link-check"})  # http(s) alone gets here
+    found = ""
+    for _ in range(_TRIES):
+        try:
+            with urllib.request.urlopen(request, timeout=_SECONDS):  # as above
+                return None
+        except urllib.error.HTTPError as error:
+            if error.code in _REFUSED:
+                return None
+            found = f"answers {error.code}"
+            if error.code < 500:
+                return found
+        except OSError as error:
+            found = f"does not answer ({error})"
+    return found
+
+
+def tracked(root: Path) -> list[Path]:
+    """The Markdown files that git knows."""
+    listed = subprocess.run(["git", "ls-files", "-z", "*.md"], cwd=root, capture_output=True, text=True, check=True)
+    return [Path(name) for name in listed.stdout.split("\0") if name and (root / name).is_file()]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.workflows.links", description="Check the links in Markdown.")
+    parser.add_argument("--external", action="store_true", help="ask the addresses of other places too")
+    options = parser.parse_args(arguments)
+    files = tracked(ROOT)
+    problems = list(broken(ROOT, files))
+    if options.external:
+        problems += unreachable(ROOT, files, ask)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""The rules for everything under .github: each takes the files and returns what breaks it, in sentences.
+
+zizmor and actionlint know GitHub; these know this repository: who may write what, and what shell may do.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from tests.workflows.workflow import Files, Job, Workflow, variables
+
+Rule = Callable[[Files], list[str]]
+
+_PINNED = re.compile(r"uses: (?:\./\S+|[\w./-]+@[0-9a-f]{40} # v\d+(\.\d+)*)$")
+_USES = re.compile(r"uses: .*")
+# What GitHub sets in every step.
+_GIVEN = re.compile(r"(GITHUB|RUNNER)_[A-Z_]+|HOME|PATH|PWD")
+_GITOPS = ".venv/bin/gitops"
+# The verbs of gitops that push to main, and what they may be about there.
+_WRITES_MAIN = frozenset({"bump", "rollback", "hold", "unhold"})
+_WRITTEN_BY_MACHINES = frozenset({"staging", "platform"})
+# With a token that can push, nothing runs but these; promote pushes a branch of its own.
+_KEPT_BY = (
+    (_GITOPS, "bump"),
+    (_GITOPS, "promote"),
+    (".venv/bin/training", "run"),
+    ("gh", "auth", "setup-git"),
+    ("make", ".venv/.dev"),
+    ("make", ".venv/.run"),
+    ("tools/chart-version",),
+    ("tools/image",),
+    ("tools/is-latest",),
+    ("tools/publish-release",),
+)
+# Code of a pull request runs where these start a workflow.
+_OUTSIDE = frozenset({"pull_request", "pull_request_target", "issue_comment", "workflow_run"})
+_PUBLISHING = ("contents", "packages", "id-token")
+# Every permission that a job may ask to write with.
+_WRITABLE = frozenset({*_PUBLISHING, "pull-requests"})
+
+
+def pinned(files: Files) -> list[str]:
+    """Actions are named by commit, with the version beside it for people and for Renovate."""
+    return [
+        f"{path}: {use[0]!r} is not pinned as NAME@COMMIT # vVERSION"
+        for path, text in files.texts.items()
+        for use in _USES.finditer(text)
+        if not _PINNED.fullmatch(use[0])
+    ]
+
+
+def permissions_are_said(files: Files) -> list[str]:
+    """A workflow has no permission, and each job says which ones it needs."""
+    found = [
+        f"{each.name}: permissions must be {{}}" for each in files.workflows if each.values.get("permissions") != {}
+    ]
+    for job in files.jobs:
+        given = job.values.get("permissions")
+        if not isinstance(given, dict):
+            found.append(f"{job.title}: says no permissions of its own")
+            continue
+        found += [
+            f"{job.title}: {name}: {level} is unknown to these rules"
+            for name, level in given.items()
+            if not _usual(name, level)
+        ]
+    return found
+
+
+def checkouts_keep_no_token(files: Files) -> list[str]:
+    """A checkout leaves no token behind for what runs after it."""
+    return [
+        f"{job.title}: checkout without persist-credentials: false"
+        for job in files.jobs
+        for step in job.steps
+        if (step.uses or "").startswith("actions/checkout@")
+        and step.values.get("with", {}).get("persist-credentials") != "false"
+    ]
+
+
+def jobs_end(files: Files) -> list[str]:
+    """No job hangs for GitHub's six hours."""
+    return [
+        f"{job.title}: has no timeout-minutes"
+        for job in files.jobs
+        if job.steps and "timeout-minutes" not in job.values
+    ]
+
+
+def shell_fails(files: Files) -> list[str]:
+    """`bash` as a default makes a pipe fail where any part of it does; GitHub's own default does not."""
+    return [
+        f"{each.name}: defaults.run.shell must be bash"
+        for each in files.workflows
+        if each.values.get("defaults", {}).get("run", {}).get("shell") != "bash"
+    ]
+
+
+def shell_takes_no_expressions(files: Files) -> list[str]:
+    """Values reach the shell by environment, where they stay values."""
+    return [
+        f"{job.title}: an expression in {step.run!r}"
+        for job in files.jobs
+        for step in job.steps
+        if "${{" in (step.run or "")
+    ]
+
+
+def variables_are_set(files: Files) -> list[str]:
+    """Every variable that a line of shell reads is set by its step, its job or GitHub."""
+    return [
+        f"{job.title}: ${name} is set nowhere"
+        for job in files.jobs
+        for step in job.steps
+        for name in sorted(variables(step.run or ""))
+        if name not in {*job.env, *step.env} and not _GIVEN.fullmatch(name)
+    ]
+
+
+def what_is_published_comes_from_no_cache(files: Files) -> list[str]:
+    """A job that publishes takes nothing that an earlier run left behind; zizmor looks into no action of our own."""
+    return [
+        f'{job.title}: publishes, so the action prepare needs cache: "false"'
+        for job in files.jobs
+        if isinstance(job.permissions, dict) and "write" in {job.permissions.get(name) for name in _PUBLISHING}
+        for step in job.steps
+        if step.uses == "./.github/actions/prepare" and step.values.get("with", {}).get("cache") != "false"
+    ]
+
+
+def bumps_are_never_cancelled(files: Files) -> list[str]:
+    """Whatever writes to git runs to its end, and waits for nothing but its own kind."""
+    found = []
+    groups: dict[str, str] = {}
+    for workflow in files.workflows:
+        concurrency = workflow.values.get("concurrency")
+        if not isinstance(concurrency, dict):
+            found.append(f"{workflow.name}: has no concurrency group")
+            continue
+        if _writes(workflow) and concurrency.get("cancel-in-progress") != "false":
+            found.append(f"{workflow.name}: writes to git, so cancel-in-progress must be false")
+        # A run that waits gives way to any newer one of its group, so two kinds must not share one.
+        if other := groups.get(concurrency["group"]):
+            found.append(f"{workflow.name}: shares its concurrency group with {other}")
+        groups[concurrency["group"]] = workflow.name
+    return found
+
+
+def secrets_stay_inside(files: Files) -> list[str]:
+    """Secrets belong to the environment `delivery`, which only main and version tags reach."""
+    found = []
+    for workflow in files.workflows:
+        if "secrets." in workflow.text and _OUTSIDE & set(workflow.events):
+            found.append(f"{workflow.name}: a pull request starts it, and it names a secret")
+        found += [
+            f"{job.title}: names a secret outside the environment delivery"
+            for job in workflow.jobs
+            if "secrets." in str(job.values) and job.values.get("environment") != "delivery"
+        ]
+    return found
+
+
+def pull_requests_write_nothing(files: Files) -> list[str]:
+    """What a pull request starts may write a comment, from a job that runs none of its code."""
+    found = []
+    for workflow in files.workflows:
+        if "pull_request_target" in workflow.events or "workflow_run" in workflow.events:
+            found.append(f"{workflow.name}: starts with rights that a pull request must not have")
+        if not _OUTSIDE & set(workflow.events):
+            continue
+        for job in workflow.jobs:
+            levels = job.permissions if isinstance(job.permissions, dict) else {}
+            writes = {name for name, level in levels.items() if level == "write"}
+            if writes - {"pull-requests"}:
+                found.append(f"{job.title}: a pull request starts it, and it may write {', '.join(sorted(writes))}")
+            elif writes and not _runs_the_base(job):
+                found.append(f"{job.title}: may comment, so it must check out the base and nothing else")
+    return found
+
+
+def the_key_is_for_known_commands(files: Files) -> list[str]:
+    """A job with a token that can push runs nothing but commands that are known to push what they should."""
+    return [
+        f"{job.title}: can push, and runs {' '.join(command)}"
+        for job in files.jobs
+        if job.reaches_main
+        for command in job.commands
+        if not any(command[: len(known)] == known for known in _KEPT_BY)
+    ]
+
+
+def production_is_written_by_merging(files: Files) -> list[str]:
+    """No workflow writes envs/production on main: machines bump staging and the platform, and only propose the rest."""
+    found = []
+    for job in files.jobs:
+        for command in job.commands:
+            if command[0] != _GITOPS or len(command) < 2 or command[1] not in _WRITES_MAIN:
+                continue
+            if len(command) < 3 or command[2] not in _WRITTEN_BY_MACHINES:
+                found.append(f"{job.title}: {' '.join(command)} writes to main what is not a machine's to write")
+        found += [
+            f"{job.title}: {' '.join(command)} merges, which is a person's to do"
+            for command in job.commands
+            if command[:2] in {("gh", "pr"), ("gh", "api"), ("git", "push"), ("git", "merge")}
+        ]
+    return found
+
+
+RULES: tuple[Rule, ...] = (
+    pinned,
+    permissions_are_said,
+    checkouts_keep_no_token,
+    jobs_end,
+    shell_fails,
+    shell_takes_no_expressions,
+    variables_are_set,
+    what_is_published_comes_from_no_cache,
+    bumps_are_never_cancelled,
+    secrets_stay_inside,
+    pull_requests_write_nothing,
+    the_key_is_for_known_commands,
+    production_is_written_by_merging,
+)
+
+
+def _usual(name: str, level: str) -> bool:
+    return level == "read" or (level == "write" and name in _WRITABLE)
+
+
+def _writes(workflow: Workflow) -> bool:
+    return any(job.reaches_main or job.values.get("uses") for job in workflow.jobs)
+
+
+def _runs_the_base(job: Job) -> bool:
+    refs: Iterable[str] = (
+        step.values.get("with", {}).get("ref", "the pull request")
+        for step in job.steps
+        if (step.uses or "").startswith("actions/checkout@")
+    )
+    return all(ref == "${{ github.event.pull_request.base.sha }}" for ref in refs)

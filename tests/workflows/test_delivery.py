@@ -1,0 +1,152 @@
+"""Proves by the triggers alone where a change goes: main leads to staging's bump and to a pull request, and ends there.
+
+Every push is put to GitHub's filters; the commits that machines make are put to them again, and start nothing.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.workflows.events import Push, dispatched, selected, started
+from tests.workflows.workflow import ROOT, Job, read
+
+MAIN = "refs/heads/main"
+FILES = read()
+IMAGES = ["serving", "serving-sklearn", "training", "mlflow"]
+BY_MACHINES = [
+    "envs/staging/release.yaml",
+    "envs/production/release.yaml",
+    "envs/platform/mlflow.yaml",
+    "envs/platform/training.yaml",
+]
+
+
+def commands(workflow: str) -> set[tuple[str, ...]]:
+    return {command[:3] for job in FILES.workflow(workflow).jobs for command in job.commands}
+
+
+def needed(job: Job) -> set[str]:
+    """The jobs that must have ended well before a job starts."""
+    jobs = {each.name: each for each in FILES.workflow(job.workflow).jobs}
+    wanted = job.values.get("needs", [])
+    first = {wanted} if isinstance(wanted, str) else set(wanted)
+    return first.union(*(needed(jobs[name]) for name in first))
+
+
+def job(workflow: str, name: str) -> Job:
+    return next(each for each in FILES.workflow(workflow).jobs if each.name == name)
+
+
+def test_code_on_main_is_delivered_to_staging() -> None:
+    assert started(FILES, Push(MAIN, ("services/serving/src/serving/app.py",))) == {"deliver.yml"}
+    assert (".venv/bin/gitops", "bump", "staging") in commands("deliver.yml")
+    assert needed(job("deliver.yml", "staging")) == {"test", "images", "charts"}
+
+
+def test_staging_leads_to_a_pull_request() -> None:
+    """What Argo CD sends after a deployment is what starts the promotion, and that proposes alone."""
+    config = yaml.safe_load((ROOT / "argocd/install/argocd-notifications-cm.yaml").read_text(encoding="utf-8"))
+    kinds = re.findall(r'"event_type": "(\w+)"', config["data"]["template.deployed"])
+    assert len(kinds) == 1
+    assert dispatched(FILES, kinds[0]) == {"promote.yml"}
+    assert {command for command in commands("promote.yml") if command[0].endswith("gitops")} == {
+        (".venv/bin/gitops", "promote", "--from")
+    }
+
+
+def test_a_model_is_pinned_in_staging_by_what_trained_it() -> None:
+    assert {(".venv/bin/training", "run", "--data"), (".venv/bin/gitops", "bump", "staging")} <= commands("train.yml")
+
+
+@pytest.mark.parametrize("path", BY_MACHINES)
+def test_commits_of_machines_start_nothing(path: str) -> None:
+    assert started(FILES, Push(MAIN, (path,))) == set()
+
+
+def test_a_commit_of_both_is_delivered() -> None:
+    assert started(FILES, Push(MAIN, ("envs/staging/release.yaml", "charts/mlflow/Chart.yaml"))) == {"deliver.yml"}
+
+
+@given(st.sampled_from(["refs/heads/promote/production", "refs/heads/try/main", "refs/tags/nightly"]))
+def test_other_branches_and_tags_start_nothing(ref: str) -> None:
+    assert started(FILES, Push(ref, ("services/serving/Dockerfile",))) == set()
+
+
+def test_a_version_names_what_was_delivered_and_builds_nothing() -> None:
+    assert started(FILES, Push("refs/tags/v1.2.3")) == {"deliver.yml"}
+    on_tags = [each for each in FILES.workflow("deliver.yml").jobs if "ref_type == 'tag'" in each.values.get("if", "")]
+    assert [each.values["uses"] for each in on_tags] == ["./.github/workflows/release.yml"]
+    # Everything else hangs on a job that runs for branches alone.
+    for each in FILES.workflow("deliver.yml").jobs:
+        first = {each.name, *needed(each)}
+        assert each in on_tags or any(
+            "ref_type == 'branch'" in job("deliver.yml", name).values.get("if", "") for name in first
+        )
+    building = {
+        use for each in FILES.workflow("release.yml").jobs for step in each.steps if "build" in (use := step.uses or "")
+    }
+    assert building == set()
+
+
+def test_whatever_images_and_charts_are_made_of_starts_a_delivery() -> None:
+    paths = FILES.workflow("deliver.yml").events["push"]["paths"]
+    for name in IMAGES:
+        inputs = subprocess.run(
+            ["tools/image", "--inputs", name], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+        ).stdout.split()
+        assert "Dockerfile" in " ".join(inputs)
+        for path in inputs:
+            inside = f"{path}/file" if (ROOT / path).is_dir() else path
+            assert selected(paths, [inside]), f"{name} is built from {path}, which starts nothing"
+    assert selected(paths, ["charts/model-serving/Chart.yaml"])
+
+
+def test_every_image_is_delivered() -> None:
+    assert job("deliver.yml", "images").values["strategy"]["matrix"]["name"] == IMAGES
+
+
+def test_what_counts_as_newer_is_what_is_delivered() -> None:
+    """tools/is-latest compares what deliver.yml starts for, no more and no less."""
+    script = (ROOT / "tools/is-latest").read_text(encoding="utf-8")
+    (compared,) = re.findall(r"^delivered=\((.+)\)$", script, re.MULTILINE)
+    paths = FILES.workflow("deliver.yml").events["push"]["paths"]
+    assert sorted(compared.split()) == sorted(path.removesuffix("/**") for path in paths)
+
+
+def test_nothing_bears_a_tag_before_it_was_tested_scanned_and_signed() -> None:
+    assert "test" in needed(job("deliver.yml", "images"))
+    order = [command[0] for command in job("deliver.yml", "images").commands]
+    scan, sign, name = (order.index(f"tools/{verb}-image") for verb in ("scan", "sign", "tag"))
+    assert scan < sign < name
+    build = next(step for step in job("deliver.yml", "images").steps if "build-push-action" in (step.uses or ""))
+    assert "push-by-digest=true" in build.values["with"]["outputs"]
+    assert "tags" not in build.values["with"]
+
+
+def globs() -> Iterator[tuple[str, str, bool]]:
+    yield "charts/**", "charts/mlflow/templates/service.yaml", True
+    yield "charts/**", "charts", False
+    yield "charts/*", "charts/mlflow/Chart.yaml", False
+    yield "**/Chart.yaml", "Chart.yaml", True
+    yield "**/Chart.yaml", "charts/mlflow/Chart.yaml", True
+    yield "v*", "v1.2.3", True
+    yield "v*", "v1/2", False
+    yield "*.md", "README.md", True
+    yield ".dockerignore", "xdockerignore", False
+
+
+@pytest.mark.parametrize(("pattern", "name", "expected"), globs())
+def test_globs_are_githubs(pattern: str, name: str, expected: bool) -> None:
+    assert selected([pattern], [name]) is expected
+
+
+def test_later_patterns_win() -> None:
+    patterns = ["services/**", "!services/gitops/**"]
+    assert selected(patterns, ["services/serving/Dockerfile"])
+    assert not selected(patterns, ["services/gitops/pyproject.toml"])
+    assert selected([*patterns, "services/gitops/pyproject.toml"], ["services/gitops/pyproject.toml"])

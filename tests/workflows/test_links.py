@@ -1,0 +1,84 @@
+"""Proves that every link inside the repository leads somewhere, and that the check finds the ones that do not."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.workflows.links import anchors, ask, broken, tracked, unreachable
+from tests.workflows.workflow import ROOT
+
+
+def test_every_link_leads_somewhere() -> None:
+    files = tracked(ROOT)
+    assert Path("README.md") in files
+    assert list(broken(ROOT, files)) == []
+
+
+def test_what_leads_nowhere_is_found(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/there.md").write_text(
+        "# A *heading*, of `mine`\n\n```sh\n# no heading\n```\n\n## Twice\n\n## Twice\n"
+    )
+    (tmp_path / "README.md").write_text(
+        "[good](docs/there.md#a-heading-of-mine) [second](docs/there.md#twice-1) [self](#here) [folder](docs)\n"
+        "[gone](docs/gone.md) [no heading](docs/there.md#no-heading) [root](/docs/there.md) [![image](x.svg)](docs)\n"
+        '`[code](docs/code.md)` [titled](docs/gone.txt "title")\n\n[reference]: docs/gone-too.md\n\n# Here\n'
+        "```\n[fenced](docs/fenced.md)\n```\n"
+    )
+    found = sorted(line.split()[1] for line in broken(tmp_path, [Path("README.md")]))
+    assert found == ["docs/gone-too.md", "docs/gone.md", "docs/gone.txt", "docs/there.md#no-heading"]
+
+
+def test_anchors_are_githubs() -> None:
+    text = "# What `tools/x` does: a list, an end?\n## [Linked](there) words\n## Under_scores & dashes - both\n"
+    assert anchors(text) == {"what-toolsx-does-a-list-an-end", "linked-words", "under_scores--dashes---both"}
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers with the status that the path names; the first time that a path under /once is asked for, with 503."""
+
+    asked: set[str]
+
+    def do_GET(self) -> None:
+        first = self.path not in self.asked
+        self.asked.add(self.path)
+        self.send_response(503 if first and self.path.startswith("/once") else int(self.path.rpartition("/")[2]))
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name of the method that this replaces
+        """Nothing is printed."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    handler = type("Fresh", (Answers,), {"asked": set()})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_addresses_are_asked(server: str) -> None:
+    assert ask(f"{server}/200") is None
+    assert ask(f"{server}/404") == "answers 404"
+    assert ask(f"{server}/500") == "answers 500"
+    assert ask(f"{server}/once/200") is None
+    # Not for programs, or not so often: somebody is there.
+    assert ask(f"{server}/403") is None
+    assert ask(f"{server}/429") is None
+    assert "does not answer" in str(ask("http://127.0.0.1:1/"))
+
+
+def test_only_addresses_that_mean_something_elsewhere_are_asked(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(
+        "[a](https://one.test/x) [b](http://localhost:8080) [c](https://github.com/OWNER/NAME) [d](docs/x.md) "
+        "[e](https://api.example.com/x) [f](https://one.test/x)"
+    )
+    assert list(unreachable(tmp_path, [Path("README.md")], lambda address: "asked")) == [
+        "README.md: https://one.test/x: asked"
+    ]

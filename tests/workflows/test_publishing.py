@@ -1,0 +1,159 @@
+"""Proves the scripts that publish, on a real registry: charts never change, images are named and never built again.
+
+The scripts run in a small repository of their own, with real charts, the real Dockerfiles and the real programs.
+"""
+
+import pytest
+import yaml
+
+from tests.workflows.fork import CHART, IMAGES, Fork
+
+
+def set_version(fork: Fork, version: str) -> None:
+    path = fork.root / f"charts/{CHART}/Chart.yaml"
+    content = yaml.safe_load(path.read_text()) | {"version": version}
+    path.write_text(yaml.safe_dump(content))
+
+
+def test_charts_are_published_once(fork: Fork) -> None:
+    first = fork.run("tools/push-charts").stdout.split()
+    names = [line.partition("@")[0].rpartition("/")[2] for line in first]
+    assert names == ["model-serving:0.1.0", f"{CHART}:0.1.0", "training:0.1.0"]
+    reference = first[0].partition("@")
+    assert fork.run("tools/image-digest", reference[0]).stdout.strip() == reference[2]
+    assert fork.run("tools/push-charts").stdout == ""
+
+
+def test_a_new_version_is_published_beside_the_old_one(fork: Fork) -> None:
+    fork.run("tools/push-charts")
+    set_version(fork, "0.2.0")
+    (published,) = fork.run("tools/push-charts").stdout.split()
+    assert f"charts/{CHART}:0.2.0@sha256:" in published
+    assert fork.run("tools/image-digest", f"{fork.prefix}/charts/{CHART}:0.1.0").stdout
+
+
+def test_a_published_version_never_changes(fork: Fork) -> None:
+    fork.run("tools/push-charts")
+    before = fork.run("tools/image-digest", f"{fork.prefix}/charts/{CHART}:0.1.0").stdout
+    values = fork.root / f"charts/{CHART}/values.yaml"
+    values.write_text(values.read_text() + "\n# changed\n")
+    training = fork.root / "charts/training/Chart.yaml"
+    training.write_text(training.read_text().replace("version: 0.1.0", "version: 0.2.0"))
+    refused = fork.run("tools/push-charts", ok=False)
+    assert f"another content: {CHART} 0.1.0; raise version in Chart.yaml" in refused.stderr
+    assert "# changed" in refused.stderr
+    assert fork.run("tools/image-digest", f"{fork.prefix}/charts/{CHART}:0.1.0").stdout == before
+    # What is refused is refused whole.
+    assert not fork.run("tools/image-digest", f"{fork.prefix}/charts/training:0.2.0").stdout
+
+
+def test_one_chart_can_be_named(fork: Fork) -> None:
+    (published,) = fork.run("tools/push-charts", "training").stdout.split()
+    assert "charts/training:0.1.0" in published
+    assert "there is no charts/nothing/Chart.yaml" in fork.run("tools/push-charts", "nothing", ok=False).stderr
+
+
+def test_a_registry_that_is_away_is_not_an_empty_one(fork: Fork) -> None:
+    away = {"REGISTRY_PREFIX": "127.0.0.1:1/you/pipeline"}
+    assert "cannot ask" in fork.run("tools/push-charts", ok=False, **away).stderr
+    assert "cannot ask" in fork.run("tools/image", "serving", ok=False, **away).stderr
+
+
+def test_the_place_comes_from_the_forks_identity(fork: Fork) -> None:
+    assert fork.run("tools/registry-prefix", REGISTRY_PREFIX="").stdout.strip() == "registry.example.com/you/pipeline"
+    (fork.root / "argocd/identity.yaml").write_text("registry: ghcr.io/OWNER/NAME\n")
+    assert "gitops adopt" in fork.run("tools/registry-prefix", ok=False, REGISTRY_PREFIX="").stderr
+    assert "leave the scheme away" in fork.run("tools/registry-prefix", ok=False, REGISTRY_PREFIX="oci://here/x").stderr
+
+
+def test_the_tag_follows_what_an_image_is_made_of(fork: Fork) -> None:
+    before = {name: fork.facts(name)["tag"] for name in IMAGES}
+    assert len(set(before.values())) == len(IMAGES)
+    (fork.root / "services/serving/src/serving/new.py").write_text("")
+    fork.commit()
+    after = {name: fork.facts(name)["tag"] for name in IMAGES}
+    assert {name for name in IMAGES if before[name] != after[name]} == {"serving", "serving-sklearn"}
+    (fork.root / "README.md").write_text("no image holds this")
+    fork.commit()
+    assert {name: fork.facts(name)["tag"] for name in IMAGES} == after
+
+
+def test_what_is_delivered_is_found(fork: Fork) -> None:
+    facts = fork.facts("training")
+    assert (facts["digest"], facts["reference"], facts["dockerfile"]) == ("", "", "training/Dockerfile")
+    digest = fork.push_something(facts["repository"], "by-digest")
+    fork.run("tools/tag-image", f"{facts['repository']}@{digest}", facts["tag"])
+    assert fork.facts("training")["reference"] == f"{facts['repository']}:{facts['tag']}@{digest}"
+
+
+def test_a_name_once_given_stays(fork: Fork) -> None:
+    repository = f"{fork.prefix}/serving"
+    one, other = (fork.push_something(repository, tag) for tag in ("one", "other"))
+    for _ in range(2):
+        fork.run("tools/tag-image", f"{repository}@{one}", "1.0.0")
+    assert f"is {one} already" in fork.run("tools/tag-image", f"{repository}@{other}", "1.0.0", ok=False).stderr
+    assert fork.run("tools/image-digest", f"{repository}:1.0.0").stdout.strip() == one
+
+
+def test_a_release_names_the_digests_that_were_delivered(fork: Fork) -> None:
+    refused = fork.run("tools/release-images", "v1.2.3", ok=False)
+    assert "the image serving of this commit was never delivered" in refused.stderr
+    digests = {}
+    for name in IMAGES:
+        facts = fork.facts(name)
+        if name == "mlflow":
+            refused = fork.run("tools/release-images", "v1.2.3", ok=False)
+            assert "mlflow" in refused.stderr
+            assert not fork.run("tools/image-digest", f"{fork.prefix}/serving:1.2.3").stdout
+        digests[name] = fork.push_something(facts["repository"], facts["tag"])
+    named = fork.run("tools/release-images", "v1.2.3").stdout.split()
+    assert named == [
+        f"{fork.prefix}/serving:1.2.3@{digests['serving']}",
+        f"{fork.prefix}/serving:1.2.3-sklearn@{digests['serving-sklearn']}",
+        f"{fork.prefix}/training:1.2.3@{digests['training']}",
+        f"{fork.prefix}/mlflow:1.2.3@{digests['mlflow']}",
+    ]
+    notes = fork.run("tools/publish-release", "v1.2.3", "--dry-run").stdout
+    assert "- It serves." in notes
+    assert "- new" not in notes
+    assert "- old" not in notes
+    assert named[0] in notes
+    assert "has no section" in fork.run("tools/publish-release", "v9.9.9", "--dry-run", ok=False).stderr
+    assert "is no version" in fork.run("tools/release-images", "latest", ok=False).stderr
+
+
+def test_an_overtaken_delivery_stands_back(fork: Fork) -> None:
+    def latest() -> str:
+        return fork.run("tools/is-latest", REMOTE=str(fork.root)).stdout.strip()
+
+    clone = Fork(root=fork.root.parent / "clone", prefix=fork.prefix, crane=fork.crane)
+    fork.git("clone", "--quiet", str(fork.root), str(clone.root))
+    assert clone.run("tools/is-latest").stdout.strip() == "latest=true"
+    (fork.root / "envs/staging/release.yaml").write_text("a machine's commit")
+    fork.commit()
+    assert clone.run("tools/is-latest").stdout.strip() == "latest=true"
+    (fork.root / "training/src/training/new.py").write_text("")
+    fork.commit()
+    assert clone.run("tools/is-latest").stdout.strip() == "latest=false"
+    assert latest() == "latest=true"
+
+
+@pytest.mark.parametrize(("code", "after"), [(0, 0), (3, 0), (1, 1), (2, 2)])
+def test_being_told_to_wait_is_no_failure(fork: Fork, code: int, after: int) -> None:
+    done = fork.run("tools/unless-held", "bash", "-c", f"exit {code}", ok=after == 0)
+    assert done.returncode == after
+    assert ("::notice::" in done.stdout) is (code == 3)
+
+
+def test_what_a_branch_touches(fork: Fork) -> None:
+    fork.git("switch", "--quiet", "--create", "proposal")
+    (fork.root / "envs/production/values.yaml").write_text("replicas: 2")
+    fork.commit()
+    assert fork.run("tools/touches", "main", "envs/production").stdout.strip() == "touched=true"
+    assert fork.run("tools/touches", "main", "envs/staging").stdout.strip() == "touched=false"
+
+
+def test_the_version_of_a_chart(fork: Fork) -> None:
+    set_version(fork, "1.4.0")
+    assert fork.run("tools/chart-version", CHART).stdout == "version=1.4.0\n"
+    fork.run("tools/chart-version", "nothing", ok=False)

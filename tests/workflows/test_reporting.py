@@ -1,0 +1,144 @@
+"""Proves the scripts that look and report: what is scanned, what a comment on a pull request says, what git pins.
+
+GitHub's client and the scanner are stand-ins that note how they are called; each answers as the real one does.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.workflows.workflow import ROOT
+
+MARK = "<!-- rendered-diff -->"
+DIGEST = "sha256:" + "0f" * 32
+SERVING, MLFLOW = f"ghcr.io/you/serving@{DIGEST}", f"ghcr.io/you/mlflow@{DIGEST}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with the scripts, and with programs that note their calls."""
+
+    root: Path
+
+    def program(self, name: str, body: str) -> None:
+        """Put a program on the path, of lines of bash."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'#!/usr/bin/env bash\nprintf "%s\\n" "$*" >>"{self.root}/calls"\n{body}\n')
+        path.chmod(0o755)
+
+    @property
+    def calls(self) -> list[str]:
+        """What was called so far."""
+        path = self.root / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def run(self, *command: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a script."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env={**os.environ, "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}", "GH_REPO": "you/pipeline"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode == 0) is ok, done.stdout + done.stderr
+        return done
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("go"))
+    return Place(tmp_path)
+
+
+def test_both_platforms_are_scanned_and_one_finding_hides_no_other(place: Place) -> None:
+    place.program("bin/trivy", f'case "$*" in *arm64*{MLFLOW}) exit 1 ;; esac')
+    place.run("tools/scan-image", SERVING)
+    assert [("linux/amd64" in call, "linux/arm64" in call) for call in place.calls] == [(True, False), (False, True)]
+    assert all("--ignore-unfixed --severity HIGH,CRITICAL --exit-code 1" in call for call in place.calls)
+    refused = place.run("tools/scan-image", MLFLOW, SERVING, ok=False)
+    assert f"{MLFLOW} (linux/arm64) did not pass" in refused.stderr
+    assert SERVING not in refused.stderr
+    assert len(place.calls) == 6
+
+
+def comment(place: Place, body: str, earlier: str = "") -> list[str]:
+    """What is written to GitHub, where `earlier` is the number of the comment that is there."""
+    place.program("bin/gh", f'[ "$2" != --paginate ] || printf "%s" "{earlier}"')
+    (place.root / "rendered.md").write_text(body)
+    (place.root / "calls").unlink(missing_ok=True)
+    place.run("tools/comment", "12", "rendered.md")
+    return [call for call in "\n".join(place.calls).split("api ") if call.startswith("--method")]
+
+
+def test_a_difference_becomes_a_comment(place: Place) -> None:
+    (call,) = comment(place, "replicas: 2 -> 3")
+    assert call.startswith("--method POST repos/you/pipeline/issues/12/comments")
+    assert f"body={MARK}\nreplicas: 2 -> 3" in call
+
+
+def test_the_comment_is_kept_up_to_date(place: Place) -> None:
+    (call,) = comment(place, "replicas: 2 -> 4", earlier="99")
+    assert call.startswith("--method PATCH repos/you/pipeline/issues/comments/99")
+    (call,) = comment(place, "", earlier="99")
+    assert "does not differ any more" in call
+
+
+def test_no_difference_makes_no_comment(place: Place) -> None:
+    assert comment(place, "") == []
+
+
+def test_a_difference_is_shown_by_environment_and_cut_where_it_is_long(place: Place) -> None:
+    for name in ("platform", "staging", "production"):
+        (place.root / "envs" / name).mkdir(parents=True)
+    (place.root / "envs/staging/release.yaml").write_text("")
+    place.program(".venv/bin/gitops", 'case "$2" in staging) printf "+%.0s" $(seq 20000) ;; esac')
+    shown = place.run("tools/rendered-diff", "abc").stdout
+    assert place.calls == ["diff platform --revision abc", "diff staging --revision abc"]
+    assert shown.startswith("<details><summary>staging</summary>")
+    assert "18000 of 20000 characters shown; all of it: `gitops diff staging --revision abc`" in shown
+    assert len(shown) < 20000
+    place.program(".venv/bin/gitops", "exit 1")
+    place.run("tools/rendered-diff", "abc", ok=False)
+
+
+def test_what_git_pins_is_found(place: Place) -> None:
+    (place.root / ".venv").symlink_to(ROOT / ".venv")
+    contents = {
+        "staging/release.yaml": {"image": {"repository": "ghcr.io/you/serving", "tag": "1", "digest": DIGEST}},
+        "production/release.yaml": {"image": {"repository": "ghcr.io/you/serving", "tag": "0", "digest": DIGEST}},
+        "platform/mlflow.yaml": {"image": {"repository": "ghcr.io/you/mlflow", "tag": "1", "digest": DIGEST}},
+        "platform/training.yaml": {"image": {"repository": "ghcr.io/you/training", "tag": "", "digest": ""}},
+        "platform/minio.yaml": {"persistence": {}},
+    }
+    for name, content in contents.items():
+        path = place.root / "envs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    assert place.run("tools/pinned-images").stdout.split() == [MLFLOW, SERVING]
+
+
+def test_a_fresh_fork_pins_nothing(place: Place) -> None:
+    (place.root / ".venv").symlink_to(ROOT / ".venv")
+    shutil.copytree(ROOT / "envs/platform", place.root / "envs/platform")
+    assert "digest:" in (place.root / "envs/platform/mlflow.yaml").read_text()
+    place.run("tools/pinned-images")
+
+
+def test_every_lock_is_audited(place: Place) -> None:
+    (place.root / "requirements").mkdir()
+    for name in ("a", "b", "c"):
+        (place.root / "requirements" / f"{name}.txt").write_text("")
+    place.program(".venv/bin/pip-audit", 'case "$*" in *b.txt*) exit 1 ;; esac')
+    refused = place.run("tools/audit", "--ignore-vuln", "X", ok=False)
+    assert "not clean: requirements/b.txt" in refused.stderr
+    assert len(place.calls) == 3
+    assert all(call.endswith("--ignore-vuln X") and "--require-hashes" in call for call in place.calls)
