@@ -22,7 +22,7 @@ IMAGE_PREFIX ?= ml-pipeline
 TAG ?= dev
 # Where they are pushed to, and a command that takes LOCAL and REMOTE and prints the digest; docker where it is empty.
 IMAGE_REPOSITORY ?= $(if $(REGISTRY),$(REGISTRY)/ml-pipeline)
-export CONTAINER_PUSH
+export CONTAINER_BUILD CONTAINER_PUSH BASE_IMAGE
 IMAGE_LABELS = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(TAG) \
   --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown)
 
@@ -32,10 +32,13 @@ IMAGE_LABELS = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-
 demo: $(VENV)/.run ## Train, gate, register and serve a model here, and show its predictions (KEEP=1 leaves it running)
 	@$(BIN)/embedded demo $(if $(KEEP),--keep)
 
+.PHONY: install
+install: $(VENV)/.run ## Install the commands gitops, training and serving into .venv/bin; other targets do it by themselves
+
 ##@ Check it
 
 .PHONY: test
-test: lock-check lint test-unit test-charts test-gitops test-integration ## Everything that needs no cluster
+test: lock-check lint test-unit test-charts test-gitops test-observability test-workflows test-integration ## Everything that needs no cluster
 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## The parts' own tests
@@ -52,6 +55,16 @@ test-gitops: $(VENV)/.dev ## Every app in every environment, rendered and judged
 	@./tools/install helm
 	@$(BIN)/pytest -n 2 tests/gitops
 
+.PHONY: test-observability
+test-observability: $(VENV)/.dev ## Every alert, panel and metric: promtool, and a real Prometheus beside the real API
+	@./tools/install prometheus helm
+	@$(BIN)/pytest tests/observability
+
+.PHONY: test-workflows
+test-workflows: $(VENV)/.dev ## The workflows: rules, graph, every line resolved, a delivery on a real registry
+	@./tools/install actionlint crane helm
+	@$(BIN)/pytest -n 2 tests/workflows
+
 .PHONY: test-integration
 test-integration: $(VENV)/.dev ## The parts together, against real MLflow, Postgres and S3 servers
 	@$(BIN)/pytest tests/integration tests/e2e/test_load.py
@@ -61,21 +74,44 @@ bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare u
 	@./tools/install fortio
 	@$(BIN)/python -m tests.load --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
 
-.PHONY: images
-images: ## Build the images of serving (two targets), training and MLflow (CONTAINER_BUILD, IMAGE_PREFIX, TAG)
+IMAGES := image-serving image-serving-sklearn image-training image-mlflow
+.PHONY: images $(IMAGES)
+images: $(IMAGES) ## Build the images of serving (two targets), training and MLflow (CONTAINER_BUILD, IMAGE_PREFIX, TAG)
+
+image-serving:
 	$(CONTAINER_BUILD) --target onnx -t $(IMAGE_PREFIX)/serving:$(TAG) -f services/serving/Dockerfile $(IMAGE_LABELS) .
+
+image-serving-sklearn:
 	$(CONTAINER_BUILD) --target sklearn -t $(IMAGE_PREFIX)/serving:$(TAG)-sklearn -f services/serving/Dockerfile $(IMAGE_LABELS) .
+
+image-training:
 	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/training:$(TAG) -f training/Dockerfile $(IMAGE_LABELS) .
+
+image-mlflow:
 	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/mlflow:$(TAG) -f services/mlflow/Dockerfile $(IMAGE_LABELS) .
 
 .PHONY: e2e
-e2e: e2e-charts ## Prove it on a real cluster: needs kubectl, KUBECONFIG and REGISTRY (see tests/e2e/README.md)
-	@echo "Not proved yet: Argo CD syncing these charts from git, which comes with apps/, argocd/ and envs/."
+e2e: e2e-charts e2e-argocd ## Prove it on a real cluster: needs kubectl, KUBECONFIG and REGISTRY (see tests/e2e/README.md)
 
 .PHONY: e2e-charts
 e2e-charts: $(VENV)/.dev cluster-given images push-images ## The charts alone on that cluster: install, upgrade under load, break, restore
 	@./tools/install helm
 	@$(BIN)/pytest tests/e2e/charts $(E2E_OPTIONS)
+
+.PHONY: e2e-argocd
+e2e-argocd: $(VENV)/.dev cluster-given images git-server-image push-images ## All of it, by git alone: adopt, bootstrap, promote, break, heal; takes the whole cluster
+	@./tools/install helm
+	@$(BIN)/pytest tests/e2e/argocd $(E2E_OPTIONS)
+
+.PHONY: e2e-delivery
+e2e-delivery: $(VENV)/.dev cluster-given images git-server-image push-images ## A change of code alone: image, staging, promotion, production, rollback, hold
+	@./tools/install helm
+	@$(BIN)/pytest tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_8_delivery.py $(E2E_OPTIONS)
+
+.PHONY: git-server-image
+git-server-image:
+	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/git-server:$(TAG) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) tests/e2e/argocd/git-server
+	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images git-server
 
 .PHONY: push-images
 push-images: ## Push what `make images` built to IMAGE_REPOSITORY (CONTAINER_PUSH says how)
@@ -86,6 +122,30 @@ cluster-given:
 	@[ -n "$${KUBECONFIG:-}" ] || { echo "Set KUBECONFIG to the cluster to use: what the tests make there, they remove again." >&2; exit 1; }
 	@[ -n "$(IMAGE_REPOSITORY)" ] || { echo "Set REGISTRY to a registry that you can push to and the cluster can pull from." >&2; exit 1; }
 	@command -v kubectl >/dev/null || { echo "kubectl is not on PATH." >&2; exit 1; }
+
+##@ Run it on a cluster
+
+.PHONY: cluster-up
+cluster-up: ## Make a k3s cluster with a registry in Docker, by k3d, and say which variables lead to it
+	@./tools/k3d-cluster up >&2
+	@./tools/k3d-cluster env
+
+.PHONY: publish
+publish: $(VENV)/.run images push-images ## Build and push images and charts, and pin the platform's images in envs/platform
+	@./tools/install helm
+	@REGISTRY_PREFIX=$(IMAGE_REPOSITORY) ./tools/push-charts model-serving
+	@$(BIN)/gitops bump platform --image mlflow=$$(./tools/pushed mlflow) --image training=$$(./tools/pushed training)
+
+.PHONY: bootstrap
+bootstrap: $(VENV)/.run ## Bring the platform up on the cluster of KUBECONFIG (BOOTSTRAP_OPTIONS); safe to run again
+	@$(BIN)/gitops bootstrap $(BOOTSTRAP_OPTIONS)
+
+.cache/images.json:
+	@$(MAKE) publish
+
+.PHONY: first-release
+first-release: $(VENV)/.run .cache/images.json ## Train the first model in the cluster and release it to staging; publishes what is not published
+	@./tools/first-release
 
 ##@ Work on it
 

@@ -1,10 +1,14 @@
 """A thin, typed wrapper of kubectl, and waiting that explains itself when it is in vain."""
 
+import contextlib
 import json
+import os
+import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,14 +22,24 @@ class CommandError(RuntimeError):
     """A program ended with another code than 0; the message holds what it said."""
 
 
-def run_program(command: list[str], *, stdin: str | None = None, seconds: float = 60) -> str:
-    """Run `command` and return its standard output.
+def run_program(
+    command: list[str],
+    *,
+    stdin: str | None = None,
+    seconds: float = 60,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Run `command` and return its standard output; `environment` is added to this process's own.
 
     Raises:
         CommandError: It failed or took longer than `seconds`.
     """
+    variables = {**os.environ, **(environment or {})}
     try:
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=seconds, check=False, cwd=cwd, env=variables
+        )
     except subprocess.TimeoutExpired as error:
         raise CommandError(f"{' '.join(command)}: no end after {seconds:g} s") from error
     if done.returncode:
@@ -110,6 +124,20 @@ class Kube(msgspec.Struct, frozen=True):
                 raise TimeoutError(f"{what}: not within {seconds:g} s\n{self.explain(namespace, *names)}")
             time.sleep(1)
         return result
+
+    @contextlib.contextmanager
+    def forwarded(self, namespace: str, target: str, port: int, *, scheme: str = "http") -> Iterator[str]:
+        """Reach a port of a pod or Service (`KIND/NAME`) at a local address inside the block."""
+        command = ["kubectl", f"--kubeconfig={self.kubeconfig}", "port-forward", "-n", namespace, target, f":{port}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                said = process.stdout.readline() if process.stdout else ""
+                found = re.search(r"127\.0\.0\.1:(\d+)", said)
+                if not found:
+                    raise CommandError(f"{' '.join(command)}: {said}")
+                yield f"{scheme}://127.0.0.1:{found[1]}"
+            finally:
+                process.terminate()
 
     def wait_rolled_out(self, namespace: str, workload: str, *, seconds: float = 120) -> None:
         """Wait until a Deployment or StatefulSet (`KIND/NAME`) runs what it should, everywhere.

@@ -2,16 +2,14 @@
 
 import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tests.e2e.helm import Helm, Release
+from tests.e2e.images import Images
 from tests.e2e.kube import Kube, Manifest, ready
 from tests.e2e.pods import Runner, Script, scripts_config_map
-
-IMAGES = Path(__file__).resolve().parents[3] / ".cache" / "images.json"
 
 MODEL = "iris-classifier"
 ROW = [5.1, 3.5, 1.4, 0.2]
@@ -20,32 +18,6 @@ CLIENT = {"e2e": "client"}
 """Labels of pods that the serving releases let in, as an ingress controller would be."""
 
 Values = dict[str, Any]
-
-
-class Image(msgspec.Struct, frozen=True):
-    """An image that was pushed."""
-
-    repository: str
-    tag: str
-    digest: str
-
-    @property
-    def reference(self) -> str:
-        """`repository@digest`."""
-        return f"{self.repository}@{self.digest}"
-
-    @property
-    def values(self) -> Values:
-        """The charts' `image` value."""
-        return msgspec.to_builtins(self)  # type: ignore[no-any-return]  # a Struct becomes a dict
-
-
-class Images(msgspec.Struct, frozen=True):
-    """What `tools/push-images` wrote."""
-
-    serving: Image
-    training: Image
-    mlflow: Image
 
 
 class Version(msgspec.Struct, frozen=True):

@@ -1,0 +1,94 @@
+"""What a cluster has, and whether these tests may have it: they use the project's own names, so they need it alone."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.e2e.argocd.fork import ROOT
+from tests.e2e.argocd.pipeline import MARK, NAMESPACE
+from tests.e2e.images import Images
+from tests.e2e.kube import CommandError, Kube, run_program
+from tests.e2e.pods import Runner, Script
+
+_MONITORING_CHARTS = "https://prometheus-community.github.io/helm-charts/index.yaml"
+_SECONDS = 5
+
+
+def require_free(kube: Kube) -> None:
+    """End the run where an Argo CD is in the cluster that no run of these tests has put there."""
+    names = kube.run("get", "namespaces", "-o", "name").split()
+    marked = kube.run("get", "namespaces", "-l", ",".join(f"{k}={v}" for k, v in MARK.items()), "-o", "name")
+    if "namespace/argocd" in names and not marked.strip():
+        pytest.exit(
+            "The cluster has a namespace argocd that is not of these tests, which would take it away: use a cluster "
+            "of their own.",
+            returncode=2,
+        )
+
+
+def take_away(kube: Kube) -> None:
+    """Remove whatever a run made, data included. The mark goes last, so that an interruption leaves it to the next."""
+    names = kube.run("get", "namespaces", "-o", "name").split()
+    if f"namespace/{NAMESPACE}" not in names:
+        return
+    if "namespace/argocd" in names:
+        run_program(
+            ["gitops", "teardown", "--delete-data", "--yes"],
+            cwd=ROOT, environment={"KUBECONFIG": kube.kubeconfig}, seconds=400,
+        )  # fmt: skip
+    kube.run("delete", "namespace", NAMESPACE, "--timeout=120s", seconds=130)
+
+
+def plain_http(registry: str) -> bool:
+    """Whether a registry speaks HTTP without TLS."""
+    try:
+        with urllib.request.urlopen(f"http://{registry.partition('/')[0]}/v2/", timeout=_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def left_out(kube: Kube, images: Images) -> tuple[str, ...]:
+    """The applications that this cluster cannot have: monitoring, where its chart's repository cannot be reached."""
+    runner = Runner(kube, images.serving.reference)
+    script = Script("reach-charts", NAMESPACE, "fetch.py", {"url": _MONITORING_CHARTS, "seconds": _SECONDS})
+    answer = runner.ask(script)
+    if answer["reached"]:
+        return ()
+    try:
+        kube.run("get", "customresourcedefinition", "servicemonitors.monitoring.coreos.com")
+    except CommandError:
+        pytest.exit(
+            "The cluster reaches no chart of kube-prometheus-stack and does not know its kinds: apply the Prometheus "
+            "operator's definitions first.",
+            returncode=2,
+        )
+    return ("monitoring",)
+
+
+def can_pull(kube: Kube, image: str) -> bool:
+    """Whether the cluster gets an image from where it is published."""
+    name = "try-image"
+    container = {
+        "name": name,
+        "image": image,
+        "command": ["/does/not/exist"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    security = {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"restartPolicy": "Never", "securityContext": security, "containers": [container]}
+    metadata = {"name": name, "namespace": NAMESPACE}
+    kube.apply([{"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}])
+
+    def reason() -> str:
+        statuses = kube.get(NAMESPACE, "pod", name)["status"].get("containerStatuses", [])
+        state = statuses[0]["state"] if statuses else {}
+        found = state.get("waiting", state.get("terminated", {})).get("reason", "")
+        return "" if found == "ContainerCreating" else str(found)
+
+    found = kube.wait(f"{image} is pulled or not", reason, seconds=120, namespace=NAMESPACE, names=(name,))
+    kube.delete(NAMESPACE, "pod", name)
+    return found not in {"ErrImagePull", "ImagePullBackOff"}

@@ -1,0 +1,112 @@
+"""One run: a git server in the cluster, a fork of the working tree on it, and everything that bootstrap makes of that.
+
+The tests are the steps of one story and run in the order in which they stand. They take the whole cluster: the names of
+namespaces are the project's own.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_helm_charts.clusters import Cluster  # type: ignore[import-untyped]  # it has no types
+
+from tests.e2e.argocd import git_server
+from tests.e2e.argocd.cluster import left_out, plain_http, require_free, take_away
+from tests.e2e.argocd.fork import Fork, make_fork
+from tests.e2e.argocd.pipeline import MARK, NAMESPACE, Pipeline
+from tests.e2e.images import Image, Images, pushed_images
+from tests.e2e.kube import Kube
+from tests.e2e.pods import scripts_config_map
+from tests.e2e.report import Report
+from tests.e2e.story import REPORTS, Story, connect, kube_of
+
+_STORY = pytest.StashKey[Story]()
+_STEP_SECONDS = 900
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the story."""
+    story = Story("Argo CD on a real cluster", "argocd-report.md", {"test_1_first_release"})
+    config.stash[_STORY] = story
+    config.pluginmanager.register(story)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each step time for a slow cluster; what a step waits for has a bound of its own."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(_STEP_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def kube_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """pytest-helm-charts' connection to the cluster, for the session instead of one module."""
+    cluster = connect(pytestconfig)
+    yield cluster
+    cluster.destroy()
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig: pytest.Config) -> Report:
+    """What this run tells at its end."""
+    return pytestconfig.stash[_STORY].report
+
+
+@pytest.fixture(scope="session")
+def images() -> Images:
+    """The pushed images, by digest."""
+    return pushed_images()
+
+
+@pytest.fixture(scope="session")
+def kube(kube_cluster: Cluster, images: Images) -> Iterator[Kube]:
+    """The cluster with the tests' own namespace and a git server; all that a run made goes again, unless E2E_KEEP=1."""
+    kube = kube_of(kube_cluster)
+    require_free(kube)
+    take_away(kube)
+    server = images.git_server
+    if not isinstance(server, Image):
+        pytest.exit("The git server's image was not pushed: run `make e2e-argocd`.", returncode=2)
+    labels = {**MARK, "pod-security.kubernetes.io/enforce": "restricted"}
+    kube.apply(
+        [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}},
+            scripts_config_map(NAMESPACE),
+        ]
+    )
+    git_server.start(kube, NAMESPACE, server.reference)
+    try:
+        yield kube
+    finally:
+        if os.environ.get("E2E_KEEP") != "1":
+            take_away(kube)
+
+
+@pytest.fixture(scope="session")
+def fork(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
+    """A fork of the working tree, with the git server as its origin; nothing is pushed yet."""
+    log = REPORTS / "argocd-commands.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    folder: Path = tmp_path_factory.mktemp("fork") / "pipeline"
+    with kube.forwarded(NAMESPACE, "service/git", git_server.PORT) as base:
+        path = "/git/pipeline.git"
+        yield make_fork(folder, kube.kubeconfig, log, url=git_server.address(NAMESPACE), pushed_through=f"{base}{path}")
+
+
+@pytest.fixture(scope="session")
+def pipeline(kube: Kube, fork: Fork, images: Images) -> Pipeline:
+    """Everything that a test needs."""
+    registry = images.serving.repository.removesuffix("/serving")
+    suffix = f"e2e.{secrets.token_hex(3)}"
+    chart = f"{fork.read('charts/model-serving/Chart.yaml')['version'].partition('-')[0]}-{suffix}"
+    return Pipeline(
+        kube=kube,
+        images=images,
+        fork=fork,
+        registry=registry,
+        plain_http=plain_http(registry),
+        chart=chart,
+        without=left_out(kube, images),
+    )

@@ -1,0 +1,115 @@
+"""A fork of the working tree, as a person would make it: adopted, pushed, and changed by commits."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from tests.e2e.kube import run_program
+
+ROOT = Path(__file__).resolve().parents[3]
+_IDENTITY = {
+    "GIT_AUTHOR_NAME": "A person",
+    "GIT_AUTHOR_EMAIL": "person@example.com",
+    "GIT_COMMITTER_NAME": "A person",
+    "GIT_COMMITTER_EMAIL": "person@example.com",
+}
+
+
+class Fork(msgspec.Struct, frozen=True):
+    """A checkout whose `origin` is the git server in the cluster."""
+
+    folder: Path
+    kubeconfig: str
+    log: Path
+    """Where everything that the project's own commands print is kept."""
+
+    def git(self, *arguments: str) -> str:
+        """Run git, and return what it printed."""
+        return run_program(["git", *arguments], cwd=self.folder, environment=_IDENTITY).strip()
+
+    def commit(self, message: str) -> str:
+        """Commit whatever changed, push it, and return the commit."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+        return self.push()
+
+    def push(self) -> str:
+        """Push what is committed, and return the commit."""
+        self.git("push", "--quiet", "origin", "main")
+        return self.git("rev-parse", "HEAD")
+
+    def gitops(self, *arguments: str, seconds: float = 120) -> str:
+        """Run the project's command in the fork, as a person would."""
+        return self.program(["gitops", *arguments], seconds=seconds)
+
+    def program(self, command: list[str], *, seconds: float, environment: Mapping[str, str] | None = None) -> str:
+        """Run a program in the fork, and keep what it printed in the log."""
+        started = time.monotonic()
+        variables = {**_IDENTITY, "KUBECONFIG": self.kubeconfig, "COLUMNS": "120", **(environment or {})}
+        printed = run_program(command, cwd=self.folder, environment=variables, seconds=seconds)
+        with self.log.open("a") as log:
+            log.write(f"$ {' '.join(command)}\n{printed}({time.monotonic() - started:.0f} s)\n\n")
+        return printed
+
+    def read(self, path: str) -> Any:
+        """Return a YAML file's content."""
+        return yaml.safe_load((self.folder / path).read_text())
+
+    def edit(self, path: str, change: Callable[[Any], None]) -> None:
+        """Change a YAML file's content in place."""
+        content = self.read(path)
+        change(content)
+        (self.folder / path).write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def replace(self, path: str, pattern: str, replacement: str) -> None:
+        """Replace the one place in a file that matches."""
+        file = self.folder / path
+        text, count = re.subn(pattern, replacement, file.read_text(), flags=re.MULTILINE)
+        if count != 1:
+            raise AssertionError(f"{path}: {count} places match {pattern}")
+        file.write_text(text)
+
+
+def make_fork(folder: Path, kubeconfig: str, log: Path, *, url: str, pushed_through: str) -> Fork:
+    """Copy the working tree, uncommitted changes included, into a repository of its own.
+
+    Args:
+        folder: Where; must not exist.
+        kubeconfig: The cluster for the project's commands.
+        log: Where their output goes.
+        url: The repository as the cluster knows it.
+        pushed_through: The same, as this machine reaches it.
+    """
+    listed = run_program(["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT)
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+    fork = Fork(folder, kubeconfig, log)
+    fork.git("init", "--quiet", "--initial-branch=main")
+    for key in ("name", "email"):
+        fork.git("config", f"user.{key}", _IDENTITY[f"GIT_AUTHOR_{key.upper()}"])
+    fork.git("remote", "add", "origin", url)
+    reach(fork, url, pushed_through)
+    fork.git("add", "--all")
+    fork.git("commit", "--quiet", "--message", "Fork")
+    return fork
+
+
+def reach(fork: Fork, url: str, pushed_through: str) -> None:
+    """Have git go another way to the address that the cluster knows."""
+    fork.git("config", f"url.{pushed_through}.insteadOf", url)
+
+
+def vendored_argocd() -> list[str]:
+    """Options of `gitops adopt` for a cluster without internet, where its manifest is at hand."""
+    manifest = os.environ.get("ARGOCD_INSTALL_MANIFEST")
+    return [f"--vendor-argocd={manifest}"] if manifest else []

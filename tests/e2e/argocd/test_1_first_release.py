@@ -1,0 +1,111 @@
+"""From a fork of nobody's to predictions in production: adopt, publish, bootstrap, release, promote."""
+
+import os
+import shutil
+from typing import Any
+
+from tests.e2e.argocd.cluster import can_pull
+from tests.e2e.argocd.fork import ROOT, vendored_argocd
+from tests.e2e.argocd.git_server import address
+from tests.e2e.argocd.pipeline import ENVIRONMENTS, NAMESPACE, Pipeline, settled
+from tests.e2e.report import Report
+
+CALLERS = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}}]
+
+
+def test_a_fork_is_adopted_and_its_images_and_chart_are_published(pipeline: Pipeline, report: Report) -> None:
+    fork = pipeline.fork
+    http = ["--registry-plain-http"] if pipeline.plain_http else []
+    fork.gitops("adopt", f"--repo={address(NAMESPACE)}", f"--registry={pipeline.registry}", *http, *vendored_argocd())
+    fork.replace("charts/model-serving/Chart.yaml", r"^version: .*$", f"version: {pipeline.chart}")
+    for environment in ENVIRONMENTS:
+        fork.edit(f"envs/{environment}/values.yaml", lambda values: _tune(pipeline, values))
+    exporter = fork.read("charts/postgres/values.yaml")["exporter"]["image"]
+    if not can_pull(pipeline.kube, f"{exporter['repository']}:{exporter['tag']}"):
+        fork.edit("envs/platform/postgres.yaml", _without_exporter)
+        report.add("Left out", "- postgres exporter: this cluster does not get its image")
+    fork.commit("Adopt")
+    platform = {"mlflow": pipeline.images.mlflow, "training": pipeline.images.training}
+    fork.gitops("bump", "platform", *(f"--image={name}={image.pin}" for name, image in platform.items()))
+    # What make has built and pushed for this checkout serves the fork too.
+    shutil.copytree(ROOT / ".cache" / "tools" / "bin", fork.folder / ".cache" / "tools" / "bin", symlinks=True)
+    shutil.copy(ROOT / ".cache" / "images.json", fork.folder / ".cache" / "images.json")
+    published = fork.program(
+        ["tools/push-charts", "model-serving"],
+        seconds=120,
+        environment={"REGISTRY_PREFIX": pipeline.registry, **({"PLAIN_HTTP": "1"} if pipeline.plain_http else {})},
+    )
+    assert f"model-serving:{pipeline.chart}@sha256:" in published
+    assert "OWNER/NAME" not in fork.git("grep", "-I", "-h", "repository: \\|repoURL: ", "--", "apps", "argocd", "envs")
+    if pipeline.without:
+        report.add("Left out", f"- {', '.join(pipeline.without)}: this cluster does not reach its chart's repository")
+
+
+def _without_exporter(values: dict[str, Any]) -> None:
+    values["exporter"] = values["serviceMonitor"] = {"enabled": False}
+
+
+def _tune(pipeline: Pipeline, values: dict[str, Any]) -> None:
+    """What a person would set for a cluster: who may call, and no Ingress where nobody serves it."""
+    values["networkPolicy"] = {"allowFrom": CALLERS}
+    # Noticed sooner than by the charts' own values: a rollout that hangs, and load that comes and goes.
+    values["rollout"] = {"progressDeadlineSeconds": 45}
+    values["autoscaling"] |= {"targetCPU": "150m", "scaleDownStabilizationSeconds": 15}
+    if not pipeline.kube.run("get", "ingressclasses", "-o", "name").strip():
+        values["ingress"] = {"enabled": False}
+
+
+def test_bootstrap_brings_everything_up(pipeline: Pipeline, report: Report) -> None:
+    minutes = os.environ.get("E2E_BOOTSTRAP_MINUTES", "10")
+    options = [f"--without={name}" for name in pipeline.without]
+    pipeline.fork.gitops("bootstrap", f"--minutes={minutes}", *options, seconds=float(minutes) * 60 + 60)
+    applications = pipeline.applications()
+    assert {app["metadata"]["name"] for app in applications} == {
+        "root", "argocd", "postgres", "minio", "mlflow", "training", "observability", "monitoring",
+    } - set(pipeline.without)  # fmt: skip
+    assert [app["metadata"]["name"] for app in applications if not settled(app)] == []
+    report.add("Applications", *(f"- {app['metadata']['name']}: Synced, Healthy" for app in applications))
+
+
+def test_bootstrap_again_changes_nothing(pipeline: Pipeline) -> None:
+    before = _secrets(pipeline)
+    options = [f"--without={name}" for name in pipeline.without]
+    printed = pipeline.fork.gitops("bootstrap", *options, seconds=300)
+    assert _secrets(pipeline) == before
+    assert "argocd-initial-admin-secret" in printed
+
+
+def _secrets(pipeline: Pipeline) -> dict[str, Any]:
+    found = pipeline.kube.items("ml-pipeline", "secrets")
+    return {secret["metadata"]["name"]: secret["data"] for secret in found}
+
+
+def test_the_first_release_reaches_staging(pipeline: Pipeline) -> None:
+    printed = pipeline.fork.program(["tools/first-release"], seconds=600)
+    assert "as pinned" in printed
+    pipeline.wait_settled("serving-staging", pipeline.fork.git("rev-parse", "HEAD"))
+    answer = pipeline.predict("staging")
+    pins = pipeline.pins("staging")
+    assert (answer.version, answer.digest) == (pins["model"]["version"], pins["model"]["digest"])
+    assert pipeline.application("serving-production") == {}
+
+
+def test_a_promotion_brings_exactly_the_same_to_production(pipeline: Pipeline) -> None:
+    commit = promote(pipeline)
+    pipeline.look_at_git()
+    pipeline.wait_application("serving-production", lambda _: True, 90)
+    pipeline.follow(commit, "production")
+    answer = pipeline.predict("production")
+    pins = pipeline.pins("staging")
+    assert pipeline.pins("production") == pins
+    assert (answer.version, answer.digest) == (pins["model"]["version"], pins["model"]["digest"])
+    printed = pipeline.fork.gitops("status")
+    assert printed.count("as pinned") == len(ENVIRONMENTS)
+
+
+def promote(pipeline: Pipeline) -> str:
+    """Propose staging's pins for production and merge the proposal, as a person does; return the merge's commit."""
+    pipeline.fork.gitops("promote", "--branch-only")
+    pipeline.fork.git("fetch", "--quiet", "origin")
+    pipeline.fork.git("merge", "--quiet", "--no-ff", "--no-edit", "origin/promote/production")
+    return pipeline.fork.push()

@@ -1,0 +1,71 @@
+"""Bad releases to production: each leaves the old pods serving, names its cause, and is healed by a revert."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.argocd.pipeline import Pipeline, described, settled
+from tests.e2e.report import Report
+
+NOBODYS = f"sha256:{'0' * 64}"
+
+
+def _image(release: dict[str, Any]) -> None:
+    release["image"]["digest"] = NOBODYS
+
+
+def _model(release: dict[str, Any]) -> None:
+    release["model"]["digest"] = NOBODYS
+
+
+def _schema(release: dict[str, Any]) -> None:
+    release["model"]["verison"] = "1"
+
+
+def _degraded(app: dict[str, Any]) -> bool:
+    return bool(app["status"].get("health", {}).get("status") == "Degraded")
+
+
+def _not_rendered(app: dict[str, Any]) -> bool:
+    return any(entry["type"] == "ComparisonError" for entry in app["status"].get("conditions", []))
+
+
+@pytest.mark.parametrize(
+    ("change", "shows", "cause"),
+    [
+        pytest.param(_image, _degraded, NOBODYS, id="an image that is not there"),
+        pytest.param(_model, _degraded, "digest", id="a model of another digest"),
+        pytest.param(_schema, _not_rendered, "verison", id="values that the schema refuses"),
+    ],
+)
+def test_a_bad_release_leaves_the_old_pods_serving_and_names_its_cause(
+    pipeline: Pipeline,
+    report: Report,
+    change: Callable[[dict[str, Any]], None],
+    shows: Callable[[dict[str, Any]], bool],
+    cause: str,
+) -> None:
+    version, pods = pipeline.pins("production")["model"]["version"], pipeline.ready_names("production")
+    with pipeline.load("production") as results:
+        pipeline.fork.edit("envs/production/release.yaml", change)
+        bad = pipeline.fork.commit("A bad release")
+        pipeline.look_at_git()
+        app = pipeline.wait_application("serving-production", shows, 180)
+        told = "\n".join([described(app), *_words_of_new_pods(pipeline, pods)])
+        assert cause in told, told
+        assert pods <= pipeline.ready_names("production")
+        pipeline.fork.git("revert", "--no-edit", bad)
+        pipeline.follow(pipeline.fork.push(), "production")
+    assert settled(pipeline.application("serving-production"))
+    assert set(results[0].versions) == {version}
+    report.add("Requests", f"- bad release ({change.__name__.strip('_')}) and its revert: {results[0]}")
+    assert results[0].dropped == 0, results[0].errors
+
+
+def _words_of_new_pods(pipeline: Pipeline, old: set[str]) -> list[str]:
+    """What the pods that came with the release, and the cluster about them, say."""
+    names = [pod["metadata"]["name"] for pod in pipeline.serving_pods("production")]
+    new = [name for name in names if name not in old]
+    events = [event for event in pipeline.kube.events("ml-pipeline-production") if any(name in event for name in new)]
+    return [*events, *(pipeline.kube.logs("ml-pipeline-production", name, lines=20) for name in new)]

@@ -1,0 +1,78 @@
+"""A change of code on its way: built, pushed by digest, pinned in staging, promoted, served; then rolled back and held.
+
+What a workflow of a forge does in jobs, in the same order and by the same commands.
+"""
+
+import os
+
+import pytest
+
+from tests.e2e.argocd.pipeline import Pipeline
+from tests.e2e.argocd.test_1_first_release import promote
+from tests.e2e.images import Image, pushed_images
+from tests.e2e.kube import CommandError
+from tests.e2e.report import Report
+
+TAG = "e2e"
+
+
+@pytest.fixture(scope="module")
+def built(pipeline: Pipeline) -> Image:
+    """The image of a commit that changes the service's code."""
+    module = pipeline.fork.folder / "services" / "serving" / "src" / "serving" / "__init__.py"
+    module.write_text(module.read_text() + f"\n# {pipeline.chart}\n")
+    pipeline.fork.commit("Change the service")
+    variables = {"TAG": TAG, "IMAGE_REPOSITORY": pipeline.registry}
+    settings = [f"{name}={os.environ[name]}" for name in ("CONTAINER_BUILD", "BASE_IMAGE") if os.environ.get(name)]
+    pipeline.fork.program(["make", "image-serving", f"TAG={TAG}", *settings], seconds=800)
+    pipeline.fork.program(["tools/push-images", "serving"], seconds=120, environment=variables)
+    return pushed_images(pipeline.fork.folder).serving
+
+
+def test_a_change_of_code_reaches_staging(pipeline: Pipeline, report: Report, built: Image) -> None:
+    before = pipeline.pins("staging")
+    assert built.digest != before["image"]["digest"]
+    pipeline.fork.gitops("bump", "staging", f"--image={built.pin}")
+    commit = pipeline.fork.git("rev-parse", "HEAD")
+    pipeline.follow(commit, "staging")
+    assert pipeline.images_of("staging") == {built.digest}
+    assert pipeline.pins("staging")["model"] == before["model"], "nothing else moved"
+    report.add("Delivery", f"- staging runs {built.digest[:19]} by commit {commit[:7]}")
+
+
+def test_a_merged_promotion_brings_the_same_digest_to_production(
+    pipeline: Pipeline, report: Report, built: Image
+) -> None:
+    with pipeline.load("production") as results:
+        commit = promote(pipeline)
+        pipeline.follow(commit, "production")
+    assert pipeline.images_of("production") == {built.digest}
+    assert pipeline.pins("production") == pipeline.pins("staging")
+    report.add("Delivery", f"- production runs {built.digest[:19]} by merge {commit[:7]}")
+    report.add("Requests", f"- promotion of an image: {results[0]}")
+    assert results[0].dropped == 0, results[0].errors
+
+
+def test_a_rollback_is_served_and_held(pipeline: Pipeline, report: Report, built: Image) -> None:
+    with pipeline.load("production") as results:
+        pipeline.fork.gitops("rollback", "production", "--reason", "it answers slowly")
+        commit = pipeline.fork.git("rev-parse", "HEAD")
+        pipeline.follow(commit, "production")
+    assert built.digest not in pipeline.images_of("production")
+    for refused in (["promote", "--branch-only"], ["bump", "production", f"--image={built.pin}"]):
+        with pytest.raises(CommandError, match="it answers slowly"):
+            pipeline.fork.gitops(*refused)
+    report.add("Delivery", f"- rolled back by commit {commit[:7]}, and held: promote and bump refuse")
+    report.add("Requests", f"- rollback: {results[0]}")
+    assert results[0].dropped == 0, results[0].errors
+
+
+def test_an_unheld_environment_is_promoted_again(pipeline: Pipeline, report: Report, built: Image) -> None:
+    pipeline.fork.gitops("unhold", "production")
+    commit = promote(pipeline)
+    pipeline.follow(commit, "production")
+    assert pipeline.images_of("production") == {built.digest}
+    printed = pipeline.fork.gitops("history", "production")
+    assert "rollback" in printed.lower()
+    pipeline.fork.gitops("status")
+    report.add("Delivery", f"- unheld, and promoted again by merge {commit[:7]}")

@@ -1,0 +1,52 @@
+"""The images that `tools/push-images` pushed."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Image(msgspec.Struct, frozen=True):
+    """An image that was pushed."""
+
+    repository: str
+    tag: str
+    digest: str
+
+    @property
+    def reference(self) -> str:
+        """`repository@digest`."""
+        return f"{self.repository}@{self.digest}"
+
+    @property
+    def pin(self) -> str:
+        """`repository:tag@digest`, as `gitops bump` takes it."""
+        return f"{self.repository}:{self.tag}@{self.digest}"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The charts' `image` value."""
+        return msgspec.to_builtins(self)  # type: ignore[no-any-return]  # a Struct becomes a dict
+
+
+class Images(msgspec.Struct, frozen=True, rename="kebab"):
+    """What was pushed, by name."""
+
+    serving: Image
+    training: Image
+    mlflow: Image
+    git_server: Image | None = None
+
+
+def pushed_images(root: Path = _ROOT) -> Images:
+    """Read what was pushed last from a checkout; the run ends where nothing was."""
+    file = root / ".cache" / "images.json"
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Images)
+    except FileNotFoundError:
+        pytest.exit(
+            f"{file} is missing: `make images` builds the images, `tools/push-images` pushes them.", returncode=2
+        )
