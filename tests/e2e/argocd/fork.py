@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from tests.e2e.argocd.recording import Recording
 from tests.e2e.kube import run_program
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,6 +58,11 @@ class Fork(msgspec.Struct, frozen=True):
         with self.log.open("a") as log:
             log.write(f"$ {' '.join(command)}\n{printed}({time.monotonic() - started:.0f} s)\n\n")
         return printed
+
+    def recorded(self, recording: Recording, line: str) -> str:
+        """Run a command line as a person at a terminal, who is looked on at."""
+        variables = {**_IDENTITY, "KUBECONFIG": self.kubeconfig}
+        return recording.run(line, cwd=self.folder, environment=variables, seconds=120)
 
     def read(self, path: str) -> Any:
         """Return a YAML file's content."""

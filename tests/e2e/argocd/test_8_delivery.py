@@ -1,6 +1,7 @@
 """A change of code on its way: built, pushed by digest, pinned in staging, promoted, served; then rolled back and held.
 
-What a workflow of a forge does in jobs, in the same order and by the same commands.
+What a workflow of a forge does in jobs, in the same order and by the same commands. What a person would type is
+recorded as it looks at a terminal; `make recording` turns that into the picture that the README begins with.
 """
 
 import os
@@ -8,12 +9,20 @@ import os
 import pytest
 
 from tests.e2e.argocd.pipeline import Pipeline
+from tests.e2e.argocd.recording import Recording
 from tests.e2e.argocd.test_1_first_release import promote
 from tests.e2e.images import Image, pushed_images
 from tests.e2e.kube import CommandError
 from tests.e2e.report import Report
+from tests.e2e.story import REPORTS
 
-TAG = "e2e"
+TAG = "1.1.0"
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    """The session at a terminal."""
+    return Recording(REPORTS / "delivery.cast")
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +38,15 @@ def built(pipeline: Pipeline) -> Image:
     return pushed_images(pipeline.fork.folder).serving
 
 
-def test_a_change_of_code_reaches_staging(pipeline: Pipeline, report: Report, built: Image) -> None:
+def test_a_change_of_code_reaches_staging(
+    pipeline: Pipeline, report: Report, built: Image, recording: Recording
+) -> None:
     before = pipeline.pins("staging")
     assert built.digest != before["image"]["digest"]
-    pipeline.fork.gitops("bump", "staging", f"--image={built.pin}")
+    recording.say("what runs where")
+    pipeline.fork.recorded(recording, "gitops status")
+    recording.say("a new image was built: staging gets it, by a commit")
+    pipeline.fork.recorded(recording, f"gitops bump staging --image {built.tag}@{built.digest}")
     commit = pipeline.fork.git("rev-parse", "HEAD")
     pipeline.follow(commit, "staging")
     assert pipeline.images_of("staging") == {built.digest}
@@ -41,11 +55,19 @@ def test_a_change_of_code_reaches_staging(pipeline: Pipeline, report: Report, bu
 
 
 def test_a_merged_promotion_brings_the_same_digest_to_production(
-    pipeline: Pipeline, report: Report, built: Image
+    pipeline: Pipeline, report: Report, built: Image, recording: Recording
 ) -> None:
+    fork = pipeline.fork
     with pipeline.load("production") as results:
-        commit = promote(pipeline)
+        recording.say("Argo CD has synced it, and its smoke test passed: propose it for production")
+        fork.recorded(recording, "gitops promote --branch-only")
+        recording.say("a person merges the proposal")
+        fork.git("fetch", "--quiet", "origin")
+        fork.recorded(recording, "git merge --no-ff --no-edit --stat origin/promote/production")
+        fork.recorded(recording, "git push --quiet origin main")
+        commit = fork.git("rev-parse", "HEAD")
         pipeline.follow(commit, "production")
+    fork.recorded(recording, "gitops status")
     assert pipeline.images_of("production") == {built.digest}
     assert pipeline.pins("production") == pipeline.pins("staging")
     report.add("Delivery", f"- production runs {built.digest[:19]} by merge {commit[:7]}")
@@ -53,15 +75,17 @@ def test_a_merged_promotion_brings_the_same_digest_to_production(
     assert results[0].dropped == 0, results[0].errors
 
 
-def test_a_rollback_is_served_and_held(pipeline: Pipeline, report: Report, built: Image) -> None:
+def test_a_rollback_is_served_and_held(pipeline: Pipeline, report: Report, built: Image, recording: Recording) -> None:
     with pipeline.load("production") as results:
-        pipeline.fork.gitops("rollback", "production", "--reason", "it answers slowly")
+        recording.say("and back, with a hold, so that nothing undoes it")
+        pipeline.fork.recorded(recording, "gitops rollback production --reason 'it answers slowly'")
         commit = pipeline.fork.git("rev-parse", "HEAD")
         pipeline.follow(commit, "production")
     assert built.digest not in pipeline.images_of("production")
     for refused in (["promote", "--branch-only"], ["bump", "production", f"--image={built.pin}"]):
         with pytest.raises(CommandError, match="it answers slowly"):
             pipeline.fork.gitops(*refused)
+    pipeline.fork.recorded(recording, "gitops status")
     report.add("Delivery", f"- rolled back by commit {commit[:7]}, and held: promote and bump refuse")
     report.add("Requests", f"- rollback: {results[0]}")
     assert results[0].dropped == 0, results[0].errors

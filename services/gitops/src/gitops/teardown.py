@@ -44,6 +44,7 @@ _CLUSTER_WIDE = (
 # What Argo CD holds a hook by while it runs.
 _HOOK_FINALIZER = "argocd.argoproj.io/hook-finalizer"
 _HOOKS = "jobs.batch"
+_CONTROLLERS = "app.kubernetes.io/name in (argocd-application-controller,argocd-applicationset-controller)"
 _ARGOCD_LABEL = "app.kubernetes.io/part-of=argocd"
 
 
@@ -90,6 +91,9 @@ def teardown(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: b
 
 
 def _delete_argocd(cluster: Cluster, known: frozenset[str]) -> None:
+    # While a controller runs, it puts back the applications of others, finalizers and all.
+    for kinds in (["statefulsets.apps", "deployments.apps"], ["pods"]):
+        cluster.delete(kinds, namespace=ARGOCD, selector=_CONTROLLERS)
     for kind in _ARGOCD_KINDS:
         if kind not in known:
             continue
