@@ -69,6 +69,10 @@ test-workflows: $(VENV)/.dev ## The workflows: rules, graph, every line resolved
 test-integration: $(VENV)/.dev ## The parts together, against real MLflow, Postgres and S3 servers
 	@$(BIN)/pytest tests/integration tests/e2e/test_load.py
 
+.PHONY: test-faults
+test-faults: $(VENV)/.dev ## The API against broken callers and stores, as a table: fault, expected, seen (about four minutes)
+	@$(BIN)/pytest tests/faults
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
 	@./tools/install fortio

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -83,3 +84,14 @@ def test_a_registry_that_is_away_fails_it(smoke: dict[str, str]) -> None:
     done = run(smoke, SMOKE_ALIAS="staging", MLFLOW_TRACKING_URI=nobody, REGISTRY_TIMEOUT_SECONDS="0.5")
     assert done.returncode == 1
     assert "the alias 'staging' cannot be moved: MLflow does not answer" in done.stderr
+
+
+def test_a_service_that_needs_a_key_is_asked_with_it(model: Model, version: Version, tmp_path: Path) -> None:
+    key = "smoke-key-0123456789"
+    settings = model.settings(MODEL_VERSION=version.number, API_KEYS=f"smoke:{key}")
+    with served(tmp_path, settings) as (server, _):
+        asking = {**settings, "SMOKE_URL": server.url, "SMOKE_SECONDS": "1"}
+        refused = run(asking)
+        assert refused.returncode == 1
+        assert "401" in refused.stderr
+        assert run(asking, SMOKE_API_KEY=key, SMOKE_SECONDS="20").returncode == 0

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from mlflow.models import Model
 
 from training import models
+from training.baseline import measure_baseline
 from training.bundle import Bundle, BundleError, BundleWriter
 from training.contract import Contract
 from training.data import Dataset, load_dataset
 from training.digest import folder_digest
-from training.onnx_twin import to_onnx
+from training.onnx_twin import Twin, to_onnx
 
 # The line of docs/model-format.md, word for word.
 BY_HAND = (
@@ -35,7 +36,9 @@ def write(dataset: Dataset, folder: Path, model: str | None = None, **params: in
     pipeline = models.build(model or models.default_model(dataset.task), dataset.task, params, seed=1)
     models.fit(pipeline, dataset.rows, dataset.truth)
     twin = to_onnx(pipeline, len(dataset.features), classifier=bool(dataset.classes))
-    writer = BundleWriter(pipeline, twin, dataset)
+    scores = Twin(twin).scores(dataset.rows)
+    baseline = measure_baseline(dataset.features, dataset.rows, scores, dataset.classes)
+    writer = BundleWriter(pipeline, twin, baseline, dataset)
     writer.save_model(str(folder), Model(), validate_serving_input=False)
     return writer, Bundle(folder)
 
@@ -58,7 +61,7 @@ def test_the_folder_is_as_documented(tmp_path: Path) -> None:
         "target": "species",
     }
     files = {path.name for path in bundle.folder.iterdir()}
-    assert {"MLmodel", "model.skops", "model.onnx", "input_example.json", "requirements.txt"} <= files
+    assert {"MLmodel", "model.skops", "model.onnx", "baseline.json", "input_example.json", "requirements.txt"} <= files
     assert not any(name.endswith(".pkl") for name in files)
     pinned = (bundle.folder / "requirements.txt").read_text().split()
     assert {line.split("==")[0] for line in pinned} == {"mlflow", "scikit-learn", "skops", "numpy"}

@@ -11,11 +11,12 @@ from msgspec import structs
 from onnx import TensorProto, helper
 
 from training import models
+from training.baseline import measure_baseline
 from training.bundle import Bundle, BundleError, BundleWriter
 from training.data import Dataset, load_dataset
 from training.errors import BadInputError
 from training.gate import Champion, Check, GateReport, judge, verify_settings
-from training.onnx_twin import to_onnx
+from training.onnx_twin import Twin, to_onnx
 from training.settings import Directional, GateSettings, Invariance
 from training.split import Split, split_dataset
 
@@ -36,9 +37,11 @@ def saved(tmp_path: Path) -> Saved:
         split = split_of(dataset)
         pipeline = models.build(models.default_model(dataset.task), dataset.task, params, seed=42)
         models.fit(pipeline, split.train_rows, split.train_truth)
-        twin = twin or to_onnx(pipeline, len(dataset.features), classifier=bool(dataset.classes))
+        own = to_onnx(pipeline, len(dataset.features), classifier=bool(dataset.classes))
+        scores = Twin(own).scores(split.test_rows)
+        baseline = measure_baseline(dataset.features, split.train_rows, scores, dataset.classes)
         folder = tmp_path / f"bundle-{len(list(tmp_path.iterdir()))}"
-        BundleWriter(pipeline, twin, dataset).save_model(str(folder), Model())
+        BundleWriter(pipeline, twin or own, baseline, dataset).save_model(str(folder), Model())
         return Bundle(folder)
 
     return save

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from serving.cache import CacheEvents, ModelCache
 from serving.errors import ModelUnusableError
-from serving.loader import LoadedModel
+from serving.loader import LoadedModel, pace
 from serving.signature import ModelSpec
+
+PACE = pace(1e-5, 1e-6)
+PLENTY = 10**9
 
 
 class Constant:
@@ -41,14 +44,15 @@ class Counted(CacheEvents):
         self.evictions.append(model.version)
 
 
-def model(version: str) -> LoadedModel:
-    return LoadedModel("m", version, "", "", ModelSpec("regression", (), (), "", "", "", ""), Constant(), (), 1)
+def model(version: str, size: int = 0) -> LoadedModel:
+    spec = ModelSpec("regression", (), (), "", "", "", "")
+    return LoadedModel("m", version, "", "", spec, Constant(), (), PACE, size)
 
 
-def loads(version: str) -> Callable[[], Awaitable[LoadedModel]]:
+def loads(version: str, size: int = 0) -> Callable[[], Awaitable[LoadedModel]]:
     async def load() -> LoadedModel:
         await asyncio.sleep(0)
-        return model(version)
+        return model(version, size)
 
     return load
 
@@ -64,7 +68,7 @@ def test_concurrent_callers_share_one_load() -> None:
             await release.wait()
             return model("1")
 
-        cache = ModelCache(2, CacheEvents())
+        cache = ModelCache(2, PLENTY, CacheEvents())
         callers = [asyncio.create_task(cache.get_or_load("1", load)) for _ in range(20)]
         await asyncio.sleep(0)
         callers[0].cancel()
@@ -85,7 +89,7 @@ def test_a_failed_load_fails_for_all_who_wait_and_is_tried_again_by_the_next() -
             raise ModelUnusableError("broken")
 
         events = Counted()
-        cache = ModelCache(2, events)
+        cache = ModelCache(2, PLENTY, events)
         results = await asyncio.gather(*(cache.get_or_load("1", broken) for _ in range(3)), return_exceptions=True)
         assert [str(result) for result in results] == ["broken"] * 3
         assert events.failures == 1
@@ -100,7 +104,7 @@ def test_a_failed_load_that_nobody_waits_for_goes_unnoticed() -> None:
             await asyncio.sleep(0.01)
             raise ModelUnusableError("broken")
 
-        caller = asyncio.create_task(ModelCache(1, CacheEvents()).get_or_load("1", broken))
+        caller = asyncio.create_task(ModelCache(1, PLENTY, CacheEvents()).get_or_load("1", broken))
         await asyncio.sleep(0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -114,7 +118,7 @@ def test_a_failed_load_that_nobody_waits_for_goes_unnoticed() -> None:
 def test_it_stays_within_its_bound_and_keeps_what_it_must(capacity: int, wanted: list[str]) -> None:
     async def scenario() -> None:
         events = Counted()
-        cache = ModelCache(capacity, events)
+        cache = ModelCache(capacity, PLENTY, events)
         await cache.get_or_load("1", loads("1"))
         cache.keep("1")
         for version in wanted:
@@ -129,10 +133,25 @@ def test_it_stays_within_its_bound_and_keeps_what_it_must(capacity: int, wanted:
     asyncio.run(scenario())
 
 
+@given(st.lists(st.tuples(st.sampled_from("123456"), st.integers(1, 60)), max_size=30))
+def test_it_stays_within_its_bytes(wanted: list[tuple[str, int]]) -> None:
+    async def scenario() -> None:
+        cache = ModelCache(100, 100, Counted())
+        await cache.get_or_load("1", loads("1", 10))
+        cache.keep("1")
+        for version, size in wanted:
+            await cache.get_or_load(version, loads(version, size))
+            held = list(cache)
+            assert {"1", version} <= {loaded.version for loaded in held}
+            assert sum(loaded.bytes for loaded in held) <= 100
+
+    asyncio.run(scenario())
+
+
 def test_the_version_used_longest_ago_goes_first() -> None:
     async def scenario() -> None:
         events = Counted()
-        cache = ModelCache(2, events)
+        cache = ModelCache(2, PLENTY, events)
         for version in ("1", "2"):
             await cache.get_or_load(version, loads(version))
         cache.get("1")

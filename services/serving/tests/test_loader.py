@@ -26,7 +26,7 @@ def test_a_loaded_model_knows_where_it_came_from(iris: Bundle, tmp_path: Path) -
     model = load(iris.folder, tmp_path)
     assert (model.name, model.version, model.release, model.digest) == ("m", "3", "v1.0.0", iris.digest)
     assert list(model.example) == SETOSA
-    assert model.inline_rows >= 1
+    assert model.pace.inline_rows >= 1
 
 
 def test_a_model_without_an_example_is_warmed_up_all_the_same(tmp_path: Path) -> None:

@@ -1,4 +1,8 @@
-"""The OpenAPI document says what the API does: schemathesis' checks, all of them, hold for every operation."""
+"""The OpenAPI document says what the API does: schemathesis' checks, all of them, hold for every operation.
+
+But for one: JSON Schema cannot tell a tensor's number of values from its shape, so bodies of `infer` that fit the
+schema may still be refused.
+"""
 
 import subprocess
 import sys
@@ -6,10 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from services.serving.tests.bundles import COLUMNS
 from services.serving.tests.conftest import Bundle, Serve, until_ready
+
+CHECKS = """
+[checks]
+enabled = true
+
+[[operations]]
+include-path-regex = "/infer$"
+checks.positive_data_acceptance.enabled = false
+"""
 
 
 def document(api: httpx.Client) -> dict[str, Any]:
@@ -17,9 +29,12 @@ def document(api: httpx.Client) -> dict[str, Any]:
     return found
 
 
-def schemathesis(api: httpx.Client, folder: Path) -> subprocess.CompletedProcess[str]:
+def schemathesis(api: httpx.Client, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("schemathesis")
-    command = [str(program), "run", f"{api.base_url}/docs/openapi.json", "--checks", "all", "--max-examples", "20"]
+    config = folder / "schemathesis.toml"
+    config.write_text(CHECKS)
+    address = f"{api.base_url}/docs/openapi.json"
+    command = [str(program), "--config-file", str(config), "run", address, "--max-examples", "20", *options]
     return subprocess.run(
         [*command, "--no-color", "--seed", "1", "--generation-database", "none"],
         cwd=folder,
@@ -30,15 +45,18 @@ def schemathesis(api: httpx.Client, folder: Path) -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.parametrize("model", ["iris", "diabetes"])
-def test_every_check_of_schemathesis_holds(
-    model: str, request: pytest.FixtureRequest, serve: Serve, tmp_path: Path
-) -> None:
-    api = serve(request.getfixturevalue(model).pin())
-    until_ready(api)
-    done = schemathesis(api, tmp_path)
+def test_every_check_of_schemathesis_holds(iris_api: httpx.Client, tmp_path: Path) -> None:
+    done = schemathesis(iris_api, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Tested: 6" in done.stdout
+    assert "Tested: 15" in done.stdout
+
+
+def test_they_hold_for_predictions_of_numbers_too(serve: Serve, diabetes: Bundle, tmp_path: Path) -> None:
+    api = serve(diabetes.pin())
+    until_ready(api)
+    done = schemathesis(api, tmp_path, "--include-path", "/predict")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Tested: 1" in done.stdout
 
 
 def test_the_document_follows_the_model(iris_api: httpx.Client, serve: Serve, diabetes: Bundle) -> None:
@@ -53,5 +71,7 @@ def test_the_document_follows_the_model(iris_api: httpx.Client, serve: Serve, di
 def test_there_is_a_document_before_there_is_a_model(serve: Serve, iris: Bundle) -> None:
     api = serve(iris.pin(MODEL_DIGEST="sha256:" + "0" * 64))
     paths = document(api)["paths"]
-    assert sorted(paths) == ["/health", "/health/live", "/health/ready", "/metrics", "/model/info", "/predict"]
+    plain = [path for path in paths if not path.startswith("/v2")]
+    assert sorted(plain) == ["/health", "/health/live", "/health/ready", "/metrics", "/model/info", "/predict"]
+    assert len(paths) == len(plain) + 9
     assert "example" not in paths["/predict"]["post"]["requestBody"]["content"]["application/json"]

@@ -13,6 +13,7 @@ from mlflow.sklearn import save_model as save_sklearn_model
 from mlflow.types import ColSpec, Schema
 from sklearn.pipeline import Pipeline
 
+from training.baseline import Baseline, encoded
 from training.contract import contract_of
 from training.data import Dataset
 from training.digest import folder_digest
@@ -22,6 +23,7 @@ from training.reproducible import normalise_skops
 
 SKOPS_FILE = "model.skops"
 ONNX_FILE = "model.onnx"
+BASELINE_FILE = "baseline.json"
 _SIGNATURE_TYPES = {str: "string", int: "long", bool: "boolean"}
 
 
@@ -32,9 +34,10 @@ class BundleError(Exception):
 class BundleWriter:
     """Writes one model's folder; in MLflow's terms a flavor, which `mlflow.models.Model.log` asks to save."""
 
-    def __init__(self, pipeline: Pipeline, twin: bytes, dataset: Dataset) -> None:
+    def __init__(self, pipeline: Pipeline, twin: bytes, baseline: Baseline, dataset: Dataset) -> None:
         self._pipeline = pipeline
         self._twin = twin
+        self._baseline = baseline
         self._dataset = dataset
         self.digest = ""
 
@@ -63,6 +66,7 @@ class BundleWriter:
         )
         normalise_skops(folder / SKOPS_FILE)
         (folder / ONNX_FILE).write_bytes(self._twin)
+        (folder / BASELINE_FILE).write_bytes(encoded(self._baseline))
         mlflow_model.add_flavor(
             "onnx", onnx_version=version("onnx"), data=ONNX_FILE, providers=["CPUExecutionProvider"]
         )

@@ -7,6 +7,7 @@ from msgspec import Struct
 from sklearn.pipeline import Pipeline
 
 from training import metrics, models, plots
+from training.baseline import Baseline, measure_baseline
 from training.bundle import Bundle, BundleWriter
 from training.champion import loaded_champion
 from training.data import Dataset, default_model_name, load_dataset
@@ -63,9 +64,13 @@ class Plan(Struct, frozen=True, eq=False):
 
 
 class Trained(Struct, frozen=True, eq=False):
-    """The ONNX twin of the fitted pipeline, its scores and metrics on the held-out rows, and those over folds."""
+    """The ONNX twin of the fitted pipeline, its scores and metrics on the held-out rows, and those over folds.
+
+    `baseline` is what rows and answers looked like.
+    """
 
     twin: bytes
+    baseline: Baseline
     scores: np.ndarray
     metrics: dict[str, float]
     cross_validation: dict[str, float]
@@ -90,7 +95,7 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
     version: Version | None = None
     with tracking.run(plan.experiment) as run_id:
         with steps.step("record") as step:
-            writer = BundleWriter(plan.pipeline, trained.twin, plan.dataset)
+            writer = BundleWriter(plan.pipeline, trained.twin, trained.baseline, plan.dataset)
             model_id = _record(tracking, plan, trained, writer)
             step.outcome = f"run {run_id} of experiment {plan.experiment} at {tracking.address}"
         with steps.step("gate") as step, tracking.downloaded(f"models:/{model_id}") as folder:
@@ -177,7 +182,8 @@ def train(plan: Plan, steps: Steps) -> Trained:
             )
         measured = metrics.measure(scores, split.test_truth, dataset.classes)
         step.outcome = headline(measured)
-    return Trained(twin, scores, measured, cross_validation)
+    baseline = measure_baseline(dataset.features, split.train_rows, scores, dataset.classes)
+    return Trained(twin, baseline, scores, measured, cross_validation)
 
 
 def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWriter) -> str:

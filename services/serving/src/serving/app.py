@@ -13,19 +13,27 @@ import httpx
 from litestar import Litestar
 from litestar.di import Provide
 
+from serving.admission import Admission
+from serving.api.access import Access, KeyFile, parse_keys
+from serving.api.body import BodyReader
+from serving.api.connections import Gate
+from serving.api.draining import Draining
 from serving.api.health import health, live, ready
 from serving.api.metrics import metrics as metrics_handler
 from serving.api.model import model_info
-from serving.api.observed import Draining, Observed
+from serving.api.observed import Observed
 from serving.api.openapi import openapi_config
+from serving.api.openinference import OpenInference
 from serving.api.predict import PATH, predict_handler
 from serving.api.problems import EXCEPTION_HANDLERS
+from serving.api.routes import Routes
 from serving.artifacts.base import ArtifactStore
 from serving.artifacts.files import ModelFiles
 from serving.artifacts.folder import FolderStore
 from serving.artifacts.proxied import ProxiedStore
 from serving.artifacts.s3 import S3Store
 from serving.backoff import Backoff
+from serving.batching import Batcher
 from serving.cache import ModelCache
 from serving.environment import SettingsError
 from serving.loader import ModelLoader
@@ -46,9 +54,11 @@ def create_app(settings: Settings) -> Observed:
     """Makes the application. Nothing is contacted before its lifespan starts.
 
     Raises:
-        SettingsError: when MODEL_DIR cannot be written.
+        SettingsError: when MODEL_DIR cannot be written, or API keys cannot be read.
     """
-    metrics, draining = Metrics(), Draining()
+    metrics, draining = Metrics(settings.drift_window_seconds), Draining()
+    admission = Admission(settings.max_waiting_requests)
+    gate = Gate(admission, metrics, settings.max_connections)
     client = mlflow_client(
         settings.mlflow_tracking_uri,
         settings.mlflow_tracking_username,
@@ -76,7 +86,18 @@ def create_app(settings: Settings) -> Observed:
             if not settings.model_dir:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    predict = predict_handler(Predictor(versions, metrics, workers, settings.max_rows), settings.max_body_bytes)
+    batcher = Batcher(workers, _WORKERS, admission, settings.max_queue_seconds, metrics.predicted)
+    predictor = Predictor(versions, batcher, admission, settings.max_rows)
+    bodies = BodyReader(settings.max_body_bytes)
+    predict = predict_handler(predictor, bodies)
+    open_inference = OpenInference(
+        predictor,
+        versions,
+        draining,
+        bodies,
+        model_name=settings.model_name,
+        server_version=version("serving"),
+    )
     app = Litestar(
         [live, ready, health, model_info, metrics_handler, predict],
         dependencies={
@@ -87,9 +108,19 @@ def create_app(settings: Settings) -> Observed:
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         logging_config=None,
-        openapi_config=openapi_config(versions, settings.max_rows, version("serving")),
+        openapi_config=openapi_config(versions, settings.model_name, settings.max_rows, version("serving")),
     )
-    return Observed(app, {PATH: predict.fn}, metrics, draining, access_log=settings.access_log)
+    routes = Routes(app, {PATH: predict.fn}, {"v2": open_inference}, _access(settings))
+    return Observed(routes, metrics, draining, gate, access_log=settings.access_log)
+
+
+def _access(settings: Settings) -> Access | None:
+    if settings.api_keys_file:
+        return Access(KeyFile(Path(settings.api_keys_file)), settings.api_key_requests_per_second)
+    if settings.api_keys:
+        keys = parse_keys(settings.api_keys, "API_KEYS")
+        return Access(lambda: keys, settings.api_key_requests_per_second)
+    return None
 
 
 def _model_folder(settings: Settings) -> Path:
@@ -108,7 +139,7 @@ def _loader(settings: Settings, stores: dict[str, ArtifactStore], folder: Path) 
     # One more than the cache, so that a version that is just being loaded pushes none out of the folder.
     keep = settings.model_cache_size + 1
     return ModelLoader(
-        ModelFiles(folder, stores, max_bytes=settings.max_model_bytes, keep=keep),
+        ModelFiles(folder, stores, max_bytes=settings.max_model_bytes, keep=keep, seconds=settings.download_seconds),
         RuntimeOptions(settings.runtime, settings.pickle_models == "trust-and-run", settings.extra_trusted_types),
     )
 
@@ -119,10 +150,11 @@ def _version_manager(
     registry = Registry(
         client, settings.model_name, timeout=settings.registry_timeout_seconds, on_error=metrics.registry_error
     )
-    cache = ModelCache(settings.model_cache_size, metrics)
+    cache = ModelCache(settings.model_cache_size, settings.model_cache_bytes, metrics)
     backoff = Backoff(settings.retry_min_seconds, settings.retry_max_seconds)
     if settings.model_version:
         pin = Pin(settings.model_name, settings.model_version, settings.model_digest, settings.model_uri)
+        metrics.pinned(pin.name, pin.version, pin.digest)
         return PinnedVersion(pin, loader, registry, cache, backoff, metrics.served)
     stage = Stage(settings.model_name, settings.alias, settings.model_poll_seconds)
     return FollowedStage(stage, loader, registry, cache, backoff, metrics.served)

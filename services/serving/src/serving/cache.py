@@ -54,14 +54,15 @@ class CacheEvents:
 
 
 class ModelCache:
-    """Keeps the `capacity` versions that were used last.
+    """Keeps the versions that were used last: at most `capacity` of them, of at most `max_bytes` together.
 
-    The one that `keep` names stays whatever happens, and so does the one loaded last, so there may be two where the
-    capacity is one.
+    The one that `keep` names stays whatever happens, and so does the one loaded last, so there may be two where there
+    is room for one.
     """
 
-    def __init__(self, capacity: int, events: CacheEvents) -> None:
+    def __init__(self, capacity: int, max_bytes: int, events: CacheEvents) -> None:
         self._capacity = capacity
+        self._max_bytes = max_bytes
         self._events = events
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
         self._loads: SingleFlight[LoadedModel] = SingleFlight()
@@ -110,7 +111,11 @@ class ModelCache:
     def _evict(self) -> None:
         """Drops the versions used longest ago until the rest fits. The newest stays, or its load was for nothing."""
         for version in tuple(self._models)[:-1]:
-            if len(self._models) <= self._capacity:
+            if self._fits():
                 return
             if version != self._kept:
                 self._events.evicted(self._models.pop(version))
+
+    def _fits(self) -> bool:
+        size = sum(model.bytes for model in self._models.values())
+        return len(self._models) <= self._capacity and size <= self._max_bytes

@@ -40,6 +40,13 @@ class UnavailableError(ServingError):
         self.retry_after = retry_after
 
 
+class OverloadedError(UnavailableError):
+    """More requests are waiting already than can be answered soon."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many requests are waiting already; try again shortly.", retry_after=1)
+
+
 class NotReadyError(UnavailableError):
     """No model is loaded yet."""
 

@@ -8,13 +8,19 @@ import msgspec
 import numpy as np
 
 from serving.artifacts.files import Downloaded, ModelFiles
+from serving.baseline import Baseline, read_baseline
 from serving.errors import ModelUnusableError
 from serving.runtimes.base import Matrix, Runtime, RuntimeOptions, open_runtime
 from serving.signature import ModelSpec, Value, read_example, read_spec
 
-# A prediction that takes longer than this goes to a worker thread, so that others need not wait for it.
+# A run that takes longer than this goes to a worker thread, so that others need not wait for it.
 INLINE_SECONDS = 0.003
+# And one that goes there holds no more rows of different requests than it computes in this time.
+_SHARED_SECONDS = 0.05
+# Rows of different requests share a run where a further row costs less than this part of a run of its own.
+_WORTH_SHARING = 0.7
 _WARM_UP_ROWS = 64
+_MOST_ROWS = 1_000_000
 
 
 class ModelSource(msgspec.Struct, frozen=True):
@@ -27,10 +33,28 @@ class ModelSource(msgspec.Struct, frozen=True):
     release: str = ""
 
 
+class Pace(msgspec.Struct, frozen=True):
+    """How long a model takes, as its warm-up found: `first` seconds for a run of one row, and `further` for each more.
+
+    `inline_rows` is how many rows it computes at once without holding up others, none for a slow one; `shared_rows` how
+    many rows of different requests one run may hold, 1 where each is better computed by itself.
+    """
+
+    first: float
+    further: float
+    inline_rows: int
+    shared_rows: int
+
+    def seconds(self, rows: int) -> float:
+        """How long a run over so many rows takes."""
+        return self.first + (rows - 1) * self.further
+
+
 class LoadedModel(msgspec.Struct, frozen=True, eq=False):
     """A model version in memory, ready to predict.
 
-    `inline_rows` is how many rows it computes within `INLINE_SECONDS`, as measured by the warm-up.
+    `bytes` is the size of its files, which its size in memory follows. `baseline` is what training saw, where the
+    version carries it.
     """
 
     name: str
@@ -40,7 +64,9 @@ class LoadedModel(msgspec.Struct, frozen=True, eq=False):
     spec: ModelSpec
     runtime: Runtime
     example: tuple[Value, ...]
-    inline_rows: int
+    pace: Pace
+    bytes: int = 0
+    baseline: Baseline | None = None
 
 
 class ModelLoader:
@@ -72,12 +98,14 @@ class ModelLoader:
             spec=spec,
             runtime=runtime,
             example=example,
-            inline_rows=_warm_up(runtime, spec, example),
+            pace=_warm_up(runtime, spec, example),
+            bytes=sum(path.stat().st_size for path in downloaded.folder.rglob("*")),
+            baseline=read_baseline(downloaded.folder, spec),
         )
 
 
-def _warm_up(runtime: Runtime, spec: ModelSpec, example: Sequence[Value]) -> int:
-    """Predicts the example once and many times over, and estimates how many rows fit into `INLINE_SECONDS`."""
+def _warm_up(runtime: Runtime, spec: ModelSpec, example: Sequence[Value]) -> Pace:
+    """Predicts the example once and many times over, and finds out how long that takes."""
     row = np.array([example], dtype=runtime.dtype)
     rows = np.repeat(row, _WARM_UP_ROWS, axis=0)
     try:
@@ -87,11 +115,22 @@ def _warm_up(runtime: Runtime, spec: ModelSpec, example: Sequence[Value]) -> int
         raise
     except Exception as error:  # whatever a runtime raises, this model cannot be served
         raise ModelUnusableError(f"its warm-up prediction failed ({type(error).__name__})") from error
-    base = min(_seconds(runtime, row) for _ in range(5))
-    slope = max(min(_seconds(runtime, rows) for _ in range(2)) - base, 0.0) / (_WARM_UP_ROWS - 1)
-    if base > INLINE_SECONDS:
+    first = min(_seconds(runtime, row) for _ in range(5))
+    many = min(_seconds(runtime, rows) for _ in range(2))
+    return pace(first, max(many - first, 0.0) / (_WARM_UP_ROWS - 1))
+
+
+def pace(first: float, further: float) -> Pace:
+    """Works out how to run a model that takes `first` seconds for one row and `further` for each more."""
+    inline = _rows_within(INLINE_SECONDS, first, further)
+    shared = inline or max(1, _rows_within(_SHARED_SECONDS, first, further))
+    return Pace(first, further, inline, shared if further < _WORTH_SHARING * first else 1)
+
+
+def _rows_within(seconds: float, first: float, further: float) -> int:
+    if first > seconds:
         return 0
-    return 1 + int((INLINE_SECONDS - base) / max(slope, 1e-7))
+    return 1 + int(min((seconds - first) / max(further, 1e-9), _MOST_ROWS))
 
 
 def _seconds(runtime: Runtime, rows: Matrix) -> float:

@@ -1,15 +1,19 @@
 """What Prometheus is told. README.md lists every metric."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Gauge
+import numpy as np
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from serving.cache import CacheEvents
+from serving.drift import Drift
 from serving.loader import LoadedModel
-from serving.schemas import Prediction
+from serving.runtimes.base import Matrix
 from serving.tally import CounterTally, HistogramTally
 
 _REQUEST_BUCKETS = (
@@ -18,15 +22,23 @@ _REQUEST_BUCKETS = (
 _INFERENCE_BUCKETS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 # Models with more classes than this have the rest counted together: each class is a time series.
 _MOST_CLASSES = 20
+# Predictions are looked at this many rows at a time, since numpy takes hardly longer for them than for one.
+_ROWS_AT_ONCE = 512
 
 
-class Metrics(CacheEvents):
-    """All metrics of one process, in a registry of their own."""
+class Metrics(CacheEvents, Collector):
+    """All metrics of one process, in a registry of their own.
 
-    def __init__(self) -> None:
+    `drift_seconds` is the sliding window that the model behind `latest` is compared with its baseline over; 0 for none.
+    """
+
+    def __init__(self, drift_seconds: float = 0.0) -> None:
         self._requests = CounterTally("serving_requests", "Requests answered", ("route", "method", "status"))
         self._durations = HistogramTally(
             "serving_request_duration_seconds", "Time from a request's head to its answer", "route", _REQUEST_BUCKETS
+        )
+        self._shed = CounterTally(
+            "serving_requests_shed", "Predictions refused unread because enough others waited", ("route",)
         )
         self._inference = HistogramTally(
             "serving_inference_seconds", "Time in the model, a batch counting once", "runtime", _INFERENCE_BUCKETS
@@ -39,10 +51,13 @@ class Metrics(CacheEvents):
         self._registry_errors = CounterTally(
             "serving_registry_errors", "Questions that MLflow left unanswered", ("operation",)
         )
-        self.registry = registry = CollectorRegistry()
+        self._unseen: list[tuple[LoadedModel, Matrix, Matrix]] = []
+        self._unseen_rows = 0
+        self._registry = registry = CollectorRegistry()
         for tally in (
             self._requests,
             self._durations,
+            self._shed,
             self._inference,
             self._predictions,
             self._hits,
@@ -52,6 +67,10 @@ class Metrics(CacheEvents):
             self._registry_errors,
         ):
             registry.register(tally)
+        self._drift_seconds = drift_seconds
+        self._watched: LoadedModel | None = None
+        self._drift: Drift | None = None
+        registry.register(self)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -60,6 +79,12 @@ class Metrics(CacheEvents):
             "serving_model_info",
             "The model that `latest` means",
             ("name", "version", "digest", "release", "runtime"),
+            registry=registry,
+        )
+        self._pinned = Gauge(
+            "serving_pinned_model_info",
+            "The model that this deployment is pinned to, loaded or not",
+            ("name", "version", "digest"),
             registry=registry,
         )
         self.ready = Gauge("serving_ready", "1 while requests are welcome", registry=registry)
@@ -72,14 +97,62 @@ class Metrics(CacheEvents):
         self._requests.counts[route, method, status] += 1
         self._durations.by_label[route].observe(seconds)
 
-    def predicted(self, model: LoadedModel, predictions: Sequence[Prediction], seconds: float) -> None:
-        """Counts predicted rows by class, and notes how long the model took for all of them."""
+    def shed(self, route: str) -> None:
+        """Counts a prediction that was refused unread, because enough others wait."""
+        self._requests.counts[route, "POST", "503"] += 1
+        self._shed.counts[route,] += 1
+
+    def predicted(self, model: LoadedModel, rows: Matrix, result: Matrix, seconds: float) -> None:
+        """Notes what a model gave for some rows, and how long it took for all of them."""
         self._inference.by_label[model.runtime.name].observe(seconds)
-        for prediction in predictions:
-            self._predictions.counts[model.version, _class_label(model, prediction)] += 1
+        self._unseen.append((model, rows, result))
+        self._unseen_rows += len(result)
+        if self._unseen_rows >= _ROWS_AT_ONCE:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Looks at the predictions that were only noted so far."""
+        by_model: dict[LoadedModel, list[tuple[Matrix, Matrix]]] = {}
+        for model, rows, result in self._unseen:
+            by_model.setdefault(model, []).append((rows, result))
+        self._unseen, self._unseen_rows = [], 0
+        for model, pairs in by_model.items():
+            rows, result = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+            answered = np.isfinite(result.reshape(len(result), -1)).all(axis=1)
+            self._count(model, result[answered])
+            if self._drift and model is self._watched:
+                self._drift.add(rows[answered], result[answered])
+
+    def _count(self, model: LoadedModel, result: Matrix) -> None:
+        classes = model.spec.classes
+        if not classes:
+            self._predictions.counts[model.version, ""] += len(result)
+            return
+        counts = np.bincount(result.argmax(axis=1), minlength=len(classes))
+        for index in counts.nonzero()[0].tolist():
+            label = str(classes[index]) if index < _MOST_CLASSES else "other"
+            self._predictions.counts[model.version, label] += int(counts[index])
+
+    def text(self) -> bytes:
+        """Gives all metrics in Prometheus' text format."""
+        self._catch_up()
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Gives what is known of drift; nothing for a model without a baseline."""
+        if self._drift:
+            yield from self._drift.collect()
+
+    def pinned(self, name: str, version: str, digest: str) -> None:
+        """Names the version that the settings pin."""
+        self._pinned.labels(name, version, digest).set(1)
 
     def served(self, model: LoadedModel) -> None:
         """Names the model that `latest` means from now on."""
+        self._catch_up()
+        self._watched = model
+        baseline = model.baseline if self._drift_seconds else None
+        self._drift = Drift(baseline, self._drift_seconds) if baseline else None
         self._info.clear()
         self._info.labels(model.name, model.version, model.digest, model.release, model.runtime.name).set(1)
 
@@ -107,15 +180,7 @@ class Metrics(CacheEvents):
     def evicted(self, model: LoadedModel) -> None:
         """Forgets a version's series, so that their number stays bounded."""
         self._loaded.dec()
+        self._catch_up()
         counts = self._predictions.counts
         for labels in [labels for labels in counts if labels[0] == model.version]:
             del counts[labels]
-
-
-def _class_label(model: LoadedModel, prediction: Prediction) -> str:
-    """Names the class that was predicted; empty for regression, which has none."""
-    if not model.spec.classes:
-        return ""
-    if len(model.spec.classes) <= _MOST_CLASSES or prediction.prediction in model.spec.classes[:_MOST_CLASSES]:
-        return str(prediction.prediction)
-    return "other"

@@ -1,30 +1,31 @@
 """The data plane: from rows of values to predictions, knowing nothing of HTTP."""
 
-import asyncio
 import math
 import time
-from concurrent.futures import Executor
 
 import numpy as np
 from msgspec import UNSET
 
+from serving.admission import Admission
+from serving.batching import Batcher
 from serving.errors import FieldError, InvalidInputError, TooManyRowsError
 from serving.features import many_rows, one_row
 from serving.loader import LoadedModel
-from serving.metrics import Metrics
 from serving.runtimes.base import Matrix
 from serving.schemas import BatchResponse, Prediction, PredictRequest, PredictResponse
 from serving.signature import Label
 from serving.versions.base import LATEST, VersionManager
 
+_DECIMALS = 6
+
 
 class Predictor:
     """Answers requests with the model that they ask for."""
 
-    def __init__(self, versions: VersionManager, metrics: Metrics, workers: Executor, max_rows: int) -> None:
+    def __init__(self, versions: VersionManager, batcher: Batcher, admission: Admission, max_rows: int) -> None:
         self._versions = versions
-        self._metrics = metrics
-        self._workers = workers
+        self._batcher = batcher
+        self._admission = admission
         self._max_rows = max_rows
 
     async def predict(self, request: PredictRequest) -> PredictResponse | BatchResponse:
@@ -36,66 +37,79 @@ class Predictor:
             ServingError: when the model is not to be had (see `VersionManager.get`).
         """
         start = time.perf_counter()
-        features, instances, version = request.features, request.instances, request.model_version
-        model = self._versions.latest() if version == LATEST else await self._versions.get(version)
+        features, instances = request.features, request.instances
+        version = request.model_version
+        model = self._versions.latest() if version == LATEST else await self.model(version)
         if features is not UNSET and instances is UNSET:
-            [answer] = await self.infer(model, one_row(model.spec, features, model.runtime.dtype), "features")
+            result = await self._batcher.run(model, one_row(model.spec, features, model.runtime.dtype))
+            answer = _one(result, model.spec.classes)
             return PredictResponse(answer.prediction, answer.probability, model.version, _milliseconds_since(start))
         if features is not UNSET or instances is UNSET:
             raise InvalidInputError(
                 FieldError("features", "expected either `features` (one row) or `instances` (many)")
             )
-        if len(instances) > self._max_rows:
-            raise TooManyRowsError(
-                f"instances: {len(instances)} rows, but at most {self._max_rows} are answered at once"
-            )
-        answers = await self.infer(model, many_rows(model.spec, instances, model.runtime.dtype), "instances[{}]")
-        return BatchResponse(answers, model.version, _milliseconds_since(start))
+        self._check_count(len(instances), "instances")
+        result = await self.infer(model, many_rows(model.spec, instances, model.runtime.dtype), "instances[{}]")
+        return BatchResponse(_many(result, model.spec.classes), model.version, _milliseconds_since(start))
 
-    async def infer(self, model: LoadedModel, rows: Matrix, name: str) -> list[Prediction]:
-        """Runs a model over a matrix of shape [rows, columns], in a worker thread when that takes long.
+    async def model(self, version: str) -> LoadedModel:
+        """Finds the model that a request names (see `VersionManager.get`)."""
+        with self._admission.parked():
+            return await self._versions.get(version)
+
+    async def infer(self, model: LoadedModel, rows: Matrix, name: str) -> Matrix:
+        """Runs a model over a matrix of shape [rows, columns].
 
         `name` is what the request calls a row, with `{}` in place of its index; an error says it.
 
+        Returns:
+            Probabilities [rows, classes] or predicted numbers [rows], all of them finite.
+
         Raises:
-            InvalidInputError: when a row's result is not finite, as very large values may cause.
+            InvalidInputError: when the result for a row is not finite, as very large values may cause.
+            TooManyRowsError: when there are more rows than allowed.
         """
-        start = time.perf_counter()
-        if len(rows) <= model.inline_rows:
-            result = model.runtime.run(rows)
-        else:
-            result = await asyncio.get_running_loop().run_in_executor(self._workers, model.runtime.run, rows)
-        seconds = time.perf_counter() - start
-        predictions = _classified(result, model.spec.classes, name) if model.spec.classes else _estimated(result, name)
-        self._metrics.predicted(model, predictions, seconds)
-        return predictions
+        self._check_count(len(rows), name.partition("[{}]")[0])
+        result = await self._batcher.run(model, rows)
+        finite = np.isfinite(result)
+        if not finite.all():
+            index = int(finite.reshape(len(rows), -1).all(axis=1).argmin())
+            raise _no_answer(name.format(index))
+        return result
+
+    def _check_count(self, rows: int, field: str) -> None:
+        if rows > self._max_rows:
+            raise TooManyRowsError(f"{field}: {rows} rows, but at most {self._max_rows} are answered at once")
 
 
-# Both turn arrays into lists first: for the few numbers of a row, numpy's calls cost more than they save.
+def _one(result: Matrix, classes: tuple[Label, ...]) -> Prediction:
+    """Reads the result for one row, as lists: for so few numbers, numpy's calls cost more than they save."""
+    [values] = result.tolist()
+    if not classes:
+        if not math.isfinite(values):
+            raise _no_answer("features")
+        return Prediction(_shown(values, result), None)
+    if not math.isfinite(sum(values)):
+        raise _no_answer("features")
+    best = max(values)
+    return Prediction(classes[values.index(best)], round(best, _DECIMALS))
 
 
-def _classified(result: Matrix, classes: tuple[Label, ...], name: str) -> list[Prediction]:
-    predictions: list[Prediction] = []
-    for probabilities in result.tolist():
-        if not math.isfinite(sum(probabilities)):
-            raise _no_answer(name, len(predictions))
-        best = max(probabilities)
-        predictions.append(Prediction(classes[probabilities.index(best)], round(best, 6)))
-    return predictions
+def _many(result: Matrix, classes: tuple[Label, ...]) -> list[Prediction]:
+    if not classes:
+        return [Prediction(_shown(value, result), None) for value in result.tolist()]
+    best = result.argmax(axis=1).tolist()
+    probabilities = result.max(axis=1).astype(np.float64).round(_DECIMALS).tolist()
+    return [Prediction(classes[index], probability) for index, probability in zip(best, probabilities, strict=True)]
 
 
-def _estimated(result: Matrix, name: str) -> list[Prediction]:
-    predictions: list[Prediction] = []
-    for value in result.tolist():
-        if not math.isfinite(value):
-            raise _no_answer(name, len(predictions))
-        # Single precision has seven digits; the others are left over from its conversion.
-        predictions.append(Prediction(float(f"{value:.7g}") if result.dtype == np.float32 else value, None))
-    return predictions
+def _shown(value: float, result: Matrix) -> float:
+    # Single precision has seven digits; the others are left over from its conversion.
+    return float(f"{value:.7g}") if result.dtype == np.float32 else value
 
 
-def _no_answer(name: str, index: int) -> InvalidInputError:
-    return InvalidInputError(FieldError(name.format(index), "the model has no finite answer to values like these"))
+def _no_answer(field: str) -> InvalidInputError:
+    return InvalidInputError(FieldError(field, "the model has no finite answer to values like these"))
 
 
 def _milliseconds_since(start: float) -> float:

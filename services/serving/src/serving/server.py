@@ -10,15 +10,15 @@ from types import FrameType
 
 import uvicorn
 
-from serving.api.observed import Draining
+from serving.api.connections import GuardedProtocol, guarded
+from serving.api.draining import Draining
 from serving.app import create_app
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Longer than proxies keep theirs (60 s at nginx), so that it is never this side that closes a connection in use.
-_KEEP_ALIVE_SECONDS = 75
 _LINGER_SECONDS = 0.25
+_LOOK_SECONDS = 1.0
 
 
 class DrainingServer(uvicorn.Server):
@@ -31,6 +31,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._draining = draining
         self._drain_seconds = drain_seconds
+        self._last_look = 0.0
         self._stop_at = float("inf")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  (uvicorn's)
@@ -45,7 +46,13 @@ class DrainingServer(uvicorn.Server):
             self._draining.active = self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Looks, ten times a second, whether it is time to stop."""
+        """Looks, ten times a second, whether it is time to stop, and now and then after connections."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._last_look + _LOOK_SECONDS:
+            self._last_look = now
+            for connection in tuple(self.server_state.connections):
+                if isinstance(connection, GuardedProtocol):
+                    connection.expire(now)
         return await super().on_tick(counter) or time.monotonic() >= self._stop_at
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -68,16 +75,18 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=guarded(app.gate),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        proxy_headers=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_grace_seconds,
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # What uvicorn warns of is what callers do wrong, as often as they like.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logger.info("listening", extra={"host": settings.host, "port": settings.port})
     # What is imported by now stays for good; the collector need not look at it again and again.
     gc.collect()

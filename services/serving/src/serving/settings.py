@@ -59,10 +59,35 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         str, Meta(description="where downloads are kept; empty means a temporary folder that goes with the process")
     ] = ""
     model_cache_size: Annotated[int, Meta(ge=1, le=100, description="how many versions stay loaded")] = 3
+    model_cache_bytes: Annotated[
+        int, Meta(ge=1, description="how large the files of loaded versions may be together")
+    ] = 256 * 1024 * 1024
     model_poll_seconds: Annotated[float, Meta(ge=0.05, le=3600, description="how often the alias is looked up")] = 15.0
     max_model_bytes: Annotated[int, Meta(ge=1, description="the largest model that is downloaded")] = 512 * 1024 * 1024
+    download_seconds: Annotated[
+        float, Meta(ge=0.1, le=86400, description="how long the download of one version may take")
+    ] = 300.0
     max_body_bytes: Annotated[int, Meta(ge=1, description="the largest request body")] = 1024 * 1024
     max_rows: Annotated[int, Meta(ge=1, description="the most rows in one request")] = 1000
+    api_keys: Annotated[
+        str, Meta(description="keys that predictions need, as NAME:KEY between commas; empty lets everybody in")
+    ] = ""
+    api_keys_file: Annotated[
+        str, Meta(description="a file of such keys, one a line, read again when it changes; wins over API_KEYS")
+    ] = ""
+    api_key_requests_per_second: Annotated[
+        float, Meta(ge=0, description="how often each key may ask, in each process; 0 for any number")
+    ] = 0.0
+    keep_alive_seconds: Annotated[
+        int, Meta(ge=1, le=86400, description="how long a connection may be idle; longer than proxies keep theirs")
+    ] = 75
+    max_connections: Annotated[int, Meta(ge=1, description="how many connections may be open")] = 2048
+    max_waiting_requests: Annotated[
+        int, Meta(ge=1, description="how many requests may wait for an answer; more are refused at once with 503")
+    ] = 256
+    max_queue_seconds: Annotated[
+        float, Meta(ge=0.01, le=60, description="how long rows may wait for a slow model; more are refused with 503")
+    ] = 0.5
     registry_timeout_seconds: Annotated[
         float, Meta(ge=0.05, le=300, description="how long one question to MLflow may take, repeats included")
     ] = 5.0
@@ -76,6 +101,9 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     shutdown_grace_seconds: Annotated[
         int, Meta(ge=1, le=3600, description="and then, how long requests under way may take to finish")
     ] = 20
+    drift_window_seconds: Annotated[
+        float, Meta(ge=0, le=604800, description="the sliding window that drift is measured over; 0 measures none")
+    ] = 3600.0
     runtime: Annotated[
         Literal["auto", "onnx", "sklearn"], Meta(description="what computes predictions; auto prefers ONNX")
     ] = "auto"
@@ -96,6 +124,8 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         if self.model_uri and urlsplit(self.model_uri).scheme not in URI_SCHEMES:
             raise ValueError(f"MODEL_URI is {self.model_uri!r}, but takes an address that starts with s3://, "
                              "mlflow-artifacts:/ or file://")  # fmt: skip
+        if self.api_key_requests_per_second and not (self.api_keys or self.api_keys_file):
+            raise ValueError("API_KEY_REQUESTS_PER_SECOND belongs to keys: set API_KEYS or API_KEYS_FILE too")
         if self.retry_max_seconds < self.retry_min_seconds:
             raise ValueError(
                 "RETRY_MAX_SECONDS is less than RETRY_MIN_SECONDS: the waits grow from the one to the other"
@@ -130,6 +160,7 @@ class SmokeSettings(msgspec.Struct, frozen=True, rename=str.upper):
             description="the alias to move to the version once it has answered; needs MODEL_VERSION; empty moves none",
         ),
     ] = ""
+    smoke_api_key: Annotated[str, Meta(description="the key to ask with, where the service needs one")] = ""
     smoke_seconds: Annotated[
         float, Meta(ge=0.05, le=3600, description="how long to go on trying before it counts as failed")
     ] = 60.0

@@ -46,7 +46,9 @@ async def smoke(settings: SmokeSettings) -> str:
 
 
 async def _attempt(settings: SmokeSettings) -> str:
-    async with httpx.AsyncClient(base_url=settings.smoke_url.rstrip("/"), timeout=_REQUEST_SECONDS) as client:
+    headers = {"authorization": f"Bearer {settings.smoke_api_key}"} if settings.smoke_api_key else {}
+    base_url = settings.smoke_url.rstrip("/")
+    async with httpx.AsyncClient(base_url=base_url, timeout=_REQUEST_SECONDS, headers=headers) as client:
         info = await _ask(client, "GET", "/model/info", ModelInfo)
         _compare("model", settings.model_name, info.name)
         _compare("version", settings.model_version, info.version)

@@ -7,15 +7,16 @@ from typing import Any
 import msgspec
 from litestar.types import HTTPScope, Receive
 
-from serving.api.problems import RefusedError
-from serving.errors import FieldError, InvalidInputError
+from serving.api.problems import RefusedError, headers_of
+from serving.errors import FieldError, InvalidInputError, OverloadedError
 from serving.schemas import PredictRequest
 
 # `curl -d` says that it sends a form, whatever it sends. What follows is parsed as JSON or refused, so nothing is lost
 # by taking curl's word lightly, and the shortest command of all works.
-_MEDIA_TYPES = frozenset({b"application/json", b"application/x-www-form-urlencoded"})
+JSON_TYPES = frozenset({b"application/json", b"application/x-www-form-urlencoded"})
 _JSON = b"application/json"
 _REST_SECONDS = 10.0
+_BODIES_AT_ONCE = 32
 
 _decoder = msgspec.json.Decoder(PredictRequest)
 _LOCATED = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<field>.*)`)?", re.DOTALL)
@@ -36,49 +37,63 @@ class ClientGoneError(Exception):
     """The caller hung up before the whole body was there, so there is nobody to answer."""
 
 
-async def read_body(scope: HTTPScope, receive: Receive, limit: int) -> bytes:
-    """Reads a request's body of at most `limit` bytes.
+class BodyReader:
+    """Reads bodies of at most `limit` bytes each, and of all those that are not complete only so many bytes at once."""
 
-    Raises:
-        RefusedError: 405 for another method than POST, 415 for another media type or encoding,
-            413 when it is too long, 408 when it comes too slowly.
-        ClientGoneError: when the caller hangs up.
-    """
-    _check_head(scope, limit)
-    message: Any = await receive()
-    if not message.get("more_body") and message["type"] == "http.request":
-        body: bytes = message["body"]
-        if len(body) > limit:
-            raise _too_long(limit)
-        return body
-    try:
-        async with asyncio.timeout(_REST_SECONDS):
-            return await _read_rest(message, receive, limit)
-    except TimeoutError:
-        raise RefusedError(
-            408, f"The body did not arrive within {_REST_SECONDS:.0f} seconds.", {"connection": "close"}
-        ) from None
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._left = _BODIES_AT_ONCE * limit
+
+    async def read(self, scope: HTTPScope, receive: Receive, media_types: frozenset[bytes] = JSON_TYPES) -> bytes:
+        """Reads the body of a POST request of one of some media types.
+
+        Raises:
+            RefusedError: 405 for another method than POST, 415 for another media type or encoding,
+                413 when it is too long, 408 when it comes too slowly.
+            OverloadedError: when too many long bodies come at once.
+            ClientGoneError: when the caller hangs up.
+        """
+        _check_head(scope, self._limit, media_types)
+        message: Any = await receive()
+        if not message.get("more_body") and message["type"] == "http.request":
+            body: bytes = message["body"]
+            if len(body) > self._limit:
+                raise _too_long(self._limit)
+            return body
+        try:
+            async with asyncio.timeout(_REST_SECONDS):
+                return await self._read_rest(message, receive)
+        except TimeoutError:
+            raise RefusedError(
+                408, f"The body did not arrive within {_REST_SECONDS:.0f} seconds.", {"connection": "close"}
+            ) from None
+
+    async def _read_rest(self, message: Any, receive: Receive) -> bytes:
+        body = bytearray()
+        try:
+            while True:
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                piece = message.get("body", b"")
+                self._left -= len(piece)
+                body += piece
+                if len(body) > self._limit:
+                    raise _too_long(self._limit)
+                if self._left < 0:
+                    raise OverloadedError
+                if not message.get("more_body"):
+                    return bytes(body)
+                message = await receive()
+        finally:
+            self._left += len(body)
 
 
-async def _read_rest(message: Any, receive: Receive, limit: int) -> bytes:
-    body = bytearray()
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise _too_long(limit)
-        if not message.get("more_body"):
-            return bytes(body)
-        message = await receive()
-
-
-def _check_head(scope: HTTPScope, limit: int) -> None:
+def _check_head(scope: HTTPScope, limit: int, media_types: frozenset[bytes]) -> None:
     if scope["method"] != "POST":
         raise RefusedError(405, "This resource knows only POST.", {"allow": "POST"})
-    headers = dict(scope["headers"])
+    headers = headers_of(scope)
     media_type = headers.get(b"content-type", _JSON)
-    if media_type != _JSON and media_type.partition(b";")[0].strip().lower() not in _MEDIA_TYPES:
+    if media_type != _JSON and media_type.partition(b";")[0].strip().lower() not in media_types:
         raise RefusedError(415, "The body must be application/json.", {"accept": _JSON.decode()})
     if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise RefusedError(415, "The body must not be compressed.", {"accept-encoding": "identity"})

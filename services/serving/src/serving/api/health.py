@@ -3,7 +3,7 @@
 from litestar import get
 from litestar.openapi.datastructures import ResponseSpec
 
-from serving.api.observed import Draining
+from serving.api.draining import Draining
 from serving.errors import NotReadyError
 from serving.schemas import Health, Live, Problem, Ready
 from serving.versions.base import VersionManager

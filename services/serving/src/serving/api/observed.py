@@ -5,12 +5,14 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
+from serving.api.connections import Gate
+from serving.api.draining import Draining
 from serving.api.problems import request_id
+from serving.api.routes import Routes
 from serving.metrics import Metrics
 
 logger = logging.getLogger("serving.access")
@@ -18,37 +20,17 @@ logger = logging.getLogger("serving.access")
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NO_ANSWER = 499
-
-
-class Draining:
-    """Whether the process has been told to stop, and wants callers to leave."""
-
-    __slots__ = ("active",)
-
-    def __init__(self) -> None:
-        self.active = False
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
 class Observed:
-    """Wraps the whole application, so that requests that match no route are seen too.
+    """Wraps the whole application, so that requests that match no route are seen too."""
 
-    `shortcuts` are handlers of the application by path. Requests for exactly these paths go straight to them: the way
-    through Litestar's layers costs more than a prediction does.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        shortcuts: Mapping[str, ASGIApp],
-        metrics: Metrics,
-        draining: Draining,
-        *,
-        access_log: bool,
-    ) -> None:
-        self._app = app
-        self._shortcuts = shortcuts
+    def __init__(self, routes: Routes, metrics: Metrics, draining: Draining, gate: Gate, *, access_log: bool) -> None:
+        self._routes = routes
         self._metrics = metrics
         self.draining = draining
+        self.gate = gate
         self._access_log = access_log
         self._prefix = secrets.token_hex(6).encode()
         self._numbers = itertools.count(1)
@@ -56,40 +38,41 @@ class Observed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
+            await self._routes.app(scope, receive, send)
             return
         start = time.perf_counter()
-        identity = self._identity(scope)
-        scope.setdefault("state", {})["request_id"] = identity
+        headers = dict(scope["headers"])
+        identity = self._identity(headers)
+        scope.setdefault("state", {}).update(request_id=identity, headers=headers)
         status = _NO_ANSWER
 
         async def observed_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message["headers"], (b"x-request-id", identity)]
+                more = [*message["headers"], (b"x-request-id", identity), _NO_SNIFFING]
                 if self.draining.active:
-                    headers.append((b"connection", b"close"))
-                message["headers"] = headers
+                    more.append((b"connection", b"close"))
+                message["headers"] = more
             await send(message)
 
         self._metrics.in_flight += 1
         try:
-            await self._shortcuts.get(scope["path"], self._app)(scope, receive, observed_send)
+            await self._routes.find(scope["path"], headers)(scope, receive, observed_send)
         finally:
             self._metrics.in_flight -= 1
             self._note(scope, status, time.perf_counter() - start)
 
-    def _identity(self, scope: HTTPScope) -> bytes:
+    def _identity(self, headers: dict[bytes, bytes]) -> bytes:
         """Takes the caller's X-Request-ID if it is harmless, or makes one that no other request has."""
-        given: bytes | None = dict(scope["headers"]).get(b"x-request-id")
+        given = headers.get(b"x-request-id")
         if given is not None and _SANE_ID.fullmatch(given):
             return given
         return b"%s-%x" % (self._prefix, next(self._numbers))
 
     def _note(self, scope: HTTPScope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        route = scope["path"] if scope["path"] in self._shortcuts else scope.get("path_template") or "unmatched"
+        route = self._routes.name(scope)
         self._metrics.answered(route, method, str(status), seconds)
         # Probes fail every few seconds while there is no model; why that is so has been logged once, by name.
         if self._access_log or (status >= 400 and not route.startswith("/health")):

@@ -1,19 +1,25 @@
 """The OpenAPI document under /docs/openapi.json, and the page at /docs that shows it.
 
-Litestar describes its own handlers, but not ASGI ones. /predict is added here, from the structs that its bodies are
-parsed with and from the signature of the model that is served, so that the document says how long a row must be.
+Litestar describes its own handlers, but not ASGI ones. /predict and what is under /v2 are added here, from the structs
+that their bodies are parsed with and from the signature of the model that is served, so that the document says how long
+a row must be.
 """
 
+import re
+from base64 import b64encode
 from copy import deepcopy
+from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
 import msgspec
-from litestar import Request
+from litestar import Request, Router
+from litestar.datastructures import ResponseHeader
 from litestar.enums import OpenAPIMediaType
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 
+from serving.api.openinference_docs import V2_STRUCTS, refine_v2, v2_paths
 from serving.api.predict import PATH
 from serving.loader import LoadedModel
 from serving.schemas import BatchResponse, PredictRequest, PredictResponse, Problem
@@ -34,16 +40,18 @@ _ERRORS = {
 
 
 class CompletedJson(JsonRenderPlugin):
-    """Serves the document with /predict in it."""
+    """Serves the document with /predict and /v2 in it."""
 
-    def __init__(self, versions: VersionManager, max_rows: int) -> None:
+    def __init__(self, versions: VersionManager, model_name: str, max_rows: int) -> None:
         super().__init__(path="/openapi.json", media_type=OpenAPIMediaType.OPENAPI_JSON)
         self._versions = versions
+        self._model_name = model_name
         self._max_rows = max_rows
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002  (Litestar's)
         """Renders the document for the model that is served now."""
-        return msgspec.json.encode(completed(openapi_schema, self._versions.current, self._max_rows))
+        model = self._versions.current
+        return msgspec.json.encode(completed(openapi_schema, model, self._model_name, self._max_rows))
 
 
 class OfflinePage(OpenAPIRenderPlugin):
@@ -51,32 +59,45 @@ class OfflinePage(OpenAPIRenderPlugin):
 
     def __init__(self) -> None:
         super().__init__(path="/")
-        self._page = files("serving.api").joinpath("docs.html").read_bytes()
+        self.page = files("serving.api").joinpath("docs.html").read_bytes()
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002  (Litestar's)
         """Gives the page."""
-        return self._page
+        return self.page
 
 
-def openapi_config(versions: VersionManager, max_rows: int, version: str) -> OpenAPIConfig:
+def page_headers(page: bytes) -> dict[str, str]:
+    """Gives the headers that keep browsers from running anything in a page but what it holds, and from framing it."""
+    rules = {"default-src": "'none'", "connect-src": "'self'", "base-uri": "'none'", "frame-ancestors": "'none'"}
+    for kind, part in re.findall(rb"<(script|style)>(.*?)</", page, re.DOTALL):
+        rules[f"{kind.decode()}-src"] = f"'sha256-{b64encode(sha256(part).digest()).decode()}'"
+    policy = "; ".join(f"{what} {allowed}" for what, allowed in rules.items())
+    return {"content-security-policy": policy, "referrer-policy": "no-referrer", "x-frame-options": "DENY"}
+
+
+def openapi_config(versions: VersionManager, model_name: str, max_rows: int, version: str) -> OpenAPIConfig:
     """Sets up Litestar's part."""
+    page = OfflinePage()
+    headers = [ResponseHeader(name=name, value=value) for name, value in page_headers(page.page).items()]
     return OpenAPIConfig(
         title="Prediction API",
         version=version,
         description="Predictions of a scikit-learn model, with the version that made them.",
-        path="/docs",
-        render_plugins=[OfflinePage(), CompletedJson(versions, max_rows)],
+        openapi_router=Router("/docs", route_handlers=[], response_headers=headers, include_in_schema=False),
+        render_plugins=[page, CompletedJson(versions, model_name, max_rows)],
     )
 
 
-def completed(document: dict[str, Any], model: LoadedModel | None, max_rows: int) -> dict[str, Any]:
-    """Adds /predict to Litestar's document."""
+def completed(document: dict[str, Any], model: LoadedModel | None, model_name: str, max_rows: int) -> dict[str, Any]:
+    """Adds /predict and /v2 to Litestar's document."""
     result = deepcopy(document)
-    types = [PredictRequest, PredictResponse, BatchResponse, Problem]
+    types = [PredictRequest, PredictResponse, BatchResponse, Problem, *V2_STRUCTS]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REFERENCE + "{name}")
     _refine(schemas["PredictRequest"], model, max_rows)
+    refine_v2(schemas, model)
     result.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
     result["paths"][PATH] = {"post": _operation(model)}
+    result["paths"].update(v2_paths(model_name, model))
     return result
 
 

@@ -4,7 +4,7 @@ import msgspec
 from litestar.handlers import ASGIRouteHandler, asgi
 from litestar.types import HTTPScope, Receive, Send
 
-from serving.api.body import ClientGoneError, parse_request, read_body
+from serving.api.body import BodyReader, ClientGoneError, parse_request
 from serving.api.problems import send_problem
 from serving.predictor import Predictor
 
@@ -12,13 +12,13 @@ PATH = "/predict"
 _encoder = msgspec.json.Encoder()
 
 
-def predict_handler(predictor: Predictor, max_body_bytes: int) -> ASGIRouteHandler:
+def predict_handler(predictor: Predictor, bodies: BodyReader) -> ASGIRouteHandler:
     """Makes the handler."""
 
     @asgi(PATH, copy_scope=False)
     async def predict(scope: HTTPScope, receive: Receive, send: Send) -> None:
         try:
-            body = await read_body(scope, receive, max_body_bytes)
+            body = await bodies.read(scope, receive)
             answer = _encoder.encode(await predictor.predict(parse_request(body)))
         except ClientGoneError:
             return

@@ -1,7 +1,7 @@
 """Errors as application/problem+json (RFC 9457), for every route alike."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -37,37 +37,42 @@ class RefusedError(Exception):
 
 
 def describe(error: Exception, request_id: str) -> tuple[Problem, dict[str, str]]:
-    """Turns an error into a problem and the headers that go with it. What was not foreseen goes into the log only."""
-    status, detail, headers = _told(error)
-    if status == 500:
-        logger.error("unforeseen error", exc_info=error, extra={"request_id": request_id})
+    """Turns an error into a problem and the headers that go with it."""
+    status, detail, headers = told(error, request_id)
     errors = (
         tuple(ProblemField(e.field, e.reason) for e in error.errors) if isinstance(error, InvalidInputError) else ()
     )
     return Problem(HTTPStatus(status).phrase, status, detail, request_id, errors), headers
 
 
+def told(error: Exception, request_id: str) -> tuple[int, str, dict[str, str]]:
+    """Gives the status, the sentence and the headers for an error. What was not foreseen goes into the log only."""
+    status, detail, headers = _told(error)
+    if status == 500:
+        logger.error("unforeseen error", exc_info=error, extra={"request_id": request_id})
+    return status, detail, headers
+
+
 def _told(error: Exception) -> tuple[int, str, dict[str, str]]:
-    """Gives the status, the sentence and the headers for an error."""
-    told: tuple[int, str, dict[str, str]]
+    found: tuple[int, str, dict[str, str]]
     match error:
         case RefusedError():
-            told = error.status, str(error), error.headers
+            found = error.status, str(error), error.headers
         case InvalidInputError():
-            told = 422, str(error), {}
+            found = 422, str(error), {}
         case TooManyRowsError():
-            told = 413, str(error), {}
+            found = 413, str(error), {}
         case UnknownVersionError():
-            told = 404, str(error), {}
+            found = 404, str(error), {}
         case UnavailableError():
-            told = 503, str(error), {"retry-after": str(error.retry_after)}
+            found = 503, str(error), {"retry-after": str(error.retry_after)}
         case ModelUnusableError():
-            told = 503, f"This version cannot be served: {error}", {"retry-after": str(_UNUSABLE_RETRY_AFTER)}
+            found = 503, f"This version cannot be served: {error}", {"retry-after": str(_UNUSABLE_RETRY_AFTER)}
         case HTTPException() if error.status_code < 500:
-            told = error.status_code, _sentence(error), dict(error.headers or {})
+            found = error.status_code, _sentence(error), dict(error.headers or {})
         case _:
-            told = 500, "Something unforeseen went wrong; the server's log has it under this request id.", {}
-    return told
+            found = 500, "Something unforeseen went wrong; the server's log has it under this request id.", {}
+    return found
 
 
 def _sentence(error: HTTPException) -> str:
@@ -83,10 +88,16 @@ def _sentence(error: HTTPException) -> str:
 async def send_problem(scope: Scope, send: Send, error: Exception) -> None:
     """Answers with an error, on the level of ASGI."""
     problem, headers = describe(error, request_id(scope))
-    body = msgspec.json.encode(problem)
-    head = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-    head.extend((name.encode(), value.encode()) for name, value in headers.items())
-    await send({"type": "http.response.start", "status": problem.status, "headers": head})
+    await send_body(send, problem.status, MEDIA_TYPE, msgspec.json.encode(problem), headers)
+
+
+async def send_body(
+    send: Send, status: int, media_type: str, body: bytes, headers: Mapping[str, str] | None = None
+) -> None:
+    """Sends a whole answer, on the level of ASGI."""
+    head = [(b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body))]
+    head.extend((name.encode(), value.encode()) for name, value in (headers or {}).items())
+    await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
@@ -101,6 +112,12 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request[Any, Any, Any]
     ServingError: on_error,
     Exception: on_error,
 }
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """The request's headers, of those given twice the last, as `Observed` found them."""
+    headers: dict[bytes, bytes] = scope["state"]["headers"]
+    return headers
 
 
 def request_id(scope: Scope) -> str:

@@ -25,14 +25,19 @@ class Downloaded(msgspec.Struct, frozen=True):
 class ModelFiles:
     """Downloads versions into the folder `root`, each into one named after its digest, and keeps the `keep` latest.
 
+    A version may have `max_bytes`, and `seconds` to arrive in.
+
     A folder appears under its final name only when complete, so what is there can be used again after a restart.
     """
 
-    def __init__(self, root: Path, stores: dict[str, ArtifactStore], *, max_bytes: int, keep: int) -> None:
+    def __init__(
+        self, root: Path, stores: dict[str, ArtifactStore], *, max_bytes: int, keep: int, seconds: float = 300.0
+    ) -> None:
         self._root = root
         self._stores = stores
         self._max_bytes = max_bytes
         self._keep = keep
+        self._seconds = seconds
         for leftover in root.glob(f"{_PARTIAL}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -54,11 +59,14 @@ class ModelFiles:
     async def _downloaded(self, uri: str, expected: str | None) -> Downloaded:
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._root))
         try:
-            await download(self._store(uri), uri, partial, self._max_bytes)
+            async with asyncio.timeout(self._seconds):
+                await download(self._store(uri), uri, partial, self._max_bytes)
             digest = await asyncio.to_thread(content_digest, partial)
             if expected and digest != expected:
                 raise DigestMismatchError(f"its files have digest {digest}, but {expected} is expected")
             return self._finish(partial, digest)
+        except TimeoutError:
+            raise StoreUnavailableError(f"its files did not arrive within {self._seconds:g} s") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

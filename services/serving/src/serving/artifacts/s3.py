@@ -19,6 +19,7 @@ from serving.errors import ModelUnusableError, StoreUnavailableError
 
 _TIMEOUT_SECONDS = 10.0
 _PAGE = 200
+_NO_LIST = "S3's list of files is not what its protocol promises"
 
 
 class S3Store:
@@ -57,11 +58,14 @@ class S3Store:
                 f"{self._endpoint_url}/{bucket}?{urlencode(query, quote_via=quote, safe='')}"
             )
             self._check(response, bucket)
-            return ET.fromstring(response.content)  # noqa: S314  (expat bounds what entities may grow to)
+            page = ET.fromstring(response.content)  # noqa: S314  (expat bounds what entities may grow to)
         except httpx.HTTPError as error:
             raise StoreUnavailableError(f"S3 does not answer ({type(error).__name__})") from error
         except ET.ParseError as error:
-            raise StoreUnavailableError("S3's list of files is not what its protocol promises") from error
+            raise StoreUnavailableError(_NO_LIST) from error
+        if page.tag.rpartition("}")[2] != "ListBucketResult":
+            raise StoreUnavailableError(_NO_LIST)
+        return page
 
     def _check(self, response: httpx.Response, bucket: str) -> None:
         if response.is_success:

@@ -1,0 +1,146 @@
+"""How far what is asked and answered lately lies from what training saw: population stability indices.
+
+The index of a distribution q against a baseline p, both over the same bins, is the sum of (q - p) ln(q / p), as credit
+scoring has used it for decades (Siddiqi, Credit Risk Scorecards, 2006): up to 0.1 counts as the same, above 0.25 as
+another. Every bin gets half a row more than it has, so that an empty one is not infinitely far away (the estimator of
+Krichevsky and Trofimov).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from serving.baseline import Baseline
+from serving.runtimes.base import Matrix
+
+# A series a feature: beyond this many, Prometheus would be the one to suffer.
+MOST_FEATURES = 100
+_SLOTS = 12
+_MOST_VALUES = 200_000
+_PROBABILITY_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+Counts = NDArray[np.int64]
+
+
+class Window:
+    """Counts of a sliding window of some seconds: a ring of slots, of which the oldest is emptied as time goes on."""
+
+    def __init__(self, width: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ring: Counts = np.zeros((_SLOTS, width), dtype=np.int64)
+        self._slot_seconds = seconds / _SLOTS
+        self._clock = clock
+        self._now = self._slot()
+
+    def add(self, counts: Counts) -> None:
+        """Adds counts, shape [width]."""
+        self._turn()
+        self._ring[self._now % _SLOTS] += counts
+
+    def total(self) -> Counts:
+        """The counts of the whole window, shape [width]."""
+        self._turn()
+        total: Counts = self._ring.sum(axis=0)
+        return total
+
+    def _turn(self) -> None:
+        now = self._slot()
+        for slot in range(max(self._now + 1, now - _SLOTS + 1), now + 1):
+            self._ring[slot % _SLOTS] = 0
+        self._now = now
+
+    def _slot(self) -> int:
+        return int(self._clock() / self._slot_seconds)
+
+
+class Drift:
+    """Compares rows and answers of one model version with its baseline, over a sliding window of some seconds."""
+
+    def __init__(self, baseline: Baseline, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        features = baseline.features[:MOST_FEATURES]
+        prediction = baseline.prediction
+        self._names = [feature.name for feature in features]
+        self._edges = _padded([feature.edges for feature in features])
+        self._answer_edges = np.array(prediction.edges, dtype=np.float32) if prediction.edges is not None else None
+        sizes = [len(feature.shares) for feature in features]
+        # One place for each bin of each feature, all features having as many as the one with the most.
+        self._places = self._edges.shape[1] + 1
+        self._bins = [slice(i * self._places, i * self._places + size) for i, size in enumerate(sizes)]
+        self._answers = slice(len(features) * self._places, len(features) * self._places + len(prediction.shares))
+        self._expected = [_smoothed(np.array(feature.shares) * baseline.rows) for feature in features]
+        self._expected_answers = _smoothed(np.array(prediction.shares) * prediction.rows)
+        self._window = Window(self._answers.stop + 1, seconds, clock)
+        self._probabilities = np.zeros(len(_PROBABILITY_BOUNDS) + 1, dtype=np.int64)
+        self._probability_sum = 0.0
+
+    def add(self, rows: Matrix, result: Matrix) -> None:
+        """Counts rows [rows, columns] and what the model gave for them; of very many, only every so manieth."""
+        step = 1 + rows.shape[0] * self._edges.size // _MOST_VALUES
+        rows, result = rows[::step, : len(self._names)].astype(np.float32), result[::step]
+        bins = np.zeros(rows.shape, dtype=np.intp)
+        for edges in self._edges.T:
+            bins += rows >= edges
+        bins += np.arange(len(self._names)) * self._places
+        counts = np.bincount(bins.reshape(-1), minlength=self._answers.stop + 1)
+        counts[self._answers] = self._count_answers(result)
+        counts[-1] = len(rows)
+        self._window.add(counts)
+
+    def _count_answers(self, result: Matrix) -> Counts:
+        size = len(self._expected_answers)
+        if self._answer_edges is not None:
+            values = result.astype(np.float32)
+            return np.bincount(np.searchsorted(self._answer_edges, values, side="right"), minlength=size)
+        likeliest = result.max(axis=1)
+        self._probabilities += np.bincount(
+            np.searchsorted(_PROBABILITY_BOUNDS, likeliest), minlength=len(_PROBABILITY_BOUNDS) + 1
+        )
+        self._probability_sum += float(likeliest.sum(dtype=np.float64))
+        return np.bincount(result.argmax(axis=1), minlength=size)
+
+    def collect(self) -> Iterator[Metric]:
+        """Gives everything in Prometheus' form; the indices only while there is a row to compare."""
+        total = self._window.total()
+        rows = int(total[-1])
+        yield GaugeMetricFamily("serving_drift_window_rows", "Rows in the window that drift is measured over", rows)
+        if self._answer_edges is None:
+            yield self._probability()
+        if not rows:
+            return
+        inputs = GaugeMetricFamily(
+            "serving_input_psi", "Population stability index of a feature against training", labels=("feature",)
+        )
+        for name, bins, expected in zip(self._names, self._bins, self._expected, strict=True):
+            inputs.add_metric((name,), psi(expected, total[bins]))
+        yield inputs
+        value = psi(self._expected_answers, total[self._answers])
+        yield GaugeMetricFamily("serving_prediction_psi", "Population stability index of the answers", value)
+
+    def _probability(self) -> Metric:
+        cumulated = self._probabilities.cumsum().tolist()
+        bounds = (*map(str, _PROBABILITY_BOUNDS), "+Inf")
+        buckets = [(bound, float(count)) for bound, count in zip(bounds, cumulated, strict=True)]
+        name, documentation = "serving_prediction_probability", "Probability of the predicted class"
+        return HistogramMetricFamily(name, documentation, buckets, self._probability_sum)
+
+
+def psi(expected: NDArray[np.float64], counts: Counts) -> float:
+    """Computes the index of counts against expected shares, both over the same bins."""
+    found = _smoothed(counts)
+    return float(((found - expected) * np.log(found / expected)).sum())
+
+
+def _smoothed(counts: NDArray[np.floating] | Counts) -> NDArray[np.float64]:
+    more = counts + 0.5
+    shares: NDArray[np.float64] = more / more.sum()
+    return shares
+
+
+def _padded(edges: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    """Puts lists of edges into one array [features, edges], the shorter ones filled up with what no value reaches."""
+    padded = np.full((len(edges), max(map(len, edges), default=0)), np.inf, dtype=np.float32)
+    for row, values in zip(padded, edges, strict=True):
+        row[: len(values)] = values
+    return padded

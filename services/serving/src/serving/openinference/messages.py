@@ -1,0 +1,181 @@
+"""The messages of the Open Inference Protocol, parsed from and written as bodies with or without binary tensors."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from serving.errors import FieldError, InvalidInputError
+from serving.openinference.tensors import DATATYPES, Array, datatype_of, from_bytes, from_json, to_bytes
+
+Parameters = dict[str, Any]
+Size = Annotated[int, Meta(ge=0)]
+
+
+class InputTensor(msgspec.Struct, frozen=True):
+    """One named tensor of a request; `data` is absent where it travels as bytes."""
+
+    name: str
+    shape: Annotated[list[Size], Meta(min_length=1, max_length=2)]
+    datatype: str
+    parameters: Parameters = {}
+    data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+
+
+class RequestedOutput(msgspec.Struct, frozen=True):
+    """One output that the caller wants, and how."""
+
+    name: str
+    parameters: Parameters = {}
+
+
+class InferRequest(msgspec.Struct, frozen=True):
+    """A request as JSON has it. Fields that are not known here are other servers' extensions, and ignored."""
+
+    inputs: Annotated[list[InputTensor], Meta(min_length=1)]
+    id: str = ""
+    parameters: Parameters = {}
+    outputs: list[RequestedOutput] = []
+
+
+class OutputTensor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One named tensor of an answer; `data` is absent where it travels as bytes."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: Parameters = {}
+    data: list[Any] | None = None
+
+
+class InferResponse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An answer as JSON has it."""
+
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
+    id: str = ""
+
+
+class Inference(msgspec.Struct, frozen=True):
+    """A parsed request: its tensors by name, and the outputs that it asks for (all, if none is named).
+
+    `as_bytes` tells whether outputs are wanted as bytes, and `own_form` the same of those that differ.
+    """
+
+    id: str
+    tensors: dict[str, Array]
+    outputs: tuple[str, ...] = ()
+    as_bytes: bool = False
+    own_form: dict[str, bool] = {}
+
+
+_decoder = msgspec.json.Decoder(InferRequest)
+_encoder = msgspec.json.Encoder()
+# Extensions that change what the data means: to ignore one would be to answer something else than was asked.
+_REFUSED = ("shared_memory_region", "classification")
+
+
+def parse(body: bytes, header_length: int | None) -> Inference:
+    """Parses a request's body.
+
+    Args:
+        body: JSON, and after it the tensors that travel as bytes.
+        header_length: How long the JSON is (the header Inference-Header-Content-Length); None: all of the body.
+
+    Raises:
+        InvalidInputError: when it is not what the protocol says.
+    """
+    length = len(body) if header_length is None else header_length
+    if length > len(body):
+        raise _wrong("", f"Inference-Header-Content-Length is {length}, but the body has {len(body)} bytes")
+    try:
+        request = _decoder.decode(memoryview(body)[:length])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _wrong("", f"the body is no inference request: {error}") from None
+    except RecursionError:
+        raise _wrong("", "the body is nested too deeply") from None
+    as_bytes = _flag(request.parameters, "binary_data_output", "")
+    own_form: dict[str, bool] = {}
+    for output in request.outputs:
+        field = f"outputs[{output.name[:100]!r}]"
+        _refuse_extensions(output.parameters, field)
+        if output.name in own_form:
+            raise _wrong(field, "it is named twice")
+        own_form[output.name] = _flag(output.parameters, "binary_data", field, as_bytes)
+    tensors = _tensors(request, memoryview(body)[length:])
+    return Inference(request.id, tensors, tuple(own_form), as_bytes, own_form)
+
+
+def _tensors(request: InferRequest, rest: memoryview) -> dict[str, Array]:
+    """Decodes the tensors; those that travel as bytes stand in `rest` one after the other."""
+    tensors: dict[str, Array] = {}
+    for tensor in request.inputs:
+        field = f"inputs[{tensor.name[:100]!r}]"
+        if tensor.name in tensors:
+            raise _wrong(field, "it is given twice")
+        if tensor.datatype not in DATATYPES:
+            raise _wrong(field, f"unknown datatype {tensor.datatype[:100]!r}; known ones are {', '.join(DATATYPES)}")
+        if tensor.datatype == "BYTES":
+            raise _wrong(field, "the model takes numbers and booleans, not BYTES")
+        _refuse_extensions(tensor.parameters, field)
+        size = tensor.parameters.get("binary_data_size")
+        if size is None:
+            tensors[tensor.name] = from_json(tensor.data, tensor.datatype, tensor.shape, field)
+            continue
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(rest):
+            raise _wrong(field, f"binary_data_size is {size!r}, but {len(rest)} bytes are left after the JSON")
+        tensors[tensor.name] = from_bytes(rest[:size], tensor.datatype, tensor.shape, field)
+        rest = rest[size:]
+    if len(rest):
+        raise _wrong("", f"{len(rest)} bytes follow that no binary_data_size speaks of")
+    return tensors
+
+
+def write(request: Inference, name: str, version: str, outputs: dict[str, Array]) -> tuple[bytes, int | None]:
+    """Writes an answer.
+
+    Args:
+        request: Says which outputs are wanted, and how.
+        name: The model's name.
+        version: And its version.
+        outputs: What the model gave, by the outputs' names.
+
+    Returns:
+        The body, and the length of its JSON where bytes follow it.
+
+    Raises:
+        InvalidInputError: when an output is wanted that there is not.
+    """
+    written: list[OutputTensor] = []
+    blocks: list[bytes] = []
+    for wanted in request.outputs or tuple(outputs):
+        array = outputs.get(wanted)
+        if array is None:
+            raise _wrong(f"outputs[{wanted[:100]!r}]", f"the model has no such output, only {', '.join(outputs)}")
+        shape, datatype = list(array.shape), datatype_of(array)
+        if request.own_form.get(wanted, request.as_bytes):
+            block = to_bytes(array)
+            blocks.append(block)
+            written.append(OutputTensor(wanted, shape, datatype, {"binary_data_size": len(block)}))
+        else:
+            written.append(OutputTensor(wanted, shape, datatype, data=array.reshape(-1).tolist()))
+    head = _encoder.encode(InferResponse(name, version, written, request.id))
+    return (b"".join((head, *blocks)), len(head)) if blocks else (head, None)
+
+
+def _flag(parameters: Parameters, name: str, field: str, otherwise: bool = False) -> bool:
+    value = parameters.get(name, otherwise)
+    if not isinstance(value, bool):
+        raise _wrong(field, f"the parameter {name} must be true or false")
+    return value
+
+
+def _refuse_extensions(parameters: Parameters, field: str) -> None:
+    for name in _REFUSED:
+        if name in parameters:
+            raise _wrong(field, f"this server does not know the extension behind the parameter {name}")
+
+
+def _wrong(field: str, reason: str) -> InvalidInputError:
+    return InvalidInputError(FieldError(field, reason))

@@ -1,0 +1,122 @@
+"""Tensors of the Open Inference Protocol, in the two forms in which they travel: JSON and bytes.
+
+Bytes are little-endian, row by row, without gaps; a BOOL is one byte, an element of BYTES its length in four bytes and
+then itself (Triton's binary tensor data extension, `extension_binary_data.md`).
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import FieldError, InvalidInputError
+
+Array = NDArray[Any]
+
+# What a number may be sent as. BF16 has no name in numpy and no form in JSON; it is the upper half of an FP32.
+NUMBERS: dict[str, str] = {
+    "UINT8": "|u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+    "INT8": "|i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "FP16": "<f2",
+    "BF16": "<u2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+}
+DATATYPES = ("BOOL", *NUMBERS, "BYTES")
+
+_FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
+_DATATYPES = {"b1": "BOOL", "f4": "FP32", "f8": "FP64", "i8": "INT64"}
+_NESTED = re.compile(rb"\s*\[\s*\[")
+_DECODERS: dict[type, tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any]]] = {
+    kind: (msgspec.json.Decoder(list[kind]), msgspec.json.Decoder(list[list[kind]]))  # type: ignore[valid-type]
+    for kind in (bool, int, float)
+}
+_LENGTH = np.dtype("<u4").itemsize
+
+
+def datatype_of(array: Array) -> str:
+    """Names the protocol's datatype of an array that a model gave; whatever holds Python's strings is BYTES."""
+    return _DATATYPES.get(array.dtype.str[1:], "BYTES")
+
+
+def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str) -> Array:
+    """Decodes a tensor of numbers or booleans from JSON: a flat list, or for two dimensions one of lists.
+
+    Numbers with a fraction come in double precision whatever their datatype, since JSON has them in full.
+
+    Args:
+        data: The JSON text of the tensor's elements.
+        datatype: Any of `DATATYPES` but BYTES.
+        shape: What the elements must fill.
+        field: What an error calls the tensor.
+
+    Raises:
+        InvalidInputError: when they do not fit the datatype or the shape.
+    """
+    kind = bool if datatype == "BOOL" else float if datatype in _FLOATS else int
+    flat, nested = _DECODERS[kind]
+    try:
+        if _NESTED.match(memoryview(data)):
+            rows = nested.decode(data)
+            if len(shape) != 2 or any(len(row) != shape[1] for row in rows):
+                raise _wrong(field, f"its data is nested otherwise than its shape {list(shape)} says")
+            values = list(chain.from_iterable(rows))
+        else:
+            values = flat.decode(data)
+        array = np.array(values, dtype=bool if kind is bool else np.float64 if kind is float else NUMBERS[datatype])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
+        raise _wrong(field, f"its data must be a list of {datatype} values") from None
+    return _shaped(array, shape, field)
+
+
+def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str) -> Array:
+    """Decodes a tensor of numbers or booleans from bytes. Nothing is copied, except to give halves their full length.
+
+    Raises:
+        InvalidInputError: when they do not fit the datatype or the shape.
+    """
+    dtype = np.dtype("|u1" if datatype == "BOOL" else NUMBERS[datatype])
+    if len(data) % dtype.itemsize:
+        raise _wrong(field, f"its {len(data)} bytes are no whole number of {datatype} values")
+    array: Array = np.frombuffer(data, dtype)
+    if datatype == "BOOL":
+        if array.size and array.max() > 1:
+            raise _wrong(field, "a BOOL is a byte of 0 or 1")
+        array = array.view(bool)
+    elif datatype == "BF16":
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    elif datatype == "FP16":
+        array = array.astype(np.float32)
+    return _shaped(array, shape, field)
+
+
+def to_bytes(array: Array) -> bytes:
+    """Encodes a tensor as bytes, strings in UTF-8."""
+    if array.dtype != object:
+        return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    encoded = [str(value).encode() for value in array.flat]
+    return b"".join(chain.from_iterable((len(value).to_bytes(_LENGTH, "little"), value) for value in encoded))
+
+
+def _shaped(array: Array, shape: Sequence[int], field: str) -> Array:
+    # Python's integers, so that no product of sizes is too large to be seen.
+    wanted = 1
+    for size in shape:
+        wanted *= size
+    if array.size != wanted:
+        raise _wrong(field, f"its shape {list(shape)} takes {wanted} values, but its data holds {array.size}")
+    return array.reshape(shape)
+
+
+def _wrong(field: str, reason: str) -> InvalidInputError:
+    return InvalidInputError(FieldError(field, reason))

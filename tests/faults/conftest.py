@@ -1,0 +1,118 @@
+"""A real serving process, callers that only note whether they are served, and the printed matrix."""
+
+import contextlib
+import resource
+import socket
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import psutil
+import pytest
+
+from embedded.processes import LOOPBACK, Server, free_port
+from services.serving.tests.bundles import write_bundle
+from tests.faults.matrix import MARK, row_of
+from tests.integration.conftest import mlflow_proxied, s3  # noqa: F401  (fixtures)
+from tests.integration.serving_fixtures import Callers, served, wait_for
+
+_SEEN = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{MARK}(row): which fault a test makes, and what is expected then")
+    config.stash[_SEEN] = {}
+    # The tests hold more than a thousand connections, and so does the server, which inherits the limit.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    seen = config.stash[_SEEN]
+    if not seen:
+        return
+    terminalreporter.section("fault x expected x seen")
+    for line in seen.values():
+        terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    row = row_of(item)
+    if row and report.when == "call":
+        outcome = "as expected" if report.passed else "NOT AS EXPECTED"
+        notes = ", ".join(f"{name} {value}" for name, value in item.user_properties)
+        line = f"| {row.fault} | {row.expected} | {outcome}{': ' + notes if notes else ''} |"
+        item.config.stash[_SEEN][item.nodeid] = line
+    return report
+
+
+Note = Callable[[str, Any], None]
+
+
+@pytest.fixture
+def note(record_property: Callable[[str, object], None]) -> Note:
+    """Puts a figure into the matrix."""
+    return record_property
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A serving process, and what can be known of it from outside."""
+
+    server: Server
+    client: httpx.Client
+
+    def connect(self) -> socket.socket:
+        """Opens a connection that says nothing yet."""
+        port = httpx.URL(self.server.url).port
+        return socket.create_connection((LOOPBACK, port or 80), timeout=30)
+
+    def resident_mb(self) -> float:
+        """The memory that the process holds."""
+        return float(psutil.Process(self.server.pid).memory_info().rss) / 1e6
+
+    def count(self, metric: str) -> float:
+        """The sum of a metric's series."""
+        lines = self.client.get("/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric))
+
+
+@pytest.fixture(scope="session")
+def pinned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Settings that serve a model from a folder, with no other server."""
+    folder = tmp_path_factory.mktemp("pinned")
+    return {
+        "MODEL_VERSION": "1",
+        "MODEL_URI": folder.as_uri(),
+        "MODEL_DIGEST": write_bundle(folder),
+        "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{free_port()}",
+    }
+
+
+@contextlib.contextmanager
+def target(folder: Path, settings: dict[str, str]) -> Iterator[Target]:
+    """Starts a process and waits until it is ready."""
+    with served(folder, settings) as (server, client):
+        yield Target(server, client)
+
+
+@pytest.fixture(scope="module")
+def plain(pinned: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A process with default bounds."""
+    with target(tmp_path_factory.mktemp("plain"), pinned) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def others_are_served(started: Target, note: Note, least: int = 20) -> Iterator[Callers]:
+    """Two callers ask without a pause while something happens; none of their requests may fail."""
+    with Callers(started.server.url, count=2) as callers:
+        wait_for(lambda: len(callers.versions) >= least)
+        yield callers
+        answered = len(callers.versions)
+        wait_for(lambda: len(callers.versions) >= answered + least)
+    assert callers.failures == []
+    note("others answered", len(callers.versions))

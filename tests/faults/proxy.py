@@ -1,0 +1,172 @@
+"""A proxy between the serving process and a server that it needs, which does to the connections what a file says.
+
+Run as a process of its own: `python -m tests.faults.proxy PORT TARGET_PORT FILE`. The file holds one of `FAULTS`, or
+`flapping`, and is looked at all the time.
+"""
+
+import asyncio
+import socket
+import struct
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeAlias
+
+LOOPBACK = "127.0.0.1"
+_PIECE = 64 * 1024
+_UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"
+_PAGE = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 27\r\n\r\n<html>please log in</html>\n"
+
+Reader: TypeAlias = asyncio.StreamReader
+Writer: TypeAlias = asyncio.StreamWriter
+
+
+async def _pipe(reader: Reader, writer: Writer, change: Callable[[bytes], bytes] = lambda data: data) -> None:
+    while data := await reader.read(_PIECE):
+        writer.write(change(data))
+        await writer.drain()
+    writer.close()
+
+
+async def _pass(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) -> None:
+    await asyncio.gather(_pipe(caller[0], server[1]), _pipe(server[0], caller[1]))
+
+
+async def _slow(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) -> None:
+    """Hands on 2 KB every 50 ms."""
+
+    async def trickle() -> None:
+        while data := await server[0].read(2048):
+            caller[1].write(data)
+            await caller[1].drain()
+            await asyncio.sleep(0.05)
+        caller[1].close()
+
+    await asyncio.gather(_pipe(caller[0], server[1]), trickle())
+
+
+async def _drip(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) -> None:
+    """Hands on a byte every tenth of a second: no single wait is long, but there is no end."""
+
+    async def drip() -> None:
+        while data := await server[0].read(1):
+            caller[1].write(data)
+            await asyncio.sleep(0.1)
+
+    await asyncio.gather(_pipe(caller[0], server[1]), drip())
+
+
+async def _silent(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None:
+    """Takes everything and says nothing."""
+    while await caller[0].read(_PIECE):
+        pass
+
+
+async def _corrupt(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) -> None:
+    """Changes a bit of every answer's body, but of XML, so that lists of files stay what they are."""
+
+    def change(data: bytes) -> bytes:
+        body = data.rpartition(b"\r\n\r\n")[2]
+        if not body or body.startswith(b"<"):
+            return data
+        return data[: len(data) - len(body)] + body[:-1] + bytes([body[-1] ^ 1])
+
+    await asyncio.gather(_pipe(caller[0], server[1]), _pipe(server[0], caller[1], change))
+
+
+async def _cut(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) -> None:
+    """Hands on three quarters of an answer, and hangs up."""
+    server[1].write(await caller[0].read(_PIECE))
+    data = await server[0].read(_PIECE)
+    caller[1].write(data[: len(data) * 3 // 4])
+    await caller[1].drain()
+    caller[1].close()
+
+
+async def _reset(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None:
+    """Resets the connection."""
+    await caller[0].read(1)
+    connection = caller[1].get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    caller[1].close()
+
+
+async def _answer(caller: tuple[Reader, Writer], answer: bytes) -> None:
+    while await caller[0].read(_PIECE):
+        caller[1].write(answer)
+        await caller[1].drain()
+
+
+async def _unavailable(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None:
+    await _answer(caller, _UNAVAILABLE)
+
+
+async def _page(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None:
+    await _answer(caller, _PAGE)
+
+
+Fault = Callable[[tuple[Reader, Writer], tuple[Reader, Writer]], Awaitable[None]]
+FAULTS: dict[str, Fault] = {
+    "pass": _pass,
+    "slow": _slow,
+    "drip": _drip,
+    "silent": _silent,
+    "corrupt": _corrupt,
+    "cut": _cut,
+    "reset": _reset,
+    "unavailable": _unavailable,
+    "page": _page,
+}
+
+
+class Proxy:
+    """Passes connections on to a server, in the way that a file names; `flapping` resets every other one.
+
+    When the file changes, all connections end, so that what it names holds for the next request.
+    """
+
+    def __init__(self, target_port: int, file: Path) -> None:
+        self._target_port = target_port
+        self._file = file
+        self._connections = 0
+        self._open: set[Writer] = set()
+
+    async def watch(self) -> None:
+        """Looks at the file, for ever."""
+        before = ""
+        while True:
+            name = self._file.read_text()
+            if name != before:
+                for writer in self._open:
+                    writer.close()
+            before = name
+            await asyncio.sleep(0.02)
+
+    async def handle(self, reader: Reader, writer: Writer) -> None:
+        """Handles one connection."""
+        name = self._file.read_text().strip()
+        self._connections += 1
+        if name == "flapping":
+            name = "reset" if self._connections % 2 else "pass"
+        server = None
+        self._open.add(writer)
+        try:
+            server = await asyncio.open_connection(LOOPBACK, self._target_port)
+            await FAULTS[name]((reader, writer), server)
+        except OSError:
+            pass
+        finally:
+            self._open.discard(writer)
+            for each in (writer, server[1] if server else writer):
+                each.close()
+
+
+async def main(port: int, target_port: int, file: Path) -> None:
+    """Serves until it is killed."""
+    proxy = Proxy(target_port, file)
+    server = await asyncio.start_server(proxy.handle, LOOPBACK, port)
+    await asyncio.gather(server.serve_forever(), proxy.watch())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))

@@ -1,0 +1,206 @@
+"""Callers that misbehave hold up nobody but themselves, and cost a bounded amount of memory."""
+
+import json
+import socket
+import struct
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from services.serving.tests.bundles import SETOSA
+from tests.faults.conftest import Note, Target, others_are_served, target
+from tests.faults.matrix import fault
+from tests.integration.serving_fixtures import wait_for
+
+BODY = json.dumps({"features": SETOSA}).encode()
+HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+REQUEST = HEAD + b"content-length: %d\r\n\r\n%s" % (len(BODY), BODY)
+MOST_MB = 60
+
+
+def closed(connection: socket.socket) -> bool:
+    """Whether the other side has hung up; whatever it said before is dropped."""
+    connection.settimeout(0.001)
+    try:
+        while connection.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def answer(connection: socket.socket) -> bytes:
+    """Everything that comes until the other side hangs up."""
+    connection.settimeout(30)
+    parts = []
+    try:
+        while data := connection.recv(65536):
+            parts.append(data)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+@fault("300 heads that come a byte at a time and never end (slow-loris)", "each is closed 10 s after its first byte")
+def test_slow_heads(plain: Target, note: Note) -> None:
+    with ExitStack() as stack, others_are_served(plain, note):
+        connections = [stack.enter_context(plain.connect()) for _ in range(300)]
+        open_still, sent = connections, 0
+        start = time.monotonic()
+        while open_still:
+            assert time.monotonic() - start < 40
+            for connection in open_still:
+                with suppress(OSError):
+                    connection.send(HEAD[sent % len(HEAD) :][:1])
+            sent += 1
+            time.sleep(0.2)
+            open_still = [connection for connection in open_still if not closed(connection)]
+        note("closed after s", round(time.monotonic() - start))
+
+
+@fault("300 bodies of which one byte never comes", "408 after 10 s")
+def test_slow_bodies(plain: Target, note: Note) -> None:
+    with ExitStack() as stack, others_are_served(plain, note):
+        connections = [stack.enter_context(plain.connect()) for _ in range(300)]
+        for connection in connections:
+            connection.sendall(HEAD + b"content-length: %d\r\n\r\n%s" % (len(BODY) + 1, BODY))
+        assert {answer(connection)[:12] for connection in connections} == {b"HTTP/1.1 408"}
+
+
+@fault("300 heads without their bodies", "each is closed after 20 s")
+def test_missing_bodies(plain: Target, note: Note) -> None:
+    with ExitStack() as stack, others_are_served(plain, note):
+        connections = [stack.enter_context(plain.connect()) for _ in range(300)]
+        for connection in connections:
+            connection.sendall(HEAD + b"content-length: 10\r\n\r\n")
+        assert {answer(connection) for connection in connections} == {b""}
+
+
+@fault("1,000 connections that say nothing", f"held for `KEEP_ALIVE_SECONDS`, at most {MOST_MB} MB more")
+def test_idle_connections(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
+    with ExitStack() as stack:
+        started = stack.enter_context(target(tmp_path, {**pinned, "KEEP_ALIVE_SECONDS": "5"}))
+        before = started.resident_mb()
+        with others_are_served(started, note):
+            connections = [stack.enter_context(started.connect()) for _ in range(1000)]
+            wait_for(lambda: started.client.get("/health/live").status_code == 200)
+            more = started.resident_mb() - before
+            wait_for(lambda: all(map(closed, connections)))
+        note("MB more", round(more))
+        assert more < MOST_MB
+
+
+@fault("more connections than `MAX_CONNECTIONS`", "503 at once for those; the first are served")
+def test_too_many_connections(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
+    with ExitStack() as stack:
+        started = stack.enter_context(target(tmp_path, {**pinned, "MAX_CONNECTIONS": "20"}))
+        with others_are_served(started, note):
+            connections = [stack.enter_context(started.connect()) for _ in range(40)]
+            wait_for(lambda: sum(map(closed, connections)) >= 20)
+            assert answer(stack.enter_context(started.connect())).startswith(b"HTTP/1.1 503")
+
+
+@fault("a head without end (1 MB of header lines)", "431 beyond 64 KB, and the connection is closed")
+def test_header_flood(plain: Target, note: Note) -> None:
+    with others_are_served(plain, note), plain.connect() as connection:
+        connection.sendall(HEAD)
+        with suppress(OSError):
+            for index in range(10_000):
+                connection.sendall(b"x-%d: %s\r\n" % (index, b"y" * 90))
+        found = answer(connection)
+        assert found == b"" or found.startswith(b"HTTP/1.1 431")
+        assert closed(connection)
+
+
+@fault("JSON nested 500,000 deep", "400 or 422")
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/iris-classifier/infer"])
+def test_deep_json(plain: Target, note: Note, path: str) -> None:
+    with others_are_served(plain, note):
+        for content in (b"[" * 500_000, b'{"features":' * 80_000, b'{"inputs":[{"data":' + b"[" * 500_000):
+            assert plain.client.post(path, content=content).status_code in (400, 422)
+
+
+@fault("bodies at the limit, over it, of no length, or longer than they said", "200, 413, 413, 400")
+def test_body_limits(plain: Target, note: Note) -> None:
+    limit = 1024 * 1024
+    exact = BODY + b" " * (limit - len(BODY))
+
+    with others_are_served(plain, note):
+        assert plain.client.post("/predict", content=exact).status_code == 200
+        assert plain.client.post("/predict", content=exact + b" ").status_code == 413
+        with plain.connect() as connection:
+            connection.sendall(HEAD + b"content-length: 99999999999\r\n\r\n")
+            assert answer(connection).startswith(b"HTTP/1.1 413")
+        with plain.connect() as connection:
+            connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+            with suppress(OSError):
+                for _ in range(20):
+                    connection.sendall(b"10000\r\n" + b" " * 65536 + b"\r\n")
+            assert answer(connection)[:12] in (b"HTTP/1.1 413", b"")
+        with plain.connect() as connection:
+            connection.sendall(REQUEST + b"more than was said\r\n\r\n")
+            assert b"HTTP/1.1 400" in answer(connection)
+
+
+@fault("bytes that are no HTTP, such as a TLS greeting", "400, and the connection is closed")
+@pytest.mark.parametrize("content", [b"\x16\x03\x01\x02\x00\x01\x00\x01", b"\x00" * 1000, b"\r\n\r\nhello\r\n\r\n"])
+def test_other_protocols(plain: Target, note: Note, content: bytes) -> None:
+    with others_are_served(plain, note), plain.connect() as connection:
+        connection.sendall(content)
+        assert answer(connection).startswith(b"HTTP/1.1 400")
+
+
+@fault("200 requests in one write, no answer awaited (pipelining)", "200 answers, in order")
+def test_pipelining(plain: Target, note: Note) -> None:
+    with others_are_served(plain, note), plain.connect() as connection:
+        names = [b"id-%d" % index for index in range(200)]
+        connection.sendall(b"".join(REQUEST.replace(b"host: x", b"host: x\r\nx-request-id: " + name) for name in names))
+        found = b""
+        while found.count(b"x-request-id: ") < 200:
+            data = connection.recv(65536)
+            assert data
+            found += data
+        ids = [part.split(b"\r\n")[0] for part in found.split(b"x-request-id: ")[1:]]
+        assert ids == names
+
+
+@fault("200 callers that never take their answers", f"they wait for themselves; at most {MOST_MB} MB more")
+def test_answers_that_nobody_takes(plain: Target, note: Note) -> None:
+    body = json.dumps({"instances": [SETOSA] * 1000}).encode()
+    request = HEAD + b"content-length: %d\r\n\r\n%s" % (len(body), body)
+    before = plain.resident_mb()
+    with ExitStack() as stack, others_are_served(plain, note):
+        for _ in range(200):
+            connection = stack.enter_context(plain.connect())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(request)
+        wait_for(lambda: plain.count('serving_requests_total{method="POST",route="/predict",status="200"}') > 200)
+        more = plain.resident_mb() - before
+    note("MB more", round(more))
+    assert more < MOST_MB
+
+
+@fault("callers that hang up in the middle of a request or before the answer", "counted as 499; nothing in the log")
+def test_hang_ups(plain: Target, note: Note) -> None:
+    with others_are_served(plain, note):
+        for index in range(200):
+            connection = plain.connect()
+            connection.sendall(REQUEST[: 40 + index % (len(REQUEST) - 40)])
+            if index % 2:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+    assert "Traceback" not in plain.server.log.read_text()
+    assert '"level":"error"' not in plain.server.log.read_text()
+
+
+@fault("all of the above", "no answer was a 500, no error stands in the log, all requests have ended")
+def test_nothing_is_left(plain: Target, note: Note) -> None:
+    wait_for(lambda: plain.count("serving_requests_in_flight") == 1)
+    text = plain.client.get("/metrics").text
+    assert 'status="500"' not in text
+    assert "Traceback" not in plain.server.log.read_text()
+    note("resident MB", round(plain.resident_mb()))

@@ -1,0 +1,82 @@
+"""More than can be answered is refused at once, and what was accepted is answered, by fast models and slow ones."""
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from socket import socket
+
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+
+from services.serving.tests.bundles import CLASSES, write_bundle
+from tests.faults.conftest import Note, target
+from tests.faults.matrix import fault
+from tests.faults.test_callers import REQUEST
+from tests.integration.serving_fixtures import wait_for
+
+ROUNDS, CONNECTIONS = 20, 300
+_HEAD = re.compile(rb"HTTP/1\.1 (\d+).*?content-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL)
+
+
+def one_answer(connection: socket) -> tuple[int, bytes]:
+    """Reads one answer: its status, and all of it."""
+    found = b""
+    while True:
+        match = _HEAD.match(found)
+        if match and len(found) >= match.end() + int(match[2]):
+            return int(match[1]), found
+        data = connection.recv(65536)
+        assert data, f"hung up after {found!r}"
+        found += data
+
+
+@fault(
+    "300 requests at once, again and again, where 16 may wait",
+    "200, or 503 with `Retry-After` at once and on a connection that stays; probes are answered",
+)
+def test_more_requests_than_may_wait(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
+    with ExitStack() as stack:
+        started = stack.enter_context(target(tmp_path, {**pinned, "MAX_WAITING_REQUESTS": "16"}))
+        connections = [stack.enter_context(started.connect()) for _ in range(CONNECTIONS)]
+        answers = []
+        for _ in range(ROUNDS):
+            for connection in connections[::2]:
+                connection.sendall(REQUEST[:-10])
+            for connection in connections[1::2]:
+                connection.sendall(REQUEST)
+            for connection in connections[::2]:
+                connection.sendall(REQUEST[-10:])
+            assert started.client.get("/health/ready").status_code == 200
+            answers += [one_answer(connection) for connection in connections]
+        refused = [text for status, text in answers if status == 503]
+        assert {status for status, _ in answers} == {200, 503}
+        assert all(b"retry-after: 1\r\n" in text and b"application/problem+json" in text for text in refused)
+        assert started.count("serving_requests_shed_total") == len(refused)
+        note("answered", len(answers) - len(refused))
+        note("refused", len(refused))
+
+
+@fault(
+    "300 rows at once for a model that takes a worker thread for each, where rows may wait 0.05 s",
+    "those that can be computed soon are; the rest get 503 with `Retry-After`",
+)
+def test_more_rows_than_a_slow_model_computes(tmp_path: Path, note: Note) -> None:
+    rows, labels = load_iris(return_X_y=True)
+    forest = RandomForestClassifier(300).fit(rows, [CLASSES[label] for label in labels])
+    folder = tmp_path / "forest"
+    settings = {
+        "MODEL_VERSION": "1",
+        "MODEL_URI": folder.as_uri(),
+        "MODEL_DIGEST": write_bundle(folder, estimator=forest, onnx=False),
+        "MAX_QUEUE_SECONDS": "0.05",
+    }
+    with ExitStack() as stack:
+        started = stack.enter_context(target(tmp_path, settings))
+        connections = [stack.enter_context(started.connect()) for _ in range(CONNECTIONS)]
+        for connection in connections:
+            connection.sendall(REQUEST)
+        answers = [one_answer(connection) for connection in connections]
+        assert {status for status, _ in answers} <= {200, 503}
+        assert any(status == 200 for status, _ in answers)
+        wait_for(lambda: started.client.post("/predict", content=REQUEST.split(b"\r\n\r\n")[1]).status_code == 200)
+        note("answered", sum(status == 200 for status, _ in answers))
