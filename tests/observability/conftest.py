@@ -1,0 +1,116 @@
+"""One real stack for all tests here: MLflow, a service that follows an alias, and a Prometheus that scrapes both.
+
+The stack goes through its script once: MLflow is asked and ends, the service is asked and goes on, and Prometheus has
+seen all of it when the first test begins.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from embedded.processes import LOOPBACK, Server, free_port, program
+from tests.integration.serving_fixtures import Model, served, wait_for
+from tests.observability import load
+from tests.observability.model import Rows, register_with_baseline
+from tests.observability.promtool import Prometheus, prometheus_server
+
+SCRIPT: dict[load.Kind, int] = {"good": 900, "wrong": 40, "slow": 60, "failing": 20}
+# So many rows that drift is spoken of.
+HELD_OUT_TIMES = 16
+# Before a counter has been seen once, Prometheus cannot know what was added to it.
+FIRST: dict[load.Kind, int] = dict.fromkeys(SCRIPT, 1)
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """What the load counted, what serving and MLflow export, and the Prometheus that saw all of it.
+
+    Two moments, in seconds of Unix time: at `mlflow_seen` MLflow was still there, and at `held_out_seen` the service
+    had been asked for held-out rows alone. Then came the load, which asks for one row again and again.
+    """
+
+    answers: list[load.Answer]
+    serving_metrics: str
+    mlflow_metrics: str
+    mlflow_seen: float
+    held_out_seen: float
+    prometheus: Prometheus
+
+
+@pytest.fixture(scope="session")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    """The stack after its script."""
+    folder = tmp_path_factory.mktemp("stack")
+    mlflow = mlflow_with_metrics(folder)
+    with mlflow:
+        model = Model(mlflow.url, folder)
+        held_out = register_with_baseline(model, folder / "bundle")
+        settings = model.settings(REGISTRY_TIMEOUT_SECONDS="0.3", MODEL_POLL_SECONDS="1")
+        with served(folder, settings) as (service, client):
+            addresses = {"serving-here": service.url, "mlflow": mlflow.url}
+            targets = {job: httpx.URL(url).netloc.decode() for job, url in addresses.items()}
+            with prometheus_server(folder, targets) as server, Prometheus(server.url) as prometheus:
+                wait_for(lambda: len(prometheus.query("up == 1")) == len(targets))
+                wait_for(lambda: scrapes("mlflow_http_request_total", prometheus) >= 3)
+                mlflow_metrics = httpx.get(f"{mlflow.url}/metrics", trust_env=False).text
+                mlflow_seen = prometheus.value("time()")
+                mlflow.stop()
+                held_out_seen = send(client, held_out * HELD_OUT_TIMES, prometheus)
+                answers = run_script(httpx.URL(service.url), prometheus)
+                serving_metrics = client.get("/metrics").text
+                yield Observed(answers, serving_metrics, mlflow_metrics, mlflow_seen, held_out_seen, prometheus)
+
+
+@pytest.fixture(scope="session")
+def prometheus(observed: Observed) -> Prometheus:
+    """The Prometheus of the stack."""
+    return observed.prometheus
+
+
+def send(client: httpx.Client, rows: Rows, prometheus: Prometheus) -> float:
+    """Ask for all these rows at once, and return a moment at which Prometheus has seen what they did."""
+    assert client.post("/predict", json={"instances": rows}).status_code == 200
+    wait_for(lambda: prometheus.value("sum(serving_drift_window_rows) or vector(0)") >= len(rows))
+    return prometheus.value("time()")
+
+
+def run_script(service: httpx.URL, prometheus: Prometheus) -> list[load.Answer]:
+    """Send the script's requests, and return them once Prometheus has counted as many, and looked often enough.
+
+    Prometheus reckons with half the time between two scrapes before the first and after the last: of forty, a fortieth.
+    """
+    assert service.port is not None
+
+    def counted() -> float:
+        return prometheus.value('sum(serving_requests_total{route="/predict"}) or vector(0)')
+
+    before = counted() + len(load.run(service.host, service.port, FIRST))
+    wait_for(lambda: counted() >= before)
+    answers = load.run(service.host, service.port, SCRIPT)
+    wait_for(lambda: counted() >= before + len(answers))
+    wait_for(lambda: scrapes("serving_requests_total", prometheus) >= 40)
+    return answers
+
+
+def scrapes(metric: str, prometheus: Prometheus) -> float:
+    """Return how often the newest series of a metric has been seen in the last minutes; 0 where there is none."""
+    return min((sample.value for sample in prometheus.query(f"count_over_time({metric}[5m])")), default=0)
+
+
+def mlflow_with_metrics(folder: Path) -> Server:
+    """Describe an MLflow that exports metrics, as the chart and compose.yaml start it."""
+    port = free_port()
+    address = ["--host", LOOPBACK, "--port", str(port), "--workers", "1"]
+    store = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    artifacts = ["--artifacts-destination", str(folder / "artifacts")]
+    metrics = ["--expose-prometheus", str(folder / "metrics")]
+    return Server(
+        "MLflow",
+        [program("mlflow"), "server", *address, *store, *artifacts, *metrics],
+        url=f"http://{LOOPBACK}:{port}",
+        ready_path="/health",
+        log=folder / "mlflow.log",
+        environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+    )

@@ -1,0 +1,102 @@
+"""What charts/observability brings: its rules, and the queries of its dashboards."""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "observability"
+RULES = sorted((CHART / "rules").glob("*.yaml"))
+DASHBOARDS = sorted((CHART / "dashboards").glob("*.json"))
+RULE_TESTS = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
+
+# What Grafana puts in place of its own variables; the rest are the dashboards'.
+_BUILT_IN = {"__rate_interval": "5m", "__interval": "1m", "__range": "1h"}
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One recording or alerting rule, and the file that it stands in."""
+
+    file: str
+    expr: str
+    record: str = ""
+    alert: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A query of a dashboard, as it stands there, and where."""
+
+    place: str
+    text: str
+
+    def expr(self, **chosen: str) -> str:
+        """Return PromQL: the query with what is chosen in the place of variables, and everything for the others."""
+        values = {**_BUILT_IN, **chosen}
+        return _VARIABLE.sub(lambda match: values.get(match[1] or match[2], ".*"), self.text)
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """Return every rule of every file."""
+    return tuple(
+        msgspec.convert({**rule, "file": path.name}, Rule, strict=False)
+        for path in RULES
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+    )
+
+
+def alerts() -> list[Rule]:
+    """Return the alerting rules; two of one name differ in severity."""
+    return [rule for rule in rules() if rule.alert]
+
+
+@cache
+def dashboard(path: Path) -> dict[str, Any]:
+    """Return a dashboard."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def panels(path: Path) -> list[dict[str, Any]]:
+    """Return a dashboard's panels, rows included."""
+    listed: list[dict[str, Any]] = dashboard(path)["panels"]
+    return listed
+
+
+def queries() -> list[Query]:
+    """Return the PromQL of all panels and annotations of all dashboards."""
+    return [query for path in DASHBOARDS for query in _queries(path)]
+
+
+def _queries(path: Path) -> Iterator[Query]:
+    for panel in panels(path):
+        for target in panel.get("targets", ()):
+            yield Query(f"{path.stem}: {panel['title']}", target["expr"])
+    for annotation in dashboard(path)["annotations"].get("list", ()):
+        yield Query(f"{path.stem}: annotation {annotation['name']}", annotation["expr"])
+
+
+def variables(path: Path) -> dict[str, dict[str, Any]]:
+    """Return a dashboard's variables by name."""
+    return {variable["name"]: variable for variable in dashboard(path)["templating"]["list"]}
+
+
+def selectors() -> list[Query]:
+    """Return what the dashboards' variables take their values from: the selectors inside `label_values(...)`."""
+    return [
+        Query(f"{path.stem}: variable {name}", match[1])
+        for path in DASHBOARDS
+        for name, variable in variables(path).items()
+        if variable["type"] == "query"
+        and (match := re.fullmatch(r"label_values\((.+), \w+\)", variable["query"]["query"]))
+    ]

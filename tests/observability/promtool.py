@@ -1,0 +1,110 @@
+"""promtool and Prometheus, as tools/install puts them into .cache/tools/bin."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import msgspec
+
+from embedded.processes import LOOPBACK, Server, free_port
+from tests.observability.content import RULES
+from tests.support import helm
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One series and its value."""
+
+    labels: dict[str, str]
+    value: float
+
+
+def promtool(*arguments: str | Path) -> helm.Outcome:
+    """Run promtool."""
+    return helm.run("promtool", *arguments)
+
+
+def prometheus_server(folder: Path, targets: Mapping[str, str]) -> Server:
+    """Describe a Prometheus that scrapes each target twice a second, with the chart's rules.
+
+    Args:
+        folder: holds its configuration, data and log.
+        targets: host and port, by the name of the job.
+    """
+    scraped = [
+        {"job_name": job, "static_configs": [{"targets": [address], "labels": {"namespace": "here", "pod": job}}]}
+        for job, address in targets.items()
+    ]
+    configuration = {
+        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+        "rule_files": [str(path) for path in RULES],
+        "scrape_configs": scraped,
+    }
+    file = folder / "prometheus.json"  # JSON is YAML
+    file.write_text(json.dumps(configuration), encoding="utf-8")
+    port = free_port()
+    command = [
+        str(helm.ROOT / ".cache" / "tools" / "bin" / "prometheus"),
+        f"--config.file={file}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={LOOPBACK}:{port}",
+    ]
+    return Server(
+        "Prometheus", command, url=f"http://{LOOPBACK}:{port}", ready_path="/-/ready", log=folder / "prometheus.log"
+    )
+
+
+class Prometheus:
+    """Questions to a running Prometheus; a context manager that hangs up in the end."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.Client(base_url=f"{url}/api/v1", timeout=30.0, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def query(self, expr: str, at: float | None = None) -> list[Sample]:
+        """Return what an expression is, now or at a moment of Unix time; ValueError where it cannot be evaluated."""
+        moment = {} if at is None else {"time": str(at)}
+        data = self._get("/query", query=expr, **moment)
+        if data["resultType"] == "scalar":
+            return [Sample({}, float(data["result"][1]))]
+        return [Sample(series["metric"], float(series["value"][1])) for series in data["result"]]
+
+    def value(self, expr: str) -> float:
+        """Return the value of an expression that has exactly one."""
+        (sample,) = self.query(expr)
+        return sample.value
+
+    def metrics_of(self, expr: str) -> set[str]:
+        """Return the metrics in an expression, as Prometheus itself reads it; ValueError where it is none."""
+        return set(_metrics(self._get("/parse_query", query=expr)))
+
+    def metrics(self) -> set[str]:
+        """Return the names of all metrics that it has."""
+        return set(self._get("/label/__name__/values"))
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Return its rules, with the health of each."""
+        return [rule for group in self._get("/rules")["groups"] for rule in group["rules"]]
+
+    def _get(self, path: str, **parameters: str) -> Any:
+        answer = self._client.get(path, params=parameters).json()
+        if answer["status"] != "success":
+            raise ValueError(f"{answer['error']} in: {parameters.get('query', path)}")
+        return answer["data"]
+
+
+def _metrics(node: Any) -> Iterator[str]:
+    if isinstance(node, list):
+        for each in node:
+            yield from _metrics(each)
+    elif isinstance(node, dict):
+        if node.get("type") in ("vectorSelector", "matrixSelector"):
+            yield node["name"]
+        for each in node.values():
+            yield from _metrics(each)

@@ -1,0 +1,90 @@
+"""Which metric comes from where: everything that a rule or a dashboard may ask for.
+
+What the serving API and MLflow export is read from them. The rest needs a cluster, and is written down here from its
+documentation, at the version that the charts run.
+"""
+
+import re
+
+from tests.observability.content import rules
+
+_ENDINGS = {"histogram": ("_bucket", "_sum", "_count")}
+
+# prometheus-flask-exporter with MLflow's prefix; the test of the real server holds this against it.
+MLFLOW = {
+    "mlflow_http_request_total",
+    "mlflow_http_request_duration_seconds_bucket",
+    "mlflow_http_request_duration_seconds_sum",
+    "mlflow_http_request_duration_seconds_count",
+}
+
+# Prometheus makes these of every target and every rule.
+PROMETHEUS = {"up", "ALERTS"}
+
+ELSEWHERE = {
+    # https://github.com/minio/minio/blob/master/docs/metrics/prometheus/list.md, /minio/v2/metrics/cluster
+    "MinIO": {
+        "minio_cluster_capacity_usable_free_bytes",
+        "minio_cluster_capacity_usable_total_bytes",
+        "minio_cluster_usage_object_total",
+        "minio_cluster_usage_total_bytes",
+        "minio_s3_requests_4xx_errors_total",
+        "minio_s3_requests_5xx_errors_total",
+        "minio_s3_requests_total",
+        "minio_s3_traffic_received_bytes",
+        "minio_s3_traffic_sent_bytes",
+    },
+    # https://github.com/prometheus-community/postgres_exporter, the collectors that are on by default
+    "postgres_exporter": {
+        "pg_database_size_bytes",
+        "pg_settings_max_connections",
+        "pg_stat_database_blks_hit",
+        "pg_stat_database_blks_read",
+        "pg_stat_database_numbackends",
+        "pg_stat_database_xact_commit",
+        "pg_stat_database_xact_rollback",
+        "pg_up",
+    },
+    # https://github.com/kubernetes/kube-state-metrics/tree/main/docs/metrics
+    "kube-state-metrics": {
+        "kube_cronjob_created",
+        "kube_cronjob_spec_suspend",
+        "kube_cronjob_status_last_successful_time",
+        "kube_horizontalpodautoscaler_spec_max_replicas",
+        "kube_horizontalpodautoscaler_spec_min_replicas",
+        "kube_horizontalpodautoscaler_status_desired_replicas",
+        "kube_job_complete",
+        "kube_job_failed",
+        "kube_job_owner",
+        "kube_job_status_completion_time",
+        "kube_job_status_start_time",
+    },
+    # https://argo-cd.readthedocs.io/en/stable/operator-manual/metrics/
+    "Argo CD": {
+        "argocd_app_info",
+        "argocd_app_reconcile_bucket",
+        "argocd_app_sync_total",
+    },
+}
+
+
+def in_text(exposed: str) -> set[str]:
+    """Return the metrics of an answer in Prometheus' text format, as they are stored, also those without a value."""
+    kinds = re.findall(r"^# TYPE (\S+) (\S+)$", exposed, re.MULTILINE)
+    return {f"{name}{ending}" for name, kind in kinds for ending in _ENDINGS.get(kind, ("",))}
+
+
+def known(serving: set[str]) -> set[str]:
+    """Return every metric that something in the stack exports or records, given what serving exports."""
+    recorded = {rule.record for rule in rules() if rule.record}
+    return serving | MLFLOW | PROMETHEUS | recorded | elsewhere()
+
+
+def elsewhere() -> set[str]:
+    """Return the metrics of what only a cluster has."""
+    return set().union(*ELSEWHERE.values())
+
+
+def families(names: set[str]) -> set[str]:
+    """Return the names as documentation lists them: one for a histogram."""
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}

@@ -1,0 +1,120 @@
+"""Proves with a real service and a real Prometheus that rules and dashboards tell what happened: the figures are those
+that the load counted."""
+
+from bisect import bisect_left
+from typing import Any
+
+import pytest
+
+from tests.integration.serving_fixtures import wait_for
+from tests.observability import load, sources
+from tests.observability.conftest import SCRIPT, Observed
+from tests.observability.content import Query, alerts, queries, rules
+from tests.observability.promtool import Prometheus
+
+WINDOW_SECONDS = 300
+
+
+def panel(title: str, part: str = "") -> str:
+    """Return the query of a panel of the dashboard Serving that has this part, for predictions alone."""
+    (expr,) = [
+        query.expr(route="/predict") for query in queries() if query.place == f"serving: {title}" and part in query.text
+    ]
+    return expr
+
+
+def recorded(name: str, prometheus: Prometheus) -> float:
+    """Evaluate a recording rule now."""
+    (rule,) = [rule for rule in rules() if rule.record == name]
+    return prometheus.value(rule.expr)
+
+
+def test_the_script_went_as_written(observed: Observed) -> None:
+    assert {answer.status for answer in observed.answers} == set(load.STATUSES.values())
+    assert all(answer.status == load.STATUSES[answer.kind] for answer in observed.answers)
+
+
+def test_request_rate(observed: Observed, prometheus: Prometheus) -> None:
+    counted = recorded("serving:requests:rate5m", prometheus) * WINDOW_SECONDS
+    assert counted == pytest.approx(len(observed.answers), rel=0.05)
+
+
+def test_error_ratio(observed: Observed, prometheus: Prometheus) -> None:
+    wait_for(lambda: bool(prometheus.query("serving:requests:rate5m > 0")))
+    ratio = load.statuses(observed.answers)[503] / len(observed.answers)
+    assert recorded("serving:requests_failed:ratio_rate5m", prometheus) == pytest.approx(ratio, rel=0.05)
+
+
+def test_slow_ratio(observed: Observed, prometheus: Prometheus) -> None:
+    ratio = sum(answer.seconds > 0.1 for answer in observed.answers) / len(observed.answers)
+    assert ratio > SCRIPT["slow"] / len(observed.answers)
+    # What an answer takes on its way is the caller's to see alone, and near the bound that decides.
+    assert recorded("serving:requests_slow:ratio_rate5m", prometheus) == pytest.approx(ratio, rel=0.2)
+
+
+def test_requests_by_status_are_those_that_were_answered(observed: Observed, prometheus: Prometheus) -> None:
+    shown = {
+        sample.labels["status"]: sample.value * WINDOW_SECONDS
+        for sample in prometheus.query(panel("Requests by status"))
+    }
+    counted = {str(status): count for status, count in load.statuses(observed.answers).items()}
+    assert shown == pytest.approx(counted, rel=0.05)
+
+
+def test_p99_is_within_a_bucket(observed: Observed, prometheus: Prometheus) -> None:
+    buckets = prometheus.query('serving_request_duration_seconds_bucket{route="/predict"}')
+    bounds = sorted(float(bucket.labels["le"]) for bucket in buckets)
+    shown = prometheus.value(panel("Latency", "quantile(0.99"))
+    seen = load.quantile(observed.answers, 0.99)
+    assert abs(bisect_left(bounds, shown) - bisect_left(bounds, seen)) <= 1, f"{shown} s, and the load saw {seen} s"
+
+
+def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus) -> None:
+    wait_for(lambda: all(rule["health"] != "unknown" for rule in prometheus.rules()))
+    unwell: list[Any] = [rule for rule in prometheus.rules() if rule["health"] != "ok"]
+    assert unwell == []
+    assert len(prometheus.rules()) == len(rules())
+
+
+def test_errors_and_slowness_fire_their_alerts_and_nothing_else(prometheus: Prometheus) -> None:
+    burning = {"ServingErrorBudgetBurn", "ServingLatencyBudgetBurn"}
+
+    def firing() -> set[str]:
+        return {sample.labels["alertname"] for sample in prometheus.query('ALERTS{alertstate="firing"}')}
+
+    wait_for(lambda: firing() >= burning)
+    assert firing() == burning
+
+
+def drifted(alert: str, observed: Observed, at: float | None = None) -> set[str]:
+    """Return the features that an alert speaks of, empty for the predictions; what it waits for does not count."""
+    (rule,) = [rule for rule in alerts() if rule.alert == alert]
+    return {sample.labels.get("feature", "") for sample in observed.prometheus.query(rule.expr, at)}
+
+
+def test_held_out_rows_are_no_drift(observed: Observed) -> None:
+    at = observed.held_out_seen
+    assert (
+        len(observed.prometheus.query("serving_input_psi and on (instance) serving_drift_window_rows >= 500", at)) == 4
+    )
+    assert drifted("ModelInputDrift", observed, at) == set()
+    assert drifted("ModelPredictionDrift", observed, at) == set()
+
+
+def test_the_same_row_again_and_again_is_drift(observed: Observed) -> None:
+    assert drifted("ModelInputDrift", observed) >= {"petal length (cm)", "petal width (cm)"}
+    assert drifted("ModelPredictionDrift", observed) == {""}
+
+
+@pytest.mark.parametrize("query", queries(), ids=lambda query: query.place)
+def test_a_panel_whose_metrics_are_here_shows_something(query: Query, observed: Observed) -> None:
+    """Panels that ask for what this stack does not have must still evaluate."""
+    prometheus, expr = observed.prometheus, query.expr()
+    asked = prometheus.metrics_of(expr)
+    shown = prometheus.query(expr) or prometheus.query(expr, at=observed.mlflow_seen)
+    if asked <= prometheus.metrics() - sources.PROMETHEUS:
+        assert shown
+
+
+def test_only_what_is_not_here_is_not_shown(prometheus: Prometheus) -> None:
+    assert sources.known(set()) - prometheus.metrics() <= sources.elsewhere()

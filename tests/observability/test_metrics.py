@@ -1,0 +1,64 @@
+"""Proves that rules and dashboards ask only for what something exports, and that what serving exports is documented.
+
+Prometheus itself reads every expression, and says which metrics stand in it.
+"""
+
+import re
+
+import pytest
+
+from tests.observability import sources
+from tests.observability.conftest import Observed
+from tests.observability.content import ROOT, Query, alerts, queries, rules, selectors
+from tests.observability.promtool import Prometheus
+
+ASKED = [
+    *queries(),
+    *selectors(),
+    *(Query(f"{rule.file}: {rule.alert or rule.record}", rule.expr) for rule in rules()),
+]
+DOCUMENTATION = ROOT / "docs" / "observability.md"
+
+
+def documented() -> set[str]:
+    """Return the metrics that the documentation lists in tables."""
+    return set(re.findall(r"^\| `(\w+)` \|", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("query", ASKED, ids=lambda query: query.place)
+def test_asks_for_what_something_exports(query: Query, observed: Observed) -> None:
+    asked = observed.prometheus.metrics_of(query.expr())
+    assert asked
+    assert asked - sources.known(sources.in_text(observed.serving_metrics)) == set()
+
+
+def test_an_expression_that_is_none_is_refused(prometheus: Prometheus) -> None:
+    with pytest.raises(ValueError, match="parse error"):
+        prometheus.metrics_of("rate(serving_requests_total[5m]")
+
+
+def test_nothing_is_listed_that_nobody_asks_for(prometheus: Prometheus) -> None:
+    """The table of what is elsewhere holds no more than is used, so that it can be kept right."""
+    asked = {metric for query in ASKED for metric in prometheus.metrics_of(query.expr())}
+    assert sources.elsewhere() - asked == set()
+
+
+def test_recordings_are_used(prometheus: Prometheus) -> None:
+    asked = {metric for query in ASKED for metric in prometheus.metrics_of(query.expr())}
+    assert {rule.record for rule in rules() if rule.record} - asked == set()
+
+
+def test_mlflow_exports_what_is_written_down(observed: Observed) -> None:
+    assert sources.MLFLOW - sources.in_text(observed.mlflow_metrics) == set()
+
+
+def test_every_metric_of_serving_is_documented(observed: Observed) -> None:
+    ours = {name for name in sources.in_text(observed.serving_metrics) if name.startswith("serving_")}
+    assert sources.families(ours) - documented() == set()
+
+
+def test_every_recording_and_alert_is_documented() -> None:
+    text = DOCUMENTATION.read_text(encoding="utf-8")
+    assert [rule.alert for rule in alerts() if f"[{rule.alert}](runbooks/{rule.alert}.md)" not in text] == []
+    shapes = {re.sub(r"rate\w+$", "rate", rule.record) for rule in rules() if rule.record}
+    assert [shape for shape in sorted(shapes) if f"`{shape}" not in text] == []

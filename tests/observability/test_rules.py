@@ -1,0 +1,146 @@
+"""Proves of the rules that promtool takes them, that each alert fires, stays silent and ends as its tests say, and that
+each says how bad it is, in numbers, and where to read on."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gitops.cli import app
+from tests.observability.content import ROOT, RULE_TESTS, RULES, Rule, alerts, rules
+from tests.observability.promtool import promtool
+
+Key = tuple[str, str]
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
+def test_rules_are_right(path: Path) -> None:
+    outcome = promtool("check", "rules", "--lint=all", "--lint-fatal", path)
+    assert outcome.code == 0, outcome.output + outcome.errors
+
+
+@pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.stem)
+def test_unit_tests_pass(path: Path) -> None:
+    outcome = promtool("test", "rules", path)
+    assert outcome.code == 0, outcome.output + outcome.errors
+
+
+def expectations() -> Iterator[tuple[str, list[set[str]]]]:
+    """Yield, for each test and alert in it, the severities that fire at one time after another."""
+    for path in RULE_TESTS:
+        for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
+            by_alert: defaultdict[str, list[set[str]]] = defaultdict(list)
+            for expected in test.get("alert_rule_test", ()):
+                severities = {alert["exp_labels"]["severity"] for alert in expected.get("exp_alerts", ())}
+                by_alert[expected["alertname"]].append(severities)
+            yield from by_alert.items()
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: f"{rule.alert}-{rule.labels['severity']}")
+def test_alert_is_seen_to_fire_to_end_and_to_stay_silent(rule: Rule) -> None:
+    severity = rule.labels["severity"]
+    firing = [
+        [severity in severities for severities in times]
+        for alertname, times in expectations()
+        if alertname == rule.alert
+    ]
+    assert any(any(times) for times in firing), "no test in which it fires"
+    assert any(True in times and not times[-1] for times in firing), "no test in which it fires and ends"
+    assert any(times and not times[0] for times in firing), "no test in which it does not fire"
+
+
+def test_tests_are_of_alerts_that_there_are() -> None:
+    assert {alertname for alertname, _ in expectations()} == {rule.alert for rule in alerts()}
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: f"{rule.alert}-{rule.labels['severity']}")
+def test_alert_says_what_is_wrong_how_bad_it_is_and_where_to_read_on(rule: Rule) -> None:
+    assert rule.labels == {"severity": rule.labels["severity"]}
+    assert rule.labels["severity"] in {"critical", "warning"}
+    assert set(rule.annotations) == {"summary", "description", "runbook_url"}
+    assert re.search(r"\$value|\d", rule.annotations["summary"]), "no number in its summary"
+    assert rule.annotations["runbook_url"] == f"docs/runbooks/{rule.alert}.md"
+    assert (ROOT / rule.annotations["runbook_url"]).is_file()
+
+
+def test_an_alert_of_one_name_has_one_runbook_and_differs_in_severity() -> None:
+    keys = [(rule.alert, rule.labels["severity"]) for rule in alerts()]
+    assert len(set(keys)) == len(keys)
+
+
+def test_each_rule_of_recordings_stands_once() -> None:
+    records = [rule.record for rule in rules() if rule.record]
+    assert len(set(records)) == len(records)
+
+
+def burn_rates(rule: Rule) -> set[tuple[float, str, str, str]]:
+    """Return factor, budget, long window and short window of each part of an alert."""
+    pattern = (
+        r"ratio_rate(\w+) > ([\d.]+) \* ([\d.]+)\s+and\s+\w+:\w+:ratio_rate(\w+) > ([\d.]+) \* ([\d.]+)"
+        r"\s+and\s+\w+:\w+:rate(\w+) \* (\d+) > 4"
+    )
+    found: set[tuple[float, str, str, str]] = set()
+    for long, factor, budget, short, factor_again, budget_again, counted, seconds in re.findall(pattern, rule.expr):
+        assert (factor, budget, long) == (factor_again, budget_again, counted)
+        assert int(seconds) == {"h": 3600, "d": 86400}[long[-1]] * int(long[:-1])
+        found.add((float(factor), budget, long, short))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("alert", "budget"), [("ServingErrorBudgetBurn", "0.001"), ("ServingLatencyBudgetBurn", "0.01")]
+)
+def test_budgets_burn_at_the_rates_and_in_the_windows_of_the_workbook(alert: str, budget: str) -> None:
+    """Table 5-8 of the SRE workbook, with the second page of chapter 5's last example."""
+    by_severity = {rule.labels["severity"]: burn_rates(rule) for rule in alerts() if rule.alert == alert}
+    assert by_severity == {
+        "critical": {(14.4, budget, "1h", "5m"), (6.0, budget, "6h", "30m")},
+        "warning": {(3.0, budget, "1d", "2h"), (1.0, budget, "3d", "6h")},
+    }
+
+
+def test_recordings_differ_in_their_window_alone() -> None:
+    shapes: defaultdict[str, set[str]] = defaultdict(set)
+    for rule in rules():
+        if rule.record:
+            window = rule.record.rpartition("rate")[2]
+            shapes[rule.record.removesuffix(window)].add(rule.expr.replace(window, "WINDOW"))
+    assert {name: len(found) for name, found in shapes.items() if len(found) > 1} == {}
+
+
+def runbook_commands(path: Path) -> Iterator[list[str]]:
+    text = path.read_text(encoding="utf-8")
+    for block in re.findall(r"^ *```shell\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+        yield from (line.split() for line in block.splitlines() if line.strip())
+
+
+RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
+
+
+def test_every_runbook_belongs_to_an_alert() -> None:
+    assert {path.stem for path in RUNBOOKS} == {rule.alert for rule in alerts()}
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
+def test_runbook_says_what_to_look_at_and_what_to_do(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"# {path.stem}\n")
+    assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == ["Look", "Do"]
+    assert list(runbook_commands(path))
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
+def test_runbook_commands_are_there(path: Path) -> None:
+    for command in runbook_commands(path):
+        assert command[0] in {"kubectl", "argocd", "gitops", "git", "curl", "training"}, command
+        if command[0] == "gitops":
+            assert command[1] in set(app), command
+
+
+@pytest.mark.parametrize("path", [*RUNBOOKS, ROOT / "docs" / "observability.md"], ids=lambda path: path.stem)
+def test_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []

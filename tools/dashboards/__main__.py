@@ -1,0 +1,42 @@
+"""Write the dashboards, or with --check say which files are not what would be written."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from tools.dashboards import delivery, model, platform, serving
+
+_FOLDER = Path(__file__).resolve().parents[2] / "charts" / "observability" / "dashboards"
+_DASHBOARDS = {"delivery": delivery, "model": model, "platform": platform, "serving": serving}
+
+
+def main() -> int:
+    """Run the command; 1 where --check found something."""
+    parser = argparse.ArgumentParser(prog="python -m tools.dashboards", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file would change")
+    parser.add_argument("--folder", type=Path, default=_FOLDER, help="where they are (%(default)s)")
+    options = parser.parse_args()
+    folder: Path = options.folder
+    wanted = {folder / f"{name}.json": _text(module.dashboard()) for name, module in _DASHBOARDS.items()}
+    stale = sorted(path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text)
+    surplus = sorted(set(folder.glob("*.json")) - set(wanted))
+    if options.check:
+        for path in stale + surplus:
+            print(f"{path} is not what tools/dashboards writes: run python -m tools.dashboards", file=sys.stderr)
+        return 1 if stale or surplus else 0
+    for path in stale:
+        path.write_text(wanted[path], encoding="utf-8")
+    for path in surplus:
+        path.unlink()
+    return 0
+
+
+def _text(dashboard: object) -> str:
+    return json.dumps(dashboard, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The dashboard Delivery: is what runs what git says, since when, and what was deployed."""
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from tools.dashboards.parts import (
+    Panel,
+    Row,
+    Step,
+    deployments,
+    environment,
+    firing,
+    frame,
+    increase,
+    lines,
+    listing,
+    number,
+    quantile,
+    variable,
+)
+
+_APP = 'name=~"$app"'
+_HERE = 'namespace=~"$namespace"'
+_PINNED = f"serving_pinned_model_info{{{_HERE}}}"
+_SERVED = f"serving_model_info{{{_HERE}}}"
+
+
+def dashboard() -> Dashboard:
+    """Return it."""
+    rows: list[Row] = [
+        (4, _at_a_glance()),
+        (9, _applications()),
+        (7, _versions()),
+        (8, _pins()),
+        (8, _work()),
+        (6, [firing("Argo.*|ServingVersion.*")]),
+    ]
+    return (
+        frame("delivery", "Delivery", "Is what runs what git says, since when, and what was deployed?", rows)
+        .with_variable(environment())
+        .with_variable(variable("app", "Application", "label_values(argocd_app_info, name)"))
+        .annotation(deployments())
+        .build()
+    )
+
+
+def _at_a_glance() -> list[Panel]:
+    none_wrong: list[Step] = [(None, "green"), (1, "red")]
+    version = "namespace, job, name, version"
+    unserved = f"group by ({version}) ({_PINNED}) unless on ({version}) {_SERVED}"
+
+    def count(title: str, description: str, what: str) -> Panel:
+        return number(title, description, "none", (f"count({what}) or vector(0)", ""), steps=none_wrong)
+
+    return [
+        count(
+            "Out of sync",
+            "Applications that differ from git, or of which Argo CD does not know.",
+            f'argocd_app_info{{{_APP}, sync_status!="Synced"}}',
+        ),
+        count(
+            "Not healthy",
+            "Applications that are degraded, missing something, or still starting.",
+            f'argocd_app_info{{{_APP}, health_status!~"Healthy|Suspended"}}',
+        ),
+        count(
+            "Not synced by itself",
+            "Applications whose automated syncs are off, as after a rollback by hand.",
+            f'argocd_app_info{{{_APP}, autosync_enabled="false"}}',
+        ),
+        count("Pins that nobody serves", "Versions that git names and no pod serves.", unserved),
+    ]
+
+
+def _applications() -> list[Panel]:
+    columns = ["name", "project", "dest_namespace", "sync_status", "health_status", "operation", "phase"]
+    return [
+        listing(
+            "Applications",
+            "What Argo CD makes of each now.",
+            f"max by ({', '.join(columns)}) (argocd_app_info{{{_APP}}})",
+            columns,
+        )
+    ]
+
+
+def _versions() -> list[Panel]:
+    columns = ["namespace", "job", "name", "version", "digest"]
+    by = ", ".join(columns)
+    return [
+        listing(
+            "Pinned",
+            "What git names for each environment, and how many pods have that pin.",
+            f"count by ({by}) ({_PINNED})",
+            columns,
+        ),
+        listing(
+            "Served",
+            "What each environment serves, and how many pods do.",
+            f"count by ({by}) ({_SERVED})",
+            columns,
+        ),
+    ]
+
+
+def _pins() -> list[Panel]:
+    pin = f"group by (namespace, name, version, digest) ({_PINNED})"
+    return [
+        number(
+            "Age of the pins",
+            "For how long each environment has had its pin, to the hour. No more than 14 days are looked at.",
+            "s",
+            (f"3600 * count_over_time({pin}[14d:1h]) and {pin}", "{{namespace}} {{version}}"),
+        ),
+        lines(
+            "Pods by version",
+            "A rollout shows as one version taking the place of another.",
+            "none",
+            [(f"count by (namespace, name, version) ({_SERVED})", "{{namespace}} {{name}} {{version}}")],
+            stacked=True,
+        ),
+    ]
+
+
+def _work() -> list[Panel]:
+    syncs = increase("argocd_app_sync_total", f'{_APP}, dry_run="false"')
+    return [
+        lines(
+            "Syncs",
+            "Operations that ended, by how.",
+            "none",
+            [(f"sum by (name, phase) ({syncs})", "{{name}} {{phase}}")],
+        ),
+        lines(
+            "Time of a comparison",
+            "How long Argo CD takes to compare an application with git.",
+            "s",
+            [(quantile(share, "argocd_app_reconcile", ""), name) for share, name in ((0.5, "p50"), (0.99, "p99"))],
+        ),
+    ]

@@ -1,0 +1,154 @@
+"""The dashboard Model: which model answers, what it says, how sure it is, and whether it is asked what it knows."""
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from tools.dashboards.parts import (
+    DRIFT_STEPS,
+    Panel,
+    Row,
+    deployments,
+    environment,
+    firing,
+    frame,
+    heat,
+    increase,
+    lines,
+    listing,
+    number,
+    quantile,
+    rate,
+    service,
+    variable,
+)
+
+_HERE = 'namespace=~"$namespace", job=~"$job"'
+_PREDICTED = rate("serving_predictions_total", f'{_HERE}, model_version=~"$version"')
+_PROBABILITY = "serving_prediction_probability"
+
+
+def dashboard() -> Dashboard:
+    """Return it."""
+    rows: list[Row] = [
+        (6, _served()),
+        (8, _predictions()),
+        (8, _drift()),
+        (8, _confidence()),
+        (8, _versions()),
+        (6, [firing("Model.*|ServingModel.*")]),
+    ]
+    versions = f"label_values(serving_predictions_total{{{_HERE}}}, model_version)"
+    return (
+        frame("model", "Model", "Which model answers, what does it say, and is it asked what it knows?", rows)
+        .with_variable(environment())
+        .with_variable(service())
+        .with_variable(variable("version", "Version", versions))
+        .annotation(deployments())
+        .build()
+    )
+
+
+def _served() -> list[Panel]:
+    columns = ["namespace", "job", "name", "version", "release", "runtime", "digest"]
+    return [
+        listing(
+            "Served",
+            "The model that `latest` means, and the number of pods that serve it.",
+            f"count by ({', '.join(columns)}) (serving_model_info{{{_HERE}}})",
+            columns,
+        )
+    ]
+
+
+def _predictions() -> list[Panel]:
+    return [
+        lines(
+            "Predictions by class",
+            "Rows a second. Regression has one class without a name.",
+            "rowsps",
+            [(f"sum by (class) ({_PREDICTED})", "{{class}}")],
+            stacked=True,
+        ),
+        lines(
+            "Share of each class",
+            "Whether the mix of the predictions changes.",
+            "percentunit",
+            [(f"sum by (class) ({_PREDICTED}) / ignoring (class) group_left sum({_PREDICTED})", "{{class}}")],
+            stacked=True,
+        ),
+    ]
+
+
+def _drift() -> list[Panel]:
+    return [
+        lines(
+            "Input drift by feature",
+            "Population stability index of what is sent against what was trained on, averaged over the pods. Below 0.1"
+            " nothing has changed, above 0.25 much has.",
+            "none",
+            [(f"avg by (job, feature) (serving_input_psi{{{_HERE}}})", "{{job}} {{feature}}")],
+            steps=DRIFT_STEPS,
+        ),
+        lines(
+            "Prediction drift",
+            "The same index over what is predicted.",
+            "none",
+            [(f"avg by (job) (serving_prediction_psi{{{_HERE}}})", "{{job}}")],
+            steps=DRIFT_STEPS,
+        ),
+        number(
+            "Rows in the window",
+            "Rows that drift is computed from, in the pod with fewest. Below 500 it says nothing; nobody hears of it.",
+            "none",
+            (f"min(serving_drift_window_rows{{{_HERE}}})", ""),
+            steps=[(None, "orange"), (500, "green")],
+        ),
+    ]
+
+
+def _confidence() -> list[Panel]:
+    probabilities = increase(f"{_PROBABILITY}_bucket", _HERE)
+    return [
+        lines(
+            "Confidence",
+            "Probability of the predicted class: half of the rows, and nine of ten, have more than this.",
+            "percentunit",
+            [(quantile(share, _PROBABILITY, _HERE), name) for share, name in ((0.5, "half"), (0.1, "nine of ten"))],
+        ),
+        heat(
+            "Confidence of all rows",
+            "How many rows were predicted with which probability.",
+            "percentunit",
+            f"sum by (le) ({probabilities})",
+        ),
+    ]
+
+
+def _versions() -> list[Panel]:
+    return [
+        lines(
+            "Rows by version",
+            "Rows a second by the version that answered.",
+            "rowsps",
+            [(f"sum by (model_version) ({_PREDICTED})", "{{model_version}}")],
+            stacked=True,
+        ),
+        lines(
+            "Loads",
+            "Versions loaded, and loads that failed.",
+            "none",
+            [
+                (f"sum({increase('serving_model_loads_total', _HERE)})", "loaded"),
+                (f"sum({increase('serving_model_load_failures_total', _HERE)})", "failed"),
+            ],
+        ),
+        lines(
+            "Model cache",
+            "Versions in memory, and whether a named version was among them.",
+            "none",
+            [
+                (f"sum(serving_models_loaded{{{_HERE}}})", "in memory"),
+                (f"sum({increase('serving_model_cache_hits_total', _HERE)})", "found"),
+                (f"sum({increase('serving_model_cache_misses_total', _HERE)})", "not found"),
+            ],
+        ),
+    ]

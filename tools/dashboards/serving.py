@@ -1,0 +1,209 @@
+"""The dashboard Serving: do callers get good answers, fast, and is there room for more."""
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from tools.dashboards.parts import (
+    FAILED_BUDGET,
+    SLOW_BUDGET,
+    SLOW_SECONDS,
+    Panel,
+    Query,
+    Row,
+    Step,
+    deployments,
+    environment,
+    firing,
+    frame,
+    heat,
+    increase,
+    lines,
+    number,
+    quantile,
+    rate,
+    service,
+    variable,
+)
+
+_HERE = 'namespace=~"$namespace", job=~"$job"'
+_ASKED = f'{_HERE}, route=~"$route"'
+_REQUESTS = "serving_requests_total"
+_DURATION = "serving_request_duration_seconds"
+_FAILED = "serving:requests_failed:ratio_rate"
+_SLOW = "serving:requests_slow:ratio_rate"
+
+
+def dashboard() -> Dashboard:
+    """Return it."""
+    rows: list[Row] = [
+        (4, _at_a_glance()),
+        (8, _requests()),
+        (8, _time()),
+        (8, _objectives()),
+        (8, _saturation()),
+        (8, _room()),
+        (6, [firing("Serving.*")]),
+    ]
+    routes = f"label_values({_REQUESTS}{{{_HERE}}}, route)"
+    return (
+        frame("serving", "Serving", "Do callers get good answers, fast, and is there room for more?", rows)
+        .with_variable(environment())
+        .with_variable(service())
+        .with_variable(variable("route", "Route", routes, chosen="/predict"))
+        .annotation(deployments())
+        .build()
+    )
+
+
+def _at_a_glance() -> list[Panel]:
+    burn: list[Step] = [(None, "green"), (1, "orange"), (6, "red")]
+    return [
+        number(
+            "Ready pods",
+            "Pods with a model loaded and warm.",
+            "none",
+            (f"sum(serving_ready{{{_HERE}}})", ""),
+            steps=[(None, "red"), (1, "green")],
+        ),
+        number("Request rate", "Requests answered.", "reqps", (f"sum({rate(_REQUESTS, _ASKED)})", "")),
+        number(
+            "p99",
+            "99 of 100 requests are answered within this time.",
+            "s",
+            (quantile(0.99, _DURATION, _ASKED), ""),
+            steps=[(None, "green"), (SLOW_SECONDS, "red")],
+        ),
+        number(
+            "Failing now",
+            "Share of the requests that fail (5xx), over five minutes. The objective is below 0.1 % over 30 days.",
+            "percentunit",
+            (f"max({_FAILED}5m{{{_HERE}}})", ""),
+            steps=[(None, "green"), (FAILED_BUDGET, "red")],
+        ),
+        number(
+            "Error budget burn",
+            "How many times as fast as allowed errors came in the last hour. 1 uses up exactly the budget of 30 days.",
+            "none",
+            (f"max({_FAILED}1h{{{_HERE}}}) / {FAILED_BUDGET}", ""),
+            steps=burn,
+        ),
+        number(
+            "Latency budget burn",
+            "The same for answers that took more than 0.1 s, of which 1 % is allowed.",
+            "none",
+            (f"max({_SLOW}1h{{{_HERE}}}) / {SLOW_BUDGET}", ""),
+            steps=burn,
+        ),
+    ]
+
+
+def _requests() -> list[Panel]:
+    durations = increase(f"{_DURATION}_bucket", _ASKED)
+    return [
+        lines(
+            "Requests by status",
+            "499: the caller hung up.",
+            "reqps",
+            [(f"sum by (status) ({rate(_REQUESTS, _ASKED)})", "{{status}}")],
+            stacked=True,
+        ),
+        heat("Latency of all requests", "How many requests took how long.", "s", f"sum by (le) ({durations})"),
+    ]
+
+
+def _time() -> list[Panel]:
+    return [
+        lines(
+            "Latency",
+            "From a request's head to its answer. The line is the objective for 99 of 100 requests.",
+            "s",
+            [(quantile(share, _DURATION, _ASKED), name) for share, name in ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"))],
+            steps=[(None, "transparent"), (SLOW_SECONDS, "red")],
+        ),
+        lines(
+            "Time in the model",
+            "A request with many rows counts once.",
+            "s",
+            [
+                (quantile(share, "serving_inference_seconds", _HERE, by="le, runtime"), f"{name} {{{{runtime}}}}")
+                for share, name in ((0.5, "p50"), (0.99, "p99"))
+            ],
+        ),
+    ]
+
+
+def _over_windows(record: str) -> list[Query]:
+    windows = ("5m", "1h", "6h")
+    return [(f"max by (job) ({record}{window}{{{_HERE}}})", f"{{{{job}}}} {window}") for window in windows]
+
+
+def _objectives() -> list[Panel]:
+    return [
+        lines(
+            "Share that fails",
+            "Over five minutes, an hour and six hours. The line is the objective; alerts fire at multiples of it.",
+            "percentunit",
+            _over_windows(_FAILED),
+            steps=[(None, "transparent"), (FAILED_BUDGET, "red")],
+        ),
+        lines(
+            "Share that is slow",
+            "Answers that took more than 0.1 s. The line is the objective.",
+            "percentunit",
+            _over_windows(_SLOW),
+            steps=[(None, "transparent"), (SLOW_BUDGET, "red")],
+        ),
+    ]
+
+
+def _saturation() -> list[Panel]:
+    cpu = rate("process_cpu_seconds_total", _HERE)
+    return [
+        lines(
+            "Requests in flight",
+            "Being answered now, by pod.",
+            "none",
+            [(f"sum by (pod) (serving_requests_in_flight{{{_HERE}}})", "{{pod}}")],
+        ),
+        lines(
+            "Refused unread",
+            "Predictions refused at once because enough others waited: more load than the pods carry.",
+            "reqps",
+            [(f"sum by (pod) ({rate('serving_requests_shed_total', _HERE)})", "{{pod}}")],
+        ),
+        lines("CPU", "By pod, in cores.", "none", [(f"sum by (pod) ({cpu})", "{{pod}}")]),
+        lines("Memory", "By pod.", "bytes", [(f"sum by (pod) (process_resident_memory_bytes{{{_HERE}}})", "{{pod}}")]),
+    ]
+
+
+def _room() -> list[Panel]:
+    autoscaler = "kube_horizontalpodautoscaler"
+    scaled = 'namespace=~"$namespace"'
+    predicted = rate("serving_predictions_total", _HERE)
+    unanswered = increase("serving_registry_errors_total", _HERE)
+    return [
+        lines(
+            "Pods",
+            "Running and ready, and between which numbers the autoscaler may choose.",
+            "none",
+            [
+                (f"count(serving_ready{{{_HERE}}})", "running"),
+                (f"sum(serving_ready{{{_HERE}}})", "ready"),
+                (f"sum({autoscaler}_status_desired_replicas{{{scaled}}})", "wanted"),
+                (f"sum({autoscaler}_spec_min_replicas{{{scaled}}})", "minimum"),
+                (f"sum({autoscaler}_spec_max_replicas{{{scaled}}})", "maximum"),
+            ],
+        ),
+        lines(
+            "Rows by version",
+            "Rows predicted by each model version: a request may have many.",
+            "rowsps",
+            [(f"sum by (model_version) ({predicted})", "{{model_version}}")],
+            stacked=True,
+        ),
+        lines(
+            "Unanswered by MLflow",
+            "Questions to the registry that got no answer. Predictions do not need one.",
+            "none",
+            [(f"sum by (operation) ({unanswered})", "{{operation}}")],
+        ),
+    ]
