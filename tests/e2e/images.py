@@ -38,6 +38,7 @@ class Images(msgspec.Struct, frozen=True, rename="kebab"):
     serving: Image
     training: Image
     mlflow: Image
+    gitops: Image | None = None
     git_server: Image | None = None
 
 

@@ -9,9 +9,19 @@ from pathlib import Path
 from tests.workflows.workflow import ROOT
 
 CHART = "postgres"
-IMAGES = ("serving", "serving-sklearn", "training", "mlflow")
+IMAGES = ("serving", "serving-sklearn", "training", "mlflow", "gitops")
 _GIT = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
-_FOLDERS = ("tools", "requirements", "services/serving", "services/mlflow", "training", "envs", "apps", "argocd")
+_FOLDERS = (
+    "tools",
+    "requirements",
+    "services/serving",
+    "services/mlflow",
+    "services/gitops",
+    "training",
+    "envs",
+    "apps",
+    "argocd",
+)
 _CHARTS = (CHART, "training", "model-serving")
 _LEFT_OUT = ("__pycache__", "go", "tests", "notebooks", "*.egg-info", "release.yaml")
 _CHANGELOG = """# Changelog

@@ -17,7 +17,7 @@ from tests.workflows.workflow import ROOT, Job, read
 
 MAIN = "refs/heads/main"
 FILES = read()
-IMAGES = ["serving", "serving-sklearn", "training", "mlflow"]
+IMAGES = ["serving", "serving-sklearn", "training", "mlflow", "gitops"]
 BY_MACHINES = [
     "envs/staging/release.yaml",
     "envs/production/release.yaml",

@@ -112,6 +112,7 @@ def test_a_release_names_the_digests_that_were_delivered(fork: Fork) -> None:
         f"{fork.prefix}/serving:1.2.3-sklearn@{digests['serving-sklearn']}",
         f"{fork.prefix}/training:1.2.3@{digests['training']}",
         f"{fork.prefix}/mlflow:1.2.3@{digests['mlflow']}",
+        f"{fork.prefix}/gitops:1.2.3@{digests['gitops']}",
     ]
     notes = fork.run("tools/publish-release", "v1.2.3", "--dry-run").stdout
     assert "- It serves." in notes

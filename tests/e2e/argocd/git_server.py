@@ -3,26 +3,32 @@
 from tests.e2e.kube import Kube, Manifest
 
 PORT = 8080
-_NAME = "git"
+SSH_PORT = 2222
+HOST = "git"
 
 
 def address(namespace: str) -> str:
     """The repository's address inside the cluster."""
-    return f"http://{_NAME}.{namespace}:{PORT}/git/pipeline.git"
+    return f"http://{HOST}.{namespace}:{PORT}/git/pipeline.git"
+
+
+def ssh_address(namespace: str) -> str:
+    """The same repository over SSH, for who has the deploy key."""
+    return f"ssh://git@{HOST}.{namespace}:{SSH_PORT}/tmp/repositories/pipeline.git"  # noqa: S108  in the pod
 
 
 def start(kube: Kube, namespace: str, image: str) -> None:
     """Run the server, and wait until it answers. Its repository lives as long as the pod."""
-    labels = {"app.kubernetes.io/name": _NAME}
+    labels = {"app.kubernetes.io/name": HOST}
     kube.apply([_pod(namespace, image, labels), _service(namespace, labels)])
-    kube.run("wait", "-n", namespace, f"pod/{_NAME}", "--for=condition=Ready", "--timeout=120s", seconds=130)
+    kube.run("wait", "-n", namespace, f"pod/{HOST}", "--for=condition=Ready", "--timeout=120s", seconds=130)
 
 
 def _pod(namespace: str, image: str, labels: dict[str, str]) -> Manifest:
     container = {
         "name": "git",
         "image": image,
-        "ports": [{"name": "http", "containerPort": PORT}],
+        "ports": [{"name": "http", "containerPort": PORT}, {"name": "ssh", "containerPort": SSH_PORT}],
         "readinessProbe": {"httpGet": {"path": "/git/pipeline.git/HEAD", "port": "http"}, "periodSeconds": 1},
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "500m", "memory": "256Mi"}},
         "securityContext": {
@@ -35,7 +41,7 @@ def _pod(namespace: str, image: str, labels: dict[str, str]) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": _NAME, "namespace": namespace, "labels": labels},
+        "metadata": {"name": HOST, "namespace": namespace, "labels": labels},
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -54,9 +60,10 @@ def _pod(namespace: str, image: str, labels: dict[str, str]) -> Manifest:
 
 
 def _service(namespace: str, labels: dict[str, str]) -> Manifest:
+    ports = [{"name": name, "port": port, "targetPort": name} for name, port in (("http", PORT), ("ssh", SSH_PORT))]
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": _NAME, "namespace": namespace},
-        "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]},
+        "metadata": {"name": HOST, "namespace": namespace},
+        "spec": {"selector": labels, "ports": ports},
     }

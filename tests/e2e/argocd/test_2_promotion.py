@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.argocd.pipeline import Pipeline
+from tests.e2e.argocd import git_server
+from tests.e2e.argocd.pipeline import NAMESPACE, Pipeline
 from tests.e2e.argocd.test_1_first_release import promote
 from tests.e2e.report import Report
 
-_RETRAINED: dict[str, Any] = {"data": "iris", "seed": 7, "gate": {"thresholds": {"accuracy": 0.9}}}
+KEY_SECRET = "gitops-deploy-key"
 
 
 @pytest.fixture(scope="module")
@@ -17,22 +18,56 @@ def promoted() -> dict[str, str]:
     return {}
 
 
-def test_a_second_version_is_trained_and_serves_in_staging_alone(pipeline: Pipeline, report: Report) -> None:
+def test_a_second_version_is_trained_bumped_in_the_cluster_and_serves_in_staging_alone(
+    pipeline: Pipeline, report: Report
+) -> None:
     first = pipeline.pins("staging")["model"]["version"]
-    pipeline.fork.edit("envs/platform/training.yaml", lambda values: values.update(config=_RETRAINED))
-    commit = pipeline.fork.commit("Train with another seed")
+    deploy_key(pipeline)
+    pipeline.fork.edit("envs/platform/training.yaml", lambda values: _bumping(pipeline, values))
+    commit = pipeline.fork.commit("Train with another seed, and release what passes to staging")
     pipeline.look_at_git()
     pipeline.wait_settled("training", commit)
     with pipeline.load("production") as results:
-        pipeline.kube.run_cronjob("ml-pipeline", "training", "second-training", seconds=240)
-        pipeline.fork.gitops("bump", "staging", "--model=@candidate")
+        pipeline.kube.run_cronjob("ml-pipeline", "training", "second-training", seconds=300)
+        pipeline.fork.git("pull", "--quiet", "--ff-only", "origin", "main")
         pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), "staging")
     second = pipeline.pins("staging")["model"]["version"]
     assert second != first
+    author, subject = pipeline.fork.git("log", "-1", "--format=%an|%s", "--", "envs/staging").split("|")
+    assert (author, subject) == ("gitops", f"bump(staging): iris-classifier {second}")
     assert pipeline.predict("staging").version == second
     assert set(results[0].versions) == {first}, "production answered with what nobody promoted"
     report.add("Requests", f"- training, and a release to staging, production watched: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
+
+
+def deploy_key(pipeline: Pipeline) -> None:
+    """Let the training Job's last step push: the key that the git server knows, and the server's own for comparison."""
+    key, host = (
+        pipeline.kube.run("exec", "-n", NAMESPACE, "git", "--", "cat", f"/tmp/ssh/{name}")  # noqa: S108  in the pod
+        for name in ("deploy_key", "host_key.pub")
+    )
+    known = f"[{git_server.HOST}.{NAMESPACE}]:{git_server.SSH_PORT} {host}"
+    metadata = {"name": KEY_SECRET, "namespace": "ml-pipeline"}
+    data = {"ssh-privatekey": key, "known_hosts": known}
+    pipeline.kube.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}])
+
+
+def _bumping(pipeline: Pipeline, values: dict[str, Any]) -> None:
+    """Another seed, so another model, and the last step that commits its pins."""
+    image = pipeline.images.gitops
+    assert image is not None
+    values["config"]["seed"] = 7
+    values["bump"] = {
+        "enabled": True, "image": image.values, "repository": git_server.ssh_address(NAMESPACE),
+        "existingSecret": KEY_SECRET,
+    }  # fmt: skip
+    chart = pipeline.fork.read("charts/training/values.yaml")
+    to_git = {
+        "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}}],
+        "ports": [{"port": git_server.SSH_PORT}],
+    }
+    values["networkPolicy"] = {"egress": [*chart["networkPolicy"]["egress"], to_git]}
 
 
 def test_the_promotion_serves_the_same_digest_without_a_failed_request(
