@@ -136,6 +136,9 @@ capabilities:
 {{/* Refuses values that contradict each other, in a sentence. */}}
 {{- define "model-serving.validate" -}}
 {{- $model := .Values.model -}}
+{{- if and .Values.apiKeys.requestsPerSecond (not .Values.apiKeys.existingSecret) -}}
+{{- fail "apiKeys.requestsPerSecond bounds what each key may ask, and there are no keys: name them in apiKeys.existingSecret." -}}
+{{- end -}}
 {{- if and (not $model.version) (not $model.stage) -}}
 {{- fail "Name the model to serve: model.version pins one version, model.stage follows an alias. Both are empty." -}}
 {{- end -}}
