@@ -67,7 +67,7 @@ test-workflows: $(VENV)/.dev ## The workflows: rules, graph, every line resolved
 
 .PHONY: test-integration
 test-integration: $(VENV)/.dev ## The parts together, against real MLflow, Postgres and S3 servers
-	@$(BIN)/pytest tests/integration tests/e2e/test_load.py
+	@$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/e2e/test_load.py
 
 .PHONY: test-faults
 test-faults: $(VENV)/.dev ## The API against broken callers and stores, as a table: fault, expected, seen (about four minutes)
@@ -78,9 +78,9 @@ bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare u
 	@./tools/install fortio
 	@$(BIN)/python -m tests.load --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
 
-IMAGES := image-serving image-serving-sklearn image-training image-mlflow
+IMAGES := image-serving image-serving-sklearn image-training image-mlflow image-gitops
 .PHONY: images $(IMAGES)
-images: $(IMAGES) ## Build the images of serving (two targets), training and MLflow (CONTAINER_BUILD, IMAGE_PREFIX, TAG)
+images: $(IMAGES) ## Build the images of serving (two targets), training, MLflow and gitops (CONTAINER_BUILD, IMAGE_PREFIX, TAG)
 
 image-serving:
 	$(CONTAINER_BUILD) --target onnx -t $(IMAGE_PREFIX)/serving:$(TAG) -f services/serving/Dockerfile $(IMAGE_LABELS) .
@@ -93,6 +93,9 @@ image-training:
 
 image-mlflow:
 	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/mlflow:$(TAG) -f services/mlflow/Dockerfile $(IMAGE_LABELS) .
+
+image-gitops:
+	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/gitops:$(TAG) -f services/gitops/Dockerfile $(IMAGE_LABELS) .
 
 .PHONY: e2e
 e2e: e2e-charts e2e-argocd ## Prove it on a real cluster: needs kubectl, KUBECONFIG and REGISTRY (see tests/e2e/README.md)
