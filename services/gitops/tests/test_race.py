@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -89,7 +90,9 @@ def ended(process: BaseProcess) -> int:
     return process.exitcode
 
 
-def test_twenty_writers_of_two_environments_all_land(remote: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_twenty_writers_of_two_environments_all_land(
+    remote: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Half of the writers of each environment move its chart, the others its image: none may undo the other."""
     wanted = []
     for number in range(WRITERS):
@@ -117,11 +120,11 @@ def test_twenty_writers_of_two_environments_all_land(remote: Path, capsys: pytes
     assert [git(folder, "status", "--porcelain") for folder in folders] == [""] * WRITERS
 
     attempts = [outcome["attempts"] for outcome in outcomes]
-    with capsys.disabled():
-        print(
-            f"\n{WRITERS} writers, {sum(attempts)} attempts ({sum(attempts) - WRITERS} retries, at most "
-            f"{max(attempts)} by one writer): {len(commits) - 1} commits in one line, none lost"
-        )
+    record_property(
+        "summary",
+        f"{WRITERS} writers, {sum(attempts)} attempts ({sum(attempts) - WRITERS} retries, at most {max(attempts)} by "
+        f"one writer): {len(commits) - 1} commits in one line, none lost",
+    )
 
 
 def test_a_writer_that_is_killed_at_any_step_leaves_nothing_half_done(
