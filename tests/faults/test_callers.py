@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -43,6 +44,41 @@ def answer(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return b"".join(parts)
+
+
+class Flood:
+    """A thread that holds as many connections as it can, each of which says nothing, or half a word."""
+
+    def __init__(self, started: Target, count: int) -> None:
+        self.reopened = 0
+        self._started = started
+        self._count = count
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def __enter__(self) -> "Flood":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        connections = [self._started.connect() for _ in range(self._count)]
+        while not self._stop.is_set():
+            for index, connection in enumerate(connections):
+                if closed(connection):
+                    connection.close()
+                    connections[index] = self._started.connect()
+                    connections[index].sendall(HEAD[: 20 * (index % 2)])
+                    self.reopened += 1
+        for connection in connections:
+            connection.close()
 
 
 @fault("300 heads that come a byte at a time and never end (slow-loris)", "each is closed 10 s after its first byte")
@@ -94,14 +130,40 @@ def test_idle_connections(pinned: dict[str, str], tmp_path: Path, note: Note) ->
         assert more < MOST_MB
 
 
-@fault("more connections than `MAX_CONNECTIONS`", "503 at once for those; the first are served")
+@fault(
+    "more connections than `MAX_CONNECTIONS`",
+    "503 for those, once they ask or have said nothing for a second; the first are served",
+)
 def test_too_many_connections(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
     with ExitStack() as stack:
         started = stack.enter_context(target(tmp_path, {**pinned, "MAX_CONNECTIONS": "20"}))
         with others_are_served(started, note):
             connections = [stack.enter_context(started.connect()) for _ in range(40)]
             wait_for(lambda: sum(map(closed, connections)) >= 20)
-            assert answer(stack.enter_context(started.connect())).startswith(b"HTTP/1.1 503")
+            late = stack.enter_context(started.connect())
+            late.sendall(REQUEST)
+            assert answer(late).startswith(b"HTTP/1.1 503")
+
+
+@fault(
+    "10 times as many connections as `MAX_CONNECTIONS`, opened again as soon as they are closed",
+    "probes and scrapes are answered on connections of their own; predictions there get 503",
+)
+def test_probes_of_a_crowded_process(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
+    with ExitStack() as stack:
+        started = stack.enter_context(target(tmp_path, {**pinned, "MAX_CONNECTIONS": "20"}))
+        flood = stack.enter_context(Flood(started, 200))
+        wait_for(lambda: flood.reopened > 200)
+        for path in ("/health/live", "/health/ready", "/v2/health/ready", "/metrics") * 25:
+            with started.connect() as probe:
+                probe.sendall(b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode())
+                found = answer(probe)  # It ends although nobody asked for that: there is no room to stay.
+                assert found.startswith(b"HTTP/1.1 200"), found
+        with started.connect() as late:
+            late.sendall(REQUEST)
+            assert answer(late).startswith(b"HTTP/1.1 503")
+        assert flood.running
+        note("connections of the flood", flood.reopened)
 
 
 @fault("a head without end (1 MB of header lines)", "431 beyond 64 KB, and the connection is closed")

@@ -133,11 +133,20 @@ capabilities:
       protocol: TCP
 {{- end -}}
 
+{{/* The port of the collector: the address's, or that of its scheme. */}}
+{{- define "model-serving.tracingPort" -}}
+{{- $address := urlParse .Values.tracing.endpoint -}}
+{{- regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default (ternary 443 80 (eq $address.scheme "https")) -}}
+{{- end -}}
+
 {{/* Refuses values that contradict each other, in a sentence. */}}
 {{- define "model-serving.validate" -}}
 {{- $model := .Values.model -}}
 {{- if and .Values.apiKeys.requestsPerSecond (not .Values.apiKeys.existingSecret) -}}
 {{- fail "apiKeys.requestsPerSecond bounds what each key may ask, and there are no keys: name them in apiKeys.existingSecret." -}}
+{{- end -}}
+{{- if and .Values.tracing.enabled (not .Values.tracing.endpoint) -}}
+{{- fail "tracing.enabled sends traces to a collector: name its address in tracing.endpoint." -}}
 {{- end -}}
 {{- if and (not $model.version) (not $model.stage) -}}
 {{- fail "Name the model to serve: model.version pins one version, model.stage follows an alias. Both are empty." -}}

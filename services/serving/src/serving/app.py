@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 from litestar import Litestar
@@ -42,9 +45,13 @@ from serving.predictor import Predictor
 from serving.registry import Registry, mlflow_client
 from serving.runtimes.base import RuntimeOptions
 from serving.settings import Settings
+from serving.spans import NO_SPANS, Spans
 from serving.versions.base import VersionManager
 from serving.versions.pinned import Pin, PinnedVersion
 from serving.versions.staged import FollowedStage, Stage
+
+if TYPE_CHECKING:
+    from serving.tracing import Tracing
 
 # Threads for predictions that would hold up others; more than a pod has cores would only take turns.
 _WORKERS = 2
@@ -54,9 +61,11 @@ def create_app(settings: Settings) -> Observed:
     """Makes the application. Nothing is contacted before its lifespan starts.
 
     Raises:
-        SettingsError: when MODEL_DIR cannot be written, or API keys cannot be read.
+        SettingsError: when MODEL_DIR cannot be written, API keys cannot be read, or traces cannot be sent.
     """
     metrics, draining = Metrics(settings.drift_window_seconds), Draining()
+    tracing, predictor_kind, observed_kind = _traced(settings)
+    spans = tracing or NO_SPANS
     admission = Admission(settings.max_waiting_requests)
     gate = Gate(admission, metrics, settings.max_connections)
     client = mlflow_client(
@@ -68,7 +77,7 @@ def create_app(settings: Settings) -> Observed:
     s3 = S3Store(settings.s3_endpoint_url, settings.aws_region, settings.s3_secret_name)
     stores: dict[str, ArtifactStore] = {"s3": s3, "mlflow-artifacts": ProxiedStore(client), "file": FolderStore()}
     folder = _model_folder(settings)
-    versions = _version_manager(settings, client, _loader(settings, stores, folder), metrics)
+    versions = _version_manager(settings, client, _loader(settings, stores, folder, spans), metrics, spans)
     metrics.ready.set_function(lambda: float(versions.current is not None and not draining.active))
     workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="predict")
 
@@ -83,11 +92,13 @@ def create_app(settings: Settings) -> Observed:
             await client.aclose()
             await s3.aclose()
             workers.shutdown(wait=False, cancel_futures=True)
+            if tracing:
+                await tracing.aclose()
             if not settings.model_dir:
                 shutil.rmtree(folder, ignore_errors=True)
 
     batcher = Batcher(workers, _WORKERS, admission, settings.max_queue_seconds, metrics.predicted)
-    predictor = Predictor(versions, batcher, admission, settings.max_rows)
+    predictor = predictor_kind(versions, batcher, admission, settings.max_rows)
     bodies = BodyReader(settings.max_body_bytes)
     predict = predict_handler(predictor, bodies)
     open_inference = OpenInference(
@@ -111,7 +122,23 @@ def create_app(settings: Settings) -> Observed:
         openapi_config=openapi_config(versions, settings.model_name, settings.max_rows, version("serving")),
     )
     routes = Routes(app, {PATH: predict.fn}, {"v2": open_inference}, _access(settings))
-    return Observed(routes, metrics, draining, gate, access_log=settings.access_log)
+    return observed_kind(routes, metrics, draining, gate, access_log=settings.access_log)
+
+
+def _traced(settings: Settings) -> "tuple[Tracing | None, type[Predictor], Callable[..., Observed]]":
+    """Gives what sends spans, and the classes that requests go through: where nothing is traced, the plain ones."""
+    if not settings.tracing:
+        return None, Predictor, Observed
+    try:
+        # Imported here, because whoever does not trace need not pay for it.
+        from serving.api.traced import TracedPredictor, TracedRequests  # noqa: PLC0415
+        from serving.tracing import open_tracing  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"TRACING is true, but {error.name} is not installed: install serving with its extra `traces`"
+        ) from None
+    tracing = open_tracing(settings.model_name, os.environ)
+    return tracing, TracedPredictor, partial(TracedRequests, tracing.tracer)
 
 
 def _access(settings: Settings) -> Access | None:
@@ -135,26 +162,38 @@ def _model_folder(settings: Settings) -> Path:
         ) from None
 
 
-def _loader(settings: Settings, stores: dict[str, ArtifactStore], folder: Path) -> ModelLoader:
+def _loader(settings: Settings, stores: dict[str, ArtifactStore], folder: Path, spans: Spans) -> ModelLoader:
     # One more than the cache, so that a version that is just being loaded pushes none out of the folder.
     keep = settings.model_cache_size + 1
     return ModelLoader(
-        ModelFiles(folder, stores, max_bytes=settings.max_model_bytes, keep=keep, seconds=settings.download_seconds),
+        ModelFiles(
+            folder,
+            stores,
+            max_bytes=settings.max_model_bytes,
+            keep=keep,
+            seconds=settings.download_seconds,
+            spans=spans,
+        ),
         RuntimeOptions(settings.runtime, settings.pickle_models == "trust-and-run", settings.extra_trusted_types),
+        spans,
     )
 
 
 def _version_manager(
-    settings: Settings, client: httpx.AsyncClient, loader: ModelLoader, metrics: Metrics
+    settings: Settings, client: httpx.AsyncClient, loader: ModelLoader, metrics: Metrics, spans: Spans
 ) -> VersionManager:
     registry = Registry(
-        client, settings.model_name, timeout=settings.registry_timeout_seconds, on_error=metrics.registry_error
+        client,
+        settings.model_name,
+        timeout=settings.registry_timeout_seconds,
+        on_error=metrics.registry_error,
+        spans=spans,
     )
     cache = ModelCache(settings.model_cache_size, settings.model_cache_bytes, metrics)
     backoff = Backoff(settings.retry_min_seconds, settings.retry_max_seconds)
     if settings.model_version:
         pin = Pin(settings.model_name, settings.model_version, settings.model_digest, settings.model_uri)
         metrics.pinned(pin.name, pin.version, pin.digest)
-        return PinnedVersion(pin, loader, registry, cache, backoff, metrics.served)
+        return PinnedVersion(pin, loader, registry, cache, backoff, metrics.served, spans)
     stage = Stage(settings.model_name, settings.alias, settings.model_poll_seconds)
-    return FollowedStage(stage, loader, registry, cache, backoff, metrics.served)
+    return FollowedStage(stage, loader, registry, cache, backoff, metrics.served, spans)

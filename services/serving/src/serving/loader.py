@@ -12,6 +12,7 @@ from serving.baseline import Baseline, read_baseline
 from serving.errors import ModelUnusableError
 from serving.runtimes.base import Matrix, Runtime, RuntimeOptions, open_runtime
 from serving.signature import ModelSpec, Value, read_example, read_spec
+from serving.spans import NO_SPANS, Spans
 
 # A run that takes longer than this goes to a worker thread, so that others need not wait for it.
 INLINE_SECONDS = 0.003
@@ -70,11 +71,12 @@ class LoadedModel(msgspec.Struct, frozen=True, eq=False):
 
 
 class ModelLoader:
-    """Downloads, proves, loads and warms up model versions."""
+    """Downloads, proves, loads and warms up model versions; each is a span."""
 
-    def __init__(self, files: ModelFiles, options: RuntimeOptions) -> None:
+    def __init__(self, files: ModelFiles, options: RuntimeOptions, spans: Spans = NO_SPANS) -> None:
         self._files = files
         self._options = options
+        self._spans = spans
 
     async def load(self, source: ModelSource) -> LoadedModel:
         """Loads one version. Nothing of it is parsed before its digest is verified.
@@ -83,8 +85,9 @@ class ModelLoader:
             ModelUnusableError: when the version cannot be served as it is.
             StoreUnavailableError: when its files cannot be fetched now.
         """
-        downloaded = await self._files.get(source.uri, source.digest)
-        return await asyncio.to_thread(self._open, source, downloaded)
+        with self._spans.span("load model", {"model.name": source.name, "model.version": source.version}):
+            downloaded = await self._files.get(source.uri, source.digest)
+            return await asyncio.to_thread(self._open, source, downloaded)
 
     def _open(self, source: ModelSource, downloaded: Downloaded) -> LoadedModel:
         spec = read_spec(downloaded.folder)

@@ -9,6 +9,7 @@ import msgspec
 
 from serving.backoff import Backoff
 from serving.errors import RegistryUnavailableError, UnknownVersionError
+from serving.spans import NO_SPANS, Spans
 
 _API = "/api/2.0/mlflow"
 _PASSING = {429, 500, 502, 503, 504}
@@ -67,19 +68,26 @@ class Registry:
     """Asks about the versions of one registered model.
 
     Every question takes at most `timeout` seconds, repeats included. `on_error` is called once for each question that
-    MLflow left unanswered, with the question's name.
+    MLflow left unanswered, with the question's name. Each question is a span.
 
     All methods raise `RegistryUnavailableError` when MLflow does not answer or refuses to, and those that look for
     something raise `UnknownVersionError` when it is not there.
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, model: str, *, timeout: float, on_error: Callable[[str], None] = lambda _: None
+        self,
+        client: httpx.AsyncClient,
+        model: str,
+        *,
+        timeout: float,
+        on_error: Callable[[str], None] = lambda _: None,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._client = client
         self._model = model
         self._timeout = timeout
         self._on_error = on_error
+        self._spans = spans
 
     async def by_alias(self, alias: str) -> RegisteredVersion:
         """Finds the version that an alias points at."""
@@ -116,13 +124,14 @@ class Registry:
         self._check(response, "registered-models/alias", absent)
 
     async def _get(self, path: str, query: dict[str, str], kind: type[_T], absent: str) -> _T:
-        response = await self._ask("GET", path, params=query)
-        self._check(response, path, absent)
-        try:
-            return msgspec.json.decode(response.content, type=kind)
-        except msgspec.MsgspecError as error:
-            self._on_error(path)
-            raise RegistryUnavailableError("MLflow's answer is not what its API promises") from error
+        with self._spans.span(f"registry {path}", {f"registry.{key}": value for key, value in query.items()}):
+            response = await self._ask("GET", path, params=query)
+            self._check(response, path, absent)
+            try:
+                return msgspec.json.decode(response.content, type=kind)
+            except msgspec.MsgspecError as error:
+                self._on_error(path)
+                raise RegistryUnavailableError("MLflow's answer is not what its API promises") from error
 
     async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         """Sends a request, again where that may help, until the time is up."""

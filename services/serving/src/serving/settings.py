@@ -55,6 +55,10 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         Literal["json", "console"], Meta(description="one JSON object a line, or lines for people")
     ] = "json"
     access_log: Annotated[bool, Meta(description="log every request, not only those that failed")] = False
+    tracing: Annotated[
+        bool,
+        Meta(description="send traces by OpenTelemetry, whose own variables (OTEL_...) say where to and how many"),
+    ] = False
     model_dir: Annotated[
         str, Meta(description="where downloads are kept; empty means a temporary folder that goes with the process")
     ] = ""
@@ -81,7 +85,9 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     keep_alive_seconds: Annotated[
         int, Meta(ge=1, le=86400, description="how long a connection may be idle; longer than proxies keep theirs")
     ] = 75
-    max_connections: Annotated[int, Meta(ge=1, description="how many connections may be open")] = 2048
+    max_connections: Annotated[
+        int, Meta(ge=1, description="how many connections may be open, those of probes aside")
+    ] = 2048
     max_waiting_requests: Annotated[
         int, Meta(ge=1, description="how many requests may wait for an answer; more are refused at once with 503")
     ] = 256

@@ -1,7 +1,8 @@
 """Connections that cannot hurt: uvicorn's, with bounds on what a caller may hold up and for how long.
 
 uvicorn waits for ever for a request's head and takes one of any length. Here both are bounded, and so is the number of
-connections. And when enough requests wait already, a prediction is refused as soon as its head is there: that costs a
+connections: those beyond may ask for the process's health and metrics, so that nobody takes it for dead who finds it
+crowded. And when enough requests wait already, a prediction is refused as soon as its head is there: that costs a
 fraction of an answer, so what was accepted is answered as fast as ever.
 """
 
@@ -16,6 +17,7 @@ from serving.admission import Admission
 from serving.api.openinference import MODEL, Error
 from serving.api.predict import PATH
 from serving.api.problems import MEDIA_TYPE, describe
+from serving.api.routes import OPEN
 from serving.errors import OverloadedError
 from serving.metrics import Metrics
 
@@ -26,6 +28,10 @@ _MAX_HEAD_BYTES = 64 * 1024
 # How long the kernel goes on offering an answer to somebody who does not take it.
 _UNTAKEN_MILLISECONDS = 30_000
 _NEVER = float("inf")
+# How many connections beyond the bound may wait to say what they want, and for how long: probes say it at once.
+_SPARE_CONNECTIONS = 64
+_SPARE_SECONDS = 1.0
+_PROBES = tuple(path.encode() for path in OPEN)
 
 _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _HEAD_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -38,6 +44,7 @@ class Gate:
     def __init__(self, admission: Admission, metrics: Metrics, max_connections: int) -> None:
         self.admission = admission
         self.max_connections = max_connections
+        self._spare: dict[GuardedProtocol, None] = {}
         self._metrics = metrics
         problem, headers = describe(OverloadedError(), "")
         error = Error(problem.detail)
@@ -45,6 +52,16 @@ class Gate:
             (PATH.encode(), PATH, _answer(MEDIA_TYPE, msgspec.json.encode(problem), headers)),
             (b"/v2/models/", f"{MODEL}/infer", _answer("application/json", msgspec.json.encode(error), headers)),
         )
+
+    def spare(self, connection: "GuardedProtocol") -> None:
+        """Takes a connection beyond the bound. Where too many of these wait, the one that waited longest goes."""
+        self._spare[connection] = None
+        if len(self._spare) > _SPARE_CONNECTIONS:
+            next(iter(self._spare)).crowded_out()
+
+    def forget(self, connection: "GuardedProtocol") -> None:
+        """Lets go of one that has said what it wants, or is gone."""
+        self._spare.pop(connection, None)
 
     def refusal(self, method: bytes, url: bytes) -> bytes | None:
         """Gives the answer for a request that is one too many; None for one that is welcome."""
@@ -80,16 +97,19 @@ class GuardedProtocol(HttpToolsProtocol):
         self._refused = False
         self._unanswered = 0
         self._deadline = _NEVER
+        self._is_spare = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Takes a connection, or hangs up when there are too many."""
+        """Takes a connection, if only to hear what it wants when there are too many."""
         super().connection_made(transport)
         self._deadline = self.loop.time() + self.timeout_keep_alive
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNTAKEN_MILLISECONDS)
         if len(self.connections) > self.gate.max_connections:
-            self._hang_up(_TOO_MANY)
+            self._is_spare = True
+            self._deadline = self.loop.time() + _SPARE_SECONDS
+            self.gate.spare(self)
 
     # What follows runs for every request, so it calls uvicorn's methods directly, which is faster than `super()`.
 
@@ -111,6 +131,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_body = True
         self._deadline = _NEVER
+        if self._is_spare:
+            self._answer_spare()
+            return
         if self._admission.full and (self.cycle is None or self.cycle.response_complete):
             answer = self.gate.refusal(self.parser.get_method(), self.url)
             if answer is not None:
@@ -141,11 +164,36 @@ class GuardedProtocol(HttpToolsProtocol):
         """Forgets the connection."""
         self._admission.competing -= self._unanswered
         self._unanswered = 0
+        self.gate.forget(self)
         super().connection_lost(exc)
+
+    def crowded_out(self) -> None:
+        """Hangs up on one that has not said what it wants, where there is no room for it."""
+        self.gate.forget(self)
+        self._hang_up(_TOO_MANY)
+
+    def _answer_spare(self) -> None:
+        """Answers a probe and hangs up; whoever wants more gets that only if there is room by now."""
+        self.gate.forget(self)
+        if len(self.connections) <= self.gate.max_connections:
+            self._is_spare = False
+        elif not self.url.startswith(_PROBES):
+            if self.cycle is None:
+                self.cycle = _Answered()
+            self._hang_up(_TOO_MANY)
+            return
+        HttpToolsProtocol.on_headers_complete(self)
+        if self._is_spare:
+            self.cycle.keep_alive = False
 
     def _refuse_unparsed(self, data: bytes) -> bool:
         """Refuses a prediction that has come in one piece, if that is what this is, at the least cost."""
-        if self._in_body or self._head_bytes or not (self.cycle is None or self.cycle.response_complete):
+        if (
+            self._is_spare
+            or self._in_body
+            or self._head_bytes
+            or not (self.cycle is None or self.cycle.response_complete)
+        ):
             return False
         url = data[5:512].partition(b" ")[0]
         if not _is_one_request(data):
@@ -170,7 +218,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.write(answer)
 
     def _note_incomplete_head(self, length: int) -> None:
-        if not self._head_bytes:
+        if not (self._head_bytes or self._is_spare):
             self._deadline = self.loop.time() + _HEAD_SECONDS
         self._head_bytes += length
         if self._head_bytes > _MAX_HEAD_BYTES:
@@ -178,7 +226,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def expire(self, now: float) -> None:
         """Hangs up if what is due has not come by `now`, in the loop's time."""
-        if now > self._deadline:
+        if now <= self._deadline:
+            return
+        if self._is_spare:
+            self.crowded_out()
+        else:
             self._hang_up(_TIMED_OUT if self._head_bytes else b"")
 
     def _hang_up(self, answer: bytes) -> None:

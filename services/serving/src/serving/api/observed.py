@@ -18,8 +18,8 @@ from serving.metrics import Metrics
 logger = logging.getLogger("serving.access")
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_NO_ANSWER = 499
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+NO_ANSWER = 499
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
@@ -44,7 +44,7 @@ class Observed:
         headers = dict(scope["headers"])
         identity = self._identity(headers)
         scope.setdefault("state", {}).update(request_id=identity, headers=headers)
-        status = _NO_ANSWER
+        status = NO_ANSWER
 
         async def observed_send(message: Message) -> None:
             nonlocal status
@@ -71,7 +71,7 @@ class Observed:
         return b"%s-%x" % (self._prefix, next(self._numbers))
 
     def _note(self, scope: HTTPScope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
         route = self._routes.name(scope)
         self._metrics.answered(route, method, str(status), seconds)
         # Probes fail every few seconds while there is no model; why that is so has been logged once, by name.

@@ -9,7 +9,8 @@ from serving.api.openinference import send_error
 from serving.api.problems import RefusedError, send_problem
 
 # Probes and scrapes carry no keys.
-_OPEN = ("/health", "/metrics", "/v2/health")
+OPEN = ("/health", "/metrics", "/v2/health")
+UNMATCHED = "unmatched"
 
 
 class Routes:
@@ -38,7 +39,7 @@ class Routes:
     def find(self, path: str, headers: Mapping[bytes, bytes]) -> ASGIApp:
         """Gives the handler for a path, or for a caller who may not ask it, one that tells so."""
         handler = self._shortcuts.get(path) or self._below.get(_first(path), self.app)
-        if self._access is None or path.startswith(_OPEN):
+        if self._access is None or path.startswith(OPEN):
             return handler
         try:
             self._access.check(headers)
@@ -49,7 +50,7 @@ class Routes:
     def name(self, scope: HTTPScope) -> str:
         """Names the route that answered, one of a bounded number."""
         path = scope["path"]
-        return path if path in self._shortcuts else scope.get("path_template") or "unmatched"
+        return path if path in self._shortcuts else scope.get("path_template") or UNMATCHED
 
     def _refusing(self, path: str, error: RefusedError) -> ASGIApp:
         answer = send_error if _first(path) in self._below else send_problem

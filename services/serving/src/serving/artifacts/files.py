@@ -11,6 +11,7 @@ import msgspec
 from serving.artifacts.base import ArtifactStore, download
 from serving.digest import content_digest
 from serving.errors import DigestMismatchError, ModelUnusableError, StoreUnavailableError
+from serving.spans import NO_SPANS, Spans
 
 _PARTIAL = ".partial-"
 
@@ -25,19 +26,27 @@ class Downloaded(msgspec.Struct, frozen=True):
 class ModelFiles:
     """Downloads versions into the folder `root`, each into one named after its digest, and keeps the `keep` latest.
 
-    A version may have `max_bytes`, and `seconds` to arrive in.
+    A version may have `max_bytes`, and `seconds` to arrive in. Each download is a span.
 
     A folder appears under its final name only when complete, so what is there can be used again after a restart.
     """
 
     def __init__(
-        self, root: Path, stores: dict[str, ArtifactStore], *, max_bytes: int, keep: int, seconds: float = 300.0
+        self,
+        root: Path,
+        stores: dict[str, ArtifactStore],
+        *,
+        max_bytes: int,
+        keep: int,
+        seconds: float = 300.0,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._root = root
         self._stores = stores
         self._max_bytes = max_bytes
         self._keep = keep
         self._seconds = seconds
+        self._spans = spans
         for leftover in root.glob(f"{_PARTIAL}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -59,8 +68,9 @@ class ModelFiles:
     async def _downloaded(self, uri: str, expected: str | None) -> Downloaded:
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._root))
         try:
-            async with asyncio.timeout(self._seconds):
-                await download(self._store(uri), uri, partial, self._max_bytes)
+            with self._spans.span("download model", {"model.uri": uri}):
+                async with asyncio.timeout(self._seconds):
+                    await download(self._store(uri), uri, partial, self._max_bytes)
             digest = await asyncio.to_thread(content_digest, partial)
             if expected and digest != expected:
                 raise DigestMismatchError(f"its files have digest {digest}, but {expected} is expected")

@@ -10,6 +10,7 @@ from serving.cache import ModelCache
 from serving.errors import NotReadyError, ServingError, UnknownVersionError
 from serving.loader import LoadedModel, ModelSource
 from serving.registry import RegisteredVersion, Registry
+from serving.spans import NO_SPANS, Spans
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +29,11 @@ class VersionManager(ABC):
     # The alias that is followed, in stage mode.
     stage: str | None = None
 
-    def __init__(self, cache: ModelCache, backoff: Backoff, on_change: Listener) -> None:
+    def __init__(self, cache: ModelCache, backoff: Backoff, on_change: Listener, spans: Spans = NO_SPANS) -> None:
         self._cache = cache
         self._backoff = backoff
         self._on_change = on_change
+        self._spans = spans
         self._current: LoadedModel | None = None
         self._problem = "the model is being loaded"
 
@@ -77,7 +79,8 @@ class VersionManager(ABC):
     async def _attempt(self, step: Callable[[], Awaitable[None]]) -> bool:
         """Takes one step towards the wanted model. Tells whether that worked, and if not, only after a while."""
         try:
-            await step()
+            with self._spans.span("find the wanted model", {"mode": self.mode}):
+                await step()
         except ServingError as error:
             problem = str(error)
         except Exception as error:  # whatever goes wrong here, the next attempt must still be made

@@ -7,6 +7,7 @@ from serving.cache import ModelCache
 from serving.errors import DigestMismatchError, UnknownVersionError
 from serving.loader import LoadedModel, ModelLoader, ModelSource
 from serving.registry import Registry
+from serving.spans import NO_SPANS, Spans
 from serving.versions.base import LATEST, Listener, VersionManager, registered_source
 
 
@@ -32,8 +33,9 @@ class PinnedVersion(VersionManager):
         cache: ModelCache,
         backoff: Backoff,
         on_change: Listener,
+        spans: Spans = NO_SPANS,
     ) -> None:
-        super().__init__(cache, backoff, on_change)
+        super().__init__(cache, backoff, on_change, spans)
         self._pin = pin
         self._loader = loader
         self._registry = registry

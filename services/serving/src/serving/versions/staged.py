@@ -11,6 +11,7 @@ from serving.cache import ModelCache, SingleFlight
 from serving.errors import ModelUnusableError, RegistryUnavailableError, UnavailableError, UnknownVersionError
 from serving.loader import LoadedModel, ModelLoader
 from serving.registry import RegisteredVersion, Registry
+from serving.spans import NO_SPANS, Spans
 from serving.versions.base import LATEST, Listener, VersionManager, registered_source
 from serving.versions.memory import Memory
 
@@ -42,8 +43,9 @@ class FollowedStage(VersionManager):
         cache: ModelCache,
         backoff: Backoff,
         on_change: Listener,
+        spans: Spans = NO_SPANS,
     ) -> None:
-        super().__init__(cache, backoff, on_change)
+        super().__init__(cache, backoff, on_change, spans)
         self.stage = stage.alias
         self._stage = stage
         self._loader = loader

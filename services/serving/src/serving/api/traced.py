@@ -1,0 +1,84 @@
+"""Requests as spans. Takes the place of `Observed` and `Predictor` where TRACING is on, and is imported only there."""
+
+from typing import Any
+
+from litestar.enums import ScopeType
+from litestar.types import HTTPScope, Receive, Scope, Send
+from opentelemetry import trace
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from serving.api.observed import METHODS, NO_ANSWER, Observed
+from serving.api.problems import request_id
+from serving.api.routes import OPEN, UNMATCHED
+from serving.loader import LoadedModel
+from serving.predictor import Predictor
+from serving.runtimes.base import Matrix
+from serving.schemas import BatchResponse, PredictRequest, PredictResponse
+
+_W3C = TraceContextTextMapPropagator()
+_CONTEXT = (b"traceparent", b"tracestate")
+
+
+class TracedRequests(Observed):
+    """Makes a span of every request but probes and scrapes, in the caller's trace if it named one."""
+
+    def __init__(self, tracer: Tracer, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection."""
+        if scope["type"] != ScopeType.HTTP or scope["path"].startswith(OPEN):
+            await super().__call__(scope, receive, send)
+            return
+        carrier = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CONTEXT}
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        span = self._tracer.start_span(
+            method,
+            context=_W3C.extract(carrier) if carrier else None,
+            kind=SpanKind.SERVER,
+            attributes={"http.request.method": method, "url.path": scope["path"], "url.scheme": scope["scheme"]},
+        )
+        # What `start_as_current_span` does beyond this is for exceptions, which are answered further in.
+        token = attach(trace.set_span_in_context(span))
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            detach(token)
+            span.end()
+
+    def _note(self, scope: HTTPScope, status: int, seconds: float) -> None:
+        super()._note(scope, status, seconds)
+        span = trace.get_current_span()
+        if not span.is_recording():
+            return
+        span.set_attribute("request.id", request_id(scope))
+        route = self._routes.name(scope)
+        if route != UNMATCHED:
+            span.update_name(f"{scope['method']} {route}")
+            span.set_attribute("http.route", route)
+        if status == NO_ANSWER:
+            span.set_attribute("error.type", "caller_gone")
+            return
+        span.set_attribute("http.response.status_code", status)
+        if status >= 500:
+            span.set_status(StatusCode.ERROR)
+
+
+class TracedPredictor(Predictor):
+    """Says on the span of each request which version answers it."""
+
+    async def predict(self, request: PredictRequest) -> PredictResponse | BatchResponse:
+        """Answers one request."""
+        answer = await super().predict(request)
+        trace.get_current_span().set_attribute("model.version", answer.model_version)
+        return answer
+
+    async def infer(self, model: LoadedModel, rows: Matrix, name: str) -> Matrix:
+        """Runs a model over a matrix."""
+        span = trace.get_current_span()
+        span.set_attribute("model.version", model.version)
+        span.set_attribute("request.rows", len(rows))
+        return await super().infer(model, rows, name)
