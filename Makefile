@@ -43,7 +43,7 @@ test: lock-check lint test-unit test-charts test-gitops test-observability test-
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## The parts' own tests
 	@./tools/install helm
-	@$(BIN)/pytest -n 2 services training
+	@$(BIN)/pytest -n 2 services training tests/load
 
 .PHONY: test-charts
 test-charts: $(VENV)/.dev ## The charts: lint, unit tests, schemas, policies, what must be rejected, generated docs
@@ -77,6 +77,11 @@ test-faults: $(VENV)/.dev ## The API against broken callers and stores, as a tab
 bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
 	@./tools/install fortio
 	@$(BIN)/python -m tests.load --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
+
+.PHONY: bench-peers
+bench-peers: $(VENV)/.dev ## Measure the API beside MLServer, KServe, BentoML, FastAPI and MLflow's server, each in its own environment
+	@./tools/install fortio
+	@$(BIN)/python -m tests.load.peers --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
 
 IMAGES := image-serving image-serving-sklearn image-training image-mlflow image-gitops
 .PHONY: images $(IMAGES)

@@ -14,18 +14,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
-
-from embedded.processes import Server, program
+from embedded.processes import program
 from embedded.servers import mlflow_server
-from tests.load import fortio, targets
+from tests.load import document, fortio, targets
+from tests.load.measure import Sample, processors, resident_mb, sample
 from tests.load.report import Round, Subject, machine, ratio_table, throughput_table
 
 _MODEL = "iris-classifier"
 _CONNECTIONS = 64
 _FIXED_CONNECTIONS = 16
-_DOCUMENT = Path("docs/benchmarks.md")
-_BEGIN, _END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
 def main() -> None:
@@ -45,7 +42,7 @@ def main() -> None:
     text = _text(subjects, options.seconds)
     sys.stdout.write(text)
     if not options.no_write:
-        _write(text)
+        document.replace_between(document.DOCUMENT, "bench", text)
 
 
 def _targets(tracking_uri: str) -> list[targets.Target]:
@@ -62,14 +59,6 @@ def _train(tracking_uri: str) -> None:
         subprocess.run([program("training"), *command], env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
-def _processors() -> tuple[frozenset[int] | None, frozenset[int] | None]:
-    """Return the processors for the server and for the load generator, or None where they cannot be kept apart."""
-    if not hasattr(os, "sched_getaffinity"):
-        return None, None
-    mine = sorted(os.sched_getaffinity(0))
-    return (frozenset(mine[:1]), frozenset(mine[1:])) if len(mine) > 1 else (None, None)
-
-
 def _measure_all(chosen: Sequence[targets.Target], folder: Path, options: argparse.Namespace) -> list[Subject]:
     subjects = [Subject(target.name, []) for target in chosen]
     for number in range(options.rounds):
@@ -80,40 +69,31 @@ def _measure_all(chosen: Sequence[targets.Target], folder: Path, options: argpar
 
 
 def _measure(target: targets.Target, folder: Path, options: argparse.Namespace) -> Round:
-    own, rest = _processors()
+    cpus = processors()
     body = folder / "body.json"
     body.write_bytes(target.body)
-    server = target.server(folder, own)
+    server = target.server(folder, cpus.server)
     server.start()
     try:
         ready = server.wait_ready()
         url = server.url + target.path
 
-        def load(connections: int, rate: int, seconds: float) -> fortio.Measured:
-            return fortio.run(options.fortio, fortio.Load(url, body, connections, seconds, rate), rest)
+        def load(connections: int, rate: int, seconds: float) -> Sample:
+            asked = fortio.Load(url, body, connections, seconds, rate)
+            return sample(server, options.fortio, asked, cpus.generator)
 
         load(_CONNECTIONS, 0, 1.0)
-        before = _cpu_seconds(server)
         saturated = load(_CONNECTIONS, 0, options.seconds)
-        used = _cpu_seconds(server) - before
-        fixed = {rate: _if_held(load(_FIXED_CONNECTIONS, rate, options.seconds), rate) for rate in options.rates}
-        return Round(ready, _resident_mb(server), saturated.rate * options.seconds / used, saturated, fixed)
+        fixed = {
+            rate: _if_held(load(_FIXED_CONNECTIONS, rate, options.seconds).measured, rate) for rate in options.rates
+        }
+        return Round(ready, resident_mb(server), saturated, fixed)
     finally:
         server.stop()
 
 
 def _if_held(measured: fortio.Measured, rate: int) -> fortio.Measured | None:
-    return measured if measured.rate >= 0.95 * rate else None
-
-
-def _cpu_seconds(server: Server) -> float:
-    times = [process.cpu_times() for process in server.family()]
-    return sum(t.user + t.system for t in times)
-
-
-def _resident_mb(server: Server) -> float:
-    alive = [process for process in server.family() if process.status() != psutil.STATUS_ZOMBIE]
-    return sum(process.memory_info().rss for process in alive) / 1e6
+    return measured if measured.holds(rate, _FIXED_CONNECTIONS) else None
 
 
 def _text(subjects: Sequence[Subject], seconds: float) -> str:
@@ -129,13 +109,6 @@ others. Medians, with the lowest and highest round in brackets.
 {ratio_table(subjects[0], subjects[1:])}
 
 """
-
-
-def _write(text: str) -> None:
-    document = _DOCUMENT.read_text()
-    head, _, rest = document.partition(_BEGIN)
-    _, _, tail = rest.partition(_END)
-    _DOCUMENT.write_text(f"{head}{_BEGIN}\n{text}{_END}{tail}")
 
 
 if __name__ == "__main__":

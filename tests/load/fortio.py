@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 
 _RESOLUTION_SECONDS = 0.00005
+_TIMEOUT_SECONDS = 30
+_BUFFER_KB = 1024  # fortio's own would be too small for a batch and its answer
 
 
 class LoadFailedError(RuntimeError):
@@ -26,14 +28,31 @@ class Load(msgspec.Struct, frozen=True):
     connections: int
     seconds: float
     rate: int = 0
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    """Beside the media type, which is JSON unless a Content-Type stands here."""
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What came back: requests/s that were answered, and latency quantiles in milliseconds."""
+    """What came back: how many answers in how many seconds, and latency quantiles in milliseconds."""
 
-    rate: float
+    answered: int
+    seconds: float
     p50_ms: float
     p99_ms: float
+
+    @property
+    def rate(self) -> float:
+        """Requests answered in a second."""
+        return self.answered / self.seconds
+
+    def holds(self, rate: int, connections: int) -> bool:
+        """Return whether at least 95% of `rate` requests/s over `connections` were answered in time.
+
+        fortio gives each connection its share of the requests, rounded down, and lets each start somewhere within the
+        time between two requests of one connection: a load may end so much later although no answer was late.
+        """
+        stagger = connections / rate
+        return self.answered >= 0.95 * rate * (self.seconds - stagger)
 
 
 class _Percentile(msgspec.Struct, rename="pascal"):
@@ -47,7 +66,7 @@ class _Histogram(msgspec.Struct, rename="pascal"):
 
 
 class _Result(msgspec.Struct):
-    actual_rate: float = msgspec.field(name="ActualQPS")
+    nanoseconds: int = msgspec.field(name="ActualDuration")
     durations: _Histogram = msgspec.field(name="DurationHistogram")
     statuses: dict[str, int] = msgspec.field(name="RetCodes")
 
@@ -63,15 +82,20 @@ def run(program: Path, load: Load, cpus: frozenset[int] | None) -> Measured:
     Raises:
         LoadFailedError: fortio failed, or any answer had another status than 200.
     """
+    headers = {"Content-Type": "application/json", **load.headers}
     command = [
         str(program), "load", "-quiet", "-loglevel", "Error", "-json", "-",
         "-qps", str(load.rate), "-uniform", "-c", str(load.connections), "-t", f"{load.seconds}s",
-        "-r", str(_RESOLUTION_SECONDS), "-p", "50,99", "-content-type", "application/json",
+        "-r", str(_RESOLUTION_SECONDS), "-p", "50,99", "-timeout", f"{_TIMEOUT_SECONDS}s",
+        "-httpbufferkb", str(_BUFFER_KB), "-maxpayloadsizekb", str(_BUFFER_KB),
+        "-content-type", headers.pop("Content-Type"), *(f"-H={name}: {value}" for name, value in headers.items()),
         "-payload-file", str(load.body), load.url,
     ]  # fmt: skip
-    done = subprocess.run(
-        command, capture_output=True, check=False, timeout=load.seconds + 60, preexec_fn=_pin_to(cpus)
-    )
+    limit = load.seconds + 2 * _TIMEOUT_SECONDS
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=limit, preexec_fn=_pin_to(cpus))
+    except subprocess.TimeoutExpired as error:
+        raise LoadFailedError(f"fortio had not come to an end against {load.url} after {limit:.0f} s") from error
     if done.returncode != 0:
         raise LoadFailedError(f"fortio failed against {load.url}: {done.stderr.decode(errors='replace')[-500:]}")
     result = msgspec.json.decode(done.stdout, type=_Result)
@@ -79,7 +103,7 @@ def run(program: Path, load: Load, cpus: frozenset[int] | None) -> Measured:
     if others:
         raise LoadFailedError(f"{load.url} answered {others} beside {result.statuses.get('200', 0)} times 200")
     quantiles = {p.percentile: p.value * 1000 for p in result.durations.percentiles}
-    return Measured(rate=result.actual_rate, p50_ms=quantiles[50], p99_ms=quantiles[99])
+    return Measured(result.durations.count, result.nanoseconds / 1e9, p50_ms=quantiles[50], p99_ms=quantiles[99])
 
 
 def _pin_to(cpus: frozenset[int] | None) -> Callable[[], None] | None:

@@ -10,6 +10,7 @@ from statistics import median
 import msgspec
 
 from tests.load.fortio import Measured
+from tests.load.measure import Sample
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -17,9 +18,7 @@ class Round(msgspec.Struct, frozen=True):
 
     ready_seconds: float
     memory_mb: float
-    per_core: float
-    """Requests answered at saturation for each second of processor time that the server used."""
-    saturated: Measured
+    saturated: Sample
     fixed: dict[int, Measured | None]
     """By offered rate in requests/s; None where the target answered less than 95% of it."""
 
@@ -31,9 +30,16 @@ class Subject(msgspec.Struct, frozen=True):
     rounds: list[Round]
 
 
-def _spread(values: Sequence[float], digits: int = 0) -> str:
+def spread(values: Sequence[float], digits: int = 0) -> str:
+    """Return the median, and the lowest and highest value in brackets."""
     middle, low, high = median(values), min(values), max(values)
     return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return a Markdown table whose first `left` columns are aligned to the left, and the others to the right."""
+    rule = ["---"] * left + ["---:"] * (len(heads) - left)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *lines))
 
 
 def _latency(measured: Sequence[Measured | None]) -> str:
@@ -48,28 +54,28 @@ def throughput_table(subjects: Sequence[Subject]) -> str:
     rates = sorted(subjects[0].rounds[0].fixed)
     heads = ["", "requests/s per core", "p50 / p99 ms, saturated"]
     heads += [f"p50 / p99 ms at {rate:,}/s" for rate in rates] + ["resident MB", "ready after s"]
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
-    lines += [
+    lines = [
         [
             subject.name,
-            _spread([r.per_core for r in subject.rounds]),
-            _latency([r.saturated for r in subject.rounds]),
+            spread([r.saturated.per_core for r in subject.rounds]),
+            _latency([r.saturated.measured for r in subject.rounds]),
             *[_latency([r.fixed[rate] for r in subject.rounds]) for rate in rates],
             f"{median([r.memory_mb for r in subject.rounds]):.0f}",
             f"{median([r.ready_seconds for r in subject.rounds]):.1f}",
         ]
         for subject in subjects
     ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return table(heads, lines)
 
 
 def ratio_table(subject: Subject, others: Sequence[Subject]) -> str:
     """Return the Markdown table of `subject`'s requests/s per core over each other's, round by round."""
-    lines = [["requests/s per core, against", "ratio: median (lowest to highest round)"], ["---", "---:"]]
+    lines = []
     for other in others:
         pairs = zip(subject.rounds, other.rounds, strict=True)
-        lines.append([other.name, _spread([mine.per_core / theirs.per_core for mine, theirs in pairs], 2)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        ratios = [mine.saturated.per_core / theirs.saturated.per_core for mine, theirs in pairs]
+        lines.append([other.name, spread(ratios, 2)])
+    return table(["requests/s per core, against", "ratio: median (lowest to highest round)"], lines)
 
 
 def machine() -> str:

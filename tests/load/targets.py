@@ -26,16 +26,20 @@ class Target(msgspec.Struct, frozen=True):
     """Makes the server, not started: (folder for its files, processors that it may use)."""
 
 
+def uvicorn_options(port: int) -> list[str]:
+    """Return uvicorn's options for the most that it can do: as little as possible beside the app."""
+    return [
+        "--host", LOOPBACK, "--port", str(port), "--loop", "uvloop", "--http", "httptools",
+        "--no-access-log", "--no-server-header", "--log-level", "warning",
+    ]  # fmt: skip
+
+
 def ceiling() -> Target:
     """Describe the constant app on bare uvicorn."""
 
     def server(folder: Path, cpus: frozenset[int] | None) -> Server:
         port = free_port()
-        command = [
-            program("uvicorn"), "tests.load.ceiling:app", "--host", LOOPBACK, "--port", str(port),
-            "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header",
-            "--log-level", "warning",
-        ]  # fmt: skip
+        command = [program("uvicorn"), "tests.load.ceiling:app", *uvicorn_options(port)]
         return Server(
             "bare uvicorn",
             command,
@@ -75,6 +79,8 @@ def mlflow_models_serve(tracking_uri: str, model: str) -> Target:
             log=folder / "mlflow-models-serve.log",
             environment={
                 "MLFLOW_TRACKING_URI": tracking_uri,
+                # MLflow runs uvicorn's command, which takes its options from variables too.
+                "UVICORN_ACCESS_LOG": "false",
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             },
             cpus=cpus,
