@@ -29,6 +29,11 @@ apiVersion: apps/v1
 kind: Deployment
 metadata: {name: argocd-server, namespace: argocd, generation: 1}
 spec: {replicas: 1}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: argocd-notifications-secret, namespace: argocd}
+type: Opaque
 """
 
 

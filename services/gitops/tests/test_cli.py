@@ -14,6 +14,9 @@ from gitops.cli import execute
         (["bootstrap", "--registry-user", "ada"], "put it into GITOPS_REGISTRY_PASSWORD"),
         (["bootstrap", "--git-ssh-key", "none-such"], "none-such cannot be read"),
         (["bootstrap", "--git-ssh-key", "apps/mlflow.yaml"], "is no private key"),
+        (["bootstrap", "--notify", "people"], "put it into GITOPS_NOTIFY_WEBHOOK_URL"),
+        (["bootstrap", "--notify", "github"], "put it into GITOPS_NOTIFY_GITHUB_TOKEN"),
+        (["bootstrap", "--notify", "everybody"], "everybody"),
         (["bootstrap", "--minutes", "0"], "--minutes"),
         (["bootstrap"], "gitops adopt --repo URL --registry PREFIX"),
         (["teardown"], "say --yes"),
@@ -35,6 +38,8 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 ) -> None:
     for what in ("GIT", "REGISTRY"):
         monkeypatch.delenv(f"GITOPS_{what}_PASSWORD", raising=False)
+    for what in ("WEBHOOK_URL", "GITHUB_TOKEN"):
+        monkeypatch.delenv(f"GITOPS_NOTIFY_{what}", raising=False)
     monkeypatch.setenv("PATH", f"{program_folder(fork)}:/usr/bin:/bin")
     assert execute(arguments) == 2
     said = " ".join(capsys.readouterr().err.split())

@@ -2,12 +2,12 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from gitops import argocd
+from gitops import argocd, notifications
 from gitops.addresses import Address, Password, addresses, passwords
 from gitops.applications import APPS, applications
 from gitops.argocd import GitAccess, Login
@@ -41,12 +41,16 @@ _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What a person may decide: `without` are names of applications, `minutes` how long to wait for the rest."""
+    """What a person may decide: `without` are names of applications, `minutes` how long to wait for the rest.
+
+    `notify` holds what the services of Argo CD's notifications need, by their names.
+    """
 
     without: tuple[str, ...] = ()
     minutes: float = 20.0
     git: GitAccess = GitAccess()
     registry: Login | None = None
+    notify: Mapping[str, str] = {}
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -80,10 +84,12 @@ class Bootstrap:
             tree = Path(scratch)
             identity = self._committed(tree)
             excluded = argocd.left_out_files(tree, self._options.without)
+            notifications.check_reach(self._options.notify, identity)
             self._look(identity)
             self._prepare(identity)
-            self._install(tree)
-            self._hand_over(tree, excluded)
+            notified = self._notified()
+            self._install(tree, notified)
+            self._hand_over(tree, excluded, notified)
             expected = [argocd.ROOT_NAME, *_expected(tree, excluded)]
         self._wait(expected)
         kubectl, services = self._cluster.command, self._cluster.items("services")
@@ -152,13 +158,18 @@ class Bootstrap:
                 "and restart what reads it."
             )
 
-    def _install(self, tree: Path) -> None:
+    def _notified(self) -> dict[str, str]:
+        """What the Secret of the notifications is to hold: what is given now, and what was given earlier."""
+        present = self._cluster.find("secrets", notifications.SECRET, ARGOCD)
+        return notifications.wanted(decoded(present) if present else {}, self._options.notify)
+
+    def _install(self, tree: Path, notified: Mapping[str, str]) -> None:
         with self._terminal.working("Installing Argo CD"):
             try:
                 objects = [placed(entry, ARGOCD) for entry in self._cluster.kustomized(tree / INSTALL)]
             except ProgramFailedError as error:
                 raise argocd.not_fetched(error) from None
-            definitions, others = argocd.definitions_first(objects)
+            definitions, others = argocd.definitions_first(notifications.filled(objects, notified))
             self._cluster.apply(definitions)
             self._await_definitions([entry["metadata"]["name"] for entry in definitions])
             self._cluster.apply(others)
@@ -188,12 +199,13 @@ class Bootstrap:
             f"The cluster does not take up the kind {missing[0]}: kubectl describe crd {missing[0]}."
         )
 
-    def _hand_over(self, tree: Path, excluded: Sequence[str]) -> None:
+    def _hand_over(self, tree: Path, excluded: Sequence[str], notified: Mapping[str, str]) -> None:
         with self._terminal.working("Handing over to Argo CD"):
             projects = [
                 entry for path in sorted((tree / argocd.PROJECTS).glob("*.yaml")) for entry in parse(path.read_text())
             ]
-            self._cluster.apply([entry for entry in projects if entry["kind"] == "AppProject"])
+            projects = [entry for entry in projects if entry["kind"] == "AppProject"]
+            self._cluster.apply(notifications.subscribed(projects, notified))
             self._cluster.apply([argocd.root_manifest(tree, excluded)])
             # What an earlier run made may be a commit behind, and would look settled.
             self._cluster.annotate_all(APPLICATIONS, ARGOCD, f"{REFRESH}=normal")

@@ -183,6 +183,11 @@ def decoded(secret: Manifest) -> dict[str, str]:
     return {key: base64.b64decode(value).decode(errors="replace") for key, value in data.items()}
 
 
+def encoded(values: Mapping[str, str]) -> dict[str, str]:
+    """The `data` of a Secret with these values."""
+    return {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+
+
 def docker_config(registry: str, user: str, password: str) -> str:
     """What a pull Secret holds for one registry."""
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -204,7 +209,7 @@ def secret_manifest(
         "kind": "Secret",
         "metadata": {"name": name, "namespace": namespace, "labels": {**OWNED, **(labels or {})}},
         "type": type_,
-        "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
+        "data": encoded(values),
     }
 
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -13,25 +13,28 @@ from gitops.bootstrap import Bootstrap, Options
 from gitops.cluster import Cluster
 from gitops.commands.options import Flag, Json, Names
 from gitops.errors import BadInputError
+from gitops.notifications import SERVICES, checked
 from gitops.repository import Repository
 from gitops.terminal import Terminal
 
 _REFUSED = 3
 
 
-def bootstrap(
+def bootstrap(  # noqa: PLR0913  each is an option of the command
     *,
     without: Names = (),
     minutes: Annotated[float, Parameter(validator=Number(gt=0))] = 20.0,
     git_user: str | None = None,
     git_ssh_key: Path | None = None,
     registry_user: str | None = None,
+    notify: Annotated[tuple[Literal["people", "github"], ...], Parameter(negative="", show_default=False)] = (),
     context: str | None = None,
     json: Json = False,
 ) -> int:
     """Bring the platform up: namespaces, Secrets, Argo CD, and everything that git says. Safe to run again.
 
-    Passwords come from GITOPS_GIT_PASSWORD and GITOPS_REGISTRY_PASSWORD, or are asked for; existing Secrets are kept.
+    Passwords come from GITOPS_GIT_PASSWORD and GITOPS_REGISTRY_PASSWORD, what notifications need from
+    GITOPS_NOTIFY_WEBHOOK_URL and GITOPS_NOTIFY_GITHUB_TOKEN, or they are asked for; existing Secrets are kept.
 
     Args:
         without: An application of apps/ to leave out, such as monitoring; repeatable.
@@ -39,12 +42,19 @@ def bootstrap(
         git_user: User of a private git repository.
         git_ssh_key: Private key for an SSH address.
         registry_user: User of a private registry, for pods and for Argo CD.
+        notify: Whom Argo CD tells what happens: people, in a chat, or github, to start the promotion; repeatable.
         context: Context of the kubeconfig. [default: the current one]
         json: Print addresses and how to get passwords as JSON.
     """
     terminal = Terminal()
     git = GitAccess(login=_login(terminal, "git", git_user), ssh_key=_key(git_ssh_key))
-    options = Options(without=without, minutes=minutes, git=git, registry=_login(terminal, "registry", registry_user))
+    options = Options(
+        without=without,
+        minutes=minutes,
+        git=git,
+        registry=_login(terminal, "registry", registry_user),
+        notify={name: _address(terminal, name) for name in notify},
+    )
     result = Bootstrap(Repository.find(), Cluster(context), terminal, options).run()
     if json:
         terminal.json(result)
@@ -83,12 +93,23 @@ def _login(terminal: Terminal, what: str, user: str | None) -> Login | None:
     if user is None:
         return None
     variable = f"GITOPS_{what.upper()}_PASSWORD"
-    password = os.environ.get(variable)
-    if not password and terminal.interactive:
-        password = terminal.ask_secret(f"Password or token of {user} for the {what}:")
+    password = _secret(terminal, variable, f"Password or token of {user} for the {what}")
     if not password:
         raise BadInputError(f"--{what}-user needs a password: put it into {variable}.")
     return Login(user=user, password=password)
+
+
+def _address(terminal: Terminal, name: str) -> str:
+    service = SERVICES[name]
+    if not (value := _secret(terminal, service.variable, service.what)):
+        raise BadInputError(f"--notify {name} needs something to reach it by: put it into {service.variable}.")
+    return checked(name, value)
+
+
+def _secret(terminal: Terminal, variable: str, what: str) -> str:
+    """What an environment variable holds, or what a person types; empty where there is neither."""
+    value = os.environ.get(variable, "")
+    return value or (terminal.ask_secret(f"{what}:") if terminal.interactive else "")
 
 
 def _key(path: Path | None) -> str | None:

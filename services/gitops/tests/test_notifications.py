@@ -1,0 +1,125 @@
+"""What bootstrap does for Argo CD's notifications: fill their Secret, and subscribe projects to what has a key."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gitops.adopt import Places, adopt
+from gitops.bootstrap import Bootstrap, Options
+from gitops.cli import execute
+from gitops.errors import BadInputError
+from gitops.manifests import Manifest
+from gitops.notifications import SECRET, SERVICES, checked
+from gitops.repository import Repository
+from gitops.secrets import decoded, encoded
+from gitops.terminal import Terminal
+from services.gitops.tests.conftest import commit_all
+from services.gitops.tests.memory_cluster import MemoryCluster
+
+SUBSCRIBE = "notifications.argoproj.io/subscribe"
+CONFIGURATION = Path(__file__).parents[3] / "argocd/install/argocd-notifications-cm.yaml"
+WEBHOOK, TOKEN = "https://chat.example.com/hooks/5ecret", "github_pat_5ecret"
+
+
+def at_home(fork: Path, host: str) -> None:
+    adopt(Repository(fork), Places(repository=f"https://{host}/flora/petals.git", registry="ghcr.io/flora/petals"))
+    commit_all(fork, "adopt")
+
+
+@pytest.fixture
+def adopted(fork: Path) -> Path:
+    """A fork that lives at GitHub."""
+    at_home(fork, "github.com")
+    return fork
+
+
+def bootstrap(fork: Path, cluster: MemoryCluster, **notify: str) -> None:
+    Bootstrap(Repository(fork), cluster, Terminal(), Options(minutes=1, notify=notify)).run()
+
+
+def secret(cluster: MemoryCluster) -> dict[str, str]:
+    found = cluster.find("secrets", SECRET, "argocd")
+    assert found
+    return decoded(found)
+
+
+def subscriptions(cluster: MemoryCluster, project: str) -> set[str]:
+    found = cluster.find("appprojects", project, "argocd")
+    assert found
+    annotations: Manifest = found["metadata"].get("annotations") or {}
+    return {name.removeprefix(f"{SUBSCRIBE}.") for name in annotations if name.startswith(SUBSCRIBE)}
+
+
+def test_nobody_is_told_of_anything_by_itself(adopted: Path) -> None:
+    cluster = MemoryCluster()
+    bootstrap(adopted, cluster)
+    assert secret(cluster) == {}
+    assert not subscriptions(cluster, "serving") | subscriptions(cluster, "platform")
+
+
+def test_the_promotion_is_started_by_what_serving_deploys(adopted: Path) -> None:
+    cluster = MemoryCluster()
+    bootstrap(adopted, cluster, github=TOKEN)
+    assert secret(cluster) == {"github-token": TOKEN}
+    assert subscriptions(cluster, "serving") == {"on-deployed.github"}
+    assert not subscriptions(cluster, "platform")
+
+
+def test_people_hear_what_is_deployed_and_what_goes_wrong(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = MemoryCluster()
+    bootstrap(adopted, cluster, people=WEBHOOK)
+    assert secret(cluster) == {"webhook-url": WEBHOOK}
+    wrong = {"on-sync-failed.people", "on-degraded.people"}
+    assert subscriptions(cluster, "serving") == {"on-deployed.people", *wrong}
+    assert subscriptions(cluster, "platform") == wrong
+    assert "5ecret" not in "".join(capsys.readouterr())
+
+
+def test_what_was_given_earlier_stays_and_can_be_replaced(adopted: Path) -> None:
+    cluster = MemoryCluster()
+    bootstrap(adopted, cluster, people=WEBHOOK)
+    bootstrap(adopted, cluster, github=TOKEN)
+    assert secret(cluster) == {"webhook-url": WEBHOOK, "github-token": TOKEN}
+    assert {"on-deployed.people", "on-deployed.github"} <= subscriptions(cluster, "serving")
+    bootstrap(adopted, cluster, github="another")
+    assert secret(cluster) == {"webhook-url": WEBHOOK, "github-token": "another"}
+
+
+def test_a_key_that_a_person_put_there_is_subscribed_to(adopted: Path) -> None:
+    cluster = MemoryCluster()
+    mine = {"name": SECRET, "namespace": "argocd"}
+    cluster.put("secrets", {"metadata": mine, "data": encoded({"github-token": TOKEN, "of-others": "x"})})
+    bootstrap(adopted, cluster)
+    assert subscriptions(cluster, "serving") == {"on-deployed.github"}
+
+
+def test_github_is_told_only_of_what_is_there(fork: Path) -> None:
+    at_home(fork, "git.example.com")
+    cluster = MemoryCluster()
+    with pytest.raises(BadInputError, match=r"https://git\.example\.com/flora/petals\.git is not there"):
+        bootstrap(fork, cluster, github=TOKEN)
+    assert cluster.order == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("people", "chat.example.com/5ecret"), ("github", "5ecret\nX-Other: 1")])
+def test_what_cannot_be_used_is_refused_unseen(
+    name: str, value: str, adopted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SERVICES[name].variable, value)
+    assert execute(["bootstrap", "--notify", name]) == 2
+    said = capsys.readouterr().err
+    assert SERVICES[name].variable in said
+    assert "5ecret" not in said
+
+
+def test_a_line_break_at_the_end_is_a_files_and_not_the_tokens() -> None:
+    assert checked("github", f"{TOKEN}\n") == TOKEN
+
+
+def test_services_keys_and_triggers_are_those_of_the_configuration() -> None:
+    configuration = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))["data"]
+    assert {f"service.webhook.{name}" for name in SERVICES} == {name for name in configuration if "service." in name}
+    for name, service in SERVICES.items():
+        assert f"${service.key}" in configuration[f"service.webhook.{name}"]
+        assert all(f"trigger.{trigger}" in configuration for found in service.triggers.values() for trigger in found)
