@@ -120,6 +120,11 @@ e2e-delivery: $(VENV)/.dev cluster-given images git-server-image push-images ## 
 	@./tools/install helm
 	@$(BIN)/pytest tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_8_delivery.py $(E2E_OPTIONS)
 
+.PHONY: e2e-monitoring
+e2e-monitoring: $(VENV)/.dev cluster-given images push-images ## Every monitor, rule, panel and two alerts under that cluster's own Prometheus and Alertmanager
+	@./tools/install helm
+	@$(BIN)/pytest tests/e2e/monitoring $(E2E_OPTIONS)
+
 .PHONY: recording
 recording: e2e-delivery ## Record a delivery on that cluster, for the picture that the README begins with
 	@$(BIN)/termtosvg render .cache/e2e/delivery.cast docs/recording.svg -t window_frame -m 200 -M 2500 -D 4000

@@ -1,0 +1,1 @@
+"""The pipeline under a real Prometheus and a real Alertmanager."""

@@ -1,0 +1,68 @@
+"""One run: a Prometheus that the cluster has, the charts' releases in namespaces of their own, callers all the while.
+
+The tests are the steps of one story and run in the order in which they stand.
+"""
+
+import pytest
+from pytest_helm_charts.clusters import Cluster  # type: ignore[import-untyped]  # it has no types
+
+from tests.e2e.charts.conftest import images, kube_cluster, stack
+from tests.e2e.charts.stack import Stack
+from tests.e2e.monitoring.monitoring import Monitoring, find_monitoring
+from tests.e2e.monitoring.pipeline import Pipeline, has_argocd, pullable
+from tests.e2e.pods import Script
+from tests.e2e.report import Report
+from tests.e2e.story import Story, kube_of
+
+__all__ = ["images", "kube_cluster", "stack"]  # fixtures, as the charts' own tests have them
+
+_STORY = pytest.StashKey[Story]()
+_STEP_SECONDS = 600
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the story."""
+    story = Story("The pipeline, watched, on a real cluster", "monitoring-report.md", {"test_1_targets"})
+    config.stash[_STORY] = story
+    config.pluginmanager.register(story)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each step time for a slow cluster; what a step waits for has a bound of its own."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(_STEP_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig: pytest.Config) -> Report:
+    """What this run tells at its end."""
+    return pytestconfig.stash[_STORY].report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def monitoring(kube_cluster: Cluster) -> Monitoring:
+    """The cluster's Prometheus and Alertmanager; comes before everything that is made there, and skips without them."""
+    found = find_monitoring(kube_of(kube_cluster))
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
+
+
+@pytest.fixture(scope="session")
+def pipeline(stack: Stack, report: Report) -> Pipeline:
+    """The releases, with everything watched that this cluster can have; what it cannot is in the report."""
+    pipeline = Pipeline(stack, exporter=pullable(stack), argocd=has_argocd(stack.kube))
+    if not pipeline.exporter:
+        report.add("Left out", "- Postgres's exporter: the cluster cannot pull its image")
+    if not pipeline.argocd:
+        report.add("Left out", "- Argo CD's metrics: there is no Argo CD in the namespace `argocd`")
+    return pipeline
+
+
+@pytest.fixture(scope="session")
+def callers(pipeline: Pipeline) -> Script:
+    """Callers of the serving API, from the first test that asks for them until the last one sends them away."""
+    script = pipeline.callers()
+    pipeline.stack.runner.start(script)
+    pipeline.stack.runner.wait_running(script)
+    return script
