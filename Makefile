@@ -83,6 +83,11 @@ bench-peers: $(VENV)/.dev ## Measure the API beside MLServer, KServe, BentoML, F
 	@./tools/install fortio
 	@$(BIN)/python -m tests.load.peers --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
 
+.PHONY: soak
+soak: $(VENV)/.dev ## Send the API mixed requests for half an hour, and fail if its memory keeps growing (SOAK_OPTIONS)
+	@./tools/install fortio
+	@$(BIN)/python -m tests.load.soak --fortio .cache/tools/bin/fortio $(SOAK_OPTIONS)
+
 IMAGES := image-serving image-serving-sklearn image-training image-mlflow image-gitops
 .PHONY: images $(IMAGES)
 images: $(IMAGES) ## Build the images of serving (two targets), training, MLflow and gitops (CONTAINER_BUILD, IMAGE_PREFIX, TAG)
