@@ -1,13 +1,18 @@
 """More than can be answered is refused at once, and what was accepted is answered, by fast models and slow ones."""
 
+import asyncio
+import json
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
 
+import httpx
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 
+from embedded.processes import LOOPBACK
 from services.serving.tests.bundles import CLASSES, write_bundle
 from tests.faults.conftest import Note, target
 from tests.faults.matrix import fault
@@ -15,6 +20,7 @@ from tests.faults.test_callers import REQUEST
 from tests.integration.serving_fixtures import wait_for
 
 ROUNDS, CONNECTIONS = 20, 300
+BUSY, NEWCOMERS = 32, 300
 _HEAD = re.compile(rb"HTTP/1\.1 (\d+).*?content-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL)
 
 
@@ -80,3 +86,53 @@ def test_more_rows_than_a_slow_model_computes(tmp_path: Path, note: Note) -> Non
         assert any(status == 200 for status, _ in answers)
         wait_for(lambda: started.client.post("/predict", content=REQUEST.split(b"\r\n\r\n")[1]).status_code == 200)
         note("answered", sum(status == 200 for status, _ in answers))
+
+
+@fault(
+    "300 callers connect at once while 32 others ask for 1,000 rows each, again and again",
+    "each newcomer is taken after a few answers to the others, not after as many as there are newcomers",
+)
+def test_newcomers_while_others_are_busy(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
+    with target(tmp_path, pinned) as started:
+        before = asyncio.run(_answers_before_newcomers(started.server.url))
+    note("answers to each of the others meanwhile", round(before))
+    assert before < NEWCOMERS / 10
+
+
+async def _answers_before_newcomers(url: str) -> float:
+    """Returns how many answers each busy caller had until the last newcomer had its own."""
+    port = httpx.URL(url).port
+    answers, warm = 0, asyncio.Event()
+
+    async def ask(rows: int, then: Callable[[], bool]) -> None:
+        """Asks over one connection for as long as `then` says after each answer."""
+        body = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]] * rows}).encode()
+        request = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        try:
+            while True:
+                writer.write(request)
+                match = _HEAD.match(await reader.readuntil(b"\r\n\r\n"))
+                assert match
+                assert match[1] == b"200"
+                await reader.readexactly(int(match[2]))
+                if not then():
+                    return
+        finally:
+            writer.close()
+
+    def again() -> bool:
+        nonlocal answers
+        answers += 1
+        if answers == 2 * BUSY:
+            warm.set()
+        return not done
+
+    done = False
+    others = [asyncio.create_task(ask(1000, again)) for _ in range(BUSY)]
+    await warm.wait()
+    begun = answers
+    await asyncio.gather(*(ask(1, lambda: False) for _ in range(NEWCOMERS)))
+    ended, done = answers, True
+    await asyncio.gather(*others)
+    return (ended - begun) / BUSY

@@ -13,12 +13,19 @@ import uvicorn
 from serving.api.connections import GuardedProtocol, guarded
 from serving.api.draining import Draining
 from serving.app import create_app
+from serving.environment import SettingsError
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _LINGER_SECONDS = 0.25
 _LOOK_SECONDS = 1.0
+# libuv takes one connection a turn of the event loop from each socket that listens
+# (https://github.com/libuv/libuv/pull/3696). Turns are long when many requests are under way, and whoever connects
+# then, such as a probe, would wait for as many of them as others have connected before. So several sockets share one
+# queue.
+_LISTENERS = 32
+_BACKLOG = 2048
 
 
 class DrainingServer(uvicorn.Server):
@@ -60,20 +67,23 @@ class DrainingServer(uvicorn.Server):
 
         uvicorn closes connections that are idle at this moment, also those whose request is still on its way.
         """
-        for server in self.servers:
-            server.close()
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
         if self.server_state.connections:
             await asyncio.sleep(_LINGER_SECONDS)
         await super().shutdown(sockets)
 
 
 def serve(settings: Settings) -> None:
-    """Serves until it is told to stop."""
+    """Serves until it is told to stop.
+
+    Raises:
+        SettingsError: when the port cannot be had, and for what `create_app` raises it.
+    """
     app = create_app(settings)
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        backlog=_BACKLOG,
         loop="uvloop",
         http=guarded(app.gate),
         ws="none",
@@ -87,8 +97,18 @@ def serve(settings: Settings) -> None:
     )
     # What uvicorn warns of is what callers do wrong, as often as they like.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    listeners = _listeners(settings)
     logger.info("listening", extra={"host": settings.host, "port": settings.port})
     # What is imported by now stays for good; the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    DrainingServer(config, app.draining, settings.shutdown_drain_seconds).run()
+    DrainingServer(config, app.draining, settings.shutdown_drain_seconds).run(listeners)
+
+
+def _listeners(settings: Settings) -> list[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        first = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise SettingsError(f"HOST and PORT cannot be listened on: {error.strerror}") from None
+    return [first, *(first.dup() for _ in range(_LISTENERS - 1))]
