@@ -83,6 +83,11 @@ bench-peers: $(VENV)/.dev ## Measure the API beside MLServer, KServe, BentoML, F
 	@./tools/install fortio
 	@$(BIN)/python -m tests.load.peers --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
 
+.PHONY: bench-overload
+bench-overload: $(VENV)/.dev ## Offer the API up to three times what it can answer, and see how long the accepted requests take (BENCH_OPTIONS)
+	@./tools/install fortio vegeta
+	@$(BIN)/python -m tests.load.overload --tools .cache/tools/bin $(BENCH_OPTIONS)
+
 .PHONY: soak
 soak: $(VENV)/.dev ## Send the API mixed requests for half an hour, and fail if its memory keeps growing (SOAK_OPTIONS)
 	@./tools/install fortio
@@ -129,6 +134,12 @@ e2e-delivery: $(VENV)/.dev cluster-given images git-server-image push-images ## 
 e2e-monitoring: $(VENV)/.dev cluster-given images push-images ## Every monitor, rule, panel and two alerts under that cluster's own Prometheus and Alertmanager
 	@./tools/install helm
 	@$(BIN)/pytest tests/e2e/monitoring $(E2E_OPTIONS)
+
+.PHONY: bench-scale
+bench-scale: $(VENV)/.dev cluster-given images push-images ## Throughput of one to five pods on that cluster, then of the autoscaler's (BENCH_OPTIONS)
+	@./tools/install helm fortio
+	@$(BIN)/pytest tests/e2e/scale $(E2E_OPTIONS)
+	@$(BIN)/python -m tests.load.scale $(BENCH_OPTIONS)
 
 .PHONY: recording
 recording: e2e-delivery ## Record a delivery on that cluster, for the picture that the README begins with

@@ -4,12 +4,12 @@ fortio (Apache-2.0, https://fortio.org) keeps its connections open, paces reques
 every duration in a histogram, here with a resolution of 50 microseconds.
 """
 
-import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+
+from tests.load.pinning import pin_to
 
 _RESOLUTION_SECONDS = 0.00005
 _TIMEOUT_SECONDS = 30
@@ -82,31 +82,39 @@ def run(program: Path, load: Load, cpus: frozenset[int] | None) -> Measured:
     Raises:
         LoadFailedError: fortio failed, or any answer had another status than 200.
     """
+    command = [str(program), *arguments(load)]
+    limit = load.seconds + 2 * _TIMEOUT_SECONDS
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=limit, preexec_fn=pin_to(cpus))
+    except subprocess.TimeoutExpired as error:
+        raise LoadFailedError(f"fortio had not come to an end against {load.url} after {limit:.0f} s") from error
+    if done.returncode != 0:
+        raise LoadFailedError(f"fortio failed against {load.url}: {done.stderr.decode(errors='replace')[-500:]}")
+    return read(done.stdout, load)
+
+
+def arguments(load: Load) -> list[str]:
+    """Return what to call fortio with, so that it sends a load and prints what `read` reads."""
     headers = {"Content-Type": "application/json", **load.headers}
-    command = [
-        str(program), "load", "-quiet", "-loglevel", "Error", "-json", "-",
+    return [
+        "load", "-quiet", "-loglevel", "Error", "-json", "-",
         "-qps", str(load.rate), "-uniform", "-c", str(load.connections), "-t", f"{load.seconds}s",
         "-r", str(_RESOLUTION_SECONDS), "-p", "50,99", "-timeout", f"{_TIMEOUT_SECONDS}s",
         "-httpbufferkb", str(_BUFFER_KB), "-maxpayloadsizekb", str(_BUFFER_KB),
         "-content-type", headers.pop("Content-Type"), *(f"-H={name}: {value}" for name, value in headers.items()),
         "-payload-file", str(load.body), load.url,
     ]  # fmt: skip
-    limit = load.seconds + 2 * _TIMEOUT_SECONDS
-    try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=limit, preexec_fn=_pin_to(cpus))
-    except subprocess.TimeoutExpired as error:
-        raise LoadFailedError(f"fortio had not come to an end against {load.url} after {limit:.0f} s") from error
-    if done.returncode != 0:
-        raise LoadFailedError(f"fortio failed against {load.url}: {done.stderr.decode(errors='replace')[-500:]}")
-    result = msgspec.json.decode(done.stdout, type=_Result)
+
+
+def read(printed: bytes | str, load: Load) -> Measured:
+    """Read what fortio printed about a load.
+
+    Raises:
+        LoadFailedError: any answer had another status than 200.
+    """
+    result = msgspec.json.decode(printed, type=_Result)
     others = {status: count for status, count in result.statuses.items() if status != "200"}
     if others:
         raise LoadFailedError(f"{load.url} answered {others} beside {result.statuses.get('200', 0)} times 200")
     quantiles = {p.percentile: p.value * 1000 for p in result.durations.percentiles}
     return Measured(result.durations.count, result.nanoseconds / 1e9, p50_ms=quantiles[50], p99_ms=quantiles[99])
-
-
-def _pin_to(cpus: frozenset[int] | None) -> Callable[[], None] | None:
-    if cpus is None or not hasattr(os, "sched_setaffinity"):
-        return None
-    return lambda: os.sched_setaffinity(0, cpus)

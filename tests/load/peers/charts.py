@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from tests.load.peers.loads import Plan
 from tests.load.peers.results import ModelRun, SubjectRun
 from tests.load.peers.subjects import OURS, OURS_WITHOUT_DRIFT
+from tests.load.pictures import OTHERS, OWN, save
 
 FOLDER = Path("docs/benchmarks")
-_OWN, _OTHERS = "#1a7f5a", "#8a94a6"
 
 
 class _Panel(msgspec.Struct, frozen=True):
@@ -36,21 +36,17 @@ def draw(run: ModelRun, rate: int) -> Path:
     ]
     shown = [subject for subject in run.subjects if subject.key != OURS_WITHOUT_DRIFT and "" not in subject.failures]
     file = FOLDER / f"{run.model}.svg"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Text stays text, so that the files are small; a fixed salt keeps matplotlib's identifiers the same.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "bench", "font.family": "sans-serif", "font.size": 9}):
+    with mpl.rc_context({"font.family": "sans-serif", "font.size": 9}):
         figure = Figure(figsize=(10, 0.6 + 0.28 * len(shown)), layout="constrained")
         for number, (axes, panel) in enumerate(zip(figure.subplots(1, len(panels)), panels, strict=True)):
             _bars(axes, panel, shown, named=number == 0)
-        figure.savefig(file, metadata={"Date": None, "Creator": None}, transparent=False)
-    # Some lines end in blanks, which an editor or a hook would take away.
-    file.write_text("".join(line.rstrip() + "\n" for line in file.read_text().splitlines()))
+        save(figure, file)
     return file
 
 
 def _bars(axes: Axes, panel: _Panel, subjects: Sequence[SubjectRun], *, named: bool) -> None:
     values = [panel.value(subject) for subject in subjects]
-    colours = [_OWN if subject.key == OURS else _OTHERS for subject in subjects]
+    colours = [OWN if subject.key == OURS else OTHERS for subject in subjects]
     bars = axes.barh(range(len(subjects)), [value or 0 for value in values], color=colours, height=0.7)
     texts = [panel.missing if value is None else panel.text.format(value) for value in values]
     axes.bar_label(bars, texts, padding=3)

@@ -1,0 +1,65 @@
+"""One run: one model, served by one to five pods of little processor time each, and a load generator in a pod."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.charts.conftest import images, kube_cluster, stack
+from tests.e2e.charts.stack import Stack
+from tests.e2e.kube import together
+from tests.e2e.report import Report
+from tests.e2e.scale.generator import Generator
+from tests.e2e.story import Story
+from tests.load.scale import FIGURES, Scale
+
+__all__ = ["images", "kube_cluster", "stack"]  # fixtures, as the charts' own tests have them
+
+_STORY = pytest.StashKey[Story]()
+_STEP_SECONDS = 900
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the story."""
+    story = Story("The serving API with one to five pods", "scale-report.md", {"test_scale"})
+    config.stash[_STORY] = story
+    config.pluginmanager.register(story)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each step time for a slow cluster; what a step waits for has a bound of its own."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(_STEP_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig: pytest.Config) -> Report:
+    """What this run tells at its end."""
+    return pytestconfig.stash[_STORY].report
+
+
+@pytest.fixture(scope="session")
+def platform(stack: Stack) -> Stack:
+    """A registry with one version in it."""
+    together(lambda: stack.helm.install(stack.minio_release()), lambda: stack.helm.install(stack.postgres_release()))
+    together(
+        lambda: stack.helm.install(stack.mlflow_release()),
+        lambda: stack.helm.install(stack.training_release({"data": "iris"})),
+    )
+    stack.kube.run_cronjob(stack.platform, "training", "train", seconds=300)
+    return stack
+
+
+@pytest.fixture(scope="session")
+def generator(platform: Stack) -> Generator:
+    """The load generator, in a pod beside the Service."""
+    generator = Generator(platform)
+    generator.start()
+    return generator
+
+
+@pytest.fixture(scope="session")
+def scale() -> Iterator[Scale]:
+    """What is measured; written down at the end, for the document to be drawn from."""
+    scale = Scale()
+    yield scale
+    scale.write(FIGURES)
