@@ -56,6 +56,10 @@ class Model:
     def move(self, alias: str, number: str) -> None:
         self.client.set_registered_model_alias(self.name, alias, number)
 
+    def pin(self, version: Version) -> dict[str, str]:
+        """An entry of EXTRA_MODELS that needs no registry."""
+        return {"name": self.name, "version": version.number, "digest": version.digest, "uri": version.uri}
+
     def settings(self, **more: str) -> dict[str, str]:
         """Settings that follow the alias `production` eagerly."""
         return {

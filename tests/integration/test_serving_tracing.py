@@ -62,6 +62,7 @@ def test_a_request_is_followed_to_the_registry_and_the_store(mlflow_proxied: Ser
         "http.response.status_code": 200,
         "url.path": "/predict",
         "url.scheme": "http",
+        "model.name": model.name,
         "model.version": first.number,
         "request.id": answer.headers["x-request-id"],
     }

@@ -193,10 +193,11 @@ def test_not_ready_is_503_everywhere_but_alive(serve: Serve, iris: Bundle) -> No
     assert api.get("/health/live").json() == {"status": "live"}
     wait_for(lambda: iris.digest in api.get("/health").json()["problem"])
     for response in (api.get("/health/ready"), api.get("/model/info"), predict(api, {"features": SETOSA})):
-        assert "No model is loaded yet" in problem(response, 503)["detail"]
+        assert "Model 'iris-classifier' is not loaded yet" in problem(response, 503)["detail"]
         assert int(response.headers["retry-after"]) >= 1
     health = api.get("/health").json()
     assert (health["live"], health["ready"], health["model_version"]) == (True, False, None)
+    assert health["models"] == [{"name": "iris-classifier", "version": None, "problem": health["problem"]}]
     assert "serving_ready 0.0" in api.get("/metrics").text
     loads = [line for line in api.get("/metrics").text.splitlines() if line.startswith("serving_model_load_failures")]
     assert float(loads[0].split()[1]) >= 1
@@ -221,7 +222,7 @@ def test_request_ids_differ(iris_api: httpx.Client) -> None:
     assert len({iris_api.get("/health/live").headers["x-request-id"] for _ in range(20)}) == 20
 
 
-def sample(api: httpx.Client, name: str, **labels: str) -> float:
+def sample(api: httpx.Client, name: str, /, **labels: str) -> float:
     for family in text_string_to_metric_families(api.get("/metrics").text):
         for found in family.samples:
             if found.name == name and labels.items() <= found.labels.items():
@@ -238,7 +239,8 @@ def test_metrics_count_what_happens(serve: Serve, iris: Bundle) -> None:
     assert sample(api, "serving_requests_total", route="/predict", method="POST", status="200") == 1
     assert sample(api, "serving_requests_total", route="/predict", method="POST", status="422") == 1
     assert sample(api, "serving_requests_total", route="unmatched", method="GET", status="404") == 1
-    assert sample(api, "serving_predictions_total", model_version="7", **{"class": "setosa"}) == 5
+    assert sample(api, "serving_predictions_total", model_name="iris-classifier", model_version="7") == 5
+    assert sample(api, "serving_predictions_total", **{"class": "setosa"}) == 5
     assert sample(api, "serving_request_duration_seconds_count", route="/predict") == 2
     assert sample(api, "serving_inference_seconds_count", runtime="onnx") == 1
     assert sample(api, "serving_model_info", version="7", digest=iris.digest, runtime="onnx") == 1

@@ -1,6 +1,7 @@
 """Downloads are bounded, never leave their folder, are proved by their digest, and leave nothing half-written."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -136,6 +137,41 @@ def test_old_downloads_make_room(tmp_path: Path) -> None:
         digests.append(asyncio.run(kept.get(source.as_uri(), None)).digest)
     assert len(list((tmp_path / "models").iterdir())) == 2
     assert (tmp_path / "models" / digests[-1].replace(":", "-")).is_dir()
+
+
+def test_what_is_used_again_does_not_make_room(tmp_path: Path) -> None:
+    kept = files(tmp_path / "models", keep=2)
+    digests = []
+    for index in range(2):
+        source = tmp_path / str(index)
+        source.mkdir()
+        (source / "a").write_text(str(index))
+        digests.append(asyncio.run(kept.get(source.as_uri(), None)).digest)
+        os.utime(tmp_path / "models" / digests[-1].replace(":", "-"), (index, index))
+    again = asyncio.run(kept.get((tmp_path / "gone").as_uri(), digests[0]))
+    (tmp_path / "1" / "a").write_text("other")
+    asyncio.run(kept.get((tmp_path / "1").as_uri(), None))
+    assert again.folder.is_dir()
+    assert not (tmp_path / "models" / digests[1].replace(":", "-")).exists()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_files_that_two_models_share_are_not_taken_from_the_first_by_the_second(
+    iris: Bundle, tmp_path: Path, known: bool
+) -> None:
+    async def both() -> None:
+        kept = files(tmp_path)
+        folder = tmp_path / iris.digest.replace(":", "-")
+        expected = iris.digest if known else None
+        first, second = (asyncio.create_task(kept.get(iris.folder.as_uri(), expected)) for _ in range(2))
+        done, _ = await asyncio.wait((first, second), return_when=asyncio.FIRST_COMPLETED)
+        found = folder.stat().st_ino
+        assert done
+        assert await first == await second
+        assert folder.stat().st_ino == found
+
+    asyncio.run(both())
+    assert [path.name for path in tmp_path.iterdir()] == [iris.digest.replace(":", "-")]
 
 
 def test_an_unknown_kind_of_address_is_named(tmp_path: Path) -> None:

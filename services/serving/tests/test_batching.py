@@ -151,6 +151,27 @@ def test_more_than_can_be_computed_soon_is_refused() -> None:
     scenario(work, under_way=50, queue_seconds=0.5)
 
 
+def test_two_slow_models_have_half_the_time_each() -> None:
+    runtimes = [Multiplying(2), Multiplying(3)]
+    for runtime in runtimes:
+        runtime.may_go_on.clear()
+
+    async def work(batcher: Batcher) -> None:
+        slow = [model(runtime, Pace(0.1, 0.1, inline_rows=0, shared_rows=1)) for runtime in runtimes]
+        tasks = [asyncio.create_task(batcher.run(slow[i % 2], rows(i))) for i in range(40)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for runtime in runtimes:
+            runtime.may_go_on.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for i in range(2):
+            answered = [result for result in results[i::2] if not isinstance(result, BaseException)]
+            assert 5 <= len(answered) <= 7
+            assert [result.tolist() for result in answered[:2]] == [[i * (2 + i)], [(i + 2) * (2 + i)]]
+
+    scenario(work, under_way=50, queue_seconds=0.5)
+
+
 def test_the_warm_up_decides() -> None:
     fast, linear, slow = pace(1e-5, 1e-7), pace(1e-4, 9e-5), pace(2 * INLINE_SECONDS, 1e-5)
     assert fast.inline_rows == fast.shared_rows > 1000

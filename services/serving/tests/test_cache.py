@@ -1,4 +1,7 @@
-"""The Model Cache loads each version once however many ask, stays within its bound, and never drops what is kept."""
+"""The Model Cache loads each version once however many ask, stays within its bounds, and never drops what is kept.
+
+Versions of different models share its bounds and nothing else, whatever their numbers are.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -29,7 +32,7 @@ class Constant:
 class Counted(CacheEvents):
     def __init__(self) -> None:
         self.hits = self.misses = self.failures = 0
-        self.evictions: list[str] = []
+        self.evictions: list[tuple[str, str]] = []
 
     def hit(self) -> None:
         self.hits += 1
@@ -41,18 +44,18 @@ class Counted(CacheEvents):
         self.failures += 1
 
     def evicted(self, model: LoadedModel) -> None:
-        self.evictions.append(model.version)
+        self.evictions.append((model.name, model.version))
 
 
-def model(version: str, size: int = 0) -> LoadedModel:
+def model(version: str, size: int = 0, name: str = "m") -> LoadedModel:
     spec = ModelSpec("regression", (), (), "", "", "", "")
-    return LoadedModel("m", version, "", "", spec, Constant(), (), PACE, size)
+    return LoadedModel(name, version, "", "", spec, Constant(), (), PACE, size)
 
 
-def loads(version: str, size: int = 0) -> Callable[[], Awaitable[LoadedModel]]:
+def loads(version: str, size: int = 0, name: str = "m") -> Callable[[], Awaitable[LoadedModel]]:
     async def load() -> LoadedModel:
         await asyncio.sleep(0)
-        return model(version, size)
+        return model(version, size, name)
 
     return load
 
@@ -69,7 +72,7 @@ def test_concurrent_callers_share_one_load() -> None:
             return model("1")
 
         cache = ModelCache(2, PLENTY, CacheEvents())
-        callers = [asyncio.create_task(cache.get_or_load("1", load)) for _ in range(20)]
+        callers = [asyncio.create_task(cache.get_or_load("m", "1", load)) for _ in range(20)]
         await asyncio.sleep(0)
         callers[0].cancel()
         await asyncio.sleep(0)
@@ -77,7 +80,7 @@ def test_concurrent_callers_share_one_load() -> None:
         results = await asyncio.gather(*callers, return_exceptions=True)
         assert started == 1
         assert isinstance(results[0], asyncio.CancelledError)
-        assert all(result is cache.get("1") for result in results[1:])
+        assert all(result is cache.get("m", "1") for result in results[1:])
 
     asyncio.run(scenario())
 
@@ -90,10 +93,10 @@ def test_a_failed_load_fails_for_all_who_wait_and_is_tried_again_by_the_next() -
 
         events = Counted()
         cache = ModelCache(2, PLENTY, events)
-        results = await asyncio.gather(*(cache.get_or_load("1", broken) for _ in range(3)), return_exceptions=True)
+        results = await asyncio.gather(*(cache.get_or_load("m", "1", broken) for _ in range(3)), return_exceptions=True)
         assert [str(result) for result in results] == ["broken"] * 3
         assert events.failures == 1
-        assert (await cache.get_or_load("1", loads("1"))).version == "1"
+        assert (await cache.get_or_load("m", "1", loads("1"))).version == "1"
 
     asyncio.run(scenario())
 
@@ -104,7 +107,7 @@ def test_a_failed_load_that_nobody_waits_for_goes_unnoticed() -> None:
             await asyncio.sleep(0.01)
             raise ModelUnusableError("broken")
 
-        caller = asyncio.create_task(ModelCache(1, PLENTY, CacheEvents()).get_or_load("1", broken))
+        caller = asyncio.create_task(ModelCache(1, PLENTY, CacheEvents()).get_or_load("m", "1", broken))
         await asyncio.sleep(0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -114,36 +117,75 @@ def test_a_failed_load_that_nobody_waits_for_goes_unnoticed() -> None:
     asyncio.run(scenario())
 
 
-@given(st.integers(1, 4), st.lists(st.sampled_from("123456"), max_size=30))
-def test_it_stays_within_its_bound_and_keeps_what_it_must(capacity: int, wanted: list[str]) -> None:
+NAMED = st.tuples(st.sampled_from("ab"), st.sampled_from("1234"))
+
+
+@given(st.integers(1, 4), st.lists(st.tuples(NAMED, st.integers(1, 60), st.booleans()), max_size=30))
+def test_it_stays_within_its_bounds_and_keeps_what_it_must(
+    capacity: int, wanted: list[tuple[tuple[str, str], int, bool]]
+) -> None:
+    """Two models, both with the same version numbers: some versions become what is kept, others are only asked for."""
+
     async def scenario() -> None:
         events = Counted()
-        cache = ModelCache(capacity, PLENTY, events)
-        await cache.get_or_load("1", loads("1"))
-        cache.keep("1")
-        for version in wanted:
-            assert (await cache.get_or_load(version, loads(version))).version == version
-            held = [loaded.version for loaded in cache]
-            assert "1" in held
-            assert held[-1] == version
-            assert len(held) <= max(capacity, 2)
-        assert events.hits + events.misses == len(wanted) + 1
-        assert "1" not in events.evictions
+        cache = ModelCache(capacity, 100, events)
+        kept: dict[str, LoadedModel] = {}
+        must: set[LoadedModel] = set()
+        for (name, version), size, keep in wanted:
+            misses = events.misses
+            found = await cache.get_or_load(name, version, loads(version, size, name))
+            assert (found.name, found.version) == (name, version)
+            if keep:
+                cache.keep(found)
+                kept[name] = found
+            if keep or events.misses > misses:
+                must = {*kept.values(), found}
+            held = list(cache)
+            assert {*must, found} <= set(held)
+            assert len(cache) == len(held) <= max(capacity, len(must))
+            assert sum(each.bytes for each in held) <= max(100, sum(each.bytes for each in must))
+        assert events.hits + events.misses == len(wanted)
 
     asyncio.run(scenario())
 
 
-@given(st.lists(st.tuples(st.sampled_from("123456"), st.integers(1, 60)), max_size=30))
-def test_it_stays_within_its_bytes(wanted: list[tuple[str, int]]) -> None:
+def test_versions_of_the_same_number_are_loaded_and_kept_apart() -> None:
     async def scenario() -> None:
-        cache = ModelCache(100, 100, Counted())
-        await cache.get_or_load("1", loads("1", 10))
-        cache.keep("1")
-        for version, size in wanted:
-            await cache.get_or_load(version, loads(version, size))
-            held = list(cache)
-            assert {"1", version} <= {loaded.version for loaded in held}
-            assert sum(loaded.bytes for loaded in held) <= 100
+        cache = ModelCache(9, PLENTY, CacheEvents())
+        asked = [cache.get_or_load(name, "1", loads("1", name=name)) for name in "abab"]
+        assert [found.name for found in await asyncio.gather(*asked)] == list("abab")
+        assert len(cache) == 2
+        assert cache.get("a", "1") is not cache.get("b", "1")
+        assert cache.get("c", "1") is None
+
+    asyncio.run(scenario())
+
+
+def test_models_push_each_others_versions_out_but_for_the_one_that_each_keeps() -> None:
+    async def scenario() -> None:
+        events = Counted()
+        cache = ModelCache(9, 100, events)
+        for name in "ab":
+            cache.keep(await cache.get_or_load(name, "1", loads("1", 40, name)))
+        for name in "abab":
+            for version in "23":
+                await cache.get_or_load(name, version, loads(version, 40, name))
+        assert {("a", "1"), ("b", "1")} & set(events.evictions) == set()
+        assert events.evictions[:3] == [("a", "2"), ("a", "3"), ("b", "2")]
+        cache.keep(await cache.get_or_load("a", "2", loads("2", 40, "a")))
+        assert [(held.name, held.version) for held in cache] == [("b", "1"), ("a", "2")]
+
+    asyncio.run(scenario())
+
+
+def test_what_was_pushed_out_before_it_could_be_kept_is_back() -> None:
+    async def scenario() -> None:
+        cache = ModelCache(1, PLENTY, CacheEvents())
+        followed = await cache.get_or_load("a", "1", loads("1", name="a"))
+        await cache.get_or_load("b", "1", loads("1", name="b"))
+        assert cache.get("a", "1") is None
+        cache.keep(followed)
+        assert cache.get("a", "1") is followed
 
     asyncio.run(scenario())
 
@@ -153,9 +195,9 @@ def test_the_version_used_longest_ago_goes_first() -> None:
         events = Counted()
         cache = ModelCache(2, PLENTY, events)
         for version in ("1", "2"):
-            await cache.get_or_load(version, loads(version))
-        cache.get("1")
-        await cache.get_or_load("3", loads("3"))
-        assert events.evictions == ["2"]
+            await cache.get_or_load("m", version, loads(version))
+        cache.get("m", "1")
+        await cache.get_or_load("m", "3", loads("3"))
+        assert events.evictions == [("m", "2")]
 
     asyncio.run(scenario())

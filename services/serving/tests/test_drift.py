@@ -19,7 +19,7 @@ from services.serving.tests.bundles import CLASSES, COLUMNS, SETOSA, write_bundl
 from services.serving.tests.conftest import Bundle, Serve, until_ready
 from serving.baseline import Baseline, read_baseline
 from serving.digest import content_digest
-from serving.drift import MOST_FEATURES, Drift, psi
+from serving.drift import MOST_FEATURES, Drift, drift_metrics, psi
 from serving.signature import read_spec
 
 IRIS = load_iris()
@@ -55,8 +55,8 @@ def drift_of(baseline: dict[str, Any], seconds: float = 120.0, clock: Any = lamb
 
 def exported(drift: Drift) -> dict[str, float]:
     return {
-        sample.name + "".join(sample.labels.values()): sample.value
-        for family in drift.collect()
+        sample.name + "".join(value for label, value in sample.labels.items() if label != "model_name"): sample.value
+        for family in drift_metrics({"m": drift})
         for sample in family.samples
     }
 

@@ -1,7 +1,9 @@
 """The Model Loader gives only models that have answered: whatever is wrong shows before anybody is served."""
 
 import asyncio
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +15,7 @@ from serving.artifacts.folder import FolderStore
 from serving.digest import content_digest
 from serving.errors import DigestMismatchError, ModelUnusableError
 from serving.loader import LoadedModel, ModelLoader, ModelSource
-from serving.runtimes.base import RuntimeOptions
+from serving.runtimes.base import Runtime, RuntimeOptions, open_runtime
 
 
 def load(folder: Path, root: Path, digest: str | None = None) -> LoadedModel:
@@ -43,6 +45,33 @@ def test_nothing_is_parsed_before_the_digest_is_right(tmp_path: Path) -> None:
         load(tmp_path / "bundle", tmp_path / "models", "sha256:" + "0" * 64)
     with pytest.raises(ModelUnusableError, match="MLmodel"):
         load(tmp_path / "bundle", tmp_path / "models", content_digest(tmp_path / "bundle"))
+
+
+def test_models_that_come_at_once_are_opened_one_by_one(
+    iris: Bundle, diabetes: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads that decode the first MLmodel files of a process together take it down now and then."""
+    opening, most = 0, 0
+
+    def opened(*arguments: Any) -> Runtime:
+        nonlocal opening, most
+        opening += 1
+        most = max(most, opening)
+        time.sleep(0.05)
+        runtime = open_runtime(*arguments)
+        opening -= 1
+        return runtime
+
+    monkeypatch.setattr("serving.loader.open_runtime", opened)
+
+    async def together() -> list[LoadedModel]:
+        files = ModelFiles(tmp_path, {"file": FolderStore()}, max_bytes=10**8, keep=4)
+        loader = ModelLoader(files, RuntimeOptions())
+        sources = [ModelSource(name, "1", bundle.folder.as_uri()) for name in "ab" for bundle in (iris, diabetes)]
+        return await asyncio.gather(*map(loader.load, sources))
+
+    assert [model.spec.task for model in asyncio.run(together())] == ["classification", "regression"] * 2
+    assert most == 1
 
 
 @pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "c", "d"]])

@@ -144,7 +144,7 @@ def test_before_there_is_a_model(serve: Serve, iris: Bundle) -> None:
     api = serve(iris.pin(MODEL_DIGEST="sha256:" + "0" * 64))
     assert api.get("/v2").status_code == api.get("/v2/health/live").status_code == 200
     for response in (api.get("/v2/health/ready"), api.get(MODEL), api.get(f"{MODEL}/ready"), infer(api, features())):
-        assert "No model is loaded yet" in error(response, 503)
+        assert "'iris-classifier' is not loaded yet" in error(response, 503)
         assert int(response.headers["retry-after"]) >= 1
 
 

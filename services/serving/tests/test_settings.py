@@ -1,8 +1,10 @@
 """Settings come from the environment, mistakes are named with what would be right, and the help lists all of them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -11,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.__main__ import main
 from serving.app import create_app
 from serving.environment import SettingsError, read, variables
-from serving.settings import Settings, SmokeSettings
+from serving.settings import Settings, SmokeSettings, WantedModel
 
 README = Path(__file__).parents[1] / "README.md"
 DIGEST = "sha256:" + "a" * 64
@@ -21,7 +23,7 @@ def test_defaults() -> None:
     settings = read(Settings, {})
     assert settings.mlflow_tracking_uri == "http://mlflow:5000"
     assert settings.model_name == "iris-classifier"
-    assert settings.alias == "production"
+    assert [(model.name, model.alias) for model in settings.models] == [("iris-classifier", "production")]
     assert settings.port == 8080
     assert settings.access_log is False
 
@@ -31,6 +33,63 @@ def test_values_are_parsed_and_empty_ones_count_as_absent() -> None:
     settings = read(Settings, environ)
     assert (settings.port, settings.access_log, settings.model_version) == (9000, True, "")
     assert settings.log_format == "console"
+
+
+def test_further_models_follow_or_are_pinned() -> None:
+    uri = "s3://mlflow/1/models/m-1/artifacts"
+    given = [
+        {"name": "wine", "stage": "Staging"},
+        {"name": "digits", "version": ""},
+        {"name": "diabetes", "version": "3", "digest": DIGEST, "uri": uri},
+    ]
+    settings = read(Settings, {"EXTRA_MODELS": json.dumps(given), "MODEL_VERSION": "7"})
+    assert settings.models == (
+        WantedModel("iris-classifier", version="7"),
+        WantedModel("wine", "Staging"),
+        WantedModel("digits", "Production"),
+        WantedModel("diabetes", version="3", digest=DIGEST, uri=uri),
+    )
+    assert [model.alias for model in settings.models] == ["", "staging", "production", ""]
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ("[{", "EXTRA_MODELS takes a JSON list of objects of name, stage, version, digest, uri, but is none"),
+        ("[" * 100_000, "EXTRA_MODELS takes a JSON list of objects"),
+        ({"name": "wine"}, "EXTRA_MODELS takes a JSON list of objects"),
+        (["wine"], "EXTRA_MODELS takes a JSON list of objects"),
+        ([{"stage": "Production"}], "EXTRA_MODELS[0].name is missing"),
+        ([{"name": "a/b"}], "EXTRA_MODELS[0].name is 'a/b', but takes text that matches"),
+        ([{"name": "wine", "alias": "x"}], "EXTRA_MODELS[0].alias is unknown; known ones are name, stage, version"),
+        ([{"name": "wine", "version": 3}], "EXTRA_MODELS[0].version is 3, but takes text: put it in quotes"),
+        ([{"name": "wine", "version": "latest"}], "EXTRA_MODELS[0].version is 'latest'"),
+        ([{"name": "wine", "stage": "a b"}], "EXTRA_MODELS[0].stage is 'a b'"),
+        (
+            [{"name": "wine"}, {"name": "x", "version": "1", "digest": "sha256:x"}],
+            "EXTRA_MODELS[1].digest is 'sha256:x'",
+        ),
+        ([{"name": "wine", "stage": "Production", "version": "1"}], "EXTRA_MODELS[0].stage is to be followed, and"),
+        ([{"name": "wine", "digest": DIGEST}], "EXTRA_MODELS[0].digest belongs to a pinned version: set version too"),
+        ([{"name": "wine", "version": "1", "uri": "s3://b/x"}], "EXTRA_MODELS[0].uri is used without asking MLflow"),
+        (
+            [{"name": "wine", "version": "1", "uri": "gs://b/x", "digest": DIGEST}],
+            "EXTRA_MODELS[0].uri is 'gs://b/x', but takes an address that starts with s3://",
+        ),
+        ([{"name": "wine"}, {"name": "wine"}], "EXTRA_MODELS[1].name is 'wine', which is served already"),
+        ([{"name": "iris-classifier"}], "EXTRA_MODELS[0].name is 'iris-classifier', which is served already"),
+    ],
+)
+def test_mistakes_in_further_models_are_named_by_place(models: Any, message: str) -> None:
+    text = models if isinstance(models, str) else json.dumps(models)
+    with pytest.raises(SettingsError) as caught:
+        read(Settings, {"EXTRA_MODELS": text})
+    assert message in str(caught.value)
+
+
+def test_further_models_may_come_as_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--extra-models", '[{"name": "wine"}, {"name": "wine"}]']) == 2
+    assert "EXTRA_MODELS[1].name is 'wine'" in capsys.readouterr().err
 
 
 def test_trusted_types_are_a_list() -> None:

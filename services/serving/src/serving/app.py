@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 from litestar import Litestar
 from litestar.di import Provide
 
@@ -31,24 +30,17 @@ from serving.api.predict import PATH, predict_handler
 from serving.api.problems import EXCEPTION_HANDLERS
 from serving.api.routes import Routes
 from serving.artifacts.base import ArtifactStore
-from serving.artifacts.files import ModelFiles
 from serving.artifacts.folder import FolderStore
 from serving.artifacts.proxied import ProxiedStore
 from serving.artifacts.s3 import S3Store
-from serving.backoff import Backoff
 from serving.batching import Batcher
-from serving.cache import ModelCache
 from serving.environment import SettingsError
-from serving.loader import ModelLoader
 from serving.metrics import Metrics
+from serving.models import open_models
 from serving.predictor import Predictor
-from serving.registry import Registry, mlflow_client
-from serving.runtimes.base import RuntimeOptions
+from serving.registry import mlflow_client
 from serving.settings import Settings
-from serving.spans import NO_SPANS, Spans
-from serving.versions.base import VersionManager
-from serving.versions.pinned import Pin, PinnedVersion
-from serving.versions.staged import FollowedStage, Stage
+from serving.spans import NO_SPANS
 
 if TYPE_CHECKING:
     from serving.tracing import Tracing
@@ -77,13 +69,13 @@ def create_app(settings: Settings) -> Observed:
     s3 = S3Store(settings.s3_endpoint_url, settings.aws_region, settings.s3_secret_name)
     stores: dict[str, ArtifactStore] = {"s3": s3, "mlflow-artifacts": ProxiedStore(client), "file": FolderStore()}
     folder = _model_folder(settings)
-    versions = _version_manager(settings, client, _loader(settings, stores, folder, spans), metrics, spans)
-    metrics.ready.set_function(lambda: float(versions.current is not None and not draining.active))
+    models = open_models(settings, client, stores, folder, metrics, spans)
+    metrics.ready.set_function(lambda: float(models.ready and not draining.active))
     workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="predict")
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        following = asyncio.create_task(versions.run())
+        following = asyncio.create_task(models.run())
         try:
             yield
         finally:
@@ -98,28 +90,21 @@ def create_app(settings: Settings) -> Observed:
                 shutil.rmtree(folder, ignore_errors=True)
 
     batcher = Batcher(workers, _WORKERS, admission, settings.max_queue_seconds, metrics.predicted)
-    predictor = predictor_kind(versions, batcher, admission, settings.max_rows)
+    predictor = predictor_kind(models.main, batcher, admission, settings.max_rows)
     bodies = BodyReader(settings.max_body_bytes)
     predict = predict_handler(predictor, bodies)
-    open_inference = OpenInference(
-        predictor,
-        versions,
-        draining,
-        bodies,
-        model_name=settings.model_name,
-        server_version=version("serving"),
-    )
+    open_inference = OpenInference(predictor, models, draining, bodies, version("serving"))
     app = Litestar(
         [live, ready, health, model_info, metrics_handler, predict],
         dependencies={
-            "versions": Provide(lambda: versions, sync_to_thread=False),
+            "models": Provide(lambda: models, sync_to_thread=False),
             "draining": Provide(lambda: draining, sync_to_thread=False),
             "measured": Provide(lambda: metrics, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         logging_config=None,
-        openapi_config=openapi_config(versions, settings.model_name, settings.max_rows, version("serving")),
+        openapi_config=openapi_config(models, settings.max_rows, version("serving")),
     )
     routes = Routes(app, {PATH: predict.fn}, {"v2": open_inference}, _access(settings))
     return observed_kind(routes, metrics, draining, gate, access_log=settings.access_log)
@@ -160,40 +145,3 @@ def _model_folder(settings: Settings) -> Path:
         raise SettingsError(
             f"MODEL_DIR is {settings.model_dir!r}, but no file can be written there ({error.strerror})"
         ) from None
-
-
-def _loader(settings: Settings, stores: dict[str, ArtifactStore], folder: Path, spans: Spans) -> ModelLoader:
-    # One more than the cache, so that a version that is just being loaded pushes none out of the folder.
-    keep = settings.model_cache_size + 1
-    return ModelLoader(
-        ModelFiles(
-            folder,
-            stores,
-            max_bytes=settings.max_model_bytes,
-            keep=keep,
-            seconds=settings.download_seconds,
-            spans=spans,
-        ),
-        RuntimeOptions(settings.runtime, settings.pickle_models == "trust-and-run", settings.extra_trusted_types),
-        spans,
-    )
-
-
-def _version_manager(
-    settings: Settings, client: httpx.AsyncClient, loader: ModelLoader, metrics: Metrics, spans: Spans
-) -> VersionManager:
-    registry = Registry(
-        client,
-        settings.model_name,
-        timeout=settings.registry_timeout_seconds,
-        on_error=metrics.registry_error,
-        spans=spans,
-    )
-    cache = ModelCache(settings.model_cache_size, settings.model_cache_bytes, metrics)
-    backoff = Backoff(settings.retry_min_seconds, settings.retry_max_seconds)
-    if settings.model_version:
-        pin = Pin(settings.model_name, settings.model_version, settings.model_digest, settings.model_uri)
-        metrics.pinned(pin.name, pin.version, pin.digest)
-        return PinnedVersion(pin, loader, registry, cache, backoff, metrics.served, spans)
-    stage = Stage(settings.model_name, settings.alias, settings.model_poll_seconds)
-    return FollowedStage(stage, loader, registry, cache, backoff, metrics.served, spans)

@@ -119,7 +119,8 @@ class Batcher:
     async def _aside(self, model: LoadedModel, rows: Matrix) -> Matrix:
         """Has rows computed by a worker thread."""
         lane = self._lanes.setdefault(model, _Lane(deque()))
-        if lane.rows and model.pace.seconds(lane.rows) / self._threads > self._queue_seconds:
+        # The models that are asked now take turns at the threads.
+        if lane.rows and model.pace.seconds(lane.rows) * len(self._lanes) / self._threads > self._queue_seconds:
             raise OverloadedError
         waiting = _Waiting(rows, asyncio.get_running_loop().create_future())
         lane.waiting.append(waiting)

@@ -1,8 +1,8 @@
-"""The Model Cache: the model versions in memory, a bounded number of them, each loaded by one caller at a time."""
+"""The Model Cache: the versions of all models in memory, a bounded number, each loaded by one caller at a time."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 from serving.loader import LoadedModel
@@ -14,9 +14,9 @@ class SingleFlight(Generic[_T]):
     """Runs one piece of work a key at a time: whoever asks for a key that is under way waits for the same result."""
 
     def __init__(self) -> None:
-        self._under_way: dict[str, asyncio.Task[_T]] = {}
+        self._under_way: dict[Hashable, asyncio.Task[_T]] = {}
 
-    async def run(self, key: str, work: Callable[[], Awaitable[_T]]) -> _T:
+    async def run(self, key: Hashable, work: Callable[[], Awaitable[_T]]) -> _T:
         """Starts `work`, or joins the run that is under way. A caller that gives up does not stop it for the others."""
         task = self._under_way.get(key)
         if task is None:
@@ -28,7 +28,7 @@ class SingleFlight(Generic[_T]):
     async def _guarded(self, work: Callable[[], Awaitable[_T]]) -> _T:
         return await work()
 
-    def _finished(self, key: str, task: asyncio.Task[_T]) -> None:
+    def _finished(self, key: Hashable, task: asyncio.Task[_T]) -> None:
         del self._under_way[key]
         if not task.cancelled():
             task.exception()  # Marks it as seen: all who waited may have given up.
@@ -43,7 +43,7 @@ class CacheEvents:
     def miss(self) -> None:
         """A version was not there."""
 
-    def loaded(self, model: LoadedModel) -> None:
+    def loaded(self) -> None:
         """A version was loaded."""
 
     def failed(self) -> None:
@@ -56,65 +56,70 @@ class CacheEvents:
 class ModelCache:
     """Keeps the versions that were used last: at most `capacity` of them, of at most `max_bytes` together.
 
-    The one that `keep` names stays whatever happens, and so does the one loaded last, so there may be two where there
-    is room for one.
+    All registered models share these bounds. What `keep` was told of stays whatever happens, one version a model, and
+    so does the version loaded last, so there may be one more than there is room for.
     """
 
     def __init__(self, capacity: int, max_bytes: int, events: CacheEvents) -> None:
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._events = events
-        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
         self._loads: SingleFlight[LoadedModel] = SingleFlight()
-        self._kept = ""
+        self._kept: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[LoadedModel]:
         return iter(tuple(self._models.values()))
 
-    def keep(self, version: str) -> None:
-        """Names the version that is never evicted, in place of the one before."""
-        self._kept = version
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def keep(self, model: LoadedModel) -> None:
+        """Never drops this version from now on, in place of the one of the same name before."""
+        self._kept[model.name] = model.version
+        # Others may have been loaded since it was, and have pushed it out.
+        self._models[model.name, model.version] = model
         self._evict()
 
-    def get(self, version: str) -> LoadedModel | None:
-        """Gives a version that is in memory, and counts that as use."""
-        model = self._models.get(version)
+    def get(self, name: str, version: str) -> LoadedModel | None:
+        """Gives a version of a model that is in memory, and counts that as use."""
+        model = self._models.get((name, version))
         if model is None:
             return None
-        self._models.move_to_end(version)
+        self._models.move_to_end((name, version))
         self._events.hit()
         return model
 
-    async def get_or_load(self, version: str, load: Callable[[], Awaitable[LoadedModel]]) -> LoadedModel:
+    async def get_or_load(self, name: str, version: str, load: Callable[[], Awaitable[LoadedModel]]) -> LoadedModel:
         """Gives a version from memory, or else what `load` returns; concurrent callers share one load.
 
         Raises:
             ServingError: whatever `load` raises; nothing is kept then.
         """
-        model = self.get(version)
+        model = self.get(name, version)
         if model is not None:
             return model
         self._events.miss()
-        return await self._loads.run(version, lambda: self._load(version, load))
+        return await self._loads.run((name, version), lambda: self._load(name, version, load))
 
-    async def _load(self, version: str, load: Callable[[], Awaitable[LoadedModel]]) -> LoadedModel:
+    async def _load(self, name: str, version: str, load: Callable[[], Awaitable[LoadedModel]]) -> LoadedModel:
         try:
             model = await load()
         except BaseException:
             self._events.failed()
             raise
-        self._models[version] = model
-        self._events.loaded(model)
+        self._models[name, version] = model
+        self._events.loaded()
         self._evict()
         return model
 
     def _evict(self) -> None:
         """Drops the versions used longest ago until the rest fits. The newest stays, or its load was for nothing."""
-        for version in tuple(self._models)[:-1]:
+        for name, version in tuple(self._models)[:-1]:
             if self._fits():
                 return
-            if version != self._kept:
-                self._events.evicted(self._models.pop(version))
+            if version != self._kept.get(name):
+                self._events.evicted(self._models.pop((name, version)))
 
     def _fits(self) -> bool:
         size = sum(model.bytes for model in self._models.values())

@@ -7,7 +7,7 @@ Krichevsky and Trofimov).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,30 +100,51 @@ class Drift:
         self._probability_sum += float(likeliest.sum(dtype=np.float64))
         return np.bincount(result.argmax(axis=1), minlength=size)
 
-    def collect(self) -> Iterator[Metric]:
-        """Gives everything in Prometheus' form; the indices only while there is a row to compare."""
+    def tell(self, model: str, told: "Families") -> None:
+        """Adds what is known of this version of a model; the indices only while there is a row to compare."""
         total = self._window.total()
         rows = int(total[-1])
-        yield GaugeMetricFamily("serving_drift_window_rows", "Rows in the window that drift is measured over", rows)
+        told.rows.add_metric((model,), rows)
         if self._answer_edges is None:
-            yield self._probability()
+            cumulated = self._probabilities.cumsum().tolist()
+            bounds = (*map(str, _PROBABILITY_BOUNDS), "+Inf")
+            buckets = [(bound, float(count)) for bound, count in zip(bounds, cumulated, strict=True)]
+            told.probability.add_metric((model,), buckets, self._probability_sum)
         if not rows:
             return
-        inputs = GaugeMetricFamily(
-            "serving_input_psi", "Population stability index of a feature against training", labels=("feature",)
-        )
         for name, bins, expected in zip(self._names, self._bins, self._expected, strict=True):
-            inputs.add_metric((name,), psi(expected, total[bins]))
-        yield inputs
-        value = psi(self._expected_answers, total[self._answers])
-        yield GaugeMetricFamily("serving_prediction_psi", "Population stability index of the answers", value)
+            told.inputs.add_metric((model, name), psi(expected, total[bins]))
+        told.prediction.add_metric((model,), psi(self._expected_answers, total[self._answers]))
 
-    def _probability(self) -> Metric:
-        cumulated = self._probabilities.cumsum().tolist()
-        bounds = (*map(str, _PROBABILITY_BOUNDS), "+Inf")
-        buckets = [(bound, float(count)) for bound, count in zip(bounds, cumulated, strict=True)]
-        name, documentation = "serving_prediction_probability", "Probability of the predicted class"
-        return HistogramMetricFamily(name, documentation, buckets, self._probability_sum)
+
+class Families:
+    """The metrics of drift in Prometheus' form, each once for all models."""
+
+    def __init__(self) -> None:
+        by_model = ("model_name",)
+        self.rows = GaugeMetricFamily(
+            "serving_drift_window_rows", "Rows in the window that drift is measured over", labels=by_model
+        )
+        self.probability = HistogramMetricFamily(
+            "serving_prediction_probability", "Probability of the predicted class", labels=by_model
+        )
+        self.inputs = GaugeMetricFamily(
+            "serving_input_psi",
+            "Population stability index of a feature against training",
+            labels=("model_name", "feature"),
+        )
+        self.prediction = GaugeMetricFamily(
+            "serving_prediction_psi", "Population stability index of the answers", labels=by_model
+        )
+
+
+def drift_metrics(drifts: Mapping[str, Drift]) -> Iterator[Metric]:
+    """Gives what is known of the drift of models, by their names; of what nothing is known there is no metric."""
+    told = Families()
+    for model, drift in drifts.items():
+        drift.tell(model, told)
+    families = (told.rows, told.probability, told.inputs, told.prediction)
+    return (family for family in families if family.samples)
 
 
 def psi(expected: NDArray[np.float64], counts: Counts) -> float:

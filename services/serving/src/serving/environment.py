@@ -1,11 +1,12 @@
 """Settings from environment variables: a Struct declares them once, and parsing, errors and help follow from it.
 
 The Struct's encoded field names are the variables' names (`rename=str.upper`), and `msgspec.Meta(description=...)` on a
-field is its help. A variable that is empty counts as absent, since charts and compose files set empty ones.
+field is its help. A variable that is empty counts as absent, since charts and compose files set empty ones. One that
+takes a tuple of Structs of text is written as a JSON list of objects, whose fields are treated as variables are.
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import inspect
@@ -18,13 +19,17 @@ class SettingsError(Exception):
 
 
 class Variable(msgspec.Struct, frozen=True):
-    """An environment variable: its name, what it takes, its default (as text) and what it is for."""
+    """An environment variable: its name, what it takes, its default (as text) and what it is for.
+
+    `items` is the Struct that the objects are read as, where it takes a list of them.
+    """
 
     name: str
     takes: str
     default: str
     description: str
     choices: tuple[str, ...] = ()
+    items: type[msgspec.Struct] | None = None
 
 
 def variables(kind: type[msgspec.Struct]) -> tuple[Variable, ...]:
@@ -34,34 +39,51 @@ def variables(kind: type[msgspec.Struct]) -> tuple[Variable, ...]:
     return tuple(_variable(field) for field in info.fields)
 
 
-def read(kind: type[T], environ: Mapping[str, str]) -> T:
-    """Parses the variables of a settings Struct.
+def read(kind: type[T], environ: Mapping[str, str], within: str = "") -> T:
+    """Parses the variables of a settings Struct; errors say where they are `within`, as in `EXTRA_MODELS[0].`.
 
     Raises:
         SettingsError: when a value does not fit its variable, or values contradict each other.
     """
-    declared = variables(kind)
-    given = {v.name: _normalised(v, environ[v.name].strip()) for v in declared if environ.get(v.name, "").strip()}
-    for variable in declared:
-        if variable.name in given:
-            _check(kind, variable, given[variable.name])
+    given: dict[str, Any] = {}
+    for variable in variables(kind):
+        if text := environ.get(variable.name, "").strip():
+            given[variable.name] = _value(kind, variable, text, within)
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(f"{within}{error}") from None
 
 
-def _normalised(variable: Variable, value: str) -> str:
-    return value.lower() if variable.choices else value
-
-
-def _check(kind: type[msgspec.Struct], variable: Variable, value: str) -> None:
+def _value(kind: type[msgspec.Struct], variable: Variable, text: str, within: str) -> Any:
     """Tries one variable by itself, so that the error can name it."""
+    if variable.items:
+        return _objects(variable, variable.items, text)
+    value = text.lower() if variable.choices else text
     field = next(f for f in msgspec.structs.fields(kind) if f.encode_name == variable.name)
     try:
         msgspec.convert(value, field.type, strict=False)
     except msgspec.ValidationError:
-        raise SettingsError(f"{variable.name} is {value!r}, but takes {variable.takes}") from None
+        raise SettingsError(f"{within}{variable.name} is {value!r}, but takes {variable.takes}") from None
+    return value
+
+
+def _objects(variable: Variable, kind: type[msgspec.Struct], text: str) -> tuple[msgspec.Struct, ...]:
+    try:
+        objects = msgspec.json.decode(text, type=list[dict[str, Any]])
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise SettingsError(f"{variable.name} takes {variable.takes}, but is none ({error})") from None
+    return tuple(_object(kind, found, f"{variable.name}[{index}].") for index, found in enumerate(objects))
+
+
+def _object(kind: type[T], found: dict[str, Any], within: str) -> T:
+    known = {variable.name for variable in variables(kind)}
+    for name, value in found.items():
+        if name not in known:
+            raise SettingsError(f"{within}{name} is unknown; known ones are {_names(kind)}")
+        if not isinstance(value, str):
+            raise SettingsError(f"{within}{name} is {value!r}, but takes text: put it in quotes")
+    return read(kind, found, within)
 
 
 def _variable(field: inspect.Field) -> Variable:
@@ -71,9 +93,20 @@ def _variable(field: inspect.Field) -> Variable:
         description = (kind.extra_json_schema or {}).get("description", "")
         kind = kind.type
     choices = tuple(str(value) for value in kind.values) if isinstance(kind, inspect.LiteralType) else ()
-    default = field.default
-    text = str(default).lower() if isinstance(default, bool) else str(default)
-    return Variable(field.encode_name, _takes(kind), text, description, choices)
+    takes, items = _takes(kind), None
+    if isinstance(kind, inspect.VarTupleType) and isinstance(kind.item_type, inspect.StructType):
+        takes, items = f"a JSON list of objects of {_names(kind.item_type.cls)}", kind.item_type.cls
+    return Variable(field.encode_name, takes, _default(field.default), description, choices, items)
+
+
+def _names(kind: type[msgspec.Struct]) -> str:
+    return ", ".join(variable.name for variable in variables(kind))
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value == () else str(value)
 
 
 def _takes(kind: inspect.Type) -> str:

@@ -29,7 +29,7 @@ class TooManyRowsError(ServingError):
 
 
 class UnknownVersionError(ServingError):
-    """The version that was asked for does not exist, or is not to be had from this deployment."""
+    """The model or version that was asked for does not exist, or is not to be had from this deployment."""
 
 
 class UnavailableError(ServingError):

@@ -71,12 +71,18 @@ class LoadedModel(msgspec.Struct, frozen=True, eq=False):
 
 
 class ModelLoader:
-    """Downloads, proves, loads and warms up model versions; each is a span."""
+    """Downloads and proves model versions, several at once if need be, and opens and warms them up one by one.
+
+    Each load is a span.
+    """
 
     def __init__(self, files: ModelFiles, options: RuntimeOptions, spans: Spans = NO_SPANS) -> None:
         self._files = files
         self._options = options
         self._spans = spans
+        # One at a time. They would slow each other's warm-up down, which finds out how fast they are; and msgspec looks
+        # at a Struct when it first decodes one, and takes the process down when two threads make it do so at once.
+        self._opening = asyncio.Lock()
 
     async def load(self, source: ModelSource) -> LoadedModel:
         """Loads one version. Nothing of it is parsed before its digest is verified.
@@ -87,7 +93,8 @@ class ModelLoader:
         """
         with self._spans.span("load model", {"model.name": source.name, "model.version": source.version}):
             downloaded = await self._files.get(source.uri, source.digest)
-            return await asyncio.to_thread(self._open, source, downloaded)
+            async with self._opening:
+                return await asyncio.to_thread(self._open, source, downloaded)
 
     def _open(self, source: ModelSource, downloaded: Downloaded) -> LoadedModel:
         spec = read_spec(downloaded.folder)

@@ -11,7 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.cache import CacheEvents
-from serving.drift import Drift
+from serving.drift import Drift, drift_metrics
 from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix
 from serving.tally import CounterTally, HistogramTally
@@ -29,7 +29,8 @@ _ROWS_AT_ONCE = 512
 class Metrics(CacheEvents, Collector):
     """All metrics of one process, in a registry of their own.
 
-    `drift_seconds` is the sliding window that the model behind `latest` is compared with its baseline over; 0 for none.
+    `drift_seconds` is the sliding window that what `latest` means, of each model, is compared with its baseline over; 0
+    for none.
     """
 
     def __init__(self, drift_seconds: float = 0.0) -> None:
@@ -43,7 +44,9 @@ class Metrics(CacheEvents, Collector):
         self._inference = HistogramTally(
             "serving_inference_seconds", "Time in the model, a batch counting once", "runtime", _INFERENCE_BUCKETS
         )
-        self._predictions = CounterTally("serving_predictions", "Rows predicted", ("model_version", "class"))
+        self._predictions = CounterTally(
+            "serving_predictions", "Rows predicted", ("model_name", "model_version", "class")
+        )
         self._hits = CounterTally("serving_model_cache_hits", "Versions found in memory when a request named one")
         self._misses = CounterTally("serving_model_cache_misses", "Versions not found in memory")
         self._loads = CounterTally("serving_model_loads", "Versions loaded")
@@ -68,22 +71,22 @@ class Metrics(CacheEvents, Collector):
         ):
             registry.register(tally)
         self._drift_seconds = drift_seconds
-        self._watched: LoadedModel | None = None
-        self._drift: Drift | None = None
+        self._latest: dict[str, LoadedModel] = {}
+        self._drift: dict[LoadedModel, Drift] = {}
         registry.register(self)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self._loaded = Gauge("serving_models_loaded", "Versions in memory", registry=registry)
+        self.models_loaded = Gauge("serving_models_loaded", "Versions in memory", registry=registry)
         self._info = Gauge(
             "serving_model_info",
-            "The model that `latest` means",
+            "The version that `latest` means, of each model",
             ("name", "version", "digest", "release", "runtime"),
             registry=registry,
         )
         self._pinned = Gauge(
             "serving_pinned_model_info",
-            "The model that this deployment is pinned to, loaded or not",
+            "What each pinned model is pinned to, loaded or not",
             ("name", "version", "digest"),
             registry=registry,
         )
@@ -120,18 +123,18 @@ class Metrics(CacheEvents, Collector):
             rows, result = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
             answered = np.isfinite(result.reshape(len(result), -1)).all(axis=1)
             self._count(model, result[answered])
-            if self._drift and model is self._watched:
-                self._drift.add(rows[answered], result[answered])
+            if drift := self._drift.get(model):
+                drift.add(rows[answered], result[answered])
 
     def _count(self, model: LoadedModel, result: Matrix) -> None:
         classes = model.spec.classes
         if not classes:
-            self._predictions.counts[model.version, ""] += len(result)
+            self._predictions.counts[model.name, model.version, ""] += len(result)
             return
         counts = np.bincount(result.argmax(axis=1), minlength=len(classes))
         for index in counts.nonzero()[0].tolist():
             label = str(classes[index]) if index < _MOST_CLASSES else "other"
-            self._predictions.counts[model.version, label] += int(counts[index])
+            self._predictions.counts[model.name, model.version, label] += int(counts[index])
 
     def text(self) -> bytes:
         """Gives all metrics in Prometheus' text format."""
@@ -139,22 +142,23 @@ class Metrics(CacheEvents, Collector):
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Gives what is known of drift; nothing for a model without a baseline."""
-        if self._drift:
-            yield from self._drift.collect()
+        """Gives what is known of drift; nothing of a model without a baseline."""
+        return drift_metrics({model.name: drift for model, drift in self._drift.items()})
 
     def pinned(self, name: str, version: str, digest: str) -> None:
-        """Names the version that the settings pin."""
+        """Names the version that the settings pin a model to."""
         self._pinned.labels(name, version, digest).set(1)
 
     def served(self, model: LoadedModel) -> None:
-        """Names the model that `latest` means from now on."""
+        """Names the version that `latest` means from now on, in place of the one of the same name before."""
         self._catch_up()
-        self._watched = model
-        baseline = model.baseline if self._drift_seconds else None
-        self._drift = Drift(baseline, self._drift_seconds) if baseline else None
-        self._info.clear()
-        self._info.labels(model.name, model.version, model.digest, model.release, model.runtime.name).set(1)
+        if before := self._latest.get(model.name):
+            self._drift.pop(before, None)
+            self._info.remove(*_info(before))
+        self._latest[model.name] = model
+        self._info.labels(*_info(model)).set(1)
+        if model.baseline and self._drift_seconds:
+            self._drift[model] = Drift(model.baseline, self._drift_seconds)
 
     def registry_error(self, operation: str) -> None:
         """Counts a question that MLflow left unanswered."""
@@ -168,10 +172,9 @@ class Metrics(CacheEvents, Collector):
         """Counts a version not found in memory."""
         self._misses.counts[()] += 1
 
-    def loaded(self, model: LoadedModel) -> None:  # noqa: ARG002  (the interface's)
+    def loaded(self) -> None:
         """Counts a loaded version."""
         self._loads.counts[()] += 1
-        self._loaded.inc()
 
     def failed(self) -> None:
         """Counts a failed load."""
@@ -179,8 +182,11 @@ class Metrics(CacheEvents, Collector):
 
     def evicted(self, model: LoadedModel) -> None:
         """Forgets a version's series, so that their number stays bounded."""
-        self._loaded.dec()
         self._catch_up()
         counts = self._predictions.counts
-        for labels in [labels for labels in counts if labels[0] == model.version]:
+        for labels in [labels for labels in counts if labels[:2] == (model.name, model.version)]:
             del counts[labels]
+
+
+def _info(model: LoadedModel) -> tuple[str, ...]:
+    return model.name, model.version, model.digest, model.release, model.runtime.name

@@ -20,10 +20,10 @@ _DECIMALS = 6
 
 
 class Predictor:
-    """Answers requests with the model that they ask for."""
+    """Answers requests with the model that they ask for; those that name only a version, with one of `main`."""
 
-    def __init__(self, versions: VersionManager, batcher: Batcher, admission: Admission, max_rows: int) -> None:
-        self._versions = versions
+    def __init__(self, main: VersionManager, batcher: Batcher, admission: Admission, max_rows: int) -> None:
+        self._main = main
         self._batcher = batcher
         self._admission = admission
         self._max_rows = max_rows
@@ -39,7 +39,7 @@ class Predictor:
         start = time.perf_counter()
         features, instances = request.features, request.instances
         version = request.model_version
-        model = self._versions.latest() if version == LATEST else await self.model(version)
+        model = self._main.latest() if version == LATEST else await self.model(self._main, version)
         if features is not UNSET and instances is UNSET:
             result = await self._batcher.run(model, one_row(model.spec, features, model.runtime.dtype))
             answer = _one(result, model.spec.classes)
@@ -52,10 +52,10 @@ class Predictor:
         result = await self.infer(model, many_rows(model.spec, instances, model.runtime.dtype), "instances[{}]")
         return BatchResponse(_many(result, model.spec.classes), model.version, _milliseconds_since(start))
 
-    async def model(self, version: str) -> LoadedModel:
-        """Finds the model that a request names (see `VersionManager.get`)."""
+    async def model(self, versions: VersionManager, version: str) -> LoadedModel:
+        """Finds the version of a model that a request names (see `VersionManager.get`)."""
         with self._admission.parked():
-            return await self._versions.get(version)
+            return await versions.get(version)
 
     async def infer(self, model: LoadedModel, rows: Matrix, name: str) -> Matrix:
         """Runs a model over a matrix of shape [rows, columns].

@@ -55,19 +55,31 @@ class Live(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """A model is loaded, and requests are welcome."""
+    """Every model is loaded, and requests are welcome."""
 
     status: str = "ready"
 
 
+class ModelHealth(msgspec.Struct, frozen=True):
+    """One model: the version that `latest` means, null before there is one, and why it is not the wanted one, if so."""
+
+    name: str
+    version: str | None
+    problem: str
+
+
 class Health(msgspec.Struct, frozen=True):
-    """Liveness and readiness at a glance, for people. `problem` is empty when the wanted model is served."""
+    """Liveness and readiness at a glance, for people. `problem` is empty when every model is served as wanted.
+
+    `model_version` is that of the model that /predict asks, which is also the first of `models`.
+    """
 
     live: bool
     ready: bool
     draining: bool
     problem: str
     model_version: str | None
+    models: list[ModelHealth]
 
 
 class ColumnInfo(msgspec.Struct, frozen=True):
@@ -84,7 +96,7 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """The model that `latest` means.
+    """The model that /predict asks, in the version that `latest` means.
 
     `loaded_versions` are all versions in memory; `problem` says why a newer one is not served, if so.
     """

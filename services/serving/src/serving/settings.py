@@ -1,5 +1,6 @@
 """Every setting of the server and of its smoke test, from environment variables."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -17,10 +18,53 @@ _DIGEST = r"^(sha256:[0-9a-f]{64})?$"
 
 TrackingUri = Annotated[str, Meta(pattern=_HTTP, description="where MLflow is")]
 ModelName = Annotated[str, Meta(pattern=_NAME, description="the registered model to serve")]
+Stage = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_-]+$", description="the alias to follow, lower-cased, when no version is pinned")
+]
 Pin = Annotated[
     str, Meta(pattern=_NUMBER, description="a registry number: serve this version and no other (wins over the stage)")
 ]
 Digest = Annotated[str, Meta(pattern=_DIGEST, description="content digest that the pinned version must have")]
+Uri = Annotated[
+    str, Meta(description="where the pinned version's files are; with the digest, MLflow is not needed at all")
+]
+
+
+class WantedModel(msgspec.Struct, frozen=True):
+    """A registered model to serve, and which of its versions: the one behind an alias, or a pinned one."""
+
+    name: ModelName = ""
+    stage: Stage = ""
+    version: Pin = ""
+    digest: Digest = ""
+    uri: Uri = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("name is missing: say which registered model to serve")
+        if self.stage and self.version:
+            raise ValueError("stage is to be followed, and version is pinned: give one of them, not both")
+        _check_pin(self.version, self.digest, self.uri, str)
+
+    @property
+    def alias(self) -> str:
+        """The registry alias that is followed."""
+        return self.stage.lower()
+
+
+def _check_pin(version: str, digest: str, uri: str, named: Callable[[str], str]) -> None:
+    """Refuses what contradicts itself; `named` tells how a setting such as `uri` is called."""
+    if not version and (uri or digest):
+        which = named("uri" if uri else "digest")
+        raise ValueError(f"{which} belongs to a pinned version: set {named('version')} too, or leave {which} out")
+    if uri and not digest:
+        raise ValueError(
+            f"{named('uri')} is used without asking MLflow, so set {named('digest')} too: it proves the files"
+        )
+    if uri and urlsplit(uri).scheme not in URI_SCHEMES:
+        raise ValueError(
+            f"{named('uri')} is {uri!r}, but takes an address that starts with s3://, mlflow-artifacts:/ or file://"
+        )
 
 
 class Settings(msgspec.Struct, frozen=True, rename=str.upper):
@@ -30,15 +74,13 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     mlflow_tracking_username: Annotated[str, Meta(description="MLflow's user, where it asks for one")] = ""
     mlflow_tracking_password: Annotated[str, Meta(description="and the password")] = ""
     model_name: ModelName = "iris-classifier"
-    model_stage: Annotated[
-        str,
-        Meta(pattern=r"^[A-Za-z0-9_-]+$", description="the alias to follow, lower-cased, when no version is pinned"),
-    ] = "Production"
+    model_stage: Stage = "Production"
     model_version: Pin = ""
     model_digest: Digest = ""
-    model_uri: Annotated[
-        str, Meta(description="where the pinned version's files are; with the digest, MLflow is not needed at all")
-    ] = ""
+    model_uri: Uri = ""
+    extra_models: Annotated[
+        tuple[WantedModel, ...], Meta(description="models to serve besides, under /v2 only: a JSON list of objects")
+    ] = ()
     s3_endpoint_url: Annotated[str, Meta(pattern=_HTTP, description="the S3 server of s3:// artifacts")] = (
         "http://minio:9000"
     )
@@ -62,7 +104,9 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     model_dir: Annotated[
         str, Meta(description="where downloads are kept; empty means a temporary folder that goes with the process")
     ] = ""
-    model_cache_size: Annotated[int, Meta(ge=1, le=100, description="how many versions stay loaded")] = 3
+    model_cache_size: Annotated[
+        int, Meta(ge=1, le=100, description="how many versions stay loaded, of all models together")
+    ] = 3
     model_cache_bytes: Annotated[
         int, Meta(ge=1, description="how large the files of loaded versions may be together")
     ] = 256 * 1024 * 1024
@@ -122,14 +166,13 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     ] = ""
 
     def __post_init__(self) -> None:
-        if not self.model_version and (self.model_uri or self.model_digest):
-            which = "MODEL_URI" if self.model_uri else "MODEL_DIGEST"
-            raise ValueError(f"{which} belongs to a pinned version: set MODEL_VERSION too, or leave {which} out")
-        if self.model_uri and not self.model_digest:
-            raise ValueError("MODEL_URI is used without asking MLflow, so set MODEL_DIGEST too: it proves the files")
-        if self.model_uri and urlsplit(self.model_uri).scheme not in URI_SCHEMES:
-            raise ValueError(f"MODEL_URI is {self.model_uri!r}, but takes an address that starts with s3://, "
-                             "mlflow-artifacts:/ or file://")  # fmt: skip
+        _check_pin(self.model_version, self.model_digest, self.model_uri, lambda field: f"MODEL_{field.upper()}")
+        taken = {self.model_name}
+        for index, extra in enumerate(self.extra_models):
+            if extra.name in taken:
+                raise ValueError(f"EXTRA_MODELS[{index}].name is {extra.name!r}, which is served already: "
+                                 "name each model once, and MODEL_NAME not at all")  # fmt: skip
+            taken.add(extra.name)
         if self.api_key_requests_per_second and not (self.api_keys or self.api_keys_file):
             raise ValueError("API_KEY_REQUESTS_PER_SECOND belongs to keys: set API_KEYS or API_KEYS_FILE too")
         if self.retry_max_seconds < self.retry_min_seconds:
@@ -138,9 +181,15 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
             )
 
     @property
-    def alias(self) -> str:
-        """The registry alias that stage mode follows."""
-        return self.model_stage.lower()
+    def models(self) -> tuple[WantedModel, ...]:
+        """All models to serve, MODEL_NAME first, each with a stage or a version."""
+        stage = "" if self.model_version else self.model_stage
+        main = WantedModel(self.model_name, stage, self.model_version, self.model_digest, self.model_uri)
+        extra = (
+            model if model.version or model.stage else msgspec.structs.replace(model, stage=self.model_stage)
+            for model in self.extra_models
+        )
+        return (main, *extra)
 
     @property
     def extra_trusted_types(self) -> frozenset[str]:

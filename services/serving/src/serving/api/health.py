@@ -5,10 +5,10 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from serving.api.draining import Draining
 from serving.errors import NotReadyError
-from serving.schemas import Health, Live, Problem, Ready
-from serving.versions.base import VersionManager
+from serving.models import Models
+from serving.schemas import Health, Live, ModelHealth, Problem, Ready
 
-NOT_READY = {503: ResponseSpec(Problem, description="No model is loaded yet, or the process is about to stop")}
+NOT_READY = {503: ResponseSpec(Problem, description="A model is not loaded yet, or the process is about to stop")}
 
 
 @get("/health/live", sync_to_thread=False, tags=["health"], summary="Whether the process answers")
@@ -20,22 +20,26 @@ def live() -> Live:
 @get(
     "/health/ready", sync_to_thread=False, tags=["health"], summary="Whether to send requests here", responses=NOT_READY
 )
-def ready(versions: VersionManager, draining: Draining) -> Ready:
-    """Answers 200 once a model is loaded and has answered a warm-up request, until the process is told to stop."""
+def ready(models: Models, draining: Draining) -> Ready:
+    """Answers 200 once every model is loaded and has answered a warm-up request, until the process is told to stop."""
     if draining.active:
         raise NotReadyError("The process has been told to stop.")
-    versions.latest()
+    models.require_all()
     return Ready()
 
 
 @get("/health", sync_to_thread=False, tags=["health"], summary="Both, for people")
-def health(versions: VersionManager, draining: Draining) -> Health:
+def health(models: Models, draining: Draining) -> Health:
     """Answers 200 always, and says what is going on."""
-    current = versions.current
+    told = [
+        ModelHealth(versions.name, versions.current.version if versions.current else None, versions.problem)
+        for versions in models
+    ]
     return Health(
         live=True,
-        ready=current is not None and not draining.active,
+        ready=models.ready and not draining.active,
         draining=draining.active,
-        problem=versions.problem,
-        model_version=current.version if current else None,
+        problem=models.problem,
+        model_version=told[0].version,
+        models=told,
     )

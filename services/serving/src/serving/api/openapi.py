@@ -22,9 +22,9 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from serving.api.openinference_docs import V2_STRUCTS, refine_v2, v2_paths
 from serving.api.predict import PATH
 from serving.loader import LoadedModel
+from serving.models import Models
 from serving.schemas import BatchResponse, PredictRequest, PredictResponse, Problem
 from serving.signature import Column
-from serving.versions.base import VersionManager
 
 _REFERENCE = "#/components/schemas/"
 _ERRORS = {
@@ -35,23 +35,21 @@ _ERRORS = {
     415: "The body has another media type, or is compressed",
     422: "The body is not what the model takes; `errors` names each field",
     500: "Something that was not foreseen",
-    503: "No model is loaded yet, or the named version cannot be had now",
+    503: "The model is not loaded yet, or the named version cannot be had now",
 }
 
 
 class CompletedJson(JsonRenderPlugin):
     """Serves the document with /predict and /v2 in it."""
 
-    def __init__(self, versions: VersionManager, model_name: str, max_rows: int) -> None:
+    def __init__(self, models: Models, max_rows: int) -> None:
         super().__init__(path="/openapi.json", media_type=OpenAPIMediaType.OPENAPI_JSON)
-        self._versions = versions
-        self._model_name = model_name
+        self._models = models
         self._max_rows = max_rows
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002  (Litestar's)
-        """Renders the document for the model that is served now."""
-        model = self._versions.current
-        return msgspec.json.encode(completed(openapi_schema, model, self._model_name, self._max_rows))
+        """Renders the document for the models that are served now."""
+        return msgspec.json.encode(completed(openapi_schema, self._models, self._max_rows))
 
 
 class OfflinePage(OpenAPIRenderPlugin):
@@ -75,29 +73,31 @@ def page_headers(page: bytes) -> dict[str, str]:
     return {"content-security-policy": policy, "referrer-policy": "no-referrer", "x-frame-options": "DENY"}
 
 
-def openapi_config(versions: VersionManager, model_name: str, max_rows: int, version: str) -> OpenAPIConfig:
+def openapi_config(models: Models, max_rows: int, version: str) -> OpenAPIConfig:
     """Sets up Litestar's part."""
     page = OfflinePage()
     headers = [ResponseHeader(name=name, value=value) for name, value in page_headers(page.page).items()]
     return OpenAPIConfig(
         title="Prediction API",
         version=version,
-        description="Predictions of a scikit-learn model, with the version that made them.",
+        description="Predictions of scikit-learn models, with the version that made them. "
+        f"/predict and /model/info are about {models.main.name}; /v2 answers for each of {', '.join(models.names)}.",
         openapi_router=Router("/docs", route_handlers=[], response_headers=headers, include_in_schema=False),
-        render_plugins=[page, CompletedJson(versions, model_name, max_rows)],
+        render_plugins=[page, CompletedJson(models, max_rows)],
     )
 
 
-def completed(document: dict[str, Any], model: LoadedModel | None, model_name: str, max_rows: int) -> dict[str, Any]:
+def completed(document: dict[str, Any], models: Models, max_rows: int) -> dict[str, Any]:
     """Adds /predict and /v2 to Litestar's document."""
     result = deepcopy(document)
+    model = models.main.current
     types = [PredictRequest, PredictResponse, BatchResponse, Problem, *V2_STRUCTS]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REFERENCE + "{name}")
     _refine(schemas["PredictRequest"], model, max_rows)
-    refine_v2(schemas, model)
+    refine_v2(schemas, [versions.current for versions in models if versions.current])
     result.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
     result["paths"][PATH] = {"post": _operation(model)}
-    result["paths"].update(v2_paths(model_name, model))
+    result["paths"].update(v2_paths(models.names, model))
     return result
 
 
@@ -133,7 +133,7 @@ def _operation(model: LoadedModel | None) -> dict[str, Any]:
         "operationId": "Predict",
         "summary": "Predict one row or many",
         "description": "`features` is answered by one prediction, `instances` by a list in the same order. "
-        "The columns shown are those of the model that `latest` means.",
+        "The columns shown are those of the version that `latest` means.",
         "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": {
             "200": {

@@ -12,7 +12,8 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 from serving.api.body import JSON_TYPES, BodyReader, ClientGoneError
 from serving.api.draining import Draining
 from serving.api.problems import RefusedError, headers_of, request_id, send_body, told
-from serving.errors import InvalidInputError, NotReadyError, UnknownVersionError
+from serving.errors import InvalidInputError, NotReadyError
+from serving.models import Models
 from serving.openinference import mapping, messages
 from serving.predictor import Predictor
 from serving.versions.base import LATEST, VersionManager
@@ -40,7 +41,7 @@ class ServerLive(msgspec.Struct, frozen=True):
 
 
 class ServerReady(msgspec.Struct, frozen=True):
-    """A model is loaded, and requests are welcome."""
+    """Every model is loaded, and requests are welcome."""
 
     ready: bool = True
 
@@ -61,22 +62,19 @@ class ServerMetadata(msgspec.Struct, frozen=True):
 
 
 class OpenInference:
-    """The application under /v2, for one registered model and its versions."""
+    """The application under /v2, for all models and their versions."""
 
     def __init__(
         self,
         predictor: Predictor,
-        versions: VersionManager,
+        models: Models,
         draining: Draining,
         bodies: BodyReader,
-        *,
-        model_name: str,
         server_version: str,
     ) -> None:
         self._predictor = predictor
-        self._versions = versions
+        self._models = models
         self._draining = draining
-        self._model_name = model_name
         self._server = ServerMetadata("serving", server_version, ["binary_tensor_data"])
         self._bodies = bodies
         self._about_server: dict[str, Callable[[], Awaitable[msgspec.Struct]]] = {
@@ -112,13 +110,12 @@ class OpenInference:
         if what not in {"", "ready", "infer"}:
             raise _nothing()
         scope["path_template"] = f"{template}/{what}".rstrip("/")
-        if name != self._model_name:
-            raise UnknownVersionError(f"This server has no model {name[:100]!r}, only {self._model_name!r}.")
+        versions = self._models.find(name)
         if what == "infer":
-            await self._infer(scope, receive, send, version)
+            await self._infer(scope, receive, send, versions, version)
         else:
             about = self._model_ready if what == "ready" else self._model_metadata
-            await _read(scope, send, lambda: about(version))
+            await _read(scope, send, lambda: about(versions, version))
 
     async def _server_metadata(self) -> ServerMetadata:
         return self._server
@@ -129,22 +126,24 @@ class OpenInference:
     async def _server_ready(self) -> ServerReady:
         if self._draining.active:
             raise NotReadyError("The process has been told to stop.")
-        self._versions.latest()
+        self._models.require_all()
         return ServerReady()
 
-    async def _model_ready(self, version: str) -> msgspec.Struct:
+    async def _model_ready(self, versions: VersionManager, version: str) -> msgspec.Struct:
         """Answers once the version is loaded; to ask is what loads a version that is not."""
-        model = await self._predictor.model(version)
+        model = await self._predictor.model(versions, version)
         return ModelReady(model.name)
 
-    async def _model_metadata(self, version: str) -> msgspec.Struct:
-        model = await self._predictor.model(version)
-        return mapping.metadata(model, sorted((loaded.version for loaded in self._versions.loaded), key=int))
+    async def _model_metadata(self, versions: VersionManager, version: str) -> msgspec.Struct:
+        model = await self._predictor.model(versions, version)
+        return mapping.metadata(model, sorted((loaded.version for loaded in versions.loaded), key=int))
 
-    async def _infer(self, scope: HTTPScope, receive: Receive, send: Send, version: str) -> None:
+    async def _infer(
+        self, scope: HTTPScope, receive: Receive, send: Send, versions: VersionManager, version: str
+    ) -> None:
         body = await self._bodies.read(scope, receive, _MEDIA_TYPES)
         request = messages.parse(body, _header_length(scope))
-        model = await self._predictor.model(version)
+        model = await self._predictor.model(versions, version)
         rows = mapping.rows(model, request.tensors)
         result = await self._predictor.infer(model, rows, "inputs[{}]")
         outputs = mapping.outputs(model, result)

@@ -1,5 +1,6 @@
 """What the OpenAPI document says of the Open Inference Protocol."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ _ERRORS = {
     413: "The body is too long, or has too many rows",
     415: "The body has another media type, or is compressed",
     500: "Something that was not foreseen",
-    503: "No model is loaded yet, or the named version cannot be had now",
+    503: "The model is not loaded yet, or the named version cannot be had now",
 }
 _READING = (404, 500, 503)
 _BINARY_NOTE = (
@@ -46,20 +47,21 @@ _BINARY_NOTE = (
 )
 
 
-def refine_v2(schemas: dict[str, Any], model: LoadedModel | None) -> None:
-    """Says what the structs cannot: what a tensor's data is, and how the model's inputs are called."""
+def refine_v2(schemas: dict[str, Any], models: Sequence[LoadedModel]) -> None:
+    """Says what the structs cannot: what a tensor's data is, and how the inputs of the models are called."""
     tensor = schemas["InputTensor"]["properties"]
     value = {"type": ["number", "boolean"]}
     tensor["data"] = {"type": "array", "items": {"anyOf": [value, {"type": "array", "items": value}]}}
     tensor["datatype"] = {"enum": [name for name in DATATYPES if name != "BYTES"]}
     schemas["OutputTensor"]["properties"]["datatype"] = {"enum": list(DATATYPES)}
-    if model:
-        tensor["name"] = {"enum": [FEATURES, *(column.name for column in model.spec.columns)]}
+    if models:
+        columns = dict.fromkeys(column.name for model in models for column in model.spec.columns)
+        tensor["name"] = {"enum": list(dict.fromkeys([FEATURES, *columns]))}
 
 
-def v2_paths(model_name: str, model: LoadedModel | None) -> dict[str, Any]:
-    """Describes every path under /v2."""
-    name = _parameter("model_name", {"enum": [model_name]}, "The registered model")
+def v2_paths(names: Sequence[str], main: LoadedModel | None) -> dict[str, Any]:
+    """Describes every path under /v2, with an example for the first of the models, `main`, once it is loaded."""
+    name = _parameter("model_name", {"enum": list(names)}, "The registered model")
     version_schema = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
     version = _parameter("model_version", version_schema, "A registry number, an alias, a release tag, or `latest`")
     paths: dict[str, Any] = {
@@ -68,12 +70,12 @@ def v2_paths(model_name: str, model: LoadedModel | None) -> dict[str, Any]:
         f"{ROOT}/health/ready": {"get": _reading("ServerReady", "Whether to send requests here", (500, 503))},
     }
     for path, parameters in ((MODEL, [name]), (VERSION, [name, version])):
-        whose = "version of the model" if path == VERSION else "model that `latest` means"
+        whose = "named version of the model" if path == VERSION else "version that `latest` means"
         more = {"parameters": parameters}
         paths |= {
             path: {"get": _reading("ModelMetadata", f"Inputs and outputs of the {whose}", _READING) | more},
             f"{path}/ready": {"get": _reading("ModelReady", f"Whether the {whose} is loaded", _READING) | more},
-            f"{path}/infer": {"post": _inference(f"Predictions of the {whose}", model) | more},
+            f"{path}/infer": {"post": _inference(f"Predictions of the {whose}", main) | more},
         }
     return paths
 

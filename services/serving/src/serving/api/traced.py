@@ -68,17 +68,20 @@ class TracedRequests(Observed):
 
 
 class TracedPredictor(Predictor):
-    """Says on the span of each request which version answers it."""
+    """Says on the span of each request which version of which model answers it."""
 
     async def predict(self, request: PredictRequest) -> PredictResponse | BatchResponse:
         """Answers one request."""
         answer = await super().predict(request)
-        trace.get_current_span().set_attribute("model.version", answer.model_version)
+        span = trace.get_current_span()
+        span.set_attribute("model.name", self._main.name)
+        span.set_attribute("model.version", answer.model_version)
         return answer
 
     async def infer(self, model: LoadedModel, rows: Matrix, name: str) -> Matrix:
         """Runs a model over a matrix."""
         span = trace.get_current_span()
+        span.set_attribute("model.name", model.name)
         span.set_attribute("model.version", model.version)
         span.set_attribute("request.rows", len(rows))
         return await super().infer(model, rows, name)

@@ -1,6 +1,7 @@
 """The folder on this machine that holds downloaded model versions, each proved by its digest."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -24,7 +25,7 @@ class Downloaded(msgspec.Struct, frozen=True):
 
 
 class ModelFiles:
-    """Downloads versions into the folder `root`, each into one named after its digest, and keeps the `keep` latest.
+    """Downloads versions into the folder `root`, each into one named after its digest, and keeps the `keep` used last.
 
     A version may have `max_bytes`, and `seconds` to arrive in. Each download is a span.
 
@@ -47,6 +48,7 @@ class ModelFiles:
         self._keep = keep
         self._seconds = seconds
         self._spans = spans
+        self._proving = asyncio.Lock()
         for leftover in root.glob(f"{_PARTIAL}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -58,9 +60,9 @@ class ModelFiles:
             ModelUnusableError: when they cannot be what a model needs (see `download`).
             StoreUnavailableError: when the store does not answer, or the files cannot be written.
         """
-        if expected and (kept := await self._kept(expected)):
-            return kept
         try:
+            if expected and (kept := await self._kept(expected)):
+                return kept
             return await self._downloaded(uri, expected)
         except OSError as error:
             raise StoreUnavailableError(f"its files cannot be kept in MODEL_DIR ({error.strerror})") from error
@@ -74,7 +76,8 @@ class ModelFiles:
             digest = await asyncio.to_thread(content_digest, partial)
             if expected and digest != expected:
                 raise DigestMismatchError(f"its files have digest {digest}, but {expected} is expected")
-            return self._finish(partial, digest)
+            # Another version may have the same files, and be about to read them.
+            return await self._kept(digest) or self._finish(partial, digest)
         except TimeoutError:
             raise StoreUnavailableError(f"its files did not arrive within {self._seconds:g} s") from None
         finally:
@@ -91,19 +94,23 @@ class ModelFiles:
         return self._stores[scheme]
 
     async def _kept(self, digest: str) -> Downloaded | None:
+        """Gives the files that are here already, if they have that digest indeed; if not, they go."""
         folder = self._folder(digest)
-        if not folder.is_dir():
+        async with self._proving:
+            if not folder.is_dir():
+                return None
+            os.utime(folder)  # so that no other download makes it go while it is read
+            if await asyncio.to_thread(content_digest, folder) == digest:
+                return Downloaded(folder, digest)
+            shutil.rmtree(folder)
             return None
-        if await asyncio.to_thread(content_digest, folder) == digest:
-            return Downloaded(folder, digest)
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
 
     def _finish(self, partial: Path, digest: str) -> Downloaded:
-        """Gives a complete download its name. No await in here, so two downloads of one digest cannot meet."""
+        """Gives a complete download its name, which `_kept` has just found free.
+
+        There is no await from there to here, so two downloads of one digest cannot meet.
+        """
         folder = self._folder(digest)
-        if folder.exists():
-            shutil.rmtree(folder)
         partial.rename(folder)
         self._prune()
         return Downloaded(folder, digest)
@@ -112,7 +119,7 @@ class ModelFiles:
         return self._root / digest.replace(":", "-")
 
     def _prune(self) -> None:
-        """Removes the oldest folders. Models live in memory once loaded, so none of them is missed."""
+        """Removes the folders used longest ago. Models live in memory once loaded, so none of them is missed."""
         folders = sorted(self._root.glob("sha256-*"), key=lambda path: path.stat().st_mtime, reverse=True)
         for folder in folders[self._keep :]:
             shutil.rmtree(folder, ignore_errors=True)

@@ -19,7 +19,7 @@ Listener = Callable[[LoadedModel], None]
 
 
 class VersionManager(ABC):
-    """Holds the model that `latest` means, and finds others by name.
+    """Holds the version of one registered model that `latest` means, and finds others by name.
 
     `run` does the work in the background; the model changes only by one assignment, so a request sees the old one or
     the new one, whole.
@@ -29,7 +29,10 @@ class VersionManager(ABC):
     # The alias that is followed, in stage mode.
     stage: str | None = None
 
-    def __init__(self, cache: ModelCache, backoff: Backoff, on_change: Listener, spans: Spans = NO_SPANS) -> None:
+    def __init__(
+        self, name: str, cache: ModelCache, backoff: Backoff, on_change: Listener, spans: Spans = NO_SPANS
+    ) -> None:
+        self.name = name
         self._cache = cache
         self._backoff = backoff
         self._on_change = on_change
@@ -49,8 +52,8 @@ class VersionManager(ABC):
 
     @property
     def loaded(self) -> tuple[LoadedModel, ...]:
-        """All versions in memory."""
-        return tuple(self._cache)
+        """All versions of this model in memory."""
+        return tuple(model for model in self._cache if model.name == self.name)
 
     def latest(self) -> LoadedModel:
         """Gives the model that this deployment serves.
@@ -59,7 +62,7 @@ class VersionManager(ABC):
             NotReadyError: when none is loaded yet.
         """
         if self._current is None:
-            raise NotReadyError(f"No model is loaded yet: {self._problem}.")
+            raise NotReadyError(f"Model {self.name!r} is not loaded yet: {self._problem}.")
         return self._current
 
     @abstractmethod
@@ -79,7 +82,7 @@ class VersionManager(ABC):
     async def _attempt(self, step: Callable[[], Awaitable[None]]) -> bool:
         """Takes one step towards the wanted model. Tells whether that worked, and if not, only after a while."""
         try:
-            with self._spans.span("find the wanted model", {"mode": self.mode}):
+            with self._spans.span("find the wanted model", {"model.name": self.name, "mode": self.mode}):
                 await step()
         except ServingError as error:
             problem = str(error)
@@ -92,14 +95,17 @@ class VersionManager(ABC):
             return True
         wait = self._backoff.next()
         if problem != self._problem:
-            logger.warning("the wanted model is not served", extra={"reason": problem, "serving": self._serving()})
+            logger.warning(
+                "the wanted model is not served",
+                extra={"model": self.name, "reason": problem, "serving": self._serving()},
+            )
         self._problem = problem
         await asyncio.sleep(wait)
         return False
 
     def _become(self, model: LoadedModel) -> None:
         previous, self._current = self._serving(), model
-        self._cache.keep(model.version)
+        self._cache.keep(model)
         self._on_change(model)
         logger.info(
             "model served",

@@ -12,12 +12,16 @@ from serving.versions.base import LATEST, Listener, VersionManager, registered_s
 
 
 class Pin(msgspec.Struct, frozen=True):
-    """The version to serve; with a digest, also what it must be; with an address too, the registry is not asked."""
+    """The version to serve; with a digest, also what it must be; with an address too, the registry is not asked.
+
+    `digest_setting` is where the digest was set, for whoever has to correct it.
+    """
 
     name: str
     version: str
     digest: str = ""
     uri: str = ""
+    digest_setting: str = "MODEL_DIGEST"
 
 
 class PinnedVersion(VersionManager):
@@ -35,7 +39,7 @@ class PinnedVersion(VersionManager):
         on_change: Listener,
         spans: Spans = NO_SPANS,
     ) -> None:
-        super().__init__(cache, backoff, on_change, spans)
+        super().__init__(pin.name, cache, backoff, on_change, spans)
         self._pin = pin
         self._loader = loader
         self._registry = registry
@@ -55,7 +59,7 @@ class PinnedVersion(VersionManager):
 
     async def _load(self) -> None:
         source = await self._source()
-        self._become(await self._cache.get_or_load(source.version, lambda: self._loader.load(source)))
+        self._become(await self._cache.get_or_load(source.name, source.version, lambda: self._loader.load(source)))
 
     async def _source(self) -> ModelSource:
         pin = self._pin
@@ -64,5 +68,5 @@ class PinnedVersion(VersionManager):
         source = await registered_source(self._registry, pin.name, await self._registry.by_number(pin.version))
         if pin.digest and source.digest and pin.digest != source.digest:
             raise DigestMismatchError(f"the registry gives version {pin.version} the digest {source.digest}, "
-                                      f"but MODEL_DIGEST is {pin.digest}")  # fmt: skip
+                                      f"but {pin.digest_setting} is {pin.digest}")  # fmt: skip
         return msgspec.structs.replace(source, digest=pin.digest or source.digest)

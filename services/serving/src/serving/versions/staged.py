@@ -45,7 +45,7 @@ class FollowedStage(VersionManager):
         on_change: Listener,
         spans: Spans = NO_SPANS,
     ) -> None:
-        super().__init__(cache, backoff, on_change, spans)
+        super().__init__(stage.name, cache, backoff, on_change, spans)
         self.stage = stage.alias
         self._stage = stage
         self._loader = loader
@@ -63,7 +63,7 @@ class FollowedStage(VersionManager):
     async def _follow(self) -> None:
         found = await self._registry.by_alias(self._stage.alias)
         if self._current is None or found.number != self._current.version:
-            self._become(await self._cache.get_or_load(found.number, lambda: self._load(found)))
+            self._become(await self._cache.get_or_load(self.name, found.number, lambda: self._load(found)))
 
     async def get(self, wanted: str) -> LoadedModel:
         """Gives the model that a number, an alias or a release tag names."""
@@ -71,7 +71,7 @@ class FollowedStage(VersionManager):
         if wanted in (LATEST, self._stage.alias, current.version, current.release):
             return current
         number = wanted if _NUMBER.fullmatch(wanted) else await self._number(wanted)
-        return self._cache.get(number) or await self._named(number)
+        return self._cache.get(self.name, number) or await self._named(number)
 
     async def _number(self, name: str) -> str:
         """Finds the number behind an alias or a release tag; while the registry is away, what it was before will do."""
@@ -100,7 +100,7 @@ class FollowedStage(VersionManager):
         """Loads a version because a request asked for it."""
         self._memory.fresh(number)
         try:
-            return await self._cache.get_or_load(number, lambda: self._load_by_number(number))
+            return await self._cache.get_or_load(self.name, number, lambda: self._load_by_number(number))
         except (UnknownVersionError, ModelUnusableError) as error:
             self._memory.put(number, error, _REFUSED_SECONDS)
             raise
@@ -112,4 +112,4 @@ class FollowedStage(VersionManager):
             return await self._load(await self._registry.by_number(number))
 
     async def _load(self, found: RegisteredVersion) -> LoadedModel:
-        return await self._loader.load(await registered_source(self._registry, self._stage.name, found))
+        return await self._loader.load(await registered_source(self._registry, self.name, found))

@@ -1,0 +1,137 @@
+"""All registered models that one process serves: a Version Manager for each, with one cache and one folder for all."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from serving.artifacts.base import ArtifactStore
+from serving.artifacts.files import ModelFiles
+from serving.backoff import Backoff
+from serving.cache import ModelCache
+from serving.errors import UnknownVersionError
+from serving.loader import ModelLoader
+from serving.metrics import Metrics
+from serving.registry import Registry
+from serving.runtimes.base import RuntimeOptions
+from serving.settings import Settings, WantedModel
+from serving.spans import Spans
+from serving.versions.base import VersionManager
+from serving.versions.pinned import Pin, PinnedVersion
+from serving.versions.staged import FollowedStage, Stage
+
+# As many names as an answer to a wrong one lists.
+_NAMES_TOLD = 20
+
+
+class Models:
+    """The models of one process by their names, in the order of the settings.
+
+    Attributes:
+        main: The one that is asked where a request names none.
+    """
+
+    def __init__(self, main: VersionManager, *others: VersionManager) -> None:
+        self.main = main
+        self._by_name = {versions.name: versions for versions in (main, *others)}
+
+    def __iter__(self) -> Iterator[VersionManager]:
+        return iter(self._by_name.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all models, the main one first."""
+        return tuple(self._by_name)
+
+    @property
+    def ready(self) -> bool:
+        """Whether each of them has been loaded. Once that is so it stays so."""
+        return all(versions.current for versions in self)
+
+    @property
+    def problem(self) -> str:
+        """Why one of them is not the version that is wanted, in a sentence; empty when all are."""
+        if self.main.problem:
+            return self.main.problem
+        return next((f"{versions.name}: {versions.problem}" for versions in self if versions.problem), "")
+
+    def require_all(self) -> None:
+        """Makes sure that each of them has been loaded.
+
+        Raises:
+            NotReadyError: naming the first that has not.
+        """
+        for versions in self:
+            versions.latest()
+
+    def find(self, name: str) -> VersionManager:
+        """Gives the versions of a model.
+
+        Raises:
+            UnknownVersionError: when it is none of these.
+        """
+        if name not in self._by_name:
+            told = ", ".join(map(repr, self.names[:_NAMES_TOLD]))
+            more = len(self._by_name) - _NAMES_TOLD
+            others = f" and {more} more" if more > 0 else ""
+            raise UnknownVersionError(f"This server has no model {name[:100]!r}, only {told}{others}.")
+        return self._by_name[name]
+
+    async def run(self) -> None:
+        """Loads them all, and follows those that are to be followed."""
+        await asyncio.gather(*(versions.run() for versions in self))
+
+
+def open_models(
+    settings: Settings,
+    client: httpx.AsyncClient,
+    stores: dict[str, ArtifactStore],
+    folder: Path,
+    metrics: Metrics,
+    spans: Spans,
+) -> Models:
+    """Makes what serves the models that the settings name. Nothing is contacted before it runs."""
+    cache = ModelCache(settings.model_cache_size, settings.model_cache_bytes, metrics)
+    metrics.models_loaded.set_function(lambda: len(cache))
+    loader = _loader(settings, stores, folder, spans)
+
+    def manager(wanted: WantedModel, digest_setting: str) -> VersionManager:
+        registry = Registry(
+            client,
+            wanted.name,
+            timeout=settings.registry_timeout_seconds,
+            on_error=metrics.registry_error,
+            spans=spans,
+        )
+        backoff = Backoff(settings.retry_min_seconds, settings.retry_max_seconds)
+        if wanted.version:
+            pin = Pin(wanted.name, wanted.version, wanted.digest, wanted.uri, digest_setting)
+            metrics.pinned(pin.name, pin.version, pin.digest)
+            return PinnedVersion(pin, loader, registry, cache, backoff, metrics.served, spans)
+        stage = Stage(wanted.name, wanted.alias, settings.model_poll_seconds)
+        return FollowedStage(stage, loader, registry, cache, backoff, metrics.served, spans)
+
+    main, *others = settings.models
+    return Models(
+        manager(main, "MODEL_DIGEST"),
+        *(manager(other, f"EXTRA_MODELS[{index}].digest") for index, other in enumerate(others)),
+    )
+
+
+def _loader(settings: Settings, stores: dict[str, ArtifactStore], folder: Path, spans: Spans) -> ModelLoader:
+    # One more for each model, so that versions that are just being loaded push none out of the folder.
+    count = len(settings.models)
+    keep = max(settings.model_cache_size, count) + count
+    return ModelLoader(
+        ModelFiles(
+            folder,
+            stores,
+            max_bytes=settings.max_model_bytes,
+            keep=keep,
+            seconds=settings.download_seconds,
+            spans=spans,
+        ),
+        RuntimeOptions(settings.runtime, settings.pickle_models == "trust-and-run", settings.extra_trusted_types),
+        spans,
+    )
