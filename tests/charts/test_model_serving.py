@@ -55,6 +55,18 @@ def test_the_server_takes_its_settings(scenario: Path) -> None:
     assert settings.port == 8080
 
 
+def test_the_server_takes_further_models() -> None:
+    settings = environment.read(
+        Settings, variables(render(helm.CHARTS / "model-serving/ci/5-several.yaml"), "Deployment")
+    )
+    followed = [(model.name, model.alias) for model in settings.extra_models if not model.version]
+    assert followed == [("wine-classifier", "staging"), ("diabetes-regressor", "candidate")]
+    (pinned,) = (model for model in settings.extra_models if model.version)
+    assert (pinned.name, pinned.version) == ("digits-classifier", "3")
+    assert pinned.digest.startswith("sha256:012345")
+    assert pinned.uri.startswith("s3://mlflow/2/")
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS[:3], ids=lambda path: path.stem)
 def test_the_smoke_test_takes_its_settings(scenario: Path) -> None:
     given = variables(render(scenario), "Job")
@@ -79,6 +91,7 @@ def test_the_smoke_test_checks_the_pin_and_moves_the_alias() -> None:
         {"image": {"digest": f"sha256:{'1' * 64}"}},
         {"settings": {"maxRows": 17}},
         {"shutdown": {"graceSeconds": 3}},
+        {"extraModels": [{"name": "wine-classifier"}]},
     ],
     ids="-".join,
 )

@@ -1,9 +1,10 @@
-"""One real stack for all tests here: MLflow, a service that follows an alias, and a Prometheus that scrapes both.
+"""One real stack for all tests here: MLflow, a service of two models that follow an alias, and a Prometheus.
 
 The stack goes through its script once: MLflow is asked and ends, the service is asked and goes on, and Prometheus has
 seen all of it when the first test begins.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,10 +28,13 @@ FIRST: dict[load.Kind, int] = dict.fromkeys(SCRIPT, 1)
 class Observed(msgspec.Struct, frozen=True):
     """What the load counted, what serving and MLflow export, and the Prometheus that saw all of it.
 
-    Two moments, in seconds of Unix time: at `mlflow_seen` MLflow was still there, and at `held_out_seen` the service
-    had been asked for held-out rows alone. Then came the load, which asks for one row again and again.
+    Two moments, in seconds of Unix time: at `mlflow_seen` MLflow was still there, and at `held_out_seen` both models
+    had been asked for held-out rows alone. Then came the load, which asks the main model for one row again and again.
+    The further model has the same columns and another version.
     """
 
+    model: str
+    further_model: str
     answers: list[load.Answer]
     serving_metrics: str
     mlflow_metrics: str
@@ -45,9 +49,13 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     folder = tmp_path_factory.mktemp("stack")
     mlflow = mlflow_with_metrics(folder)
     with mlflow:
-        model = Model(mlflow.url, folder)
+        model, further = Model(mlflow.url, folder), Model(mlflow.url, folder)
         held_out = register_with_baseline(model, folder / "bundle")
-        settings = model.settings(REGISTRY_TIMEOUT_SECONDS="0.3", MODEL_POLL_SECONDS="1")
+        further.register()
+        register_with_baseline(further, folder / "further-bundle")
+        settings = model.settings(
+            REGISTRY_TIMEOUT_SECONDS="0.3", MODEL_POLL_SECONDS="1", EXTRA_MODELS=json.dumps([{"name": further.name}])
+        )
         with served(folder, settings) as (service, client):
             addresses = {"serving-here": service.url, "mlflow": mlflow.url}
             targets = {job: httpx.URL(url).netloc.decode() for job, url in addresses.items()}
@@ -57,10 +65,21 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
                 mlflow_metrics = httpx.get(f"{mlflow.url}/metrics", trust_env=False).text
                 mlflow_seen = prometheus.value("time()")
                 mlflow.stop()
-                held_out_seen = send(client, held_out * HELD_OUT_TIMES, prometheus)
+                for name in (model.name, further.name):
+                    send(client, name, held_out * HELD_OUT_TIMES, prometheus)
+                held_out_seen = prometheus.value("time()")
                 answers = run_script(httpx.URL(service.url), prometheus)
                 serving_metrics = client.get("/metrics").text
-                yield Observed(answers, serving_metrics, mlflow_metrics, mlflow_seen, held_out_seen, prometheus)
+                yield Observed(
+                    model=model.name,
+                    further_model=further.name,
+                    answers=answers,
+                    serving_metrics=serving_metrics,
+                    mlflow_metrics=mlflow_metrics,
+                    mlflow_seen=mlflow_seen,
+                    held_out_seen=held_out_seen,
+                    prometheus=prometheus,
+                )
 
 
 @pytest.fixture(scope="session")
@@ -69,11 +88,12 @@ def prometheus(observed: Observed) -> Prometheus:
     return observed.prometheus
 
 
-def send(client: httpx.Client, rows: Rows, prometheus: Prometheus) -> float:
-    """Ask for all these rows at once, and return a moment at which Prometheus has seen what they did."""
-    assert client.post("/predict", json={"instances": rows}).status_code == 200
-    wait_for(lambda: prometheus.value("sum(serving_drift_window_rows) or vector(0)") >= len(rows))
-    return prometheus.value("time()")
+def send(client: httpx.Client, model: str, rows: Rows, prometheus: Prometheus) -> None:
+    """Ask a model for all these rows at once, and wait until Prometheus has seen what they did."""
+    tensor = {"name": "features", "shape": [len(rows), len(rows[0])], "datatype": "FP64", "data": rows}
+    assert client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor]}).status_code == 200
+    seen = f'sum(serving_drift_window_rows{{model_name="{model}"}}) or vector(0)'
+    wait_for(lambda: prometheus.value(seen) >= len(rows))
 
 
 def run_script(service: httpx.URL, prometheus: Prometheus) -> list[load.Answer]:

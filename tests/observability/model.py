@@ -1,4 +1,4 @@
-"""A registered model that brings what it was trained on, and rows that it was not."""
+"""Registered models that bring what they were trained on, and rows that they were not."""
 
 from pathlib import Path
 

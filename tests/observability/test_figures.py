@@ -86,24 +86,43 @@ def test_errors_and_slowness_fire_their_alerts_and_nothing_else(prometheus: Prom
     assert firing() == burning
 
 
-def drifted(alert: str, observed: Observed, at: float | None = None) -> set[str]:
-    """Return the features that an alert speaks of, empty for the predictions; what it waits for does not count."""
+def test_two_models_of_different_versions_are_neither_mixed_nor_missed(prometheus: Prometheus) -> None:
+    versions = {sample.labels["name"]: sample.labels["version"] for sample in prometheus.query("serving_model_info")}
+    assert sorted(versions.values()) == ["1", "2"]
+    assert prometheus.query('ALERTS{alertname=~"ServingVersion.*"}') == []  # nor on its way to
+
+
+def test_rows_are_told_apart_by_model(observed: Observed) -> None:
+    shown = observed.prometheus.query(panel("Rows by version"))
+    assert {(sample.labels["model_name"], sample.labels["model_version"]) for sample in shown} == {
+        (observed.model, "1"),
+        (observed.further_model, "2"),
+    }
+
+
+def drifted(alert: str, observed: Observed, at: float | None = None) -> set[tuple[str, str]]:
+    """Return the models and features that an alert speaks of; the feature is empty for the predictions.
+
+    What the alert waits for does not count.
+    """
     (rule,) = [rule for rule in alerts() if rule.alert == alert]
-    return {sample.labels.get("feature", "") for sample in observed.prometheus.query(rule.expr, at)}
+    found = (sample.labels for sample in observed.prometheus.query(rule.expr, at))
+    return {(labels["model_name"], labels.get("feature", "")) for labels in found}
 
 
 def test_held_out_rows_are_no_drift(observed: Observed) -> None:
     at = observed.held_out_seen
-    assert (
-        len(observed.prometheus.query("serving_input_psi and on (instance) serving_drift_window_rows >= 500", at)) == 4
-    )
+    enough = "serving_input_psi and on (instance, model_name) serving_drift_window_rows >= 500"
+    assert len(observed.prometheus.query(enough, at)) == 8
     assert drifted("ModelInputDrift", observed, at) == set()
     assert drifted("ModelPredictionDrift", observed, at) == set()
 
 
-def test_the_same_row_again_and_again_is_drift(observed: Observed) -> None:
-    assert drifted("ModelInputDrift", observed) >= {"petal length (cm)", "petal width (cm)"}
-    assert drifted("ModelPredictionDrift", observed) == {""}
+def test_the_same_row_again_and_again_is_drift_of_the_model_that_was_asked(observed: Observed) -> None:
+    inputs = drifted("ModelInputDrift", observed)
+    assert inputs >= {(observed.model, "petal length (cm)"), (observed.model, "petal width (cm)")}
+    assert {model for model, _ in inputs} == {observed.model}
+    assert drifted("ModelPredictionDrift", observed) == {(observed.model, "")}
 
 
 @pytest.mark.parametrize("query", queries(), ids=lambda query: query.place)

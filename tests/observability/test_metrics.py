@@ -6,6 +6,7 @@ Prometheus itself reads every expression, and says which metrics stand in it.
 import re
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.observability import sources
 from tests.observability.conftest import Observed
@@ -20,9 +21,10 @@ ASKED = [
 DOCUMENTATION = ROOT / "docs" / "observability.md"
 
 
-def documented() -> set[str]:
-    """Return the metrics that the documentation lists in tables."""
-    return set(re.findall(r"^\| `(\w+)` \|", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE))
+def documented() -> dict[str, set[str]]:
+    """Return the metrics that the documentation lists in tables, and the labels of each."""
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \|(.*?)\|", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
 
 
 @pytest.mark.parametrize("query", ASKED, ids=lambda query: query.place)
@@ -54,7 +56,18 @@ def test_mlflow_exports_what_is_written_down(observed: Observed) -> None:
 
 def test_every_metric_of_serving_is_documented(observed: Observed) -> None:
     ours = {name for name in sources.in_text(observed.serving_metrics) if name.startswith("serving_")}
-    assert sources.families(ours) - documented() == set()
+    assert sources.families(ours) - set(documented()) == set()
+
+
+def test_labels_of_serving_are_those_that_are_documented(observed: Observed) -> None:
+    shown: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(observed.serving_metrics):
+        for sample in family.samples:
+            (name,) = sources.families({sample.name})
+            if name.startswith("serving_"):
+                shown.setdefault(name, set()).update(set(sample.labels) - {"le"})
+    assert shown
+    assert shown == {name: documented().get(name) for name in shown}
 
 
 def test_every_recording_and_alert_is_documented() -> None:

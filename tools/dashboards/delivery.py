@@ -13,6 +13,7 @@ from tools.dashboards.parts import (
     increase,
     lines,
     listing,
+    model,
     number,
     quantile,
     variable,
@@ -20,8 +21,9 @@ from tools.dashboards.parts import (
 
 _APP = 'name=~"$app"'
 _HERE = 'namespace=~"$namespace"'
-_PINNED = f"serving_pinned_model_info{{{_HERE}}}"
-_SERVED = f"serving_model_info{{{_HERE}}}"
+_MODEL = f'{_HERE}, name=~"$model"'
+_PINNED = f"serving_pinned_model_info{{{_MODEL}}}"
+_SERVED = f"serving_model_info{{{_MODEL}}}"
 
 
 def dashboard() -> Dashboard:
@@ -32,11 +34,12 @@ def dashboard() -> Dashboard:
         (7, _versions()),
         (8, _pins()),
         (8, _work()),
-        (6, [firing("Argo.*|ServingVersion.*")]),
+        (6, [firing("Argo.*|ServingVersion.*", "name")]),
     ]
     return (
         frame("delivery", "Delivery", "Is what runs what git says, since when, and what was deployed?", rows)
         .with_variable(environment())
+        .with_variable(model(_HERE))
         .with_variable(variable("app", "Application", "label_values(argocd_app_info, name)"))
         .annotation(deployments())
         .build()
@@ -107,16 +110,15 @@ def _pins() -> list[Panel]:
     return [
         number(
             "Age of the pins",
-            "For how long each environment has had its pin, to the hour. No more than 14 days are looked at.",
+            "For how long each environment has had its pins, to the hour. No more than 14 days are looked at.",
             "s",
-            (f"3600 * count_over_time({pin}[14d:1h]) and {pin}", "{{namespace}} {{version}}"),
+            (f"3600 * count_over_time({pin}[14d:1h]) and {pin}", "{{namespace}} {{name}} {{version}}"),
         ),
         lines(
             "Pods by version",
             "A rollout shows as one version taking the place of another.",
             "none",
             [(f"count by (namespace, name, version) ({_SERVED})", "{{namespace}} {{name}} {{version}}")],
-            stacked=True,
         ),
     ]
 

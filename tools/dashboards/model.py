@@ -14,6 +14,7 @@ from tools.dashboards.parts import (
     increase,
     lines,
     listing,
+    model,
     number,
     quantile,
     rate,
@@ -21,8 +22,10 @@ from tools.dashboards.parts import (
     variable,
 )
 
+# A process may serve several models; the registry and the cache are the process's.
 _HERE = 'namespace=~"$namespace", job=~"$job"'
-_PREDICTED = rate("serving_predictions_total", f'{_HERE}, model_version=~"$version"')
+_MODEL = f'{_HERE}, model_name=~"$model"'
+_PREDICTED = rate("serving_predictions_total", f'{_MODEL}, model_version=~"$version"')
 _PROBABILITY = "serving_prediction_probability"
 
 
@@ -34,13 +37,14 @@ def dashboard() -> Dashboard:
         (8, _drift()),
         (8, _confidence()),
         (8, _versions()),
-        (6, [firing("Model.*|ServingModel.*")]),
+        (6, [firing("Model.*|ServingModel.*", "model_name")]),
     ]
-    versions = f"label_values(serving_predictions_total{{{_HERE}}}, model_version)"
+    versions = f"label_values(serving_predictions_total{{{_MODEL}}}, model_version)"
     return (
         frame("model", "Model", "Which model answers, what does it say, and is it asked what it knows?", rows)
         .with_variable(environment())
         .with_variable(service())
+        .with_variable(model(_HERE))
         .with_variable(variable("version", "Version", versions))
         .annotation(deployments())
         .build()
@@ -52,71 +56,75 @@ def _served() -> list[Panel]:
     return [
         listing(
             "Served",
-            "The model that `latest` means, and the number of pods that serve it.",
-            f"count by ({', '.join(columns)}) (serving_model_info{{{_HERE}}})",
+            "What `latest` means for each model, and the number of pods that serve it.",
+            f'count by ({", ".join(columns)}) (serving_model_info{{{_HERE}, name=~"$model"}})',
             columns,
         )
     ]
 
 
 def _predictions() -> list[Panel]:
+    by_class, by_model = (f"sum by ({labels}) ({_PREDICTED})" for labels in ("model_name, class", "model_name"))
     return [
         lines(
             "Predictions by class",
             "Rows a second. Regression has one class without a name.",
             "rowsps",
-            [(f"sum by (class) ({_PREDICTED})", "{{class}}")],
+            [(by_class, "{{model_name}} {{class}}")],
             stacked=True,
         ),
         lines(
             "Share of each class",
-            "Whether the mix of the predictions changes.",
+            "Among the predictions of its model: whether their mix changes.",
             "percentunit",
-            [(f"sum by (class) ({_PREDICTED}) / ignoring (class) group_left sum({_PREDICTED})", "{{class}}")],
-            stacked=True,
+            [(f"{by_class} / on (model_name) group_left {by_model}", "{{model_name}} {{class}}")],
         ),
     ]
 
 
 def _drift() -> list[Panel]:
+    each = "job, model_name"
     return [
         lines(
             "Input drift by feature",
             "Population stability index of what is sent against what was trained on, averaged over the pods. Below 0.1"
             " nothing has changed, above 0.25 much has.",
             "none",
-            [(f"avg by (job, feature) (serving_input_psi{{{_HERE}}})", "{{job}} {{feature}}")],
+            [(f"avg by ({each}, feature) (serving_input_psi{{{_MODEL}}})", "{{job}} {{model_name}} {{feature}}")],
             steps=DRIFT_STEPS,
         ),
         lines(
             "Prediction drift",
             "The same index over what is predicted.",
             "none",
-            [(f"avg by (job) (serving_prediction_psi{{{_HERE}}})", "{{job}}")],
+            [(f"avg by ({each}) (serving_prediction_psi{{{_MODEL}}})", "{{job}} {{model_name}}")],
             steps=DRIFT_STEPS,
         ),
         number(
             "Rows in the window",
             "Rows that drift is computed from, in the pod with fewest. Below 500 it says nothing; nobody hears of it.",
             "none",
-            (f"min(serving_drift_window_rows{{{_HERE}}})", ""),
+            (f"min by (model_name) (serving_drift_window_rows{{{_MODEL}}})", "{{model_name}}"),
             steps=[(None, "orange"), (500, "green")],
         ),
     ]
 
 
 def _confidence() -> list[Panel]:
-    probabilities = increase(f"{_PROBABILITY}_bucket", _HERE)
+    probabilities = increase(f"{_PROBABILITY}_bucket", _MODEL)
     return [
         lines(
             "Confidence",
             "Probability of the predicted class: half of the rows, and nine of ten, have more than this.",
             "percentunit",
-            [(quantile(share, _PROBABILITY, _HERE), name) for share, name in ((0.5, "half"), (0.1, "nine of ten"))],
+            [
+                (quantile(share, _PROBABILITY, _MODEL, by="le, model_name"), f"{{{{model_name}}}} {name}")
+                for share, name in ((0.5, "half"), (0.1, "nine of ten"))
+            ],
         ),
         heat(
             "Confidence of all rows",
-            "How many rows were predicted with which probability.",
+            "How many rows were predicted with which probability, by the chosen models together.",
             "percentunit",
             f"sum by (le) ({probabilities})",
         ),
@@ -129,12 +137,12 @@ def _versions() -> list[Panel]:
             "Rows by version",
             "Rows a second by the version that answered.",
             "rowsps",
-            [(f"sum by (model_version) ({_PREDICTED})", "{{model_version}}")],
+            [(f"sum by (model_name, model_version) ({_PREDICTED})", "{{model_name}} {{model_version}}")],
             stacked=True,
         ),
         lines(
             "Loads",
-            "Versions loaded, and loads that failed.",
+            "Versions loaded, and loads that failed, of all models.",
             "none",
             [
                 (f"sum({increase('serving_model_loads_total', _HERE)})", "loaded"),
@@ -143,7 +151,7 @@ def _versions() -> list[Panel]:
         ),
         lines(
             "Model cache",
-            "Versions in memory, and whether a named version was among them.",
+            "Versions of all models in memory, and whether a named version was among them.",
             "none",
             [
                 (f"sum(serving_models_loaded{{{_HERE}}})", "in memory"),

@@ -100,6 +100,11 @@ def service() -> build.QueryVariable:
     return variable("job", "Service", 'label_values(serving_ready{namespace=~"$namespace"}, job)')
 
 
+def model(where: str) -> build.QueryVariable:
+    """Return the choice of the models that are served."""
+    return variable("model", "Model", f"label_values(serving_model_info{{{where}}}, name)")
+
+
 def deployments() -> build.AnnotationQuery:
     """Return marks where Argo CD has deployed an environment."""
     synced = 'argocd_app_sync_total{project="serving", phase="Succeeded", dry_run="false"}'
@@ -212,10 +217,10 @@ def listing(title: str, description: str, expr: str, columns: Sequence[str]) -> 
     )
 
 
-def firing(names: str) -> table.Panel:
-    """Return the alerts whose names match, each leading to its runbook."""
+def firing(names: str, *labels: str) -> table.Panel:
+    """Return the alerts whose names match, each leading to its runbook, with `labels` beside those that most have."""
     runbook = {"title": "Runbook", "url": f"{repository()}/docs/runbooks/${{__value.raw}}.md", "targetBlank": True}
-    columns = ["alertname", "severity", "namespace", "job"]
+    columns = ["alertname", "severity", "namespace", "job", *labels]
     return listing(
         "Alerts",
         "What fires now. The name leads to the runbook.",

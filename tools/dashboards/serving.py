@@ -17,6 +17,7 @@ from tools.dashboards.parts import (
     heat,
     increase,
     lines,
+    model,
     number,
     quantile,
     rate,
@@ -49,6 +50,7 @@ def dashboard() -> Dashboard:
         .with_variable(environment())
         .with_variable(service())
         .with_variable(variable("route", "Route", routes, chosen="/predict"))
+        .with_variable(model(_HERE))
         .annotation(deployments())
         .build()
     )
@@ -59,7 +61,7 @@ def _at_a_glance() -> list[Panel]:
     return [
         number(
             "Ready pods",
-            "Pods with a model loaded and warm.",
+            "Pods with all their models loaded and warm.",
             "none",
             (f"sum(serving_ready{{{_HERE}}})", ""),
             steps=[(None, "red"), (1, "green")],
@@ -178,7 +180,7 @@ def _saturation() -> list[Panel]:
 def _room() -> list[Panel]:
     autoscaler = "kube_horizontalpodautoscaler"
     scaled = 'namespace=~"$namespace"'
-    predicted = rate("serving_predictions_total", _HERE)
+    predicted = rate("serving_predictions_total", f'{_HERE}, model_name=~"$model"')
     unanswered = increase("serving_registry_errors_total", _HERE)
     return [
         lines(
@@ -195,9 +197,9 @@ def _room() -> list[Panel]:
         ),
         lines(
             "Rows by version",
-            "Rows predicted by each model version: a request may have many.",
+            "Rows predicted by each version of the chosen models: a request may have many.",
             "rowsps",
-            [(f"sum by (model_version) ({predicted})", "{{model_version}}")],
+            [(f"sum by (model_name, model_version) ({predicted})", "{{model_name}} {{model_version}}")],
             stacked=True,
         ),
         lines(

@@ -99,6 +99,25 @@ capabilities:
 {{- end }}
 {{- end -}}
 
+{{/* Further models as the server reads them. A followed one names its stage: MODEL_STAGE is not there beside a pin. */}}
+{{- define "model-serving.extraModels" -}}
+{{- $models := list -}}
+{{- range .Values.extraModels -}}
+{{- $model := dict "name" .name -}}
+{{- if .version -}}
+{{- range $key, $value := pick . "version" "digest" "uri" -}}
+{{- if $value -}}
+{{- $_ := set $model $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- else -}}
+{{- $_ := set $model "stage" (default $.Values.model.stage .stage) -}}
+{{- end -}}
+{{- $models = append $models $model -}}
+{{- end -}}
+{{- toJson $models -}}
+{{- end -}}
+
 {{/* The registry and who asks it. */}}
 {{- define "model-serving.registryEnv" -}}
 - name: MLFLOW_TRACKING_URI
@@ -157,6 +176,7 @@ capabilities:
 {{- if and $model.uri (not $model.digest) -}}
 {{- fail "model.uri loads files without asking the registry, so it needs model.digest to check them against." -}}
 {{- end -}}
+{{- include "model-serving.validateExtraModels" . -}}
 {{- if and .Values.smoke.alias (not .Values.smoke.enabled) -}}
 {{- fail "smoke.alias is moved by the smoke test: set smoke.enabled, or leave smoke.alias empty." -}}
 {{- end -}}
@@ -177,5 +197,28 @@ capabilities:
 {{- end -}}
 {{- if and .Values.service.loadBalancerSourceRanges (ne .Values.service.type "LoadBalancer") -}}
 {{- fail "service.loadBalancerSourceRanges needs service.type LoadBalancer." -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The same of each further model. */}}
+{{- define "model-serving.validateExtraModels" -}}
+{{- $names := list .Values.model.name -}}
+{{- range .Values.extraModels -}}
+{{- if has .name $names -}}
+{{- fail (printf "extraModels: %s is served already, by model.name or by another entry. Each model is served once." .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- if and .version .stage -}}
+{{- fail (printf "extraModels: %s has a version and a stage. Leave out the stage to pin the version, or the version to follow the stage." .name) -}}
+{{- end -}}
+{{- if and (not .version) (or .digest .uri) -}}
+{{- fail (printf "extraModels: digest and uri of %s belong to one version: set its version too, or leave them out to follow a stage." .name) -}}
+{{- end -}}
+{{- if and .uri (not .digest) -}}
+{{- fail (printf "extraModels: %s loads files from its uri without asking the registry, so it needs a digest to check them against." .name) -}}
+{{- end -}}
+{{- if not (or .version .stage $.Values.model.stage) -}}
+{{- fail (printf "extraModels: %s has no version, and no stage that it could take from model.stage. Set one of them." .name) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
