@@ -50,7 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-overload", description=__doc__.splitlines()[0])
     parser.add_argument("--tools", type=Path, required=True, help="the folder of fortio and vegeta")
     parser.add_argument("--rounds", type=int, default=5, help="how often each rate is offered (default 5)")
-    parser.add_argument("--rows", type=int, default=50, help="rows in each request (default 50)")
+    parser.add_argument("--rows", type=int, default=500, help="rows in each request (default 500)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each load (default 4)")
     parser.add_argument("--no-write", action="store_true", help="print only, leave docs/benchmarks.md alone")
     options = parser.parse_args()

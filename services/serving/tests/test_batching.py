@@ -54,7 +54,7 @@ def rows(*values: float) -> Any:
 def scenario(work: Callable[[Batcher], Awaitable[None]], *, under_way: int, queue_seconds: float = 1.0) -> list[int]:
     """Runs some work with a batcher that is told how many requests are under way, and gives the rows of each run."""
     told: list[int] = []
-    admission = Admission(100)
+    admission = Admission(100, 1.0)
     admission.competing = under_way
 
     async def main() -> None:
@@ -180,13 +180,3 @@ def test_the_warm_up_decides() -> None:
     assert slow.inline_rows == 0
     assert slow.shared_rows > 1000
     assert fast.seconds(11) == pytest.approx(1.1e-5)
-
-
-def test_requests_that_wait_for_others_than_the_processor_do_not_count() -> None:
-    admission = Admission(2)
-    admission.competing = 2
-    assert admission.full
-    with admission.parked():
-        assert admission.competing == 1
-        assert not admission.full
-    assert admission.full

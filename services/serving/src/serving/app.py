@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> Observed:
     metrics, draining = Metrics(settings.drift_window_seconds), Draining()
     tracing, predictor_kind, observed_kind = _traced(settings)
     spans = tracing or NO_SPANS
-    admission = Admission(settings.max_waiting_requests)
+    admission = Admission(settings.max_waiting_requests, settings.max_waiting_seconds)
     gate = Gate(admission, metrics, settings.max_connections)
     client = mlflow_client(
         settings.mlflow_tracking_uri,

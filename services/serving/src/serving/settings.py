@@ -135,6 +135,15 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     max_waiting_requests: Annotated[
         int, Meta(ge=1, description="how many requests may wait for an answer; more are refused at once with 503")
     ] = 256
+    max_waiting_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.001,
+            le=60,
+            description="how long a request may have to wait for those before it, by what requests took lately; "
+            "16 may wait in any case",
+        ),
+    ] = 0.1
     max_queue_seconds: Annotated[
         float, Meta(ge=0.01, le=60, description="how long rows may wait for a slow model; more are refused with 503")
     ] = 0.5

@@ -147,7 +147,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline = _NEVER
         if not self.cycle.response_complete:
             self._unanswered += 1
-            self._admission.competing += 1
+            self._admission.came()
             HttpToolsProtocol.on_message_complete(self)
         elif self._refused:
             self._refused = False
@@ -157,12 +157,12 @@ class GuardedProtocol(HttpToolsProtocol):
         """Notes the end of an answer, which may come before that of its request."""
         if self._unanswered:
             self._unanswered -= 1
-            self._admission.competing -= 1
+            self._admission.answered()
         HttpToolsProtocol.on_response_complete(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
-        self._admission.competing -= self._unanswered
+        self._admission.left(self._unanswered)
         self._unanswered = 0
         self.gate.forget(self)
         super().connection_lost(exc)
