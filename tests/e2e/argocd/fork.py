@@ -46,9 +46,9 @@ class Fork(msgspec.Struct, frozen=True):
         self.git("push", "--quiet", "origin", "main")
         return self.git("rev-parse", "HEAD")
 
-    def gitops(self, *arguments: str, seconds: float = 120) -> str:
+    def gitops(self, *arguments: str, seconds: float = 120, environment: Mapping[str, str] | None = None) -> str:
         """Run the project's command in the fork, as a person would."""
-        return self.program(["gitops", *arguments], seconds=seconds)
+        return self.program(["gitops", *arguments], seconds=seconds, environment=environment)
 
     def program(self, command: list[str], *, seconds: float, environment: Mapping[str, str] | None = None) -> str:
         """Run a program in the fork, and keep what it printed in the log."""

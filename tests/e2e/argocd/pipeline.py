@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tests.e2e.argocd.chat import Chat
 from tests.e2e.argocd.fork import Fork
 from tests.e2e.images import Images
 from tests.e2e.kube import Kube, Manifest, ready
@@ -68,6 +69,11 @@ class Pipeline(msgspec.Struct, frozen=True):
     def runner(self) -> Runner:
         """Runs scripts in pods of the serving image."""
         return Runner(self.kube, self.images.serving.reference)
+
+    @property
+    def chat(self) -> Chat:
+        """Where people are told of deployments and failures."""
+        return Chat(self.kube, NAMESPACE)
 
     # --- Argo CD ---
 

@@ -57,8 +57,12 @@ def _tune(pipeline: Pipeline, values: dict[str, Any]) -> None:
 
 def test_bootstrap_brings_everything_up(pipeline: Pipeline, report: Report) -> None:
     minutes = os.environ.get("E2E_BOOTSTRAP_MINUTES", "10")
+    pipeline.chat.start(pipeline.runner)
     options = [f"--without={name}" for name in pipeline.without]
-    pipeline.fork.gitops("bootstrap", f"--minutes={minutes}", *options, seconds=float(minutes) * 60 + 60)
+    pipeline.fork.gitops(
+        "bootstrap", f"--minutes={minutes}", "--notify=people", *options,
+        seconds=float(minutes) * 60 + 60, environment={"GITOPS_NOTIFY_WEBHOOK_URL": pipeline.chat.url},
+    )  # fmt: skip
     applications = pipeline.applications()
     assert {app["metadata"]["name"] for app in applications} == {
         "root", "argocd", "postgres", "minio", "mlflow", "training", "observability", "monitoring",
@@ -80,7 +84,7 @@ def _secrets(pipeline: Pipeline) -> dict[str, Any]:
     return {secret["metadata"]["name"]: secret["data"] for secret in found}
 
 
-def test_the_first_release_reaches_staging(pipeline: Pipeline) -> None:
+def test_the_first_release_reaches_staging(pipeline: Pipeline, report: Report) -> None:
     printed = pipeline.fork.program(["tools/first-release"], seconds=600)
     assert "as pinned" in printed
     pipeline.wait_settled("serving-staging", pipeline.fork.git("rev-parse", "HEAD"))
@@ -88,6 +92,9 @@ def test_the_first_release_reaches_staging(pipeline: Pipeline) -> None:
     pins = pipeline.pins("staging")
     assert (answer.version, answer.digest) == (pins["model"]["version"], pins["model"]["digest"])
     assert pipeline.application("serving-production") == {}
+    model = f"model {pins['model']['name']} {pins['model']['version']}"
+    told = pipeline.chat.wait_for("serving-staging is deployed and healthy", model, pins["image"]["digest"])
+    report.add("What people were told", f"- {' '.join(told.split())}")
 
 
 def test_a_promotion_brings_exactly_the_same_to_production(pipeline: Pipeline) -> None:

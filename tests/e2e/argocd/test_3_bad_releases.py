@@ -63,6 +63,11 @@ def test_a_bad_release_leaves_the_old_pods_serving_and_names_its_cause(
     assert results[0].dropped == 0, results[0].errors
 
 
+def test_people_were_told(pipeline: Pipeline, report: Report) -> None:
+    told = pipeline.chat.wait_for("serving-production is degraded", "Deployment/serving")
+    report.add("What people were told", f"- {' '.join(told.split())}")
+
+
 def _words_of_new_pods(pipeline: Pipeline, old: set[str]) -> list[str]:
     """What the pods that came with the release, and the cluster about them, say."""
     names = [pod["metadata"]["name"] for pod in pipeline.serving_pods("production")]
