@@ -93,7 +93,8 @@ def test_more_rows_than_a_slow_model_computes(tmp_path: Path, note: Note) -> Non
     "each newcomer is taken after a few answers to the others, not after as many as there are newcomers",
 )
 def test_newcomers_while_others_are_busy(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
-    with target(tmp_path, {**pinned, "MAX_WAITING_SECONDS": "60"}) as started:
+    patient = {"MAX_WAITING_REQUESTS": "1000", "MAX_WAITING_SECONDS": "60", "MAX_QUEUE_SECONDS": "60"}
+    with target(tmp_path, {**pinned, **patient}) as started:
         before = asyncio.run(_answers_before_newcomers(started.server.url))
     note("answers to each of the others meanwhile", round(before))
     assert before < NEWCOMERS / 10
