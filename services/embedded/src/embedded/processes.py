@@ -1,7 +1,9 @@
 """Start a server, wait until it answers, and stop it with everything that it started."""
 
 import contextlib
+import errno
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,6 +18,10 @@ import httpx
 import psutil
 
 LOOPBACK = "127.0.0.1"
+# Below those that systems give to outgoing connections, which could take one between its choice and its use, and below
+# those of Kubernetes' NodePorts.
+_PORTS = range(20_000, 30_000)
+_PORTS_TRIED = 50
 _STOP_SECONDS = 15.0
 
 
@@ -24,11 +30,16 @@ class ServerFailedError(RuntimeError):
 
 
 def free_port() -> int:
-    """Return a TCP port on the loopback address that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port on the loopback address that nothing listens on now.
+
+    Raises:
+        OSError: none of those tried is free.
+    """
+    for port in random.SystemRandom().sample(_PORTS, _PORTS_TRIED):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
+    raise OSError(errno.EADDRINUSE, f"no port between {_PORTS.start} and {_PORTS.stop} is free")
 
 
 def program(name: str) -> str:
