@@ -1,10 +1,11 @@
 """Stock clients of the Open Inference Protocol work with the real process as they are.
 
-Triton's client is the real one. KServe's needs Kubernetes' client, FastAPI and pandas to be imported at all, so its
-requests are made here, as its `InferenceRESTClient` makes them.
+Triton's client is the real one. KServe's needs Kubernetes' client, FastAPI and pandas to be imported at all, so it is
+asked where `make bench-peers` has installed it, and elsewhere its requests are made here as it makes them.
 """
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,25 @@ def test_versions_by_path(mlflow_proxied: Server, tmp_path: Path) -> None:
         assert not client.is_model_ready(model.name, "99")
 
 
-def test_kserves_client(server: Server) -> None:
+def test_kserves_own_client(server: Server) -> None:
+    python = next(Path(".cache/peers").glob("kserve-*/bin/python"), None)
+    if python is None:
+        pytest.skip("kserve is not there: `make bench-peers` installs it")
+    script = Path(__file__).with_name("kserve_client.py")
+    command = [str(python), str(script), server.url, NAME, json.dumps(ROWS.tolist())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = triton_predictions(server)
+    assert json.loads(done.stdout) == [True, True, True, ["mine", expected], ["mine", expected]]
+
+
+def triton_predictions(server: Server) -> list[str]:
+    with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
+        found = client.infer(NAME, [features()]).as_numpy("prediction")
+    return [value.decode() for value in found.tolist()]
+
+
+def test_kserves_requests(server: Server) -> None:
     """The requests of kserve.InferenceRESTClient 0.15 with RESTConfig(protocol="v2")."""
     with httpx.Client(base_url=server.url, trust_env=False) as client:
         assert client.get("/v2/health/live").json().get("live") is True
