@@ -288,8 +288,8 @@ def test_what_the_cluster_says_of_the_source_counts(
     cluster.put("applications", {"metadata": metadata, "status": {**WELL, **status}})
     labels = {"app.kubernetes.io/instance": "serving-staging", "app.kubernetes.io/component": "server"}
     cluster.put("services", {"metadata": {"name": "serving", "namespace": "ml-pipeline-staging", "labels": labels}})
-    info = {"name": "iris", "version": serves, "digest": DIGEST}
-    cluster.answers["ml-pipeline-staging/serving/model/info"] = json.dumps(info)
+    health = {"models": [{"name": "iris", "version": serves, "digest": DIGEST}]}
+    cluster.answers["ml-pipeline-staging/serving/health"] = json.dumps(health)
     start = Trunk.find(Repository(clone)).newest()
     if objection:
         with pytest.raises(NotWantedError, match=f"(?s){objection}"):

@@ -39,8 +39,10 @@ def live_cluster(version: str) -> MemoryCluster:
     cluster.put(
         "services", {"metadata": {"name": "serving-staging", "namespace": "ml-pipeline-staging", "labels": labels}}
     )
-    info = {"name": "iris", "version": version, "digest": DIGEST, "release": "v1.0.0", "loaded_versions": [version]}
-    cluster.answers["ml-pipeline-staging/serving-staging/model/info"] = json.dumps(info)
+    served = {"name": "iris", "version": version, "digest": DIGEST, "problem": ""}
+    other = {"name": "wine", "version": "3", "digest": DIGEST, "problem": ""}
+    health = {"live": True, "ready": True, "model_version": version, "models": [served, other]}
+    cluster.answers["ml-pipeline-staging/serving-staging/health"] = json.dumps(health)
     return cluster
 
 
@@ -96,10 +98,11 @@ def test_what_really_answers_is_compared_with_the_pins(released: Path, version: 
 
 def test_an_api_that_does_not_answer_is_said_so(released: Path) -> None:
     cluster = live_cluster("7")
-    cluster.answers["ml-pipeline-staging/serving-staging/model/info"] = "<html>"
-    live = status(Repository(released), cluster).environments[0].live
-    assert live
-    assert "answers something else" in live.problem
+    for answer in ("<html>", '{"models": []}', '{"models": [{"name": "iris", "version": null, "digest": null}]}'):
+        cluster.answers["ml-pipeline-staging/serving-staging/health"] = answer
+        live = status(Repository(released), cluster).environments[0].live
+        assert live
+        assert "answers something else" in live.problem
     cluster.answers.clear()
     live = status(Repository(released), cluster).environments[0].live
     assert live

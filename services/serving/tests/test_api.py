@@ -197,7 +197,9 @@ def test_not_ready_is_503_everywhere_but_alive(serve: Serve, iris: Bundle) -> No
         assert int(response.headers["retry-after"]) >= 1
     health = api.get("/health").json()
     assert (health["live"], health["ready"], health["model_version"]) == (True, False, None)
-    assert health["models"] == [{"name": "iris-classifier", "version": None, "problem": health["problem"]}]
+    assert health["models"] == [
+        {"name": "iris-classifier", "version": None, "digest": None, "problem": health["problem"]}
+    ]
     assert "serving_ready 0.0" in api.get("/metrics").text
     loads = [line for line in api.get("/metrics").text.splitlines() if line.startswith("serving_model_load_failures")]
     assert float(loads[0].split()[1]) >= 1

@@ -74,10 +74,12 @@ def test_predict_and_model_info_are_the_main_models(both: httpx.Client) -> None:
 def test_health_tells_of_each(both: httpx.Client) -> None:
     health = both.get("/health").json()
     assert (health["ready"], health["problem"], health["model_version"]) == (True, "", "7")
+    digests = [model.pop("digest") for model in health["models"]]
     assert health["models"] == [
         {"name": "iris-classifier", "version": "7", "problem": ""},
         {"name": "diabetes", "version": "7", "problem": ""},
     ]
+    assert digests[0] == both.get("/model/info").json()["digest"] != digests[1]
 
 
 def test_an_unknown_name_is_answered_with_those_that_there_are(both: httpx.Client) -> None:

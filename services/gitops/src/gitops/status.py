@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gitops.cluster import Cluster
 from gitops.convergence import application_state
@@ -35,6 +35,12 @@ class Answer(Struct, frozen=True, kw_only=True):
     name: str
     version: str
     digest: str
+
+
+class _Health(Struct, frozen=True):
+    """What the API says of itself at /health, which needs no key: its models, the one that is pinned first."""
+
+    models: Annotated[list[Answer], Meta(min_length=1)]
 
 
 class Live(Struct, frozen=True, kw_only=True):
@@ -134,11 +140,12 @@ def look(cluster: Cluster, environment: str, release: Release | None, applicatio
     if not services:
         return msgspec.structs.replace(seen, problem="no Service")
     try:
-        answer = msgspec.json.decode(cluster.answer(namespace, services[0], "/model/info"), type=Answer)
+        health = msgspec.json.decode(cluster.answer(namespace, services[0], "/health"), type=_Health)
     except GitopsError as error:
         return msgspec.structs.replace(seen, problem=str(error))
     except msgspec.MsgspecError as error:
         return msgspec.structs.replace(seen, problem=f"answers something else: {error}")
+    answer = health.models[0]
     return msgspec.structs.replace(seen, answer=answer, as_pinned=_as_pinned(answer, release))
 
 

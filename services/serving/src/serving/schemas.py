@@ -65,6 +65,7 @@ class ModelHealth(msgspec.Struct, frozen=True):
 
     name: str
     version: str | None
+    digest: str | None
     problem: str
 
 

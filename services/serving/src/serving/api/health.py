@@ -7,6 +7,7 @@ from serving.api.draining import Draining
 from serving.errors import NotReadyError
 from serving.models import Models
 from serving.schemas import Health, Live, ModelHealth, Problem, Ready
+from serving.versions.base import VersionManager
 
 NOT_READY = {503: ResponseSpec(Problem, description="A model is not loaded yet, or the process is about to stop")}
 
@@ -31,10 +32,7 @@ def ready(models: Models, draining: Draining) -> Ready:
 @get("/health", sync_to_thread=False, tags=["health"], summary="Both, for people")
 def health(models: Models, draining: Draining) -> Health:
     """Answers 200 always, and says what is going on."""
-    told = [
-        ModelHealth(versions.name, versions.current.version if versions.current else None, versions.problem)
-        for versions in models
-    ]
+    told = [_of(versions) for versions in models]
     return Health(
         live=True,
         ready=models.ready and not draining.active,
@@ -42,4 +40,11 @@ def health(models: Models, draining: Draining) -> Health:
         problem=models.problem,
         model_version=told[0].version,
         models=told,
+    )
+
+
+def _of(versions: VersionManager) -> ModelHealth:
+    served = versions.current
+    return ModelHealth(
+        versions.name, served.version if served else None, served.digest if served else None, versions.problem
     )
