@@ -1,7 +1,7 @@
 """The releases, Secrets and namespaces under test, and what the tests ask of them."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -44,8 +44,8 @@ class Registry(msgspec.Struct, frozen=True):
     versions: list[Version]
 
     def version(self, number: str) -> Version:
-        """Return the version with this number."""
-        return next(version for version in self.versions if version.version == number)
+        """Return the version of `MODEL` with this number."""
+        return next(found for found in self.versions if (found.name, found.version) == (MODEL, number))
 
 
 class Stack(msgspec.Struct, frozen=True):
@@ -176,9 +176,9 @@ class Stack(msgspec.Struct, frozen=True):
         answer: dict[str, int] = boto3.ask(Script(name, self.platform, "objects.py", question, labels, "s3-root"))
         return answer
 
-    def predict(self, service: str = "serving") -> dict[str, dict[str, Any]]:
-        """Ask a serving Service for a prediction and for what it serves, from a pod that may."""
-        question = {"url": f"http://{service}.{self.serving}", "features": ROW}
+    def predict(self, service: str = "serving", further: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+        """Ask a serving Service for a prediction and for what it serves, further models too, from a pod that may."""
+        question = {"url": f"http://{service}.{self.serving}", "features": ROW, "further": list(further)}
         name = f"predict-{secrets.token_hex(3)}"
         answer: dict[str, dict[str, Any]] = self.runner.ask(Script(name, self.serving, "predict.py", question, CLIENT))
         return answer

@@ -1,5 +1,6 @@
 """Proves that a change of model and pods reaches callers without one failed request, that pods which follow an alias
-change models without a restart, that pods may leave one by one, and that their number follows the load."""
+change models without a restart, that pods serve several models, may leave one by one, and follow the load in number.
+"""
 
 import contextlib
 import threading
@@ -54,6 +55,30 @@ def test_the_alias_takes_its_followers_along(stack: Stack) -> None:
     )  # fmt: skip
     assert {pod["metadata"]["uid"] for pod in stack.serving_pods(follower.name)} == pods
     stack.helm.uninstall(follower)
+
+
+def test_pods_serve_a_further_model(stack: Stack) -> None:
+    """Another training release registers wine, and the pods of one serving release answer for iris and for it."""
+    wine = "wine-classifier"
+    training = stack.training_release({"data": "wine"}, name="training-wine")
+    stack.helm.install(training)
+    stack.kube.run_cronjob(stack.platform, training.name, "train-wine", seconds=300)
+    values = {
+        "autoscaling": {"enabled": False},
+        "smoke": {"enabled": False},
+        "extraModels": [{"name": wine, "stage": "candidate"}],
+    }
+    several = stack.serving_release(stack.registry().version("2").pins, values, name="serving-several")
+    stack.helm.install(several)
+
+    answer = stack.predict(several.name, [wine])
+
+    assert answer["prediction"]["model_version"] == "2"
+    assert answer["prediction"]["prediction"] == "setosa"
+    assert (answer["further"][wine]["model_name"], answer["further"][wine]["model_version"]) == (wine, "1")
+    assert answer["further"][wine]["outputs"][0]["name"] == "prediction"
+    stack.helm.uninstall(several)
+    stack.helm.uninstall(training)
 
 
 def test_pods_leave_one_by_one_under_load(stack: Stack, report: Report) -> None:
