@@ -52,6 +52,39 @@ class Story:
         terminalreporter.write_line(f"written to {self._file}")
 
 
+_STORY = pytest.StashKey[Story]()
+
+
+def begin(config: pytest.Config, story: Story, *, step_seconds: float | None = None) -> None:
+    """Have a run of pytest tell a story.
+
+    Args:
+        config: The run's.
+        story: What it is called, and where its report goes.
+        step_seconds: Time for each step on a slow cluster, where not the tests say it themselves. What a step waits for
+            has a bound of its own.
+    """
+    config.stash[_STORY] = story
+    config.pluginmanager.register(story)
+    if step_seconds:
+        config.pluginmanager.register(_Patience(step_seconds))
+
+
+class _Patience:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            item.add_marker(pytest.mark.timeout(self._seconds))
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig: pytest.Config) -> Report:
+    """What this run tells at its end."""
+    return pytestconfig.stash[_STORY].report
+
+
 def connect(config: pytest.Config) -> ExistingCluster:
     """Return pytest-helm-charts' connection to a cluster: `--kubeconfig`, or KUBECONFIG; the run ends without one."""
     kubeconfig = config.getoption("kubeconfig") or os.environ.get("KUBECONFIG")

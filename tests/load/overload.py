@@ -1,7 +1,7 @@
 """Offer the serving API more than it can answer, and see how long those wait whose requests it accepts.
 
 One server on one processor, and the load generator on the others. What the server can answer is measured first, over
-64 connections that ask without a pause; then shares of that rate are offered, each request at its time, whatever became
+16 connections that ask without a pause; then shares of that rate are offered, each request at its time, whatever became
 of those before. A request has as many rows as make it worth more processor time to the server than to the generator.
 """
 
@@ -9,7 +9,6 @@ import argparse
 import json
 import math
 import sys
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +16,15 @@ from statistics import median
 
 import msgspec
 
-from embedded.processes import Server, stopped_by_signals
+from embedded.processes import Server
 from tests.load import document, fortio, vegeta
 from tests.load.measure import processors
-from tests.load.peers import models
-from tests.load.peers.environments import prepare
-from tests.load.peers.subjects import OURS, Place, everything
+from tests.load.own import own_server
 from tests.load.report import machine, table
 from tests.load.targets import ROW
 
 _PATH = "/predict"
-_SATURATING = 64
+_SATURATING = 16
 _CONNECTIONS = 1024
 _SHARES = (0.5, 0.9, 1.5, 2.0, 3.0)
 
@@ -54,15 +51,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each load (default 4)")
     parser.add_argument("--no-write", action="store_true", help="print only, leave docs/benchmarks.md alone")
     options = parser.parse_args()
-    with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="overload-") as name:
-        folder = Path(name)
-        [ours] = [subject for subject in everything() if subject.key == OURS]
-        model = models.train("logistic-regression", folder)
-        body = folder / "body.json"
+    with own_server() as own:
+        body = own.folder / "body.json"
         body.write_text(json.dumps({"instances": [ROW] * options.rows}))
-        with ours.server(Place(prepare(ours.environment), model, folder, processors().server)) as server:
-            server.wait_ready()
-            rounds = [_round(server, server.url + _PATH, body, options) for _ in range(options.rounds)]
+        rounds = [_round(own.server, own.server.url + _PATH, body, options) for _ in range(options.rounds)]
     text = _text(rounds, options)
     sys.stdout.write(text)
     if not options.no_write:

@@ -89,14 +89,14 @@ def section(scale: Scale, price: float) -> str:
     return f"""
 Measured {datetime.now(UTC):%Y-%m-%d} with `make bench-scale`: {machine()}
 Single rows of iris, logistic regression, through the Service, from a pod beside it; each serving pod may use
-{POD_CORES:g} cores. 64 connections ask without a pause, {len(scale.points[0].rates)} rounds; medians, in brackets the
+{POD_CORES:g} cores. 32 connections ask without a pause, {len(scale.points[0].rates)} rounds; medians, in brackets the
 lowest and highest.
 
 ![Requests a second over the number of pods, and over time with the autoscaler](benchmarks/scale.svg)
 
 {table(heads, lines)}
 
-The autoscaler, from two pods on, while 64 connections ask without a pause; each line is ten seconds:
+The autoscaler, from two pods on, while 32 connections ask without a pause; each line is ten seconds:
 
 {table(["after s", "pods", "requests/s", "p99 ms"], grown)}
 

@@ -6,7 +6,6 @@ that do not fit the model. The first quarter counts as warming up: allocators an
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +13,11 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from embedded.processes import Server, stopped_by_signals
+from embedded.processes import Server
 from tests.load import fortio
 from tests.load.measure import processors, resident_mb
-from tests.load.peers import models
-from tests.load.peers.environments import prepare
-from tests.load.peers.loads import Kind, Request
-from tests.load.peers.subjects import OURS, Place, everything
+from tests.load.own import Own, own_server
+from tests.load.peers.loads import Kind
 
 _MINUTE = 60.0
 _CONNECTIONS = 16
@@ -46,34 +43,26 @@ def main() -> int:
     parser.add_argument("--minutes", type=int, default=30, help="how long (default 30)")
     parser.add_argument("--rate", type=int, default=200, help="single rows a second (default 200)")
     options = parser.parse_args()
-    with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="soak-") as name:
-        folder = Path(name)
-        [ours] = [subject for subject in everything() if subject.key == OURS]
-        model = models.train("logistic-regression", folder)
-        place = folder / "server"
-        place.mkdir()
-        requests = ours.requests(model.name)
-        with ours.server(Place(prepare(ours.environment), model, place, processors().server)) as server:
-            server.wait_ready()
-            minutes = [_minute(server, requests, place, options) for _ in range(options.minutes)]
+    with own_server() as own:
+        minutes = [_minute(own, options) for _ in range(options.minutes)]
     return _judge(minutes)
 
 
-def _minute(server: Server, requests: Mapping[Kind, Request], folder: Path, options: argparse.Namespace) -> Minute:
+def _minute(own: Own, options: argparse.Namespace) -> Minute:
     begun, answered, p99 = time.monotonic(), 0, 0.0
     for kind, share in _SHARES.items():
-        request = requests[kind]
-        body = folder / f"{kind}.body"
+        request = own.requests[kind]
+        body = own.folder / f"{kind}.body"
         body.write_bytes(request.body)
         seconds = _MINUTE / (len(_SHARES) + 0.5)
         rate = max(1, int(options.rate * share))
-        load = fortio.Load(server.url + request.path, body, _CONNECTIONS, seconds, rate, request.headers)
+        load = fortio.Load(own.server.url + request.path, body, _CONNECTIONS, seconds, rate, request.headers)
         measured = fortio.run(options.fortio, load, processors().generator)
         answered += measured.answered
         p99 = max(p99, measured.p99_ms if share == 1 else 0)
-    _refused(server)
+    _refused(own.server)
     time.sleep(max(0.0, _MINUTE - (time.monotonic() - begun)))
-    minute = Minute(answered, p99, resident_mb(server))
+    minute = Minute(answered, p99, resident_mb(own.server))
     sys.stdout.write(f"{minute.answered:,} answered, p99 {minute.p99_ms:.2f} ms, {minute.memory_mb:.1f} MB\n")
     sys.stdout.flush()
     return minute

@@ -19,24 +19,20 @@ from tests.e2e.argocd.pipeline import MARK, NAMESPACE, Pipeline
 from tests.e2e.images import Image, Images, pushed_images
 from tests.e2e.kube import Kube
 from tests.e2e.pods import scripts_config_map
-from tests.e2e.report import Report
-from tests.e2e.story import REPORTS, Story, connect, kube_of
+from tests.e2e.story import REPORTS, Story, begin, connect, kube_of, report
 
-_STORY = pytest.StashKey[Story]()
+__all__ = ["report"]  # a fixture
+
 _STEP_SECONDS = 900
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin the story."""
-    story = Story("Argo CD on a real cluster", "argocd-report.md", {"test_1_first_release"})
-    config.stash[_STORY] = story
-    config.pluginmanager.register(story)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each step time for a slow cluster; what a step waits for has a bound of its own."""
-    for item in items:
-        item.add_marker(pytest.mark.timeout(_STEP_SECONDS))
+    begin(
+        config,
+        Story("Argo CD on a real cluster", "argocd-report.md", {"test_1_first_release"}),
+        step_seconds=_STEP_SECONDS,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -45,12 +41,6 @@ def kube_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     cluster = connect(pytestconfig)
     yield cluster
     cluster.destroy()
-
-
-@pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> Report:
-    """What this run tells at its end."""
-    return pytestconfig.stash[_STORY].report
 
 
 @pytest.fixture(scope="session")

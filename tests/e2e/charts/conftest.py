@@ -13,17 +13,14 @@ from pytest_helm_charts.clusters import Cluster  # type: ignore[import-untyped] 
 from tests.e2e.charts.stack import Stack, create
 from tests.e2e.images import Images, pushed_images
 from tests.e2e.kube import CommandError, Kube, together
-from tests.e2e.report import Report
-from tests.e2e.story import Story, connect, kube_of
+from tests.e2e.story import Story, begin, connect, kube_of, report
 
-_STORY = pytest.StashKey[Story]()
+__all__ = ["report"]  # a fixture
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin the story."""
-    story = Story("The charts on a real cluster", "charts-report.md", {"test_1_platform", "test_2_models"})
-    config.stash[_STORY] = story
-    config.pluginmanager.register(story)
+    begin(config, Story("The charts on a real cluster", "charts-report.md", {"test_1_platform", "test_2_models"}))
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +35,6 @@ def kube_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
 def images() -> Images:
     """The pushed images, by digest."""
     return pushed_images()
-
-
-@pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> Report:
-    """What this run tells at its end."""
-    return pytestconfig.stash[_STORY].report
 
 
 @pytest.fixture(scope="session")

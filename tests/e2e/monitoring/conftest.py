@@ -12,31 +12,20 @@ from tests.e2e.monitoring.monitoring import Monitoring, find_monitoring
 from tests.e2e.monitoring.pipeline import Pipeline, has_argocd, pullable
 from tests.e2e.pods import Script
 from tests.e2e.report import Report
-from tests.e2e.story import Story, kube_of
+from tests.e2e.story import Story, begin, kube_of, report
 
-__all__ = ["images", "kube_cluster", "stack"]  # fixtures, as the charts' own tests have them
+__all__ = ["images", "kube_cluster", "report", "stack"]  # fixtures, as the charts' own tests have them
 
-_STORY = pytest.StashKey[Story]()
 _STEP_SECONDS = 600
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin the story."""
-    story = Story("The pipeline, watched, on a real cluster", "monitoring-report.md", {"test_1_targets"})
-    config.stash[_STORY] = story
-    config.pluginmanager.register(story)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each step time for a slow cluster; what a step waits for has a bound of its own."""
-    for item in items:
-        item.add_marker(pytest.mark.timeout(_STEP_SECONDS))
-
-
-@pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> Report:
-    """What this run tells at its end."""
-    return pytestconfig.stash[_STORY].report
+    begin(
+        config,
+        Story("The pipeline, watched, on a real cluster", "monitoring-report.md", {"test_1_targets"}),
+        step_seconds=_STEP_SECONDS,
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,34 +7,22 @@ import pytest
 from tests.e2e.charts.conftest import images, kube_cluster, stack
 from tests.e2e.charts.stack import Stack
 from tests.e2e.kube import together
-from tests.e2e.report import Report
 from tests.e2e.scale.generator import Generator
-from tests.e2e.story import Story
+from tests.e2e.story import Story, begin, report
 from tests.load.scale import FIGURES, Scale
 
-__all__ = ["images", "kube_cluster", "stack"]  # fixtures, as the charts' own tests have them
+__all__ = ["images", "kube_cluster", "report", "stack"]  # fixtures, as the charts' own tests have them
 
-_STORY = pytest.StashKey[Story]()
 _STEP_SECONDS = 900
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin the story."""
-    story = Story("The serving API with one to five pods", "scale-report.md", {"test_scale"})
-    config.stash[_STORY] = story
-    config.pluginmanager.register(story)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each step time for a slow cluster; what a step waits for has a bound of its own."""
-    for item in items:
-        item.add_marker(pytest.mark.timeout(_STEP_SECONDS))
-
-
-@pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> Report:
-    """What this run tells at its end."""
-    return pytestconfig.stash[_STORY].report
+    begin(
+        config,
+        Story("The serving API with one to five pods", "scale-report.md", {"test_scale"}),
+        step_seconds=_STEP_SECONDS,
+    )
 
 
 @pytest.fixture(scope="session")

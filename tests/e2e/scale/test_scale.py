@@ -13,7 +13,7 @@ from tests.e2e.report import Report
 from tests.e2e.scale.generator import Generator
 from tests.load.scale import MOST_PODS, POD_CORES, Moment, Point, Scale
 
-_CONNECTIONS = 64
+_CONNECTIONS = 32
 _ROUNDS = 3
 _SECONDS = 8.0
 _SLICE_SECONDS = 10.0
