@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serving.admission import Admission
@@ -92,6 +92,7 @@ def test_those_who_hang_up_are_forgotten() -> None:
     assert room(admission) == 20
 
 
+@example([[1e-310]], 256)  # so little that as many as one likes are answered in time
 @given(st.lists(st.lists(st.floats(0, 10), min_size=1, max_size=100), max_size=30), st.integers(1, 300))
 def test_the_bound_stays_within_its_limits(bursts: list[list[float]], limit: int) -> None:
     clock = Clock()

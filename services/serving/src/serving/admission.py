@@ -55,7 +55,7 @@ class Admission:
     def left(self, requests: int = 1) -> None:
         """Counts requests that are not waited for any more."""
         self.competing -= requests
-        if requests and not self.competing and self._answered:
+        if not self.competing and self._answered:
             self._learn()
 
     @contextlib.contextmanager
@@ -72,7 +72,7 @@ class Admission:
         now = self._clock()
         took = (now - self._since) / self._answered
         self._cost += (took - self._cost) * self._answered / (2 * _SAMPLE)
-        in_time = int(self._seconds / self._cost) if self._cost else self._limit
-        self._bound = min(self._limit, max(_AT_LEAST, in_time))
+        in_time = self._seconds / self._cost if self._cost else self._limit
+        self._bound = int(min(self._limit, max(_AT_LEAST, in_time)))
         self._answered = 0
         self._since = now
