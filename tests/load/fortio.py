@@ -4,20 +4,16 @@ fortio (Apache-2.0, https://fortio.org) keeps its connections open, paces reques
 every duration in a histogram, here with a resolution of 50 microseconds.
 """
 
-import subprocess
 from pathlib import Path
 
 import msgspec
 
-from tests.load.pinning import pin_to
+from tests.load import program
+from tests.load.program import LoadFailedError
 
 _RESOLUTION_SECONDS = 0.00005
 _TIMEOUT_SECONDS = 30
 _BUFFER_KB = 1024  # fortio's own would be too small for a batch and its answer
-
-
-class LoadFailedError(RuntimeError):
-    """The load generator could not run, or the server answered something else than 200."""
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -71,26 +67,20 @@ class _Result(msgspec.Struct):
     statuses: dict[str, int] = msgspec.field(name="RetCodes")
 
 
-def run(program: Path, load: Load, cpus: frozenset[int] | None) -> Measured:
+def run(fortio: Path, load: Load, cpus: frozenset[int] | None) -> Measured:
     """Send one load and return what was measured.
 
     Args:
-        program: the fortio executable.
+        fortio: the executable.
         load: what to send.
         cpus: the processors that fortio may use, so that it does not take the server's; None for all.
 
     Raises:
         LoadFailedError: fortio failed, or any answer had another status than 200.
     """
-    command = [str(program), *arguments(load)]
     limit = load.seconds + 2 * _TIMEOUT_SECONDS
-    try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=limit, preexec_fn=pin_to(cpus))
-    except subprocess.TimeoutExpired as error:
-        raise LoadFailedError(f"fortio had not come to an end against {load.url} after {limit:.0f} s") from error
-    if done.returncode != 0:
-        raise LoadFailedError(f"fortio failed against {load.url}: {done.stderr.decode(errors='replace')[-500:]}")
-    return read(done.stdout, load)
+    printed = program.run([str(fortio), *arguments(load)], cpus, against=load.url, seconds=limit)
+    return read(printed, load)
 
 
 def arguments(load: Load) -> list[str]:
@@ -106,7 +96,7 @@ def arguments(load: Load) -> list[str]:
     ]  # fmt: skip
 
 
-def read(printed: bytes | str, load: Load) -> Measured:
+def read(printed: str, load: Load) -> Measured:
     """Read what fortio printed about a load.
 
     Raises:

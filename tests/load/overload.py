@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 import msgspec
+import numpy as np
 
 from embedded.processes import Server
 from tests.load import document, fortio, vegeta
@@ -75,8 +76,8 @@ def _round(server: Server, url: str, body: Path, options: argparse.Namespace) ->
 
 
 def _step(share: float, answers: Sequence[vegeta.Answer], seconds: float) -> Step:
-    accepted = sorted(answer.milliseconds for answer in answers if answer.status == 200)
-    refused = sorted(answer.milliseconds for answer in answers if answer.status == 503)
+    accepted = [answer.milliseconds for answer in answers if answer.status == 200]
+    refused = [answer.milliseconds for answer in answers if answer.status == 503]
     if len(accepted) + len(refused) < len(answers):
         others = {answer.status for answer in answers} - {200, 503}
         raise SystemExit(f"some requests had neither an answer nor a refusal, but {sorted(others)}")
@@ -91,9 +92,9 @@ def _step(share: float, answers: Sequence[vegeta.Answer], seconds: float) -> Ste
     )
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Give the smallest of some ordered numbers that `share` of them do not exceed; NaN where there are none."""
-    return ordered[math.ceil(share * len(ordered)) - 1] if ordered else math.nan
+def _quantile(values: Sequence[float], share: float) -> float:
+    """Give the smallest of some numbers that `share` of them do not exceed; NaN where there are none."""
+    return float(np.quantile(values, share, method="inverted_cdf")) if values else math.nan
 
 
 def _text(rounds: Sequence[Sequence[Step]], options: argparse.Namespace) -> str:

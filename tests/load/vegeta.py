@@ -5,19 +5,14 @@ before, and keeps connections open after refusals too.
 """
 
 import csv
-import subprocess
 import tempfile
 from pathlib import Path
 
 import msgspec
 
-from tests.load.pinning import pin_to
+from tests.load.program import run
 
 _TIMEOUT_SECONDS = 10
-
-
-class LoadFailedError(RuntimeError):
-    """The load generator could not run."""
 
 
 class Attack(msgspec.Struct, frozen=True):
@@ -56,20 +51,9 @@ def attack(program: Path, load: Attack, cpus: frozenset[int] | None) -> list[Ans
             f"-connections={load.connections}", f"-max-connections={load.connections}",
             f"-max-workers={load.connections}", f"-output={answers}",
         ]  # fmt: skip
-        _run(command, f"POST {load.url}\n", load.seconds, cpus)
-        lines = _run([str(program), "encode", "--to=csv", str(answers)], "", load.seconds, cpus).splitlines()
+        limit = load.seconds + 3 * _TIMEOUT_SECONDS
+        run(command, cpus, against=load.url, seconds=limit, stdin=f"POST {load.url}\n")
+        encode = [str(program), "encode", "--to=csv", str(answers)]
+        lines = run(encode, cpus, against=load.url, seconds=limit).splitlines()
     # timestamp in ns, status, latency in ns, and what is not asked for here
     return [Answer(int(line[1]), int(line[2]) / 1e6) for line in csv.reader(lines)]
-
-
-def _run(command: list[str], stdin: str, seconds: float, cpus: frozenset[int] | None) -> str:
-    limit = seconds + 3 * _TIMEOUT_SECONDS
-    try:
-        done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, check=False, timeout=limit, preexec_fn=pin_to(cpus)
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LoadFailedError(f"vegeta had not come to an end after {limit:.0f} s") from error
-    if done.returncode != 0:
-        raise LoadFailedError(f"vegeta failed: {done.stderr[-500:]}")
-    return done.stdout

@@ -19,6 +19,7 @@ from tests.load.peers.loads import RATE_CONNECTIONS, Plan, Requests
 from tests.load.peers.models import Model
 from tests.load.peers.results import ModelRun, SubjectRun
 from tests.load.peers.subjects import Place, Subject
+from tests.load.program import LoadFailedError
 
 _READY_SECONDS = 180.0
 
@@ -115,7 +116,7 @@ def _measure(one: _Running, plan: Plan, options: Options) -> Sample | None:
     )
     try:
         return sample(one.server, options.fortio, load, options.processors.generator)
-    except fortio.LoadFailedError as error:
+    except LoadFailedError as error:
         one.result.failures[plan.key] = str(error)
         _say(f"{one.result.name}, {plan.key}: {error}")
         return None

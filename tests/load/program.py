@@ -1,0 +1,48 @@
+"""Run a load generator, kept to some of the processors."""
+
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+class LoadFailedError(RuntimeError):
+    """The load generator could not run, or the server answered something that the load does not allow for."""
+
+
+def run(command: Sequence[str], cpus: frozenset[int] | None, *, against: str, seconds: float, stdin: str = "") -> str:
+    """Run a program to its end and return what it printed.
+
+    Args:
+        command: the program and its arguments.
+        cpus: the processors that it may use, so that it does not take the server's; None for all.
+        against: the address that it sends to, for what went wrong.
+        seconds: how long it may take.
+        stdin: what it reads.
+
+    Raises:
+        LoadFailedError: it failed, or took longer.
+    """
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=seconds,
+            preexec_fn=_pin_to(cpus),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoadFailedError(f"{name} had not come to an end against {against} after {seconds:.0f} s") from error
+    if done.returncode != 0:
+        raise LoadFailedError(f"{name} failed against {against}: {done.stderr[-500:]}")
+    return done.stdout
+
+
+def _pin_to(cpus: frozenset[int] | None) -> Callable[[], None] | None:
+    if cpus is None or not hasattr(os, "sched_setaffinity"):
+        return None
+    return lambda: os.sched_setaffinity(0, cpus)
