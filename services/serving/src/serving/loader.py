@@ -20,6 +20,8 @@ INLINE_SECONDS = 0.003
 _SHARED_SECONDS = 0.05
 # Rows of different requests share a run where a further row costs less than this part of a run of its own.
 _WORTH_SHARING = 0.7
+# Sharing has won all that it can at about a thousand rows, while the memory that a run takes is never given back.
+_MOST_SHARED_ROWS = 2048
 _WARM_UP_ROWS = 64
 _MOST_ROWS = 1_000_000
 
@@ -133,7 +135,7 @@ def _warm_up(runtime: Runtime, spec: ModelSpec, example: Sequence[Value]) -> Pac
 def pace(first: float, further: float) -> Pace:
     """Works out how to run a model that takes `first` seconds for one row and `further` for each more."""
     inline = _rows_within(INLINE_SECONDS, first, further)
-    shared = inline or max(1, _rows_within(_SHARED_SECONDS, first, further))
+    shared = min(_MOST_SHARED_ROWS, inline or max(1, _rows_within(_SHARED_SECONDS, first, further)))
     return Pace(first, further, inline, shared if further < _WORTH_SHARING * first else 1)
 
 

@@ -49,7 +49,10 @@ class Predictor:
                 FieldError("features", "expected either `features` (one row) or `instances` (many)")
             )
         self._check_count(len(instances), "instances")
-        result = await self.infer(model, many_rows(model.spec, instances, model.runtime.dtype), "instances[{}]")
+        rows = many_rows(model.spec, instances, model.runtime.dtype)
+        # As lists they take ten times the memory, and many requests may wait together.
+        del request, instances
+        result = await self.infer(model, rows, "instances[{}]")
         return BatchResponse(_many(result, model.spec.classes), model.version, _milliseconds_since(start))
 
     async def model(self, versions: VersionManager, version: str) -> LoadedModel:
