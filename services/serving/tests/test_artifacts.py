@@ -98,7 +98,7 @@ def test_links_in_folders_are_not_followed(tmp_path: Path) -> None:
 
 def files(root: Path, keep: int = 4) -> ModelFiles:
     root.mkdir(exist_ok=True)
-    return ModelFiles(root, {"file": FolderStore()}, max_bytes=10**8, keep=keep)
+    return ModelFiles(root, {"file": FolderStore}, max_bytes=10**8, keep=keep)
 
 
 def test_what_was_downloaded_is_used_again_after_a_restart(iris: Bundle, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from serving.runtimes.base import Runtime, RuntimeOptions, open_runtime
 
 
 def load(folder: Path, root: Path, digest: str | None = None) -> LoadedModel:
-    files = ModelFiles(root, {"file": FolderStore()}, max_bytes=10**8, keep=2)
+    files = ModelFiles(root, {"file": FolderStore}, max_bytes=10**8, keep=2)
     loader = ModelLoader(files, RuntimeOptions())
     return asyncio.run(loader.load(ModelSource("m", "3", folder.as_uri(), digest, "v1.0.0")))
 
@@ -65,7 +65,7 @@ def test_models_that_come_at_once_are_opened_one_by_one(
     monkeypatch.setattr("serving.loader.open_runtime", opened)
 
     async def together() -> list[LoadedModel]:
-        files = ModelFiles(tmp_path, {"file": FolderStore()}, max_bytes=10**8, keep=4)
+        files = ModelFiles(tmp_path, {"file": FolderStore}, max_bytes=10**8, keep=4)
         loader = ModelLoader(files, RuntimeOptions())
         sources = [ModelSource(name, "1", bundle.folder.as_uri()) for name in "ab" for bundle in (iris, diabetes)]
         return await asyncio.gather(*map(loader.load, sources))

@@ -22,7 +22,7 @@ def ask(answer: Answer, question: Question, errors: list[str] | None = None) -> 
     async def scenario() -> Any:
         async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://mlflow:5000") as client:
             on_error = (errors if errors is not None else []).append
-            return await question(Registry(client, "m", timeout=0.5, on_error=on_error))
+            return await question(Registry(lambda: client, "m", timeout=0.5, on_error=on_error))
 
     return asyncio.run(scenario())
 

@@ -29,17 +29,14 @@ from serving.api.openinference import OpenInference
 from serving.api.predict import PATH, predict_handler
 from serving.api.problems import EXCEPTION_HANDLERS
 from serving.api.routes import Routes
-from serving.artifacts.base import ArtifactStore
-from serving.artifacts.folder import FolderStore
-from serving.artifacts.proxied import ProxiedStore
-from serving.artifacts.s3 import S3Store
+from serving.api.service import NoEvents, Service
 from serving.batching import Batcher
 from serving.environment import SettingsError
 from serving.metrics import Metrics
 from serving.models import open_models
 from serving.predictor import Predictor
-from serving.registry import mlflow_client
 from serving.settings import Settings
+from serving.sources import Sources
 from serving.spans import NO_SPANS
 
 if TYPE_CHECKING:
@@ -60,17 +57,10 @@ def create_app(settings: Settings) -> Observed:
     spans = tracing or NO_SPANS
     admission = Admission(settings.max_waiting_requests, settings.max_waiting_seconds)
     gate = Gate(admission, metrics, settings.max_connections)
-    client = mlflow_client(
-        settings.mlflow_tracking_uri,
-        settings.mlflow_tracking_username,
-        settings.mlflow_tracking_password,
-        settings.registry_timeout_seconds,
-    )
-    s3 = S3Store(settings.s3_endpoint_url, settings.aws_region, settings.s3_secret_name)
-    stores: dict[str, ArtifactStore] = {"s3": s3, "mlflow-artifacts": ProxiedStore(client), "file": FolderStore()}
-    folder = _model_folder(settings)
-    models = open_models(settings, client, stores, folder, metrics, spans)
-    metrics.ready.set_function(lambda: float(models.ready and not draining.active))
+    sources, folder = Sources(settings), _model_folder(settings)
+    models = open_models(settings, sources, folder, metrics, spans)
+    service = Service(models, draining)
+    metrics.ready.set_function(lambda: float(service.ready))
     workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="predict")
 
     @contextlib.asynccontextmanager
@@ -81,8 +71,7 @@ def create_app(settings: Settings) -> Observed:
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-            await client.aclose()
-            await s3.aclose()
+            await sources.aclose()
             workers.shutdown(wait=False, cancel_futures=True)
             if tracing:
                 await tracing.aclose()
@@ -97,10 +86,10 @@ def create_app(settings: Settings) -> Observed:
     app = Litestar(
         [live, ready, health, model_info, metrics_handler, predict],
         dependencies={
-            "models": Provide(lambda: models, sync_to_thread=False),
-            "draining": Provide(lambda: draining, sync_to_thread=False),
+            "service": Provide(lambda: service, sync_to_thread=False),
             "measured": Provide(lambda: metrics, sync_to_thread=False),
         },
+        event_emitter_backend=NoEvents,
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         logging_config=None,

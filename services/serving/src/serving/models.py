@@ -4,9 +4,6 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
-
-from serving.artifacts.base import ArtifactStore
 from serving.artifacts.files import ModelFiles
 from serving.backoff import Backoff
 from serving.cache import ModelCache
@@ -16,6 +13,7 @@ from serving.metrics import Metrics
 from serving.registry import Registry
 from serving.runtimes.base import RuntimeOptions
 from serving.settings import Settings, WantedModel
+from serving.sources import Sources
 from serving.spans import Spans
 from serving.versions.base import VersionManager
 from serving.versions.pinned import Pin, PinnedVersion
@@ -85,8 +83,7 @@ class Models:
 
 def open_models(
     settings: Settings,
-    client: httpx.AsyncClient,
-    stores: dict[str, ArtifactStore],
+    sources: Sources,
     folder: Path,
     metrics: Metrics,
     spans: Spans,
@@ -94,11 +91,11 @@ def open_models(
     """Makes what serves the models that the settings name. Nothing is contacted before it runs."""
     cache = ModelCache(settings.model_cache_size, settings.model_cache_bytes, metrics)
     metrics.models_loaded.set_function(lambda: len(cache))
-    loader = _loader(settings, stores, folder, spans)
+    loader = _loader(settings, sources, folder, spans)
 
     def manager(wanted: WantedModel, digest_setting: str) -> VersionManager:
         registry = Registry(
-            client,
+            sources.mlflow,
             wanted.name,
             timeout=settings.registry_timeout_seconds,
             on_error=metrics.registry_error,
@@ -119,14 +116,14 @@ def open_models(
     )
 
 
-def _loader(settings: Settings, stores: dict[str, ArtifactStore], folder: Path, spans: Spans) -> ModelLoader:
+def _loader(settings: Settings, sources: Sources, folder: Path, spans: Spans) -> ModelLoader:
     # One more for each model, so that versions that are just being loaded push none out of the folder.
     count = len(settings.models)
     keep = max(settings.model_cache_size, count) + count
     return ModelLoader(
         ModelFiles(
             folder,
-            stores,
+            sources.stores,
             max_bytes=settings.max_model_bytes,
             keep=keep,
             seconds=settings.download_seconds,

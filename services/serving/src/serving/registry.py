@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
 import msgspec
 
 from serving.backoff import Backoff
 from serving.errors import RegistryUnavailableError, UnknownVersionError
 from serving.spans import NO_SPANS, Spans
+
+if TYPE_CHECKING:
+    import httpx
 
 _API = "/api/2.0/mlflow"
 _PASSING = {429, 500, 502, 503, 504}
@@ -53,11 +55,16 @@ class _Error(msgspec.Struct):
     error_code: str = ""
 
 
-def mlflow_client(uri: str, username: str, password: str, timeout: float) -> httpx.AsyncClient:
+def mlflow_client(uri: str, username: str, password: str, timeout: float) -> "httpx.AsyncClient":
     """Makes the HTTP client for a tracking server; `timeout` in seconds bounds each wait for the network."""
+    import httpx  # noqa: PLC0415  (see `Sources`)
+
+    from serving.certificates import trusted  # noqa: PLC0415  (as above)
+
     return httpx.AsyncClient(
         base_url=uri.rstrip("/"),
         auth=httpx.BasicAuth(username, password) if username else None,
+        verify=trusted(uri),
         timeout=timeout,
         headers={"user-agent": "serving"},
         limits=httpx.Limits(max_connections=8, max_keepalive_connections=2),
@@ -67,6 +74,7 @@ def mlflow_client(uri: str, username: str, password: str, timeout: float) -> htt
 class Registry:
     """Asks about the versions of one registered model.
 
+    `client` gives what reaches MLflow, and is not called before there is a question.
     Every question takes at most `timeout` seconds, repeats included. `on_error` is called once for each question that
     MLflow left unanswered, with the question's name. Each question is a span.
 
@@ -76,7 +84,7 @@ class Registry:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: "Callable[[], httpx.AsyncClient]",
         model: str,
         *,
         timeout: float,
@@ -133,15 +141,17 @@ class Registry:
                 self._on_error(path)
                 raise RegistryUnavailableError("MLflow's answer is not what its API promises") from error
 
-    async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+    async def _ask(self, method: str, path: str, **request: Any) -> "httpx.Response":
         """Sends a request, again where that may help, until the time is up."""
+        import httpx  # noqa: PLC0415  (see `Sources`)
+
         backoff = Backoff(first=0.1, cap=1.0)
         reason = "no answer in time"
         try:
             async with asyncio.timeout(self._timeout):
                 while True:
                     try:
-                        response = await self._client.request(method, f"{_API}/{path}", **request)
+                        response = await self._client().request(method, f"{_API}/{path}", **request)
                     except httpx.RequestError as error:
                         reason = type(error).__name__
                     else:
@@ -153,7 +163,7 @@ class Registry:
             self._on_error(path)
             raise RegistryUnavailableError(f"MLflow does not answer ({reason})") from None
 
-    def _check(self, response: httpx.Response, path: str, absent: str) -> None:
+    def _check(self, response: "httpx.Response", path: str, absent: str) -> None:
         """Raises what an error status stands for. MLflow says 400 for a missing alias and 404 for the rest."""
         if response.is_success:
             return
@@ -169,7 +179,7 @@ class Registry:
         raise RegistryUnavailableError(f"MLflow refuses to answer (status {response.status_code}{hint})")
 
 
-def _error_code(response: httpx.Response) -> str:
+def _error_code(response: "httpx.Response") -> str:
     try:
         return msgspec.json.decode(response.content, type=_Error).error_code
     except msgspec.MsgspecError:

@@ -87,7 +87,7 @@ async def _move_alias(settings: SmokeSettings) -> None:
     async with mlflow_client(
         settings.mlflow_tracking_uri, settings.mlflow_tracking_username, settings.mlflow_tracking_password, timeout
     ) as client:
-        registry = Registry(client, settings.model_name, timeout=timeout)
+        registry = Registry(lambda: client, settings.model_name, timeout=timeout)
         try:
             await registry.set_alias(settings.smoke_alias, settings.model_version)
         except ServingError as error:

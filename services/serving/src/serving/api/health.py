@@ -3,9 +3,8 @@
 from litestar import get
 from litestar.openapi.datastructures import ResponseSpec
 
-from serving.api.draining import Draining
+from serving.api.service import Service
 from serving.errors import NotReadyError
-from serving.models import Models
 from serving.schemas import Health, Live, ModelHealth, Problem, Ready
 from serving.versions.base import VersionManager
 
@@ -21,23 +20,23 @@ def live() -> Live:
 @get(
     "/health/ready", sync_to_thread=False, tags=["health"], summary="Whether to send requests here", responses=NOT_READY
 )
-def ready(models: Models, draining: Draining) -> Ready:
+def ready(service: Service) -> Ready:
     """Answers 200 once every model is loaded and has answered a warm-up request, until the process is told to stop."""
-    if draining.active:
+    if service.draining.active:
         raise NotReadyError("The process has been told to stop.")
-    models.require_all()
+    service.models.require_all()
     return Ready()
 
 
 @get("/health", sync_to_thread=False, tags=["health"], summary="Both, for people")
-def health(models: Models, draining: Draining) -> Health:
+def health(service: Service) -> Health:
     """Answers 200 always, and says what is going on."""
-    told = [_of(versions) for versions in models]
+    told = [_of(versions) for versions in service.models]
     return Health(
         live=True,
-        ready=models.ready and not draining.active,
-        draining=draining.active,
-        problem=models.problem,
+        ready=service.ready,
+        draining=service.draining.active,
+        problem=service.models.problem,
         model_version=told[0].version,
         models=told,
     )

@@ -3,17 +3,17 @@
 from litestar import get
 
 from serving.api.health import NOT_READY
-from serving.models import Models
+from serving.api.service import Service
 from serving.schemas import ColumnInfo, Example, ModelInfo
 
 
 @get("/model/info", sync_to_thread=False, tags=["model"], summary="The model that /predict asks", responses=NOT_READY)
-def model_info(models: Models) -> ModelInfo:
+def model_info(service: Service) -> ModelInfo:
     """Tells which version of it `latest` means, what it takes and gives, and where it came from.
 
     Of the other models that this process serves, /v2/models/NAME tells.
     """
-    versions = models.main
+    versions = service.models.main
     model = versions.latest()
     return ModelInfo(
         name=model.name,

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ class Downloaded(msgspec.Struct, frozen=True):
 class ModelFiles:
     """Downloads versions into the folder `root`, each into one named after its digest, and keeps the `keep` used last.
 
+    `stores` gives the store for each kind of address, asked only when it is needed.
     A version may have `max_bytes`, and `seconds` to arrive in. Each download is a span.
 
     A folder appears under its final name only when complete, so what is there can be used again after a restart.
@@ -35,7 +37,7 @@ class ModelFiles:
     def __init__(
         self,
         root: Path,
-        stores: dict[str, ArtifactStore],
+        stores: Mapping[str, Callable[[], ArtifactStore]],
         *,
         max_bytes: int,
         keep: int,
@@ -91,7 +93,7 @@ class ModelFiles:
                 f"its files are at a {scheme}: address, which cannot be read (only {known}); "
                 "let MLflow serve artifacts (--serve-artifacts) to reach other stores"
             )
-        return self._stores[scheme]
+        return self._stores[scheme]()
 
     async def _kept(self, digest: str) -> Downloaded | None:
         """Gives the files that are here already, if they have that digest indeed; if not, they go."""

@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 import httpx
 
 from serving.artifacts.base import BoundedWriter, RemoteFile
+from serving.certificates import trusted
 from serving.errors import ModelUnusableError, StoreUnavailableError
 
 _TIMEOUT_SECONDS = 10.0
@@ -98,7 +99,9 @@ class S3Store:
 
     @cached_property
     def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(auth=_Signature(self._region), timeout=_TIMEOUT_SECONDS)
+        return httpx.AsyncClient(
+            auth=_Signature(self._region), verify=trusted(self._endpoint_url), timeout=_TIMEOUT_SECONDS
+        )
 
 
 class _Signature(httpx.Auth):

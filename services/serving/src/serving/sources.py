@@ -1,0 +1,71 @@
+"""Where models come from: MLflow and the stores of artifacts, with clients made when they are first needed.
+
+HTTP takes 4 MB of memory, and what S3 needs as much again. A process that serves a pinned model out of a folder, with
+its address in the settings, does without.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from serving.artifacts.base import ArtifactStore
+from serving.artifacts.folder import FolderStore
+from serving.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
+
+    from serving.artifacts.s3 import S3Store
+
+
+class Sources:
+    """What the settings name. Nothing is contacted before it is asked for something.
+
+    Attributes:
+        stores: The kinds of addresses that artifacts may have, each with what gives its store.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.stores: dict[str, Callable[[], ArtifactStore]] = {
+            "s3": lambda: self._s3,
+            "mlflow-artifacts": lambda: self._proxied,
+            "file": FolderStore,
+        }
+
+    def mlflow(self) -> "httpx.AsyncClient":
+        """Gives the client for MLflow, always the same one."""
+        return self._mlflow
+
+    async def aclose(self) -> None:
+        """Closes the connections, if any were opened."""
+        opened = vars(self)
+        if "_mlflow" in opened:
+            await self._mlflow.aclose()
+        if "_s3" in opened:
+            await self._s3.aclose()
+
+    @cached_property
+    def _mlflow(self) -> "httpx.AsyncClient":
+        from serving.registry import mlflow_client  # noqa: PLC0415  (see above)
+
+        settings = self._settings
+        return mlflow_client(
+            settings.mlflow_tracking_uri,
+            settings.mlflow_tracking_username,
+            settings.mlflow_tracking_password,
+            settings.registry_timeout_seconds,
+        )
+
+    @cached_property
+    def _proxied(self) -> ArtifactStore:
+        from serving.artifacts.proxied import ProxiedStore  # noqa: PLC0415  (see above)
+
+        return ProxiedStore(self._mlflow)
+
+    @cached_property
+    def _s3(self) -> "S3Store":
+        from serving.artifacts.s3 import S3Store  # noqa: PLC0415  (see above)
+
+        settings = self._settings
+        return S3Store(settings.s3_endpoint_url, settings.aws_region, settings.s3_secret_name)

@@ -1,0 +1,82 @@
+"""What a process does not need does not take its memory, and clients trust nobody that they need not."""
+
+import os
+import ssl
+import subprocess
+import sys
+
+import certifi
+import pytest
+
+from services.serving.tests.conftest import Bundle
+from serving.certificates import trusted
+
+# Starts the application as a server does, waits until it is ready, and names what it has imported of all that is heavy.
+SERVE = """
+import asyncio, os, sys
+from serving.app import create_app
+from serving.environment import read
+from serving.settings import Settings
+
+async def main():
+    app = create_app(read(Settings, os.environ))
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    async def receive():
+        if started.is_set():
+            await stopped.wait()
+            return {"type": "lifespan.shutdown"}
+        return {"type": "lifespan.startup"}
+
+    async def send(message):
+        assert message["type"] in ("lifespan.startup.complete", "lifespan.shutdown.complete"), message
+        started.set()
+
+    running = asyncio.create_task(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send))
+    await started.wait()
+    answers = []
+
+    async def ask(path):
+        scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+                 "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": [],
+                 "server": ("x", 80), "client": ("x", 1), "state": {}}
+        async def body():
+            return {"type": "http.request", "body": b"", "more_body": False}
+        async def note(message):
+            answers.append(message.get("status"))
+        await app(scope, body, note)
+        return [status for status in answers if status][-1]
+
+    async with asyncio.timeout(30):
+        while await ask("/health/ready") != 200:
+            await asyncio.sleep(0.05)
+    stopped.set()
+    await running
+
+asyncio.run(main())
+heavy = ("httpx", "botocore", "urllib3", "sklearn", "anyio._backends._asyncio")
+print(*(name for name in heavy if name in sys.modules))
+"""
+
+
+def test_a_pinned_model_in_a_folder_needs_no_clients(iris: Bundle) -> None:
+    environ = {**os.environ, "MODEL_NAME": "iris", **iris.pin()}
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE], env=environ, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+def test_over_http_no_certificate_is_trusted() -> None:
+    context = trusted("http://mlflow:5000")
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.get_ca_certs() == []
+
+
+def test_over_https_those_of_the_environment_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    context = trusted("HTTPS://mlflow.example")
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.get_ca_certs()
