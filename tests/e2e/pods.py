@@ -129,7 +129,7 @@ class Runner(msgspec.Struct, frozen=True):
                 "containers": [container],
                 "volumes": [
                     {"name": "scripts", "configMap": {"name": CONFIG_MAP}},
-                    {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
+                    {"name": "tmp", "emptyDir": {"sizeLimit": "32Mi"}},
                 ],
             },
         }

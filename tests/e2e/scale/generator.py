@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from tests.e2e.charts.stack import CLIENT, ROW, Stack
-from tests.e2e.kube import Manifest
+from tests.e2e.pods import Script
 from tests.load import fortio
 
 PROGRAM = Path(".cache/tools/bin/fortio")
@@ -15,6 +15,7 @@ _POD = "load-generator"
 _FOLDER = "/tmp"  # noqa: S108  (the pod's own)
 _BODY = Path(_FOLDER) / "row.json"
 _MARGIN_SECONDS = 60
+_LIFE_SECONDS = 3600
 
 
 class Generator(msgspec.Struct, frozen=True):
@@ -27,9 +28,9 @@ class Generator(msgspec.Struct, frozen=True):
 
         The program is the one that was built here, so the node must have this machine's architecture.
         """
-        kube, namespace = self.stack.kube, self.stack.serving
-        kube.apply([self._manifest()])
-        kube.run("wait", "-n", namespace, f"pod/{_POD}", "--for=condition=Ready", "--timeout=90s", seconds=100)
+        script = Script(_POD, self.stack.serving, "wait.py", {"seconds": _LIFE_SECONDS}, CLIENT)
+        self.stack.runner.start(script)
+        self.stack.runner.wait_running(script, seconds=90)
         self._copy(PROGRAM.read_bytes(), f"{_FOLDER}/fortio")
         self._copy(json.dumps({"features": ROW}).encode(), str(_BODY))
         self._run(f"chmod +x {_FOLDER}/fortio")
@@ -53,33 +54,3 @@ class Generator(msgspec.Struct, frozen=True):
         self.stack.kube.run(
             "exec", "-i", "-n", self.stack.serving, _POD, "--", "sh", "-c", script, stdin=stdin, seconds=120
         )
-
-    def _manifest(self) -> Manifest:
-        container: Manifest = {
-            "name": "fortio",
-            "image": self.stack.images.serving.reference,
-            "command": ["sleep", "3600"],
-            "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            },
-            "volumeMounts": [{"name": "tmp", "mountPath": _FOLDER}],
-        }
-        return {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": _POD, "namespace": self.stack.serving, "labels": CLIENT},
-            "spec": {
-                "automountServiceAccountToken": False,
-                "terminationGracePeriodSeconds": 1,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": 10001,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "containers": [container],
-                "volumes": [{"name": "tmp", "emptyDir": {}}],
-            },
-        }
