@@ -64,7 +64,7 @@ def _memory(model: str, ours: SubjectRun, other: SubjectRun) -> Iterator[Aim]:
     own, theirs = ours.memory(), other.memory()
     if own is not None and theirs is not None:
         share = own / theirs
-        yield Aim(model, f"resident memory, times {other.name}", f"under {_MEMORY:g}", f"{share:.2f}", share < _MEMORY)
+        yield Aim(model, f"resident memory, times {other.name}", f"under {_MEMORY:g}", f"{share:.3f}", share < _MEMORY)
 
 
 def _latency(model: str, ours: SubjectRun, other: SubjectRun, plan: Plan) -> Iterator[Aim]:
