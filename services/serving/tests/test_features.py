@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serving.errors import InvalidInputError
@@ -35,6 +35,8 @@ def test_any_finite_numbers_fit_and_stay_finite(row: list[float]) -> None:
 
 
 @given(st.lists(st.booleans() | st.integers() | st.floats(), max_size=5))
+@example([0, 0, math.nan])
+@example([0.0, math.nan, 1.0])
 def test_nothing_else_gets_through_and_nothing_breaks(row: list[Any]) -> None:
     fits = len(row) == 3 and not any(
         isinstance(value, bool) or not math.isfinite(value) or abs(value) > LARGEST_NUMBER for value in row

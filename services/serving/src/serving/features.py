@@ -1,5 +1,6 @@
 """Rows of JSON values against a model's signature: a matrix when they fit, and what is wrong where when they do not."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
@@ -48,6 +49,7 @@ def _plain(row: Sequence[Value], width: int) -> bool:
         and bool not in set(map(type, row))
         and min(row) >= -LARGEST_NUMBER
         and max(row) <= LARGEST_NUMBER
+        and math.isfinite(sum(row))  # what is no number compares with nothing, so those two pass it over
     )
 
 
