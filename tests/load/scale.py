@@ -21,6 +21,10 @@ PICTURE = Path("docs/benchmarks/scale.svg")
 MOST_PODS = 5
 POD_CORES = 0.15
 """The processor time that each pod may use."""
+CONNECTIONS_PER_POD = 16
+"""In the curve. As many for five pods as for one would leave each fewer rows a turn to share, and bend it."""
+CONNECTIONS = 48
+"""While the autoscaler goes from two pods to five: no more than two can take without a refusal."""
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -89,14 +93,14 @@ def section(scale: Scale, price: float) -> str:
     return f"""
 Measured {datetime.now(UTC):%Y-%m-%d} with `make bench-scale`: {machine()}
 Single rows of iris, logistic regression, through the Service, from a pod beside it; each serving pod may use
-{POD_CORES:g} cores. 32 connections ask without a pause, {len(scale.points[0].rates)} rounds; medians, in brackets the
-lowest and highest.
+{POD_CORES:g} cores. {CONNECTIONS_PER_POD} connections a pod ask without a pause, {len(scale.points[0].rates)} rounds;
+medians, in brackets the lowest and highest.
 
 ![Requests a second over the number of pods, and over time with the autoscaler](benchmarks/scale.svg)
 
 {table(heads, lines)}
 
-The autoscaler, from two pods on, while 32 connections ask without a pause; each line is ten seconds:
+The autoscaler, from two pods on, while {CONNECTIONS} connections ask without a pause; each line is ten seconds:
 
 {table(["after s", "pods", "requests/s", "p99 ms"], grown)}
 

@@ -11,9 +11,8 @@ from tests.e2e.charts.stack import Stack
 from tests.e2e.helm import Release
 from tests.e2e.report import Report
 from tests.e2e.scale.generator import Generator
-from tests.load.scale import MOST_PODS, POD_CORES, Moment, Point, Scale
+from tests.load.scale import CONNECTIONS, CONNECTIONS_PER_POD, MOST_PODS, POD_CORES, Moment, Point, Scale
 
-_CONNECTIONS = 32
 _ROUNDS = 3
 _SECONDS = 8.0
 _SLICE_SECONDS = 10.0
@@ -25,8 +24,9 @@ def test_throughput_grows_with_pods(platform: Stack, generator: Generator, scale
     for pods in range(1, MOST_PODS + 1):
         platform.helm.install(_release(platform, {"autoscaling": {"enabled": False}, "replicaCount": pods}))
         _wait(platform, pods)
-        generator.send(connections=_CONNECTIONS, seconds=2)
-        rounds = [generator.send(connections=_CONNECTIONS, seconds=_SECONDS) for _ in range(_ROUNDS)]
+        connections = pods * CONNECTIONS_PER_POD
+        generator.send(connections=connections, seconds=2)
+        rounds = [generator.send(connections=connections, seconds=_SECONDS) for _ in range(_ROUNDS)]
         gentle = generator.send(connections=16, seconds=_SECONDS, rate=100)
         scale.points.append(
             Point(pods, [round(one.rate, 1) for one in rounds], [one.p99_ms for one in rounds], gentle.p99_ms)
@@ -52,7 +52,7 @@ def test_the_autoscaler_brings_five_pods(platform: Stack, generator: Generator, 
     while len(scale.moments) < _SLICES:
         pods = platform.ready_pods()
         at = time.monotonic() - begun
-        measured = generator.send(connections=_CONNECTIONS, seconds=_SLICE_SECONDS)
+        measured = generator.send(connections=CONNECTIONS, seconds=_SLICE_SECONDS)
         scale.moments.append(Moment(round(at, 1), pods, round(measured.rate, 1), measured.p99_ms))
         report.add("With the autoscaler", f"- {scale.moments[-1]}")
 
