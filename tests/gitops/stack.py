@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from gitops.secrets import BOOTSTRAP_SECRETS
+from gitops.cluster.secrets import BOOTSTRAP_SECRETS
 from tests.gitops import capacity, expansion, installation
 from tests.support import helm
 from tests.support.manifests import Manifest, metadata, parse

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gitops.identity import Identity, load_identity
+from gitops.platform.identity import Identity, load_identity
 from tests.gitops import application_rules, stack
 from tests.support.helm import ROOT
 

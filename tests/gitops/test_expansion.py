@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gitops.applications import applications
+from gitops.rendering.applications import applications
 from tests.gitops import expansion
 from tests.gitops.stack import Stack
 

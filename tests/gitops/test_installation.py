@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gitops.argocd import NAMESPACES
+from gitops.cluster.argocd import NAMESPACES
 from tests.gitops import capacity, installation
 from tests.gitops.stack import Stack
 from tests.support import pod_rules

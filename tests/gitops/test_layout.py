@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gitops.argocd import NAMESPACES
-from gitops.environments import environments, namespace_of
+from gitops.cluster.argocd import NAMESPACES
+from gitops.platform.environments import environments, namespace_of
 from tests.gitops.stack import Stack
 from tests.support.helm import ROOT
 from tests.support.manifests import metadata

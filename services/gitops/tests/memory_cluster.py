@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from gitops.cluster import Cluster
+from gitops.cluster.client import Cluster
 from gitops.errors import OutageError
-from gitops.manifests import Manifest
+from gitops.rendering.manifests import Manifest
 
 WELL = {"sync": {"status": "Synced"}, "health": {"status": "Healthy"}, "operationState": {"phase": "Succeeded"}}
 NODE = {

@@ -9,9 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitops.adopt import Rewriter
 from gitops.cli import execute
-from gitops.identity import Identity, load_identity
+from gitops.fork.adopt import Rewriter
+from gitops.platform.identity import Identity, load_identity
 from services.gitops.tests.conftest import commit_all, git
 
 FIRST = ("--repo", "https://git.example.com/flora/petals.git", "--registry", "registry.example.com/flora/petals")

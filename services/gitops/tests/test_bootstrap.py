@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from gitops import argocd
-from gitops.adopt import Places, adopt
-from gitops.argocd import GitAccess, Login
-from gitops.bootstrap import Bootstrap, Options, Result
+from gitops.cluster import argocd
+from gitops.cluster.argocd import GitAccess, Login
+from gitops.cluster.bootstrap import Bootstrap, Options, Result
+from gitops.cluster.secrets import BOOTSTRAP_SECRETS, decoded
 from gitops.errors import BadInputError, NotConvergedError
-from gitops.identity import Identity
-from gitops.repository import Repository
-from gitops.secrets import BOOTSTRAP_SECRETS, decoded
+from gitops.fork.adopt import Places, adopt
+from gitops.git.repository import Repository
+from gitops.platform.identity import Identity
 from gitops.terminal import Terminal
 from services.gitops.tests.conftest import commit_all
 from services.gitops.tests.memory_cluster import MemoryCluster
@@ -79,7 +79,7 @@ def test_running_again_changes_no_secret_and_keeps_credentials_given_earlier(ado
 
 
 def test_a_cluster_that_is_away_for_a_moment_is_waited_for(adopted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gitops.convergence._PAUSE", 0.0)
+    monkeypatch.setattr("gitops.cluster.convergence._PAUSE", 0.0)
     cluster = MemoryCluster()
     original = cluster.annotate_all
 

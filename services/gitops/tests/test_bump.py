@@ -12,10 +12,10 @@ import pytest
 
 from embedded.servers import mlflow_server
 from gitops.cli import execute
-from gitops.environments import release_file
 from gitops.errors import BadInputError, OutageError
-from gitops.mlflow_registry import MlflowRegistry
-from gitops.release import Model, read_release
+from gitops.pins.registry import MlflowRegistry
+from gitops.pins.release import Model, read_release
+from gitops.platform.environments import release_file
 from services.gitops.tests.conftest import DIGEST, commit_all, git
 from services.gitops.tests.mlflow_answers import METRICS, TAGS, answering, as_mlflow
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gitops.cluster import Cluster
+from gitops.cluster.client import Cluster
 from gitops.errors import BadInputError, OutageError
 from gitops.programs import ProgramFailedError, ProgramMissingError, run
 
@@ -20,7 +20,7 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr("gitops.cluster._PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("gitops.cluster.client._PAUSES", (0.0, 0.0))
     return folder
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gitops.convergence import application_state, workload_state
-from gitops.diagnosis import Finding, diagnose_application, diagnose_owners, diagnose_pods, pods_of
+from gitops.cluster.convergence import application_state, workload_state
+from gitops.cluster.diagnosis import Finding, diagnose_application, diagnose_owners, diagnose_pods, pods_of
 
 CAPTURED = Path(__file__).with_name("captured")
 PODS: list[dict[str, Any]] = json.loads((CAPTURED / "pods.json").read_text())

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from gitops.cli import execute
-from gitops.environments import release_file
-from gitops.history import Step, before_now
-from gitops.release import Hold, Image, Model, Notes, Release, read_release, written
-from gitops.repository import Commit
+from gitops.git.repository import Commit
+from gitops.pins.history import Step, before_now
+from gitops.pins.release import Hold, Image, Model, Notes, Release, read_release, written
+from gitops.platform.environments import release_file
 from services.gitops.tests.conftest import DIGEST, commit_all, git
 from services.gitops.tests.github import SLUG, TOKEN, GitHub, serving
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gitops.adopt import Places, adopt
-from gitops.bootstrap import Bootstrap, Options
 from gitops.cli import execute
+from gitops.cluster.bootstrap import Bootstrap, Options
+from gitops.cluster.notifications import SECRET, SERVICES, checked
+from gitops.cluster.secrets import decoded, encoded
 from gitops.errors import BadInputError
-from gitops.manifests import Manifest
-from gitops.notifications import SECRET, SERVICES, checked
-from gitops.repository import Repository
-from gitops.secrets import decoded, encoded
+from gitops.fork.adopt import Places, adopt
+from gitops.git.repository import Repository
+from gitops.rendering.manifests import Manifest
 from gitops.terminal import Terminal
 from services.gitops.tests.conftest import commit_all
 from services.gitops.tests.memory_cluster import MemoryCluster

@@ -8,16 +8,16 @@ import pytest
 import yaml
 
 from gitops.cli import execute
-from gitops.diff import ObjectChange
-from gitops.environments import release_file
 from gitops.errors import NotWantedError
-from gitops.promoting import Route, plan
-from gitops.promotion_text import Evidence, body
-from gitops.readiness import Readiness
-from gitops.release import Hold, Image, Model, Notes, Release, read_release, written
-from gitops.repository import Repository
-from gitops.snapshot import Snapshot
-from gitops.trunk import Trunk
+from gitops.git.repository import Repository
+from gitops.git.snapshot import Snapshot
+from gitops.git.trunk import Trunk
+from gitops.pins.release import Hold, Image, Model, Notes, Release, read_release, written
+from gitops.platform.environments import release_file
+from gitops.promotion.body import Evidence, body
+from gitops.promotion.promote import Route, plan
+from gitops.promotion.readiness import Readiness
+from gitops.rendering.diff import ObjectChange
 from services.gitops.tests.conftest import DIGEST, commit_all, git
 from services.gitops.tests.github import SLUG, TOKEN, GitHub, serving
 from services.gitops.tests.memory_cluster import WELL, MemoryCluster

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gitops.errors import BadInputError, OutageError
-from gitops.identity import Identity
-from gitops.pull_requests import PullRequests
+from gitops.forge.github import PullRequests
+from gitops.platform.identity import Identity
 from services.gitops.tests.conftest import git
 from services.gitops.tests.github import SLUG, TOKEN, Answer, GitHub, invalid, serving
 

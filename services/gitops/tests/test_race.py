@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from gitops.cli import execute
-from gitops.environments import release_file
-from gitops.release import Image, Model, Notes, Release, read_release, written
+from gitops.pins.release import Image, Model, Notes, Release, read_release, written
+from gitops.platform.environments import release_file
 from services.gitops.tests.conftest import DIGEST, commit_all, git
 
 WRITERS = 20

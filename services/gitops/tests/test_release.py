@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from gitops.errors import BadInputError
-from gitops.release import Change, Hold, Image, Model, Notes, Release, changes, parse_image, read_release, written
+from gitops.pins.release import Change, Hold, Image, Model, Notes, Release, changes, parse_image, read_release, written
 
 DIGEST = "sha256:" + "0f" * 32
 

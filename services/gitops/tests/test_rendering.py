@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gitops.applications import applications, expanded
 from gitops.cli import execute
-from gitops.environments import release_file
 from gitops.errors import BadInputError
-from gitops.release import Image, Model, Notes, Release, written
+from gitops.pins.release import Image, Model, Notes, Release, written
+from gitops.platform.environments import release_file
+from gitops.rendering.applications import applications, expanded
 from services.gitops.tests.conftest import DIGEST, commit_all
 
 STAGING, PRODUCTION = release_file("staging"), release_file("production")

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops.errors import BadInputError
-from gitops.history import Step
-from gitops.release import Release
-from gitops.repository import Commit, Repository
-from gitops.review import Proposed, Review, judge, review
+from gitops.git.repository import Commit, Repository
+from gitops.pins.history import Step
+from gitops.pins.release import Release
+from gitops.promotion.review import Proposed, Review, judge, review
 from services.gitops.tests.conftest import commit_all, git
 
 PINS = Path("envs/production/release.yaml")
@@ -94,7 +94,9 @@ def test_figures_come_with_their_pins(number: int) -> None:
     assert "metrics" in only_problem(judge(proposed(release(number, release={"metrics": {"accuracy": 1.0}}))))
 
 
-@pytest.mark.parametrize("other", ["services/gitops/src/gitops/review.py", "envs/production/values.yaml", "README.md"])
+@pytest.mark.parametrize(
+    "other", ["services/gitops/src/gitops/promotion/review.py", "envs/production/values.yaml", "README.md"]
+)
 def test_nothing_hides_beside_the_pins(other: str) -> None:
     assert other in only_problem(judge(proposed(release(3), files=[PINS, Path(other)])))
 

@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gitops.cluster.secrets import (
+    BOOTSTRAP_SECRETS,
+    BootstrapSecret,
+    decoded,
+    docker_config,
+    make_secrets,
+    secret_manifest,
+)
 from gitops.errors import BadInputError
-from gitops.manifests import Manifest
-from gitops.secrets import BOOTSTRAP_SECRETS, BootstrapSecret, decoded, docker_config, make_secrets, secret_manifest
+from gitops.rendering.manifests import Manifest
 
 
 class Store:

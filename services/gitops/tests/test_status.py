@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from gitops.cli import execute
-from gitops.environments import release_file
-from gitops.release import Image, Model, Notes, Release, written
-from gitops.repository import Repository
-from gitops.status import status
-from gitops.wording import age
+from gitops.cluster.status import status
+from gitops.git.repository import Repository
+from gitops.pins.release import Image, Model, Notes, Release, written
+from gitops.pins.wording import age
+from gitops.platform.environments import release_file
 from services.gitops.tests.conftest import DIGEST, commit_all
 from services.gitops.tests.memory_cluster import WELL, MemoryCluster
 

@@ -17,11 +17,11 @@ import pytest
 import yaml
 
 from gitops.cli import execute
-from gitops.environments import release_file
 from gitops.errors import BadInputError
-from gitops.identity import Identity
-from gitops.release import Image, Model, Notes, Release, parse_image, written
-from gitops.verifying import Trust
+from gitops.pins.release import Image, Model, Notes, Release, parse_image, written
+from gitops.pins.verify import Trust
+from gitops.platform.environments import release_file
+from gitops.platform.identity import Identity
 from services.gitops.tests.conftest import DIGEST, ROOT
 from services.gitops.tests.mlflow_answers import answering, as_mlflow
 

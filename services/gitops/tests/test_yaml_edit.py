@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitops.errors import BadInputError
-from gitops.platform_images import with_image
-from gitops.release import Image
-from gitops.yaml_edit import edited
+from gitops.pins.images import with_image
+from gitops.pins.release import Image
+from gitops.pins.yaml_edit import edited
 from services.gitops.tests.conftest import DIGEST, ROOT
 
 OURS = [ROOT / "envs" / "platform" / f"{name}.yaml" for name in ("mlflow", "training")]

@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from gitops import teardown as tearing_down
-from gitops.argocd import GitAccess, Login
-from gitops.bootstrap import Bootstrap, Options
-from gitops.cluster import Cluster
+from gitops.cluster import teardown as tearing_down
+from gitops.cluster.argocd import GitAccess, Login
+from gitops.cluster.bootstrap import Bootstrap, Options
+from gitops.cluster.client import Cluster
+from gitops.cluster.notifications import SERVICES, checked
 from gitops.commands.options import Flag, Json, Names
 from gitops.errors import BadInputError
-from gitops.notifications import SERVICES, checked
-from gitops.repository import Repository
+from gitops.git.repository import Repository
 from gitops.terminal import Terminal
 
 _REFUSED = 3

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from gitops import adopt as adopting
 from gitops.commands.options import Json
-from gitops.repository import Repository
+from gitops.fork import adopt as adopting
+from gitops.git.repository import Repository
 from gitops.terminal import Terminal
 
 

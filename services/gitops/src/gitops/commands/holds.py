@@ -4,17 +4,17 @@ from dataclasses import dataclass
 
 from cyclopts import Parameter
 
-from gitops import holding
 from gitops.commands.landing import LandingOptions, land_and_show
 from gitops.commands.options import Flag, Json
 from gitops.errors import BadInputError
-from gitops.identity import load_identity
-from gitops.promoting import close_promotions, push_proposal
-from gitops.pull_requests import PullRequests
-from gitops.repository import Repository
-from gitops.snapshot import Edit, Snapshot
+from gitops.forge.github import PullRequests
+from gitops.git.repository import Repository
+from gitops.git.snapshot import Edit, Snapshot
+from gitops.git.trunk import BRANCH, Trunk
+from gitops.pins import hold as holding
+from gitops.platform.identity import load_identity
+from gitops.promotion.promote import close_promotions, push_proposal
 from gitops.terminal import Terminal
-from gitops.trunk import BRANCH, Trunk
 
 
 @Parameter(name="*")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from cyclopts import Parameter
 
 from gitops.commands.options import Flag
-from gitops.repository import Repository
-from gitops.snapshot import Edit, Proposal, Snapshot
+from gitops.git.repository import Repository
+from gitops.git.snapshot import Edit, Proposal, Snapshot
+from gitops.git.trunk import BRANCH, Landing, Trunk, land_here
+from gitops.pins.wording import words
 from gitops.terminal import Terminal
-from gitops.trunk import BRANCH, Landing, Trunk, land_here
-from gitops.wording import words
 
 
 @Parameter(name="*")

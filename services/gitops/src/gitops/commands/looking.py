@@ -5,15 +5,15 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from gitops import render as rendering
-from gitops import status as looking
-from gitops.cluster import Cluster
+from gitops.cluster import status as looking
+from gitops.cluster.client import Cluster
 from gitops.commands.options import Flag, Json
-from gitops.diff import Comparison, compare
-from gitops.history import entries, steps
-from gitops.manifests import stream
-from gitops.repository import Repository
-from gitops.snapshot import Snapshot
+from gitops.git.repository import Repository
+from gitops.git.snapshot import Snapshot
+from gitops.pins.history import entries, steps
+from gitops.rendering import render as rendering
+from gitops.rendering.diff import Comparison, compare
+from gitops.rendering.manifests import stream
 from gitops.terminal import Terminal
 
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gitops.cluster import Cluster
-from gitops.environments import PIPELINE
-from gitops.mlflow_registry import MlflowRegistry
+from gitops.cluster.client import Cluster
+from gitops.pins.registry import MlflowRegistry
+from gitops.platform.environments import PIPELINE
 
 Json = Annotated[bool, Parameter(negative="", show_default=False)]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]

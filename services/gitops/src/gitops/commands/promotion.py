@@ -6,19 +6,19 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from gitops import promoting
-from gitops import review as reviewing
-from gitops.cluster import Cluster
+from gitops.cluster.client import Cluster
 from gitops.commands.options import Flag, Json, MlflowUrl, registry
 from gitops.errors import BadInputError, NotWantedError
-from gitops.identity import load_identity
-from gitops.promoting import Outcome, Route
-from gitops.pull_requests import PullRequests
-from gitops.repository import Repository
+from gitops.forge.github import PullRequests
+from gitops.git.repository import Repository
+from gitops.git.trunk import BRANCH, Trunk
+from gitops.pins.verify import Check, Trust, Verifier
+from gitops.pins.wording import words
+from gitops.platform.identity import load_identity
+from gitops.promotion import promote as promoting
+from gitops.promotion import review as reviewing
+from gitops.promotion.promote import Outcome, Route
 from gitops.terminal import Terminal
-from gitops.trunk import BRANCH, Trunk
-from gitops.verifying import Check, Trust, Verifier
-from gitops.wording import words
 
 
 def promote(

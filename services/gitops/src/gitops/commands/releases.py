@@ -5,16 +5,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gitops.cluster import Cluster
+from gitops.cluster.client import Cluster
 from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
 from gitops.commands.options import Json, MlflowUrl, registry
-from gitops.environments import PLATFORM
 from gitops.errors import BadInputError
-from gitops.mlflow_registry import completed
-from gitops.release import Image, Release, parse_image
-from gitops.releasing import Pins, bump_platform, refuse_held
-from gitops.releasing import bump as bumping
-from gitops.repository import Repository
+from gitops.git.repository import Repository
+from gitops.pins.bump import Pins, bump_platform, refuse_held
+from gitops.pins.bump import bump as bumping
+from gitops.pins.registry import completed
+from gitops.pins.release import Image, Release, parse_image
+from gitops.platform.environments import PLATFORM
 
 
 @Parameter(name="*")

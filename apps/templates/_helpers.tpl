@@ -1,0 +1,87 @@
+{{/* How every Application is kept in step with git. */}}
+{{- define "apps.syncPolicy" -}}
+automated: {prune: true, selfHeal: true, allowEmpty: false}
+syncOptions:
+  - ServerSideApply=true
+  - FailOnSharedResource=true
+  - PruneLast=true
+  - SkipDryRunOnMissingResource=true
+retry:
+  limit: -1
+  refresh: true
+  backoff: {duration: 10s, factor: 2, maxDuration: 3m}
+{{- end -}}
+
+{{/* The cluster that Argo CD runs in. */}}
+{{- define "apps.here" -}}
+https://kubernetes.default.svc
+{{- end -}}
+
+{{/* The namespace of an environment. */}}
+{{- define "apps.namespace" -}}
+{{- .namespace | default (printf "ml-pipeline-%s" .name) -}}
+{{- end -}}
+
+{{/* The API server of an environment. Takes (list $ environment). */}}
+{{- define "apps.server" -}}
+{{- $environment := index . 1 -}}
+{{- if $environment.cluster -}}
+{{- (index (index . 0).Values.clusters $environment.cluster).server -}}
+{{- else -}}
+{{- include "apps.here" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The namespaces of the environments in this cluster, as JSON: whose pods reach what the environments share. */}}
+{{- define "apps.namespacesHere" -}}
+{{- $names := list -}}
+{{- range .Values.environments -}}
+{{- if not .cluster -}}
+{{- $names = append $names (include "apps.namespace" .) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $names -}}
+{{- end -}}
+
+{{/* The repository's path at its forge: owner/name. */}}
+{{- define "apps.slug" -}}
+{{- regexReplaceAll "^([a-z]+://[^/]+/|[^@/]+@[^:/]+:)" .Values.repository "" | trimSuffix "/" | trimSuffix ".git" -}}
+{{- end -}}
+
+{{/* Where a browser finds the repository's files at its branch. */}}
+{{- define "apps.files" -}}
+{{- $kind := .Values.forge -}}
+{{- if kindIs "map" $kind -}}
+{{- $kind = $kind.kind -}}
+{{- end -}}
+{{- $between := get (dict "github" "blob" "gitlab" "-/blob" "gitea" "src/branch") $kind -}}
+{{- $web := .Values.repository | trimSuffix "/" | trimSuffix ".git" -}}
+{{- if not (hasPrefix "http" $web) -}}
+{{- $host := regexReplaceAll "^([a-z]+://)?([^@/]+@)?([^:/]+).*$" .Values.repository "${3}" -}}
+{{- $web = printf "https://%s/%s" $host (include "apps.slug" .) -}}
+{{- else -}}
+{{- $web = regexReplaceAll "^(https?://)[^@/]+@" $web "${1}" -}}
+{{- end -}}
+{{- printf "%s/%s/%s" $web $between .Values.branch -}}
+{{- end -}}
+
+{{/* A template of the ApplicationSet controller, which Helm passes on as it is. */}}
+{{- define "apps.field" -}}
+{{- printf "{{ %s }}" . -}}
+{{- end -}}
+
+{{/* Values of a shared part: what people wrote, what `gitops bump platform` pinned, what follows from platform.yaml.
+     Takes (list $ name entry prefix), the prefix being the name of the source that has the files. */}}
+{{- define "apps.values" -}}
+{{- $name := index . 1 -}}
+{{- $prefix := index . 3 -}}
+helm:
+  ignoreMissingValueFiles: true
+  valueFiles:
+    - {{ $prefix }}/envs/platform/{{ $name }}.yaml
+    - {{ $prefix }}/envs/platform/pins/{{ $name }}.yaml
+  {{- with (index . 2).derived }}
+  valuesObject:
+    {{- tpl . (index $ 0) | trim | nindent 4 }}
+  {{- end }}
+{{- end -}}

@@ -1,0 +1,1 @@
+"""What gitops does to and reads from a cluster."""

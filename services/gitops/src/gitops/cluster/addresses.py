@@ -1,0 +1,114 @@
+"""Where a person finds what runs, and how to get the passwords: commands, never values."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from gitops.platform.environments import ARGOCD, MONITORING, PIPELINE, application_of, namespace_of
+from gitops.rendering.manifests import Manifest
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """One place: its address in a browser, and the command that makes it reachable, where one is needed."""
+
+    what: str
+    url: str
+    command: str = ""
+
+
+class Password(Struct, frozen=True, kw_only=True):
+    """Who signs in where, and the command that prints the password."""
+
+    what: str
+    user: str
+    command: str
+
+
+class _Place(Struct, frozen=True):
+    what: str
+    namespace: str
+    service: str
+    port: int
+    local: int
+    scheme: str = "http"
+    path: str = ""
+
+
+_PLACES = (
+    _Place("Argo CD", ARGOCD, "argocd-server", 443, 8080, "https"),
+    _Place("MLflow", PIPELINE, "mlflow", 5000, 5000),
+    _Place("MinIO console", PIPELINE, "minio-console", 9001, 9001),
+    _Place("Grafana", MONITORING, "monitoring-grafana", 80, 3000),
+    _Place("Prometheus", MONITORING, "monitoring-kube-prometheus-prometheus", 9090, 9090),
+    _Place("API, staging", namespace_of("staging"), application_of("staging"), 80, 8001, path="/docs"),
+    _Place("API, production", namespace_of("production"), application_of("production"), 80, 8002, path="/docs"),
+)
+_PASSWORDS = (
+    ("Argo CD", "admin", ARGOCD, "argocd-initial-admin-secret", "password"),
+    ("Grafana", "admin", MONITORING, "grafana-admin", "admin-password"),
+    ("MinIO console", "root", PIPELINE, "minio-root", "root-password"),
+    ("Postgres", "postgres", PIPELINE, "postgres-auth", "postgres-password"),
+    ("MLflow, where it asks", "admin", PIPELINE, "mlflow-auth", "password"),
+)
+
+
+def addresses(services: Sequence[Manifest], ingresses: Sequence[Manifest], kubectl: str) -> list[Address]:
+    """The places whose Services are there: by their Ingress where they have one, else by a port-forward.
+
+    Args:
+        services: Services of all namespaces.
+        ingresses: Ingresses of all namespaces.
+        kubectl: How to call kubectl for this cluster.
+    """
+    there = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in services}
+    urls = _ingress_urls(ingresses)
+    found = []
+    for place in _PLACES:
+        if (place.namespace, place.service) not in there:
+            continue
+        if url := urls.get((place.namespace, place.service)):
+            found.append(Address(what=place.what, url=url + place.path))
+            continue
+        command = (
+            f"{kubectl} --namespace {place.namespace} port-forward service/{place.service} {place.local}:{place.port}"
+        )
+        url = f"{place.scheme}://localhost:{place.local}{place.path}"
+        found.append(Address(what=place.what, url=url, command=command))
+    return found
+
+
+def passwords(secrets: Sequence[Manifest], services: Sequence[Manifest], kubectl: str) -> list[Password]:
+    """How to get the administrators' passwords whose Secrets are there, of places that are there.
+
+    Args:
+        secrets: Secrets of all namespaces.
+        services: Services of all namespaces.
+        kubectl: How to call kubectl for this cluster.
+    """
+    there = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in secrets}
+    running = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in services}
+    absent = {place.what for place in _PLACES if (place.namespace, place.service) not in running}
+    return [
+        Password(
+            what=what,
+            user=user,
+            command=f"{kubectl} --namespace {namespace} get secret {name} "
+            f"--output jsonpath='{{.data.{key}}}' | base64 --decode; echo",
+        )
+        for what, user, namespace, name, key in _PASSWORDS
+        if (namespace, name) in there and what not in absent
+    ]
+
+
+def _ingress_urls(ingresses: Sequence[Manifest]) -> dict[tuple[str, str], str]:
+    urls = {}
+    for ingress in ingresses:
+        spec = ingress.get("spec") or {}
+        secure = {host for entry in spec.get("tls") or [] for host in entry.get("hosts") or []}
+        for rule in spec.get("rules") or []:
+            for path in (rule.get("http") or {}).get("paths") or []:
+                service = (path.get("backend") or {}).get("service") or {}
+                if host := rule.get("host"):
+                    scheme = "https" if host in secure else "http"
+                    urls[ingress["metadata"]["namespace"], service.get("name", "")] = f"{scheme}://{host}"
+    return urls

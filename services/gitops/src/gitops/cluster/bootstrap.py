@@ -1,0 +1,272 @@
+"""From an empty cluster to one that Argo CD owns: each step looks first, so running it again goes on."""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from gitops.cluster import argocd, notifications
+from gitops.cluster.addresses import Address, Password, addresses, passwords
+from gitops.cluster.argocd import GitAccess, Login
+from gitops.cluster.client import Cluster
+from gitops.cluster.convergence import REFRESH, State, application_state, wait_until_settled, workload_state
+from gitops.cluster.diagnosis import Finding, diagnose_application, diagnose_owners, diagnose_pods, pods_of
+from gitops.cluster.preflight import check_cluster, check_kinds
+from gitops.cluster.secrets import (
+    BOOTSTRAP_SECRETS,
+    DOCKER_CONFIG,
+    PULL_SECRET,
+    decoded,
+    docker_config,
+    make_secrets,
+    secret_manifest,
+)
+from gitops.errors import BadInputError, NotConvergedError
+from gitops.fork.vendoring import INSTALL
+from gitops.git.repository import Repository
+from gitops.platform.environments import ARGOCD, ENVS
+from gitops.platform.identity import FILE, Identity, load_identity
+from gitops.programs import ProgramFailedError
+from gitops.rendering.applications import APPS, applications
+from gitops.rendering.manifests import Manifest, parse, placed
+from gitops.terminal import Terminal
+
+APPLICATIONS = "applications.argoproj.io"
+_WATCHED = (Path("argocd"), APPS, ENVS, Path("charts"))
+_DEFINITION_PAUSE = 1.0
+_DEFINITION_TRIES = 60
+_DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What a person may decide: `without` are names of applications, `minutes` how long to wait for the rest.
+
+    `notify` holds what the services of Argo CD's notifications need, by their names.
+    """
+
+    without: tuple[str, ...] = ()
+    minutes: float = 20.0
+    git: GitAccess = GitAccess()
+    registry: Login | None = None
+    notify: Mapping[str, str] = {}
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """What runs now, where it is, and how to get in."""
+
+    applications: list[str]
+    addresses: list[Address]
+    passwords: list[Password]
+
+
+class Bootstrap:
+    """One run of bootstrap against one cluster."""
+
+    def __init__(self, repository: Repository, cluster: Cluster, terminal: Terminal, options: Options) -> None:
+        """Take what to bring up, where, and how."""
+        self._repository = repository
+        self._cluster = cluster
+        self._terminal = terminal
+        self._options = options
+        self._deadline = time.monotonic() + options.minutes * 60
+
+    def run(self) -> Result:
+        """Bring everything up and wait until it runs.
+
+        Raises:
+            BadInputError: Something that was given, committed or found in the cluster stands in the way.
+            OutageError: The cluster or a place to fetch from does not answer.
+            NotConvergedError: Something did not come up in time; why was said on the terminal.
+        """
+        with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
+            tree = Path(scratch)
+            identity = self._committed(tree)
+            excluded = argocd.left_out_files(tree, self._options.without)
+            notifications.check_reach(self._options.notify, identity)
+            self._look(identity)
+            self._prepare(identity)
+            notified = self._notified()
+            self._install(tree, notified)
+            self._hand_over(tree, excluded, notified)
+            expected = [argocd.ROOT_NAME, *_expected(tree, excluded)]
+        self._wait(expected)
+        kubectl, services = self._cluster.command, self._cluster.items("services")
+        return Result(
+            applications=expected,
+            addresses=addresses(services, self._cluster.items("ingresses.networking.k8s.io"), kubectl),
+            passwords=passwords(self._cluster.items("secrets"), services, kubectl),
+        )
+
+    def _committed(self, tree: Path) -> Identity:
+        """Take the last commit, for that is what Argo CD gets to see."""
+        head = self._repository.head()
+        if head is None:
+            raise BadInputError("There is no commit yet, and Argo CD sees nothing else: commit and push first.")
+        self._repository.export(head, tree)
+        identity = load_identity(tree)
+        if not identity.adopted:
+            raise BadInputError(
+                f"{FILE} as committed still names a place that is nobody's: run "
+                "`gitops adopt --repo URL --registry PREFIX`, commit, push, and run bootstrap again."
+            )
+        return identity
+
+    def _look(self, identity: Identity) -> None:
+        with self._terminal.working("Looking at the cluster"):
+            context = self._cluster.context()
+            words, notes = check_cluster(self._cluster)
+            check_kinds(self._cluster, self._options.without)
+        self._terminal.done("cluster", f"{context}: {words}")
+        for note in notes:
+            self._terminal.note(note)
+        if changed := self._repository.changed(*_WATCHED):
+            self._terminal.note(f"Not committed, so Argo CD does not see it: {', '.join(changed[:5])}.")
+        remote = self._repository.remote_head(identity.repository, "main")
+        if remote and remote != self._repository.head():
+            self._terminal.note(
+                f"main of {identity.repository} is at {remote[:7]}, not at the commit checked out here: "
+                "Argo CD runs what is there."
+            )
+
+    def _prepare(self, identity: Identity) -> None:
+        with self._terminal.working("Making namespaces and Secrets"):
+            foreign = argocd.foreign_namespaces(self._cluster.items("namespaces"))
+            self._cluster.apply(argocd.namespace_manifests(foreign))
+            made = make_secrets(self._cluster)
+            if registry := self._options.registry:
+                config = docker_config(identity.registry, registry.user, registry.password)
+                self._cluster.apply(
+                    [
+                        secret_manifest(spec.namespace, spec.name, {DOCKER_CONFIG: config}, type_=spec.type)
+                        for spec in BOOTSTRAP_SECRETS
+                        if spec.name == PULL_SECRET
+                    ]
+                )
+            present = {
+                name: decoded(secret)
+                for name in (argocd.GIT_SECRET, argocd.CHARTS_SECRET)
+                if (secret := self._cluster.find("secrets", name, ARGOCD))
+            }
+            self._cluster.apply(argocd.repository_secrets(identity, self._options.git, self._options.registry, present))
+        self._terminal.done("namespaces", ", ".join(argocd.NAMESPACES))
+        self._terminal.done("secrets", f"{len(made.made)} made, {len(made.kept)} were there")
+        for title in made.stale:
+            self._terminal.note(
+                f"The Secret {title} no longer matches the one that it was made from: delete it, run bootstrap again, "
+                "and restart what reads it."
+            )
+
+    def _notified(self) -> dict[str, str]:
+        """What the Secret of the notifications is to hold: what is given now, and what was given earlier."""
+        present = self._cluster.find("secrets", notifications.SECRET, ARGOCD)
+        return notifications.wanted(decoded(present) if present else {}, self._options.notify)
+
+    def _install(self, tree: Path, notified: Mapping[str, str]) -> None:
+        with self._terminal.working("Installing Argo CD"):
+            try:
+                objects = [placed(entry, ARGOCD) for entry in self._cluster.kustomized(tree / INSTALL)]
+            except ProgramFailedError as error:
+                raise argocd.not_fetched(error) from None
+            definitions, others = argocd.definitions_first(notifications.filled(objects, notified))
+            self._cluster.apply(definitions)
+            self._await_definitions([entry["metadata"]["name"] for entry in definitions])
+            self._cluster.apply(others)
+        workloads = [entry for entry in others if entry["kind"] in ("Deployment", "StatefulSet")]
+
+        def look() -> list[State]:
+            found = [
+                *self._cluster.items("deployments.apps", ARGOCD),
+                *self._cluster.items("statefulsets.apps", ARGOCD),
+            ]
+            wanted = {entry["metadata"]["name"] for entry in workloads}
+            return [workload_state(entry) for entry in found if entry["metadata"]["name"] in wanted]
+
+        states = self._waited(look, "Argo CD starts")
+        if not all(state.settled for state in states):
+            self._explain(self._in_namespace(ARGOCD, self._cluster.items("pods", ARGOCD)), "Argo CD")
+        self._terminal.done("argo cd", f"{len(states)} workloads run")
+
+    def _await_definitions(self, names: Sequence[str]) -> None:
+        for _ in range(_DEFINITION_TRIES):
+            found = {entry["metadata"]["name"]: entry for entry in self._cluster.items(_DEFINITIONS)}
+            missing = [name for name in names if not _established(found.get(name))]
+            if not missing:
+                return
+            time.sleep(_DEFINITION_PAUSE)
+        raise NotConvergedError(
+            f"The cluster does not take up the kind {missing[0]}: kubectl describe crd {missing[0]}."
+        )
+
+    def _hand_over(self, tree: Path, excluded: Sequence[str], notified: Mapping[str, str]) -> None:
+        with self._terminal.working("Handing over to Argo CD"):
+            projects = [
+                entry for path in sorted((tree / argocd.PROJECTS).glob("*.yaml")) for entry in parse(path.read_text())
+            ]
+            projects = [entry for entry in projects if entry["kind"] == "AppProject"]
+            self._cluster.apply(notifications.subscribed(projects, notified))
+            self._cluster.apply([argocd.root_manifest(tree, excluded)])
+            # What an earlier run made may be a commit behind, and would look settled.
+            self._cluster.annotate_all(APPLICATIONS, ARGOCD, f"{REFRESH}=normal")
+        left_out = f", without {', '.join(excluded)}" if excluded else ""
+        self._terminal.done("root", f"Argo CD runs what {APPS}/ says{left_out}")
+
+    def _wait(self, expected: Sequence[str]) -> None:
+        def look() -> list[State]:
+            found = {entry["metadata"]["name"]: entry for entry in self._cluster.items(APPLICATIONS, ARGOCD)}
+            return [application_state(name, found.get(name)) for name in expected]
+
+        states = self._waited(look, "Applications")
+        waiting = [state for state in states if not state.settled]
+        if not waiting:
+            self._terminal.done("applications", f"all {len(states)} are Synced and Healthy")
+            return
+        for state in waiting:
+            self._terminal.error(": ".join([state.name, ", ".join(cell for cell in state.row[1:] if cell)]))
+        self._explain(self._causes([state.name for state in waiting]), ", ".join(state.name for state in waiting))
+
+    def _waited(self, look: Callable[[], Sequence[State]], title: str) -> list[State]:
+        return wait_until_settled(look, self._terminal, title, seconds=max(0.0, self._deadline - time.monotonic()))
+
+    def _causes(self, names: Sequence[str]) -> list[Finding]:
+        """What the applications say, then the pods behind them; the root only speaks of the others."""
+        found: list[Finding] = []
+        for name in names:
+            application = self._cluster.find(APPLICATIONS, name, ARGOCD)
+            if application is None:
+                continue
+            found += diagnose_application(application)
+            namespace = application["spec"]["destination"].get("namespace", "")
+            if name != argocd.ROOT_NAME and namespace:
+                found += self._in_namespace(namespace, pods_of(name, namespace, self._cluster.items("pods", namespace)))
+        unique = {(finding.object, finding.why): finding for finding in found}
+        return list(unique.values())
+
+    def _in_namespace(self, namespace: str, pods: Sequence[Manifest]) -> list[Finding]:
+        events = self._cluster.items("events", namespace)
+
+        def logs(where: str, pod: str, container: str, previous: bool) -> list[str]:
+            return self._cluster.logs(where, pod, container, previous=previous)
+
+        return [*diagnose_pods(pods, events, logs), *diagnose_owners(events)]
+
+    def _explain(self, findings: Sequence[Finding], what: str) -> None:
+        for finding in findings:
+            self._terminal.error(f"{finding.object}: {finding.why}")
+            for line in finding.details:
+                self._terminal.detail(line)
+            self._terminal.detail(f"-> {finding.advice}")
+        raise NotConvergedError(
+            f"After {self._options.minutes:g} minutes this has not come up: {what}. Argo CD goes on trying; mend what "
+            "is named above and run bootstrap again, or wait longer with --minutes."
+        )
+
+
+def _expected(tree: Path, excluded: Sequence[str]) -> list[str]:
+    return [application.name for application in applications(tree) if application.file.name not in excluded]
+
+
+def _established(definition: Manifest | None) -> bool:
+    conditions = ((definition or {}).get("status") or {}).get("conditions") or []
+    return any(entry["type"] == "Established" and entry["status"] == "True" for entry in conditions)

@@ -1,0 +1,112 @@
+"""How far the cluster is: the state of each application and workload, and waiting until all of them are there."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+from gitops.errors import OutageError
+from gitops.rendering.manifests import Manifest
+from gitops.terminal import Terminal
+
+REFRESH = "argocd.argoproj.io/refresh"
+_PAUSE = 3.0
+_SHOWN = 100
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """One thing that is waited for."""
+
+    name: str
+    sync: str
+    health: str
+    settled: bool
+    message: str = ""
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """Cells for a table."""
+        text = " ".join(self.message.split())
+        return self.name, self.sync, self.health, text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def application_state(name: str, application: Manifest | None) -> State:
+    """The state of an Argo CD application: settled when it is synced, healthy, and its last operation went well.
+
+    A failed hook after a sync shows in the operation alone, and a look at git that was asked for shows in an annotation
+    until it was taken.
+    """
+    if application is None:
+        return State(name=name, sync="", health="Missing", settled=False, message="not made yet")
+    status = application.get("status") or {}
+    operation = status.get("operationState") or {}
+    sync = (status.get("sync") or {}).get("status", "Unknown")
+    health = (status.get("health") or {}).get("status", "Unknown")
+    phase = operation.get("phase", "Succeeded")
+    refreshing = REFRESH in (application["metadata"].get("annotations") or {})
+    well = (sync, health, phase) == ("Synced", "Healthy", "Succeeded")
+    message = (
+        "Argo CD has not looked at git again yet" if well and refreshing else "" if well else _message(status, phase)
+    )
+    return State(name=name, sync=sync, health=health, settled=well and not refreshing, message=message)
+
+
+def _message(status: Mapping[str, object], phase: str) -> str:
+    conditions = status.get("conditions")
+    for condition in conditions if isinstance(conditions, list) else []:
+        if str(condition.get("type", "")).endswith("Error"):
+            return f"{condition['type']}: {condition.get('message', '')}"
+    operation, health = status.get("operationState"), status.get("health")
+    if phase != "Succeeded" and isinstance(operation, dict) and operation.get("message"):
+        return str(operation["message"])
+    return str(health.get("message", "")) if isinstance(health, dict) else ""
+
+
+def workload_state(workload: Manifest) -> State:
+    """The state of a Deployment or StatefulSet: settled when every wanted pod is there, updated and available."""
+    status, spec = workload.get("status") or {}, workload["spec"]
+    wanted = spec.get("replicas", 1)
+    seen = status.get("observedGeneration", 0) >= workload["metadata"].get("generation", 0)
+    ready = min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
+    settled = seen and ready >= wanted
+    return State(
+        name=workload["metadata"]["name"],
+        sync="",
+        health="Healthy" if settled else "Progressing",
+        settled=settled,
+        message=f"{ready} of {wanted} pods",
+    )
+
+
+def wait_until_settled(
+    look: Callable[[], Sequence[State]], terminal: Terminal, title: str, *, seconds: float
+) -> list[State]:
+    """Look again and again until everything is settled or the time is over; show how far it is meanwhile.
+
+    A cluster that does not answer now and then is no failure before the time is over.
+
+    Args:
+        look: Asks the cluster.
+        terminal: Where to show it.
+        title: Over the table.
+        seconds: How long to wait.
+
+    Returns:
+        The last states; some are not settled when the time is over.
+
+    Raises:
+        OutageError: The cluster did not answer at all.
+    """
+    deadline = time.monotonic() + seconds
+    states: Sequence[State] = []
+    with terminal.board(title, ("application", "sync", "health", "")) as board:
+        while True:
+            try:
+                states = look()
+                board.show([state.row for state in states])
+            except OutageError:
+                if time.monotonic() > deadline and not states:
+                    raise
+            if (states and all(state.settled for state in states)) or time.monotonic() > deadline:
+                return list(states)
+            time.sleep(_PAUSE)

@@ -1,0 +1,243 @@
+"""Why something does not come up: which object, what it says, its last words, and what to do about it."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from gitops.platform.environments import ARGOCD
+from gitops.platform.identity import FILE
+from gitops.rendering.manifests import Manifest
+
+Logs = Callable[[str, str, str, bool], list[str]]
+INSTANCE = "app.kubernetes.io/instance"
+_EVENTS_SHOWN = 3
+_NO_LOGS = frozenset(
+    {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError", "ContainerCreating"}
+)
+
+
+class _Advice(NamedTuple):
+    """What to do where an object says something that fits."""
+
+    pattern: str
+    text: str
+
+
+# The first that fits counts.
+_ADVICE = (
+    _Advice(
+        r"(helm pull|oci|/charts).*(not found|manifest unknown|unauthorized|denied)",
+        "Publish that version of the chart; a private registry needs `gitops bootstrap --registry-user`.",
+    ),
+    _Advice(
+        r"authentication required|authorization failed|repository not found|invalid credentials|denied \(publickey",
+        f"Push to the address in {FILE}, and let Argo CD in: `gitops bootstrap --git-user` or `--git-ssh-key`.",
+    ),
+    _Advice(
+        r"server gave http response to https client",
+        "The registry speaks plain HTTP: `gitops adopt --registry-plain-http`, commit, push; tell the nodes too.",
+    ),
+    _Advice(
+        r"imagepullbackoff|errimagepull|manifest unknown|invalidimagename",
+        "Push that image (tools/push-images); a private registry needs `gitops bootstrap --registry-user`.",
+    ),
+    _Advice(
+        r"secret \S+ not found|couldn't find key|createcontainerconfigerror",
+        "Run `gitops bootstrap` again: it makes the Secrets that are missing.",
+    ),
+    _Advice(
+        r"insufficient (cpu|memory)|too many pods",
+        "Give the cluster more room, or lower `resources.requests` in envs/.",
+    ),
+    _Advice(
+        r"persistentvolumeclaim|no persistent volumes available",
+        "The volume was not made: check the default storage class, or set storage.storageClass in envs/platform.",
+    ),
+    _Advice(
+        r"violates podsecurity",
+        "The pod asks for more than its namespace allows: mend its chart's security context.",
+    ),
+    _Advice(
+        r"is not permitted in project",
+        "Allow it in argocd/projects, or take it out of what is rendered.",
+    ),
+    _Advice(
+        r"no matches for kind|could not find the requested resource",
+        "The kind comes with another application, often `monitoring`: this one is tried again once that is there.",
+    ),
+    _Advice(
+        r"failed to load open api schema",
+        "The API server cannot put its OpenAPI document together, mostly because of an API that something else serves: "
+        "its log names it, `kubectl get apiservices` lists them.",
+    ),
+    _Advice(
+        r"dial tcp|no such host|i/o timeout|connection refused|deadline exceeded|network is unreachable",
+        "Pods cannot reach that address: check names, proxies and firewalls. `gitops bootstrap --without` leaves out "
+        "an application whose chart is out of reach.",
+    ),
+    _Advice(
+        r"values don't meet the specifications|error validating|invalid value",
+        "Mend the values in envs/: `gitops render` shows the same error.",
+    ),
+)
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One object that keeps others waiting."""
+
+    object: str
+    why: str
+    details: list[str]
+    advice: str
+
+
+def diagnose_application(application: Manifest) -> list[Finding]:
+    """What an Argo CD application itself says: errors of rendering, and objects that could not be synced."""
+    name, status = application["metadata"]["name"], application.get("status") or {}
+    found = [
+        _finding(f"Application {name}", f"{condition['type']}: {condition.get('message', '')}", [], _describe(name))
+        for condition in status.get("conditions") or []
+        if str(condition.get("type", "")).endswith("Error")
+    ]
+    operation = status.get("operationState") or {}
+    if operation.get("phase", "Succeeded") == "Succeeded":
+        return found
+    results = (operation.get("syncResult") or {}).get("resources") or []
+    failed = [
+        entry
+        for entry in results
+        if entry.get("status") == "SyncFailed" or entry.get("hookPhase") in ("Failed", "Error")
+    ]
+    found += [
+        _finding(
+            f"{entry['kind']} {entry.get('namespace', '')}/{entry['name']}",
+            entry.get("message", ""),
+            [],
+            _describe(name),
+        )
+        for entry in failed
+    ]
+    message = operation.get("message", "")
+    if not found and message:
+        found.append(_finding(f"Application {name}", f"{operation['phase']}: {message}", [], _describe(name)))
+    return found
+
+
+def diagnose_pods(pods: Sequence[Manifest], events: Sequence[Manifest], logs: Logs) -> list[Finding]:
+    """Why pods are not ready.
+
+    Args:
+        pods: Pods of one namespace; those that are ready or done are passed over.
+        events: The namespace's events.
+        logs: Gives the last lines of a container: namespace, pod, container, whether of the run before.
+    """
+    found = []
+    for pod in pods:
+        if _ready(pod):
+            continue
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        reasons, lines = [], []
+        for container, reason, previous in _troubles(pod):
+            reasons.append(f"container {container}: {reason}")
+            if reason.partition(":")[0] not in _NO_LOGS:
+                lines += [f"{container}: {line}" for line in logs(namespace, name, container, previous)]
+        why = "; ".join(reasons) or _unscheduled(pod) or "is not ready yet"
+        said = _events_of(name, events, why)
+        default = f"kubectl --namespace {namespace} describe pod {name}"
+        found.append(_finding(f"Pod {namespace}/{name}", why, [*said, *lines], default))
+    return found
+
+
+def diagnose_owners(events: Sequence[Manifest]) -> list[Finding]:
+    """Workloads whose pods are not even made, and claims that get no volume, by the events about them."""
+    found = {}
+    for event in sorted(events, key=_moment):
+        about = event.get("involvedObject") or {}
+        stuck = event.get("reason") == "FailedCreate" or about.get("kind") == "PersistentVolumeClaim"
+        if stuck and event.get("type") == "Warning":
+            title = f"{about.get('kind')} {about.get('namespace')}/{about.get('name')}"
+            default = f"kubectl --namespace {about.get('namespace')} describe {about.get('kind')} {about.get('name')}"
+            found[title] = _finding(title, str(event.get("message", "")), [], default)
+    return list(found.values())
+
+
+def pods_of(application: str, namespace: str, pods: Sequence[Manifest]) -> list[Manifest]:
+    """The pods that belong to an application; everything in Argo CD's own namespace belongs to Argo CD."""
+    if namespace == ARGOCD:
+        return list(pods)
+    return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(INSTANCE) == application]
+
+
+def _finding(title: str, why: str, details: Sequence[str], default: str) -> Finding:
+    text = "\n".join([title, why, *details])
+    advice = next((entry.text for entry in _ADVICE if re.search(entry.pattern, text, re.IGNORECASE | re.DOTALL)), None)
+    return Finding(
+        object=title, why=why.strip() or "says nothing", details=list(details), advice=advice or f"See more: {default}"
+    )
+
+
+def _describe(application: str) -> str:
+    return f"kubectl --namespace {ARGOCD} describe application {application}"
+
+
+def _ready(pod: Manifest) -> bool:
+    status = pod.get("status") or {}
+    if status.get("phase") == "Succeeded":
+        return True
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in status.get("conditions") or [])
+
+
+def _unscheduled(pod: Manifest) -> str:
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] != "True":
+            return f"{condition.get('reason', 'Unscheduled')}: {condition.get('message', '')}"
+    return ""
+
+
+def _troubles(pod: Manifest) -> Iterator[tuple[str, str, bool]]:
+    """Each container that keeps the pod from being ready: its name, why, and whether its last words are a run ago."""
+    status = pod.get("status") or {}
+    statuses: list[Mapping[str, Any]] = [
+        *(status.get("initContainerStatuses") or []),
+        *(status.get("containerStatuses") or []),
+    ]
+    for container in statuses:
+        state, last = container.get("state") or {}, (container.get("lastState") or {}).get("terminated")
+        if waiting := state.get("waiting"):
+            if waiting.get("reason") not in ("PodInitializing", "ContainerCreating"):
+                yield container["name"], _because(waiting, last), last is not None
+        elif ended := state.get("terminated"):
+            if ended.get("exitCode"):
+                yield container["name"], _because(ended, None), False
+        elif not container.get("ready") and not container.get("started", True):
+            yield container["name"], "has not started up yet", False
+        elif not container.get("ready"):
+            yield container["name"], "runs and is not ready", False
+
+
+def _because(state: Mapping[str, Any], last: Mapping[str, Any] | None) -> str:
+    code = (last or state).get("exitCode")
+    parts = [state.get("reason"), state.get("message"), f"ended with status {code}" if code is not None else None]
+    return ": ".join(part.strip() for part in parts if part)
+
+
+def _events_of(pod: str, events: Sequence[Manifest], known: str) -> list[str]:
+    """The newest warnings about a pod, without those that say what is known already."""
+    about = [
+        event
+        for event in events
+        if event.get("type") == "Warning" and (event.get("involvedObject") or {}).get("name") == pod
+    ]
+    said = [
+        f"{event.get('reason')}: {message}"
+        for event in sorted(about, key=_moment)
+        if (message := str(event.get("message", "")).strip().removeprefix("Error: ")) not in known
+        and event.get("reason") != "BackOff"
+    ]
+    return list(dict.fromkeys(said))[-_EVENTS_SHOWN:]
+
+
+def _moment(event: Manifest) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")

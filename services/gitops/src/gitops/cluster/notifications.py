@@ -1,0 +1,130 @@
+"""Argo CD's notifications: addresses for its Secret, and subscriptions for as long as the Secret has them.
+
+Without its key a service would send all the same, be refused, and try again at each look at an application. So nothing
+in git subscribes: bootstrap does, by annotations of the projects, and only to services whose key is there.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct
+
+from gitops.cluster.secrets import encoded
+from gitops.errors import BadInputError
+from gitops.platform.identity import Identity
+from gitops.rendering.manifests import Manifest
+
+SECRET = "argocd-notifications-secret"  # noqa: S105  its name, not its content
+_ANNOTATION = "notifications.argoproj.io/subscribe"
+_WRONG = ("on-sync-failed", "on-degraded")
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """One of the services in argocd/install/argocd-notifications-cm.yaml.
+
+    `key` is what it takes from the Secret, `variable` where bootstrap takes that from, `what` what people call it;
+    `triggers` says which project's applications it tells of what.
+    """
+
+    key: str
+    variable: str
+    what: str
+    triggers: Mapping[str, tuple[str, ...]]
+
+
+SERVICES: Mapping[str, Service] = {
+    "people": Service(
+        key="webhook-url",
+        variable="GITOPS_NOTIFY_WEBHOOK_URL",
+        what="Address of the chat's incoming webhook",
+        triggers={"serving": ("on-deployed", *_WRONG), "platform": _WRONG},
+    ),
+    "github": Service(
+        key="github-token",
+        variable="GITOPS_NOTIFY_GITHUB_TOKEN",
+        what="GitHub token that may write this repository's contents",
+        triggers={"serving": ("on-deployed",)},
+    ),
+}
+
+
+def checked(name: str, value: str) -> str:
+    """What was given for a service, fit for an address or a header.
+
+    Raises:
+        BadInputError: It is neither; the sentence does not show it.
+    """
+    variable, value = SERVICES[name].variable, value.strip()
+    if not (value.isascii() and value.isprintable()) or " " in value:
+        raise BadInputError(f"{variable} holds blanks or characters that stand in no address or token.")
+    if name == "people" and not value.startswith(("https://", "http://")):
+        raise BadInputError(f"{variable} is no address: it begins with https://.")
+    return value
+
+
+def check_reach(names: Iterable[str], identity: Identity) -> None:
+    """Refuse to tell GitHub of a repository that is elsewhere.
+
+    Raises:
+        BadInputError: It is elsewhere.
+    """
+    if "github" in names and identity.host.partition(":")[0] != "github.com":
+        raise BadInputError(
+            f"--notify github starts a workflow at github.com, and {identity.repository} is not there: leave it out."
+        )
+
+
+def wanted(present: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """What the Secret is to hold, by key.
+
+    Args:
+        present: What it holds now. Keys that no service takes are not ours, and stay without being named.
+        given: What is given now, by the services' names; it wins.
+    """
+    return {
+        service.key: value
+        for name, service in SERVICES.items()
+        if (value := given.get(name) or present.get(service.key, ""))
+    }
+
+
+def filled(objects: Sequence[Manifest], values: Mapping[str, str]) -> list[Manifest]:
+    """Argo CD's installation, with values in the Secret that it brings along empty.
+
+    Args:
+        objects: The installation.
+        values: What the Secret is to hold, by key.
+
+    Raises:
+        BadInputError: There are values, and the installation has no such Secret.
+    """
+    if not values:
+        return list(objects)
+    if not any(_is_secret(entry) for entry in objects):
+        raise BadInputError(f"Argo CD's installation brings no Secret {SECRET} for what --notify gives.")
+    return [entry | {"data": encoded(values)} if _is_secret(entry) else entry for entry in objects]
+
+
+def subscribed(projects: Iterable[Manifest], keys: Iterable[str]) -> list[Manifest]:
+    """Projects, subscribed to every service whose key is among those of the Secret."""
+    present = frozenset(keys)
+    return [_annotated(project, _subscriptions(project["metadata"]["name"], present)) for project in projects]
+
+
+def _subscriptions(project: str, keys: frozenset[str]) -> dict[str, str]:
+    return {
+        f"{_ANNOTATION}.{trigger}.{name}": ""
+        for name, service in SERVICES.items()
+        if service.key in keys
+        for trigger in service.triggers.get(project, ())
+    }
+
+
+def _annotated(project: Manifest, annotations: Mapping[str, str]) -> Manifest:
+    if not annotations:
+        return project
+    metadata = project["metadata"]
+    return project | {"metadata": metadata | {"annotations": {**metadata.get("annotations", {}), **annotations}}}
+
+
+def _is_secret(entry: Manifest) -> bool:
+    return entry.get("kind") == "Secret" and entry["metadata"]["name"] == SECRET

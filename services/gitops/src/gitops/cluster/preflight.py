@@ -1,0 +1,101 @@
+"""What must be true before anything is changed in a cluster, each with the way out."""
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from gitops.cluster.quantities import number_of
+from gitops.errors import BadInputError
+from gitops.rendering.manifests import Manifest
+
+_OLDEST = (1, 32)
+_CORES = 2.0
+_MEMORY = 4 * 2**30
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_METRICS_API = "v1beta1.metrics.k8s.io"
+
+
+class AskedCluster(Protocol):
+    """What the checks ask of a cluster."""
+
+    def server_version(self) -> str:
+        """The version of the API server."""
+
+    def may_do_everything(self) -> bool:
+        """Whether the user is an administrator."""
+
+    def items(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Manifest]:
+        """The objects of a kind."""
+
+    def find(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
+        """One object, or None."""
+
+
+def check_cluster(cluster: AskedCluster) -> tuple[str, list[str]]:
+    """Look at a cluster.
+
+    Returns:
+        What it is, in a few words, and what may get in the way later.
+
+    Raises:
+        BadInputError: The platform cannot run there.
+        OutageError: The cluster does not answer.
+    """
+    version = cluster.server_version()
+    match = re.match(r"v?(\d+)\.(\d+)", version)
+    if not match or (int(match[1]), int(match[2])) < _OLDEST:
+        raise BadInputError(f"The cluster runs Kubernetes {version}; 1.32 or newer is needed: upgrade it.")
+    if not cluster.may_do_everything():
+        raise BadInputError(
+            "This kubeconfig's user may not do everything in the cluster, and Argo CD's installation needs that: "
+            "take an administrator's (on k3s: /etc/rancher/k3s/k3s.yaml)."
+        )
+    nodes = [node for node in cluster.items("nodes") if _ready(node)]
+    if not nodes:
+        raise BadInputError("No node of the cluster is ready: `kubectl describe nodes` says why.")
+    cores = sum(number_of(node["status"]["allocatable"]["cpu"]) for node in nodes)
+    memory = sum(number_of(node["status"]["allocatable"]["memory"]) for node in nodes)
+    notes = _notes(cluster, cores, memory)
+    return f"Kubernetes {version}, {_count(nodes)}, {cores:g} cores, {memory / 2**30:.1f} GiB to give", notes
+
+
+def _notes(cluster: AskedCluster, cores: float, memory: float) -> list[str]:
+    notes = []
+    if cores < _CORES or memory < _MEMORY:
+        notes.append(
+            "All of the platform asks for about 2 cores and 4 GiB; with less, some pods will not be scheduled."
+        )
+    classes = cluster.items("storageclasses.storage.k8s.io")
+    if not any((entry["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true" for entry in classes):
+        notes.append(
+            "No storage class is the default, so set storage.storageClass in envs/platform, or volumes wait for ever."
+        )
+    if not cluster.find("apiservices.apiregistration.k8s.io", _METRICS_API):
+        notes.append(
+            "There is no metrics-server, so production stays at its fewest pods: autoscaling has nothing to go by."
+        )
+    return notes
+
+
+def check_kinds(cluster: AskedCluster, without: Sequence[str]) -> None:
+    """Refuse to leave out the monitoring chart where nothing else brings the kinds that other charts use.
+
+    Raises:
+        BadInputError: ServiceMonitors would be unknown to the cluster.
+    """
+    definition = "servicemonitors.monitoring.coreos.com"
+    if "monitoring" in without and not cluster.find("customresourcedefinitions.apiextensions.k8s.io", definition):
+        raise BadInputError(
+            "Without `monitoring` the cluster does not know the kinds ServiceMonitor and PrometheusRule, which others "
+            "use: apply the Prometheus operator's definitions first (kubectl apply --server-side --filename URL of "
+            "stripped-down-crds.yaml in its release)."
+        )
+
+
+def _ready(node: Manifest) -> bool:
+    conditions = node.get("status", {}).get("conditions") or []
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+
+def _count(nodes: Sequence[Manifest]) -> str:
+    return "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"

@@ -1,0 +1,248 @@
+"""The Secrets that charts expect and git never holds: made once with random values, never overwritten, never shown."""
+
+import base64
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import quote
+
+from msgspec import Struct
+
+from gitops.errors import BadInputError
+from gitops.platform.environments import MONITORING, PIPELINE, namespace_of
+from gitops.rendering.manifests import Manifest
+
+PULL_SECRET = "registry-credentials"  # noqa: S105  its name, not its content
+DOCKER_CONFIG = ".dockerconfigjson"
+OWNED = {"app.kubernetes.io/part-of": "ml-pipeline", "app.kubernetes.io/managed-by": "gitops"}
+# Letters and digits alone, so that a value may stand in an address, a shell and an INI file as it is.
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+# MinIO takes no more.
+_LENGTH = 40
+
+
+class Fixed(Struct, frozen=True):
+    """A value that is no secret, such as a user name."""
+
+    text: str
+
+
+class Random(Struct, frozen=True):
+    """A value that nobody knows."""
+
+
+class Copied(Struct, frozen=True):
+    """The value of a key of another Secret in `ml-pipeline`."""
+
+    secret: str
+    key: str
+
+
+class Composed(Struct, frozen=True):
+    """An address: the parts, percent-encoded, in the places of a format string."""
+
+    form: str
+    parts: tuple[Copied, ...]
+
+
+Value = Fixed | Random | Copied | Composed
+
+
+class BootstrapSecret(Struct, frozen=True, kw_only=True):
+    """One Secret that bootstrap makes: `keys` says how each of its values comes about.
+
+    `volume` is the claim whose data only these very values open: with the claim there, a new Secret would lock it.
+    """
+
+    namespace: str
+    name: str
+    keys: Mapping[str, Value]
+    volume: str = ""
+    type: str = "Opaque"
+
+    @property
+    def title(self) -> str:
+        """Namespace and name."""
+        return f"{self.namespace}/{self.name}"
+
+
+def _s3_user(name: str) -> BootstrapSecret:
+    keys: dict[str, Value] = {"AWS_ACCESS_KEY_ID": Fixed(name), "AWS_SECRET_ACCESS_KEY": Random()}
+    return BootstrapSecret(namespace=PIPELINE, name=f"s3-{name}", keys=keys)
+
+
+def _copy_to(namespace: str, original: BootstrapSecret) -> BootstrapSecret:
+    keys = {key: Copied(original.name, key) for key in original.keys}
+    return BootstrapSecret(namespace=namespace, name=original.name, keys=keys)
+
+
+_S3_SERVING = _s3_user("serving")
+_STAGING, _PRODUCTION = namespace_of("staging"), namespace_of("production")
+
+# In an order in which each comes after those that it takes values from.
+BOOTSTRAP_SECRETS: tuple[BootstrapSecret, ...] = (
+    BootstrapSecret(
+        namespace=PIPELINE,
+        name="postgres-auth",
+        keys={"postgres-password": Random(), "mlflow-username": Fixed("mlflow"), "mlflow-password": Random()},
+        volume="data-postgres-0",
+    ),
+    BootstrapSecret(
+        namespace=PIPELINE,
+        name="mlflow-database",
+        keys={
+            "uri": Composed(
+                f"postgresql+psycopg://{{}}:{{}}@postgres.{PIPELINE}:5432/mlflow",
+                (Copied("postgres-auth", "mlflow-username"), Copied("postgres-auth", "mlflow-password")),
+            )
+        },
+    ),
+    BootstrapSecret(
+        namespace=PIPELINE,
+        name="mlflow-auth",
+        keys={"username": Fixed("admin"), "password": Random(), "flask-secret-key": Random()},
+    ),
+    BootstrapSecret(
+        namespace=PIPELINE, name="minio-root", keys={"root-user": Fixed("root"), "root-password": Random()}
+    ),
+    _s3_user("mlflow"),
+    _s3_user("backup"),
+    _S3_SERVING,
+    _copy_to(_STAGING, _S3_SERVING),
+    _copy_to(_PRODUCTION, _S3_SERVING),
+    BootstrapSecret(
+        namespace=MONITORING, name="grafana-admin", keys={"admin-user": Fixed("admin"), "admin-password": Random()}
+    ),
+    # Without credentials an empty list, so that pods may always name it.
+    *(
+        BootstrapSecret(
+            namespace=namespace,
+            name=PULL_SECRET,
+            keys={DOCKER_CONFIG: Fixed(json.dumps({"auths": {}}))},
+            type="kubernetes.io/dockerconfigjson",
+        )
+        for namespace in (PIPELINE, _STAGING, _PRODUCTION)
+    ),
+)
+
+
+class SecretStore(Protocol):
+    """What making Secrets asks of a cluster."""
+
+    def find(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
+        """One object, or None."""
+
+    def create(self, manifest: Manifest) -> bool:
+        """Make an object unless it is there; says whether it was made."""
+
+
+class Made(Struct, frozen=True, kw_only=True):
+    """What making the Secrets came to, by `namespace/name`; `stale` ones differ from what they were made from."""
+
+    made: list[str]
+    kept: list[str]
+    stale: list[str]
+
+
+def make_secrets(store: SecretStore, wanted: tuple[BootstrapSecret, ...] = BOOTSTRAP_SECRETS) -> Made:
+    """Make the Secrets that are not there; what is there stays as it is.
+
+    Raises:
+        BadInputError: A Secret lacks a key, or one is missing whose data is still there.
+    """
+    made: list[str] = []
+    kept: list[str] = []
+    stale: list[str] = []
+    known: dict[tuple[str, str], str] = {}
+    for spec in wanted:
+        present = store.find("secrets", spec.name, spec.namespace)
+        if present is None:
+            _refuse_lockout(store, spec)
+            values = {key: _value(value, known) for key, value in spec.keys.items()}
+            if store.create(_manifest(spec, values)):
+                made.append(spec.title)
+            else:  # Somebody else made it since: theirs counts.
+                present = store.find("secrets", spec.name, spec.namespace)
+        if present is not None:
+            values = _checked(present, spec)
+            kept.append(spec.title)
+            if any(
+                isinstance(value, Copied | Composed) and values[key] != _value(value, known)
+                for key, value in spec.keys.items()
+            ):
+                stale.append(spec.title)
+        if spec.namespace == PIPELINE:
+            known |= {(spec.name, key): value for key, value in values.items()}
+    return Made(made=made, kept=kept, stale=stale)
+
+
+def decoded(secret: Manifest) -> dict[str, str]:
+    """The values of a Secret as the cluster has it."""
+    data = secret.get("data") or {}
+    return {key: base64.b64decode(value).decode(errors="replace") for key, value in data.items()}
+
+
+def encoded(values: Mapping[str, str]) -> dict[str, str]:
+    """The `data` of a Secret with these values."""
+    return {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+
+
+def docker_config(registry: str, user: str, password: str) -> str:
+    """What a pull Secret holds for one registry."""
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    entry = {"username": user, "password": password, "auth": token}
+    return json.dumps({"auths": {registry.partition("/")[0]: entry}})
+
+
+def secret_manifest(
+    namespace: str,
+    name: str,
+    values: Mapping[str, str],
+    *,
+    labels: Mapping[str, str] | None = None,
+    type_: str = "Opaque",
+) -> Manifest:
+    """A Secret, labelled as bootstrap's."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace, "labels": {**OWNED, **(labels or {})}},
+        "type": type_,
+        "data": encoded(values),
+    }
+
+
+def _manifest(spec: BootstrapSecret, values: Mapping[str, str]) -> Manifest:
+    return secret_manifest(spec.namespace, spec.name, values, type_=spec.type)
+
+
+def _value(value: Value, known: Mapping[tuple[str, str], str]) -> str:
+    match value:
+        case Fixed(text):
+            return text
+        case Random():
+            return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+        case Copied(secret, key):
+            return known[secret, key]
+        case Composed(form, parts):
+            return form.format(*(quote(_value(part, known), safe="") for part in parts))
+
+
+def _checked(present: Manifest, spec: BootstrapSecret) -> dict[str, str]:
+    values = decoded(present)
+    if missing := [key for key in spec.keys if key not in values]:
+        raise BadInputError(
+            f"The Secret {spec.title} is there without the key {missing[0]!r}: add it, "
+            "or delete the Secret if nothing depends on it yet, and run bootstrap again."
+        )
+    return values
+
+
+def _refuse_lockout(store: SecretStore, spec: BootstrapSecret) -> None:
+    if spec.volume and store.find("persistentvolumeclaims", spec.volume, spec.namespace) is not None:
+        raise BadInputError(
+            f"The Secret {spec.title} is gone, and the volume {spec.namespace}/{spec.volume} still holds data that "
+            f"only its passwords open. Bring the Secret back; or give the data up: "
+            f"kubectl --namespace {spec.namespace} delete persistentvolumeclaim {spec.volume}."
+        )

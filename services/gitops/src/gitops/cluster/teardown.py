@@ -1,0 +1,131 @@
+"""Take everything away again: what bootstrap and Argo CD made goes, the data stays unless told otherwise."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gitops.cluster.argocd import NAMESPACES, foreign_namespaces
+from gitops.cluster.client import Cluster
+from gitops.cluster.diagnosis import INSTANCE
+from gitops.platform.environments import ARGOCD, application_of, environments
+from gitops.rendering.applications import applications
+from gitops.terminal import Terminal
+
+_ARGOCD_KINDS = ("applicationsets.argoproj.io", "applications.argoproj.io", "appprojects.argoproj.io")
+_DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+# Volumes' claims and Secrets are not among these: the passwords open the data.
+_NAMESPACED = (
+    "cronjobs.batch",
+    "jobs.batch",
+    "horizontalpodautoscalers.autoscaling",
+    "deployments.apps",
+    "statefulsets.apps",
+    "daemonsets.apps",
+    "prometheuses.monitoring.coreos.com",
+    "alertmanagers.monitoring.coreos.com",
+    "servicemonitors.monitoring.coreos.com",
+    "podmonitors.monitoring.coreos.com",
+    "prometheusrules.monitoring.coreos.com",
+    "httproutes.gateway.networking.k8s.io",
+    "ingresses.networking.k8s.io",
+    "networkpolicies.networking.k8s.io",
+    "poddisruptionbudgets.policy",
+    "services",
+    "configmaps",
+    "serviceaccounts",
+    "rolebindings.rbac.authorization.k8s.io",
+    "roles.rbac.authorization.k8s.io",
+)
+_CLUSTER_WIDE = (
+    "clusterrolebindings.rbac.authorization.k8s.io",
+    "clusterroles.rbac.authorization.k8s.io",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+)
+# What Argo CD holds a hook by while it runs.
+_HOOK_FINALIZER = "argocd.argoproj.io/hook-finalizer"
+_HOOKS = "jobs.batch"
+_CONTROLLERS = "app.kubernetes.io/name in (argocd-application-controller,argocd-applicationset-controller)"
+_ARGOCD_LABEL = "app.kubernetes.io/part-of=argocd"
+
+
+def teardown(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: bool) -> None:
+    """Take the platform out of a cluster; safe to run again after an interruption.
+
+    Argo CD goes first, or it would put back what is taken away.
+
+    Args:
+        tree: The repository's files, which say what there is.
+        cluster: Where to take it away.
+        terminal: Where to show it.
+        delete_data: Whether volumes, Secrets and namespaces go too.
+
+    Raises:
+        OutageError: The cluster does not answer.
+        ProgramFailedError: Something cannot be deleted.
+    """
+    known = cluster.kinds()
+    with terminal.working("Stopping Argo CD"):
+        _delete_argocd(cluster, known)
+        _let_go_of_hooks(cluster)
+    terminal.done("argo cd", "gone, with its definitions")
+    selector = f"{INSTANCE} in ({','.join(_instances(tree))})"
+    with terminal.working("Taking workloads away"):
+        _delete_known(cluster, _CLUSTER_WIDE, known, selector=selector)
+        # Where kube-prometheus-stack puts the Services that CoreDNS and the like are scraped by.
+        cluster.delete(["services"], namespace="kube-system", selector=selector)
+        foreign = foreign_namespaces(cluster.items("namespaces"))
+        doomed = [name for name in NAMESPACES if name != ARGOCD and name not in foreign] if delete_data else []
+        for namespace in NAMESPACES:
+            if namespace not in (ARGOCD, *doomed):
+                _delete_known(cluster, _NAMESPACED, known, namespace=namespace, selector=selector)
+    if not delete_data:
+        terminal.done("workloads", "gone")
+        terminal.done("kept", "volumes and Secrets, for the next bootstrap to find")
+        return
+    with terminal.working("Deleting namespaces and data"):
+        if doomed:
+            cluster.delete(["namespaces"], names=doomed)
+    terminal.done("data", "gone: " + ", ".join(doomed))
+    for name in foreign:
+        terminal.note(f"The namespace {name} was there before bootstrap, so it stays, with its volumes and Secrets.")
+
+
+def _delete_argocd(cluster: Cluster, known: frozenset[str]) -> None:
+    # While a controller runs, it puts back the applications of others, finalizers and all.
+    for kinds in (["statefulsets.apps", "deployments.apps"], ["pods"]):
+        cluster.delete(kinds, namespace=ARGOCD, selector=_CONTROLLERS)
+    for kind in _ARGOCD_KINDS:
+        if kind not in known:
+            continue
+        for entry in cluster.items(kind, ARGOCD):
+            # Nobody is left to work a finalizer off, and what it would delete is deleted below.
+            if entry["metadata"].get("finalizers"):
+                cluster.merge(kind, entry["metadata"]["name"], ARGOCD, {"metadata": {"finalizers": None}})
+        if names := [entry["metadata"]["name"] for entry in cluster.items(kind, ARGOCD)]:
+            cluster.delete([kind], namespace=ARGOCD, names=names)
+    _delete_known(cluster, _CLUSTER_WIDE, known, selector=_ARGOCD_LABEL)
+    cluster.delete(["namespaces"], names=[ARGOCD])
+    cluster.delete([_DEFINITIONS], selector=_ARGOCD_LABEL)
+
+
+def _let_go_of_hooks(cluster: Cluster) -> None:
+    """Take off the finalizers of hooks that were under way: nobody is left to work them off."""
+    for entry in cluster.items(_HOOKS):
+        metadata = entry["metadata"]
+        finalizers = metadata.get("finalizers") or []
+        if _HOOK_FINALIZER in finalizers:
+            others = [name for name in finalizers if name != _HOOK_FINALIZER]
+            cluster.merge(_HOOKS, metadata["name"], metadata["namespace"], {"metadata": {"finalizers": others or None}})
+
+
+def _delete_known(
+    cluster: Cluster, kinds: Sequence[str], known: frozenset[str], *, selector: str, namespace: str | None = None
+) -> None:
+    if present := [kind for kind in kinds if kind in known]:
+        cluster.delete(present, namespace=namespace, selector=selector)
+
+
+def _instances(tree: Path) -> list[str]:
+    """The names that releases have: those of all applications, released or not."""
+    platform = [entry.name for entry in applications(tree) if entry.environment is None]
+    return sorted({*platform, *(application_of(name) for name in environments(tree))})

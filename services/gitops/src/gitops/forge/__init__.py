@@ -1,0 +1,1 @@
+"""Forges: where pull requests are opened, kept up to date and closed."""

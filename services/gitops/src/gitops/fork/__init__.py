@@ -1,0 +1,1 @@
+"""What makes a fork somebody's own, and moves it along."""

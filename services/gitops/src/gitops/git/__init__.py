@@ -1,0 +1,1 @@
+"""The git repository, its main branch at the remote, and edits of it."""

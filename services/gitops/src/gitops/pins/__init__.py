@@ -1,0 +1,1 @@
+"""What runs where: the pins in envs/, read, checked and edited."""

@@ -1,0 +1,103 @@
+"""What an environment ran, when, and who said so: told from git alone."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import zip_longest
+
+from msgspec import Struct
+
+from gitops.errors import BadInputError
+from gitops.git.repository import Commit, Repository
+from gitops.pins.release import Change, Release, changes, read_release
+from gitops.pins.wording import what_moved
+from gitops.platform.environments import release_file
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One commit that changed a release file; `release` is None where it was removed, or broken then."""
+
+    commit: Commit
+    release: Release | None
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One step for people and programs: who, when, and what changed by it, in words and pin by pin."""
+
+    commit: str
+    author: str
+    when: datetime
+    subject: str
+    moved: str
+    changes: list[Change]
+
+
+def steps(repository: Repository, environment: str, revision: str) -> list[Step]:
+    """The commits up to a revision that changed what an environment runs, the newest first."""
+    file = release_file(environment)
+    commits = repository.log(file, revision)
+    texts = repository.read_many([f"{commit.sha}:{file}" for commit in commits])
+    return [Step(commit=commit, release=_readable(text)) for commit, text in zip(commits, texts, strict=True)]
+
+
+def entries(found: Sequence[Step]) -> list[Entry]:
+    """Steps, the newest first, with what each changed."""
+    earlier = [step.release for step in found[1:]]
+    return [_entry(step, before) for step, before in zip_longest(found, earlier)]
+
+
+def _entry(step: Step, before: Release | None) -> Entry:
+    moved = changes(before, step.release) if step.release else []
+    return Entry(
+        commit=step.commit.sha,
+        author=step.commit.author,
+        when=step.commit.when,
+        subject=step.commit.subject,
+        moved=what_moved(moved, step.release) if step.release else "nothing that can be run",
+        changes=moved,
+    )
+
+
+def since(found: Sequence[Step]) -> Commit:
+    """The commit that brought the pins of the newest step; holds and metrics are no pins.
+
+    Args:
+        found: At least one step, the newest first.
+    """
+    newest = found[0]
+    brought = newest.commit
+    for step in found:
+        if not same_pins(step.release, newest.release):
+            break
+        brought = step.commit
+    return brought
+
+
+def before_now(found: Sequence[Step]) -> Step | None:
+    """The step to roll back to: the last pins that were left by going forward.
+
+    Pins that come back undo everything between, so that rolling back twice goes two releases back, and never returns to
+    what was rolled back from.
+    """
+    path: list[Step] = []
+    for step in reversed(found):
+        if step.release is None:
+            continue
+        again = [number for number, one in enumerate(path) if same_pins(one.release, step.release)]
+        path = [*path[: again[0]], step] if again else [*path, step]
+    return path[-2] if len(path) > 1 else None
+
+
+def same_pins(one: Release | None, other: Release | None) -> bool:
+    """Whether two releases run the same: chart, image and model, whatever their holds and metrics."""
+    if one is None or other is None:
+        return one is other
+    return (one.release.chart, one.image, one.model) == (other.release.chart, other.image, other.model)
+
+
+def _readable(text: str | None) -> Release | None:
+    if text is None:
+        return None
+    try:
+        return read_release(text, "")
+    except BadInputError:
+        return None

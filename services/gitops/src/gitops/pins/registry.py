@@ -1,0 +1,211 @@
+"""The model registry, spoken to over MLflow's REST API: which version a reference means, and what its pins are."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from gitops.errors import BadInputError, OutageError
+from gitops.pins.release import Model
+
+_REFERENCE = re.compile(r"(?P<name>[^/@\s]+)(/(?P<version>[1-9][0-9]*)|@(?P<alias>[A-Za-z0-9_-]+))")
+_NAMELESS = re.compile(r"[1-9][0-9]*|@[A-Za-z0-9_-]+")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_SECONDS = 10.0
+# Waited between tries, so one more try than there are numbers.
+_PAUSES = (0.5, 1.0, 2.0)
+_BUSY = frozenset({429, 502, 503, 504})
+_T = TypeVar("_T")
+
+
+def completed(reference: str, name: str | None) -> str:
+    """A reference with the model's name: VERSION and @ALIAS mean the model that is pinned now.
+
+    Args:
+        reference: NAME/VERSION, NAME@ALIAS, VERSION or @ALIAS.
+        name: The model that is pinned now, if any.
+
+    Raises:
+        BadInputError: The name is missing, and nothing is pinned.
+    """
+    if not _NAMELESS.fullmatch(reference):
+        return reference
+    if name is None:
+        raise BadInputError(
+            f"--model: {reference!r} names no model, and none is pinned yet: NAME/VERSION or NAME@ALIAS."
+        )
+    return f"{name}{reference}" if reference.startswith("@") else f"{name}/{reference}"
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """A model version that may be released: its pins, and what its run measured on held-out data."""
+
+    model: Model
+    metrics: dict[str, float]
+
+
+class _Tag(Struct, frozen=True):
+    key: str
+    value: str = ""
+
+
+class _Metric(Struct, frozen=True):
+    key: str
+    value: float
+
+
+class _Version(Struct, frozen=True):
+    name: str
+    version: str
+    status: str = "READY"
+    run_id: str = ""
+    tags: list[_Tag] = []
+
+
+class _Versioned(Struct, frozen=True):
+    model_version: _Version
+
+
+class _Located(Struct, frozen=True):
+    artifact_uri: str
+
+
+class _RunData(Struct, frozen=True):
+    metrics: list[_Metric] = []
+
+
+class _Run(Struct, frozen=True):
+    data: _RunData = _RunData()
+
+
+class _RunAnswer(Struct, frozen=True):
+    run: _Run
+
+
+class MlflowRegistry:
+    """The registered models of one MLflow server."""
+
+    def __init__(self, url: str, pause: Callable[[float], None] = time.sleep) -> None:
+        """Take the server's address, and what waits for so many seconds.
+
+        User and password come from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, as for MLflow's own client.
+        """
+        self._url = url.rstrip("/")
+        self._pause = pause
+        user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+        self._auth = (user, password) if user and password else None
+
+    def find(self, reference: str) -> Candidate:
+        """Resolve NAME/VERSION or NAME@ALIAS to a version that may be released.
+
+        Raises:
+            BadInputError: There is no such version, it did not pass its gate, or pods could not load it by its pins.
+            OutageError: MLflow does not answer.
+        """
+        match = _REFERENCE.fullmatch(reference)
+        if not match:
+            raise BadInputError(f"--model: {reference!r} is neither NAME/VERSION nor NAME@ALIAS.")
+        found = self._version(match["name"], match["version"], match["alias"])
+        tags = {tag.key: tag.value for tag in found.tags}
+        title = f"{found.name} version {found.version}"
+        if found.status != "READY":
+            raise BadInputError(
+                f"{title} is not ready in the registry (its status is {found.status}): try again later."
+            )
+        if tags.get("gate") != "passed":
+            raise BadInputError(
+                f"{title} did not pass its gate (its tag 'gate' is {tags.get('gate')!r}): release a version that did, "
+                "or train again."
+            )
+        digest = tags.get("digest", "")
+        if not _DIGEST.fullmatch(digest):
+            raise BadInputError(
+                f"{title} has no content digest (its tag 'digest' is {digest!r}): train it with `training run`."
+            )
+        uri = self._get(
+            "model-versions/get-download-uri", _Located, name=found.name, version=found.version
+        ).artifact_uri
+        if not uri.startswith("s3://"):
+            raise BadInputError(
+                f"{title} has its files at {uri}, where pods cannot fetch them by themselves: run MLflow with "
+                "--no-serve-artifacts and an s3:// artifact root."
+            )
+        model = Model(name=found.name, version=found.version, digest=digest, uri=uri)
+        return Candidate(model=model, metrics=self._metrics(found.run_id))
+
+    def _version(self, name: str, version: str | None, alias: str | None) -> _Version:
+        try:
+            if version:
+                return self._get("model-versions/get", _Versioned, name=name, version=version).model_version
+            return self._get("registered-models/alias", _Versioned, name=name, alias=alias or "").model_version
+        except _NotFoundError as error:
+            raise BadInputError(f"--model: MLflow at {self._url} says: {error}") from None
+
+    def _metrics(self, run_id: str) -> dict[str, float]:
+        """The figures of the model as a whole; none when the run is gone."""
+        if not run_id:
+            return {}
+        try:
+            run = self._get("runs/get", _RunAnswer, run_id=run_id).run
+        except _NotFoundError:
+            return {}
+        # Figures of one class hold a slash, those of cross-validation begin with cv_; JSON has no NaN and no infinity.
+        return {
+            metric.key: float(f"{metric.value:.6g}")
+            for metric in sorted(run.data.metrics, key=lambda metric: metric.key)
+            if "/" not in metric.key and not metric.key.startswith("cv_") and abs(metric.value) < float("inf")
+        }
+
+    def _get(self, endpoint: str, shape: type[_T], **query: str) -> _T:
+        answer = self._answer(f"{self._url}/api/2.0/mlflow/{endpoint}", query)
+        if answer.status_code == httpx.codes.OK:
+            try:
+                return msgspec.json.decode(answer.content, type=shape)
+            except msgspec.MsgspecError as error:
+                raise OutageError(f"What answers at {self._url} is no MLflow: {error}.") from None
+        message = _message(answer)
+        if answer.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.NOT_FOUND):
+            raise _NotFoundError(message)
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise BadInputError(
+                f"MLflow at {self._url} refuses with {answer.status_code}: {message} A password goes "
+                "into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, a host name into its allowed hosts."
+            )
+        raise OutageError(f"MLflow at {self._url} answered {answer.status_code}: {message}")
+
+    def _answer(self, url: str, query: Mapping[str, str]) -> httpx.Response:
+        for pause in (*_PAUSES, None):
+            try:
+                answer = httpx.get(url, params=query, auth=self._auth, timeout=_SECONDS)
+            except httpx.InvalidURL as error:
+                raise BadInputError(f"--mlflow-url: {self._url!r} is no address: {error}.") from None
+            except httpx.HTTPError as error:
+                reason = f"does not answer ({error or type(error).__name__})"
+            else:
+                if answer.status_code not in _BUSY:
+                    return answer
+                reason = f"answers {answer.status_code}"
+            if pause is not None:
+                self._pause(pause)
+        raise OutageError(
+            f"MLflow at {self._url} {reason}, {len(_PAUSES) + 1} times in a row: "
+            "check --mlflow-url, and that its pod runs."
+        )
+
+
+def _message(answer: httpx.Response) -> str:
+    try:
+        said: Any = answer.json()
+    except ValueError:
+        said = None
+    text = said.get("message") if isinstance(said, dict) else None
+    return str(text or answer.text[:200] or answer.reason_phrase).strip().rstrip(".") + "."
+
+
+class _NotFoundError(Exception):
+    """MLflow has no such thing; the message is its own."""

@@ -1,0 +1,169 @@
+"""What an environment runs: the pins in envs/ENV/release.yaml, reading and editing them."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gitops.documents import YAMLError, loaded
+from gitops.errors import BadInputError
+from gitops.pins.yaml_edit import edited
+
+# The same in every environment, so that what is promoted is the same file.
+_HEADING = "# What runs here. Written by `gitops`; tuning belongs in values.yaml.\n"
+
+Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+ChartVersion = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$")]
+Tag = Annotated[str, Meta(pattern=r"^(?!latest$)[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+RegistryNumber = Annotated[str, Meta(pattern=r"^[1-9][0-9]*$")]
+Uri = Annotated[str, Meta(pattern=r"^s3://[^/]+/.+$")]
+_IMAGE = re.compile(r"(?P<repository>[^\s@]+?)(:(?P<tag>[^\s:/@]+))?(@(?P<digest>\S+))?")
+
+
+class Hold(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why automation leaves an environment alone, since when (ISO 8601) and by whom."""
+
+    reason: str
+    since: str = ""
+    by: str = ""
+
+
+class Notes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the templates ignore: the chart's version, the hold, and the model's figures on held-out data."""
+
+    chart: ChartVersion
+    hold: Hold | str | None = None
+    metrics: dict[str, float] = {}
+
+
+class Image(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The serving image; the digest decides, the tag is for people."""
+
+    repository: Annotated[str, Meta(min_length=1)]
+    tag: Tag
+    digest: Digest
+
+
+class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The model version: its registry number, content digest and folder in the artifact store."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    version: RegistryNumber
+    digest: Digest
+    uri: Uri
+
+
+class Release(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    release: Notes
+    image: Image
+    model: Model
+
+    @property
+    def held(self) -> str | None:
+        """The reason of the hold, or None while there is none."""
+        hold = self.release.hold
+        return hold.reason if isinstance(hold, Hold) else hold
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """One pin that differs; `before` is None where there was none, `after` where there is none any more."""
+
+    pin: str
+    before: Any
+    after: Any
+
+
+def read_release(text: str, name: str) -> Release:
+    """Decode a release file.
+
+    Args:
+        text: Its content.
+        name: What to call it in an error.
+
+    Raises:
+        BadInputError: It is not valid YAML, or a field is missing, unknown or of the wrong form.
+    """
+    try:
+        return msgspec.convert(loaded(text), Release)
+    except YAMLError as error:
+        raise BadInputError(f"{name} is not valid YAML: {error}.") from None
+    except msgspec.ValidationError as error:
+        raise BadInputError(f"{name}: {error}. Mend it, or write it anew with `gitops bump`.") from None
+
+
+def load_release(path: Path, name: Path) -> Release | None:
+    """Read a release file; None where there is none, which means that nothing is released.
+
+    Raises:
+        BadInputError: The file is not as it should be.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    return read_release(text, str(name))
+
+
+def parse_image(reference: str, repository: str | None = None) -> Image:
+    """Split REPOSITORY:TAG@sha256:DIGEST, or TAG@sha256:DIGEST where the repository is known.
+
+    Args:
+        reference: The image.
+        repository: Where it is when the reference does not say.
+
+    Raises:
+        BadInputError: A part is missing or of the wrong form.
+    """
+    match = _IMAGE.fullmatch(reference)
+    parts = match.groupdict() if match else {}
+    # A word alone before the digest is a tag: every repository has a registry before it.
+    if repository and not parts.get("tag") and "/" not in parts.get("repository", "/"):
+        parts |= {"repository": repository, "tag": parts["repository"]}
+    for part, example in (("digest", "@sha256:..."), ("tag", ":1.8.2")):
+        if not parts.get(part):
+            raise BadInputError(
+                f"--image: {reference!r} has no {part}: name it as REPOSITORY:TAG@sha256:DIGEST, with {example}."
+            )
+    try:
+        return msgspec.convert(parts, Image)
+    except msgspec.ValidationError as error:
+        raise BadInputError(f"--image: {reference!r} is no image reference: {error}.") from None
+
+
+def changes(before: Release | None, after: Release) -> list[Change]:
+    """The pins in which two releases differ, in the order of the file."""
+    old, new = _flat(before), _flat(after)
+    names = [*new, *(name for name in old if name not in new)]
+    return [
+        Change(pin=name, before=old.get(name), after=new.get(name)) for name in names if old.get(name) != new.get(name)
+    ]
+
+
+def written(text: str | None, after: Release, name: str) -> str:
+    """Return a release file's content with other pins; what did not change keeps its form, and every comment stays.
+
+    Args:
+        text: The content so far; None where there is no file yet.
+        after: The pins to write.
+        name: What to call the file in an error.
+
+    Raises:
+        BadInputError: The content so far cannot be edited.
+    """
+    content = edited(text or "", msgspec.to_builtins(after), name)
+    return content if text is not None else _HEADING + content
+
+
+def _flat(release: Release | None) -> dict[str, Any]:
+    if release is None:
+        return {}
+    flat: dict[str, Any] = {}
+    for section, fields in msgspec.to_builtins(release).items():
+        for name, value in fields.items():
+            title = name if section == "release" else f"{section}.{name}"
+            flat |= {f"{title}.{key}": inner for key, inner in value.items()} if name == "metrics" else {title: value}
+    return flat

@@ -1,0 +1,54 @@
+"""Pins, changes and spans of time as people read them."""
+
+from collections.abc import Sequence
+from textwrap import shorten
+
+from gitops.pins.release import Change, Release
+
+_DIGEST_SHOWN = 12
+_SUBJECT = 100
+
+
+def short(digest: str) -> str:
+    """The beginning of a digest, enough to tell two apart."""
+    return digest.removeprefix("sha256:")[:_DIGEST_SHOWN]
+
+
+def words(value: object) -> str:
+    """A pin for people."""
+    return short(value) if isinstance(value, str) and value.startswith("sha256:") else _whole(value)
+
+
+def age(seconds: int) -> str:
+    """A span of time in its largest unit: `3 h`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{max(0, seconds)} s"
+
+
+def what_moved(changes: Sequence[Change], release: Release) -> str:
+    """What changed, as a commit's subject names it: `image 1.8.2, iris-classifier 7`."""
+    moved = {change.pin.partition(".")[0] for change in changes}
+    names = {
+        "image": f"image {release.image.tag}",
+        "model": f"{release.model.name} {release.model.version}",
+        "chart": f"chart {release.release.chart}",
+    }
+    if pins := [text for part, text in names.items() if part in moved]:
+        return ", ".join(pins)
+    if "hold" in moved:
+        return "no hold" if release.held is None else "hold"
+    return "metrics" if moved else "nothing"
+
+
+def commit_message(subject: str, changes: Sequence[Change], reason: str = "") -> str:
+    """A subject, the reason where there is one, and a line for each change."""
+    lines = [f"{change.pin}: {_whole(change.before)} -> {_whole(change.after)}" for change in changes]
+    return "\n".join([shorten(subject, _SUBJECT), "", *([reason, ""] if reason else []), *lines, ""])
+
+
+def _whole(value: object) -> str:
+    if isinstance(value, dict):
+        return str(value.get("reason", value))
+    return "-" if value is None else str(value)

@@ -1,0 +1,148 @@
+"""Edits of YAML files that people comment: values change, and everything else stays as it was written."""
+
+import io
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.constructor import RoundTripConstructor, SafeConstructor
+from ruamel.yaml.error import CommentMark
+from ruamel.yaml.error import YAMLError as EditingError
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from ruamel.yaml.tokens import CommentToken
+
+from gitops.documents import YAMLError, loaded
+from gitops.errors import BadInputError
+
+# Strings that every reader of YAML, old rules or new, takes for strings without quotes.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9./:@_-]*[A-Za-z0-9]|[0-9]+\.[0-9]+\.[0-9]+")
+_INDENTED_LIST = re.compile(r"^( *)[^\s#-][^\n]*:[^\S\n]*(?:#[^\n]*)?\n\1( +)- ", re.MULTILINE)
+_NOT_STRINGS = frozenset({"true", "false", "yes", "no", "on", "off", "null"})
+
+
+def edited(text: str, values: Mapping[str, Any], name: str) -> str:
+    """Return a YAML mapping's text with other values; what did not change keeps its form, and every comment stays.
+
+    Args:
+        text: The content so far; it may be empty.
+        values: What the keys named here are to hold; keys of the text that are not named stay as they are. Inside a
+            value that is a mapping, what is not named goes.
+        name: What to call the text in an error.
+
+    Raises:
+        BadInputError: The content so far is no mapping, or uses YAML that cannot be edited, such as anchors.
+    """
+    editor = _editor(text)
+    stream = io.StringIO()
+    try:
+        wanted = {**(loaded(text) or {}), **values}
+        document = editor.load(text)
+        if document is None:
+            document = CommentedMap()
+        _merge(document, values)
+        editor.dump(document, stream)
+        held = loaded(stream.getvalue())
+    except (YAMLError, EditingError, TypeError, AttributeError) as error:
+        raise BadInputError(f"{name} cannot be edited: {error}.") from None
+    if held != wanted:
+        raise BadInputError(f"{name} uses YAML that cannot be edited (anchors?): edit it by hand.")
+    return stream.getvalue()
+
+
+class _Constructor(RoundTripConstructor):
+    """Reads floats as floats: the library's own kind, which remembers its form, loses digits."""
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes floats so that readers by YAML 1.1, which ask for a dot, take them for floats too, and null as a word."""
+
+
+def _represent_float(representer: RoundTripRepresenter, value: float) -> ScalarNode:
+    text = repr(value)
+    if "." not in text:
+        text = text.replace("e", ".0e")
+    return representer.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+def _represent_none(representer: RoundTripRepresenter, _value: None) -> ScalarNode:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:float", SafeConstructor.construct_yaml_float)
+_Representer.add_representer(float, _represent_float)
+_Representer.add_representer(type(None), _represent_none)
+
+
+def _editor(text: str) -> YAML:
+    """An editor that keeps the text's own indentation, of lists too, quotes and long lines."""
+    editor = YAML()
+    editor.Constructor = _Constructor
+    editor.Representer = _Representer
+    editor.preserve_quotes = True
+    editor.width = 4096
+    editor.brace_single_entry_mapping_in_flow_sequence = True
+    if indented := re.search(r"^( +)[^ #\n]", text, re.MULTILINE):
+        editor.map_indent = len(indented[1])
+    if listed := _INDENTED_LIST.search(text):
+        editor.sequence_dash_offset = len(listed[2])
+        editor.sequence_indent = len(listed[2]) + 2
+    return editor
+
+
+def _merge(node: CommentedMap, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        present = node.get(name)
+        if name in node and present == value:
+            continue
+        if isinstance(present, CommentedMap) and isinstance(value, dict) and _mergeable(present, value):
+            _merge(present, value)
+        else:
+            _replace(node, name, value)
+
+
+def _mergeable(present: CommentedMap, value: dict[str, Any]) -> bool:
+    # A key that goes would take the comments behind it along.
+    return present.keys() <= value.keys() and bool(present)
+
+
+def _replace(node: CommentedMap, name: str, value: Any) -> None:
+    kept = _comments(node.get(name))
+    quoted = name == "version" or isinstance(node.get(name), DoubleQuotedScalarString)
+    node[name] = _node(value, quoted=quoted)
+    if kept:
+        _append_comment(node, name, kept)
+
+
+def _node(value: Any, *, quoted: bool = False) -> Any:
+    if isinstance(value, dict):
+        inner = CommentedMap({key: _node(entry, quoted=key == "version") for key, entry in value.items()})
+        # Sections stand in blocks; metrics, numbers alone, on one line.
+        if all(isinstance(entry, float) for entry in value.values()):
+            inner.fa.set_flow_style()
+        return inner
+    if isinstance(value, str) and (quoted or not _PLAIN.fullmatch(value) or value.lower() in _NOT_STRINGS):
+        return DoubleQuotedScalarString(value)
+    return value
+
+
+def _comments(value: Any) -> str:
+    """The comments inside a mapping, and behind it up to the next key, which YAML libraries count to its last key."""
+    if not isinstance(value, CommentedMap):
+        return ""
+    text = "".join(token.value for token in (value.ca.comment or [None, None])[1] or [])
+    for key in value:
+        for token in value.ca.items.get(key, []):
+            for one in token if isinstance(token, list) else [token]:
+                text += one.value if one else ""
+        text += _comments(value[key])
+    return text
+
+
+def _append_comment(node: CommentedMap, name: str, text: str) -> None:
+    tokens = node.ca.items.setdefault(name, [None, None, None, None])
+    before = tokens[2].value if tokens[2] else ""
+    tokens[2] = CommentToken(before + text, CommentMark(0), None)

@@ -1,0 +1,181 @@
+"""What is wrong with the facts of a fork, each in a sentence with the way out."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+from gitops.platform.model import ARGOCD, MONITORING, PIPELINE, SCP_FORM, Cluster, Environment, Platform, Service
+
+_LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+_URL_FORM = re.compile(r"(https?|ssh)://[^\s/]+/[^\s]+")
+# A registry host with a path below it, as an OCI reference has it; upper case is not allowed there.
+_REGISTRY = re.compile(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
+_BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|@\{|\.lock$))[^\s~^:?*\[\\\x00-\x20]+(?<![/.])")
+# What the charts append to SERVICE-ENV has to fit the 63 characters of a DNS label.
+LONGEST = 45
+_LONGEST_LABEL = 63
+# Folders of envs/ that are no environments, and namespaces that are taken.
+_TAKEN = ("platform",)
+_RESERVED = (PIPELINE, ARGOCD, MONITORING, "kube-system", "kube-public", "kube-node-lease", "default")
+_IN_CLUSTER = re.compile(r"(\.svc(\.|$)|\.cluster\.local$|^[a-z0-9-]+(\.[a-z0-9-]+)?$)")
+
+
+def problems(platform: Platform) -> list[str]:
+    """Everything that is wrong with a fork's facts; empty for one that can be used."""
+    return [
+        *_repository(platform),
+        *_registry(platform),
+        *_names("environment", [entry.name for entry in platform.environments]),
+        *_names("service", [entry.name for entry in platform.services]),
+        *_lengths(platform),
+        *_routes(platform.environments),
+        *_clusters(platform),
+        *_namespaces(platform),
+        *_services(platform.services),
+    ]
+
+
+def _repository(platform: Platform) -> Iterator[str]:
+    address = platform.repository
+    if not (_URL_FORM.fullmatch(address) or SCP_FORM.fullmatch(address)):
+        yield (
+            f"repository: {address!r} is not an address to clone from, such as https://github.com/you/pipeline.git."
+        )
+    elif urlsplit(address).password:
+        yield "repository: a password does not belong in an address that is committed; give it to `gitops bootstrap`."
+    if not _BRANCH.fullmatch(platform.branch):
+        yield f"branch: {platform.branch!r} is not a name that git takes for a branch."
+
+
+def _registry(platform: Platform) -> Iterator[str]:
+    prefix = platform.registry.prefix
+    # A fresh fork's placeholder is in upper case.
+    if not _REGISTRY.fullmatch(prefix if platform.adopted else prefix.lower()):
+        yield (
+            f"registry.prefix: {prefix!r} is not a registry with a path, in lower case and without a scheme, "
+            "such as ghcr.io/you/pipeline."
+        )
+
+
+def _names(kind: str, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if not _LABEL.fullmatch(name):
+            yield (
+                f"{kind}s: {name!r} cannot be the name of objects in a cluster: it needs to begin with a lower-case "
+                "letter and to hold lower-case letters, digits and hyphens alone."
+            )
+        elif kind == "environment" and name in _TAKEN:
+            yield f"environments: {name!r} is the folder of the shared parts; choose another name."
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"{kind}s: {name!r} is there {count} times; each {kind} needs a name of its own."
+
+
+def _lengths(platform: Platform) -> Iterator[str]:
+    for environment in platform.environments:
+        if len(environment.where) > _LONGEST_LABEL:
+            yield f"environments: the namespace {environment.where!r} is longer than {_LONGEST_LABEL} characters."
+        for service in platform.services:
+            name = f"{service.name}-{environment.name}"
+            if len(name) > LONGEST:
+                yield (
+                    f"services: {name!r} has {len(name)} characters, and at most {LONGEST} leave room for what is "
+                    "appended to names in the cluster: shorten the service or the environment."
+                )
+    together = Counter(f"{service.name}-{environment.name}" for service in platform.services for environment in platform.environments)
+    for name, count in together.items():
+        if count > 1:
+            yield f"services: {count} services and environments come to the one application {name!r}: rename one of them."
+
+
+def _routes(environments: Sequence[Environment]) -> Iterator[str]:
+    sources = {entry.name: entry.source for entry in environments}
+    for entry in environments:
+        if entry.source and entry.source not in sources:
+            yield (
+                f"environments: {entry.name} is fed `from: {entry.source}`, and there is no such environment: "
+                f"name one of {', '.join(sources)}, or leave `from` out."
+            )
+        elif entry.source and entry.name in _chain(entry.source, sources):
+            yield f"environments: {entry.name} feeds itself by its `from`: {' <- '.join([entry.name, *_chain(entry.source, sources)])}."
+    if all(entry.source for entry in environments):
+        yield "environments: each has a `from`, so nothing new can reach any of them: leave it out of the first."
+
+
+def _chain(name: str, sources: dict[str, str]) -> list[str]:
+    found: list[str] = []
+    while name and name in sources and name not in found:
+        found.append(name)
+        name = sources[name]
+    return found
+
+
+def _clusters(platform: Platform) -> Iterator[str]:
+    used = {entry.cluster for entry in platform.environments if entry.cluster}
+    for entry in platform.environments:
+        if entry.cluster and entry.cluster not in platform.clusters:
+            yield (
+                f"environments: {entry.name} is on the cluster {entry.cluster!r}, which is not under `clusters`: "
+                "add it there with `server`, `s3` and `mlflow`."
+            )
+    for name, cluster in platform.clusters.items():
+        if not re.fullmatch(r"https?://[^\s/]+\S*", cluster.server):
+            yield f"clusters.{name}.server: {cluster.server!r} is not an address such as https://10.0.0.5:6443."
+        if name in used:
+            yield from _reachable(name, cluster)
+
+
+def _reachable(name: str, cluster: Cluster) -> Iterator[str]:
+    """In another cluster, names of Services of the first one lead nowhere."""
+    for field, address in (("s3", cluster.s3), ("mlflow", cluster.mlflow), ("prometheus", cluster.prometheus)):
+        if not address:
+            if field == "s3":
+                yield f"clusters.{name}.s3 is missing: pods there fetch models from the store by an address of their own."
+            continue
+        host = urlsplit(address).hostname or ""
+        if urlsplit(address).scheme not in ("http", "https") or not host:
+            yield f"clusters.{name}.{field}: {address!r} is not an address such as https://s3.example.com."
+        elif not _is_address(host) and _IN_CLUSTER.search(host):
+            yield (
+                f"clusters.{name}.{field}: {host} is a name inside one cluster, and leads nowhere from {name}: "
+                "give the address by which that cluster reaches it."
+            )
+
+
+def _is_address(host: str) -> bool:
+    return bool(re.fullmatch(r"[0-9.]+", host)) or ":" in host
+
+
+def _namespaces(platform: Platform) -> Iterator[str]:
+    taken: dict[tuple[str, str], str] = {}
+    for entry in platform.environments:
+        if not _LABEL.fullmatch(entry.where):
+            yield f"environments: the namespace {entry.where!r} of {entry.name} is not a DNS label."
+        if entry.where in _RESERVED:
+            yield f"environments: the namespace {entry.where} of {entry.name} is taken by the platform or the cluster."
+        place = (entry.cluster, entry.where)
+        if place in taken:
+            yield f"environments: {taken[place]} and {entry.name} share the namespace {entry.where}: give each its own."
+        taken.setdefault(place, entry.name)
+
+
+def _services(services: Sequence[Service]) -> Iterator[str]:
+    owners: dict[str, str] = {}
+    for service in services:
+        if not re.fullmatch(r"[^/:@\s]+", service.model):
+            yield f"services: the model {service.model!r} of {service.name} is not the name of a registered model."
+        elif service.model in owners:
+            yield (
+                f"services: {owners[service.model]} and {service.name} both serve {service.model}, and would move its "
+                "aliases against each other: a second registered model, or one service."
+            )
+        owners.setdefault(service.model, service.name)
+        if service.owner and not re.fullmatch(r"@[\w.-]+(/[\w.-]+)?|[^@\s]+@[^@\s]+", service.owner):
+            yield f"services: the owner {service.owner!r} of {service.name} is not @USER, @ORGANISATION/TEAM or an e-mail address."
+        if service.legacy_name and not _LABEL.fullmatch(service.legacy_name):
+            yield f"services: the legacyName {service.legacy_name!r} of {service.name} is not a DNS label."
+    legacy = Counter(service.legacy_name for service in services if service.legacy_name)
+    for name, count in legacy.items():
+        if count > 1:
+            yield f"services: {count} services have the legacyName {name!r}: it belongs to one."

@@ -1,0 +1,158 @@
+"""The facts of one fork, as platform.yaml holds them: where it lives, its environments, services and clusters."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+PIPELINE = "ml-pipeline"
+ARGOCD = "argocd"
+MONITORING = "monitoring"
+# The cluster that Argo CD runs in.
+HERE = "https://kubernetes.default.svc"
+# A fresh fork lives nowhere yet.
+PLACEHOLDER = "OWNER/NAME"
+SCP_FORM = re.compile(r"(?P<user>[\w.-]+)@(?P<host>[\w.-]+):(?P<path>[^/\s][^\s]*)")
+
+Name = Annotated[str, Meta(min_length=1, description="A DNS label: lower-case letters, digits and hyphens.")]
+Duration = Annotated[
+    str, Meta(pattern=r"^[0-9]+(s|m|h|d)$", description="A whole number of seconds, minutes, hours or days: 10m.")
+]
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Registry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Where images and charts are: images under `prefix`, charts under `prefix/charts`."""
+
+    prefix: Annotated[str, Meta(description="Prefix of images, without a scheme: ghcr.io/you/pipeline.")]
+    plain_http: Annotated[bool, Meta(description="Whether the registry speaks HTTP without TLS.")] = False
+
+    @property
+    def charts(self) -> str:
+        """Where charts are published, as Argo CD's repoURL has it: without a scheme."""
+        return f"{self.prefix}/charts"
+
+
+class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"source": "from", "min_age": "minAge"}):
+    """A place where services run.
+
+    `source` is the environment that feeds it: its pins change by pull requests alone. Without one, machines move them.
+    """
+
+    name: Name
+    source: Annotated[str, Meta(description="The environment whose pins are promoted to this one.")] = ""
+    min_age: Annotated[Duration, Meta(description="How long pins must have run in `from` before they are proposed.")] = "0s"
+    cluster: Annotated[str, Meta(description="A name under `clusters`; empty means the cluster of Argo CD.")] = ""
+    namespace: Annotated[str, Meta(description="Its namespace. [default: ml-pipeline-NAME]")] = ""
+
+    @property
+    def where(self) -> str:
+        """Its namespace."""
+        return self.namespace or f"{PIPELINE}-{self.name}"
+
+    @property
+    def min_minutes(self) -> float:
+        """How long pins must have run in `source`, in minutes."""
+        return int(self.min_age[:-1]) * _SECONDS[self.min_age[-1]] / 60
+
+
+class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """One serving deployment with pins of its own, in any number of environments."""
+
+    name: Name
+    model: Annotated[str, Meta(min_length=1, description="The registered model that it serves.")]
+    owner: Annotated[str, Meta(description="Who reviews it, as CODEOWNERS writes it: @team-iris.")] = ""
+    legacy_name: Annotated[
+        str,
+        Meta(description="Objects in the cluster keep the name LEGACYNAME-ENVIRONMENT that they had before services had names."),
+    ] = ""
+
+
+class Cluster(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A cluster beside the one of Argo CD, and how it reaches what the first one runs."""
+
+    server: Annotated[str, Meta(description="Address of its API server, as Argo CD knows it.")]
+    s3: Annotated[str, Meta(description="Address of the artifact store, reachable from there.")] = ""
+    mlflow: Annotated[str, Meta(description="Address of MLflow, reachable from there.")] = ""
+    prometheus: Annotated[str, Meta(description="Address of its Prometheus, for analysis and quality.")] = ""
+
+
+class Argocd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How Argo CD is installed."""
+
+    vendored: Annotated[bool, Meta(description="Whether its manifest is taken from argocd/vendored, for clusters without internet.")] = False
+
+
+ForgeKind = Literal["github", "gitlab", "gitea"]
+
+
+class Forge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What hosts the repository and its pull requests."""
+
+    kind: ForgeKind
+    api: Annotated[str, Meta(description="Address of its API, where it is not the usual place.")] = ""
+
+
+class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file. `platform.checks` says what is wrong with one that has the right form."""
+
+    repository: Annotated[str, Meta(description="Address to clone this fork from, as Argo CD does.")]
+    registry: Registry
+    environments: Annotated[list[Environment], Meta(min_length=1, description="In the order of promotion.")]
+    services: Annotated[list[Service], Meta(description="What is served.")] = []
+    branch: Annotated[str, Meta(min_length=1, description="The branch that Argo CD reads.")] = "main"
+    forge: Annotated[ForgeKind | Forge, Meta(description="What hosts the repository.")] = "github"
+    clusters: Annotated[dict[str, Cluster], Meta(description="Clusters beside that of Argo CD, by name.")] = {}
+    argocd: Argocd = Argocd()
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the fork is somebody's: a fresh one names a placeholder."""
+        return PLACEHOLDER not in self.repository
+
+    @property
+    def forge_kind(self) -> ForgeKind:
+        """What hosts the repository."""
+        return self.forge.kind if isinstance(self.forge, Forge) else self.forge
+
+    @property
+    def forge_api(self) -> str:
+        """Address of the forge's API; empty for the usual place."""
+        return self.forge.api if isinstance(self.forge, Forge) else ""
+
+    @property
+    def host(self) -> str:
+        """The git server's host, with its port where it has one."""
+        if match := SCP_FORM.fullmatch(self.repository):
+            return match["host"]
+        return urlsplit(self.repository).netloc.rpartition("@")[2]
+
+    @property
+    def slug(self) -> str:
+        """The repository's path at its server, such as `you/pipeline`."""
+        match = SCP_FORM.fullmatch(self.repository)
+        path = match["path"] if match else urlsplit(self.repository).path
+        return str(PurePosixPath(path.strip("/"))).removesuffix(".git")
+
+    @property
+    def web(self) -> str:
+        """Where a browser finds the repository."""
+        if self.repository.startswith("http"):
+            parts = urlsplit(self.repository)
+            return f"{parts.scheme}://{self.host}/{self.slug}"
+        return f"https://{self.host.partition(':')[0]}/{self.slug}"
+
+    def cluster_of(self, environment: Environment) -> Cluster:
+        """The cluster of an environment."""
+        return self.clusters[environment.cluster] if environment.cluster else Cluster(server=HERE)
+
+    def environment(self, name: str) -> Environment | None:
+        """The environment of a name, if there is one."""
+        return next((entry for entry in self.environments if entry.name == name), None)
+
+    def service(self, name: str) -> Service | None:
+        """The service of a name, if there is one."""
+        return next((entry for entry in self.services if entry.name == name), None)

@@ -1,0 +1,142 @@
+"""What a reviewer of a promotion gets to read."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from gitops.cluster.status import Live
+from gitops.git.repository import Commit
+from gitops.pins.release import Release, changes
+from gitops.pins.wording import age, what_moved, words
+from gitops.promotion.readiness import Readiness
+from gitops.rendering.diff import ObjectChange
+
+# The API takes 65536 characters.
+_LONGEST = 60_000
+_COMMITS_SHOWN = 50
+_FENCE = "~" * 8
+
+
+class Evidence(Struct, frozen=True, kw_only=True):
+    """Everything that a promotion can be judged by.
+
+    `before` is None for a first release. `commits` came to the main branch between the two releases, the newest first;
+    `objects` are the rendered differences, None where they could not be rendered, and `unrendered` says why.
+    """
+
+    source: str
+    target: str
+    before: Release | None
+    after: Release
+    readiness: Readiness
+    commits: Sequence[Commit] | None
+    objects: Sequence[ObjectChange] | None
+    unrendered: str = ""
+
+
+def title(evidence: Evidence) -> str:
+    """The pull request's title."""
+    moved = what_moved(changes(evidence.before, evidence.after), evidence.after)
+    return f"Promote to {evidence.target}: {moved}"
+
+
+def marker(source: str, target: str) -> str:
+    """The line by which the body of a promotion says where its pins come from."""
+    return f"<!-- promotion from {source} to {target} -->"
+
+
+def body(evidence: Evidence) -> str:
+    """The pull request's body, in Markdown: the rendered differences are cut where it gets too long."""
+    parts = [
+        marker(evidence.source, evidence.target),
+        f"Merging this gives {evidence.target} exactly the pins that {evidence.source} runs; Argo CD does the rest.",
+        _pins(evidence),
+        _metrics(evidence),
+        _proof(evidence),
+        _commits(evidence),
+    ]
+    text = "\n\n".join(parts)
+    return f"{text}\n\n{_objects(evidence, _LONGEST - len(text))}\n"
+
+
+def _pins(evidence: Evidence) -> str:
+    moved = [
+        change for change in changes(evidence.before, evidence.after) if not change.pin.startswith(("metrics", "hold"))
+    ]
+    rows = [[change.pin, words(change.before), words(change.after)] for change in moved]
+    table = _table(("pin", f"{evidence.target} now", "after"), rows)
+    return f"## Pins\n\n{table}" if rows else "## Pins\n\nThe pins are the same; the metrics differ."
+
+
+def _metrics(evidence: Evidence) -> str:
+    then = evidence.before.release.metrics if evidence.before else {}
+    now = evidence.after.release.metrics
+    rows = []
+    for name in sorted(then.keys() | now.keys()):
+        old, new = then.get(name), now.get(name)
+        difference = "-" if old is None or new is None else f"{new - old:+.4g}"
+        rows.append([name, words(old), words(new), difference])
+    if not rows:
+        return "## Metrics\n\nThe pins carry none."
+    was = f"{evidence.before.model.name} {evidence.before.model.version}" if evidence.before else "nothing"
+    columns = ("held-out data", was, f"{evidence.after.model.name} {evidence.after.model.version}", "difference")
+    return f"## Metrics\n\n{_table(columns, rows)}"
+
+
+def _proof(evidence: Evidence) -> str:
+    ready = evidence.readiness
+    when = f"{ready.commit.when:%Y-%m-%d %H:%M} {ready.commit.when:%Z}"
+    ran = f"{evidence.source} has had these pins for {age(ready.seconds)}: since {when}, by {ready.commit.sha}."
+    said = _health(ready.live) if ready.live else f"The cluster told nothing: {_code(ready.problem)}"
+    return f"## Proof\n\n{ran} {said}"
+
+
+def _health(live: Live) -> str:
+    answers = {
+        True: "The API answers with the pinned model.",
+        None: f"The API could not be asked: {_code(live.problem)}",
+    }
+    operation = f", its last sync {live.operation}" if live.operation else ""
+    return f"Argo CD says {live.sync} and {live.health}{operation}. {answers.get(live.as_pinned, '')}"
+
+
+def _commits(evidence: Evidence) -> str:
+    heading = "## Commits in between\n\n"
+    if evidence.commits is None:
+        return f"{heading}{evidence.source} never ran what {evidence.target} runs now, so there is no range to show."
+    lines = [
+        f"- {commit.sha} {_code(commit.subject)} ({_code(commit.author)})"
+        for commit in evidence.commits[:_COMMITS_SHOWN]
+    ]
+    if (more := len(evidence.commits) - _COMMITS_SHOWN) > 0:
+        lines.append(f"- and {more} more")
+    return heading + ("\n".join(lines) or "None.")
+
+
+def _objects(evidence: Evidence, room: int) -> str:
+    heading = "## Rendered differences\n\n"
+    by_hand = f"`gitops diff {evidence.target} --pins-of {evidence.source}`"
+    if evidence.objects is None:
+        return f"{heading}They could not be rendered ({_code(evidence.unrendered)}): {by_hand} shows them."
+    if not evidence.objects:
+        return f"{heading}None."
+    listed = "\n".join(f"- {entry.change}: {_code(entry.object)}" for entry in evidence.objects)
+    whole = "".join(entry.diff for entry in evidence.objects)
+    room -= len(listed) + 500
+    shown = whole[: max(0, room)]
+    cut = "" if shown == whole else f"\n\nCut here, being too long: {by_hand} shows all of it."
+    # No line of YAML begins with so many tildes, so nothing in it ends the block.
+    block = (
+        f"<details><summary>{len(evidence.objects)} objects</summary>\n\n{_FENCE}diff\n{shown}\n{_FENCE}\n</details>"
+    )
+    return f"{heading}{listed}\n\n{block}{cut}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _code(text: str) -> str:
+    """Words of other people as they are: nobody is mentioned, and nothing is formatted."""
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"

@@ -1,0 +1,90 @@
+"""Whether what an environment runs has proved itself: how long it has run, and what the cluster says of it."""
+
+import re
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from gitops.cluster.client import Cluster
+from gitops.cluster.status import Live, look
+from gitops.errors import BadInputError, GitopsError, NotWantedError
+from gitops.git.repository import Commit, Repository
+from gitops.pins.history import Step, since
+from gitops.pins.wording import age
+from gitops.platform.environments import ARGOCD, application_of
+from gitops.rendering.manifests import Manifest
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_MINUTE = 60
+
+
+class Readiness(Struct, frozen=True, kw_only=True):
+    """What speaks for an environment's pins.
+
+    `commit` brought them `seconds` ago; `live` is None where the cluster told nothing, and `problem` says why.
+    """
+
+    commit: Commit
+    seconds: int
+    live: Live | None
+    problem: str = ""
+
+
+def readiness(
+    repository: Repository, cluster: Cluster, environment: str, found: list[Step], minutes: float
+) -> Readiness:
+    """What speaks for the pins of an environment.
+
+    Args:
+        repository: The repository.
+        cluster: The cluster to ask, if it can be reached.
+        environment: The environment.
+        found: Its steps, the newest first; the newest has a release.
+        minutes: How long it must have had its pins at least.
+
+    Raises:
+        BadInputError: The clone lacks the history that would tell since when.
+        NotWantedError: The pins are younger, not rolled out, or their smoke test failed or still runs.
+    """
+    if repository.is_shallow():
+        raise BadInputError(
+            f"This clone lacks older history, so since when {environment} has had its pins cannot be told: "
+            "git fetch --unshallow (in a workflow: fetch-depth: 0)."
+        )
+    commit = since(found)
+    seconds = int((datetime.now(UTC) - commit.when).total_seconds())
+    if seconds < minutes * _MINUTE:
+        raise NotWantedError(
+            f"{environment} has had its pins for {age(seconds)}, since {commit.sha[:7]}, "
+            f"and {minutes:g} minutes are asked for: wait, or change --min-age."
+        )
+    name = application_of(environment)
+    try:
+        application = cluster.find("applications.argoproj.io", name, ARGOCD)
+        live = look(cluster, environment, found[0].release, application)
+    except GitopsError as error:
+        return Readiness(commit=commit, seconds=seconds, live=None, problem=str(error).partition("\n")[0])
+    if application is None or live is None:
+        return Readiness(commit=commit, seconds=seconds, live=None, problem=f"There is no application {name}.")
+    if objection := _objection(repository, application, live, commit):
+        message = f" It says: {live.message}" if live.message else ""
+        raise NotWantedError(f"{environment} has not proved its pins: {objection}{message}")
+    return Readiness(commit=commit, seconds=seconds, live=live)
+
+
+def _objection(repository: Repository, application: Manifest, live: Live, commit: Commit) -> str:
+    sync = (application.get("status") or {}).get("sync") or {}
+    named = [*(sync.get("revisions") or []), sync.get("revision") or ""]
+    # A chart's version stands among them too.
+    revisions = [revision for revision in named if _COMMIT.fullmatch(revision)]
+    if revisions and not any(repository.contains(revision, commit.sha) for revision in revisions):
+        return f"Argo CD is at {revisions[0][:7]} and has not taken up {commit.sha[:7]}, which brought them."
+    if live.operation in ("Failed", "Error"):
+        return "its last sync failed, of which the smoke test is a part."
+    if live.operation in ("Running", "Terminating"):
+        return "a sync is under way, and its smoke test has not ended."
+    if live.sync != "Synced" or live.health in ("Degraded", "Missing"):
+        return f"Argo CD says {live.sync} and {live.health}."
+    if live.as_pinned is False:
+        return "its API serves another model."
+    return ""

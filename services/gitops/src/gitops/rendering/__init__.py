@@ -1,0 +1,1 @@
+"""The manifests that Argo CD would apply, and how two renderings differ."""

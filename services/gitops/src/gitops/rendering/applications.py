@@ -1,0 +1,295 @@
+"""What Argo CD would run from a tree: what the chart in apps/ makes of platform.yaml, and what its ApplicationSets make of it.
+
+Files that people add in apps/extra are theirs: one that cannot be read here is said to be so, and stops nothing else.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gitops.documents import YAMLError, loaded, loaded_all
+from gitops.errors import BadInputError
+from gitops.platform.reader import FILE
+from gitops.programs import ProgramFailedError, run
+
+APPS = Path("apps")
+EXTRA = APPS / "extra"
+MODELS = Path("models")
+_HELM_SECONDS = 60.0
+_ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
+_FIELD = re.compile(r"(\.[A-Za-z_][A-Za-z0-9_]*)+")
+_KINDS = ("Application", "ApplicationSet")
+
+
+class FileParameter(Struct, frozen=True):
+    """A value that is the text of a file."""
+
+    name: str
+    path: str
+
+
+class Parameter(Struct, frozen=True, rename="camel"):
+    """A value by its path, as of `helm --set`; `force_string` as of `--set-string`."""
+
+    name: str
+    value: str = ""
+    force_string: bool = False
+
+
+class Helm(Struct, frozen=True, rename="camel"):
+    """How a source is rendered with Helm: later kinds of values win over earlier ones, in this order."""
+
+    value_files: list[str] = []
+    values: str = ""
+    values_object: dict[str, Any] = {}
+    parameters: list[Parameter] = []
+    file_parameters: list[FileParameter] = []
+    release_name: str = ""
+    ignore_missing_value_files: bool = False
+
+
+class Directory(Struct, frozen=True):
+    """Which files of a folder count."""
+
+    recurse: bool = False
+    exclude: str = ""
+    include: str = ""
+
+
+class Source(Struct, frozen=True, rename="camel"):
+    """One source of an Application: a folder of a git repository, or a chart of a registry or chart repository."""
+
+    repo_url: str = msgspec.field(name="repoURL")
+    target_revision: str = "HEAD"
+    path: str = ""
+    chart: str = ""
+    ref: str = ""
+    helm: Helm | None = None
+    kustomize: dict[str, Any] | None = None
+    directory: Directory | None = None
+    plugin: dict[str, Any] | None = None
+
+
+class Destination(Struct, frozen=True):
+    """Where an Application's objects go: a cluster by its API server or its name, and a namespace."""
+
+    namespace: str = ""
+    server: str = ""
+    name: str = ""
+
+
+class _Spec(Struct, frozen=True):
+    project: str
+    destination: Destination
+    source: Source | None = None
+    sources: list[Source] = []
+
+
+class _Metadata(Struct, frozen=True):
+    name: str
+
+
+class _Manifest(Struct, frozen=True):
+    metadata: _Metadata
+    spec: _Spec
+
+
+class Application(Struct, frozen=True, kw_only=True):
+    """An Application: where it comes from in the repository, and the whole of it as Argo CD would have it."""
+
+    name: str
+    project: str
+    destination: Destination
+    sources: list[Source]
+    origin: str
+    manifest: Mapping[str, Any]
+
+    @property
+    def namespace(self) -> str:
+        """Where its objects go unless they say otherwise."""
+        return self.destination.namespace
+
+
+class Unread(Struct, frozen=True, kw_only=True):
+    """A file or entry that Argo CD may well take, and that is not understood here; `why` is a sentence."""
+
+    origin: str
+    why: str
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """All of it: `sets` and `projects` are whole manifests; `unread` is what was left out."""
+
+    applications: list[Application]
+    sets: list[Mapping[str, Any]]
+    projects: list[Mapping[str, Any]]
+    unread: list[Unread]
+
+    def named(self, name: str) -> Application | None:
+        """The application of a name, if there is one."""
+        return next((entry for entry in self.applications if entry.name == name), None)
+
+
+def applications(tree: Path, helm: str) -> Found:
+    """Everything that a tree has Argo CD run.
+
+    Args:
+        tree: The repository's files.
+        helm: The Helm program.
+
+    Raises:
+        BadInputError: The chart in apps/ does not render.
+    """
+    found = Found(applications=[], sets=[], projects=[], unread=[])
+    for document in chart_documents(tree, helm):
+        _add(found, document, tree, f"{APPS} ({document['metadata']['name']})")
+    for path in sorted((tree / EXTRA).glob("*.yaml")):
+        origin = str(path.relative_to(tree))
+        try:
+            documents = [entry for entry in loaded_all(path.read_text(encoding="utf-8")) if entry is not None]
+        except (OSError, UnicodeDecodeError, YAMLError) as error:
+            found.unread.append(Unread(origin=origin, why=f"it is not valid YAML: {error}"))
+            continue
+        for document in documents:
+            if isinstance(document, dict):
+                _add(found, document, tree, origin)
+    return found
+
+
+def chart_documents(tree: Path, helm: str) -> list[dict[str, Any]]:
+    """What the chart in apps/ renders to: projects, Applications and ApplicationSets.
+
+    Raises:
+        BadInputError: It does not render.
+    """
+    command = [helm, "template", "apps", str(tree / APPS), "--namespace", "argocd", "--values", str(tree / FILE)]
+    try:
+        text = run(command, timeout=_HELM_SECONDS)
+    except ProgramFailedError as error:
+        raise BadInputError(f"{APPS} does not render with {FILE}: {error.errors}") from None
+    return [document for document in loaded_all(text) if isinstance(document, dict)]
+
+
+def _add(found: Found, document: Mapping[str, Any], tree: Path, origin: str) -> None:
+    kind = document.get("kind")
+    if kind == "AppProject":
+        found.projects.append(document)
+    if kind == "ApplicationSet":
+        found.sets.append(document)
+    if kind not in _KINDS:
+        return
+    try:
+        manifests = [document] if kind == "Application" else list(expanded(document, tree))
+    except BadInputError as error:
+        found.unread.append(Unread(origin=origin, why=str(error)))
+        return
+    for manifest in manifests:
+        try:
+            found.applications.append(_application(manifest, origin))
+        except BadInputError as error:
+            found.unread.append(Unread(origin=origin, why=str(error)))
+
+
+def _application(document: Mapping[str, Any], origin: str) -> Application:
+    try:
+        manifest = msgspec.convert(document, _Manifest)
+    except msgspec.ValidationError as error:
+        raise BadInputError(f"{origin} is not an Application that can be rendered here: {error}.") from None
+    spec = manifest.spec
+    return Application(
+        name=manifest.metadata.name,
+        project=spec.project,
+        destination=spec.destination,
+        sources=spec.sources or ([spec.source] if spec.source else []),
+        origin=origin,
+        manifest=document,
+    )
+
+
+def expanded(document: Mapping[str, Any], tree: Path) -> Iterator[Mapping[str, Any]]:
+    """The Applications that an ApplicationSet makes of a tree: git generators over files and folders, and lists.
+
+    Raises:
+        BadInputError: A generator, a template or a file that it reads is not understood here.
+    """
+    name, spec = (document.get("metadata") or {}).get("name", ""), document.get("spec") or {}
+    if unknown := spec.keys() & {"templatePatch", "strategy"}:
+        raise BadInputError(f"ApplicationSet {name}: {', '.join(sorted(unknown))} cannot be expanded here.")
+    for generator in spec.get("generators") or []:
+        for parameters in _parameters(generator, tree, name):
+            yield {
+                "apiVersion": document.get("apiVersion"),
+                "kind": "Application",
+                **filled(spec.get("template") or {}, parameters, name),
+            }
+
+
+def _parameters(generator: Mapping[str, Any], tree: Path, name: str) -> Iterator[Mapping[str, Any]]:
+    git = generator.get("git") or {}
+    if generator.keys() == {"list"}:
+        yield from (generator["list"] or {}).get("elements") or []
+    elif generator.keys() == {"git"} and git.get("files"):
+        for path in _matching(tree, git["files"]):
+            yield {**_mapping(path, path.relative_to(tree)), "path": _path_parameters(path.relative_to(tree).parent, path.name)}
+    elif generator.keys() == {"git"} and git.get("directories"):
+        for path in _matching(tree, git["directories"]):
+            if path.is_dir():
+                yield {"path": _path_parameters(path.relative_to(tree))}
+    else:
+        raise BadInputError(f"ApplicationSet {name}: the generator {', '.join(generator)} cannot be expanded here.")
+
+
+def _matching(tree: Path, entries: list[Mapping[str, Any]]) -> list[Path]:
+    excluded = {path for entry in entries if entry.get("exclude") for path in tree.glob(entry["path"])}
+    chosen = {path for entry in entries if not entry.get("exclude") for path in tree.glob(entry["path"])}
+    return sorted(chosen - excluded)
+
+
+def _mapping(path: Path, name: Path) -> dict[str, Any]:
+    try:
+        content = loaded(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise BadInputError(f"{name} is not valid YAML: {error}.") from None
+    if not isinstance(content, dict):
+        raise BadInputError(f"{name} does not hold a mapping.")
+    return content
+
+
+def _path_parameters(folder: Path, filename: str = "") -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "path": str(folder),
+        "basename": folder.name,
+        "basenameNormalized": re.sub(r"[^a-z0-9.-]", "-", folder.name.lower()),
+        "segments": list(folder.parts),
+    }
+    return parameters | ({"filename": filename} if filename else {})
+
+
+def filled(template: Any, parameters: Mapping[str, Any], name: str) -> Any:
+    """Fill the fields of a Go template into every string; as with missingkey=error, an unknown field is an error.
+
+    Raises:
+        BadInputError: A template names a field that the parameters lack, or does more than name fields.
+    """
+    if isinstance(template, Mapping):
+        return {key: filled(value, parameters, name) for key, value in template.items()}
+    if isinstance(template, list):
+        return [filled(value, parameters, name) for value in template]
+    if isinstance(template, str):
+        return _ACTION.sub(lambda match: _field(match[1], parameters, name), template)
+    return template
+
+
+def _field(expression: str, parameters: Mapping[str, Any], name: str) -> str:
+    if not _FIELD.fullmatch(expression):
+        raise BadInputError(f"ApplicationSet {name}: only fields can be filled in here, and {{{{ {expression} }}}} does more.")
+    value: Any = parameters
+    for part in expression[1:].split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise BadInputError(f"ApplicationSet {name}: {{{{ {expression} }}}} is not in what its generator reads.")
+        value = value[part]
+    return str(value)
