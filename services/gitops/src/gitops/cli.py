@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from gitops.commands import cluster, fork, holds, looking, promotion, releases
+from gitops.commands import cluster, fork, holds, looking, promotion, releases, targets
 from gitops.errors import BadInputError, GitopsError
 from gitops.terminal import Terminal
 
@@ -26,6 +26,7 @@ for command in (
     cluster.teardown,
     looking.status,
     looking.history,
+    targets.targets,
     releases.bump,
     promotion.promote,
     promotion.verify,

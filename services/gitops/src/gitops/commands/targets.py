@@ -1,0 +1,84 @@
+"""The command that lists services x environments, for people and for scripts: nothing else has to know their names."""
+
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from gitops.commands.options import Flag, Json
+from gitops.git.repository import Repository
+from gitops.platform.reader import load_platform
+from gitops.platform.targets import Target, chosen
+from gitops.platform.targets import targets as every
+from gitops.terminal import Terminal
+
+
+class Row(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One service in one environment: its names in git, in Argo CD and in the cluster."""
+
+    target: str
+    """ENV/SERVICE."""
+    environment: str
+    service: str
+    model: str
+    source: str
+    """The environment that feeds it; empty where `bump` moves it."""
+    application: str
+    namespace: str
+    release_name: str
+    """Its Helm release, which names its Service too."""
+    cluster: str
+    """Empty for the cluster of Argo CD."""
+    released: bool
+    """Whether it has pins."""
+
+
+def targets(
+    target: str = "",
+    /,
+    *,
+    moved_by: Literal["bump", "promote"] | None = None,
+    released: Flag = False,
+    model: str | None = None,
+    json: Json = False,
+) -> int:
+    """List the services of the environments as ENV/SERVICE, one a line, from the working tree.
+
+    Args:
+        target: ENV/SERVICE, or ENV for all its services. [default: all]
+        moved_by: Only of environments without `from`, which `bump` moves, or only of those with one.
+        released: Only those that have pins.
+        model: Only those that serve this registered model.
+        json: Print them as JSON, with the names that they have in the cluster.
+    """
+    terminal, root = Terminal(), Repository.find().root
+    platform = load_platform(root)
+    rows = [_row(root, entry) for entry in (chosen(platform, target) if target else every(platform))]
+    found = [
+        row
+        for row in rows
+        if moved_by in (None, "promote" if row.source else "bump")
+        and model in (None, row.model)
+        and (row.released or not released)
+    ]
+    if json:
+        terminal.json(found)
+        return 0
+    for row in found:
+        terminal.line(row.target)
+    return 0
+
+
+def _row(root: Path, entry: Target) -> Row:
+    return Row(
+        target=str(entry),
+        environment=entry.environment.name,
+        service=entry.service.name,
+        model=entry.service.model,
+        source=entry.environment.source,
+        application=entry.application,
+        namespace=entry.namespace,
+        release_name=entry.release_name,
+        cluster=entry.environment.cluster,
+        released=(root / entry.file).is_file(),
+    )
