@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from gitops.platform.environments import ARGOCD, MONITORING, PIPELINE, application_of, namespace_of
+from gitops.platform.model import ARGOCD, MONITORING, PIPELINE, Platform
+from gitops.platform.targets import targets
 from gitops.rendering.manifests import Manifest
 
 
@@ -34,15 +35,15 @@ class _Place(Struct, frozen=True):
     path: str = ""
 
 
-_PLACES = (
+_SHARED_PLACES = (
     _Place("Argo CD", ARGOCD, "argocd-server", 443, 8080, "https"),
     _Place("MLflow", PIPELINE, "mlflow", 5000, 5000),
     _Place("MinIO console", PIPELINE, "minio-console", 9001, 9001),
     _Place("Grafana", MONITORING, "monitoring-grafana", 80, 3000),
     _Place("Prometheus", MONITORING, "monitoring-kube-prometheus-prometheus", 9090, 9090),
-    _Place("API, staging", namespace_of("staging"), application_of("staging"), 80, 8001, path="/docs"),
-    _Place("API, production", namespace_of("production"), application_of("production"), 80, 8002, path="/docs"),
 )
+# The local ports of the services' APIs begin here, in the order of platform.yaml.
+_FIRST_API = 8001
 _PASSWORDS = (
     ("Argo CD", "admin", ARGOCD, "argocd-initial-admin-secret", "password"),
     ("Grafana", "admin", MONITORING, "grafana-admin", "admin-password"),
@@ -52,10 +53,13 @@ _PASSWORDS = (
 )
 
 
-def addresses(services: Sequence[Manifest], ingresses: Sequence[Manifest], kubectl: str) -> list[Address]:
+def addresses(
+    platform: Platform, services: Sequence[Manifest], ingresses: Sequence[Manifest], kubectl: str
+) -> list[Address]:
     """The places whose Services are there: by their Ingress where they have one, else by a port-forward.
 
     Args:
+        platform: The facts of the fork: which services it has, in which environments.
         services: Services of all namespaces.
         ingresses: Ingresses of all namespaces.
         kubectl: How to call kubectl for this cluster.
@@ -63,7 +67,7 @@ def addresses(services: Sequence[Manifest], ingresses: Sequence[Manifest], kubec
     there = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in services}
     urls = _ingress_urls(ingresses)
     found = []
-    for place in _PLACES:
+    for place in (*_SHARED_PLACES, *_apis(platform)):
         if (place.namespace, place.service) not in there:
             continue
         if url := urls.get((place.namespace, place.service)):
@@ -87,7 +91,7 @@ def passwords(secrets: Sequence[Manifest], services: Sequence[Manifest], kubectl
     """
     there = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in secrets}
     running = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in services}
-    absent = {place.what for place in _PLACES if (place.namespace, place.service) not in running}
+    absent = {place.what for place in _SHARED_PLACES if (place.namespace, place.service) not in running}
     return [
         Password(
             what=what,
@@ -97,6 +101,15 @@ def passwords(secrets: Sequence[Manifest], services: Sequence[Manifest], kubectl
         )
         for what, user, namespace, name, key in _PASSWORDS
         if (namespace, name) in there and what not in absent
+    ]
+
+
+def _apis(platform: Platform) -> list[_Place]:
+    """One for each service and environment in the cluster of Argo CD; kubectl speaks to no other one."""
+    return [
+        _Place(f"API, {target}", target.namespace, target.release_name, 80, _FIRST_API + index, path="/docs")
+        for index, target in enumerate(targets(platform))
+        if not target.environment.cluster
     ]
 
 

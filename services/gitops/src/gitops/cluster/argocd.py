@@ -6,30 +6,23 @@ from pathlib import Path
 from msgspec import Struct
 
 from gitops.cluster.secrets import OWNED, secret_manifest
+from gitops.documents import YAMLError, loaded_all
 from gitops.errors import BadInputError, OutageError
-from gitops.fork.vendoring import INSTALL
-from gitops.platform.environments import ARGOCD, MONITORING, PIPELINE, namespace_of
-from gitops.platform.identity import Identity
+from gitops.platform.model import ARGOCD, MONITORING, PIPELINE, Platform
 from gitops.programs import ProgramFailedError
-from gitops.rendering.applications import APPS, documents
+from gitops.rendering.applications import APPS
 from gitops.rendering.manifests import Manifest
 
-PROJECTS = Path("argocd/projects")
 ROOT = Path("argocd/root.yaml")
 ROOT_NAME = "root"
-# Pod Security: node-exporter looks at the node itself, which anything stricter forbids.
-NAMESPACES: Mapping[str, str] = {
-    ARGOCD: "restricted",
-    PIPELINE: "restricted",
-    namespace_of("staging"): "restricted",
-    namespace_of("production"): "restricted",
-    MONITORING: "privileged",
-}
+INSTALL, VENDORED = Path("argocd/install"), Path("argocd/vendored")
 GIT_SECRET = "repository-git"  # noqa: S105  its name, not its content
 CHARTS_SECRET = "repository-charts"  # noqa: S105  its name, not its content
 _REPOSITORY = {"argocd.argoproj.io/secret-type": "repository"}
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 _CREDENTIALS = ("username", "password", "sshPrivateKey")
+# Parts of the chart in apps/ that have no entry under `applications`.
+_OTHER_PARTS = ("training", "extra")
 
 
 class Login(Struct, frozen=True, kw_only=True):
@@ -46,10 +39,25 @@ class GitAccess(Struct, frozen=True, kw_only=True):
     ssh_key: str | None = None
 
 
-def namespace_manifests(foreign: Collection[str] = ()) -> list[Manifest]:
-    """The namespaces, each with the Pod Security level that it enforces.
+def namespaces(platform: Platform, cluster: str = "") -> dict[str, str]:
+    """The namespaces of a cluster, each with the Pod Security level that it enforces.
 
     Args:
+        platform: The facts of the fork.
+        cluster: A name under `clusters`; empty means the cluster of Argo CD, which has the shared parts too.
+    """
+    levels = {entry.where: "restricted" for entry in platform.environments if entry.cluster == cluster}
+    if cluster:
+        return levels
+    # node-exporter looks at the node itself, which anything stricter forbids.
+    return {ARGOCD: "restricted", PIPELINE: "restricted", **levels, MONITORING: "privileged"}
+
+
+def namespace_manifests(levels: Mapping[str, str], foreign: Collection[str] = ()) -> list[Manifest]:
+    """The objects of namespaces.
+
+    Args:
+        levels: What `namespaces` gives.
         foreign: Those that somebody else made, and that are not claimed: `teardown` leaves them.
     """
     return [
@@ -63,27 +71,29 @@ def namespace_manifests(foreign: Collection[str] = ()) -> list[Manifest]:
                 | {"pod-security.kubernetes.io/enforce-version": "latest"},
             },
         }
-        for name, level in NAMESPACES.items()
+        for name, level in levels.items()
     ]
 
 
-def foreign_namespaces(present: Iterable[Manifest]) -> list[str]:
-    """Those of `NAMESPACES` among the namespaces of a cluster that bootstrap did not make."""
+def namespace_owned(namespace: Manifest) -> bool:
+    """Whether bootstrap made a namespace."""
+    return (namespace["metadata"].get("labels") or {}).get(_MANAGED_BY) == OWNED[_MANAGED_BY]
+
+
+def foreign_namespaces(levels: Collection[str], present: Iterable[Manifest]) -> list[str]:
+    """Those of the platform's namespaces that are in a cluster and that bootstrap did not make."""
     return [
-        entry["metadata"]["name"]
-        for entry in present
-        if entry["metadata"]["name"] in NAMESPACES
-        and (entry["metadata"].get("labels") or {}).get(_MANAGED_BY) != OWNED[_MANAGED_BY]
+        entry["metadata"]["name"] for entry in present if entry["metadata"]["name"] in levels and not namespace_owned(entry)
     ]
 
 
 def repository_secrets(
-    identity: Identity, git: GitAccess, registry: Login | None, present: Mapping[str, Mapping[str, str]]
+    platform: Platform, git: GitAccess, registry: Login | None, present: Mapping[str, Mapping[str, str]]
 ) -> list[Manifest]:
     """What Argo CD knows the git repository and the charts by.
 
     Args:
-        identity: Where they are.
+        platform: Where they are.
         git: Credentials of the git server, where given.
         registry: Credentials of the registry, where given.
         present: The values of these Secrets as they are now, by name: credentials given earlier stay.
@@ -91,14 +101,14 @@ def repository_secrets(
     earlier = {
         name: {key: value for key, value in values.items() if key in _CREDENTIALS} for name, values in present.items()
     }
-    git_values = {"type": "git", "url": identity.repository} | earlier.get(GIT_SECRET, {})
+    git_values = {"type": "git", "url": platform.repository} | earlier.get(GIT_SECRET, {})
     if git.login or git.ssh_key:
         git_values = {key: value for key, value in git_values.items() if key not in _CREDENTIALS} | _access(git)
-    chart_values = {"type": "helm", "name": "charts", "url": identity.charts, "enableOCI": "true"}
+    chart_values = {"type": "helm", "name": "charts", "url": platform.registry.charts, "enableOCI": "true"}
     chart_values |= earlier.get(CHARTS_SECRET, {})
     if registry:
         chart_values |= {"username": registry.user, "password": registry.password}
-    if identity.plain_http:
+    if platform.registry.plain_http:
         chart_values |= {"insecureOCIForceHttp": "true"}
     return [
         secret_manifest(ARGOCD, GIT_SECRET, git_values, labels=_REPOSITORY),
@@ -118,6 +128,11 @@ def definitions_first(objects: Sequence[Manifest]) -> tuple[list[Manifest], list
     return definitions, [entry for entry in objects if entry.get("kind") != "CustomResourceDefinition"]
 
 
+def installation(platform: Platform) -> Path:
+    """The folder whose kustomization installs Argo CD."""
+    return VENDORED if platform.argocd.vendored else INSTALL
+
+
 def not_fetched(error: ProgramFailedError) -> OutageError:
     """What to say when the installation's kustomization cannot be built."""
     return OutageError(
@@ -127,30 +142,49 @@ def not_fetched(error: ProgramFailedError) -> OutageError:
     )
 
 
-def left_out_files(tree: Path, names: Sequence[str]) -> list[str]:
-    """The files of apps/ that hold the named applications.
+def shared_parts(tree: Path) -> list[str]:
+    """The names of the applications that the environments share.
 
     Raises:
-        BadInputError: There is no such application.
+        BadInputError: apps/values.yaml cannot be read.
     """
-    known = sorted(path.stem for path in (tree / APPS).glob("*.yaml"))
+    values = _documents(tree / APPS / "values.yaml", APPS / "values.yaml")
+    return sorted((values[0].get("applications") or {}) if values else [])
+
+
+def left_out(tree: Path, names: Sequence[str]) -> list[str]:
+    """The applications to leave out, each once and in order.
+
+    Raises:
+        BadInputError: apps/ has no such application.
+    """
+    known = sorted({*shared_parts(tree), *_OTHER_PARTS})
     if unknown := [name for name in names if name not in known]:
         raise BadInputError(f"--without: {APPS} has no {unknown[0]!r}; it has: {', '.join(known)}.")
-    return [f"{name}.yaml" for name in sorted(set(names))]
+    return sorted(set(names))
 
 
-def root_manifest(tree: Path, excluded: Sequence[str]) -> Manifest:
-    """The root application, told to leave files of apps/ out.
+def root_manifest(tree: Path, platform: Platform, without: Sequence[str]) -> Manifest:
+    """The root application: it reads the fork's own repository and branch, and leaves applications out.
 
     Raises:
-        BadInputError: argocd/root.yaml holds no Application over apps/.
+        BadInputError: argocd/root.yaml does not hold one Application over apps/.
     """
-    found = [document for document in documents(tree / ROOT, ROOT) if document.get("kind") == "Application"]
-    if len(found) != 1 or (found[0]["spec"].get("source") or {}).get("path") != str(APPS):
+    found = [entry for entry in _documents(tree / ROOT, ROOT) if entry.get("kind") == "Application"]
+    source = (found[0].get("spec") or {}).get("source") or {} if len(found) == 1 else {}
+    if source.get("path") != str(APPS):
         raise BadInputError(f"{ROOT} must hold one Application whose source is the folder {APPS}.")
-    root = found[0]
-    directory = root["spec"]["source"].setdefault("directory", {})
-    already = [part for part in directory.get("exclude", "").strip("{}").split(",") if part]
-    if patterns := [*already, *excluded]:
-        directory["exclude"] = patterns[0] if len(patterns) == 1 else "{" + ",".join(patterns) + "}"
-    return root
+    source |= {"repoURL": platform.repository, "targetRevision": platform.branch}
+    helm = source.setdefault("helm", {})
+    values = helm.setdefault("valuesObject", {})
+    values["without"] = sorted({*(values.get("without") or []), *without})
+    return found[0]
+
+
+def _documents(path: Path, name: Path) -> list[Manifest]:
+    try:
+        return [entry for entry in loaded_all(path.read_text(encoding="utf-8")) if isinstance(entry, dict)]
+    except FileNotFoundError:
+        raise BadInputError(f"{name} is missing: restore it with `git checkout HEAD -- {name}`.") from None
+    except (UnicodeDecodeError, YAMLError) as error:
+        raise BadInputError(f"{name} is not valid YAML: {error}.") from None

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from gitops.platform.environments import ARGOCD
-from gitops.platform.identity import FILE
+from gitops.cluster.kinds import INSTANCE
+from gitops.platform.model import ARGOCD
+from gitops.platform.reader import FILE
 from gitops.rendering.manifests import Manifest
 
 Logs = Callable[[str, str, str, bool], list[str]]
-INSTANCE = "app.kubernetes.io/instance"
 _EVENTS_SHOWN = 3
 _NO_LOGS = frozenset(
     {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError", "ContainerCreating"}
@@ -37,7 +37,7 @@ _ADVICE = (
     ),
     _Advice(
         r"server gave http response to https client",
-        "The registry speaks plain HTTP: `gitops adopt --registry-plain-http`, commit, push; tell the nodes too.",
+        "The registry speaks plain HTTP: set registry.plainHttp in platform.yaml, commit, push; tell the nodes too.",
     ),
     _Advice(
         r"imagepullbackoff|errimagepull|manifest unknown|invalidimagename",
@@ -61,7 +61,7 @@ _ADVICE = (
     ),
     _Advice(
         r"is not permitted in project",
-        "Allow it in argocd/projects, or take it out of what is rendered.",
+        "Allow it in the project of apps/templates, or take it out of what is rendered.",
     ),
     _Advice(
         r"no matches for kind|could not find the requested resource",
@@ -163,11 +163,11 @@ def diagnose_owners(events: Sequence[Manifest]) -> list[Finding]:
     return list(found.values())
 
 
-def pods_of(application: str, namespace: str, pods: Sequence[Manifest]) -> list[Manifest]:
-    """The pods that belong to an application; everything in Argo CD's own namespace belongs to Argo CD."""
+def pods_of(release: str, namespace: str, pods: Sequence[Manifest]) -> list[Manifest]:
+    """The pods that belong to a Helm release; everything in Argo CD's own namespace belongs to Argo CD."""
     if namespace == ARGOCD:
         return list(pods)
-    return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(INSTANCE) == application]
+    return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(INSTANCE) == release]
 
 
 def _finding(title: str, why: str, details: Sequence[str], default: str) -> Finding:

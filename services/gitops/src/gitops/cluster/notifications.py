@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gitops.cluster.secrets import encoded
 from gitops.errors import BadInputError
-from gitops.platform.identity import Identity
+from gitops.platform.model import Platform
 from gitops.rendering.manifests import Manifest
 
 SECRET = "argocd-notifications-secret"  # noqa: S105  its name, not its content
@@ -19,7 +19,7 @@ _WRONG = ("on-sync-failed", "on-degraded")
 
 
 class Service(Struct, frozen=True, kw_only=True):
-    """One of the services in argocd/install/argocd-notifications-cm.yaml.
+    """One of the services in argocd/patches/argocd-notifications-cm.yaml.
 
     `key` is what it takes from the Secret, `variable` where bootstrap takes that from, `what` what people call it;
     `triggers` says which project's applications it tells of what.
@@ -57,19 +57,19 @@ def checked(name: str, value: str) -> str:
     if not (value.isascii() and value.isprintable()) or " " in value:
         raise BadInputError(f"{variable} holds blanks or characters that stand in no address or token.")
     if name == "people" and not value.startswith(("https://", "http://")):
-        raise BadInputError(f"{variable} is no address: it begins with https://.")
+        raise BadInputError(f"{variable} is not an address: it begins with https://.")
     return value
 
 
-def check_reach(names: Iterable[str], identity: Identity) -> None:
+def check_reach(names: Iterable[str], platform: Platform) -> None:
     """Refuse to tell GitHub of a repository that is elsewhere.
 
     Raises:
         BadInputError: It is elsewhere.
     """
-    if "github" in names and identity.host.partition(":")[0] != "github.com":
+    if "github" in names and platform.host.partition(":")[0] != "github.com":
         raise BadInputError(
-            f"--notify github starts a workflow at github.com, and {identity.repository} is not there: leave it out."
+            f"--notify github starts a workflow at github.com, and {platform.repository} is not there: leave it out."
         )
 
 

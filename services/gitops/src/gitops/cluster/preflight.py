@@ -72,7 +72,7 @@ def _notes(cluster: AskedCluster, cores: float, memory: float) -> list[str]:
         )
     if not cluster.find("apiservices.apiregistration.k8s.io", _METRICS_API):
         notes.append(
-            "There is no metrics-server, so production stays at its fewest pods: autoscaling has nothing to go by."
+            "There is no metrics-server, so services stay at their fewest pods: autoscaling has nothing to go by."
         )
     return notes
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.platform.environments import MONITORING, PIPELINE, namespace_of
+from gitops.platform.model import MONITORING, PIPELINE, Environment, Platform
 from gitops.rendering.manifests import Manifest
 
 PULL_SECRET = "registry-credentials"  # noqa: S105  its name, not its content
@@ -77,27 +77,28 @@ def _copy_to(namespace: str, original: BootstrapSecret) -> BootstrapSecret:
     return BootstrapSecret(namespace=namespace, name=original.name, keys=keys)
 
 
-_S3_SERVING = _s3_user("serving")
-_STAGING, _PRODUCTION = namespace_of("staging"), namespace_of("production")
+def _pull_secret(namespace: str) -> BootstrapSecret:
+    """Without credentials an empty list, so that pods may always name it."""
+    keys: dict[str, Value] = {DOCKER_CONFIG: Fixed(json.dumps({"auths": {}}))}
+    return BootstrapSecret(namespace=namespace, name=PULL_SECRET, keys=keys, type="kubernetes.io/dockerconfigjson")
 
-# In an order in which each comes after those that it takes values from.
-BOOTSTRAP_SECRETS: tuple[BootstrapSecret, ...] = (
+
+S3_SERVING = _s3_user("serving")
+_MLFLOW_DATABASE: dict[str, Value] = {
+    "uri": Composed(
+        f"postgresql+psycopg://{{}}:{{}}@postgres.{PIPELINE}:5432/mlflow",
+        (Copied("postgres-auth", "mlflow-username"), Copied("postgres-auth", "mlflow-password")),
+    )
+}
+# What the environments share, in an order in which each comes after those that it takes values from.
+_SHARED: tuple[BootstrapSecret, ...] = (
     BootstrapSecret(
         namespace=PIPELINE,
         name="postgres-auth",
         keys={"postgres-password": Random(), "mlflow-username": Fixed("mlflow"), "mlflow-password": Random()},
         volume="data-postgres-0",
     ),
-    BootstrapSecret(
-        namespace=PIPELINE,
-        name="mlflow-database",
-        keys={
-            "uri": Composed(
-                f"postgresql+psycopg://{{}}:{{}}@postgres.{PIPELINE}:5432/mlflow",
-                (Copied("postgres-auth", "mlflow-username"), Copied("postgres-auth", "mlflow-password")),
-            )
-        },
-    ),
+    BootstrapSecret(namespace=PIPELINE, name="mlflow-database", keys=_MLFLOW_DATABASE),
     BootstrapSecret(
         namespace=PIPELINE,
         name="mlflow-auth",
@@ -108,23 +109,33 @@ BOOTSTRAP_SECRETS: tuple[BootstrapSecret, ...] = (
     ),
     _s3_user("mlflow"),
     _s3_user("backup"),
-    _S3_SERVING,
-    _copy_to(_STAGING, _S3_SERVING),
-    _copy_to(_PRODUCTION, _S3_SERVING),
+    S3_SERVING,
     BootstrapSecret(
         namespace=MONITORING, name="grafana-admin", keys={"admin-user": Fixed("admin"), "admin-password": Random()}
     ),
-    # Without credentials an empty list, so that pods may always name it.
-    *(
-        BootstrapSecret(
-            namespace=namespace,
-            name=PULL_SECRET,
-            keys={DOCKER_CONFIG: Fixed(json.dumps({"auths": {}}))},
-            type="kubernetes.io/dockerconfigjson",
-        )
-        for namespace in (PIPELINE, _STAGING, _PRODUCTION)
-    ),
+    _pull_secret(PIPELINE),
 )
+
+
+def bootstrap_secrets(platform: Platform, cluster: str = "") -> tuple[BootstrapSecret, ...]:
+    """What bootstrap makes in a cluster, each after those that it takes values from.
+
+    Args:
+        platform: The facts of the fork.
+        cluster: A name under `clusters`; empty means the cluster of Argo CD, which has the shared parts too.
+    """
+    copies = tuple(
+        secret
+        for environment in platform.environments
+        if environment.cluster == cluster
+        for secret in environment_secrets(environment)
+    )
+    return copies if cluster else (*_SHARED, *copies)
+
+
+def environment_secrets(environment: Environment) -> tuple[BootstrapSecret, ...]:
+    """What the pods of an environment need in its namespace."""
+    return _copy_to(environment.where, S3_SERVING), _pull_secret(environment.where)
 
 
 class SecretStore(Protocol):
@@ -145,8 +156,15 @@ class Made(Struct, frozen=True, kw_only=True):
     stale: list[str]
 
 
-def make_secrets(store: SecretStore, wanted: tuple[BootstrapSecret, ...] = BOOTSTRAP_SECRETS) -> Made:
+def make_secrets(
+    store: SecretStore, wanted: tuple[BootstrapSecret, ...], shared: SecretStore | None = None
+) -> Made:
     """Make the Secrets that are not there; what is there stays as it is.
+
+    Args:
+        store: The cluster where they are made.
+        wanted: What `bootstrap_secrets` gives for that cluster.
+        shared: The cluster whose `ml-pipeline` has the originals of copies, where it is another one.
 
     Raises:
         BadInputError: A Secret lacks a key, or one is missing whose data is still there.
@@ -154,7 +172,7 @@ def make_secrets(store: SecretStore, wanted: tuple[BootstrapSecret, ...] = BOOTS
     made: list[str] = []
     kept: list[str] = []
     stale: list[str] = []
-    known: dict[tuple[str, str], str] = {}
+    known = _originals(shared) if shared else {}
     for spec in wanted:
         present = store.find("secrets", spec.name, spec.namespace)
         if present is None:
@@ -215,6 +233,13 @@ def secret_manifest(
 
 def _manifest(spec: BootstrapSecret, values: Mapping[str, str]) -> Manifest:
     return secret_manifest(spec.namespace, spec.name, values, type_=spec.type)
+
+
+def _originals(shared: SecretStore) -> dict[tuple[str, str], str]:
+    present = shared.find("secrets", S3_SERVING.name, S3_SERVING.namespace)
+    if present is None:
+        raise BadInputError(f"The Secret {S3_SERVING.title} is not there to be copied: run bootstrap where Argo CD is.")
+    return {(S3_SERVING.name, key): value for key, value in _checked(present, S3_SERVING).items()}
 
 
 def _value(value: Value, known: Mapping[tuple[str, str], str]) -> str:

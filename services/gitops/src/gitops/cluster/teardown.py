@@ -3,46 +3,22 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gitops.cluster.argocd import NAMESPACES, foreign_namespaces
+from gitops.cluster.argocd import foreign_namespaces, namespaces, shared_parts
 from gitops.cluster.client import Cluster
-from gitops.cluster.diagnosis import INSTANCE
-from gitops.platform.environments import ARGOCD, application_of, environments
-from gitops.rendering.applications import applications
+from gitops.cluster.kinds import ARGOCD_KINDS, HOOK_FINALIZER, INSTANCE, WORKLOADS
+from gitops.platform.model import ARGOCD, Platform
+from gitops.platform.reader import load_platform
+from gitops.platform.targets import targets
+from gitops.rendering.applications import MODELS
 from gitops.terminal import Terminal
 
-_ARGOCD_KINDS = ("applicationsets.argoproj.io", "applications.argoproj.io", "appprojects.argoproj.io")
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
-# Volumes' claims and Secrets are not among these: the passwords open the data.
-_NAMESPACED = (
-    "cronjobs.batch",
-    "jobs.batch",
-    "horizontalpodautoscalers.autoscaling",
-    "deployments.apps",
-    "statefulsets.apps",
-    "daemonsets.apps",
-    "prometheuses.monitoring.coreos.com",
-    "alertmanagers.monitoring.coreos.com",
-    "servicemonitors.monitoring.coreos.com",
-    "podmonitors.monitoring.coreos.com",
-    "prometheusrules.monitoring.coreos.com",
-    "httproutes.gateway.networking.k8s.io",
-    "ingresses.networking.k8s.io",
-    "networkpolicies.networking.k8s.io",
-    "poddisruptionbudgets.policy",
-    "services",
-    "configmaps",
-    "serviceaccounts",
-    "rolebindings.rbac.authorization.k8s.io",
-    "roles.rbac.authorization.k8s.io",
-)
 _CLUSTER_WIDE = (
     "clusterrolebindings.rbac.authorization.k8s.io",
     "clusterroles.rbac.authorization.k8s.io",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
 )
-# What Argo CD holds a hook by while it runs.
-_HOOK_FINALIZER = "argocd.argoproj.io/hook-finalizer"
 _HOOKS = "jobs.batch"
 _CONTROLLERS = "app.kubernetes.io/name in (argocd-application-controller,argocd-applicationset-controller)"
 _ARGOCD_LABEL = "app.kubernetes.io/part-of=argocd"
@@ -60,24 +36,30 @@ def teardown(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: b
         delete_data: Whether volumes, Secrets and namespaces go too.
 
     Raises:
+        BadInputError: platform.yaml or apps/values.yaml cannot be read.
         OutageError: The cluster does not answer.
         ProgramFailedError: Something cannot be deleted.
     """
-    known = cluster.kinds()
+    platform = load_platform(tree)
+    instances = _instances(tree, platform)
+    levels, known = namespaces(platform), cluster.kinds()
     with terminal.working("Stopping Argo CD"):
         _delete_argocd(cluster, known)
         _let_go_of_hooks(cluster)
     terminal.done("argo cd", "gone, with its definitions")
-    selector = f"{INSTANCE} in ({','.join(_instances(tree))})"
+    selector = f"{INSTANCE} in ({','.join(instances)})"
     with terminal.working("Taking workloads away"):
         _delete_known(cluster, _CLUSTER_WIDE, known, selector=selector)
         # Where kube-prometheus-stack puts the Services that CoreDNS and the like are scraped by.
         cluster.delete(["services"], namespace="kube-system", selector=selector)
-        foreign = foreign_namespaces(cluster.items("namespaces"))
-        doomed = [name for name in NAMESPACES if name != ARGOCD and name not in foreign] if delete_data else []
-        for namespace in NAMESPACES:
+        foreign = foreign_namespaces(levels, cluster.items("namespaces"))
+        doomed = [name for name in levels if name != ARGOCD and name not in foreign] if delete_data else []
+        for namespace in levels:
             if namespace not in (ARGOCD, *doomed):
-                _delete_known(cluster, _NAMESPACED, known, namespace=namespace, selector=selector)
+                _delete_known(cluster, WORKLOADS, known, namespace=namespace, selector=selector)
+    for name in dict.fromkeys(entry.cluster for entry in platform.environments if entry.cluster):
+        there = ", ".join(namespaces(platform, name))
+        terminal.note(f"What runs in the cluster {name} runs on: kubectl delete namespace {there}, with a context of it.")
     if not delete_data:
         terminal.done("workloads", "gone")
         terminal.done("kept", "volumes and Secrets, for the next bootstrap to find")
@@ -94,7 +76,7 @@ def _delete_argocd(cluster: Cluster, known: frozenset[str]) -> None:
     # While a controller runs, it puts back the applications of others, finalizers and all.
     for kinds in (["statefulsets.apps", "deployments.apps"], ["pods"]):
         cluster.delete(kinds, namespace=ARGOCD, selector=_CONTROLLERS)
-    for kind in _ARGOCD_KINDS:
+    for kind in ARGOCD_KINDS:
         if kind not in known:
             continue
         for entry in cluster.items(kind, ARGOCD):
@@ -113,8 +95,8 @@ def _let_go_of_hooks(cluster: Cluster) -> None:
     for entry in cluster.items(_HOOKS):
         metadata = entry["metadata"]
         finalizers = metadata.get("finalizers") or []
-        if _HOOK_FINALIZER in finalizers:
-            others = [name for name in finalizers if name != _HOOK_FINALIZER]
+        if HOOK_FINALIZER in finalizers:
+            others = [name for name in finalizers if name != HOOK_FINALIZER]
             cluster.merge(_HOOKS, metadata["name"], metadata["namespace"], {"metadata": {"finalizers": others or None}})
 
 
@@ -125,7 +107,8 @@ def _delete_known(
         cluster.delete(present, namespace=namespace, selector=selector)
 
 
-def _instances(tree: Path) -> list[str]:
-    """The names that releases have: those of all applications, released or not."""
-    platform = [entry.name for entry in applications(tree) if entry.environment is None]
-    return sorted({*platform, *(application_of(name) for name in environments(tree))})
+def _instances(tree: Path, platform: Platform) -> list[str]:
+    """The names that Helm releases have: of the shared parts and of every target, released or not."""
+    training = [f"training-{path.name}" for path in (tree / MODELS).glob("*/")]
+    # The release of the one CronJob that there was before models had folders.
+    return sorted({*shared_parts(tree), "training", *training, *(target.release_name for target in targets(platform))})

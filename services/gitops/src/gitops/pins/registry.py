@@ -1,5 +1,6 @@
 """The model registry, spoken to over MLflow's REST API: which version a reference means, and what its pins are."""
 
+import contextlib
 import os
 import re
 import time
@@ -138,6 +139,28 @@ class MlflowRegistry:
         model = Model(name=found.name, version=found.version, digest=digest, uri=uri)
         return Candidate(model=model, metrics=self._metrics(found.run_id))
 
+    def alias(self, model: str, alias: str) -> str | None:
+        """The version of a registered model that an alias names, or None.
+
+        Raises:
+            BadInputError: MLflow lets nobody in.
+            OutageError: MLflow does not answer.
+        """
+        try:
+            return self._get("registered-models/alias", _Versioned, name=model, alias=alias).model_version.version
+        except _NotFoundError:
+            return None
+
+    def remove_alias(self, model: str, alias: str) -> None:
+        """Take an alias away; one that is not there is no error.
+
+        Raises:
+            BadInputError: MLflow lets nobody in.
+            OutageError: MLflow does not answer.
+        """
+        with contextlib.suppress(_NotFoundError):
+            self._get("registered-models/alias", dict[str, Any], method="DELETE", name=model, alias=alias)
+
     def _version(self, name: str, version: str | None, alias: str | None) -> _Version:
         try:
             if version:
@@ -161,8 +184,8 @@ class MlflowRegistry:
             if "/" not in metric.key and not metric.key.startswith("cv_") and abs(metric.value) < float("inf")
         }
 
-    def _get(self, endpoint: str, shape: type[_T], **query: str) -> _T:
-        answer = self._answer(f"{self._url}/api/2.0/mlflow/{endpoint}", query)
+    def _get(self, endpoint: str, shape: type[_T], method: str = "GET", **query: str) -> _T:
+        answer = self._answer(f"{self._url}/api/2.0/mlflow/{endpoint}", query, method)
         if answer.status_code == httpx.codes.OK:
             try:
                 return msgspec.json.decode(answer.content, type=shape)
@@ -178,10 +201,10 @@ class MlflowRegistry:
             )
         raise OutageError(f"MLflow at {self._url} answered {answer.status_code}: {message}")
 
-    def _answer(self, url: str, query: Mapping[str, str]) -> httpx.Response:
+    def _answer(self, url: str, query: Mapping[str, str], method: str) -> httpx.Response:
         for pause in (*_PAUSES, None):
             try:
-                answer = httpx.get(url, params=query, auth=self._auth, timeout=_SECONDS)
+                answer = httpx.request(method, url, **_carried(method, query), auth=self._auth, timeout=_SECONDS)
             except httpx.InvalidURL as error:
                 raise BadInputError(f"--mlflow-url: {self._url!r} is no address: {error}.") from None
             except httpx.HTTPError as error:
@@ -196,6 +219,11 @@ class MlflowRegistry:
             f"MLflow at {self._url} {reason}, {len(_PAUSES) + 1} times in a row: "
             "check --mlflow-url, and that its pod runs."
         )
+
+
+def _carried(method: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """MLflow reads what a GET asks for from the address, and everything else from the body."""
+    return {"params": query} if method == "GET" else {"json": dict(query)}
 
 
 def _message(answer: httpx.Response) -> str:

@@ -1,0 +1,223 @@
+"""Take a removed service or environment out of its cluster: what outlives its Application on purpose goes here.
+
+The change in git comes first. Argo CD then takes the ApplicationSets away by itself, and nothing that they ran. What was
+trained stays: model versions, runs and pins in history.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from gitops.cluster.argocd import ROOT_NAME, namespace_owned
+from gitops.cluster.client import Cluster
+from gitops.cluster.convergence import REFRESH
+from gitops.cluster.kinds import APPLICATION_SETS, APPLICATIONS, HOOK_FINALIZER, INSTANCE, WORKLOADS
+from gitops.errors import NotConvergedError
+from gitops.platform.model import ARGOCD, Environment
+from gitops.platform.targets import Target
+from gitops.terminal import Terminal
+
+_PAUSE = 2.0
+_JOBS = "jobs.batch"
+
+
+class Aliases(Protocol):
+    """What removing asks of the model registry."""
+
+    def alias(self, model: str, alias: str) -> str | None:
+        """The version that an alias names, or None."""
+
+    def remove_alias(self, model: str, alias: str) -> None:
+        """Take an alias away; one that is not there is no error."""
+
+
+class Item(Struct, frozen=True, kw_only=True):
+    """One thing to take away: an object by its kind and place, in the cluster of a name (empty for that of Argo CD)."""
+
+    kind: str
+    name: str
+    namespace: str = ""
+    cluster: str = ""
+
+    def __str__(self) -> str:
+        """For people: `deployments.apps ml-pipeline-staging/iris`."""
+        place = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.kind} {place}" + (f" in {self.cluster}" if self.cluster else "")
+
+
+class Alias(Struct, frozen=True, kw_only=True):
+    """One alias of a registered model, and the version that it names."""
+
+    model: str
+    alias: str
+    version: str
+
+    def __str__(self) -> str:
+        """For people: `alias staging of iris-classifier, version 7`."""
+        return f"alias {self.alias} of {self.model}, version {self.version}"
+
+
+class Removal(Struct, frozen=True, kw_only=True):
+    """What is to go, in the order in which it goes; `by_hand` are sentences about what is out of reach from here."""
+
+    waited_for: list[Item] = []
+    objects: list[Item] = []
+    namespaces: list[Item] = []
+    aliases: list[Alias] = []
+    by_hand: list[str] = []
+
+    @property
+    def lines(self) -> list[str]:
+        """What goes, a line each, for a dry run."""
+        return [str(item) for item in (*self.waited_for, *self.objects, *self.namespaces, *self.aliases)]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is there any more."""
+        return not self.lines
+
+
+def plan(
+    gone: Sequence[Target],
+    clusters: Mapping[str, Cluster],
+    *,
+    environments: Sequence[Environment] = (),
+    registry: Aliases | None = None,
+) -> Removal:
+    """What is there of targets that are removed; changes nothing.
+
+    Args:
+        gone: The services in environments that go, as `targets` gives them of the platform as it was.
+        clusters: The clusters at hand by their names in platform.yaml; an empty name means that of Argo CD.
+        environments: Environments that go as a whole, with their namespaces.
+        registry: Where models are registered; without one, aliases are told of and left.
+
+    Raises:
+        OutageError: A cluster or the registry does not answer.
+    """
+    removal = Removal(waited_for=[], objects=[], namespaces=[], aliases=[], by_hand=[])
+    for target in gone:
+        _of_argocd(removal, clusters.get(""), target)
+        _of_target(removal, clusters, target, whole=target.environment in environments)
+        _of_registry(removal, registry, target)
+    for environment in environments:
+        _of_environment(removal, clusters, environment)
+    return msgspec.structs.replace(removal, by_hand=list(dict.fromkeys(removal.by_hand)))
+
+
+def carry_out(
+    removal: Removal,
+    clusters: Mapping[str, Cluster],
+    terminal: Terminal,
+    *,
+    registry: Aliases | None = None,
+    seconds: float = 300.0,
+) -> None:
+    """Take away what a plan lists; safe to run again after an interruption.
+
+    Args:
+        removal: The plan.
+        clusters: As for `plan`.
+        terminal: Where to show it.
+        registry: As for `plan`.
+        seconds: How long Argo CD may take to follow git.
+
+    Raises:
+        NotConvergedError: Argo CD still runs it: the change is not on its branch, or it does not follow.
+        OutageError: A cluster or the registry does not answer.
+    """
+    if removal.waited_for:
+        with terminal.working("Waiting for Argo CD to let go"):
+            _wait(clusters[""], removal.waited_for, seconds)
+        terminal.done("argo cd", f"let go of {', '.join(item.name for item in removal.waited_for)}")
+    with terminal.working("Taking workloads away"):
+        for item in removal.objects:
+            cluster = clusters[item.cluster]
+            if item.kind == _JOBS:
+                _let_go(cluster, item)
+            cluster.delete([item.kind], namespace=item.namespace, names=[item.name])
+        for item in removal.namespaces:
+            clusters[item.cluster].delete([item.kind], names=[item.name])
+    terminal.done("workloads", f"{len(removal.objects) + len(removal.namespaces)} objects are gone")
+    for alias in removal.aliases:
+        if registry is None:
+            break
+        registry.remove_alias(alias.model, alias.alias)
+        terminal.done("registry", f"{alias} is gone; the version stays")
+
+
+def _of_argocd(removal: Removal, here: Cluster | None, target: Target) -> None:
+    if here is None:
+        removal.by_hand.append(f"Argo CD's cluster is not at hand: see there that the application {target.application} goes.")
+        return
+    for kind in (APPLICATION_SETS, APPLICATIONS):
+        if here.find(kind, target.application, ARGOCD):
+            removal.waited_for.append(Item(kind=kind, name=target.application, namespace=ARGOCD))
+
+
+def _of_target(removal: Removal, clusters: Mapping[str, Cluster], target: Target, *, whole: bool) -> None:
+    name, namespace = target.environment.cluster, target.namespace
+    cluster = clusters.get(name)
+    if cluster is None:
+        what = f"namespace {namespace}" if whole else (
+            f"{','.join(WORKLOADS)} --namespace {namespace} --selector {INSTANCE}={target.release_name}"
+        )
+        removal.by_hand.append(f"In the cluster {name}: kubectl delete {what}")
+        return
+    known = cluster.kinds()
+    removal.objects.extend(
+        Item(kind=kind, name=entry["metadata"]["name"], namespace=namespace, cluster=name)
+        for kind in WORKLOADS
+        if kind in known
+        for entry in cluster.items(kind, namespace, f"{INSTANCE}={target.release_name}")
+    )
+
+
+def _of_registry(removal: Removal, registry: Aliases | None, target: Target) -> None:
+    model, alias = target.service.model, target.environment.name
+    if registry is None:
+        removal.by_hand.append(f"Without MLflow's address the alias {alias} of {model} stays: --mlflow-url takes it away.")
+    elif version := registry.alias(model, alias):
+        removal.aliases.append(Alias(model=model, alias=alias, version=version))
+
+
+def _of_environment(removal: Removal, clusters: Mapping[str, Cluster], environment: Environment) -> None:
+    """Its namespace with the Secrets in it; one that was there before bootstrap stays."""
+    cluster = clusters.get(environment.cluster)
+    if cluster is None:
+        return
+    namespace = cluster.find("namespaces", environment.where)
+    if namespace is None:
+        return
+    if not namespace_owned(namespace):
+        removal.by_hand.append(
+            f"The namespace {environment.where} was there before bootstrap, so it stays, with its Secrets "
+            "s3-serving and registry-credentials: delete what nobody needs."
+        )
+        return
+    removal.namespaces.append(Item(kind="namespaces", name=environment.where, cluster=environment.cluster))
+
+
+def _wait(cluster: Cluster, items: Sequence[Item], seconds: float) -> None:
+    if cluster.find(APPLICATIONS, ROOT_NAME, ARGOCD):
+        cluster.merge(APPLICATIONS, ROOT_NAME, ARGOCD, {"metadata": {"annotations": {REFRESH: "normal"}}})
+    deadline = time.monotonic() + seconds
+    while left := [item for item in items if cluster.find(item.kind, item.name, item.namespace)]:
+        if time.monotonic() > deadline:
+            raise NotConvergedError(
+                f"Argo CD still has {left[0]}: push the change to its branch, see that the application {ROOT_NAME} is "
+                "synced, and run the command again. Nothing was taken away."
+            )
+        time.sleep(_PAUSE)
+
+
+def _let_go(cluster: Cluster, item: Item) -> None:
+    """Take off the finalizer of a hook: the application that would work it off is gone."""
+    entry = cluster.find(item.kind, item.name, item.namespace)
+    finalizers = ((entry or {}).get("metadata") or {}).get("finalizers") or []
+    if HOOK_FINALIZER in finalizers:
+        others = [name for name in finalizers if name != HOOK_FINALIZER]
+        cluster.merge(item.kind, item.name, item.namespace, {"metadata": {"finalizers": others or None}})
