@@ -1,7 +1,6 @@
 """The files of one commit, read out of git: what a pure edit starts from, whatever the working tree holds."""
 
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -9,7 +8,9 @@ from msgspec import Struct
 from gitops.errors import BadInputError
 from gitops.git.repository import Repository
 from gitops.pins.release import Change, Release, read_release
-from gitops.platform.environments import ENVS, in_order, one_of, release_file
+from gitops.platform.targets import Target
+
+REGULAR = ("100644", "100755")
 
 
 class Snapshot:
@@ -27,52 +28,58 @@ class Snapshot:
             self._texts[path] = self.repository.read_many([f"{self.commit}:{path}"])[0]
         return self._texts[path]
 
-    @cached_property
-    def environments(self) -> list[str]:
-        """The environments, in the order of promotion."""
-        listed = self.repository.git("ls-tree", "-d", "--name-only", "-z", self.commit, f"{ENVS}/")
-        return in_order(Path(folder).name for folder in listed.split("\0") if folder)
+    def modes(self, folder: Path) -> dict[Path, str]:
+        """The files below a folder with their modes as git has them: 100644 is a regular one, 120000 a symbolic link."""
+        listed = self.repository.git("ls-tree", "-r", "-z", self.commit, "--", str(folder))
+        return {Path(path): entry.split()[0] for entry, _, path in _split(listed)}
 
-    def environment(self, name: str) -> str:
-        """Return the name of an environment.
-
-        Raises:
-            BadInputError: There is no such environment.
-        """
-        return one_of(self.environments, name)
-
-    def release(self, environment: str) -> tuple[str | None, Release | None]:
-        """The text of an environment's release file and what it holds; None twice where nothing is released.
+    def release(self, target: Target) -> tuple[str | None, Release | None]:
+        """The text of a target's release file and what it holds; None twice where nothing is released.
 
         Raises:
-            BadInputError: There is no such environment, or its file is not as it should be.
+            BadInputError: The file is not as it should be.
         """
-        file = release_file(self.environment(environment))
-        text = self.read(file)
-        return text, None if text is None else read_release(text, str(file))
+        text = self.read(target.file)
+        return text, None if text is None else read_release(text, str(target.file))
 
-    def released(self, environment: str) -> tuple[str, Release]:
-        """As `release`, of an environment that must have been released.
+    def released(self, target: Target) -> tuple[str, Release]:
+        """As `release`, of a target that must have been released.
 
         Raises:
-            BadInputError: There is no such environment, nothing is released to it, or its file is not as it should be.
+            BadInputError: Nothing is released to it, or its file is not as it should be.
         """
-        text, release = self.release(environment)
+        text, release = self.release(target)
         if text is None or release is None:
-            raise BadInputError(f"Nothing is released to {environment}: there is no {release_file(environment)}.")
+            raise BadInputError(f"Nothing is released to {target}: there is no {target.file}.")
         return text, release
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
-    """What the next commit would be: whole files by path, what changes in words, and the message.
+    """What one commit would be: whole files by path, what changes in words, and the message.
 
-    Without changes there is nothing to commit.
+    `subject` is what it is about (`staging/iris`, `platform`), and `verb` what is done to it: together they name the
+    branch of a pull request. A file with None is removed. Without files there is nothing to commit; `left_alone` then
+    says why where something was in the way, and `exit_code` what a command ends with if all were left alone.
     """
 
-    files: Mapping[Path, str]
-    changes: list[Change]
-    message: str
+    verb: str
+    subject: str
+    files: Mapping[Path, str | None] = {}
+    changes: Sequence[Change] = ()
+    message: str = ""
+    left_alone: str = ""
+    exit_code: int = 0
+
+    @property
+    def branch(self) -> str:
+        """The branch of its pull request."""
+        return f"{self.verb}/{self.subject}"
 
 
-# A pure function of a commit's files, so that it can be applied anew when somebody else was faster.
-Edit = Callable[[Snapshot], Proposal]
+# A pure function of a commit's files, so that it can be applied anew when somebody else was faster: one proposal for
+# each commit, made one after the other and pushed together. No two of them change the same file.
+Edit = Callable[[Snapshot], Sequence[Proposal]]
+
+
+def _split(listed: str) -> list[tuple[str, str, str]]:
+    return [line.partition("\t") for line in listed.split("\0") if line]

@@ -1,71 +1,74 @@
-"""Move the pins of an environment, or of the platform's own images: checked, and written into their files."""
+"""Move the pins of services, or of the platform's own images: checked, and written into their files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from gitops.errors import BadInputError, NotWantedError
 from gitops.git.snapshot import Edit, Proposal, Snapshot
-from gitops.pins.images import image_changes, platform_file, with_image
+from gitops.pins.each import for_each
+from gitops.pins.images import image_changes, pins_file, with_image
 from gitops.pins.registry import Candidate
-from gitops.pins.release import Change, ChartVersion, Image, Notes, Release, changes, written
+from gitops.pins.release import Change, ChartVersion, Image, Notes, Release, changes, parse_image, written
 from gitops.pins.wording import commit_message, what_moved
-from gitops.platform.environments import release_file
+from gitops.platform.targets import PLATFORM, Target
 
 
 class Pins(Struct, frozen=True, kw_only=True):
-    """What to pin; None keeps what is pinned now."""
+    """What to pin; None keeps what is pinned now. `image` is a reference, as `parse_image` takes it."""
 
-    image: Image | None = None
+    image: str | None = None
     candidate: Candidate | None = None
     chart: str | None = None
 
 
-def bump(environment: str, pins: Pins) -> Edit:
-    """The edit that pins an environment to something else, or pins it for the first time.
+def bump(name: str, pins: Pins) -> Edit:
+    """The edit that pins services to something else, or pins one for the first time; a commit for each.
+
+    Args:
+        name: ENV/SERVICE, or ENV for every service of it that is released and not held.
+        pins: What to pin.
 
     The edit raises:
-        BadInputError: There is no such environment, the first release lacks a pin, or the chart is no version.
-        NotWantedError: The environment is held.
+        BadInputError: There is no such target, promotion moves its pins, a first release lacks a pin, or a pin is not
+            one.
+        NotWantedError: The one service that is meant is held.
     """
 
-    def edit(snapshot: Snapshot) -> Proposal:
-        text, before = snapshot.release(environment)
-        refuse_held(environment, before)
-        return proposal("bump", environment, text, before, _merged(before, environment, pins))
+    def edit(snapshot: Snapshot) -> Sequence[Proposal]:
+        return for_each("bump", snapshot, name, lambda target: _bumped(snapshot, target, pins))
 
     return edit
 
 
 def bump_platform(images: Mapping[str, Image]) -> Edit:
-    """The edit that pins images of the platform's own parts, by the names of their files in envs/platform.
+    """The edit that pins images of the platform's own parts, by name: `mlflow`, `training`.
 
     The edit raises:
-        BadInputError: There is no such part, or it has no image to pin.
+        BadInputError: There is no such part.
     """
 
-    def edit(snapshot: Snapshot) -> Proposal:
-        files: dict[Path, str] = {}
+    def edit(snapshot: Snapshot) -> Sequence[Proposal]:
+        files: dict[Path, str | None] = {}
         moved: list[Change] = []
-        for app, image in images.items():
-            path = platform_file(app)
+        for part, image in images.items():
+            path = pins_file(snapshot, part)
             text = snapshot.read(path)
-            if text is None:
-                raise BadInputError(f"--image: the platform has no {app!r}: there is no {path}.")
-            if found := image_changes(text, image, app):
+            if found := image_changes(text or "", image, part, str(path)):
                 moved += found
                 files[path] = with_image(text, image, str(path))
-        names = ", ".join(f"{app} {image.tag}" for app, image in images.items() if platform_file(app) in files)
-        return Proposal(files=files, changes=moved, message=commit_message(f"bump(platform): {names}", moved))
+        names = ", ".join(f"{part} {image.tag}" for part, image in images.items() if pins_file(snapshot, part) in files)
+        message = commit_message(f"bump({PLATFORM}): {names}", moved)
+        return [Proposal(verb="bump", subject=PLATFORM, files=files, changes=moved, message=message)]
 
     return edit
 
 
 def proposal(
     verb: str,
-    environment: str,
+    target: Target,
     text: str | None,
     before: Release | None,
     after: Release,
@@ -73,50 +76,92 @@ def proposal(
     what: str = "",
     reason: str = "",
 ) -> Proposal:
-    """The commit that takes an environment's release file from one release to another.
+    """The commit that takes a target's release file from one release to another.
 
     Args:
         verb: What is done, for the commit's subject.
-        environment: The environment.
+        target: Where.
         text: The file's content so far, None where there is none.
         before: What the content so far holds.
         after: What it is to hold.
         what: What is done it to, for the subject; by default the pins that move.
         reason: Why, for the commit's body.
     """
-    file, moved = release_file(environment), changes(before, after)
-    subject = f"{verb}({environment}): {what or what_moved(moved, after)}"
-    files = {file: written(text, after, str(file))} if moved else {}
-    return Proposal(files=files, changes=moved, message=commit_message(subject, moved, reason))
+    moved = changes(before, after)
+    subject = f"{verb}({target}): {what or what_moved(moved, after)}"
+    files = {target.file: written(text, after, str(target.file))} if moved else {}
+    message = commit_message(subject, moved, reason)
+    return Proposal(verb=verb, subject=str(target), files=files, changes=moved, message=message)
 
 
-def refuse_held(environment: str, release: Release | None) -> None:
-    """Leave a held environment alone.
+def refuse_held(target: Target, release: Release | None) -> None:
+    """Leave a held service alone.
 
     Raises:
         NotWantedError: It is held.
     """
     if release and release.held is not None:
-        raise NotWantedError(f"{environment} is held: {release.held}. `gitops unhold {environment}` lifts it.")
+        raise NotWantedError(f"{target} is held: {release.held}. `gitops unhold {target}` lifts it.")
 
 
-def _merged(before: Release | None, environment: str, pins: Pins) -> Release:
+def refuse_fed(target: Target) -> None:
+    """Leave an environment that another one feeds to promotion.
+
+    Raises:
+        BadInputError: It has a `from`.
+    """
+    if target.environment.source:
+        raise BadInputError(
+            f"{target.environment.name} is fed by {target.environment.source}, so bump does not move its pins: "
+            f"gitops bump {target.environment.source}/{target.service.name}, then gitops promote {target}."
+        )
+
+
+def known_model(target: Target, name: str) -> None:
+    """Keep a service at its own registered model.
+
+    Raises:
+        BadInputError: The model is another one.
+    """
+    if name != target.service.model:
+        raise BadInputError(
+            f"--model: {target.service.name} serves {target.service.model} as platform.yaml has it, and {name} is another "
+            "registered model. Give that a service of its own: gitops new service NAME --model MODEL."
+        )
+
+
+
+
+def _bumped(snapshot: Snapshot, target: Target, pins: Pins) -> Proposal:
+    refuse_fed(target)
+    text, before = snapshot.release(target)
+    refuse_held(target, before)
+    return proposal("bump", target, text, before, _merged(before, target, pins))
+
+
+def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
     chart = _checked_chart(pins.chart)
+    image = parse_image(pins.image, before.image.repository if before else None) if pins.image else None
+    if pins.candidate:
+        known_model(target, pins.candidate.model.name)
     if before is None:
-        if not (pins.image and pins.candidate and chart):
+        if not (image and pins.candidate and chart):
             raise BadInputError(
-                f"Nothing is released to {environment} yet: the first release needs --image, --model and --chart."
+                f"Nothing is released to {target} yet: its first release needs --image, --model and --chart."
             )
         notes = Notes(chart=chart, metrics=pins.candidate.metrics)
-        return Release(release=notes, image=pins.image, model=pins.candidate.model)
+        return Release(release=notes, image=image, model=pins.candidate.model)
     notes = msgspec.structs.replace(
         before.release,
         chart=chart or before.release.chart,
+        # It is the digest of the version before.
+        chart_digest=UNSET if chart and chart != before.release.chart else before.release.chart_digest,
         metrics=pins.candidate.metrics if pins.candidate else before.release.metrics,
     )
-    return Release(
+    return msgspec.structs.replace(
+        before,
         release=notes,
-        image=pins.image or before.image,
+        image=image or before.image,
         model=pins.candidate.model if pins.candidate else before.model,
     )
 
@@ -125,4 +170,4 @@ def _checked_chart(version: str | None) -> str | None:
     try:
         return msgspec.convert(version, ChartVersion | None)
     except msgspec.ValidationError:
-        raise BadInputError(f"--chart: {version!r} is no version such as 1.4.0.") from None
+        raise BadInputError(f"--chart: {version!r} is not a version such as 1.4.0.") from None

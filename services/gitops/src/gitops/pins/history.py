@@ -1,16 +1,16 @@
-"""What an environment ran, when, and who said so: told from git alone."""
+"""What a service ran in an environment, when, and who said so: told from git alone."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import zip_longest
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from gitops.errors import BadInputError
 from gitops.git.repository import Commit, Repository
 from gitops.pins.release import Change, Release, changes, read_release
 from gitops.pins.wording import what_moved
-from gitops.platform.environments import release_file
+from gitops.platform.targets import Target
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -21,8 +21,9 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One step for people and programs: who, when, and what changed by it, in words and pin by pin."""
+    """One step for people and programs: where, who, when, and what changed by it, in words and pin by pin."""
 
+    target: str
     commit: str
     author: str
     when: datetime
@@ -31,23 +32,23 @@ class Entry(Struct, frozen=True, kw_only=True):
     changes: list[Change]
 
 
-def steps(repository: Repository, environment: str, revision: str) -> list[Step]:
-    """The commits up to a revision that changed what an environment runs, the newest first."""
-    file = release_file(environment)
-    commits = repository.log(file, revision)
-    texts = repository.read_many([f"{commit.sha}:{file}" for commit in commits])
+def steps(repository: Repository, target: Target, revision: str) -> list[Step]:
+    """The commits up to a revision that changed what a target runs, the newest first: merges count as one."""
+    commits = repository.log(target.file, revision)
+    texts = repository.read_many([f"{commit.sha}:{target.file}" for commit in commits])
     return [Step(commit=commit, release=_readable(text)) for commit, text in zip(commits, texts, strict=True)]
 
 
-def entries(found: Sequence[Step]) -> list[Entry]:
-    """Steps, the newest first, with what each changed."""
+def entries(target: Target, found: Sequence[Step]) -> list[Entry]:
+    """Steps of a target, the newest first, with what each changed."""
     earlier = [step.release for step in found[1:]]
-    return [_entry(step, before) for step, before in zip_longest(found, earlier)]
+    return [_entry(target, step, before) for step, before in zip_longest(found, earlier)]
 
 
-def _entry(step: Step, before: Release | None) -> Entry:
+def _entry(target: Target, step: Step, before: Release | None) -> Entry:
     moved = changes(before, step.release) if step.release else []
     return Entry(
+        target=str(target),
         commit=step.commit.sha,
         author=step.commit.author,
         when=step.commit.when,
@@ -76,7 +77,7 @@ def before_now(found: Sequence[Step]) -> Step | None:
     """The step to roll back to: the last pins that were left by going forward.
 
     Pins that come back undo everything between, so that rolling back twice goes two releases back, and never returns to
-    what was rolled back from.
+    what was rolled back from. Where the newest step cannot be read, the last one that can be is gone back to.
     """
     path: list[Step] = []
     for step in reversed(found):
@@ -84,14 +85,20 @@ def before_now(found: Sequence[Step]) -> Step | None:
             continue
         again = [number for number, one in enumerate(path) if same_pins(one.release, step.release)]
         path = [*path[: again[0]], step] if again else [*path, step]
+    if found and found[0].release is None:
+        return path[-1] if path else None
     return path[-2] if len(path) > 1 else None
 
 
 def same_pins(one: Release | None, other: Release | None) -> bool:
-    """Whether two releases run the same: chart, image and model, whatever their holds and metrics."""
+    """Whether two releases run the same: chart, image and model, whatever their holds, metrics and shadows."""
     if one is None or other is None:
         return one is other
-    return (one.release.chart, one.image, one.model) == (other.release.chart, other.image, other.model)
+    return _pins(one) == _pins(other)
+
+
+def _pins(release: Release) -> tuple[object, ...]:
+    return (release.release.chart, release.release.chart_digest or UNSET, release.image, release.model)
 
 
 def _readable(text: str | None) -> Release | None:

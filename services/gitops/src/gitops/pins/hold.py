@@ -1,5 +1,6 @@
-"""Keep automation away from an environment, let it back, and go back to what ran before."""
+"""Keep automation away from services, let it back, and go back to what ran before."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -8,8 +9,10 @@ from gitops.errors import BadInputError
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Proposal, Snapshot
 from gitops.pins.bump import proposal
+from gitops.pins.each import for_each
 from gitops.pins.history import Step, before_now, same_pins, steps
 from gitops.pins.release import Hold, Release
+from gitops.platform.targets import Target
 
 
 def hold_by(repository: Repository, reason: str) -> Hold:
@@ -25,78 +28,133 @@ def hold_by(repository: Repository, reason: str) -> Hold:
     return Hold(reason=said, since=now, by=repository.author())
 
 
-def hold(environment: str, held: Hold) -> Edit:
-    """The edit that holds an environment, or gives its hold another reason.
+def hold(name: str, held: Hold) -> Edit:
+    """The edit that holds services, or gives their holds another reason; a commit for each.
+
+    Args:
+        name: ENV/SERVICE, or ENV for all of its services.
+        held: The hold.
 
     The edit raises:
-        BadInputError: There is no such environment, or nothing is released to it.
+        BadInputError: There is no such target, or nothing is released to it.
     """
 
-    def edit(snapshot: Snapshot) -> Proposal:
-        text, before = snapshot.released(environment)
-        after = before if before.held == held.reason else _held(before, held)
-        return proposal("hold", environment, text, before, after, what=held.reason)
+    def edit(snapshot: Snapshot) -> Sequence[Proposal]:
+        def propose(target: Target) -> Proposal:
+            text, before = snapshot.released(target)
+            after = before if before.held == held.reason else _held(before, held)
+            return proposal("hold", target, text, before, after, what=held.reason)
+
+        return for_each("hold", snapshot, name, propose)
 
     return edit
 
 
-def unhold(environment: str) -> Edit:
-    """The edit that lifts an environment's hold.
+def unhold(name: str) -> Edit:
+    """The edit that lifts the holds of services; a commit for each.
+
+    Args:
+        name: ENV/SERVICE, or ENV for all of its services.
 
     The edit raises:
-        BadInputError: There is no such environment, or nothing is released to it.
+        BadInputError: There is no such target, or nothing is released to it.
     """
 
-    def edit(snapshot: Snapshot) -> Proposal:
-        text, before = snapshot.released(environment)
-        return proposal("unhold", environment, text, before, _held(before, None), what=before.held or "")
+    def edit(snapshot: Snapshot) -> Sequence[Proposal]:
+        def propose(target: Target) -> Proposal:
+            text, before = snapshot.released(target)
+            return proposal("unhold", target, text, before, _held(before, None), what=before.held or "")
+
+        return for_each("unhold", snapshot, name, propose)
 
     return edit
 
 
-def rollback_target(repository: Repository, environment: str, revision: str, to: str | None) -> Step:
+def roll_back(repository: Repository, revision: str, name: str, held: Hold, to: str | None = None) -> Edit:
+    """The edit that pins what ran before, and holds the services so that nothing undoes it; a commit for each.
+
+    What is gone back to is looked up once, from `revision`: when somebody else is faster, nothing else is.
+
+    Args:
+        repository: The repository.
+        revision: The commit to go back from.
+        name: ENV/SERVICE, or ENV for all of its services.
+        held: The hold.
+        to: A commit whose pins are wanted; by default the last ones before those of `revision`.
+
+    Raises:
+        BadInputError: There is no such target or commit.
+
+    The edit raises:
+        BadInputError: Nothing is released, or nothing else ever was, or it runs that already, or history is missing.
+    """
+    commit = repository.commit_named(to, "--to") if to else None
+    known: dict[str, Step] = {}
+
+    def edit(snapshot: Snapshot) -> Sequence[Proposal]:
+        def propose(target: Target) -> Proposal:
+            if str(target) not in known:
+                known[str(target)] = rollback_target(repository, target, revision, commit)
+            return _rolled_back(snapshot, target, known[str(target)], held)
+
+        return for_each("rollback", snapshot, name, propose)
+
+    return edit
+
+
+def rollback_target(repository: Repository, target: Target, revision: str, to: str | None = None) -> Step:
     """What to go back to.
 
     Args:
         repository: The repository.
-        environment: An environment.
+        target: Whose pins.
         revision: The commit to go back from.
         to: A commit whose pins are wanted; by default the last ones before those of `revision`.
 
     Raises:
-        BadInputError: There is no such commit, or nothing was released then, or nothing else ever was.
+        BadInputError: Nothing was released then, or nothing else ever was, or the clone lacks the history that tells.
     """
-    found = steps(repository, environment, repository.commit_named(to, "--to") if to else revision)
     if to:
+        found = steps(repository, target, to)
         if not found or found[0].release is None:
-            raise BadInputError(f"--to: at {to} nothing was released to {environment}.")
+            raise BadInputError(f"--to: at {to[:7]} nothing was released to {target}.")
         return found[0]
-    target = before_now(found)
-    if target is None:
-        shallow = " This clone lacks older history: git fetch --unshallow." if repository.is_shallow() else ""
-        raise BadInputError(f"{environment} has no earlier pins to go back to.{shallow}")
-    return target
+    if repository.is_shallow():
+        # What is missing may be the very step that was rolled back from.
+        raise BadInputError(
+            f"This clone lacks older history, so what {target} ran before cannot be told: git fetch --unshallow (in a "
+            "workflow: fetch-depth: 0), or name a commit with --to."
+        )
+    found = steps(repository, target, revision)
+    if not found:
+        raise BadInputError(f"Nothing is released to {target}: there is no {target.file}.")
+    before = before_now(found)
+    if before is None:
+        raise BadInputError(f"{target} has no earlier pins to go back to.")
+    return before
 
 
-def roll_back(environment: str, target: Step, held: Hold) -> Edit:
-    """The edit that pins what ran before, and holds the environment so that nothing undoes it.
-
-    The edit raises:
-        BadInputError: There is no such environment, nothing is released to it, or it runs that already.
-    """
-    release = target.release
-    if release is None:
+def _rolled_back(snapshot: Snapshot, target: Target, step: Step, held: Hold) -> Proposal:
+    if step.release is None:
         raise ValueError("a step without a release is nothing to go back to")
-    then = f"{target.commit.sha[:7]} of {target.commit.when:%Y-%m-%d %H:%M}"
+    then = f"{step.commit.sha[:7]} of {step.commit.when:%Y-%m-%d %H:%M}"
+    text, before = _readable(snapshot, target)
+    if same_pins(before, step.release):
+        raise BadInputError(f"{target} runs the pins of {then} already.")
+    after = step.release
+    if before:
+        # A shadow is no part of what ran.
+        after = msgspec.structs.replace(after, shadow=before.shadow)
+    reason = f"Back to {then}: {held.reason}"
+    return proposal("rollback", target, text, before, _held(after, held), reason=reason)
 
-    def edit(snapshot: Snapshot) -> Proposal:
-        text, before = snapshot.released(environment)
-        if same_pins(before, release):
-            raise BadInputError(f"{environment} runs the pins of {then} already.")
-        reason = f"Back to {then}: {held.reason}"
-        return proposal("rollback", environment, text, before, _held(release, held), reason=reason)
 
-    return edit
+def _readable(snapshot: Snapshot, target: Target) -> tuple[str | None, Release | None]:
+    """What the file holds; nothing where it is gone or broken, so that it is written anew."""
+    try:
+        return snapshot.release(target)
+    except BadInputError:
+        return None, None
 
 
 def _held(release: Release, held: Hold | None) -> Release:

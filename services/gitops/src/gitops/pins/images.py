@@ -1,6 +1,5 @@
-"""The images of the platform's own parts: their pins in envs/platform/NAME.yaml, reading and editing them."""
+"""The images of the platform's own parts: their pins in envs/platform/pins/NAME.yaml, reading and editing them."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,53 +7,69 @@ import msgspec
 
 from gitops.documents import YAMLError, loaded
 from gitops.errors import BadInputError
+from gitops.git.snapshot import Snapshot
 from gitops.pins.release import Change, Image
 from gitops.pins.yaml_edit import edited
-from gitops.platform.environments import ENVS, PLATFORM
+from gitops.platform.targets import ENVS, PLATFORM
 
+# In files of their own, which upstream never changes: a merge of its next version conflicts nowhere.
+PINS = ENVS / PLATFORM / "pins"
+_CHARTS = Path("charts")
+_HEADING = "# Written by `gitops bump platform`; tuning belongs into ../{name}.\n"
 _PARTS = ("repository", "tag", "digest")
 
 
-def platform_file(app: str) -> Path:
-    """Where the values of a shared part stand."""
-    return ENVS / PLATFORM / f"{app}.yaml"
-
-
-def image_in(text: str, name: str) -> Mapping[str, Any]:
-    """The `image` of a values file, as it stands there.
+def pins_file(snapshot: Snapshot, part: str) -> Path:
+    """Where the image of a shared part is pinned.
 
     Raises:
-        BadInputError: The file is not valid YAML, or has no image of this project's.
+        BadInputError: There is no such part, or its chart has no image to pin.
     """
-    try:
-        values = loaded(text)
-    except YAMLError as error:
-        raise BadInputError(f"{name} is not valid YAML: {error}.") from None
-    image = values.get("image") if isinstance(values, dict) else None
-    if not isinstance(image, dict) or not isinstance(image.get("repository"), str):
-        raise BadInputError(f"{name} has no image.repository, so there is no image to pin.")
-    return image
+    values = _CHARTS / part / "values.yaml"
+    defaults = snapshot.read(values)
+    if defaults is None or not _image_in(defaults, str(values)).get("repository"):
+        raise BadInputError(
+            f"--image: the platform has no part {part!r} with an image to pin: there is no image.repository in {values}."
+        )
+    return PINS / f"{part}.yaml"
 
 
-def with_image(text: str, image: Image, name: str) -> str:
-    """Return a values file's content with another image; everything else stays, comments included.
+def with_image(text: str | None, image: Image, name: str) -> str:
+    """Return a pins file's content with another image; everything else stays, comments included.
 
     Args:
-        text: The content so far.
+        text: The content so far; None where there is no file yet.
         image: The image to pin.
         name: What to call the file in an error.
 
     Raises:
-        BadInputError: The content so far has no image, or cannot be edited.
+        BadInputError: The content so far cannot be edited.
     """
-    return edited(text, {"image": {**image_in(text, name), **msgspec.to_builtins(image)}}, name)
+    wanted = {"image": {**_image_in(text or "", name), **msgspec.to_builtins(image)}}
+    content = edited(text or "", wanted, name)
+    return content if text is not None else _HEADING.format(name=Path(name).name) + content
 
 
-def image_changes(text: str, image: Image, app: str) -> list[Change]:
-    """The parts of an image pin that would change."""
-    before, after = image_in(text, str(platform_file(app))), msgspec.to_builtins(image)
+def image_changes(text: str, image: Image, part: str, name: str) -> list[Change]:
+    """The parts of an image pin that would change.
+
+    Raises:
+        BadInputError: The content so far is not a mapping with an image.
+    """
+    before, after = _image_in(text, name), msgspec.to_builtins(image)
     return [
-        Change(pin=f"{app}.image.{part}", before=before.get(part) or None, after=after[part])
-        for part in _PARTS
-        if before.get(part) != after[part]
+        Change(pin=f"{part}.image.{field}", before=before.get(field) or None, after=after[field])
+        for field in _PARTS
+        if before.get(field) != after[field]
     ]
+
+
+def _image_in(text: str, name: str) -> dict[str, Any]:
+    try:
+        values = loaded(text) or {}
+    except YAMLError as error:
+        raise BadInputError(f"{name} is not valid YAML: {error}.") from None
+    image = values.get("image", {}) if isinstance(values, dict) else None
+    if not isinstance(image, dict):
+        raise BadInputError(f"{name} does not hold an image: remove the file, and bump again.")
+    return image

@@ -1,17 +1,17 @@
-"""What an environment runs: the pins in envs/ENV/release.yaml, reading and editing them."""
+"""What a service runs in an environment: the pins in envs/ENV/SERVICE/release.yaml, reading and editing them."""
 
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gitops.documents import YAMLError, loaded
 from gitops.errors import BadInputError
 from gitops.pins.yaml_edit import edited
 
-# The same in every environment, so that what is promoted is the same file.
+# The same everywhere, so that what is promoted is the same file.
 _HEADING = "# What runs here. Written by `gitops`; tuning belongs in values.yaml.\n"
 
 Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -19,21 +19,26 @@ ChartVersion = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z
 Tag = Annotated[str, Meta(pattern=r"^(?!latest$)[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
 RegistryNumber = Annotated[str, Meta(pattern=r"^[1-9][0-9]*$")]
 Uri = Annotated[str, Meta(pattern=r"^s3://[^/]+/.+$")]
+_WAY_OUT = "Mend it by hand, or go back to the last pins that can be read: `gitops rollback ENV/SERVICE`."
 _IMAGE = re.compile(r"(?P<repository>[^\s@]+?)(:(?P<tag>[^\s:/@]+))?(@(?P<digest>\S+))?")
 
 
 class Hold(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why automation leaves an environment alone, since when (ISO 8601) and by whom."""
+    """Why automation leaves a service alone, since when (ISO 8601) and by whom."""
 
     reason: str
     since: str = ""
     by: str = ""
 
 
-class Notes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the templates ignore: the chart's version, the hold, and the model's figures on held-out data."""
+class Notes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What the templates ignore: the chart's version, the hold, and the model's figures on held-out data.
+
+    `chart_digest` is the content of that version in the registry, where it was looked up.
+    """
 
     chart: ChartVersion
+    chart_digest: Digest | None | UnsetType = UNSET
     hold: Hold | str | None = None
     metrics: dict[str, float] = {}
 
@@ -47,10 +52,20 @@ class Image(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The model version: its registry number, content digest and folder in the artifact store."""
+    """The model version: its registry number, release, content digest and folder in the artifact store."""
 
     name: Annotated[str, Meta(min_length=1)]
     version: RegistryNumber
+    release: str | None | UnsetType = UNSET
+    digest: Digest
+    uri: Uri
+
+
+class Shadow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another version of the same model that answers the same rows unseen."""
+
+    version: RegistryNumber
+    release: str | None | UnsetType = UNSET
     digest: Digest
     uri: Uri
 
@@ -61,6 +76,7 @@ class Release(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     release: Notes
     image: Image
     model: Model
+    shadow: Shadow | None | UnsetType = UNSET
 
     @property
     def held(self) -> str | None:
@@ -90,9 +106,9 @@ def read_release(text: str, name: str) -> Release:
     try:
         return msgspec.convert(loaded(text), Release)
     except YAMLError as error:
-        raise BadInputError(f"{name} is not valid YAML: {error}.") from None
+        raise BadInputError(f"{name} is not valid YAML: {error}. {_WAY_OUT}") from None
     except msgspec.ValidationError as error:
-        raise BadInputError(f"{name}: {error}. Mend it, or write it anew with `gitops bump`.") from None
+        raise BadInputError(f"{name}: {error}. {_WAY_OUT}") from None
 
 
 def load_release(path: Path, name: Path) -> Release | None:
@@ -131,7 +147,7 @@ def parse_image(reference: str, repository: str | None = None) -> Image:
     try:
         return msgspec.convert(parts, Image)
     except msgspec.ValidationError as error:
-        raise BadInputError(f"--image: {reference!r} is no image reference: {error}.") from None
+        raise BadInputError(f"--image: {reference!r} is not an image reference: {error}.") from None
 
 
 def changes(before: Release | None, after: Release) -> list[Change]:
@@ -163,7 +179,7 @@ def _flat(release: Release | None) -> dict[str, Any]:
         return {}
     flat: dict[str, Any] = {}
     for section, fields in msgspec.to_builtins(release).items():
-        for name, value in fields.items():
+        for name, value in (fields or {}).items():
             title = name if section == "release" else f"{section}.{name}"
             flat |= {f"{title}.{key}": inner for key, inner in value.items()} if name == "metrics" else {title: value}
     return flat

@@ -1,0 +1,51 @@
+"""One edit over all that a person means by ENV or ENV/SERVICE: what is in the way of one service stops no other."""
+
+from collections.abc import Callable, Sequence
+
+from gitops.errors import BadInputError, GitopsError
+from gitops.git.snapshot import Proposal, Snapshot
+from gitops.platform.reader import platform_at
+from gitops.platform.targets import Target, chosen
+
+NOTHING_RELEASED = "nothing is released there"
+
+
+def for_each(
+    verb: str, snapshot: Snapshot, name: str, propose: Callable[[Target], Proposal], *, first: bool = False
+) -> Sequence[Proposal]:
+    """Propose something for each target that is meant.
+
+    Args:
+        verb: What is done.
+        snapshot: The files to start from; its platform.yaml says what there is.
+        name: ENV/SERVICE, or ENV for all of its services.
+        propose: Makes the proposal for one target.
+        first: Whether a target to which nothing is released is proposed for too.
+
+    Raises:
+        BadInputError: There is no such target, or nothing is released to any of several.
+        GitopsError: What `propose` raises, where one target alone is meant.
+    """
+    wanted = chosen(platform_at(snapshot), name)
+    if not wanted:
+        raise BadInputError(f"{name} has no services yet: gitops new service NAME --model MODEL.")
+    if len(wanted) == 1:
+        return [propose(wanted[0])]
+    found = [_tried(verb, snapshot, target, propose, first=first) for target in wanted]
+    if all(proposal.left_alone == NOTHING_RELEASED for proposal in found):
+        raise BadInputError(
+            f"Nothing is released to {name} yet. A first release names its service: "
+            f"gitops bump {wanted[0]} --image ... --model ... --chart ..., or gitops promote where another environment feeds it."
+        )
+    return found
+
+
+def _tried(
+    verb: str, snapshot: Snapshot, target: Target, propose: Callable[[Target], Proposal], *, first: bool
+) -> Proposal:
+    if not first and snapshot.read(target.file) is None:
+        return Proposal(verb=verb, subject=str(target), left_alone=NOTHING_RELEASED)
+    try:
+        return propose(target)
+    except GitopsError as error:
+        return Proposal(verb=verb, subject=str(target), left_alone=str(error), exit_code=error.exit_code)
