@@ -18,12 +18,26 @@ _FOLDERS = (
     "services/mlflow",
     "services/gitops",
     "training",
-    "envs",
+    "envs/platform",
     "apps",
     "argocd",
 )
 _CHARTS = (CHART, "training", "model-serving")
 _LEFT_OUT = ("__pycache__", "go", "tests", "notebooks", "*.egg-info", "release.yaml")
+# A branch, environments and services of other names than upstream's, so that nothing passes by knowing those.
+PLATFORM = """\
+repository: https://git.example.com/you/pipeline.git
+branch: trunk
+registry: {prefix: registry.example.com/you/pipeline}
+environments:
+  - {name: first}
+  - {name: also-first}
+  - {name: live, from: first}
+services:
+  - {name: flowers, model: flowers-classifier, owner: "@you"}
+  - {name: bottles, model: bottles-classifier, owner: "@you"}
+"""
+TARGETS = tuple(f"{place}/{service}" for place in ("first", "also-first", "live") for service in ("flowers", "bottles"))
 _CHANGELOG = """# Changelog
 
 ## [Unreleased]
@@ -72,17 +86,17 @@ class Fork:
         for name in (*_FOLDERS, *(f"charts/{chart}" for chart in _CHARTS)):
             shutil.copytree(ROOT / name, root / name, ignore=left_out)
         shutil.copy(ROOT / ".dockerignore", root)
-        (root / "argocd/identity.yaml").write_text(
-            "repository: https://git.example.com/you/pipeline.git\n"
-            "registry: registry.example.com/you/pipeline\nplainHttp: false\nadopted: true\n"
-        )
+        (root / "platform.yaml").write_text(PLATFORM)
+        for target in TARGETS:
+            (root / "envs" / target).mkdir(parents=True)
+            (root / "envs" / target / "values.yaml").write_text("# Tuning.\n")
         (root / "CHANGELOG.md").write_text(_CHANGELOG)
         (root / ".gitignore").write_text(".cache/\n.venv\n")
         (root / ".cache/tools").mkdir(parents=True)
         (root / ".cache/tools/bin").symlink_to(tools)
         (root / ".venv").symlink_to(ROOT / ".venv")
         made = cls(root=root, prefix=f"{registry}/you/pipeline", crane=tools / "crane")
-        made.git("init", "--quiet", "--initial-branch", "main")
+        made.git("init", "--quiet", "--initial-branch", "trunk")
         made.commit()
         return made
 

@@ -15,17 +15,19 @@ _USES = re.compile(r"uses: .*")
 # What GitHub sets in every step.
 _GIVEN = re.compile(r"(GITHUB|RUNNER)_[A-Z_]+|HOME|PATH|PWD")
 _GITOPS = ".venv/bin/gitops"
-# The verbs of gitops that push to main, and what they may be about there.
-_WRITES_MAIN = frozenset({"bump", "rollback", "hold", "unhold"})
-_WRITTEN_BY_MACHINES = frozenset({"staging", "platform"})
+# The verbs of gitops that push to the branch itself, and the one thing that a workflow may do with them there. What else
+# machines move is chosen by tools/bump, which asks platform.yaml.
+_WRITES_THE_BRANCH = frozenset({"bump", "rollback", "hold", "unhold", "new", "remove", "migrate"})
+_OF_MACHINES = ("bump", "platform")
 # With a token that can push, nothing runs but these; promote pushes a branch of its own.
 _KEPT_BY = (
-    (_GITOPS, "bump"),
+    (_GITOPS, *_OF_MACHINES),
     (_GITOPS, "promote"),
     (".venv/bin/training", "run"),
     ("gh", "auth", "setup-git"),
     ("make", ".venv/.dev"),
     ("make", ".venv/.run"),
+    ("tools/bump",),
     ("tools/chart-version",),
     ("tools/image",),
     ("tools/is-latest",),
@@ -188,21 +190,42 @@ def the_key_is_for_known_commands(files: Files) -> list[str]:
     ]
 
 
-def production_is_written_by_merging(files: Files) -> list[str]:
-    """No workflow writes envs/production on main: machines bump staging and the platform, and only propose the rest."""
+def what_is_fed_is_written_by_merging(files: Files) -> list[str]:
+    """No workflow writes what an environment feeds: machines pin the platform and what nothing feeds, and propose the rest."""
     found = []
     for job in files.jobs:
         for command in job.commands:
-            if command[0] != _GITOPS or len(command) < 2 or command[1] not in _WRITES_MAIN:
+            if command[0] != _GITOPS or len(command) < 2 or command[1] not in _WRITES_THE_BRANCH:
                 continue
-            if len(command) < 3 or command[2] not in _WRITTEN_BY_MACHINES:
-                found.append(f"{job.title}: {' '.join(command)} writes to main what is not a machine's to write")
+            if command[1:3] != _OF_MACHINES:
+                found.append(f"{job.title}: {' '.join(command)} writes what is not a machine's to write")
         found += [
             f"{job.title}: {' '.join(command)} merges, which is a person's to do"
             for command in job.commands
             if command[:2] in {("gh", "pr"), ("gh", "api"), ("git", "push"), ("git", "merge")}
         ]
     return found
+
+
+def proposals_are_judged_by_the_base(files: Files) -> list[str]:
+    """What judges a pull request is the code of where it goes; the pull request's own stands in a folder beside it, as data."""
+    found = []
+    for job in files.jobs:
+        if any(command[:2] == (_GITOPS, "review") for command in job.commands):
+            found.append(f"{job.title}: judges where it stands; tools/judge judges another folder")
+        if any(command[0] == "tools/judge" for command in job.commands) and not _runs_the_base(job):
+            found.append(f"{job.title}: judges a pull request, so it must run the base's code")
+    return found
+
+
+def names_stand_in_data(files: Files) -> list[str]:
+    """Environments, services and models are named by platform.yaml and models/ alone, and workflows hold for all of them."""
+    return [
+        f"{path}: names {name}, which stands in data and may change there"
+        for path, text in files.texts.items()
+        for name in sorted(files.names)
+        if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)
+    ]
 
 
 RULES: tuple[Rule, ...] = (
@@ -218,7 +241,9 @@ RULES: tuple[Rule, ...] = (
     secrets_stay_inside,
     pull_requests_write_nothing,
     the_key_is_for_known_commands,
-    production_is_written_by_merging,
+    what_is_fed_is_written_by_merging,
+    proposals_are_judged_by_the_base,
+    names_stand_in_data,
 )
 
 
@@ -231,9 +256,7 @@ def _writes(workflow: Workflow) -> bool:
 
 
 def _runs_the_base(job: Job) -> bool:
-    refs: Iterable[str] = (
-        step.values.get("with", {}).get("ref", "the pull request")
-        for step in job.steps
-        if (step.uses or "").startswith("actions/checkout@")
-    )
+    """Whether what is checked out, but into folders of its own, is what the pull request goes to."""
+    checkouts = (step.values.get("with", {}) for step in job.steps if (step.uses or "").startswith("actions/checkout@"))
+    refs: Iterable[str] = (given.get("ref", "the pull request") for given in checkouts if "path" not in given)
     return all(ref == "${{ github.event.pull_request.base.sha }}" for ref in refs)

@@ -77,7 +77,7 @@ def test_lines_were_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["make no-such-target", ".venv/bin/gitops bump staging --no-such-option x", "tools/no-such"]
+    "line", ["make no-such-target", ".venv/bin/gitops bump platform --no-such-option x", "tools/no-such"]
 )
 def test_what_does_not_exist_is_found(line: str) -> None:
     (command,) = Step(run=line, uses=None, env={}, values={}).commands
@@ -93,9 +93,8 @@ def test_programs_are_asked_for_where_they_are_used() -> None:
         "tools/image": "crane",
         "tools/tag-image": "crane",
         "tools/publish-release": "crane",
-        ".venv/bin/gitops render": "helm",
+        "tools/judge": "helm",
         ".venv/bin/gitops promote": "helm",
-        ".venv/bin/gitops verify": "helm",
     }
     for job in FILES.jobs:
         there: set[str] = set()

@@ -1,8 +1,9 @@
-"""Proves by the triggers alone where a change goes: main leads to staging's bump and to a pull request, and ends there.
+"""Proves by the triggers alone where a change goes: the default branch leads to bumps and to pull requests, and ends there.
 
 Every push is put to GitHub's filters; the commits that machines make are put to them again, and start nothing.
 """
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -12,17 +13,19 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gitops.platform.reader import load_platform
 from tests.workflows.events import Push, dispatched, selected, started
 from tests.workflows.workflow import ROOT, Job, read
 
 MAIN = "refs/heads/main"
 FILES = read()
 IMAGES = ["serving", "serving-sklearn", "training", "mlflow", "gitops"]
+DEFAULT_BRANCH = "github.ref_name == github.event.repository.default_branch"
 BY_MACHINES = [
-    "envs/staging/release.yaml",
-    "envs/production/release.yaml",
-    "envs/platform/mlflow.yaml",
-    "envs/platform/training.yaml",
+    "envs/anywhere/anything/release.yaml",
+    "envs/platform/pins/mlflow.yaml",
+    "envs/platform/pins/training.yaml",
+    "platform.yaml",
 ]
 
 
@@ -42,25 +45,36 @@ def job(workflow: str, name: str) -> Job:
     return next(each for each in FILES.workflow(workflow).jobs if each.name == name)
 
 
-def test_code_on_main_is_delivered_to_staging() -> None:
+def test_code_on_the_default_branch_is_delivered() -> None:
     assert started(FILES, Push(MAIN, ("services/serving/src/serving/app.py",))) == {"deliver.yml"}
-    assert (".venv/bin/gitops", "bump", "staging") in commands("deliver.yml")
-    assert needed(job("deliver.yml", "staging")) == {"test", "images", "charts"}
+    assert ("tools/bump", "--image", "$IMAGE") in commands("deliver.yml")
+    assert needed(job("deliver.yml", "pin")) == {"test", "images", "charts"}
 
 
-def test_staging_leads_to_a_pull_request() -> None:
+def test_a_deployment_leads_to_pull_requests() -> None:
     """What Argo CD sends after a deployment is what starts the promotion, and that proposes alone."""
-    config = yaml.safe_load((ROOT / "argocd/install/argocd-notifications-cm.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((ROOT / "argocd/patches/argocd-notifications-cm.yaml").read_text(encoding="utf-8"))
     kinds = re.findall(r'"event_type": "(\w+)"', config["data"]["template.deployed"])
     assert len(kinds) == 1
     assert dispatched(FILES, kinds[0]) == {"promote.yml"}
     assert {command for command in commands("promote.yml") if command[0].endswith("gitops")} == {
-        (".venv/bin/gitops", "promote", "--from")
+        (".venv/bin/gitops", "promote")
     }
 
 
-def test_a_model_is_pinned_in_staging_by_what_trained_it() -> None:
-    assert {(".venv/bin/training", "run", "--data"), (".venv/bin/gitops", "bump", "staging")} <= commands("train.yml")
+def test_a_model_is_pinned_by_what_trained_it() -> None:
+    assert {(".venv/bin/training", "run", "--model-dir"), ("tools/bump", "--model", "$MODEL")} <= commands("train.yml")
+
+
+def test_every_folder_of_models_is_trained() -> None:
+    """The matrix is what `training models` lists, and the services that a model goes to what platform.yaml says."""
+    done = subprocess.run(["tools/model-matrix"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    listed = json.loads(done.stdout.removeprefix("models="))
+    assert {entry["folder"] for entry in listed} == {
+        str(path.parent.relative_to(ROOT)) for path in (ROOT / "models").glob("*/training.yaml")
+    }
+    served = {service.model for service in load_platform(ROOT).services}
+    assert served <= {entry["model"] for entry in listed}
 
 
 @pytest.mark.parametrize("path", BY_MACHINES)
@@ -69,12 +83,19 @@ def test_commits_of_machines_start_nothing(path: str) -> None:
 
 
 def test_a_commit_of_both_is_delivered() -> None:
-    assert started(FILES, Push(MAIN, ("envs/staging/release.yaml", "charts/mlflow/Chart.yaml"))) == {"deliver.yml"}
+    assert started(FILES, Push(MAIN, (BY_MACHINES[0], "charts/mlflow/Chart.yaml"))) == {"deliver.yml"}
 
 
-@given(st.sampled_from(["refs/heads/promote/production", "refs/heads/try/main", "refs/tags/nightly"]))
-def test_other_branches_and_tags_start_nothing(ref: str) -> None:
-    assert started(FILES, Push(ref, ("services/serving/Dockerfile",))) == set()
+@given(st.sampled_from(["nightly", "1.2.3", "production/v1"]))
+def test_other_tags_start_nothing(tag: str) -> None:
+    assert started(FILES, Push(f"refs/tags/{tag}", ("services/serving/Dockerfile",))) == set()
+
+
+def test_other_branches_run_nothing() -> None:
+    """A filter knows no default branch, so the jobs ask: each hangs on one that runs there alone, or on tags."""
+    for each in FILES.workflow("deliver.yml").jobs:
+        conditions = " ".join(job("deliver.yml", name).values.get("if", "") for name in {each.name, *needed(each)})
+        assert DEFAULT_BRANCH in conditions or "ref_type == 'tag'" in conditions, each.title
 
 
 def test_a_version_names_what_was_delivered_and_builds_nothing() -> None:

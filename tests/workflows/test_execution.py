@@ -1,4 +1,4 @@
-"""Proves the last steps of a delivery by running the workflow's own lines: what was built becomes staging's pins.
+"""Proves the last steps of a delivery by running the workflow's own lines: what was built becomes the pins that machines move.
 
 The remote is a bare repository, the registry a real one, `gitops` the real command; only GitHub's client, which
 logs git in, is a stand-in.
@@ -10,21 +10,22 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflows.fork import Fork
+from tests.workflows.fork import TARGETS, Fork
 from tests.workflows.runner import Run
 from tests.workflows.workflow import Job, read
 
-STAGING = Path("envs/staging/release.yaml")
 OLD = "sha256:" + "1f" * 32
+FLOWERS, BOTTLES, LIVE = (Path("envs", TARGETS[number], "release.yaml") for number in (0, 3, 4))
+BRANCH = "trunk"
 
 
-def release(digest: str = OLD, chart: str = "0.0.1", hold: str | None = None) -> str:
+def release(digest: str = OLD, chart: str = "0.0.1", hold: str | None = None, model: str = "flowers-classifier") -> str:
     return yaml.safe_dump(
         {
             "release": {"chart": chart, "hold": hold, "metrics": {"accuracy": 0.97}},
             "image": {"repository": "registry.example.com/you/pipeline/serving", "tag": "src-old", "digest": digest},
             "model": {
-                "name": "iris-classifier",
+                "name": model,
                 "version": "7",
                 "digest": OLD,
                 "uri": "s3://mlflow/1/models/m-7/artifacts",
@@ -36,9 +37,11 @@ def release(digest: str = OLD, chart: str = "0.0.1", hold: str | None = None) ->
 
 @pytest.fixture
 def remote(fork: Fork) -> Path:
-    """The bare repository that the fork pushes to; staging runs something older."""
+    """The bare repository that the fork pushes to, where three services run something older, and the others nothing."""
     path = fork.root.parent / "remote.git"
-    (fork.root / STAGING).write_text(release())
+    (fork.root / FLOWERS).write_text(release())
+    (fork.root / BOTTLES).write_text(release(model="bottles-classifier"))
+    (fork.root / LIVE).write_text(release())
     fork.commit()
     fork.git("clone", "--quiet", "--bare", str(fork.root), str(path))
     fork.git("remote", "add", "origin", str(path))
@@ -67,33 +70,38 @@ def pin(fork: Fork) -> Run:
         },
         known={"steps.app.outputs.token": "a token"},
     )
-    run.job(job("staging"))
+    run.job(job("pin"))
     return run
 
 
 def at_remote(fork: Fork, remote: Path, path: Path) -> dict[str, dict[str, str]]:
-    content: dict[str, dict[str, str]] = yaml.safe_load(fork.git("--git-dir", str(remote), "show", f"main:{path}"))
+    content: dict[str, dict[str, str]] = yaml.safe_load(fork.git("--git-dir", str(remote), "show", f"{BRANCH}:{path}"))
     return content
 
 
 def log(fork: Fork, remote: Path) -> list[str]:
-    return fork.git("--git-dir", str(remote), "log", "--format=%an: %s", "main").splitlines()
+    return fork.git("--git-dir", str(remote), "log", "--format=%an: %s", BRANCH).splitlines()
 
 
-def test_what_was_delivered_is_pinned(fork: Fork, remote: Path) -> None:
+def test_what_was_delivered_is_pinned_where_machines_move_it(fork: Fork, remote: Path) -> None:
+    """Both environments without `from` get it, and the one that they feed stays."""
     references = fork.deliver()
     pin(fork)
-    pinned = at_remote(fork, remote, STAGING)
-    image = pinned["image"]
-    assert f"{image['repository']}:{image['tag']}@{image['digest']}" == references["serving"]
-    assert pinned["release"]["chart"] == "0.1.0"
-    assert pinned["model"]["version"] == "7"
+    for file in (FLOWERS, BOTTLES):
+        pinned = at_remote(fork, remote, file)
+        image = pinned["image"]
+        assert f"{image['repository']}:{image['tag']}@{image['digest']}" == references["serving"]
+        assert pinned["release"]["chart"] == "0.1.0"
+        assert pinned["model"]["version"] == "7"
+    assert at_remote(fork, remote, LIVE) == yaml.safe_load(release())
+    files = fork.git("--git-dir", str(remote), "ls-tree", "-r", "--name-only", BRANCH, "envs/").splitlines()
+    assert sum(file.endswith("/release.yaml") for file in files) == 3, "nobody makes a first release unasked"
     for name in ("mlflow", "training"):
-        image = at_remote(fork, remote, Path(f"envs/platform/{name}.yaml"))["image"]
+        image = at_remote(fork, remote, Path(f"envs/platform/pins/{name}.yaml"))["image"]
         assert f"{image['repository']}:{image['tag']}@{image['digest']}" == references[name]
     subjects = log(fork, remote)
-    assert len(subjects) == 4
-    assert all(subject.startswith("delivery[bot]: ") for subject in subjects[:2])
+    by_machine = [subject for subject in subjects if subject.startswith("delivery[bot]: ")]
+    assert len(by_machine) == 3, "one for the platform, one for each service"
 
     pin(fork)
     assert log(fork, remote) == subjects
@@ -105,48 +113,68 @@ def test_an_overtaken_delivery_pins_nothing(fork: Fork, remote: Path) -> None:
     fork.git("clone", "--quiet", str(remote), str(other.root))
     (other.root / "services/serving/src/serving/newer.py").write_text("")
     other.commit()
-    other.git("push", "--quiet", "origin", "main")
+    other.git("push", "--quiet", "origin", BRANCH)
     before = log(fork, remote)
     run = pin(fork)
     assert log(fork, remote) == before
-    assert not any("gitops" in line for line in run.ran)
+    assert not any("bump" in line for line in run.ran)
 
 
 def test_a_commit_of_pins_in_between_does_not_hold_a_delivery_up(fork: Fork, remote: Path) -> None:
     references = fork.deliver()
     other = Fork(root=fork.root.parent / "other", prefix=fork.prefix, crane=fork.crane)
     fork.git("clone", "--quiet", str(remote), str(other.root))
-    (other.root / STAGING).write_text(release().replace("version: '7'", "version: '8'"))
+    (other.root / FLOWERS).write_text(release().replace("version: '7'", "version: '8'"))
     other.commit()
-    other.git("push", "--quiet", "origin", "main")
+    other.git("push", "--quiet", "origin", BRANCH)
     pin(fork)
-    pinned = at_remote(fork, remote, STAGING)
+    pinned = at_remote(fork, remote, FLOWERS)
     assert pinned["model"]["version"] == "8"
     assert pinned["image"]["digest"] == references["serving"].partition("@")[2]
 
 
-def test_a_held_staging_stays_and_the_run_passes(fork: Fork, remote: Path) -> None:
-    (fork.root / STAGING).write_text(release(hold="under observation"))
+def test_what_is_held_stays_and_the_run_passes(fork: Fork, remote: Path) -> None:
+    (fork.root / FLOWERS).write_text(release(hold="under observation"))
     fork.commit()
-    fork.git("push", "--quiet", "origin", "main")
+    fork.git("push", "--quiet", "origin", BRANCH)
     fork.deliver()
     run = pin(fork)
-    assert at_remote(fork, remote, STAGING)["image"]["digest"] == OLD
+    assert at_remote(fork, remote, FLOWERS)["image"]["digest"] == OLD
+    assert at_remote(fork, remote, BOTTLES)["image"]["digest"] != OLD
     assert "::notice::" in run.printed
     assert "under observation" in run.printed
 
 
 def test_before_the_first_release_only_the_platform_is_pinned(fork: Fork, remote: Path) -> None:
-    (fork.root / STAGING).unlink()
+    for file in (FLOWERS, BOTTLES, LIVE):
+        (fork.root / file).unlink()
     fork.commit()
-    fork.git("push", "--quiet", "origin", "main")
+    fork.git("push", "--quiet", "origin", BRANCH)
     references = fork.deliver()
     run = pin(fork)
-    assert not any("bump staging" in line for line in run.ran)
-    assert at_remote(fork, remote, Path("envs/platform/mlflow.yaml"))["image"]["digest"] in references["mlflow"]
+    assert "nothing that machines move was released yet" in run.printed
+    assert at_remote(fork, remote, Path("envs/platform/pins/mlflow.yaml"))["image"]["digest"] in references["mlflow"]
 
 
 def test_charts_are_published_by_their_job(fork: Fork, remote: Path) -> None:
     environment = {**os.environ, "REGISTRY_PREFIX": fork.prefix, "PLAIN_HTTP": "1"}
     Run(root=fork.root, environment=environment).job(job("charts"))
     assert fork.run("tools/image-digest", f"{fork.prefix}/charts/model-serving:0.1.0").stdout
+
+
+def test_a_model_goes_to_the_services_that_serve_it(fork: Fork, remote: Path) -> None:
+    """tools/bump asks for each service of the model, where machines move it; which version it is, the registry knows."""
+    calls = fork.root / ".cache/calls"
+    (fork.root / ".venv").unlink()
+    programs = fork.root / ".venv/bin"
+    programs.mkdir(parents=True)
+    real = Path(__file__).resolve().parents[2] / ".venv/bin/gitops"
+    (programs / "gitops").write_text(
+        f'#!/bin/sh\n[ "$1" = targets ] && exec {real} "$@"\necho "$*" >> {calls}\n[ "$2" != {TARGETS[0]} ] || exit 1\n'
+    )
+    (programs / "gitops").chmod(0o755)
+    (fork.root / "envs" / TARGETS[2] / "release.yaml").write_text(release())
+    fork.run("tools/bump", "--model", "flowers-classifier", ok=False)
+    assert calls.read_text().splitlines() == [
+        f"bump {target} --model @candidate" for target in (TARGETS[0], TARGETS[2])
+    ], "one that fails stops no other"

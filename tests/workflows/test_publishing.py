@@ -6,7 +6,8 @@ The scripts run in a small repository of their own, with real charts, the real D
 import pytest
 import yaml
 
-from tests.workflows.fork import CHART, IMAGES, Fork
+from tests.workflows.fork import CHART, IMAGES, TARGETS, Fork
+from tests.workflows.workflow import ROOT
 
 
 def set_version(fork: Fork, version: str) -> None:
@@ -59,9 +60,10 @@ def test_a_registry_that_is_away_is_not_an_empty_one(fork: Fork) -> None:
     assert "cannot ask" in fork.run("tools/image", "serving", ok=False, **away).stderr
 
 
-def test_the_place_comes_from_the_forks_identity(fork: Fork) -> None:
+def test_the_place_is_what_platform_yaml_says(fork: Fork) -> None:
     assert fork.run("tools/registry-prefix", REGISTRY_PREFIX="").stdout.strip() == "registry.example.com/you/pipeline"
-    (fork.root / "argocd/identity.yaml").write_text("registry: ghcr.io/OWNER/NAME\n")
+    text = (fork.root / "platform.yaml").read_text()
+    (fork.root / "platform.yaml").write_text(text.replace("registry.example.com/you/pipeline", "ghcr.io/OWNER/NAME"))
     assert "gitops adopt" in fork.run("tools/registry-prefix", ok=False, REGISTRY_PREFIX="").stderr
     assert "leave the scheme away" in fork.run("tools/registry-prefix", ok=False, REGISTRY_PREFIX="oci://here/x").stderr
 
@@ -129,8 +131,9 @@ def test_an_overtaken_delivery_stands_back(fork: Fork) -> None:
 
     clone = Fork(root=fork.root.parent / "clone", prefix=fork.prefix, crane=fork.crane)
     fork.git("clone", "--quiet", str(fork.root), str(clone.root))
+    (clone.root / ".venv").symlink_to(ROOT / ".venv")
     assert clone.run("tools/is-latest").stdout.strip() == "latest=true"
-    (fork.root / "envs/staging/release.yaml").write_text("a machine's commit")
+    (fork.root / "envs" / TARGETS[0] / "release.yaml").write_text("a machine's commit")
     fork.commit()
     assert clone.run("tools/is-latest").stdout.strip() == "latest=true"
     (fork.root / "training/src/training/new.py").write_text("")
@@ -148,10 +151,21 @@ def test_being_told_to_wait_is_no_failure(fork: Fork, code: int, after: int) -> 
 
 def test_what_a_branch_touches(fork: Fork) -> None:
     fork.git("switch", "--quiet", "--create", "proposal")
-    (fork.root / "envs/production/values.yaml").write_text("replicas: 2")
+    (fork.root / "envs" / TARGETS[4] / "values.yaml").write_text("replicas: 2")
     fork.commit()
-    assert fork.run("tools/touches", "main", "envs/production").stdout.strip() == "touched=true"
-    assert fork.run("tools/touches", "main", "envs/staging").stdout.strip() == "touched=false"
+    fork.git("worktree", "add", "--quiet", "--detach", "proposal", "proposal")
+    fork.git("switch", "--quiet", "trunk")
+    assert fork.run("tools/touches", "proposal", "trunk", "envs/live").stdout.strip() == "touched=true"
+    assert fork.run("tools/touches", "proposal", "trunk", "envs/first").stdout.strip() == "touched=false"
+    assert fork.run("tools/touches", ".", "trunk", "envs").stdout.strip() == "touched=false"
+
+
+def test_a_fact_is_what_platform_yaml_says_or_its_default(fork: Fork) -> None:
+    assert fork.run("tools/fact", "branch").stdout == "trunk\n"
+    assert fork.run("tools/fact", "registry.plain_http").stdout == "False\n"
+    assert "nothing" in fork.run("tools/fact", "nothing", ok=False).stderr
+    (fork.root / "platform.yaml").unlink()
+    assert "platform.yaml is missing" in fork.run("tools/fact", "branch", ok=False).stderr
 
 
 def test_the_version_of_a_chart(fork: Fork) -> None:

@@ -96,16 +96,21 @@ def test_no_difference_makes_no_comment(place: Place) -> None:
     assert comment(place, "") == []
 
 
-def test_a_difference_is_shown_by_environment_and_cut_where_it_is_long(place: Place) -> None:
-    for name in ("platform", "staging", "production"):
-        (place.root / "envs" / name).mkdir(parents=True)
-    (place.root / "envs/staging/release.yaml").write_text("")
-    place.program(".venv/bin/gitops", 'case "$2" in staging) printf "+%.0s" $(seq 20000) ;; esac')
+def test_a_difference_is_shown_by_service_and_cut_where_it_is_long(place: Place) -> None:
+    services = [f"here/{letter}" for letter in "abcdef"]
+    place.program(
+        ".venv/bin/gitops",
+        f'case "$1 $2" in targets*) printf "%s\\n" {" ".join(services)} ;; "diff here/a") ;; diff*here*) printf "+%.0s" $(seq 20000) ;; esac',
+    )
     shown = place.run("tools/rendered-diff", "abc").stdout
-    assert place.calls == ["diff platform --revision abc", "diff staging --revision abc"]
-    assert shown.startswith("<details><summary>staging</summary>")
-    assert "18000 of 20000 characters shown; all of it: `gitops diff staging --revision abc`" in shown
-    assert len(shown) < 20000
+    assert place.calls == [
+        "targets --released", *(f"diff {name} --revision abc" for name in ("platform", *services))
+    ]  # fmt: skip
+    assert shown.startswith("<details><summary>here/b</summary>")
+    assert "18000 of 20000 characters shown; all of it: `gitops diff here/b --revision abc`" in shown
+    # What one comment cannot hold is named.
+    assert "0 of 20000 characters shown; all of it: `gitops diff here/f --revision abc`" in shown
+    assert len(shown) < 65000
     place.program(".venv/bin/gitops", "exit 1")
     place.run("tools/rendered-diff", "abc", ok=False)
 
@@ -113,9 +118,9 @@ def test_a_difference_is_shown_by_environment_and_cut_where_it_is_long(place: Pl
 def test_what_git_pins_is_found(place: Place) -> None:
     (place.root / ".venv").symlink_to(ROOT / ".venv")
     contents = {
-        "staging/release.yaml": {"image": {"repository": "ghcr.io/you/serving", "tag": "1", "digest": DIGEST}},
-        "production/release.yaml": {"image": {"repository": "ghcr.io/you/serving", "tag": "0", "digest": DIGEST}},
-        "platform/mlflow.yaml": {"image": {"repository": "ghcr.io/you/mlflow", "tag": "1", "digest": DIGEST}},
+        "here/a/release.yaml": {"image": {"repository": "ghcr.io/you/serving", "tag": "1", "digest": DIGEST}},
+        "there/b/release.yaml": {"image": {"repository": "ghcr.io/you/serving", "tag": "0", "digest": DIGEST}},
+        "platform/pins/mlflow.yaml": {"image": {"repository": "ghcr.io/you/mlflow", "tag": "1", "digest": DIGEST}},
         "platform/training.yaml": {"image": {"repository": "ghcr.io/you/training", "tag": "", "digest": ""}},
         "platform/minio.yaml": {"persistence": {}},
     }
@@ -129,8 +134,7 @@ def test_what_git_pins_is_found(place: Place) -> None:
 def test_a_fresh_fork_pins_nothing(place: Place) -> None:
     (place.root / ".venv").symlink_to(ROOT / ".venv")
     shutil.copytree(ROOT / "envs/platform", place.root / "envs/platform")
-    assert "digest:" in (place.root / "envs/platform/mlflow.yaml").read_text()
-    place.run("tools/pinned-images")
+    assert place.run("tools/pinned-images").stdout == ""
 
 
 def test_every_lock_is_audited(place: Place) -> None:

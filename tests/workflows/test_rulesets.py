@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from gitops.platform.reader import load_platform
 from tests.workflows.workflow import ROOT, read
+
+# The App that GitHub Actions acts as, on github.com.
+GITHUB_ACTIONS = 15368
 
 RULESETS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / ".github/rulesets").glob("*.json"))}
 # Answers like `gh api` with --jq: rulesets that are there already as their numbers, and no policies.
@@ -50,8 +54,15 @@ def checks() -> set[str]:
 def test_every_check_that_is_required_exists() -> None:
     required = {each["context"] for each in rule("main", "required_status_checks")["required_status_checks"]}
     assert required <= checks()
-    # What decides over production, and what proves the rest.
-    assert {"production", "e2e", "images"} <= required
+    # What decides over promotions, and what proves the rest.
+    assert {"promotion", "e2e", "images"} <= required
+
+
+def test_only_actions_may_report_what_is_required() -> None:
+    """Without it any App or token that may write statuses could say that a check passed."""
+    assert {
+        each.get("integration_id") for each in rule("main", "required_status_checks")["required_status_checks"]
+    } == {GITHUB_ACTIONS}
 
 
 def test_jobs_that_are_required_are_never_skipped_by_a_filter() -> None:
@@ -77,10 +88,11 @@ def test_only_the_app_may_pass_and_nobody_moves_a_version() -> None:
     assert {each["type"] for each in RULESETS["versions"]["rules"]} >= {"update", "deletion"}
 
 
-def test_production_and_what_judges_it_have_owners() -> None:
+def test_what_is_fed_and_what_judges_it_have_owners() -> None:
     text = (ROOT / ".github/CODEOWNERS").read_text(encoding="utf-8")
     owned = dict(re.findall(r"^(\S+)\s+(@\S+)$", text, re.MULTILINE))
-    assert {"*", "/envs/production/", "/.github/", "/services/gitops/", "/tools/"} <= owned.keys()
+    fed = {f"/envs/{environment.name}/" for environment in load_platform(ROOT).environments if environment.source}
+    assert {"*", *fed, "/.github/", "/services/gitops/", "/tools/"} <= owned.keys()
     for path in owned.keys() - {"*"}:
         assert (ROOT / path.strip("/")).is_dir(), path
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from gitops.platform.reader import load_platform
+
 ROOT = Path(__file__).resolve().parents[2]
 _WORKFLOWS = Path(".github/workflows")
 _PREPARE = Path(".github/actions/prepare/action.yml")
@@ -114,6 +116,8 @@ class Files:
 
     workflows: tuple[Workflow, ...]
     prepare: str
+    names: frozenset[str]
+    """What data names and nothing here may: environments, services, registered models and folders of models."""
 
     @property
     def jobs(self) -> list[Job]:
@@ -150,6 +154,18 @@ def read() -> Files:
     return Files(
         workflows=tuple(Workflow(name=path.name, text=path.read_text(encoding="utf-8")) for path in paths),
         prepare=(ROOT / _PREPARE).read_text(encoding="utf-8"),
+        names=_names(),
+    )
+
+
+def _names() -> frozenset[str]:
+    platform = load_platform(ROOT)
+    return frozenset(
+        {
+            *(environment.name for environment in platform.environments),
+            *(name for service in platform.services for name in (service.name, service.model)),
+            *(folder.parent.name for folder in (ROOT / "models").glob("*/training.yaml")),
+        }
     )
 
 
