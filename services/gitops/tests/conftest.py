@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 DIGEST = "sha256:" + "0f" * 32
-_COPIED = ("apps", "argocd", "charts", "envs")
+_COPIED = ("apps", "argocd", "charts", "envs", "models", "platform.yaml", ".github/CODEOWNERS")
 _COMMITTER = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
 
 
@@ -45,9 +45,13 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([ROOT / "tools" / "install", "helm"], check=True, capture_output=True, timeout=900)
     folder = tmp_path_factory.mktemp("original")
     for name in _COPIED:
-        shutil.copytree(ROOT / name, folder / name)
-    for name in ("staging", "production"):
-        (folder / "envs" / name / "release.yaml").unlink(missing_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name)
+        elif (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    for released in (folder / "envs").glob("*/*/release.yaml"):
+        released.unlink()
     (folder / ".gitignore").write_text(".cache/\n")
     git(folder, "init", "--quiet", "--template=", "--initial-branch", "main")
     commit_all(folder, "first")

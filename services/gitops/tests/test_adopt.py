@@ -1,79 +1,72 @@
-"""`gitops adopt` on the project's own files: nothing of the old place is left, however often the fork moves."""
+"""`gitops adopt` on the project's own files: platform.yaml says the new place, and nothing else is touched."""
 
 import json
 from pathlib import Path
 
-import msgspec
 import pytest
-import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gitops.cli import execute
-from gitops.fork.adopt import Rewriter
-from gitops.platform.identity import Identity, load_identity
+from gitops.documents import loaded
+from gitops.platform.reader import load_platform
 from services.gitops.tests.conftest import commit_all, git
 
 FIRST = ("--repo", "https://git.example.com/flora/petals.git", "--registry", "registry.example.com/flora/petals")
 SECOND = ("--repo", "http://git.cluster.local:8080/models.git", "--registry", "10.0.0.1:5000/e2e")
 
 
-def mentions(folder: Path, *words: str) -> list[str]:
-    """Files that still hold one of the words."""
-    return [
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not {".git", ".cache"} & set(path.parts)
-        and any(word in path.read_text() for word in words)
-    ]
+def changed(fork: Path) -> list[str]:
+    return git(fork, "status", "--porcelain", "--untracked-files=all").splitlines()
 
 
-def old_words(folder: Path) -> list[str]:
-    identity = load_identity(folder)
-    return [identity.slug, identity.registry]
+def test_a_fresh_fork_becomes_ones_own_by_one_file(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    comments = [line for line in (fork / "platform.yaml").read_text().splitlines() if line.startswith("#")]
+    before = load_platform(fork)
+    assert not before.adopted
+    assert execute(["adopt", *FIRST, "--branch", "trunk", "--forge", "gitlab", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"] == ["platform.yaml"]
+    assert changed(fork) == ["M platform.yaml"]
+    now = load_platform(fork)
+    assert (now.repository, now.registry.prefix, now.branch, now.forge) == (FIRST[1], FIRST[3], "trunk", "gitlab")
+    assert (now.environments, now.services) == (before.environments, before.services)
+    assert [line for line in (fork / "platform.yaml").read_text().splitlines() if line.startswith("#")] == comments
 
 
-def test_a_fresh_fork_becomes_ones_own_and_nothing_of_the_old_place_is_left(
-    fork: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (fork / "notes.md").write_text(
-        f"Badge: {load_identity(fork).web}/actions/badge.svg, `{load_identity(fork).slug}`.\n"
-    )
-    (fork / "picture.bin").write_bytes(b"\0" + load_identity(fork).slug.encode())
-    commit_all(fork)
-    old = old_words(fork)
-    files = mentions(fork, *old)
-    assert {"apps/serving.yaml", "argocd/root.yaml", "envs/platform/mlflow.yaml", "notes.md"} <= set(files)
-
-    assert execute(["adopt", *FIRST, "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert {entry["file"] for entry in said["rewritten"]} == set(git(fork, "diff", "--name-only").splitlines())
-    assert mentions(fork, *old) == ["picture.bin"]
-    assert load_identity(fork) == Identity(repository=FIRST[1], registry=FIRST[3])
-    serving = yaml.safe_load((fork / "apps/serving.yaml").read_text())
-    assert serving["spec"]["template"]["spec"]["sources"][0]["repoURL"] == "registry.example.com/flora/petals/charts"
-    assert (fork / "notes.md").read_text() == (
-        "Badge: https://git.example.com/flora/petals/actions/badge.svg, `flora/petals`.\n"
-    )
-
-
-def test_adopting_again_changes_nothing_and_a_move_leaves_nothing_of_the_place_before(
+def test_adopting_again_changes_nothing_and_a_move_is_one_more_edit(
     fork: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["adopt", *FIRST]) == 0
+    assert "git add platform.yaml" in " ".join(capsys.readouterr().out.split())
     commit_all(fork)
     assert execute(["adopt", *FIRST]) == 0
-    assert "Nothing to rewrite" in capsys.readouterr().out
-    assert git(fork, "status", "--porcelain") == ""
-    once = {path: (fork / path).read_text() for path in mentions(fork, *old_words(fork))}
+    assert "nothing to change" in capsys.readouterr().out
+    assert changed(fork) == []
+    once = (fork / "platform.yaml").read_text()
 
-    assert execute(["adopt", *SECOND, "--registry-plain-http"]) == 0
-    assert mentions(fork, "flora/petals") == []
-    assert load_identity(fork).plain_http
+    api = ("--forge", "gitea", "--forge-api", "http://git.cluster.local:8080/api/v1")
+    assert execute(["adopt", *SECOND, "--registry-plain-http", *api]) == 0
+    now = load_platform(fork)
+    assert now.registry.plain_http
+    assert (now.forge_kind, now.forge_api) == ("gitea", api[3])
+    assert execute(["adopt", "--registry", "other.example.com/e2e"]) == 0
+    assert (load_platform(fork).repository, load_platform(fork).registry.plain_http) == (SECOND[1], True)
+    assert execute(["adopt", *FIRST, "--no-registry-plain-http", "--forge", "github", "--forge-api", ""]) == 0
+    assert loaded((fork / "platform.yaml").read_text()) == loaded(once)
+
+
+def test_a_slug_that_is_a_path_here_does_no_harm(fork: Path) -> None:
+    where = ("--repo", "https://git.example.com/envs/staging.git", "--registry", "git.example.com/envs/staging")
+    assert execute(["adopt", *where]) == 0
     commit_all(fork)
-    assert execute(["adopt", *FIRST, "--no-registry-plain-http"]) == 0
-    assert {path: (fork / path).read_text() for path in once} == once
+    assert execute(["adopt", *FIRST]) == 0
+    assert changed(fork) == ["M platform.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("repository", "forge"), [("https://gitlab.com/a/b/c.git", "gitlab"), ("git@codeberg.org:a/b.git", "gitea")]
+)
+def test_a_well_known_host_says_which_forge_it_is(fork: Path, repository: str, forge: str) -> None:
+    assert execute(["adopt", "--repo", repository, "--registry", FIRST[3]]) == 0
+    assert load_platform(fork).forge_kind == forge
 
 
 @pytest.mark.parametrize(
@@ -81,11 +74,12 @@ def test_adopting_again_changes_nothing_and_a_move_leaves_nothing_of_the_place_b
     [
         (["--repo", FIRST[1]], "both --repo and --registry"),
         ([], "both --repo and --registry"),
-        (["--repo", "flora/petals", "--registry", FIRST[3]], "no address to clone from"),
+        (["--repo", "flora/petals", "--registry", FIRST[3]], "is not an address to clone from"),
         (["--repo", "https://ada:secret@git.example.com/a/b.git", "--registry", FIRST[3]], "password does not belong"),
         (["--repo", FIRST[1], "--registry", "https://registry.example.com/acme"], "without a scheme"),
         (["--repo", FIRST[1], "--registry", "ghcr.io/Acme/Pipeline"], "lower case"),
-        (["--repo", FIRST[1], "--registry", "ghcr.io"], "no registry with a path"),
+        (["--repo", FIRST[1], "--registry", "ghcr.io"], "is not a registry with a path"),
+        ([*FIRST, "--branch", "a..b"], "is not a name that git takes for a branch"),
         ([*FIRST, "--vendor-argocd", "missing.yaml"], "missing.yaml cannot be read"),
         ([*FIRST, "--vendor-argocd", "argocd/root.yaml"], "is not Argo CD's install manifest"),
     ],
@@ -95,13 +89,26 @@ def test_a_place_that_cannot_be_is_refused_and_nothing_is_written(
 ) -> None:
     assert execute(["adopt", *options]) == 2
     assert named in " ".join(capsys.readouterr().err.split())
-    assert git(fork, "status", "--porcelain") == ""
+    assert changed(fork) == []
 
 
-def test_without_an_identity_the_way_out_is_named(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (fork / "argocd/identity.yaml").unlink()
+def test_a_sparse_checkout_is_refused_with_the_way_out(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    git(fork, "status", "--porcelain")
+    git(fork, "sparse-checkout", "set", "envs")
     assert execute(["adopt", *FIRST]) == 2
-    assert "git checkout HEAD -- argocd/identity.yaml" in capsys.readouterr().err
+    assert "git sparse-checkout disable" in " ".join(capsys.readouterr().err.split())
+    assert changed(fork) == []
+    git(fork, "sparse-checkout", "disable")
+    assert execute(["adopt", *FIRST]) == 0
+
+
+def test_without_platform_yaml_the_way_out_is_named(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (fork / "platform.yaml").unlink()
+    assert execute(["adopt", *FIRST]) == 2
+    assert "git checkout HEAD -- platform.yaml" in " ".join(capsys.readouterr().err.split())
+    (fork / "argocd/identity.yaml").write_text("repository: https://github.com/a/b.git\n")
+    assert execute(["adopt", *FIRST]) == 2
+    assert "gitops migrate" in capsys.readouterr().err
 
 
 def manifest(version: str) -> str:
@@ -116,60 +123,24 @@ def manifest(version: str) -> str:
 def test_a_vendored_manifest_takes_the_place_of_the_download(
     fork: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kustomization = fork / "argocd/install/kustomization.yaml"
-    remote = [line for line in yaml.safe_load(kustomization.read_text())["resources"] if line.startswith("https://")]
-    version = remote[0].split("/")[-3]
-    before = kustomization.read_text()
+    remote = loaded((fork / "argocd/install/kustomization.yaml").read_text())["resources"][0]
+    version = remote.split("/")[-3]
 
     (tmp_path / "wrong.yaml").write_text(manifest("v1.0.0"))
     assert execute(["adopt", *FIRST, "--vendor-argocd", str(tmp_path / "wrong.yaml")]) == 2
     assert f"take the manifest of {version}" in " ".join(capsys.readouterr().err.split())
-    assert git(fork, "status", "--porcelain") == ""
+    assert changed(fork) == []
 
     (tmp_path / "install.yaml").write_text(manifest(version))
     for _ in range(2):
         assert execute(["adopt", *FIRST, "--vendor-argocd", str(tmp_path / "install.yaml")]) == 0
-        assert kustomization.read_text() == before.replace(remote[0], "vendored.yaml")
-        assert (fork / "argocd/install/vendored.yaml").read_text() == manifest(version)
-
-
-@pytest.mark.parametrize(
-    ("repository", "slug", "web", "host"),
-    [
-        ("https://github.com/flora/petals.git", "flora/petals", "https://github.com/flora/petals", "github.com"),
-        ("https://gitlab.example.com/a/b/c", "a/b/c", "https://gitlab.example.com/a/b/c", "gitlab.example.com"),
-        ("git@github.com:flora/petals.git", "flora/petals", "https://github.com/flora/petals", "github.com"),
-        ("ssh://git@host:2222/flora/petals.git", "flora/petals", "https://host/flora/petals", "host:2222"),
-        ("http://git.e2e:8080/one.git", "git.e2e:8080/one", "http://git.e2e:8080/one", "git.e2e:8080"),
-    ],
-)
-def test_an_address_says_how_else_a_repository_is_mentioned(repository: str, slug: str, web: str, host: str) -> None:
-    identity = Identity(repository=repository, registry="ghcr.io/flora/petals")
-    assert (identity.slug, identity.web, identity.host) == (slug, web, host)
-
-
-@pytest.mark.parametrize("text", ["flora/petals-2", "flora/petalss", "my.flora/petals", "flora/petals.js"])
-def test_names_that_only_begin_or_end_alike_are_no_mention(text: str) -> None:
-    before = Identity(repository="https://github.com/flora/petals.git", registry="ghcr.io/flora/petals")
-    now = msgspec.structs.replace(before, repository="https://github.com/else/where.git", registry="ghcr.io/else/where")
-    assert Rewriter(before, now)(text) == (text, 0)
-
-
-names = st.from_regex(r"[a-z][a-z0-9]{2,8}", fullmatch=True)
-identities = st.builds(
-    lambda host, owner, name, registry: Identity(
-        repository=f"https://{host}.example/{owner}/{name}.git", registry=f"{registry}.example:5000/{owner}/{name}"
-    ),
-    names,
-    names,
-    names,
-    names,
-)
-
-
-@given(first=identities, second=identities, text=st.text("ab/:.- \n", max_size=20))
-def test_a_move_there_and_back_restores_every_text(first: Identity, second: Identity, text: str) -> None:
-    content = f"{text} {first.repository}\n{first.web}/x ({first.registry}/charts) {first.slug}. {first.ssh}\n"
-    moved, count = Rewriter(first, second)(content)
-    assert count == 5
-    assert Rewriter(second, first)(moved)[0] == content
+        assert changed(fork) == [
+            "M platform.yaml",
+            "?? argocd/vendored/install.yaml",
+            "?? argocd/vendored/kustomization.yaml",
+        ]
+        assert load_platform(fork).argocd.vendored
+        kustomization = loaded((fork / "argocd/vendored/kustomization.yaml").read_text())
+        assert (kustomization["resources"], kustomization["components"]) == (["install.yaml"], ["../patches"])
+        assert (fork / "argocd/vendored/install.yaml").read_text() == manifest(version)
+    assert "nothing to change" in capsys.readouterr().out

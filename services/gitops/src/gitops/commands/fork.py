@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from gitops.commands.options import Json
-from gitops.fork import adopt as adopting
+from gitops.fork.adopt import Places
+from gitops.fork.adopt import adopt as adopting
 from gitops.git.repository import Repository
+from gitops.platform.model import ForgeKind
 from gitops.terminal import Terminal
 
 
@@ -13,31 +15,43 @@ def adopt(
     repo: str | None = None,
     registry: str | None = None,
     registry_plain_http: bool | None = None,
+    branch: str | None = None,
+    forge: ForgeKind | None = None,
+    forge_api: str | None = None,
     vendor_argocd: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Make this fork yours: every mention of where it lived before becomes the new address. Nothing is committed.
+    """Make this fork yours: platform.yaml says where it lives, and everything derives from that. Nothing is committed.
 
     Args:
         repo: Address to clone this fork from, as Argo CD will: https://github.com/you/pipeline.git.
         registry: Prefix of its images, with the charts below it: ghcr.io/you/pipeline.
         registry_plain_http: Whether that registry speaks plain HTTP, as one inside a cluster may.
+        branch: The branch that Argo CD reads and that `gitops` pushes to. [default: what is there, main at first]
+        forge: What hosts the repository. [default: what its host tells, or what is there]
+        forge_api: Address of the forge's API, where it is not the usual place.
         vendor_argocd: Argo CD's install.yaml, to keep in the repository for a cluster without internet.
-        json: Print what was rewritten as JSON.
+        json: Print what was written as JSON.
     """
     terminal, repository = Terminal(), Repository.find()
-    places = adopting.Places(repository=repo, registry=registry, plain_http=registry_plain_http)
-    outcome = adopting.adopt(repository, places, vendor_argocd)
+    places = Places(
+        repository=repo,
+        registry=registry,
+        plain_http=registry_plain_http,
+        branch=branch,
+        forge=forge,
+        forge_api=forge_api,
+    )
+    outcome = adopting(repository, places, vendor_argocd)
     if json:
-        terminal.json(outcome)
-        return 0
-    if outcome.rewritten:
-        rows = [[entry.file, str(entry.mentions)] for entry in outcome.rewritten]
-        terminal.rows(f"{outcome.now.repository}, {outcome.now.registry}", ("rewritten", "mentions"), rows)
+        now = outcome.now
+        terminal.json({"repository": now.repository, "registry": now.registry.prefix, "files": outcome.files})
+    elif outcome.files:
+        terminal.line(f"This fork is {outcome.now.repository} now, with its images at {outcome.now.registry.prefix}.")
+        terminal.line(f"Written: {', '.join(outcome.files)}")
+        terminal.line(
+            f"Look at `git diff`, commit (git add {' '.join(outcome.files)}), and push: Argo CD sees what is pushed."
+        )
     else:
-        terminal.line("Nothing to rewrite: every mention is of this place already.")
-    if outcome.vendored:
-        terminal.line(f"Argo CD installs from {outcome.vendored} now: git add {outcome.vendored}")
-    if outcome.rewritten or outcome.vendored:
-        terminal.line("Look at `git diff`, commit, and push: Argo CD sees what is pushed.")
+        terminal.line("There is nothing to change: platform.yaml says all of this already.")
     return 0

@@ -1,44 +1,47 @@
-"""Make a fork yours: every mention of where it lived before, in the files that git tracks, becomes the new address."""
+"""Make a fork yours: platform.yaml says where it lives, and everything else derives from it."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from gitops.errors import BadInputError
 from gitops.files import write_whole
 from gitops.fork import vendoring
 from gitops.git.repository import Repository
-from gitops.platform.identity import FILE, Identity, load_identity
+from gitops.platform.model import Forge, ForgeKind, Platform, Registry
+from gitops.platform.reader import FILE, decoded, edited_platform, load_platform
+from gitops.platform.targets import listed
 
-
-class Rewritten(Struct, frozen=True, kw_only=True):
-    """A file that adopting changed, and how many mentions in it."""
-
-    file: str
-    mentions: int
-
-
-class Adoption(Struct, frozen=True, kw_only=True):
-    """What adopting came to. `vendored` is the manifest that was put into the repository, if any."""
-
-    before: Identity
-    now: Identity
-    rewritten: list[Rewritten]
-    vendored: str | None = None
+# Hosts whose forge their name tells.
+_KNOWN_FORGES: Mapping[str, ForgeKind] = {"github.com": "github", "gitlab.com": "gitlab", "codeberg.org": "gitea"}
 
 
 class Places(Struct, frozen=True, kw_only=True):
-    """Where a fork lives from now on; None keeps what is."""
+    """Where a fork lives from now on; None keeps what is.
+
+    `forge_api` is the address of the forge's API where it is not the usual place.
+    """
 
     repository: str | None = None
     registry: str | None = None
     plain_http: bool | None = None
+    branch: str | None = None
+    forge: ForgeKind | None = None
+    forge_api: str | None = None
+
+
+class Adoption(Struct, frozen=True, kw_only=True):
+    """What adopting came to: the facts now, and the files that were written, none where all of it was so already."""
+
+    now: Platform
+    files: list[str]
 
 
 def adopt(repository: Repository, places: Places, manifest: Path | None = None) -> Adoption:
-    """Rewrite every mention of the current identity in tracked files; nothing is written unless all of it can be.
+    """Write where a fork lives into platform.yaml; nothing is written unless all of it can be.
 
     Args:
         repository: The fork.
@@ -46,83 +49,58 @@ def adopt(repository: Repository, places: Places, manifest: Path | None = None) 
         manifest: Argo CD's install manifest, to be kept in the repository for clusters without internet.
 
     Raises:
-        BadInputError: An address, the identity file or the manifest cannot be used, or a file cannot be written.
+        BadInputError: An address, platform.yaml or the manifest cannot be used, the checkout is sparse, or a file cannot be
+            written.
     """
-    before = load_identity(repository.root)
-    wanted = _wanted(before, places)
-    rewrite = Rewriter(before, wanted)
-    contents: dict[Path, str] = {}
-    rewritten: list[Rewritten] = []
-    for path in repository.tracked():
-        text = _text(repository.root / path)
-        if text is None:
-            continue
-        content, mentions = (wanted.text(), int(text != wanted.text())) if path == FILE else rewrite(text)
-        if content != text:
-            contents[path] = content
-            rewritten.append(Rewritten(file=str(path), mentions=mentions))
-    if manifest:
-        contents |= vendoring.vendored(repository.root, manifest)
+    refuse_sparse(repository)
+    before = load_platform(repository.root)
+    text = (repository.root / FILE).read_text(encoding="utf-8")
+    now = edited_platform(text, _wanted(before, places, vendored=manifest is not None))
+    contents = {FILE: now} | (vendoring.vendored(repository.root, manifest) if manifest else {})
+    changed = {path: content for path, content in contents.items() if _held(repository.root / path) != content}
     try:
-        for path, content in contents.items():
+        for path, content in changed.items():
             write_whole(repository.root / path, content)
     except OSError as error:
         raise BadInputError(f"{error.filename}: {error.strerror}; make it writable and adopt again.") from None
-    return Adoption(
-        before=before, now=wanted, rewritten=rewritten, vendored=str(vendoring.VENDORED) if manifest else None
-    )
+    return Adoption(now=decoded(now), files=[str(path) for path in changed])
 
 
-class Rewriter:
-    """Turns the addresses of one identity into those of another, in one pass over a text."""
+def refuse_sparse(repository: Repository) -> None:
+    """Leave a checkout alone in which files are missing on purpose: what is written would not be all of it.
 
-    def __init__(self, before: Identity, now: Identity) -> None:
-        """Take the identity that texts mention and the one that they are to mention."""
-        self._addresses = _addresses(before, now)
-        # The longest first: a web address is the beginning of the address to clone from.
-        known = sorted(self._addresses, key=len, reverse=True)
-        # A mention ends where the name ends: `you/pipeline.git` holds one, `you/pipeline-2` does not.
-        self._pattern = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, known))})(?![\w-])(?!\.(?!git\b)\w)")
+    Raises:
+        BadInputError: Git leaves files of the repository out of the working tree.
+    """
+    left_out = [line[2:] for line in repository.git("ls-files", "-t", "-z").split("\0") if line.startswith("S ")]
+    if left_out:
+        some = listed([*left_out[:2], *(["others"] if len(left_out) > 2 else [])])  # noqa: PLR2004  two as examples
+        raise BadInputError(
+            f"This is a sparse checkout: {len(left_out)} files of the repository are not here ({some}). "
+            "Take all of it, then run this again: git sparse-checkout disable"
+        )
 
-    def __call__(self, text: str) -> tuple[str, int]:
-        """Return the rewritten text and how many mentions it had."""
-        return self._pattern.subn(lambda match: self._addresses[match[0]], text)
 
-
-def _wanted(before: Identity, places: Places) -> Identity:
+def _wanted(before: Platform, places: Places, *, vendored: bool) -> dict[str, Any]:
     if not before.adopted and not (places.repository and places.registry):
         raise BadInputError("This fork is not adopted yet: name its place with both --repo and --registry.")
-    try:
-        return Identity(
-            repository=places.repository or before.repository,
-            registry=places.registry or before.registry,
-            plain_http=before.plain_http if places.plain_http is None else places.plain_http,
-        )
-    except ValueError as error:
-        raise BadInputError(f"{error}.") from None
+    registry = Registry(
+        prefix=(places.registry or before.registry.prefix).rstrip("/"),
+        plain_http=before.registry.plain_http if places.plain_http is None else places.plain_http,
+    )
+    now = msgspec.structs.replace(before, repository=places.repository or before.repository, registry=registry)
+    changes: dict[str, Any] = {"repository": now.repository, "registry": msgspec.to_builtins(registry)}
+    if places.branch:
+        changes["branch"] = places.branch
+    kind = places.forge or (_KNOWN_FORGES.get(now.host) if places.repository else None)
+    api = before.forge_api if places.forge_api is None else places.forge_api
+    if kind or places.forge_api is not None:
+        kind = kind or before.forge_kind
+        changes["forge"] = msgspec.to_builtins(Forge(kind=kind, api=api)) if api else kind
+    if vendored:
+        changes["argocd"] = {"vendored": True}
+    return changes
 
 
-def _addresses(before: Identity, now: Identity) -> Mapping[str, str]:
-    addresses: dict[str, str] = {}
-    for old, new in (
-        (before.repository, now.repository),
-        (before.ssh, now.ssh),
-        (before.web, now.web),
-        (before.registry, now.registry),
-        (before.slug, now.slug),
-    ):
-        addresses.setdefault(old, new)
-    return addresses
-
-
-def _text(path: Path) -> str | None:
-    """A file's content; None for what is no text and so holds no mention."""
-    if path.is_symlink():
-        return None
-    content = path.read_bytes()
-    if b"\0" in content:
-        return None
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return None
+def _held(path: Path) -> str | None:
+    return path.read_bytes().decode(errors="surrogateescape") if path.is_file() else None

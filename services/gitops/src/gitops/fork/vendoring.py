@@ -3,15 +3,24 @@
 import re
 from pathlib import Path
 
-import yaml
-
 from gitops.errors import BadInputError
 
-INSTALL = Path("argocd/install")
-VENDORED = INSTALL / "vendored.yaml"
-_KUSTOMIZATION = INSTALL / "kustomization.yaml"
+INSTALL = Path("argocd/install/kustomization.yaml")
+# Nothing of upstream's stands there, so that its next version merges without a conflict.
+VENDORED = Path("argocd/vendored")
+MANIFEST = VENDORED / "install.yaml"
+_KUSTOMIZATION = """\
+# Argo CD from the manifest beside this file. Written by `gitops adopt --vendor-argocd`.
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: argocd
+resources:
+  - install.yaml
+components:
+  - ../patches
+"""
 _REMOTE = re.compile(r"https?://\S+/argo-cd/(?P<version>v[0-9][^/\s]*)/manifests/\S*install\.yaml")
-_IMAGE = re.compile(r"image:\s*\S*argoproj/argocd:(?P<version>v[0-9]\S*)")
+_IMAGE = re.compile(r"image:\s*\S*argoproj/argocd:(?P<version>v[0-9][^\s@\"']*)")
 _NEEDED = ("name: applications.argoproj.io", "name: argocd-application-controller")
 
 
@@ -21,30 +30,43 @@ def vendored(root: Path, manifest: Path) -> dict[Path, str]:
     Raises:
         BadInputError: The file is not the install manifest of the version that the repository pins.
     """
-    kustomization = _read(root / _KUSTOMIZATION)
     content = _read(manifest)
     if missing := [words for words in _NEEDED if words not in content]:
         raise BadInputError(
             f"{manifest} is not Argo CD's install manifest: nothing in it says {missing[0]!r}. "
             "Take manifests/install.yaml of the release."
         )
-    remote = _REMOTE.search(kustomization)
-    image = _IMAGE.search(content)
-    if remote and image and image["version"] != remote["version"]:
+    pinned, given = pinned_version(root), _IMAGE.search(content)
+    if pinned and given and given["version"] != pinned:
         raise BadInputError(
-            f"{manifest} installs Argo CD {image['version']}, and {_KUSTOMIZATION} pins {remote['version']}: "
-            f"take the manifest of {remote['version']}."
+            f"{manifest} installs Argo CD {given['version']}, and {INSTALL} pins {pinned}: take the manifest of {pinned}."
         )
-    if remote:
-        kustomization = kustomization.replace(remote[0], VENDORED.name)
-    elif VENDORED.name not in (yaml.safe_load(kustomization).get("resources") or []):
-        raise BadInputError(f"{_KUSTOMIZATION} names no install.yaml of an Argo CD release under `resources`.")
-    return {_KUSTOMIZATION: kustomization, VENDORED: content}
+    return {VENDORED / "kustomization.yaml": _KUSTOMIZATION, MANIFEST: content}
+
+
+def pinned_version(root: Path) -> str | None:
+    """The version of Argo CD that the repository pins; None where it names no release.
+
+    Raises:
+        BadInputError: The file that says it cannot be read.
+    """
+    remote = _REMOTE.search(_read(root / INSTALL))
+    return remote["version"] if remote else None
+
+
+def vendored_version(root: Path) -> str | None:
+    """The version of the manifest that is kept in the repository; None where it names none.
+
+    Raises:
+        BadInputError: There is no such manifest.
+    """
+    image = _IMAGE.search(_read(root / MANIFEST))
+    return image["version"] if image else None
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BadInputError(f"{path} cannot be read: {reason}.") from None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from gitops.platform.model import ARGOCD, MONITORING, PIPELINE, SCP_FORM, Cluster, Environment, Platform, Service
+from gitops.platform.targets import Target
 
 _LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _URL_FORM = re.compile(r"(https?|ssh)://[^\s/]+/[^\s]+")
@@ -15,9 +16,14 @@ _BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|@\{|\.lock$))[^\s~^:?*\[\\\x00-\x2
 # What the charts append to SERVICE-ENV has to fit the 63 characters of a DNS label.
 LONGEST = 45
 _LONGEST_LABEL = 63
-# Folders of envs/ that are no environments, and namespaces that are taken.
-_TAKEN = ("platform",)
+# Folders of envs/ that are no environments, services that would have an Application's name of the shared parts, and
+# namespaces that are taken.
+_TAKEN = {"environment": ("platform",), "service": ("training", "platform")}
 _RESERVED = (PIPELINE, ARGOCD, MONITORING, "kube-system", "kube-public", "kube-node-lease", "default")
+# What readers of YAML take for something else than a text, where it stands without quotes.
+_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
+# An environment's name is its alias in the registry: training moves one, and MLflow keeps the others to itself.
+_ALIASES = re.compile(r"candidate|latest|v[0-9]+")
 _IN_CLUSTER = re.compile(r"(\.svc(\.|$)|\.cluster\.local$|^[a-z0-9-]+(\.[a-z0-9-]+)?$)")
 
 
@@ -29,6 +35,7 @@ def problems(platform: Platform) -> list[str]:
         *_names("environment", [entry.name for entry in platform.environments]),
         *_names("service", [entry.name for entry in platform.services]),
         *_lengths(platform),
+        *_together(platform),
         *_routes(platform.environments),
         *_clusters(platform),
         *_namespaces(platform),
@@ -39,9 +46,7 @@ def problems(platform: Platform) -> list[str]:
 def _repository(platform: Platform) -> Iterator[str]:
     address = platform.repository
     if not (_URL_FORM.fullmatch(address) or SCP_FORM.fullmatch(address)):
-        yield (
-            f"repository: {address!r} is not an address to clone from, such as https://github.com/you/pipeline.git."
-        )
+        yield (f"repository: {address!r} is not an address to clone from, such as https://github.com/you/pipeline.git.")
     elif urlsplit(address).password:
         yield "repository: a password does not belong in an address that is committed; give it to `gitops bootstrap`."
     if not _BRANCH.fullmatch(platform.branch):
@@ -65,8 +70,15 @@ def _names(kind: str, names: Sequence[str]) -> Iterator[str]:
                 f"{kind}s: {name!r} cannot be the name of objects in a cluster: it needs to begin with a lower-case "
                 "letter and to hold lower-case letters, digits and hyphens alone."
             )
-        elif kind == "environment" and name in _TAKEN:
-            yield f"environments: {name!r} is the folder of the shared parts; choose another name."
+        elif name in _WORDS:
+            yield f"{kind}s: {name!r} is not read as a text everywhere in YAML; choose another name."
+        elif name in _TAKEN[kind]:
+            yield f"{kind}s: {name!r} is a name of the shared parts; choose another one."
+        elif kind == "environment" and _ALIASES.fullmatch(name):
+            yield (
+                f"environments: {name!r} cannot be an alias of models in MLflow, which each environment has by its name; "
+                "choose another name."
+            )
     for name, count in Counter(names).items():
         if count > 1:
             yield f"{kind}s: {name!r} is there {count} times; each {kind} needs a name of its own."
@@ -77,16 +89,31 @@ def _lengths(platform: Platform) -> Iterator[str]:
         if len(environment.where) > _LONGEST_LABEL:
             yield f"environments: the namespace {environment.where!r} is longer than {_LONGEST_LABEL} characters."
         for service in platform.services:
-            name = f"{service.name}-{environment.name}"
+            name = max(f"{service.name}-{environment.name}", f"{service.legacy_name}-{environment.name}", key=len)
             if len(name) > LONGEST:
                 yield (
                     f"services: {name!r} has {len(name)} characters, and at most {LONGEST} leave room for what is "
                     "appended to names in the cluster: shorten the service or the environment."
                 )
-    together = Counter(f"{service.name}-{environment.name}" for service in platform.services for environment in platform.environments)
-    for name, count in together.items():
+
+
+def _together(platform: Platform) -> Iterator[str]:
+    """Names that services and environments come to, and that two of them would share in a cluster."""
+    names = {entry.name for entry in platform.services}, {entry.name for entry in platform.environments}
+    applications = Counter(f"{service}-{environment}" for service in names[0] for environment in names[1])
+    for name, count in sorted(applications.items()):
         if count > 1:
             yield f"services: {count} services and environments come to the one application {name!r}: rename one of them."
+    for environment in platform.environments:
+        taken: dict[str, str] = {}
+        for service in platform.services:
+            name = Target(environment=environment, service=service).release_name
+            if taken.get(name, service.name) != service.name:
+                yield (
+                    f"services: {taken[name]} and {service.name} both have objects of the name {name!r} in "
+                    f"{environment.name} (legacyName keeps an old one): rename one of them."
+                )
+            taken.setdefault(name, service.name)
 
 
 def _routes(environments: Sequence[Environment]) -> Iterator[str]:
@@ -155,7 +182,7 @@ def _namespaces(platform: Platform) -> Iterator[str]:
         if entry.where in _RESERVED:
             yield f"environments: the namespace {entry.where} of {entry.name} is taken by the platform or the cluster."
         place = (entry.cluster, entry.where)
-        if place in taken:
+        if taken.get(place, entry.name) != entry.name:
             yield f"environments: {taken[place]} and {entry.name} share the namespace {entry.where}: give each its own."
         taken.setdefault(place, entry.name)
 
