@@ -15,8 +15,8 @@ _USES = re.compile(r"uses: .*")
 # What GitHub sets in every step.
 _GIVEN = re.compile(r"(GITHUB|RUNNER)_[A-Z_]+|HOME|PATH|PWD")
 _GITOPS = ".venv/bin/gitops"
-# The verbs of gitops that push to the branch itself, and the one thing that a workflow may do with them there. What else
-# machines move is chosen by tools/bump, which asks platform.yaml.
+# The verbs of gitops that push to the branch itself, and the one thing that a workflow may do with them. What else
+# machines move, tools/bump chooses: it asks platform.yaml.
 _WRITES_THE_BRANCH = frozenset({"bump", "rollback", "hold", "unhold", "new", "remove", "migrate"})
 _OF_MACHINES = ("bump", "platform")
 # With a token that can push, nothing runs but these; promote pushes a branch of its own.
@@ -191,7 +191,7 @@ def the_key_is_for_known_commands(files: Files) -> list[str]:
 
 
 def what_is_fed_is_written_by_merging(files: Files) -> list[str]:
-    """No workflow writes what an environment feeds: machines pin the platform and what nothing feeds, and propose the rest."""
+    """No workflow writes what is fed: machines pin the platform and what nothing feeds, and propose the rest."""
     found = []
     for job in files.jobs:
         for command in job.commands:
@@ -208,7 +208,7 @@ def what_is_fed_is_written_by_merging(files: Files) -> list[str]:
 
 
 def proposals_are_judged_by_the_base(files: Files) -> list[str]:
-    """What judges a pull request is the code of where it goes; the pull request's own stands in a folder beside it, as data."""
+    """What judges a pull request is the code of where it goes; its own stands in a folder beside it, as data."""
     found = []
     for job in files.jobs:
         if any(command[:2] == (_GITOPS, "review") for command in job.commands):
@@ -219,7 +219,7 @@ def proposals_are_judged_by_the_base(files: Files) -> list[str]:
 
 
 def names_stand_in_data(files: Files) -> list[str]:
-    """Environments, services and models are named by platform.yaml and models/ alone, and workflows hold for all of them."""
+    """Environments, services and models are named by platform.yaml and models/ alone; workflows hold for all."""
     return [
         f"{path}: names {name}, which stands in data and may change there"
         for path, text in files.texts.items()

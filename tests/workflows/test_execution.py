@@ -1,4 +1,4 @@
-"""Proves the last steps of a delivery by running the workflow's own lines: what was built becomes the pins that machines move.
+"""Proves the last steps of a delivery by running the workflow's own lines: what was built is pinned where machines pin.
 
 The remote is a bare repository, the registry a real one, `gitops` the real command; only GitHub's client, which
 logs git in, is a stand-in.
@@ -163,7 +163,7 @@ def test_charts_are_published_by_their_job(fork: Fork, remote: Path) -> None:
 
 
 def test_a_model_goes_to_the_services_that_serve_it(fork: Fork, remote: Path) -> None:
-    """tools/bump asks for each service of the model, where machines move it; which version it is, the registry knows."""
+    """tools/bump pins each service of the model that machines move; which version it is, the registry knows."""
     calls = fork.root / ".cache/calls"
     (fork.root / ".venv").unlink()
     programs = fork.root / ".venv/bin"

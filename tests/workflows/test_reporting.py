@@ -100,7 +100,8 @@ def test_a_difference_is_shown_by_service_and_cut_where_it_is_long(place: Place)
     services = [f"here/{letter}" for letter in "abcdef"]
     place.program(
         ".venv/bin/gitops",
-        f'case "$1 $2" in targets*) printf "%s\\n" {" ".join(services)} ;; "diff here/a") ;; diff*here*) printf "+%.0s" $(seq 20000) ;; esac',
+        f'case "$1 $2" in targets*) printf "%s\\n" {" ".join(services)} ;; "diff here/a") ;;\n'
+        'diff*here*) printf "+%.0s" $(seq 20000) ;; esac',
     )
     shown = place.run("tools/rendered-diff", "abc").stdout
     assert place.calls == [
