@@ -1,7 +1,6 @@
 """A cluster in memory: keeps what is applied, and does what controllers and Argo CD would do at once."""
 
 import copy
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,10 @@ from typing import Any
 import yaml
 
 from gitops.cluster.client import Cluster
+from gitops.cluster.kinds import WORKLOADS
 from gitops.errors import OutageError
+from gitops.programs import ProgramFailedError
+from gitops.rendering.applications import applications
 from gitops.rendering.manifests import Manifest
 
 WELL = {"sync": {"status": "Synced"}, "health": {"status": "Healthy"}, "operationState": {"phase": "Succeeded"}}
@@ -52,6 +54,7 @@ class MemoryCluster(Cluster):
         self.objects: dict[tuple[str, str, str], Manifest] = {}
         self.order: list[str] = []
         self.answers: dict[str, str] = {}
+        self.others: dict[str, MemoryCluster] = {}
         self.put("nodes", NODE)
 
     def put(self, kind: str, manifest: Manifest) -> None:
@@ -87,7 +90,7 @@ class MemoryCluster(Cluster):
         for manifest in objects:
             self.order.append(f"{manifest['kind']}/{manifest['metadata']['name']}")
             self.put(f"{manifest['kind'].lower()}s", self._settled(manifest))
-            if manifest["kind"] == "Application":
+            if manifest["kind"] == "Application" and manifest["metadata"]["name"] == "root":
                 self._spread(manifest)
 
     def create(self, manifest: Manifest) -> bool:
@@ -98,6 +101,41 @@ class MemoryCluster(Cluster):
 
     def annotate_all(self, kind: str, namespace: str, annotation: str) -> None:
         """Argo CD takes the look that is asked for at once, and the annotation away."""
+
+    def other(self, context: str) -> "MemoryCluster":
+        return self.others[context]
+
+    def kinds(self) -> frozenset[str]:
+        return frozenset(WORKLOADS)
+
+    def merge(self, kind: str, name: str, namespace: str, patch: Manifest) -> None:
+        """As the API server does it; a controller with no replicas has no pods."""
+        found = self.find(kind, name, namespace)
+        if found is None:
+            raise ProgramFailedError(["kubectl", "patch"], 1, f"NotFound: {kind} {name}")
+        self.order.append(f"merge {kind.partition('.')[0]}/{name}")
+        _merge(found, patch)
+        if found.get("spec", {}).get("replicas") == 0:
+            self.delete(["pods"], namespace=namespace, selector=f"app.kubernetes.io/name={name}")
+
+    def delete(
+        self, kinds: Sequence[str], *, namespace: str | None = None, selector: str = "", names: Sequence[str] = ()
+    ) -> None:
+        """What belongs to a deleted ApplicationSet goes with it; what a finalizer would delete is noted."""
+        for kind in kinds:
+            for entry in self.items(kind, namespace, selector):
+                name = entry["metadata"]["name"]
+                if selector or name in names:
+                    self._delete(kind.partition(".")[0], entry["metadata"].get("namespace", ""), name)
+
+    def _delete(self, kind: str, namespace: str, name: str) -> None:
+        entry = self.objects.pop((kind, namespace, name))
+        self.order.append(f"delete {kind}/{name}")
+        assert not entry["metadata"].get("finalizers"), f"{kind}/{name} would take along what it made"
+        for (other, where, dependant), found in list(self.objects.items()):
+            owners = found["metadata"].get("ownerReferences") or []
+            if kind == "applicationsets" and any(owner["name"] == name for owner in owners):
+                self._delete(other, where, dependant)
 
     def logs(self, namespace: str, pod: str, container: str, *, previous: bool = False, lines: int = 10) -> list[str]:
         return ["no such database: mlflow"] if previous else []
@@ -122,10 +160,18 @@ class MemoryCluster(Cluster):
         return settled
 
     def _spread(self, root: Manifest) -> None:
-        """Make the applications of apps/ that the root does not leave out."""
-        source = root["spec"]["source"]
-        excluded = re.findall(r"[\w-]+\.yaml", (source.get("directory") or {}).get("exclude", ""))
-        for path in sorted(Path(source["path"]).glob("*.yaml")):
-            for manifest in yaml.safe_load_all(path.read_text()):
-                if path.name not in excluded and manifest["kind"] == "Application":
-                    self.put("applications", self._settled(manifest))
+        """Make the applications of the chart in apps/ that the root does not leave out."""
+        without = root["spec"]["source"]["helm"]["valuesObject"]["without"]
+        for entry in applications(Path(), str(Path(".cache/tools/bin/helm").resolve())).applications:
+            if entry.name not in without and entry.origin.partition("(")[2].rstrip(")") not in without:
+                self.put("applications", self._settled(dict(entry.manifest)))
+
+
+def _merge(target: Manifest, patch: Manifest) -> None:
+    for key, value in patch.items():
+        if value is None:
+            target.pop(key, None)
+        elif isinstance(value, dict):
+            _merge(target.setdefault(key, {}), value)
+        else:
+            target[key] = value

@@ -9,11 +9,12 @@ import pytest
 from gitops.cluster import argocd
 from gitops.cluster.argocd import GitAccess, Login
 from gitops.cluster.bootstrap import Bootstrap, Options, Result
-from gitops.cluster.secrets import BOOTSTRAP_SECRETS, decoded
+from gitops.cluster.secrets import bootstrap_secrets, decoded
 from gitops.errors import BadInputError, NotConvergedError
 from gitops.fork.adopt import Places, adopt
 from gitops.git.repository import Repository
-from gitops.platform.identity import Identity
+from gitops.platform.model import Environment, Platform, Registry
+from gitops.platform.reader import load_platform
 from gitops.terminal import Terminal
 from services.gitops.tests.conftest import commit_all
 from services.gitops.tests.memory_cluster import MemoryCluster
@@ -61,7 +62,8 @@ def test_no_value_of_a_secret_is_ever_shown(adopted: Path, capsys: pytest.Captur
     result = bootstrap(adopted, cluster, options)
     shown = "".join(capsys.readouterr()) + str(result)
     fixed = {"mlflow", "admin", "root", "serving", "backup"}
-    secrets = {value for spec in BOOTSTRAP_SECRETS for value in _values(cluster, spec.namespace, spec.name).values()}
+    wanted = bootstrap_secrets(load_platform(adopted))
+    secrets = {value for spec in wanted for value in _values(cluster, spec.namespace, spec.name).values()}
     assert len(secrets - fixed) > 10
     assert not [value for value in (secrets - fixed) | {"s3cret-token"} if value in shown]
 
@@ -118,7 +120,7 @@ def test_an_application_can_be_left_out_where_its_kinds_are_known(adopted: Path)
     result = bootstrap(adopted, cluster, Options(without=("monitoring", "training"), minutes=1))
     root = cluster.find("applications", "root", "argocd")
     assert root
-    assert root["spec"]["source"]["directory"]["exclude"] == "{monitoring.yaml,training.yaml}"
+    assert root["spec"]["source"]["helm"]["valuesObject"]["without"] == ["monitoring", "training"]
     assert not {"monitoring", "training"} & set(result.applications)
     with pytest.raises(BadInputError, match="apps has no 'grafana'"):
         bootstrap(adopted, cluster, Options(without=("grafana",)))
@@ -158,21 +160,79 @@ def test_what_argo_cd_does_not_see_is_said(adopted: Path, capsys: pytest.Capture
 
 
 def test_namespaces_are_as_strict_as_what_runs_in_them_allows() -> None:
+    platform = some_platform(environments=[Environment(name="dev"), Environment(name="eu", namespace="shop")])
+    manifests = argocd.namespace_manifests(argocd.namespaces(platform))
     levels = {
         entry["metadata"]["name"]: entry["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
-        for entry in argocd.namespace_manifests()
+        for entry in manifests
     }
     assert levels.pop("monitoring") == "privileged"
-    assert set(levels.values()) == {"restricted"}
-    assert {spec.namespace for spec in BOOTSTRAP_SECRETS} <= {*levels, "monitoring"}
+    assert levels == dict.fromkeys(("argocd", "ml-pipeline", "ml-pipeline-dev", "shop"), "restricted")
+    assert {spec.namespace for spec in bootstrap_secrets(platform)} <= {*levels, "monitoring"}
+
+
+def test_the_root_reads_the_forks_own_repository_and_branch(adopted: Path) -> None:
+    text = (adopted / "platform.yaml").read_text()
+    (adopted / "platform.yaml").write_text(text.replace("branch: main", "branch: trunk"))
+    commit_all(adopted, "another branch")
+    cluster = MemoryCluster()
+    bootstrap(adopted, cluster)
+    root = cluster.find("applications", "root", "argocd")
+    assert root
+    source = root["spec"]["source"]
+    assert (source["repoURL"], source["targetRevision"], source["path"]) == (PLACES.repository, "trunk", "apps")
+    assert source["helm"]["valueFiles"] == ["/platform.yaml"]
+
+
+def test_a_file_of_other_people_stops_nothing(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (adopted / "apps/extra/broken.yaml").write_text("a: [")
+    (adopted / "apps/extra/plugin.yaml").write_text(
+        "kind: ApplicationSet\nmetadata: {name: theirs}\nspec: {generators: [{clusters: {}}], template: {}}\n"
+    )
+    commit_all(adopted, "files of other people")
+    degraded = {"sync": {"status": "Unknown"}, "health": {"status": "Degraded"}}
+    result = bootstrap(adopted, MemoryCluster(extra=degraded))
+    said = capsys.readouterr().err
+    assert "apps/extra/broken.yaml: it is not valid YAML" in said
+    assert "apps/extra/plugin.yaml: ApplicationSet theirs: the generator clusters cannot be expanded" in said
+    assert "postgres" in result.applications
+    assert "extra" not in result.applications
+
+
+def test_another_cluster_is_told_of_or_prepared(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (adopted / "platform.yaml").read_text()
+    text = text.replace("services:", "  - {name: eu, from: staging, cluster: west}\nservices:")
+    clusters = "clusters:\n  west: {server: https://10.0.0.5:6443, s3: https://s3.example.com, mlflow: https://ml.example.com}\n"
+    (adopted / "platform.yaml").write_text(text + clusters)
+    commit_all(adopted, "another cluster")
+    cluster, there = MemoryCluster(), MemoryCluster()
+    cluster.others["there"] = there
+    bootstrap(adopted, cluster)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Argo CD does not know the cluster west yet" in said
+    assert "The cluster west needs the Secrets s3-serving and registry-credentials in ml-pipeline-eu" in said
+    assert there.order == []
+    bootstrap(adopted, cluster, Options(minutes=1, contexts={"west": "there"}))
+    assert there.find("namespaces", "ml-pipeline-eu")
+    assert _values(there, "ml-pipeline-eu", "s3-serving") == _values(cluster, "ml-pipeline", "s3-serving")
+    assert not cluster.find("namespaces", "ml-pipeline-eu")
+    with pytest.raises(BadInputError, match=r"no environment of platform\.yaml is in the cluster 'east'; it has: west"):
+        bootstrap(adopted, cluster, Options(contexts={"east": "there"}))
+
+
+def some_platform(**changes: Any) -> Platform:
+    facts = {
+        "repository": "git@git.example.com:flora/petals.git",
+        "registry": Registry(prefix="10.0.0.1:5000/acme", plain_http=True),
+        "environments": [Environment(name="staging")],
+    }
+    return Platform(**facts | changes)
 
 
 def test_argo_cd_learns_how_to_reach_git_and_charts() -> None:
-    identity = Identity(
-        repository="git@git.example.com:flora/petals.git", registry="10.0.0.1:5000/acme", plain_http=True
-    )
-    git, charts = (decoded(entry) for entry in argocd.repository_secrets(identity, GitAccess(ssh_key="KEY"), None, {}))
-    assert git == {"type": "git", "url": identity.repository, "sshPrivateKey": "KEY"}
+    platform = some_platform()
+    git, charts = (decoded(entry) for entry in argocd.repository_secrets(platform, GitAccess(ssh_key="KEY"), None, {}))
+    assert git == {"type": "git", "url": platform.repository, "sshPrivateKey": "KEY"}
     assert charts == {
         "type": "helm",
         "name": "charts",

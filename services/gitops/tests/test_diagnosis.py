@@ -131,7 +131,7 @@ COMPARISON = {
             {"operationState": {"phase": "Error", "message": "ClusterRole x is not permitted in project platform"}},
             "Application mlflow",
             "not permitted",
-            "argocd/projects",
+            "apps/templates/project-",
         ),
     ],
 )

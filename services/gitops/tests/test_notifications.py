@@ -18,7 +18,7 @@ from services.gitops.tests.conftest import commit_all
 from services.gitops.tests.memory_cluster import MemoryCluster
 
 SUBSCRIBE = "notifications.argoproj.io/subscribe"
-CONFIGURATION = Path(__file__).parents[3] / "argocd/install/argocd-notifications-cm.yaml"
+CONFIGURATION = Path(__file__).parents[3] / "argocd/patches/argocd-notifications-cm.yaml"
 WEBHOOK, TOKEN = "https://chat.example.com/hooks/5ecret", "github_pat_5ecret"
 
 

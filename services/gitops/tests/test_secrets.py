@@ -7,15 +7,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitops.cluster.secrets import (
-    BOOTSTRAP_SECRETS,
     BootstrapSecret,
+    bootstrap_secrets,
     decoded,
     docker_config,
     make_secrets,
     secret_manifest,
 )
 from gitops.errors import BadInputError
+from gitops.platform.model import Cluster, Environment, Platform, Registry
 from gitops.rendering.manifests import Manifest
+
+PLATFORM = Platform(
+    repository="https://git.example.com/flora/petals.git",
+    registry=Registry(prefix="registry.example.com/flora/petals"),
+    environments=[
+        Environment(name="staging"),
+        Environment(name="production", source="staging", namespace="shop"),
+        Environment(name="eu", source="staging", cluster="west"),
+    ],
+    clusters={"west": Cluster(server="https://10.0.0.5:6443", s3="https://s3.example.com")},
+)
+SECRETS = bootstrap_secrets(PLATFORM)
 
 
 class Store:
@@ -43,9 +56,9 @@ class Store:
 
 def test_every_secret_is_made_with_every_key_and_they_fit_together() -> None:
     store = Store()
-    made = make_secrets(store)
-    assert made.made == [spec.title for spec in BOOTSTRAP_SECRETS]
-    for spec in BOOTSTRAP_SECRETS:
+    made = make_secrets(store, SECRETS)
+    assert made.made == [spec.title for spec in SECRETS]
+    for spec in SECRETS:
         values = store.values(spec.title)
         assert values.keys() == spec.keys.keys()
         assert all(values.values())
@@ -55,17 +68,29 @@ def test_every_secret_is_made_with_every_key_and_they_fit_together() -> None:
     )
     serving = store.values("ml-pipeline/s3-serving")
     assert store.values("ml-pipeline-staging/s3-serving") == serving
-    assert store.values("ml-pipeline-production/s3-serving") == serving
+    assert store.values("shop/s3-serving") == serving
+
+
+def test_another_cluster_gets_copies_for_its_environments_alone() -> None:
+    here, there = Store(), Store()
+    wanted = bootstrap_secrets(PLATFORM, "west")
+    with pytest.raises(BadInputError, match="ml-pipeline/s3-serving is not there to be copied"):
+        make_secrets(there, wanted, here)
+    make_secrets(here, SECRETS)
+    made = make_secrets(there, wanted, here)
+    assert made.made == ["ml-pipeline-eu/s3-serving", "ml-pipeline-eu/registry-credentials"]
+    assert there.values("ml-pipeline-eu/s3-serving") == here.values("ml-pipeline/s3-serving")
+    assert not [key for key in here.objects if key[1] == "ml-pipeline-eu"]
 
 
 def test_no_two_passwords_and_no_two_clusters_are_alike() -> None:
     first, second = Store(), Store()
-    make_secrets(first)
-    make_secrets(second)
+    make_secrets(first, SECRETS)
+    make_secrets(second, SECRETS)
     passwords = [
         value
         for store in (first, second)
-        for spec in BOOTSTRAP_SECRETS
+        for spec in SECRETS
         for key, value in store.values(spec.title).items()
         if ("password" in key or "SECRET" in key) and spec.namespace in ("ml-pipeline", "monitoring")
     ]
@@ -76,11 +101,11 @@ def test_no_two_passwords_and_no_two_clusters_are_alike() -> None:
 
 def test_what_is_there_stays_as_it_is() -> None:
     store = Store()
-    make_secrets(store)
+    make_secrets(store, SECRETS)
     before = dict(store.objects)
-    again = make_secrets(store)
+    again = make_secrets(store, SECRETS)
     assert again.made == []
-    assert again.kept == [spec.title for spec in BOOTSTRAP_SECRETS]
+    assert again.kept == [spec.title for spec in SECRETS]
     assert again.stale == []
     assert store.objects == before
 
@@ -90,8 +115,8 @@ def test_what_is_there_stays_as_it_is() -> None:
 def test_a_password_that_a_person_made_gets_into_the_address_whole(password: str) -> None:
     store = Store()
     values = {"postgres-password": "x", "mlflow-username": "mlflow", "mlflow-password": password}
-    store.put(BOOTSTRAP_SECRETS[0], values)
-    made = make_secrets(store)
+    store.put(SECRETS[0], values)
+    made = make_secrets(store, SECRETS)
     assert made.kept == ["ml-pipeline/postgres-auth"]
     uri = store.values("ml-pipeline/mlflow-database")["uri"]
     host = uri.removeprefix("postgresql+psycopg://mlflow:").partition("@")[2]
@@ -101,11 +126,11 @@ def test_a_password_that_a_person_made_gets_into_the_address_whole(password: str
 
 def test_a_copy_that_fell_behind_is_named_and_left_alone() -> None:
     store = Store()
-    make_secrets(store)
+    make_secrets(store, SECRETS)
     old = {"AWS_ACCESS_KEY_ID": "serving", "AWS_SECRET_ACCESS_KEY": "an earlier one"}
     del store.objects["secrets", "ml-pipeline-staging", "s3-serving"]
     store.create(secret_manifest("ml-pipeline-staging", "s3-serving", old))
-    assert make_secrets(store).stale == ["ml-pipeline-staging/s3-serving"]
+    assert make_secrets(store, SECRETS).stale == ["ml-pipeline-staging/s3-serving"]
     assert store.values("ml-pipeline-staging/s3-serving") == old
 
 
@@ -113,14 +138,14 @@ def test_a_secret_without_a_key_is_refused_by_name() -> None:
     store = Store()
     store.create(secret_manifest("ml-pipeline", "postgres-auth", {"postgres-password": "x"}))
     with pytest.raises(BadInputError, match=r"ml-pipeline/postgres-auth is there without the key 'mlflow-username'"):
-        make_secrets(store)
+        make_secrets(store, SECRETS)
 
 
 def test_a_lost_secret_is_not_made_anew_while_its_data_is_there() -> None:
     store = Store()
     store.objects["persistentvolumeclaims", "ml-pipeline", "data-postgres-0"] = {}
     with pytest.raises(BadInputError, match="data-postgres-0 still holds data"):
-        make_secrets(store)
+        make_secrets(store, SECRETS)
     assert not [key for key in store.objects if key[0] == "secrets"]
 
 
@@ -138,7 +163,7 @@ def test_who_comes_second_keeps_what_the_first_one_made() -> None:
             return super().create(manifest)
 
     store = Raced()
-    made = make_secrets(store)
+    made = make_secrets(store, SECRETS)
     assert made.kept == ["ml-pipeline/postgres-auth"]
     assert store.values("ml-pipeline/mlflow-database")["uri"].startswith("postgresql+psycopg://b:c@")
 

@@ -83,7 +83,9 @@ def namespace_owned(namespace: Manifest) -> bool:
 def foreign_namespaces(levels: Collection[str], present: Iterable[Manifest]) -> list[str]:
     """Those of the platform's namespaces that are in a cluster and that bootstrap did not make."""
     return [
-        entry["metadata"]["name"] for entry in present if entry["metadata"]["name"] in levels and not namespace_owned(entry)
+        entry["metadata"]["name"]
+        for entry in present
+        if entry["metadata"]["name"] in levels and not namespace_owned(entry)
     ]
 
 

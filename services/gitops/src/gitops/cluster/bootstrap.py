@@ -7,34 +7,35 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gitops.cluster import argocd, notifications
+from gitops.cluster import argocd, elsewhere, handover, notifications
 from gitops.cluster.addresses import Address, Password, addresses, passwords
 from gitops.cluster.argocd import GitAccess, Login
 from gitops.cluster.client import Cluster
 from gitops.cluster.convergence import REFRESH, State, application_state, wait_until_settled, workload_state
 from gitops.cluster.diagnosis import Finding, diagnose_application, diagnose_owners, diagnose_pods, pods_of
+from gitops.cluster.kinds import APPLICATIONS
 from gitops.cluster.preflight import check_cluster, check_kinds
 from gitops.cluster.secrets import (
-    BOOTSTRAP_SECRETS,
     DOCKER_CONFIG,
     PULL_SECRET,
+    bootstrap_secrets,
     decoded,
     docker_config,
     make_secrets,
     secret_manifest,
 )
 from gitops.errors import BadInputError, NotConvergedError
-from gitops.fork.vendoring import INSTALL
 from gitops.git.repository import Repository
-from gitops.platform.environments import ARGOCD, ENVS
-from gitops.platform.identity import FILE, Identity, load_identity
+from gitops.platform.model import ARGOCD, Platform
+from gitops.platform.reader import FILE, load_platform
+from gitops.platform.targets import ENVS
 from gitops.programs import ProgramFailedError
-from gitops.rendering.applications import APPS, applications
-from gitops.rendering.manifests import Manifest, parse, placed
+from gitops.rendering.applications import APPS, EXTRA, MODELS, Found, applications
+from gitops.rendering.manifests import Manifest, placed
+from gitops.rendering.render import find_helm
 from gitops.terminal import Terminal
 
-APPLICATIONS = "applications.argoproj.io"
-_WATCHED = (Path("argocd"), APPS, ENVS, Path("charts"))
+_WATCHED = (FILE, Path("argocd"), APPS, ENVS, MODELS, Path("charts"))
 _DEFINITION_PAUSE = 1.0
 _DEFINITION_TRIES = 60
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
@@ -43,7 +44,8 @@ _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 class Options(Struct, frozen=True, kw_only=True):
     """What a person may decide: `without` are names of applications, `minutes` how long to wait for the rest.
 
-    `notify` holds what the services of Argo CD's notifications need, by their names.
+    `notify` holds what the services of Argo CD's notifications need, by their names; `contexts` are contexts of the
+    kubeconfig by the names of clusters in platform.yaml.
     """
 
     without: tuple[str, ...] = ()
@@ -51,6 +53,7 @@ class Options(Struct, frozen=True, kw_only=True):
     git: GitAccess = GitAccess()
     registry: Login | None = None
     notify: Mapping[str, str] = {}
+    contexts: Mapping[str, str] = {}
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -80,40 +83,46 @@ class Bootstrap:
             OutageError: The cluster or a place to fetch from does not answer.
             NotConvergedError: Something did not come up in time; why was said on the terminal.
         """
+        helm = find_helm(self._repository.root)
         with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
             tree = Path(scratch)
-            identity = self._committed(tree)
-            excluded = argocd.left_out_files(tree, self._options.without)
-            notifications.check_reach(self._options.notify, identity)
-            self._look(identity)
-            self._prepare(identity)
+            platform = self._committed(tree)
+            without = argocd.left_out(tree, self._options.without)
+            elsewhere.check_contexts(platform, self._options.contexts)
+            notifications.check_reach(self._options.notify, platform)
+            found = applications(tree, helm)
+            root = argocd.root_manifest(tree, platform, without)
+            self._look(platform, found)
+            self._prepare(platform)
             notified = self._notified()
-            self._install(tree, notified)
-            self._hand_over(tree, excluded, notified)
-            expected = [argocd.ROOT_NAME, *_expected(tree, excluded)]
-        self._wait(expected)
+            fresh = [*notifications.subscribed(found.projects, notified), root]
+            self._hand_over_old(platform, fresh)
+            self._install(tree / argocd.installation(platform), notified)
+            self._hand_over(fresh, without)
+        expected = [argocd.ROOT_NAME, *_expected(found, without)]
+        self._wait(expected, found)
         kubectl, services = self._cluster.command, self._cluster.items("services")
         return Result(
             applications=expected,
-            addresses=addresses(services, self._cluster.items("ingresses.networking.k8s.io"), kubectl),
+            addresses=addresses(platform, services, self._cluster.items("ingresses.networking.k8s.io"), kubectl),
             passwords=passwords(self._cluster.items("secrets"), services, kubectl),
         )
 
-    def _committed(self, tree: Path) -> Identity:
+    def _committed(self, tree: Path) -> Platform:
         """Take the last commit, for that is what Argo CD gets to see."""
         head = self._repository.head()
         if head is None:
             raise BadInputError("There is no commit yet, and Argo CD sees nothing else: commit and push first.")
         self._repository.export(head, tree)
-        identity = load_identity(tree)
-        if not identity.adopted:
+        platform = load_platform(tree)
+        if not platform.adopted:
             raise BadInputError(
                 f"{FILE} as committed still names a place that is nobody's: run "
                 "`gitops adopt --repo URL --registry PREFIX`, commit, push, and run bootstrap again."
             )
-        return identity
+        return platform
 
-    def _look(self, identity: Identity) -> None:
+    def _look(self, platform: Platform, found: Found) -> None:
         with self._terminal.working("Looking at the cluster"):
             context = self._cluster.context()
             words, notes = check_cluster(self._cluster)
@@ -121,36 +130,29 @@ class Bootstrap:
         self._terminal.done("cluster", f"{context}: {words}")
         for note in notes:
             self._terminal.note(note)
+        for entry in found.unread:
+            self._terminal.note(f"Not waited for, since it cannot be read here: {entry.origin}: {entry.why}")
         if changed := self._repository.changed(*_WATCHED):
             self._terminal.note(f"Not committed, so Argo CD does not see it: {', '.join(changed[:5])}.")
-        remote = self._repository.remote_head(identity.repository, "main")
+        remote = self._repository.remote_head(platform.repository, platform.branch)
         if remote and remote != self._repository.head():
             self._terminal.note(
-                f"main of {identity.repository} is at {remote[:7]}, not at the commit checked out here: "
+                f"{platform.branch} of {platform.repository} is at {remote[:7]}, not at the commit checked out here: "
                 "Argo CD runs what is there."
             )
 
-    def _prepare(self, identity: Identity) -> None:
+    def _prepare(self, platform: Platform) -> None:
         with self._terminal.working("Making namespaces and Secrets"):
-            foreign = argocd.foreign_namespaces(self._cluster.items("namespaces"))
-            self._cluster.apply(argocd.namespace_manifests(foreign))
-            made = make_secrets(self._cluster)
-            if registry := self._options.registry:
-                config = docker_config(identity.registry, registry.user, registry.password)
-                self._cluster.apply(
-                    [
-                        secret_manifest(spec.namespace, spec.name, {DOCKER_CONFIG: config}, type_=spec.type)
-                        for spec in BOOTSTRAP_SECRETS
-                        if spec.name == PULL_SECRET
-                    ]
-                )
+            levels = self._namespaces(platform, self._cluster, "")
+            made = make_secrets(self._cluster, bootstrap_secrets(platform))
+            self._pull_secrets(platform, self._cluster, "")
             present = {
                 name: decoded(secret)
                 for name in (argocd.GIT_SECRET, argocd.CHARTS_SECRET)
                 if (secret := self._cluster.find("secrets", name, ARGOCD))
             }
-            self._cluster.apply(argocd.repository_secrets(identity, self._options.git, self._options.registry, present))
-        self._terminal.done("namespaces", ", ".join(argocd.NAMESPACES))
+            self._cluster.apply(argocd.repository_secrets(platform, self._options.git, self._options.registry, present))
+        self._terminal.done("namespaces", ", ".join(levels))
         self._terminal.done("secrets", f"{len(made.made)} made, {len(made.kept)} were there")
         for title in made.stale:
             self._terminal.note(
@@ -158,15 +160,57 @@ class Bootstrap:
                 "and restart what reads it."
             )
 
+        self._prepare_others(platform)
+
+    def _prepare_others(self, platform: Platform) -> None:
+        """Clusters beside that of Argo CD: make what their environments need, or say how."""
+        for name in elsewhere.used(platform):
+            context = self._options.contexts.get(name)
+            if context:
+                cluster = self._cluster.other(context)
+                with self._terminal.working(f"Making namespaces and Secrets in {name}"):
+                    levels = self._namespaces(platform, cluster, name)
+                    made = make_secrets(cluster, bootstrap_secrets(platform, name), self._cluster)
+                    self._pull_secrets(platform, cluster, name)
+                self._terminal.done(name, f"{', '.join(levels)}: {len(made.made)} Secrets made, {len(made.kept)} there")
+            for sentence in elsewhere.left_to_do(platform, name, self._cluster, made=bool(context)):
+                self._terminal.note(sentence)
+
+    def _namespaces(self, platform: Platform, cluster: Cluster, name: str) -> Mapping[str, str]:
+        levels = argocd.namespaces(platform, name)
+        foreign = argocd.foreign_namespaces(levels, cluster.items("namespaces"))
+        cluster.apply(argocd.namespace_manifests(levels, foreign))
+        return levels
+
+    def _pull_secrets(self, platform: Platform, cluster: Cluster, name: str) -> None:
+        if registry := self._options.registry:
+            config = docker_config(platform.registry.prefix, registry.user, registry.password)
+            cluster.apply(
+                [
+                    secret_manifest(spec.namespace, spec.name, {DOCKER_CONFIG: config}, type_=spec.type)
+                    for spec in bootstrap_secrets(platform, name)
+                    if spec.name == PULL_SECRET
+                ]
+            )
+
     def _notified(self) -> dict[str, str]:
         """What the Secret of the notifications is to hold: what is given now, and what was given earlier."""
         present = self._cluster.find("secrets", notifications.SECRET, ARGOCD)
         return notifications.wanted(decoded(present) if present else {}, self._options.notify)
 
-    def _install(self, tree: Path, notified: Mapping[str, str]) -> None:
+    def _hand_over_old(self, platform: Platform, fresh: Sequence[Manifest]) -> None:
+        """What the old layout runs goes to the applications of the new one, before Argo CD sees that."""
+        if not handover.needed(self._cluster):
+            return
+        with self._terminal.working("Handing the old layout over"):
+            moved = handover.hand_over(self._cluster, platform, fresh)
+        for entry in moved:
+            self._terminal.done("handed over", str(entry))
+
+    def _install(self, folder: Path, notified: Mapping[str, str]) -> None:
         with self._terminal.working("Installing Argo CD"):
             try:
-                objects = [placed(entry, ARGOCD) for entry in self._cluster.kustomized(tree / INSTALL)]
+                objects = [placed(entry, ARGOCD) for entry in self._cluster.kustomized(folder)]
             except ProgramFailedError as error:
                 raise argocd.not_fetched(error) from None
             definitions, others = argocd.definitions_first(notifications.filled(objects, notified))
@@ -199,23 +243,18 @@ class Bootstrap:
             f"The cluster does not take up the kind {missing[0]}: kubectl describe crd {missing[0]}."
         )
 
-    def _hand_over(self, tree: Path, excluded: Sequence[str], notified: Mapping[str, str]) -> None:
+    def _hand_over(self, fresh: Sequence[Manifest], without: Sequence[str]) -> None:
         with self._terminal.working("Handing over to Argo CD"):
-            projects = [
-                entry for path in sorted((tree / argocd.PROJECTS).glob("*.yaml")) for entry in parse(path.read_text())
-            ]
-            projects = [entry for entry in projects if entry["kind"] == "AppProject"]
-            self._cluster.apply(notifications.subscribed(projects, notified))
-            self._cluster.apply([argocd.root_manifest(tree, excluded)])
+            self._cluster.apply(fresh)
             # What an earlier run made may be a commit behind, and would look settled.
             self._cluster.annotate_all(APPLICATIONS, ARGOCD, f"{REFRESH}=normal")
-        left_out = f", without {', '.join(excluded)}" if excluded else ""
-        self._terminal.done("root", f"Argo CD runs what {APPS}/ says{left_out}")
+        left_out = f", without {', '.join(without)}" if without else ""
+        self._terminal.done("root", f"Argo CD runs what {APPS}/ makes of {FILE}{left_out}")
 
-    def _wait(self, expected: Sequence[str]) -> None:
+    def _wait(self, expected: Sequence[str], found: Found) -> None:
         def look() -> list[State]:
-            found = {entry["metadata"]["name"]: entry for entry in self._cluster.items(APPLICATIONS, ARGOCD)}
-            return [application_state(name, found.get(name)) for name in expected]
+            there = {entry["metadata"]["name"]: entry for entry in self._cluster.items(APPLICATIONS, ARGOCD)}
+            return [application_state(name, there.get(name)) for name in expected]
 
         states = self._waited(look, "Applications")
         waiting = [state for state in states if not state.settled]
@@ -224,12 +263,14 @@ class Bootstrap:
             return
         for state in waiting:
             self._terminal.error(": ".join([state.name, ", ".join(cell for cell in state.row[1:] if cell)]))
-        self._explain(self._causes([state.name for state in waiting]), ", ".join(state.name for state in waiting))
+        self._explain(
+            self._causes([state.name for state in waiting], found), ", ".join(state.name for state in waiting)
+        )
 
     def _waited(self, look: Callable[[], Sequence[State]], title: str) -> list[State]:
         return wait_until_settled(look, self._terminal, title, seconds=max(0.0, self._deadline - time.monotonic()))
 
-    def _causes(self, names: Sequence[str]) -> list[Finding]:
+    def _causes(self, names: Sequence[str], rendered: Found) -> list[Finding]:
         """What the applications say, then the pods behind them; the root only speaks of the others."""
         found: list[Finding] = []
         for name in names:
@@ -239,7 +280,8 @@ class Bootstrap:
             found += diagnose_application(application)
             namespace = application["spec"]["destination"].get("namespace", "")
             if name != argocd.ROOT_NAME and namespace:
-                found += self._in_namespace(namespace, pods_of(name, namespace, self._cluster.items("pods", namespace)))
+                pods = pods_of(_release(rendered, name), namespace, self._cluster.items("pods", namespace))
+                found += self._in_namespace(namespace, pods)
         unique = {(finding.object, finding.why): finding for finding in found}
         return list(unique.values())
 
@@ -263,8 +305,21 @@ class Bootstrap:
         )
 
 
-def _expected(tree: Path, excluded: Sequence[str]) -> list[str]:
-    return [application.name for application in applications(tree) if application.file.name not in excluded]
+def _expected(found: Found, without: Sequence[str]) -> list[str]:
+    """What has to come up: people's own files in apps/extra are theirs to look after."""
+    left_out = {f"{APPS} ({name})" for name in (*without, EXTRA.name)}
+    return [
+        entry.name
+        for entry in found.applications
+        if entry.origin not in left_out and not entry.origin.startswith(f"{EXTRA}/")
+    ]
+
+
+def _release(found: Found, name: str) -> str:
+    """The Helm release of an application, which its pods are labelled with."""
+    application = found.named(name)
+    releases = [source.helm.release_name for source in application.sources if source.helm] if application else []
+    return next(filter(None, releases), name)
 
 
 def _established(definition: Manifest | None) -> bool:

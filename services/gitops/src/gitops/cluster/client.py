@@ -47,6 +47,10 @@ class Cluster:
         self._context = context
         self._pauses = _PAUSES if patient else ()
 
+    def other(self, context: str) -> "Cluster":
+        """Another cluster, by a context of the same kubeconfig."""
+        return Cluster(context, patient=bool(self._pauses))
+
     @property
     def command(self) -> str:
         """How a person calls kubectl for this cluster."""

@@ -61,7 +61,7 @@ _ADVICE = (
     ),
     _Advice(
         r"is not permitted in project",
-        "Allow it in the project of apps/templates, or take it out of what is rendered.",
+        "Allow it in apps/templates/project-*.yaml, or take it out of what is rendered.",
     ),
     _Advice(
         r"no matches for kind|could not find the requested resource",

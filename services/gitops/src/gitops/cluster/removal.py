@@ -1,7 +1,7 @@
 """Take a removed service or environment out of its cluster: what outlives its Application on purpose goes here.
 
-The change in git comes first. Argo CD then takes the ApplicationSets away by itself, and nothing that they ran. What was
-trained stays: model versions, runs and pins in history.
+The change in git comes first. Argo CD then takes the ApplicationSets away by itself, and nothing that they ran. What
+was trained stays: model versions, runs and pins in history.
 """
 
 import time
@@ -151,7 +151,9 @@ def carry_out(
 
 def _of_argocd(removal: Removal, here: Cluster | None, target: Target) -> None:
     if here is None:
-        removal.by_hand.append(f"Argo CD's cluster is not at hand: see there that the application {target.application} goes.")
+        removal.by_hand.append(
+            f"Argo CD's cluster is not at hand: see there that the application {target.application} goes."
+        )
         return
     for kind in (APPLICATION_SETS, APPLICATIONS):
         if here.find(kind, target.application, ARGOCD):
@@ -162,10 +164,10 @@ def _of_target(removal: Removal, clusters: Mapping[str, Cluster], target: Target
     name, namespace = target.environment.cluster, target.namespace
     cluster = clusters.get(name)
     if cluster is None:
-        what = f"namespace {namespace}" if whole else (
-            f"{','.join(WORKLOADS)} --namespace {namespace} --selector {INSTANCE}={target.release_name}"
+        selected = f"{','.join(WORKLOADS)} --namespace {namespace} --selector {INSTANCE}={target.release_name}"
+        removal.by_hand.append(
+            f"In the cluster {name}: kubectl delete {f'namespace {namespace}' if whole else selected}"
         )
-        removal.by_hand.append(f"In the cluster {name}: kubectl delete {what}")
         return
     known = cluster.kinds()
     removal.objects.extend(
@@ -179,7 +181,9 @@ def _of_target(removal: Removal, clusters: Mapping[str, Cluster], target: Target
 def _of_registry(removal: Removal, registry: Aliases | None, target: Target) -> None:
     model, alias = target.service.model, target.environment.name
     if registry is None:
-        removal.by_hand.append(f"Without MLflow's address the alias {alias} of {model} stays: --mlflow-url takes it away.")
+        removal.by_hand.append(
+            f"Without MLflow's address the alias {alias} of {model} stays: --mlflow-url takes it away."
+        )
     elif version := registry.alias(model, alias):
         removal.aliases.append(Alias(model=model, alias=alias, version=version))
 

@@ -156,9 +156,7 @@ class Made(Struct, frozen=True, kw_only=True):
     stale: list[str]
 
 
-def make_secrets(
-    store: SecretStore, wanted: tuple[BootstrapSecret, ...], shared: SecretStore | None = None
-) -> Made:
+def make_secrets(store: SecretStore, wanted: tuple[BootstrapSecret, ...], shared: SecretStore | None = None) -> Made:
     """Make the Secrets that are not there; what is there stays as it is.
 
     Args:

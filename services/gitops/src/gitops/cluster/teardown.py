@@ -59,7 +59,9 @@ def teardown(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: b
                 _delete_known(cluster, WORKLOADS, known, namespace=namespace, selector=selector)
     for name in dict.fromkeys(entry.cluster for entry in platform.environments if entry.cluster):
         there = ", ".join(namespaces(platform, name))
-        terminal.note(f"What runs in the cluster {name} runs on: kubectl delete namespace {there}, with a context of it.")
+        terminal.note(
+            f"What runs in the cluster {name} runs on: kubectl delete namespace {there}, with a context of it."
+        )
     if not delete_data:
         terminal.done("workloads", "gone")
         terminal.done("kept", "volumes and Secrets, for the next bootstrap to find")

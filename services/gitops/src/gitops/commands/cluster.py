@@ -29,6 +29,7 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
     registry_user: str | None = None,
     notify: Annotated[tuple[Literal["people", "github"], ...], Parameter(negative="", show_default=False)] = (),
     context: str | None = None,
+    context_of: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     json: Json = False,
 ) -> int:
     """Bring the platform up: namespaces, Secrets, Argo CD, and everything that git says. Safe to run again.
@@ -37,13 +38,15 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
     GITOPS_NOTIFY_WEBHOOK_URL and GITOPS_NOTIFY_GITHUB_TOKEN, or they are asked for; existing Secrets are kept.
 
     Args:
-        without: An application of apps/ to leave out, such as monitoring; repeatable.
+        without: An application of apps/values.yaml to leave out, such as monitoring, or training or extra; repeatable.
         minutes: How long to wait until everything is Synced and Healthy.
         git_user: User of a private git repository.
         git_ssh_key: Private key for an SSH address.
         registry_user: User of a private registry, for pods and for Argo CD.
         notify: Whom Argo CD tells what happens: people, in a chat, or github, to start the promotion; repeatable.
         context: Context of the kubeconfig. [default: the current one]
+        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD: make namespaces and Secrets
+            there too; repeatable.
         json: Print addresses and how to get passwords as JSON.
     """
     terminal = Terminal()
@@ -54,6 +57,7 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
         git=git,
         registry=_login(terminal, "registry", registry_user),
         notify={name: _address(terminal, name) for name in notify},
+        contexts=dict(_pair(text) for text in context_of),
     )
     result = Bootstrap(Repository.find(), Cluster(context), terminal, options).run()
     if json:
@@ -89,6 +93,13 @@ def teardown(*, delete_data: Flag = False, yes: Flag = False, context: str | Non
     return 0
 
 
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, context = text.partition("=")
+    if not (name and equals and context):
+        raise BadInputError(f"--context-of: {text!r} is not CLUSTER=CONTEXT.")
+    return name, context
+
+
 def _login(terminal: Terminal, what: str, user: str | None) -> Login | None:
     if user is None:
         return None
@@ -120,5 +131,5 @@ def _key(path: Path | None) -> str | None:
     except (OSError, UnicodeDecodeError):
         raise BadInputError(f"--git-ssh-key: {path} cannot be read.") from None
     if "PRIVATE KEY-----" not in text:
-        raise BadInputError(f"--git-ssh-key: {path} is no private key.")
+        raise BadInputError(f"--git-ssh-key: {path} is not a private key.")
     return text

@@ -1,0 +1,55 @@
+"""Clusters beside that of Argo CD: what has to be there before an environment can run in one."""
+
+from collections.abc import Mapping
+
+from gitops.cluster.argocd import namespaces
+from gitops.cluster.client import Cluster
+from gitops.cluster.secrets import PULL_SECRET, S3_SERVING, decoded
+from gitops.errors import BadInputError
+from gitops.platform.model import ARGOCD, Platform
+from gitops.platform.targets import listed
+
+_CLUSTER_SECRET = "argocd.argoproj.io/secret-type=cluster"  # noqa: S105  a label
+
+
+def used(platform: Platform) -> list[str]:
+    """The names of the other clusters in which there are environments."""
+    return list(dict.fromkeys(entry.cluster for entry in platform.environments if entry.cluster))
+
+
+def check_contexts(platform: Platform, contexts: Mapping[str, str]) -> None:
+    """Refuse a context for a cluster that platform.yaml does not have.
+
+    Raises:
+        BadInputError: There is no such cluster, or no environment is in it.
+    """
+    for name in contexts:
+        if name not in used(platform):
+            there = listed(used(platform))
+            raise BadInputError(
+                f"--context-of: no environment of platform.yaml is in the cluster {name!r}; it has: {there}."
+            )
+
+
+def left_to_do(platform: Platform, name: str, here: Cluster, *, made: bool) -> list[str]:
+    """What a person has to do for a cluster, in sentences.
+
+    Args:
+        platform: The facts of the fork.
+        name: The cluster's name in platform.yaml.
+        here: The cluster of Argo CD.
+        made: Whether namespaces and Secrets have just been made there.
+    """
+    sentences = []
+    server = platform.clusters[name].server
+    if server not in {decoded(entry).get("server") for entry in here.items("secrets", ARGOCD, _CLUSTER_SECRET)}:
+        sentences.append(
+            f"Argo CD does not know the cluster {name} yet: argocd cluster add CONTEXT, so that it is {server} there."
+        )
+    if not made:
+        places = listed(list(namespaces(platform, name)))
+        sentences.append(
+            f"The cluster {name} needs the Secrets {S3_SERVING.name} and {PULL_SECRET} in {places}: "
+            f"gitops bootstrap --context-of {name}=CONTEXT makes them, by a context of your kubeconfig."
+        )
+    return sentences

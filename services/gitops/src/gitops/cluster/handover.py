@@ -1,0 +1,164 @@
+"""Hand what runs from the applications of the old layout to those of the new one, without touching a pod.
+
+Before services had names, one ApplicationSet made an application LEGACY-ENV in each environment, and the application
+`argocd` owned the projects. Argo CD knows by an annotation which application an object belongs to, and syncs nothing
+that belongs to another (FailOnSharedResource), so the annotation is changed here. Argo CD's controllers stand still
+meanwhile: nothing is deleted, put back or synced halfway. Each step looks first, so the next run finishes one that was
+killed.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from gitops.cluster.argocd import ROOT_NAME
+from gitops.cluster.client import Cluster
+from gitops.cluster.kinds import APPLICATION_SETS, APPLICATIONS, PROJECTS, TRACKING, WORKLOADS
+from gitops.errors import NotConvergedError
+from gitops.platform.model import ARGOCD, Platform
+from gitops.platform.targets import targets
+from gitops.rendering.manifests import Manifest
+
+# What acts on Applications: kind and name, which is its pods' label too.
+_CONTROLLERS = (
+    ("deployments.apps", "argocd-applicationset-controller"),
+    ("statefulsets.apps", "argocd-application-controller"),
+)
+_PROJECTS_BEFORE = "argocd"
+_STOP_SECONDS = 120.0
+_PAUSE = 1.0
+
+
+class Moved(Struct, frozen=True, kw_only=True):
+    """How many objects of a namespace changed hands, from one application to another."""
+
+    namespace: str
+    before: str
+    after: str
+    count: int
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.count} objects in {self.namespace}: {self.before} -> {self.after}"
+
+
+def needed(cluster: Cluster) -> bool:
+    """Whether a cluster runs the old layout, or a hand-over of it was interrupted."""
+    root = cluster.find(APPLICATIONS, ROOT_NAME, ARGOCD)
+    if root is None:
+        return False
+    source = (root.get("spec") or {}).get("source") or {}
+    return not source.get("helm") or any(_stopped(cluster, kind, name) for kind, name in _CONTROLLERS)
+
+
+def hand_over(cluster: Cluster, platform: Platform, fresh: Sequence[Manifest]) -> list[Moved]:
+    """Hand everything over, put the new projects and root in place, and let Argo CD go on.
+
+    Args:
+        cluster: That of Argo CD.
+        platform: The facts of the fork; `legacyName` says what a service was called.
+        fresh: The projects and the root application of the new layout.
+
+    Returns:
+        What changed hands.
+
+    Raises:
+        NotConvergedError: A controller does not stop.
+        OutageError: The cluster does not answer.
+    """
+    for kind, name in _CONTROLLERS:
+        _scale(cluster, kind, name, 0)
+    _await_stopped(cluster)
+    moved = _objects(cluster, _renamed(platform))
+    moved += _tracked_anew(cluster, [PROJECTS], ARGOCD, {_PROJECTS_BEFORE: ROOT_NAME})
+    _forget(cluster, platform)
+    cluster.apply(fresh)
+    for kind, name in reversed(_CONTROLLERS):
+        _scale(cluster, kind, name, 1)
+    return moved
+
+
+def _renamed(platform: Platform) -> dict[str, dict[str, str]]:
+    """By namespace, how applications were called and are called now."""
+    names: dict[str, dict[str, str]] = {}
+    for target in targets(platform):
+        if target.service.legacy_name and not target.environment.cluster:
+            names.setdefault(target.namespace, {})[target.release_name] = target.application
+    return names
+
+
+def _objects(cluster: Cluster, names: Mapping[str, Mapping[str, str]]) -> list[Moved]:
+    known = cluster.kinds()
+    kinds = [kind for kind in WORKLOADS if kind in known]
+    return [
+        moved for namespace, renamed in names.items() for moved in _tracked_anew(cluster, kinds, namespace, renamed)
+    ]
+
+
+def _tracked_anew(cluster: Cluster, kinds: Sequence[str], namespace: str, renamed: Mapping[str, str]) -> list[Moved]:
+    counts: dict[tuple[str, str], int] = {}
+    for kind in kinds:
+        for entry in cluster.items(kind, namespace):
+            metadata = entry["metadata"]
+            before, colon, rest = ((metadata.get("annotations") or {}).get(TRACKING) or "").partition(":")
+            after = renamed.get(before, before)
+            if not colon or after == before:
+                continue
+            annotations = {TRACKING: f"{after}:{rest}"}
+            cluster.merge(kind, metadata["name"], namespace, {"metadata": {"annotations": annotations}})
+            counts[before, after] = counts.get((before, after), 0) + 1
+    return [
+        Moved(namespace=namespace, before=before, after=after, count=count) for (before, after), count in counts.items()
+    ]
+
+
+def _forget(cluster: Cluster, platform: Platform) -> None:
+    """Delete the old ApplicationSets and their Applications, and none of what these made: without finalizers."""
+    legacy = {service.legacy_name for service in platform.services if service.legacy_name}
+    names = {target.application for target in targets(platform)}
+    before = {target.release_name for target in targets(platform) if target.service.legacy_name}
+    sets = [name for entry in cluster.items(APPLICATION_SETS, ARGOCD) if (name := entry["metadata"]["name"]) in legacy]
+    made = [
+        name
+        for entry in cluster.items(APPLICATIONS, ARGOCD)
+        if (name := entry["metadata"]["name"]) in before - names or legacy & set(_owners(entry))
+    ]
+    for kind, doomed in ((APPLICATIONS, made), (APPLICATION_SETS, sets)):
+        for name in doomed:
+            cluster.merge(kind, name, ARGOCD, {"metadata": {"finalizers": None}})
+    # The sets first: their going takes the Applications along, and what is left goes by its own name.
+    for kind, doomed in ((APPLICATION_SETS, sets), (APPLICATIONS, made)):
+        if doomed:
+            cluster.delete([kind], namespace=ARGOCD, names=doomed)
+
+
+def _owners(entry: Manifest) -> Iterator[str]:
+    for owner in entry["metadata"].get("ownerReferences") or []:
+        if owner.get("kind") == "ApplicationSet":
+            yield owner["name"]
+
+
+def _stopped(cluster: Cluster, kind: str, name: str) -> bool:
+    workload = cluster.find(kind, name, ARGOCD)
+    return workload is not None and (workload.get("spec") or {}).get("replicas") == 0
+
+
+def _scale(cluster: Cluster, kind: str, name: str, replicas: int) -> None:
+    if cluster.find(kind, name, ARGOCD):
+        cluster.merge(kind, name, ARGOCD, {"spec": {"replicas": replicas}})
+
+
+def _await_stopped(cluster: Cluster) -> None:
+    deadline = time.monotonic() + _STOP_SECONDS
+    while left := [
+        pod["metadata"]["name"]
+        for _, name in _CONTROLLERS
+        for pod in cluster.items("pods", ARGOCD, f"app.kubernetes.io/name={name}")
+    ]:
+        if time.monotonic() > deadline:
+            raise NotConvergedError(
+                f"The pod {ARGOCD}/{left[0]} does not stop, and nothing can be handed over while it acts: "
+                f"kubectl --namespace {ARGOCD} describe pod {left[0]}. Then run bootstrap again."
+            )
+        time.sleep(_PAUSE)

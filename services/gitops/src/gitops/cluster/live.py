@@ -1,0 +1,85 @@
+"""What the cluster says of one service: what Argo CD makes of it, and which model its API really answers with."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gitops.cluster.client import Cluster
+from gitops.cluster.convergence import application_state
+from gitops.cluster.diagnosis import INSTANCE
+from gitops.errors import GitopsError
+from gitops.pins.release import Release
+from gitops.platform.targets import Target
+from gitops.rendering.manifests import Manifest
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """The model that a service's API says it serves."""
+
+    name: str
+    version: str
+    digest: str
+
+
+class _Health(Struct, frozen=True):
+    """What the API says of itself at /health, which needs no key: its models, the one that is pinned first."""
+
+    models: Annotated[list[Answer], Meta(min_length=1)]
+
+
+class Live(Struct, frozen=True, kw_only=True):
+    """A service in the cluster.
+
+    `operation` is the phase of the last sync, which a failed smoke test fails; `problem` says why there is no answer.
+    """
+
+    sync: str
+    health: str
+    operation: str = ""
+    message: str = ""
+    answer: Answer | None = None
+    as_pinned: bool | None = None
+    problem: str = ""
+
+
+def look(cluster: Cluster, target: Target, release: Release | None, application: Manifest | None) -> Live | None:
+    """What the cluster says of a target; None where nothing is released and nothing is there.
+
+    Args:
+        cluster: The cluster of Argo CD.
+        target: The service in its environment.
+        release: What it should run.
+        application: Its Argo CD application, where there is one.
+
+    Raises:
+        OutageError: The cluster does not answer.
+    """
+    if release is None and application is None:
+        return None
+    state = application_state(target.application, application)
+    operation = ((application or {}).get("status") or {}).get("operationState") or {}
+    seen = Live(sync=state.sync, health=state.health, operation=operation.get("phase", ""), message=state.message)
+    if target.environment.cluster:
+        # This context leads to the cluster of Argo CD.
+        return msgspec.structs.replace(seen, problem=f"its pods are in the cluster {target.environment.cluster}")
+    namespace = target.namespace
+    selector = f"{INSTANCE}={target.release_name},app.kubernetes.io/component=server"
+    services = [service["metadata"]["name"] for service in cluster.items("services", namespace, selector)]
+    if not services:
+        return msgspec.structs.replace(seen, problem="no Service")
+    try:
+        health = msgspec.json.decode(cluster.answer(namespace, services[0], "/health"), type=_Health)
+    except GitopsError as error:
+        return msgspec.structs.replace(seen, problem=str(error))
+    except msgspec.MsgspecError as error:
+        return msgspec.structs.replace(seen, problem=f"answers something else: {error}")
+    answer = health.models[0]
+    return msgspec.structs.replace(seen, answer=answer, as_pinned=_as_pinned(answer, release))
+
+
+def _as_pinned(answer: Answer, release: Release | None) -> bool | None:
+    if release is None:
+        return None
+    model = release.model
+    return (answer.name, answer.version, answer.digest) == (model.name, model.version, model.digest)
