@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workflows.events import Push, dispatched, selected, started
@@ -60,7 +60,9 @@ def test_staging_leads_to_a_pull_request() -> None:
 
 
 def test_a_model_is_pinned_in_staging_by_what_trained_it() -> None:
-    assert {(".venv/bin/training", "run", "--data"), (".venv/bin/gitops", "bump", "staging")} <= commands("train.yml")
+    assert {(".venv/bin/training", "run", "--model-dir"), (".venv/bin/gitops", "bump", "staging")} <= commands(
+        "train.yml"
+    )
 
 
 @pytest.mark.parametrize("path", BY_MACHINES)
@@ -72,6 +74,7 @@ def test_a_commit_of_both_is_delivered() -> None:
     assert started(FILES, Push(MAIN, ("envs/staging/release.yaml", "charts/mlflow/Chart.yaml"))) == {"deliver.yml"}
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["refs/heads/promote/production", "refs/heads/try/main", "refs/tags/nightly"]))
 def test_other_branches_and_tags_start_nothing(ref: str) -> None:
     assert started(FILES, Push(ref, ("services/serving/Dockerfile",))) == set()
