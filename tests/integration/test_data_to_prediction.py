@@ -23,9 +23,11 @@ from embedded.processes import LOOPBACK, Server, free_port, program
 from embedded.servers import serving as serving_server
 from tests.integration.stores import S3Store
 from training.data import load_dataset
+from training.model_folder import TRAINING_FILE, ModelFolder, list_folders, read_model_file
 from training.settings import Settings
 from training.split import split_dataset
 
+ROOT = Path(__file__).parents[2]
 Train = Callable[..., dict[str, Any]]
 
 
@@ -117,6 +119,25 @@ def test_both_runtimes_answer_what_the_registered_model_does(
             assert predicted == expected
 
 
+@pytest.mark.parametrize("folder", list_folders(ROOT / "models"), ids=lambda folder: folder.name)
+def test_the_models_as_code_are_trained_and_served(
+    folder: ModelFolder, train: Train, s3: S3Store, tmp_path: Path
+) -> None:
+    trained = train("--model-dir", folder.folder)
+    assert (trained["name"], trained["data"]) == (folder.model, folder.data)
+    assert "candidate" in trained["aliases"]
+    assert trained["uri"].startswith("s3://")
+    asked = {check["name"]: check["bound"] for check in trained["gate"]["checks"]}
+    said = read_model_file(Path(folder.folder) / TRAINING_FILE)
+    assert {name: asked[name] for name in said.gate.thresholds} == said.gate.thresholds
+    rows = held_out(folder.data)
+    with serving_server(tmp_path, pins(trained, s3)) as api:
+        body = {"instances": rows.to_numpy().tolist()}
+        answer = httpx.post(f"{api.url}/predict", json=body, trust_env=False).json()
+    assert len(answer["predictions"]) == len(rows)
+    assert answer["model_version"] == trained["version"]
+
+
 def test_training_and_serving_compute_the_same_digest_as_the_shell(tmp_path: Path) -> None:
     folder = tmp_path / "artifacts"
     for name in ("MLmodel", "b.onnx", "B.skops", "sub/ä.json", "sub-x", "-x", "z z"):
@@ -125,7 +146,7 @@ def test_training_and_serving_compute_the_same_digest_as_the_shell(tmp_path: Pat
     (folder / "registered_model_meta").write_text("left out")
     listing = "find . -type f ! -path ./registered_model_meta -printf '%P\\n'"
     line = f"{listing} | LC_ALL=C sort | xargs -d '\\n' sha256sum -- | sha256sum"
-    documented = Path(__file__).parents[2] / "docs" / "model-format.md"
+    documented = ROOT / "docs" / "model-format.md"
     assert line in documented.read_text()
     shell = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, check=True, text=True)
     expected = "sha256:" + shell.stdout.split()[0]

@@ -20,7 +20,7 @@ from tools.dashboards.parts import (
 _HERE = 'namespace=~"$namespace"'
 _HOUR = 3600
 # The Jobs that a CronJob made, which have names of their own.
-_TRAINING = f'kube_job_owner{{{_HERE}, owner_kind="CronJob", owner_name="training"}}'
+_TRAINING = f'kube_job_owner{{{_HERE}, owner_kind="CronJob", owner_name=~"training-.+"}}'
 
 
 def dashboard() -> Dashboard:
@@ -66,9 +66,9 @@ def _at_a_glance() -> list[Panel]:
         ),
         number(
             "Last training",
-            "Since the last training that succeeded.",
+            "Since the last training of any model that succeeded.",
             "s",
-            (f'time() - max({success}{{{_HERE}, cronjob="training"}})', ""),
+            (f'time() - max({success}{{{_HERE}, cronjob=~"training-.+"}})', ""),
         ),
     ]
 

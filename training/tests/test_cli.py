@@ -97,9 +97,10 @@ def test_releases_follow_the_contract(training: Command, blobs_of: Command) -> N
 def test_settings_come_from_file_environment_and_flags(
     training: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tmp_path / "config.toml"
-    config.write_text('data = "wine"\nname = "from-file"\nseed = 1\n[gate.thresholds]\naccuracy = 0.1\n')
-    monkeypatch.setenv("TRAINING_CONFIG", str(config))
+    (tmp_path / "training.yaml").write_text(
+        "data: wine\nname: from-file\nseed: 1\ngate: {thresholds: {accuracy: 0.1}}\n"
+    )
+    monkeypatch.setenv("TRAINING_MODEL_DIR", str(tmp_path))
     monkeypatch.setenv("TRAINING_SEED", "2")
     monkeypatch.setenv("TRAINING_PARAM", "C=0.5 max_iter=500")
     monkeypatch.setenv("TRAINING_THRESHOLD", "f1_macro=0.2")
@@ -114,17 +115,20 @@ def test_settings_come_from_file_environment_and_flags(
     assert (params["seed"], params["model.C"], params["model.max_iter"]) == ("2", "0.5", "500")
 
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[2]
+FOLDERS = [
+    path.parent for path in (*ROOT.glob("models/*/training.yaml"), *ROOT.glob("training/examples/*/training.yaml"))
+]
 
 
-@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir()))
-def test_the_example_configurations_pass_and_people_see_how(training: Command, example: str) -> None:
-    outcome = training("run", "--config", str(EXAMPLES / example))
+@pytest.mark.parametrize("folder", sorted(FOLDERS), ids=lambda folder: folder.name)
+def test_the_models_of_this_repository_pass_and_people_see_how(training: Command, folder: Path) -> None:
+    outcome = training("run", "--model-dir", str(folder))
     assert outcome.code == 0, outcome.err
     steps = [line.split()[0] for line in outcome.err.splitlines()]
     assert steps == ["start", "load", "split", "train", "evaluate", "record", "gate", "register"]
     assert "v1.0.0" in outcome.out
-    assert "direction of" in outcome.out
+    assert "direction of" in outcome.out or "invariance to" in outcome.out
     assert "\x1b" not in outcome.out + outcome.err
 
 
@@ -139,7 +143,7 @@ def test_the_example_configurations_pass_and_people_see_how(training: Command, e
         (("--param", "C"), "not of the form key=value"),
         (("--threshold", "auc=1"), "no metric 'auc'"),
         (("--threshold", "accuracy=high"), "gate.thresholds"),
-        (("--config", "none.toml"), "cannot be read"),
+        (("--model-dir", "none"), "none/training.yaml: the model's file cannot be read"),
         (("--seed", "-1"), "seed"),
         (("--test-size", "2"), "test_size"),
         (("--test-size", "much"), "--test-size"),

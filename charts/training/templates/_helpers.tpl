@@ -112,7 +112,7 @@ capabilities:
 - name: training
   image: {{ include "training.image" (list . .Values.image) }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
-  args: [run, --config, /etc/training/config.yaml]
+  args: [run, --model-dir, {{ printf "/models/%s" (include "training.model" .) | quote }}]
   env:
     {{- include "training.registryEnv" . | nindent 4 }}
     {{- with .Values.s3.endpointUrl }}
@@ -135,12 +135,12 @@ capabilities:
           name: {{ .Values.s3.existingSecret }}
           key: AWS_SECRET_ACCESS_KEY
   resources:
-    {{- toYaml .Values.resources | nindent 4 }}
+    {{- toYaml (default .Values.resources (include "training.file" . | fromYaml).resources) | nindent 4 }}
   securityContext:
     {{- include "training.containerSecurityContext" . | nindent 4 }}
   volumeMounts:
     - name: config
-      mountPath: /etc/training
+      mountPath: {{ printf "/models/%s" (include "training.model" .) | quote }}
     - name: tmp
       mountPath: /tmp
     {{- if .Values.dataVolume }}
@@ -155,7 +155,7 @@ capabilities:
 - name: bump
   image: {{ include "training.image" (list . .Values.bump.image) }}
   imagePullPolicy: {{ .Values.bump.image.pullPolicy }}
-  args: [bump, {{ .Values.bump.environment }}, --model, "@candidate"]
+  args: [bump, {{ .Values.bump.target }}, --model, "@candidate"]
   env:
     - name: GITOPS_REPOSITORY
       value: {{ .Values.bump.repository | quote }}
@@ -177,15 +177,53 @@ capabilities:
       mountPath: /tmp
 {{- end -}}
 
+{{/* The model folder's name: the value, or what the release's name says after `training-`. */}}
+{{- define "training.model" -}}
+{{- default (trimPrefix "training-" .Release.Name) .Values.name -}}
+{{- end -}}
+
+{{/* The model's training.yaml, parsed and, as far as the chart reads it, checked; `training run` checks the rest. */}}
+{{- define "training.file" -}}
+{{- $way := "give the model's file by --set-file training=models/NAME/training.yaml" -}}
+{{- if not (trim .Values.training) -}}
+{{- fail (printf "training is empty: %s." $way) -}}
+{{- end -}}
+{{- $file := fromYaml .Values.training -}}
+{{- if hasKey $file "Error" -}}
+{{- fail (printf "training is not a training.yaml (%s): %s." $file.Error $way) -}}
+{{- end -}}
+{{- if not (and (kindIs "string" $file.data) $file.data (kindIs "string" $file.name) $file.name) -}}
+{{- fail (printf "training names no data or no name: %s." $way) -}}
+{{- end -}}
+{{- with $file.schedule -}}
+{{- if not (and (kindIs "map" .) (kindIs "string" .cron) (regexMatch "^(@[a-z]+|\\S+( +\\S+){4})$" (default "" .cron))) -}}
+{{- fail "training: schedule.cron is not a cron line such as \"0 3 * * 1\"." -}}
+{{- end -}}
+{{- if not (kindIs "bool" (default false .suspend)) -}}
+{{- fail "training: schedule.suspend is neither true nor false." -}}
+{{- end -}}
+{{- end -}}
+{{- with $file.resources -}}
+{{- if not (and (kindIs "map" .) (kindIs "map" .requests) (kindIs "map" .limits)) -}}
+{{- fail "training: resources holds requests and limits, as Kubernetes writes them." -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $file -}}
+{{- end -}}
+
 {{/* Refuses values that contradict each other, in a sentence. */}}
 {{- define "training.validate" -}}
-{{- if and (hasPrefix "/data/" .Values.config.data) (not .Values.dataVolume) -}}
-{{- fail (printf "config.data is %s, and dataVolume names no volume to mount at /data." .Values.config.data) -}}
+{{- $file := include "training.file" . | fromYaml -}}
+{{- if and (hasPrefix "/data/" $file.data) (not .Values.dataVolume) -}}
+{{- fail (printf "training: data is %s, and dataVolume names no volume to mount at /data." $file.data) -}}
 {{- end -}}
 {{- if gt (len .Values.dataVolume) 1 -}}
 {{- fail "dataVolume is one volume: name persistentVolumeClaim or configMap, not both." -}}
 {{- end -}}
 {{- if and .Values.bump.enabled (not .Values.bump.repository) -}}
 {{- fail "bump.enabled needs the SSH address of the git repository in bump.repository." -}}
+{{- end -}}
+{{- if and .Values.bump.enabled (not .Values.bump.target) -}}
+{{- fail "bump.enabled needs the service that gets the new version in bump.target, as ENVIRONMENT/SERVICE." -}}
 {{- end -}}
 {{- end -}}

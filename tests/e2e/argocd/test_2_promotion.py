@@ -23,12 +23,13 @@ def test_a_second_version_is_trained_bumped_in_the_cluster_and_serves_in_staging
 ) -> None:
     first = pipeline.pins("staging")["model"]["version"]
     deploy_key(pipeline)
+    pipeline.fork.edit("models/iris/training.yaml", lambda said: said.update(seed=7))
     pipeline.fork.edit("envs/platform/training.yaml", lambda values: _bumping(pipeline, values))
     commit = pipeline.fork.commit("Train with another seed, and release what passes to staging")
     pipeline.look_at_git()
-    pipeline.wait_settled("training", commit)
+    pipeline.wait_settled("training-iris", commit)
     with pipeline.load("production") as results:
-        pipeline.kube.run_cronjob("ml-pipeline", "training", "second-training", seconds=300)
+        pipeline.kube.run_cronjob("ml-pipeline", "training-iris", "second-training", seconds=300)
         pipeline.fork.git("pull", "--quiet", "--ff-only", "origin", "main")
         pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), "staging")
     second = pipeline.pins("staging")["model"]["version"]
@@ -54,12 +55,12 @@ def deploy_key(pipeline: Pipeline) -> None:
 
 
 def _bumping(pipeline: Pipeline, values: dict[str, Any]) -> None:
-    """Another seed, so another model, and the last step that commits its pins."""
+    """The last step of a training, which commits the new version's pins."""
     image = pipeline.images.gitops
     assert image is not None
-    values["config"]["seed"] = 7
     values["bump"] = {
-        "enabled": True, "image": image.values, "repository": git_server.ssh_address(NAMESPACE),
+        "enabled": True, "target": "staging/iris", "image": image.values,
+        "repository": git_server.ssh_address(NAMESPACE),
         "existingSecret": KEY_SECRET,
     }  # fmt: skip
     chart = pipeline.fork.read("charts/training/values.yaml")

@@ -2,15 +2,18 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
 
 from tests.e2e.helm import Helm, Release
 from tests.e2e.images import Images
 from tests.e2e.kube import Kube, Manifest, ready
 from tests.e2e.pods import Runner, Script, scripts_config_map
 
+_MODELS = Path(__file__).resolve().parents[3] / "models"
 MODEL = "iris-classifier"
 ROW = [5.1, 3.5, 1.4, 0.2]
 BUCKET = "mlflow"
@@ -116,17 +119,21 @@ class Stack(msgspec.Struct, frozen=True):
         }
         return self._release("mlflow", {**base, **(values or {})}, name=name)
 
-    def training_release(self, config: Mapping[str, Any], name: str = "training", keys: str = "s3-mlflow") -> Release:
-        """The training CronJob with this configuration."""
+    def training_release(
+        self, model: str = "iris", changes: Mapping[str, Any] | None = None, *, name: str = "", keys: str = "s3-mlflow"
+    ) -> Release:
+        """The CronJob of a model of this repository, with changes to its file."""
+        said = yaml.safe_load((_MODELS / model / "training.yaml").read_text(encoding="utf-8"))
         values = {
             "image": self.images.training.values,
-            "config": dict(config),
+            "name": model,
+            "training": yaml.safe_dump({**said, **(changes or {})}, sort_keys=False),
             "registry": {"uri": self.mlflow_url},
             "s3": {"endpointUrl": self.s3_url, "existingSecret": keys},
             "networkPolicy": {"egress": [self._to("mlflow", 5000), self._to("minio", 9000)]},
             "backoffLimit": 0,
         }
-        return self._release("training", values, name=name, monitored=False)
+        return self._release("training", values, name=name or f"training-{model}", monitored=False)
 
     def observability_release(self) -> Release:
         """Rules and dashboards."""

@@ -17,7 +17,7 @@ def test_the_server_accepts_every_object(stack: Stack, report: Report) -> None:
         stack.minio_release(),
         stack.postgres_release(),
         stack.mlflow_release(),
-        stack.training_release({"data": "iris"}),
+        stack.training_release(),
         stack.observability_release(),
         stack.serving_release(any_version.pins),
     ]
@@ -46,14 +46,14 @@ def test_the_platform_is_installed(stack: Stack) -> None:
         together(*(lambda release=release: stack.helm.install(release) for release in releases))
 
     install(stack.minio_release(), stack.postgres_release(), stack.observability_release())
-    install(stack.mlflow_release(), stack.training_release({"data": "iris"}))
+    install(stack.mlflow_release(), stack.training_release())
 
     cronjobs = stack.kube.items(stack.platform, "cronjobs")
     assert {cronjob["metadata"]["name"]: cronjob["spec"]["suspend"] for cronjob in cronjobs} == {
         "mlflow-gc": False,
         "postgres-backup": False,
         "postgres-restore": True,
-        "training": True,
+        "training-iris": True,
     }
 
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(400)
 
 
 def test_a_job_trains_and_registers(stack: Stack) -> None:
-    stack.kube.run_cronjob(stack.platform, "training", "train-first", seconds=300)
+    stack.kube.run_cronjob(stack.platform, "training-iris", "train-first", seconds=300)
 
     registry = stack.registry()
     version = registry.version("1")
@@ -29,8 +29,8 @@ def test_serving_pods_load_it_from_s3(stack: Stack) -> None:
         stack.helm.install(stack.serving_release(first.pins))
 
     def train_another() -> None:
-        stack.helm.install(stack.training_release({"data": "iris", "params": {"C": 0.5}}))
-        stack.kube.run_cronjob(stack.platform, "training", "train-second", seconds=300)
+        stack.helm.install(stack.training_release(changes={"params": {"C": 0.5}}))
+        stack.kube.run_cronjob(stack.platform, "training-iris", "train-second", seconds=300)
 
     together(serve, train_another)
 

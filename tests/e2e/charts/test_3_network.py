@@ -47,7 +47,9 @@ CALLERS = [
     Caller("backup", "platform", _part("postgres", "postgres", "backup"), frozenset({"dns", "postgres", "minio"})),
     Caller("mlflow", "platform", _part("mlflow", "mlflow", "server"), frozenset({"dns", "postgres", "minio"})),
     Caller("mlflow-gc", "platform", _part("mlflow", "mlflow", "gc"), frozenset({"dns", "postgres", "minio", "mlflow"})),
-    Caller("training", "platform", _part("training", "training", "training"), frozenset({"dns", "mlflow", "minio"})),
+    Caller(
+        "training", "platform", _part("training", "training-iris", "training"), frozenset({"dns", "mlflow", "minio"})
+    ),
     Caller("serving", "serving", _part("model-serving", "serving", "server"), frozenset({"dns", "mlflow", "minio"})),
     Caller(
         "smoke", "serving", _part("model-serving", "serving", "smoke"), frozenset({"dns", "mlflow", "minio", "serving"})

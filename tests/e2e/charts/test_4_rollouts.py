@@ -60,7 +60,7 @@ def test_the_alias_takes_its_followers_along(stack: Stack) -> None:
 def test_pods_serve_a_further_model(stack: Stack) -> None:
     """Another training release registers wine, and the pods of one serving release answer for iris and for it."""
     wine = "wine-classifier"
-    training = stack.training_release({"data": "wine"}, name="training-wine")
+    training = stack.training_release("wine")
     stack.helm.install(training)
     stack.kube.run_cronjob(stack.platform, training.name, "train-wine", seconds=300)
     values = {

@@ -69,7 +69,7 @@ def _serving(stack: Stack, name: str, secret: str) -> str:
 
 
 def _training(stack: Stack, secret: str) -> str:
-    release = stack.training_release({"data": "iris"}, name="training-in-vain", keys=secret)
+    release = stack.training_release(name="training-in-vain", keys=secret)
     stack.helm.install(release)
     stack.kube.run("create", "job", "-n", release.namespace, "train-in-vain", f"--from=cronjob/{release.name}")
     return _sentence(stack, release, secret)

@@ -22,9 +22,9 @@ def test_the_pipeline_comes_up(pipeline: Pipeline) -> None:
     together(
         platform,
         lambda: helm.install(pipeline.observability_release()),
-        lambda: helm.install(stack.training_release({"data": "iris"})),
+        lambda: helm.install(stack.training_release()),
     )
-    stack.kube.run_cronjob(stack.platform, "training", "train", seconds=300)
+    stack.kube.run_cronjob(stack.platform, "training-iris", "train", seconds=300)
     helm.install(pipeline.serving_release(stack.registry().version("1")))
 
 

@@ -31,9 +31,9 @@ def platform(stack: Stack) -> Stack:
     together(lambda: stack.helm.install(stack.minio_release()), lambda: stack.helm.install(stack.postgres_release()))
     together(
         lambda: stack.helm.install(stack.mlflow_release()),
-        lambda: stack.helm.install(stack.training_release({"data": "iris"})),
+        lambda: stack.helm.install(stack.training_release()),
     )
-    stack.kube.run_cronjob(stack.platform, "training", "train", seconds=300)
+    stack.kube.run_cronjob(stack.platform, "training-iris", "train", seconds=300)
     return stack
 
 

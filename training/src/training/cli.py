@@ -14,9 +14,10 @@ from cyclopts.validators import Number
 
 from training.environment import prepare_environment
 from training.errors import TrainingError
+from training.model_folder import list_folders, load_settings
 from training.options import DataOptions, GateOptions, Json, ModelOptions, TrackingOptions, overrides
 from training.report import Terminal, gate_rows, moment
-from training.settings import load_settings
+from training.schema import model_file_schema
 from training.steps import headline
 
 _INTERRUPTED = 130
@@ -40,7 +41,7 @@ def run(
     gate: GateOptions = _NO_GATE,
     tracking: TrackingOptions = _NO_TRACKING,
     *,
-    config: Path | None = None,
+    model_dir: Path | None = None,
     json: Json = False,
 ) -> int:
     """Train a model, evaluate it, and register it if it passes the gate.
@@ -50,11 +51,11 @@ def run(
         model: What to train.
         gate: What the model has to show.
         tracking: Where MLflow is.
-        config: A TOML or YAML file of settings; options and environment win over it.
+        model_dir: A model's folder, for what its training.yaml says; options and environment win over it.
         json: Print the result as JSON on the output stream.
     """
     terminal = Terminal()
-    settings = load_settings(overrides(data, model, gate, tracking), config)
+    settings = load_settings(overrides(data, model, gate, tracking), model_dir)
     with terminal.step("start") as step:
         from training.pipeline import train_and_register
 
@@ -85,7 +86,7 @@ def evaluate(
     gate: GateOptions = _NO_GATE,
     tracking: TrackingOptions = _NO_TRACKING,
     *,
-    config: Path | None = None,
+    model_dir: Path | None = None,
     json: Json = False,
 ) -> int:
     """Judge a stored model again, on the held-out rows of its own training run unless told otherwise.
@@ -95,7 +96,7 @@ def evaluate(
         data: What to judge on.
         gate: What the model has to show.
         tracking: Where MLflow is.
-        config: A TOML or YAML file of settings; options and environment win over it.
+        model_dir: A model's folder, for what its training.yaml says; options and environment win over it.
         json: Print the result as JSON on the output stream.
     """
     terminal = Terminal()
@@ -103,7 +104,7 @@ def evaluate(
         from training.evaluation import evaluate as judge_again
 
         step.outcome = f"training {version('training')}"
-    result = judge_again(model, overrides(data, gate, tracking), config, terminal)
+    result = judge_again(model, overrides(data, gate, tracking), model_dir, terminal)
     if json:
         terminal.json(result)
     else:
@@ -193,6 +194,42 @@ def list_versions(
     return 0
 
 
+@app.command
+def models(folder: Path = Path("models"), /, *, json: Json = False) -> int:
+    """List the models that are kept as code, and check their files.
+
+    Args:
+        folder: The folder with a folder for each model.
+        json: Print the list as JSON on the output stream.
+    """
+    found = list_folders(folder)
+    terminal = Terminal()
+    if json:
+        terminal.json(found)
+    else:
+        terminal.rows(
+            str(folder),
+            ("folder", "registers", "learns from", "schedule (UTC)"),
+            [
+                [
+                    entry.name,
+                    entry.model,
+                    entry.data,
+                    "by hand" if entry.cron is None else entry.cron + (" (suspended)" if entry.suspend else ""),
+                ]
+                for entry in found
+            ],
+        )
+    return 0
+
+
+@app.command
+def schema() -> int:
+    """Print the JSON schema of training.yaml, for editors."""
+    Terminal().json(model_file_schema())
+    return 0
+
+
 def execute(arguments: Sequence[str]) -> int:
     """Run one command line.
 
@@ -206,7 +243,8 @@ def execute(arguments: Sequence[str]) -> int:
         Terminal().error(str(error))
         return 2
     except TrainingError as error:
-        Terminal().error(str(error))
+        for sentence in str(error).splitlines():
+            Terminal().error(sentence)
         return error.exit_code
     except KeyboardInterrupt:
         Terminal().error("interrupted.")

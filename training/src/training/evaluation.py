@@ -14,8 +14,8 @@ from training.data import Dataset, load_dataset
 from training.digest import folder_digest
 from training.errors import BadInputError
 from training.gate import Check, GateReport, judge, verify_settings
+from training.model_folder import load_settings
 from training.registry import Registry, Version
-from training.settings import load_settings
 from training.split import split_dataset
 from training.steps import Silent, Steps
 from training.tracking import Tracking
@@ -50,14 +50,14 @@ class _Stored(Struct, frozen=True):
 
 
 def evaluate(
-    reference: str, overrides: Mapping[str, Any], config: Path | None = None, steps: Steps | None = None
+    reference: str, overrides: Mapping[str, Any], model_dir: Path | None = None, steps: Steps | None = None
 ) -> EvaluationResult:
     """Judge a stored model on held-out rows, those of its own training run unless told otherwise.
 
     Args:
         reference: `NAME@ALIAS`, `NAME/VERSION`, `NAME/RELEASE` or `runs:/RUN_ID`.
         overrides: As for `load_settings`; data, target, task, seed and test size come from the model's run by default.
-        config: A config file.
+        model_dir: A model's folder, for what its training.yaml says.
         steps: Who shows what is going on.
 
     Raises:
@@ -65,13 +65,13 @@ def evaluate(
         OutageError: MLflow does not answer.
     """
     steps = steps or Silent()
-    tracking = Tracking(load_settings(overrides, config).tracking_uri)
+    tracking = Tracking(load_settings(overrides, model_dir).tracking_uri)
     registry = Registry(tracking)
     with steps.step("find") as step:
         stored = _found(reference, tracking, registry)
         step.outcome = stored.version.title if stored.version else stored.uri
     recorded = registry.run_data(stored.run_id)[0]
-    settings = load_settings(overrides, config, defaults=_as_settings(recorded))
+    settings = load_settings(overrides, model_dir, defaults=_as_settings(recorded))
     with steps.step("load") as step:
         dataset = load_dataset(settings.data, settings.target, settings.task)
         verify_settings(settings.gate, dataset)

@@ -1,15 +1,15 @@
-"""What a training run can be told: defaults, a TOML or YAML file over them, flags and environment over both."""
+"""What a training run can be told: defaults, a model's training.yaml over them, flags and environment over both."""
 
 import difflib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from training.errors import BadInputError
 
+_Struct = TypeVar("_Struct", bound=Struct)
 Task = Literal["classification", "regression"]
 Label = str | bool | int
 Scalar = bool | int | float | str | None
@@ -23,9 +23,12 @@ ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za
 class Directional(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Adding `step` to `feature` must not move the prediction against `direction`.
 
-    For classification the prediction is the probability of `label` (written `class` in a file), for regression the
-    predicted value. `tolerance` is the movement allowed the wrong way: a probability, or a share of the target's
-    standard deviation.
+    Attributes:
+        feature: The column that rises.
+        step: By how much, in the column's own unit.
+        label: The class whose probability is looked at (written `class` in a file); a regression has none.
+        direction: Where the prediction should go.
+        tolerance: Movement allowed the wrong way: a probability, or a share of the target's standard deviation.
     """
 
     feature: str
@@ -38,7 +41,10 @@ class Directional(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class Invariance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Adding or taking away `step` from `feature` must not move any prediction by more than `tolerance`.
 
-    The tolerance is a probability, or a share of the target's standard deviation.
+    Attributes:
+        feature: The column that moves.
+        step: By how much, in the column's own unit.
+        tolerance: A probability, or a share of the target's standard deviation.
     """
 
     feature: str
@@ -73,58 +79,56 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     invariance: list[Invariance] = []
 
 
-class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One training run.
+class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a run learns, and how; a model's file says the same by the same names.
 
     Attributes:
-        data: A built-in data set's name, or the path of a CSV or Parquet file.
         target: The column to predict; built-in data sets know theirs.
         task: Overrides what the target's type says.
         model: A model's name; the simplest one of the task unless told.
         params: Parameters of the estimator, over the model's defaults.
-        name: The registered model; derived from the data unless told.
         experiment: The MLflow experiment; the registered model's name unless told.
         seed: Seeds the split, the folds and the estimator.
         test_size: The share of rows held out.
         cv: Cross-validation folds on the training rows; 0 for none.
-        tracking_uri: Where MLflow is; MLflow's own default unless told.
         gate: What the model has to show.
     """
 
-    data: Annotated[str, Meta(min_length=1)] = "iris"
     target: str | None = None
     task: Task | None = None
     model: str | None = None
     params: dict[str, Scalar] = {}
-    name: ModelName | None = None
     experiment: Annotated[str, Meta(min_length=1)] | None = None
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 42
     test_size: Fraction = 0.25
     cv: Annotated[int, Meta(ge=0, le=50)] = 5
-    tracking_uri: str | None = None
     gate: GateSettings = GateSettings()
 
 
-def load_settings(
-    overrides: Mapping[str, Any], config: Path | None = None, defaults: Mapping[str, Any] | None = None
-) -> Settings:
-    """The settings of a run.
+class Settings(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One training run.
 
-    Args:
-        overrides: What flags and environment say, in the shape of a config file; nested tables are merged.
-        config: A TOML or YAML file (by its suffix) with the same keys.
-        defaults: What holds where neither says anything, in the same shape.
+    Attributes:
+        data: A built-in data set's name, or the path of a CSV or Parquet file.
+        name: The registered model; derived from the data unless told.
+        tracking_uri: Where MLflow is; MLflow's own default unless told.
+    """
+
+    data: Annotated[str, Meta(min_length=1)] = "iris"
+    name: ModelName | None = None
+    tracking_uri: str | None = None
+
+
+def refuse_one_fold(settings: Learning, origin: str = "") -> None:
+    """Refuse a number of folds that leaves nothing to train on.
 
     Raises:
-        BadInputError: The file cannot be read, or a value (wherever it came from) is not allowed.
+        BadInputError: `cv` is 1.
     """
-    read = _read(config) if config else {}
-    if config:
-        _convert(read, str(config))
-    settings = _convert(_merged(_merged(defaults or {}, read), overrides), "the options")
     if settings.cv == 1:
-        raise BadInputError("cv: one fold leaves nothing to train on; use 0 for no cross-validation, or 2 and more.")
-    return settings
+        raise BadInputError(
+            f"{origin}cv: one fold leaves nothing to train on; use 0 for no cross-validation, or 2 and more."
+        )
 
 
 def assignments(option: str, pairs: Iterable[str]) -> dict[str, Scalar]:
@@ -154,35 +158,23 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f' Did you mean "{close[0]}"?' if close else ""
 
 
-def _read(path: Path) -> dict[str, Any]:
-    decoders = {".toml": msgspec.toml.decode, ".yaml": msgspec.yaml.decode, ".yml": msgspec.yaml.decode}
-    decode = decoders.get(path.suffix.lower())
-    if decode is None:
-        raise BadInputError(f"{path}: a config file ends in .toml, .yaml or .yml.")
-    try:
-        content = decode(path.read_bytes())
-    except OSError as error:
-        raise BadInputError(f"{path}: the config file cannot be read ({error.strerror}).") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}.") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise BadInputError(f"{path}: a config file holds a table of settings, not a {type(content).__name__}.")
-    return content
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """One nested mapping over another."""
+    found = dict(base)
     for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
-    return merged
+        below = found.get(key)
+        found[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return found
 
 
-def _convert(content: dict[str, Any], origin: str) -> Settings:
+def converted(content: Mapping[str, Any], kind: type[_Struct], origin: str) -> _Struct:
+    """A mapping as a struct.
+
+    Raises:
+        BadInputError: A value is not allowed; the sentence names the field.
+    """
     try:
-        return msgspec.convert(content, Settings)
+        return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
         field = where.strip("`").removeprefix("$").lstrip(".")

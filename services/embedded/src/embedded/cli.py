@@ -15,11 +15,13 @@ app = App(name="embedded", help="The whole pipeline as processes on one machine:
 
 
 @app.command
-def demo(*, keep: bool = False) -> int:
+def demo(*, model_dir: Path = Path("models/iris"), keep: bool = False) -> int:
     """Train, gate, register and serve a model, and show its predictions.
 
     Parameters
     ----------
+    model_dir:
+        The folder of the model, a classifier.
     keep:
         Leave MLflow and the API running at the end, until Ctrl-C.
     """
@@ -27,7 +29,7 @@ def demo(*, keep: bool = False) -> int:
     errors = Console(stderr=True, highlight=False)
     try:
         with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="ml-pipeline-demo-") as folder:
-            demo_steps.run(console, Path(folder), keep=keep)
+            demo_steps.run(console, Path(folder), model_dir, keep=keep)
     except KeyboardInterrupt:
         errors.print("Stopped; everything that the demo made is removed.")
         return 0 if keep else 130

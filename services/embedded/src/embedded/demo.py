@@ -18,9 +18,9 @@ from rich.table import Table
 
 from embedded.processes import Server, program
 from embedded.servers import mlflow_server, serving
+from training.errors import BadInputError
+from training.model_folder import TRAINING_FILE, load_settings, read_model_file
 
-MODEL = "iris-classifier"
-_DATA = "iris"
 _ROWS = 6
 _SWAP_SECONDS = 30.0
 
@@ -54,33 +54,35 @@ class HeldOutRow(msgspec.Struct, frozen=True):
     truth: str
 
 
-def run(console: Console, folder: Path, *, keep: bool) -> None:
+def run(console: Console, folder: Path, model_dir: Path, *, keep: bool) -> None:
     """Run the demo.
 
     Args:
         console: where it tells what it does.
         folder: an empty folder for everything that it makes.
+        model_dir: the folder of the model to train, a classifier.
         keep: whether to leave the servers up at the end, until Ctrl-C.
 
     Raises:
-        StepFailedError: training or promotion failed.
+        StepFailedError: the model's folder cannot be used, or training or promotion failed.
         ServerFailedError: a server did not start.
         httpx.HTTPError: a prediction failed.
     """
+    model = _registered_name(model_dir)
     with contextlib.ExitStack() as stack:
         with _step(console, "Starting MLflow (SQLite, a local folder)"):
             mlflow = stack.enter_context(mlflow_server(folder))
         with _step(console, "Training, gating and registering a logistic regression"):
-            first = _train(mlflow, "logistic-regression")
+            first = _train(mlflow, model_dir, "logistic-regression")
         with _step(console, f"Promoting version {first.version} and serving it"):
-            _training(mlflow, ["promote", MODEL, "--from", first.version, "--to", "production"])
-            api = stack.enter_context(serving(folder, _settings(mlflow)))
-        rows = _held_out_rows()
+            _training(mlflow, ["promote", model, "--from", first.version, "--to", "production"])
+            api = stack.enter_context(serving(folder, _settings(mlflow, model)))
+        rows = _held_out_rows(model_dir)
         answers = [(row, _predict(api, row)) for row in rows]
         with _step(console, "Training, gating and registering a random forest"):
-            second = _train(mlflow, "random-forest")
+            second = _train(mlflow, model_dir, "random-forest")
         with _step(console, f"Promoting version {second.version}: the API swaps to it while it serves"):
-            _training(mlflow, ["promote", MODEL, "--from", second.version, "--to", "production"])
+            _training(mlflow, ["promote", model, "--from", second.version, "--to", "production"])
             _wait_for_version(api, second.version)
         answers += [(row, _predict(api, row)) for row in rows]
         console.print(_table(answers, {trained.version: trained.release for trained in (first, second)}))
@@ -97,10 +99,10 @@ def _step(console: Console, what: str) -> Iterator[None]:
     console.print(f"[green]done[/] {what} [dim]{time.perf_counter() - started:.1f} s[/]")
 
 
-def _settings(mlflow: Server) -> dict[str, str]:
+def _settings(mlflow: Server, model: str) -> dict[str, str]:
     return {
         "MLFLOW_TRACKING_URI": mlflow.url,
-        "MODEL_NAME": MODEL,
+        "MODEL_NAME": model,
         "MODEL_STAGE": "Production",
         "MODEL_POLL_SECONDS": "1",
         "LOG_FORMAT": "json",
@@ -122,20 +124,27 @@ def _training(mlflow: Server, arguments: Sequence[str]) -> bytes:
     return done.stdout
 
 
-def _train(mlflow: Server, model: str) -> Trained:
-    said = _training(mlflow, ["run", "--data", _DATA, "--model", model, "--json"])
+def _registered_name(model_dir: Path) -> str:
+    try:
+        return read_model_file(model_dir / TRAINING_FILE).name
+    except BadInputError as error:
+        raise StepFailedError(str(error)) from error
+
+
+def _train(mlflow: Server, model_dir: Path, model: str) -> Trained:
+    said = _training(mlflow, ["run", "--model-dir", str(model_dir), "--model", model, "--json"])
     return msgspec.json.decode(said, type=Trained)
 
 
-def _held_out_rows() -> list[HeldOutRow]:
+def _held_out_rows(model_dir: Path) -> list[HeldOutRow]:
     """Return rows of the same split that training makes, spread over all of it."""
     # Imported here: it brings scikit-learn along, which takes a second that the command's help need not wait for.
     from training.data import load_dataset  # noqa: PLC0415
-    from training.settings import Settings  # noqa: PLC0415
     from training.split import split_dataset  # noqa: PLC0415
 
-    settings = Settings(data=_DATA)
-    split = split_dataset(load_dataset(settings.data), seed=settings.seed, test_size=settings.test_size)
+    settings = load_settings({}, model_dir)
+    dataset = load_dataset(settings.data, settings.target, settings.task)
+    split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
     step = max(1, len(split.test_rows) // _ROWS)
     return [
         HeldOutRow(number, split.test_rows[number].tolist(), str(split.test_truth[number]))

@@ -1,0 +1,206 @@
+"""A model as code: the folder `models/NAME` with its training.yaml and its README.md."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from training.errors import BadInputError
+from training.settings import Learning, ModelName, Settings, converted, merged, refuse_one_fold
+
+TRAINING_FILE = "training.yaml"
+README_FILE = "README.md"
+# `training-NAME` is a CronJob's name, which leaves its Jobs eleven characters of a DNS label's 63.
+_LONGEST_NAME = 52 - len("training-")
+_FOLDER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_CRON = r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|\S+( +\S+){4})$"
+
+Quantity = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")] | int | float
+
+
+class Schedule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When the CronJob in the cluster trains the model.
+
+    Attributes:
+        cron: A cron line in UTC: minute, hour, day of the month, month, day of the week; or `@daily` and its like.
+        suspend: Whether the schedule sleeps; Jobs can be made by hand either way.
+    """
+
+    cron: Annotated[str, Meta(pattern=_CRON)]
+    suspend: bool = False
+
+
+class Resources(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a training pod gets in the cluster, as Kubernetes writes it.
+
+    Attributes:
+        requests: Kept free for the pod, as in `{cpu: 100m, memory: 384Mi}`.
+        limits: The most that the pod gets.
+    """
+
+    requests: dict[str, Quantity]
+    limits: dict[str, Quantity]
+
+
+class ModelFile(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One model: what it learns, what it must show, and when and with what it is trained in the cluster.
+
+    Attributes:
+        data: A built-in data set's name, or the path of a CSV or Parquet file. A path that exists beside this file is
+            that; in the cluster `/data/NAME` is a file of the chart's `dataVolume`.
+        name: The registered model.
+        schedule: When the cluster trains it; without one it is trained by hand only.
+        resources: What a training pod gets; the chart's `resources` unless told.
+    """
+
+    data: Annotated[str, Meta(min_length=1)]
+    name: ModelName
+    schedule: Schedule | None = None
+    resources: Resources | None = None
+
+
+class ModelFolder(Struct, frozen=True, kw_only=True):
+    """One folder of models: its name, its path, the registered model, and what its file says beside.
+
+    `cron` is null where the model is trained by hand only.
+    """
+
+    name: str
+    folder: str
+    model: str
+    data: str
+    cron: str | None
+    suspend: bool
+
+
+# What only the cluster looks at.
+_OF_THE_CLUSTER = ("schedule", "resources")
+
+
+def load_settings(
+    overrides: Mapping[str, Any], model_dir: Path | None = None, defaults: Mapping[str, Any] | None = None
+) -> Settings:
+    """The settings of a run.
+
+    Args:
+        overrides: What flags and environment say, in the shape of the file; nested tables are merged. Where they name
+            another `model` than the file does, its `params` are left out, for they belong to the estimator.
+        model_dir: A model's folder.
+        defaults: What holds where neither says anything, in the same shape.
+
+    Raises:
+        BadInputError: The file cannot be read, or a value (wherever it came from) is not allowed.
+    """
+    read: dict[str, Any] = {}
+    if model_dir is not None:
+        read = _content(model_dir / TRAINING_FILE)
+        _checked(read, model_dir / TRAINING_FILE)
+        read = {key: value for key, value in read.items() if key not in _OF_THE_CLUSTER}
+        beside = model_dir / read["data"]
+        if beside.is_file():
+            read["data"] = str(beside)
+        if overrides.get("model") not in (None, read.get("model")):
+            read.pop("params", None)
+    settings = converted(merged(merged(defaults or {}, read), overrides), Settings, "the options")
+    refuse_one_fold(settings)
+    return settings
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """A training.yaml, by the rules of YAML 1.2.
+
+    Raises:
+        BadInputError: It cannot be read, or a value is not allowed.
+    """
+    return _checked(_content(path), path)
+
+
+def list_folders(root: Path) -> list[ModelFolder]:
+    """The models of a folder of models, by name.
+
+    Raises:
+        BadInputError: There is none, or something is wrong with one; the message has a line for each mistake.
+    """
+    try:
+        folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise BadInputError(f"{root}: the folder of models cannot be read ({error.strerror}).") from error
+    if not folders:
+        raise BadInputError(f"{root}: no model in it; a model is a folder with {TRAINING_FILE} and {README_FILE}.")
+    found, wrong = [], []
+    for folder in folders:
+        wrong += _faults(folder)
+        try:
+            file = read_model_file(folder / TRAINING_FILE)
+        except BadInputError as error:
+            wrong.append(str(error))
+            continue
+        found.append(
+            ModelFolder(
+                name=folder.name,
+                folder=str(folder),
+                model=file.name,
+                data=file.data,
+                cron=file.schedule.cron if file.schedule else None,
+                suspend=file.schedule.suspend if file.schedule else True,
+            )
+        )
+    wrong += _shared_names(found)
+    if wrong:
+        raise BadInputError("\n".join(wrong))
+    return found
+
+
+def _faults(folder: Path) -> list[str]:
+    wrong = []
+    if not _FOLDER_NAME.fullmatch(folder.name) or len(folder.name) > _LONGEST_NAME:
+        wrong.append(
+            f"{folder}: the folder's name becomes part of names in the cluster: lower-case letters, digits and "
+            f"hyphens, at most {_LONGEST_NAME} characters."
+        )
+    readme = folder / README_FILE
+    if not readme.is_file() or not readme.read_bytes().strip():
+        wrong.append(f"{readme}: missing or empty; say there what the model is for, and what it must not be used for.")
+    return wrong
+
+
+def _shared_names(folders: Sequence[ModelFolder]) -> list[str]:
+    counts = Counter(folder.model for folder in folders)
+    return [
+        f"{', '.join(folder.folder for folder in folders if folder.model == name)}: all register {name!r}; "
+        "give each a `name` of its own."
+        for name, count in counts.items()
+        if count > 1
+    ]
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError(f"{path}: the model's file cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path}: not UTF-8 text (byte {error.start}).") from error
+    except MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise BadInputError(f"{path}: not valid YAML ({line}{error.problem}).") from error
+    except (YAMLError, ValueError) as error:
+        raise BadInputError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(content, dict):
+        raise BadInputError(f"{path}: it holds {_kind(content)}, and must hold settings as `key: value`.")
+    return content
+
+
+def _kind(content: object) -> str:
+    return "nothing" if content is None else f"a {type(content).__name__}"
+
+
+def _checked(content: Mapping[str, Any], path: Path) -> ModelFile:
+    file = converted(content, ModelFile, str(path))
+    refuse_one_fold(file, f"{path}: ")
+    return file
