@@ -1,4 +1,4 @@
-"""Proves by the triggers alone where a change goes: the default branch leads to bumps and pull requests, and ends there.
+"""Proves by the triggers alone where a change goes: the default branch leads to bumps and proposals, no further.
 
 Every push is put to GitHub's filters; the commits that machines make are put to them again, and start nothing.
 """
