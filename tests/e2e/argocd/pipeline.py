@@ -11,6 +11,7 @@ import msgspec
 
 from tests.e2e.argocd.chat import Chat
 from tests.e2e.argocd.fork import Fork
+from tests.e2e.argocd.places import Place
 from tests.e2e.images import Images
 from tests.e2e.kube import Kube, Manifest, ready
 from tests.e2e.pods import Runner, Script
@@ -19,8 +20,6 @@ NAMESPACE = "pipeline-e2e"
 """Where the git server and the callers live."""
 MARK = {"pipeline-e2e": "true"}
 """Label of a namespace that says: this cluster's Argo CD is the tests' own, and may go."""
-ENVIRONMENTS = ("staging", "production")
-ROW = [5.1, 3.5, 1.4, 0.2]
 APPLICATIONS = "applications.argoproj.io"
 _REFRESH = "argocd.argoproj.io/refresh=normal"
 _REFRESH_SET = "argocd.argoproj.io/application-set-refresh=true"
@@ -114,46 +113,65 @@ class Pipeline(msgspec.Struct, frozen=True):
             space = app.get("spec", {}).get("destination", {}).get("namespace", "argocd")
             raise TimeoutError(f"{error}\n{described(app)}\n{self.kube.explain(space)}") from error
 
-    def follow(self, commit: str, *environments: str, seconds: float = 240) -> None:
-        """Wait until Argo CD has brought a pushed commit to the environments."""
+    def follow(self, commit: str, *places: Place, seconds: float = 240) -> None:
+        """Wait until Argo CD has brought a pushed commit to some places; one without an application gets it first."""
         self.look_at_git()
-        for environment in environments:
-            self.wait_settled(f"serving-{environment}", commit, seconds=seconds)
+        for place in places:
+            self.wait_application(place.application, lambda _: True, 90)
+            self.wait_settled(place.application, commit, seconds=seconds)
+
+    # --- what people do ---
+
+    def promote(self, *places: Place) -> str:
+        """Propose what feeds some places and merge the proposals, as a person does; return the last merge's commit."""
+        for place in places:
+            self.fork.gitops("promote", str(place), "--branch-only")
+            self.merge(place)
+        return self.fork.push()
+
+    def merge(self, place: Place) -> None:
+        """Merge the proposal of a place into what is checked out."""
+        self.fork.git("fetch", "--quiet", "origin")
+        self.fork.git("merge", "--quiet", "--no-ff", "--no-edit", f"origin/promote/{place}")
 
     # --- what is released ---
 
-    def pins(self, environment: str) -> dict[str, Any]:
+    def pins(self, place: Place) -> dict[str, Any]:
         """What git says runs there."""
-        pins: dict[str, Any] = self.fork.read(f"envs/{environment}/release.yaml")
+        pins: dict[str, Any] = self.fork.read(place.release)
         return pins
 
-    def serving_pods(self, environment: str) -> list[Manifest]:
-        """The pods of an environment's API."""
-        labels = {"app.kubernetes.io/name": "model-serving", "app.kubernetes.io/component": "server"}
-        return self.kube.items(f"ml-pipeline-{environment}", "pods", labels)
+    def serving_pods(self, place: Place) -> list[Manifest]:
+        """The pods of a service's API."""
+        labels = {
+            "app.kubernetes.io/name": "model-serving",
+            "app.kubernetes.io/component": "server",
+            "app.kubernetes.io/instance": place.name,
+        }
+        return self.kube.items(place.namespace, "pods", labels)
 
-    def images_of(self, environment: str) -> set[str]:
-        """The digests of the images that an environment's pods run."""
-        found = (pod["status"]["containerStatuses"][0]["imageID"] for pod in self.serving_pods(environment))
+    def images_of(self, place: Place) -> set[str]:
+        """The digests of the images that a service's pods run."""
+        found = (pod["status"]["containerStatuses"][0]["imageID"] for pod in self.serving_pods(place))
         return {image.partition("@")[2] for image in found}
 
-    def ready_names(self, environment: str) -> set[str]:
+    def ready_names(self, place: Place) -> set[str]:
         """The names of the pods that are ready."""
-        return {pod["metadata"]["name"] for pod in self.serving_pods(environment) if ready(pod)}
+        return {pod["metadata"]["name"] for pod in self.serving_pods(place) if ready(pod)}
 
-    def predict(self, environment: str) -> Answer:
-        """Ask an environment for a prediction, through its Service, and for what it serves."""
-        question = {"url": address(environment), "features": ROW}
+    def predict(self, place: Place) -> Answer:
+        """Ask a service for a prediction, through its Service, and for what it serves."""
+        question = {"url": place.address, "features": place.row}
         answer = self.runner.ask(Script(f"predict-{secrets.token_hex(3)}", NAMESPACE, "predict.py", question))
         info, prediction = answer["info"], answer["prediction"]
         return Answer(prediction["model_version"], info["digest"], prediction["prediction"])
 
     @contextlib.contextmanager
-    def load(self, environment: str, *, rate: float = 20, seconds: float = 600) -> Iterator[list[LoadResult]]:
+    def load(self, place: Place, *, rate: float = 20, seconds: float = 600) -> Iterator[list[LoadResult]]:
         """Send predictions all along the block; the list holds what became of them once it has ended."""
         question = {
-            "url": f"{address(environment)}/predict", "rate": rate, "workers": 4, "rows": 1,
-            "features": ROW, "seconds": seconds,
+            "url": f"{place.address}/predict", "rate": rate, "workers": 4, "rows": 1,
+            "features": place.row, "seconds": seconds,
         }  # fmt: skip
         script = Script(f"load-{secrets.token_hex(3)}", NAMESPACE, "load.py", question)
         self.runner.start(script)
@@ -164,11 +182,6 @@ class Pipeline(msgspec.Struct, frozen=True):
         finally:
             self.runner.stop(script)
             results.append(msgspec.convert(self.runner.answer(script), LoadResult))
-
-
-def address(environment: str) -> str:
-    """Where an environment's API is, for pods."""
-    return f"http://serving-{environment}.ml-pipeline-{environment}"
 
 
 def revisions(app: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.argocd import git_server
 from tests.e2e.argocd.pipeline import NAMESPACE, Pipeline
-from tests.e2e.argocd.test_1_first_release import promote
+from tests.e2e.argocd.places import PRODUCTION, STAGING
 from tests.e2e.report import Report
 
 KEY_SECRET = "gitops-deploy-key"
@@ -21,22 +21,22 @@ def promoted() -> dict[str, str]:
 def test_a_second_version_is_trained_bumped_in_the_cluster_and_serves_in_staging_alone(
     pipeline: Pipeline, report: Report
 ) -> None:
-    first = pipeline.pins("staging")["model"]["version"]
+    first = pipeline.pins(STAGING)["model"]["version"]
     deploy_key(pipeline)
     pipeline.fork.edit("models/iris/training.yaml", lambda said: said.update(seed=7))
     pipeline.fork.edit("envs/platform/training.yaml", lambda values: _bumping(pipeline, values))
     commit = pipeline.fork.commit("Train with another seed, and release what passes to staging")
     pipeline.look_at_git()
     pipeline.wait_settled("training-iris", commit)
-    with pipeline.load("production") as results:
+    with pipeline.load(PRODUCTION) as results:
         pipeline.kube.run_cronjob("ml-pipeline", "training-iris", "second-training", seconds=300)
         pipeline.fork.git("pull", "--quiet", "--ff-only", "origin", "main")
-        pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), "staging")
-    second = pipeline.pins("staging")["model"]["version"]
+        pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), STAGING)
+    second = pipeline.pins(STAGING)["model"]["version"]
     assert second != first
-    author, subject = pipeline.fork.git("log", "-1", "--format=%an|%s", "--", "envs/staging").split("|")
-    assert (author, subject) == ("gitops", f"bump(staging): iris-classifier {second}")
-    assert pipeline.predict("staging").version == second
+    author, subject = pipeline.fork.git("log", "-1", "--format=%an|%s", "--", STAGING.release).split("|")
+    assert (author, subject) == ("gitops", f"bump({STAGING}): iris-classifier {second}")
+    assert pipeline.predict(STAGING).version == second
     assert set(results[0].versions) == {first}, "production answered with what nobody promoted"
     report.add("Requests", f"- training, and a release to staging, production watched: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
@@ -59,7 +59,7 @@ def _bumping(pipeline: Pipeline, values: dict[str, Any]) -> None:
     image = pipeline.images.gitops
     assert image is not None
     values["bump"] = {
-        "enabled": True, "target": "staging/iris", "image": image.values,
+        "enabled": True, "target": str(STAGING), "image": image.values,
         "repository": git_server.ssh_address(NAMESPACE),
         "existingSecret": KEY_SECRET,
     }  # fmt: skip
@@ -74,12 +74,12 @@ def _bumping(pipeline: Pipeline, values: dict[str, Any]) -> None:
 def test_the_promotion_serves_the_same_digest_without_a_failed_request(
     pipeline: Pipeline, report: Report, promoted: dict[str, str]
 ) -> None:
-    before = pipeline.pins("production")["model"]["version"]
-    with pipeline.load("production") as results:
-        promoted["commit"] = promote(pipeline)
-        pipeline.follow(promoted["commit"], "production")
-    answer = pipeline.predict("production")
-    pins = pipeline.pins("staging")["model"]
+    before = pipeline.pins(PRODUCTION)["model"]["version"]
+    with pipeline.load(PRODUCTION) as results:
+        promoted["commit"] = pipeline.promote(PRODUCTION)
+        pipeline.follow(promoted["commit"], PRODUCTION)
+    answer = pipeline.predict(PRODUCTION)
+    pins = pipeline.pins(STAGING)["model"]
     assert (answer.version, answer.digest) == (pins["version"], pins["digest"])
     assert set(results[0].versions) == {before, pins["version"]}
     report.add("Requests", f"- promotion: {results[0]}")
@@ -87,10 +87,10 @@ def test_the_promotion_serves_the_same_digest_without_a_failed_request(
 
 
 def test_a_revert_brings_the_earlier_version_back(pipeline: Pipeline, report: Report, promoted: dict[str, str]) -> None:
-    with pipeline.load("production") as results:
+    with pipeline.load(PRODUCTION) as results:
         pipeline.fork.git("revert", "--no-edit", "--mainline=1", promoted["commit"])
-        pipeline.follow(pipeline.fork.push(), "production")
-    assert pipeline.predict("production").version == pipeline.pins("production")["model"]["version"]
-    assert pipeline.pins("production")["model"]["version"] != pipeline.pins("staging")["model"]["version"]
+        pipeline.follow(pipeline.fork.push(), PRODUCTION)
+    assert pipeline.predict(PRODUCTION).version == pipeline.pins(PRODUCTION)["model"]["version"]
+    assert pipeline.pins(PRODUCTION)["model"]["version"] != pipeline.pins(STAGING)["model"]["version"]
     report.add("Requests", f"- revert: {results[0]}")
     assert results[0].dropped == 0, results[0].errors

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.argocd.pipeline import Pipeline, described, settled
+from tests.e2e.argocd.places import PRODUCTION
 from tests.e2e.report import Report
 
 NOBODYS = f"sha256:{'0' * 64}"
@@ -46,31 +47,31 @@ def test_a_bad_release_leaves_the_old_pods_serving_and_names_its_cause(
     shows: Callable[[dict[str, Any]], bool],
     cause: str,
 ) -> None:
-    version, pods = pipeline.pins("production")["model"]["version"], pipeline.ready_names("production")
-    with pipeline.load("production") as results:
-        pipeline.fork.edit("envs/production/release.yaml", change)
+    version, pods = pipeline.pins(PRODUCTION)["model"]["version"], pipeline.ready_names(PRODUCTION)
+    with pipeline.load(PRODUCTION) as results:
+        pipeline.fork.edit(PRODUCTION.release, change)
         bad = pipeline.fork.commit("A bad release")
         pipeline.look_at_git()
-        app = pipeline.wait_application("serving-production", shows, 180)
+        app = pipeline.wait_application(PRODUCTION.application, shows, 180)
         told = "\n".join([described(app), *_words_of_new_pods(pipeline, pods)])
         assert cause in told, told
-        assert pods <= pipeline.ready_names("production")
+        assert pods <= pipeline.ready_names(PRODUCTION)
         pipeline.fork.git("revert", "--no-edit", bad)
-        pipeline.follow(pipeline.fork.push(), "production")
-    assert settled(pipeline.application("serving-production"))
+        pipeline.follow(pipeline.fork.push(), PRODUCTION)
+    assert settled(pipeline.application(PRODUCTION.application))
     assert set(results[0].versions) == {version}
     report.add("Requests", f"- bad release ({change.__name__.strip('_')}) and its revert: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
 
 def test_people_were_told(pipeline: Pipeline, report: Report) -> None:
-    told = pipeline.chat.wait_for("serving-production is degraded", "Deployment/serving")
+    told = pipeline.chat.wait_for(f"{PRODUCTION.application} is degraded", f"Deployment/{PRODUCTION.name}")
     report.add("What people were told", f"- {' '.join(told.split())}")
 
 
 def _words_of_new_pods(pipeline: Pipeline, old: set[str]) -> list[str]:
     """What the pods that came with the release, and the cluster about them, say."""
-    names = [pod["metadata"]["name"] for pod in pipeline.serving_pods("production")]
+    names = [pod["metadata"]["name"] for pod in pipeline.serving_pods(PRODUCTION)]
     new = [name for name in names if name not in old]
-    events = [event for event in pipeline.kube.events("ml-pipeline-production") if any(name in event for name in new)]
-    return [*events, *(pipeline.kube.logs("ml-pipeline-production", name, lines=20) for name in new)]
+    events = [event for event in pipeline.kube.events(PRODUCTION.namespace) if any(name in event for name in new)]
+    return [*events, *(pipeline.kube.logs(PRODUCTION.namespace, name, lines=20) for name in new)]

@@ -3,76 +3,80 @@
 import time
 
 from tests.e2e.argocd.pipeline import Pipeline, settled
+from tests.e2e.argocd.places import PRODUCTION, STAGING
 from tests.e2e.report import Report
-
-STAGING = "ml-pipeline-staging"
-PRODUCTION = "ml-pipeline-production"
 
 
 def test_a_deleted_deployment_comes_back(pipeline: Pipeline, report: Report) -> None:
     before = _uid(pipeline)
-    pipeline.kube.delete(STAGING, "deployment", "serving-staging")
+    pipeline.kube.delete(STAGING.namespace, "deployment", STAGING.name)
     started = time.monotonic()
     pipeline.kube.wait(
-        "the Deployment is back", lambda: _uid(pipeline) not in ("", before), seconds=90, namespace=STAGING
+        "the Deployment is back", lambda: _uid(pipeline) not in ("", before), seconds=90, namespace=STAGING.namespace
     )
     report.add("Drift", f"- a deleted Deployment was back after {time.monotonic() - started:.0f} s")
-    pipeline.wait_settled("serving-staging")
+    pipeline.wait_settled(STAGING.application)
 
 
 def _uid(pipeline: Pipeline) -> str:
     return pipeline.kube.run(
-        "get", "deployment", "serving-staging", "-n", STAGING, "-o", "jsonpath={.metadata.uid}", "--ignore-not-found"
+        "get",
+        "deployment",
+        STAGING.name,
+        "-n",
+        STAGING.namespace,
+        "-o",
+        "jsonpath={.metadata.uid}",
+        "--ignore-not-found",
     )
 
 
 def test_a_deployment_scaled_by_hand_is_scaled_back(pipeline: Pipeline, report: Report) -> None:
-    pipeline.kube.run("scale", "deployment/serving-staging", "-n", STAGING, "--replicas=0")
+    pipeline.kube.run("scale", f"deployment/{STAGING.name}", "-n", STAGING.namespace, "--replicas=0")
     started = time.monotonic()
     pipeline.kube.wait(
-        "staging has its pod again", lambda: pipeline.ready_names("staging"), seconds=90, namespace=STAGING
+        "staging has its pod again", lambda: pipeline.ready_names(STAGING), seconds=90, namespace=STAGING.namespace
     )
     report.add("Drift", f"- a Deployment scaled away served again after {time.monotonic() - started:.0f} s")
-    pipeline.kube.run("scale", "deployment/serving-production", "-n", PRODUCTION, "--replicas=1")
+    pipeline.kube.run("scale", f"deployment/{PRODUCTION.name}", "-n", PRODUCTION.namespace, "--replicas=1")
     pipeline.kube.wait(
         "production has two pods again",
-        lambda: len(pipeline.ready_names("production")) >= 2,
+        lambda: len(pipeline.ready_names(PRODUCTION)) >= 2,
         seconds=120,
-        namespace=PRODUCTION,
+        namespace=PRODUCTION.namespace,
     )
 
 
 def test_an_edited_config_map_is_mended(pipeline: Pipeline, report: Report) -> None:
-    name = pipeline.kube.items(STAGING, "configmaps", {"app.kubernetes.io/name": "model-serving"})[0]["metadata"][
-        "name"
-    ]
+    labels = {"app.kubernetes.io/name": "model-serving", "app.kubernetes.io/instance": STAGING.name}
+    name = pipeline.kube.items(STAGING.namespace, "configmaps", labels)[0]["metadata"]["name"]
 
     def level() -> str:
-        return pipeline.kube.run("get", "configmap", name, "-n", STAGING, "-o", "jsonpath={.data.LOG_LEVEL}")
+        return pipeline.kube.run("get", "configmap", name, "-n", STAGING.namespace, "-o", "jsonpath={.data.LOG_LEVEL}")
 
     before = level()
     assert before
-    pipeline.kube.run("patch", "configmap", name, "-n", STAGING, "-p", '{"data": {"LOG_LEVEL": "debug"}}')
+    pipeline.kube.run("patch", "configmap", name, "-n", STAGING.namespace, "-p", '{"data": {"LOG_LEVEL": "debug"}}')
     started = time.monotonic()
-    pipeline.kube.wait("the ConfigMap is mended", lambda: level() == before, seconds=90, namespace=STAGING)
+    pipeline.kube.wait("the ConfigMap is mended", lambda: level() == before, seconds=90, namespace=STAGING.namespace)
     report.add("Drift", f"- an edited ConfigMap was mended after {time.monotonic() - started:.0f} s")
-    pipeline.wait_settled("serving-staging")
+    pipeline.wait_settled(STAGING.application)
 
 
 def test_the_autoscaler_is_left_alone(pipeline: Pipeline, report: Report) -> None:
-    finished = pipeline.application("serving-production")["status"]["operationState"]["finishedAt"]
+    finished = pipeline.application(PRODUCTION.application)["status"]["operationState"]["finishedAt"]
     states: list[tuple[int, str]] = []
 
     def look() -> int:
-        app = pipeline.application("serving-production")
-        states.append((len(pipeline.ready_names("production")), app["status"]["sync"]["status"]))
+        app = pipeline.application(PRODUCTION.application)
+        states.append((len(pipeline.ready_names(PRODUCTION)), app["status"]["sync"]["status"]))
         return states[-1][0]
 
-    with pipeline.load("production", rate=0) as results:
-        pipeline.kube.wait("a third pod", lambda: look() >= 3, seconds=180, namespace=PRODUCTION)
-    pipeline.kube.wait("two pods again", lambda: look() <= 2, seconds=240, namespace=PRODUCTION)
-    pipeline.wait_settled("serving-production")
-    app = pipeline.application("serving-production")
+    with pipeline.load(PRODUCTION, rate=0) as results:
+        pipeline.kube.wait("a third pod", lambda: look() >= 3, seconds=180, namespace=PRODUCTION.namespace)
+    pipeline.kube.wait("two pods again", lambda: look() <= 2, seconds=240, namespace=PRODUCTION.namespace)
+    pipeline.wait_settled(PRODUCTION.application)
+    app = pipeline.application(PRODUCTION.application)
     assert app["status"]["operationState"]["finishedAt"] == finished, "Argo CD synced what the autoscaler did"
     assert {sync for _, sync in states} == {"Synced"}
     assert settled(app)

@@ -1,5 +1,7 @@
 """What goes from git goes from the cluster, and data never does."""
 
+from typing import Any
+
 from tests.e2e.argocd.pipeline import Pipeline
 from tests.e2e.report import Report
 
@@ -7,26 +9,27 @@ PLATFORM = "ml-pipeline"
 
 
 def test_an_application_taken_from_git_is_pruned_and_comes_back(pipeline: Pipeline, report: Report) -> None:
-    pipeline.fork.git("rm", "--quiet", "apps/training.yaml")
+    name = "training-wine"
+    pipeline.fork.git("rm", "-r", "--quiet", "models/wine")
     removed = pipeline.fork.commit("Train no more")
     pipeline.look_at_git()
     pipeline.kube.wait(
         "the training CronJob is gone",
-        lambda: not pipeline.kube.items(PLATFORM, "cronjobs", {"app.kubernetes.io/instance": "training"}),
+        lambda: not pipeline.kube.items(PLATFORM, "cronjobs", {"app.kubernetes.io/instance": name}),
         seconds=120,
         namespace=PLATFORM,
     )
     pipeline.fork.git("revert", "--no-edit", removed)
     commit = pipeline.fork.push()
     pipeline.look_at_git()
-    pipeline.wait_application("training", lambda _: True, 90)
-    pipeline.wait_settled("training", commit)
-    report.add("Pruning", "- apps/training.yaml removed: its CronJob went; reverted: it came back")
+    pipeline.wait_application(name, lambda _: True, 90)
+    pipeline.wait_settled(name, commit)
+    report.add("Pruning", "- a folder of models/ removed: its CronJob went; reverted: it came back")
 
 
 def test_the_database_outlives_its_application(pipeline: Pipeline, report: Report) -> None:
     before = _identities(pipeline)
-    pipeline.fork.git("rm", "--quiet", "apps/postgres.yaml", "apps/minio.yaml")
+    pipeline.fork.edit("apps/values.yaml", _without_data)
     removed = pipeline.fork.commit("No database any more")
     pipeline.look_at_git()
     pipeline.kube.wait(
@@ -46,8 +49,13 @@ def test_the_database_outlives_its_application(pipeline: Pipeline, report: Repor
     assert _identities(pipeline) == before, "adopted again as they were"
     report.add(
         "Pruning",
-        "- apps/postgres.yaml and apps/minio.yaml removed: servers and volumes stayed, and were adopted again",
+        "- postgres and minio taken out of apps/values.yaml: servers and volumes stayed, and were adopted again",
     )
+
+
+def _without_data(values: dict[str, Any]) -> None:
+    for name in ("postgres", "minio"):
+        del values["applications"][name]
 
 
 def _identities(pipeline: Pipeline) -> dict[str, str]:

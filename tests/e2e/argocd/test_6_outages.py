@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator
 
 from tests.e2e.argocd.pipeline import APPLICATIONS, Pipeline, settled
+from tests.e2e.argocd.places import PRODUCTION
 from tests.e2e.report import Report
 
 PLATFORM = "ml-pipeline"
-PRODUCTION = "ml-pipeline-production"
 PARTS = (
     ("argocd", "app.kubernetes.io/name=argocd-repo-server", "deployment/argocd-repo-server"),
     ("argocd", "app.kubernetes.io/name=argocd-application-controller", "statefulset/argocd-application-controller"),
@@ -19,7 +19,7 @@ PARTS = (
 
 
 def test_predictions_go_on_while_parts_are_killed(pipeline: Pipeline, report: Report) -> None:
-    with pipeline.load("production") as results:
+    with pipeline.load(PRODUCTION) as results:
         for namespace, labels, workload in PARTS:
             killed = pipeline.kube.run(
                 "delete", "pod", "-n", namespace, "-l", labels, "--grace-period=0", "--force", "-o", "name"
@@ -35,17 +35,17 @@ def test_predictions_go_on_while_parts_are_killed(pipeline: Pipeline, report: Re
 
 def test_a_fresh_production_pod_starts_without_mlflow_and_postgres(pipeline: Pipeline, report: Report) -> None:
     with _away(pipeline, "mlflow", "deployment/mlflow"), _away(pipeline, "postgres", "statefulset/postgres"):
-        old = sorted(pipeline.ready_names("production"))
-        with pipeline.load("production") as results:
-            pipeline.kube.run("delete", "pod", "-n", PRODUCTION, old[0])
+        old = sorted(pipeline.ready_names(PRODUCTION))
+        with pipeline.load(PRODUCTION) as results:
+            pipeline.kube.run("delete", "pod", "-n", PRODUCTION.namespace, old[0])
             pipeline.kube.wait(
                 "a fresh pod is ready",
-                lambda: len(pipeline.ready_names("production") - set(old)) > 0,
+                lambda: len(pipeline.ready_names(PRODUCTION) - set(old)) > 0,
                 seconds=120,
-                namespace=PRODUCTION,
+                namespace=PRODUCTION.namespace,
             )
-        answer = pipeline.predict("production")
-    assert answer.digest == pipeline.pins("production")["model"]["digest"]
+        answer = pipeline.predict(PRODUCTION)
+    assert answer.digest == pipeline.pins(PRODUCTION)["model"]["digest"]
     report.add("Requests", f"- a fresh pod without MLflow and Postgres, from S3 by its pins: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
     for name in ("mlflow", "postgres"):

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from tests.e2e.argocd.pipeline import Pipeline
-from tests.e2e.argocd.test_1_first_release import promote
+from tests.e2e.argocd.places import PRODUCTION
 from tests.e2e.report import Report
 
-APP = "serving-production"
+APP = PRODUCTION.application
 AUTOMATED = {"prune": True, "selfHeal": True, "allowEmpty": False}
 
 
@@ -102,21 +102,21 @@ def test_a_promoter_syncs_and_does_nothing_else(pipeline: Pipeline, promoter: Ap
 
 
 def test_a_rollback_by_hand_and_back_to_git(pipeline: Pipeline, promoter: Api, report: Report) -> None:
-    earlier = pipeline.pins("production")["model"]["version"]
-    pipeline.follow(promote(pipeline), "production")
-    newer = pipeline.predict("production").version
+    earlier = pipeline.pins(PRODUCTION)["model"]["version"]
+    pipeline.follow(pipeline.promote(PRODUCTION), PRODUCTION)
+    newer = pipeline.predict(PRODUCTION).version
     assert newer != earlier
     history = pipeline.application(APP)["status"]["history"]
-    with pipeline.load("production") as results:
+    with pipeline.load(PRODUCTION) as results:
         # Argo CD refuses to roll back what it would sync again at once.
         assert promoter.status("POST", f"/applications/{APP}/rollback", {"id": history[-2]["id"]}) in (400, 409)
         _automate(promoter, None)
         promoter.call("POST", f"/applications/{APP}/rollback", {"id": history[-2]["id"]})
         pipeline.kube.wait(
             "the earlier version answers",
-            lambda: pipeline.predict("production").version == earlier,
+            lambda: pipeline.predict(PRODUCTION).version == earlier,
             seconds=120,
-            namespace="ml-pipeline-production",
+            namespace=PRODUCTION.namespace,
         )
         # The ApplicationSet leaves automated syncs off, however often it looks.
         pipeline.look_at_git()
@@ -124,7 +124,7 @@ def test_a_rollback_by_hand_and_back_to_git(pipeline: Pipeline, promoter: Api, r
         assert "automated" not in pipeline.application(APP)["spec"]["syncPolicy"]
         _automate(promoter, AUTOMATED)
         pipeline.wait_settled(APP)
-    assert pipeline.predict("production").version == newer
+    assert pipeline.predict(PRODUCTION).version == newer
     report.add("Requests", f"- rollback in Argo CD and back to git: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
