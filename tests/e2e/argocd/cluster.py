@@ -1,5 +1,7 @@
 """What a cluster has, and whether these tests may have it: they use the project's own names, so they need it alone."""
 
+import base64
+import json
 import urllib.error
 import urllib.request
 
@@ -13,6 +15,8 @@ from tests.e2e.pods import Runner, Script
 
 _MONITORING_CHARTS = "https://prometheus-community.github.io/helm-charts/index.yaml"
 _SECONDS = 5
+_PLACES = "ml-pipeline-"
+_REMOTE = "pipeline-e2e-remote"
 
 
 def require_free(kube: Kube) -> None:
@@ -37,7 +41,53 @@ def take_away(kube: Kube) -> None:
             ["gitops", "teardown", "--delete-data", "--yes"],
             cwd=ROOT, environment={"KUBECONFIG": kube.kubeconfig}, seconds=400,
         )  # fmt: skip
+    # A run may have ended with environments that the checkout does not know.
+    for name in names:
+        if name.startswith(f"namespace/{_PLACES}"):
+            kube.run("delete", name, "--ignore-not-found", "--timeout=120s", seconds=130)
+    kube.run("delete", "clusterrolebinding", _REMOTE, "--ignore-not-found")
     kube.run("delete", "namespace", NAMESPACE, "--timeout=120s", seconds=130)
+
+
+def second_cluster(kube: Kube, name: str) -> str:
+    """Make this cluster known to Argo CD under a second name and address, as `argocd cluster add` would another one.
+
+    Returns:
+        The address of its API server, as Argo CD knows it.
+    """
+    found = kube.get("default", "endpoints", "kubernetes")["subsets"][0]
+    server = f"https://{found['addresses'][0]['ip']}:{found['ports'][0]['port']}"
+    account = {"kind": "ServiceAccount", "name": _REMOTE, "namespace": NAMESPACE}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    kube.apply(
+        [
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": _REMOTE, "namespace": NAMESPACE}},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": _REMOTE},
+                "roleRef": role,
+                "subjects": [account],
+            },
+        ]
+    )
+    authority = kube.get("default", "configmap", "kube-root-ca.crt")["data"]["ca.crt"]
+    config = {
+        "bearerToken": kube.run("create", "token", _REMOTE, "-n", NAMESPACE, "--duration=12h").strip(),
+        "tlsClientConfig": {"caData": base64.b64encode(authority.encode()).decode()},
+    }
+    labels = {"argocd.argoproj.io/secret-type": "cluster"}
+    kube.apply(
+        [
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": f"cluster-{name}", "namespace": "argocd", "labels": labels},
+                "stringData": {"name": name, "server": server, "config": json.dumps(config)},
+            }
+        ]
+    )
+    return server
 
 
 def plain_http(registry: str) -> bool:

@@ -86,6 +86,11 @@ class Pipeline(msgspec.Struct, frozen=True):
         """All applications."""
         return self.kube.items("argocd", APPLICATIONS)
 
+    def set_error(self, name: str) -> str:
+        """What keeps an ApplicationSet from making its application; empty where nothing does."""
+        found = self.kube.get("argocd", "applicationsets.argoproj.io", name).get("status", {}).get("conditions", [])
+        return next((c["message"] for c in found if c["type"] == "ErrorOccurred" and c["status"] == "True"), "")
+
     def look_at_git(self) -> None:
         """Have Argo CD look at git now, as a webhook would; left alone it looks every minute."""
         self.kube.run("annotate", "applicationsets.argoproj.io", "--all", "-n", "argocd", "--overwrite", _REFRESH_SET)
