@@ -12,11 +12,19 @@ import yaml
 from tests.observability.content import ROOT
 from tests.support import helm
 
-FILE = ROOT / "argocd" / "install" / "argocd-notifications-cm.yaml"
+FILE = ROOT / "argocd" / "patches" / "argocd-notifications-cm.yaml"
 
 DEPLOYED: dict[str, Any] = {
-    "metadata": {"name": "serving-production"},
-    "spec": {"info": [{"name": "model", "value": "iris-classifier 8"}, {"name": "chart", "value": "1.4.0"}]},
+    "metadata": {"name": "iris-production"},
+    "spec": {
+        "info": [
+            {"name": "model", "value": "iris-classifier 8"},
+            {"name": "chart", "value": "1.4.0"},
+            {"name": "environment", "value": "production"},
+            {"name": "service", "value": "iris"},
+            {"name": "repository", "value": "somebody/pipeline"},
+        ]
+    },
     "status": {
         "health": {"status": "Healthy"},
         "summary": {"images": ["ghcr.io/somebody/serving:1.8.2@sha256:00"]},
@@ -51,15 +59,20 @@ def names(settings: dict[str, Any], kind: str) -> set[str]:
 
 def sent(settings: dict[str, Any], template: str, service: str, application: dict[str, Any], folder: Path) -> Any:
     """Return the JSON that a webhook gets about an application."""
+    return json.loads(written(settings[f"template.{template}"]["webhook"][service]["body"], application, folder))
+
+
+def written(template: str, application: dict[str, Any], folder: Path) -> str:
+    """Return what a template makes of an application."""
     chart = folder / "chart"
     (chart / "templates").mkdir(parents=True, exist_ok=True)
     (chart / "Chart.yaml").write_text("{apiVersion: v2, name: notification, version: 1.0.0}", encoding="utf-8")
     (chart / "values.yaml").write_text(json.dumps({"app": application}), encoding="utf-8")
-    body = settings[f"template.{template}"]["webhook"][service]["body"]
-    (chart / "templates" / "body.yaml").write_text("{{ with .Values }}" + body + "{{ end }}", encoding="utf-8")
+    text = "{{ with .Values }}" + template + "{{ end }}"
+    (chart / "templates" / "body.yaml").write_text(text, encoding="utf-8")
     outcome = helm.run("helm", "template", "one", chart)
     assert outcome.code == 0, outcome.errors
-    return json.loads(re.sub(r"^(---|# Source: .*)$", "", outcome.output, flags=re.MULTILINE))
+    return re.sub(r"^(---|# Source: .*)$", "", outcome.output, flags=re.MULTILINE).strip()
 
 
 def test_triggers_send_templates_that_there_are_by_services_that_there_are(settings: dict[str, Any]) -> None:
@@ -90,8 +103,8 @@ def test_nothing_secret_stands_there(settings: dict[str, Any]) -> None:
 
 def test_people_hear_of_a_deployment_with_its_pins(settings: dict[str, Any], tmp_path: Path) -> None:
     assert sent(settings, "deployed", "people", DEPLOYED, tmp_path) == {
-        "text": "serving-production is deployed and healthy, model iris-classifier 8, chart 1.4.0\n"
-        "ghcr.io/somebody/serving:1.8.2@sha256:00"
+        "text": "iris-production is deployed and healthy, model iris-classifier 8, chart 1.4.0, environment "
+        "production, service iris\nghcr.io/somebody/serving:1.8.2@sha256:00"
     }
 
 
@@ -100,11 +113,19 @@ def test_people_hear_of_a_deployment_that_has_no_pins(settings: dict[str, Any], 
     assert sent(settings, "deployed", "people", plain, tmp_path) == {"text": "minio is deployed and healthy"}
 
 
-def test_the_promotion_hears_which_environment_has_what(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_the_promotion_is_started_in_the_repository_of_the_application(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    path = settings["template.deployed"]["webhook"]["github"]["path"]
+    assert written(f"path: {path}", DEPLOYED, tmp_path) == "path: /repos/somebody/pipeline/dispatches"
+
+
+def test_the_promotion_hears_which_service_has_what_where(settings: dict[str, Any], tmp_path: Path) -> None:
     assert sent(settings, "deployed", "github", DEPLOYED, tmp_path) == {
         "event_type": "deployed",
         "client_payload": {
             "environment": "production",
+            "service": "iris",
             "revisions": ["1.4.0", "0123abc"],
             "pins": {"model": "iris-classifier 8", "chart": "1.4.0"},
         },

@@ -164,7 +164,8 @@ class MemoryCluster(Cluster):
         without = root["spec"]["source"]["helm"]["valuesObject"]["without"]
         for entry in applications(Path(), str(Path(".cache/tools/bin/helm").resolve())).applications:
             if entry.name not in without and entry.origin.partition("(")[2].rstrip(")") not in without:
-                self.put("applications", self._settled(dict(entry.manifest)))
+                metadata = {**entry.manifest["metadata"], "namespace": "argocd"}
+                self.put("applications", self._settled({**entry.manifest, "metadata": metadata}))
 
 
 def _merge(target: Manifest, patch: Manifest) -> None:

@@ -1,0 +1,229 @@
+"""The hand-over of what the old layout runs: to the right application, nothing deleted, and finished after an end."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gitops.cluster import handover
+from gitops.cluster.bootstrap import Bootstrap, Options
+from gitops.cluster.kinds import TRACKING
+from gitops.errors import NotConvergedError
+from gitops.fork.adopt import Places, adopt
+from gitops.git.repository import Repository
+from gitops.platform.model import Environment, Platform, Registry, Service
+from gitops.rendering.manifests import Manifest
+from gitops.terminal import Terminal
+from services.gitops.tests.conftest import commit_all
+from services.gitops.tests.memory_cluster import MemoryCluster
+
+PLATFORM = Platform(
+    repository="https://git.example.com/flora/petals.git",
+    registry=Registry(prefix="registry.example.com/flora/petals"),
+    environments=[Environment(name="staging"), Environment(name="production", source="staging")],
+    services=[
+        Service(name="iris", model="iris-classifier", legacy_name="serving"),
+        Service(name="wine", model="wine-classifier"),
+    ],
+)
+ROOT: Manifest = {
+    "apiVersion": "argoproj.io/v1alpha1",
+    "kind": "Application",
+    "metadata": {"name": "root", "namespace": "argocd"},
+    "spec": {"source": {"path": "apps", "helm": {"valuesObject": {"without": ["training", "extra"]}}}},
+}
+CONTROLLERS = (("statefulsets", "argocd-application-controller"), ("deployments", "argocd-applicationset-controller"))
+KINDS = {"deployments": "apps/Deployment", "services": "/Service", "configmaps": "/ConfigMap"}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_fork(fork: Path) -> None:
+    """The cluster in memory reads what a root application stands for from the folder it is in."""
+
+
+def tracked(cluster: MemoryCluster, kind: str, namespace: str, name: str, application: str) -> None:
+    tracking = f"{application}:{KINDS.get(kind, kind)}:{namespace}/{name}"
+    cluster.put(kind, {"metadata": {"name": name, "namespace": namespace, "annotations": {TRACKING: tracking}}})
+
+
+def owner(cluster: MemoryCluster, kind: str, namespace: str, name: str) -> str:
+    found = cluster.find(kind, name, namespace)
+    assert found
+    return str(found["metadata"]["annotations"][TRACKING])
+
+
+def old_layout() -> MemoryCluster:
+    """What runs before: one set, its applications, their objects, and projects that `argocd` owns."""
+    cluster = MemoryCluster()
+    cluster.put(
+        "applications", {"metadata": {"name": "root", "namespace": "argocd"}, "spec": {"source": {"path": "apps"}}}
+    )
+    cluster.put("applicationsets", {"metadata": {"name": "serving", "namespace": "argocd"}})
+    cluster.put("applicationsets", {"metadata": {"name": "theirs", "namespace": "argocd"}})
+    for environment in ("staging", "production"):
+        name, namespace = f"serving-{environment}", f"ml-pipeline-{environment}"
+        owners = [{"kind": "ApplicationSet", "name": "serving"}]
+        finalizers = ["resources-finalizer.argocd.argoproj.io"]
+        metadata = {"name": name, "namespace": "argocd", "ownerReferences": owners, "finalizers": finalizers}
+        cluster.put("applications", {"metadata": metadata})
+        for kind in KINDS:
+            tracked(cluster, kind, namespace, name, name)
+        tracked(cluster, "configmaps", namespace, "of-others", "theirs")
+        cluster.put("configmaps", {"metadata": {"name": "kube-root-ca.crt", "namespace": namespace}})
+    for project in ("serving", "platform"):
+        tracked(cluster, "appprojects", "argocd", project, "argocd")
+    for kind, name in CONTROLLERS:
+        cluster.put(kind, {"metadata": {"name": name, "namespace": "argocd"}, "spec": {"replicas": 1}})
+        labels = {"app.kubernetes.io/name": name}
+        cluster.put("pods", {"metadata": {"name": f"{name}-0", "namespace": "argocd", "labels": labels}})
+    return cluster
+
+
+def replicas(cluster: MemoryCluster) -> list[int]:
+    found = [cluster.find(kind, name, "argocd") for kind, name in CONTROLLERS]
+    return [entry["spec"]["replicas"] for entry in found if entry]
+
+
+def assert_handed_over(cluster: MemoryCluster) -> None:
+    for environment in ("staging", "production"):
+        name, namespace = f"serving-{environment}", f"ml-pipeline-{environment}"
+        for kind, group in KINDS.items():
+            assert owner(cluster, kind, namespace, name) == f"iris-{environment}:{group}:{namespace}/{name}"
+        assert owner(cluster, "configmaps", namespace, "of-others").startswith("theirs:")
+        assert not cluster.find("applications", name, "argocd")
+    assert owner(cluster, "appprojects", "argocd", "serving").startswith("root:")
+    assert not cluster.find("applicationsets", "serving", "argocd")
+    assert cluster.find("applicationsets", "theirs", "argocd")
+    assert replicas(cluster) == [1, 1]
+    assert not handover.needed(cluster)
+
+
+def test_everything_changes_hands_and_nothing_that_runs_goes() -> None:
+    cluster = old_layout()
+    assert handover.needed(cluster)
+    moved = handover.hand_over(cluster, PLATFORM, [ROOT])
+    assert [str(entry) for entry in moved] == [
+        "3 objects in ml-pipeline-staging: serving-staging -> iris-staging",
+        "3 objects in ml-pipeline-production: serving-production -> iris-production",
+        "2 objects in argocd: argocd -> root",
+    ]
+    assert_handed_over(cluster)
+    deleted = {step for step in cluster.order if step.startswith("delete")}
+    pods = {f"delete pods/{name}-0" for _, name in CONTROLLERS}
+    applications = {f"delete applications/serving-{name}" for name in ("staging", "production")}
+    assert deleted == {"delete applicationsets/serving", *applications, *pods}
+
+
+def test_argo_cd_stands_still_from_the_first_change_to_the_last() -> None:
+    cluster = old_layout()
+    handover.hand_over(cluster, PLATFORM, [ROOT])
+    stops = [cluster.order.index(f"delete pods/{name}-0") for _, name in CONTROLLERS]
+    starts = [len(cluster.order) - 1 - cluster.order[::-1].index(f"merge {kind}/{name}") for kind, name in CONTROLLERS]
+    changes = [
+        index
+        for index, step in enumerate(cluster.order)
+        if not any(step.endswith((f"{kind}/{name}", f"pods/{name}-0")) for kind, name in CONTROLLERS)
+    ]
+    assert max(stops) < min(changes)
+    assert max(changes) < min(starts)
+
+
+class _KilledError(Exception):
+    pass
+
+
+class Mortal(MemoryCluster):
+    """Ends the run at its Nth change."""
+
+    left = 0
+
+    def spend(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise _KilledError
+
+    def merge(self, kind: str, name: str, namespace: str, patch: Manifest) -> None:
+        self.spend()
+        super().merge(kind, name, namespace, patch)
+
+    def apply(self, objects: Any) -> None:
+        self.spend()
+        super().apply(objects)
+
+    def delete(self, *arguments: Any, **options: Any) -> None:
+        self.spend()
+        super().delete(*arguments, **options)
+
+
+def test_a_run_that_is_killed_anywhere_is_finished_by_the_next() -> None:
+    for step in range(1, 40):
+        cluster = Mortal()
+        cluster.objects = old_layout().objects
+        cluster.left = step
+        try:
+            handover.hand_over(cluster, PLATFORM, [ROOT])
+        except _KilledError:
+            cluster.left = 0
+            assert handover.needed(cluster), step
+            handover.hand_over(cluster, PLATFORM, [ROOT])
+            assert_handed_over(cluster)
+        else:
+            assert step > 20
+            return
+    pytest.fail("it never came to its end")
+
+
+def test_a_service_that_keeps_its_old_name_keeps_its_new_application() -> None:
+    same = Service(name="serving", model="iris-classifier", legacy_name="serving")
+    platform = Platform(
+        repository=PLATFORM.repository, registry=PLATFORM.registry, environments=PLATFORM.environments, services=[same]
+    )
+    cluster = old_layout()
+    handover.hand_over(cluster, platform, [ROOT])
+    assert owner(cluster, "deployments", "ml-pipeline-staging", "serving-staging").startswith("serving-staging:")
+    owners = [{"kind": "ApplicationSet", "name": "serving-staging"}]
+    cluster.put(
+        "applications", {"metadata": {"name": "serving-staging", "namespace": "argocd", "ownerReferences": owners}}
+    )
+    handover.hand_over(cluster, platform, [ROOT])
+    assert cluster.find("applications", "serving-staging", "argocd")
+
+
+def test_a_controller_that_does_not_stop_keeps_everything_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gitops.cluster.handover._STOP_SECONDS", 0.0)
+    cluster = old_layout()
+    labels = {"app.kubernetes.io/name": CONTROLLERS[0][1]}
+    stuck = {"metadata": {"name": "stuck", "namespace": "argocd", "labels": labels}}
+    original = cluster.merge
+
+    def merge(kind: str, name: str, namespace: str, patch: Manifest) -> None:
+        original(kind, name, namespace, patch)
+        cluster.put("pods", stuck)
+
+    monkeypatch.setattr(cluster, "merge", merge)
+    with pytest.raises(NotConvergedError, match="argocd/stuck does not stop"):
+        handover.hand_over(cluster, PLATFORM, [ROOT])
+    assert owner(cluster, "services", "ml-pipeline-staging", "serving-staging").startswith("serving-staging:")
+
+
+def test_a_new_cluster_and_the_new_layout_need_none() -> None:
+    assert not handover.needed(MemoryCluster())
+    cluster = MemoryCluster()
+    cluster.put("applications", ROOT)
+    assert not handover.needed(cluster)
+
+
+def test_bootstrap_hands_over_before_argo_cd_sees_the_new_layout(
+    fork: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adopt(Repository(fork), Places(repository=PLATFORM.repository, registry=PLATFORM.registry.prefix))
+    text = (fork / "platform.yaml").read_text()
+    (fork / "platform.yaml").write_text(
+        text.replace("model: iris-classifier", "model: iris-classifier, legacyName: serving")
+    )
+    commit_all(fork, "the new layout")
+    cluster = old_layout()
+    Bootstrap(Repository(fork), cluster, Terminal(), Options(minutes=1)).run()
+    assert_handed_over(cluster)
+    assert "3 objects in ml-pipeline-staging: serving-staging -> iris-staging" in capsys.readouterr().err
+    assert cluster.order.index("delete applicationsets/serving") < cluster.order.index("Deployment/argocd-server")
