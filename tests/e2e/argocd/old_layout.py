@@ -1,0 +1,119 @@
+"""Turn a fork and its cluster back to the layout before services had names: what `gitops migrate` starts from."""
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.argocd.pipeline import APPLICATIONS, Pipeline
+from tests.e2e.argocd.places import Place
+
+PREVIOUS = Path(__file__).parent / "previous"
+_SETS = "applicationsets.argoproj.io"
+_PROJECTS = "appprojects.argoproj.io"
+_SERVED = (
+    "deployments,services,serviceaccounts,configmaps,jobs,horizontalpodautoscalers,poddisruptionbudgets,networkpolicies,"
+    "ingresses,servicemonitors"
+)
+_VENDORED = "vendored.yaml"
+_URL = "https://raw.githubusercontent.com/argoproj/argo-cd/v3.6.1/manifests/install.yaml"
+
+
+def write_old_layout(pipeline: Pipeline, places: list[Place]) -> None:
+    """Rewrite the fork as version 0.1 had it: what the places run becomes what their environments run.
+
+    Args:
+        pipeline: The fork's.
+        places: One service in each environment.
+    """
+    folder, fork = pipeline.fork.folder, pipeline.fork
+    pins = {place.environment: (folder / place.release).read_text() for place in places}
+    tuned, platform = fork.read("envs/values.yaml"), fork.read("platform.yaml")
+    _pin_in_values(pipeline)
+    argocd = _installation(folder)
+    for gone in ("apps", "argocd", "envs/values.yaml", "envs/platform/pins", "platform.yaml"):
+        _take_away(folder / gone)
+    for environment in pins:
+        _take_away(folder / "envs" / environment)
+    shutil.copytree(PREVIOUS, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("README.md"))
+    for file in [*(folder / "apps").rglob("*.yaml"), *(folder / "argocd").rglob("*.yaml")]:
+        file.write_text(_adopted(file.read_text(), platform))
+    for name, text in argocd.items():
+        (folder / "argocd" / "install" / name).write_text(text)
+    if _VENDORED in argocd:
+        fork.replace("argocd/install/kustomization.yaml", _URL.replace(".", r"\."), _VENDORED)
+    fork.replace("argocd/identity.yaml", "^plainHttp: .*$", f"plainHttp: {str(pipeline.plain_http).lower()}")
+    fork.replace("argocd/identity.yaml", "^adopted: .*$", "adopted: true")
+    for name in pipeline.without:
+        _take_away(folder / "apps" / f"{name}.yaml")
+    for environment, text in pins.items():
+        (folder / "envs" / environment / "release.yaml").write_text(text)
+        fork.edit(f"envs/{environment}/values.yaml", lambda values: _merge(values, tuned))
+
+
+def _pin_in_values(pipeline: Pipeline) -> None:
+    """The images of the platform stood beside its tuning."""
+    for name in ("mlflow", "training"):
+        pinned = pipeline.fork.read(f"envs/platform/pins/{name}.yaml")
+        pipeline.fork.edit(f"envs/platform/{name}.yaml", functools.partial(_merge, more=pinned))
+
+
+def _installation(folder: Path) -> dict[str, str]:
+    """What lay beside argocd/install/kustomization.yaml: the patches, and Argo CD's manifest where there is no internet."""
+    found = {file.name: file.read_text() for file in (folder / "argocd" / "patches").glob("*.yaml")}
+    del found["kustomization.yaml"]
+    manifest = folder / "argocd" / "vendored" / "install.yaml"
+    return {**found, **({_VENDORED: manifest.read_text()} if manifest.exists() else {})}
+
+
+def run_old_layout(pipeline: Pipeline, places: list[Place]) -> None:
+    """Have Argo CD forget what it runs, take the services away, and begin again with what the fork holds."""
+    kube = pipeline.kube
+    # Nothing that the root's going leaves alone may take along what it made.
+    kube.run("delete", APPLICATIONS, "root", "-n", "argocd", "--timeout=60s")
+    kube.run("delete", _SETS, "--all", "-n", "argocd", "--timeout=120s", seconds=130)
+    kube.wait(
+        "the applications of the sets are gone",
+        lambda: not [app for app in pipeline.applications() if app["metadata"].get("ownerReferences")],
+        seconds=120,
+        namespace="argocd",
+        names=("none",),
+    )
+    for app in pipeline.applications():
+        name = app["metadata"]["name"]
+        kube.run("patch", APPLICATIONS, name, "-n", "argocd", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+        kube.run("delete", APPLICATIONS, name, "-n", "argocd", "--ignore-not-found", "--timeout=60s")
+    kube.run("delete", _PROJECTS, "--all", "-n", "argocd", "--timeout=60s")
+    for namespace in {place.namespace for place in places}:
+        kube.run(
+            "delete",
+            _SERVED,
+            "-n",
+            namespace,
+            "-l",
+            "app.kubernetes.io/name=model-serving",
+            "--timeout=120s",
+            seconds=130,
+        )
+    for path in ("argocd/projects", "argocd/root.yaml"):
+        kube.run("apply", "--server-side", "--force-conflicts", "-f", str(pipeline.fork.folder / path))
+
+
+def _adopted(text: str, platform: dict[str, Any]) -> str:
+    text = text.replace("https://github.com/OWNER/NAME.git", platform["repository"])
+    return text.replace("ghcr.io/OWNER/NAME", platform["registry"]["prefix"])
+
+
+def _merge(values: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            _merge(values[key], value)
+        else:
+            values[key] = value
+
+
+def _take_away(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
