@@ -36,8 +36,8 @@ for command in (
     holds.unhold,
 ):
     app.command(command)
-app.command(looking.render, usage="Usage: gitops render [OPTIONS] ENVIRONMENT [APPS...]")
-app.command(looking.diff, usage="Usage: gitops diff [OPTIONS] ENVIRONMENT [APPS...]")
+app.command(looking.render, usage="Usage: gitops render [OPTIONS] TARGET [APPS...]")
+app.command(looking.diff, usage="Usage: gitops diff [OPTIONS] TARGET [APPS...]")
 
 
 def execute(arguments: Sequence[str]) -> int:

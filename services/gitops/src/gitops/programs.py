@@ -31,8 +31,11 @@ class ProgramMissingError(GitopsError):
 class ProgramFailedError(GitopsError):
     """A program ended with a status other than 0; `errors` is what it wrote to its error stream."""
 
+    status: int
+
     def __init__(self, command: Sequence[str], status: int, errors: str) -> None:
         self.errors = errors.strip()
+        self.status = status
         said = "\n".join(self.errors.splitlines()[-_SHOWN_ERROR_LINES:]) or "and said nothing."
         super().__init__(f"`{shlex.join(command)}` failed with status {status}: {said}")
 

@@ -71,9 +71,11 @@ class Terminal:
         """A result for programs: one JSON document on the output stream."""
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(content), indent=2).decode() + "\n")
 
-    def rows(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table of results."""
-        self._out.print(_table(title, columns, rows))
+    def rows(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None
+    ) -> None:
+        """A table of results, at most `width` columns wide where a program reads it."""
+        self._out.print(_table(title, columns, rows), width=None if self._out.is_terminal else width)
 
     def line(self, text: str) -> None:
         """One line of result."""

@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from gitops.cluster.client import Cluster
 from gitops.cluster.convergence import application_state
-from gitops.cluster.diagnosis import INSTANCE
-from gitops.errors import GitopsError
+from gitops.cluster.live import Live, look
+from gitops.errors import BadInputError, GitopsError
 from gitops.git.repository import Repository
 from gitops.pins.release import Release, load_release
-from gitops.pins.wording import age, short
-from gitops.platform.environments import ARGOCD, application_of, environments, namespace_of, release_file
+from gitops.pins.wording import age
+from gitops.platform.model import ARGOCD
+from gitops.platform.reader import load_platform
+from gitops.platform.targets import Target, targets
 from gitops.rendering.manifests import Manifest
 
 
 class LastChange(Struct, frozen=True, kw_only=True):
-    """The commit that changed an environment's pins last; `uncommitted` says that the file differs from it."""
+    """The commit that changed the pins last; `uncommitted` says that the file differs from it."""
 
     commit: str
     author: str
@@ -29,42 +30,20 @@ class LastChange(Struct, frozen=True, kw_only=True):
     uncommitted: bool
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """The model that an environment's API says it serves."""
+class TargetStatus(Struct, frozen=True, kw_only=True):
+    """One service in one environment.
 
-    name: str
-    version: str
-    digest: str
-
-
-class _Health(Struct, frozen=True):
-    """What the API says of itself at /health, which needs no key: its models, the one that is pinned first."""
-
-    models: Annotated[list[Answer], Meta(min_length=1)]
-
-
-class Live(Struct, frozen=True, kw_only=True):
-    """An environment in the cluster.
-
-    `operation` is the phase of the last sync, which a failed smoke test fails; `problem` says why there is no answer.
+    `release` is None where nothing is released, or where it cannot be read: then `problem` says why. `live` is None where
+    no cluster was asked.
     """
 
-    sync: str
-    health: str
-    operation: str = ""
-    message: str = ""
-    answer: Answer | None = None
-    as_pinned: bool | None = None
-    problem: str = ""
-
-
-class EnvironmentStatus(Struct, frozen=True, kw_only=True):
-    """One environment; `release` is None where nothing is released, `live` where no cluster was asked."""
-
     environment: str
+    service: str
+    application: str
     release: Release | None
     hold: str | None
     changed: LastChange | None
+    problem: str = ""
     live: Live | None = None
 
 
@@ -80,12 +59,12 @@ class PlatformStatus(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """Everything at a glance; `cluster` is the context that was asked, or why none was."""
 
-    environments: list[EnvironmentStatus]
+    services: list[TargetStatus]
     platform: list[PlatformStatus]
     cluster: str
 
 
-def status(repository: Repository, cluster: Cluster | None, now: datetime | None = None) -> Status:
+def look_around(repository: Repository, cluster: Cluster | None, now: datetime | None = None) -> Status:
     """Look at git, and at the cluster where one is given and answers.
 
     Args:
@@ -94,97 +73,67 @@ def status(repository: Repository, cluster: Cluster | None, now: datetime | None
         now: The moment that ages are counted from.
 
     Raises:
-        BadInputError: A release file is not as it should be.
+        BadInputError: platform.yaml is not as it should be.
     """
     now = now or datetime.now(UTC)
-    from_git = [_from_git(repository, name, now) for name in environments(repository.root)]
+    there = targets(load_platform(repository.root))
+    from_git = [_from_git(repository, target, now) for target in there]
     if cluster is None:
-        return Status(environments=from_git, platform=[], cluster="not asked")
+        return Status(services=from_git, platform=[], cluster="not asked")
     try:
         context = cluster.context()
         found = {entry["metadata"]["name"]: entry for entry in cluster.items("applications.argoproj.io", ARGOCD)}
         lives = [
-            look(cluster, entry.environment, entry.release, found.get(application_of(entry.environment)))
-            for entry in from_git
+            look(cluster, target, entry.release, found.get(target.application))
+            for target, entry in zip(there, from_git, strict=True)
         ]
     except GitopsError as error:
-        return Status(environments=from_git, platform=[], cluster=f"not asked: {error}")
-    serving = {application_of(entry.environment) for entry in from_git}
+        return Status(services=from_git, platform=[], cluster=f"not asked: {error}")
+    ours = {target.application for target in there}
     return Status(
-        environments=[msgspec.structs.replace(entry, live=live) for entry, live in zip(from_git, lives, strict=True)],
-        platform=_platform({name: entry for name, entry in found.items() if name not in serving}),
+        services=[msgspec.structs.replace(entry, live=live) for entry, live in zip(from_git, lives, strict=True)],
+        platform=_platform({name: entry for name, entry in found.items() if name not in ours}),
         cluster=context,
     )
 
 
-def look(cluster: Cluster, environment: str, release: Release | None, application: Manifest | None) -> Live | None:
-    """What the cluster says of an environment; None where nothing is released and nothing is there.
+def service_table(statuses: Sequence[TargetStatus], *, live: bool) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Columns and rows for people, without digests; `live` says whether a cluster was asked."""
+    columns = ("environment", "service", "chart", "image", "model", "changed", *(("live",) if live else ()), "note")
+    rows = []
+    for entry in statuses:
+        seen = [_live(entry.live)] if live else []
+        where = [entry.environment, entry.service]
+        rows.append([*where, *_pins(entry), _changed(entry.changed), *seen, entry.problem or _held(entry)])
+    return columns, rows
 
-    Args:
-        cluster: The cluster.
-        environment: The environment.
-        release: What it should run.
-        application: Its Argo CD application, where there is one.
 
-    Raises:
-        OutageError: The cluster does not answer.
-    """
-    if release is None and application is None:
-        return None
-    state = application_state(application_of(environment), application)
-    operation = ((application or {}).get("status") or {}).get("operationState") or {}
-    seen = Live(sync=state.sync, health=state.health, operation=operation.get("phase", ""), message=state.message)
-    namespace = namespace_of(environment)
-    selector = f"{INSTANCE}={application_of(environment)},app.kubernetes.io/component=server"
-    services = [service["metadata"]["name"] for service in cluster.items("services", namespace, selector)]
-    if not services:
-        return msgspec.structs.replace(seen, problem="no Service")
+def _from_git(repository: Repository, target: Target, now: datetime) -> TargetStatus:
+    release, problem = None, ""
     try:
-        health = msgspec.json.decode(cluster.answer(namespace, services[0], "/health"), type=_Health)
-    except GitopsError as error:
-        return msgspec.structs.replace(seen, problem=str(error))
-    except msgspec.MsgspecError as error:
-        return msgspec.structs.replace(seen, problem=f"answers something else: {error}")
-    answer = health.models[0]
-    return msgspec.structs.replace(seen, answer=answer, as_pinned=_as_pinned(answer, release))
-
-
-def environment_table(statuses: Sequence[EnvironmentStatus], *, live: bool) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Columns and rows for people; `live` says whether a cluster was asked."""
-    columns = ("environment", "chart", "image", "model", "changed", "hold")
-    rows = [[entry.environment, *_pins(entry.release), _changed(entry.changed), entry.hold or ""] for entry in statuses]
-    if not live:
-        return columns, rows
-    lives = [
-        [entry.live.sync, entry.live.health, _answers(entry.live)] if entry.live else [""] * 3 for entry in statuses
-    ]
-    return (*columns, "sync", "health", "answers"), [[*row, *more] for row, more in zip(rows, lives, strict=True)]
-
-
-def _from_git(repository: Repository, environment: str, now: datetime) -> EnvironmentStatus:
-    file = release_file(environment)
-    release = load_release(repository.root / file, file)
-    commit = repository.last_commit(file)
+        release = load_release(repository.root / target.file, target.file)
+    except BadInputError as error:
+        problem = str(error)
+    commit = repository.last_commit(target.file)
     changed = None
-    if commit:
+    if commit and (release or problem):
         changed = LastChange(
             commit=commit.sha,
             author=commit.author,
             subject=commit.subject,
             when=commit.when,
             age_seconds=int((now - commit.when).total_seconds()),
-            uncommitted=bool(repository.changed(file)),
+            uncommitted=bool(repository.changed(target.file)),
         )
-    return EnvironmentStatus(
-        environment=environment, release=release, hold=release.held if release else None, changed=changed
+    return TargetStatus(
+        environment=target.environment.name,
+        service=target.service.name,
+        application=target.application,
+        release=release,
+        hold=release.held if release else None,
+        changed=changed,
+        problem=problem,
     )
-
-
-def _as_pinned(answer: Answer, release: Release | None) -> bool | None:
-    if release is None:
-        return None
-    model = release.model
-    return (answer.name, answer.version, answer.digest) == (model.name, model.version, model.digest)
 
 
 def _platform(found: Mapping[str, Manifest]) -> list[PlatformStatus]:
@@ -195,15 +144,13 @@ def _platform(found: Mapping[str, Manifest]) -> list[PlatformStatus]:
     ]
 
 
-def _pins(release: Release | None) -> list[str]:
+def _pins(entry: TargetStatus) -> list[str]:
+    release = entry.release
     if release is None:
-        return ["not released", "", ""]
-    image, model = release.image, release.model
-    return [
-        release.release.chart,
-        f"{image.tag} {short(image.digest)}",
-        f"{model.name} {model.version} {short(model.digest)}",
-    ]
+        return ["", "", "cannot be read" if entry.problem else "not released"]
+    said = f"{release.model.name} {release.model.version}"
+    named = release.model.release if isinstance(release.model.release, str) else ""
+    return [release.release.chart, release.image.tag, f"{said} ({named})" if named else said]
 
 
 def _changed(change: LastChange | None) -> str:
@@ -212,8 +159,14 @@ def _changed(change: LastChange | None) -> str:
     return f"{change.commit[:7]}, {age(change.age_seconds)} ago" + (", edited since" if change.uncommitted else "")
 
 
-def _answers(live: Live) -> str:
+def _held(entry: TargetStatus) -> str:
+    return f"held: {entry.hold}" if entry.hold is not None else ""
+
+
+def _live(live: Live | None) -> str:
+    if live is None:
+        return ""
     if live.answer is None:
-        return "no answer"
-    verdict: Literal["as pinned", "not as pinned"] = "as pinned" if live.as_pinned else "not as pinned"
-    return verdict if live.as_pinned else f"{verdict}: {live.answer.name} {live.answer.version}"
+        return f"{live.sync}, {live.health}, {live.problem or 'no answer'}"
+    answers = "as pinned" if live.as_pinned else f"answers with {live.answer.name} {live.answer.version}"
+    return f"{live.sync}, {live.health}, {answers}"

@@ -1,68 +1,202 @@
-"""What the commands that write have in common: where their commit goes, and how its outcome is shown."""
+"""What the commands that write have in common: where their commits go, and how the outcome is shown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cyclopts import Parameter
+from msgspec import Struct
 
 from gitops.commands.options import Flag
+from gitops.errors import BadInputError, NotWantedError
+from gitops.forge.choice import needed_pull_requests
+from gitops.forge.protocol import PullRequests
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Proposal, Snapshot
-from gitops.git.trunk import BRANCH, Landing, Trunk, land_here
+from gitops.git.trunk import Landed, Landing, Trunk, land_here
+from gitops.pins.release import Change
 from gitops.pins.wording import words
+from gitops.platform.reader import load_platform, platform_at
+from gitops.promotion.promote import push_proposal
 from gitops.terminal import Terminal
+
+_DONE, _NOT_WANTED, _BAD_INPUT = 0, NotWantedError.exit_code, BadInputError.exit_code
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class LandingOptions:
-    """What becomes of the commit: it is pushed to the main branch of the remote, unless something else is said."""
+    """What becomes of the commits: they are pushed to the branch that Argo CD reads, unless something else is said."""
 
     no_push: Flag = False
     """Commit to what is checked out, and push nothing."""
+    pr: Flag = False
+    """Open a pull request for each commit in its place, where the branch is protected."""
     dry_run: Flag = False
     """Print what would be committed, and do nothing."""
 
     def start(self, repository: Repository) -> Snapshot:
-        """The files that the commit would start from."""
+        """The files that the commits would start from.
+
+        Raises:
+            BadInputError: Options exclude one another, there is no remote, or platform.yaml is not as it should be.
+            OutageError: The remote does not answer.
+        """
+        if self.pr and self.no_push:
+            raise BadInputError("--pr and --no-push exclude one another: a pull request has to be pushed.")
         if self.no_push:
             return Snapshot(repository, repository.commit_named("HEAD"))
-        return Trunk.find(repository).newest()
+        return trunk_of(repository).newest()
 
 
 NO_LANDING = LandingOptions()
 
 
-def land_and_show(start: Snapshot, environment: str, edit: Edit, options: LandingOptions, *, json: bool) -> str | None:
-    """Make an edit as the options say, and show what came of it; returns the commit, if there is one."""
-    terminal, repository = Terminal(), start.repository
+class Shown(Struct, frozen=True, kw_only=True):
+    """What came of one proposal, for programs."""
+
+    target: str
+    files: list[str]
+    changes: list[Change]
+    commit: str | None
+    left_alone: str = ""
+    branch: str | None = None
+    url: str | None = None
+
+
+class Fate(Struct, frozen=True, kw_only=True):
+    """What came of an edit: the newest commit that landed, where one did, and what to end the command with."""
+
+    commit: str | None
+    exit_code: int
+
+
+def trunk_of(repository: Repository) -> Trunk:
+    """The branch that Argo CD reads, as the working tree's platform.yaml names it, at its remote.
+
+    Raises:
+        BadInputError: There is no remote, or platform.yaml is not as it should be.
+    """
+    return Trunk.find(repository, load_platform(repository.root).branch)
+
+
+def land_and_show(start: Snapshot, edit: Edit, options: LandingOptions, *, json: bool) -> Fate:
+    """Make an edit as the options say: pushed, proposed, committed here, or only shown; and show what came of it.
+
+    Raises:
+        GitopsError: The edit cannot be made, or the remote or the forge refuses it.
+    """
     if options.dry_run:
-        _show(terminal, environment, edit(start), None, json=json)
-        return None
+        return _shown([Landed(proposal=proposal, commit=None) for proposal in edit(start)], None, "", json=json)
+    if options.pr:
+        return _propose(start, edit, json=json)
+    terminal, repository = Terminal(), start.repository
+    trunk = None if options.no_push else trunk_of(repository)
     with terminal.working("Committing"):
-        landing = land_here(start, edit) if options.no_push else Trunk.find(repository).land(start, edit)
-    _show(terminal, environment, landing.proposal, landing, json=json)
-    if not landing.local:
-        terminal.note(f"Your own {BRANCH} has commits or edits that differ, so it stays as it is: git pull --rebase.")
-    return landing.commit
+        landing = trunk.land(start, edit) if trunk else land_here(start, edit)
+    fate = _shown(landing.landed, landing, trunk.branch if trunk else "", json=json)
+    if trunk and not landing.local:
+        terminal.note(_left_behind(repository, trunk.branch))
+    return fate
 
 
-def _show(terminal: Terminal, environment: str, proposal: Proposal, landing: Landing | None, *, json: bool) -> None:
+def exit_code_of(proposals: Sequence[Proposal]) -> int:
+    """2 where a release file could not be used; 3 where everything that is released is held; else 0."""
+    failed = [entry for entry in proposals if entry.left_alone and entry.exit_code]
+    if any(entry.exit_code != _NOT_WANTED for entry in failed):
+        return _BAD_INPUT
+    released = [entry for entry in proposals if not entry.left_alone]
+    return _NOT_WANTED if failed and not released else _DONE
+
+
+def _propose(start: Snapshot, edit: Edit, *, json: bool) -> Fate:
+    terminal, platform = Terminal(), platform_at(start)
+    pulls = needed_pull_requests(platform, "--pr", "Without it, the commit is pushed to the branch itself.")
+    proposals = edit(start)
+    trunk = Trunk.find(start.repository, platform.branch)
+    shown = []
+    for proposal in proposals:
+        if not proposal.files:
+            shown.append(_told(Landed(proposal=proposal, commit=None)))
+            continue
+        shown.append(_proposed(trunk, start, pulls, proposal))
+        if not json:
+            terminal.line(f"{shown[-1].url}: {proposal.message.partition(chr(10))[0]}")
     if json:
-        outcome = {"commit": landing.commit if landing else None, "attempts": landing.attempts if landing else 0}
-        files = [str(path) for path in proposal.files]
-        terminal.json({"environment": environment, "files": files, "changes": proposal.changes, **outcome})
-        return
-    if not proposal.changes:
-        terminal.line(f"{environment} is like that already.")
-        return
-    rows = [[change.pin, words(change.before), words(change.after)] for change in proposal.changes]
-    terminal.rows(proposal.message.partition("\n")[0], ("pin", "before", "after"), rows)
-    terminal.line(_fate(landing))
+        terminal.json({"commit": None, "attempts": 1, "targets": shown})
+    else:
+        _say_left_alone(terminal, proposals)
+    return Fate(commit=None, exit_code=exit_code_of(proposals))
 
 
-def _fate(landing: Landing | None) -> str:
+def _proposed(trunk: Trunk, start: Snapshot, pulls: PullRequests, proposal: Proposal) -> Shown:
+    title, _, details = proposal.message.partition("\n")
+    commit = push_proposal(trunk, start, proposal)
+    kept = pulls.keep(proposal.branch, title, f"```text\n{details.strip()}\n```\n")
+    return _told(Landed(proposal=proposal, commit=commit), branch=proposal.branch, url=kept.url)
+
+
+def _told(entry: Landed, *, branch: str | None = None, url: str | None = None) -> Shown:
+    proposal = entry.proposal
+    return Shown(
+        target=proposal.subject,
+        files=[str(path) for path in proposal.files],
+        changes=list(proposal.changes),
+        commit=entry.commit,
+        left_alone=proposal.left_alone,
+        branch=branch,
+        url=url,
+    )
+
+
+def _shown(landed: Sequence[Landed], landing: Landing | None, branch: str, *, json: bool) -> Fate:
+    terminal, proposals = Terminal(), [entry.proposal for entry in landed]
+    commit = landing.commit if landing else None
+    if json:
+        outcome = {"commit": commit, "attempts": landing.attempts if landing else 0}
+        terminal.json({**outcome, "targets": [_told(entry) for entry in landed]})
+        return Fate(commit=commit, exit_code=exit_code_of(proposals))
+    for entry in landed:
+        _show_one(terminal, entry)
+    _say_left_alone(terminal, proposals)
+    if any(proposal.files for proposal in proposals):
+        terminal.line(_fate(landing, branch))
+    return Fate(commit=commit, exit_code=exit_code_of(proposals))
+
+
+def _show_one(terminal: Terminal, entry: Landed) -> None:
+    proposal = entry.proposal
+    if proposal.left_alone:
+        return
+    if not proposal.files:
+        terminal.line(f"{proposal.subject} is like that already.")
+        return
+    subject = proposal.message.partition("\n")[0]
+    if proposal.changes:
+        rows = [[change.pin, words(change.before), words(change.after)] for change in proposal.changes]
+        terminal.rows(subject, ("pin", "before", "after"), rows)
+        return
+    terminal.line(subject)
+    for path, text in proposal.files.items():
+        terminal.line(f"  {'removed' if text is None else 'written'}: {path}")
+
+
+def _say_left_alone(terminal: Terminal, proposals: Sequence[Proposal]) -> None:
+    for proposal in proposals:
+        if proposal.left_alone:
+            terminal.note(f"{proposal.subject} is left alone: {proposal.left_alone}")
+
+
+def _fate(landing: Landing | None, branch: str) -> str:
     if landing is None or landing.commit is None:
         return "Nothing was committed."
     tries = f", at attempt {landing.attempts}" if landing.attempts > 1 else ""
-    where = f"pushed to {BRANCH}{tries}" if landing.pushed else "push it to deploy it"
-    return f"Committed as {landing.commit[:7]}; {where}."
+    where = f"pushed to {branch}{tries}" if landing.pushed else "push it to deploy it"
+    commits = [entry.commit[:7] for entry in landing.landed if entry.commit]
+    return f"Committed as {', '.join(commits)}; {where}."
+
+
+def _left_behind(repository: Repository, branch: str) -> str:
+    elsewhere = repository.worktree_of(branch)
+    if elsewhere and elsewhere.resolve() != repository.root.resolve():
+        return f"{branch} is checked out in {elsewhere}, so it stays as it is there: git -C {elsewhere} pull."
+    return f"Your own {branch} has commits or edits that differ, so it stays as it is: git pull --rebase."

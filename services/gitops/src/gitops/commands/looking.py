@@ -5,16 +5,21 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from gitops.cluster import status as looking
 from gitops.cluster.client import Cluster
+from gitops.cluster.status import look_around, service_table
 from gitops.commands.options import Flag, Json
+from gitops.errors import GitopsError
 from gitops.git.repository import Repository
-from gitops.git.snapshot import Snapshot
 from gitops.pins.history import entries, steps
-from gitops.rendering import render as rendering
+from gitops.platform.reader import load_platform
+from gitops.platform.targets import chosen
 from gitops.rendering.diff import Comparison, compare
 from gitops.rendering.manifests import stream
+from gitops.rendering.render import ChartFrom, Renderer, find_helm, selection
 from gitops.terminal import Terminal
+
+# A terminal's usual width, with room for a line number beside it.
+_WIDTH = 100
 
 
 def status(*, offline: Flag = False, context: str | None = None, json: Json = False) -> int:
@@ -27,46 +32,61 @@ def status(*, offline: Flag = False, context: str | None = None, json: Json = Fa
     """
     terminal = Terminal()
     with terminal.working("Looking"):
-        found = looking.status(Repository.find(), None if offline else Cluster(context, patient=False))
+        found = look_around(Repository.find(), None if offline else Cluster(context, patient=False))
     if json:
         terminal.json(found)
         return 0
-    asked = bool(found.platform) or any(entry.live for entry in found.environments)
-    terminal.rows("Environments", *looking.environment_table(found.environments, live=asked))
+    asked = bool(found.platform) or any(entry.live for entry in found.services)
+    if found.services:
+        terminal.rows("Services", *service_table(found.services, live=asked), width=_WIDTH)
+    else:
+        terminal.line("platform.yaml has no services yet: gitops new service NAME --model MODEL.")
     if found.platform:
         rows = [[entry.application, entry.sync, entry.health, entry.message] for entry in found.platform]
-        terminal.rows("Platform", ("application", "sync", "health", ""), rows)
+        terminal.rows("Platform", ("application", "sync", "health", ""), rows, width=_WIDTH)
     if not asked and not offline:
         terminal.note(f"From git alone. Cluster: {found.cluster}")
     return 0
 
 
 def render(
-    environment: str,
+    target: str,
     /,
     *apps: str,
-    chart_from: rendering.ChartFrom = "auto",
+    chart_from: ChartFrom = "auto",
 ) -> int:
-    """Print the manifests that Argo CD would apply, from the working tree.
+    """Print the manifests that Argo CD would apply, from the working tree. What is broken of one service leaves the others.
 
     Args:
-        environment: An environment, or platform.
+        target: ENV/SERVICE, ENV for all of its services, or platform.
         apps: Only these applications. [default: all]
         chart_from: Where the serving chart comes from: the working tree, the registry, or (auto) the working tree if it
             has the pinned version.
     """
     terminal, root = Terminal(), Repository.find().root
-    renderer = rendering.Renderer(root, rendering.find_helm(root), chart_from)
-    for application in rendering.select(root, environment, apps):
-        with terminal.working(f"Rendering {application.name}"):
-            rendered = renderer.render(application)
+    helm = find_helm(root)
+    renderer, selected = Renderer(root, helm, chart_from), selection(root, helm, target, apps)
+    code = 0
+    for problem in selected.problems:
+        terminal.error(problem)
+        code = 2
+    for note in selected.notes:
+        terminal.note(note)
+    for application in selected.applications:
+        try:
+            with terminal.working(f"Rendering {application.name}"):
+                rendered = renderer.render(application)
+        except GitopsError as error:
+            terminal.error(str(error))
+            code = max(code, error.exit_code)
+            continue
         terminal.done("rendered", f"{application.name}: {len(rendered.manifests)} objects from {rendered.origin}")
         terminal.text(stream(rendered.manifests), "yaml")
-    return 0
+    return code
 
 
 def diff(
-    environment: str,
+    target: str,
     /,
     *apps: str,
     revision: str | None = None,
@@ -77,53 +97,55 @@ def diff(
     """Show how rendered manifests differ, object by object: the working tree now, compared with something else.
 
     Args:
-        environment: An environment, or platform.
+        target: ENV/SERVICE, ENV for all of its services, or platform.
         apps: Only these applications. [default: all]
         revision: A commit, branch or tag to compare with. [default: HEAD]
-        against: Another environment to compare with; its names are taken for this one's.
+        against: Another environment, or ENV/SERVICE, to compare with; its names are taken for this one's.
         pins_of: Another environment whose pins to try here: what a promotion from it would change.
         json: Print the differences as JSON.
     """
     terminal, repository = Terminal(), Repository.find()
     comparison = Comparison(revision=revision, against=against, pins_of=pins_of)
     with terminal.working("Rendering both sides"):
-        result = compare(repository, environment, apps, comparison)
+        result = compare(repository, target, apps, comparison)
+    for problem in result.problems:
+        terminal.error(problem)
     if json:
         terminal.json(result)
-        return 0
+        return result.exit_code
     for change in result.objects:
         terminal.text(change.diff, "diff")
     terminal.done("differences", f"{len(result.objects)} objects, from {result.before} to {result.after}")
-    return 0
+    return result.exit_code
 
 
 def history(
-    environment: str,
+    target: str,
     /,
     *,
     limit: Annotated[int, Parameter(validator=Number(gt=0))] = 20,
     json: Json = False,
 ) -> int:
-    """Show who changed what an environment runs, when, and to what: from git, as far as it is checked out.
+    """Show who changed what a service runs, when, and to what: from git, as far as it is checked out.
 
     Args:
-        environment: An environment.
-        limit: How many changes to show, the newest first.
+        target: ENV/SERVICE, or ENV for all of its services.
+        limit: How many changes of each service to show, the newest first.
         json: Print them as JSON, with each pin before and after.
     """
     terminal, repository = Terminal(), Repository.find()
-    start = Snapshot(repository, repository.commit_named("HEAD"))
-    found = entries(steps(repository, start.environment(environment), start.commit))[:limit]
+    head = repository.commit_named("HEAD")
+    wanted = chosen(load_platform(repository.root), target)
+    found = {str(entry): entries(entry, steps(repository, entry, head))[:limit] for entry in wanted}
     if json:
-        terminal.json(found)
+        terminal.json([entry for told in found.values() for entry in told])
         return 0
-    if not found:
-        terminal.line(f"Nothing was released to {environment} yet.")
-        return 0
-    rows = [
-        [entry.commit[:7], f"{entry.when:%Y-%m-%d %H:%M}", entry.author, entry.moved, entry.subject] for entry in found
-    ]
-    terminal.rows(environment, ("commit", "when", "who", "what", "as it was said"), rows)
+    for name, told in found.items():
+        if not told:
+            terminal.line(f"Nothing was released to {name} yet.")
+            continue
+        rows = [[one.commit[:7], f"{one.when:%Y-%m-%d %H:%M}", one.author, one.moved, one.subject] for one in told]
+        terminal.rows(name, ("commit", "when", "who", "what", "as it was said"), rows)
     if repository.is_shallow():
         terminal.note("This clone lacks older history: git fetch --unshallow.")
     return 0

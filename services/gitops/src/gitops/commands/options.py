@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from gitops.cluster.client import Cluster
 from gitops.pins.registry import MlflowRegistry
-from gitops.platform.environments import PIPELINE
+from gitops.platform.model import PIPELINE
 
 Json = Annotated[bool, Parameter(negative="", show_default=False)]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]

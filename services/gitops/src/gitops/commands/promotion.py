@@ -1,81 +1,125 @@
 """The commands that bring pins from one environment to the next, and check what is pinned."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from gitops.cluster.client import Cluster
+from gitops.commands.landing import trunk_of
 from gitops.commands.options import Flag, Json, MlflowUrl, registry
-from gitops.errors import BadInputError, NotWantedError
-from gitops.forge.github import PullRequests
+from gitops.errors import GitopsError, NotWantedError
+from gitops.forge.choice import needed_pull_requests, new_pull_request
+from gitops.forge.protocol import PullRequests
 from gitops.git.repository import Repository
-from gitops.git.trunk import BRANCH, Trunk
+from gitops.git.snapshot import Snapshot
+from gitops.git.trunk import Trunk
+from gitops.pins.registry import MlflowRegistry
 from gitops.pins.verify import Check, Trust, Verifier
 from gitops.pins.wording import words
-from gitops.platform.identity import load_identity
-from gitops.promotion import promote as promoting
-from gitops.promotion import review as reviewing
-from gitops.promotion.promote import Outcome, Route
+from gitops.platform.model import Platform
+from gitops.platform.reader import load_platform, platform_at
+from gitops.platform.targets import Target, chosen
+from gitops.promotion.promote import Outcome, Route, preview, promote_pins, refusal, routes
+from gitops.promotion.review import review_changes
 from gitops.terminal import Terminal
 
 
 def promote(
+    target: str | None = None,
+    /,
     *,
-    source: Annotated[str, Parameter(name="--from")] = "staging",
-    target: Annotated[str, Parameter(name="--to")] = "production",
-    min_age: Annotated[float, Parameter(env_var="GITOPS_MIN_AGE", validator=Number(gte=0))] = 0.0,
+    min_age: Annotated[float | None, Parameter(env_var="GITOPS_MIN_AGE", validator=Number(gte=0))] = None,
     branch_only: Flag = False,
     dry_run: Flag = False,
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Propose one environment's exact pins for another, in a pull request that is kept up to date. Merging it deploys.
+    """Propose the exact pins of the environment that feeds another, in a pull request for each service. Merging deploys.
 
-    Refused, with exit code 3, while either is held (which closes the pull request), while the pins are too young, and
-    where the cluster can be asked and says that they are not rolled out or that their smoke test failed.
+    Refused, with exit code 3, while either side is held (which closes the pull request), while the pins are too young, and
+    where the cluster can be asked and says that they are not rolled out or that their smoke test failed. Of several, one
+    that is refused stops no other; then the exit code is 3 only if all were.
 
     Args:
-        source: The environment whose pins are proposed.
-        target: The environment that they are proposed for.
-        min_age: How many minutes the pins must have been there.
-        branch_only: Push the branch, and open no pull request.
-        dry_run: Print the pull request, and do nothing.
+        target: ENV/SERVICE, or ENV for all of its services. [default: every service of every environment with a `from`]
+        min_age: How many minutes the pins must have been there. [default: the environment's `minAge`]
+        branch_only: Push the branches, and open no pull request.
+        dry_run: Print the pull requests, and do nothing.
         context: Context of the kubeconfig. [default: the current one]
-        json: Print what was done as JSON.
+        json: Print what was done as a JSON list.
     """
     terminal, repository = Terminal(), Repository.find()
+    platform = load_platform(repository.root)
     pulls = None
     if not (branch_only or dry_run):
-        pulls = PullRequests.from_environment(load_identity(repository.root), BRANCH)
-        if pulls is None:
-            raise BadInputError(
-                "promote needs GITHUB_TOKEN, with the rights to write contents and pull requests; "
-                "--branch-only does without, and --dry-run only shows."
-            )
-    route = Route(source=source, target=target, min_age=min_age)
-    trunk, cluster = Trunk.find(repository), Cluster(context, patient=False)
-    with terminal.working("Putting the promotion together"):
+        pulls = needed_pull_requests(
+            platform, "promote", "--branch-only pushes the branches alone, and --dry-run only shows."
+        )
+    trunk, cluster = trunk_of(repository), Cluster(context, patient=False)
+    with terminal.working("Putting promotions together"):
         start = trunk.newest()
-        if dry_run:
-            outcome = promoting.preview(start, cluster, route)
-        else:
-            outcome = promoting.promote(trunk, start, cluster, route, pulls)
-    _show(terminal, outcome, json=json)
-    return 0
-
-
-def _show(terminal: Terminal, outcome: Outcome, *, json: bool) -> None:
+        platform = platform_at(start)
+        wanted = routes(platform, target, min_age)
+        outcomes = [
+            _promoted(route, trunk, start, cluster, pulls, dry_run=dry_run, alone=len(wanted) == 1) for route in wanted
+        ]
     if json:
-        terminal.json(outcome)
+        terminal.json(outcomes)
+    for outcome in outcomes:
+        _show(terminal, platform, outcome, json=json)
+    if not outcomes and not json:
+        terminal.line("Nothing to promote: platform.yaml has no service in an environment with a `from`.")
+    return _exit_code(outcomes)
+
+
+def _promoted(
+    route: Route,
+    trunk: Trunk,
+    start: Snapshot,
+    cluster: Cluster,
+    pulls: PullRequests | None,
+    *,
+    dry_run: bool,
+    alone: bool,
+) -> Outcome:
+    try:
+        if dry_run:
+            return preview(start, cluster, route)
+        return promote_pins(trunk, start, cluster, route, pulls)
+    except GitopsError as error:
+        if alone:
+            raise
+        return refusal(start, route, error)
+
+
+def _exit_code(outcomes: list[Outcome]) -> int:
+    """The worst where something failed; 3 where all were refused; else 0."""
+    codes = [outcome.exit_code for outcome in outcomes]
+    failed = [code for code in codes if code not in (0, NotWantedError.exit_code)]
+    return max(failed) if failed else min(codes, default=0)
+
+
+def _show(terminal: Terminal, platform: Platform, outcome: Outcome, *, json: bool) -> None:
+    if outcome.outcome == "refused":
+        terminal.error(f"{outcome.target}: {outcome.why}")
+    elif json:
+        return
     elif outcome.outcome == "nothing to promote":
-        terminal.line("Nothing to promote: the pins are the same.")
+        terminal.line(f"Nothing to promote to {outcome.target}: the pins are the same.")
+    elif outcome.outcome == "not released":
+        terminal.line(f"Nothing to promote to {outcome.target} yet: {outcome.why}")
     elif outcome.outcome == "planned":
         terminal.line(outcome.title)
         terminal.text(f"\n{outcome.body}", "markdown")
     elif outcome.outcome == "pushed":
         terminal.line(f"Pushed {outcome.branch}: {outcome.title}")
+        if platform.adopted:
+            terminal.note(f"Its pull request: {new_pull_request(platform, outcome.branch)}")
     else:
         terminal.line(f"{outcome.outcome.capitalize()} {outcome.url}: {outcome.title}")
 
@@ -98,20 +142,23 @@ class TrustOptions:
 _OWN_WORKFLOW = TrustOptions()
 
 
+_PARTS = Literal["image", "model", "chart"]
+
+
 def verify(
-    environment: str,
+    target: str,
     /,
     trust: TrustOptions = _OWN_WORKFLOW,
     *,
-    without: Annotated[tuple[Literal["image", "model", "chart"], ...], Parameter(negative="", show_default=False)] = (),
+    without: Annotated[tuple[_PARTS, ...], Parameter(negative="", show_default=False)] = (),
     mlflow_url: MlflowUrl = None,
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Check what an environment pins: the image's signature and SBOM, the model in its registry, the chart in its own.
+    """Check what a service pins: the image's signature and SBOM, the model in its registry, the chart in its own.
 
     Args:
-        environment: An environment.
+        target: ENV/SERVICE, or ENV for all of its released services.
         trust: Whose signatures count.
         without: What to leave out where its registry cannot be reached; repeatable.
         mlflow_url: Address of MLflow. [default: the cluster's own, through kubectl port-forward]
@@ -119,49 +166,85 @@ def verify(
         json: Print the checks as JSON.
     """
     terminal, root = Terminal(), Repository.find().root
-    verifier = Verifier(root, load_identity(root), environment)
-    checks: list[Check] = []
-    with terminal.working("Checking"):
-        if "image" not in without:
-            checks += verifier.image(
-                Trust(
-                    key=trust.key,
-                    identity=trust.identity,
-                    issuer=trust.issuer,
-                    transparency_log=not trust.no_transparency_log,
-                )
-            )
-        if "model" not in without:
-            checks.append(verifier.model(lambda: registry(mlflow_url, Cluster(context))))
-        if "chart" not in without:
-            checks.append(verifier.chart())
+    platform = load_platform(root)
+    wanted = chosen(platform, target)
+    released = [entry for entry in wanted if (root / entry.file).is_file()]
+    verification = _Verification(root=root, platform=platform, without=without, trust=_trust(trust))
+    checked: list[dict[str, object]] = []
+    code = 0
+    for entry in released or wanted[:1]:
+        with terminal.working(f"Checking {entry}"):
+            checks = verification.checks(entry, lambda: registry(mlflow_url, Cluster(context)), alone=len(wanted) == 1)
+        checked.append({"target": str(entry), "checks": checks, "left_out": sorted(set(without))})
+        if not json:
+            rows = [[check.part, check.subject, check.problem or "as pinned"] for check in checks]
+            terminal.rows(str(entry), ("what", "which", ""), rows)
+        for check in checks:
+            if check.problem:
+                terminal.error(f"{check.part} of {entry}: {check.problem}")
+                code = max(code, check.exit_code)
     if json:
-        terminal.json({"environment": environment, "checks": checks, "left_out": sorted(set(without))})
-    else:
-        rows = [[check.part, check.subject, check.problem or "as pinned"] for check in checks]
-        terminal.rows(environment, ("what", "which", ""), rows)
-    for check in checks:
-        if check.problem:
-            terminal.error(f"{check.part} of {environment}: {check.problem}")
-    return max((check.exit_code for check in checks), default=0)
+        terminal.json(checked)
+    return code
 
 
-def review(*, base: str, json: Json = False) -> int:
-    """Judge a pull request, as it is checked out, by what it does to production: only known pins may move, and alone.
+@dataclass(frozen=True, kw_only=True)
+class _Verification:
+    """What is checked of each target, and by whose word."""
+
+    root: Path
+    platform: Platform
+    without: tuple[str, ...]
+    trust: Trust
+
+    def checks(
+        self, target: Target, models: Callable[[], AbstractContextManager[MlflowRegistry]], *, alone: bool
+    ) -> list[Check]:
+        try:
+            verifier = Verifier(self.root, self.platform, target)
+        except GitopsError as error:
+            if alone:
+                raise
+            return [Check(part="pins", subject=str(target.file), problem=str(error), exit_code=error.exit_code)]
+        return [
+            *(verifier.image(self.trust) if "image" not in self.without else []),
+            *([verifier.model(models)] if "model" not in self.without else []),
+            *([verifier.chart()] if "chart" not in self.without else []),
+        ]
+
+
+def _trust(options: TrustOptions) -> Trust:
+    return Trust(
+        key=options.key,
+        identity=options.identity,
+        issuer=options.issuer,
+        transparency_log=not options.no_transparency_log,
+    )
+
+
+def review(*, base: str, head: str = "HEAD", json: Json = False) -> int:
+    """Judge a pull request by what it does to environments that another one feeds: only known pins may move, and alone.
+
+    Every commit of it counts. What feeds what, and what ran before, is taken from the base.
 
     Args:
         base: The tip of the branch that it would go into.
+        head: Its own newest commit; naming it lets the base's gitops judge.
         json: Print the verdict as JSON.
     """
     terminal = Terminal()
-    verdict = reviewing.review(Repository.find(), base)
+    verdict = review_changes(Repository.find(), base, head)
     if json:
         terminal.json(verdict)
-    elif verdict.changes:
-        rows = [[change.pin, words(change.before), words(change.after)] for change in verdict.changes]
-        terminal.rows(f"Pins of production: {verdict.origin}", ("pin", "before", "after"), rows)
     else:
-        terminal.line(f"Pins of production: {verdict.origin}.")
+        for told in verdict.targets:
+            rows = [[change.pin, words(change.before), words(change.after)] for change in told.changes]
+            if rows:
+                terminal.rows(f"Pins of {told.target}: {told.origin}", ("pin", "before", "after"), rows)
+            else:
+                terminal.line(f"Pins of {told.target}: {told.origin}.")
+        if not verdict.targets:
+            terminal.line("No pin moves where another environment feeds it.")
     for problem in verdict.problems:
         terminal.error(problem)
     return NotWantedError.exit_code if verdict.problems else 0

@@ -10,11 +10,13 @@ from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
 from gitops.commands.options import Json, MlflowUrl, registry
 from gitops.errors import BadInputError
 from gitops.git.repository import Repository
-from gitops.pins.bump import Pins, bump_platform, refuse_held
-from gitops.pins.bump import bump as bumping
-from gitops.pins.registry import completed
-from gitops.pins.release import Image, Release, parse_image
-from gitops.platform.environments import PLATFORM
+from gitops.git.snapshot import Edit, Snapshot
+from gitops.pins.bump import Pins, bump_platform, bump_services, known_model, refuse_fed, refuse_held
+from gitops.pins.registry import Candidate, completed
+from gitops.pins.release import Image, parse_image
+from gitops.platform.reader import platform_at
+from gitops.platform.targets import PLATFORM, one
+from gitops.terminal import Terminal
 
 
 @Parameter(name="*")
@@ -24,10 +26,10 @@ class PinOptions:
 
     image: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     """REPOSITORY:TAG@sha256:DIGEST, or TAG@sha256:DIGEST of the repository that is pinned now; for the platform
-    APP=REPOSITORY:TAG@sha256:DIGEST, repeatable."""
+    PART=REPOSITORY:TAG@sha256:DIGEST, repeatable."""
     model: str | None = None
-    """NAME/VERSION or NAME@ALIAS of the registry, or VERSION or @ALIAS of the model that is pinned now; it must have
-    passed its gate."""
+    """VERSION or @ALIAS of the service's model in the registry, or NAME/VERSION or NAME@ALIAS; it must have passed its
+    gate."""
     chart: str | None = None
     """Published version of the serving chart."""
     mlflow_url: MlflowUrl = None
@@ -38,7 +40,7 @@ _NO_PINS = PinOptions()
 
 
 def bump(
-    environment: str,
+    target: str,
     /,
     pins: PinOptions = _NO_PINS,
     landing: LandingOptions = NO_LANDING,
@@ -46,47 +48,53 @@ def bump(
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Pin an environment to an image, a model version or a chart version, in a commit; a first release names all three.
+    """Pin a service to an image, a model version or a chart version, in a commit; a first release names all three.
 
-    Nothing to change is no failure. A held environment is left alone, with exit code 3.
+    Nothing to change is no failure. A held service is left alone, with exit code 3.
 
     Args:
-        environment: An environment, or platform for the images of mlflow and training.
+        target: ENV/SERVICE, or ENV for all of its released services, a commit for each; platform for the images of its
+            parts.
         pins: What to pin.
-        landing: What becomes of the commit.
+        landing: What becomes of the commits.
         context: Context of the kubeconfig, for the port-forward. [default: the current one]
         json: Print what changed as JSON.
     """
     if not (pins.image or pins.model or pins.chart):
         raise BadInputError("Name what to pin: --image, --model or --chart.")
     start = landing.start(Repository.find())
-    if environment == PLATFORM:
-        if pins.model or pins.chart:
-            raise BadInputError(f"{PLATFORM} has images to pin, and neither --model nor --chart.")
-        edit = bump_platform(dict(_platform_image(reference) for reference in pins.image))
-    else:
-        _, current = start.release(environment)
-        refuse_held(environment, current)
-        edit = bumping(environment, _pins(pins, current, Cluster(context)))
-    land_and_show(start, environment, edit, landing, json=json)
-    return 0
+    edit = _platform(pins) if target == PLATFORM else _services(start, target, pins, Cluster(context))
+    return land_and_show(start, edit, landing, json=json).exit_code
 
 
-def _pins(wanted: PinOptions, current: Release | None, cluster: Cluster) -> Pins:
-    """Look up what is wanted, once: an alias that moves later moves nothing here."""
+def _platform(pins: PinOptions) -> Edit:
+    if pins.model or pins.chart:
+        raise BadInputError(f"{PLATFORM} has images to pin, and neither --model nor --chart.")
+    return bump_platform(dict(_platform_image(reference) for reference in pins.image))
+
+
+def _services(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster) -> Edit:
     if len(wanted.image) > 1:
-        raise BadInputError("--image: an environment runs one image.")
-    images = [parse_image(reference, current.image.repository if current else None) for reference in wanted.image]
-    candidate = None
-    if wanted.model:
-        reference = completed(wanted.model, current.model.name if current else None)
-        with registry(wanted.mlflow_url, cluster) as models:
-            candidate = models.find(reference)
-    return Pins(image=images[0] if images else None, candidate=candidate, chart=wanted.chart)
+        raise BadInputError("--image: a service runs one image.")
+    candidate = _candidate(start, name, wanted, cluster) if wanted.model else None
+    image = wanted.image[0] if wanted.image else None
+    return bump_services(name, Pins(image=image, candidate=candidate, chart=wanted.chart))
+
+
+def _candidate(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster) -> Candidate:
+    """Look up the model, once: an alias that moves later moves nothing here."""
+    target = one(platform_at(start), name)
+    # What is refused anyway needs no registry.
+    refuse_fed(target)
+    refuse_held(target, start.release(target)[1])
+    reference = completed(wanted.model or "", target.service.model)
+    known_model(target, reference.replace("@", "/").partition("/")[0])
+    with registry(wanted.mlflow_url, cluster) as models, Terminal().working("Looking up the model"):
+        return models.find(reference)
 
 
 def _platform_image(reference: str) -> tuple[str, Image]:
-    app, separator, image = reference.partition("=")
+    part, separator, image = reference.partition("=")
     if not separator:
-        raise BadInputError(f"--image: {reference!r} does not say whose: APP=REPOSITORY:TAG@sha256:DIGEST.")
-    return app, parse_image(image)
+        raise BadInputError(f"--image: {reference!r} does not say whose: PART=REPOSITORY:TAG@sha256:DIGEST.")
+    return part, parse_image(image)

@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from gitops.errors import BadInputError, OutageError
-from gitops.platform.identity import Identity
+from gitops.forge.protocol import Kept, PullRequest
+from gitops.platform.model import Platform
 
 _GITHUB = "https://api.github.com"
 _SECONDS = 20.0
@@ -29,8 +30,7 @@ class _Branch(Struct, frozen=True):
     ref: str
 
 
-class Pull(Struct, frozen=True):
-    """A pull request."""
+class _Pull(Struct, frozen=True):
 
     number: int
     html_url: str
@@ -40,17 +40,13 @@ class Pull(Struct, frozen=True):
     title: str = ""
     body: str | None = None
 
-
-class Kept(Struct, frozen=True, kw_only=True):
-    """The pull request as it is now, and what was done to have it so."""
-
-    number: int
-    url: str
-    outcome: Literal["opened", "updated", "unchanged"]
+    def told(self) -> PullRequest:
+        """As the other modules know it."""
+        return PullRequest(number=self.number, url=self.html_url, title=self.title, body=self.body or "")
 
 
-class PullRequests:
-    """The pull requests of one repository into one branch."""
+class GitHub:
+    """The pull requests of one repository on GitHub into one branch."""
 
     def __init__(self, api: str, slug: str, token: str, base: str, pause: Callable[[float], None] = time.sleep) -> None:
         """Take where the API is, which repository (owner/name) it is asked about, and into which branch.
@@ -70,12 +66,12 @@ class PullRequests:
         }
 
     @classmethod
-    def from_environment(cls, identity: Identity, base: str) -> "PullRequests | None":
+    def from_environment(cls, platform: Platform) -> "GitHub | None":
         """As GITHUB_API_URL, GITHUB_REPOSITORY and GITHUB_TOKEN say, which GitHub Actions sets; None without a token.
 
         Raises:
-            BadInputError: The token is none, or the repository is not on github.com and GITHUB_API_URL does not say
-                where its API is.
+            BadInputError: The token is not one, or the repository is not on github.com and neither GITHUB_API_URL nor
+                `forge.api` in platform.yaml says where its API is.
         """
         token = os.environ.get("GITHUB_TOKEN", "").strip()
         if not token:
@@ -83,20 +79,25 @@ class PullRequests:
         if not re.fullmatch(r"[!-~]+", token):
             # Further on it would show in the error.
             raise BadInputError("GITHUB_TOKEN holds characters that no token has, such as spaces or line ends.")
-        api = os.environ.get("GITHUB_API_URL") or (_GITHUB if identity.host == "github.com" else "")
+        usual = _GITHUB if platform.host == "github.com" else ""
+        api = os.environ.get("GITHUB_API_URL") or platform.forge_api or usual
         if not api:
             raise BadInputError(
-                f"Where is the API of {identity.host}? Put it into GITHUB_API_URL; "
-                f"GitHub Enterprise has it at https://{identity.host}/api/v3."
+                f"Where is the API of {platform.host}? Put it into platform.yaml (forge: {{kind: github, api: ...}}) or "
+                f"GITHUB_API_URL; GitHub Enterprise has it at https://{platform.host}/api/v3."
             )
-        return cls(api, os.environ.get("GITHUB_REPOSITORY") or identity.slug, token, base)
+        return cls(api, os.environ.get("GITHUB_REPOSITORY") or platform.slug, token, platform.branch)
 
-    def open_from(self, branch: str) -> Pull | None:
+    def open_from(self, branch: str) -> PullRequest | None:
         """The open pull request from a branch, if any."""
+        pull = self._open_from(branch)
+        return pull.told() if pull else None
+
+    def _open_from(self, branch: str) -> _Pull | None:
         query = {"state": "open", "base": self._base, "head": f"{self._owner}:{branch}", "per_page": str(_PAGE)}
         answer = self._call("GET", self._pulls, query=query)
         # Not every server that speaks this API filters by branch.
-        found = _decoded(answer, list[Pull]) if answer.is_success else self._refuse(answer)
+        found = _decoded(answer, list[_Pull]) if answer.is_success else self._refuse(answer)
         return next((pull for pull in found if (pull.head.ref, pull.base.ref) == (branch, self._base)), None)
 
     def keep(self, branch: str, title: str, body: str) -> Kept:
@@ -107,7 +108,7 @@ class PullRequests:
             OutageError: It does not answer, or limits how often it may be asked.
         """
         for _ in range(_TRIES):
-            pull = self.open_from(branch)
+            pull = self._open_from(branch)
             if pull is None:
                 content = {"title": title, "body": body, "head": branch, "base": self._base}
                 answer = self._call("POST", self._pulls, content)
@@ -118,7 +119,7 @@ class PullRequests:
                 answer = self._call("PATCH", f"{self._pulls}/{pull.number}", {"title": title, "body": body})
                 outcome = "updated"
             if answer.is_success:
-                kept: Pull = _decoded(answer, Pull)
+                kept: _Pull = _decoded(answer, _Pull)
                 # One that was closed since it was looked for can still be written to.
                 if kept.state == "open":
                     return Kept(number=kept.number, url=kept.html_url, outcome=outcome)
@@ -126,14 +127,19 @@ class PullRequests:
                 self._refuse(answer)
         raise OutageError(f"The pull request from {branch} changes all the time: run the same command again.")
 
-    def close(self, branch: str, why: str) -> Pull | None:
+    def comment(self, pull: PullRequest, text: str) -> None:
+        """Say something below a pull request."""
+        answer = self._call("POST", f"{self._issues}/{pull.number}/comments", {"body": text})
+        if not answer.is_success:
+            self._refuse(answer)
+
+    def close(self, branch: str, why: str) -> PullRequest | None:
         """Close the open pull request from a branch with a comment that says why; None where there was none."""
         pull = self.open_from(branch)
         if pull is None:
             return None
-        answer = self._call("POST", f"{self._issues}/{pull.number}/comments", {"body": why})
-        if answer.is_success:
-            answer = self._call("PATCH", f"{self._pulls}/{pull.number}", {"state": "closed"})
+        self.comment(pull, why)
+        answer = self._call("PATCH", f"{self._pulls}/{pull.number}", {"state": "closed"})
         if not answer.is_success:
             self._refuse(answer)
         return pull
@@ -150,7 +156,7 @@ class PullRequests:
                     method, self._api + path, json=content, params=query, headers=self._headers, timeout=_SECONDS
                 )
             except httpx.InvalidURL as error:
-                raise BadInputError(f"GITHUB_API_URL: {self._api!r} is no address: {error}.") from None
+                raise BadInputError(f"GITHUB_API_URL: {self._api!r} is not an address: {error}.") from None
             except httpx.HTTPError as error:
                 reason = f"does not answer ({error or type(error).__name__})"
             else:
@@ -168,7 +174,7 @@ class PullRequests:
 
     def _refuse(self, answer: httpx.Response) -> Any:
         hints = {
-            301: " The repository has moved: gitops adopt --repo says where to.",
+            301: " The repository has moved: gitops adopt --repo ADDRESS writes the new address.",
             401: " GITHUB_TOKEN is not valid there.",
             403: " GITHUB_TOKEN needs the rights to write contents and pull requests.",
             404: " GITHUB_TOKEN does not see this repository, or GITHUB_REPOSITORY names another.",

@@ -15,6 +15,8 @@ from gitops.programs import EXACT, ProgramFailedError, run
 ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 _REMOTE_SECONDS = 20.0
 _FORMAT = "%H%x00%an%x00%cI%x00%s"
+# The file at the root of this project.
+_MARK = "platform.yaml"
 
 
 class Commit(Struct, frozen=True, kw_only=True):
@@ -38,7 +40,7 @@ class Repository:
         """Find the repository around a folder, the current one by default.
 
         Raises:
-            BadInputError: The folder is in no git repository.
+            BadInputError: The folder is in no git repository, or this project is a folder of a larger one.
         """
         here = folder or Path.cwd()
         try:
@@ -47,7 +49,24 @@ class Repository:
             raise BadInputError(
                 f"{here} is in no git repository: run this in a clone of yours.\n{error.errors}"
             ) from None
-        return cls(Path(root.strip()))
+        found = cls(Path(root.removesuffix("\n")))
+        found.refuse_folders()
+        return found
+
+    def refuse_folders(self) -> None:
+        """Refuse a repository that has this project in a folder: Argo CD reads `apps` and `envs` from the root.
+
+        Raises:
+            BadInputError: It has.
+        """
+        if (self.root / _MARK).is_file():
+            return
+        inside = [Path(name) for name in self.git("ls-files", "-z", "--", f"*/{_MARK}").split("\0") if name]
+        if folders := [path.parent for path in inside if (self.root / path.parent / "envs").is_dir()]:
+            raise BadInputError(
+                f"{self.root} is a git repository that has this project in its folder {folders[0]}, and Argo CD reads it "
+                f"from the root: give it a repository of its own, for instance with git subtree split --prefix {folders[0]}."
+            )
 
     def tracked(self) -> list[Path]:
         """The files that git knows and the working tree has, as paths relative to the root."""
@@ -60,7 +79,7 @@ class Repository:
         return found[0] if found else None
 
     def log(
-        self, path: Path, revisions: str = "HEAD", *, limit: int | None = None, inside: bool = True
+        self, path: Path, revisions: str = "HEAD", *, limit: int | None = None, without: Sequence[Path] = ()
     ) -> list[Commit]:
         """Commits, the newest first: what came by merge counts as one commit, made when and by whom it was merged.
 
@@ -68,11 +87,11 @@ class Repository:
             path: Only commits that changed something there.
             revisions: A commit to begin at, or a range.
             limit: At most so many.
-            inside: False for only commits that changed something elsewhere.
+            without: Files and folders whose changes do not count.
         """
         options = ["--first-parent", "--no-show-signature", f"--format={_FORMAT}"]
         options += [f"--max-count={limit}"] if limit else []
-        where = ["--", str(path) if inside else f":(exclude){path}"]
+        where = ["--", f":(top,literal){path}", *(f":(top,exclude,literal){other}" for other in without)]
         commits = []
         for line in self.git("log", *options, "--end-of-options", revisions, *where).split("\n")[:-1]:
             sha, author, when, subject = line.split("\0", 3)
@@ -157,6 +176,29 @@ class Repository:
         except ProgramFailedError:
             return False
         return True
+
+    def commits_between(self, base: str, head: str) -> list[str]:
+        """The commits that are in the history of `head` and not in that of `base`, the oldest first."""
+        return self.git("rev-list", "--reverse", "--topo-order", "--end-of-options", head, f"^{base}").split()
+
+    def touched(self, commit: str) -> dict[Path, str]:
+        """The files that a commit changed against each of its parents, with their new modes; 000000 for one that is gone."""
+        listed = self.git("diff-tree", "-r", "-z", "-c", "--root", "--no-renames", "--no-commit-id", commit)
+        fields = listed.split("\0")
+        # A merge has a colon for each parent, and as many modes before the new one.
+        pairs = zip(fields[::2], fields[1::2], strict=False)
+        return {Path(path): entry.split()[len(entry) - len(entry.lstrip(":"))] for entry, path in pairs if entry}
+
+    def worktree_of(self, branch: str) -> Path | None:
+        """The working tree that has a branch checked out, if any."""
+        folder = None
+        for line in self.git("worktree", "list", "--porcelain").splitlines():
+            key, _, value = line.partition(" ")
+            if key == "worktree":
+                folder = Path(value)
+            if (key, value) == ("branch", f"refs/heads/{branch}"):
+                return folder
+        return None
 
     def remote_head(self, url: str, branch: str) -> str | None:
         """The commit of a branch at a remote; None where the remote or the branch cannot be seen from here."""

@@ -8,6 +8,7 @@ refers to.
 import random
 import re
 import time
+from collections.abc import Sequence
 from enum import Enum, auto
 
 from msgspec import Struct
@@ -17,8 +18,9 @@ from gitops.git.repository import Repository, unknown_author
 from gitops.git.snapshot import Edit, Proposal, Snapshot
 from gitops.programs import ProgramFailedError
 
-BRANCH = "main"
 _ATTEMPTS = 40
+# How often in a row the answer to a push may get lost.
+_LOST_ANSWERS = 5
 # Seconds waited at most between questions, so one more question than there are numbers.
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
 # Seconds that a writer who lost a race waits at most, doubled with each loss up to the second number.
@@ -31,9 +33,14 @@ _RACE = re.compile(
 _NOT_LET_IN = re.compile(
     r"authentication failed|could not read (username|password)|permission (to \S+ )?denied|invalid username|"
     r"access denied|returned error: 40[13]|repository not found|does not appear to be a git repository|"
-    r"host key verification failed",
+    r"host key verification failed|read-only file system|no space left on device|disk quota exceeded|"
+    r"insufficient permission",
     re.IGNORECASE,
 )
+# A branch a/b keeps git from making a branch a/b/c.
+_IN_THE_WAY = re.compile(r"'refs/heads/(?P<branch>[^']+)' exists; cannot create")
+# What git says of a connection that broke; without it, whoever ended the push with a plain failure meant it.
+_BROKEN_OFF = re.compile(r"^(fatal|error: RPC failed|send-pack: unexpected disconnect|client_loop|ssh: )", re.MULTILINE)
 
 
 class Pushed(Enum):
@@ -47,46 +54,58 @@ class Pushed(Enum):
     """The answer got lost, so the commit may have arrived or not."""
 
 
-class Landing(Struct, frozen=True, kw_only=True):
-    """What came of an edit; `commit` is None where there was nothing to change.
-
-    `attempts` counts how often the edit was applied, `pushed` says whether the remote has the commit, and `local`
-    whether the local branch has it.
-    """
+class Landed(Struct, frozen=True, kw_only=True):
+    """One proposal, and the commit that it became; None where it had nothing to change."""
 
     proposal: Proposal
     commit: str | None
+
+
+class Landing(Struct, frozen=True, kw_only=True):
+    """What came of an edit, proposal by proposal.
+
+    `attempts` counts how often the edit was applied, `pushed` says whether the remote has the commits, and `local`
+    whether the local branch has them.
+    """
+
+    landed: list[Landed]
     attempts: int
     pushed: bool
     local: bool
 
+    @property
+    def commit(self) -> str | None:
+        """The newest commit, if there is one."""
+        return next((entry.commit for entry in reversed(self.landed) if entry.commit), None)
+
 
 class Trunk:
-    """The main branch at the remote that the local one follows."""
+    """The branch at the remote that Argo CD reads, and that the local one of its name follows."""
 
-    def __init__(self, repository: Repository, remote: str) -> None:
-        """Take the repository and the remote's name."""
+    def __init__(self, repository: Repository, remote: str, branch: str) -> None:
+        """Take the repository, and the names of the remote and the branch."""
         self.repository = repository
         self.remote = remote
-        self._tracking = f"refs/remotes/{remote}/{BRANCH}"
+        self.branch = branch
+        self._tracking = f"refs/remotes/{remote}/{branch}"
 
     @classmethod
-    def find(cls, repository: Repository) -> "Trunk":
-        """The trunk at the remote that the local main branch follows, at `origin`, or at the only remote.
+    def find(cls, repository: Repository, branch: str) -> "Trunk":
+        """The trunk at the remote that the local branch follows, at `origin`, or at the only remote.
 
         Raises:
             BadInputError: No remote, or more than one and none of them marked.
         """
         names = repository.git("remote").split()
-        followed = repository.git("config", "--default", "origin", "--get", f"branch.{BRANCH}.remote").strip()
+        followed = repository.git("config", "--default", "origin", "--get", f"branch.{branch}.remote").strip()
         if followed in names:
-            return cls(repository, followed)
+            return cls(repository, followed, branch)
         if len(names) == 1:
-            return cls(repository, names[0])
+            return cls(repository, names[0], branch)
         known = f"has the remotes {', '.join(names)}" if names else "has no remote"
         raise BadInputError(
-            f"This clone {known}, and {BRANCH} follows none: git remote add origin URL, or, where there is one, "
-            f"git branch --set-upstream-to REMOTE/{BRANCH} {BRANCH}. Without a remote, --no-push commits here alone."
+            f"This clone {known}, and {branch} follows none: git remote add origin URL, or, where there is one, "
+            f"git branch --set-upstream-to REMOTE/{branch} {branch}. Without a remote, --no-push commits here alone."
         )
 
     def newest(self) -> Snapshot:
@@ -96,40 +115,44 @@ class Trunk:
             BadInputError: The remote lets nobody in, or has no such branch.
             OutageError: It does not answer.
         """
-        self._ask("fetch", "--quiet", "--no-tags", self.remote, f"+refs/heads/{BRANCH}:{self._tracking}")
-        return Snapshot(self.repository, self.repository.commit_named(self._tracking))
+        self._ask("fetch", "--quiet", "--no-tags", self.remote, f"+refs/heads/{self.branch}:{self._tracking}")
+        return Snapshot(self.repository, self.repository.git("rev-parse", self._tracking).strip())
 
     def land(self, start: Snapshot, edit: Edit) -> Landing:
-        """Apply an edit to the branch's newest commit and push it; when somebody else was faster, apply it anew.
+        """Commit an edit on top of the newest commit and push it, applied anew each time that somebody was faster.
 
         Args:
-            start: The branch's newest commit, as far as is known.
-            edit: What to change.
+            start: The newest files that are known.
+            edit: Its proposals become a chain of commits, which is pushed at once: all of it lands, or nothing.
 
         Raises:
             BadInputError: The edit cannot be made, or the remote refuses it.
             OutageError: The remote does not answer, or the race was lost too often.
         """
-        tip = start
+        tip, lost = start, 0
         for attempt in range(1, _ATTEMPTS + 1):
-            proposal = edit(tip)
-            if not proposal.changes:
-                return Landing(proposal=proposal, commit=None, attempts=attempt, pushed=False, local=True)
-            commit = commit_on(self.repository, tip.commit, proposal)
-            pushed = self.push(commit, BRANCH)
+            landed = chain_on(self.repository, tip.commit, edit(tip))
+            landing = Landing(landed=landed, attempts=attempt, pushed=False, local=True)
+            commit = landing.commit
+            if commit is None:
+                return landing
+            pushed, said = self.push(commit, self.branch)
             if pushed is not Pushed.LANDED:
                 time.sleep(_jittered(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)))
                 tip = self.newest()
             if pushed is Pushed.LANDED or (pushed is Pushed.UNKNOWN and self.repository.contains(tip.commit, commit)):
-                local = bring_along(self.repository, commit)
-                return Landing(proposal=proposal, commit=commit, attempts=attempt, pushed=True, local=local)
+                local = bring_along(self.repository, commit, self.branch)
+                return Landing(landed=landed, attempts=attempt, pushed=True, local=local)
+            lost = lost + 1 if pushed is Pushed.UNKNOWN else 0
+            if lost == _LOST_ANSWERS:
+                raise OutageError(f"{self.remote} did not take the commit to {self.branch}, {lost} times in a row: {said}")
         raise OutageError(
-            f"{self.remote} took other commits to {BRANCH} each of {_ATTEMPTS} times that this one was offered: "
+            f"{self.remote} took other commits to {self.branch} each of {_ATTEMPTS} times that this one was offered: "
             "run the same command again."
         )
 
-    def push(self, commit: str, branch: str, *, over: str | None = None) -> Pushed:
-        """Push a commit to a branch of the remote.
+    def push(self, commit: str, branch: str, *, over: str | None = None) -> tuple[Pushed, str]:
+        """Push a commit to a branch of the remote; returns what came of it, and what git said where that was no success.
 
         Args:
             commit: What to push.
@@ -138,25 +161,39 @@ class Trunk:
                 nothing else would be.
 
         Raises:
-            BadInputError: The remote refuses, by a rule of its own or because it does not know who asks.
+            BadInputError: The remote or a hook of this clone refuses, in its own words.
         """
         lease = [] if over is None else [f"--force-with-lease=refs/heads/{branch}:{over}"]
         try:
             self._git("push", "--quiet", "--no-follow-tags", *lease, self.remote, f"{commit}:refs/heads/{branch}")
         except ProgramFailedError as error:
-            refused = _REFUSED.search(error.errors)
-            if refused and not _RACE.search(refused["reason"]):
-                raise BadInputError(
-                    f"{self.remote} does not take this commit to {branch} ({refused['reason']}): {error.errors}\n"
-                    "If the branch is protected, propose the change: --pr where the command has it."
-                ) from None
-            if refused:
-                return Pushed.OVERTAKEN
-            self._let_in(error)
-            return Pushed.UNKNOWN
-        except OutageError:
-            return Pushed.UNKNOWN
-        return Pushed.LANDED
+            return self._not_landed(error, branch), error.errors
+        except OutageError as error:
+            return Pushed.UNKNOWN, str(error)
+        return Pushed.LANDED, ""
+
+    def _not_landed(self, error: ProgramFailedError, branch: str) -> Pushed:
+        refused = _REFUSED.search(error.errors)
+        if in_the_way := _IN_THE_WAY.search(error.errors):
+            other = in_the_way["branch"]
+            raise BadInputError(
+                f"{self.remote} has a branch {other}, which keeps it from having {branch}: "
+                f"git push {self.remote} --delete {other}."
+            ) from None
+        if refused and not _RACE.search(refused["reason"]):
+            raise BadInputError(
+                f"{self.remote} does not take this commit to {branch} ({refused['reason']}): {error.errors}\n"
+                "If the branch is protected, propose the change in its place: --pr."
+            ) from None
+        self._let_in(error)
+        if refused:
+            return Pushed.OVERTAKEN
+        if error.status == 1 and not _BROKEN_OFF.search(error.errors):
+            # A hook of this clone, or of a program that git pushes through.
+            raise BadInputError(
+                f"The push to {branch} was refused before {self.remote} was asked (a pre-push hook?): {error.errors}"
+            ) from None
+        return Pushed.UNKNOWN
 
     def branch_head(self, branch: str) -> str:
         """Fetch another branch of the remote and return its commit; empty where there is none.
@@ -178,7 +215,10 @@ class Trunk:
                 return self._git(*arguments)
             except ProgramFailedError as error:
                 if "couldn't find remote ref" in error.errors:
-                    raise BadInputError(f"{self.remote} has no branch {BRANCH} yet: push it first.") from None
+                    raise BadInputError(
+                        f"{self.remote} has no branch {self.branch}: push it first, or have `branch` in platform.yaml "
+                        "name the one that Argo CD reads."
+                    ) from None
                 self._let_in(error)
                 if pause is None:
                     raise OutageError(f"{self.remote} does not answer: {error.errors}") from None
@@ -204,14 +244,27 @@ def land_here(start: Snapshot, edit: Edit) -> Landing:
     Raises:
         BadInputError: The edit cannot be made, or the files that it changes hold other changes already.
     """
-    repository, proposal = start.repository, edit(start)
-    if not proposal.changes:
-        return Landing(proposal=proposal, commit=None, attempts=1, pushed=False, local=True)
-    commit = commit_on(repository, start.commit, proposal)
-    if not _fast_forwarded(repository, commit):
-        files = " ".join(str(path) for path in proposal.files)
+    landing = Landing(
+        landed=chain_on(start.repository, start.commit, edit(start)), attempts=1, pushed=False, local=True
+    )
+    if landing.commit and not _fast_forwarded(start.repository, landing.commit):
+        files = " ".join(str(path) for entry in landing.landed for path in entry.proposal.files)
         raise BadInputError(f"{files}: there are changes that are not committed; commit them, or git restore {files}.")
-    return Landing(proposal=proposal, commit=commit, attempts=1, pushed=False, local=True)
+    return landing
+
+
+def chain_on(repository: Repository, parent: str, proposals: Sequence[Proposal]) -> list[Landed]:
+    """Build a commit of each proposal that changes something, one on top of the other.
+
+    Raises:
+        BadInputError: Git does not know who commits.
+    """
+    landed = []
+    for proposal in proposals:
+        commit = commit_on(repository, parent, proposal) if proposal.files else None
+        landed.append(Landed(proposal=proposal, commit=commit))
+        parent = commit or parent
+    return landed
 
 
 def commit_on(repository: Repository, parent: str, proposal: Proposal) -> str:
@@ -224,6 +277,9 @@ def commit_on(repository: Repository, parent: str, proposal: Proposal) -> str:
     with repository.scratch_index() as index:
         repository.git("read-tree", parent, environment=index)
         for path, text in proposal.files.items():
+            if text is None:
+                repository.git("update-index", "--force-remove", "--", str(path), environment=index)
+                continue
             blob = repository.git("hash-object", "-w", "--stdin", stdin=text).strip()
             repository.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", environment=index)
         tree = repository.git("write-tree", environment=index).strip()
@@ -234,15 +290,15 @@ def commit_on(repository: Repository, parent: str, proposal: Proposal) -> str:
         raise unknown_author(error) from None
 
 
-def bring_along(repository: Repository, commit: str) -> bool:
-    """Move the local main branch to a commit that was pushed, if nothing is lost by it; says whether it was."""
-    if _current_branch(repository) == BRANCH:
+def bring_along(repository: Repository, commit: str, branch: str) -> bool:
+    """Move the local branch to a commit that was pushed, if nothing is lost by it; says whether it was."""
+    if _current_branch(repository) == branch:
         return _fast_forwarded(repository, commit)
-    if not repository.git("for-each-ref", f"refs/heads/{BRANCH}"):
+    if not repository.git("for-each-ref", f"refs/heads/{branch}"):
         return True
     try:
         # Git refuses to fetch over what is checked out elsewhere, or has commits of its own.
-        repository.git("fetch", "--quiet", "--no-tags", ".", f"{commit}:refs/heads/{BRANCH}")
+        repository.git("fetch", "--quiet", "--no-tags", ".", f"{commit}:refs/heads/{branch}")
     except ProgramFailedError:
         return False
     return True

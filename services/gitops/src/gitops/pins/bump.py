@@ -24,7 +24,7 @@ class Pins(Struct, frozen=True, kw_only=True):
     chart: str | None = None
 
 
-def bump(name: str, pins: Pins) -> Edit:
+def bump_services(name: str, pins: Pins) -> Edit:
     """The edit that pins services to something else, or pins one for the first time; a commit for each.
 
     Args:

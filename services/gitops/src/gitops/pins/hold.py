@@ -28,7 +28,7 @@ def hold_by(repository: Repository, reason: str) -> Hold:
     return Hold(reason=said, since=now, by=repository.author())
 
 
-def hold(name: str, held: Hold) -> Edit:
+def hold_services(name: str, held: Hold) -> Edit:
     """The edit that holds services, or gives their holds another reason; a commit for each.
 
     Args:
@@ -50,7 +50,7 @@ def hold(name: str, held: Hold) -> Edit:
     return edit
 
 
-def unhold(name: str) -> Edit:
+def lift_holds(name: str) -> Edit:
     """The edit that lifts the holds of services; a commit for each.
 
     Args:

@@ -24,22 +24,15 @@ _BUSY = frozenset({429, 502, 503, 504})
 _T = TypeVar("_T")
 
 
-def completed(reference: str, name: str | None) -> str:
-    """A reference with the model's name: VERSION and @ALIAS mean the model that is pinned now.
+def completed(reference: str, name: str) -> str:
+    """A reference with the model's name.
 
     Args:
         reference: NAME/VERSION, NAME@ALIAS, VERSION or @ALIAS.
-        name: The model that is pinned now, if any.
-
-    Raises:
-        BadInputError: The name is missing, and nothing is pinned.
+        name: The model that the last two mean.
     """
     if not _NAMELESS.fullmatch(reference):
         return reference
-    if name is None:
-        raise BadInputError(
-            f"--model: {reference!r} names no model, and none is pinned yet: NAME/VERSION or NAME@ALIAS."
-        )
     return f"{name}{reference}" if reference.startswith("@") else f"{name}/{reference}"
 
 
@@ -190,7 +183,7 @@ class MlflowRegistry:
             try:
                 return msgspec.json.decode(answer.content, type=shape)
             except msgspec.MsgspecError as error:
-                raise OutageError(f"What answers at {self._url} is no MLflow: {error}.") from None
+                raise OutageError(f"What answers at {self._url} is not MLflow: {error}.") from None
         message = _message(answer)
         if answer.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.NOT_FOUND):
             raise _NotFoundError(message)
@@ -206,7 +199,7 @@ class MlflowRegistry:
             try:
                 answer = httpx.request(method, url, **_carried(method, query), auth=self._auth, timeout=_SECONDS)
             except httpx.InvalidURL as error:
-                raise BadInputError(f"--mlflow-url: {self._url!r} is no address: {error}.") from None
+                raise BadInputError(f"--mlflow-url: {self._url!r} is not an address: {error}.") from None
             except httpx.HTTPError as error:
                 reason = f"does not answer ({error or type(error).__name__})"
             else:

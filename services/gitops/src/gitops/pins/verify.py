@@ -1,4 +1,4 @@
-"""Whether what an environment pins is what it claims to be: its image signed, its parts listed, its model unchanged."""
+"""Whether what a service pins is what it claims to be: its image signed, its parts listed, its model unchanged."""
 
 import re
 import shutil
@@ -12,18 +12,18 @@ from msgspec import Struct
 from gitops.errors import BadInputError, GitopsError, OutageError
 from gitops.pins.registry import MlflowRegistry
 from gitops.pins.release import Model, Release, load_release
-from gitops.platform.environments import release_file
-from gitops.platform.identity import Identity
+from gitops.platform.model import Platform
+from gitops.platform.targets import Target
 from gitops.programs import ProgramFailedError, run
-from gitops.rendering.applications import Source
-from gitops.rendering.render import UNREACHABLE, find_helm, select
+from gitops.rendering.render import UNREACHABLE, find_helm
 
-Part = Literal["signature", "sbom", "model", "chart"]
+Part = Literal["pins", "signature", "sbom", "model", "chart"]
 _COSIGN_SECONDS = 180.0
 _HELM_SECONDS = 90.0
 _GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
 # The workflow that signs images, on the branches and tags that it runs for.
-_SIGNER = r"/\.github/workflows/deliver\.yml@refs/(heads/main|tags/v.+)"
+_SIGNER = r"/\.github/workflows/deliver\.yml@refs/(heads/{branch}|tags/v.+)"
+_CHART = "model-serving"
 _AWAY = re.compile("|".join([*UNREACHABLE, "i/o timeout", "TLS handshake", "status code 5"]), re.IGNORECASE)
 
 
@@ -38,7 +38,7 @@ class Trust(Struct, frozen=True, kw_only=True):
     issuer: str | None = None
     transparency_log: bool = True
 
-    def options(self, place: Identity) -> list[str]:
+    def options(self, platform: Platform) -> list[str]:
         """What cosign is told; without a key or an identity, this repository's own workflow on GitHub counts.
 
         Raises:
@@ -49,9 +49,10 @@ class Trust(Struct, frozen=True, kw_only=True):
             raise BadInputError("--key and --identity exclude one another: say which of them signed.")
         if self.key:
             return ["--key", self.key, *log]
-        if not self.identity and place.host != "github.com":
+        if not self.identity and platform.host != "github.com":
             raise BadInputError("Whose signature counts? Name --key, or --identity with --issuer.")
-        identity = self.identity or f"^{re.escape(place.web)}{_SIGNER}$"
+        signer = _SIGNER.replace("{branch}", re.escape(platform.branch))
+        identity = self.identity or f"^{re.escape(platform.web)}{signer}$"
         issuer = self.issuer or _GITHUB_ISSUER
         return ["--certificate-identity-regexp", identity, "--certificate-oidc-issuer", issuer, *log]
 
@@ -66,27 +67,25 @@ class Check(Struct, frozen=True, kw_only=True):
 
 
 class Verifier:
-    """Checks the pins of one environment, as they stand in the working tree."""
+    """Checks the pins of one target, as they stand in the working tree."""
 
-    def __init__(self, root: Path, place: Identity, environment: str) -> None:
+    def __init__(self, root: Path, platform: Platform, target: Target) -> None:
         """Read the pins.
 
         Raises:
-            BadInputError: There is no such environment, or nothing is released to it.
+            BadInputError: Nothing is released to the target, or its release file is not as it should be.
         """
         self._root = root
-        self._place = place
-        (self._application,) = select(root, environment)
-        file = release_file(environment)
-        release = load_release(root / file, file)
+        self._platform = platform
+        release = load_release(root / target.file, target.file)
         if release is None:
-            raise BadInputError(f"Nothing is released to {environment}: there is no {file}.")
+            raise BadInputError(f"Nothing is released to {target}: there is no {target.file}.")
         self._release: Release = release
 
     def image(self, trust: Trust) -> list[Check]:
         """The image's signature, and the list of its parts, both by cosign."""
         image = f"{self._release.image.repository}@{self._release.image.digest}"
-        options = [*trust.options(self._place), *(["--allow-http-registry"] if self._plain(image) else [])]
+        options = [*trust.options(self._platform), *(["--allow-http-registry"] if self._plain(image) else [])]
         verify = ["verify", *options, image]
         attested = ["verify-attestation", "--type", "cyclonedx", *options, image]
         return [
@@ -101,21 +100,25 @@ class Verifier:
 
     def chart(self) -> Check:
         """Whether the registry has the chart in the pinned version."""
-        source = next(source for source in self._application.sources if source.chart)
-        address = f"oci://{source.repo_url}/{source.chart}"
-        return _checked("chart", f"{address} {source.target_revision}", lambda: self._pull(address, source))
+        address = f"oci://{self._platform.registry.charts}/{_CHART}"
+        version = self._release.release.chart
+        return _checked("chart", f"{address} {version}", lambda: self._pull(address, version))
 
     def _cosign(self, arguments: Sequence[str]) -> None:
         own = self._root / ".cache" / "tools" / "bin" / "cosign"
         cosign = str(own) if own.exists() else shutil.which("cosign") or "cosign"
         _run([cosign, *arguments], _COSIGN_SECONDS)
 
-    def _pull(self, address: str, source: Source) -> None:
-        options = ["--version", source.target_revision, *(["--plain-http"] if self._plain(source.repo_url) else [])]
-        _run([find_helm(self._root), "show", "chart", address, *options], _HELM_SECONDS)
+    def _pull(self, address: str, version: str) -> None:
+        options = ["--version", version, *(["--plain-http"] if self._platform.registry.plain_http else [])]
+        digest = self._release.release.chart_digest
+        # A reference by digest is refused where the registry has other content.
+        pinned = f"{address}@{digest}" if digest else address
+        _run([find_helm(self._root), "show", "chart", pinned, *([] if digest else options[:2]), *options[2:]], _HELM_SECONDS)
 
     def _plain(self, reference: str) -> bool:
-        return self._place.plain_http and reference.startswith(f"{self._place.registry}/")
+        registry = self._platform.registry
+        return registry.plain_http and reference.startswith(f"{registry.prefix}/")
 
 
 def _checked(part: Part, subject: str, check: Callable[[], None]) -> Check:

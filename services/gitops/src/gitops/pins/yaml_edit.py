@@ -17,11 +17,13 @@ from ruamel.yaml.tokens import CommentToken
 
 from gitops.documents import YAMLError, loaded
 from gitops.errors import BadInputError
+from gitops.pins.yaml_lines import line_ending, spliced
+from gitops.pins.yaml_spans import NOT_STRINGS, PLAIN, float_text, replaced
 
-# Strings that every reader of YAML, old rules or new, takes for strings without quotes.
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9./:@_-]*[A-Za-z0-9]|[0-9]+\.[0-9]+\.[0-9]+")
 _INDENTED_LIST = re.compile(r"^( *)[^\s#-][^\n]*:[^\S\n]*(?:#[^\n]*)?\n\1( +)- ", re.MULTILINE)
-_NOT_STRINGS = frozenset({"true", "false", "yes", "no", "on", "off", "null"})
+_START = re.compile(r"\A(#[^\n]*\n|[ \t]*\n)*---")
+# The end of a document, which the editing library does not keep.
+_END = re.compile(r"^\.\.\.[ \t]*(#[^\n]*)?\n?\Z", re.MULTILINE)
 
 
 def edited(text: str, values: Mapping[str, Any], name: str) -> str:
@@ -34,22 +36,44 @@ def edited(text: str, values: Mapping[str, Any], name: str) -> str:
         name: What to call the text in an error.
 
     Raises:
-        BadInputError: The content so far is no mapping, or uses YAML that cannot be edited, such as anchors.
+        BadInputError: The content so far is not a mapping, or uses YAML that cannot be edited, such as anchors.
     """
-    editor = _editor(text)
-    stream = io.StringIO()
     try:
-        wanted = {**(loaded(text) or {}), **values}
-        document = editor.load(text)
-        if document is None:
-            document = CommentedMap()
-        _merge(document, values)
-        editor.dump(document, stream)
-        held = loaded(stream.getvalue())
+        before = loaded(text) or {}
+        wanted = {**before, **values}
+        # Most edits replace a value as it stands; what is left adds, removes or reshapes.
+        result = replaced(text, before, values)
+        if loaded(result) != wanted:
+            result = _reshaped(result, values)
+        held = loaded(result)
     except (YAMLError, EditingError, TypeError, AttributeError) as error:
         raise BadInputError(f"{name} cannot be edited: {error}.") from None
     if held != wanted:
         raise BadInputError(f"{name} uses YAML that cannot be edited (anchors?): edit it by hand.")
+    return result
+
+
+def _reshaped(text: str, values: Mapping[str, Any]) -> str:
+    """The text with other keys: lines that say the same keep every byte."""
+    ended = _END.search(text.replace("\r\n", "\n"))
+    lines = text.splitlines(keepends=True)
+    if ended and lines:
+        tail, lines = lines[-1], lines[:-1]
+    else:
+        tail = ""
+    plain = "".join(line_ending(line)[0] + ("\n" if line_ending(line)[1] else "") for line in lines)
+    editor = _editor(plain)
+    baseline, document = _dumped(editor, editor.load(plain)), editor.load(plain)
+    if document is None:
+        document = CommentedMap()
+    _merge(document, values)
+    return spliced(lines, baseline, _dumped(_editor(plain), document)) + tail
+
+
+def _dumped(editor: YAML, document: Any) -> str:
+    stream = io.StringIO()
+    if document is not None:
+        editor.dump(document, stream)
     return stream.getvalue()
 
 
@@ -62,10 +86,7 @@ class _Representer(RoundTripRepresenter):
 
 
 def _represent_float(representer: RoundTripRepresenter, value: float) -> ScalarNode:
-    text = repr(value)
-    if "." not in text:
-        text = text.replace("e", ".0e")
-    return representer.represent_scalar("tag:yaml.org,2002:float", text)
+    return representer.represent_scalar("tag:yaml.org,2002:float", float_text(value))
 
 
 def _represent_none(representer: RoundTripRepresenter, _value: None) -> ScalarNode:
@@ -84,6 +105,7 @@ def _editor(text: str) -> YAML:
     editor.Representer = _Representer
     editor.preserve_quotes = True
     editor.width = 4096
+    editor.explicit_start = bool(_START.search(text))
     editor.brace_single_entry_mapping_in_flow_sequence = True
     if indented := re.search(r"^( +)[^ #\n]", text, re.MULTILINE):
         editor.map_indent = len(indented[1])
@@ -124,7 +146,7 @@ def _node(value: Any, *, quoted: bool = False) -> Any:
         if all(isinstance(entry, float) for entry in value.values()):
             inner.fa.set_flow_style()
         return inner
-    if isinstance(value, str) and (quoted or not _PLAIN.fullmatch(value) or value.lower() in _NOT_STRINGS):
+    if isinstance(value, str) and (quoted or not PLAIN.fullmatch(value) or value.lower() in NOT_STRINGS):
         return DoubleQuotedScalarString(value)
     return value
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from gitops.cluster.status import Live
+from gitops.cluster.live import Live
 from gitops.git.repository import Commit
 from gitops.pins.release import Release, changes
 from gitops.pins.wording import age, what_moved, words
@@ -20,7 +20,7 @@ _FENCE = "~" * 8
 class Evidence(Struct, frozen=True, kw_only=True):
     """Everything that a promotion can be judged by.
 
-    `before` is None for a first release. `commits` came to the main branch between the two releases, the newest first;
+    `source` and `target` are named ENV/SERVICE. `before` is None for a first release. `commits` came to the main branch between the two releases, the newest first;
     `objects` are the rendered differences, None where they could not be rendered, and `unrendered` says why.
     """
 
@@ -115,7 +115,7 @@ def _commits(evidence: Evidence) -> str:
 
 def _objects(evidence: Evidence, room: int) -> str:
     heading = "## Rendered differences\n\n"
-    by_hand = f"`gitops diff {evidence.target} --pins-of {evidence.source}`"
+    by_hand = f"`gitops diff {evidence.target} --pins-of {evidence.source.partition('/')[0]}`"
     if evidence.objects is None:
         return f"{heading}They could not be rendered ({_code(evidence.unrendered)}): {by_hand} shows them."
     if not evidence.objects:

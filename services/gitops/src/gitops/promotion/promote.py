@@ -1,6 +1,10 @@
-"""Promotion: one environment's pins, exactly, proposed for another in one pull request that is kept up to date."""
+"""Promotion: the pins that a service has in one environment, exactly, proposed for the environment that this one feeds.
+
+One pull request a service and environment, kept up to date.
+"""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from gitops.cluster.client import Cluster
-from gitops.errors import BadInputError, NotWantedError, OutageError
-from gitops.forge.github import PullRequests
+from gitops.errors import BadInputError, GitopsError, NotWantedError, OutageError
+from gitops.forge.protocol import PullRequests
 from gitops.git.repository import Commit, Repository
 from gitops.git.snapshot import Proposal, Snapshot
 from gitops.git.trunk import Pushed, Trunk, commit_on
@@ -17,7 +21,9 @@ from gitops.pins.bump import refuse_held
 from gitops.pins.history import Step, same_pins, steps
 from gitops.pins.release import Release, changes, written
 from gitops.pins.wording import commit_message, what_moved
-from gitops.platform.environments import release_file
+from gitops.platform.model import Platform
+from gitops.platform.reader import platform_at
+from gitops.platform.targets import ENVS, Target, chosen, fed_by, source_of, targets
 from gitops.programs import ProgramMissingError
 from gitops.promotion.body import Evidence, body, marker, title
 from gitops.promotion.readiness import readiness
@@ -25,19 +31,20 @@ from gitops.rendering.diff import ObjectChange, promoted
 from gitops.rendering.render import find_helm
 
 _TRIES = 5
+_VERB = "promote"
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """From which environment to which, and for how many minutes the pins must have been at the first."""
+    """From where to where a service's pins go, and for how many minutes they must have been at the first."""
 
-    source: str = "staging"
-    target: str = "production"
+    source: Target
+    target: Target
     min_age: float = 0.0
 
     @property
     def branch(self) -> str:
         """The branch of its pull request."""
-        return f"promote/{self.target}"
+        return branch_to(self.target)
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -49,15 +56,53 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What promoting came to; `commit` is on the branch of the pull request."""
+    """What promoting to one target came to; `commit` is on the branch of the pull request.
 
-    outcome: Literal["opened", "updated", "unchanged", "pushed", "planned", "nothing to promote"]
+    A refusal has the exit code that it would end a command with, and says `why`.
+    """
+
+    target: str
+    outcome: Literal[
+        "opened", "updated", "unchanged", "pushed", "planned", "nothing to promote", "not released", "refused"
+    ]
     branch: str
     title: str = ""
     body: str = ""
     commit: str | None = None
     number: int | None = None
     url: str | None = None
+    why: str = ""
+    exit_code: int = 0
+
+
+def branch_to(target: Target) -> str:
+    """The branch of the pull request that promotes to a target."""
+    return f"{_VERB}/{target}"
+
+
+def routes(platform: Platform, name: str | None, min_age: float | None = None) -> list[Route]:
+    """The routes that a person means.
+
+    Args:
+        platform: The fork.
+        name: ENV/SERVICE or ENV to promote to; None means every environment that another one feeds.
+        min_age: How many minutes pins must have been there; None means what each environment says.
+
+    Raises:
+        BadInputError: There is no such target, or nothing feeds it.
+    """
+    if name is None:
+        wanted = [target for target in targets(platform) if target.environment.source]
+    else:
+        wanted = chosen(platform, name)
+    return [
+        Route(
+            source=source_of(platform, target),
+            target=target,
+            min_age=target.environment.min_minutes if min_age is None else min_age,
+        )
+        for target in wanted
+    ]
 
 
 def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
@@ -69,37 +114,39 @@ def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
         route: From where to where.
 
     Raises:
-        BadInputError: An environment is not there, the source has nothing, or the result does not render.
+        BadInputError: The source has nothing, or the result does not render.
         NotWantedError: Either is held, or the source has not proved its pins.
     """
-    if route.source == route.target:
-        raise BadInputError(f"--from and --to are both {route.source}: name two environments.")
-    text, after = start.released(route.source)
+    text, source = start.released(route.source)
     there, before = start.release(route.target)
-    refuse_held(route.source, after)
+    refuse_held(route.source, source)
     refuse_held(route.target, before)
+    # A shadow is tried where it is, and is no part of what is promoted.
+    after = msgspec.structs.replace(source, shadow=before.shadow) if before else source
     moved = changes(before, after)
     if not moved:
         return None
-    file = release_file(route.target)
+    file = route.target.file
     # A first release is the source's file; later ones keep what people wrote beside the target's pins.
     content = text if there is None else written(there, after, str(file))
     found = steps(start.repository, route.source, start.commit)
     ready = readiness(start.repository, cluster, route.source, found, route.min_age)
     objects, unrendered = _rendered(start, route)
     evidence = Evidence(
-        source=route.source,
-        target=route.target,
+        source=str(route.source),
+        target=str(route.target),
         before=before,
         after=after,
         readiness=ready,
-        commits=_between(start.repository, found, before, ready.commit, file.parent),
+        commits=_between(start, found, before, ready.commit, route.target),
         objects=objects,
         unrendered=unrendered,
     )
-    subject = f"promote({route.target}): {what_moved(moved, after)}"
+    subject = f"{_VERB}({route.target}): {what_moved(moved, after)}"
     message = commit_message(subject, moved, f"The pins of {route.source} as of {ready.commit.sha[:7]}.")
-    proposal = Proposal(files={file: content}, changes=moved, message=message)
+    proposal = Proposal(
+        verb=_VERB, subject=str(route.target), files={file: content}, changes=moved, message=message
+    )
     return Plan(proposal=proposal, title=title(evidence), body=body(evidence))
 
 
@@ -107,11 +154,11 @@ def preview(start: Snapshot, cluster: Cluster, route: Route) -> Outcome:
     """What promoting would propose, with nothing done; arguments and errors as of `plan`."""
     planned = plan(start, cluster, route)
     if planned is None:
-        return Outcome(outcome="nothing to promote", branch=route.branch)
-    return Outcome(outcome="planned", branch=route.branch, title=planned.title, body=planned.body)
+        return _outcome(route, "nothing to promote")
+    return _outcome(route, "planned", title=planned.title, body=planned.body)
 
 
-def promote(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, pulls: PullRequests | None) -> Outcome:
+def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, pulls: PullRequests | None) -> Outcome:
     """Keep the pull request of a promotion: opened, brought up to date, or closed where a hold says so.
 
     Args:
@@ -123,7 +170,7 @@ def promote(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, pulls
 
     Raises:
         BadInputError: As `plan`, or the remote or the API refuses.
-        NotWantedError: As `plan`; the pull request is closed where either environment is held.
+        NotWantedError: As `plan`; the pull request is closed where either side is held.
         OutageError: The remote or the API does not answer.
     """
     try:
@@ -135,29 +182,36 @@ def promote(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, pulls
     if planned is None:
         if pulls:
             pulls.close(route.branch, f"{route.target} runs the pins of {route.source} already.")
-        return Outcome(outcome="nothing to promote", branch=route.branch)
-    commit = push_proposal(trunk, start, route.branch, planned.proposal)
-    outcome = Outcome(outcome="pushed", branch=route.branch, title=planned.title, body=planned.body, commit=commit)
+        return _outcome(route, "nothing to promote")
+    commit = push_proposal(trunk, start, planned.proposal)
+    outcome = _outcome(route, "pushed", title=planned.title, body=planned.body, commit=commit)
     if pulls is None:
         return outcome
     kept = pulls.keep(route.branch, planned.title, planned.body)
     return msgspec.structs.replace(outcome, outcome=kept.outcome, number=kept.number, url=kept.url)
 
 
-def close_promotions(pulls: PullRequests, environments: list[str], environment: str, why: str) -> list[str]:
-    """Close the open promotions from and to an environment, and return where to find them."""
+def refusal(start: Snapshot, route: Route, error: GitopsError) -> Outcome:
+    """What came of a promotion that was refused; a source to which nothing is released is no failure among several."""
+    if start.read(route.source.file) is None:
+        return _outcome(route, "not released", why=str(error))
+    return _outcome(route, "refused", why=str(error), exit_code=error.exit_code)
+
+
+def close_promotions(pulls: PullRequests, platform: Platform, target: Target, why: str) -> list[str]:
+    """Close the open promotions from and to a target, those of no other service, and return where to find them."""
     closed = []
-    for target in environments:
-        branch = Route(target=target).branch
-        pull = pulls.open_from(branch)
-        if pull and (target == environment or (pull.body or "").startswith(marker(environment, target))):
-            pulls.close(branch, why)
-            closed.append(pull.html_url)
+    onward = [Target(environment=entry, service=target.service) for entry in fed_by(platform, target.environment)]
+    for goal in (target, *onward):
+        pull = pulls.open_from(branch_to(goal))
+        if pull and (goal == target or pull.body.startswith(marker(str(target), str(goal)))):
+            pulls.close(branch_to(goal), why)
+            closed.append(pull.url)
     return closed
 
 
-def push_proposal(trunk: Trunk, start: Snapshot, branch: str, proposal: Proposal) -> str:
-    """Have a branch of the remote hold a proposal on top of the main branch, and nothing else; returns its commit.
+def push_proposal(trunk: Trunk, start: Snapshot, proposal: Proposal) -> str:
+    """Have the branch of a proposal hold it on top of the main branch, and nothing else; returns its commit.
 
     A branch that says the same already stays as it is, for a push would undo approvals.
 
@@ -165,14 +219,17 @@ def push_proposal(trunk: Trunk, start: Snapshot, branch: str, proposal: Proposal
         BadInputError: The remote refuses.
         OutageError: It does not answer, or others write the branch all the time.
     """
-    commit = commit_on(start.repository, start.commit, proposal)
+    commit, branch, said = commit_on(start.repository, start.commit, proposal), proposal.branch, ""
     for _ in range(_TRIES):
         there = trunk.branch_head(branch)
         if there and _says_the_same(start, there, proposal):
             return there
-        if trunk.push(commit, branch, over=there) is Pushed.LANDED:
+        pushed, said = trunk.push(commit, branch, over=there)
+        if pushed is Pushed.LANDED:
             return commit
-    raise OutageError(f"Others write {branch} of {trunk.remote} all the time: run the same command again.")
+    raise OutageError(
+        f"{trunk.remote} did not take {branch}, {_TRIES} times in a row; do others write it too? {said}"
+    )
 
 
 def _says_the_same(start: Snapshot, commit: str, proposal: Proposal) -> bool:
@@ -188,12 +245,17 @@ def _says_the_same(start: Snapshot, commit: str, proposal: Proposal) -> bool:
     )
 
 
+def _outcome(route: Route, outcome: str, **others: object) -> Outcome:
+    fields = {"target": str(route.target), "outcome": outcome, "branch": route.branch, **others}
+    return msgspec.convert(fields, Outcome)
+
+
 def _held(start: Snapshot, route: Route) -> bool:
-    releases = [start.release(name)[1] for name in (route.source, route.target)]
+    releases = [start.release(target)[1] for target in (route.source, route.target)]
     return any(release and release.held is not None for release in releases)
 
 
-def _rendered(start: Snapshot, route: Route) -> tuple[list[ObjectChange] | None, str]:
+def _rendered(start: Snapshot, route: Route) -> tuple[Sequence[ObjectChange] | None, str]:
     with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
         tree = Path(scratch)
         start.repository.export(start.commit, tree)
@@ -204,13 +266,20 @@ def _rendered(start: Snapshot, route: Route) -> tuple[list[ObjectChange] | None,
 
 
 def _between(
-    repository: Repository, found: list[Step], before: Release | None, commit: Commit, target: Path
+    start: Snapshot, found: list[Step], before: Release | None, commit: Commit, target: Target
 ) -> list[Commit] | None:
     """The commits of the main branch after the source had the target's pins; None where it never had them.
 
-    Those that are about the target alone are not on their way to it.
+    Those that are about the target alone, or about other services alone, are not on their way to it.
     """
     if before is None:
         return None
     then = next((step.commit.sha for step in found if same_pins(step.release, before)), None)
-    return repository.log(target, f"{then}..{commit.sha}", inside=False) if then else None
+    if then is None:
+        return None
+    others = [
+        entry.folder
+        for entry in targets(platform_at(start))
+        if entry.service != target.service or entry.environment == target.environment
+    ]
+    return start.repository.log(Path("."), f"{then}..{commit.sha}", without=[*others, ENVS / target.environment.name])

@@ -1,4 +1,4 @@
-"""Whether what an environment runs has proved itself: how long it has run, and what the cluster says of it."""
+"""Whether what a service runs in an environment has proved itself: how long it has run, and what the cluster says of it."""
 
 import re
 from datetime import UTC, datetime
@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from gitops.cluster.client import Cluster
-from gitops.cluster.status import Live, look
+from gitops.cluster.live import Live, look
 from gitops.errors import BadInputError, GitopsError, NotWantedError
 from gitops.git.repository import Commit, Repository
 from gitops.pins.history import Step, since
 from gitops.pins.wording import age
-from gitops.platform.environments import ARGOCD, application_of
+from gitops.platform.model import ARGOCD
+from gitops.platform.targets import Target
 from gitops.rendering.manifests import Manifest
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -19,7 +20,7 @@ _MINUTE = 60
 
 
 class Readiness(Struct, frozen=True, kw_only=True):
-    """What speaks for an environment's pins.
+    """What speaks for the pins of a target.
 
     `commit` brought them `seconds` ago; `live` is None where the cluster told nothing, and `problem` says why.
     """
@@ -31,14 +32,14 @@ class Readiness(Struct, frozen=True, kw_only=True):
 
 
 def readiness(
-    repository: Repository, cluster: Cluster, environment: str, found: list[Step], minutes: float
+    repository: Repository, cluster: Cluster, target: Target, found: list[Step], minutes: float
 ) -> Readiness:
-    """What speaks for the pins of an environment.
+    """What speaks for the pins of a target.
 
     Args:
         repository: The repository.
         cluster: The cluster to ask, if it can be reached.
-        environment: The environment.
+        target: The service in its environment.
         found: Its steps, the newest first; the newest has a release.
         minutes: How long it must have had its pins at least.
 
@@ -48,27 +49,27 @@ def readiness(
     """
     if repository.is_shallow():
         raise BadInputError(
-            f"This clone lacks older history, so since when {environment} has had its pins cannot be told: "
+            f"This clone lacks older history, so since when {target} has had its pins cannot be told: "
             "git fetch --unshallow (in a workflow: fetch-depth: 0)."
         )
     commit = since(found)
     seconds = int((datetime.now(UTC) - commit.when).total_seconds())
     if seconds < minutes * _MINUTE:
         raise NotWantedError(
-            f"{environment} has had its pins for {age(seconds)}, since {commit.sha[:7]}, "
-            f"and {minutes:g} minutes are asked for: wait, or change --min-age."
+            f"{target} has had its pins for {age(seconds)}, since {commit.sha[:7]}, "
+            f"and {minutes:g} minutes are asked for: wait, or say another --min-age."
         )
-    name = application_of(environment)
+    name = target.application
     try:
         application = cluster.find("applications.argoproj.io", name, ARGOCD)
-        live = look(cluster, environment, found[0].release, application)
+        live = look(cluster, target, found[0].release, application)
     except GitopsError as error:
         return Readiness(commit=commit, seconds=seconds, live=None, problem=str(error).partition("\n")[0])
     if application is None or live is None:
         return Readiness(commit=commit, seconds=seconds, live=None, problem=f"There is no application {name}.")
     if objection := _objection(repository, application, live, commit):
         message = f" It says: {live.message}" if live.message else ""
-        raise NotWantedError(f"{environment} has not proved its pins: {objection}{message}")
+        raise NotWantedError(f"{target} has not proved its pins: {objection}{message}")
     return Readiness(commit=commit, seconds=seconds, live=live)
 
 

@@ -1,133 +1,176 @@
-"""What a pull request may do to production: move its pins to what staging runs or production ran, and nothing beside.
+"""What a pull request may do to environments that another one feeds: their pins move to what feeds them runs, or to what
+they ran before, and nothing hides beside that.
 
-Promotion and rollback write such pull requests. A person may write one too, so each is judged by what it changes.
+Promotion and rollback write such pull requests. A person may write one too, so each is judged by what it changes: every
+commit of it, for merged by rebase each becomes a commit of the main branch. What counts is what the base says:
+its platform.yaml, its pins, its history.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
+from gitops.errors import BadInputError
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Snapshot
-from gitops.pins.history import Step, same_pins, steps
-from gitops.pins.release import Change, Release, changes, read_release
-from gitops.platform.environments import ENVS, release_file
+from gitops.pins.history import steps
+from gitops.pins.release import Change, Release
+from gitops.platform.model import Platform
+from gitops.platform.reader import FILE, decoded, platform_at
+from gitops.platform.targets import Target, listed, source_of, targets
+from gitops.promotion.files import GONE, Scope, problems_of_files, problems_of_tuning
+from gitops.promotion.verdict import Proposed, judge
 
-_SOURCE = "staging"
-_TARGET = "production"
-_PINS = release_file(_TARGET)
-_TUNING = ENVS / _TARGET / "values.yaml"
+_NAMED = 5
 
 
-class Proposed(Struct, frozen=True, kw_only=True):
-    """A pull request, as far as production is concerned.
+class TargetReview(Struct, frozen=True, kw_only=True):
+    """What a pull request does to one target: `origin` says where the pins come from."""
 
-    `files` are the paths that it changes; `before` and `staging` stand at the tip of the branch that it would go into;
-    `after` is what it makes of production; `earlier` are production's releases so far, the newest first.
-    """
-
-    files: Sequence[Path]
-    before: Release | None
-    after: Release | None
-    staging: Release | None
-    earlier: Sequence[Step]
+    target: str
+    origin: str
+    changes: list[Change]
 
 
 class Review(Struct, frozen=True, kw_only=True):
-    """The verdict: `problems` is empty for what may be merged, `origin` says where the pins come from."""
+    """The verdict: `problems` is empty for what may be merged."""
 
     problems: list[str]
-    changes: list[Change]
-    origin: str
+    targets: list[TargetReview]
 
 
-def review(repository: Repository, base: str) -> Review:
-    """Judge the commit that is checked out.
+class _Change(Struct, frozen=True, kw_only=True):
+    """The files that a commit, or the pull request as a whole, changes, with their new modes."""
+
+    commit: str
+    files: Mapping[Path, str]
+
+
+def review_changes(repository: Repository, base: str, head: str = "HEAD") -> Review:
+    """Judge a pull request.
 
     Args:
-        repository: The repository; its history must reach back to the pins that a rollback returns to.
+        repository: The repository, with whole history: it says what ran before.
         base: The tip of the branch that the pull request would go into.
+        head: Its own newest commit.
 
     Raises:
-        BadInputError: There is no such commit, or a release file in question is not as it should be.
+        BadInputError: There is no such commit, the clone lacks history, or platform.yaml of the base is not as it should be.
     """
-    tip, head = repository.commit_named(base, "--base"), repository.commit_named("HEAD")
-    names = repository.git("diff", "--name-only", "--no-renames", "-z", f"{tip}...{head}").split("\0")
-    there, here = Snapshot(repository, tip), Snapshot(repository, head)
-    return judge(
-        Proposed(
-            files=[Path(name) for name in names if name],
-            before=_release(there, _TARGET),
-            after=_release(here, _TARGET),
-            staging=_release(there, _SOURCE),
-            earlier=steps(repository, _TARGET, tip),
+    tip, last = repository.commit_named(base, "--base"), repository.commit_named(head, "--head")
+    if repository.is_shallow():
+        raise BadInputError(
+            "This clone lacks older history, so what ran before cannot be told: git fetch --unshallow (in a workflow: "
+            "fetch-depth: 0)."
         )
-    )
+    commits = [_Change(commit=name, files=repository.touched(name)) for name in repository.commits_between(tip, last)]
+    whole = _whole(repository, tip, last)
+    return _Reviewer(repository, tip, last).judged(whole, commits)
 
 
-def judge(proposed: Proposed) -> Review:
-    """Judge a pull request by what it changes."""
-    mine = [path for path in proposed.files if path.is_relative_to(_PINS.parent)]
-    strangers = [str(path) for path in mine if path not in (_PINS, _TUNING)]
-    problems = [
-        f"{_PINS.parent} holds {_PINS.name} and {_TUNING.name} alone: {name} has no place there." for name in strangers
-    ]
-    if _PINS not in mine:
-        return Review(problems=problems, changes=[], origin="no pin moves")
-    others = [str(path) for path in proposed.files if path != _PINS]
-    if others:
-        problems.append(
-            f"A pull request that changes {_PINS} changes nothing else, so that merging it approves the pins alone; "
-            f"this one changes {_listed(others)} too."
+class _Reviewer:
+    """Judges by the base."""
+
+    def __init__(self, repository: Repository, tip: str, last: str) -> None:
+        self._repository = repository
+        self._there = Snapshot(repository, tip)
+        self._last = last
+        self._platform = platform_at(self._there)
+        proposed, self._unreadable = _proposed_platform(Snapshot(repository, last))
+        self._scope = Scope.of(self._platform, proposed)
+        self._fed = [target for target in targets(self._platform) if target.environment.source]
+
+    def judged(self, whole: _Change, commits: Sequence[_Change]) -> Review:
+        files: dict[Path, str] = {}
+        for change in (*commits, whole):
+            files |= change.files
+        problems = [*self._unreadable, *self._together(files)]
+        found: list[TargetReview] = []
+        for target in self._fed:
+            touching = [change for change in commits if target.file in change.files]
+            if not touching and target.file not in whole.files:
+                continue
+            judged, said = self._target(target, whole, touching)
+            found.append(judged)
+            problems += said
+        for change in (*commits, whole):
+            problems += self._tuned(change)
+        return Review(problems=list(dict.fromkeys(problems)), targets=found)
+
+    def _together(self, files: Mapping[Path, str]) -> list[str]:
+        """What may not be in one pull request, and what may be in none."""
+        problems = problems_of_files(files, self._scope)
+        pins = [path for path in files if self._scope.is_pins(path) and not self._scope.leaves(path)]
+        fed = [path for path in pins if any(path == target.file for target in self._fed)]
+        if fed and (others := [path for path in files if path not in fed]):
+            problems.append(
+                f"A pull request that changes {_named(fed)} changes nothing else, so that merging it approves the pins alone; "
+                f"this one changes {_named(others)} too."
+            )
+        elif pins and FILE in files:
+            problems.append(
+                f"{FILE} says which environment feeds which, so a pull request that changes it moves no pins; this one "
+                f"changes {_named(pins)} too."
+            )
+        return problems
+
+    def _target(self, target: Target, whole: _Change, touching: Sequence[_Change]) -> tuple[TargetReview, list[str]]:
+        source = source_of(self._platform, target)
+        known = Proposed(
+            target=target,
+            source=source,
+            before=_release(self._there, target),
+            after=None,
+            feeding=_release(self._there, source),
+            earlier=steps(self._repository, target, self._there.commit),
+            leaves=self._scope.leaves(target.file),
         )
-    if proposed.after is None:
-        problems.append(f"{_PINS} is gone, which would take production away: do that by hand, not by a promotion.")
-        return Review(problems=problems, changes=[], origin="none")
-    origin, found = _origin(proposed, proposed.after)
-    return Review(
-        problems=[*problems, *found, *_holds(proposed, proposed.after)],
-        changes=changes(proposed.before, proposed.after),
-        origin=origin,
-    )
+        verdict = judge(known.of(self._read(target, self._last))) if target.file in whole.files else judge(known.of(known.before))
+        problems = list(verdict.problems)
+        for change in touching:
+            # Merged by rebase, it is a commit of the main branch, and for a moment what runs.
+            earlier = judge(known.of(self._read(target, change.commit)))
+            problems += [f"At {change.commit[:7]}: {problem}" for problem in earlier.problems if problem not in problems]
+        return TargetReview(target=str(target), origin=verdict.origin, changes=list(verdict.changes)), problems
+
+    def _read(self, target: Target, commit: str) -> str | None:
+        return Snapshot(self._repository, commit).read(target.file)
+
+    def _tuned(self, change: _Change) -> list[str]:
+        snapshot = Snapshot(self._repository, change.commit)
+        problems = []
+        for path, mode in change.files.items():
+            if mode != GONE and self._scope.tunes_fed(path):
+                problems += problems_of_tuning(path, snapshot.read(path) or "")
+        return problems
 
 
-def _origin(proposed: Proposed, after: Release) -> tuple[str, list[str]]:
-    """Where the pins come from; the figures beside them must come from there too, for they are what people judge by."""
-    origins = [("unchanged", proposed.before), (_SOURCE, proposed.staging)]
-    origins += [(f"production at {step.commit.sha[:7]}", step.release) for step in proposed.earlier]
-    same = [(name, release) for name, release in origins if release and same_pins(release, after)]
-    if not same:
-        problem = (
-            f"These pins are neither those of {_SOURCE} nor any that production ran: they reach production through "
-            f"{_SOURCE} (`gitops bump {_SOURCE}`, then `gitops promote`)."
-        )
-        return "none", [problem]
-    for name, release in same:
-        if release.release.metrics == after.release.metrics:
-            return name, []
-    return same[0][0], [f"The metrics are not those that stand beside these pins in {same[0][0]}."]
+def _release(snapshot: Snapshot, target: Target) -> Release | None:
+    """What the base has; a file that cannot be read proves nothing, and may be mended."""
+    try:
+        return snapshot.release(target)[1]
+    except BadInputError:
+        return None
 
 
-def _holds(proposed: Proposed, after: Release) -> list[str]:
-    before, staging = proposed.before, proposed.staging
-    if before is None or same_pins(before, after):
-        return []
-    problems = []
-    if before.held is not None and after.release.hold in (None, before.release.hold):
-        # A rollback moves a held environment, and writes a hold of its own.
-        problems.append(f"Production is held ({before.held}): its pins move after `gitops unhold production` alone.")
-    ran_before = any(same_pins(step.release, after) for step in proposed.earlier)
-    if not ran_before and staging is not None and staging.held is not None:
-        problems.append(f"{_SOURCE.capitalize()} is held ({staging.held}): what it runs goes nowhere until it is not.")
-    return problems
+def _whole(repository: Repository, tip: str, last: str) -> _Change:
+    listed_files = repository.git("diff", "--raw", "--no-abbrev", "--no-renames", "-z", f"{tip}...{last}").split("\0")
+    pairs = zip(listed_files[::2], listed_files[1::2], strict=False)
+    return _Change(commit=last, files={Path(path): entry.split()[1] for entry, path in pairs if entry})
 
 
-def _release(snapshot: Snapshot, environment: str) -> Release | None:
-    file = release_file(environment)
-    text = snapshot.read(file)
-    return None if text is None else read_release(text, f"{file} at {snapshot.commit[:7]}")
+def _proposed_platform(here: Snapshot) -> tuple[Platform | None, list[str]]:
+    """platform.yaml as the pull request has it: it names what may be added, and what goes."""
+    text = here.read(FILE)
+    if text is None:
+        return None, [f"{FILE} is gone: nothing works without it."]
+    try:
+        return decoded(text), []
+    except BadInputError as error:
+        return None, [str(error)]
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _named(paths: Sequence[Path]) -> str:
+    names = [str(path) for path in paths]
+    return listed(names) if len(names) <= _NAMED else f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"

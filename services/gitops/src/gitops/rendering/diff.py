@@ -10,16 +10,17 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gitops.errors import BadInputError
+from gitops.errors import BadInputError, GitopsError
 from gitops.git.repository import Repository
-from gitops.platform.environments import ENVS, PLATFORM, application_of, checked_environment, namespace_of, release_file
-from gitops.rendering.applications import APPS, Application
+from gitops.platform.reader import FILE, load_platform
+from gitops.platform.targets import ENVS, PLATFORM, Target, chosen, known_environment
+from gitops.rendering.applications import APPS, MODELS, Application
 from gitops.rendering.manifests import name_of, parse, text
-from gitops.rendering.render import Rendered, Renderer, find_helm, select
+from gitops.rendering.render import Rendered, Renderer, find_helm, select, selection
 
 _CONTEXT = 3
 # What rendering reads.
-_FOLDERS = (str(APPS), "argocd", "charts", str(ENVS))
+_FOLDERS = (str(APPS), "argocd", "charts", str(ENVS), str(MODELS))
 
 Translation = Callable[[str], str]
 
@@ -42,47 +43,93 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """What changes from `before` to `after`, both in words."""
+    """What changes from `before` to `after`, both in words.
+
+    `problems` say what could not be compared, with the exit code that each would end a command with.
+    """
 
     before: str
     after: str
     objects: list[ObjectChange]
+    problems: list[str] = []
+    exit_code: int = 0
 
 
-def compare(repository: Repository, environment: str, names: Sequence[str], comparison: Comparison) -> Difference:
-    """Render an environment twice and compare.
+class _Side(Struct, kw_only=True):
+    """One rendering, with what did not render."""
+
+    rendered: list[Rendered] = []
+    problems: dict[str, int] = {}
+
+    def add_problem(self, why: str, exit_code: int = BadInputError.exit_code) -> None:
+        self.problems[why] = exit_code
+
+
+def compare(repository: Repository, name: str, apps: Sequence[str], comparison: Comparison) -> Difference:
+    """Render twice and compare: what does not render of one application leaves the others.
 
     Args:
         repository: The repository, with its working tree.
-        environment: An environment, or `platform`.
-        names: Only these applications; all where there are none.
+        name: An environment, ENV/SERVICE, or `platform`.
+        apps: Only these applications; all where there are none.
         comparison: The other side.
 
     Raises:
-        BadInputError: The comparison names more than one thing, or one that is not there, or something does not render.
-        OutageError: A chart's registry does not answer.
+        BadInputError: The comparison names more than one thing, or one that is not there.
     """
-    asked = [name for name in (comparison.revision, comparison.against, comparison.pins_of) if name]
+    asked = [entry for entry in (comparison.revision, comparison.against, comparison.pins_of) if entry]
     if len(asked) > 1:
         raise BadInputError("--revision, --against and --pins-of ask for different comparisons: name one.")
-    if environment == PLATFORM and (comparison.against or comparison.pins_of):
+    if name == PLATFORM and (comparison.against or comparison.pins_of):
         raise BadInputError(f"--against and --pins-of compare environments, and {PLATFORM} is none.")
     root, helm = repository.root, find_helm(repository.root)
     if comparison.pins_of:
-        after = f"{environment} with the pins of {comparison.pins_of}"
-        objects = promoted(root, helm, environment, comparison.pins_of, names)
-        return Difference(before=environment, after=after, objects=objects)
-    now = _rendered(root, helm, select(root, environment, names))
+        return _with_other_pins(root, helm, name, comparison.pins_of, apps)
+    now = _side(root, helm, name, apps)
     if comparison.against:
-        other = _rendered(root, helm, select(root, comparison.against))
-        objects = differences(other, now, translation_between(comparison.against, environment))
-        return Difference(before=comparison.against, after=environment, objects=objects)
+        return _against(root, helm, name, comparison.against, now)
     with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
         tree = Path(scratch)
         revision = comparison.revision or "HEAD"
         repository.export(revision, tree)
-        before = _rendered(tree, helm, select(tree, environment, names, strict=False))
-        return Difference(before=revision, after="the working tree", objects=differences(before, now))
+        before = _side(tree, helm, name, apps, strict=False)
+        return _difference(revision, "the working tree", before, now)
+
+
+def _with_other_pins(root: Path, helm: str, name: str, other: str, apps: Sequence[str]) -> Difference:
+    platform = load_platform(root)
+    source = known_environment(platform, other.partition("/")[0])
+    wanted = chosen(platform, name)
+    pairs = [(target, Target(environment=source, service=target.service)) for target in wanted]
+    with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
+        folder = Path(scratch)
+        with_pins_of(root, pairs, folder)
+        after = _side(folder, helm, name, apps)
+        before = _side(root, helm, name, apps, strict=False)
+        return _difference(name, f"{name} with the pins of {source.name}", before, after)
+
+
+def _against(root: Path, helm: str, name: str, other: str, now: _Side) -> Difference:
+    platform = load_platform(root)
+    # ENV compares all services, and ENV/SERVICE the one of the same name unless another is named.
+    environment, slash, service = name.partition("/")
+    left = other if "/" in other or not slash else f"{other}/{service}"
+    pairs = list(zip(chosen(platform, left), chosen(platform, name), strict=False))
+    return _difference(left, name, _side(root, helm, left, ()), now, translation_between(pairs))
+
+
+def _difference(
+    before: str, after: str, old: _Side, new: _Side, translation: Translation = lambda text: text
+) -> Difference:
+    # What rendered on one side alone says nothing.
+    failed = {**old.problems, **new.problems}
+    return Difference(
+        before=before,
+        after=after,
+        objects=differences(old.rendered, new.rendered, translation),
+        problems=list(failed),
+        exit_code=max(failed.values(), default=0),
+    )
 
 
 def differences(
@@ -112,52 +159,79 @@ def differences(
     return changes
 
 
-def translation_between(other: str, environment: str) -> Translation:
-    """Turns names of one environment into those of another, so that only real differences stay."""
-    names = {application_of(other): application_of(environment), namespace_of(other): namespace_of(environment)}
-    pattern = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b(?!\.)")
+def translation_between(pairs: Sequence[tuple[Target, Target]]) -> Translation:
+    """Turns names of the first targets into those of the second ones, so that only real differences stay."""
+    names: dict[str, str] = {}
+    for other, target in pairs:
+        names |= {other.application: target.application, other.namespace: target.namespace}
+        names |= {other.release_name: target.release_name}
+    names = {old: new for old, new in names.items() if old != new}
+    if not names:
+        return lambda content: content
+    # The longest first: serving-staging is not serving with something behind it.
+    alternatives = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    pattern = re.compile(rf"(?<![\w-])({alternatives})\b(?!\.)")
     return lambda content: pattern.sub(lambda match: names[match[0]], content)
 
 
-def promoted(tree: Path, helm: str, environment: str, source: str, names: Sequence[str] = ()) -> list[ObjectChange]:
-    """What changes in an environment when it gets the pins of another; all of it where nothing is released to it yet.
+def promoted(tree: Path, helm: str, target: Target, source: Target, apps: Sequence[str] = ()) -> list[ObjectChange]:
+    """What changes in a target when it gets the pins of another; all of it where nothing is released to it yet.
 
     Args:
         tree: The repository's files.
         helm: The Helm program.
-        environment: The environment.
+        target: The service in its environment.
         source: Where the pins come from.
-        names: Only these applications; all where there are none.
+        apps: Only these applications; all where there are none.
 
     Raises:
-        BadInputError: There is no such environment, nothing is released to the source, or something does not render.
+        BadInputError: Nothing is released to the source, or something does not render.
         OutageError: A chart's registry does not answer.
     """
-    checked_environment(tree, environment)
     with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
         other = Path(scratch)
-        with_pins_of(tree, environment, source, other)
-        after = _rendered(other, helm, select(other, environment, names))
-        return differences(_rendered(tree, helm, select(tree, environment, names, strict=False)), after)
+        with_pins_of(tree, [(target, source)], other)
+        after = _rendered(other, helm, select(other, helm, str(target), apps))
+        before = _rendered(tree, helm, select(tree, helm, str(target), apps, strict=False))
+        return differences(before, after)
 
 
-def with_pins_of(root: Path, environment: str, source: str, folder: Path) -> None:
-    """Copy what rendering reads into a folder, with one environment's pins in place of another's.
+def with_pins_of(root: Path, pairs: Sequence[tuple[Target, Target]], folder: Path) -> None:
+    """Copy what rendering reads into a folder, where the first of each pair of targets has the pins of the second.
 
     Raises:
-        BadInputError: There is no such environment, or nothing is released to the source.
+        BadInputError: Nothing is released to any of the second ones.
     """
-    checked_environment(root, source)
-    if not (root / release_file(source)).is_file():
-        raise BadInputError(f"Nothing is released to {source}: there is no {release_file(source)} to take pins from.")
+    released = [(target, source) for target, source in pairs if (root / source.file).is_file()]
+    if not released:
+        names = ", ".join(str(source.file) for _, source in pairs)
+        raise BadInputError(f"Nothing is released there: there is no {names} to take pins from.")
     for name in _FOLDERS:
-        shutil.copytree(root / name, folder / name, symlinks=True)
-    shutil.copyfile(root / release_file(source), folder / release_file(environment))
+        if (root / name).is_dir():
+            shutil.copytree(root / name, folder / name, symlinks=True)
+    shutil.copyfile(root / FILE, folder / FILE)
+    for target, source in released:
+        (folder / target.folder).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / source.file, folder / target.file)
 
 
-def _rendered(tree: Path, helm: str, chosen: Sequence[Application]) -> list[Rendered]:
-    renderer = Renderer(tree, helm) if chosen else None
-    return [renderer.render(application) for application in chosen] if renderer else []
+def _side(tree: Path, helm: str, name: str, apps: Sequence[str], *, strict: bool = True) -> _Side:
+    selected = selection(tree, helm, name, apps, strict=strict)
+    side = _Side()
+    for problem in selected.problems:
+        side.add_problem(problem)
+    renderer = Renderer(tree, helm) if selected.applications else None
+    for application in selected.applications if renderer else []:
+        try:
+            side.rendered.append(renderer.render(application))
+        except GitopsError as error:
+            side.add_problem(str(error), error.exit_code)
+    return side
+
+
+def _rendered(tree: Path, helm: str, selected: Sequence[Application]) -> list[Rendered]:
+    renderer = Renderer(tree, helm) if selected else None
+    return [renderer.render(application) for application in selected] if renderer else []
 
 
 def _objects(rendered: Sequence[Rendered], translation: Translation) -> dict[tuple[str, str], str]:

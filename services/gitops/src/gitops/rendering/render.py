@@ -17,7 +17,7 @@ from gitops.platform.model import Platform
 from gitops.platform.reader import load_platform
 from gitops.platform.targets import PLATFORM, Target, chosen, targets
 from gitops.programs import ProgramFailedError, run
-from gitops.rendering.applications import Application, Found, Helm, Source, applications
+from gitops.rendering.applications import EXTRA, Application, Found, Helm, Source, Unread, applications
 from gitops.rendering.manifests import Manifest, parse, placed
 
 ChartFrom = Literal["auto", "tree", "registry"]
@@ -50,8 +50,31 @@ def find_helm(root: Path) -> str:
     return helm
 
 
+class Selection(Struct, frozen=True, kw_only=True):
+    """The applications that a person means, and why some of them cannot be rendered: each a sentence.
+
+    `notes` are about files of apps/extra that are not understood here, which Argo CD may well take.
+    """
+
+    applications: list[Application]
+    problems: list[str]
+    notes: list[str]
+
+
 def select(tree: Path, helm: str, name: str, apps: Sequence[str] = (), *, strict: bool = True) -> list[Application]:
-    """The applications that a person means.
+    """The applications that a person means; as `selection`, where one that cannot be read is an error.
+
+    Raises:
+        BadInputError: There is no such environment, service or application, nothing is released there, or it is broken.
+    """
+    found = selection(tree, helm, name, apps, strict=strict)
+    if strict and found.problems:
+        raise BadInputError(found.problems[0])
+    return found.applications
+
+
+def selection(tree: Path, helm: str, name: str, apps: Sequence[str] = (), *, strict: bool = True) -> Selection:
+    """The applications that a person means: what is broken of one service leaves the others.
 
     Args:
         tree: The repository's files.
@@ -64,18 +87,25 @@ def select(tree: Path, helm: str, name: str, apps: Sequence[str] = (), *, strict
         BadInputError: There is no such environment, service or application, or nothing is released there.
     """
     platform, found = load_platform(tree), applications(tree, helm)
+    problems: list[str] = []
     if name == PLATFORM:
         of_services = {target.application for target in targets(platform)}
         selected = [entry for entry in found.applications if entry.name not in of_services]
     else:
-        selected = _of_targets(found, chosen(platform, name) if strict else _known(platform, name), strict=strict)
+        wanted = chosen(platform, name) if strict else _known(platform, name)
+        selected = [application for target in wanted if (application := found.named(target.application))]
+        problems = _broken(tree, found, wanted)
+        if strict and not selected and not problems:
+            raise BadInputError(_nothing_released(wanted))
     known = {application.name for application in selected}
+    notes = [f"{entry.origin} cannot be rendered here: {entry.why}" for entry in _extra(found)] if name == PLATFORM else []
     if strict and (unknown := [app for app in apps if app not in known]):
-        why = next((entry for entry in found.unread if unknown[0] in entry.origin), None)
-        if why:
-            raise BadInputError(f"{why.origin} cannot be rendered here: {why.why}")
-        raise BadInputError(f"{name} has no application {unknown[0]!r}; it has: {', '.join(sorted(known))}.")
-    return [application for application in selected if not apps or application.name in apps]
+        if why := next((note for note in notes if unknown[0] in note), None):
+            raise BadInputError(why)
+        if not problems:
+            raise BadInputError(f"{name} has no application {unknown[0]!r}; it has: {', '.join(sorted(known))}.")
+    selected = [application for application in selected if not apps or application.name in apps]
+    return Selection(applications=selected, problems=problems, notes=notes)
 
 
 def _known(platform: Platform, name: str) -> list[Target]:
@@ -85,18 +115,28 @@ def _known(platform: Platform, name: str) -> list[Target]:
         return []
 
 
-def _of_targets(found: Found, wanted: Sequence[Target], *, strict: bool) -> list[Application]:
-    selected = [application for target in wanted if (application := found.named(target.application))]
-    if strict and not selected:
-        names = ", ".join(str(target.file) for target in wanted)
-        broken = next((entry for entry in found.unread if any(str(target.folder) in entry.why for target in wanted)), None)
-        if broken:
-            raise BadInputError(broken.why)
-        raise BadInputError(
-            f"Nothing is released there: there is no {names}. `gitops bump` writes it where nothing feeds an "
-            "environment; the others get theirs by promotion."
-        )
-    return selected
+def _extra(found: Found) -> list[Unread]:
+    return [entry for entry in found.unread if entry.origin.startswith(str(EXTRA))]
+
+
+def _broken(tree: Path, found: Found, wanted: Sequence[Target]) -> list[str]:
+    """Why services to which something is released have no application."""
+    problems = []
+    for target in wanted:
+        if found.named(target.application) or not (tree / target.file).exists():
+            continue
+        # The set's own name is in its origin.
+        why = next((entry.why for entry in found.unread if f"({target.application})" in entry.origin), "it cannot be read")
+        problems.append(f"{target} cannot be rendered: {why}")
+    return problems
+
+
+def _nothing_released(wanted: Sequence[Target]) -> str:
+    names = ", ".join(str(target.file) for target in wanted)
+    return (
+        f"Nothing is released there: there is no {names or 'service yet'}. `gitops bump` writes it where nothing feeds an "
+        "environment; the others get theirs by promotion."
+    )
 
 
 class Renderer:

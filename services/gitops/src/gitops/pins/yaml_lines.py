@@ -1,0 +1,53 @@
+"""A text that an editing library wrote anew, with every line that says the same put back byte for byte."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+_ENDING = re.compile(r"(\r\n|\n|\r)?\Z")
+
+
+def line_ending(line: str) -> tuple[str, str]:
+    """A line without its end, and the end."""
+    end = _ENDING.search(line)
+    at = end.start() if end else len(line)
+    return line[:at], line[at:]
+
+
+def spliced(lines: Sequence[str], before: str, after: str) -> str:
+    """The lines as they stood, with what `after` changes against `before`, in their own indentation and line ends.
+
+    Args:
+        lines: The text as people wrote it, with line ends.
+        before: The same, as the library writes it.
+        after: The edited text, as the library writes it.
+    """
+    old, new = before.splitlines(), after.splitlines()
+    ends = [line_ending(line)[1] for line in lines]
+    end = max(set(filter(None, ends)), key=ends.count, default="\n")
+    if len(old) != len(lines):
+        # The library moved lines, so there is nothing to put them back to.
+        return "".join(line + end for line in new)
+    result: list[str] = []
+    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            result += lines[i1:i2]
+            continue
+        result += [_indented(line, lines, old, i1) + end for line in new[j1:j2]]
+    return "".join(result)
+
+
+def _indented(line: str, lines: Sequence[str], old: Sequence[str], at: int) -> str:
+    """A line of the library's, indented as the text has lines of its depth, looked for upwards from where it goes."""
+    depth = _depth(line)
+    for number in [*range(min(at, len(old) - 1), -1, -1), *range(at + 1, len(old))]:
+        if old[number].strip() and _depth(old[number]) == depth:
+            return " " * _depth(lines[number]) + line.lstrip()
+        if number <= at and old[number].strip() and _depth(old[number]) < depth:
+            # Deeper than all that is there: as much deeper as the library has it.
+            return " " * (_depth(lines[number]) + depth - _depth(old[number])) + line.lstrip()
+    return line
+
+
+def _depth(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))

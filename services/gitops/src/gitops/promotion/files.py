@@ -1,0 +1,147 @@
+"""What files of envs/ may be changed by a pull request, and what people's values may say in an environment that is fed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from gitops.documents import YAMLError, loaded
+from gitops.git.snapshot import REGULAR
+from gitops.platform.model import Platform
+from gitops.platform.targets import ENVS, PINS, PLATFORM, TUNING
+
+# The mode of a file that a commit removes.
+GONE = "000000"
+_README = "README.md"
+# envs/ENV/SERVICE/FILE
+_DEPTH = 4
+# Sections of release.yaml, and what of them people may say: nothing else, for pins are written by commands.
+_PINNED: Mapping[str, Sequence[str]] = {"release": (), "image": ("pullPolicy",), "model": (), "shadow": ()}
+# Settings that would name another model, past the pins.
+_VARIABLES = ("MODEL_NAME", "MODEL_STAGE", "MODEL_VERSION", "MODEL_DIGEST", "MODEL_URI", "EXTRA_MODELS")
+
+
+class Scope(Struct, frozen=True, kw_only=True):
+    """The names that files of envs/ may have: those of the base, and those that the pull request adds.
+
+    `fed` are environments with a `from` at the base; `leaving` are folders whose service or environment goes.
+    """
+
+    environments: frozenset[str]
+    services: frozenset[str]
+    base_environments: frozenset[str]
+    base_services: frozenset[str]
+    fed: frozenset[str]
+    left_environments: frozenset[str]
+    left_services: frozenset[str]
+
+    @classmethod
+    def of(cls, base: Platform, proposed: Platform | None) -> "Scope":
+        """The scope of a pull request; without a platform.yaml that can be read, the base's alone."""
+        environments = frozenset(entry.name for entry in base.environments)
+        services = frozenset(entry.name for entry in base.services)
+        new_environments = frozenset(entry.name for entry in proposed.environments) if proposed else environments
+        new_services = frozenset(entry.name for entry in proposed.services) if proposed else services
+        return cls(
+            environments=environments | new_environments,
+            services=services | new_services,
+            base_environments=environments,
+            base_services=services,
+            fed=frozenset(entry.name for entry in base.environments if entry.source),
+            left_environments=environments - new_environments,
+            left_services=services - new_services,
+        )
+
+    def is_pins(self, path: Path) -> bool:
+        """Whether a file holds pins of a service."""
+        return len(path.parts) == _DEPTH and path.parts[0] == str(ENVS) and path.name == PINS and path.parts[1] != PLATFORM
+
+    def leaves(self, path: Path) -> bool:
+        """Whether a service's file goes with its service or environment."""
+        return path.parts[1] in self.left_environments or path.parts[2] in self.left_services
+
+    def tunes_fed(self, path: Path) -> bool:
+        """Whether a file is people's values of services in an environment that another one feeds."""
+        parts = path.parts
+        if parts[0] != str(ENVS) or path.name != TUNING or len(parts) > _DEPTH:
+            return False
+        return len(parts) == len((ENVS, TUNING)) or parts[1] in self.fed
+
+
+def problems_of_files(files: Mapping[Path, str], scope: Scope) -> list[str]:
+    """What is wrong with the files that a pull request changes, by their names and modes."""
+    problems = []
+    for path, mode in files.items():
+        if path.parts[0] != str(ENVS) or mode == GONE:
+            continue
+        if mode not in REGULAR:
+            problems.append(f"{path} is not a regular file (a symbolic link?): what it leads to would be read past a review.")
+        elif stranger := _stranger(path, scope):
+            problems.append(stranger)
+    return problems
+
+
+def problems_of_tuning(path: Path, text: str) -> list[str]:
+    """What people's values may not say where pins are promoted: a pin, or a model that follows an alias."""
+    try:
+        values = loaded(text)
+    except YAMLError as error:
+        return [f"{path} is not valid YAML: {error}."]
+    if values is None:
+        return []
+    if not isinstance(values, dict):
+        return [f"{path} does not hold a mapping."]
+    return [f"{path}: {problem}" for problem in _said(values)]
+
+
+def _stranger(path: Path, scope: Scope) -> str:
+    parts = path.parts[1:]
+    if path.name == _README or parts[0] == PLATFORM or parts == (TUNING,):
+        return ""
+    if parts[0] not in scope.environments:
+        return f"{path}: platform.yaml has no environment {parts[0]!r}."
+    if parts[1:] == (TUNING,):
+        return ""
+    if len(parts) == 1 or len(parts) > len((ENVS, PINS, TUNING)) or parts[2:] not in ((PINS,), (TUNING,)):
+        return f"{ENVS / parts[0]} holds {TUNING}, and {PINS} and {TUNING} of each service: {path} has no place there."
+    if parts[1] not in scope.services:
+        return f"{path}: platform.yaml has no service {parts[1]!r}."
+    if path.name == PINS and (parts[0] not in scope.base_environments or parts[1] not in scope.base_services):
+        return f"{path}: pins come after {parts[0]}/{parts[1]} is in platform.yaml, not with it."
+    return ""
+
+
+def _said(values: Mapping[str, Any]) -> Iterator[str]:
+    for section, allowed in _PINNED.items():
+        said = values.get(section)
+        if section in values and not isinstance(said, dict):
+            if said is not None:
+                yield f"{section} is written by `gitops` into {PINS}, and people's values leave it out."
+            continue
+        for key in said or {}:
+            if key not in allowed:
+                yield f"{section}.{key} is a pin or stands in for one: pins stand in {PINS} alone."
+    yield from _extra_models(values.get("extraModels"))
+    yield from _variables(values)
+
+
+def _extra_models(entries: Any) -> Iterator[str]:
+    if entries is None:
+        return
+    if not isinstance(entries, list):
+        yield "extraModels is not a list."
+        return
+    for number, entry in enumerate(entries):
+        pinned = isinstance(entry, dict) and entry.get("version") and entry.get("digest") and not entry.get("stage")
+        if not pinned:
+            name = entry.get("name") if isinstance(entry, dict) else entry
+            yield f"extraModels[{number}] ({name}) follows an alias: pin it by version and digest, and leave stage out."
+
+
+def _variables(values: Mapping[str, Any]) -> Iterator[str]:
+    entries = values.get("extraEnv") or []
+    names = [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
+    for name in names:
+        if isinstance(name, str) and name in _VARIABLES:
+            yield f"extraEnv names {name}, which the pins decide."

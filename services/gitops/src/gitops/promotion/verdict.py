@@ -1,0 +1,107 @@
+"""Whether the pins that are proposed for a target may go there, judged from plain values."""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from gitops.errors import BadInputError
+from gitops.pins.history import Step, same_pins
+from gitops.pins.release import Change, Model, Release, Shadow, changes, read_release
+from gitops.platform.targets import Target
+
+
+class Proposed(Struct, frozen=True, kw_only=True):
+    """What would become of one target.
+
+    `before` and `feeding` are what the base has for the target and for what feeds it; `earlier` are the target's releases
+    in the base's own history, the newest first; `after` is the text that is proposed, None where the file goes.
+    `leaves` says that the service or the environment leaves platform.yaml with it.
+    """
+
+    target: Target
+    source: Target
+    before: Release | None
+    after: str | Release | None
+    feeding: Release | None
+    earlier: Sequence[Step]
+    leaves: bool = False
+
+    def of(self, after: str | Release | None) -> "Proposed":
+        """The same with other pins."""
+        return msgspec.structs.replace(self, after=after)
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """`problems` is empty for what may be merged; `origin` says where the pins come from."""
+
+    problems: Sequence[str]
+    changes: Sequence[Change]
+    origin: str
+
+
+def judge(proposed: Proposed) -> Verdict:
+    """Judge what would become of one target."""
+    target, after = proposed.target, proposed.after
+    if after is None:
+        if proposed.leaves or proposed.before is None:
+            return Verdict(problems=[], changes=[], origin="removed")
+        problem = (
+            f"{target.file} is gone, which would take {target} away: remove the service or the environment "
+            "(gitops remove), or keep its pins."
+        )
+        return Verdict(problems=[problem], changes=[], origin="none")
+    if isinstance(after, str):
+        try:
+            after = read_release(after, str(target.file))
+        except BadInputError as error:
+            return Verdict(problems=[str(error)], changes=[], origin="none")
+    origin, found = _origin(proposed, after)
+    problems = [*found, *_holds(proposed, after), *_shadow(proposed, after)]
+    return Verdict(problems=problems, changes=changes(proposed.before, after), origin=origin)
+
+
+def _origin(proposed: Proposed, after: Release) -> tuple[str, list[str]]:
+    """Where the pins come from; the figures beside them must come from there too, for they are what people judge by."""
+    target, source = proposed.target, proposed.source
+    origins = [("unchanged", proposed.before), (str(source), proposed.feeding)]
+    origins += [(f"{target} at {step.commit.sha[:7]}", step.release) for step in proposed.earlier]
+    same = [(name, release) for name, release in origins if release and same_pins(release, after)]
+    if not same:
+        problem = (
+            f"The pins of {target} would be neither those of {source} nor any that it ran: they reach {target} through "
+            f"{source} alone, by gitops promote."
+        )
+        return "none", [problem]
+    for name, release in same:
+        if release.release.metrics == after.release.metrics:
+            return name, []
+    return same[0][0], [f"The metrics of {target} are not those that stand beside these pins in {same[0][0]}."]
+
+
+def _holds(proposed: Proposed, after: Release) -> list[str]:
+    target, before, feeding = proposed.target, proposed.before, proposed.feeding
+    if before is None or same_pins(before, after):
+        return []
+    problems = []
+    if before.held is not None and after.release.hold in (None, before.release.hold):
+        # A rollback moves what is held, and writes a hold of its own.
+        problems.append(f"{target} is held ({before.held}): its pins move after `gitops unhold {target}` alone.")
+    ran_before = any(same_pins(step.release, after) for step in proposed.earlier)
+    if not ran_before and feeding is not None and feeding.held is not None:
+        problems.append(f"{proposed.source} is held ({feeding.held}): what it runs goes nowhere until it is not.")
+    return problems
+
+
+def _shadow(proposed: Proposed, after: Release) -> list[str]:
+    """A shadow runs in the same pods, so it is a model that is known too."""
+    if not isinstance(after.shadow, Shadow):
+        return []
+    known: list[Shadow | Model] = []
+    for release in (proposed.before, proposed.feeding):
+        if release:
+            known += [release.model, *([release.shadow] if isinstance(release.shadow, Shadow) else [])]
+    wanted = (after.shadow.version, after.shadow.digest, after.shadow.uri)
+    if any((model.version, model.digest, model.uri) == wanted for model in known):
+        return []
+    return [f"The shadow of {proposed.target} is neither the one that it has nor a model that {proposed.source} runs."]
