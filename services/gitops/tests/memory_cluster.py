@@ -89,7 +89,9 @@ class MemoryCluster(Cluster):
     def apply(self, objects: Sequence[Manifest]) -> None:
         for manifest in objects:
             self.order.append(f"{manifest['kind']}/{manifest['metadata']['name']}")
-            self.put(f"{manifest['kind'].lower()}s", self._settled(manifest))
+            kind, metadata = f"{manifest['kind'].lower()}s", manifest["metadata"]
+            before = self.find(kind, metadata["name"], metadata.get("namespace"))
+            self.put(kind, self._settled(_with_annotations_of(before, manifest)))
             if manifest["kind"] == "Application" and manifest["metadata"]["name"] == "root":
                 self._spread(manifest)
 
@@ -166,6 +168,13 @@ class MemoryCluster(Cluster):
             if entry.name not in without and entry.origin.partition("(")[2].rstrip(")") not in without:
                 metadata = {**entry.manifest["metadata"], "namespace": "argocd"}
                 self.put("applications", self._settled({**entry.manifest, "metadata": metadata}))
+
+
+def _with_annotations_of(before: Manifest | None, manifest: Manifest) -> Manifest:
+    """Server-side, annotations that somebody else put there stay."""
+    theirs = (before or {}).get("metadata", {}).get("annotations") or {}
+    metadata = manifest["metadata"]
+    return {**manifest, "metadata": {**metadata, "annotations": {**theirs, **(metadata.get("annotations") or {})}}}
 
 
 def _merge(target: Manifest, patch: Manifest) -> None:
