@@ -121,12 +121,12 @@ e2e-charts: $(VENV)/.dev cluster-given images push-images ## The charts alone on
 	@$(BIN)/pytest tests/e2e/charts $(E2E_OPTIONS)
 
 .PHONY: e2e-argocd
-e2e-argocd: $(VENV)/.dev cluster-given images git-server-image push-images ## All of it, by git alone: adopt, bootstrap, promote, break, heal; takes the whole cluster
+e2e-argocd: $(VENV)/.dev cluster-given images git-server-image push-images ## All of it, by git alone: adopt, bootstrap, promote, break, heal, add, migrate; takes the whole cluster
 	@./tools/install helm
 	@$(BIN)/pytest tests/e2e/argocd $(E2E_OPTIONS)
 
 .PHONY: e2e-delivery
-e2e-delivery: $(VENV)/.dev cluster-given images git-server-image push-images ## A change of code alone: image, staging, promotion, production, rollback, hold
+e2e-delivery: $(VENV)/.dev cluster-given images git-server-image push-images ## A change of code alone: image, bump, promotion, rollback, hold
 	@./tools/install helm
 	@$(BIN)/pytest tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_8_delivery.py $(E2E_OPTIONS)
 
@@ -168,7 +168,7 @@ cluster-up: ## Make a k3s cluster with a registry in Docker, by k3d, and say whi
 	@./tools/k3d-cluster env
 
 .PHONY: publish
-publish: $(VENV)/.run images push-images ## Build and push images and charts, and pin the platform's images in envs/platform
+publish: $(VENV)/.run images push-images ## Build and push images and charts, and pin the platform's images in envs/platform/pins
 	@./tools/install helm
 	@REGISTRY_PREFIX=$(IMAGE_REPOSITORY) ./tools/push-charts model-serving
 	@$(BIN)/gitops bump platform --image mlflow=$$(./tools/pushed mlflow) --image training=$$(./tools/pushed training)
@@ -181,8 +181,8 @@ bootstrap: $(VENV)/.run ## Bring the platform up on the cluster of KUBECONFIG (B
 	@$(MAKE) publish
 
 .PHONY: first-release
-first-release: $(VENV)/.run .cache/images.json ## Train the first model in the cluster and release it to staging; publishes what is not published
-	@./tools/first-release
+first-release: $(VENV)/.run .cache/images.json ## Train in the cluster what no service runs yet (SERVICES), and release it where machines do; publishes what is not published
+	@./tools/first-release $(SERVICES)
 
 ##@ Work on it
 

@@ -59,7 +59,7 @@ def _pin_in_values(pipeline: Pipeline) -> None:
 
 
 def _installation(folder: Path) -> dict[str, str]:
-    """What lay beside argocd/install/kustomization.yaml: the patches, and Argo CD's manifest where there is no internet."""
+    """What lay beside argocd/install/kustomization.yaml: patches, and a manifest where there is no internet."""
     found = {file.name: file.read_text() for file in (folder / "argocd" / "patches").glob("*.yaml")}
     del found["kustomization.yaml"]
     manifest = folder / "argocd" / "vendored" / "install.yaml"
