@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from gitops.platform.model import Environment, Service
+from gitops.platform.targets import Target
+
 ROOT = Path(__file__).resolve().parents[3]
 DIGEST = "sha256:" + "0f" * 32
 _COPIED = ("apps", "argocd", "charts", "envs", "models", "platform.yaml", ".github/CODEOWNERS")
+PLATFORM = Path("platform.yaml")
+# The service that the project comes with.
+SERVICE = "iris"
 _COMMITTER = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
 
 
@@ -26,6 +32,25 @@ def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "Ada")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "ada@example.com")
+
+
+def release_file(environment: str, service: str = SERVICE) -> Path:
+    """Where the pins of a service stand."""
+    return Path("envs") / environment / service / "release.yaml"
+
+
+def target(environment: str, service: str = SERVICE, source: str = "") -> Target:
+    """A service in an environment, as the project's own platform.yaml names them."""
+    return Target(
+        environment=Environment(name=environment, source=source),
+        service=Service(name=service, model=f"{service}-classifier"),
+    )
+
+
+def add_service(folder: Path, name: str, model: str) -> None:
+    """Have platform.yaml name another service; nothing is committed."""
+    file = folder / PLATFORM
+    file.write_text(f"{file.read_text().rstrip()}\n  - {{name: {name}, model: {model}}}\n")
 
 
 def git(folder: Path, *arguments: str) -> str:

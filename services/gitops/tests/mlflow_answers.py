@@ -10,7 +10,7 @@ from services.gitops.tests.conftest import DIGEST
 
 TAGS = {"gate": "passed", "digest": DIGEST, "release": "v1.0.0"}
 METRICS = {"accuracy": 0.973684210526, "log_loss": 0.11, "cv_accuracy": 0.9, "f1/setosa": 1.0}
-VERSION = {"name": "iris", "version": "1", "status": "READY", "run_id": "r1"}
+VERSION = {"name": "iris-classifier", "version": "1", "status": "READY", "run_id": "r1"}
 ANSWERS = {
     "model-versions/get": {"model_version": {**VERSION, "tags": [{"key": k, "value": v} for k, v in TAGS.items()]}},
     "model-versions/get-download-uri": {"artifact_uri": "s3://mlflow/1/models/m-1"},

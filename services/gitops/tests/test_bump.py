@@ -9,14 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from embedded.servers import mlflow_server
 from gitops.cli import execute
 from gitops.errors import BadInputError, OutageError
 from gitops.pins.registry import MlflowRegistry
 from gitops.pins.release import Model, read_release
-from gitops.platform.environments import release_file
-from services.gitops.tests.conftest import DIGEST, commit_all, git
+from services.gitops.tests.conftest import DIGEST, add_service, commit_all, git, release_file
 from services.gitops.tests.mlflow_answers import METRICS, TAGS, answering, as_mlflow
 
 IMAGE = f"registry.example.com/acme/serving:1.8.2@{DIGEST}"
@@ -30,24 +30,24 @@ def model() -> Iterator[str]:
         yield url
 
 
-def bump(*options: str, environment: str = "staging") -> int:
-    return execute(["bump", environment, *options])
+def bump(*options: str, target: str = "staging/iris") -> int:
+    return execute(["bump", target, *options])
 
 
 @pytest.fixture
 def released(fork: Path, origin: Path, model: str) -> Path:
     """A clone in which staging runs version 1, as its remote says too."""
-    assert bump("--image", IMAGE, "--model", "iris/1", "--chart", "0.1.0", "--mlflow-url", model) == 0
+    assert bump("--image", IMAGE, "--model", "iris-classifier/1", "--chart", "0.1.0", "--mlflow-url", model) == 0
     return fork
 
 
 def test_the_first_bump_pins_all_of_it_and_harms_no_other_work(
     fork: Path, origin: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (fork / "apps" / "mlflow.yaml").write_text("# half-finished work\n")
-    git(fork, "add", "apps/mlflow.yaml")
+    (fork / "apps" / "extra" / "mine.yaml").write_text("# half-finished work\n")
+    git(fork, "add", "apps/extra/mine.yaml")
     (fork / "notes.txt").write_text("mine\n")
-    options = ["--image", IMAGE, "--model", "iris@candidate", "--chart", "0.1.0", "--mlflow-url", model]
+    options = ["--image", IMAGE, "--model", "iris-classifier@candidate", "--chart", "0.1.0", "--mlflow-url", model]
     assert bump(*options, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert git(origin, "rev-parse", "main") == git(fork, "rev-parse", "HEAD") == said["commit"]
@@ -56,11 +56,11 @@ def test_the_first_bump_pins_all_of_it_and_harms_no_other_work(
     assert (pins.image.tag, pins.image.digest, pins.release.chart) == ("1.8.2", DIGEST, "0.1.0")
     assert pins.release.metrics == {"accuracy": 0.973684, "log_loss": 0.11}
     assert git(origin, "show", "--name-only", "--format=%s", said["commit"]).split("\n") == [
-        "bump(staging): image 1.8.2, iris 1, chart 0.1.0",
+        "bump(staging/iris): image 1.8.2, iris-classifier 1, chart 0.1.0",
         "",
         str(STAGING),
     ]
-    assert git(fork, "status", "--porcelain").split("\n") == ["M  apps/mlflow.yaml", "?? notes.txt"]
+    assert git(fork, "status", "--porcelain").split("\n") == ["A  apps/extra/mine.yaml", "?? notes.txt"]
 
 
 def test_a_later_bump_moves_only_what_it_names(
@@ -70,11 +70,19 @@ def test_a_later_bump_moves_only_what_it_names(
     capsys.readouterr()
     assert bump("--chart", "0.2.0", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
-        "environment": "staging",
-        "files": [str(STAGING)],
-        "changes": [{"pin": "chart", "before": "0.1.0", "after": "0.2.0"}],
-        "commit": git(origin, "rev-parse", "main"),
+        "commit": (commit := git(origin, "rev-parse", "main")),
         "attempts": 1,
+        "targets": [
+            {
+                "target": "staging/iris",
+                "files": [str(STAGING)],
+                "changes": [{"pin": "chart", "before": "0.1.0", "after": "0.2.0"}],
+                "commit": commit,
+                "left_alone": "",
+                "branch": None,
+                "url": None,
+            }
+        ],
     }
     assert (released / STAGING).read_text() == before.replace("chart: 0.1.0", "chart: 0.2.0")
     assert "\nchart: 0.1.0 -> 0.2.0" in git(origin, "show", "--no-patch", "--format=%B", "main")
@@ -142,20 +150,21 @@ def test_wherever_one_stands_the_main_branch_gets_the_commit(released: Path, ori
     assert git(released, "rev-parse", "main") == git(origin, "rev-parse", "main") != head
 
 
-def test_the_platforms_images_are_pinned_and_every_other_line_stays(fork: Path, origin: Path) -> None:
-    files = {name: fork / "envs" / "platform" / f"{name}.yaml" for name in ("mlflow", "training")}
-    before = {name: path.read_text().splitlines() for name, path in files.items()}
-    images = [f"{name}=registry.example.com/acme/{name}:1.8.2@{DIGEST}" for name in files]
-    assert bump("--image", images[0], "--image", images[1], environment="platform") == 0
-    for name, path in files.items():
-        after = path.read_text().splitlines()
-        changed = [line for old, line in zip(before[name], after, strict=True) if old != line]
-        assert changed == [
-            f"  repository: registry.example.com/acme/{name}",
-            '  tag: "1.8.2"',
-            f'  digest: "{DIGEST}"',
-        ]
+def test_the_platforms_images_are_pinned_in_files_that_upstream_never_changes(fork: Path, origin: Path) -> None:
+    pins = {name: fork / "envs" / "platform" / "pins" / f"{name}.yaml" for name in ("mlflow", "training")}
+    images = [f"{name}=registry.example.com/acme/{name}:1.8.2@{DIGEST}" for name in pins]
+    assert bump("--image", images[0], "--image", images[1], target="platform") == 0
+    for name, path in pins.items():
+        image = {"repository": f"registry.example.com/acme/{name}", "tag": "1.8.2", "digest": DIGEST}
+        assert yaml.safe_load(path.read_text()) == {"image": image}
     assert git(origin, "log", "-1", "--format=%s", "main") == "bump(platform): mlflow 1.8.2, training 1.8.2"
+    remarked = pins["mlflow"].read_text().replace("image:", "# asked for by Ada\nimage:")
+    pins["mlflow"].write_text(remarked)
+    commit_all(fork, "remark")
+    git(fork, "push", "--quiet")
+    assert bump("--image", images[0].replace("1.8.2", "1.9.0"), target="platform") == 0
+    assert pins["mlflow"].read_text() == remarked.replace("1.8.2", "1.9.0")
+    assert git(origin, "show", "--name-only", "--format=", "main") == "envs/platform/pins/mlflow.yaml"
 
 
 @pytest.mark.parametrize(
@@ -163,28 +172,28 @@ def test_the_platforms_images_are_pinned_and_every_other_line_stays(fork: Path, 
     [
         (["--image", f"registry.example.com/acme/mlflow:1.8.2@{DIGEST}"], "does not say whose"),
         (["--image", f"mlflow=1.8.2@{DIGEST}"], "has no tag"),
-        (["--image", f"grafana=registry.example.com/grafana:1.8.2@{DIGEST}"], "the platform has no 'grafana'"),
-        (["--image", f"minio=registry.example.com/minio:1.8.2@{DIGEST}"], "no image.repository"),
+        (["--image", f"grafana=registry.example.com/grafana:1.8.2@{DIGEST}"], "no part 'grafana'"),
+        (["--image", f"observability=registry.example.com/o:1.8.2@{DIGEST}"], "no image.repository"),
         (["--chart", "0.1.0"], "neither --model nor --chart"),
     ],
 )
 def test_what_the_platform_cannot_pin_is_refused(
     fork: Path, origin: Path, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bump(*options, environment="platform") == 2
+    assert bump(*options, target="platform") == 2
     assert named in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--model", "iris"], "neither NAME/VERSION nor NAME@ALIAS"),
+        (["--model", "iris-classifier"], "neither NAME/VERSION nor NAME@ALIAS"),
         (["--image", "registry.example.com/flora/serving:1.8.2"], "has no digest"),
         (["--chart", "main"], "--chart"),
-        (["--model", "@candidate"], "names no model"),
+        (["--model", "wine/1"], "another registered model"),
         (["--image", IMAGE, "--image", IMAGE], "runs one image"),
         ([], "--image, --model or --chart"),
-        (["--model", "iris/1", "--chart", "0.1.0"], "the first release needs"),
+        (["--model", "iris-classifier/1", "--chart", "0.1.0"], "its first release needs"),
     ],
 )
 def test_what_cannot_be_pinned_is_refused_and_nothing_is_written(
@@ -203,24 +212,24 @@ def test_a_real_registry_gives_the_pins_of_a_version_that_passed_and_no_others(t
         mlflow_server(tmp_path, artifacts="s3://mlflow", proxied=False) as server,
         httpx.Client(base_url=f"{server.url}/api/2.0/mlflow", trust_env=False, timeout=30) as client,
     ):
-        register(client, "registered-models/create", name="iris")
+        register(client, "registered-models/create", name="iris-classifier")
         register_version(client, TAGS, METRICS)
         register_version(client, {"digest": DIGEST, "gate": "failed"}, {})
         register_version(client, {"gate": "passed"}, {})
         register_version(client, TAGS, {}, source="gs://elsewhere/models/m-4")
-        register(client, "registered-models/alias", name="iris", alias="candidate", version="1")
+        register(client, "registered-models/alias", name="iris-classifier", alias="candidate", version="1")
 
         registry = MlflowRegistry(server.url)
-        found = registry.find("iris@candidate")
-        assert found == registry.find("iris/1")
-        assert found.model == Model(name="iris", version="1", digest=DIGEST, uri="s3://mlflow/1/models/m-1")
+        found = registry.find("iris-classifier@candidate")
+        assert found == registry.find("iris-classifier/1")
+        assert found.model == Model(name="iris-classifier", version="1", digest=DIGEST, uri="s3://mlflow/1/models/m-1")
         assert found.metrics == {"accuracy": 0.973684, "log_loss": 0.11}
         refused = {
-            "iris/2": "did not pass its gate",
-            "iris/3": "has no content digest",
-            "iris/4": "--no-serve-artifacts",
-            "iris/99": "Model Version .* not found",
-            "iris@nobody": "alias nobody not found",
+            "iris-classifier/2": "did not pass its gate",
+            "iris-classifier/3": "has no content digest",
+            "iris-classifier/4": "--no-serve-artifacts",
+            "iris-classifier/99": "Model Version .* not found",
+            "iris-classifier@nobody": "alias nobody not found",
             "roses/1": "Model Version .* not found",
         }
         for reference, why in refused.items():
@@ -235,7 +244,7 @@ def register_version(
     for key, value in metrics.items():
         register(client, "runs/log-metric", run_id=run, key=key, value=value, timestamp=1)
     listed = [{"key": key, "value": value} for key, value in tags.items()]
-    register(client, "model-versions/create", name="iris", source=source, run_id=run, tags=listed)
+    register(client, "model-versions/create", name="iris-classifier", source=source, run_id=run, tags=listed)
 
 
 def register(client: httpx.Client, endpoint: str, **body: object) -> dict[str, Any]:
@@ -248,13 +257,13 @@ def register(client: httpx.Client, endpoint: str, **body: object) -> dict[str, A
 def test_an_unknown_environment_is_refused_with_those_there_are(
     fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bump("--chart", "0.1.0", environment="qa") == 2
-    assert "there are: staging, production" in capsys.readouterr().err
+    assert bump("--chart", "0.1.0", target="qa") == 2
+    assert "the environments staging and production" in capsys.readouterr().err
 
 
 def test_a_registry_that_is_busy_for_a_moment_is_asked_again() -> None:
     with answering(lambda path, before: as_mlflow(path, 0) if before else (503, b"starting")) as (url, asked):
-        assert MlflowRegistry(url, pause=lambda _: None).find("iris/1").model.version == "1"
+        assert MlflowRegistry(url, pause=lambda _: None).find("iris-classifier/1").model.version == "1"
     assert len(asked) == 4
 
 
@@ -263,7 +272,7 @@ def test_a_registry_that_stays_away_is_given_up_with_its_address() -> None:
         answering(lambda *_: (503, b"")) as (url, asked),
         pytest.raises(OutageError, match=f"{url} answers 503, 4 times"),
     ):
-        MlflowRegistry(url, pause=lambda _: None).find("iris/7")
+        MlflowRegistry(url, pause=lambda _: None).find("iris-classifier/7")
     assert len(asked) == 4
 
 
@@ -272,16 +281,123 @@ def test_a_registry_that_asks_for_a_password_names_where_it_goes() -> None:
         answering(lambda *_: (401, b"You are not authenticated.")) as (url, _),
         pytest.raises(BadInputError, match="MLFLOW_TRACKING_PASSWORD"),
     ):
-        MlflowRegistry(url).find("iris/7")
+        MlflowRegistry(url).find("iris-classifier/7")
 
 
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b'{"model_version": 7}'])
 def test_something_else_at_the_address_is_no_mlflow(body: bytes) -> None:
-    with answering(lambda *_: (200, body)) as (url, _), pytest.raises(OutageError, match="is no MLflow"):
-        MlflowRegistry(url).find("iris/7")
+    with answering(lambda *_: (200, body)) as (url, _), pytest.raises(OutageError, match="is not MLflow"):
+        MlflowRegistry(url).find("iris-classifier/7")
 
 
 def test_the_command_itself_is_installed() -> None:
     command = Path(sys.executable).with_name("gitops")
     done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip()
+
+
+@pytest.fixture
+def two_services(released: Path, origin: Path) -> Path:
+    """Staging runs iris, and wine too."""
+    add_service(released, "wine", "wine-classifier")
+    pins = (released / STAGING).read_text().replace("iris-classifier", "wine-classifier")
+    wine = released / release_file("staging", "wine")
+    wine.parent.mkdir()
+    wine.write_text(pins)
+    commit_all(released, "wine")
+    git(released, "push", "--quiet")
+    return released
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
+    """What was said of each target."""
+    return {entry["target"]: entry for entry in json.loads(capsys.readouterr().out)["targets"]}
+
+
+def test_an_environment_moves_all_of_its_services_a_commit_each_in_one_push(
+    two_services: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_service(two_services, "roses", "roses-classifier")
+    commit_all(two_services, "roses, not released")
+    git(two_services, "push", "--quiet")
+    pushes = origin / "pushes"
+    hook = origin / "hooks" / "post-receive"
+    hook.write_text(f"#!/bin/sh\necho pushed >>{pushes}\n")
+    hook.chmod(0o755)
+    before = git(origin, "rev-parse", "main")
+    capsys.readouterr()
+    assert bump("--chart", "0.2.0", "--json", target="staging") == 0
+    outcome = said(capsys)
+    assert git(origin, "log", "--format=%H", f"{before}..main").split() == [
+        outcome["staging/wine"]["commit"],
+        outcome["staging/iris"]["commit"],
+    ]
+    assert outcome["staging/roses"]["left_alone"] == "nothing is released there"
+    assert pushes.read_text() == "pushed\n"
+
+
+def test_one_that_is_held_stops_no_other_and_only_all_of_them_end_with_3(
+    two_services: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["hold", "staging/wine", "--reason", "wrong answers"]) == 0
+    assert bump("--chart", "0.2.0", target="staging") == 0
+    assert "staging/wine is left alone: staging/wine is held: wrong answers" in " ".join(capsys.readouterr().err.split())
+    assert "chart: 0.2.0" in git(origin, "show", f"main:{STAGING}")
+    assert "chart: 0.1.0" in git(origin, "show", f"main:{release_file('staging', 'wine')}")
+    assert execute(["hold", "staging", "--reason", "freeze"]) == 0
+    assert bump("--chart", "0.3.0", target="staging") == 3
+
+
+def test_a_file_that_is_broken_stops_no_other_service(
+    two_services: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (two_services / release_file("staging", "wine")).write_text("release: [\n")
+    commit_all(two_services, "broken")
+    git(two_services, "push", "--quiet")
+    assert bump("--chart", "0.2.0", target="staging") == 2
+    assert "is not valid YAML" in capsys.readouterr().err
+    assert "chart: 0.2.0" in git(origin, "show", f"main:{STAGING}")
+    # What the message says is true: there is a way back.
+    assert execute(["rollback", "staging/wine"]) == 0
+    assert read_release(git(origin, "show", f"main:{release_file('staging', 'wine')}"), "file").release.chart == "0.1.0"
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "named"),
+    [
+        ("production/iris", ["--chart", "0.1.0"], "gitops promote production/iris"),
+        ("staging/lilies", ["--chart", "0.1.0"], "There is no service 'lilies'"),
+        ("staging", ["--model", "@candidate"], "staging has 2 services"),
+    ],
+)
+def test_what_is_not_for_bump_is_refused(
+    two_services: Path, origin: Path, target: str, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = git(origin, "rev-parse", "main")
+    assert bump(*options, target=target) == 2
+    assert named in " ".join(capsys.readouterr().err.split())
+    assert git(origin, "rev-parse", "main") == before
+
+
+def test_what_nobody_writes_yet_is_kept_and_a_digest_goes_with_its_version(released: Path, origin: Path) -> None:
+    text = (released / STAGING).read_text().replace("chart: 0.1.0", f"chart: 0.1.0\n  chartDigest: {DIGEST}")
+    shadow = f'shadow: {{version: "2", release: v1.1.0, digest: {DIGEST}, uri: s3://mlflow/1/models/m-2}}\n'
+    (released / STAGING).write_text(text + shadow)
+    commit_all(released, "a shadow")
+    git(released, "push", "--quiet")
+    other = "sha256:" + "ab" * 32
+    assert bump("--image", f"1.9.0@{other}") == 0
+    assert f"chartDigest: {DIGEST}" in (released / STAGING).read_text()
+    assert bump("--chart", "0.2.0") == 0
+    assert "chartDigest" not in (released / STAGING).read_text()
+    assert shadow in (released / STAGING).read_text()
+
+
+def test_line_ends_and_what_people_wrote_stay_byte_for_byte(released: Path, origin: Path) -> None:
+    text = (released / STAGING).read_text().replace("hold: null", "hold: ~").replace("0.11", "1.1e-01") + "...\n"
+    written = text.replace("\n", "\r\n").encode()
+    (released / STAGING).write_bytes(written)
+    commit_all(released, "from another editor")
+    git(released, "push", "--quiet")
+    assert bump("--chart", "0.2.0") == 0
+    assert (released / STAGING).read_bytes() == written.replace(b"chart: 0.1.0", b"chart: 0.2.0")
