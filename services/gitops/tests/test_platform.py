@@ -1,7 +1,6 @@
-"""platform.yaml: one reader, a sentence for each mistake, a schema for editors, and entries that come and go as lines."""
+"""platform.yaml: one reader, a sentence for each mistake, a schema for editors, entries that come and go as lines."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -10,7 +10,7 @@ from gitops.platform.model import ForgeKind
 from gitops.terminal import Terminal
 
 
-def adopt(
+def adopt(  # noqa: PLR0913  each is an option of the command
     *,
     repo: str | None = None,
     registry: str | None = None,

@@ -49,8 +49,8 @@ def adopt(repository: Repository, places: Places, manifest: Path | None = None) 
         manifest: Argo CD's install manifest, to be kept in the repository for clusters without internet.
 
     Raises:
-        BadInputError: An address, platform.yaml or the manifest cannot be used, the checkout is sparse, or a file cannot be
-            written.
+        BadInputError: An address, platform.yaml or the manifest cannot be used, the checkout is sparse, or a file
+            cannot be written.
     """
     refuse_sparse(repository)
     before = load_platform(repository.root)
@@ -74,7 +74,7 @@ def refuse_sparse(repository: Repository) -> None:
     """
     left_out = [line[2:] for line in repository.git("ls-files", "-t", "-z").split("\0") if line.startswith("S ")]
     if left_out:
-        some = listed([*left_out[:2], *(["others"] if len(left_out) > 2 else [])])  # noqa: PLR2004  two as examples
+        some = listed([*left_out[:2], *(["others"] if len(left_out) > 2 else [])])
         raise BadInputError(
             f"This is a sparse checkout: {len(left_out)} files of the repository are not here ({some}). "
             "Take all of it, then run this again: git sparse-checkout disable"

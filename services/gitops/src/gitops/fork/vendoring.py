@@ -39,7 +39,8 @@ def vendored(root: Path, manifest: Path) -> dict[Path, str]:
     pinned, given = pinned_version(root), _IMAGE.search(content)
     if pinned and given and given["version"] != pinned:
         raise BadInputError(
-            f"{manifest} installs Argo CD {given['version']}, and {INSTALL} pins {pinned}: take the manifest of {pinned}."
+            f"{manifest} installs Argo CD {given['version']}, and {INSTALL} pins {pinned}: "
+            f"take the manifest of {pinned}."
         )
     return {VENDORED / "kustomization.yaml": _KUSTOMIZATION, MANIFEST: content}
 

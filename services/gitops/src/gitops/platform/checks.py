@@ -76,8 +76,8 @@ def _names(kind: str, names: Sequence[str]) -> Iterator[str]:
             yield f"{kind}s: {name!r} is a name of the shared parts; choose another one."
         elif kind == "environment" and _ALIASES.fullmatch(name):
             yield (
-                f"environments: {name!r} cannot be an alias of models in MLflow, which each environment has by its name; "
-                "choose another name."
+                f"environments: {name!r} cannot be an alias of models in MLflow, and each environment has one of its "
+                "name; choose another name."
             )
     for name, count in Counter(names).items():
         if count > 1:
@@ -103,7 +103,9 @@ def _together(platform: Platform) -> Iterator[str]:
     applications = Counter(f"{service}-{environment}" for service in names[0] for environment in names[1])
     for name, count in sorted(applications.items()):
         if count > 1:
-            yield f"services: {count} services and environments come to the one application {name!r}: rename one of them."
+            yield (
+                f"services: {count} services and environments come to the one application {name!r}: rename one of them."
+            )
     for environment in platform.environments:
         taken: dict[str, str] = {}
         for service in platform.services:
@@ -125,7 +127,8 @@ def _routes(environments: Sequence[Environment]) -> Iterator[str]:
                 f"name one of {', '.join(sources)}, or leave `from` out."
             )
         elif entry.source and entry.name in _chain(entry.source, sources):
-            yield f"environments: {entry.name} feeds itself by its `from`: {' <- '.join([entry.name, *_chain(entry.source, sources)])}."
+            chain = " <- ".join([entry.name, *_chain(entry.source, sources)])
+            yield f"environments: {entry.name} feeds itself by its `from`: {chain}."
     if all(entry.source for entry in environments):
         yield "environments: each has a `from`, so nothing new can reach any of them: leave it out of the first."
 
@@ -158,7 +161,9 @@ def _reachable(name: str, cluster: Cluster) -> Iterator[str]:
     for field, address in (("s3", cluster.s3), ("mlflow", cluster.mlflow), ("prometheus", cluster.prometheus)):
         if not address:
             if field == "s3":
-                yield f"clusters.{name}.s3 is missing: pods there fetch models from the store by an address of their own."
+                yield (
+                    f"clusters.{name}.s3 is missing: pods there fetch models from the store by an address of their own."
+                )
             continue
         host = urlsplit(address).hostname or ""
         if urlsplit(address).scheme not in ("http", "https") or not host:
@@ -199,7 +204,10 @@ def _services(services: Sequence[Service]) -> Iterator[str]:
             )
         owners.setdefault(service.model, service.name)
         if service.owner and not re.fullmatch(r"@[\w.-]+(/[\w.-]+)?|[^@\s]+@[^@\s]+", service.owner):
-            yield f"services: the owner {service.owner!r} of {service.name} is not @USER, @ORGANISATION/TEAM or an e-mail address."
+            yield (
+                f"services: the owner {service.owner!r} of {service.name} is not @USER, @ORGANISATION/TEAM or an "
+                "e-mail address."
+            )
         if service.legacy_name and not _LABEL.fullmatch(service.legacy_name):
             yield f"services: the legacyName {service.legacy_name!r} of {service.name} is not a DNS label."
     legacy = Counter(service.legacy_name for service in services if service.legacy_name)

@@ -1,4 +1,4 @@
-"""Entries of the lists in platform.yaml: put in and taken out as lines, so that everything around them stays as it was."""
+"""Entries of the lists in platform.yaml: put in and taken out as lines, so that all around them stays as it was."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -102,7 +102,8 @@ def _written(
 
 
 def _list(text: str, section: str) -> yaml.Node | None:
-    for key, value in yaml.compose(text, yaml.SafeLoader).value:
+    document = yaml.compose(text, yaml.SafeLoader)
+    for key, value in document.value if document else []:
         if key.value == section:
             found: yaml.Node = value
             return found

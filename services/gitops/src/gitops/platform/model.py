@@ -5,7 +5,6 @@ from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Meta, Struct
 
 PIPELINE = "ml-pipeline"
@@ -36,7 +35,9 @@ class Registry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         return f"{self.prefix}/charts"
 
 
-class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"source": "from", "min_age": "minAge"}):
+class Environment(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"source": "from", "min_age": "minAge"}
+):
     """A place where services run.
 
     `source` is the environment that feeds it: its pins change by pull requests alone. Without one, machines move them.
@@ -44,7 +45,9 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     name: Name
     source: Annotated[str, Meta(description="The environment whose pins are promoted to this one.")] = ""
-    min_age: Annotated[Duration, Meta(description="How long pins must have run in `from` before they are proposed.")] = "0s"
+    min_age: Annotated[
+        Duration, Meta(description="How long pins must have run in `from` before they are proposed.")
+    ] = "0s"
     cluster: Annotated[str, Meta(description="A name under `clusters`; empty means the cluster of Argo CD.")] = ""
     namespace: Annotated[str, Meta(description="Its namespace. [default: ml-pipeline-NAME]")] = ""
 
@@ -67,7 +70,7 @@ class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ren
     owner: Annotated[str, Meta(description="Who reviews it, as CODEOWNERS writes it: @team-iris.")] = ""
     legacy_name: Annotated[
         str,
-        Meta(description="Objects in the cluster keep the name LEGACYNAME-ENVIRONMENT that they had before services had names."),
+        Meta(description="Objects in the cluster are called LEGACYNAME-ENVIRONMENT, as before services had names."),
     ] = ""
 
 
@@ -83,7 +86,9 @@ class Cluster(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Argocd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How Argo CD is installed."""
 
-    vendored: Annotated[bool, Meta(description="Whether its manifest is taken from argocd/vendored, for clusters without internet.")] = False
+    vendored: Annotated[
+        bool, Meta(description="Whether its manifest is taken from argocd/vendored, for clusters without internet.")
+    ] = False
 
 
 ForgeKind = Literal["github", "gitlab", "gitea"]

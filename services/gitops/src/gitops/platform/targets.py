@@ -1,4 +1,4 @@
-"""A target is one service in one environment: the names that it has in git and in the cluster, and how people name it."""
+"""A target is one service in one environment: its names in git and in the cluster, and how people name it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +42,7 @@ class Target(Struct, frozen=True, kw_only=True):
 
     @property
     def release_name(self) -> str:
-        """Its Helm release, which names its Service and every other object, and stands in selectors that never change."""
+        """Its Helm release: it names its Service and every other object, and stands in selectors that never change."""
         legacy = self.service.legacy_name
         return f"{legacy}-{self.environment.name}" if legacy else self.service.name
 
@@ -138,7 +138,7 @@ def source_of(platform: Platform, target: Target) -> Target:
 
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence: `a, b and c`."""
-    if len(names) < 2:  # noqa: PLR2004  a list of two is the first that needs a word between
+    if len(names) < 2:
         return "".join(names) or "none"
     return f"{', '.join(names[:-1])} and {names[-1]}"
 

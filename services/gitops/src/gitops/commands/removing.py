@@ -1,0 +1,175 @@
+"""The commands that take services and environments away: first from git, then what outlives them in the cluster."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from msgspec import Struct
+
+from gitops.cluster import removal
+from gitops.cluster.client import Cluster
+from gitops.commands.landing import LandingOptions, land_and_show
+from gitops.commands.options import Flag, MlflowUrl, registry
+from gitops.errors import BadInputError, OutageError
+from gitops.fork.scaffold import remove_environment, remove_service
+from gitops.git.repository import Repository
+from gitops.git.snapshot import Edit, Snapshot
+from gitops.platform.model import Environment, Platform
+from gitops.platform.reader import FILE, platform_at
+from gitops.platform.targets import Target, known_environment, known_service, targets
+from gitops.terminal import Terminal
+
+app = App(name="remove", help="Take a service or an environment away: a dry run, unless --yes is given.")
+Contexts = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+
+
+class _Gone(Struct, frozen=True, kw_only=True):
+    """What goes, as the platform was; no edit where git has let go of it already."""
+
+    targets: list[Target]
+    environments: list[Environment]
+    edit: Edit | None
+
+
+@app.command
+def service(
+    name: str,
+    /,
+    *,
+    yes: Flag = False,
+    git_only: Flag = False,
+    no_push: Flag = False,
+    mlflow_url: MlflowUrl = None,
+    context: str | None = None,
+    context_of: Contexts = (),
+) -> int:
+    """Take a service out of every environment: its files in git, then its pods and aliases. Model versions stay.
+
+    Args:
+        name: The service.
+        yes: Do it; without, only what would go is listed.
+        git_only: Leave the cluster alone.
+        no_push: Commit to what is checked out, push nothing, and leave the cluster alone.
+        mlflow_url: Address of MLflow. [default: the cluster's own, through kubectl port-forward]
+        context: Context of the kubeconfig. [default: the current one]
+        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable.
+    """
+    start, platform, there = _start(name, "service", no_push=no_push)
+    known = known_service(platform, name)
+    gone = _Gone(
+        targets=[target for target in targets(platform) if target.service == known],
+        environments=[],
+        edit=remove_service(name) if there else None,
+    )
+    clusters = {} if git_only or no_push else _clusters(context, context_of)
+    return _removed(start, gone, clusters, mlflow_url, yes=yes, no_push=no_push)
+
+
+@app.command
+def environment(
+    name: str,
+    /,
+    *,
+    yes: Flag = False,
+    git_only: Flag = False,
+    no_push: Flag = False,
+    mlflow_url: MlflowUrl = None,
+    context: str | None = None,
+    context_of: Contexts = (),
+) -> int:
+    """Take an environment away: its files in git, then its pods, namespace, Secrets and aliases. Model versions stay.
+
+    Args:
+        name: The environment.
+        yes: Do it; without, only what would go is listed.
+        git_only: Leave the cluster alone.
+        no_push: Commit to what is checked out, push nothing, and leave the cluster alone.
+        mlflow_url: Address of MLflow. [default: the cluster's own, through kubectl port-forward]
+        context: Context of the kubeconfig. [default: the current one]
+        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable.
+    """
+    start, platform, there = _start(name, "environment", no_push=no_push)
+    known = known_environment(platform, name)
+    gone = _Gone(
+        targets=[target for target in targets(platform) if target.environment == known],
+        environments=[known],
+        edit=remove_environment(name) if there else None,
+    )
+    clusters = {} if git_only or no_push else _clusters(context, context_of)
+    return _removed(start, gone, clusters, mlflow_url, yes=yes, no_push=no_push)
+
+
+def _start(name: str, kind: str, *, no_push: bool) -> tuple[Snapshot, Platform, bool]:
+    """Where to start from, the platform as it was with what goes, and whether git still has it."""
+    repository = Repository.find()
+    start = LandingOptions(no_push=no_push).start(repository)
+    platform = platform_at(start)
+    if platform.service(name) if kind == "service" else platform.environment(name):
+        return start, platform, True
+    # Git let go of it, and something was in the way of the rest.
+    for commit in repository.log(FILE, start.commit):
+        if commit.subject == f"remove({kind}): {name}":
+            return start, platform_at(Snapshot(repository, repository.commit_named(f"{commit.sha}^1"))), False
+    return start, platform, True
+
+
+def _removed(
+    start: Snapshot,
+    gone: _Gone,
+    clusters: Mapping[str, Cluster],
+    mlflow_url: str | None,
+    *,
+    yes: bool,
+    no_push: bool,
+) -> int:
+    terminal = Terminal()
+    with ExitStack() as stack:
+        models = None
+        if clusters:
+            try:
+                models = stack.enter_context(registry(mlflow_url, clusters[""]))
+            except OutageError as error:
+                terminal.note(f"MLflow is not at hand, so aliases stay: {error}")
+        found = _plan(gone, clusters, models, terminal, yes=yes)
+        for line in found.lines if found else []:
+            terminal.line(f"cluster: {line}")
+        for sentence in found.by_hand if found else []:
+            terminal.line(f"by hand: {sentence}")
+        landing = LandingOptions(dry_run=not yes, no_push=no_push)
+        if gone.edit:
+            land_and_show(start, gone.edit, landing, json=False)
+        if not yes:
+            terminal.line("This was a dry run: --yes does it. Model versions, runs and the history in git stay.")
+        elif found and not found.empty:
+            removal.carry_out(found, clusters, terminal, registry=models)
+    return 0
+
+
+def _plan(
+    gone: _Gone,
+    clusters: Mapping[str, Cluster],
+    models: removal.Aliases | None,
+    terminal: Terminal,
+    *,
+    yes: bool,
+) -> removal.Removal | None:
+    if not clusters:
+        return None
+    try:
+        return removal.plan(gone.targets, clusters, environments=gone.environments, registry=models)
+    except OutageError as error:
+        if yes:
+            raise OutageError(f"{error}\nNothing was changed. --git-only takes it out of git alone.") from None
+        terminal.note(f"What would go in the cluster cannot be said: {error}")
+        return None
+
+
+def _clusters(context: str | None, context_of: Sequence[str]) -> dict[str, Cluster]:
+    found = {"": Cluster(context)}
+    for text in context_of:
+        name, equals, other = text.partition("=")
+        if not (name and equals and other):
+            raise BadInputError(f"--context-of: {text!r} is not CLUSTER=CONTEXT.")
+        found[name] = Cluster(other)
+    return found

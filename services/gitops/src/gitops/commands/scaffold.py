@@ -1,0 +1,119 @@
+"""The commands that add services and environments: one commit each, and a word on what is left to do by hand."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
+from gitops.commands.options import Json
+from gitops.fork.scaffold import new_environment, new_service
+from gitops.git.repository import Repository
+from gitops.git.snapshot import Edit
+from gitops.platform.model import Environment, Platform, Service
+from gitops.platform.reader import FILE, read_platform
+from gitops.platform.targets import fed_by
+from gitops.terminal import Terminal
+
+app = App(name="new", help="Add a service or an environment, in one commit.")
+
+
+@app.command
+def service(
+    name: str,
+    /,
+    landing: LandingOptions = NO_LANDING,
+    *,
+    model: str,
+    owner: str,
+    environments: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    json: Json = False,
+) -> int:
+    """Add a service: its entry in platform.yaml, its tuning with a host name in each environment, and its owner.
+
+    Args:
+        name: What to call it: a DNS label.
+        landing: What becomes of the commit.
+        model: The registered model that it serves.
+        owner: Who reviews it, as CODEOWNERS writes it: @you or @organisation/team.
+        environments: Only in these it gets a host name now; repeatable. [default: all]
+        json: Print what changed as JSON.
+    """
+    wanted = Service(name=name, model=model, owner=owner)
+    return _added(
+        new_service(wanted, environments), landing, lambda platform: _left_of_service(platform, name), json=json
+    )
+
+
+@app.command
+def environment(
+    name: str,
+    /,
+    landing: LandingOptions = NO_LANDING,
+    *,
+    from_: Annotated[str, Parameter(name="--from")],
+    cluster: str = "",
+    namespace: str = "",
+    min_age: str = "0s",
+    json: Json = False,
+) -> int:
+    """Add an environment: its entry in platform.yaml, and the tuning of the one that feeds it, with hosts of its own.
+
+    Args:
+        name: What to call it: a DNS label.
+        landing: What becomes of the commit.
+        from_: The environment whose pins are promoted to it, and whose tuning is copied.
+        cluster: A name under `clusters` of platform.yaml. [default: the cluster of Argo CD]
+        namespace: Its namespace. [default: ml-pipeline-NAME]
+        min_age: How long pins must have run in --from before they are proposed, such as 10m.
+        json: Print what changed as JSON.
+    """
+    wanted = Environment(name=name, source=from_, min_age=min_age, cluster=cluster, namespace=namespace)
+    return _added(new_environment(wanted), landing, lambda platform: _left_of_environment(platform, name), json=json)
+
+
+def _added(edit: Edit, landing: LandingOptions, left: Callable[[Platform], Sequence[str]], *, json: bool) -> int:
+    start = landing.start(Repository.find())
+    fate = land_and_show(start, edit, landing, json=json)
+    if not json:
+        text = edit(start)[0].files[FILE]
+        terminal = Terminal()
+        terminal.line("Left to do:")
+        for number, step in enumerate(left(read_platform(text or "")), 1):
+            terminal.line(f"  {number}. {step}")
+    return fate.exit_code
+
+
+def _left_of_service(platform: Platform, name: str) -> Sequence[str]:
+    service = platform.service(name)
+    model = service.model if service else name
+    first = [entry.name for entry in platform.environments if not entry.source]
+    return [
+        f"A version of {model} that passed its gate: models/{name}/training.yaml and `training run`, "
+        "or `training register`.",
+        "Let Argo CD and its helpers know: `gitops bootstrap` again; it changes nothing that is there.",
+        *(
+            f"Release it: gitops bump {entry}/{name} --image IMAGE --model {model}@candidate --chart VERSION "
+            f"(`gitops history` and envs/{entry}/*/release.yaml show what others run)."
+            for entry in first
+        ),
+        f"Carry it on: `gitops promote` proposes {name} in the environments that have a `from`.",
+        "Lead the host names above to the cluster, or change `ingress.hosts`.",
+    ]
+
+
+def _left_of_environment(platform: Platform, name: str) -> Sequence[str]:
+    made = platform.environment(name)
+    elsewhere = f" --context-of {made.cluster}=CONTEXT" if made and made.cluster else ""
+    source = made.source if made else ""
+    others = [entry.name for entry in platform.environments if entry.source == source and entry.name != name]
+    between = [
+        f"It stands beside {', '.join(others)}: to put it between, have their `from` in platform.yaml name {name}."
+    ]
+    return [
+        f"Its namespace and Secrets: gitops bootstrap{elsewhere}",
+        f"The first release: gitops promote {name}",
+        "Lead the host names above to the cluster, or change `ingress.hosts`.",
+        f".github/CODEOWNERS: who agrees to what {name} runs.",
+        *(between if others and not fed_by(platform, made or platform.environments[0]) else []),
+    ]

@@ -1,0 +1,179 @@
+"""`gitops new` and `gitops remove`: one command, one commit, and nothing that others have is touched."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gitops.cli import execute
+from gitops.documents import loaded
+from gitops.fork.owners import owners_of
+from gitops.platform.reader import load_platform
+from services.gitops.tests.conftest import commit_all, git
+
+WINE = ("new", "service", "wine", "--model", "wine-classifier", "--owner", "@flora/wine")
+QA = ("new", "environment", "qa", "--from", "staging")
+
+
+def hosts(fork: Path, target: str) -> list[str]:
+    found: list[str] = loaded((fork / "envs" / target / "values.yaml").read_text())["ingress"]["hosts"]
+    return found
+
+
+def in_origin(origin: Path, path: str) -> str:
+    return git(origin, "show", f"main:{path}")
+
+
+def test_a_service_is_one_commit_that_everything_derives_from(
+    fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = git(origin, "rev-parse", "main")
+    comments = [line for line in (fork / "platform.yaml").read_text().splitlines() if line.startswith("#")]
+    assert execute([*WINE]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "gitops bump staging/wine --image" in said
+    assert "gitops promote" in said
+    assert git(origin, "rev-list", "--count", f"{before}..main") == "1"
+    assert git(fork, "status", "--porcelain") == ""
+
+    platform = load_platform(fork)
+    assert [entry.name for entry in platform.services] == ["iris", "wine"]
+    assert (platform.services[1].model, platform.services[1].owner) == ("wine-classifier", "@flora/wine")
+    assert (hosts(fork, "staging/wine"), hosts(fork, "production/wine")) == (
+        ["wine-staging.localhost"],
+        ["wine.localhost"],
+    )
+    assert not list((fork / "envs").glob("*/wine/release.yaml"))
+    owners = (fork / ".github/CODEOWNERS").read_text()
+    assert owners_of(owners, "envs/production/wine/release.yaml") == ["@flora/wine"]
+    assert owners_of(owners, "models/wine/training.yaml") == ["@flora/wine"]
+    assert owners_of(owners, "envs/production/iris/release.yaml") == ["@OWNER"]
+    assert [line for line in (fork / "platform.yaml").read_text().splitlines() if line.startswith("#")] == comments
+    changed = git(fork, "diff", "--stat", "--name-only", "HEAD^").splitlines()
+    assert changed == [
+        ".github/CODEOWNERS",
+        "envs/production/wine/values.yaml",
+        "envs/staging/wine/values.yaml",
+        "platform.yaml",
+    ]
+
+
+def test_an_environment_is_one_commit_and_tuned_as_its_source(
+    fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = git(origin, "rev-parse", "main")
+    assert execute([*QA, "--min-age", "1h", "--namespace", "ml-qa"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "gitops promote qa" in said
+    assert "gitops bootstrap" in said
+    assert "It stands beside production" in said
+    assert git(origin, "rev-list", "--count", f"{before}..main") == "1"
+    platform = load_platform(fork)
+    assert [entry.name for entry in platform.environments] == ["staging", "qa", "production"]
+    qa = platform.environments[1]
+    assert (qa.source, qa.min_age, qa.where) == ("staging", "1h", "ml-qa")
+    assert (fork / "envs/qa/values.yaml").read_text() == (fork / "envs/staging/values.yaml").read_text()
+    assert hosts(fork, "qa/iris") == ["iris-qa.localhost"]
+    assert (fork / "envs/qa/iris/values.yaml").read_text().startswith("# Tuning of this service here.")
+    assert owners_of((fork / ".github/CODEOWNERS").read_text(), "envs/qa/values.yaml") == ["@OWNER"]
+    assert execute(["new", "environment", "eu", "--from", "production"]) == 0
+    assert hosts(fork, "eu/iris") == ["iris-eu.localhost"]
+    # Owners of a service win in each environment, whichever came first.
+    assert execute([*WINE]) == 0
+    assert execute(["new", "environment", "us", "--from", "production"]) == 0
+    owners = (fork / ".github/CODEOWNERS").read_text()
+    assert owners_of(owners, "envs/us/wine/release.yaml") == ["@flora/wine"]
+    assert owners_of(owners, "envs/us/iris/release.yaml") == ["@OWNER"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["new", "service", "iris", "--model", "x", "--owner", "@a"], "There is a service 'iris' already"),
+        (["new", "service", "Wine", "--model", "x", "--owner", "@a"], "'Wine' cannot be the name of objects"),
+        (["new", "service", "w" * 40, "--model", "x", "--owner", "@a"], "at most 45"),
+        (["new", "service", "wine", "--model", "iris-classifier", "--owner", "@a"], "both serve iris-classifier"),
+        (["new", "service", "wine", "--model", "x", "--owner", "team"], "is not @USER"),
+        ([*WINE, "--environments", "qa"], "There is no environment 'qa'"),
+        (["new", "environment", "staging", "--from", "staging"], "There is an environment 'staging' already"),
+        (["new", "environment", "qa", "--from", "dev"], "There is no environment 'dev'"),
+        (["new", "environment", "EU.Prod", "--from", "staging"], "'EU.Prod' cannot be the name of objects"),
+        ([*QA, "--cluster", "west"], "is not under `clusters`"),
+        ([*QA, "--namespace", "ml-pipeline-staging"], "share the namespace"),
+        ([*QA, "--min-age", "soon"], "minAge"),
+        (["remove", "service", "wine", "--yes"], "There is no service 'wine'"),
+        (["remove", "environment", "staging", "--yes", "--git-only"], "production is fed `from: staging`"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_committed(
+    fork: Path, origin: Path, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = git(origin, "rev-parse", "main")
+    assert execute(arguments) == 2
+    assert named in " ".join(capsys.readouterr().err.split())
+    assert git(origin, "rev-parse", "main") == before
+    assert git(fork, "status", "--porcelain") == ""
+
+
+def test_a_host_that_somebody_has_is_refused(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = fork / "envs/production/iris/values.yaml"
+    path.write_text("ingress:\n  hosts: [iris.localhost, wine-staging.localhost]\n")
+    commit_all(fork)
+    git(fork, "push", "--quiet")
+    assert execute([*WINE]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "asks for the host wine-staging.localhost, which" in said
+
+
+def test_a_dry_run_and_a_commit_here_push_nothing(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = git(origin, "rev-parse", "main")
+    assert execute([*WINE, "--dry-run", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["targets"][0]
+    assert "envs/staging/wine/values.yaml" in shown["files"]
+    assert git(fork, "rev-parse", "HEAD") == before
+    assert execute([*WINE, "--no-push", "--environments", "staging"]) == 0
+    assert git(fork, "log", "--format=%s", "-1") == "new(service): wine"
+    assert not (fork / "envs/production/wine").exists()
+    assert git(origin, "rev-parse", "main") == before
+
+
+def test_tuning_that_is_there_already_stays(fork: Path, origin: Path) -> None:
+    own = "ingress: {hosts: [my-wine.example.com]}\n"
+    (fork / "envs/staging/wine").mkdir()
+    (fork / "envs/staging/wine/values.yaml").write_text(own)
+    commit_all(fork)
+    git(fork, "push", "--quiet")
+    assert execute([*WINE]) == 0
+    assert (fork / "envs/staging/wine/values.yaml").read_text() == own
+
+
+def test_what_came_goes_again_after_a_dry_run(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = {path: (fork / path).read_text() for path in git(fork, "ls-files").splitlines()}
+    assert execute([*WINE]) == 0
+    assert execute([*QA]) == 0
+    (fork / "envs/staging/wine/release.yaml").write_text("pins: {}\n")
+    commit_all(fork)
+    git(fork, "push", "--quiet")
+    before = git(origin, "rev-parse", "main")
+
+    assert execute(["remove", "service", "wine", "--git-only"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "dry run" in said
+    assert "envs/staging/wine/release.yaml" in said
+    assert git(origin, "rev-parse", "main") == before
+
+    assert execute(["remove", "service", "wine", "--git-only", "--yes"]) == 0
+    assert execute(["remove", "environment", "qa", "--git-only", "--yes"]) == 0
+    now = {path: (fork / path).read_text() for path in git(fork, "ls-files").splitlines()}
+    models = "/models/wine/             @flora/wine\n"
+    assert now.pop(".github/CODEOWNERS") == held.pop(".github/CODEOWNERS") + models
+    assert now == held
+    # What was cut off after git had let go of it goes on from there.
+    assert execute(["remove", "environment", "qa", "--git-only", "--yes"]) == 0
+
+
+def test_without_a_cluster_nothing_is_removed(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = git(origin, "rev-parse", "main")
+    assert execute(["remove", "service", "iris", "--yes"]) == 1
+    assert "--git-only" in capsys.readouterr().err
+    assert git(origin, "rev-parse", "main") == before
