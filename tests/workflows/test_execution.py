@@ -12,7 +12,7 @@ import yaml
 
 from tests.workflows.fork import TARGETS, Fork
 from tests.workflows.runner import Run
-from tests.workflows.workflow import Job, read
+from tests.workflows.workflow import ROOT, Job, read
 
 OLD = "sha256:" + "1f" * 32
 FLOWERS, BOTTLES, LIVE = (Path("envs", TARGETS[number], "release.yaml") for number in (0, 3, 4))
@@ -162,19 +162,66 @@ def test_charts_are_published_by_their_job(fork: Fork, remote: Path) -> None:
     assert fork.run("tools/image-digest", f"{fork.prefix}/charts/model-serving:0.1.0").stdout
 
 
-def test_a_model_goes_to_the_services_that_serve_it(fork: Fork, remote: Path) -> None:
-    """tools/bump pins each service of the model that machines move; which version it is, the registry knows."""
-    calls = fork.root / ".cache/calls"
+def in_place_of_gitops(fork: Fork, real: str, rest: str) -> None:
+    """Have some verbs of gitops run for real, and the others note how they are called."""
     (fork.root / ".venv").unlink()
     programs = fork.root / ".venv/bin"
     programs.mkdir(parents=True)
-    real = Path(__file__).resolve().parents[2] / ".venv/bin/gitops"
+    program = ROOT / ".venv/bin/gitops"
     (programs / "gitops").write_text(
-        f'#!/bin/sh\n[ "$1" = targets ] && exec {real} "$@"\necho "$*" >> {calls}\n[ "$2" != {TARGETS[0]} ] || exit 1\n'
+        f'#!/bin/sh\ncase "$1" in {real}) exec {program} "$@" ;; esac\necho "$*" >> {calls_of(fork)}\n{rest}\n'
     )
     (programs / "gitops").chmod(0o755)
+    calls_of(fork).write_text("")
+
+
+def calls_of(fork: Fork) -> Path:
+    return fork.root / ".cache/calls"
+
+
+def test_a_model_goes_to_the_services_that_serve_it(fork: Fork, remote: Path) -> None:
+    """tools/bump pins each service of the model that machines move; which version it is, the registry knows."""
+    in_place_of_gitops(fork, "targets", f'[ "$2" != {TARGETS[0]} ] || exit 1')
     (fork.root / "envs" / TARGETS[2] / "release.yaml").write_text(release())
     fork.run("tools/bump", "--model", "flowers-classifier", ok=False)
-    assert calls.read_text().splitlines() == [
+    assert calls_of(fork).read_text().splitlines() == [
         f"bump {target} --model @candidate" for target in (TARGETS[0], TARGETS[2])
     ], "one that fails stops no other"
+
+
+def propose(fork: Fork, name: str, content: str) -> str:
+    """Commit another release file for what is fed, and more, on a branch that is checked out in a folder of its own."""
+    base = fork.git("rev-parse", BRANCH)
+    fork.git("worktree", "add", "--quiet", "-b", name, f".cache/{name}", base)
+    proposal = Fork(root=fork.root / ".cache" / name, prefix=fork.prefix, crane=fork.crane)
+    (proposal.root / LIVE).write_text(content)
+    proposal.commit()
+    return base
+
+
+def test_a_proposal_is_judged_by_the_code_of_the_base(fork: Fork, remote: Path) -> None:
+    newer = release("sha256:" + "2e" * 32)
+    (fork.root / FLOWERS).write_text(newer)
+    fork.commit()
+    in_place_of_gitops(fork, "targets|review|check", "")
+    good = propose(fork, "good", newer)
+    fork.run("tools/judge", ".cache/good", good)
+    live = f"live/{LIVE.parent.name}"
+    assert calls_of(fork).read_text().splitlines() == [
+        f"verify {live} --without model", f"render {live} --chart-from registry"
+    ]  # fmt: skip
+
+    # Pins that run nowhere do not pass, whatever the proposal makes of its own tools.
+    bad = propose(fork, "bad", release("sha256:" + "3d" * 32))
+    (fork.root / ".cache/bad/tools/judge").write_text("#!/bin/sh\nexit 0\n")
+    refused = fork.run("tools/judge", ".cache/bad", bad, ok=False)
+    assert live in refused.stderr + refused.stdout
+
+
+def test_a_proposal_that_moves_nothing_is_looked_up_nowhere(fork: Fork, remote: Path) -> None:
+    in_place_of_gitops(fork, "targets|review|check", "")
+    base = propose(fork, "same", (fork.root / LIVE).read_text() + "# a remark\n")
+    (fork.root / ".cache/same" / LIVE).write_text((fork.root / LIVE).read_text())
+    Fork(root=fork.root / ".cache/same", prefix=fork.prefix, crane=fork.crane).commit()
+    fork.run("tools/judge", ".cache/same", base)
+    assert calls_of(fork).read_text() == ""

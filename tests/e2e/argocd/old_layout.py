@@ -30,6 +30,10 @@ def write_old_layout(pipeline: Pipeline, places: list[Place]) -> None:
     pins = {place.environment: (folder / place.release).read_text() for place in places}
     tuned, platform = fork.read("envs/values.yaml"), fork.read("platform.yaml")
     _pin_in_values(pipeline)
+    # Today's charts let in nobody that is not named to them; those of version 0.1 knew two environments by name.
+    for name in ("minio", "mlflow"):
+        more = {"networkPolicy": {"servingNamespaces": [place.namespace for place in places]}}
+        fork.edit(f"envs/platform/{name}.yaml", functools.partial(_merge, more=more))
     argocd = _installation(folder)
     for gone in ("apps", "argocd", "envs/values.yaml", "envs/platform/pins", "platform.yaml"):
         _take_away(folder / gone)
