@@ -16,11 +16,12 @@ from tools.dashboards.parts import (
     model,
     number,
     quantile,
+    service,
     variable,
 )
 
 _APP = 'name=~"$app"'
-_HERE = 'namespace=~"$namespace"'
+_HERE = 'namespace=~"$namespace", job=~"$job"'
 _MODEL = f'{_HERE}, name=~"$model"'
 _PINNED = f"serving_pinned_model_info{{{_MODEL}}}"
 _SERVED = f"serving_model_info{{{_MODEL}}}"
@@ -39,6 +40,7 @@ def dashboard() -> Dashboard:
     return (
         frame("delivery", "Delivery", "Is what runs what git says, since when, and what was deployed?", rows)
         .with_variable(environment())
+        .with_variable(service())
         .with_variable(model(_HERE))
         .with_variable(variable("app", "Application", "label_values(argocd_app_info, name)"))
         .annotation(deployments())
@@ -106,19 +108,19 @@ def _versions() -> list[Panel]:
 
 
 def _pins() -> list[Panel]:
-    pin = f"group by (namespace, name, version, digest) ({_PINNED})"
+    pin = f"group by (namespace, job, name, version, digest) ({_PINNED})"
     return [
         number(
             "Age of the pins",
             "For how long each environment has had its pins, to the hour. No more than 14 days are looked at.",
             "s",
-            (f"3600 * count_over_time({pin}[14d:1h]) and {pin}", "{{namespace}} {{name}} {{version}}"),
+            (f"3600 * count_over_time({pin}[14d:1h]) and {pin}", "{{namespace}} {{job}} {{version}}"),
         ),
         lines(
             "Pods by version",
             "A rollout shows as one version taking the place of another.",
             "none",
-            [(f"count by (namespace, name, version) ({_SERVED})", "{{namespace}} {{name}} {{version}}")],
+            [(f"count by (namespace, job, name, version) ({_SERVED})", "{{namespace}} {{job}} {{version}}")],
         ),
     ]
 

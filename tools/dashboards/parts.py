@@ -2,9 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
-import yaml
 from grafana_foundation_sdk.builders import common, heatmap, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import common as looks
@@ -31,11 +29,8 @@ SLOW_SECONDS = 0.1
 DRIFT_STEPS: list[Step] = [(None, "green"), (0.1, "orange"), (0.25, "red")]
 
 
-def repository() -> str:
-    """Return the web address of the repository's files, as the chart's alerts have it."""
-    identity = Path(__file__).resolve().parents[2] / "argocd" / "identity.yaml"
-    address: str = yaml.safe_load(identity.read_text(encoding="utf-8"))["repository"]
-    return f"{address.removesuffix('.git')}/blob/main"
+# A placeholder: charts/observability puts `rules.repository` in its place.
+_FILES = "https://github.com/OWNER/NAME/blob/main"
 
 
 def frame(name: str, title: str, description: str, rows: Sequence[Row]) -> build.Dashboard:
@@ -55,7 +50,7 @@ def frame(name: str, title: str, description: str, rows: Sequence[Row]) -> build
         .link(
             build.DashboardLink("What this shows")
             .type(grafana.DashboardLinkType.LINK)
-            .url(f"{repository()}/docs/observability.md")
+            .url(f"{_FILES}/docs/observability.md")
             .target_blank(True)
         )
     )
@@ -219,7 +214,7 @@ def listing(title: str, description: str, expr: str, columns: Sequence[str]) -> 
 
 def firing(names: str, *labels: str) -> table.Panel:
     """Return the alerts whose names match, each leading to its runbook, with `labels` beside those that most have."""
-    runbook = {"title": "Runbook", "url": f"{repository()}/docs/runbooks/${{__value.raw}}.md", "targetBlank": True}
+    runbook = {"title": "Runbook", "url": f"{_FILES}/docs/runbooks/${{__value.raw}}.md", "targetBlank": True}
     columns = ["alertname", "severity", "namespace", "job", *labels]
     return listing(
         "Alerts",
