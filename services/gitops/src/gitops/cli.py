@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from gitops.commands import cluster, fork, holds, looking, promotion, releases, removing, scaffold, targets
+from gitops.commands import checking, cluster, fork, holds, looking, promotion, releases, removing, scaffold, targets
 from gitops.errors import BadInputError, GitopsError
 from gitops.terminal import Terminal
 
@@ -36,6 +36,7 @@ for command in (
     holds.unhold,
 ):
     app.command(command)
+app.command(checking.check)
 app.command(scaffold.app)
 app.command(removing.app)
 app.command(looking.render, usage="Usage: gitops render [OPTIONS] TARGET [APPS...]")

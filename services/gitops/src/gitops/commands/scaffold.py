@@ -89,8 +89,7 @@ def _left_of_service(platform: Platform, name: str) -> Sequence[str]:
     model = service.model if service else name
     first = [entry.name for entry in platform.environments if not entry.source]
     return [
-        f"A version of {model} that passed its gate: models/{name}/training.yaml and `training run`, "
-        "or `training register`.",
+        f"A version of {model}: models/{name}/training.yaml and `training run`, or `training register`.",
         "Let Argo CD and its helpers know: `gitops bootstrap` again; it changes nothing that is there.",
         *(
             f"Release it: gitops bump {entry}/{name} --image IMAGE --model {model}@candidate --chart VERSION "

@@ -1,0 +1,29 @@
+"""The command that tells of everything in a fork that does not fit together."""
+
+from gitops.commands.options import Json
+from gitops.errors import BadInputError
+from gitops.fork.check import check as checking
+from gitops.git.repository import Repository
+from gitops.terminal import Terminal
+
+
+def check(*, json: Json = False) -> int:
+    """Tell of everything in the working tree that does not fit together; needs no cluster and no network.
+
+    Exit code 2 where there is a problem; notes alone are no failure.
+
+    Args:
+        json: Print problems and notes as JSON.
+    """
+    terminal = Terminal()
+    found = checking(Repository.find())
+    if json:
+        terminal.json(found)
+    else:
+        for problem in found.problems:
+            terminal.error(problem)
+        for note in found.notes:
+            terminal.note(note)
+        if not found.problems:
+            terminal.line("Everything fits together.")
+    return BadInputError.exit_code if found.problems else 0

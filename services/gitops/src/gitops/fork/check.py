@@ -1,0 +1,214 @@
+"""Everything in a fork that does not fit together, each in a sentence; reads the working tree and nothing else."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from gitops.documents import YAMLError, loaded, loaded_all
+from gitops.errors import BadInputError
+from gitops.fork import owners, vendoring
+from gitops.fork.hosts import claimed_twice
+from gitops.fork.schemas import refused_keys
+from gitops.git.repository import Repository
+from gitops.pins.release import Release, read_release
+from gitops.platform.model import Platform
+from gitops.platform.reader import FILE, load_platform
+from gitops.platform.targets import ENVS, PINS, PLATFORM, TUNING, Target, listed, targets
+
+# What the layout before version 0.2 had.
+_OLD = ("argocd/identity.yaml", "argocd/projects/serving.yaml", "apps/serving.yaml")
+_LFS = "version https://git-lfs.github.com/"
+_CHART = Path("charts/model-serving")
+
+
+class Findings(Struct, frozen=True, kw_only=True):
+    """What is wrong, and what is only worth knowing."""
+
+    problems: list[str]
+    notes: list[str]
+
+
+def check(repository: Repository) -> Findings:
+    """Judge the working tree of a fork."""
+    root = repository.root
+    old = list(_old_layout(root))
+    try:
+        platform = load_platform(root)
+    except BadInputError as error:
+        return Findings(problems=[*str(error).splitlines(), *old], notes=[])
+    problems = [
+        *old,
+        *_folders(root, platform),
+        *_ordinary_files(root),
+        *_releases(root, platform),
+        *claimed_twice(platform, lambda path: _read(root / path)),
+        *_values(root),
+        *_owners(root, platform),
+        *_vendored(root, platform),
+    ]
+    return Findings(problems=problems, notes=[*_unreleased(root, platform), *_models(root, platform), *_extra(root)])
+
+
+def _old_layout(root: Path) -> Iterator[str]:
+    left = [name for name in _OLD if (root / name).exists()]
+    left += [str(path.relative_to(root)) for path in sorted((root / ENVS).glob(f"*/{PINS}"))]
+    if left:
+        yield f"{listed(left)}: left from the layout before version 0.2; `gitops migrate` moves or removes it."
+
+
+def _folders(root: Path, platform: Platform) -> Iterator[str]:
+    environments = {entry.name for entry in platform.environments}
+    services = {entry.name for entry in platform.services}
+    for folder in sorted((root / ENVS).glob("*/")):
+        if folder.name == PLATFORM:
+            continue
+        if folder.name not in environments:
+            yield f"{ENVS}/{folder.name}: there is no such environment in {FILE}: add it there, or remove the folder."
+            continue
+        for inner in sorted(folder.glob("*/")):
+            if inner.name not in services:
+                where = inner.relative_to(root)
+                yield f"{where}: there is no service {inner.name!r} in {FILE}: add it there, or remove the folder."
+
+
+def _ordinary_files(root: Path) -> Iterator[str]:
+    for path in sorted((root / ENVS).rglob("*")):
+        where = path.relative_to(root)
+        if path.is_symlink():
+            yield f"{where} is a symbolic link, which Argo CD and reviews do not follow: put the content itself there."
+        elif path.is_file() and (_read(path) or "").startswith(_LFS):
+            yield f"{where} is kept by Git LFS, so Argo CD sees a pointer: take {ENVS}/ out of .gitattributes."
+
+
+def _releases(root: Path, platform: Platform) -> Iterator[str]:
+    for target in targets(platform):
+        try:
+            release = _release(root, target)
+        except BadInputError as error:
+            yield str(error)
+            continue
+        if release and release.model.name != target.service.model:
+            yield (
+                f"{target.file} pins {release.model.name}, and {FILE} says that {target.service.name} serves "
+                f"{target.service.model}: bump it to a version of that, or change {FILE}."
+            )
+
+
+def _values(root: Path) -> Iterator[str]:
+    """Keys that the charts here do not take: shared parts by their own charts, tuning by that of serving."""
+    places = [(path, _CHART) for path in sorted([*(root / ENVS).glob("*/*.yaml"), *(root / ENVS).glob("*/*/*.yaml")])]
+    places.insert(0, (root / ENVS / TUNING, _CHART))
+    for path, chart in places:
+        where = path.relative_to(root)
+        if where.parts[1] == PLATFORM:
+            chart = Path("charts") / path.stem  # noqa: PLW2901  the chart is that of the name
+        elif path.name != TUNING:
+            continue
+        if (text := _read(path)) is None:
+            continue
+        try:
+            values = loaded(text)
+        except YAMLError as error:
+            yield f"{where} is not valid YAML: {error}."
+            continue
+        if values is not None and not isinstance(values, dict):
+            yield f"{where} holds no values: it needs to be a mapping."
+        elif schema := _schema(root / chart):
+            for key in refused_keys(values or {}, schema):
+                yield f"{where}: the chart {chart.name} has no value {key}: `helm show values {chart}` lists them."
+
+
+def _schema(chart: Path) -> dict[str, Any] | None:
+    text = _read(chart / "values.schema.json")
+    return json.loads(text) if text else None
+
+
+def _owners(root: Path, platform: Platform) -> Iterator[str]:
+    text = _read(root / owners.FILE)
+    if text is None:
+        return
+    for service in platform.services:
+        if not service.owner:
+            continue
+        for environment in platform.environments:
+            path = str(Target(environment=environment, service=service).file)
+            if service.owner not in (found := owners.owners_of(text, path)):
+                pattern = owners.patterns_of_service(service.name)[0]
+                yield (
+                    f"{owners.FILE}: {path} belongs to {listed(found) if found else 'nobody'}, and {FILE} says "
+                    f"{service.owner}: add the line `{pattern} {service.owner}` at its end."
+                )
+                break
+    for environment in platform.environments:
+        path = f"{ENVS}/{environment.name}/{TUNING}"
+        if environment.source and not owners.owners_of(text, path):
+            pattern = owners.pattern_of_environment(environment.name)
+            yield f"{owners.FILE}: nobody owns {pattern}, which pull requests alone change: add a line with an owner."
+
+
+def _vendored(root: Path, platform: Platform) -> Iterator[str]:
+    if not platform.argocd.vendored:
+        return
+    try:
+        pinned, there = vendoring.pinned_version(root), vendoring.vendored_version(root)
+    except BadInputError:
+        yield f"{vendoring.MANIFEST} is missing, and {FILE} says that it is there: gitops adopt --vendor-argocd FILE"
+        return
+    if pinned and there and pinned != there:
+        yield (
+            f"{vendoring.MANIFEST} is Argo CD {there}, and {vendoring.INSTALL} pins {pinned}: "
+            f"gitops adopt --vendor-argocd FILE, with the manifest of {pinned}."
+        )
+
+
+def _unreleased(root: Path, platform: Platform) -> Iterator[str]:
+    for target in targets(platform):
+        source = f"{ENVS}/{target.environment.source}/{target.service.name}/{PINS}"
+        if target.environment.source and (root / source).is_file() and not (root / target.file).is_file():
+            yield f"{target} was never released, and {target.environment.source} was: `gitops promote {target}`."
+
+
+def _models(root: Path, platform: Platform) -> Iterator[str]:
+    served = {service.model for service in platform.services}
+    for path in sorted((root / "models").glob("*/training.yaml")):
+        where = path.relative_to(root)
+        try:
+            content = loaded(_read(path) or "")
+        except YAMLError as error:
+            yield f"{where} is not valid YAML: {error}."
+            continue
+        name = content.get("name") if isinstance(content, dict) else None
+        if name not in served:
+            folder = where.parent.name
+            yield (
+                f"{where.parent} trains {name}, which no service serves: "
+                f"`gitops new service {folder} --model {name} --owner OWNER`."
+            )
+
+
+def _extra(root: Path) -> Iterator[str]:
+    for path in sorted((root / "apps/extra").glob("*.yaml")):
+        where = path.relative_to(root)
+        try:
+            documents = [entry for entry in loaded_all(_read(path) or "") if entry is not None]
+        except YAMLError as error:
+            yield f"{where} is not valid YAML, so Argo CD applies none of apps/extra: {error}."
+            continue
+        for entry in documents:
+            if not isinstance(entry, dict) or not {"apiVersion", "kind", "metadata"} <= entry.keys():
+                yield f"{where} holds something that is no object of Kubernetes: apiVersion, kind and metadata."
+
+
+def _release(root: Path, target: Target) -> Release | None:
+    text = _read(root / target.file)
+    return None if text is None else read_release(text, str(target.file))
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode(errors="replace") if path.is_file() else None
+    except OSError:
+        return None

@@ -1,0 +1,123 @@
+"""`gitops check` on the project's own files, and on each thing that does not fit together."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gitops.cli import execute
+from services.gitops.tests.conftest import DIGEST, ROOT
+
+RELEASE = f"""\
+release: {{chart: 1.4.0, hold: null, metrics: {{accuracy: 0.97}}}}
+image: {{repository: ghcr.io/a/b/serving, tag: 1.8.2, digest: "{DIGEST}"}}
+model: {{name: MODEL, version: "7", digest: "{DIGEST}", uri: s3://mlflow/1/models/m-1/artifacts}}
+"""
+
+
+def write(path: str, text: str) -> Callable[[Path], None]:
+    def act(fork: Path) -> None:
+        (fork / path).parent.mkdir(parents=True, exist_ok=True)
+        (fork / path).write_text(text)
+
+    return act
+
+
+def edit(path: str, before: str, after: str) -> Callable[[Path], None]:
+    def act(fork: Path) -> None:
+        text = (fork / path).read_text()
+        assert before in text
+        (fork / path).write_text(text.replace(before, after))
+
+    return act
+
+
+def link(fork: Path) -> None:
+    (fork / "envs/production/iris/values.yaml").unlink()
+    os.symlink("../../staging/iris/values.yaml", fork / "envs/production/iris/values.yaml")
+
+
+def found(capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:
+    said = json.loads(capsys.readouterr().out)
+    return said["problems"], said["notes"]
+
+
+def test_the_project_fits_together(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    assert execute(["check", "--json"]) == 0
+    assert found(capsys)[0] == []
+
+
+CASES = [
+    (edit("platform.yaml", "from: staging", "from: dev"), "production is fed `from: dev`"),
+    (write("envs/dev/iris/values.yaml", ""), "envs/dev: there is no such environment in platform.yaml"),
+    (write("envs/staging/pear/values.yaml", ""), "envs/staging/pear: there is no service 'pear'"),
+    (write("envs/staging/iris/release.yaml", "release: {"), "envs/staging/iris/release.yaml is not valid YAML"),
+    (write("envs/staging/iris/release.yaml", "release: {}"), "envs/staging/iris/release.yaml"),
+    (
+        write("envs/staging/iris/release.yaml", RELEASE.replace("MODEL", "pear")),
+        "envs/staging/iris/release.yaml pins pear, and platform.yaml says that iris serves iris-classifier",
+    ),
+    (
+        write("envs/production/iris/values.yaml", "ingress: {hosts: [IRIS-staging.localhost]}"),
+        "production/iris asks for the host IRIS-staging.localhost, which staging/iris has already",
+    ),
+    (
+        write("envs/production/iris/values.yaml", "ingress: {host: x}\n"),
+        "envs/production/iris/values.yaml: the chart model-serving has no value ingress.host",
+    ),
+    (
+        write("envs/staging/values.yaml", "replicas: 2\n"),
+        "envs/staging/values.yaml: the chart model-serving has no value",
+    ),
+    (write("envs/values.yaml", "- a\n"), "envs/values.yaml holds no values"),
+    (write("envs/platform/minio.yaml", "storage: {siez: 1Gi}\n"), "the chart minio has no value storage.siez"),
+    (write("envs/platform/mlflow.yaml", "a: [\n"), "envs/platform/mlflow.yaml is not valid YAML"),
+    (link, "envs/production/iris/values.yaml is a symbolic link"),
+    (
+        write("envs/staging/iris/values.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n"),
+        "envs/staging/iris/values.yaml is kept by Git LFS",
+    ),
+    (edit("platform.yaml", '"@OWNER"', '"@flora/iris"'), "add the line `/envs/*/iris/ @flora/iris` at its end"),
+    (write(".github/CODEOWNERS", "/docs/ @a\n"), "nobody owns /envs/production/"),
+    (edit("platform.yaml", "branch: main", "argocd: {vendored: true}"), "argocd/vendored/install.yaml is missing"),
+    (write("argocd/identity.yaml", "repository: x\n"), "argocd/identity.yaml: left from the layout before version 0.2"),
+    (write("envs/staging/release.yaml", "release: {}\n"), "envs/staging/release.yaml: left from the layout before"),
+]
+
+
+@pytest.mark.parametrize(("act", "named"), CASES, ids=[named[:40] for _, named in CASES])
+def test_each_thing_that_does_not_fit_is_a_sentence(
+    fork: Path, act: Callable[[Path], None], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["check", "--json"]) == 0
+    capsys.readouterr()
+    act(fork)
+    assert execute(["check", "--json"]) == 2
+    assert named in "\n".join(found(capsys)[0])
+
+
+def test_a_vendored_manifest_of_another_version_is_told(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit("platform.yaml", "branch: main", "argocd: {vendored: true}")(fork)
+    write("argocd/vendored/install.yaml", "image: quay.io/argoproj/argocd:v0.1.0\n")(fork)
+    assert execute(["check"]) == 2
+    assert "install.yaml is Argo CD v0.1.0" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_only_worth_knowing_is_a_note(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("envs/staging/iris/release.yaml", RELEASE.replace("MODEL", "iris-classifier"))(fork)
+    write("models/pear/training.yaml", "name: pear-classifier\n")(fork)
+    write("apps/extra/broken.yaml", "a: [\n")(fork)
+    write("apps/extra/odd.yaml", "a: 1\n")(fork)
+    write("apps/extra/fine.yaml", "apiVersion: v1\nkind: X\nmetadata: {name: x}\nspec: {a: [=]}\n")(fork)
+    assert execute(["check", "--json"]) == 0
+    problems, notes = found(capsys)
+    said = "\n".join(notes)
+    assert problems == []
+    assert "production/iris was never released, and staging was: `gitops promote production/iris`" in said
+    assert "models/pear trains pear-classifier, which no service serves" in said
+    assert "apps/extra/broken.yaml is not valid YAML" in said
+    assert "apps/extra/odd.yaml holds something" in said
+    assert "fine.yaml" not in said
