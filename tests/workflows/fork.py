@@ -22,7 +22,7 @@ _FOLDERS = (
     "apps",
     "argocd",
 )
-_CHARTS = (CHART, "training", "model-serving")
+_CHARTS = ("mlflow", CHART, "training", "model-serving")
 _LEFT_OUT = ("__pycache__", "go", "tests", "notebooks", "*.egg-info", "release.yaml")
 # A branch, environments and services of other names than upstream's, so that nothing passes by knowing those.
 PLATFORM = """\

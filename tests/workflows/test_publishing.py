@@ -21,7 +21,7 @@ def set_version(fork: Fork, version: str) -> None:
 def test_charts_are_published_once(fork: Fork) -> None:
     first = fork.run("tools/push-charts").stdout.split()
     names = [line.partition("@")[0].rpartition("/")[2] for line in first]
-    assert names == ["model-serving:0.1.0", f"{CHART}:0.1.0", "training:0.1.0"]
+    assert names == ["mlflow:0.1.0", "model-serving:0.1.0", f"{CHART}:0.1.0", "training:0.1.0"]
     reference = first[0].partition("@")
     assert fork.run("tools/image-digest", reference[0]).stdout.strip() == reference[2]
     assert fork.run("tools/push-charts").stdout == ""
