@@ -145,7 +145,7 @@ def test_changes_name_each_pin() -> None:
         ("chart: 1.4.0", "chart: main", r"\$\.release\.chart"),
         ("uri: s3", "uri: http", r"\$\.model\.uri"),
         ("name: iris-classifier", "nam: iris-classifier", r"missing required field `name`|unknown field `nam`"),
-        ("image:", "image: [", "is no YAML"),
+        ("image:", "image: [", "is not valid YAML"),
     ],
 )
 def test_a_file_that_cannot_be_deployed_is_refused_with_the_field(line: str, broken: str, named: str) -> None:

@@ -1,4 +1,4 @@
-"""Proves what a pull request may do to production: promotions and rollbacks pass, anything else says why not.
+"""Proves what a pull request may do where another environment feeds: promotions and rollbacks pass, anything else says why not.
 
 Judged are both plain values, with pins of hypothesis that differ in one part, and real histories in git.
 """
@@ -13,15 +13,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gitops.cli import execute
 from gitops.errors import BadInputError
 from gitops.git.repository import Commit, Repository
 from gitops.pins.history import Step
 from gitops.pins.release import Release
-from gitops.promotion.review import Proposed, Review, judge, review
-from services.gitops.tests.conftest import commit_all, git
+from gitops.promotion.files import problems_of_tuning
+from gitops.promotion.review import Review, review_changes
+from gitops.promotion.verdict import Proposed, Verdict, judge
+from services.gitops.tests.conftest import commit_all, git, release_file, target
 
-PINS = Path("envs/production/release.yaml")
+PINS = release_file("production")
+TUNING = PINS.with_name("values.yaml")
 DIGITS = st.text("0123456789abcdef", min_size=64, max_size=64)
+PLATFORM = """\
+repository: https://git.example.com/acme/pipeline.git
+registry: {prefix: registry.example.com/acme}
+environments:
+  - {name: staging}
+  - {name: production, from: staging}
+  - {name: eu, from: production}
+services:
+  - {name: iris, model: iris}
+  - {name: wine, model: wine}
+"""
 
 
 def release(number: int, *, hold: Any = None, **parts: dict[str, Any]) -> Release:
@@ -44,18 +59,19 @@ def step(number: int) -> Step:
 
 def proposed(after: Release | None, **others: Any) -> Proposed:
     """Production ran 1 and runs 2; staging runs 3."""
-    known = {"files": [PINS], "before": release(2), "staging": release(3), "earlier": [step(2), step(1)]}
-    return Proposed(**{**known, "after": after, **others})
+    fed = target("production", source="staging")
+    known = {"target": fed, "source": target("staging"), "before": release(2), "feeding": release(3)}
+    return Proposed(**{**known, "earlier": [step(2), step(1)], "after": after, **others})
 
 
-def only_problem(found: Review) -> str:
+def only_problem(found: Review | Verdict) -> str:
     assert len(found.problems) == 1, found.problems
     return found.problems[0]
 
 
 def test_what_staging_runs_may_come() -> None:
     found = judge(proposed(release(3)))
-    assert (found.problems, found.origin) == ([], "staging")
+    assert (found.problems, found.origin) == ([], "staging/iris")
     assert {change.pin for change in found.changes} >= {"chart", "image.digest", "model.version", "metrics.accuracy"}
 
 
@@ -66,7 +82,7 @@ def test_the_first_release_comes_from_staging_too() -> None:
 
 def test_what_production_ran_may_come_back() -> None:
     found = judge(proposed(release(1, hold="back to what answered")))
-    assert (found.problems, found.origin) == ([], f"production at {1:040x}"[: len("production at ") + 7])
+    assert (found.problems, found.origin) == ([], f"production/iris at {1:040x}"[: len("production/iris at ") + 7])
 
 
 def test_a_hold_may_come_and_go() -> None:
@@ -94,22 +110,6 @@ def test_figures_come_with_their_pins(number: int) -> None:
     assert "metrics" in only_problem(judge(proposed(release(number, release={"metrics": {"accuracy": 1.0}}))))
 
 
-@pytest.mark.parametrize(
-    "other", ["services/gitops/src/gitops/promotion/review.py", "envs/production/values.yaml", "README.md"]
-)
-def test_nothing_hides_beside_the_pins(other: str) -> None:
-    assert other in only_problem(judge(proposed(release(3), files=[PINS, Path(other)])))
-
-
-def test_tuning_moves_no_pin() -> None:
-    found = judge(proposed(release(2), files=[Path("envs/production/values.yaml"), Path("README.md")]))
-    assert (found.problems, found.origin) == ([], "no pin moves")
-
-
-def test_no_other_file_belongs_to_production() -> None:
-    assert "extra.yaml" in only_problem(judge(proposed(release(2), files=[Path("envs/production/extra.yaml")])))
-
-
 def test_production_does_not_vanish_by_promotion() -> None:
     assert "gone" in only_problem(judge(proposed(None)))
 
@@ -117,7 +117,7 @@ def test_production_does_not_vanish_by_promotion() -> None:
 @pytest.mark.parametrize("hold", ["slow since noon", None], ids=["hold stays", "hold goes in the same breath"])
 def test_a_held_production_stays(hold: str | None) -> None:
     found = judge(proposed(release(3, hold=hold), before=release(2, hold="slow since noon")))
-    assert "gitops unhold production" in only_problem(found)
+    assert "gitops unhold production/iris" in only_problem(found)
 
 
 def test_a_held_production_can_be_rolled_back_further() -> None:
@@ -127,27 +127,41 @@ def test_a_held_production_can_be_rolled_back_further() -> None:
 
 def test_what_a_held_staging_runs_goes_nowhere() -> None:
     held = release(3, hold="under observation")
-    assert "Staging is held" in only_problem(judge(proposed(release(3), staging=held)))
+    assert "staging/iris is held" in only_problem(judge(proposed(release(3), feeding=held)))
     # Production may still go back to what it ran.
-    assert judge(proposed(release(1, hold="slow"), staging=held)).problems == []
+    assert judge(proposed(release(1, hold="slow"), feeding=held)).problems == []
 
 
-Write = Callable[[str, Release | None], None]
+def test_a_shadow_is_a_model_that_is_known() -> None:
+    def shadowed(number: int) -> Release:
+        model = msgspec.to_builtins(release(number).model)
+        del model["name"]
+        return msgspec.convert({**msgspec.to_builtins(release(2)), "shadow": model}, Release)
+
+    assert judge(proposed(shadowed(3))).problems == []
+    assert "shadow" in only_problem(judge(proposed(shadowed(9))))
+    assert judge(proposed(shadowed(9), before=shadowed(9))).problems == []
+
+
+Write = Callable[..., str]
 
 
 @pytest.fixture
 def history(tmp_path: Path) -> tuple[Repository, Write]:
     """A repository in which production was promoted to 1, then 2, and staging runs 3; and how to change it."""
     git(tmp_path, "init", "--quiet", "--initial-branch", "main")
+    (tmp_path / "platform.yaml").write_text(PLATFORM)
 
-    def write(environment: str, content: Release | None) -> None:
-        path = tmp_path / "envs" / environment / "release.yaml"
+    def write(place: str | Path, content: Release | str | None) -> str:
+        path = tmp_path / (release_file(place) if isinstance(place, str) else place)
         path.parent.mkdir(parents=True, exist_ok=True)
         if content is None:
             path.unlink()
+        elif isinstance(content, str):
+            path.write_text(content)
         else:
             path.write_bytes(msgspec.json.encode(content))
-        commit_all(tmp_path, f"{environment}")
+        return commit_all(tmp_path, f"{place}")
 
     for number in (1, 2):
         write("staging", release(number))
@@ -160,24 +174,39 @@ def history(tmp_path: Path) -> tuple[Repository, Write]:
 def test_a_promotion_in_git(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("production", release(3))
-    assert (review(repository, "main").problems, review(repository, "main").origin) == ([], "staging")
+    found = review_changes(repository, "main")
+    assert (found.problems, [told.origin for told in found.targets]) == ([], ["staging/iris"])
 
 
 def test_a_rollback_in_git(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("production", release(1, hold="slow"))
-    found = review(repository, "main")
+    found = review_changes(repository, "main")
     assert found.problems == []
-    assert found.origin.startswith("production at ")
+    assert found.targets[0].origin.startswith("production/iris at ")
+
+
+def test_each_environment_is_judged_by_what_feeds_it(history: tuple[Repository, Write]) -> None:
+    repository, write = history
+    write("eu", release(2))
+    assert [told.origin for told in review_changes(repository, "main").targets] == ["production/iris"]
+    write("eu", release(3))
+    assert "neither those of production/iris" in only_problem(review_changes(repository, "main"))
+
+
+def test_pins_of_one_service_are_none_of_another(history: tuple[Repository, Write]) -> None:
+    repository, write = history
+    write(release_file("production", "wine"), release(3))
+    assert "production/wine would be neither" in only_problem(review_changes(repository, "main"))
 
 
 def test_what_the_branch_makes_of_staging_proves_nothing(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("staging", release(4))
     write("production", release(4))
-    problems = " ".join(review(repository, "main").problems)
+    problems = " ".join(review_changes(repository, "main").problems)
     assert "neither" in problems
-    assert "envs/staging/release.yaml" in problems
+    assert "envs/staging/iris/release.yaml" in problems
 
 
 def test_main_that_went_on_is_what_counts(history: tuple[Repository, Write]) -> None:
@@ -186,13 +215,170 @@ def test_main_that_went_on_is_what_counts(history: tuple[Repository, Write]) -> 
     git(repository.root, "switch", "--quiet", "main")
     write("staging", release(4))
     git(repository.root, "switch", "--quiet", "proposal")
-    assert "neither" in only_problem(review(repository, "main"))
+    assert "neither" in review_changes(repository, "main").problems[0]
 
 
-def test_a_removal_in_git(history: tuple[Repository, Write]) -> None:
+def test_what_a_pull_request_adds_and_takes_back_is_judged_too(history: tuple[Repository, Write]) -> None:
+    """Merged by rebase, it would be what production ran, and so might come back at any time."""
+    repository, write = history
+    strange = write("production", release(9))
+    write("production", release(2))
+    assert f"At {strange[:7]}: The pins of production/iris would be neither" in only_problem(
+        review_changes(repository, "main")
+    )
+    # By merge, with the branch that it came from thrown away, it is not known either.
+    git(repository.root, "switch", "--quiet", "main")
+    git(repository.root, "merge", "--quiet", "--no-ff", "--no-edit", "proposal")
+    git(repository.root, "switch", "--quiet", "--create", "again")
+    write("production", release(9))
+    assert "neither" in only_problem(review_changes(repository, "main"))
+
+
+def test_what_hides_in_an_earlier_commit_is_found(history: tuple[Repository, Write]) -> None:
+    repository, write = history
+    write(TUNING, "model: {stage: candidate}\n")
+    write(TUNING, "replicaCount: 3\n")
+    assert "model.stage" in only_problem(review_changes(repository, "main"))
+
+
+def test_a_merge_of_main_brings_nothing_of_its_own(history: tuple[Repository, Write]) -> None:
+    repository, write = history
+    write("production", release(3))
+    git(repository.root, "switch", "--quiet", "main")
+    write(Path("README.md"), "went on\n")
+    git(repository.root, "switch", "--quiet", "proposal")
+    git(repository.root, "merge", "--quiet", "--no-edit", "main")
+    assert review_changes(repository, "main").problems == []
+
+
+def test_what_a_merge_smuggles_in_is_found(history: tuple[Repository, Write]) -> None:
+    repository, write = history
+    git(repository.root, "switch", "--quiet", "main")
+    write(Path("README.md"), "went on\n")
+    git(repository.root, "switch", "--quiet", "proposal")
+    write(Path("notes.txt"), "mine\n")
+    git(repository.root, "merge", "--quiet", "--no-commit", "main")
+    (repository.root / PINS).write_bytes(msgspec.json.encode(release(9)))
+    commit_all(repository.root, "merge")
+    write("production", release(2))
+    assert "neither" in " ".join(review_changes(repository, "main").problems)
+
+
+@pytest.mark.parametrize("other", ["services/review.py", "envs/production/iris/values.yaml", "platform.yaml"])
+def test_nothing_hides_beside_the_pins(history: tuple[Repository, Write], other: str) -> None:
+    repository, write = history
+    write("production", release(3))
+    write(Path(other), PLATFORM + "branch: other\n" if other == "platform.yaml" else "replicaCount: 3\n")
+    assert other in only_problem(review_changes(repository, "main"))
+
+
+def test_who_feeds_whom_is_what_the_base_says(history: tuple[Repository, Write]) -> None:
+    repository, write = history
+    write(Path("platform.yaml"), PLATFORM.replace("production, from: staging", "production"))
+    write("production", release(9))
+    problems = " ".join(review_changes(repository, "main").problems)
+    assert "neither those of staging/iris" in problems
+    assert "platform.yaml" in problems
+
+
+def test_platform_yaml_moves_no_pins_of_a_first_environment_either(history: tuple[Repository, Write]) -> None:
+    repository, write = history
+    write(Path("platform.yaml"), PLATFORM + "branch: other\n")
+    assert review_changes(repository, "main").problems == []
+    write("staging", release(4))
+    assert "moves no pins" in only_problem(review_changes(repository, "main"))
+
+
+def test_tuning_moves_no_pin(history: tuple[Repository, Write]) -> None:
+    repository, write = history
+    write(TUNING, "replicaCount: 3\nimage: {pullPolicy: Always}\n")
+    write(Path("README.md"), "told\n")
+    found = review_changes(repository, "main")
+    assert (found.problems, found.targets) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("model: {stage: candidate}", "model.stage"),
+        ("model: {version: '9'}", "model.version"),
+        ("image: {tag: other}", "image.tag"),
+        ("image: other", "image is written by `gitops`"),
+        ("shadow: {version: '9'}", "shadow.version"),
+        ("extraModels: [{name: roses}]", "extraModels[0] (roses) follows an alias"),
+        ("extraModels: [{name: roses, version: '1', digest: x, stage: best}]", "follows an alias"),
+        ("extraModels: roses", "is not a list"),
+        ("extraEnv: [{name: MODEL_STAGE, value: best}]", "MODEL_STAGE"),
+        ("extraEnv: {MODEL_URI: s3://other}", "MODEL_URI"),
+        ("a: [", "is not valid YAML"),
+        ("a: 1\n---\nmodel: {stage: best}", "is not valid YAML"),
+        ("- a", "does not hold a mapping"),
+    ],
+)
+def test_what_people_tune_names_no_model_past_the_pins(
+    history: tuple[Repository, Write], text: str, named: str
+) -> None:
+    repository, write = history
+    for path in (TUNING, Path("envs/production/values.yaml"), Path("envs/values.yaml")):
+        write(path, text)
+        assert named in only_problem(review_changes(repository, "main"))
+        git(repository.root, "reset", "--quiet", "--hard", "main")
+    # Where machines move the pins, people may try what they like.
+    write(Path("envs/staging/iris/values.yaml"), text)
+    assert review_changes(repository, "main").problems == []
+
+
+def test_a_further_model_that_is_pinned_may_come() -> None:
+    text = "extraModels: [{name: roses, version: '1', digest: sha256:ab, uri: s3://a/b}]"
+    assert problems_of_tuning(TUNING, text) == problems_of_tuning(TUNING, "") == []
+
+
+@pytest.mark.parametrize("path", [str(TUNING), str(PINS), "envs/production/iris", "envs/values.yaml"])
+def test_a_symbolic_link_is_no_file_of_an_environment(history: tuple[Repository, Write], path: str) -> None:
+    repository, _ = history
+    link = repository.root / path
+    if link.is_dir():
+        git(repository.root, "rm", "--quiet", "-r", path)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to("/etc/passwd")
+    commit_all(repository.root)
+    assert f"{path} is not a regular file" in " ".join(review_changes(repository, "main").problems)
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("envs/production/iris/extra.yaml", "has no place there"),
+        ("envs/production/extra.yaml", "has no place there"),
+        ("envs/production/roses/values.yaml", "no service 'roses'"),
+        ("envs/Production/iris/values.yaml", "no environment 'Production'"),
+    ],
+)
+def test_no_other_file_belongs_to_an_environment(history: tuple[Repository, Write], path: str, named: str) -> None:
+    repository, write = history
+    write(Path(path), "replicaCount: 1\n")
+    assert named in only_problem(review_changes(repository, "main"))
+
+
+def test_a_service_is_added_without_pins(history: tuple[Repository, Write]) -> None:
+    repository, write = history
+    write(Path("platform.yaml"), PLATFORM + "  - {name: roses, model: roses}\n")
+    write(Path("envs/production/roses/values.yaml"), "replicaCount: 1\n")
+    assert review_changes(repository, "main").problems == []
+    write(release_file("production", "roses"), release(3))
+    assert "pins come after production/roses is in platform.yaml" in " ".join(
+        review_changes(repository, "main").problems
+    )
+
+
+def test_production_goes_with_its_service_alone(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("production", None)
-    assert "gone" in only_problem(review(repository, "main"))
+    assert "gone" in only_problem(review_changes(repository, "main"))
+    write(Path("platform.yaml"), PLATFORM.replace("  - {name: iris, model: iris}\n", ""))
+    write("staging", None)
+    assert review_changes(repository, "main").problems == []
 
 
 def test_a_field_that_nothing_knows_is_named(history: tuple[Repository, Write]) -> None:
@@ -200,10 +386,27 @@ def test_a_field_that_nothing_knows_is_named(history: tuple[Repository, Write]) 
     values = msgspec.to_builtins(release(3)) | {"replicas": 50}
     (repository.root / PINS).write_bytes(msgspec.json.encode(values))
     commit_all(repository.root)
-    with pytest.raises(BadInputError, match=r"production/release.yaml at \w+: .*replicas"):
-        review(repository, "main")
+    assert "replicas" in only_problem(review_changes(repository, "main"))
 
 
 def test_a_base_that_is_not_there_is_named(history: tuple[Repository, Write]) -> None:
     with pytest.raises(BadInputError, match="--base: git knows no 'nothing'"):
-        review(history[0], "nothing")
+        review_changes(history[0], "nothing")
+
+
+def test_the_bases_own_gitops_judges_a_head_that_is_not_checked_out(
+    history: tuple[Repository, Write], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository, write = history
+    head = write("production", release(9))
+    git(repository.root, "switch", "--quiet", "main")
+    monkeypatch.chdir(repository.root)
+    assert execute(["review", "--base", "main", "--head", head]) == 3
+    assert "neither" in capsys.readouterr().err
+    assert execute(["review", "--base", "main", "--head", "main"]) == 0
+
+
+def test_a_clone_without_history_cannot_judge(history: tuple[Repository, Write], tmp_path: Path) -> None:
+    git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{history[0].root}", "shallow")
+    with pytest.raises(BadInputError, match="fetch-depth: 0"):
+        review_changes(Repository(tmp_path / "shallow"), "HEAD")

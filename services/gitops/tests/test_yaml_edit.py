@@ -5,13 +5,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gitops.documents import loaded
 from gitops.errors import BadInputError
 from gitops.pins.images import with_image
 from gitops.pins.release import Image
 from gitops.pins.yaml_edit import edited
-from services.gitops.tests.conftest import DIGEST, ROOT
+from services.gitops.tests.conftest import DIGEST
 
-OURS = [ROOT / "envs" / "platform" / f"{name}.yaml" for name in ("mlflow", "training")]
 VALUES = """\
 # The registry.
 image:
@@ -41,7 +41,7 @@ def test_only_the_lines_of_the_image_change() -> None:
     before, after = VALUES.splitlines(), with_image(VALUES, image(), "mlflow.yaml").splitlines()
     assert [line for line in after if line not in before] == [
         "    repository: registry.example.com/acme/mlflow",
-        "    tag: '1.8.2' # none yet",
+        "    tag: '1.8.2'  # none yet",
         f"    digest: {DIGEST}",
     ]
     assert [line for line in before if line not in after] == [
@@ -52,17 +52,64 @@ def test_only_the_lines_of_the_image_change() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(tag=st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(lambda tag: tag != "latest"))
-def test_an_image_goes_in_and_nothing_else_moves_whatever_the_tag(tag: str) -> None:
-    for path in OURS:
-        text = path.read_text()
-        changed = with_image(text, image(tag), path.name)
-        before, after = yaml.safe_load(text), yaml.safe_load(changed)
-        assert after["image"] == before["image"] | {"repository": image().repository, "tag": tag, "digest": DIGEST}
-        assert {key: value for key, value in after.items() if key != "image"} == {
-            key: value for key, value in before.items() if key != "image"
-        }
-        moved = [line for line in changed.splitlines() if line not in text.splitlines()]
-        assert len(moved) <= 3
+@pytest.mark.parametrize("text", [VALUES, "", "# pins\nimage: {repository: a/b, tag: v1, digest: x}\n"])
+def test_an_image_goes_in_and_nothing_else_moves_whatever_the_tag(text: str, tag: str) -> None:
+    changed = with_image(text, image(tag), "mlflow.yaml")
+    before, after = loaded(text) or {}, loaded(changed)
+    pinned = {"repository": image().repository, "tag": tag, "digest": DIGEST}
+    assert after == {**before, "image": {**before.get("image", {}), **pinned}}
+    assert loaded(changed)["image"]["tag"] == yaml.safe_load(changed)["image"]["tag"] == tag
+    moved = [line for line in changed.splitlines() if line not in text.splitlines()]
+    assert len(moved) <= 4
+
+
+FORMS = """\
+%s# from several hands
+release:
+    chart: 1.4.0   # the fourth
+    hold: ~
+    metrics: {accuracy: 1.0e-3, loss: .5}
+image:
+  repository: 'a/b'
+  tag: "1.8"
+...
+"""
+
+
+@pytest.mark.parametrize("start", ["", "---\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        ({"chart": "1.5.0"}, {"    chart: 1.4.0   # the fourth": ["    chart: 1.5.0   # the fourth"]}),
+        ({"hold": {"reason": "it's 5: no"}}, {"    hold: ~": ["    hold: {reason: \"it's 5: no\"}"]}),
+        (
+            {"metrics": {"accuracy": 0.001}},
+            {"    metrics: {accuracy: 1.0e-3, loss: .5}": ["    metrics: {accuracy: 0.001}"]},
+        ),
+        (
+            {"chartDigest": "sha256:ab"},
+            {
+                "    metrics: {accuracy: 1.0e-3, loss: .5}": [
+                    "    metrics: {accuracy: 1.0e-3, loss: .5}",
+                    '    chartDigest: sha256:ab',
+                ]
+            },
+        ),
+    ],
+)
+def test_the_forms_that_people_gave_their_lines_survive(
+    start: str, end: str, values: dict[str, object], lines: dict[str, list[str]]
+) -> None:
+    text = FORMS % start
+    wanted = [new for old in text.splitlines() for new in lines.get(old, [old])]
+    changed = edited(text.replace("\n", end), {"release": {**loaded(text)["release"], **values}}, "release.yaml")
+    assert changed == "".join(line + end for line in wanted)
+
+
+def test_lines_that_end_in_two_ways_go_on_to() -> None:
+    assert edited("a: 1\r\nb: 2\nc: 3\r\n", {"b": 5}, "mixed.yaml") == "a: 1\r\nb: 5\nc: 3\r\n"
+    assert edited("a: 1\r\nb: 2\nc: 3\r\n", {"d": 5}, "mixed.yaml") == "a: 1\r\nb: 2\nc: 3\r\nd: 5\r\n"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +126,7 @@ def test_what_cannot_be_edited_safely_is_left_to_people(text: str, why: str) -> 
         edited(text, {"a": {"b": 2}}, "values.yaml")
 
 
-@pytest.mark.parametrize("text", ["image: ghcr.io/acme/mlflow:1\n", "replicas: 1\n", "", "image: {}\n"])
-def test_a_file_without_an_image_has_none_to_pin(text: str) -> None:
-    with pytest.raises(BadInputError, match=r"mlflow\.yaml has no image\.repository"):
+@pytest.mark.parametrize("text", ["image: ghcr.io/acme/mlflow:1\n", "- a\n", "image: [\n"])
+def test_a_file_of_another_form_has_no_image_to_pin(text: str) -> None:
+    with pytest.raises(BadInputError, match=r"mlflow\.yaml (does not hold an image|is not valid YAML)"):
         with_image(text, image(), "mlflow.yaml")

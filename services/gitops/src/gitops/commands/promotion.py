@@ -99,7 +99,7 @@ def _promoted(
 
 def _exit_code(outcomes: list[Outcome]) -> int:
     """The worst where something failed; 3 where all were refused; else 0."""
-    codes = [outcome.exit_code for outcome in outcomes]
+    codes = [outcome.exit_code for outcome in outcomes if outcome.outcome != "not released"]
     failed = [code for code in codes if code not in (0, NotWantedError.exit_code)]
     return max(failed) if failed else min(codes, default=0)
 
