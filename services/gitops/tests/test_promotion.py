@@ -13,17 +13,17 @@ from gitops.git.repository import Repository
 from gitops.git.snapshot import Snapshot
 from gitops.git.trunk import Trunk
 from gitops.pins.release import Hold, Image, Model, Notes, Release, read_release, written
-from gitops.platform.environments import release_file
+from gitops.platform.reader import platform_at
 from gitops.promotion.body import Evidence, body
-from gitops.promotion.promote import Route, plan
+from gitops.promotion.promote import Route, plan, routes
 from gitops.promotion.readiness import Readiness
 from gitops.rendering.diff import ObjectChange
-from services.gitops.tests.conftest import DIGEST, commit_all, git
+from services.gitops.tests.conftest import DIGEST, add_service, commit_all, git, release_file
 from services.gitops.tests.github import SLUG, TOKEN, GitHub, serving
 from services.gitops.tests.memory_cluster import WELL, MemoryCluster
 
 STAGING, PRODUCTION = release_file("staging"), release_file("production")
-BRANCH = "promote/production"
+BRANCH = "promote/production/iris"
 OTHER = "sha256:" + "ab" * 32
 
 
@@ -33,14 +33,15 @@ def release(version: int, hold: Hold | None = None) -> Release:
         release=Notes(chart=chart, hold=hold, metrics={"accuracy": 0.9 + version / 100, "log_loss": 0.1}),
         image=Image(repository="registry.example.com/acme/serving", tag=f"1.{version}.0", digest=DIGEST),
         model=Model(
-            name="iris", version=str(version), digest=DIGEST, uri=f"s3://mlflow/1/models/m-{version}/artifacts"
+            name="iris-classifier", version=str(version), digest=DIGEST, uri=f"s3://mlflow/1/models/m-{version}/artifacts"
         ),
     )
 
 
-def push(fork: Path, environment: str, after: Release, message: str) -> str:
-    """Have the main branch say what an environment runs."""
-    file = fork / release_file(environment)
+def push(fork: Path, environment: str, after: Release, message: str, service: str = "iris") -> str:
+    """Have the main branch say what a service runs in an environment."""
+    file = fork / release_file(environment, service)
+    file.parent.mkdir(exist_ok=True)
     before = file.read_text() if file.exists() else None
     file.write_text(written(before, after, environment))
     commit = commit_all(fork, message)
@@ -51,6 +52,7 @@ def push(fork: Path, environment: str, after: Release, message: str) -> str:
 @pytest.fixture
 def clone(fork: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Staging runs version 2, after a code change and version 1; nothing runs in production. There is no Helm."""
+    monkeypatch.setenv("GITOPS_MIN_AGE", "0")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     (fork / ".cache/tools/bin/helm").unlink()
     push(fork, "staging", release(1), "bump(staging): iris 1")
@@ -72,8 +74,15 @@ def hub(clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def promote(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, str]:
     capsys.readouterr()
     assert execute(["promote", "--json", *options]) == 0
-    outcome: dict[str, str] = json.loads(capsys.readouterr().out)
+    outcome: dict[str, str]
+    (outcome,) = json.loads(capsys.readouterr().out)
     return outcome
+
+
+def the_route(start: Snapshot) -> Route:
+    """The one way that pins go in the project's own platform.yaml."""
+    (route,) = routes(platform_at(start), None, 0)
+    return route
 
 
 def merge(clone: Path) -> None:
@@ -93,13 +102,13 @@ def test_the_first_promotion_is_the_sources_file_byte_for_byte(
     assert git(origin, "diff", "--name-only", "main", BRANCH) == str(PRODUCTION)
     assert git(origin, "rev-parse", f"{BRANCH}:{PRODUCTION}") == git(origin, "rev-parse", f"main:{STAGING}")
     (pull,) = hub.opened()
-    assert pull["title"] == "Promote to production: image 1.2.0, iris 2, chart 0.1.0".replace(
+    assert pull["title"] == "Promote to production/iris: image 1.2.0, iris-classifier 2, chart 0.1.0".replace(
         "0.1.0", release(2).release.chart
     )
     merge(clone)
     hub.pulls[0]["state"] = "closed"
     assert promote(capsys)["outcome"] == "nothing to promote"
-    assert execute(["history", "production"]) == 0
+    assert execute(["history", "production/iris"]) == 0
     assert "Merge promotion" in capsys.readouterr().out
 
 
@@ -130,17 +139,20 @@ def test_the_body_tells_a_reviewer_what_changes_and_why_it_may(
     assert "`bump(staging): iris 2`" in text
     assert "`bump(staging): iris 1`" not in text
     assert "`promote(production): iris 1`" not in text
-    assert "staging has had these pins for" in text
+    assert "staging/iris has had these pins for" in text
     assert git(clone, "log", "-1", "--format=%H", "HEAD~1") in text
     assert "The cluster told nothing: `" in text
-    assert "`gitops diff production --pins-of staging` shows them" in text
+    assert "`gitops diff production/iris --pins-of staging` shows them" in text
 
 
-def test_the_body_shows_the_rendered_differences(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_body_shows_the_rendered_differences(
+    fork: Path, origin: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITOPS_MIN_AGE", "0")
     push(fork, "staging", release(2), "bump(staging): iris 2")
     push(fork, "production", release(1), "promote(production): iris 1")
     text = promote(capsys, "--dry-run")["body"]
-    assert "- changed: `Deployment ml-pipeline-production/serving-production`" in text
+    assert "- changed: `Deployment ml-pipeline-production/iris`" in text
     assert "+" in text.partition("~~~~~~~~diff")[2]
     assert "1.2.0" in text.partition("~~~~~~~~diff")[2]
 
@@ -206,13 +218,13 @@ def test_a_hold_of_either_side_closes_it_and_keeps_it_closed(
 ) -> None:
     push(clone, "production", release(1), "promote(production): iris 1")
     promote(capsys)
-    assert execute(["hold", environment, "--reason", "wrong answers"]) == 0
+    assert execute(["hold", f"{environment}/iris", "--reason", "wrong answers"]) == 0
     assert hub.opened() == []
-    assert hub.comments == [(1, f"{environment} is held: wrong answers")]
+    assert hub.comments == [(1, f"{environment}/iris is held: wrong answers")]
     assert execute(["promote"]) == 3
-    assert f"{environment} is held: wrong answers" in capsys.readouterr().err
+    assert f"{environment}/iris is held: wrong answers" in capsys.readouterr().err
     assert hub.opened() == []
-    assert execute(["unhold", environment]) == 0
+    assert execute(["unhold", f"{environment}/iris"]) == 0
     assert promote(capsys)["outcome"] == "opened"
 
 
@@ -222,7 +234,7 @@ def test_a_hold_that_came_without_a_token_closes_it_at_the_next_look(
     promote(capsys)
     with monkeypatch.context() as patched:
         patched.delenv("GITHUB_TOKEN")
-        assert execute(["hold", "staging", "--reason", "wrong answers"]) == 0
+        assert execute(["hold", "staging/iris", "--reason", "wrong answers"]) == 0
     assert "the next `gitops promote` closes it" in capsys.readouterr().err
     assert len(hub.opened()) == 1
     assert execute(["promote"]) == 3
@@ -249,7 +261,8 @@ def test_a_hold_or_a_remark_does_not_make_the_pins_younger(clone: Path) -> None:
     brought = git(clone, "log", "-1", "--format=%h", "--", str(STAGING))
     push(clone, "staging", release(2, Hold(reason="looking")), "hold(staging): looking")
     push(clone, "staging", release(2), "unhold(staging): looking")
-    planned = plan(Snapshot(Repository(clone), git(clone, "rev-parse", "HEAD")), MemoryCluster(), Route())
+    start = Snapshot(Repository(clone), git(clone, "rev-parse", "HEAD"))
+    planned = plan(start, MemoryCluster(), the_route(start))
     assert planned
     assert f"by {brought}" in planned.body
 
@@ -284,18 +297,18 @@ def test_what_the_cluster_says_of_the_source_counts(
     clone: Path, status: dict[str, object], serves: str, objection: str | None
 ) -> None:
     cluster = MemoryCluster()
-    metadata = {"name": "serving-staging", "namespace": "argocd"}
+    metadata = {"name": "iris-staging", "namespace": "argocd"}
     cluster.put("applications", {"metadata": metadata, "status": {**WELL, **status}})
-    labels = {"app.kubernetes.io/instance": "serving-staging", "app.kubernetes.io/component": "server"}
-    cluster.put("services", {"metadata": {"name": "serving", "namespace": "ml-pipeline-staging", "labels": labels}})
-    health = {"models": [{"name": "iris", "version": serves, "digest": DIGEST}]}
-    cluster.answers["ml-pipeline-staging/serving/health"] = json.dumps(health)
-    start = Trunk.find(Repository(clone)).newest()
+    labels = {"app.kubernetes.io/instance": "iris", "app.kubernetes.io/component": "server"}
+    cluster.put("services", {"metadata": {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}})
+    health = {"models": [{"name": "iris-classifier", "version": serves, "digest": DIGEST}]}
+    cluster.answers["ml-pipeline-staging/iris/health"] = json.dumps(health)
+    start = Trunk.find(Repository(clone), "main").newest()
     if objection:
         with pytest.raises(NotWantedError, match=f"(?s){objection}"):
-            plan(start, cluster, Route())
+            plan(start, cluster, the_route(start))
         return
-    planned = plan(start, cluster, Route())
+    planned = plan(start, cluster, the_route(start))
     assert planned
     assert (
         "Argo CD says Synced and Healthy, its last sync Succeeded. The API answers with the pinned model."
@@ -304,18 +317,106 @@ def test_what_the_cluster_says_of_the_source_counts(
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("name", "named"),
     [
-        (["--from", "qa"], "There is no environment 'qa'"),
-        (["--from", "production", "--to", "staging"], "Nothing is released to production"),
-        (["--from", "staging", "--to", "staging"], "name two environments"),
+        ("qa", "There is no environment 'qa'"),
+        ("production/roses", "There is no service 'roses'"),
+        ("staging", "Nothing feeds staging"),
     ],
 )
 def test_a_promotion_that_makes_no_sense_is_refused(
-    clone: Path, hub: GitHub, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+    clone: Path, hub: GitHub, name: str, named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert execute(["promote", *options]) == 2
+    assert execute(["promote", name]) == 2
     assert named in capsys.readouterr().err
+
+
+def test_what_the_source_does_not_run_cannot_be_promoted(
+    clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (clone / STAGING).unlink()
+    commit_all(clone, "gone")
+    git(clone, "push", "--quiet")
+    assert execute(["promote", "production/iris"]) == 2
+    assert "Nothing is released to staging/iris" in capsys.readouterr().err
+
+
+@pytest.fixture
+def garden(clone: Path, hub: GitHub) -> Path:
+    """Three services: iris and wine run in staging, roses nowhere yet."""
+    add_service(clone, "wine", "wine-classifier")
+    add_service(clone, "roses", "roses-classifier")
+    push(clone, "staging", release(5), "bump(staging/wine): wine 5", "wine")
+    return clone
+
+
+def outcomes(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, str]:
+    """What came of each promotion."""
+    capsys.readouterr()
+    assert execute(["promote", *arguments, "--json"]) == code
+    return {entry["target"]: entry["outcome"] for entry in json.loads(capsys.readouterr().out)}
+
+
+def test_each_service_has_a_pull_request_of_its_own(
+    garden: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcomes(capsys) == {
+        "production/iris": "opened",
+        "production/wine": "opened",
+        "production/roses": "not released",
+    }
+    for service in ("iris", "wine"):
+        changed = git(origin, "diff", "--name-only", "main", f"promote/production/{service}")
+        assert changed == str(release_file("production", service))
+    bodies = {pull["head"]["ref"]: pull["body"] for pull in hub.opened()}
+    assert "promotion from staging/wine to production/wine" in bodies["promote/production/wine"]
+
+
+def test_what_is_in_the_way_of_one_service_stops_no_other(
+    garden: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcomes(capsys)
+    assert execute(["hold", "staging/wine", "--reason", "wrong answers"]) == 0
+    assert [pull["head"]["ref"] for pull in hub.opened()] == [BRANCH]
+    assert outcomes(capsys, "production")["production/wine"] == "refused"
+    assert [pull["head"]["ref"] for pull in hub.opened()] == [BRANCH]
+    assert execute(["hold", "staging/iris", "--reason", "wrong answers"]) == 0
+    assert set(outcomes(capsys, code=3).values()) == {"refused", "not released"}
+    (garden / STAGING).write_text("release: [\n")
+    commit_all(garden, "broken")
+    git(garden, "push", "--quiet")
+    assert outcomes(capsys, code=2)["production/iris"] == "refused"
+
+
+def test_each_environment_asks_for_an_age_of_its_own(
+    garden: Path, hub: GitHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GITOPS_MIN_AGE")
+    assert "minAge: 10m" in (garden / "platform.yaml").read_text()
+    assert execute(["promote", "production/wine"]) == 3
+    assert "10 minutes are asked for" in capsys.readouterr().err
+    assert outcomes(capsys, "production/wine", "--min-age", "0") == {"production/wine": "opened"}
+
+
+def test_an_environment_can_feed_several(clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (clone / "platform.yaml").read_text().replace("services:", "  - {name: eu, from: staging}\nservices:", 1)
+    (clone / "platform.yaml").write_text(text)
+    commit_all(clone, "another environment")
+    git(clone, "push", "--quiet")
+    assert outcomes(capsys) == {"production/iris": "opened", "eu/iris": "opened"}
+    assert execute(["hold", "eu/iris", "--reason", "freeze"]) == 2
+    assert execute(["hold", "staging/iris", "--reason", "freeze"]) == 0
+    assert hub.opened() == []
+
+
+def test_a_shadow_is_tried_where_it_is(clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+    push(clone, "production", release(1), "promote(production/iris): iris 1")
+    shadow = f'shadow: {{version: "3", digest: {DIGEST}, uri: s3://mlflow/1/models/m-3}}\n'
+    (clone / STAGING).write_text((clone / STAGING).read_text() + shadow)
+    commit_all(clone, "a shadow")
+    git(clone, "push", "--quiet")
+    promote(capsys)
+    assert "shadow" not in git(origin, "show", f"{BRANCH}:{PRODUCTION}")
 
 
 def test_without_an_api_the_branch_alone_is_enough(
@@ -329,8 +430,8 @@ def test_without_an_api_the_branch_alone_is_enough(
 def test_a_body_that_gets_too_long_is_cut_and_says_so(clone: Path) -> None:
     commit = Repository(clone).log(STAGING, limit=1)[0]
     evidence = Evidence(
-        source="staging",
-        target="production",
+        source="staging/iris",
+        target="production/iris",
         before=release(1),
         after=release(2),
         readiness=Readiness(commit=commit, seconds=90, live=None, problem="away"),
@@ -341,5 +442,5 @@ def test_a_body_that_gets_too_long_is_cut_and_says_so(clone: Path) -> None:
     )
     text = body(evidence)
     assert 50_000 < len(text) < 65_536
-    assert "Cut here, being too long: `gitops diff production --pins-of staging` shows all of it." in text
+    assert "Cut here, being too long: `gitops diff production/iris --pins-of staging` shows all of it." in text
     assert "- and 30 more" in text

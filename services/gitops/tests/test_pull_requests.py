@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from gitops.errors import BadInputError, OutageError
-from gitops.forge.github import PullRequests
-from gitops.platform.identity import Identity
+from gitops.forge.choice import needed_pull_requests, new_pull_request, pull_requests
+from gitops.forge import github
+from gitops.platform.model import Platform
+from gitops.platform.reader import read_platform
 from services.gitops.tests.conftest import git
 from services.gitops.tests.github import SLUG, TOKEN, Answer, GitHub, invalid, serving
 
-BRANCH = "promote/production"
+BRANCH = "promote/production/iris"
 PULLS = f"/repos/{SLUG}/pulls"
 
 
@@ -29,9 +31,9 @@ def hub(tmp_path: Path) -> Iterator[GitHub]:
         yield hub
 
 
-def client(hub: GitHub, waited: list[float] | None = None, token: str = TOKEN) -> PullRequests:
+def client(hub: GitHub, waited: list[float] | None = None, token: str = TOKEN) -> github.GitHub:
     """A client that only notes how long it would wait."""
-    return PullRequests(hub.url, SLUG, token, "main", pause=(waited if waited is not None else []).append)
+    return github.GitHub(hub.url, SLUG, token, "main", pause=(waited if waited is not None else []).append)
 
 
 def test_it_is_opened_once_and_then_kept(hub: GitHub) -> None:
@@ -97,7 +99,7 @@ def test_an_api_that_stays_away_is_given_up(hub: GitHub) -> None:
         client(hub).keep(BRANCH, "one", "body")
     assert len(hub.requests) == 5
     with pytest.raises(OutageError, match="does not answer"):
-        PullRequests("http://127.0.0.1:9", SLUG, TOKEN, "main", pause=lambda _: None).open_from(BRANCH)
+        github.GitHub("http://127.0.0.1:9", SLUG, TOKEN, "main", pause=lambda _: None).open_from(BRANCH)
 
 
 def test_a_rate_limit_is_waited_for_as_long_as_it_says(hub: GitHub) -> None:
@@ -147,22 +149,56 @@ def test_something_else_at_the_address_is_said(hub: GitHub) -> None:
     hub.faults = [Answer(200, {"hello": "world"})]
     with pytest.raises(OutageError, match="does not speak GitHub's API"):
         client(hub).open_from(BRANCH)
-    with pytest.raises(BadInputError, match="is no address"):
-        PullRequests("http://127.0.0.1:port", SLUG, TOKEN, "main").open_from(BRANCH)
+    with pytest.raises(BadInputError, match="is not an address"):
+        github.GitHub("http://127.0.0.1:port", SLUG, TOKEN, "main").open_from(BRANCH)
+
+
+def fork_at(repository: str, forge: str = "github") -> Platform:
+    return read_platform(
+        f"repository: {repository}\nforge: {forge}\nregistry: {{prefix: registry.example.com/acme}}\n"
+        "environments: [{name: staging}]\n"
+    )
 
 
 def test_where_the_api_is_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, hub: GitHub) -> None:
-    elsewhere = Identity(repository="https://git.example.com/acme/pipeline.git", registry="registry.example.com/acme")
-    assert PullRequests.from_environment(elsewhere, "main") is None
+    elsewhere = fork_at("https://git.example.com/acme/pipeline.git")
+    assert pull_requests(elsewhere) is None
     monkeypatch.setenv("GITHUB_TOKEN", "secret\ntoken")
     with pytest.raises(BadInputError, match="GITHUB_TOKEN holds characters") as refused:
-        PullRequests.from_environment(elsewhere, "main")
+        pull_requests(elsewhere)
     assert "secret" not in str(refused.value)
     monkeypatch.setenv("GITHUB_TOKEN", f"{TOKEN}\n")
     with pytest.raises(BadInputError, match=r"Where is the API of git\.example\.com\?"):
-        PullRequests.from_environment(elsewhere, "main")
+        pull_requests(elsewhere)
     monkeypatch.setenv("GITHUB_API_URL", f"{hub.url}/")
-    pulls = PullRequests.from_environment(elsewhere, "main")
+    for known in (elsewhere, fork_at("git@git.example.com:acme/pipeline.git")):
+        pulls = pull_requests(known)
+        assert pulls
+        assert pulls.open_from(BRANCH) is None
+    monkeypatch.delenv("GITHUB_API_URL")
+    pulls = pull_requests(fork_at("https://git.example.com/acme/pipeline.git", f"{{kind: github, api: {hub.url}}}"))
     assert pulls
     assert pulls.open_from(BRANCH) is None
-    assert hub.requests == [f"GET {PULLS}"]
+    assert hub.requests == [f"GET {PULLS}"] * 3
+
+
+@pytest.mark.parametrize("kind", ["gitlab", "gitea"])
+def test_a_forge_that_nothing_speaks_to_yet_is_said_and_people_get_an_address(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+    platform = fork_at("https://git.example.com/acme/pipeline.git", kind)
+    assert pull_requests(platform) is None
+    with pytest.raises(BadInputError, match=f"`forge` in platform.yaml is {kind}. Do it by hand."):
+        needed_pull_requests(platform, "--pr", "Do it by hand.")
+    assert new_pull_request(platform, BRANCH).startswith("https://git.example.com/acme/pipeline/")
+    assert "promote%2Fproduction%2Firis" in new_pull_request(platform, BRANCH)
+
+
+def test_something_is_said_below_a_pull_request(hub: GitHub) -> None:
+    pulls = client(hub)
+    pulls.keep(BRANCH, "one", "body")
+    pull = pulls.open_from(BRANCH)
+    assert pull
+    pulls.comment(pull, "seen")
+    assert (hub.comments, len(hub.opened())) == ([(pull.number, "seen")], 1)

@@ -19,13 +19,18 @@ import pytest
 
 from gitops.cli import execute
 from gitops.pins.release import Image, Model, Notes, Release, read_release, written
-from gitops.platform.environments import release_file
-from services.gitops.tests.conftest import DIGEST, commit_all, git
+from services.gitops.tests.conftest import DIGEST, commit_all, git, release_file
 
 WRITERS = 20
 COMMAND = Path(sys.executable).with_name("gitops")
 REPOSITORY = "registry.example.com/acme/serving"
-ENVIRONMENTS = ("staging", "production")
+SERVICES = ("iris", "wine")
+PLATFORM = """\
+repository: https://git.example.com/acme/pipeline.git
+registry: {prefix: registry.example.com/acme}
+environments: [{name: staging}, {name: production, from: staging}]
+services: [{name: iris, model: iris}, {name: wine, model: wine}]
+"""
 RELEASE = Release(
     release=Notes(chart="0.1.0"),
     image=Image(repository=REPOSITORY, tag="first", digest=DIGEST),
@@ -42,11 +47,13 @@ exec {git} "$@"
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Path:
-    """A bare repository in which both environments run something."""
+    """A bare repository in which both services run in staging."""
     start = tmp_path / "start"
-    for environment in ENVIRONMENTS:
-        (start / release_file(environment)).parent.mkdir(parents=True)
-        (start / release_file(environment)).write_text(written(None, RELEASE, "file"))
+    for service in SERVICES:
+        file = start / release_file("staging", service)
+        file.parent.mkdir(parents=True)
+        file.write_text(written(None, RELEASE, "file"))
+    (start / "platform.yaml").write_text(PLATFORM)
     git(start, "init", "--quiet", "--initial-branch", "main")
     commit_all(start, "first")
     git(tmp_path, "clone", "--quiet", "--bare", str(start), "remote.git")
@@ -59,8 +66,8 @@ def clone(remote: Path, name: str) -> Path:
     return folder
 
 
-def released(remote: Path, revision: str, environment: str) -> Release:
-    return read_release(git(remote, "show", f"{revision}:{release_file(environment)}"), revision)
+def released(remote: Path, revision: str, service: str = "iris") -> Release:
+    return read_release(git(remote, "show", f"{revision}:{release_file('staging', service)}"), revision)
 
 
 def bumping(folder: Path, *arguments: str) -> BaseProcess:
@@ -90,16 +97,16 @@ def ended(process: BaseProcess) -> int:
     return process.exitcode
 
 
-def test_twenty_writers_of_two_environments_all_land(
+def test_twenty_writers_of_two_services_all_land(
     remote: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Half of the writers of each environment move its chart, the others its image: none may undo the other."""
+    """Half of the writers of each service move its chart, the others its image: none may undo the other."""
     wanted = []
     for number in range(WRITERS):
         pin = ["--chart", f"1.0.{number}"] if number % 4 < 2 else ["--image", f"{REPOSITORY}:t{number}@{DIGEST}"]
-        wanted.append((clone(remote, f"writer-{number}"), ENVIRONMENTS[number % 2], pin))
+        wanted.append((clone(remote, f"writer-{number}"), f"staging/{SERVICES[number % 2]}", pin))
     folders = [folder for folder, _, _ in wanted]
-    writers = [bumping(folder, environment, *pin) for folder, environment, pin in wanted]
+    writers = [bumping(folder, target, *pin) for folder, target, pin in wanted]
     assert [ended(writer) for writer in writers] == [0] * WRITERS
     outcomes = [json.loads(said(folder).read_text()) for folder in folders]
 
@@ -107,12 +114,13 @@ def test_twenty_writers_of_two_environments_all_land(
     assert sorted(commits[1:]) == sorted(outcome["commit"] for outcome in outcomes)
     assert git(remote, "rev-list", "--min-parents=2", "main") == ""
     by_commit = {outcome["commit"]: outcome for outcome in outcomes}
-    expected = {name: {"chart": "0.1.0", "image.tag": "first"} for name in ENVIRONMENTS}
+    expected = {name: {"chart": "0.1.0", "image.tag": "first"} for name in SERVICES}
     for commit in commits[1:]:
-        (change,) = by_commit[commit]["changes"]
-        environment = by_commit[commit]["environment"]
-        assert expected[environment][change["pin"]] == change["before"]
-        expected[environment] = {**expected[environment], change["pin"]: change["after"]}
+        (told,) = by_commit[commit]["targets"]
+        (change,) = told["changes"]
+        service = told["target"].partition("/")[2]
+        assert expected[service][change["pin"]] == change["before"]
+        expected[service] = {**expected[service], change["pin"]: change["after"]}
         for name, pins in expected.items():
             found = released(remote, commit, name)
             assert {"chart": found.release.chart, "image.tag": found.image.tag} == pins
@@ -144,18 +152,18 @@ def test_a_writer_that_is_killed_at_any_step_leaves_nothing_half_done(
         with monkeypatch.context() as patched:
             patched.setenv("PATH", f"{deadly.parent}:{os.environ['PATH']}")
             patched.setenv("DEADLY_CALL", str(call))
-            code = ended(bumping(mine, "staging", "--chart", chart))
+            code = ended(bumping(mine, "staging/iris", "--chart", chart))
         for folder in (mine, remote):
             assert list(folder.rglob("*.lock")) == []
-            assert released(folder, "main", "staging").release.chart in (pinned, chart)
+            assert released(folder, "main").release.chart in (pinned, chart)
         assert git(mine, "status", "--porcelain") == ""
         if code == 0:
             break
         assert code == -9
         deaths += 1
-        assert ended(bumping(mine, "staging", "--chart", chart)) == 0
+        assert ended(bumping(mine, "staging/iris", "--chart", chart)) == 0
         git(mine, "pull", "--quiet", "--ff-only")
-        pinned = released(remote, "main", "staging").release.chart
+        pinned = released(remote, "main").release.chart
         assert pinned == chart
     assert 10 < deaths < 59
     assert len(git(remote, "rev-list", "main").split()) == deaths + 2
@@ -167,17 +175,17 @@ def test_two_commands_in_one_clone_do_not_disturb_one_another(remote: Path) -> N
     folder = clone(remote, "shared")
     writers = [
         subprocess.Popen(
-            [COMMAND, "bump", environment, "--chart", f"2.0.{number}", "--json"],
+            [COMMAND, "bump", f"staging/{service}", "--chart", f"2.0.{number}", "--json"],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        for number, environment in enumerate(ENVIRONMENTS)
+        for number, service in enumerate(SERVICES)
     ]
     said = [writer.communicate(timeout=100) for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0], said
-    for number, environment in enumerate(ENVIRONMENTS):
-        assert released(remote, "main", environment).release.chart == f"2.0.{number}"
+    for number, service in enumerate(SERVICES):
+        assert released(remote, "main", service).release.chart == f"2.0.{number}"
     git(folder, "fsck", "--strict")
 
 
@@ -193,10 +201,10 @@ def test_an_edit_is_applied_anew_to_what_somebody_else_pushed(
     file.write_text(file.read_text().replace("hold: null", "hold: {reason: wrong answers}"))
     commit_all(other, "hold")
     monkeypatch.chdir(mine)
-    assert execute(["bump", "staging", "--chart", "1.0.0"]) == 3
+    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 3
     assert "wrong answers" in capsys.readouterr().err
-    assert released(remote, "main", "staging").release.chart == "0.1.0"
-    assert execute(["bump", "production", "--chart", "1.0.0"]) == 0
+    assert released(remote, "main").release.chart == "0.1.0"
+    assert execute(["bump", "staging/wine", "--chart", "1.0.0"]) == 0
 
 
 LOSING_GIT = """#!/bin/sh
@@ -225,7 +233,7 @@ def test_an_answer_that_gets_lost_makes_no_second_commit(
     monkeypatch.chdir(mine)
     with monkeypatch.context() as patched:
         patched.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-        assert execute(["bump", "staging", "--chart", "1.0.0", "--json"]) == 0
+        assert execute(["bump", "staging/iris", "--chart", "1.0.0", "--json"]) == 0
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["commit"] == git(remote, "rev-parse", "main") == git(mine, "rev-parse", "main")
     assert outcome["attempts"] == (1 if arrived else 2)
@@ -238,6 +246,108 @@ def test_a_remote_that_is_not_there_is_named(
     mine = clone(remote, "mine")
     remote.rename(remote.with_suffix(".gone"))
     monkeypatch.chdir(mine)
-    assert execute(["bump", "staging", "--chart", "1.0.0"]) == 2
+    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 2
     assert "git remote --verbose" in capsys.readouterr().err
     assert git(mine, "status", "--porcelain") == ""
+
+
+def test_a_chain_of_commits_lands_as_one_or_is_made_anew(
+    remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody else moves one service while a bump of both is on its way."""
+    mine, other = clone(remote, "mine"), clone(remote, "other")
+    hook = mine / ".git" / "hooks" / "pre-push"
+    hook.write_text(f"#!/bin/sh\n[ -e done ] || {{ touch done; cd {other} && git push --quiet; }}\n")
+    hook.chmod(0o755)
+    file = other / release_file("staging", "wine")
+    file.write_text(file.read_text().replace("tag: first", "tag: second"))
+    commit_all(other, "another image")
+    monkeypatch.chdir(mine)
+    assert execute(["bump", "staging", "--chart", "1.0.0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["attempts"] == 2
+    assert len(git(remote, "rev-list", "main").split()) == 4
+    wine = released(remote, "main", "wine")
+    assert (wine.release.chart, wine.image.tag, released(remote, "main").release.chart) == ("1.0.0", "second", "1.0.0")
+
+
+@pytest.mark.parametrize(("word", "named"), [("tests failed", "tests failed"), ("fatal: lint", "fatal: lint")])
+def test_a_hook_that_says_no_is_heard_at_once(
+    remote: Path, word: str, named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, asked = clone(remote, "mine"), remote.parent / "asked"
+    hook = mine / ".git" / "hooks" / "pre-push"
+    hook.write_text(f"#!/bin/sh\necho asked >>{asked}\necho 'not on a Friday: {word}' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    monkeypatch.chdir(mine)
+    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 2
+    assert named in capsys.readouterr().err
+    assert asked.read_text() == "asked\n"
+    assert released(remote, "main").release.chart == "0.1.0"
+
+
+def test_a_protected_branch_is_told_in_its_own_words_with_the_way_out(
+    remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hook = remote / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho 'GH006: Protected branch update failed' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    monkeypatch.chdir(clone(remote, "mine"))
+    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 2
+    said = capsys.readouterr().err
+    assert "GH006: Protected branch update failed" in said
+    assert "--pr" in said
+
+
+def test_a_remote_that_nobody_may_write_to_is_no_race(
+    remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a remote's file system says; root may write anywhere, so it is said by a hook."""
+    hook = remote / "hooks" / "update"
+    hook.write_text("#!/bin/sh\necho \"cannot lock ref: unable to create main.lock: Permission denied\" >&2\nexit 1\n")
+    hook.chmod(0o755)
+    monkeypatch.chdir(clone(remote, "mine"))
+    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 2
+    assert "Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["master", "trunk", "release/live"])
+def test_the_branch_may_have_any_name(
+    remote: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = clone(remote, "mine")
+    (mine / "platform.yaml").write_text(f"{PLATFORM}branch: {name}\n")
+    git(mine, "checkout", "--quiet", "-b", name)
+    commit_all(mine, "another branch")
+    git(mine, "push", "--quiet", "--set-upstream", "origin", name)
+    main = git(remote, "rev-parse", "main")
+    monkeypatch.chdir(mine)
+    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 0
+    assert f"pushed to {name}" in capsys.readouterr().out
+    assert git(remote, "rev-parse", name) == git(mine, "rev-parse", "HEAD")
+    assert git(remote, "rev-parse", "main") == main
+
+
+def test_a_linked_worktree_is_a_place_to_work_from(
+    remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = clone(remote, "mine")
+    git(mine, "worktree", "add", "--quiet", "-b", "feature", str(remote.parent / "linked"))
+    monkeypatch.chdir(remote.parent / "linked")
+    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 0
+    assert f"git -C {mine} pull" in " ".join(capsys.readouterr().err.split())
+    assert released(remote, "main").release.chart == "1.0.0"
+    assert git(mine, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("folder", ["", "platforms/ml", "platforms/ml/envs/staging"])
+def test_a_folder_of_a_larger_repository_is_refused_with_what_to_do(
+    remote: Path, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = remote.parent / "large"
+    git(remote.parent, "clone", "--quiet", str(remote), str(large / "platforms" / "ml"))
+    shutil.rmtree(large / "platforms" / "ml" / ".git")
+    git(large, "init", "--quiet", "--initial-branch", "main")
+    commit_all(large, "everything")
+    monkeypatch.chdir(large / folder)
+    assert execute(["status", "--offline"]) == 2
+    assert "git subtree split --prefix platforms/ml" in " ".join(capsys.readouterr().err.split())

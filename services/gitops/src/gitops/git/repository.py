@@ -84,14 +84,15 @@ class Repository:
         """Commits, the newest first: what came by merge counts as one commit, made when and by whom it was merged.
 
         Args:
-            path: Only commits that changed something there.
+            path: Only commits that changed something there; `.` means anywhere.
             revisions: A commit to begin at, or a range.
             limit: At most so many.
             without: Files and folders whose changes do not count.
         """
         options = ["--first-parent", "--no-show-signature", f"--format={_FORMAT}"]
         options += [f"--max-count={limit}"] if limit else []
-        where = ["--", f":(top,literal){path}", *(f":(top,exclude,literal){other}" for other in without)]
+        everything = path == Path()
+        where = ["--", ":(top)" if everything else f":(top,literal){path}", *(f":(top,exclude,literal){other}" for other in without)]
         commits = []
         for line in self.git("log", *options, "--end-of-options", revisions, *where).split("\n")[:-1]:
             sha, author, when, subject = line.split("\0", 3)

@@ -282,4 +282,4 @@ def _between(
         for entry in targets(platform_at(start))
         if entry.service != target.service or entry.environment == target.environment
     ]
-    return start.repository.log(Path("."), f"{then}..{commit.sha}", without=[*others, ENVS / target.environment.name])
+    return start.repository.log(Path(), f"{then}..{commit.sha}", without=[*others, ENVS / target.environment.name])

@@ -1,0 +1,41 @@
+"""Every module is used by another, and no name has to be changed where it is imported."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "src" / "gitops"
+# What starts: the command itself.
+STARTS = {"gitops.cli"}
+MODULES = {
+    ".".join(("gitops", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+
+
+def imports(module: str) -> Iterator[tuple[str, str | None]]:
+    """What a module imports of this package: dotted names, and the name that it gives them where that is another."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gitops"):
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", alias.asname
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, alias.asname) for alias in node.names if alias.name.startswith("gitops"))
+
+
+def test_each_module_is_imported_by_another() -> None:
+    used = {name for module in MODULES for name, _ in imports(module)}
+    # `from gitops.a.b import c` uses gitops.a.b, and gitops.a.b.c where that is a module too.
+    reached = used | {name.rpartition(".")[0] for name in used}
+    modules = {name for name, path in MODULES.items() if path.name != "__init__.py"}
+    assert modules - reached - STARTS == set()
+
+
+def test_no_name_has_to_be_another_where_it_is_imported() -> None:
+    renamed = {(module, name) for module in MODULES for name, other in imports(module) if other}
+    assert renamed == set()
+
+
+def test_no_module_grows_past_what_is_read_in_one_go() -> None:
+    longest = 400
+    assert [name for name, path in MODULES.items() if len(path.read_text().splitlines()) > longest] == []
