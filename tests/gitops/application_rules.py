@@ -91,8 +91,7 @@ def permitted_sources(stack: Stack) -> Iterator[str]:
 def permitted_namespaces(stack: Stack) -> Iterator[str]:
     """The project allows every namespace that an application writes to."""
     for app, project in _with_project(stack):
-        server = app.manifest["spec"]["destination"]["server"]
-        allowed = [entry["namespace"] for entry in project["destinations"] if entry["server"] == server]
+        allowed = [entry["namespace"] for entry in project["destinations"] if entry["server"] == app.server]
         found = {app.namespace, *(space for manifest in app.rendered if (space := placed(app, manifest)))}
         for namespace in sorted(found):
             if not any(fnmatchcase(namespace, pattern) for pattern in allowed):
@@ -124,7 +123,8 @@ def kept_up(stack: Stack) -> Iterator[str]:
         for key in ("prune", "selfHeal"):
             if automated.get(key) is not True:
                 yield f"{app.name}: syncPolicy.automated.{key} must be true"
-        if automated.get("allowEmpty"):
+        # People's own folder is empty until they put something in.
+        if automated.get("allowEmpty") and app.name != "extra":
             yield f"{app.name}: syncPolicy.automated.allowEmpty must not be true"
         if automated.get("enabled") is False:
             yield f"{app.name}: automated syncs are turned off in git"
@@ -168,19 +168,20 @@ def _files(app: App) -> Iterator[str]:
     for source in app.sources:
         if "path" in source:
             yield f"/{source['path']}"
-        for name in (source.get("helm") or {}).get("valueFiles") or []:
+        helm = source.get("helm") or {}
+        for name in (*(helm.get("valueFiles") or []), *(entry["path"] for entry in helm.get("fileParameters") or [])):
             yield name.removeprefix("$values")
 
 
 def exact_revisions(stack: Stack) -> Iterator[str]:
-    """Charts of a registry are pinned to one version; git is followed at main, where what runs is decided."""
+    """Charts of a registry are pinned to one version; git is followed at the branch where what runs is decided."""
     for app in stack.apps:
         for source in app.sources:
             revision = str(source["targetRevision"])
             if "chart" in source and not re.fullmatch(r"\d+\.\d+\.\d+([-+][\w.-]+)?", revision):
                 yield f"{app.name}: the chart {source['chart']} must be pinned to one version, not {revision}"
-            if "chart" not in source and revision != "main":
-                yield f"{app.name}: git must be followed at main, not {revision}"
+            if "chart" not in source and revision != stack.platform.branch:
+                yield f"{app.name}: git must be followed at {stack.platform.branch}, not {revision}"
 
 
 def outliving(stack: Stack) -> Iterator[str]:

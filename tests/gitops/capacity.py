@@ -34,6 +34,12 @@ def total(parts: Iterable[Requests]) -> Requests:
     return Requests(sum(part.cpu for part in parts), sum(part.memory for part in parts))
 
 
+def largest(parts: Iterable[Requests]) -> Requests:
+    """Return the most CPU and the most memory of any; none of nothing."""
+    parts = list(parts)
+    return Requests(max((part.cpu for part in parts), default=0), max((part.memory for part in parts), default=0))
+
+
 def asked(manifests: Sequence[Manifest]) -> Requests:
     """Return what the pods of one application ask for together, all of them running at once on one node."""
     most = {
@@ -109,5 +115,5 @@ def reserved(tree: Path) -> list[Requests]:
     monitoring = yaml.safe_load((tree / "envs" / "platform" / "monitoring.yaml").read_text(encoding="utf-8"))
     # Prometheus and Alertmanager have a reloader each, and Grafana two sidecars.
     twice = (monitoring["prometheusOperator"]["prometheusConfigReloader"], monitoring["grafana"]["sidecar"])
-    argocd = parse((tree / "argocd" / "install" / "resources.yaml").read_text(encoding="utf-8"))
+    argocd = parse((tree / "argocd" / "patches" / "resources.yaml").read_text(encoding="utf-8"))
     return [K3S, asked(argocd), stated(monitoring), *(stated(values) for values in twice)]

@@ -18,21 +18,23 @@ import yaml
 from tests.support.helm import ROOT
 from tests.support.manifests import Manifest
 
-VENDORED = "vendored.yaml"
+VENDORED = "vendored/install.yaml"
 MISSING = "Argo CD's install manifest is not at hand: set ARGOCD_INSTALL_MANIFEST, or vendor it with `gitops adopt`"
 _REMOTE = re.compile(r"https://\S+/argo-cd/(?P<version>v[0-9.]+)/manifests/install\.yaml")
 
 
-def manifest_path(folder: Path = ROOT / "argocd" / "install") -> Path | None:
+def manifest_path(argocd: Path = ROOT / "argocd") -> Path | None:
     """Return the release's manifest, or None where there is none."""
     named = os.environ.get("ARGOCD_INSTALL_MANIFEST")
-    candidates = [folder / VENDORED, *([Path(named)] if named else [])]
+    candidates = [argocd / VENDORED, *([Path(named)] if named else [])]
     return next((path for path in candidates if path.is_file()), None)
 
 
-def pinned_version(folder: Path = ROOT / "argocd" / "install") -> str | None:
+def pinned_version(argocd: Path = ROOT / "argocd") -> str | None:
     """Return the version that the kustomization takes from upstream; None where a vendored file replaces it."""
-    match = _REMOTE.search((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+    if (argocd / VENDORED).is_file():
+        return None
+    match = _REMOTE.search((argocd / "install" / "kustomization.yaml").read_text(encoding="utf-8"))
     return match["version"] if match else None
 
 
@@ -46,22 +48,27 @@ def definitions() -> dict[str, Manifest]:
 
 def built(folder: Path) -> list[Manifest] | None:
     """Return what kustomize makes of an installation's folder; None where the manifest or kustomize is missing."""
-    manifest, program = manifest_path(folder), _kustomize()
+    argocd = folder.parent
+    manifest, program = manifest_path(argocd), _kustomize()
     if manifest is None or program is None:
         return None
-    files = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.yaml")}
-    files["kustomization.yaml"] = _REMOTE.sub(VENDORED, files["kustomization.yaml"])
-    files[VENDORED] = manifest.read_text(encoding="utf-8")
-    return _built(program, tuple(files.items()))
+    files = {str(path.relative_to(argocd)): path.read_text(encoding="utf-8") for path in argocd.rglob("*.yaml")}
+    kustomization = f"{folder.name}/kustomization.yaml"
+    files[kustomization] = _REMOTE.sub("install.yaml", files[kustomization])
+    files[f"{folder.name}/install.yaml"] = manifest.read_text(encoding="utf-8")
+    return _built(program, folder.name, tuple(sorted(files.items())))
 
 
 @cache
-def _built(program: tuple[str, ...], files: tuple[tuple[str, str], ...]) -> list[Manifest]:
+def _built(program: tuple[str, ...], name: str, files: tuple[tuple[str, str], ...]) -> list[Manifest]:
     """Build once whatever the same files say, wherever they stand: it takes seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files:
-            (Path(folder) / name).write_text(content, encoding="utf-8")
-        done = subprocess.run([*program, folder], capture_output=True, text=True, check=False, timeout=60)
+    with tempfile.TemporaryDirectory() as argocd:
+        for file, content in files:
+            path = Path(argocd) / file
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+        command = [*program, str(Path(argocd) / name)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise ValueError(f"kustomize cannot build Argo CD's installation: {done.stderr}")
     return _loaded(done.stdout)

@@ -11,6 +11,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+from gitops.platform.model import HERE
 from tests.gitops.stack import App, Stack
 from tests.support.manifests import Manifest, name_of
 
@@ -27,7 +28,7 @@ def mutated(stack: Stack, fixture: dict[str, Any]) -> Stack:
     projects = {**stack.projects}
     for name, patch in fixture.get("project", {}).items():
         projects[name] = merged(projects[name], patch)
-    secrets = {tuple(name.split("/")): frozenset(keys) for name, keys in fixture.get("secrets", {}).items()}
+    secrets = {(HERE, *name.split("/")): frozenset(keys) for name, keys in fixture.get("secrets", {}).items()}
     return replace(
         stack,
         apps=tuple(_app(app, fixture) for app in stack.apps),

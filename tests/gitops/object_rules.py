@@ -6,26 +6,47 @@ Each takes the whole stack and yields a sentence a violation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.gitops import capacity
 from tests.gitops.application_rules import Rule, group_of
 from tests.gitops.stack import App, Stack, placed
 from tests.support import policy, schemas
-from tests.support.manifests import Manifest, containers, metadata, name_of, pod_template, selects, strings
+from tests.support.manifests import (
+    Manifest,
+    PodTemplate,
+    containers,
+    metadata,
+    name_of,
+    pod_template,
+    selects,
+    strings,
+)
 
 # scheme://[user@]name.namespace[.svc...]:port, as one part of the pipeline names another.
-_ADDRESS = re.compile(r"://(?:[^/\s@]*@)?([a-z0-9-]+)\.(ml-pipeline[a-z-]*|monitoring|argocd)(?:\.svc[\w.]*)?:(\d+)")
+_ADDRESS = re.compile(r"://(?:[^/\s@]*@)?([a-z0-9-]+)\.([a-z0-9-]+)(?:\.svc[\w.]*)?:(\d+)")
 
 
 def _everything(stack: Stack) -> Iterator[tuple[App, Manifest]]:
     return ((app, manifest) for app in stack.apps for manifest in app.rendered)
 
 
-def _unknown(stack: Stack) -> set[str]:
-    """Return the namespaces where something runs whose objects are not at hand."""
-    return {app.namespace for app in stack.apps if app.objects is None}
+def _unknown(stack: Stack) -> set[tuple[str, str]]:
+    """Return the clusters and namespaces where something runs whose objects are not at hand."""
+    return {(app.server, app.namespace) for app in stack.apps if app.objects is None}
+
+
+def _namespaces(stack: Stack) -> set[str]:
+    """Return the namespaces in which anything of the stack runs."""
+    return {app.namespace for app in stack.apps}
+
+
+def _addresses(stack: Stack, texts: Iterable[str]) -> list[tuple[str, str, int]]:
+    """Return name, namespace and port of each address inside the cluster."""
+    namespaces = _namespaces(stack)
+    found = set(_ADDRESS.findall("\n".join(texts)))
+    return sorted((name, namespace, int(port)) for name, namespace, port in found if namespace in namespaces)
 
 
 def valid(stack: Stack) -> Iterator[str]:
@@ -50,22 +71,24 @@ def own_images(stack: Stack) -> Iterator[str]:
         released = app.manifest["spec"]["project"] == "serving"
         for where, container in containers(pod) if pod else ():
             image = container["image"]
-            due = released or (stack.released and image.startswith(f"{stack.registry}/"))
+            due = released or (stack.released and image.startswith(f"{stack.platform.registry.prefix}/"))
             if due and not re.search(r"@sha256:[0-9a-f]{64}$", image):
                 yield f"{app.name}: {where}: {image} must be pinned by digest"
 
 
 def known_secrets(stack: Stack) -> Iterator[str]:
     """Every Secret, key by key, and every ConfigMap that is named is rendered in its namespace or made by bootstrap."""
-    rendered = {(m["kind"], placed(app, m), m["metadata"]["name"]): _keys(m) for app, m in _everything(stack)}
+    rendered = {
+        (app.server, m["kind"], placed(app, m), m["metadata"]["name"]): _keys(m) for app, m in _everything(stack)
+    }
     for app, manifest in _everything(stack):
         if not app.own:
             continue
         namespace = placed(app, manifest)
         for kind, name, keys in _references(manifest):
-            there = rendered.get((kind, namespace, name))
+            there = rendered.get((app.server, kind, namespace, name))
             if there is None and kind == "Secret":
-                there = stack.secrets.get((str(namespace), name))
+                there = stack.secrets.get((app.server, str(namespace), name))
             if there is None:
                 yield f"{app.name}: {name_of(manifest)} needs the {kind} {namespace}/{name}, which nothing makes"
             else:
@@ -110,9 +133,9 @@ def _fields(value: Any) -> Iterator[tuple[str, Any]]:
 
 def owned_once(stack: Stack) -> Iterator[str]:
     """No two applications own one object."""
-    owners: dict[tuple[str, str, str | None, str], str] = {}
+    owners: dict[tuple[str, str, str, str | None, str], str] = {}
     for app, manifest in _everything(stack):
-        key = (group_of(manifest), manifest["kind"], placed(app, manifest), manifest["metadata"]["name"])
+        key = (app.server, group_of(manifest), manifest["kind"], placed(app, manifest), manifest["metadata"]["name"])
         first = owners.setdefault(key, app.name)
         if first != app.name:
             yield f"{app.name}: {name_of(manifest)} is owned by {first} too"
@@ -126,29 +149,29 @@ def monitors_find_services(stack: Stack) -> Iterator[str]:
             continue
         spec = monitor["spec"]
         for namespace in (spec.get("namespaceSelector") or {}).get("matchNames") or [placed(app, monitor)]:
-            if namespace in unknown:
+            if (app.server, namespace) in unknown:
                 continue
-            ports = _ports(stack, namespace, spec["selector"])
+            ports = _ports(stack, app.server, namespace, spec["selector"])
             for endpoint in spec["endpoints"]:
                 if endpoint["port"] not in ports:
                     where = f"with a port {endpoint['port']} in {namespace}"
                     yield f"{app.name}: {name_of(monitor)} finds no Service {where}"
 
 
-def _ports(stack: Stack, namespace: str | None, selector: dict[str, Any]) -> set[str]:
+def _ports(stack: Stack, server: str, namespace: str | None, selector: dict[str, Any]) -> set[str]:
     return {
         port.get("name", "")
         for app, manifest in _everything(stack)
-        if manifest["kind"] == "Service" and placed(app, manifest) == namespace
+        if manifest["kind"] == "Service" and (app.server, placed(app, manifest)) == (server, namespace)
         if selects(selector, metadata(manifest, "labels"))
         for port in manifest["spec"].get("ports") or []
     }
 
 
 def addresses_answer(stack: Stack) -> Iterator[str]:
-    """Where one part names another by its address in the cluster, a Service of that name and port is there."""
+    """Where one part names another by its address in a cluster, a Service of that name and port is in its cluster."""
     services = {
-        (manifest["metadata"]["name"], placed(app, manifest)): {
+        (app.server, manifest["metadata"]["name"], placed(app, manifest)): {
             port["port"] for port in manifest["spec"].get("ports") or []
         }
         for app, manifest in _everything(stack)
@@ -156,14 +179,65 @@ def addresses_answer(stack: Stack) -> Iterator[str]:
     }
     unknown = _unknown(stack)
     for app, manifest in _everything(stack):
-        for name, namespace, port in sorted(set(_ADDRESS.findall("\n".join(strings(manifest))))):
-            if app.own and namespace not in unknown and int(port) not in services.get((name, namespace), set()):
+        for name, namespace, port in _addresses(stack, strings(manifest)) if app.own else ():
+            known = (app.server, namespace) not in unknown
+            if known and port not in services.get((app.server, name, namespace), set()):
                 yield f"{app.name}: {name_of(manifest)} names {name}.{namespace}:{port}, and no Service answers there"
 
 
+def let_in(stack: Stack) -> Iterator[str]:
+    """Where a pod names another part by its address, the policies of the pods behind that let it in."""
+    for app, pod in _pods(stack):
+        for name, namespace, port in _addresses(stack, _read_by(app, pod)):
+            for policies in _guards(stack, app.server, name, namespace):
+                if not any(policy.lets_in(each, namespace, app.namespace, pod.labels, port) for each in policies):
+                    yield f"{app.name}: {pod.owner} calls {name}.{namespace}:{port}, and a NetworkPolicy keeps it out"
+
+
+def _pods(stack: Stack) -> Iterator[tuple[App, PodTemplate]]:
+    for app, manifest in _everything(stack):
+        if app.own and (pod := pod_template(manifest)):
+            yield app, pod
+
+
+def _read_by(app: App, pod: PodTemplate) -> Iterator[str]:
+    """Yield every text that a pod gets to read: its own, and those of the ConfigMaps that it names."""
+    yield from strings(pod.spec)
+    named = {name for kind, name, _ in _references(pod.spec) if kind == "ConfigMap"}
+    for manifest in app.rendered:
+        if manifest["kind"] == "ConfigMap" and manifest["metadata"]["name"] in named:
+            yield from strings(manifest)
+
+
+def _guards(stack: Stack, server: str, name: str, namespace: str) -> Iterator[list[Manifest]]:
+    """Yield, for each workload behind a Service, the policies that close it to callers; none where none does."""
+    there = [
+        manifest for app, manifest in _everything(stack) if (app.server, placed(app, manifest)) == (server, namespace)
+    ]
+    services = [each for each in there if each["kind"] == "Service" and each["metadata"]["name"] == name]
+    for service in services:
+        selector = {"matchLabels": service["spec"].get("selector") or {}}
+        for pod in filter(None, map(pod_template, there)):
+            closing = [
+                each
+                for each in there
+                if each["kind"] == "NetworkPolicy" and "Ingress" in each["spec"]["policyTypes"]
+                if selects(each["spec"]["podSelector"], pod.labels)
+            ]
+            if selects(selector, pod.labels) and closing:
+                yield closing
+
+
+def _trains(app: App) -> bool:
+    return any(source.get("path") == "charts/training" for source in app.sources)
+
+
 def fits(stack: Stack) -> Iterator[str]:
-    """All of it, at its busiest, fits one small node."""
-    asked = capacity.total([*stack.reserved, *(capacity.asked(app.rendered) for app in stack.apps if app.own)])
+    """All of it, at its busiest, fits one small node; of several trainings, one that finds no room waits."""
+    own = [app for app in stack.apps if app.own]
+    trainings = [capacity.asked(app.rendered) for app in own if _trains(app)]
+    others = [capacity.asked(app.rendered) for app in own if not _trains(app)]
+    asked = capacity.total([*stack.reserved, *others, capacity.largest(trainings)])
     if asked.cpu > capacity.ROOM.cpu:
         yield f"everything asks for {asked.cpu} millicores of CPU, and there are {capacity.ROOM.cpu}"
     if asked.memory > capacity.ROOM.memory:
@@ -179,5 +253,6 @@ RULES: tuple[Rule, ...] = (
     owned_once,
     monitors_find_services,
     addresses_answer,
+    let_in,
     fits,
 )

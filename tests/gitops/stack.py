@@ -1,16 +1,23 @@
-"""Everything that git says runs: applications with what they render to, projects, and the Secrets of bootstrap."""
+"""Everything that git says runs: applications with what they render to, projects, and the Secrets of bootstrap.
+
+The gitops command reads and renders it; what is judged here is what Argo CD gets.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from gitops.cluster.secrets import BOOTSTRAP_SECRETS
-from tests.gitops import capacity, expansion, installation
+from gitops.cluster.argocd import installation as installed_from
+from gitops.cluster.argocd import root_manifest
+from gitops.cluster.secrets import bootstrap_secrets
+from gitops.platform.model import HERE, Platform
+from gitops.platform.reader import load_platform
+from gitops.rendering.applications import Application, applications, chart_documents
+from gitops.rendering.render import Renderer, find_helm
+from tests.gitops import capacity, installation
 from tests.support import helm
 from tests.support.manifests import Manifest, metadata, parse
 
@@ -36,13 +43,18 @@ class App:
 
     @property
     def name(self) -> str:
-        """Its name, which is the Helm release's too."""
+        """Its name."""
         return str(self.manifest["metadata"]["name"])
 
     @property
     def namespace(self) -> str:
         """Where its objects go unless they say otherwise."""
         return str(self.manifest["spec"]["destination"]["namespace"])
+
+    @property
+    def server(self) -> str:
+        """The cluster that its objects go to."""
+        return str(self.manifest["spec"]["destination"]["server"])
 
     @property
     def sources(self) -> list[dict[str, Any]]:
@@ -60,16 +72,17 @@ class App:
 class Stack:
     """All of it.
 
-    `secrets` are the keys that bootstrap makes, by namespace and name; `registry` is the prefix of the images that are
-    built here; `released` says whether any environment has been; `reserved` is what others' pods ask for.
+    `secrets` are the keys that bootstrap makes, by server, namespace and name; `released` says whether any environment
+    has been; `reserved` is what others' pods ask for; `unread` are sentences of what could not be read.
     """
 
+    platform: Platform
     apps: tuple[App, ...]
     projects: Mapping[str, Manifest]
-    secrets: Mapping[tuple[str, str], frozenset[str]]
-    registry: str
+    secrets: Mapping[tuple[str, str, str], frozenset[str]]
     released: bool
     reserved: Sequence[capacity.Requests]
+    unread: Sequence[str]
 
     def app(self, name: str) -> App:
         """Return the application of that name; KeyError where there is none."""
@@ -85,79 +98,66 @@ def placed(app: App, manifest: Manifest) -> str | None:
 
 def load(tree: Path) -> Stack:
     """Read and render the repository at `tree`; the charts are the working tree's, whichever version is pinned."""
-    identity = yaml.safe_load((tree / "argocd" / "identity.yaml").read_text(encoding="utf-8"))
-    files = [manifest for path in sorted((tree / "apps").glob("*.yaml")) for manifest in _read(path)]
-    applications = [
-        *_read(tree / "argocd" / "root.yaml"),
-        *(one for each in files for one in _applications(each, tree)),
-    ]
-    projects = [manifest for path in sorted((tree / "argocd" / "projects").glob("*.yaml")) for manifest in _read(path)]
+    platform, program = load_platform(tree), find_helm(helm.ROOT)
+    found = applications(tree, program)
+    renderer = Renderer(tree, program, "tree")
+    root = root_manifest(tree, platform, ())
+    apps = [App(root, tuple(chart_documents(tree, program)), own=False)]
+    apps += [_app(application, renderer, tree, platform) for application in found.applications]
     return Stack(
-        apps=tuple(_app(manifest, tree) for manifest in applications),
-        projects={manifest["metadata"]["name"]: manifest for manifest in projects},
-        secrets=_bootstrap_secrets(),
-        registry=identity["registry"],
-        released=any((tree / "envs").glob("*/release.yaml")),
+        platform=platform,
+        apps=tuple(apps),
+        projects={project["metadata"]["name"]: dict(project) for project in found.projects},
+        secrets=_secrets(platform),
+        released=any((tree / "envs").glob("*/*/release.yaml")),
         reserved=capacity.reserved(tree),
+        unread=[f"{entry.origin}: {entry.why}" for entry in found.unread],
     )
 
 
-def _bootstrap_secrets() -> dict[tuple[str, str], frozenset[str]]:
-    return {(secret.namespace, secret.name): frozenset(secret.keys) for secret in BOOTSTRAP_SECRETS}
+def _secrets(platform: Platform) -> dict[tuple[str, str, str], frozenset[str]]:
+    servers = {"": HERE} | {name: cluster.server for name, cluster in platform.clusters.items()}
+    return {
+        (server, secret.namespace, secret.name): frozenset(secret.keys)
+        for name, server in servers.items()
+        for secret in bootstrap_secrets(platform, name)
+    }
 
 
-def _read(path: Path) -> list[Manifest]:
-    return parse(path.read_text(encoding="utf-8"))
+def _app(application: Application, renderer: Renderer, tree: Path, platform: Platform) -> App:
+    manifest = dict(application.manifest)
+    # An ApplicationSet makes them beside itself.
+    manifest["metadata"] = {"namespace": "argocd", **manifest["metadata"]}
+    own = any(_is_own(source.chart, source.path, tree) for source in application.sources)
+    app = App(manifest, None, own=own)
+    return App(manifest, _objects(app, application, renderer, tree, platform), own=own)
 
 
-def _applications(manifest: Manifest, tree: Path) -> Iterator[Manifest]:
-    if manifest["kind"] == "ApplicationSet":
-        yield from expansion.expand(manifest, tree)
-    else:
-        yield manifest
+def _is_own(chart: str, path: str, tree: Path) -> bool:
+    folder = tree / "charts" / chart if chart else tree / path
+    return bool(chart or path) and (folder / "Chart.yaml").exists()
 
 
-def _app(manifest: Manifest, tree: Path) -> App:
-    app = App(manifest, None, own=False)
-    app = replace(app, own=any(_own_chart(source, tree) for source in app.sources))
-    objects: list[Manifest] = []
-    for source in app.sources:
-        found = [] if "ref" in source else _objects(app, source, tree)
-        if found is None:
-            return app
-        objects += found
-    return replace(app, objects=tuple(objects))
+def _objects(
+    app: App, application: Application, renderer: Renderer, tree: Path, platform: Platform
+) -> tuple[Manifest, ...] | None:
+    if application.name == "argocd":
+        built = installation.built(tree / installed_from(platform))
+        return None if built is None else tuple(built)
+    if not app.own and any(source.chart for source in application.sources):
+        return _pulled(app, application, tree)
+    rendered = renderer.render(application).manifests
+    return tuple(manifest for manifest in rendered if metadata(manifest, "annotations").get(HOOK) != "Skip")
 
 
-def _own_chart(source: dict[str, Any], tree: Path) -> Path | None:
-    folder = tree / "charts" / source["chart"] if "chart" in source else tree / source.get("path", ".")
-    return folder if (folder / "Chart.yaml").exists() else None
-
-
-def _objects(app: App, source: dict[str, Any], tree: Path) -> list[Manifest] | None:
-    if chart := _own_chart(source, tree):
-        return _templated(app, chart, source, tree)
-    if "chart" in source:
-        pulled = PULLED_CHARTS / f"{source['chart']}-{source['targetRevision']}.tgz"
-        return _templated(app, pulled, source, tree) if pulled.exists() else None
-    folder = tree / source["path"]
-    if (folder / "kustomization.yaml").exists():
-        return installation.built(folder)
-    return [manifest for path in sorted(folder.glob("*.yaml")) for manifest in _read(path)]
-
-
-def _templated(app: App, chart: Path, source: dict[str, Any], tree: Path) -> list[Manifest]:
-    values = [
-        argument for name in source["helm"]["valueFiles"] for argument in ("--values", _values(name, source, tree))
-    ]
-    where = ("--namespace", app.namespace, "--include-crds")
-    outcome = helm.run("helm", "template", app.name, chart, *where, *values)
+def _pulled(app: App, application: Application, tree: Path) -> tuple[Manifest, ...] | None:
+    (source,) = (source for source in application.sources if source.chart)
+    chart = PULLED_CHARTS / f"{source.chart}-{source.target_revision}.tgz"
+    if not chart.exists():
+        return None
+    files = [tree / name.removeprefix("$values/") for name in (source.helm.value_files if source.helm else [])]
+    values = [argument for file in files if file.exists() for argument in ("--values", file)]
+    outcome = helm.run("helm", "template", app.name, chart, "--namespace", app.namespace, "--include-crds", *values)
     if outcome.code:
         raise ValueError(f"{app.name} does not render: {outcome.errors}")
-    return [manifest for manifest in parse(outcome.output) if metadata(manifest, "annotations").get(HOOK) != "Skip"]
-
-
-def _values(name: str, source: dict[str, Any], tree: Path) -> Path:
-    if name.startswith("$values/"):
-        return tree / name.removeprefix("$values/")
-    return tree / name.lstrip("/") if name.startswith("/") else tree / source["path"] / name
+    return tuple(parse(outcome.output))

@@ -1,4 +1,4 @@
-"""Proves what the kustomization under argocd/install makes of the release's manifest, with kustomize itself.
+"""Proves what the kustomizations under argocd/ make of the release's manifest, with kustomize itself.
 
 Needs that manifest: vendored, or named by ARGOCD_INSTALL_MANIFEST; and kustomize or kubectl.
 """
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from gitops.cluster.argocd import NAMESPACES
+from gitops.cluster.argocd import namespaces
 from tests.gitops import capacity, installation
 from tests.gitops.stack import Stack
 from tests.support import pod_rules
 from tests.support.helm import ROOT
 from tests.support.manifests import Manifest, containers, metadata, name_of, parse, pod_template
 
-INSTALL = ROOT / "argocd" / "install"
+PATCHES = ROOT / "argocd" / "patches"
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def test_is_the_pinned_version(built: list[Manifest]) -> None:
 
 
 def test_every_patch_is_named_and_there() -> None:
-    text = (INSTALL / "kustomization.yaml").read_text(encoding="utf-8")
+    text = (PATCHES / "kustomization.yaml").read_text(encoding="utf-8")
     named_files = set(re.findall(r"path: (\S+)", text))
-    there = {path.name for path in INSTALL.glob("*.yaml")} - {"kustomization.yaml", installation.VENDORED}
+    there = {path.name for path in PATCHES.glob("*.yaml")} - {"kustomization.yaml"}
     assert named_files == there
 
 
@@ -58,13 +58,13 @@ def test_every_process_is_bounded(built: list[Manifest]) -> None:
     assert [problem for manifest in built for problem in pod_rules.bounded_resources(manifest)] == []
 
 
-def test_pods_fit_the_level_that_their_namespace_enforces(built: list[Manifest]) -> None:
-    assert NAMESPACES["argocd"] == "restricted"
+def test_pods_fit_the_level_that_their_namespace_enforces(built: list[Manifest], everything: Stack) -> None:
+    assert namespaces(everything.platform)["argocd"] == "restricted"
     assert [problem for manifest in built for problem in pod_rules.restricted(manifest)] == []
 
 
 def test_asks_for_what_is_counted(built: list[Manifest]) -> None:
-    counted = capacity.asked(parse((INSTALL / "resources.yaml").read_text(encoding="utf-8")))
+    counted = capacity.asked(parse((PATCHES / "resources.yaml").read_text(encoding="utf-8")))
     asked = capacity.asked(built)
     # One Deployment is recreated, which the patches alone do not say.
     assert asked.cpu <= counted.cpu <= asked.cpu * 1.1
@@ -107,6 +107,4 @@ def test_every_setting_that_is_read_at_start_is_one(built: list[Manifest]) -> No
 
 
 def test_is_all_in_one_application(built: list[Manifest], everything: Stack) -> None:
-    owned = {name_of(manifest) for manifest in everything.app("argocd").rendered}
-    projects = {f"AppProject/{name}" for name in everything.projects}
-    assert {name_of(manifest) for manifest in built} | projects == owned
+    assert {name_of(manifest) for manifest in built} == {name_of(each) for each in everything.app("argocd").rendered}

@@ -1,16 +1,34 @@
-"""Proves what the files under apps/ and envs/ promise one another: order, completeness, names."""
+"""Proves what apps/, envs/ and platform.yaml promise one another: order, completeness, names, places."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from gitops.cluster.argocd import NAMESPACES
-from gitops.platform.environments import environments, namespace_of
-from tests.gitops.stack import Stack
+from gitops.cluster.argocd import namespaces
+from gitops.platform.model import HERE
+from gitops.platform.targets import targets
+from tests.gitops import capacity
+from tests.gitops.stack import App, Stack, placed
 from tests.support.helm import ROOT
-from tests.support.manifests import metadata
+from tests.support.manifests import Manifest, metadata, strings
 
 WAVE = "argocd.argoproj.io/sync-wave"
+
+
+@pytest.fixture(params=["everything", "wide"])
+def stack(request: pytest.FixtureRequest) -> Stack:
+    """This repository, and the wider one."""
+    found: Stack = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["tree", "wide_tree"])
+def files(request: pytest.FixtureRequest) -> tuple[Path, Stack]:
+    """Their files beside them."""
+    return request.getfixturevalue(request.param), request.getfixturevalue(
+        "everything" if request.param == "tree" else "wide"
+    )
 
 
 @pytest.mark.parametrize(
@@ -24,41 +42,118 @@ WAVE = "argocd.argoproj.io/sync-wave"
     ],
 )
 def test_first_start_goes_in_order(earlier: str, later: str, everything: Stack) -> None:
-    waves = {app.name: int(metadata(app.manifest, "annotations").get(WAVE, 0)) for app in everything.apps}
+    waves = {
+        manifest["metadata"]["name"]: int(metadata(manifest, "annotations").get(WAVE, 0))
+        for manifest in everything.app("root").rendered
+        if manifest["kind"] != "AppProject"
+    }
     assert waves[earlier] < waves[later]
 
 
-def test_every_file_of_envs_is_read_by_an_application(tree: Path, everything: Stack) -> None:
+def test_everything_can_be_read(stack: Stack) -> None:
+    assert stack.unread == []
+
+
+def test_every_file_of_envs_is_read_by_an_application(files: tuple[Path, Stack]) -> None:
+    tree, stack = files
     read = {
         name.removeprefix("$values").lstrip("/")
-        for app in everything.apps
+        for app in stack.apps
         for source in app.sources
         for name in (source.get("helm") or {}).get("valueFiles") or []
     }
     there = {str(path.relative_to(tree)) for path in (tree / "envs").rglob("*.yaml")}
-    assert there == read
+    assert there <= read
 
 
-def test_every_chart_but_the_released_one_has_an_application_of_its_name(everything: Stack) -> None:
-    charts = {path.parent.name for path in (ROOT / "charts").glob("*/Chart.yaml")} - {"model-serving"}
-    assert charts <= {app.name for app in everything.apps}
+def test_every_chart_is_run_by_an_application(everything: Stack) -> None:
+    charts = {path.parent.name for path in (ROOT / "charts").glob("*/Chart.yaml")} - {"common"}
+    run = {
+        source.get("chart") or str(source.get("path")).removeprefix("charts/")
+        for app in everything.apps
+        for source in app.sources
+    }
+    assert charts <= run
 
 
-@pytest.mark.parametrize("environment", environments(ROOT))
-def test_every_environment_is_served(environment: str, everything: Stack) -> None:
-    app = everything.app(f"serving-{environment}")
-    assert app.namespace == namespace_of(environment)
-    (job,) = (manifest for manifest in app.rendered if manifest["kind"] == "Job")
-    variables = {each["name"]: each.get("value") for each in job["spec"]["template"]["spec"]["containers"][0]["env"]}
-    assert variables["SMOKE_ALIAS"] == environment
-    assert variables["MODEL_URI"]
-    assert variables["MODEL_DIGEST"]
+def test_every_model_has_its_training(everything: Stack) -> None:
+    models = {path.parent.name for path in (ROOT / "models").glob("*/training.yaml")}
+    assert {f"training-{name}" for name in models} <= {app.name for app in everything.apps}
 
 
-def test_bootstrap_makes_every_namespace_that_is_written_to(everything: Stack) -> None:
-    assert {app.namespace for app in everything.apps} <= set(NAMESPACES)
+def test_every_service_runs_where_platform_yaml_says(stack: Stack) -> None:
+    platform = stack.platform
+    for target in targets(platform):
+        app = stack.app(target.application)
+        assert (app.server, app.namespace) == (platform.cluster_of(target.environment).server, target.namespace)
+        (service,) = objects(app, "Service")
+        assert service["metadata"]["name"] == target.release_name
+        (job,) = objects(app, "Job")
+        variables = {
+            each["name"]: each.get("value") for each in job["spec"]["template"]["spec"]["containers"][0]["env"]
+        }
+        assert variables["SMOKE_ALIAS"] == target.environment.name
+        assert variables["MODEL_URI"]
+        assert variables["MODEL_DIGEST"]
 
 
-def test_a_file_of_apps_holds_what_it_is_called() -> None:
-    for path in (ROOT / "apps").glob("*.yaml"):
-        assert f"\n  name: {path.stem}\n" in path.read_text(encoding="utf-8"), path
+def test_an_application_says_what_notifications_tell(stack: Stack) -> None:
+    for target in targets(stack.platform):
+        info = {entry["name"]: entry["value"] for entry in stack.app(target.application).manifest["spec"]["info"]}
+        assert info["environment"] == target.environment.name
+        assert info["service"] == target.service.name
+        assert info["repository"] == stack.platform.slug
+        assert info["model"].startswith(f"{target.service.model} ")
+
+
+def test_every_object_has_a_name_that_the_api_server_takes(stack: Stack) -> None:
+    for app in stack.apps:
+        for manifest in app.rendered:
+            name = manifest["metadata"]["name"]
+            longest = 63 if manifest["kind"] in {"Service", "Job", "Deployment", "StatefulSet"} else 253
+            assert len(name) <= (52 if manifest["kind"] == "CronJob" else longest), f"{app.name}: {name}"
+            assert re.fullmatch(r"[a-z0-9]([-.:a-z0-9]*[a-z0-9])?", name), f"{app.name}: {name}"
+            for value in metadata(manifest, "labels").values():
+                assert len(value) <= 63, f"{app.name}: {name}: {value}"
+
+
+def test_bootstrap_makes_every_namespace_that_is_written_to(stack: Stack) -> None:
+    names = {HERE: ""} | {cluster.server: name for name, cluster in stack.platform.clusters.items()}
+    for app in stack.apps:
+        made = namespaces(stack.platform, names[app.server])
+        written = {space for manifest in app.rendered if (space := placed(app, manifest))} - {"kube-system"}
+        assert written | {app.namespace} <= set(made), app.name
+
+
+def test_nothing_in_another_cluster_is_named_by_an_address_of_this_one(wide: Stack) -> None:
+    elsewhere = [app for app in wide.apps if app.server != HERE]
+    assert len(elsewhere) == 3
+    for app in elsewhere:
+        said = "\n".join(text for manifest in app.rendered for text in strings(manifest))
+        assert not re.findall(r"\S*\.ml-pipeline[.:]\S*", said)
+        assert "https://s3.example.com" in said
+        assert "https://mlflow.example.com" in said
+
+
+def test_shared_parts_let_in_the_environments_of_this_cluster_and_no_others(wide: Stack) -> None:
+    for name in ("minio", "mlflow"):
+        (guard,) = (each for each in objects(wide.app(name), "NetworkPolicy") if each["metadata"]["name"] == name)
+        named = {
+            text for text in strings(guard["spec"]["ingress"]) if text in {"shop", "live-eu", "ml-pipeline-staging"}
+        }
+        assert named == {"shop"}
+        assert {"ml-pipeline-dev", "ml-pipeline-qa"} <= set(strings(guard["spec"]["ingress"]))
+
+
+def test_what_is_asked_for_grows_with_the_services(everything: Stack, wide: Stack) -> None:
+    def of_services(stack: Stack) -> list[int]:
+        apps = [app for app in stack.apps if app.manifest["spec"]["project"] == "serving"]
+        return [capacity.asked(app.rendered).memory for app in apps]
+
+    assert len(of_services(wide)) == 12
+    assert sum(of_services(wide)) > sum(of_services(everything))
+    assert min(of_services(wide)) > 0
+
+
+def objects(app: App, kind: str) -> list[Manifest]:
+    return [manifest for manifest in app.rendered if manifest["kind"] == kind]

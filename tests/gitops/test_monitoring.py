@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gitops.platform.model import HERE
 from tests.gitops.stack import Stack
 from tests.support.helm import ROOT
 from tests.support.manifests import metadata
@@ -76,7 +77,7 @@ def test_takes_the_dashboards_that_are_rendered(values: dict[str, Any], everythi
 
 def test_grafana_takes_its_password_from_bootstrap(values: dict[str, Any], everything: Stack) -> None:
     admin = values["grafana"]["admin"]
-    assert {admin["userKey"], admin["passwordKey"]} <= everything.secrets["monitoring", admin["existingSecret"]]
+    assert {admin["userKey"], admin["passwordKey"]} <= everything.secrets[HERE, "monitoring", admin["existingSecret"]]
     assert "adminPassword" not in values["grafana"]
 
 

@@ -1,10 +1,11 @@
 """Proves of everything that git says runs that it keeps to the rules, and of every rule that it can say no.
 
-The platform and both environments are rendered as Argo CD would render them: Helm 4, the values of envs/, the pins of
-release.yaml (from releases/ where nothing is released yet) and the charts of the working tree. Each fixture under
-rejected/ changes one thing in all that, names the rule that must reject it and starts with `# rejected: TEXT`, which
-must be part of what the rule says. kube-prometheus-stack is not fetched: it is judged where `helm pull` put it into
-.cache/charts, and by its values alone in test_monitoring.
+The platform and every service in every environment are rendered as Argo CD would render them: Helm 4, the values of
+envs/, the pins of release.yaml (from releases/ where nothing is released yet) and the charts of the working tree. So is
+a repository of four environments on two clusters with three services. Each fixture under rejected/ changes one thing in
+all of this repository, names the rule that must reject it and starts with `# rejected: TEXT`, which must be part of
+what the rule says. kube-prometheus-stack is not fetched: it is judged where `helm pull` put it into .cache/charts, and
+by its values alone in test_monitoring.
 """
 
 from pathlib import Path
@@ -44,6 +45,13 @@ def fixture(path: Path) -> dict[str, Any]:
 def test_the_repository_keeps_to(rule: str, everything: Stack) -> None:
     skip_without_definitions(rule)
     assert list(RULES[rule](everything)) == []
+
+
+# Many services need more than one small node.
+@pytest.mark.parametrize("rule", sorted(RULES.keys() - {"fits"}))
+def test_a_wider_repository_keeps_to(rule: str, wide: Stack) -> None:
+    skip_without_definitions(rule)
+    assert list(RULES[rule](wide)) == []
 
 
 @pytest.mark.parametrize("path", REJECTED, ids=lambda path: path.stem)

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from gitops.rendering.applications import chart_documents
+from gitops.rendering.render import find_helm
 from tests.support.helm import ROOT
 
-INSTALL = ROOT / "argocd" / "install"
+PATCHES = ROOT / "argocd" / "patches"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ class Argocd:
         return path
 
     def health(self, manifest: dict[str, Any]) -> str:
-        settings = yaml.safe_load((INSTALL / "argocd-cm.yaml").read_text(encoding="utf-8"))
+        settings = yaml.safe_load((PATCHES / "argocd-cm.yaml").read_text(encoding="utf-8"))
         settings["metadata"] |= {"namespace": "argocd", "labels": {"app.kubernetes.io/part-of": "argocd"}}
         where = ("--argocd-cm-path", self.file("argocd-cm.yaml", settings))
         done = self.run("resource-overrides", "health", self.file("object.yaml", manifest), *where)
@@ -56,7 +58,7 @@ class Argocd:
         return done.stdout.split()[1]
 
     def may(self, subject: str, action: str, resource: str, name: str) -> bool:
-        role = yaml.safe_load((INSTALL / "argocd-rbac-cm.yaml").read_text(encoding="utf-8"))["data"]["policy.default"]
+        role = yaml.safe_load((PATCHES / "argocd-rbac-cm.yaml").read_text(encoding="utf-8"))["data"]["policy.default"]
         policy = self.file("policy.csv", "\n".join(policies()))
         options = ("--policy-file", policy, "--default-role", role)
         done = self.run("rbac", "can", subject, action, resource, name, *options)
@@ -65,7 +67,10 @@ class Argocd:
 
 
 def policies() -> list[str]:
-    project = yaml.safe_load((ROOT / "argocd" / "projects" / "serving.yaml").read_text(encoding="utf-8"))
+    documents = chart_documents(ROOT, find_helm(ROOT))
+    (project,) = (
+        entry for entry in documents if (entry["kind"], entry["metadata"]["name"]) == ("AppProject", "serving")
+    )
     return [policy for role in project["spec"]["roles"] for policy in role["policies"]]
 
 
@@ -127,17 +132,17 @@ PROMOTER, VIEWER, ANYBODY = "proj:serving:promoter", "proj:serving:viewer", "som
 @pytest.mark.parametrize(
     ("subject", "action", "name", "allowed"),
     [
-        (PROMOTER, "sync", "serving/serving-production", True),
-        (PROMOTER, "rollback", "serving/serving-production", True),
-        (PROMOTER, "update", "serving/serving-staging", True),
-        (PROMOTER, "override", "serving/serving-production", False),
-        (PROMOTER, "delete", "serving/serving-production", False),
+        (PROMOTER, "sync", "serving/iris-production", True),
+        (PROMOTER, "rollback", "serving/iris-production", True),
+        (PROMOTER, "update", "serving/iris-staging", True),
+        (PROMOTER, "override", "serving/iris-production", False),
+        (PROMOTER, "delete", "serving/iris-production", False),
         (PROMOTER, "sync", "platform/postgres", False),
-        (VIEWER, "get", "serving/serving-production", True),
-        (VIEWER, "sync", "serving/serving-production", False),
-        (VIEWER, "rollback", "serving/serving-production", False),
+        (VIEWER, "get", "serving/iris-production", True),
+        (VIEWER, "sync", "serving/iris-production", False),
+        (VIEWER, "rollback", "serving/iris-production", False),
         (ANYBODY, "get", "platform/postgres", True),
-        (ANYBODY, "sync", "serving/serving-staging", False),
+        (ANYBODY, "sync", "serving/iris-staging", False),
     ],
 )
 def test_who_may_do_what(subject: str, action: str, name: str, allowed: bool, argocd: Argocd) -> None:
@@ -145,7 +150,7 @@ def test_who_may_do_what(subject: str, action: str, name: str, allowed: bool, ar
 
 
 def test_argo_cd_accepts_its_settings(argocd: Argocd) -> None:
-    settings = yaml.safe_load((INSTALL / "argocd-cm.yaml").read_text(encoding="utf-8"))
+    settings = yaml.safe_load((PATCHES / "argocd-cm.yaml").read_text(encoding="utf-8"))
     settings["metadata"] |= {"namespace": "argocd", "labels": {"app.kubernetes.io/part-of": "argocd"}}
     done = argocd.run("validate", "--argocd-cm-path", argocd.file("argocd-cm.yaml", settings))
     assert done.returncode == 0, done.stdout + done.stderr

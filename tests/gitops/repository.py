@@ -1,0 +1,66 @@
+"""Repositories to be judged: this one once every service has been released everywhere, and a wider one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from gitops.platform.reader import load_platform
+from gitops.platform.targets import targets
+from tests.support.helm import ROOT
+
+RELEASES = Path(__file__).parent / "releases"
+_READ = ("apps", "argocd", "charts", "envs", "models")
+# Two clusters, four environments, three services; one that was there before services had names.
+WIDE = """\
+repository: git@git.example.com:flora/petals.git
+branch: trunk
+forge: {kind: gitlab, api: https://git.example.com/api/v4}
+registry: {prefix: registry.example.com:5000/flora/petals}
+environments:
+  - {name: dev}
+  - {name: qa, from: dev, minAge: 5m}
+  - {name: live, from: qa, minAge: 1d, namespace: shop}
+  - {name: live-eu, from: qa, cluster: west, namespace: shop}
+services:
+  - {name: iris, model: iris-classifier, owner: "@flora/iris", legacyName: serving}
+  - {name: wine, model: wine-classifier, owner: "@flora/wine"}
+  - {name: churn-of-many-customers, model: churn}
+clusters:
+  west: {server: https://10.0.0.5:6443, s3: https://s3.example.com, mlflow: https://mlflow.example.com}
+"""
+
+
+def copied(folder: Path, platform: str | None = None) -> Path:
+    """Return a copy of what Argo CD reads, with a release of every service in every environment.
+
+    Args:
+        folder: Where it is made.
+        platform: What its platform.yaml says, where that is not this repository's.
+    """
+    for name in _READ:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name)
+    if platform is None:
+        shutil.copy(ROOT / "platform.yaml", folder / "platform.yaml")
+    else:
+        (folder / "platform.yaml").write_text(platform, encoding="utf-8")
+        for path in (folder / "envs").iterdir():
+            if path.is_dir() and path.name != "platform":
+                shutil.rmtree(path)
+    release(folder)
+    return folder
+
+
+def release(folder: Path) -> None:
+    """Release what is not: by the pins of releases/ENV.yaml where there are any, else those of staging."""
+    for target in targets(load_platform(folder)):
+        if (folder / target.file).exists():
+            continue
+        pins = RELEASES / f"{target.environment.name}.yaml"
+        text = (pins if pins.exists() else RELEASES / "staging.yaml").read_text(encoding="utf-8")
+        (folder / target.folder).mkdir(parents=True, exist_ok=True)
+        (folder / target.file).write_text(text.replace("iris-classifier", target.service.model), encoding="utf-8")
+        tuning = folder / target.folder / "values.yaml"
+        if not tuning.exists():
+            tuning.write_text(f"ingress: {{hosts: [{target.application}.example.com]}}\n", encoding="utf-8")
