@@ -341,7 +341,9 @@ def test_one_that_is_held_stops_no_other_and_only_all_of_them_end_with_3(
 ) -> None:
     assert execute(["hold", "staging/wine", "--reason", "wrong answers"]) == 0
     assert bump("--chart", "0.2.0", target="staging") == 0
-    assert "staging/wine is left alone: staging/wine is held: wrong answers" in " ".join(capsys.readouterr().err.split())
+    assert "staging/wine is left alone: staging/wine is held: wrong answers" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert "chart: 0.2.0" in git(origin, "show", f"main:{STAGING}")
     assert "chart: 0.1.0" in git(origin, "show", f"main:{release_file('staging', 'wine')}")
     assert execute(["hold", "staging", "--reason", "freeze"]) == 0

@@ -22,7 +22,10 @@ def release(version: int) -> Release:
         release=Notes(chart="0.1.0", metrics={"accuracy": 0.9 + version / 100}),
         image=Image(repository="registry.example.com/acme/serving", tag="1.8.2", digest=DIGEST),
         model=Model(
-            name="iris-classifier", version=str(version), digest=DIGEST, uri=f"s3://mlflow/1/models/m-{version}/artifacts"
+            name="iris-classifier",
+            version=str(version),
+            digest=DIGEST,
+            uri=f"s3://mlflow/1/models/m-{version}/artifacts",
         ),
     )
 
@@ -211,7 +214,11 @@ def test_history_says_who_when_and_what(clone: Path, capsys: pytest.CaptureFixtu
 def test_what_is_not_released_can_be_neither_held_nor_rolled_back(
     clone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for command in (["hold", "production/iris", "--reason", "x"], ["unhold", "production/iris"], ["rollback", "production/iris"]):
+    for command in (
+        ["hold", "production/iris", "--reason", "x"],
+        ["unhold", "production/iris"],
+        ["rollback", "production/iris"],
+    ):
         assert execute(command) == 2
         assert "Nothing is released to production/iris" in capsys.readouterr().err
 

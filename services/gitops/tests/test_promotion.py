@@ -33,7 +33,10 @@ def release(version: int, hold: Hold | None = None) -> Release:
         release=Notes(chart=chart, hold=hold, metrics={"accuracy": 0.9 + version / 100, "log_loss": 0.1}),
         image=Image(repository="registry.example.com/acme/serving", tag=f"1.{version}.0", digest=DIGEST),
         model=Model(
-            name="iris-classifier", version=str(version), digest=DIGEST, uri=f"s3://mlflow/1/models/m-{version}/artifacts"
+            name="iris-classifier",
+            version=str(version),
+            digest=DIGEST,
+            uri=f"s3://mlflow/1/models/m-{version}/artifacts",
         ),
     )
 
@@ -409,7 +412,9 @@ def test_an_environment_can_feed_several(clone: Path, hub: GitHub, capsys: pytes
     assert hub.opened() == []
 
 
-def test_a_shadow_is_tried_where_it_is(clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_shadow_is_tried_where_it_is(
+    clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
     push(clone, "production", release(1), "promote(production/iris): iris 1")
     shadow = f'shadow: {{version: "3", digest: {DIGEST}, uri: s3://mlflow/1/models/m-3}}\n'
     (clone / STAGING).write_text((clone / STAGING).read_text() + shadow)

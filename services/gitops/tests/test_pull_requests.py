@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gitops.errors import BadInputError, OutageError
-from gitops.forge.choice import needed_pull_requests, new_pull_request, pull_requests
 from gitops.forge import github
+from gitops.forge.choice import needed_pull_requests, new_pull_request, pull_requests
 from gitops.platform.model import Platform
 from gitops.platform.reader import read_platform
 from services.gitops.tests.conftest import git

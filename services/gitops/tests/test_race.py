@@ -97,9 +97,7 @@ def ended(process: BaseProcess) -> int:
     return process.exitcode
 
 
-def test_twenty_writers_of_two_services_all_land(
-    remote: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_twenty_writers_of_two_services_all_land(remote: Path, record_property: Callable[[str, object], None]) -> None:
     """Half of the writers of each service move its chart, the others its image: none may undo the other."""
     wanted = []
     for number in range(WRITERS):
@@ -303,7 +301,7 @@ def test_a_remote_that_nobody_may_write_to_is_no_race(
 ) -> None:
     """What a remote's file system says; root may write anywhere, so it is said by a hook."""
     hook = remote / "hooks" / "update"
-    hook.write_text("#!/bin/sh\necho \"cannot lock ref: unable to create main.lock: Permission denied\" >&2\nexit 1\n")
+    hook.write_text('#!/bin/sh\necho "cannot lock ref: unable to create main.lock: Permission denied" >&2\nexit 1\n')
     hook.chmod(0o755)
     monkeypatch.chdir(clone(remote, "mine"))
     assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 2

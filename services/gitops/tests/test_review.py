@@ -1,4 +1,4 @@
-"""Proves what a pull request may do where another environment feeds: promotions and rollbacks pass, anything else says why not.
+"""Proves what a pull request may do where another environment feeds: promotions and rollbacks pass, nothing else does.
 
 Judged are both plain values, with pins of hypothesis that differ in one part, and real histories in git.
 """

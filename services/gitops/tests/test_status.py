@@ -4,21 +4,21 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gitops.cli import execute
-from gitops.cluster.status import status
+from gitops.cluster.status import look_around
 from gitops.git.repository import Repository
 from gitops.pins.release import Image, Model, Notes, Release, written
 from gitops.pins.wording import age
-from gitops.platform.environments import release_file
-from services.gitops.tests.conftest import DIGEST, commit_all
+from services.gitops.tests.conftest import DIGEST, add_service, commit_all, release_file
 from services.gitops.tests.memory_cluster import WELL, MemoryCluster
 
 RELEASE = Release(
     release=Notes(chart="1.4.0"),
     image=Image(repository="registry.example.com/acme/serving", tag="1.8.2", digest=DIGEST),
-    model=Model(name="iris", version="7", digest=DIGEST, uri="s3://mlflow/1/models/m-7/artifacts"),
+    model=Model(name="iris-classifier", version="7", digest=DIGEST, uri="s3://mlflow/1/models/m-7/artifacts"),
 )
 
 
@@ -26,23 +26,21 @@ RELEASE = Release(
 def released(fork: Path) -> Path:
     """Staging runs something, production nothing."""
     (fork / release_file("staging")).write_text(written(None, RELEASE, "staging"))
-    commit_all(fork, "release(staging): iris 7")
+    commit_all(fork, "release(staging/iris): iris 7")
     return fork
 
 
 def live_cluster(version: str) -> MemoryCluster:
     cluster = MemoryCluster()
-    metadata = {"name": "serving-staging", "namespace": "argocd"}
+    metadata = {"name": "iris-staging", "namespace": "argocd"}
     cluster.put("applications", {"metadata": metadata, "status": WELL})
     cluster.put("applications", {"metadata": {"name": "mlflow", "namespace": "argocd"}, "status": WELL})
-    labels = {"app.kubernetes.io/instance": "serving-staging", "app.kubernetes.io/component": "server"}
-    cluster.put(
-        "services", {"metadata": {"name": "serving-staging", "namespace": "ml-pipeline-staging", "labels": labels}}
-    )
-    served = {"name": "iris", "version": version, "digest": DIGEST, "problem": ""}
+    labels = {"app.kubernetes.io/instance": "iris", "app.kubernetes.io/component": "server"}
+    cluster.put("services", {"metadata": {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}})
+    served = {"name": "iris-classifier", "version": version, "digest": DIGEST, "problem": ""}
     other = {"name": "wine", "version": "3", "digest": DIGEST, "problem": ""}
     health = {"live": True, "ready": True, "model_version": version, "models": [served, other]}
-    cluster.answers["ml-pipeline-staging/serving-staging/health"] = json.dumps(health)
+    cluster.answers["ml-pipeline-staging/iris/health"] = json.dumps(health)
     return cluster
 
 
@@ -50,26 +48,35 @@ def test_git_alone_says_what_is_pinned_since_when_and_by_whom(
     released: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["status", "--offline", "--json"]) == 0
-    staging, production = json.loads(capsys.readouterr().out)["environments"]
+    staging, production = json.loads(capsys.readouterr().out)["services"]
     assert staging["release"]["model"]["version"] == "7"
     assert staging["release"]["image"]["digest"] == DIGEST
-    assert staging["changed"]["subject"] == "release(staging): iris 7"
+    assert staging["changed"]["subject"] == "release(staging/iris): iris 7"
     assert staging["changed"]["author"] == "Ada"
     assert staging["changed"]["uncommitted"] is False
-    assert production == {"environment": "production", "release": None, "hold": None, "changed": None, "live": None}
+    assert production == {
+        "environment": "production",
+        "service": "iris",
+        "application": "iris-production",
+        "release": None,
+        "hold": None,
+        "changed": None,
+        "problem": "",
+        "live": None,
+    }
 
     assert execute(["status", "--offline"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "1.4.0" in shown
-    assert "1.8.2 0f0f0f0f0f0f" in shown
-    assert "iris 7 0f0f0f0f0f0f" in shown
+    assert "1.8.2" in shown
+    assert "iris-classifier 7" in shown
     assert "not released" in shown
 
 
 def test_a_cluster_that_is_away_leaves_what_git_says(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["status"]) == 0
     captured = capsys.readouterr()
-    assert "iris 7" in captured.out
+    assert "iris-classifier 7" in captured.out
     assert "From git alone" in captured.err
 
 
@@ -77,7 +84,7 @@ def test_holds_edits_and_ages_show(released: Path) -> None:
     file = released / release_file("staging")
     file.write_text(file.read_text().replace("hold: null", 'hold: {reason: "bad answers", by: Ada}'))
     now = datetime.now(UTC) + timedelta(hours=3)
-    staging = status(Repository(released), None, now).environments[0]
+    staging = look_around(Repository(released), None, now).services[0]
     assert staging.hold == "bad answers"
     assert staging.changed
     assert staging.changed.uncommitted
@@ -86,25 +93,25 @@ def test_holds_edits_and_ages_show(released: Path) -> None:
 
 @pytest.mark.parametrize(("version", "as_pinned"), [("7", True), ("6", False)])
 def test_what_really_answers_is_compared_with_the_pins(released: Path, version: str, as_pinned: bool) -> None:
-    found = status(Repository(released), live_cluster(version))
-    live = found.environments[0].live
+    found = look_around(Repository(released), live_cluster(version))
+    live = found.services[0].live
     assert live
     assert (live.sync, live.health, live.as_pinned) == ("Synced", "Healthy", as_pinned)
     assert live.answer
     assert live.answer.version == version
     assert [entry.application for entry in found.platform] == ["mlflow"]
-    assert found.environments[1].live is None
+    assert found.services[1].live is None
 
 
 def test_an_api_that_does_not_answer_is_said_so(released: Path) -> None:
     cluster = live_cluster("7")
     for answer in ("<html>", '{"models": []}', '{"models": [{"name": "iris", "version": null, "digest": null}]}'):
-        cluster.answers["ml-pipeline-staging/serving-staging/health"] = answer
-        live = status(Repository(released), cluster).environments[0].live
+        cluster.answers["ml-pipeline-staging/iris/health"] = answer
+        live = look_around(Repository(released), cluster).services[0].live
         assert live
         assert "answers something else" in live.problem
     cluster.answers.clear()
-    live = status(Repository(released), cluster).environments[0].live
+    live = look_around(Repository(released), cluster).services[0].live
     assert live
     assert "no endpoints" in live.problem
 
@@ -122,3 +129,39 @@ def test_outside_a_repository_the_way_out_is_named(
     monkeypatch.chdir(tmp_path)
     assert execute(["status"]) == 2
     assert "is in no git repository" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_says_so_in_its_own_row(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_service(released, "wine", "wine-classifier")
+    file = released / release_file("staging", "wine")
+    file.parent.mkdir()
+    file.write_text("release: [\n")
+    found = look_around(Repository(released), live_cluster("7"))
+    rows = {(entry.environment, entry.service): entry for entry in found.services}
+    assert "is not valid YAML" in rows["staging", "wine"].problem
+    live = rows["staging", "iris"].live
+    assert live
+    assert live.as_pinned
+    assert execute(["status", "--offline"]) == 0
+    assert "cannot be read" in capsys.readouterr().out
+
+
+def test_a_fork_without_services_says_how_to_make_one(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (fork / "platform.yaml").read_text().partition("services:")[0]
+    (fork / "platform.yaml").write_text(f"{text}services: []\n")
+    assert execute(["status", "--offline", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["services"] == []
+    assert execute(["status", "--offline"]) == 0
+    assert "gitops new service NAME --model MODEL" in capsys.readouterr().out
+
+
+def test_the_table_fits_a_hundred_columns(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_service(released, "a-service-with-a-long-name", "a-registered-model-with-a-long-name")
+    file = released / release_file("staging", "a-service-with-a-long-name")
+    file.parent.mkdir()
+    long = msgspec.structs.replace(RELEASE, release=Notes(chart="12.34.56", hold="a reason that goes on and on " * 5))
+    file.write_text(written(None, long, "file"))
+    assert execute(["status", "--offline"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert any("production" in line and "not released" in line for line in lines)

@@ -20,16 +20,25 @@ from gitops.cli import execute
 from gitops.errors import BadInputError
 from gitops.pins.release import Image, Model, Notes, Release, parse_image, written
 from gitops.pins.verify import Trust
-from gitops.platform.environments import release_file
-from gitops.platform.identity import Identity
-from services.gitops.tests.conftest import DIGEST, ROOT
+from gitops.platform.model import Platform
+from gitops.platform.reader import read_platform
+from services.gitops.tests.conftest import DIGEST, ROOT, add_service, release_file
 from services.gitops.tests.mlflow_answers import answering, as_mlflow
 
 TOOLS = ROOT / ".cache" / "tools" / "bin"
 BILL = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": []}
 # A key pair of the tests' own stands in no public log.
 PRIVATE = ("--tlog-upload=false", "--use-signing-config=false")
-GITHUB = Identity(repository="https://github.com/acme/pipeline.git", registry="ghcr.io/acme/pipeline")
+
+
+def place(repository: str) -> Platform:
+    return read_platform(
+        f"repository: {repository}\nregistry: {{prefix: registry.example.com/acme}}\n"
+        "environments: [{name: staging}]\n"
+    )
+
+
+GITHUB = place("https://github.com/acme/pipeline.git")
 
 
 class Shop(NamedTuple):
@@ -121,18 +130,18 @@ def verified(fork: Path, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyP
         link = fork / ".cache" / "tools" / "bin" / name
         link.unlink(missing_ok=True)
         link.symlink_to(TOOLS / name)
-    place = ["--repo", "https://git.example.com/acme/pipeline.git", "--registry", f"{shop.address}/acme/pipeline"]
-    assert execute(["adopt", *place, "--registry-plain-http"]) == 0
+    where = ["--repo", "https://git.example.com/acme/pipeline.git", "--registry", f"{shop.address}/acme/pipeline"]
+    assert execute(["adopt", *where, "--registry-plain-http"]) == 0
     pin(fork, shop.image)
     return fork
 
 
-def pin(fork: Path, image: Image, version: str = "1", digest: str = DIGEST) -> None:
+def pin(fork: Path, image: Image, version: str = "1", digest: str = DIGEST, chart_digest: str | None = None) -> None:
     chart = yaml.safe_load((fork / "charts/model-serving/Chart.yaml").read_text())["version"]
     release = Release(
-        release=Notes(chart=chart),
+        release=Notes(chart=chart, chart_digest=chart_digest),
         image=image,
-        model=Model(name="iris", version=version, digest=digest, uri="s3://mlflow/1/models/m-1"),
+        model=Model(name="iris-classifier", version=version, digest=digest, uri="s3://mlflow/1/models/m-1"),
     )
     (fork / release_file("staging")).write_text(written(None, release, "file"))
 
@@ -140,8 +149,8 @@ def pin(fork: Path, image: Image, version: str = "1", digest: str = DIGEST) -> N
 def verify(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, str]]:
     """The exit code, and each check's problem."""
     capsys.readouterr()
-    code = execute(["verify", "staging", "--json", *options])
-    return code, {check["part"]: check["problem"] for check in json.loads(capsys.readouterr().out)["checks"]}
+    code = execute(["verify", "staging/iris", "--json", *options])
+    return code, {check["part"]: check["problem"] for check in json.loads(capsys.readouterr().out)[0]["checks"]}
 
 
 def test_what_is_signed_attested_registered_and_published_passes(
@@ -238,9 +247,35 @@ def test_a_fork_on_github_trusts_its_own_workflow_alone() -> None:
 
 
 def test_whose_signature_counts_has_to_be_said_elsewhere() -> None:
-    elsewhere = Identity(repository="https://git.example.com/acme/pipeline.git", registry="registry.example.com/acme")
+    elsewhere = place("https://git.example.com/acme/pipeline.git")
     with pytest.raises(BadInputError, match="Name --key, or --identity"):
         Trust().options(elsewhere)
     with pytest.raises(BadInputError, match="exclude one another"):
         Trust(key="cosign.pub", identity="me").options(GITHUB)
     assert "me" in Trust(identity="me", issuer="https://issuer.example.com").options(elsewhere)
+
+
+def test_a_chart_whose_content_is_pinned_must_have_it(
+    verified: Path, shop: Shop, registry: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = yaml.safe_load((verified / "charts/model-serving/Chart.yaml").read_text())["version"]
+    chart = f"{registry}/acme/pipeline/charts/model-serving:{version}"
+    digest = tool("crane", "digest", "--insecure", chart, folder=verified)
+    options = ("--without", "image", "--without", "model")
+    pin(verified, shop.image, chart_digest=digest)
+    assert verify(capsys, *options) == (0, {"chart": ""})
+    pin(verified, shop.image, chart_digest=DIGEST)
+    assert verify(capsys, *options)[0] == 2
+
+
+def test_one_that_is_broken_leaves_the_others(pinned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_service(pinned, "wine", "wine-classifier")
+    file = pinned / release_file("staging", "wine")
+    file.parent.mkdir()
+    file.write_text("release: [\n")
+    with answering(as_mlflow) as (model, _):
+        options = ["--without", "image", "--without", "chart", "--mlflow-url", model, "--json"]
+        assert execute(["verify", "staging", *options]) == 2
+    told = {entry["target"]: entry["checks"] for entry in json.loads(capsys.readouterr().out)}
+    assert [(check["part"], check["problem"]) for check in told["staging/iris"]] == [("model", "")]
+    assert "is not valid YAML" in told["staging/wine"][0]["problem"]

@@ -82,7 +82,7 @@ image:
     ("values", "lines"),
     [
         ({"chart": "1.5.0"}, {"    chart: 1.4.0   # the fourth": ["    chart: 1.5.0   # the fourth"]}),
-        ({"hold": {"reason": "it's 5: no"}}, {"    hold: ~": ["    hold: {reason: \"it's 5: no\"}"]}),
+        ({"hold": {"reason": "it's 5: no"}}, {"    hold: ~": ['    hold: {reason: "it\'s 5: no"}']}),
         (
             {"metrics": {"accuracy": 0.001}},
             {"    metrics: {accuracy: 1.0e-3, loss: .5}": ["    metrics: {accuracy: 0.001}"]},
@@ -92,7 +92,7 @@ image:
             {
                 "    metrics: {accuracy: 1.0e-3, loss: .5}": [
                     "    metrics: {accuracy: 1.0e-3, loss: .5}",
-                    '    chartDigest: sha256:ab',
+                    "    chartDigest: sha256:ab",
                 ]
             },
         ),

@@ -7,7 +7,19 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from gitops.commands import checking, cluster, fork, holds, looking, promotion, releases, removing, scaffold, targets
+from gitops.commands import (
+    checking,
+    cluster,
+    fork,
+    holds,
+    looking,
+    migration,
+    promotion,
+    releases,
+    removing,
+    scaffold,
+    targets,
+)
 from gitops.errors import BadInputError, GitopsError
 from gitops.terminal import Terminal
 
@@ -37,6 +49,7 @@ for command in (
 ):
     app.command(command)
 app.command(checking.check)
+app.command(migration.migrate)
 app.command(scaffold.app)
 app.command(removing.app)
 app.command(looking.render, usage="Usage: gitops render [OPTIONS] TARGET [APPS...]")

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from gitops.cluster.client import Cluster
 from gitops.cluster.convergence import application_state
-from gitops.cluster.diagnosis import INSTANCE
+from gitops.cluster.kinds import INSTANCE
 from gitops.errors import GitopsError
 from gitops.pins.release import Release
 from gitops.platform.targets import Target

@@ -33,8 +33,8 @@ class LastChange(Struct, frozen=True, kw_only=True):
 class TargetStatus(Struct, frozen=True, kw_only=True):
     """One service in one environment.
 
-    `release` is None where nothing is released, or where it cannot be read: then `problem` says why. `live` is None where
-    no cluster was asked.
+    `release` is None where nothing is released, or where it cannot be read: then `problem` says why. `live` is None
+    where no cluster was asked.
     """
 
     environment: str

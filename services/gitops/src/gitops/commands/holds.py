@@ -83,7 +83,9 @@ def _close_promotions(now: Snapshot, name: str) -> None:
         return
     pulls = pull_requests(platform)
     if pulls is None:
-        terminal.note("Without a token for the forge an open promotion stays open; the next `gitops promote` closes it.")
+        terminal.note(
+            "Without a token for the forge an open promotion stays open; the next `gitops promote` closes it."
+        )
         return
     for target, why in held:
         for url in close_promotions(pulls, platform, target, f"{target} is held: {why}"):

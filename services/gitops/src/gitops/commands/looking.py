@@ -55,7 +55,7 @@ def render(
     *apps: str,
     chart_from: ChartFrom = "auto",
 ) -> int:
-    """Print the manifests that Argo CD would apply, from the working tree. What is broken of one service leaves the others.
+    """Print the manifests that Argo CD would apply, from the working tree. One broken service leaves the others.
 
     Args:
         target: ENV/SERVICE, ENV for all of its services, or platform.

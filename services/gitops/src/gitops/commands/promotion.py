@@ -39,11 +39,11 @@ def promote(
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Propose the exact pins of the environment that feeds another, in a pull request for each service. Merging deploys.
+    """Propose the exact pins of the environment that feeds another, a pull request for each service. Merging deploys.
 
-    Refused, with exit code 3, while either side is held (which closes the pull request), while the pins are too young, and
-    where the cluster can be asked and says that they are not rolled out or that their smoke test failed. Of several, one
-    that is refused stops no other; then the exit code is 3 only if all were.
+    Refused, with exit code 3, while either side is held (which closes the pull request), while the pins are too young,
+    and where the cluster says that they are not rolled out or that their smoke test failed. Of several, one that is
+    refused stops no other; then the exit code is 3 only if all were.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services. [default: every service of every environment with a `from`]

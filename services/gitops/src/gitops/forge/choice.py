@@ -42,7 +42,8 @@ def needed_pull_requests(platform: Platform, what: str, instead: str) -> PullReq
     kind = platform.forge_kind
     if kind not in _ADAPTERS:
         raise BadInputError(
-            f"{what} opens pull requests on {', '.join(_ADAPTERS)} alone for now, and `forge` in platform.yaml is {kind}. {instead}"
+            f"{what} opens pull requests on {', '.join(_ADAPTERS)} alone for now, and `forge` in platform.yaml is "
+            f"{kind}. {instead}"
         )
     pulls = pull_requests(platform)
     if pulls is None:

@@ -31,7 +31,6 @@ class _Branch(Struct, frozen=True):
 
 
 class _Pull(Struct, frozen=True):
-
     number: int
     html_url: str
     head: _Branch
@@ -83,8 +82,8 @@ class GitHub:
         api = os.environ.get("GITHUB_API_URL") or platform.forge_api or usual
         if not api:
             raise BadInputError(
-                f"Where is the API of {platform.host}? Put it into platform.yaml (forge: {{kind: github, api: ...}}) or "
-                f"GITHUB_API_URL; GitHub Enterprise has it at https://{platform.host}/api/v3."
+                f"Where is the API of {platform.host}? Put it into platform.yaml (forge: {{kind: github, api: ...}}) "
+                f"or GITHUB_API_URL; GitHub Enterprise has it at https://{platform.host}/api/v3."
             )
         return cls(api, os.environ.get("GITHUB_REPOSITORY") or platform.slug, token, platform.branch)
 

@@ -64,8 +64,9 @@ class Repository:
         inside = [Path(name) for name in self.git("ls-files", "-z", "--", f"*/{_MARK}").split("\0") if name]
         if folders := [path.parent for path in inside if (self.root / path.parent / "envs").is_dir()]:
             raise BadInputError(
-                f"{self.root} is a git repository that has this project in its folder {folders[0]}, and Argo CD reads it "
-                f"from the root: give it a repository of its own, for instance with git subtree split --prefix {folders[0]}."
+                f"{self.root} is a git repository that has this project in its folder {folders[0]}, and Argo CD reads "
+                "it from the root: give it a repository of its own, for instance with "
+                f"git subtree split --prefix {folders[0]}."
             )
 
     def tracked(self) -> list[Path]:
@@ -92,7 +93,11 @@ class Repository:
         options = ["--first-parent", "--no-show-signature", f"--format={_FORMAT}"]
         options += [f"--max-count={limit}"] if limit else []
         everything = path == Path()
-        where = ["--", ":(top)" if everything else f":(top,literal){path}", *(f":(top,exclude,literal){other}" for other in without)]
+        where = [
+            "--",
+            ":(top)" if everything else f":(top,literal){path}",
+            *(f":(top,exclude,literal){other}" for other in without),
+        ]
         commits = []
         for line in self.git("log", *options, "--end-of-options", revisions, *where).split("\n")[:-1]:
             sha, author, when, subject = line.split("\0", 3)
@@ -183,7 +188,7 @@ class Repository:
         return self.git("rev-list", "--reverse", "--topo-order", "--end-of-options", head, f"^{base}").split()
 
     def touched(self, commit: str) -> dict[Path, str]:
-        """The files that a commit changed against each of its parents, with their new modes; 000000 for one that is gone."""
+        """The files that a commit changed against each of its parents, with its new mode: 000000 for none."""
         listed = self.git("diff-tree", "-r", "-z", "-c", "--root", "--no-renames", "--no-commit-id", commit)
         fields = listed.split("\0")
         # A merge has a colon for each parent, and as many modes before the new one.

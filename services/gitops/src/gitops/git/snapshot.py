@@ -10,8 +10,6 @@ from gitops.git.repository import Repository
 from gitops.pins.release import Change, Release, read_release
 from gitops.platform.targets import Target
 
-REGULAR = ("100644", "100755")
-
 
 class Snapshot:
     """The files of one commit, each read once: a commit never changes."""
@@ -27,11 +25,6 @@ class Snapshot:
         if path not in self._texts:
             self._texts[path] = self.repository.read_many([f"{self.commit}:{path}"])[0]
         return self._texts[path]
-
-    def modes(self, folder: Path) -> dict[Path, str]:
-        """The files below a folder with their modes as git has them: 100644 is a regular one, 120000 a symbolic link."""
-        listed = self.repository.git("ls-tree", "-r", "-z", self.commit, "--", str(folder))
-        return {Path(path): entry.split()[0] for entry, _, path in _split(listed)}
 
     def release(self, target: Target) -> tuple[str | None, Release | None]:
         """The text of a target's release file and what it holds; None twice where nothing is released.
@@ -79,7 +72,3 @@ class Proposal(Struct, frozen=True, kw_only=True):
 # A pure function of a commit's files, so that it can be applied anew when somebody else was faster: one proposal for
 # each commit, made one after the other and pushed together. No two of them change the same file.
 Edit = Callable[[Snapshot], Sequence[Proposal]]
-
-
-def _split(listed: str) -> list[tuple[str, str, str]]:
-    return [line.partition("\t") for line in listed.split("\0") if line]

@@ -145,14 +145,16 @@ class Trunk:
                 return Landing(landed=landed, attempts=attempt, pushed=True, local=local)
             lost = lost + 1 if pushed is Pushed.UNKNOWN else 0
             if lost == _LOST_ANSWERS:
-                raise OutageError(f"{self.remote} did not take the commit to {self.branch}, {lost} times in a row: {said}")
+                raise OutageError(
+                    f"{self.remote} did not take the commit to {self.branch}, {lost} times in a row: {said}"
+                )
         raise OutageError(
             f"{self.remote} took other commits to {self.branch} each of {_ATTEMPTS} times that this one was offered: "
             "run the same command again."
         )
 
     def push(self, commit: str, branch: str, *, over: str | None = None) -> tuple[Pushed, str]:
-        """Push a commit to a branch of the remote; returns what came of it, and what git said where that was no success.
+        """Push a commit to a branch of the remote; returns what came of it, and what git said where it failed.
 
         Args:
             commit: What to push.

@@ -125,11 +125,9 @@ def known_model(target: Target, name: str) -> None:
     """
     if name != target.service.model:
         raise BadInputError(
-            f"--model: {target.service.name} serves {target.service.model} as platform.yaml has it, and {name} is another "
-            "registered model. Give that a service of its own: gitops new service NAME --model MODEL."
+            f"--model: {target.service.name} serves {target.service.model} as platform.yaml has it, and {name} is "
+            "another registered model. Give that a service of its own: gitops new service NAME --model MODEL."
         )
-
-
 
 
 def _bumped(snapshot: Snapshot, target: Target, pins: Pins) -> Proposal:

@@ -35,7 +35,8 @@ def for_each(
     if all(proposal.left_alone == NOTHING_RELEASED for proposal in found):
         raise BadInputError(
             f"Nothing is released to {name} yet. A first release names its service: "
-            f"gitops bump {wanted[0]} --image ... --model ... --chart ..., or gitops promote where another environment feeds it."
+            f"gitops bump {wanted[0]} --image ... --model ... --chart ..., or gitops promote where another environment "
+            "feeds it."
         )
     return found
 

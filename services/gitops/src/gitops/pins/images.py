@@ -29,7 +29,7 @@ def pins_file(snapshot: Snapshot, part: str) -> Path:
     defaults = snapshot.read(values)
     if defaults is None or not _image_in(defaults, str(values)).get("repository"):
         raise BadInputError(
-            f"--image: the platform has no part {part!r} with an image to pin: there is no image.repository in {values}."
+            f"--image: the platform has no part {part!r} with an image to pin: {values} has no image.repository."
         )
     return PINS / f"{part}.yaml"
 

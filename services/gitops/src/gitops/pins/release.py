@@ -38,7 +38,7 @@ class Notes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
     """
 
     chart: ChartVersion
-    chart_digest: Digest | None | UnsetType = UNSET
+    chart_digest: Digest | UnsetType | None = UNSET
     hold: Hold | str | None = None
     metrics: dict[str, float] = {}
 
@@ -56,7 +56,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: Annotated[str, Meta(min_length=1)]
     version: RegistryNumber
-    release: str | None | UnsetType = UNSET
+    release: str | UnsetType | None = UNSET
     digest: Digest
     uri: Uri
 
@@ -65,7 +65,7 @@ class Shadow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another version of the same model that answers the same rows unseen."""
 
     version: RegistryNumber
-    release: str | None | UnsetType = UNSET
+    release: str | UnsetType | None = UNSET
     digest: Digest
     uri: Uri
 
@@ -76,7 +76,7 @@ class Release(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     release: Notes
     image: Image
     model: Model
-    shadow: Shadow | None | UnsetType = UNSET
+    shadow: Shadow | UnsetType | None = UNSET
 
     @property
     def held(self) -> str | None:

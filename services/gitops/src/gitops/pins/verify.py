@@ -114,7 +114,10 @@ class Verifier:
         digest = self._release.release.chart_digest
         # A reference by digest is refused where the registry has other content.
         pinned = f"{address}@{digest}" if digest else address
-        _run([find_helm(self._root), "show", "chart", pinned, *([] if digest else options[:2]), *options[2:]], _HELM_SECONDS)
+        _run(
+            [find_helm(self._root), "show", "chart", pinned, *([] if digest else options[:2]), *options[2:]],
+            _HELM_SECONDS,
+        )
 
     def _plain(self, reference: str) -> bool:
         registry = self._platform.registry

@@ -9,6 +9,7 @@ import yaml
 # Strings that every reader of YAML, old rules or new, takes for strings without quotes.
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9./:@_-]*[A-Za-z0-9]|[0-9]+\.[0-9]+\.[0-9]+")
 NOT_STRINGS = frozenset({"true", "false", "yes", "no", "on", "off", "null"})
+_WORDS = {"None": "null", "True": "true", "False": "false"}
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -46,20 +47,25 @@ def _spans(
         if names.count(name) != 1 or name not in before or before[name] == value:
             continue
         there, had = nodes[name], before[name]
-        if isinstance(there, yaml.MappingNode) and isinstance(value, dict) and isinstance(had, dict):
-            if had.keys() == value.keys() or not there.flow_style:
-                yield from _spans(text, there, had, value)
-                continue
+        mappings = isinstance(value, dict) and isinstance(had, dict)
+        if mappings and isinstance(there, yaml.MappingNode) and (had.keys() == value.keys() or not there.flow_style):
+            yield from _spans(text, there, had, value)
+            continue
         start, end = there.start_mark.index, there.end_mark.index
-        if _in_place(text, there, value):
+        if _in_place(text, there):
             yield start, end, _written(value, _style(there), quoted=name == "version")
 
 
-def _in_place(text: str, node: yaml.Node, value: Any) -> bool:
-    """Whether a node's own characters are all of it, and the value fits on its line."""
+def _in_place(text: str, node: yaml.Node) -> bool:
+    """Whether a node's own characters are all of it."""
     written = text[node.start_mark.index : node.end_mark.index]
     if isinstance(node, yaml.ScalarNode):
-        return bool(written) and node.style in (None, "'", '"') and "\n" not in written and not written.startswith(("&", "!"))
+        return (
+            bool(written)
+            and node.style in (None, "'", '"')
+            and "\n" not in written
+            and not written.startswith(("&", "!"))
+        )
     # A comment inside would be lost, and a block has no end of its own.
     flow = isinstance(node, yaml.MappingNode) and node.flow_style and "#" not in written and written.startswith("{")
     return bool(flow)
@@ -71,12 +77,8 @@ def _style(node: yaml.Node) -> str | None:
 
 def _written(value: Any, style: str | None = None, *, quoted: bool = False) -> str:
     """A value on one line, which is right in a block and in braces alike."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
+    if value is None or isinstance(value, bool | int):
+        return _WORDS.get(str(value), str(value))
     if isinstance(value, float):
         return float_text(value)
     if isinstance(value, dict):
@@ -94,4 +96,6 @@ def _text(value: str, style: str | None, *, quoted: bool) -> str:
         return "'" + value.replace("'", "''") + "'"
     if not quoted and style is None and PLAIN.fullmatch(value) and value.lower() not in NOT_STRINGS:
         return value
-    return '"' + "".join(_ESCAPES.get(sign, sign if sign.isprintable() else f"\\U{ord(sign):08x}") for sign in value) + '"'
+    return (
+        '"' + "".join(_ESCAPES.get(sign, sign if sign.isprintable() else f"\\U{ord(sign):08x}") for sign in value) + '"'
+    )

@@ -20,8 +20,9 @@ _FENCE = "~" * 8
 class Evidence(Struct, frozen=True, kw_only=True):
     """Everything that a promotion can be judged by.
 
-    `source` and `target` are named ENV/SERVICE. `before` is None for a first release. `commits` came to the main branch between the two releases, the newest first;
-    `objects` are the rendered differences, None where they could not be rendered, and `unrendered` says why.
+    `source` and `target` are named ENV/SERVICE; `before` is None for a first release. `commits` came to the main branch
+    between the two releases, the newest first; `objects` are the rendered differences, None where they could not be
+    rendered, and `unrendered` says why.
     """
 
     source: str

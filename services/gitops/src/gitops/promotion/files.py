@@ -1,4 +1,4 @@
-"""What files of envs/ may be changed by a pull request, and what people's values may say in an environment that is fed."""
+"""What files of envs/ a pull request may change, and what people's values may say in an environment that is fed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,10 +7,11 @@ from typing import Any
 from msgspec import Struct
 
 from gitops.documents import YAMLError, loaded
-from gitops.git.snapshot import REGULAR
 from gitops.platform.model import Platform
 from gitops.platform.targets import ENVS, PINS, PLATFORM, TUNING
 
+# Modes as git has them: 120000 is a symbolic link.
+_REGULAR = ("100644", "100755")
 # The mode of a file that a commit removes.
 GONE = "000000"
 _README = "README.md"
@@ -55,7 +56,9 @@ class Scope(Struct, frozen=True, kw_only=True):
 
     def is_pins(self, path: Path) -> bool:
         """Whether a file holds pins of a service."""
-        return len(path.parts) == _DEPTH and path.parts[0] == str(ENVS) and path.name == PINS and path.parts[1] != PLATFORM
+        return (
+            len(path.parts) == _DEPTH and path.parts[0] == str(ENVS) and path.name == PINS and path.parts[1] != PLATFORM
+        )
 
     def leaves(self, path: Path) -> bool:
         """Whether a service's file goes with its service or environment."""
@@ -75,8 +78,10 @@ def problems_of_files(files: Mapping[Path, str], scope: Scope) -> list[str]:
     for path, mode in files.items():
         if path.parts[0] != str(ENVS) or mode == GONE:
             continue
-        if mode not in REGULAR:
-            problems.append(f"{path} is not a regular file (a symbolic link?): what it leads to would be read past a review.")
+        if mode not in _REGULAR:
+            problems.append(
+                f"{path} is not a regular file (a symbolic link?): what it leads to would be read past a review."
+            )
         elif stranger := _stranger(path, scope):
             problems.append(stranger)
     return problems
@@ -101,9 +106,11 @@ def _stranger(path: Path, scope: Scope) -> str:
         return ""
     if parts[0] not in scope.environments:
         return f"{path}: platform.yaml has no environment {parts[0]!r}."
-    if parts[1:] == (TUNING,):
-        return ""
-    if len(parts) == 1 or len(parts) > len((ENVS, PINS, TUNING)) or parts[2:] not in ((PINS,), (TUNING,)):
+    return "" if parts[1:] == (TUNING,) else _stranger_of_service(path, parts, scope)
+
+
+def _stranger_of_service(path: Path, parts: Sequence[str], scope: Scope) -> str:
+    if parts[2:] not in ((PINS,), (TUNING,)):
         return f"{ENVS / parts[0]} holds {TUNING}, and {PINS} and {TUNING} of each service: {path} has no place there."
     if parts[1] not in scope.services:
         return f"{path}: platform.yaml has no service {parts[1]!r}."

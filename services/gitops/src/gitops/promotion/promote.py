@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from gitops.cluster.client import Cluster
-from gitops.errors import BadInputError, GitopsError, NotWantedError, OutageError
+from gitops.errors import GitopsError, NotWantedError, OutageError
 from gitops.forge.protocol import PullRequests
-from gitops.git.repository import Commit, Repository
+from gitops.git.repository import Commit
 from gitops.git.snapshot import Proposal, Snapshot
 from gitops.git.trunk import Pushed, Trunk, commit_on
 from gitops.pins.bump import refuse_held
@@ -144,9 +144,7 @@ def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
     )
     subject = f"{_VERB}({route.target}): {what_moved(moved, after)}"
     message = commit_message(subject, moved, f"The pins of {route.source} as of {ready.commit.sha[:7]}.")
-    proposal = Proposal(
-        verb=_VERB, subject=str(route.target), files={file: content}, changes=moved, message=message
-    )
+    proposal = Proposal(verb=_VERB, subject=str(route.target), files={file: content}, changes=moved, message=message)
     return Plan(proposal=proposal, title=title(evidence), body=body(evidence))
 
 
@@ -227,9 +225,7 @@ def push_proposal(trunk: Trunk, start: Snapshot, proposal: Proposal) -> str:
         pushed, said = trunk.push(commit, branch, over=there)
         if pushed is Pushed.LANDED:
             return commit
-    raise OutageError(
-        f"{trunk.remote} did not take {branch}, {_TRIES} times in a row; do others write it too? {said}"
-    )
+    raise OutageError(f"{trunk.remote} did not take {branch}, {_TRIES} times in a row; do others write it too? {said}")
 
 
 def _says_the_same(start: Snapshot, commit: str, proposal: Proposal) -> bool:

@@ -1,4 +1,4 @@
-"""Whether what a service runs in an environment has proved itself: how long it has run, and what the cluster says of it."""
+"""Whether what a service runs has proved itself: how long it has run there, and what the cluster says of it."""
 
 import re
 from datetime import UTC, datetime
@@ -31,9 +31,7 @@ class Readiness(Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-def readiness(
-    repository: Repository, cluster: Cluster, target: Target, found: list[Step], minutes: float
-) -> Readiness:
+def readiness(repository: Repository, cluster: Cluster, target: Target, found: list[Step], minutes: float) -> Readiness:
     """What speaks for the pins of a target.
 
     Args:

@@ -1,9 +1,9 @@
-"""What a pull request may do to environments that another one feeds: their pins move to what feeds them runs, or to what
-they ran before, and nothing hides beside that.
+"""What a pull request may do to environments that another one feeds.
 
-Promotion and rollback write such pull requests. A person may write one too, so each is judged by what it changes: every
-commit of it, for merged by rebase each becomes a commit of the main branch. What counts is what the base says:
-its platform.yaml, its pins, its history.
+Their pins move to what feeds them runs, or to what they ran before, and nothing hides beside that. Promotion and
+rollback write such pull requests. A person may write one too, so each is judged by what it changes: every commit of it,
+for merged by rebase each becomes a commit of the main branch. What counts is what the base says: its platform.yaml, its
+pins, its history.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ def review_changes(repository: Repository, base: str, head: str = "HEAD") -> Rev
         head: Its own newest commit.
 
     Raises:
-        BadInputError: There is no such commit, the clone lacks history, or platform.yaml of the base is not as it should be.
+        BadInputError: There is no such commit, the clone lacks history, or the base's platform.yaml is broken.
     """
     tip, last = repository.commit_named(base, "--base"), repository.commit_named(head, "--head")
     if repository.is_shallow():
@@ -105,8 +105,8 @@ class _Reviewer:
         fed = [path for path in pins if any(path == target.file for target in self._fed)]
         if fed and (others := [path for path in files if path not in fed]):
             problems.append(
-                f"A pull request that changes {_named(fed)} changes nothing else, so that merging it approves the pins alone; "
-                f"this one changes {_named(others)} too."
+                f"A pull request that changes {_named(fed)} changes nothing else, so that merging it approves the pins "
+                f"alone; this one changes {_named(others)} too."
             )
         elif pins and FILE in files:
             problems.append(
@@ -126,12 +126,18 @@ class _Reviewer:
             earlier=steps(self._repository, target, self._there.commit),
             leaves=self._scope.leaves(target.file),
         )
-        verdict = judge(known.of(self._read(target, self._last))) if target.file in whole.files else judge(known.of(known.before))
+        verdict = (
+            judge(known.of(self._read(target, self._last)))
+            if target.file in whole.files
+            else judge(known.of(known.before))
+        )
         problems = list(verdict.problems)
         for change in touching:
             # Merged by rebase, it is a commit of the main branch, and for a moment what runs.
             earlier = judge(known.of(self._read(target, change.commit)))
-            problems += [f"At {change.commit[:7]}: {problem}" for problem in earlier.problems if problem not in problems]
+            problems += [
+                f"At {change.commit[:7]}: {problem}" for problem in earlier.problems if problem not in problems
+            ]
         return TargetReview(target=str(target), origin=verdict.origin, changes=list(verdict.changes)), problems
 
     def _read(self, target: Target, commit: str) -> str | None:

@@ -14,9 +14,9 @@ from gitops.platform.targets import Target
 class Proposed(Struct, frozen=True, kw_only=True):
     """What would become of one target.
 
-    `before` and `feeding` are what the base has for the target and for what feeds it; `earlier` are the target's releases
-    in the base's own history, the newest first; `after` is the text that is proposed, None where the file goes.
-    `leaves` says that the service or the environment leaves platform.yaml with it.
+    `before` and `feeding` are what the base has for the target and for what feeds it; `earlier` are the target's
+    releases in the base's own history, the newest first; `after` is the text that is proposed, None where the file
+    goes. `leaves` says that the service or the environment leaves platform.yaml with it.
     """
 
     target: Target

@@ -1,4 +1,4 @@
-"""What Argo CD would run from a tree: what the chart in apps/ makes of platform.yaml, and what its ApplicationSets make of it.
+"""What Argo CD would run from a tree: what apps/ makes of platform.yaml, and what its ApplicationSets make of it.
 
 Files that people add in apps/extra are theirs: one that cannot be read here is said to be so, and stops nothing else.
 """
@@ -234,7 +234,10 @@ def _parameters(generator: Mapping[str, Any], tree: Path, name: str) -> Iterator
         yield from (generator["list"] or {}).get("elements") or []
     elif generator.keys() == {"git"} and git.get("files"):
         for path in _matching(tree, git["files"]):
-            yield {**_mapping(path, path.relative_to(tree)), "path": _path_parameters(path.relative_to(tree).parent, path.name)}
+            yield {
+                **_mapping(path, path.relative_to(tree)),
+                "path": _path_parameters(path.relative_to(tree).parent, path.name),
+            }
     elif generator.keys() == {"git"} and git.get("directories"):
         for path in _matching(tree, git["directories"]):
             if path.is_dir():
@@ -286,7 +289,9 @@ def filled(template: Any, parameters: Mapping[str, Any], name: str) -> Any:
 
 def _field(expression: str, parameters: Mapping[str, Any], name: str) -> str:
     if not _FIELD.fullmatch(expression):
-        raise BadInputError(f"ApplicationSet {name}: only fields can be filled in here, and {{{{ {expression} }}}} does more.")
+        raise BadInputError(
+            f"ApplicationSet {name}: only fields can be filled in here, and {{{{ {expression} }}}} does more."
+        )
     value: Any = parameters
     for part in expression[1:].split("."):
         if not isinstance(value, Mapping) or part not in value:

@@ -112,7 +112,7 @@ def _with_other_pins(root: Path, helm: str, name: str, other: str, apps: Sequenc
 def _against(root: Path, helm: str, name: str, other: str, now: _Side) -> Difference:
     platform = load_platform(root)
     # ENV compares all services, and ENV/SERVICE the one of the same name unless another is named.
-    environment, slash, service = name.partition("/")
+    _, slash, service = name.partition("/")
     left = other if "/" in other or not slash else f"{other}/{service}"
     pairs = list(zip(chosen(platform, left), chosen(platform, name), strict=False))
     return _difference(left, name, _side(root, helm, left, ()), now, translation_between(pairs))
@@ -220,10 +220,9 @@ def _side(tree: Path, helm: str, name: str, apps: Sequence[str], *, strict: bool
     side = _Side()
     for problem in selected.problems:
         side.add_problem(problem)
-    renderer = Renderer(tree, helm) if selected.applications else None
-    for application in selected.applications if renderer else []:
+    for application in selected.applications:
         try:
-            side.rendered.append(renderer.render(application))
+            side.rendered.append(Renderer(tree, helm).render(application))
         except GitopsError as error:
             side.add_problem(str(error), error.exit_code)
     return side

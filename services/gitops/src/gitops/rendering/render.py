@@ -98,7 +98,9 @@ def selection(tree: Path, helm: str, name: str, apps: Sequence[str] = (), *, str
         if strict and not selected and not problems:
             raise BadInputError(_nothing_released(wanted))
     known = {application.name for application in selected}
-    notes = [f"{entry.origin} cannot be rendered here: {entry.why}" for entry in _extra(found)] if name == PLATFORM else []
+    notes = (
+        [f"{entry.origin} cannot be rendered here: {entry.why}" for entry in _extra(found)] if name == PLATFORM else []
+    )
     if strict and (unknown := [app for app in apps if app not in known]):
         if why := next((note for note in notes if unknown[0] in note), None):
             raise BadInputError(why)
@@ -126,7 +128,9 @@ def _broken(tree: Path, found: Found, wanted: Sequence[Target]) -> list[str]:
         if found.named(target.application) or not (tree / target.file).exists():
             continue
         # The set's own name is in its origin.
-        why = next((entry.why for entry in found.unread if f"({target.application})" in entry.origin), "it cannot be read")
+        why = next(
+            (entry.why for entry in found.unread if f"({target.application})" in entry.origin), "it cannot be read"
+        )
         problems.append(f"{target} cannot be rendered: {why}")
     return problems
 
@@ -134,8 +138,8 @@ def _broken(tree: Path, found: Found, wanted: Sequence[Target]) -> list[str]:
 def _nothing_released(wanted: Sequence[Target]) -> str:
     names = ", ".join(str(target.file) for target in wanted)
     return (
-        f"Nothing is released there: there is no {names or 'service yet'}. `gitops bump` writes it where nothing feeds an "
-        "environment; the others get theirs by promotion."
+        f"Nothing is released there: there is no {names or 'service yet'}. `gitops bump` writes it where nothing feeds "
+        "an environment; the others get theirs by promotion."
     )
 
 
@@ -177,7 +181,9 @@ class Renderer:
 
     def _source(self, application: Application, source: Source) -> tuple[str, str]:
         if source.plugin is not None or source.kustomize:
-            raise BadInputError(f"{application.origin}: plugins and kustomize options of a source cannot be rendered here.")
+            raise BadInputError(
+                f"{application.origin}: plugins and kustomize options of a source cannot be rendered here."
+            )
         if source.chart:
             chart, options, origin = self._chart(source)
             return self._template(application, source, [chart, *options]), origin
@@ -215,7 +221,11 @@ class Renderer:
             options = [
                 *self._value_files(application, source, helm),
                 *_inline(helm, Path(scratch)),
-                *(option for entry in helm.parameters for option in _set(entry.name, entry.value, text=entry.force_string)),
+                *(
+                    option
+                    for entry in helm.parameters
+                    for option in _set(entry.name, entry.value, text=entry.force_string)
+                ),
                 *self._file_parameters(application, source, helm),
             ]
             release = helm.release_name or application.name
@@ -251,9 +261,7 @@ class Renderer:
     def _path(self, application: Application, source: Source, file: str) -> Path:
         """A file as Argo CD finds it: `$REF/...` and `/...` from the root, else from the source."""
         ref, _, rest = file.partition("/")
-        refs = {
-            entry.ref for entry in application.sources if entry.ref and entry.repo_url == self._platform.repository
-        }
+        refs = {entry.ref for entry in application.sources if entry.ref and entry.repo_url == self._platform.repository}
         if ref.startswith("$") and ref[1:] in refs:
             return self._tree / rest
         if file.startswith("/"):
