@@ -26,6 +26,12 @@ class Snapshot:
             self._texts[path] = self.repository.read_many([f"{self.commit}:{path}"])[0]
         return self._texts[path]
 
+    def modes(self, folder: Path) -> dict[Path, str]:
+        """The files below a folder with their modes as git has them: 120000 is a symbolic link."""
+        listed = self.repository.git("ls-tree", "-r", "-z", self.commit, "--", str(folder))
+        entries = [entry.partition("\t") for entry in listed.split("\0") if entry]
+        return {Path(path): told.split()[0] for told, _, path in entries}
+
     def release(self, target: Target) -> tuple[str | None, Release | None]:
         """The text of a target's release file and what it holds; None twice where nothing is released.
 
