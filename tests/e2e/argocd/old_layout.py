@@ -4,6 +4,7 @@ import functools
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.e2e.argocd.pipeline import APPLICATIONS, Pipeline
 from tests.e2e.argocd.places import Place
@@ -34,7 +35,8 @@ def write_old_layout(pipeline: Pipeline, places: list[Place]) -> None:
     for name in ("minio", "mlflow"):
         more = {"networkPolicy": {"servingNamespaces": [place.namespace for place in places]}}
         fork.edit(f"envs/platform/{name}.yaml", functools.partial(_merge, more=more))
-    argocd = _installation(folder)
+    vendored = folder / "argocd" / "vendored" / "install.yaml"
+    manifest = vendored.read_text() if vendored.exists() else ""
     for gone in ("apps", "argocd", "envs/values.yaml", "envs/platform/pins", "platform.yaml"):
         _take_away(folder / gone)
     for environment in pins:
@@ -42,9 +44,8 @@ def write_old_layout(pipeline: Pipeline, places: list[Place]) -> None:
     shutil.copytree(PREVIOUS, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("README.md"))
     for file in [*(folder / "apps").rglob("*.yaml"), *(folder / "argocd").rglob("*.yaml")]:
         file.write_text(_adopted(file.read_text(), platform))
-    for name, text in argocd.items():
-        (folder / "argocd" / "install" / name).write_text(text)
-    if _VENDORED in argocd:
+    if manifest:
+        (folder / "argocd" / "install" / _VENDORED).write_text(manifest)
         fork.replace("argocd/install/kustomization.yaml", _URL.replace(".", r"\."), _VENDORED)
     fork.replace("argocd/identity.yaml", "^plainHttp: .*$", f"plainHttp: {str(pipeline.plain_http).lower()}")
     fork.replace("argocd/identity.yaml", "^adopted: .*$", "adopted: true")
@@ -60,14 +61,6 @@ def _pin_in_values(pipeline: Pipeline) -> None:
     for name in ("mlflow", "training"):
         pinned = pipeline.fork.read(f"envs/platform/pins/{name}.yaml")
         pipeline.fork.edit(f"envs/platform/{name}.yaml", functools.partial(_merge, more=pinned))
-
-
-def _installation(folder: Path) -> dict[str, str]:
-    """What lay beside argocd/install/kustomization.yaml: patches, and a manifest where there is no internet."""
-    found = {file.name: file.read_text() for file in (folder / "argocd" / "patches").glob("*.yaml")}
-    del found["kustomization.yaml"]
-    manifest = folder / "argocd" / "vendored" / "install.yaml"
-    return {**found, **({_VENDORED: manifest.read_text()} if manifest.exists() else {})}
 
 
 def run_old_layout(pipeline: Pipeline, places: list[Place]) -> None:
@@ -104,8 +97,10 @@ def run_old_layout(pipeline: Pipeline, places: list[Place]) -> None:
 
 
 def _adopted(text: str, platform: dict[str, Any]) -> str:
-    text = text.replace("https://github.com/OWNER/NAME.git", platform["repository"])
-    return text.replace("ghcr.io/OWNER/NAME", platform["registry"]["prefix"])
+    repository = platform["repository"]
+    text = text.replace("https://github.com/OWNER/NAME.git", repository)
+    text = text.replace("ghcr.io/OWNER/NAME", platform["registry"]["prefix"])
+    return text.replace("OWNER/NAME", urlsplit(repository).path.strip("/").removesuffix(".git"))
 
 
 def _merge(values: dict[str, Any], more: dict[str, Any]) -> None:
