@@ -74,6 +74,17 @@ def policies() -> list[str]:
     return [policy for role in project["spec"]["roles"] for policy in role["policies"]]
 
 
+def application_set(*conditions: tuple[str, str]) -> dict[str, Any]:
+    found = [{"type": kind, "status": status, "message": "told so"} for kind, status in conditions]
+    status = {"status": {"conditions": found}} if conditions else {}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "ApplicationSet",
+        "metadata": {"name": "iris-staging", "namespace": "argocd"},
+        **status,
+    }
+
+
 def autoscaler(*conditions: tuple[str, str, str]) -> dict[str, Any]:
     return {
         "apiVersion": "autoscaling/v2",
@@ -92,6 +103,8 @@ def autoscaler(*conditions: tuple[str, str, str]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("manifest", "health"),
     [
+        (application_set(), "Healthy"),
+        (application_set(("ErrorOccurred", "True"), ("ResourcesUpToDate", "False")), "Healthy"),
         (autoscaler(), "Healthy"),
         (
             autoscaler(("AbleToScale", "True", "ReadyForNewScale"), ("ScalingActive", "True", "ValidMetricFound")),
