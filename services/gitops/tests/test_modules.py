@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "gitops"
-# What starts: the command itself.
-STARTS = {"gitops.cli"}
+# What starts: the command itself, and what writes the schema for editors.
+STARTS = {"gitops.cli", "gitops.platform.schema"}
 MODULES = {
     ".".join(("gitops", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")

@@ -1,18 +1,28 @@
 """The README shows the help that the command really prints."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cyclopts import App
 
 from gitops.cli import app, execute
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-SHOWN = dict(re.findall(r"```console\n\$ gitops ?(\w*) --help\n(.*?)\n```", README, re.DOTALL))
+SHOWN = dict(re.findall(r"```console\n\$ gitops ?([\w ]*?) ?--help\n(.*?)\n```", README, re.DOTALL))
+
+
+def verbs(app: App, before: str = "") -> Iterator[str]:
+    """Every command, and the commands of a command."""
+    for name in app:
+        if not name.startswith("-"):
+            yield f"{before}{name}"
+            yield from verbs(app[name], f"{before}{name} ")
 
 
 def test_every_verb_is_shown() -> None:
-    assert set(SHOWN) == {"", *(name for name in app if not name.startswith("-"))}
+    assert set(SHOWN) == {"", *verbs(app)}
 
 
 @pytest.mark.parametrize("verb", SHOWN)

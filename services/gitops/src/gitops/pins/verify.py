@@ -110,14 +110,11 @@ class Verifier:
         _run([cosign, *arguments], _COSIGN_SECONDS)
 
     def _pull(self, address: str, version: str) -> None:
-        options = ["--version", version, *(["--plain-http"] if self._platform.registry.plain_http else [])]
         digest = self._release.release.chart_digest
-        # A reference by digest is refused where the registry has other content.
-        pinned = f"{address}@{digest}" if digest else address
-        _run(
-            [find_helm(self._root), "show", "chart", pinned, *([] if digest else options[:2]), *options[2:]],
-            _HELM_SECONDS,
-        )
+        # With a digest, Helm refuses a version whose content is another.
+        reference = f"{address}:{version}@{digest}" if digest else f"{address}:{version}"
+        plain = ["--plain-http"] if self._platform.registry.plain_http else []
+        _run([find_helm(self._root), "show", "chart", reference, *plain], _HELM_SECONDS)
 
     def _plain(self, reference: str) -> bool:
         registry = self._platform.registry
