@@ -1,7 +1,6 @@
 """`gitops check` on the project's own files, and on each thing that does not fit together."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def edit(path: str, before: str, after: str) -> Callable[[Path], None]:
 
 def link(fork: Path) -> None:
     (fork / "envs/production/iris/values.yaml").unlink()
-    os.symlink("../../staging/iris/values.yaml", fork / "envs/production/iris/values.yaml")
+    (fork / "envs/production/iris/values.yaml").symlink_to("../../staging/iris/values.yaml")
 
 
 def found(capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:

@@ -81,6 +81,12 @@ def refuse_sparse(repository: Repository) -> None:
         )
 
 
+def forge_of(repository: str) -> ForgeKind | None:
+    """What hosts a repository, where its address tells."""
+    there = Platform(repository=repository, registry=Registry(prefix=""), environments=[])
+    return _KNOWN_FORGES.get(there.host)
+
+
 def _wanted(before: Platform, places: Places, *, vendored: bool) -> dict[str, Any]:
     if not before.adopted and not (places.repository and places.registry):
         raise BadInputError("This fork is not adopted yet: name its place with both --repo and --registry.")
@@ -92,7 +98,7 @@ def _wanted(before: Platform, places: Places, *, vendored: bool) -> dict[str, An
     changes: dict[str, Any] = {"repository": now.repository, "registry": msgspec.to_builtins(registry)}
     if places.branch:
         changes["branch"] = places.branch
-    kind = places.forge or (_KNOWN_FORGES.get(now.host) if places.repository else None)
+    kind = places.forge or (forge_of(places.repository) if places.repository else None)
     api = before.forge_api if places.forge_api is None else places.forge_api
     if kind or places.forge_api is not None:
         kind = kind or before.forge_kind

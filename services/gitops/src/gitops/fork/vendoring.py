@@ -9,7 +9,7 @@ INSTALL = Path("argocd/install/kustomization.yaml")
 # Nothing of upstream's stands there, so that its next version merges without a conflict.
 VENDORED = Path("argocd/vendored")
 MANIFEST = VENDORED / "install.yaml"
-_KUSTOMIZATION = """\
+KUSTOMIZATION = """\
 # Argo CD from the manifest beside this file. Written by `gitops adopt --vendor-argocd`.
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
@@ -42,7 +42,7 @@ def vendored(root: Path, manifest: Path) -> dict[Path, str]:
             f"{manifest} installs Argo CD {given['version']}, and {INSTALL} pins {pinned}: "
             f"take the manifest of {pinned}."
         )
-    return {VENDORED / "kustomization.yaml": _KUSTOMIZATION, MANIFEST: content}
+    return {VENDORED / "kustomization.yaml": KUSTOMIZATION, MANIFEST: content}
 
 
 def pinned_version(root: Path) -> str | None:
@@ -61,7 +61,12 @@ def vendored_version(root: Path) -> str | None:
     Raises:
         BadInputError: There is no such manifest.
     """
-    image = _IMAGE.search(_read(root / MANIFEST))
+    return version_in(_read(root / MANIFEST))
+
+
+def version_in(manifest: str) -> str | None:
+    """The version of Argo CD that a manifest installs; None where it names none."""
+    image = _IMAGE.search(manifest)
     return image["version"] if image else None
 
 

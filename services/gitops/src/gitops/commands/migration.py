@@ -1,0 +1,31 @@
+"""The command that moves a fork from an earlier layout to that of today."""
+
+from gitops.commands.options import Json
+from gitops.fork.migrate import migrate as migrating
+from gitops.git.repository import Repository
+from gitops.terminal import Terminal
+
+
+def migrate(*, service: str = "", json: Json = False) -> int:
+    """Move a fork of the layout before version 0.2 to that of today, in the working tree. Nothing is committed.
+
+    Run it again after an interruption: it goes on from there. Objects in the cluster keep their names.
+
+    Args:
+        service: What to call the one service. [default: by its model, iris for iris-classifier]
+        json: Print what was written and removed as JSON.
+    """
+    terminal = Terminal()
+    outcome = migrating(Repository.find(), service)
+    if json:
+        terminal.json(outcome)
+        return 0
+    for path in outcome.written:
+        terminal.line(f"written: {path}")
+    for path in outcome.removed:
+        terminal.line(f"removed: {path}")
+    for sentence in outcome.by_hand:
+        terminal.line(f"by hand: {sentence}")
+    terminal.line("Look at `git status` and `gitops check`, commit with git add --all, merge upstream, and push.")
+    terminal.line("Then `gitops bootstrap`: it hands what runs over to the new applications, undisturbed.")
+    return 0
