@@ -40,6 +40,10 @@ install: $(VENV)/.run ## Install the commands gitops, training and serving into 
 .PHONY: test
 test: lock-check lint test-unit test-charts test-gitops test-observability test-workflows test-integration ## Everything that needs no cluster
 
+.PHONY: check
+check: $(VENV)/.run ## Everything in platform.yaml, envs/ and models/ that does not fit together; `make test` does it too
+	@$(BIN)/gitops check
+
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## The parts' own tests
 	@./tools/install helm
