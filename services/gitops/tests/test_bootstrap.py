@@ -11,7 +11,7 @@ from gitops.cluster.argocd import GitAccess, Login
 from gitops.cluster.bootstrap import Bootstrap, Options, Result
 from gitops.cluster.secrets import bootstrap_secrets, decoded
 from gitops.errors import BadInputError, NotConvergedError
-from gitops.fork.adopt import Places, adopt
+from gitops.fork.adopt import Places, adopt_fork
 from gitops.git.repository import Repository
 from gitops.platform.model import Environment, Platform, Registry
 from gitops.platform.reader import load_platform
@@ -28,7 +28,7 @@ HASTY = Options(minutes=0.0001)
 @pytest.fixture
 def adopted(fork: Path) -> Path:
     """A fork that is somebody's."""
-    adopt(Repository(fork), PLACES)
+    adopt_fork(Repository(fork), PLACES)
     commit_all(fork, "adopt")
     return fork
 
@@ -128,7 +128,7 @@ def test_an_application_can_be_left_out_where_its_kinds_are_known(adopted: Path)
 
 def test_a_fork_that_is_nobodys_is_refused_even_when_adopting_was_not_committed(fork: Path) -> None:
     cluster = MemoryCluster()
-    adopt(Repository(fork), PLACES)
+    adopt_fork(Repository(fork), PLACES)
     with pytest.raises(BadInputError, match=r"as committed still names a place that is nobody's"):
         bootstrap(fork, cluster)
     assert cluster.order == []
@@ -221,7 +221,7 @@ def test_another_cluster_is_told_of_or_prepared(adopted: Path, capsys: pytest.Ca
 
 
 def some_platform(**changes: Any) -> Platform:
-    facts = {
+    facts: dict[str, Any] = {
         "repository": "git@git.example.com:flora/petals.git",
         "registry": Registry(prefix="10.0.0.1:5000/acme", plain_http=True),
         "environments": [Environment(name="staging")],

@@ -95,7 +95,7 @@ class Bootstrap:
             self._look(platform, found)
             self._prepare(platform)
             notified = self._notified()
-            fresh = [*notifications.subscribed(found.projects, notified), root]
+            fresh = [*notifications.subscribed(map(dict, found.projects), notified), root]
             self._hand_over_old(platform, fresh)
             self._install(tree / argocd.installation(platform), notified)
             self._hand_over(fresh, without)

@@ -24,7 +24,7 @@ _CONTROLLERS = "app.kubernetes.io/name in (argocd-application-controller,argocd-
 _ARGOCD_LABEL = "app.kubernetes.io/part-of=argocd"
 
 
-def teardown(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: bool) -> None:
+def take_down(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: bool) -> None:
     """Take the platform out of a cluster; safe to run again after an interruption.
 
     Argo CD goes first, or it would put back what is taken away.
