@@ -9,7 +9,7 @@ from gitops.cluster import handover
 from gitops.cluster.bootstrap import Bootstrap, Options
 from gitops.cluster.kinds import TRACKING
 from gitops.errors import NotConvergedError
-from gitops.fork.adopt import Places, adopt
+from gitops.fork.adopt import Places, adopt_fork
 from gitops.git.repository import Repository
 from gitops.platform.model import Environment, Platform, Registry, Service
 from gitops.rendering.manifests import Manifest
@@ -216,7 +216,7 @@ def test_a_new_cluster_and_the_new_layout_need_none() -> None:
 def test_bootstrap_hands_over_before_argo_cd_sees_the_new_layout(
     fork: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    adopt(Repository(fork), Places(repository=PLATFORM.repository, registry=PLATFORM.registry.prefix))
+    adopt_fork(Repository(fork), Places(repository=PLATFORM.repository, registry=PLATFORM.registry.prefix))
     text = (fork / "platform.yaml").read_text()
     (fork / "platform.yaml").write_text(
         text.replace("model: iris-classifier", "model: iris-classifier, legacyName: serving")

@@ -10,7 +10,7 @@ from gitops.cluster.bootstrap import Bootstrap, Options
 from gitops.cluster.notifications import SECRET, SERVICES, checked
 from gitops.cluster.secrets import decoded, encoded
 from gitops.errors import BadInputError
-from gitops.fork.adopt import Places, adopt
+from gitops.fork.adopt import Places, adopt_fork
 from gitops.git.repository import Repository
 from gitops.rendering.manifests import Manifest
 from gitops.terminal import Terminal
@@ -23,7 +23,7 @@ WEBHOOK, TOKEN = "https://chat.example.com/hooks/5ecret", "github_pat_5ecret"
 
 
 def at_home(fork: Path, host: str) -> None:
-    adopt(Repository(fork), Places(repository=f"https://{host}/flora/petals.git", registry="ghcr.io/flora/petals"))
+    adopt_fork(Repository(fork), Places(repository=f"https://{host}/flora/petals.git", registry="ghcr.io/flora/petals"))
     commit_all(fork, "adopt")
 
 

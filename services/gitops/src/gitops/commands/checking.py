@@ -2,7 +2,7 @@
 
 from gitops.commands.options import Json
 from gitops.errors import BadInputError
-from gitops.fork.check import check as checking
+from gitops.fork.check import find_inconsistencies
 from gitops.git.repository import Repository
 from gitops.terminal import Terminal
 
@@ -16,7 +16,7 @@ def check(*, json: Json = False) -> int:
         json: Print problems and notes as JSON.
     """
     terminal = Terminal()
-    found = checking(Repository.find())
+    found = find_inconsistencies(Repository.find())
     if json:
         terminal.json(found)
     else:

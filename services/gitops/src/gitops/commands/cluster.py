@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from gitops.cluster import teardown as tearing_down
 from gitops.cluster.argocd import GitAccess, Login
 from gitops.cluster.bootstrap import Bootstrap, Options
 from gitops.cluster.client import Cluster
 from gitops.cluster.notifications import SERVICES, checked
+from gitops.cluster.teardown import take_down
 from gitops.commands.options import Flag, Json, Names
 from gitops.errors import BadInputError
 from gitops.git.repository import Repository
@@ -89,7 +89,7 @@ def teardown(*, delete_data: Flag = False, yes: Flag = False, context: str | Non
         if terminal.ask(f"Type {name} to go on:").strip() != name:
             terminal.line("Nothing was deleted.")
             return _REFUSED
-    tearing_down.teardown(repository.root, cluster, terminal, delete_data=delete_data)
+    take_down(repository.root, cluster, terminal, delete_data=delete_data)
     return 0
 
 

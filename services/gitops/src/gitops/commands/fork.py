@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from gitops.commands.options import Json
-from gitops.fork.adopt import Places
-from gitops.fork.adopt import adopt as adopting
+from gitops.fork.adopt import Places, adopt_fork
 from gitops.git.repository import Repository
 from gitops.platform.model import ForgeKind
 from gitops.terminal import Terminal
@@ -42,7 +41,7 @@ def adopt(  # noqa: PLR0913  each is an option of the command
         forge=forge,
         forge_api=forge_api,
     )
-    outcome = adopting(repository, places, vendor_argocd)
+    outcome = adopt_fork(repository, places, vendor_argocd)
     if json:
         now = outcome.now
         terminal.json({"repository": now.repository, "registry": now.registry.prefix, "files": outcome.files})

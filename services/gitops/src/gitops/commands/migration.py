@@ -1,7 +1,7 @@
 """The command that moves a fork from an earlier layout to that of today."""
 
 from gitops.commands.options import Json
-from gitops.fork.migrate import migrate as migrating
+from gitops.fork.migrate import migrate_fork
 from gitops.git.repository import Repository
 from gitops.terminal import Terminal
 
@@ -16,7 +16,7 @@ def migrate(*, service: str = "", json: Json = False) -> int:
         json: Print what was written and removed as JSON.
     """
     terminal = Terminal()
-    outcome = migrating(Repository.find(), service)
+    outcome = migrate_fork(Repository.find(), service)
     if json:
         terminal.json(outcome)
         return 0

@@ -9,7 +9,6 @@ from gitops.commands.options import Flag, Json
 from gitops.git.repository import Repository
 from gitops.platform.reader import load_platform
 from gitops.platform.targets import Target, chosen
-from gitops.platform.targets import targets as every
 from gitops.terminal import Terminal
 
 
@@ -53,7 +52,8 @@ def targets(
     """
     terminal, root = Terminal(), Repository.find().root
     platform = load_platform(root)
-    rows = [_row(root, entry) for entry in (chosen(platform, target) if target else every(platform))]
+    names = [target] if target else [entry.name for entry in platform.environments]
+    rows = [_row(root, entry) for name in names for entry in chosen(platform, name)]
     found = [
         row
         for row in rows

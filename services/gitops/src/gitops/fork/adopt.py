@@ -40,7 +40,7 @@ class Adoption(Struct, frozen=True, kw_only=True):
     files: list[str]
 
 
-def adopt(repository: Repository, places: Places, manifest: Path | None = None) -> Adoption:
+def adopt_fork(repository: Repository, places: Places, manifest: Path | None = None) -> Adoption:
     """Write where a fork lives into platform.yaml; nothing is written unless all of it can be.
 
     Args:

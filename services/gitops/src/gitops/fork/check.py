@@ -31,7 +31,7 @@ class Findings(Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
-def check(repository: Repository) -> Findings:
+def find_inconsistencies(repository: Repository) -> Findings:
     """Judge the working tree of a fork."""
     root = repository.root
     old = list(_old_layout(root))

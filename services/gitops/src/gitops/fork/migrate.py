@@ -50,7 +50,7 @@ class Migration(Struct, frozen=True, kw_only=True):
     by_hand: list[str]
 
 
-def migrate(repository: Repository, service: str = "") -> Migration:
+def migrate_fork(repository: Repository, service: str = "") -> Migration:
     """Move the fork over; nothing is committed.
 
     Args:
