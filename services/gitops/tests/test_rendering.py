@@ -1,7 +1,6 @@
 """`gitops render` and `gitops diff` on the project's own charts, with the real Helm and real history."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,9 @@ import yaml
 from gitops.cli import execute
 from gitops.errors import BadInputError
 from gitops.pins.release import Image, Model, Notes, Release, written
-from gitops.platform.environments import release_file
-from gitops.rendering.applications import applications, expanded
-from services.gitops.tests.conftest import DIGEST, commit_all
-
-STAGING, PRODUCTION = release_file("staging"), release_file("production")
+from gitops.rendering.applications import applications, filled
+from gitops.rendering.render import find_helm
+from services.gitops.tests.conftest import DIGEST, add_service, commit_all, release_file
 
 
 def pins(version: str = "7", chart: str | None = None, root: Path = Path()) -> Release:
@@ -22,7 +19,7 @@ def pins(version: str = "7", chart: str | None = None, root: Path = Path()) -> R
     return Release(
         release=Notes(chart=chart or own, metrics={"accuracy": 0.97}),
         image=Image(repository="registry.example.com/acme/serving", tag="1.8.2", digest=DIGEST),
-        model=Model(name="iris", version=version, digest=DIGEST, uri=f"s3://mlflow/1/models/m-{version}/artifacts"),
+        model=Model(name="iris-classifier", version=version, digest=DIGEST, uri=f"s3://mlflow/1/models/m-{version}/artifacts"),
     )
 
 
@@ -71,9 +68,9 @@ def test_a_platform_application_renders_by_name(fork: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["qa"], "there are: staging, production"),
-        (["staging"], "Nothing is released to staging"),
-        (["platform", "grafana"], "it has: argocd, minio"),
+        (["qa"], "the environments staging and production"),
+        (["staging"], "Nothing is released there: there is no envs/staging/iris/release.yaml"),
+        (["platform", "grafana"], "it has: argocd,"),
     ],
 )
 def test_what_is_not_there_is_named(
@@ -125,7 +122,7 @@ def test_against_another_environment_only_real_differences_stay(
     released: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     objects = changed(["production", "--against", "staging"], capsys)
-    assert "HorizontalPodAutoscaler ml-pipeline-production/serving-production" in objects
+    assert "HorizontalPodAutoscaler ml-pipeline-production/iris" in objects
     assert not [name for name in objects if name.startswith("ServiceAccount")]
 
 
@@ -147,7 +144,7 @@ def test_the_pins_of_another_environment_show_what_a_promotion_would_change(
         (["staging", "--revision=--output=x"], "git knows no"),
         (["staging", "--revision", "HEAD", "--against", "production"], "name one"),
         (["platform", "--against", "staging"], "is none"),
-        (["production", "--pins-of", "qa"], "there are: staging, production"),
+        (["production", "--pins-of", "qa"], "the environments staging and production"),
     ],
 )
 def test_a_comparison_that_cannot_be_made_is_refused(
@@ -158,26 +155,42 @@ def test_a_comparison_that_cannot_be_made_is_refused(
 
 
 def test_the_applications_are_those_that_argo_cd_would_have(released: Path) -> None:
-    found = {application.name: application for application in applications(released)}
-    assert {"postgres", "minio", "mlflow", "serving-staging", "serving-production"} <= found.keys()
-    serving = found["serving-staging"]
-    assert (serving.environment, serving.namespace, serving.project) == ("staging", "ml-pipeline-staging", "serving")
+    found = applications(released, find_helm(released))
+    assert {entry.name for entry in found.applications} >= {"postgres", "minio", "mlflow"}
+    serving = found.named("iris-staging")
+    assert serving
+    assert (serving.namespace, serving.project) == ("ml-pipeline-staging", "serving")
     assert serving.sources[0].target_revision == pins().release.chart
-    (released / STAGING).unlink()
-    shutil.rmtree(released / "envs/production")
-    assert not [application.name for application in applications(released) if application.environment]
+    for environment in ("staging", "production"):
+        (released / release_file(environment)).unlink()
+    left = applications(released, find_helm(released))
+    assert [left.named(f"iris-{environment}") for environment in ("staging", "production")] == [None, None]
+
+
+def test_a_service_that_is_broken_stops_no_other(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_service(released, "wine", "wine-classifier")
+    wine = released / release_file("staging", "wine")
+    wine.parent.mkdir()
+    wine.write_text(written(None, pins(root=released), "file"))
+    commit_all(released, "wine")
+    text = wine.read_text()
+    for broken, said in (("release: [\n", "staging/wine cannot be rendered"), (text.replace('"7"', "'x'"), "wine")):
+        wine.write_text(broken)
+        assert execute(["render", "staging"]) == 2
+        shown = capsys.readouterr()
+        assert "name: iris" in shown.out
+        assert said in shown.err
+        assert execute(["diff", "staging", "--json"]) == 2
+        assert said in " ".join(json.loads(capsys.readouterr().out)["problems"])
+    assert rendered(["production"], capsys)
 
 
 @pytest.mark.parametrize("template", ["{{ .model.nam }}", "{{ .model.name | upper }}", "{{ if .model }}x{{ end }}"])
 def test_a_template_that_cannot_be_filled_in_is_refused(template: str) -> None:
-    with pytest.raises(BadInputError, match=r"apps/serving\.yaml"):
-        expanded({"metadata": [template]}, {"model": {"name": "iris"}}, Path("apps/serving.yaml"))
+    with pytest.raises(BadInputError, match="ApplicationSet serving"):
+        filled({"metadata": [template]}, {"model": {"name": "iris"}}, "serving")
 
 
 def test_only_strings_are_filled_in() -> None:
     template = {"name": "serving-{{ .path.basename }}", "n": 3, "list": ["{{.path.basename}}", None]}
-    assert expanded(template, {"path": {"basename": "qa"}}, Path("x")) == {
-        "name": "serving-qa",
-        "n": 3,
-        "list": ["qa", None],
-    }
+    assert filled(template, {"path": {"basename": "qa"}}, "x") == {"name": "serving-qa", "n": 3, "list": ["qa", None]}
