@@ -138,6 +138,21 @@ def test_the_models_as_code_are_trained_and_served(
     assert answer["model_version"] == trained["version"]
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "sklearn"])
+def test_days_written_as_numbers_are_told_apart_over_http(
+    runtime: str, train: Train, s3: S3Store, tmp_path: Path
+) -> None:
+    """They are beyond what float32 counts one by one."""
+    days = np.repeat([20240114, 20240115, 20240116, 20240117], 25)
+    table = pd.DataFrame({"day": days, "kind": np.where(days < 20240116, "before", "after")})
+    table.to_csv(tmp_path / "days.csv", index=False)
+    trained = train("--data", str(tmp_path / "days.csv"), "--target", "kind", "--cv", "0", "--model", "random-forest")
+    with serving_server(tmp_path, {**pins(trained, s3), "RUNTIME": runtime}) as api:
+        body = {"instances": [[20240115], [20240116]]}
+        answer = httpx.post(f"{api.url}/predict", json=body, trust_env=False).json()
+    assert [each["prediction"] for each in answer["predictions"]] == ["before", "after"]
+
+
 def test_training_and_serving_compute_the_same_digest_as_the_shell(tmp_path: Path) -> None:
     folder = tmp_path / "artifacts"
     for name in ("MLmodel", "b.onnx", "B.skops", "sub/ä.json", "sub-x", "-x", "z z"):

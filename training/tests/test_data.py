@@ -96,7 +96,7 @@ def test_the_hash_follows_the_content(tmp_path: Path) -> None:
         ("a,a,y\n1,2,x\n2,3,z\n", "column 'a' comes more than once"),
         (",a,y\n0,1,x\n1,2,z\n", "column 1 has no name"),
         ("a,y\n1,2,x\n1,3,z\n", "rows have more fields than the header"),
-        ("a,y\n1,x\n1,2,3,z\n", "not a comma-separated table"),
+        ("a,y\n1,x\n1,2,3,z\n", "not a table with a comma between fields"),
         ("y\nx\nz\n", "no column beside the target"),
         ("a,b\n1,2\n", "no column 'y' to predict. The columns are 'a', 'b'"),
         ("a,Y\n1,2\n", "no column 'y'"),
@@ -138,8 +138,7 @@ def test_unknown_names_are_refused_with_a_suggestion() -> None:
 
 @pytest.mark.parametrize("values", [pd.to_datetime(["2020-01-01", "2021-01-01"]), [b"x", b"z"], [{"k": 1}, {"k": 2}]])
 def test_unknown_column_types_are_refused(tmp_path: Path, values: object) -> None:
-    table = pd.DataFrame({"a": values, "y": ["x", "z"]})
-    table.to_parquet(tmp_path / "data.parquet")
+    pd.DataFrame({"a": values, "y": [1, 2]}).to_parquet(tmp_path / "data.parquet")
     assert "column 'a' holds" in refusal(str(tmp_path / "data.parquet"))
     assert "(the target)" in refusal(str(tmp_path / "data.parquet"), target="a")
 
@@ -167,7 +166,9 @@ def test_rows_are_what_float32_holds(tmp_path: Path, values: np.ndarray) -> None
     table = pd.DataFrame(values, columns=["a", "b"]).assign(y=["x", "z"] * 6)
     table.to_parquet(tmp_path / "data.parquet")
     dataset = load_dataset(str(tmp_path / "data.parquet"), "y")
-    assert (dataset.rows == dataset.rows.astype(np.float32)).all()
+    for index, name in enumerate(dataset.features):
+        exact = dataset.rows[:, index] == dataset.rows[:, index].astype(np.float32)
+        assert exact.all() or name in dataset.centred
     assert np.allclose(dataset.rows, values, rtol=1e-6, atol=1e-37)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from training import metrics
@@ -13,7 +14,7 @@ from training.champion import loaded_champion
 from training.data import Dataset, load_dataset
 from training.digest import folder_digest
 from training.errors import BadInputError
-from training.gate import Check, GateReport, judge, verify_settings
+from training.gate import Check, GateReport, columns_check, judge, verify_settings
 from training.model_folder import load_settings
 from training.registry import Registry, Version
 from training.split import split_dataset
@@ -73,10 +74,12 @@ def evaluate(
     recorded = registry.run_data(stored.run_id)[0]
     settings = load_settings(overrides, model_dir, defaults=_as_settings(recorded))
     with steps.step("load") as step:
-        dataset = load_dataset(settings.data, settings.target, settings.task)
+        dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv)
         verify_settings(settings.gate, dataset)
         split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
         step.outcome = f"{dataset.source}: {len(split.test_rows)} of {len(dataset.rows)} rows"
+    for note in dataset.warnings:
+        steps.note(note)
     same_data = recorded.get("data_sha256") == dataset.sha256
     if not same_data:
         steps.note(
@@ -91,7 +94,9 @@ def evaluate(
             _refuse_other_contract(bundle, dataset)
             measured = metrics.measure(bundle.twin.scores(split.test_rows), split.test_truth, dataset.classes)
             with loaded_champion(tracking, registry, name) as champion:
-                report = judge(bundle, split, settings.gate, champion, extra=[intact])
+                report = judge(
+                    bundle, split, settings.gate, champion, extra=[intact, columns_check(dataset, settings.gate)]
+                )
         else:
             # What was changed after it was registered is not even loaded.
             measured, report = {}, GateReport(False, (intact,))
@@ -123,7 +128,8 @@ def _found(reference: str, tracking: Tracking, registry: Registry) -> _Stored:
 
 def _as_settings(recorded: Mapping[str, str]) -> dict[str, Any]:
     try:
-        return {name: kind(recorded[name]) for name, kind in _RECORDED.items() if name in recorded}
+        found = {name: kind(recorded[name]) for name, kind in _RECORDED.items() if name in recorded}
+        return found | ({"csv": msgspec.json.decode(recorded["csv"])} if "csv" in recorded else {})
     except ValueError:
         # The parameters of a run from elsewhere may mean other things by these names.
         return {}

@@ -21,6 +21,7 @@ _NOISE_MOVES = 0.25
 _LATENCY_RUNS = 200
 _WARM_UP_RUNS = 20
 _SINGLE_ROWS = 200
+_MOST_NAMED = 10
 
 Relation = Literal["at least", "at most"]
 
@@ -125,6 +126,20 @@ def verify_settings(settings: GateSettings, dataset: Dataset) -> None:
             raise BadInputError(f"gate.directional: a regression has no classes; leave out 'class' = {check.label!r}.")
 
 
+def columns_check(dataset: Dataset, settings: GateSettings) -> Check:
+    """Whether the data has columns that should not be learnt from, and whether that is refused."""
+    named = ", ".join(repr(concern.column) for concern in dataset.concerns[:_MOST_NAMED])
+    if len(dataset.concerns) > _MOST_NAMED:
+        named += f" and {len(dataset.concerns) - _MOST_NAMED} more"
+    if settings.columns == "refuse":
+        detail = f"columns not to learn from: {named or 'none'}"
+        return _at_most("columns", len(dataset.concerns), 0, detail)
+    detail = (
+        f"not to learn from: {named}; gate.columns: refuse would stop here" if named else "nothing to be said of them"
+    )
+    return Check(name="columns", passed=True, detail=detail)
+
+
 def judge(
     bundle: Bundle, split: Split, settings: GateSettings, champion: Champion | None, extra: Iterable[Check] = ()
 ) -> GateReport:
@@ -151,6 +166,7 @@ def judge(
         *_thresholds(subject, settings),
         _baseline(subject),
         _versus_champion(subject, settings, champion),
+        *_classes_named(subject, settings),
         *_parity(subject, settings),
         _row_order(subject),
         _batch_and_single(subject),
@@ -201,6 +217,24 @@ def _versus_champion(subject: _Subject, settings: GateSettings, champion: Champi
     margin = settings.champion_margin if metric in metrics.LOWER_IS_BETTER else -settings.champion_margin
     detail = f"{metric}; {champion.title} has {best:.6g}, margin {settings.champion_margin:g}"
     return _metric_check(metric, "champion", subject.figures[metric], best + margin, detail)
+
+
+def _classes_named(subject: _Subject, settings: GateSettings) -> list[Check]:
+    if not subject.classes:
+        return []
+    labels, truth = subject.bundle.labels, subject.split.test_truth
+    named = set(subject.scores.argmax(axis=1).tolist())
+    never = [
+        f"{label!r} (in {int((truth == labels[index]).sum())} of {len(truth)} held-out rows)"
+        for index, label in enumerate(subject.classes)
+        if index not in named
+    ]
+    detail = f"classes never named: {', '.join(never[:_MOST_NAMED]) or 'none'}"
+    if never:
+        detail += "; params class_weight: balanced weighs rare ones more"
+    if settings.classes == "refuse":
+        return [_at_most("classes", len(never), 0, detail + ("; gate.classes: warn allows it" if never else ""))]
+    return [Check(name="classes", passed=True, detail=detail)]
 
 
 def _parity(subject: _Subject, settings: GateSettings) -> list[Check]:

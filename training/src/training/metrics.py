@@ -110,6 +110,8 @@ def cross_validated(
 def class_keys(classes: Sequence[Label]) -> list[str]:
     """The labels as MLflow metric names allow them; where two would coincide, all get their position appended."""
     plain = [re.sub(r"[^\w.\- ]", "_", str(label), flags=re.ASCII).strip()[:100] or "_" for label in classes]
+    # MLflow takes a name for a path, in which these two mean folders.
+    plain = [key.replace(".", "_") if key in (".", "..") else key for key in plain]
     return plain if len(set(plain)) == len(plain) else [f"{key}_{index}" for index, key in enumerate(plain)]
 
 

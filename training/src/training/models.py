@@ -17,7 +17,7 @@ from sklearn.ensemble import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from training.errors import BadInputError
 from training.settings import Scalar, Task, suggestion
@@ -51,6 +51,8 @@ MODELS = {
         trusted_types=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
     ),
 }
+# The step that takes medians away. They are values that occur, so that what is left of whole numbers are whole numbers.
+CENTRE = "centre"
 TRUSTED_TYPES = sorted({name for spec in MODELS.values() for name in spec.trusted_types})
 
 
@@ -59,8 +61,8 @@ def default_model(task: Task) -> str:
     return "logistic-regression" if task == "classification" else "ridge"
 
 
-def build(model: str, task: Task, params: Mapping[str, Scalar], seed: int) -> Pipeline:
-    """An unfitted pipeline.
+def build(model: str, task: Task, params: Mapping[str, Scalar], seed: int, *, centre: bool = False) -> Pipeline:
+    """An unfitted pipeline, which with `centre` takes every column's median away first, in float64.
 
     Raises:
         BadInputError: There is no such model, it cannot do the task, or it has no such parameter.
@@ -81,7 +83,12 @@ def build(model: str, task: Task, params: Mapping[str, Scalar], seed: int) -> Pi
                 f"--param: {model} has no parameter {name!r}.{suggestion(name, known)} It has {', '.join(known)}."
             )
     estimator = spec.estimators[task](**{**spec.defaults, **params}, random_state=seed)
-    return Pipeline([("scale", StandardScaler()), ("model", estimator)] if spec.scale else [("model", estimator)])
+    steps: list[tuple[str, BaseEstimator]] = [("model", estimator)]
+    if spec.scale:
+        steps.insert(0, ("scale", StandardScaler()))
+    if centre:
+        steps.insert(0, (CENTRE, RobustScaler(with_scaling=False)))
+    return Pipeline(steps)
 
 
 def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from skl2onnx import convert_sklearn
@@ -16,7 +17,10 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 
+from training.models import CENTRE
+
 INPUT = "features"
+_CENTRED = "centred"
 # Old enough for every ONNX Runtime since 1.14.
 _OPSET = {"": 18, "ai.onnx.ml": 3}
 _LOAD_ERRORS = (
@@ -31,11 +35,12 @@ _LOAD_ERRORS = (
 def to_onnx(pipeline: Pipeline, features: int, *, classifier: bool) -> bytes:
     """Convert a fitted pipeline.
 
-    The graph has the input `features`, float32, shape [rows, features], and one output: `probabilities`, shape
-    [rows, classes], or `prediction`, shape [rows, 1].
+    The graph has the input `features`, shape [rows, features], float32, or float64 where the pipeline begins by taking
+    centres away, and one output: `probabilities`, shape [rows, classes], or `prediction`, shape [rows, 1].
     """
+    centre = pipeline.named_steps.get(CENTRE)
     graph = convert_sklearn(
-        _ready_to_convert(pipeline),
+        _ready_to_convert(pipeline[1:] if centre is not None else pipeline),
         name="model",
         initial_types=[(INPUT, FloatTensorType([None, features]))],
         options={"zipmap": False} if classifier else None,
@@ -48,6 +53,8 @@ def to_onnx(pipeline: Pipeline, features: int, *, classifier: bool) -> bytes:
         graph = Extractor(graph).extract_model([INPUT], ["probabilities"])
     else:
         _rename_output(graph, "prediction")
+    if centre is not None:
+        _centre_first(graph, centre.center_)
     content: bytes = graph.SerializeToString(deterministic=True)
     return content
 
@@ -74,10 +81,11 @@ class Twin:
         except _LOAD_ERRORS as error:
             raise UnusableGraphError(" ".join(str(error).split())) from error
         self._outputs = [self._session.get_outputs()[0].name]
+        self._dtype = np.float64 if self._session.get_inputs()[0].type == "tensor(double)" else np.float32
 
     def scores(self, rows: np.ndarray) -> np.ndarray:
         """Probabilities, shape [rows, classes], or predicted values, shape [rows, 1]; float64."""
-        found = self._session.run(self._outputs, {INPUT: rows.astype(np.float32)})[0]
+        found = self._session.run(self._outputs, {INPUT: rows.astype(self._dtype)})[0]
         return np.asarray(found, dtype=np.float64).reshape(len(rows), -1)
 
 
@@ -101,6 +109,26 @@ def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)
     return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest).astype(np.float64)
+
+
+def _centre_first(graph: onnx.ModelProto, centres: np.ndarray) -> None:
+    """Have the graph take float64 rows, and take the centres away before it goes on in float32.
+
+    ONNX's own scaler would first round what it is given to float32.
+    """
+    for node in graph.graph.node:
+        for position, read in enumerate(node.input):
+            if read == INPUT:
+                node.input[position] = _CENTRED
+    graph.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    graph.graph.initializer.append(numpy_helper.from_array(np.asarray(centres, dtype=np.float64), "centres"))
+    first = [
+        helper.make_node("Sub", [INPUT, "centres"], ["centred_exactly"], "centre"),
+        helper.make_node("Cast", ["centred_exactly"], [_CENTRED], "to_float32", to=TensorProto.FLOAT),
+    ]
+    rest = list(graph.graph.node)
+    del graph.graph.node[:]
+    graph.graph.node.extend([*first, *rest])
 
 
 def _rename_output(graph: onnx.ModelProto, name: str) -> None:

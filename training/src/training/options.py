@@ -34,6 +34,12 @@ class DataOptions:
     """Seeds split, folds and estimator. [default: 42]"""
     test_size: float | None = None
     """The share of rows held out. [default: 0.25]"""
+    csv_separator: str | None = None
+    """The character between fields of a CSV file. [default: recognised]"""
+    csv_decimal: str | None = None
+    """The decimal sign of a CSV file. [default: recognised]"""
+    csv_missing: Annotated[list[str] | None, Parameter(negative="")] = None
+    """A text that stands for a missing value in a CSV file; repeatable. [default: NA and its like, among numbers]"""
 
 
 @Parameter(name="*")
@@ -83,7 +89,17 @@ def overrides(*groups: TrackingOptions | DataOptions | GateOptions | ModelOption
             values["params"] = assignments("param", values.pop("param"))
         if "threshold" in values:
             values["thresholds"] = assignments("threshold", values.pop("threshold"))
+        if isinstance(group, DataOptions):
+            values = _nested(values, "csv")
         if isinstance(group, GateOptions):
             values = {"gate": values} if values else {}
         given |= values
     return given
+
+
+def _nested(values: dict[str, Any], table: str) -> dict[str, Any]:
+    """Have `TABLE_KEY` as KEY of a table of its own."""
+    prefix = f"{table}_"
+    inner = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+    rest = {name: value for name, value in values.items() if not name.startswith(prefix)}
+    return rest | ({table: inner} if inner else {})

@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 from sklearn.pipeline import Pipeline
@@ -12,10 +13,10 @@ from training.bundle import Bundle, BundleWriter
 from training.champion import loaded_champion
 from training.data import Dataset, default_model_name, load_dataset
 from training.errors import BadInputError, OutageError
-from training.gate import GateReport, judge, verify_settings
+from training.gate import GateReport, columns_check, judge, verify_settings
 from training.onnx_twin import Twin, to_onnx
 from training.registry import Registry, Version
-from training.settings import Settings
+from training.settings import CsvSettings, Settings
 from training.split import Split, split_dataset
 from training.steps import Silent, Steps, headline
 from training.tracking import Tracking, git_commit
@@ -24,7 +25,8 @@ from training.tracking import Tracking, git_commit
 class RunResult(Struct, frozen=True, kw_only=True):
     """What came of a run; `version`, `release` and `uri` are null where the gate failed.
 
-    `uri` is where the artifact store keeps the folder, `source` how MLflow addresses it.
+    `uri` is where the artifact store keeps the folder, `source` how MLflow addresses it. `notes` are sentences on what
+    stopped nothing and should be known.
     """
 
     registered: bool
@@ -43,6 +45,7 @@ class RunResult(Struct, frozen=True, kw_only=True):
     data_sha256: str
     model: str
     metrics: dict[str, float]
+    notes: tuple[str, ...]
     gate: GateReport
     seconds: float
 
@@ -66,7 +69,7 @@ class Plan(Struct, frozen=True, eq=False):
 class Trained(Struct, frozen=True, eq=False):
     """The ONNX twin of the fitted pipeline, its scores and metrics on the held-out rows, and those over folds.
 
-    `baseline` is what rows and answers looked like.
+    `baseline` is what rows and answers looked like, `notes` what the estimator complained of.
     """
 
     twin: bytes
@@ -74,6 +77,7 @@ class Trained(Struct, frozen=True, eq=False):
     scores: np.ndarray
     metrics: dict[str, float]
     cross_validation: dict[str, float]
+    notes: tuple[str, ...]
 
 
 def train_and_register(settings: Settings, steps: Steps | None = None) -> RunResult:
@@ -104,7 +108,9 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
             if digest != writer.digest:
                 raise OutageError(f"The artifact store returned other bytes for models:/{model_id} than it was given.")
             with loaded_champion(tracking, registry, plan.name) as champion:
-                report = judge(bundle, plan.split, settings.gate, champion)
+                report = judge(
+                    bundle, plan.split, settings.gate, champion, extra=[columns_check(plan.dataset, settings.gate)]
+                )
             step.outcome = report.headline()
         tags = {"digest": digest, "gate": "passed" if report.passed else "failed"}
         tracking.record_verdict(model_id, report, tags)
@@ -130,6 +136,7 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
         data_sha256=plan.dataset.sha256,
         model=plan.model,
         metrics=trained.metrics,
+        notes=(*plan.dataset.warnings, *trained.notes),
         gate=report,
         seconds=round(time.monotonic() - started, 3),
     )
@@ -142,15 +149,17 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
         BadInputError: Something that was given cannot be used.
     """
     with steps.step("load") as step:
-        dataset = load_dataset(settings.data, settings.target, settings.task)
+        dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv)
         name = settings.name or default_model_name(dataset)
         model = settings.model or models.default_model(dataset.task)
-        pipeline = models.build(model, dataset.task, settings.params, settings.seed)
+        pipeline = models.build(model, dataset.task, settings.params, settings.seed, centre=bool(dataset.centred))
         verify_settings(settings.gate, dataset)
         step.outcome = (
             f"{dataset.source}: {len(dataset.rows)} rows, {len(dataset.features)} features, "
             f"{dataset.task} of {dataset.target}" + (f" ({len(dataset.classes)} classes)" if dataset.classes else "")
         )
+    for note in dataset.warnings:
+        steps.note(note)
     with steps.step("split") as step:
         split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size, folds=settings.cv)
         step.outcome = f"{len(split.train_rows)} rows to learn from, {len(split.test_rows)} held out"
@@ -183,13 +192,15 @@ def train(plan: Plan, steps: Steps) -> Trained:
         measured = metrics.measure(scores, split.test_truth, dataset.classes)
         step.outcome = headline(measured)
     baseline = measure_baseline(dataset.features, split.train_rows, scores, dataset.classes)
-    return Trained(twin, baseline, scores, measured, cross_validation)
+    return Trained(twin, baseline, scores, measured, cross_validation, tuple(notes))
 
 
 def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWriter) -> str:
     settings = plan.settings
     parameters = {f"model.{name}": value for name, value in models.parameters(plan.pipeline).items()}
     parameters |= {"model": plan.model, "seed": settings.seed, "test_size": settings.test_size, "cv": settings.cv}
+    if settings.csv != CsvSettings():
+        parameters["csv"] = msgspec.json.encode(settings.csv).decode()
     tracking.record_data(plan.dataset, held_out=len(plan.split.test_rows))
     tracking.record_run(parameters, trained.metrics | trained.cross_validation)
     tracking.record_figures(plots.figures(trained.scores, plan.split.test_truth, plan.dataset.classes))

@@ -7,9 +7,17 @@ from docstring_parser import parse
 from msgspec import Struct
 
 from training.model_folder import ModelFile, Resources, Schedule
-from training.settings import Directional, GateSettings, Invariance
+from training.settings import CsvSettings, Directional, GateSettings, Invariance
 
-_STRUCTS: tuple[type[Struct], ...] = (ModelFile, Schedule, Resources, GateSettings, Directional, Invariance)
+_STRUCTS: tuple[type[Struct], ...] = (
+    ModelFile,
+    Schedule,
+    Resources,
+    CsvSettings,
+    GateSettings,
+    Directional,
+    Invariance,
+)
 
 
 def model_file_schema() -> dict[str, Any]:

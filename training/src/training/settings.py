@@ -11,6 +11,7 @@ from training.errors import BadInputError
 
 _Struct = TypeVar("_Struct", bound=Struct)
 Task = Literal["classification", "regression"]
+Strictness = Literal["refuse", "warn"]
 Label = str | bool | int
 Scalar = bool | int | float | str | None
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
@@ -66,6 +67,9 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         confidence: Probability from which a prediction counts as confident, and noise must not flip it.
         directional: Expected directions, by feature.
         invariance: Expected insensitivities, by feature.
+        columns: Whether columns that should not be learnt from (row numbers, copies of the target, constants, whole
+            numbers that float32 cannot hold) are refused, or only named.
+        classes: Whether a model that never names one of its classes on the held-out rows is refused, or only named.
     """
 
     thresholds: dict[str, float] = {}
@@ -77,6 +81,23 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     confidence: Fraction = 0.8
     directional: list[Directional] = []
     invariance: list[Invariance] = []
+    columns: Strictness = "warn"
+    classes: Strictness = "refuse"
+
+
+class CsvSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a CSV file is written.
+
+    Attributes:
+        separator: The character between fields; recognised among comma, semicolon, tab and bar unless told.
+        decimal: The decimal sign; recognised unless told.
+        missing: Texts that stand for a missing value, beside the empty cell. Unless told, the usual ones (NA, NaN,
+            None, null and their like) do so in columns of numbers, and are text like any other elsewhere.
+    """
+
+    separator: Annotated[str, Meta(min_length=1, max_length=1)] | None = None
+    decimal: Literal[".", ","] | None = None
+    missing: list[str] | None = None
 
 
 class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -84,6 +105,7 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     Attributes:
         target: The column to predict; built-in data sets know theirs.
+        csv: How the data is written, where it is a CSV file.
         task: Overrides what the target's type says.
         model: A model's name; the simplest one of the task unless told.
         params: Parameters of the estimator, over the model's defaults.
@@ -95,6 +117,7 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     target: str | None = None
+    csv: CsvSettings = CsvSettings()
     task: Task | None = None
     model: str | None = None
     params: dict[str, Scalar] = {}

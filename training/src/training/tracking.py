@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from training.bundle import BundleWriter
     from training.data import Dataset
 
+# What MLflow calls a request that is wrong in itself.
+_PERMANENT = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
 RECORDED_PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx", "skops")
 
 
@@ -70,11 +72,17 @@ class Tracking:
         """Turn the many exceptions of an MLflow that does not answer into one sentence.
 
         Raises:
-            OutageError: Something in the block could not reach MLflow, or was refused by it.
+            OutageError: Something in the block could not reach MLflow, or was not let in.
+            BadInputError: MLflow refuses what it was given, and would refuse it again.
         """
         try:
             yield
-        except (MlflowException, RequestException, SQLAlchemyError) as error:
+        except MlflowException as error:
+            if error.error_code in _PERMANENT:
+                text = " ".join(str(error.message).split())[:400]
+                raise BadInputError(f"MLflow at {self.address} refuses what it was given: {text}") from error
+            raise OutageError(f"MLflow at {self.address} {_reason(error)}") from error
+        except (RequestException, SQLAlchemyError) as error:
             raise OutageError(f"MLflow at {self.address} {_reason(error)}") from error
         except (Boto3Error, BotoCoreError, ClientError, OSError) as error:
             raise OutageError(f"The artifact store of MLflow at {self.address}{_keys()} {_reason(error)}") from error

@@ -143,7 +143,7 @@ def _held_out_rows(model_dir: Path) -> list[HeldOutRow]:
     from training.split import split_dataset  # noqa: PLC0415
 
     settings = load_settings({}, model_dir)
-    dataset = load_dataset(settings.data, settings.target, settings.task)
+    dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv)
     split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
     step = max(1, len(split.test_rows) // _ROWS)
     return [

@@ -1,0 +1,258 @@
+"""Proves that tables as people have them are read for what they are, and that what is wrong is said by column."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.data import Dataset, load_dataset
+from training.errors import BadInputError
+from training.settings import CsvSettings
+
+Training = Callable[..., Any]
+ROWS = 60
+
+
+def table(**columns: Any) -> pd.DataFrame:
+    """Two classes that `a` tells apart, and further columns."""
+    a = np.random.default_rng(3).normal(size=ROWS) + np.repeat([0, 5], ROWS // 2)
+    return pd.DataFrame({"a": a.round(3), **columns, "kind": np.repeat(["left", "right"], ROWS // 2)})
+
+
+def loaded(tmp_path: Path, frame: pd.DataFrame, csv: CsvSettings | None = None, **how: Any) -> Dataset:
+    frame.to_csv(tmp_path / "data.csv", index=False, **how)
+    return load_dataset(str(tmp_path / "data.csv"), "kind", csv=csv)
+
+
+def refusal(tmp_path: Path, content: str, csv: CsvSettings | None = None) -> list[str]:
+    (tmp_path / "data.csv").write_text(content)
+    with pytest.raises(BadInputError) as caught:
+        load_dataset(str(tmp_path / "data.csv"), "y", csv=csv)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(("separator", "said"), [(";", "a semicolon"), ("\t", "a tab"), ("|", "a bar")])
+def test_other_separators_are_recognised_and_said(tmp_path: Path, separator: str, said: str) -> None:
+    expected = loaded(tmp_path, table())
+    assert expected.notes == ()
+    found = loaded(tmp_path, table(), sep=separator)
+    assert found.sha256 == expected.sha256
+    assert len(found.notes) == 1
+    assert f"read with {said} between fields" in found.notes[0]
+
+
+def test_decimal_commas_are_recognised_and_said(tmp_path: Path) -> None:
+    expected = loaded(tmp_path, table(n=range(ROWS)))
+    found = loaded(tmp_path, table(n=range(ROWS)), sep=";", decimal=",")
+    assert found.sha256 == expected.sha256
+    assert "a semicolon between fields and a comma as decimal sign (csv.separator and csv.decimal" in found.notes[0]
+
+
+def test_decimal_commas_beside_decimal_points_are_left_as_text(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, "a;b;y\n1,5;1.5;x\n2,5;2.5;z\n")
+    assert "column 'a' holds text such as '1,5'" in line
+
+
+def test_what_is_told_is_not_recognised(tmp_path: Path) -> None:
+    found = loaded(tmp_path, table(), CsvSettings(separator=";", decimal=","), sep=";", decimal=",")
+    assert found.notes == ()
+    quoted = loaded(tmp_path, table(), CsvSettings(decimal=","), decimal=",")
+    assert quoted.sha256 == found.sha256
+    assert any("no column 'y'" in line for line in refusal(tmp_path, "a;y\n1;x\n2;z\n", CsvSettings(separator=",")))
+
+
+def test_a_comma_inside_text_separates_nothing(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text('a;y\n1;"x, y"\n2;"z, y"\n3;"x, y"\n')
+    assert load_dataset(str(tmp_path / "data.csv"), "y").classes == ("x, y", "z, y")
+
+
+@pytest.mark.parametrize("word", ["None", "NA", "nan", "null", "N/A"])
+def test_classes_that_other_programs_take_for_gaps_are_classes(tmp_path: Path, word: str) -> None:
+    frame = table()
+    frame["kind"] = frame["kind"].replace("left", word)
+    assert loaded(tmp_path, frame).classes == tuple(sorted([word, "right"]))
+
+
+def test_usual_markers_among_numbers_are_gaps(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, "a,b,y\n1,1,x\nNA,2,z\n3,3,None\n")
+    assert "column 'a' has 1 empty or NaN cell (first in row 2)" in line
+
+
+def test_an_empty_class_is_a_gap(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, "a,y\n1,None\n2,\n3,x\n")
+    assert "column 'y' has 1 empty or NaN cell (first in row 2)" in line
+
+
+def test_an_odd_value_is_named_with_its_row_and_can_be_declared_missing(tmp_path: Path) -> None:
+    content = "a,y\n1,x\n2,z\n?,x\n4,z\n?,x\n6,z\n"
+    (line,) = refusal(tmp_path, content)
+    assert "column 'a' holds '?' in row 3 among numbers (2 of 6 values are not numbers)" in line
+    assert 'csv.missing: ["?"]' in line
+    (line,) = refusal(tmp_path, content, CsvSettings(missing=["?"]))
+    assert "column 'a' has 2 empty or NaN cells (first in row 3)" in line
+
+
+def test_what_is_declared_missing_is_all_that_is(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, "a,y\n1,x\nNA,z\n3,x\n4,z\n", CsvSettings(missing=["?"]))
+    assert "column 'a' holds 'NA' in row 2 among numbers" in line
+
+
+def test_everything_wrong_with_a_table_is_said_at_once(tmp_path: Path) -> None:
+    lines = refusal(tmp_path, "a,b,c,d,y\n,red,1,inf,x\n2,blue,?,1,\n3,red,3,2,z\n4,red,4,3,x\n")
+    assert [line.partition(" column ")[2].split()[0] for line in lines] == ["'a'", "'b'", "'c'", "'d'", "'y'"]
+    assert "'b' holds text such as 'red', 'blue' (first in row 1)" in lines[1]
+    assert "holds inf in row 1" in lines[3]
+
+
+def test_many_mistakes_are_counted_and_not_listed(tmp_path: Path) -> None:
+    header = ",".join(f"c{index}" for index in range(30))
+    lines = refusal(tmp_path, f"{header},y\n" + f"{',' * 29},x\n" * 2)
+    assert len(lines) == 21
+    assert "10 more columns" in lines[-1]
+
+
+def test_names_that_are_wrong_are_all_said(tmp_path: Path) -> None:
+    lines = refusal(tmp_path, "a,,a,,y\n1,2,3,4,x\n")
+    assert [line.partition(": ")[2] for line in lines] == [
+        "column 2 has no name in the header.",
+        "column 4 has no name in the header.",
+        "column 'a' comes more than once.",
+    ]
+
+
+def test_a_stored_index_is_left_out_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    table(customer=np.random.default_rng(2).permutation(ROWS)).set_index("customer").to_parquet(path)
+    found = load_dataset(str(path), "kind")
+    assert found.features == ("a",)
+    assert "column 'customer' is left out, for it is the index that pandas stored" in found.notes[0]
+    table().set_index("kind").to_parquet(path)
+    assert load_dataset(str(path), "kind").target == "kind"
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"Unnamed: 0": range(ROWS)}, "column 'Unnamed: 0' counts the rows"),
+        ({"n": range(100, 100 + ROWS)}, "column 'n' counts the rows"),
+        ({"code": np.repeat([4, 9], ROWS // 2)}, "column 'code' says the same as the target"),
+        ({"same": 7.5}, "column 'same' has the same value in every row"),
+        ({"id": np.random.default_rng(1).permutation(ROWS) * 17}, "column 'id' has another whole number in every row"),
+        ({"big": np.resize([1, 10**9 + 1, 10**12 + 3], ROWS)}, "column 'big' holds whole numbers too far apart"),
+    ],
+)
+def test_columns_not_to_learn_from_are_named(tmp_path: Path, columns: dict[str, Any], says: str) -> None:
+    found = loaded(tmp_path, table(**columns))
+    assert [concern.column for concern in found.concerns] == list(columns)
+    assert says in found.warnings[0]
+
+
+def test_a_copy_of_a_predicted_number_is_named(tmp_path: Path) -> None:
+    frame = table().assign(kind=lambda frame: frame["a"] * 2 + 1, b=np.random.default_rng(5).normal(size=ROWS))
+    found = loaded(tmp_path, frame)
+    assert [concern.column for concern in found.concerns] == ["a"]
+
+
+def test_a_nearly_constant_column_is_named(tmp_path: Path) -> None:
+    frame = pd.concat([table(rare=0)] * 4, ignore_index=True)
+    frame.loc[3, "rare"] = 1
+    assert "same value in 99.6% of the rows" in loaded(tmp_path, frame).warnings[0]
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast-cancer", "diabetes"])
+def test_good_tables_give_no_cause_for_concern(name: str) -> None:
+    dataset = load_dataset(name)
+    assert dataset.warnings == ()
+    assert dataset.centred == ()
+
+
+def test_columns_that_float32_holds_too_coarsely_are_kept_whole(tmp_path: Path) -> None:
+    day = np.resize([20240114, 20240115, 20240116], ROWS)
+    north = 5_799_895.25 + np.arange(ROWS) % 7 * 0.25
+    found = loaded(tmp_path, table(day=day, north=north))
+    assert found.centred == ("day", "north")
+    assert found.concerns == ()
+    assert (found.rows[:, 1] == day).all()
+    assert (found.rows[:, 2] == north).all()
+
+
+# --- through the command line -----------------------------------------------------------------------------------------
+
+
+def run(training: Training, frame: pd.DataFrame, *options: str, target: str = "kind") -> Any:
+    frame.to_csv("data.csv", index=False)
+    return training("run", "--data", "data.csv", "--target", target, "--json", *options)
+
+
+@pytest.mark.parametrize("label", [".", "..", "None"])
+def test_classes_of_any_name_are_registered(training: Training, label: str) -> None:
+    outcome = run(training, table().replace({"kind": {"left": label}}))
+    assert outcome.code == 0, outcome.err
+    assert "recall/right" in outcome.json["metrics"]
+
+
+def test_a_target_of_any_name_is_registered(training: Training) -> None:
+    outcome = run(training, table().rename(columns={"kind": "self"}), target="self")
+    assert outcome.code == 0, outcome.err
+
+
+def test_a_leak_is_said_and_can_be_refused(training: Training, tmp_path: Path) -> None:
+    frame = table(code=np.repeat([0, 1], ROWS // 2))
+    warned = run(training, frame)
+    assert warned.code == 0, warned.err
+    assert "column 'code' says the same as the target" in warned.err
+    assert any("'code'" in note for note in warned.json["notes"])
+    assert "'code'" in check(warned, "columns")["detail"]
+
+    (tmp_path / "training.yaml").write_text("data: data.csv\nname: leak\ntarget: kind\ngate: {columns: refuse}\n")
+    refused = training("run", "--model-dir", str(tmp_path), "--json")
+    assert refused.code == 2
+    assert not check(refused, "columns")["passed"]
+    assert "gate: columns: 1, must be at most 0 (columns not to learn from: 'code')" in refused.err
+
+
+def test_a_class_that_is_never_named_stops_the_model_unless_allowed(training: Training, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": random.normal(size=300), "kind": ["common"] * 290 + ["rare"] * 10})
+    refused = run(training, frame)
+    assert refused.code == 2
+    assert "classes never named: 'rare'" in check(refused, "classes")["detail"]
+    (tmp_path / "training.yaml").write_text("data: data.csv\nname: rare\ntarget: kind\ngate: {classes: warn}\n")
+    allowed = training("run", "--model-dir", str(tmp_path), "--json")
+    assert check(allowed, "classes")["passed"]
+    assert "'rare'" in check(allowed, "classes")["detail"]
+
+
+@pytest.mark.parametrize("model", ["logistic-regression", "random-forest", "hist-gradient-boosting"])
+def test_large_offsets_and_dates_as_numbers_pass_the_gate(training: Training, model: str) -> None:
+    days = np.repeat([20240114, 20240115, 20240116, 20240117], 30)
+    frame = pd.DataFrame({"day": days, "north": 5_799_895.25 + np.arange(120) % 50 * 0.25})
+    frame["kind"] = np.where(days < 20240116, "before", "after")
+    outcome = run(training, frame, "--model", model)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["metrics"]["accuracy"] == 1
+    assert check(outcome, "parity")["figure"] < 1e-5
+
+
+def test_how_a_file_is_written_is_taken_up_by_an_evaluation(training: Training) -> None:
+    table().to_csv("data.csv", index=False, sep="#")
+    outcome = training("run", "--data", "data.csv", "--target", "kind", "--csv-separator", "#", "--json")
+    assert outcome.code == 0, outcome.err
+    again = training("evaluate", f"{outcome.json['name']}@candidate", "--json")
+    assert again.code == 0, again.err
+    assert again.json["same_data"]
+
+
+def test_what_mlflow_refuses_for_good_is_no_outage(training: Training) -> None:
+    # As many characters of names as 25,000 columns have: more than MLflow has room for.
+    outcome = run(training, table().rename(columns={"a": "a" * 1_100_000}))
+    assert outcome.code == 2, outcome.err
+    assert "refuses what it was given: 'schema' exceeds the maximum length" in outcome.err
+
+
+def check(outcome: Any, name: str) -> Any:
+    (found,) = (entry for entry in outcome.json["gate"]["checks"] if entry["name"] == name)
+    return found
