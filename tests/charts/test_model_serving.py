@@ -59,7 +59,7 @@ def test_the_server_takes_further_models() -> None:
     settings = environment.read(
         Settings, variables(render(helm.CHARTS / "model-serving/ci/5-several.yaml"), "Deployment")
     )
-    followed = [(model.name, model.alias) for model in settings.extra_models if not model.version]
+    followed = [(model.name, model.stage.lower()) for model in settings.extra_models if not model.version]
     assert followed == [("wine-classifier", "staging"), ("diabetes-regressor", "candidate")]
     (pinned,) = (model for model in settings.extra_models if model.version)
     assert (pinned.name, pinned.version) == ("digits-classifier", "3")

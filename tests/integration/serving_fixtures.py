@@ -38,10 +38,17 @@ class Model:
         self._folder = folder
         self._tracking_uri = tracking_uri
 
-    def register(self, *, tags: Mapping[str, str] | None = None, alias: str = "", **bundle: Any) -> Version:
-        """Registers one more version: gated and with its digest, unless `tags` say otherwise."""
+    def register(
+        self,
+        *,
+        tags: Mapping[str, str] | None = None,
+        alias: str = "",
+        write: Callable[..., str] = write_bundle,
+        **bundle: Any,
+    ) -> Version:
+        """Registers one more version, as `write` makes it: gated and with its digest, unless `tags` say otherwise."""
         folder = self._folder / f"bundle-{next(_numbers)}"
-        digest = write_bundle(folder, **bundle)
+        digest = write(folder, **bundle)
         run = self.client.create_run("0")
         self.client.log_artifacts(run.info.run_id, str(folder), "model")
         uri = f"{run.info.artifact_uri}/model"

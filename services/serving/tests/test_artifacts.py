@@ -127,6 +127,44 @@ def test_what_a_killed_process_left_half_written_goes(iris: Bundle, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == [iris.digest.replace(":", "-")]
 
 
+def test_a_download_of_another_process_is_left_alone(tmp_path: Path) -> None:
+    """Locks belong to open files, so two objects are as good as two processes."""
+
+    class Slow(HostileStore):
+        async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
+            await super().fetch(uri, path, target, limit)
+            files(tmp_path)  # another process starts, and clears away what nobody uses
+            assert target.exists()  # noqa: ASYNC240  (a look, in a test)
+
+    kept = ModelFiles(tmp_path, {"file": lambda: Slow(RemoteFile("a", 1), RemoteFile("b", 1))}, max_bytes=9, keep=2)
+    found = asyncio.run(kept.get("file:///x", None))
+    assert sorted(path.name for path in found.folder.iterdir()) == ["a", "b"]
+
+
+def test_what_another_process_opens_does_not_make_room(tmp_path: Path) -> None:
+    ours, theirs = files(tmp_path / "models", keep=1), files(tmp_path / "models", keep=1)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text(name)
+    first = asyncio.run(ours.get((tmp_path / "a").as_uri(), None))
+    with ours.in_use(first):
+        asyncio.run(theirs.get((tmp_path / "b").as_uri(), None))
+        assert first.folder.is_dir()
+    (tmp_path / "a" / "x").write_text("c")
+    asyncio.run(theirs.get((tmp_path / "a").as_uri(), None))
+    assert not first.folder.exists()
+    with pytest.raises(StoreUnavailableError, match="gone from MODEL_DIR"), ours.in_use(first):
+        pass
+
+
+def test_a_digest_that_leads_out_of_the_folder_is_refused(iris: Bundle, tmp_path: Path) -> None:
+    """It names a folder, and whatever is there and has another digest is removed."""
+    (tmp_path / "precious").mkdir()
+    with pytest.raises(DigestMismatchError, match="is not valid"):
+        asyncio.run(files(tmp_path / "models").get(iris.folder.as_uri(), "../precious"))
+    assert (tmp_path / "precious").is_dir()
+
+
 def test_old_downloads_make_room(tmp_path: Path) -> None:
     kept = files(tmp_path / "models", keep=2)
     digests = []

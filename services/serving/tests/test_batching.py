@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from serving.admission import Admission
 from serving.batching import Batcher
 from serving.errors import OverloadedError
-from serving.loader import INLINE_SECONDS, LoadedModel, Pace, pace
+from serving.loader import LoadedModel
 from serving.signature import ModelSpec
+from serving.warmup import INLINE_SECONDS, Pace, pace
 
 SHARING = Pace(1e-5, 1e-7, inline_rows=20, shared_rows=20)
 SLOW = Pace(0.02, 1e-4, inline_rows=0, shared_rows=20)

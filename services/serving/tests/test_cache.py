@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from serving.cache import CacheEvents, ModelCache
 from serving.errors import ModelUnusableError
-from serving.loader import LoadedModel, pace
+from serving.loader import LoadedModel
 from serving.signature import ModelSpec
+from serving.warmup import pace
 
 PACE = pace(1e-5, 1e-6)
 PLENTY = 10**9

@@ -62,7 +62,7 @@ def test_models_that_come_at_once_are_opened_one_by_one(
         opening -= 1
         return runtime
 
-    monkeypatch.setattr("serving.loader.open_runtime", opened)
+    monkeypatch.setattr("serving.opening.open_runtime", opened)
 
     async def together() -> list[LoadedModel]:
         files = ModelFiles(tmp_path, {"file": FolderStore}, max_bytes=10**8, keep=4)
@@ -93,5 +93,5 @@ def test_a_row_of_another_length_than_promised_is_refused(tmp_path: Path) -> Non
     document["signature"]["inputs"] = '[{"type": "double", "name": "only one"}]'
     path.write_text(yaml.safe_dump(document))
     (tmp_path / "models").mkdir()
-    with pytest.raises(ModelUnusableError, match="warm-up prediction failed"):
+    with pytest.raises(ModelUnusableError, match="its signature has 1 column, but its ONNX graph takes 4"):
         load(tmp_path / "bundle", tmp_path / "models")

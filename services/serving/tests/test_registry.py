@@ -19,8 +19,14 @@ VERSION = {"model_version": {"version": "3", "status": "READY", "tags": [{"key":
 
 
 def ask(answer: Answer, question: Question, errors: list[str] | None = None) -> Any:
+    def on_its_way(request: httpx.Request) -> httpx.Response:
+        found = answer(request)
+        return httpx.Response(found.status_code, headers=found.headers, stream=httpx.ByteStream(found.content))
+
+    transport = httpx.MockTransport(on_its_way)
+
     async def scenario() -> Any:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://mlflow:5000") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://mlflow:5000") as client:
             on_error = (errors if errors is not None else []).append
             return await question(Registry(lambda: client, "m", timeout=0.5, on_error=on_error))
 

@@ -23,7 +23,7 @@ def test_defaults() -> None:
     settings = read(Settings, {})
     assert settings.mlflow_tracking_uri == "http://mlflow:5000"
     assert settings.model_name == "iris-classifier"
-    assert [(model.name, model.alias) for model in settings.models] == [("iris-classifier", "production")]
+    assert [(model.name, model.stage) for model in settings.models] == [("iris-classifier", "Production")]
     assert settings.port == 8080
     assert settings.access_log is False
 
@@ -49,7 +49,6 @@ def test_further_models_follow_or_are_pinned() -> None:
         WantedModel("digits", "Production"),
         WantedModel("diabetes", version="3", digest=DIGEST, uri=uri),
     )
-    assert [model.alias for model in settings.models] == ["", "staging", "production", ""]
 
 
 @pytest.mark.parametrize(

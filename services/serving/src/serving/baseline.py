@@ -8,7 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from serving.signature import Label, ModelSpec
+from serving.agreement import check_classes
+from serving.errors import MALFORMED
+from serving.signature import Label, ModelSpec, Value
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,14 @@ class FeatureBaseline(msgspec.Struct, frozen=True):
     name: str
     edges: list[float]
     shares: list[float]
+
+    def typical(self) -> float:
+        """A value of the bin that most rows are in; 0 where nothing is known of them."""
+        if not self.edges:
+            return 0.0
+        fullest = self.shares.index(max(self.shares))
+        around = self.edges[max(fullest - 1, 0) : fullest + 1]
+        return sum(around) / len(around)
 
 
 class PredictionBaseline(msgspec.Struct, frozen=True):
@@ -40,18 +50,26 @@ class Baseline(msgspec.Struct, frozen=True):
     features: list[FeatureBaseline]
     prediction: PredictionBaseline
 
+    def typical_row(self, spec: ModelSpec) -> tuple[Value, ...]:
+        """A row of a value for each column that many rows of the training data had."""
+        pairs = zip(spec.columns, self.features, strict=True)
+        return tuple(column.fitting(feature.typical()) for column, feature in pairs)
+
 
 def read_baseline(folder: Path, spec: ModelSpec) -> Baseline | None:
     """Reads the baseline of a version; None where it has none.
 
     One that cannot be used is none either, and a warning in the log: it is no reason not to serve the model.
+
+    Raises:
+        ModelUnusableError: when it has the classes of the model in another order.
     """
     try:
         baseline = msgspec.json.decode((folder / _FILE).read_bytes(), type=Baseline)
         reason = _mistake(baseline, spec)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, *MALFORMED) as error:
         reason = str(error)
     if reason:
         logger.warning("baseline.json does not follow docs/model-format.md, so drift is not measured: %s", reason)
@@ -68,6 +86,7 @@ def _mistake(baseline: Baseline, spec: ModelSpec) -> str:
         if not _fit(baseline.rows, feature.edges, feature.shares):
             return f"edges and shares of {feature.name!r} do not go together"
     if spec.classes:
+        check_classes(spec, prediction.classes or (), "its baseline.json")
         if tuple(prediction.classes or ()) != spec.classes:
             return "its classes are not those of the model"
         fits = len(prediction.shares) == len(spec.classes) and _are_shares(prediction.rows, prediction.shares)

@@ -81,6 +81,20 @@ class ModelCache:
         self._models[model.name, model.version] = model
         self._evict()
 
+    def forget(self, name: str) -> None:
+        """Drops all versions of a model but the one that it was told to keep: their numbers mean others now."""
+        for key in tuple(self._models):
+            if key[0] == name and key[1] != self._kept.get(name):
+                self._events.evicted(self._models.pop(key))
+
+    async def replace(self, name: str, version: str, load: Callable[[], Awaitable[LoadedModel]]) -> LoadedModel:
+        """Gives what `load` returns, and keeps it in the place of what had this number before.
+
+        Raises:
+            ServingError: whatever `load` raises; what was there before stays then.
+        """
+        return await self._loads.run((name, version, "anew"), lambda: self._load(name, version, load))
+
     def get(self, name: str, version: str) -> LoadedModel | None:
         """Gives a version of a model that is in memory, and counts that as use."""
         model = self._models.get((name, version))

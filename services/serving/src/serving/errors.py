@@ -2,6 +2,9 @@
 
 import msgspec
 
+# What decoding JSON into a Struct raises, whatever the bytes are.
+MALFORMED = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
 
 class FieldError(msgspec.Struct, frozen=True):
     """One thing wrong with a request: the field, such as `features[2]`, and why."""

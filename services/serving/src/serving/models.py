@@ -15,6 +15,7 @@ from serving.runtimes.base import RuntimeOptions
 from serving.settings import Settings, WantedModel
 from serving.sources import Sources
 from serving.spans import Spans
+from serving.trial import Bounds
 from serving.versions.base import VersionManager
 from serving.versions.pinned import Pin, PinnedVersion
 from serving.versions.staged import FollowedStage, Stage
@@ -100,13 +101,14 @@ def open_models(
             timeout=settings.registry_timeout_seconds,
             on_error=metrics.registry_error,
             spans=spans,
+            folders=settings.registry_folders == "allow",
         )
         backoff = Backoff(settings.retry_min_seconds, settings.retry_max_seconds)
         if wanted.version:
             pin = Pin(wanted.name, wanted.version, wanted.digest, wanted.uri, digest_setting)
             metrics.pinned(pin.name, pin.version, pin.digest)
             return PinnedVersion(pin, loader, registry, cache, backoff, metrics.served, spans)
-        stage = Stage(wanted.name, wanted.alias, settings.model_poll_seconds)
+        stage = Stage(wanted.name, wanted.stage, settings.model_poll_seconds)
         return FollowedStage(stage, loader, registry, cache, backoff, metrics.served, spans)
 
     main, *others = settings.models
@@ -131,4 +133,5 @@ def _loader(settings: Settings, sources: Sources, folder: Path, spans: Spans) ->
         ),
         RuntimeOptions(settings.runtime, settings.pickle_models == "trust-and-run", settings.extra_trusted_types),
         spans,
+        Bounds(settings.trial_seconds, settings.trial_cpu_seconds, settings.trial_memory_bytes),
     )

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
 from serving.backoff import Backoff
-from serving.errors import RegistryUnavailableError, UnknownVersionError
+from serving.errors import MALFORMED, ModelUnusableError, RegistryUnavailableError, UnknownVersionError
 from serving.spans import NO_SPANS, Spans
 
 if TYPE_CHECKING:
@@ -19,13 +20,17 @@ _T = TypeVar("_T")
 
 
 class RegisteredVersion(msgspec.Struct, frozen=True):
-    """What the registry says of one model version. `number` counts up from 1; absent tags are empty."""
+    """What the registry says of one model version. `number` counts up from 1; absent tags are empty.
+
+    `origin` tells it from another version that got the same number after this one was deleted.
+    """
 
     number: str
     ready: bool
     gate: str = ""
     digest: str = ""
     release: str = ""
+    origin: str = ""
 
 
 class _Tag(msgspec.Struct):
@@ -34,8 +39,10 @@ class _Tag(msgspec.Struct):
 
 
 class _ModelVersion(msgspec.Struct):
-    version: str
+    version: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")]
     status: str = "READY"
+    creation_timestamp: int | str | None = None
+    source: str | None = None
     tags: list[_Tag] = []
 
 
@@ -55,18 +62,38 @@ class _Error(msgspec.Struct):
     error_code: str = ""
 
 
-def mlflow_client(uri: str, username: str, password: str, timeout: float) -> "httpx.AsyncClient":
-    """Makes the HTTP client for a tracking server; `timeout` in seconds bounds each wait for the network."""
+class _Answer(msgspec.Struct, frozen=True):
+    status: int
+    body: bytes
+
+
+class Login(msgspec.Struct, frozen=True):
+    """How to get into MLflow: by a user and a password, or else by a token, as its own client has it."""
+
+    username: str = ""
+    password: str = ""
+    token: str = ""
+
+
+def mlflow_client(uri: str, login: Login, timeout: float, ssl_cert_file: str = "") -> "httpx.AsyncClient":
+    """Makes the HTTP client for a tracking server; `timeout` in seconds bounds each wait for the network.
+
+    Raises:
+        SettingsError: when `ssl_cert_file` is named and holds no certificates.
+    """
     import httpx  # noqa: PLC0415  (see `Sources`)
 
     from serving.certificates import trusted  # noqa: PLC0415  (as above)
 
+    headers = {"user-agent": "serving"}
+    if login.token and not login.username:
+        headers["authorization"] = f"Bearer {login.token}"
     return httpx.AsyncClient(
         base_url=uri.rstrip("/"),
-        auth=httpx.BasicAuth(username, password) if username else None,
-        verify=trusted(uri),
+        auth=httpx.BasicAuth(login.username, login.password) if login.username else None,
+        verify=trusted(ssl_cert_file),
         timeout=timeout,
-        headers={"user-agent": "serving"},
+        headers=headers,
         limits=httpx.Limits(max_connections=8, max_keepalive_connections=2),
     )
 
@@ -76,7 +103,8 @@ class Registry:
 
     `client` gives what reaches MLflow, and is not called before there is a question.
     Every question takes at most `timeout` seconds, repeats included. `on_error` is called once for each question that
-    MLflow left unanswered, with the question's name. Each question is a span.
+    MLflow left unanswered, with the question's name. Each question is a span. `folders` says whether MLflow may name
+    folders of this machine as places of versions.
 
     All methods raise `RegistryUnavailableError` when MLflow does not answer or refuses to, and those that look for
     something raise `UnknownVersionError` when it is not there.
@@ -90,8 +118,10 @@ class Registry:
         timeout: float,
         on_error: Callable[[str], None] = lambda _: None,
         spans: Spans = NO_SPANS,
+        folders: bool = False,
     ) -> None:
         self._client = client
+        self._folders = folders
         self._model = model
         self._timeout = timeout
         self._on_error = on_error
@@ -119,31 +149,44 @@ class Registry:
         return _version(max(found, key=lambda version: int(version.version)))
 
     async def artifact_uri(self, number: str) -> str:
-        """Finds where a version's files are stored."""
+        """Finds where a version's files are stored.
+
+        Raises:
+            ModelUnusableError: when that is a folder of this machine, and MLflow may name none.
+        """
         absent = f"model {self._model!r} has no version {number}"
         query = {"name": self._model, "version": number}
-        return (await self._get("model-versions/get-download-uri", query, _DownloadUri, absent)).artifact_uri
+        uri = (await self._get("model-versions/get-download-uri", query, _DownloadUri, absent)).artifact_uri
+        if not self._folders and urlsplit(uri).scheme in ("", "file"):
+            raise ModelUnusableError(
+                "the registry says that its files are in a folder of this machine, which whoever writes the registry "
+                "must not choose; store them in S3 or let MLflow serve artifacts, or set REGISTRY_FOLDERS=allow where "
+                "MLflow runs on this machine"
+            )
+        return uri
 
     async def set_alias(self, alias: str, number: str) -> None:
         """Points an alias at a version."""
         absent = f"model {self._model!r} has no version {number}"
         body = {"name": self._model, "alias": alias, "version": number}
-        response = await self._ask("POST", "registered-models/alias", json=body)
-        self._check(response, "registered-models/alias", absent)
+        answer = await self._ask("POST", "registered-models/alias", json=body)
+        self._check(answer, "registered-models/alias", absent)
 
     async def _get(self, path: str, query: dict[str, str], kind: type[_T], absent: str) -> _T:
         with self._spans.span(f"registry {path}", {f"registry.{key}": value for key, value in query.items()}):
-            response = await self._ask("GET", path, params=query)
-            self._check(response, path, absent)
+            answer = await self._ask("GET", path, params=query)
+            self._check(answer, path, absent)
             try:
-                return msgspec.json.decode(response.content, type=kind)
-            except msgspec.MsgspecError as error:
+                return msgspec.json.decode(answer.body, type=kind)
+            except MALFORMED as error:
                 self._on_error(path)
                 raise RegistryUnavailableError("MLflow's answer is not what its API promises") from error
 
-    async def _ask(self, method: str, path: str, **request: Any) -> "httpx.Response":
+    async def _ask(self, method: str, path: str, **request: Any) -> "_Answer":
         """Sends a request, again where that may help, until the time is up."""
         import httpx  # noqa: PLC0415  (see `Sources`)
+
+        from serving.answers import AnswerRefusedError, why  # noqa: PLC0415  (as above)
 
         backoff = Backoff(first=0.1, cap=1.0)
         reason = "no answer in time"
@@ -151,38 +194,52 @@ class Registry:
             async with asyncio.timeout(self._timeout):
                 while True:
                     try:
-                        response = await self._client().request(method, f"{_API}/{path}", **request)
+                        answer = await self._answer(method, path, **request)
                     except httpx.RequestError as error:
-                        reason = type(error).__name__
+                        reason = why(error)
                     else:
-                        if response.status_code not in _PASSING:
-                            return response
-                        reason = f"status {response.status_code}"
+                        if answer.status not in _PASSING:
+                            return answer
+                        reason = f"status {answer.status}"
                     await asyncio.sleep(backoff.next())
         except TimeoutError:
             self._on_error(path)
             raise RegistryUnavailableError(f"MLflow does not answer ({reason})") from None
+        except AnswerRefusedError as error:
+            self._on_error(path)
+            raise RegistryUnavailableError(f"what MLflow answers is refused: {error}") from None
 
-    def _check(self, response: "httpx.Response", path: str, absent: str) -> None:
+    async def _answer(self, method: str, path: str, **request: Any) -> "_Answer":
+        from serving.answers import read, send  # noqa: PLC0415  (see `Sources`)
+
+        client = self._client()
+        response = await send(client, client.build_request(method, f"{_API}/{path}", **request))
+        try:
+            return _Answer(response.status_code, await read(response))
+        finally:
+            await response.aclose()
+
+    def _check(self, answer: "_Answer", path: str, absent: str) -> None:
         """Raises what an error status stands for. MLflow says 400 for a missing alias and 404 for the rest."""
-        if response.is_success:
+        if 200 <= answer.status < 300:
             return
-        code = _error_code(response)
-        if code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and response.status_code == 400):
+        code = _error_code(answer.body)
+        if code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and answer.status == 400):
             raise UnknownVersionError(absent)
         self._on_error(path)
         hint = ""
-        if response.status_code in (401, 403):
+        if answer.status in (401, 403):
             hint = (
-                "; its --allowed-hosts must list this address, and MLFLOW_TRACKING_USERNAME and ..._PASSWORD be right"
+                "; its --allowed-hosts must list this address, and MLFLOW_TRACKING_USERNAME and ..._PASSWORD, or "
+                "MLFLOW_TRACKING_TOKEN, be right"
             )
-        raise RegistryUnavailableError(f"MLflow refuses to answer (status {response.status_code}{hint})")
+        raise RegistryUnavailableError(f"MLflow refuses to answer (status {answer.status}{hint})")
 
 
-def _error_code(response: "httpx.Response") -> str:
+def _error_code(body: bytes) -> str:
     try:
-        return msgspec.json.decode(response.content, type=_Error).error_code
-    except msgspec.MsgspecError:
+        return msgspec.json.decode(body, type=_Error).error_code
+    except MALFORMED:
         return ""
 
 
@@ -194,4 +251,5 @@ def _version(found: _ModelVersion) -> RegisteredVersion:
         gate=tags.get("gate", ""),
         digest=tags.get("digest", ""),
         release=tags.get("release", ""),
+        origin=f"{found.creation_timestamp or ''} {found.source or ''}".strip(),
     )

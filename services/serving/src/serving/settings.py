@@ -17,9 +17,17 @@ _NUMBER = r"^([1-9][0-9]{0,17})?$"
 _DIGEST = r"^(sha256:[0-9a-f]{64})?$"
 
 TrackingUri = Annotated[str, Meta(pattern=_HTTP, description="where MLflow is")]
+CertFile = Annotated[
+    str,
+    Meta(description="a PEM file of the authorities to trust, for MLflow and S3 alike, instead of the usual ones"),
+]
 ModelName = Annotated[str, Meta(pattern=_NAME, description="the registered model to serve")]
 Stage = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_-]+$", description="the alias to follow, lower-cased, when no version is pinned")
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="the alias to follow when no version is pinned: as it is written, or else lower-cased",
+    ),
 ]
 Pin = Annotated[
     str, Meta(pattern=_NUMBER, description="a registry number: serve this version and no other (wins over the stage)")
@@ -46,11 +54,6 @@ class WantedModel(msgspec.Struct, frozen=True):
             raise ValueError("stage is to be followed, and version is pinned: give one of them, not both")
         _check_pin(self.version, self.digest, self.uri, str)
 
-    @property
-    def alias(self) -> str:
-        """The registry alias that is followed."""
-        return self.stage.lower()
-
 
 def _check_pin(version: str, digest: str, uri: str, named: Callable[[str], str]) -> None:
     """Refuses what contradicts itself; `named` tells how a setting such as `uri` is called."""
@@ -73,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     mlflow_tracking_uri: TrackingUri = "http://mlflow:5000"
     mlflow_tracking_username: Annotated[str, Meta(description="MLflow's user, where it asks for one")] = ""
     mlflow_tracking_password: Annotated[str, Meta(description="and the password")] = ""
+    mlflow_tracking_token: Annotated[str, Meta(description="or MLflow's bearer token, where there is no user")] = ""
+    ssl_cert_file: CertFile = ""
     model_name: ModelName = "iris-classifier"
     model_stage: Stage = "Production"
     model_version: Pin = ""
@@ -115,6 +120,16 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     download_seconds: Annotated[
         float, Meta(ge=0.1, le=86400, description="how long the download of one version may take")
     ] = 300.0
+    trial_seconds: Annotated[
+        float, Meta(ge=0.5, le=3600, description="how long a version may take to open, in a process of its own")
+    ] = 120.0
+    trial_cpu_seconds: Annotated[
+        int, Meta(ge=1, le=3600, description="how many seconds of a processor that may take")
+    ] = 30
+    trial_memory_bytes: Annotated[
+        int,
+        Meta(ge=1, description="how much memory that may take, beside four times the size of the version's files"),
+    ] = 384 * 1024 * 1024
     max_body_bytes: Annotated[int, Meta(ge=1, description="the largest request body")] = 1024 * 1024
     max_rows: Annotated[int, Meta(ge=1, description="the most rows in one request")] = 1000
     api_keys: Annotated[
@@ -147,6 +162,10 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     max_queue_seconds: Annotated[
         float, Meta(ge=0.01, le=60, description="how long rows may wait for a slow model; more are refused with 503")
     ] = 0.5
+    registry_folders: Annotated[
+        Literal["refuse", "allow"],
+        Meta(description="whether MLflow may name folders of this machine (file://) as places of versions"),
+    ] = "refuse"
     registry_timeout_seconds: Annotated[
         float, Meta(ge=0.05, le=300, description="how long one question to MLflow may take, repeats included")
     ] = 5.0
@@ -231,6 +250,8 @@ class SmokeSettings(msgspec.Struct, frozen=True, rename=str.upper):
     mlflow_tracking_uri: TrackingUri = "http://mlflow:5000"
     mlflow_tracking_username: Annotated[str, Meta(description="MLflow's user, where it asks for one")] = ""
     mlflow_tracking_password: Annotated[str, Meta(description="and the password")] = ""
+    mlflow_tracking_token: Annotated[str, Meta(description="or MLflow's bearer token, where there is no user")] = ""
+    ssl_cert_file: CertFile = ""
     registry_timeout_seconds: Annotated[
         float, Meta(ge=0.05, le=300, description="how long one question to MLflow may take, repeats included")
     ] = 5.0

@@ -35,6 +35,12 @@ class Column(msgspec.Struct, frozen=True):
     low: float
     high: float
 
+    def fitting(self, value: float) -> Value:
+        """The value that this column takes and that is nearest to a number."""
+        if self.kind == "boolean":
+            return value >= 0.5
+        return round(value) if self.kind == "integer" else float(value)
+
 
 class ModelSpec(msgspec.Struct, frozen=True):
     """What serving knows of a model before it loads it.
@@ -56,10 +62,9 @@ class ModelSpec(msgspec.Struct, frozen=True):
         """Whether every column takes any number, so that rows can be checked as a whole."""
         return all(column.kind == "number" for column in self.columns)
 
-    def zero_row(self) -> tuple[Value, ...]:
-        """A row that fits the signature, for models that come without an example."""
-        zeros: dict[ColumnKind, Value] = {"number": 0.0, "integer": 0, "boolean": False}
-        return tuple(zeros[column.kind] for column in self.columns)
+    def row_of(self, value: int) -> tuple[Value, ...]:
+        """A row of one value that fits the signature, for models that come without an example."""
+        return tuple(column.fitting(value) for column in self.columns)
 
 
 class _Metadata(msgspec.Struct):
@@ -132,14 +137,14 @@ def read_spec(folder: Path) -> ModelSpec:
     )
 
 
-def read_example(folder: Path, spec: ModelSpec) -> tuple[Value, ...]:
-    """Reads the first row of `input_example.json`, in any form that MLflow writes; zeros when none fits."""
+def read_example(folder: Path, spec: ModelSpec) -> tuple[Value, ...] | None:
+    """Reads the first row of `input_example.json`, in any form that MLflow writes; None when none fits."""
     try:
         document = json.loads((folder / "input_example.json").read_text(encoding="utf-8"))
         row = msgspec.convert(_first_row(document, spec), list[bool | int | float])
-    except (OSError, ValueError, LookupError, TypeError):
-        return spec.zero_row()
-    return tuple(row) if len(row) == len(spec.columns) else spec.zero_row()
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return tuple(row) if len(row) == len(spec.columns) else None
 
 
 def _first_row(document: Any, spec: ModelSpec) -> Any:

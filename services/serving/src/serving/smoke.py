@@ -9,9 +9,11 @@ from typing import Any
 import httpx
 import msgspec
 
+from serving.answers import why
 from serving.backoff import Backoff
+from serving.certificates import trusted
 from serving.errors import ServingError
-from serving.registry import Registry, mlflow_client
+from serving.registry import Login, Registry, mlflow_client
 from serving.schemas import ModelInfo, PredictResponse
 from serving.settings import SmokeSettings
 
@@ -48,7 +50,9 @@ async def smoke(settings: SmokeSettings) -> str:
 async def _attempt(settings: SmokeSettings) -> str:
     headers = {"authorization": f"Bearer {settings.smoke_api_key}"} if settings.smoke_api_key else {}
     base_url = settings.smoke_url.rstrip("/")
-    async with httpx.AsyncClient(base_url=base_url, timeout=_REQUEST_SECONDS, headers=headers) as client:
+    async with httpx.AsyncClient(
+        base_url=base_url, timeout=_REQUEST_SECONDS, headers=headers, verify=trusted(settings.ssl_cert_file)
+    ) as client:
         info = await _ask(client, "GET", "/model/info", ModelInfo)
         _compare("model", settings.model_name, info.name)
         _compare("version", settings.model_version, info.version)
@@ -73,7 +77,7 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, kind: type[Any
     try:
         response = await client.request(method, path, **request)
     except httpx.HTTPError as error:
-        raise SmokeError(f"{method} {path} is not answered ({type(error).__name__})") from error
+        raise SmokeError(f"{method} {path} is not answered ({why(error)})") from error
     if response.is_error:
         raise SmokeError(f"{method} {path} is answered with {response.status_code}: {response.text[:300]}")
     try:
@@ -84,9 +88,8 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, kind: type[Any
 
 async def _move_alias(settings: SmokeSettings) -> None:
     timeout = settings.registry_timeout_seconds
-    async with mlflow_client(
-        settings.mlflow_tracking_uri, settings.mlflow_tracking_username, settings.mlflow_tracking_password, timeout
-    ) as client:
+    login = Login(settings.mlflow_tracking_username, settings.mlflow_tracking_password, settings.mlflow_tracking_token)
+    async with mlflow_client(settings.mlflow_tracking_uri, login, timeout, settings.ssl_cert_file) as client:
         registry = Registry(lambda: client, settings.model_name, timeout=timeout)
         try:
             await registry.set_alias(settings.smoke_alias, settings.model_version)

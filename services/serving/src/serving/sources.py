@@ -26,7 +26,16 @@ class Sources:
     """
 
     def __init__(self, settings: Settings) -> None:
+        """Contacts nobody.
+
+        Raises:
+            SettingsError: when SSL_CERT_FILE holds no certificates.
+        """
         self._settings = settings
+        if settings.ssl_cert_file:
+            from serving.certificates import trusted  # noqa: PLC0415  (see above)
+
+            trusted(settings.ssl_cert_file)
         self.stores: dict[str, Callable[[], ArtifactStore]] = {
             "s3": lambda: self._s3,
             "mlflow-artifacts": lambda: self._proxied,
@@ -47,14 +56,14 @@ class Sources:
 
     @cached_property
     def _mlflow(self) -> "httpx.AsyncClient":
-        from serving.registry import mlflow_client  # noqa: PLC0415  (see above)
+        from serving.registry import Login, mlflow_client  # noqa: PLC0415  (see above)
 
         settings = self._settings
+        login = Login(
+            settings.mlflow_tracking_username, settings.mlflow_tracking_password, settings.mlflow_tracking_token
+        )
         return mlflow_client(
-            settings.mlflow_tracking_uri,
-            settings.mlflow_tracking_username,
-            settings.mlflow_tracking_password,
-            settings.registry_timeout_seconds,
+            settings.mlflow_tracking_uri, login, settings.registry_timeout_seconds, settings.ssl_cert_file
         )
 
     @cached_property
@@ -68,4 +77,4 @@ class Sources:
         from serving.artifacts.s3 import S3Store  # noqa: PLC0415  (see above)
 
         settings = self._settings
-        return S3Store(settings.s3_endpoint_url, settings.aws_region, settings.s3_secret_name)
+        return S3Store(settings.s3_endpoint_url, settings.aws_region, settings.s3_secret_name, settings.ssl_cert_file)

@@ -1,21 +1,24 @@
 """The folder on this machine that holds downloaded model versions, each proved by its digest."""
 
 import asyncio
+import contextlib
 import os
+import re
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
 from serving.artifacts.base import ArtifactStore, download
+from serving.artifacts.locks import in_use, own_folder, remove_unused
 from serving.digest import content_digest
 from serving.errors import DigestMismatchError, ModelUnusableError, StoreUnavailableError
 from serving.spans import NO_SPANS, Spans
 
 _PARTIAL = ".partial-"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Downloaded(msgspec.Struct, frozen=True):
@@ -23,6 +26,11 @@ class Downloaded(msgspec.Struct, frozen=True):
 
     folder: Path
     digest: str
+
+    @property
+    def bytes(self) -> int:
+        """The size of the files."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*"))
 
 
 class ModelFiles:
@@ -52,7 +60,7 @@ class ModelFiles:
         self._spans = spans
         self._proving = asyncio.Lock()
         for leftover in root.glob(f"{_PARTIAL}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            remove_unused(leftover)
 
     async def get(self, uri: str, expected: str | None) -> Downloaded:
         """Gives the files stored at `uri`, downloading them unless they are here already.
@@ -62,6 +70,9 @@ class ModelFiles:
             ModelUnusableError: when they cannot be what a model needs (see `download`).
             StoreUnavailableError: when the store does not answer, or the files cannot be written.
         """
+        if expected and not _DIGEST.fullmatch(expected):
+            # Its folder has the digest in its name, so this is more than a matter of form.
+            raise DigestMismatchError(f"the digest that its files must have, {expected[:80]!r}, is not valid")
         try:
             if expected and (kept := await self._kept(expected)):
                 return kept
@@ -69,21 +80,41 @@ class ModelFiles:
         except OSError as error:
             raise StoreUnavailableError(f"its files cannot be kept in MODEL_DIR ({error.strerror})") from error
 
+    @contextlib.contextmanager
+    def in_use(self, version: Downloaded) -> Iterator[None]:
+        """Keeps the files of a version here, whatever other processes with the same MODEL_DIR need room for.
+
+        Raises:
+            StoreUnavailableError: when one has just removed them.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(in_use(version.folder))
+            except OSError as error:
+                raise StoreUnavailableError(f"its files are gone from MODEL_DIR ({error.strerror})") from error
+            yield
+
     async def _downloaded(self, uri: str, expected: str | None) -> Downloaded:
-        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._root))
-        try:
-            with self._spans.span("download model", {"model.uri": uri}):
-                async with asyncio.timeout(self._seconds):
-                    await download(self._store(uri), uri, partial, self._max_bytes)
+        with own_folder(self._root, _PARTIAL) as partial:
+            try:
+                with self._spans.span("download model", {"model.uri": uri}):
+                    async with asyncio.timeout(self._seconds):
+                        await download(self._store(uri), uri, partial, self._max_bytes)
+            except TimeoutError:
+                raise StoreUnavailableError(f"its files did not arrive within {self._seconds:g} s") from None
             digest = await asyncio.to_thread(content_digest, partial)
             if expected and digest != expected:
                 raise DigestMismatchError(f"its files have digest {digest}, but {expected} is expected")
             # Another version may have the same files, and be about to read them.
-            return await self._kept(digest) or self._finish(partial, digest)
-        except TimeoutError:
-            raise StoreUnavailableError(f"its files did not arrive within {self._seconds:g} s") from None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            if kept := await self._kept(digest):
+                return kept
+            try:
+                return self._finish(partial, digest)
+            except OSError:
+                # Another process may have been faster.
+                if kept := await self._kept(digest):
+                    return kept
+                raise
 
     def _store(self, uri: str) -> ArtifactStore:
         scheme = urlsplit(uri).scheme or "file"
@@ -122,6 +153,14 @@ class ModelFiles:
 
     def _prune(self) -> None:
         """Removes the folders used longest ago. Models live in memory once loaded, so none of them is missed."""
-        folders = sorted(self._root.glob("sha256-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        folders = sorted(self._root.glob("sha256-*"), key=_last_use, reverse=True)
         for folder in folders[self._keep :]:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_unused(folder)
+
+
+def _last_use(folder: Path) -> float:
+    """When a folder was used last; long ago, where another process has just removed it."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -7,8 +7,9 @@ from urllib.parse import quote, unquote, urlsplit
 import httpx
 import msgspec
 
-from serving.artifacts.base import BoundedWriter, RemoteFile
-from serving.errors import ModelUnusableError, StoreUnavailableError
+from serving.answers import AnswerRefusedError, chunks, read, send, why
+from serving.artifacts.base import MAX_FILES, BoundedWriter, RemoteFile, safe_path
+from serving.errors import MALFORMED, ModelUnusableError, StoreUnavailableError
 
 _API = "/api/2.0/mlflow-artifacts/artifacts"
 _MAX_DEPTH = 8
@@ -32,40 +33,54 @@ class ProxiedStore:
 
     def files(self, uri: str) -> AsyncIterator[RemoteFile]:
         """Lists the files below the address, folder by folder."""
-        return self._walk(self._root(uri), "", 0)
+        return self._walk(self._root(uri))
 
-    async def _walk(self, root: str, below: str, depth: int) -> AsyncIterator[RemoteFile]:
-        if depth > _MAX_DEPTH:
-            raise ModelUnusableError(f"its folders are nested more than {_MAX_DEPTH} deep")
-        for entry in await self._listing("/".join(part for part in (root, below) if part)):
-            path = f"{below}/{entry.path}" if below else entry.path
-            if entry.is_dir:
-                async for file in self._walk(root, path, depth + 1):
-                    yield file
-            else:
-                yield RemoteFile(path, entry.file_size)
+    async def _walk(self, root: str) -> AsyncIterator[RemoteFile]:
+        folders = [""]
+        for below in folders:  # which grows meanwhile
+            for entry in await self._listing("/".join(part for part in (root, below) if part)):
+                path = f"{below}/{entry.path}" if below else entry.path
+                if not entry.is_dir:
+                    yield RemoteFile(path, entry.file_size)
+                    continue
+                if len(safe_path(path).parts) > _MAX_DEPTH:
+                    raise ModelUnusableError(f"its folders are nested more than {_MAX_DEPTH} deep")
+                if len(folders) > MAX_FILES:
+                    raise ModelUnusableError(f"it has more than {MAX_FILES} folders")
+                folders.append(path)
 
     async def _listing(self, path: str) -> list[_Entry]:
         try:
-            response = await self._client.get(_API, params={"path": path})
-            _check(response)
-            return msgspec.json.decode(response.content, type=_Listing).files
+            response = await send(self._client, self._client.build_request("GET", _API, params={"path": path}))
+            try:
+                _check(response)
+                return msgspec.json.decode(await read(response), type=_Listing).files
+            finally:
+                await response.aclose()
         except httpx.HTTPError as error:
-            raise StoreUnavailableError(f"MLflow does not list its files ({type(error).__name__})") from error
-        except msgspec.MsgspecError as error:
+            raise StoreUnavailableError(f"MLflow does not list its files ({why(error)})") from error
+        except AnswerRefusedError as error:
+            raise StoreUnavailableError(f"MLflow's list of its files is refused: {error}") from error
+        except MALFORMED as error:
             raise StoreUnavailableError("MLflow's list of its files is not what its API promises") from error
 
     async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
         """Downloads one file."""
         address = f"{_API}/{quote(self._root(uri))}/{quote(path)}"
         try:
-            async with self._client.stream("GET", address) as response:
+            response = await send(self._client, self._client.build_request("GET", address))
+            try:
                 _check(response)
                 with BoundedWriter(target, limit) as writer:
-                    async for chunk in response.aiter_bytes():
+                    # A chunk more than the limit, so that it is the writer who says what is too large.
+                    async for chunk in chunks(response, limit + 1):
                         writer.write(chunk)
+            finally:
+                await response.aclose()
         except httpx.HTTPError as error:
-            raise StoreUnavailableError(f"MLflow does not hand out its files ({type(error).__name__})") from error
+            raise StoreUnavailableError(f"MLflow does not hand out its files ({why(error)})") from error
+        except AnswerRefusedError as error:
+            raise StoreUnavailableError(f"what MLflow hands out is refused: {error}") from error
 
     def _root(self, uri: str) -> str:
         parts = urlsplit(uri)

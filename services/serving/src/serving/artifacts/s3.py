@@ -5,6 +5,8 @@ requests would hold 15 MB of descriptions of all the others, for as long as the 
 """
 
 import asyncio
+import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import cached_property
 from pathlib import Path
@@ -14,26 +16,34 @@ from xml.etree import ElementTree as ET
 
 import httpx
 
-from serving.artifacts.base import BoundedWriter, RemoteFile
+from serving.answers import AnswerRefusedError, read, why
+from serving.artifacts.base import MAX_FILES, BoundedWriter, RemoteFile
 from serving.certificates import trusted
 from serving.errors import ModelUnusableError, StoreUnavailableError
 
 _TIMEOUT_SECONDS = 10.0
-_PAGE = 200
+_PAGE = MAX_FILES
+# A folder may be an object too, whose name is listed like a file's.
+_MOST_PAGES = 5
+# Of an error's document, which is short.
+_ERROR_BYTES = 64 * 1024
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _NO_LIST = "S3's list of files is not what its protocol promises"
 
 
 class S3Store:
     """Reads `s3://` addresses of one server, with path-style requests."""
 
-    def __init__(self, endpoint_url: str, region: str, secret_name: str = "") -> None:
+    def __init__(self, endpoint_url: str, region: str, secret_name: str = "", ssl_cert_file: str = "") -> None:
         """Makes no request yet.
 
         Args:
             endpoint_url: The server.
             region: What requests are signed for.
             secret_name: Where whoever runs this keeps the keys; named when the server refuses them.
+            ssl_cert_file: The authorities to trust instead of the usual ones; empty for those.
         """
+        self._ssl_cert_file = ssl_cert_file
         self._endpoint_url = endpoint_url.rstrip("/")
         self._region = region
         self._keys = f"; its keys come from Secret {secret_name}" if secret_name else ""
@@ -42,55 +52,66 @@ class S3Store:
         """Lists the objects below the prefix, a page at a time."""
         bucket, prefix = _bucket_and_prefix(uri)
         query = {"list-type": "2", "max-keys": str(_PAGE), "prefix": prefix}
-        while True:
+        for _ in range(_MOST_PAGES):
             page = await self._page(bucket, query)
             for entry in page.iterfind("{*}Contents"):
                 key = entry.findtext("{*}Key", "")
                 if not key.endswith("/"):
-                    yield RemoteFile(key.removeprefix(prefix), int(entry.findtext("{*}Size", "0")))
+                    yield RemoteFile(key.removeprefix(prefix), _size(entry))
             token = page.findtext("{*}NextContinuationToken")
             if not token or page.findtext("{*}IsTruncated") != "true":
                 return
             query["continuation-token"] = token
+        raise ModelUnusableError(f"it has more than {MAX_FILES} files")
 
     async def _page(self, bucket: str, query: dict[str, str]) -> ET.Element:
+        url = f"{self._endpoint_url}/{bucket}?{urlencode(query, quote_via=quote, safe='')}"
         try:
-            response = await self._client.get(
-                f"{self._endpoint_url}/{bucket}?{urlencode(query, quote_via=quote, safe='')}"
-            )
-            self._check(response, bucket)
-            page = ET.fromstring(response.content)  # noqa: S314  (expat bounds what entities may grow to)
+            async with self._answer(url, bucket) as response:
+                page = ET.fromstring(await read(response))  # noqa: S314  (expat bounds what entities may grow to)
         except httpx.HTTPError as error:
-            raise StoreUnavailableError(f"S3 does not answer ({type(error).__name__})") from error
+            raise StoreUnavailableError(f"S3 does not answer ({why(error)})") from error
+        except AnswerRefusedError as error:
+            raise StoreUnavailableError(f"S3's list of files is refused: {error}") from error
         except ET.ParseError as error:
             raise StoreUnavailableError(_NO_LIST) from error
         if page.tag.rpartition("}")[2] != "ListBucketResult":
             raise StoreUnavailableError(_NO_LIST)
         return page
 
-    def _check(self, response: httpx.Response, bucket: str) -> None:
-        if response.is_success:
-            return
-        if response.status_code == httpx.codes.NOT_FOUND:
-            raise ModelUnusableError(f"its files are not in bucket {bucket!r}")
-        if response.is_server_error:
-            raise StoreUnavailableError(f"S3 answers {response.status_code}")
-        reason = f"({_code(response)}{self._keys})"
-        raise StoreUnavailableError(f"S3 refuses to give files of bucket {bucket!r} {reason}")
+    @contextlib.asynccontextmanager
+    async def _answer(self, url: str, bucket: str) -> AsyncIterator[httpx.Response]:
+        """Asks for something, and gives the answer if it is no error; its body is still to be read.
+
+        Redirects are not followed: they would be to another server than the one that the settings name.
+        """
+        async with self._client.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
+            if response.is_success:
+                yield response
+                return
+            if response.status_code == httpx.codes.NOT_FOUND:
+                raise ModelUnusableError(f"its files are not in bucket {bucket!r}")
+            if response.is_server_error:
+                raise StoreUnavailableError(f"S3 answers {response.status_code}")
+            if response.is_redirect:
+                raise StoreUnavailableError(
+                    f"S3 redirects elsewhere (status {response.status_code}); set S3_ENDPOINT_URL to the address that "
+                    "it really has, and AWS_REGION to its region"
+                )
+            reason = f"({await _code(response)}{self._keys})"
+            raise StoreUnavailableError(f"S3 refuses to give files of bucket {bucket!r} {reason}")
 
     async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
         """Downloads one object."""
         bucket, prefix = _bucket_and_prefix(uri)
         try:
-            async with self._client.stream("GET", f"{self._endpoint_url}/{bucket}/{quote(prefix + path)}") as response:
-                if not response.is_success:
-                    await response.aread()
-                self._check(response, bucket)
+            async with self._answer(f"{self._endpoint_url}/{bucket}/{quote(prefix + path)}", bucket) as response:
                 with BoundedWriter(target, limit) as writer:
+                    # As it is stored, whatever Content-Encoding it was stored with: the digest is of that.
                     async for chunk in response.aiter_raw():
                         writer.write(chunk)
         except httpx.HTTPError as error:
-            raise StoreUnavailableError(f"S3 does not answer ({type(error).__name__})") from error
+            raise StoreUnavailableError(f"S3 does not answer ({why(error)})") from error
 
     async def aclose(self) -> None:
         """Closes the connections, if any were opened."""
@@ -100,7 +121,7 @@ class S3Store:
     @cached_property
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            auth=_Signature(self._region), verify=trusted(self._endpoint_url), timeout=_TIMEOUT_SECONDS
+            auth=_Signature(self._region), verify=trusted(self._ssl_cert_file), timeout=_TIMEOUT_SECONDS
         )
 
 
@@ -137,15 +158,24 @@ class _Signature(httpx.Auth):
         return Session().get_credentials()
 
 
-def _code(response: httpx.Response) -> str:
+async def _code(response: httpx.Response) -> str:
     """Finds S3's own name for an error, such as AccessDenied; else the status."""
     try:
-        document = ET.fromstring(response.content)  # noqa: S314  (as above)
-    except ET.ParseError:
+        document = ET.fromstring(await read(response, _ERROR_BYTES))  # noqa: S314  (as above)
+    except (ET.ParseError, AnswerRefusedError):
         return str(response.status_code)
-    return document.findtext("Code") or str(response.status_code)
+    return document.findtext("Code", "")[:100] or str(response.status_code)
+
+
+def _size(entry: ET.Element) -> int:
+    size = entry.findtext("{*}Size", "0")
+    if not (size.isascii() and size.isdigit() and len(size) <= 18):
+        raise StoreUnavailableError(_NO_LIST)
+    return int(size)
 
 
 def _bucket_and_prefix(uri: str) -> tuple[str, str]:
     parts = urlsplit(uri)
+    if not _BUCKET.fullmatch(parts.netloc):
+        raise ModelUnusableError("its files are at an s3: address without a valid name of a bucket")
     return parts.netloc, parts.path.strip("/") + "/"

@@ -41,20 +41,14 @@ class RuntimeOptions(msgspec.Struct, frozen=True):
     extra_trusted_types: frozenset[str] = frozenset()
 
 
-def open_runtime(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> Runtime:
-    """Loads a version's model with the best runtime that it allows and that is installed.
+def choose_runtime(spec: ModelSpec, options: RuntimeOptions) -> Literal["onnx", "sklearn"]:
+    """Names the best runtime that a version allows and that is installed, before any is imported.
 
     Raises:
-        ModelUnusableError: when none can load it; the message says what would.
+        ModelUnusableError: when there is none; the message says what would help.
     """
-    return _opener(spec, options)(folder, spec, options)
-
-
-def _opener(spec: ModelSpec, options: RuntimeOptions) -> Callable[[Path, ModelSpec, RuntimeOptions], Runtime]:
     if spec.onnx_file and options.prefer != "sklearn":
-        from serving.runtimes.onnx import open_onnx  # noqa: PLC0415  (40 MB, not needed by other versions)
-
-        return open_onnx
+        return "onnx"
     if options.prefer == "onnx":
         raise ModelUnusableError("it has no ONNX twin, and RUNTIME is onnx; RUNTIME=auto would try scikit-learn")
     if not spec.sklearn_file:
@@ -64,6 +58,24 @@ def _opener(spec: ModelSpec, options: RuntimeOptions) -> Callable[[Path, ModelSp
             "it has to be run by scikit-learn, which is not installed here: use the image built with "
             "`--target sklearn` (the package extra `serving[sklearn]`), or register it with its ONNX twin"
         )
+    return "sklearn"
+
+
+def opener(runtime: str) -> Callable[[Path, ModelSpec, RuntimeOptions], Runtime]:
+    """Imports a runtime, and gives what loads a version's model with it."""
+    if runtime == "onnx":
+        from serving.runtimes.onnx import open_onnx  # noqa: PLC0415  (40 MB, not needed by other versions)
+
+        return open_onnx
     from serving.runtimes.sklearn import open_sklearn  # noqa: PLC0415  (an extra, absent in one of the images)
 
     return open_sklearn
+
+
+def open_runtime(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> Runtime:
+    """Loads a version's model with the runtime that `choose_runtime` names.
+
+    Raises:
+        ModelUnusableError: when it cannot be loaded; the message says what would help.
+    """
+    return opener(choose_runtime(spec, options))(folder, spec, options)

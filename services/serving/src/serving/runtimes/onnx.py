@@ -10,8 +10,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
 
+from serving.agreement import check_classes, check_width
 from serving.errors import ModelUnusableError
 from serving.runtimes.base import Matrix, RuntimeOptions
+from serving.runtimes.onnx_labels import graph_labels
 from serving.signature import ModelSpec
 
 _DTYPES: dict[str, type[np.floating]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
@@ -59,4 +61,12 @@ def open_onnx(folder: Path, spec: ModelSpec, _options: RuntimeOptions) -> OnnxRu
         raise ModelUnusableError(f"its ONNX graph must have one input `features` and an output `{output}`")
     if inputs["features"] not in _DTYPES:
         raise ModelUnusableError(f"the input of its ONNX graph is a {inputs['features']}, but must be of floats")
+    check_width(spec, _width(session), "its ONNX graph")
+    check_classes(spec, graph_labels(path), "its ONNX graph")
     return OnnxRuntime(session, output, _DTYPES[inputs["features"]])
+
+
+def _width(session: onnxruntime.InferenceSession) -> object:
+    """The number of columns that a graph takes; something else where it takes any."""
+    shape = session.get_inputs()[0].shape
+    return shape[1] if len(shape) == 2 else None

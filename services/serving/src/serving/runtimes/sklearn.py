@@ -5,15 +5,21 @@ by the list of trusted types that the model itself carries.
 """
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import skops.io
 
+from serving.agreement import check_classes, check_columns, check_width
 from serving.errors import ModelUnusableError
 from serving.runtimes.base import Matrix, RuntimeOptions
 from serving.signature import ModelSpec
+
+# Estimators that were fitted on a table warn at each prediction that a matrix has no column names. The order of columns
+# is checked once, when a version is opened.
+warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
 
 # Types that skops does not trust by itself, but which are plain parts of fitted scikit-learn estimators: they hold
 # arrays and parameters, and building one runs no code from the file.
@@ -42,12 +48,19 @@ class SklearnRuntime:
     name = "sklearn"
     dtype = np.float64
 
-    def __init__(self, estimator: Any, task: str) -> None:
-        self._compute = estimator.predict_proba if task == "classification" else estimator.predict
+    def __init__(self, estimator: Any, spec: ModelSpec) -> None:
+        self._compute = estimator.predict_proba if spec.task == "classification" else estimator.predict
+        self._no_answer = np.full((1, len(spec.classes)) if spec.task == "classification" else (1,), np.nan)
 
     def run(self, features: Matrix) -> Matrix:
-        """Computes one batch."""
-        result: Matrix = np.asarray(self._compute(features), dtype=np.float64)
+        """Computes one batch; NaN for rows that the estimator refuses, such as one whose logarithm is not finite."""
+        try:
+            result: Matrix = np.asarray(self._compute(features), dtype=np.float64)
+        except ValueError:
+            if len(features) == 1:
+                return self._no_answer
+            half = len(features) // 2
+            return np.concatenate([self.run(features[:half]), self.run(features[half:])])
         return result
 
 
@@ -65,7 +78,11 @@ def open_sklearn(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> Skle
     needed = "predict_proba" if spec.task == "classification" else "predict"
     if not hasattr(estimator, needed):
         raise ModelUnusableError(f"its {type(estimator).__name__} has no {needed}, which {spec.task} needs")
-    return SklearnRuntime(estimator, spec.task)
+    what = f"its {type(estimator).__name__}"
+    check_width(spec, getattr(estimator, "n_features_in_", None), what)
+    check_columns(spec, getattr(estimator, "feature_names_in_", ()), what)
+    check_classes(spec, getattr(estimator, "classes_", ()) if spec.task == "classification" else (), what)
+    return SklearnRuntime(estimator, spec)
 
 
 def _load_skops(path: Path, options: RuntimeOptions) -> Any:

@@ -134,4 +134,4 @@ async def registered_source(registry: Registry, name: str, found: RegisteredVers
     if found.gate != "passed":
         raise UnknownVersionError(f"version {found.number} of {name!r} has not passed the gate (its tag `gate`)")
     uri = await registry.artifact_uri(found.number)
-    return ModelSource(name, found.number, uri, found.digest or None, found.release)
+    return ModelSource(name, found.number, uri, found.digest or None, found.release, found.origin)

@@ -1,6 +1,7 @@
 """Stage mode: whatever version the alias points at, followed by asking the registry now and then."""
 
 import asyncio
+import logging
 import random
 import re
 
@@ -21,9 +22,15 @@ _ALIAS = re.compile(r"[A-Za-z0-9_-]+")
 _REFUSED_SECONDS = 30.0
 _LOADS_AT_ONCE = 2
 
+logger = logging.getLogger(__name__)
+
 
 class Stage(msgspec.Struct, frozen=True):
-    """The alias to follow, and how often to ask where it points, in seconds."""
+    """The alias to follow, and how often to ask where it points, in seconds.
+
+    Where the alias does not exist as it is written, the one in lower case counts: environments have names like
+    `Production`, and aliases usually like `production`.
+    """
 
     name: str
     alias: str
@@ -46,7 +53,7 @@ class FollowedStage(VersionManager):
         spans: Spans = NO_SPANS,
     ) -> None:
         super().__init__(stage.name, cache, backoff, on_change, spans)
-        self.stage = stage.alias
+        self.stage = stage.alias.lower()
         self._stage = stage
         self._loader = loader
         self._registry = registry
@@ -61,14 +68,50 @@ class FollowedStage(VersionManager):
                 await asyncio.sleep(self._stage.poll_seconds * random.uniform(0.9, 1.1))  # noqa: S311  (spreads load)
 
     async def _follow(self) -> None:
-        found = await self._registry.by_alias(self._stage.alias)
-        if self._current is None or found.number != self._current.version:
+        found = await self._aliased()
+        known = self._current if self._current and self._current.version == found.number else None
+        if known is None:
+            known = self._cache.get(self.name, found.number)
+        if known is None:
             self._become(await self._cache.get_or_load(self.name, found.number, lambda: self._load(found)))
+        elif _replaced(known, found):
+            await self._start_anew(found)
+        elif known is not self._current:
+            self._become(known)
+
+    async def _aliased(self) -> RegisteredVersion:
+        alias = self._stage.alias
+        try:
+            found = await self._registry.by_alias(alias)
+        except UnknownVersionError:
+            if alias == alias.lower():
+                raise
+            alias = alias.lower()
+            found = await self._registry.by_alias(alias)
+        self.stage = alias
+        return found
+
+    async def _start_anew(self, found: RegisteredVersion) -> None:
+        """Loads a version whose number stood for another one before: its model was deleted and registered anew."""
+        self._memory = Memory()
+        self._cache.forget(self.name)
+        try:
+            model = await self._cache.replace(self.name, found.number, lambda: self._load(found))
+        except (UnknownVersionError, ModelUnusableError, UnavailableError) as error:
+            raise type(error)(
+                f"the registry has another version {found.number} of {self.name!r} now than the one in memory, and "
+                f"{error}"
+            ) from error
+        logger.warning(
+            "the registry has another version under the same number",
+            extra={"model": self.name, "version": found.number, "digest": model.digest},
+        )
+        self._become(model)
 
     async def get(self, wanted: str) -> LoadedModel:
         """Gives the model that a number, an alias or a release tag names."""
         current = self.latest()
-        if wanted in (LATEST, self._stage.alias, current.version, current.release):
+        if wanted in (LATEST, self.stage, current.version, current.release):
             return current
         number = wanted if _NUMBER.fullmatch(wanted) else await self._number(wanted)
         return self._cache.get(self.name, number) or await self._named(number)
@@ -113,3 +156,10 @@ class FollowedStage(VersionManager):
 
     async def _load(self, found: RegisteredVersion) -> LoadedModel:
         return await self._loader.load(await registered_source(self._registry, self.name, found))
+
+
+def _replaced(known: LoadedModel, found: RegisteredVersion) -> bool:
+    """Whether a number means another version in the registry now than the one in memory under it."""
+    if found.digest and found.digest != known.digest:
+        return True
+    return bool(found.origin and known.origin and found.origin != known.origin)
