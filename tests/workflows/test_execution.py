@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflows.fork import Fork
+from tests.workflows.fork import VERSIONS, Fork
 from tests.workflows.runner import Run
 from tests.workflows.workflow import Job, read
 
@@ -86,7 +86,7 @@ def test_what_was_delivered_is_pinned(fork: Fork, remote: Path) -> None:
     pinned = at_remote(fork, remote, STAGING)
     image = pinned["image"]
     assert f"{image['repository']}:{image['tag']}@{image['digest']}" == references["serving"]
-    assert pinned["release"]["chart"] == "0.1.0"
+    assert pinned["release"]["chart"] == VERSIONS["model-serving"]
     assert pinned["model"]["version"] == "7"
     for name in ("mlflow", "training"):
         image = at_remote(fork, remote, Path(f"envs/platform/{name}.yaml"))["image"]
@@ -149,4 +149,4 @@ def test_before_the_first_release_only_the_platform_is_pinned(fork: Fork, remote
 def test_charts_are_published_by_their_job(fork: Fork, remote: Path) -> None:
     environment = {**os.environ, "REGISTRY_PREFIX": fork.prefix, "PLAIN_HTTP": "1"}
     Run(root=fork.root, environment=environment).job(job("charts"))
-    assert fork.run("tools/image-digest", f"{fork.prefix}/charts/model-serving:0.1.0").stdout
+    assert fork.run("tools/image-digest", f"{fork.prefix}/charts/model-serving:{VERSIONS['model-serving']}").stdout
