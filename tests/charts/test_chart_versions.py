@@ -65,6 +65,22 @@ def test_a_new_file_is_a_change(repository: Path) -> None:
     assert len(list(stale_versions(repository))) == 1
 
 
+def test_a_library_is_a_part_of_the_charts_that_link_it(repository: Path) -> None:
+    library = repository / "charts" / "common" / "templates"
+    library.mkdir(parents=True)
+    (library / "_names.tpl").write_text("one\n")
+    (repository / "charts" / "common" / "Chart.yaml").write_text("name: common\nversion: 0.1.0\n")
+    (repository / "charts" / "web" / "charts").mkdir()
+    (repository / "charts" / "web" / "charts" / "common").symlink_to("../../common")
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "--message", "with a library")
+    git(repository, "tag", "v1.0.0")
+    assert list(stale_versions(repository)) == []
+    (library / "_names.tpl").write_text("two\n")
+    sentences = list(stale_versions(repository))
+    assert [sentence.split()[0] for sentence in sentences] == ["charts/common", "charts/web"]
+
+
 def test_a_version_must_not_go_back(repository: Path) -> None:
     git(repository, "tag", "v1.0.0")
     write(repository, "0.0.9")

@@ -205,6 +205,8 @@ def test_migrating_again_changes_nothing(client: httpx.Client, release: Release)
         ("postgresql+psycopg://mlflow:hidden@127.0.0.1:1/mlflow", "No connection to the database with "),
         ("postgresql+psycopg://mlflow:hidden@postgres:port/mlflow", " is not the address of a database"),
         ("mlflow.db", " is not the address of a database"),
+        ("mysql+pymysql://mlflow:hidden@mysql/mlflow", "whose driver (pymysql) is not in this image"),
+        ("postgresql+psycopg2://mlflow:hidden@postgres/mlflow", "it is postgresql+psycopg://USER@HOST:5432/"),
     ],
 )
 def test_a_migration_without_a_database_names_the_secret(release: Release, address: str, fault: str) -> None:

@@ -71,7 +71,7 @@ def test_the_server_takes_further_models() -> None:
 def test_the_smoke_test_takes_its_settings(scenario: Path) -> None:
     given = variables(render(scenario), "Job")
     # The model is described to both alike; the smoke test has no use for where it comes from.
-    assert set(given) <= names(SmokeSettings) | {"MODEL_STAGE", "MODEL_URI"}
+    assert set(given) <= names(SmokeSettings) | {"MODEL_STAGE", "MODEL_URI"} | BY_OTHERS
     environment.read(SmokeSettings, given)
 
 

@@ -107,6 +107,7 @@ BROKEN = [
     ("labelled", JOB, "spec.template.metadata.labels", {}, "label app.kubernetes.io/part-of must be set on its pods"),
     ("named", WEB, "metadata.name", "w" * 64, "its name must be a DNS label of at most 63 characters"),
     ("named", SERVICE, "metadata.name", "Web", "Service/Web: its name must be a DNS label"),
+    ("named", SERVICE, "metadata.name", "2024-web", "Service/2024-web: its name must start with a letter"),
     ("named", SERVICE, "metadata.labels", {"helm.sh/chart": "web-1.0.0+7"}, "helm.sh/chart must not be 'web-1.0.0+7'"),
     ("hooked_twice", JOB, "metadata.annotations", {"helm.sh/hook": "test"}, "a hook must carry both"),
     ("hooked_twice", JOB, "metadata.annotations", {"argocd.argoproj.io/hook": "Sync"}, "a hook must carry both"),

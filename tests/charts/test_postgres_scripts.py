@@ -274,3 +274,27 @@ def test_a_changed_setting_restarts_the_server_and_a_changed_script_does_not(tmp
     schedule.write_text("backup: {enabled: false}")
     assert checksum(setting) != checksum()
     assert checksum(schedule) == checksum()
+
+
+def connect(**environment: str) -> subprocess.CompletedProcess[str]:
+    """Run what names the store for mc, and print the variables that mc then finds."""
+    script = f'. "{SCRIPTS / "lib.sh"}"; connect; env'
+    given = {"S3_ENDPOINT_URL": "https://s3.example.com", "STS_ENDPOINT_URL": "https://sts.example.com", **environment}
+    return subprocess.run(["sh", "-euc", script], env=given, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_without_keys_the_pods_token_opens_the_store() -> None:
+    done = connect(AWS_WEB_IDENTITY_TOKEN_FILE="/var/run/secrets/token", AWS_ROLE_ARN="arn:aws:iam::1:role/backups")
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert found["MC_HOST_store"] == "https://s3.example.com"
+    assert found["MC_STS_ENDPOINT_store"] == "https://sts.example.com"
+    assert found["MC_WEB_IDENTITY_TOKEN_FILE_store"] == "/var/run/secrets/token"
+    assert found["AWS_ROLE_ARN"] == "arn:aws:iam::1:role/backups"
+
+
+def test_neither_keys_nor_token_is_told_with_the_ways_out() -> None:
+    done = connect()
+    assert done.returncode == 1
+    assert "backup.s3.existingSecret" in done.stderr
+    assert "serviceAccount.annotations" in done.stderr

@@ -42,6 +42,11 @@ def test_every_refusal_of_a_template_is_tried(chart: str) -> None:
     assert [text for text in sentences(chart) if not any(fits(known, text) for known in tried)] == []
 
 
+def test_every_refusal_that_charts_share_is_tried_with_one_of_them() -> None:
+    tried = [reason(path) for path in REJECTED.glob("*/*.yaml")]
+    assert [text for text in sentences("common") if not any(fits(known, text) for known in tried)] == []
+
+
 @pytest.mark.parametrize("chart", helm.charts())
 def test_the_schema_names_the_fixtures_that_try_it(chart: str) -> None:
     schema = json.loads((helm.CHARTS / chart / "values.schema.json").read_text(encoding="utf-8"))
@@ -50,7 +55,7 @@ def test_the_schema_names_the_fixtures_that_try_it(chart: str) -> None:
     by_schema = [
         path.stem
         for path in sorted(REJECTED.glob(f"{chart}/*.yaml"))
-        if not any(fits(reason(path), text) for text in sentences(chart))
+        if not any(fits(reason(path), text) for text in (*sentences(chart), *sentences("common")))
     ]
     assert names.split(", ") == by_schema
 

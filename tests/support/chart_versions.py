@@ -16,6 +16,8 @@ UNPACKED = ("ci", "tests", "README.md.gotmpl")
 def stale_versions(repository: Path) -> Iterator[str]:
     """Yield a sentence for each chart under charts/ that differs from its last tag and is not newer than it.
 
+    A library that is linked into a chart is a part of it.
+
     A chart's last tag is the nearest one before HEAD that is called CHART-* or v*; without any, nothing was released.
     """
     for path in sorted(repository.glob("charts/*/Chart.yaml")):
@@ -37,7 +39,9 @@ def _last_tag(repository: Path, chart: str) -> str:
 
 
 def _changed(repository: Path, chart: str, tag: str) -> bool:
-    paths = (f"charts/{chart}", *(f":(exclude)charts/{chart}/{name}" for name in UNPACKED))
+    linked = [path.resolve() for path in (repository / "charts" / chart / "charts").glob("*") if path.is_symlink()]
+    libraries = [path.relative_to(repository.resolve()) for path in linked]
+    paths = (f"charts/{chart}", *map(str, libraries), *(f":(exclude)charts/{chart}/{name}" for name in UNPACKED))
     listed = (
         _git(repository, "diff", "--name-only", tag, "--", *paths),
         _git(repository, "ls-files", "--others", "--exclude-standard", "--", *paths),

@@ -30,8 +30,9 @@ def run(program: str, *arguments: str | Path) -> Outcome:
 
 
 def charts() -> list[str]:
-    """Return the names of all charts."""
-    return sorted(path.parent.name for path in CHARTS.glob("*/Chart.yaml"))
+    """Return the names of all charts that can be installed; libraries are none."""
+    found = CHARTS.glob("*/Chart.yaml")
+    return sorted(path.parent.name for path in found if "\ntype: library\n" not in path.read_text(encoding="utf-8"))
 
 
 def scenarios(chart: str) -> list[Path]:

@@ -159,10 +159,17 @@ def labelled(manifest: Manifest) -> Iterator[str]:
 
 
 def named(manifest: Manifest) -> Iterator[str]:
-    """Names and label values are what Kubernetes takes; a CronJob's is shorter, for its Jobs add eleven characters."""
-    name, longest = manifest["metadata"]["name"], 52 if manifest["kind"] == "CronJob" else 63
+    """Names and label values are what Kubernetes takes.
+
+    That of a CronJob or StatefulSet is shorter, for its Jobs and revisions add eleven characters; a Service's starts
+    with a letter.
+    """
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    longest = 52 if kind in {"CronJob", "StatefulSet"} else 63
     if len(name) > longest or not _NAME.fullmatch(name):
         yield f"{name_of(manifest)}: its name must be a DNS label of at most {longest} characters"
+    if kind == "Service" and name[:1].isdigit():
+        yield f"{name_of(manifest)}: its name must start with a letter"
     for key, value in metadata(manifest, "labels").items():
         if not _LABEL_VALUE.fullmatch(value):
             yield f"{name_of(manifest)}: label {key} must not be {value!r}"

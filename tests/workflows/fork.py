@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from tests.workflows.workflow import ROOT
 
 CHART = "postgres"
@@ -23,6 +25,9 @@ _FOLDERS = (
     "argocd",
 )
 _CHARTS = ("mlflow", CHART, "training", "model-serving")
+VERSIONS = {
+    chart: str(yaml.safe_load((ROOT / f"charts/{chart}/Chart.yaml").read_text())["version"]) for chart in _CHARTS
+}
 _LEFT_OUT = ("__pycache__", "go", "tests", "notebooks", "*.egg-info", "release.yaml")
 # A branch, environments and services of other names than upstream's, so that nothing passes by knowing those.
 PLATFORM = """\

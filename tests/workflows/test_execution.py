@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflows.fork import TARGETS, Fork
+from tests.workflows.fork import TARGETS, VERSIONS, Fork
 from tests.workflows.runner import Run
 from tests.workflows.workflow import ROOT, Job, read
 
@@ -91,7 +91,7 @@ def test_what_was_delivered_is_pinned_where_machines_move_it(fork: Fork, remote:
         pinned = at_remote(fork, remote, file)
         image = pinned["image"]
         assert f"{image['repository']}:{image['tag']}@{image['digest']}" == references["serving"]
-        assert pinned["release"]["chart"] == "0.1.0"
+        assert pinned["release"]["chart"] == VERSIONS["model-serving"]
         assert pinned["model"]["version"] == "7"
     assert at_remote(fork, remote, LIVE) == yaml.safe_load(release())
     files = fork.git("--git-dir", str(remote), "ls-tree", "-r", "--name-only", BRANCH, "envs/").splitlines()
@@ -159,7 +159,7 @@ def test_before_the_first_release_only_the_platform_is_pinned(fork: Fork, remote
 def test_charts_are_published_by_their_job(fork: Fork, remote: Path) -> None:
     environment = {**os.environ, "REGISTRY_PREFIX": fork.prefix, "PLAIN_HTTP": "1"}
     Run(root=fork.root, environment=environment).job(job("charts"))
-    assert fork.run("tools/image-digest", f"{fork.prefix}/charts/model-serving:0.1.0").stdout
+    assert fork.run("tools/image-digest", f"{fork.prefix}/charts/model-serving:{VERSIONS['model-serving']}").stdout
 
 
 def in_place_of_gitops(fork: Fork, real: str, rest: str) -> None:

@@ -3,12 +3,14 @@
 The scripts run in a small repository of their own, with real charts, the real Dockerfiles and the real programs.
 """
 
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.workflows.fork import CHART, IMAGES, TARGETS, Fork
+from tests.workflows.fork import CHART, IMAGES, TARGETS, VERSIONS, Fork
 from tests.workflows.workflow import ROOT
 
 
@@ -21,7 +23,7 @@ def set_version(fork: Fork, version: str) -> None:
 def test_charts_are_published_once(fork: Fork) -> None:
     first = fork.run("tools/push-charts").stdout.split()
     names = [line.partition("@")[0].rpartition("/")[2] for line in first]
-    assert names == ["mlflow:0.1.0", "model-serving:0.1.0", f"{CHART}:0.1.0", "training:0.1.0"]
+    assert names == [f"{chart}:{VERSIONS[chart]}" for chart in sorted(VERSIONS)]
     reference = first[0].partition("@")
     assert fork.run("tools/image-digest", reference[0]).stdout.strip() == reference[2]
     assert fork.run("tools/push-charts").stdout == ""
@@ -29,31 +31,41 @@ def test_charts_are_published_once(fork: Fork) -> None:
 
 def test_a_new_version_is_published_beside_the_old_one(fork: Fork) -> None:
     fork.run("tools/push-charts")
-    set_version(fork, "0.2.0")
+    set_version(fork, "9.2.0")
     (published,) = fork.run("tools/push-charts").stdout.split()
-    assert f"charts/{CHART}:0.2.0@sha256:" in published
-    assert fork.run("tools/image-digest", f"{fork.prefix}/charts/{CHART}:0.1.0").stdout
+    assert f"charts/{CHART}:9.2.0@sha256:" in published
+    assert fork.run("tools/image-digest", f"{fork.prefix}/charts/{CHART}:{VERSIONS[CHART]}").stdout
 
 
 def test_a_published_version_never_changes(fork: Fork) -> None:
     fork.run("tools/push-charts")
-    before = fork.run("tools/image-digest", f"{fork.prefix}/charts/{CHART}:0.1.0").stdout
+    before = fork.run("tools/image-digest", f"{fork.prefix}/charts/{CHART}:{VERSIONS[CHART]}").stdout
     values = fork.root / f"charts/{CHART}/values.yaml"
     values.write_text(values.read_text() + "\n# changed\n")
     training = fork.root / "charts/training/Chart.yaml"
-    training.write_text(training.read_text().replace("version: 0.1.0", "version: 0.2.0"))
+    training.write_text(re.sub("(?m)^version: .*", "version: 9.2.0", training.read_text()))
     refused = fork.run("tools/push-charts", ok=False)
-    assert f"another content: {CHART} 0.1.0; raise version in Chart.yaml" in refused.stderr
+    assert f"another content: {CHART} {VERSIONS[CHART]}; raise version in Chart.yaml" in refused.stderr
     assert "# changed" in refused.stderr
-    assert fork.run("tools/image-digest", f"{fork.prefix}/charts/{CHART}:0.1.0").stdout == before
+    assert fork.run("tools/image-digest", f"{fork.prefix}/charts/{CHART}:{VERSIONS[CHART]}").stdout == before
     # What is refused is refused whole.
-    assert not fork.run("tools/image-digest", f"{fork.prefix}/charts/training:0.2.0").stdout
+    assert not fork.run("tools/image-digest", f"{fork.prefix}/charts/training:9.2.0").stdout
 
 
 def test_one_chart_can_be_named(fork: Fork) -> None:
     (published,) = fork.run("tools/push-charts", "training").stdout.split()
-    assert "charts/training:0.1.0" in published
+    assert f"charts/training:{VERSIONS['training']}@" in published
     assert "there is no charts/nothing/Chart.yaml" in fork.run("tools/push-charts", "nothing", ok=False).stderr
+
+
+def test_a_chart_carries_the_library_that_it_is_made_with(fork: Fork, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "charts/common", fork.root / "charts/common", dirs_exist_ok=True)
+    published = fork.run("tools/push-charts").stdout
+    assert "charts/common:" not in published
+    pulled = ["pull", f"oci://{fork.prefix}/charts/{CHART}", "--version", VERSIONS[CHART], "--untar", "--plain-http"]
+    fork.run(".cache/tools/bin/helm", *pulled, "--untardir", str(tmp_path))
+    assert (tmp_path / CHART / "charts/common/templates/_pods.tpl").is_file()
+    fork.run(".cache/tools/bin/helm", "template", CHART, str(tmp_path / CHART))
 
 
 def test_a_registry_that_is_away_is_not_an_empty_one(fork: Fork) -> None:

@@ -1,99 +1,11 @@
-{{/* The chart's name where the release's name does not hold it already; at most 63 characters, as a DNS label. */}}
+{{/* A StatefulSet's name leaves the label of its revision eleven characters of 63. */}}
 {{- define "minio.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
-{{- else if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
-{{- end -}}
+{{- include "pipeline.fullname" (list . 52) -}}
 {{- end -}}
 
-{{/* The name of a further object. Takes (list $ "provision"). Cut so that the suffix always stays and names never meet. */}}
+{{/* The name of a further object. Takes (list $ "suffix"). */}}
 {{- define "minio.suffixed" -}}
-{{- $suffix := index . 1 -}}
-{{- $room := sub 62 (len $suffix) | int -}}
-{{- printf "%s-%s" (include "minio.fullname" (index . 0) | trunc $room | trimSuffix "-") $suffix -}}
-{{- end -}}
-
-{{/* What selectors match: these never change in the life of a release. Takes (list $ "component"). */}}
-{{- define "minio.selectorLabels" -}}
-{{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ $root.Chart.Name }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-app.kubernetes.io/component: {{ index . 1 }}
-{{- end -}}
-
-{{/* Labels of pods: nothing that a new chart version alone would change, for that would restart them. */}}
-{{- define "minio.podLabels" -}}
-{{ include "minio.selectorLabels" . }}
-app.kubernetes.io/part-of: ml-pipeline
-{{- end -}}
-
-{{/* Labels of every object. Takes (list $ "component"). */}}
-{{- define "minio.labels" -}}
-{{- $root := index . 0 -}}
-{{ include "minio.podLabels" . }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- end -}}
-
-{{/* repository:tag@digest of an image's values. */}}
-{{- define "minio.image" -}}
-{{- if not (or .tag .digest) -}}
-{{- fail (printf "The image %s needs a tag or a digest." .repository) -}}
-{{- end -}}
-{{- .repository -}}
-{{- with .tag }}:{{ . }}{{ end -}}
-{{- with .digest }}@{{ . }}{{ end -}}
-{{- end -}}
-
-{{/* Pod Security `restricted`, on the user that the image is made for. */}}
-{{- define "minio.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 1000
-runAsGroup: 1000
-fsGroup: 1000
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
-{{- define "minio.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end -}}
-
-{{/* Where every pod of the chart runs, and how its images are pulled. */}}
-{{- define "minio.placement" -}}
-{{- $placement := dict -}}
-{{- range $key := list "imagePullSecrets" "priorityClassName" "nodeSelector" "affinity" "tolerations" -}}
-{{- with index $.Values $key -}}
-{{- $_ := set $placement $key . -}}
-{{- end -}}
-{{- end -}}
-{{- if $placement -}}
-{{- toYaml $placement -}}
-{{- end -}}
-{{- end -}}
-
-{{/* DNS, for a NetworkPolicy. */}}
-{{- define "minio.dnsEgress" -}}
-- to:
-    - namespaceSelector:
-        matchLabels:
-          kubernetes.io/metadata.name: kube-system
-      podSelector:
-        matchLabels:
-          k8s-app: kube-dns
-  ports:
-    - port: 53
-      protocol: UDP
-    - port: 53
-      protocol: TCP
+{{- include "pipeline.suffixed" (list (include "minio.fullname" (index . 0)) (index . 1) 63) -}}
 {{- end -}}
 
 {{/* Where the scripts reach the server. */}}
@@ -109,8 +21,7 @@ http://{{ include "minio.fullname" . }}:9000
 {{/* The pods that work with the server's scripts: provisioning and the test. */}}
 {{- define "minio.jobSelector" -}}
 matchLabels:
-  app.kubernetes.io/name: {{ .Chart.Name }}
-  app.kubernetes.io/instance: {{ .Release.Name }}
+  {{- include "pipeline.releaseLabels" . | nindent 2 }}
 matchExpressions:
   - key: app.kubernetes.io/component
     operator: In
@@ -119,11 +30,11 @@ matchExpressions:
 
 {{/* What the containers of these pods share. Ends in the list of mounts, so that more can follow. */}}
 {{- define "minio.jobContainer" -}}
-image: {{ include "minio.image" .Values.provisioning.image }}
-imagePullPolicy: {{ .Values.provisioning.image.pullPolicy }}
+image: {{ include "pipeline.image" (list .Values.provisioning.image "") | quote }}
+imagePullPolicy: {{ .Values.provisioning.image.pullPolicy | quote }}
 env:
   - name: MINIO_URL
-    value: {{ include "minio.url" . }}
+    value: {{ include "minio.url" . | quote }}
   - name: BUCKETS
     value: {{ join " " .Values.provisioning.buckets | quote }}
   - name: USERS
@@ -133,7 +44,7 @@ env:
   - name: ROOT_DIR
     value: /root-user
   - name: ROOT_SECRET_NAME
-    value: {{ .Values.auth.existingSecret }}
+    value: {{ .Values.auth.existingSecret | quote }}
   - name: POLICIES_DIR
     value: /policies
   - name: WAIT_SECONDS
@@ -142,8 +53,6 @@ env:
     value: /tmp/mc
 resources:
   {{- toYaml .Values.provisioning.resources | nindent 2 }}
-securityContext:
-  {{- include "minio.containerSecurityContext" . | nindent 2 }}
 volumeMounts:
   - name: scripts
     mountPath: /scripts
@@ -168,7 +77,7 @@ volumeMounts:
     sources:
       {{- range .Values.provisioning.users }}
       - secret:
-          name: {{ .existingSecret }}
+          name: {{ .existingSecret | quote }}
           items:
             - {key: AWS_ACCESS_KEY_ID, path: {{ .name }}/AWS_ACCESS_KEY_ID}
             - {key: AWS_SECRET_ACCESS_KEY, path: {{ .name }}/AWS_SECRET_ACCESS_KEY}

@@ -1,76 +1,19 @@
-{{/* The release's name where it says "mlflow" itself, else release-chart; at most 63 characters, as a DNS label. */}}
 {{- define "mlflow.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
-{{- else if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
-{{- end -}}
+{{- include "pipeline.fullname" (list . 63) -}}
 {{- end -}}
 
-{{/* The name of a further object. Takes (list $ "gc"). At most 52 characters, as a CronJob's; the suffix always stays. */}}
+{{/* The name of a further object, at most as long as a CronJob's. Takes (list $ "gc"). */}}
 {{- define "mlflow.suffixed" -}}
-{{- $suffix := index . 1 -}}
-{{- $room := sub 51 (len $suffix) | int -}}
-{{- printf "%s-%s" (include "mlflow.fullname" (index . 0) | trunc $room | trimSuffix "-") $suffix -}}
+{{- include "pipeline.suffixed" (list (include "mlflow.fullname" (index . 0)) (index . 1) 52) -}}
 {{- end -}}
 
-{{/* What selectors match: these never change in the life of a release. Takes (list $ "component"). */}}
-{{- define "mlflow.selectorLabels" -}}
-{{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ $root.Chart.Name }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-app.kubernetes.io/component: {{ index . 1 }}
-{{- end -}}
-
-{{/* Labels of pods: nothing that a new chart version alone would change, for that would restart them. */}}
-{{- define "mlflow.podLabels" -}}
-{{ include "mlflow.selectorLabels" . }}
-app.kubernetes.io/part-of: ml-pipeline
-{{- end -}}
-
-{{/* Labels of every object. Takes (list $ "component"). */}}
-{{- define "mlflow.labels" -}}
-{{- $root := index . 0 -}}
-{{ include "mlflow.podLabels" . }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- end -}}
-
-{{/* repository:tag@digest. The chart's appVersion is the tag where neither tag nor digest is named. */}}
+{{/* The chart's appVersion is the tag where neither tag nor digest is named. */}}
 {{- define "mlflow.image" -}}
-{{- $image := .Values.image -}}
-{{- $tag := ternary $image.tag (default .Chart.AppVersion $image.tag) (not (empty $image.digest)) -}}
-{{- $image.repository -}}
-{{- with $tag }}:{{ . }}{{ end -}}
-{{- with $image.digest }}@{{ . }}{{ end -}}
+{{- include "pipeline.image" (list .Values.image .Chart.AppVersion) -}}
 {{- end -}}
 
 {{- define "mlflow.serviceAccountName" -}}
-{{- if .Values.serviceAccount.create -}}
-{{- default (include "mlflow.fullname" .) .Values.serviceAccount.name -}}
-{{- else -}}
-{{- required "serviceAccount.create is false: name the existing account in serviceAccount.name" .Values.serviceAccount.name -}}
-{{- end -}}
-{{- end -}}
-
-{{/* Pod Security `restricted`, on the user that the image is made for. */}}
-{{- define "mlflow.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
-{{- define "mlflow.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- required "serviceAccount.create is false: name the existing account in serviceAccount.name" (include "pipeline.serviceAccountName" (list . (include "mlflow.fullname" .))) -}}
 {{- end -}}
 
 {{/* The address of the database, which holds a password and so comes from the Secret alone. Takes (list $ "VARIABLE"). */}}
@@ -78,7 +21,7 @@ capabilities:
 - name: {{ index . 1 }}
   valueFrom:
     secretKeyRef:
-      name: {{ (index . 0).Values.database.existingSecret }}
+      name: {{ (index . 0).Values.database.existingSecret | quote }}
       key: uri
 {{- end -}}
 
@@ -93,10 +36,10 @@ capabilities:
   value: {{ .region | quote }}
 {{- with .existingSecret }}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
-- name: {{ . }}
+- name: {{ . | quote }}
   valueFrom:
     secretKeyRef:
-      name: {{ $.Values.artifacts.existingSecret }}
+      name: {{ $.Values.artifacts.existingSecret | quote }}
       key: {{ . }}
 {{- end }}
 {{- end }}
@@ -108,7 +51,9 @@ capabilities:
 {{- $name := include "mlflow.fullname" . -}}
 {{- $service := printf "%s.%s" $name .Release.Namespace -}}
 {{- $hosts := list "localhost" "127.0.0.1" $name $service (printf "%s.svc" $service) (printf "%s.svc.cluster.local" $service) -}}
-{{- $hosts = concat $hosts .Values.ingress.hosts -}}
+{{- range include "pipeline.ingressHosts" . | fromJsonArray -}}
+{{- $hosts = append $hosts .host -}}
+{{- end -}}
 {{- $all := list -}}
 {{- range $hosts -}}
 {{- $all = concat $all (list . (printf "%s:*" .)) -}}
@@ -120,40 +65,13 @@ capabilities:
 {{/* A page served under an ingress host posts with that host as its origin; TLS may end before the cluster. */}}
 {{- define "mlflow.corsAllowedOrigins" -}}
 {{- $origins := list -}}
-{{- range .Values.ingress.hosts -}}
-{{- $origins = append $origins (printf "https://%s" .) -}}
-{{- if not $.Values.ingress.tlsSecret -}}
-{{- $origins = append $origins (printf "http://%s" .) -}}
+{{- range include "pipeline.ingressHosts" . | fromJsonArray -}}
+{{- $origins = append $origins (printf "https://%s" .host) -}}
+{{- if not (or .tlsSecret $.Values.ingress.tlsSecret) -}}
+{{- $origins = append $origins (printf "http://%s" .host) -}}
 {{- end -}}
 {{- end -}}
 {{- join "," (concat $origins .Values.corsAllowedOrigins) -}}
-{{- end -}}
-
-{{/* Where pods that are not servers may run, and what they pull with. */}}
-{{- define "mlflow.placement" -}}
-{{- $placement := dict -}}
-{{- range $key := list "imagePullSecrets" "nodeSelector" "tolerations" -}}
-{{- with index $.Values $key -}}
-{{- $_ := set $placement $key . -}}
-{{- end -}}
-{{- end -}}
-{{- with $placement }}{{ toYaml . }}{{ end -}}
-{{- end -}}
-
-{{/* Names are looked up at the cluster's DNS, which k3s and kubeadm alike label k8s-app=kube-dns. */}}
-{{- define "mlflow.dnsEgress" -}}
-- to:
-    - namespaceSelector:
-        matchLabels:
-          kubernetes.io/metadata.name: kube-system
-      podSelector:
-        matchLabels:
-          k8s-app: kube-dns
-  ports:
-    - port: 53
-      protocol: UDP
-    - port: 53
-      protocol: TCP
 {{- end -}}
 
 {{/* Refuses values that contradict each other, in a sentence. */}}

@@ -1,81 +1,25 @@
-{{/* The release's name where it says "serving" itself, else release-chart; at most 63 characters, as a DNS label. */}}
+{{/* The release's name where it says "serving" itself, else release-chart. */}}
 {{- define "model-serving.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
-{{- else if contains "serving" .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
-{{- end -}}
+{{- include "pipeline.fullname" (list . 63 "serving") -}}
 {{- end -}}
 
-{{/* The name of a further object. Takes (list $ "smoke"). Cut so that the suffix always stays. */}}
+{{/* The name of a further object. Takes (list $ "suffix"). */}}
 {{- define "model-serving.suffixed" -}}
-{{- $suffix := index . 1 -}}
-{{- $room := sub 62 (len $suffix) | int -}}
-{{- printf "%s-%s" (include "model-serving.fullname" (index . 0) | trunc $room | trimSuffix "-") $suffix -}}
+{{- include "pipeline.suffixed" (list (include "model-serving.fullname" (index . 0)) (index . 1) 63) -}}
 {{- end -}}
 
-{{/* What selectors match: these never change in the life of a release. Takes (list $ "component"). */}}
-{{- define "model-serving.selectorLabels" -}}
-{{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ $root.Chart.Name }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-app.kubernetes.io/component: {{ index . 1 }}
-{{- end -}}
-
-{{/* Labels of pods: nothing that a new chart version alone would change, for that would restart them. */}}
-{{- define "model-serving.podLabels" -}}
-{{ include "model-serving.selectorLabels" . }}
-app.kubernetes.io/part-of: ml-pipeline
-{{- end -}}
-
-{{/* Labels of every object. Takes (list $ "component"). */}}
-{{- define "model-serving.labels" -}}
-{{- $root := index . 0 -}}
-{{ include "model-serving.podLabels" . }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- end -}}
-
-{{/* repository:tag@digest. The chart's appVersion is the tag where neither tag nor digest is named. */}}
+{{/* The chart's appVersion is the tag where neither tag nor digest is named. */}}
 {{- define "model-serving.image" -}}
-{{- $image := .Values.image -}}
-{{- $tag := ternary $image.tag (default .Chart.AppVersion $image.tag) (not (empty $image.digest)) -}}
-{{- $image.repository -}}
-{{- with $tag }}:{{ . }}{{ end -}}
-{{- with $image.digest }}@{{ . }}{{ end -}}
+{{- include "pipeline.image" (list .Values.image .Chart.AppVersion) -}}
 {{- end -}}
 
 {{- define "model-serving.serviceAccountName" -}}
-{{- if .Values.serviceAccount.create -}}
-{{- default (include "model-serving.fullname" .) .Values.serviceAccount.name -}}
-{{- else -}}
-{{- required "serviceAccount.create is false: name the existing account in serviceAccount.name" .Values.serviceAccount.name -}}
-{{- end -}}
-{{- end -}}
-
-{{/* Pod Security `restricted`, on the user that the image is made for. */}}
-{{- define "model-serving.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
-{{- define "model-serving.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- required "serviceAccount.create is false: name the existing account in serviceAccount.name" (include "pipeline.serviceAccountName" (list . (include "model-serving.fullname" .))) -}}
 {{- end -}}
 
 {{/* The pods that run always: their lowest number. */}}
 {{- define "model-serving.minReplicas" -}}
-{{- ternary .Values.autoscaling.minReplicas .Values.replicaCount .Values.autoscaling.enabled -}}
+{{- ternary .Values.autoscaling.minReplicas .Values.replicaCount (or .Values.autoscaling.enabled .Values.autoscaling.external) | default 1 -}}
 {{- end -}}
 
 {{/* Which model: the pin where there is one, else the alias to follow. Shared by the server and its smoke test. */}}
@@ -85,6 +29,10 @@ capabilities:
 {{- if .Values.model.version }}
 - name: MODEL_VERSION
   value: {{ .Values.model.version | quote }}
+{{- with .Values.model.release }}
+- name: MODEL_RELEASE
+  value: {{ . | quote }}
+{{- end }}
 {{- with .Values.model.digest }}
 - name: MODEL_DIGEST
   value: {{ . | quote }}
@@ -116,40 +64,6 @@ capabilities:
 {{- $models = append $models $model -}}
 {{- end -}}
 {{- toJson $models -}}
-{{- end -}}
-
-{{/* The registry and who asks it. */}}
-{{- define "model-serving.registryEnv" -}}
-- name: MLFLOW_TRACKING_URI
-  value: {{ .Values.registry.uri | quote }}
-{{- with .Values.registry.existingSecret }}
-- name: MLFLOW_TRACKING_USERNAME
-  valueFrom:
-    secretKeyRef:
-      name: {{ . }}
-      key: username
-- name: MLFLOW_TRACKING_PASSWORD
-  valueFrom:
-    secretKeyRef:
-      name: {{ . }}
-      key: password
-{{- end }}
-{{- end -}}
-
-{{/* Names are looked up at the cluster's DNS, which k3s and kubeadm alike label k8s-app=kube-dns. */}}
-{{- define "model-serving.dnsEgress" -}}
-- to:
-    - namespaceSelector:
-        matchLabels:
-          kubernetes.io/metadata.name: kube-system
-      podSelector:
-        matchLabels:
-          k8s-app: kube-dns
-  ports:
-    - port: 53
-      protocol: UDP
-    - port: 53
-      protocol: TCP
 {{- end -}}
 
 {{/* The port of the collector: the address's, or that of its scheme. */}}

@@ -6,11 +6,23 @@ fail() {
   exit 1
 }
 
-# Names the store of the backups `store` for mc. The keys go by standard input, so that no command line shows them.
+# Who opens the store, for messages.
+keys=${SECRET_NAME:+Secret $SECRET_NAME}
+keys=${keys:-the pod's cloud identity}
+
+# Names the store of the backups `store` for mc. The keys go by standard input, so that no command line shows them. Without
+# keys, mc fetches short-lived ones for the token that the cloud mounts into the pods of a service account.
 connect() {
+  if [ -z "${AWS_ACCESS_KEY_ID:-}" ]; then
+    [ -n "${AWS_WEB_IDENTITY_TOKEN_FILE:-}" ] ||
+      fail "No keys and no cloud identity: name a Secret in backup.s3.existingSecret, or let the cloud mount a token (AWS_WEB_IDENTITY_TOKEN_FILE) by serviceAccount.annotations."
+    export MC_HOST_store="$S3_ENDPOINT_URL" MC_STS_ENDPOINT_store="$STS_ENDPOINT_URL"
+    export MC_WEB_IDENTITY_TOKEN_FILE_store="$AWS_WEB_IDENTITY_TOKEN_FILE"
+    return
+  fi
   printf '%s\n%s\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
     mc alias set store "$S3_ENDPOINT_URL" --api S3v4 >/dev/null ||
-    fail "The keys in Secret $SECRET_NAME or the address $S3_ENDPOINT_URL cannot be used."
+    fail "The keys of $keys or the address $S3_ENDPOINT_URL cannot be used."
 }
 
 # backups PATTERN: what of that name stands in the folder of the backups, one a line. Sorted by name is sorted by time.

@@ -1,90 +1,16 @@
-{{/* The chart's name where the release's name does not hold it already; at most 63 characters, as a DNS label. */}}
+{{/* A StatefulSet's name leaves the label of its revision eleven characters of 63. */}}
 {{- define "postgres.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
-{{- else if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
-{{- end -}}
+{{- include "pipeline.fullname" (list . 52) -}}
 {{- end -}}
 
-{{/* The name of a further object. Takes (list $ "backup"). Cut so that the suffix always stays and names never meet. */}}
+{{/* The name of a further object. Takes (list $ "suffix"). */}}
 {{- define "postgres.suffixed" -}}
-{{- $suffix := index . 1 -}}
-{{- $room := sub 62 (len $suffix) | int -}}
-{{- printf "%s-%s" (include "postgres.fullname" (index . 0) | trunc $room | trimSuffix "-") $suffix -}}
+{{- include "pipeline.suffixed" (list (include "postgres.fullname" (index . 0)) (index . 1) 63) -}}
 {{- end -}}
 
 {{/* The name of a CronJob, which leaves its Jobs eleven characters. Takes (list $ "backup"). */}}
 {{- define "postgres.cronJobName" -}}
-{{- $suffix := index . 1 -}}
-{{- $room := sub 51 (len $suffix) | int -}}
-{{- printf "%s-%s" (include "postgres.fullname" (index . 0) | trunc $room | trimSuffix "-") $suffix -}}
-{{- end -}}
-
-{{/* What selectors match: these never change in the life of a release. Takes (list $ "component"). */}}
-{{- define "postgres.selectorLabels" -}}
-{{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ $root.Chart.Name }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-app.kubernetes.io/component: {{ index . 1 }}
-{{- end -}}
-
-{{/* Labels of pods: nothing that a new chart version alone would change, for that would restart them. */}}
-{{- define "postgres.podLabels" -}}
-{{ include "postgres.selectorLabels" . }}
-app.kubernetes.io/part-of: ml-pipeline
-{{- end -}}
-
-{{/* Labels of every object. Takes (list $ "component"). */}}
-{{- define "postgres.labels" -}}
-{{- $root := index . 0 -}}
-{{ include "postgres.podLabels" . }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- end -}}
-
-{{/* repository:tag@digest of an image's values. */}}
-{{- define "postgres.image" -}}
-{{- if not (or .tag .digest) -}}
-{{- fail (printf "The image %s needs a tag or a digest." .repository) -}}
-{{- end -}}
-{{- .repository -}}
-{{- with .tag }}:{{ . }}{{ end -}}
-{{- with .digest }}@{{ . }}{{ end -}}
-{{- end -}}
-
-{{/* Pod Security `restricted`, on the user that the image is made for. */}}
-{{- define "postgres.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 999
-runAsGroup: 999
-fsGroup: 999
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
-{{- define "postgres.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end -}}
-
-{{/* Where every pod of the chart runs, and how its images are pulled. */}}
-{{- define "postgres.placement" -}}
-{{- $placement := dict -}}
-{{- range $key := list "imagePullSecrets" "priorityClassName" "nodeSelector" "affinity" "tolerations" -}}
-{{- with index $.Values $key -}}
-{{- $_ := set $placement $key . -}}
-{{- end -}}
-{{- end -}}
-{{- if $placement -}}
-{{- toYaml $placement -}}
-{{- end -}}
+{{- include "pipeline.suffixed" (list (include "postgres.fullname" (index . 0)) (index . 1) 52) -}}
 {{- end -}}
 
 {{/* The memory of the server in MiB; the schema allows whole Mi and Gi only. */}}
@@ -125,15 +51,15 @@ log_lock_waits = on
 - name: PGHOST
   value: {{ include "postgres.fullname" $root }}
 - name: PGDATABASE
-  value: {{ $root.Values.auth.database }}
+  value: {{ $root.Values.auth.database | quote }}
 - name: PGCONNECT_TIMEOUT
   value: "10"
 - name: SECRET_NAME
-  value: {{ $root.Values.auth.existingSecret }}
+  value: {{ $root.Values.auth.existingSecret | quote }}
 - name: PGPASSWORD
   valueFrom:
     secretKeyRef:
-      name: {{ $root.Values.auth.existingSecret }}
+      name: {{ $root.Values.auth.existingSecret | quote }}
       key: {{ index . 1 }}
 {{- end -}}
 
@@ -142,45 +68,34 @@ log_lock_waits = on
 - name: PGUSER
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.auth.existingSecret }}
+      name: {{ .Values.auth.existingSecret | quote }}
       key: mlflow-username
-{{- end -}}
-
-{{/* DNS, for a NetworkPolicy. */}}
-{{- define "postgres.dnsEgress" -}}
-- to:
-    - namespaceSelector:
-        matchLabels:
-          kubernetes.io/metadata.name: kube-system
-      podSelector:
-        matchLabels:
-          k8s-app: kube-dns
-  ports:
-    - port: 53
-      protocol: UDP
-    - port: 53
-      protocol: TCP
 {{- end -}}
 
 {{/* Where backups stand, and the keys to get there. */}}
 {{- define "postgres.storeEnv" -}}
 {{- $s3 := .Values.backup.s3 -}}
 - name: S3_ENDPOINT_URL
-  value: {{ $s3.endpointUrl }}
+  value: {{ $s3.endpointUrl | quote }}
 - name: S3_TARGET
   value: {{ printf "%s/%s" $s3.bucket (default (include "postgres.fullname" .) $s3.prefix) }}
+{{- with $s3.existingSecret }}
 - name: SECRET_NAME
-  value: {{ $s3.existingSecret }}
+  value: {{ . | quote }}
 - name: AWS_ACCESS_KEY_ID
   valueFrom:
     secretKeyRef:
-      name: {{ $s3.existingSecret }}
+      name: {{ . | quote }}
       key: AWS_ACCESS_KEY_ID
 - name: AWS_SECRET_ACCESS_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ $s3.existingSecret }}
+      name: {{ . | quote }}
       key: AWS_SECRET_ACCESS_KEY
+{{- else }}
+- name: STS_ENDPOINT_URL
+  value: {{ $s3.stsEndpointUrl | quote }}
+{{- end }}
 - name: BACKUP_DIR
   value: /backup
 - name: MC_CONFIG_DIR
@@ -190,8 +105,7 @@ log_lock_waits = on
 {{/* The pods that work for the server: backups, restores and the test. */}}
 {{- define "postgres.jobSelector" -}}
 matchLabels:
-  app.kubernetes.io/name: {{ .Chart.Name }}
-  app.kubernetes.io/instance: {{ .Release.Name }}
+  {{- include "pipeline.releaseLabels" . | nindent 2 }}
 matchExpressions:
   - key: app.kubernetes.io/component
     operator: In
@@ -202,8 +116,6 @@ matchExpressions:
 {{- define "postgres.jobContainer" -}}
 resources:
   {{- toYaml .Values.backup.resources | nindent 2 }}
-securityContext:
-  {{- include "postgres.containerSecurityContext" . | nindent 2 }}
 volumeMounts:
   - name: scripts
     mountPath: /scripts
@@ -219,7 +131,7 @@ volumeMounts:
     name: {{ include "postgres.suffixed" (list . "scripts") }}
 - name: backup
   emptyDir:
-    sizeLimit: {{ .Values.backup.scratchSize }}
+    sizeLimit: {{ .Values.backup.scratchSize | quote }}
 - name: tmp
   emptyDir:
     sizeLimit: 64Mi
@@ -233,6 +145,11 @@ volumeMounts:
 {{- range $name := list "max_connections" "listen_addresses" "unix_socket_directories" "data_directory" "hba_file" -}}
 {{- if hasKey $.Values.settings $name -}}
 {{- fail (printf "settings.%s is the chart's own: %s." $name (ternary "set maxConnections, which work_mem is computed from" "it depends on how the pod is made" (eq $name "max_connections"))) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.backup.s3 -}}
+{{- if not (or .existingSecret .stsEndpointUrl) -}}
+{{- fail "backup.s3 has no keys: name a Secret in existingSecret, or the cloud's token service in stsEndpointUrl." -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled (not .Values.exporter.enabled) -}}

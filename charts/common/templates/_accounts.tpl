@@ -1,0 +1,49 @@
+{{/* The ServiceAccount of the pods. Takes (list $ NAME "component"). */}}
+{{- define "pipeline.serviceAccount" -}}
+{{- $root := index . 0 -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ include "pipeline.serviceAccountName" . | quote }}
+  labels:
+    {{- include "pipeline.labels" (list $root (index . 2)) | nindent 4 }}
+  {{- with $root.Values.serviceAccount.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+{{- end -}}
+
+{{/* The MLflow server and who asks it. */}}
+{{- define "pipeline.registryEnv" -}}
+- name: MLFLOW_TRACKING_URI
+  value: {{ .Values.registry.uri | quote }}
+{{- with .Values.registry.existingSecret }}
+- name: MLFLOW_TRACKING_USERNAME
+  valueFrom:
+    secretKeyRef:
+      name: {{ . | quote }}
+      key: username
+- name: MLFLOW_TRACKING_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ . | quote }}
+      key: password
+{{- end }}
+{{- end -}}
+
+{{/* The keys of a store. Takes the Secret's name; empty gives nothing, and a cloud identity is used. */}}
+{{- define "pipeline.storeKeysEnv" -}}
+{{- with . -}}
+# For the sentence that is written when the store refuses the keys.
+- name: S3_SECRET_NAME
+  value: {{ . | quote }}
+{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
+- name: {{ . }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $ | quote }}
+      key: {{ . }}
+{{- end }}
+{{- end -}}
+{{- end -}}

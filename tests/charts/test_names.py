@@ -1,0 +1,85 @@
+"""Proves that charts make valid objects of any release name that Helm takes, and of any name in their values."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.support import helm, schemas
+from tests.support.manifests import Manifest, parse
+from tests.support.pod_rules import labelled, named
+from tests.support.set_rules import own_pods, served_pods, unique
+
+RELEASES = [
+    *("r" * length for length in (42, 43, 44, 45, 52, 53)),
+    "a-release-with-a-dash-where-its-name-is-cut-to-fit-in",
+    f"{'1' * 52}a",
+    "eu.prod",
+    "2024-pilot",
+    "2024.mlflow",
+    "4711",
+    "1e3",
+    "0x10",
+    "true",
+    "null",
+    "y",
+]
+# Each is a word that YAML reads as something else than text.
+WORDS = ["123", "1e3", "true", "on", "null", "0x10", "1_000", "010", "2026-11-28"]
+
+
+def faults(manifests: list[Manifest]) -> list[str]:
+    alone = [found for m in manifests for version in schemas.VERSIONS for found in schemas.problems(m, version)]
+    alone += [found for manifest in manifests for rule in (named, labelled) for found in rule(manifest)]
+    return alone + [found for rule in (unique, own_pods, served_pods) for found in rule(manifests)]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("chart", helm.charts())
+def test_a_release_of_any_name_is_valid(chart: str, release: str) -> None:
+    for scenario in helm.scenarios(chart)[:2]:
+        outcome = helm.template(chart, scenario, release=release)
+        assert outcome.code == 0, outcome.errors
+        assert faults(parse(outcome.output)) == []
+
+
+def leaves(values: Any, schema: Any, root: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the path and the schema of each text in the values."""
+    while "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    for key, value in values.items():
+        inner = schema.get("properties", {}).get(key)
+        if isinstance(value, dict) and inner is not None:
+            yield from (((key, *path), found) for path, found in leaves(value, inner, root))
+        elif isinstance(value, str) and inner is not None:
+            yield (key,), inner
+
+
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("chart", helm.charts())
+def test_text_stays_text(chart: str, word: str, tmp_path: Path) -> None:
+    folder = helm.CHARTS / chart
+    schema = json.loads((folder / "values.schema.json").read_text(encoding="utf-8"))
+    defaults = yaml.safe_load((folder / "values.yaml").read_text(encoding="utf-8"))
+    values: dict[str, Any] = {}
+    for path, inner in leaves(defaults, schema, schema):
+        # What the schema refuses is refused in a sentence.
+        if jsonschema.Draft202012Validator({**inner, "$defs": schema.get("$defs", {})}).is_valid(word):
+            place = values
+            for key in path[:-1]:
+                place = place.setdefault(key, {})
+            place[path[-1]] = word
+    values.pop("fullnameOverride", None)
+    values.get("ca", {}).pop("existingSecret", None)
+    assert values
+    file = tmp_path / "values.yaml"
+    # As JSON, whose quotes leave no doubt: PyYAML and Helm disagree about 1e3.
+    file.write_text(json.dumps(values), encoding="utf-8")
+    # The second scenario has what the values ask for of one another, such as a pin.
+    outcome = helm.template(chart, helm.scenarios(chart)[1], file)
+    assert outcome.code == 0, outcome.errors
+    assert faults(parse(outcome.output)) == []
