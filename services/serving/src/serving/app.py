@@ -18,8 +18,8 @@ from litestar.di import Provide
 from serving.admission import Admission
 from serving.api.access import Access, KeyFile, parse_keys
 from serving.api.body import BodyReader
-from serving.api.connections import Gate
 from serving.api.draining import Draining
+from serving.api.gate import Gate
 from serving.api.health import health, live, ready
 from serving.api.metrics import metrics as metrics_handler
 from serving.api.model import model_info

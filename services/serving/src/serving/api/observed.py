@@ -9,8 +9,8 @@ import time
 from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
-from serving.api.connections import Gate
 from serving.api.draining import Draining
+from serving.api.gate import Gate
 from serving.api.problems import request_id
 from serving.api.routes import Routes
 from serving.metrics import Metrics

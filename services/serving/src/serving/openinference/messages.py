@@ -9,7 +9,8 @@ from serving.errors import FieldError, InvalidInputError
 from serving.openinference.tensors import DATATYPES, Array, datatype_of, from_bytes, from_json, to_bytes
 
 Parameters = dict[str, Any]
-Size = Annotated[int, Meta(ge=0)]
+# As many as no body has values for. Larger ones do not fit what numpy counts with, if only for an empty tensor.
+Size = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class InputTensor(msgspec.Struct, frozen=True):
