@@ -121,9 +121,9 @@ def test_errors_of_http_come_in_the_protocols_form_too(iris_api: httpx.Client) -
         assert "/docs" in error(iris_api.get(path), 404)
     assert "only 'iris-classifier'" in error(iris_api.get("/v2/models/other/ready"), 404)
     assert "pinned to version 7" in error(infer(iris_api, features(), path=f"{MODEL}/versions/8"), 404)
-    assert iris_api.get(f"{MODEL}/infer").headers["allow"] == "POST"
+    assert iris_api.get(f"{MODEL}/infer").headers["allow"] == "POST, OPTIONS"
     error(iris_api.get(f"{MODEL}/infer"), 405)
-    assert iris_api.post(MODEL).headers["allow"] == "GET"
+    assert iris_api.post(MODEL).headers["allow"] == "GET, HEAD, OPTIONS"
     error(iris_api.post("/v2/health/live"), 405)
     error(iris_api.post(f"{MODEL}/infer", content=b"x", headers={"content-type": "text/plain"}), 415)
     error(iris_api.post(f"{MODEL}/infer", content=b"x", headers={"content-encoding": "gzip"}), 415)

@@ -20,12 +20,19 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serving.api.gate import Gate
-from serving.api.routes import OPEN
+from serving.api.wire import (
+    BAD_REQUEST,
+    HEAD_TOO_LONG,
+    MAX_HEAD_BYTES,
+    TIMED_OUT,
+    TOO_MANY,
+    head_without_upgrade,
+    is_one_request,
+)
 
 # From the first byte of a head to its last; and from there to the last byte of the body, read by anybody or not.
 _HEAD_SECONDS = 10.0
 _BODY_SECONDS = 20.0
-_MAX_HEAD_BYTES = 64 * 1024
 # Chunk extensions and trailers: what a body may bring with it between two of its own bytes, and after its last.
 _MAX_FRAMING_BYTES = 64 * 1024
 # How many requests may have come behind one that is not answered yet, on the same connection.
@@ -42,12 +49,6 @@ _SPARE_SECONDS = 1.0
 _SILENT_SECONDS = 0.1
 _IDLE_SECONDS = 1.0
 _BODILESS_SECONDS = 2.0
-_PROBES = tuple(path.encode() for path in OPEN)
-
-_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_HEAD_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class _Answered:
@@ -132,7 +133,7 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._deadline is _NEVER:
                 self._deadline = self.loop.time() + _BODY_SECONDS
             if self._framing_bytes > _MAX_FRAMING_BYTES:
-                self._hang_up(_HEAD_TOO_LONG)
+                self._hang_up(HEAD_TOO_LONG)
         elif self._heads == heads and not in_body:
             self._note_incomplete_head(len(data))
 
@@ -145,22 +146,12 @@ class GuardedProtocol(HttpToolsProtocol):
                 # Whoever offers another protocol is answered in this one (RFC 9110, 7.8). The parser would take what
                 # follows for that other protocol, so it gets the head once more, without the offer.
                 self._upgrading = False
-                data = self._head_without_upgrade() + data[pause.args[0] :]
+                data = head_without_upgrade(self.scope["method"], self.url, self.headers) + data[pause.args[0] :]
             except httptools.HttpParserError:
-                self._hang_up(_BAD_REQUEST)
+                self._hang_up(BAD_REQUEST)
                 return
             else:
                 return
-
-    def _head_without_upgrade(self) -> bytes:
-        lines = [b"%s %s HTTP/1.1" % (self.scope["method"].encode(), self.url)]
-        for name, value in self.headers:
-            if name == b"connection":
-                options = [option.strip() for option in value.split(b",")]
-                value = b", ".join(each for each in options if each.lower() not in (b"upgrade", b"http2-settings"))  # noqa: PLW2901
-            if name not in (b"upgrade", b"http2-settings") and (value or name != b"connection"):
-                lines.append(b"%s: %s" % (name, value))
-        return b"\r\n".join((*lines, b"", b""))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Notes a header field; those behind a body are no part of the request's head, and dropped."""
@@ -345,14 +336,14 @@ class GuardedProtocol(HttpToolsProtocol):
     def dismiss(self) -> None:
         """Hangs up, for another one that has something to ask."""
         if self._in_body or self._head_bytes:
-            self.transport.write(_TOO_MANY)
+            self.transport.write(TOO_MANY)
         self.transport.close()
 
     def crowded_out(self) -> None:
         """Hangs up on one that has not said what it wants, where there is no room for it."""
         self.gate.forget(self)
         if not self.transport.is_closing():
-            self.transport.write(_TOO_MANY)
+            self.transport.write(TOO_MANY)
             self.transport.close()
 
     def _room(self) -> bool:
@@ -366,7 +357,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _answer_spare(self) -> None:
         """Answers a probe and hangs up, and refuses everything else."""
-        if self.url.startswith(_PROBES):
+        route = self.gate.route(self.url)
+        if route is not None and route.probe:
             self._active = self.cycle = self._cycle()
             self._start_asgi_task(self.cycle, self.app)
         else:
@@ -383,7 +375,7 @@ class GuardedProtocol(HttpToolsProtocol):
             or self._active is not None
             or self.pipeline
             or self.flow.write_paused
-            or not _is_one_request(data)
+            or not is_one_request(data)
         ):
             return False
         answer = self.gate.refusal(data[:5].rstrip(), data[5:512].partition(b" ")[0])
@@ -410,8 +402,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if not (self._head_bytes or self.is_spare):
             self._deadline = self.loop.time() + _HEAD_SECONDS
         self._head_bytes += length
-        if self._head_bytes > _MAX_HEAD_BYTES:
-            self._hang_up(_HEAD_TOO_LONG)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._hang_up(HEAD_TOO_LONG)
 
     def expire(self, now: float) -> None:
         """Hangs up if what is due has not come by `now`, in the loop's time, or was not taken."""
@@ -424,7 +416,7 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self.is_spare:
             self.crowded_out()
         else:
-            self._hang_up(_TIMED_OUT if self._head_bytes else b"")
+            self._hang_up(TIMED_OUT if self._head_bytes else b"")
 
     def _hang_up(self, answer: bytes) -> None:
         """Reads no more, and ends with an answer once those who asked before have theirs."""
@@ -452,22 +444,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self.pipeline.clear()
         self.flow.resume_reading()
         self.transport.write_eof()
-
-
-def _is_one_request(data: bytes) -> bool:
-    """Whether bytes are one whole request that leaves the connection open, told by a look at its head."""
-    head, end, body = data.partition(b"\r\n\r\n")
-    if not end or len(head) > _MAX_HEAD_BYTES:
-        return False
-    first, _, fields = head.lower().partition(b"\r\n")
-    lines = b"\r\n" + fields + b"\r\n"
-    plain = b"\r\nexpect:" not in lines and b"\r\ntransfer-encoding:" not in lines
-    stays_open = first.endswith(b" http/1.1") and _value(lines, b"connection") in {b"", b"keep-alive"}
-    return plain and stays_open and _value(lines, b"content-length") == b"%d" % len(body)
-
-
-def _value(lines: bytes, name: bytes) -> bytes:
-    return lines.partition(b"\r\n%s:" % name)[2].partition(b"\r\n")[0].strip()
 
 
 def guarded(bounds: Gate) -> type[GuardedProtocol]:

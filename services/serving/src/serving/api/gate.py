@@ -1,18 +1,14 @@
 """What connections share: bounds on how many there are, and on how many requests wait for an answer."""
 
-import re
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
-import msgspec
 
 from serving.admission import Admission
-from serving.api.openinference import MODEL, Error
-from serving.api.predict import PATH
-from serving.api.problems import MEDIA_TYPE, describe
+from serving.api.routes import Answer, Route, Routes
 from serving.errors import OverloadedError
 from serving.metrics import Metrics
 
@@ -23,25 +19,20 @@ if TYPE_CHECKING:
 _SPARE_CONNECTIONS = 64
 # All connections are looked through for those that do nothing at most this often, since there may be thousands.
 _LOOK_SECONDS = 0.25
-_SLASHES = re.compile("//+")
 
 
 class Gate:
     """Decides who is let in when there are more requests or connections than can be served."""
 
-    def __init__(self, admission: Admission, metrics: Metrics, max_connections: int) -> None:
+    def __init__(self, admission: Admission, routes: Routes, metrics: Metrics, max_connections: int) -> None:
         self.admission = admission
         self.max_connections = max_connections
+        self._routes = routes
         self._spare: dict[GuardedProtocol, None] = {}
         self._idle: deque[GuardedProtocol] = deque()
         self._next_look = 0.0
         self._metrics = metrics
-        problem, headers = describe(OverloadedError(), "")
-        error = Error(problem.detail)
-        self._refusals = (
-            (PATH, PATH, _answer(MEDIA_TYPE, msgspec.json.encode(problem), headers)),
-            ("/v2/models/", f"{MODEL}/infer", _answer("application/json", msgspec.json.encode(error), headers)),
-        )
+        self._refusals: dict[Route, bytes] = {}
 
     def make_room(self, connections: "Iterable[Any]", now: float) -> bool:
         """Hangs up on a connection that does nothing, for one that asks for something; tells whether there was one.
@@ -73,19 +64,29 @@ class Gate:
         """Lets go of one that has said what it wants, or is gone."""
         self._spare.pop(connection, None)
 
+    def route(self, url: bytes) -> Route | None:
+        """Gives the route that a request's URL leads to; None where it is not a URL."""
+        try:
+            path = httptools.parse_url(url).path
+        except httptools.HttpParserInvalidURLError:
+            return None
+        return self._routes.match(unquote(path.decode("latin-1")))[0] if path else None
+
     def refusal(self, method: bytes, url: bytes) -> bytes | None:
         """Gives the answer for a request that is one too many; None for one that is welcome."""
-        if not self.admission.full or method != b"POST":
+        if method != b"POST" or not self.admission.full:
             return None
-        path = _SLASHES.sub("/", unquote(httptools.parse_url(url).path.decode("latin-1")))
-        for prefix, route, answer in self._refusals:
-            if path.startswith(prefix):
-                self._metrics.shed(route)
-                return answer
-        return None
+        route = self.route(url)
+        if route is None or not route.sheddable:
+            return None
+        self._metrics.shed(route.path)
+        answer = self._refusals.get(route)
+        if answer is None:
+            answer = self._refusals[route] = _written(route.error(OverloadedError(), b""))
+        return answer
 
 
-def _answer(media_type: str, body: bytes, headers: dict[str, str]) -> bytes:
-    head = {"content-type": media_type, "content-length": str(len(body)), **headers}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    return f"HTTP/1.1 503 Service Unavailable\r\n{lines}\r\n".encode() + body
+def _written(answer: Answer) -> bytes:
+    head = ((b"content-type", answer.media_type), (b"content-length", b"%d" % len(answer.body)), *answer.headers)
+    lines = b"".join(b"%s: %s\r\n" % field for field in head)
+    return b"HTTP/1.1 503 Service Unavailable\r\n%s\r\n%s" % (lines, answer.body)
