@@ -38,7 +38,7 @@ install: $(VENV)/.run ## Install the commands gitops, training and serving into 
 ##@ Check it
 
 .PHONY: test
-test: lock-check lint test-unit test-charts test-gitops test-observability test-workflows test-integration ## Everything that needs no cluster
+test: lock-check lint test-unit test-charts test-gitops test-observability test-workflows test-integration test-clients test-faults ## Everything that needs no cluster
 
 .PHONY: check
 check: $(VENV)/.run ## Everything in platform.yaml, envs/ and models/ that does not fit together; `make test` does it too
@@ -73,9 +73,13 @@ test-workflows: $(VENV)/.dev ## The workflows: rules, graph, every line resolved
 test-integration: $(VENV)/.dev ## The parts together, against real MLflow, Postgres and S3 servers
 	@$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/e2e/test_load.py
 
+.PHONY: test-clients
+test-clients: $(VENV)/.dev ## The API and the clients that are here (curl, Java, Node, Go, Python), as a table: client, what it asked, family
+	@$(BIN)/pytest -n 2 tests/clients
+
 .PHONY: test-faults
-test-faults: $(VENV)/.dev ## The API against broken callers and stores, as a table: fault, expected, seen (about four minutes)
-	@$(BIN)/pytest tests/faults
+test-faults: $(VENV)/.dev ## The API against broken callers and stores, as a table: fault, expected, seen (about two minutes)
+	@$(BIN)/pytest -n 2 tests/faults
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md

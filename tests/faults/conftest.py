@@ -18,24 +18,24 @@ from tests.faults.matrix import MARK, row_of
 from tests.integration.conftest import mlflow_proxied, s3  # noqa: F401  (fixtures)
 from tests.integration.serving_fixtures import Callers, served, wait_for
 
-_SEEN = pytest.StashKey[dict[str, str]]()
+_LINE = "line of the matrix"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{MARK}(row): which fault a test makes, and what is expected then")
-    config.stash[_SEEN] = {}
     # The tests hold more than a thousand connections, and so does the server, which inherits the limit.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    seen = config.stash[_SEEN]
-    if not seen:
-        return
-    terminalreporter.section("fault x expected x seen")
-    for line in seen.values():
-        terminalreporter.write_line(line)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the matrix, from whichever process its tests ran in."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    lines = [line for report in reports for name, line in report.user_properties if name == _LINE]
+    if lines:
+        terminalreporter.section("fault x expected x seen")
+        for line in lines:
+            terminalreporter.write_line(str(line))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -46,7 +46,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         outcome = "as expected" if report.passed else "NOT AS EXPECTED"
         notes = ", ".join(f"{name} {value}" for name, value in item.user_properties)
         line = f"| {row.fault} | {row.expected} | {outcome}{': ' + notes if notes else ''} |"
-        item.config.stash[_SEEN][item.nodeid] = line
+        report.user_properties.append((_LINE, line))
     return report
 
 

@@ -8,8 +8,10 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
+from embedded.processes import LOOPBACK
 from services.serving.tests.bundles import SETOSA
 from tests.faults.conftest import Note, Target, others_are_served, target
 from tests.faults.matrix import fault
@@ -131,39 +133,91 @@ def test_idle_connections(pinned: dict[str, str], tmp_path: Path, note: Note) ->
 
 
 @fault(
-    "more connections than `MAX_CONNECTIONS`",
+    "more connections than `MAX_CONNECTIONS`, none of them idle",
     "503 for those, once they ask or have said nothing for a second; the first are served",
 )
 def test_too_many_connections(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
     with ExitStack() as stack:
-        started = stack.enter_context(target(tmp_path, {**pinned, "MAX_CONNECTIONS": "20"}))
+        started = stack.enter_context(target(tmp_path, {**pinned, "MAX_CONNECTIONS": "2"}))
+        started.client.close()
         with others_are_served(started, note):
-            connections = [stack.enter_context(started.connect()) for _ in range(40)]
-            wait_for(lambda: sum(map(closed, connections)) >= 20)
+            silent = [stack.enter_context(started.connect()) for _ in range(40)]
             late = stack.enter_context(started.connect())
             late.sendall(REQUEST)
             assert answer(late).startswith(b"HTTP/1.1 503")
+            wait_for(lambda: all(map(closed, silent)))
+
+
+@fault(
+    "all of `MAX_CONNECTIONS` held by connections that say nothing, half a head, or a head without its body",
+    "whoever asks for something takes the place of the one that has been silent for longest",
+)
+@pytest.mark.parametrize(
+    "said", [b"", HEAD[:20], HEAD + b"content-length: 10\r\n\r\n"], ids=["nothing", "half", "head"]
+)
+def test_silent_connections_make_room(pinned: dict[str, str], tmp_path: Path, said: bytes) -> None:
+    with ExitStack() as stack:
+        started = stack.enter_context(target(tmp_path, {**pinned, "MAX_CONNECTIONS": "20"}))
+        silent = [stack.enter_context(started.connect()) for _ in range(19)]
+        for connection in silent:
+            connection.sendall(said)
+        time.sleep(2.2 if said.endswith(b"\r\n\r\n") else 0.2)
+        for _ in range(5):
+            late = stack.enter_context(started.connect())
+            late.sendall(REQUEST)
+            assert late.recv(65536).startswith(b"HTTP/1.1 200")
+        assert sum(map(closed, silent)) == 4
 
 
 @fault(
     "10 times as many connections as `MAX_CONNECTIONS`, opened again as soon as they are closed",
-    "probes and scrapes are answered on connections of their own; predictions there get 503",
+    "probes and scrapes are answered; so are predictions, or they get 503",
 )
 def test_probes_of_a_crowded_process(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
     with ExitStack() as stack:
         started = stack.enter_context(target(tmp_path, {**pinned, "MAX_CONNECTIONS": "20"}))
         flood = stack.enter_context(Flood(started, 200))
         wait_for(lambda: flood.reopened > 200)
+        statuses = set()
         for path in ("/health/live", "/health/ready", "/v2/health/ready", "/metrics") * 25:
             with started.connect() as probe:
-                probe.sendall(b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode())
-                found = answer(probe)  # It ends although nobody asked for that: there is no room to stay.
-                assert found.startswith(b"HTTP/1.1 200"), found
-        with started.connect() as late:
-            late.sendall(REQUEST)
-            assert answer(late).startswith(b"HTTP/1.1 503")
+                probe.sendall(b"GET %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % path.encode())
+                assert answer(probe).startswith(b"HTTP/1.1 200")
+            with started.connect() as late:
+                late.sendall(REQUEST)
+                statuses.add(late.recv(65536)[:12])
+        assert b"HTTP/1.1 200" in statuses
+        assert statuses <= {b"HTTP/1.1 200", b"HTTP/1.1 503"}
         assert flood.running
         note("connections of the flood", flood.reopened)
+
+
+@fault(
+    "40 MB of trailers behind a chunked body, as many lines or as one",
+    f"431 beyond 64 KB, and the connection is closed; at most {MOST_MB} MB more",
+)
+@pytest.mark.parametrize("piece", [b"x-trailer: %s\r\n" % (b"y" * 86), b"y" * 100], ids=["lines", "line"])
+def test_trailers(plain: Target, note: Note, piece: bytes) -> None:
+    before = plain.resident_mb()
+    with others_are_served(plain, note), plain.connect() as connection:
+        connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nx: " % (len(BODY), BODY))
+        with suppress(OSError):
+            for _ in range(400):
+                connection.sendall(piece * 1000)
+        assert b"HTTP/1.1 431" in answer(connection)
+        more = plain.resident_mb() - before
+    note("MB more", round(more))
+    assert more < MOST_MB
+
+
+@fault("a chunk extension without end", "431 beyond 64 KB, and the connection is closed")
+def test_chunk_extensions(plain: Target, note: Note) -> None:
+    with others_are_served(plain, note), plain.connect() as connection:
+        connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n5;")
+        with suppress(OSError):
+            for _ in range(400):
+                connection.sendall(b"e" * 100_000)
+        assert answer(connection).startswith(b"HTTP/1.1 431")
 
 
 @fault("a head without end (1 MB of header lines)", "431 beyond 64 KB, and the connection is closed")
@@ -244,6 +298,58 @@ def test_answers_that_nobody_takes(plain: Target, note: Note) -> None:
         more = plain.resident_mb() - before
     note("MB more", round(more))
     assert more < MOST_MB
+
+
+@fault(
+    "10 connections with 300 requests each in one write, and no answer taken",
+    "they wait for themselves: nobody else is refused where 16 may wait",
+)
+@pytest.mark.parametrize("asked", [b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n", REQUEST], ids=["metrics", "predict"])
+def test_pipelined_requests_whose_answers_nobody_takes(
+    pinned: dict[str, str], tmp_path: Path, note: Note, asked: bytes
+) -> None:
+    with ExitStack() as stack:
+        started = stack.enter_context(target(tmp_path, {**pinned, "MAX_WAITING_REQUESTS": "16"}))
+        before = started.resident_mb()
+        for _ in range(10):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((LOOPBACK, httpx.URL(started.server.url).port))
+            connection.sendall(asked * 300)
+        wait_for(lambda: started.count("serving_requests_in_flight") <= 2)
+        with others_are_served(started, note, least=200):
+            pass
+        more = started.resident_mb() - before
+        note("MB more", round(more))
+        assert more < MOST_MB
+
+
+@fault("20,000 requests in one go", "as many are answered as may wait in line, then the connection is closed")
+def test_pipelining_without_end(plain: Target, note: Note) -> None:
+    before = plain.resident_mb()
+    with others_are_served(plain, note), plain.connect() as connection:
+        thread = threading.Thread(target=_send, args=(connection, b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n" * 20_000))
+        thread.start()
+        found = answer(connection)
+        thread.join()
+    more = plain.resident_mb() - before
+    note("answered", found.count(b"HTTP/1.1 200"))
+    note("MB more", round(more))
+    assert found.count(b"HTTP/1.1 200") >= 256
+    assert more < MOST_MB
+
+
+def _send(connection: socket.socket, data: bytes) -> None:
+    with suppress(OSError):
+        connection.sendall(data)
+
+
+@fault("a bad request behind a good one, in one write", "200, 400, in this order")
+def test_a_bad_request_behind_a_good_one(plain: Target, note: Note) -> None:
+    with others_are_served(plain, note), plain.connect() as connection:
+        connection.sendall(REQUEST + b"no request at all\r\n\r\n")
+        found = answer(connection)
+    assert [found[at : at + 12] for at in (0, found.rindex(b"HTTP/1.1"))] == [b"HTTP/1.1 200", b"HTTP/1.1 400"]
 
 
 @fault("callers that hang up in the middle of a request or before the answer", "counted as 499; nothing in the log")

@@ -63,6 +63,29 @@ def test_more_requests_than_may_wait(pinned: dict[str, str], tmp_path: Path, not
 
 
 @fault(
+    "300 requests at once to other spellings of the same paths (`//predict`, `/%70redict`, an absolute URL)",
+    "200 or 503 for each spelling: none passes the bound",
+)
+def test_other_spellings_are_refused_likewise(pinned: dict[str, str], tmp_path: Path) -> None:
+    predict = (b"/predict", b"//predict", b"/%70redict", b"/predict/", b"/predict?x=1", b"http://x/predict")
+    model = b"/models/iris-classifier"
+    infer = [root + model + b"/infer" for root in (b"/v2", b"/v2/", b"/%762")] + [b"/v2" + model + b"/versions/1/infer"]
+    with ExitStack() as stack:
+        started = stack.enter_context(target(tmp_path, {**pinned, "MAX_WAITING_REQUESTS": "1"}))
+        connections = [stack.enter_context(started.connect()) for _ in range(CONNECTIONS)]
+        for url in (*predict, *infer):
+            request = REQUEST.replace(b"/predict", url)
+            for connection in connections[::2]:
+                connection.sendall(request[:-10])
+            for connection in connections[::2]:
+                connection.sendall(request[-10:])
+            for connection in connections[1::2]:
+                connection.sendall(request)
+            statuses = {one_answer(connection)[0] for connection in connections}
+            assert statuses == {400 if model in url else 200, 503}, url
+
+
+@fault(
     "300 rows at once for a model that takes a worker thread for each, where rows may wait 0.05 s",
     "those that can be computed soon are; the rest get 503 with `Retry-After`",
 )

@@ -61,7 +61,7 @@ def test_a_kept_demo_predicts_with_both_versions_and_leaves_nothing_behind(
     assert api is not None
     assert httpx.get(f"{mlflow[1]}/health", trust_env=False).text == "OK"
     answer = httpx.post(f"{api[1]}/predict", json={"features": [5.1, 3.5, 1.4, 0.2]}, trust_env=False).json()
-    assert (answer["prediction"], answer["model_version"]) == ("setosa", "2")
+    assert (answer["prediction"], answer["model_version"]) == ("setosa", "v1.1.0")
 
     demo.send_signal(signal.SIGINT)
     assert demo.wait(60) == 0

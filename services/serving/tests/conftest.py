@@ -63,7 +63,7 @@ def iris_api(iris: Bundle) -> Iterator[httpx.Client]:
 
 @contextmanager
 def running(environ: dict[str, str]) -> Iterator[httpx.Client]:
-    app = create_app(read(Settings, environ))
+    app = create_app(read(Settings, environ)).asgi
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, server_header=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

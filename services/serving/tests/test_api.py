@@ -120,10 +120,10 @@ def test_extremes_of_json_are_the_callers_fault(iris_api: httpx.Client, content:
 
 
 def test_other_methods_media_types_and_encodings(iris_api: httpx.Client) -> None:
-    assert iris_api.get("/predict").headers["allow"] == "POST"
+    assert iris_api.get("/predict").headers["allow"] == "POST, OPTIONS"
     problem(iris_api.get("/predict"), 405)
     problem(iris_api.post("/predict", content=b"x", headers={"content-type": "text/plain"}), 415)
-    problem(iris_api.post("/predict", content=b"{}", headers={"content-encoding": "gzip"}), 415)
+    problem(iris_api.post("/predict", content=b"{}", headers={"content-encoding": "br"}), 415)
     charset = {"content-type": "application/json; charset=utf-8"}
     assert iris_api.post("/predict", content=json.dumps({"features": SETOSA}), headers=charset).status_code == 200
 
@@ -195,6 +195,7 @@ def test_not_ready_is_503_everywhere_but_alive(serve: Serve, iris: Bundle) -> No
     for response in (api.get("/health/ready"), api.get("/model/info"), predict(api, {"features": SETOSA})):
         assert "Model 'iris-classifier' is not loaded yet" in problem(response, 503)["detail"]
         assert int(response.headers["retry-after"]) >= 1
+    assert api.get("/health").status_code == 503
     health = api.get("/health").json()
     assert (health["live"], health["ready"], health["model_version"]) == (True, False, None)
     assert health["models"] == [

@@ -91,6 +91,9 @@ def test_only_the_outputs_that_are_asked_for_come(iris_api: httpx.Client) -> Non
         ([features([SETOSA[:3]], shape=[1, 3])], "inputs['features']: expected shape [rows, 4], got [1, 3]"),
         ([features([SETOSA], shape=[4], data=SETOSA)], "expected shape [rows, 4], got [4]"),
         ([features([], shape=[0, 4])], "expected at least one row"),
+        ([features([], shape=[0, 2**63 - 1])], "Expected `int` <= 2147483647"),
+        ([features([], shape=[0, 2**64])], "Expected `int` <= 2147483647"),
+        ([features([], shape=[0, 2**31 - 1])], "expected shape [rows, 4]"),
         ([features([[1, 2, 1e39, 4]])], "in row 0 (column 'petal length (cm)')"),
         ([features([SETOSA, [1, 2, 3, -2e30]])], "in row 1 (column 'petal width (cm)')"),
         ([features([[True] * 4], datatype="BOOL")], "expected a number, not a BOOL"),
@@ -118,9 +121,9 @@ def test_errors_of_http_come_in_the_protocols_form_too(iris_api: httpx.Client) -
         assert "/docs" in error(iris_api.get(path), 404)
     assert "only 'iris-classifier'" in error(iris_api.get("/v2/models/other/ready"), 404)
     assert "pinned to version 7" in error(infer(iris_api, features(), path=f"{MODEL}/versions/8"), 404)
-    assert iris_api.get(f"{MODEL}/infer").headers["allow"] == "POST"
+    assert iris_api.get(f"{MODEL}/infer").headers["allow"] == "POST, OPTIONS"
     error(iris_api.get(f"{MODEL}/infer"), 405)
-    assert iris_api.post(MODEL).headers["allow"] == "GET"
+    assert iris_api.post(MODEL).headers["allow"] == "GET, HEAD, OPTIONS"
     error(iris_api.post("/v2/health/live"), 405)
     error(iris_api.post(f"{MODEL}/infer", content=b"x", headers={"content-type": "text/plain"}), 415)
     error(iris_api.post(f"{MODEL}/infer", content=b"x", headers={"content-encoding": "gzip"}), 415)

@@ -54,7 +54,7 @@ def test_further_models_follow_or_are_pinned() -> None:
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        ("[{", "EXTRA_MODELS takes a JSON list of objects of name, stage, version, digest, uri, but is none"),
+        ("[{", "EXTRA_MODELS takes a JSON list of objects of name, stage, version, digest, uri, release, but is none"),
         ("[" * 100_000, "EXTRA_MODELS takes a JSON list of objects"),
         ({"name": "wine"}, "EXTRA_MODELS takes a JSON list of objects"),
         (["wine"], "EXTRA_MODELS takes a JSON list of objects"),

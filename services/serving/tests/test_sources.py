@@ -19,7 +19,7 @@ from serving.environment import read
 from serving.settings import Settings
 
 async def main():
-    app = create_app(read(Settings, os.environ))
+    app = create_app(read(Settings, os.environ)).asgi
     started, stopped = asyncio.Event(), asyncio.Event()
 
     async def receive():

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from serving.api.observed import Observed
+from serving.api.front import Front
 from serving.app import create_app
 from serving.environment import SettingsError, read
 from serving.settings import Settings
@@ -27,7 +27,7 @@ print(*[name for name in sys.modules if name.startswith(theirs + ours)])
 
 
 def test_without_tracing_requests_go_through_the_plain_classes() -> None:
-    assert type(create_app(read(Settings, {}))) is Observed
+    assert type(create_app(read(Settings, {})).asgi) is Front
 
 
 def test_without_tracing_nothing_of_it_is_imported() -> None:

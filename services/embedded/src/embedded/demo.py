@@ -85,7 +85,7 @@ def run(console: Console, folder: Path, model_dir: Path, *, keep: bool) -> None:
             _training(mlflow, ["promote", model, "--from", second.version, "--to", "production"])
             _wait_for_version(api, second.version)
         answers += [(row, _predict(api, row)) for row in rows]
-        console.print(_table(answers, {trained.version: trained.release for trained in (first, second)}))
+        console.print(_table(answers, {trained.release: trained.version for trained in (first, second)}))
         _say_what_next(console, mlflow, api, rows[0], keep=keep)
         if keep:
             threading.Event().wait()
@@ -169,7 +169,7 @@ def _wait_for_version(api: Server, version: str) -> None:
         time.sleep(0.1)
 
 
-def _table(answers: Sequence[tuple[HeldOutRow, Answer]], releases: dict[str, str]) -> Table:
+def _table(answers: Sequence[tuple[HeldOutRow, Answer]], numbers: dict[str, str]) -> Table:
     table = Table(title="Rows that no model has seen, answered over HTTP", title_justify="left")
     for name in ("row", "truth", "prediction", "probability", "version", "latency"):
         table.add_column(name, justify="left" if name in {"truth", "prediction", "version"} else "right")
@@ -180,7 +180,7 @@ def _table(answers: Sequence[tuple[HeldOutRow, Answer]], releases: dict[str, str
             row.truth,
             f"[{'green' if hit else 'red'}]{answer.prediction}[/]",
             f"{answer.probability:.3f}",
-            f"{answer.model_version} ({releases[answer.model_version]})",
+            f"{numbers[answer.model_version]} ({answer.model_version})",
             f"{answer.latency_ms:.2f} ms",
         )
     return table

@@ -1,4 +1,4 @@
-"""Puts the parts together: settings in, an ASGI application out."""
+"""Puts the parts together: settings in, an application out."""
 
 import asyncio
 import contextlib
@@ -12,24 +12,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from litestar import Litestar
-from litestar.di import Provide
 
 from serving.admission import Admission
+from serving.api import openapi
 from serving.api.access import Access, KeyFile, parse_keys
 from serving.api.body import BodyReader
-from serving.api.connections import Gate
+from serving.api.cors import open_cors
 from serving.api.draining import Draining
-from serving.api.health import health, live, ready
-from serving.api.metrics import metrics as metrics_handler
-from serving.api.model import model_info
-from serving.api.observed import Observed
-from serving.api.openapi import openapi_config
-from serving.api.openinference import OpenInference
-from serving.api.predict import PATH, predict_handler
-from serving.api.problems import EXCEPTION_HANDLERS
-from serving.api.routes import Routes
-from serving.api.service import NoEvents, Service
+from serving.api.front import Front, Options
+from serving.api.gate import Gate
+from serving.api.handlers import About
+from serving.api.page import Docs
+from serving.api.predict import Predictions
+from serving.api.table import UNMATCHED, routes
 from serving.batching import Batcher
 from serving.environment import SettingsError
 from serving.metrics import Metrics
@@ -46,21 +43,33 @@ if TYPE_CHECKING:
 _WORKERS = 2
 
 
-def create_app(settings: Settings) -> Observed:
+class Application(msgspec.Struct, frozen=True):
+    """What a server needs: the ASGI application, what lets connections in, and what to tell when it shall stop."""
+
+    asgi: Front
+    gate: Gate
+    draining: Draining
+
+
+def create_app(settings: Settings) -> Application:
     """Makes the application. Nothing is contacted before its lifespan starts.
 
     Raises:
         SettingsError: when MODEL_DIR cannot be written, API keys cannot be read, or traces cannot be sent.
     """
     metrics, draining = Metrics(settings.drift_window_seconds), Draining()
-    tracing, predictor_kind, observed_kind = _traced(settings)
+    tracing, predictor_kind, front_kind = _traced(settings)
     spans = tracing or NO_SPANS
+    options = Options(
+        access=_access(settings),
+        cors=open_cors(settings.cors_origins),
+        metrics_port=settings.metrics_port,
+        gzip_bytes=settings.gzip_answer_bytes,
+        access_log=settings.access_log,
+    )
     admission = Admission(settings.max_waiting_requests, settings.max_waiting_seconds)
-    gate = Gate(admission, metrics, settings.max_connections)
     sources, folder = Sources(settings), _model_folder(settings)
     models = open_models(settings, sources, folder, metrics, spans)
-    service = Service(models, draining)
-    metrics.ready.set_function(lambda: float(service.ready))
     workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="predict")
 
     @contextlib.asynccontextmanager
@@ -78,41 +87,32 @@ def create_app(settings: Settings) -> Observed:
             if not settings.model_dir:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    about = About(models, draining, metrics)
+    metrics.ready.set_function(lambda: float(about.is_ready))
     batcher = Batcher(workers, _WORKERS, admission, settings.max_queue_seconds, metrics.predicted)
     predictor = predictor_kind(models.main, batcher, admission, settings.max_rows)
-    bodies = BodyReader(settings.max_body_bytes)
-    predict = predict_handler(predictor, bodies)
-    open_inference = OpenInference(predictor, models, draining, bodies, version("serving"))
-    app = Litestar(
-        [live, ready, health, model_info, metrics_handler, predict],
-        dependencies={
-            "service": Provide(lambda: service, sync_to_thread=False),
-            "measured": Provide(lambda: metrics, sync_to_thread=False),
-        },
-        event_emitter_backend=NoEvents,
-        exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=[lifespan],
-        logging_config=None,
-        openapi_config=openapi_config(models, settings.max_rows, version("serving")),
-    )
-    routes = Routes(app, {PATH: predict.fn}, {"v2": open_inference}, _access(settings))
-    return observed_kind(routes, metrics, draining, gate, access_log=settings.access_log)
+    ours = version("serving")
+    predictions = Predictions(predictor, models, BodyReader(settings.max_body_bytes), ours)
+    docs = Docs(lambda: openapi.document(table, models, settings.max_rows, ours))
+    table = routes(about, predictions, docs)
+    front = front_kind(table, UNMATCHED, lifespan, metrics, draining, options)
+    return Application(front, Gate(admission, front.routes, metrics, settings.max_connections), draining)
 
 
-def _traced(settings: Settings) -> "tuple[Tracing | None, type[Predictor], Callable[..., Observed]]":
+def _traced(settings: Settings) -> "tuple[Tracing | None, type[Predictor], Callable[..., Front]]":
     """Gives what sends spans, and the classes that requests go through: where nothing is traced, the plain ones."""
     if not settings.tracing:
-        return None, Predictor, Observed
+        return None, Predictor, Front
     try:
         # Imported here, because whoever does not trace need not pay for it.
-        from serving.api.traced import TracedPredictor, TracedRequests  # noqa: PLC0415
+        from serving.api.traced import TracedFront, TracedPredictor  # noqa: PLC0415
         from serving.tracing import open_tracing  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"TRACING is true, but {error.name} is not installed: install serving with its extra `traces`"
         ) from None
     tracing = open_tracing(settings.model_name, os.environ)
-    return tracing, TracedPredictor, partial(TracedRequests, tracing.tracer)
+    return tracing, TracedPredictor, partial(TracedFront, tracing.tracer)
 
 
 def _access(settings: Settings) -> Access | None:

@@ -105,7 +105,7 @@ def open_models(
         )
         backoff = Backoff(settings.retry_min_seconds, settings.retry_max_seconds)
         if wanted.version:
-            pin = Pin(wanted.name, wanted.version, wanted.digest, wanted.uri, digest_setting)
+            pin = Pin(wanted.name, wanted.version, wanted.digest, wanted.uri, wanted.release, digest_setting)
             metrics.pinned(pin.name, pin.version, pin.digest)
             return PinnedVersion(pin, loader, registry, cache, backoff, metrics.served, spans)
         stage = Stage(wanted.name, wanted.stage, settings.model_poll_seconds)

@@ -28,8 +28,8 @@ class Predictor:
         self._admission = admission
         self._max_rows = max_rows
 
-    async def predict(self, request: PredictRequest) -> PredictResponse | BatchResponse:
-        """Answers one request.
+    async def predict(self, request: PredictRequest) -> tuple[LoadedModel, PredictResponse | BatchResponse]:
+        """Answers one request, and tells by which model.
 
         Raises:
             InvalidInputError: when its rows do not fit the model, or the model has no finite answer to one.
@@ -43,7 +43,9 @@ class Predictor:
         if features is not UNSET and instances is UNSET:
             result = await self._batcher.run(model, one_row(model.spec, features, model.runtime.dtype))
             answer = _one(result, model.spec.classes)
-            return PredictResponse(answer.prediction, answer.probability, model.version, _milliseconds_since(start))
+            return model, PredictResponse(
+                answer.prediction, answer.probability, model.release or model.version, _milliseconds_since(start)
+            )
         if features is not UNSET or instances is UNSET:
             raise InvalidInputError(
                 FieldError("features", "expected either `features` (one row) or `instances` (many)")
@@ -53,7 +55,9 @@ class Predictor:
         # As lists they take ten times the memory, and many requests may wait together.
         del request, instances
         result = await self.infer(model, rows, "instances[{}]")
-        return BatchResponse(_many(result, model.spec.classes), model.version, _milliseconds_since(start))
+        return model, BatchResponse(
+            _many(result, model.spec.classes), model.release or model.version, _milliseconds_since(start)
+        )
 
     async def model(self, versions: VersionManager, version: str) -> LoadedModel:
         """Finds the version of a model that a request names (see `VersionManager.get`)."""

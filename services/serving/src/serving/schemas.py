@@ -134,3 +134,36 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str = ""
     errors: tuple[ProblemField, ...] = ()
     type: str = "about:blank"
+
+
+class InferenceError(msgspec.Struct, frozen=True):
+    """Any error, as the Open Inference Protocol has it."""
+
+    error: str
+
+
+class ServerLive(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    live: bool = True
+
+
+class ServerReady(msgspec.Struct, frozen=True):
+    """Every model is loaded, and requests are welcome."""
+
+    ready: bool = True
+
+
+class ModelReady(msgspec.Struct, frozen=True):
+    """The model, or this version of it, is loaded."""
+
+    name: str
+    ready: bool = True
+
+
+class ServerMetadata(msgspec.Struct, frozen=True):
+    """What this server is, and which of the protocol's extensions it knows."""
+
+    name: str
+    version: str
+    extensions: list[str]

@@ -82,7 +82,7 @@ def serve(settings: Settings) -> None:
     """
     app = create_app(settings)
     config = uvicorn.Config(
-        app,
+        app.asgi,
         backlog=_BACKLOG,
         loop="uvloop",
         http=guarded(app.gate),
@@ -106,9 +106,19 @@ def serve(settings: Settings) -> None:
 
 
 def _listeners(settings: Settings) -> list[socket.socket]:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    first = _listener(settings.host, settings.port, "PORT")
+    listeners = [first, *(first.dup() for _ in range(_LISTENERS - 1))]
+    if settings.metrics_port:
+        listeners.append(_listener(settings.host, settings.metrics_port, "METRICS_PORT"))
+    return listeners
+
+
+def _listener(host: str, port: int, setting: str) -> socket.socket:
+    """Listens on an address of either family, with or without brackets; on `::` for both families."""
+    host = host.removeprefix("[").removesuffix("]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        first = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        raise SettingsError(f"HOST and PORT cannot be listened on: {error.strerror}") from None
-    return [first, *(first.dup() for _ in range(_LISTENERS - 1))]
+        raise SettingsError(f"HOST and {setting} cannot be listened on: {error.strerror}") from None

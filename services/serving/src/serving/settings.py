@@ -14,6 +14,7 @@ URI_SCHEMES = ("s3", "mlflow-artifacts", "file")
 _HTTP = r"^https?://[^\s]+$"
 _NAME = r"^[^/:'\"`\s]+$"
 _NUMBER = r"^([1-9][0-9]{0,17})?$"
+_RELEASE = r"^(v[0-9]+\.[0-9]+\.[0-9]+)?$"
 _DIGEST = r"^(sha256:[0-9a-f]{64})?$"
 
 TrackingUri = Annotated[str, Meta(pattern=_HTTP, description="where MLflow is")]
@@ -36,6 +37,10 @@ Digest = Annotated[str, Meta(pattern=_DIGEST, description="content digest that t
 Uri = Annotated[
     str, Meta(description="where the pinned version's files are; with the digest, MLflow is not needed at all")
 ]
+Release = Annotated[
+    str,
+    Meta(pattern=_RELEASE, description="the pinned version's release, such as v1.2.0, which answers name it by"),
+]
 
 
 class WantedModel(msgspec.Struct, frozen=True):
@@ -46,19 +51,20 @@ class WantedModel(msgspec.Struct, frozen=True):
     version: Pin = ""
     digest: Digest = ""
     uri: Uri = ""
+    release: Release = ""
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("name is missing: say which registered model to serve")
         if self.stage and self.version:
             raise ValueError("stage is to be followed, and version is pinned: give one of them, not both")
-        _check_pin(self.version, self.digest, self.uri, str)
+        _check_pin(self.version, self.digest, self.uri, self.release, str)
 
 
-def _check_pin(version: str, digest: str, uri: str, named: Callable[[str], str]) -> None:
+def _check_pin(version: str, digest: str, uri: str, release: str, named: Callable[[str], str]) -> None:
     """Refuses what contradicts itself; `named` tells how a setting such as `uri` is called."""
-    if not version and (uri or digest):
-        which = named("uri" if uri else "digest")
+    if not version and (uri or digest or release):
+        which = named("uri" if uri else "digest" if digest else "release")
         raise ValueError(f"{which} belongs to a pinned version: set {named('version')} too, or leave {which} out")
     if uri and not digest:
         raise ValueError(
@@ -83,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     model_version: Pin = ""
     model_digest: Digest = ""
     model_uri: Uri = ""
+    model_release: Release = ""
     extra_models: Annotated[
         tuple[WantedModel, ...], Meta(description="models to serve besides, under /v2 only: a JSON list of objects")
     ] = ()
@@ -93,8 +100,25 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         str, Meta(description="the Kubernetes Secret that the S3 keys come from, to be named when S3 refuses them")
     ] = ""
     aws_region: Annotated[str, Meta(description="the region that S3 requests are signed for")] = "us-east-1"
-    host: Annotated[str, Meta(description="the address to listen on")] = "0.0.0.0"  # noqa: S104  (a pod's own address)
+    host: Annotated[str, Meta(description="the address to listen on, of either family; `::` listens on both")] = (
+        "0.0.0.0"  # noqa: S104  (a pod's own address)
+    )
     port: Annotated[int, Meta(ge=1, le=65535, description="the port to listen on")] = 8080
+    metrics_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="a port of their own for /metrics and /health, which are not found on PORT then; 0 for none",
+        ),
+    ] = 0
+    cors_origins: Annotated[
+        str, Meta(description="origins whose pages may call the API from browsers, between commas; * for any")
+    ] = ""
+    gzip_answer_bytes: Annotated[
+        int,
+        Meta(ge=0, description="from which size on answers are compressed, for callers that take gzip; 0 for never"),
+    ] = 64 * 1024
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="the least severe messages to write")
     ] = "info"
@@ -194,7 +218,10 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     ] = ""
 
     def __post_init__(self) -> None:
-        _check_pin(self.model_version, self.model_digest, self.model_uri, lambda field: f"MODEL_{field.upper()}")
+        pin = (self.model_version, self.model_digest, self.model_uri, self.model_release)
+        _check_pin(*pin, lambda field: f"MODEL_{field.upper()}")
+        if self.metrics_port == self.port:
+            raise ValueError("METRICS_PORT is the same as PORT: give it another number, or leave it out")
         taken = {self.model_name}
         for index, extra in enumerate(self.extra_models):
             if extra.name in taken:
@@ -212,7 +239,8 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     def models(self) -> tuple[WantedModel, ...]:
         """All models to serve, MODEL_NAME first, each with a stage or a version."""
         stage = "" if self.model_version else self.model_stage
-        main = WantedModel(self.model_name, stage, self.model_version, self.model_digest, self.model_uri)
+        pin = (self.model_version, self.model_digest, self.model_uri, self.model_release)
+        main = WantedModel(self.model_name, stage, *pin)
         extra = (
             model if model.version or model.stage else msgspec.structs.replace(model, stage=self.model_stage)
             for model in self.extra_models

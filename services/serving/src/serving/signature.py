@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 import yaml
 
 from serving.errors import ModelUnusableError
@@ -144,7 +145,14 @@ def read_example(folder: Path, spec: ModelSpec) -> tuple[Value, ...] | None:
         row = msgspec.convert(_first_row(document, spec), list[bool | int | float])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    return tuple(row) if len(row) == len(spec.columns) else None
+    return tuple(map(_shortest, row)) if len(row) == len(spec.columns) else None
+
+
+def _shortest(value: Value) -> Value:
+    """Writes a number that came from single precision with the digits that it had there: 5.1, not 5.0999999."""
+    if not isinstance(value, float) or abs(value) > LARGEST_NUMBER or np.float32(value) != value:
+        return value
+    return float(str(np.float32(value)))
 
 
 def _first_row(document: Any, spec: ModelSpec) -> Any:

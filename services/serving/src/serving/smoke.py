@@ -58,7 +58,7 @@ async def _attempt(settings: SmokeSettings) -> str:
         _compare("version", settings.model_version, info.version)
         _compare("digest", settings.model_digest, info.digest)
         answer = await _ask(client, "POST", "/predict", PredictResponse, json=msgspec.to_builtins(info.input_example))
-        _compare("version in the prediction", info.version, answer.model_version)
+        _compare("version in the prediction", info.release or info.version, answer.model_version)
     done = f"{info.name} version {info.version} ({info.digest}) predicts {answer.prediction!r}"
     if not settings.smoke_alias:
         return done

@@ -67,15 +67,18 @@ class KeyFile:
             raise SettingsError(f"API_KEYS_FILE is {str(path)!r}, which holds no keys, so nobody could be answered")
 
     def __call__(self) -> Keys:
-        """Gives the keys that hold now. While the file cannot be read, those before do."""
+        """Gives the keys that hold now: none where the file holds none. While it cannot be read, those before do."""
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + _LOOK_SECONDS
             try:
                 changed = self._path.stat().st_mtime_ns
                 if changed != self._changed:
-                    self._keys, self._changed = self._read() or self._keys, changed
-                    logger.info("API keys read again", extra={"keys": len(self._keys)})
+                    self._keys, self._changed = self._read(), changed
+                    if self._keys:
+                        logger.info("API keys read again", extra={"keys": len(self._keys)})
+                    else:
+                        logger.warning("API_KEYS_FILE holds no keys any more, so nobody is let in")
             except (OSError, UnicodeDecodeError, SettingsError) as error:
                 logger.warning("API keys stay as they are", extra={"reason": str(error)})
         return self._keys

@@ -2,19 +2,24 @@
 
 import asyncio
 import re
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from litestar.types import HTTPScope, Receive
+from litestar.types import Receive
 
-from serving.api.problems import RefusedError, headers_of
+from serving.api.problems import RefusedError
+from serving.api.routes import JSON, Call
 from serving.errors import FieldError, InvalidInputError, OverloadedError
 from serving.schemas import PredictRequest
 
 # `curl -d` says that it sends a form, whatever it sends. What follows is parsed as JSON or refused, so nothing is lost
 # by taking curl's word lightly, and the shortest command of all works.
-JSON_TYPES = frozenset({b"application/json", b"application/x-www-form-urlencoded"})
-_JSON = b"application/json"
+JSON_TYPES = frozenset({JSON, b"application/x-www-form-urlencoded"})
+# Whether a body of each encoding has to be inflated.
+_ENCODINGS = {b"identity": False, b"": False, b"gzip": True, b"x-gzip": True}
+_GZIP = zlib.MAX_WBITS | 16
 _REST_SECONDS = 10.0
 _BODIES_AT_ONCE = 32
 
@@ -44,29 +49,31 @@ class BodyReader:
         self._limit = limit
         self._left = _BODIES_AT_ONCE * limit
 
-    async def read(self, scope: HTTPScope, receive: Receive, media_types: frozenset[bytes] = JSON_TYPES) -> bytes:
-        """Reads the body of a POST request of one of some media types.
+    async def read(self, call: Call, media_types: frozenset[bytes] = JSON_TYPES) -> bytes:
+        """Reads the body of a request of one of some media types, and inflates it where it is compressed by gzip.
 
         Raises:
-            RefusedError: 405 for another method than POST, 415 for another media type or encoding,
-                413 when it is too long, 408 when it comes too slowly.
+            RefusedError: 415 for another media type or encoding, 413 when it is too long, 408 when it comes too slowly,
+                400 when what is said to be compressed is not.
             OverloadedError: when too many long bodies come at once.
             ClientGoneError: when the caller hangs up.
         """
-        _check_head(scope, self._limit, media_types)
-        message: Any = await receive()
+        headers = call.headers
+        encoding = _checked(headers, self._limit, media_types)
+        message: Any = await call.receive()
         if not message.get("more_body") and message["type"] == "http.request":
             body: bytes = message["body"]
             if len(body) > self._limit:
                 raise _too_long(self._limit)
-            return body
+            return _inflated(body, self._limit) if encoding else body
         try:
             async with asyncio.timeout(_REST_SECONDS):
-                return await self._read_rest(message, receive)
+                body = await self._read_rest(message, call.receive)
         except TimeoutError:
             raise RefusedError(
                 408, f"The body did not arrive within {_REST_SECONDS:.0f} seconds.", {"connection": "close"}
             ) from None
+        return _inflated(body, self._limit) if encoding else body
 
     async def _read_rest(self, message: Any, receive: Receive) -> bytes:
         body = bytearray()
@@ -88,18 +95,32 @@ class BodyReader:
             self._left += len(body)
 
 
-def _check_head(scope: HTTPScope, limit: int, media_types: frozenset[bytes]) -> None:
-    if scope["method"] != "POST":
-        raise RefusedError(405, "This resource knows only POST.", {"allow": "POST"})
-    headers = headers_of(scope)
-    media_type = headers.get(b"content-type", _JSON)
-    if media_type != _JSON and media_type.partition(b";")[0].strip().lower() not in media_types:
-        raise RefusedError(415, "The body must be application/json.", {"accept": _JSON.decode()})
-    if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
-        raise RefusedError(415, "The body must not be compressed.", {"accept-encoding": "identity"})
+def _checked(headers: Mapping[bytes, bytes], limit: int, media_types: frozenset[bytes]) -> bool:
+    """Checks a head, and tells whether the body is compressed."""
+    media_type = headers.get(b"content-type", JSON)
+    if media_type != JSON and media_type.partition(b";")[0].strip().lower() not in media_types:
+        raise RefusedError(415, "The body must be application/json.", {"accept": JSON.decode()})
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding not in _ENCODINGS:
+        raise RefusedError(415, "The body may be compressed by gzip, and not otherwise.", {"accept-encoding": "gzip"})
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > limit:
         raise _too_long(limit)
+    return _ENCODINGS[encoding]
+
+
+def _inflated(body: bytes, limit: int) -> bytes:
+    """Inflates a body to at most `limit` bytes."""
+    inflator = zlib.decompressobj(_GZIP)
+    try:
+        inflated = inflator.decompress(body, limit + 1)
+    except zlib.error:
+        inflated = b""
+    if len(inflated) > limit:
+        raise RefusedError(413, f"The body must not be longer than {limit} bytes once it is inflated.")
+    if not inflator.eof or inflator.unused_data:
+        raise RefusedError(400, "The body is not what gzip makes, though Content-Encoding says so.")
+    return inflated
 
 
 def _too_long(limit: int) -> RefusedError:
@@ -111,7 +132,7 @@ def parse_request(body: bytes) -> PredictRequest:
     """Parses the body of a prediction request.
 
     Raises:
-        RefusedError: 400 when it is no JSON.
+        RefusedError: 400 when it is not JSON.
         InvalidInputError: when it is, but of another form.
     """
     try:

@@ -1,107 +1,123 @@
-"""The OpenAPI document under /docs/openapi.json, and the page at /docs that shows it.
+"""The OpenAPI document: the table of routes, the structs that bodies are parsed with, and the models that are served.
 
-Litestar describes its own handlers, but not ASGI ones. /predict and what is under /v2 are added here, from the structs
-that their bodies are parsed with and from the signature of the model that is served, so that the document says how long
-a row must be.
+So it says how long a row must be, and how the inputs of the models are called.
 """
 
+import inspect
 import re
-from base64 import b64encode
-from copy import deepcopy
-from hashlib import sha256
-from importlib.resources import files
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from litestar import Request, Router
-from litestar.datastructures import ResponseHeader
-from litestar.enums import OpenAPIMediaType
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 
-from serving.api.openinference_docs import V2_STRUCTS, refine_v2, v2_paths
-from serving.api.predict import PATH
+from serving.api.problems import MEDIA_TYPE, as_problem
+from serving.api.routes import Operation, Route
 from serving.loader import LoadedModel
 from serving.models import Models
-from serving.schemas import BatchResponse, PredictRequest, PredictResponse, Problem
+from serving.openinference.mapping import FEATURES, example
+from serving.openinference.messages import InferRequest
+from serving.openinference.tensors import DATATYPES
+from serving.schemas import InferenceError, Problem
 from serving.signature import Column
 
 _REFERENCE = "#/components/schemas/"
 _ERRORS = {
-    400: "The body is no JSON",
-    404: "This deployment has no such model version",
+    400: "The body is not JSON, or not what the protocol says",
+    404: "This deployment has no such model or version",
     408: "The body came too slowly",
     413: "The body is too long, or has too many rows",
-    415: "The body has another media type, or is compressed",
+    415: "The body has another media type, or is compressed otherwise than by gzip",
     422: "The body is not what the model takes; `errors` names each field",
     500: "Something that was not foreseen",
-    503: "The model is not loaded yet, or the named version cannot be had now",
+    503: "The model is not loaded yet, the named version cannot be had now, or the process is about to stop",
 }
+_VERSION_NAME = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
 
 
-class CompletedJson(JsonRenderPlugin):
-    """Serves the document with /predict and /v2 in it."""
-
-    def __init__(self, models: Models, max_rows: int) -> None:
-        super().__init__(path="/openapi.json", media_type=OpenAPIMediaType.OPENAPI_JSON)
-        self._models = models
-        self._max_rows = max_rows
-
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002  (Litestar's)
-        """Renders the document for the models that are served now."""
-        return msgspec.json.encode(completed(openapi_schema, self._models, self._max_rows))
-
-
-class OfflinePage(OpenAPIRenderPlugin):
-    """A page that shows the document and needs nothing from any other server."""
-
-    def __init__(self) -> None:
-        super().__init__(path="/")
-        self.page = files("serving.api").joinpath("docs.html").read_bytes()
-
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002  (Litestar's)
-        """Gives the page."""
-        return self.page
-
-
-def page_headers(page: bytes) -> dict[str, str]:
-    """Gives the headers that keep browsers from running anything in a page but what it holds, and from framing it."""
-    rules = {"default-src": "'none'", "connect-src": "'self'", "base-uri": "'none'", "frame-ancestors": "'none'"}
-    for kind, part in re.findall(rb"<(script|style)>(.*?)</", page, re.DOTALL):
-        rules[f"{kind.decode()}-src"] = f"'sha256-{b64encode(sha256(part).digest()).decode()}'"
-    policy = "; ".join(f"{what} {allowed}" for what, allowed in rules.items())
-    return {"content-security-policy": policy, "referrer-policy": "no-referrer", "x-frame-options": "DENY"}
+def document(routes: Iterable[Route], models: Models, max_rows: int, version: str) -> dict[str, Any]:
+    """Describes the routes that have something to say, for the models that are served now."""
+    main = models.main.current
+    described = [(route, route.operation) for route in routes if route.operation]
+    structs = {Problem, InferenceError}
+    for _, operation in described:
+        structs.update(_answers(operation), filter(None, [operation.body]))
+    ordered = sorted(structs, key=lambda struct: struct.__name__)
+    _, schemas = msgspec.json.schema_components(ordered, ref_template=_REFERENCE + "{name}")
+    _refine_rows(schemas["PredictRequest"], main, max_rows)
+    _refine_tensors(schemas, [versions.current for versions in models if versions.current])
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Prediction API",
+            "version": version,
+            "description": "Predictions of scikit-learn models, with the version that made them. /predict and "
+            f"/model/info are about {models.main.name}; /v2 answers for each of {', '.join(models.names)}.",
+        },
+        "paths": {
+            route.path: {route.method.lower(): _operation(route, operation, models.names, main)}
+            for route, operation in described
+        },
+        "components": {"schemas": schemas},
+    }
 
 
-def openapi_config(models: Models, max_rows: int, version: str) -> OpenAPIConfig:
-    """Sets up Litestar's part."""
-    page = OfflinePage()
-    headers = [ResponseHeader(name=name, value=value) for name, value in page_headers(page.page).items()]
-    return OpenAPIConfig(
-        title="Prediction API",
-        version=version,
-        description="Predictions of scikit-learn models, with the version that made them. "
-        f"/predict and /model/info are about {models.main.name}; /v2 answers for each of {', '.join(models.names)}.",
-        openapi_router=Router("/docs", route_handlers=[], response_headers=headers, include_in_schema=False),
-        render_plugins=[page, CompletedJson(models, max_rows)],
-    )
+def _answers(operation: Operation) -> tuple[type[msgspec.Struct], ...]:
+    if isinstance(operation.answer, str):
+        return ()
+    return operation.answer if isinstance(operation.answer, tuple) else (operation.answer,)
 
 
-def completed(document: dict[str, Any], models: Models, max_rows: int) -> dict[str, Any]:
-    """Adds /predict and /v2 to Litestar's document."""
-    result = deepcopy(document)
-    model = models.main.current
-    types = [PredictRequest, PredictResponse, BatchResponse, Problem, *V2_STRUCTS]
-    _, schemas = msgspec.json.schema_components(types, ref_template=_REFERENCE + "{name}")
-    _refine(schemas["PredictRequest"], model, max_rows)
-    refine_v2(schemas, [versions.current for versions in models if versions.current])
-    result.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
-    result["paths"][PATH] = {"post": _operation(model)}
-    result["paths"].update(v2_paths(models.names, model))
-    return result
+def _operation(route: Route, it: Operation, names: Sequence[str], main: LoadedModel | None) -> dict[str, Any]:
+    error = ("Problem", MEDIA_TYPE.decode()) if route.error is as_problem else ("InferenceError", "application/json")
+    answers = [_schema(struct.__name__) for struct in _answers(it)]
+    answer = {"anyOf": answers} if len(answers) > 1 else answers[0] if answers else {"type": "string"}
+    media_type = it.answer if isinstance(it.answer, str) else "application/json"
+    described: dict[str, Any] = {
+        "tags": [it.tag],
+        "summary": it.summary,
+        "description": inspect.getdoc(route.handler) or "",
+        "responses": {
+            "200": {"description": it.summary, "content": {media_type: {"schema": answer}}},
+            **{
+                str(status): {"description": _ERRORS[status], "content": {error[1]: {"schema": _schema(error[0])}}}
+                for status in it.errors
+            },
+        },
+    }
+    if route.path == "/health":
+        described["responses"]["503"] = {**described["responses"]["200"], "description": "The same, while not ready"}
+    if parameters := _parameters(route.path, names):
+        described["parameters"] = parameters
+    if it.body:
+        body: dict[str, Any] = {"schema": _schema(it.body.__name__)}
+        if main:
+            body["example"] = _example(it.body, main)
+        described["requestBody"] = {"required": True, "content": {"application/json": body}}
+    return described
 
 
-def _refine(request: dict[str, Any], model: LoadedModel | None, max_rows: int) -> None:
+def _schema(name: str) -> dict[str, Any]:
+    return {"$ref": _REFERENCE + name}
+
+
+def _parameters(path: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    known = {
+        "model_name": ({"enum": list(names)}, "The registered model"),
+        "model_version": (_VERSION_NAME, "A registry number, an alias, a release tag, or `latest`"),
+    }
+    return [
+        {"name": name, "in": "path", "required": True, "schema": known[name][0], "description": known[name][1]}
+        for name in re.findall(r"\{(\w+)\}", path)
+    ]
+
+
+def _example(body: type[msgspec.Struct], main: LoadedModel) -> dict[str, Any]:
+    if body is InferRequest:
+        return example(main)
+    return {"features": list(main.example), "model_version": "latest"}
+
+
+def _refine_rows(request: dict[str, Any], model: LoadedModel | None, max_rows: int) -> None:
     """Says what a struct cannot: one of two fields, and rows of the model's shape."""
     request["oneOf"] = [{"required": ["features"]}, {"required": ["instances"]}]
     properties = request["properties"]
@@ -111,8 +127,7 @@ def _refine(request: dict[str, Any], model: LoadedModel | None, max_rows: int) -
 
 
 def _row(model: LoadedModel) -> dict[str, Any]:
-    columns = model.spec.columns
-    items = [_value(column) for column in columns]
+    items = [_value(column) for column in model.spec.columns]
     return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items), "maxItems": len(items)}
 
 
@@ -122,24 +137,13 @@ def _value(column: Column) -> dict[str, Any]:
     return {"type": column.kind, "title": column.name, "minimum": column.low, "maximum": column.high}
 
 
-def _operation(model: LoadedModel | None) -> dict[str, Any]:
-    body: dict[str, Any] = {"schema": {"$ref": _REFERENCE + "PredictRequest"}}
-    if model:
-        body["example"] = {"features": list(model.example), "model_version": "latest"}
-    answers = {"anyOf": [{"$ref": _REFERENCE + "PredictResponse"}, {"$ref": _REFERENCE + "BatchResponse"}]}
-    problem = {"application/problem+json": {"schema": {"$ref": _REFERENCE + "Problem"}}}
-    return {
-        "tags": ["predict"],
-        "operationId": "Predict",
-        "summary": "Predict one row or many",
-        "description": "`features` is answered by one prediction, `instances` by a list in the same order. "
-        "The columns shown are those of the version that `latest` means.",
-        "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": {
-            "200": {
-                "description": "The prediction or predictions",
-                "content": {"application/json": {"schema": answers}},
-            },
-            **{str(status): {"description": why, "content": problem} for status, why in _ERRORS.items()},
-        },
-    }
+def _refine_tensors(schemas: dict[str, Any], models: Sequence[LoadedModel]) -> None:
+    """Says what the structs cannot: what a tensor's data is, and how the inputs of the models are called."""
+    tensor = schemas["InputTensor"]["properties"]
+    value = {"type": ["number", "boolean"]}
+    tensor["data"] = {"type": "array", "items": {"anyOf": [value, {"type": "array", "items": value}]}}
+    tensor["datatype"] = {"enum": [name for name in DATATYPES if name != "BYTES"]}
+    schemas["OutputTensor"]["properties"]["datatype"] = {"enum": list(DATATYPES)}
+    if models:
+        columns = dict.fromkeys(column.name for model in models for column in model.spec.columns)
+        tensor["name"] = {"enum": list(dict.fromkeys([FEATURES, *columns]))}

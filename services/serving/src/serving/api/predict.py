@@ -1,32 +1,88 @@
-"""POST /predict: the hot path, so it speaks ASGI itself, and most requests come here directly (see `Observed`)."""
+"""POST /predict, and /v2's `infer` and what it says of models: everything that a model answers."""
 
 import msgspec
-from litestar.handlers import ASGIRouteHandler, asgi
-from litestar.types import HTTPScope, Receive, Send
 
-from serving.api.body import BodyReader, ClientGoneError, parse_request
-from serving.api.problems import send_problem
+from serving.api.body import JSON_TYPES, BodyReader, parse_request
+from serving.api.handlers import answered
+from serving.api.problems import RefusedError
+from serving.api.routes import Answer, Call, Headers
+from serving.loader import LoadedModel
+from serving.models import Models
+from serving.openinference import mapping, messages
 from serving.predictor import Predictor
+from serving.schemas import ModelReady, ServerMetadata
+from serving.versions.base import LATEST, VersionManager
 
-PATH = "/predict"
+_BINARY = b"application/octet-stream"
+_TENSOR_TYPES = JSON_TYPES | {_BINARY}
+_HEADER_LENGTH = b"inference-header-content-length"
 _encoder = msgspec.json.Encoder()
 
 
-def predict_handler(predictor: Predictor, bodies: BodyReader) -> ASGIRouteHandler:
-    """Makes the handler."""
+class Predictions:
+    """Answers with what models say, each answer with the registry number of the version that made it."""
 
-    @asgi(PATH, copy_scope=False)
-    async def predict(scope: HTTPScope, receive: Receive, send: Send) -> None:
-        try:
-            body = await bodies.read(scope, receive)
-            answer = _encoder.encode(await predictor.predict(parse_request(body)))
-        except ClientGoneError:
-            return
-        except Exception as error:  # noqa: BLE001  (answered here: Litestar's handler of errors may not be around)
-            await send_problem(scope, send, error)
-            return
-        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
-        await send({"type": "http.response.start", "status": 200, "headers": head})
-        await send({"type": "http.response.body", "body": answer, "more_body": False})
+    def __init__(self, predictor: Predictor, models: Models, bodies: BodyReader, server_version: str) -> None:
+        self._predictor = predictor
+        self._models = models
+        self._bodies = bodies
+        self._server = ServerMetadata("serving", server_version, ["binary_tensor_data"])
 
-    return predict
+    async def predict(self, call: Call) -> Answer:
+        """`features` is answered by one prediction, `instances` by a list in the same order.
+
+        The columns shown are those of the version that `latest` means.
+        """
+        request = parse_request(await self._bodies.read(call))
+        model, answer = await self._predictor.predict(request)
+        return Answer(_encoder.encode(answer), headers=_made_by(model))
+
+    async def infer(self, call: Call) -> Answer:
+        """Tensors may also travel as bytes behind the JSON, as Triton's binary tensor data extension has it.
+
+        Then the media type is application/octet-stream, and the header Inference-Header-Content-Length tells how long
+        the JSON is.
+        """
+        body = await self._bodies.read(call, _TENSOR_TYPES)
+        request = messages.parse(body, _header_length(call))
+        model = await self._model(call)
+        rows = mapping.rows(model, request.tensors)
+        result = await self._predictor.infer(model, rows, "inputs[{}]")
+        outputs = mapping.outputs(model, result)
+        answer, length = messages.write(request, model.name, model.release or model.version, outputs)
+        if length is None:
+            return Answer(answer, headers=_made_by(model))
+        return Answer(answer, _BINARY, headers=(*_made_by(model), (_HEADER_LENGTH, b"%d" % length)))
+
+    async def server_metadata(self, _: Call) -> Answer:
+        """Says what this server is."""
+        return answered(self._server)
+
+    async def model_ready(self, call: Call) -> Answer:
+        """Answers once the version is loaded; to ask is what loads a version that is not."""
+        return answered(ModelReady((await self._model(call)).name))
+
+    async def model_metadata(self, call: Call) -> Answer:
+        """Says what the model takes and gives."""
+        model = await self._model(call)
+        loaded = sorted((each.version for each in self._versions(call).loaded), key=int)
+        return answered(mapping.metadata(model, loaded))
+
+    def _versions(self, call: Call) -> VersionManager:
+        return self._models.find(call.parameters["model_name"])
+
+    async def _model(self, call: Call) -> LoadedModel:
+        return await self._predictor.model(self._versions(call), call.parameters.get("model_version", LATEST))
+
+
+def _made_by(model: LoadedModel) -> Headers:
+    return ((b"x-model-version", model.version.encode()),)
+
+
+def _header_length(call: Call) -> int | None:
+    value = call.headers.get(_HEADER_LENGTH)
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 18:
+        raise RefusedError(400, "Inference-Header-Content-Length must be a number of bytes.")
+    return int(value)

@@ -1,65 +1,130 @@
-"""Which handler answers a request, and whether the caller may ask it."""
+"""The routes, of which there is one table: who answers what, to whom, when it is too much, and what the document says.
 
-from collections.abc import Mapping
+Dispatch, refusals under overload, access, metrics' labels, traces and the OpenAPI document all come from it (`table`).
+Paths are matched by Litestar's router.
+"""
 
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from typing import Literal, TypeAlias
 
-from serving.api.access import Access
-from serving.api.openinference import send_error
-from serving.api.problems import RefusedError, send_problem
+import msgspec
+from litestar import Litestar
+from litestar.exceptions import HTTPException
+from litestar.types import HTTPScope, Receive
+from litestar.utils import normalize_path
 
-# Probes and scrapes carry no keys.
-OPEN = ("/health", "/metrics", "/v2/health")
-UNMATCHED = "unmatched"
+JSON = b"application/json"
+# No path of ours is longer, whatever a model is called; a longer one is not worth remembering.
+_MAX_PATH = 1024
+
+Parameters: TypeAlias = Mapping[str, str]
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 
-class Routes:
-    """Finds handlers by path.
+class Answer(msgspec.Struct, frozen=True):
+    """What goes back to the caller."""
 
-    Args:
-        app: Answers what nothing else does, so that requests that match no route are answered too.
-        shortcuts: Handlers of `app` by path. Requests for exactly these paths go straight to them: the way through
-            Litestar's layers costs more than a prediction does.
-        below: Applications of their own, by the first part of their paths.
-        access: Checks API keys, if any are needed.
-    """
+    body: bytes
+    media_type: bytes = JSON
+    status: int = 200
+    headers: Headers = ()
+
+
+class Call:
+    """A request: what ASGI says of it, its headers (of those given twice the last), its id, its path's parameters."""
+
+    __slots__ = ("headers", "identity", "parameters", "receive", "scope")
 
     def __init__(
         self,
-        app: ASGIApp,
-        shortcuts: Mapping[str, ASGIApp],
-        below: Mapping[str, ASGIApp],
-        access: Access | None,
+        scope: HTTPScope,
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        identity: bytes,
+        parameters: Parameters,
     ) -> None:
-        self.app = app
-        self._shortcuts = shortcuts
-        self._below = below
-        self._access = access
+        self.scope = scope
+        self.receive = receive
+        self.headers = headers
+        self.identity = identity
+        self.parameters = parameters
 
-    def find(self, path: str, headers: Mapping[bytes, bytes]) -> ASGIApp:
-        """Gives the handler for a path, or for a caller who may not ask it, one that tells so."""
-        handler = self._shortcuts.get(path) or self._below.get(_first(path), self.app)
-        if self._access is None or path.startswith(OPEN):
-            return handler
+
+Handler: TypeAlias = Callable[[Call], Awaitable[Answer]]
+# Turns an error into the answer that tells of it; the bytes are the request's id.
+ErrorStyle: TypeAlias = Callable[[Exception, bytes], Answer]
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """What the OpenAPI document says of a route, beside what the handler's docstring does.
+
+    `answer` is the struct of the answer (several: any of them), or its media type; `body` the struct of the request's
+    body; `errors` are the statuses of its errors.
+    """
+
+    tag: str
+    summary: str
+    answer: type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | str
+    body: type[msgspec.Struct] | None = None
+    errors: tuple[int, ...] = (500,)
+
+
+class Route(msgspec.Struct, frozen=True, eq=False):
+    """One path and who answers it.
+
+    Attributes:
+        path: The path, with `{name}` for each part that is a parameter; also what metrics and traces call it.
+        method: The method; who answers GET answers HEAD too.
+        handler: Answers a call.
+        error: Tells of errors.
+        probe: Whether it is for machines that look after the process: these carry no keys, are answered in any crowd,
+            and leave neither traces nor lines in the log.
+        internal: Whether it is answered on METRICS_PORT only, where there is one.
+        sheddable: Whether it is refused unread when enough others wait.
+        operation: What the document says; None leaves it out.
+    """
+
+    path: str
+    method: Literal["GET", "POST"]
+    handler: Handler
+    error: ErrorStyle
+    probe: bool = False
+    internal: bool = False
+    sheddable: bool = False
+    operation: Operation | None = None
+
+
+class Routes:
+    """Finds routes by path.
+
+    Args:
+        app: The application that has the table's routes as handlers, each with its route under `route` in its `opt`.
+        unmatched: What answers where there is no route, by the beginning of the path: the longest that fits.
+    """
+
+    def __init__(self, app: Litestar, unmatched: Mapping[str, Route]) -> None:
+        self._find = app.asgi_router.handle_routing
+        self._unmatched = unmatched
+        self._match = lru_cache(1024)(self._matched)
+
+    def match(self, path: str) -> tuple[Route, Parameters]:
+        """Gives the route for a decoded path, and the path's parameters."""
+        return self._match(path) if len(path) <= _MAX_PATH else (self._unmatched["/"], {})
+
+    def _matched(self, path: str) -> tuple[Route, Parameters]:
+        path = normalize_path(path)
         try:
-            self._access.check(headers)
-        except RefusedError as error:
-            return self._refusing(path, error)
-        return handler
-
-    def name(self, scope: HTTPScope) -> str:
-        """Names the route that answered, one of a bounded number."""
-        path = scope["path"]
-        return path if path in self._shortcuts else scope.get("path_template") or UNMATCHED
-
-    def _refusing(self, path: str, error: RefusedError) -> ASGIApp:
-        answer = send_error if _first(path) in self._below else send_problem
-
-        async def refuse(scope: Scope, _: Receive, send: Send) -> None:
-            await answer(scope, send, error)
-
-        return refuse
+            # Without a method: the table has one for each path, and says so itself where another is used.
+            _, handler, _, parameters, _ = self._find(path, None)
+        except HTTPException:
+            first = max((first for first in self._unmatched if path.startswith(first)), key=len)
+            return self._unmatched[first], {}
+        route: Route = handler.opt["route"]
+        return route, parameters
 
 
-def _first(path: str) -> str:
-    return path[1:].partition("/")[0]
+def litestar_path(route: Route) -> str:
+    """Gives a route's path as Litestar writes it."""
+    return re.sub(r"\{(\w+)\}", r"{\1:str}", route.path)

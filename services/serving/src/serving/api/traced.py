@@ -1,17 +1,16 @@
-"""Requests as spans. Takes the place of `Observed` and `Predictor` where TRACING is on, and is imported only there."""
+"""Requests as spans. Takes the place of `Front` and `Predictor` where TRACING is on, and is imported only there."""
 
 from typing import Any
 
-from litestar.enums import ScopeType
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import Receive, Send
 from opentelemetry import trace
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from serving.api.observed import METHODS, NO_ANSWER, Observed
-from serving.api.problems import request_id
-from serving.api.routes import OPEN, UNMATCHED
+from serving.api.front import METHODS, NO_ANSWER, Front
+from serving.api.routes import Parameters, Route
+from serving.api.table import UNMATCHED
 from serving.loader import LoadedModel
 from serving.predictor import Predictor
 from serving.runtimes.base import Matrix
@@ -21,17 +20,17 @@ _W3C = TraceContextTextMapPropagator()
 _CONTEXT = (b"traceparent", b"tracestate")
 
 
-class TracedRequests(Observed):
+class TracedFront(Front):
     """Makes a span of every request but probes and scrapes, in the caller's trace if it named one."""
 
     def __init__(self, tracer: Tracer, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._tracer = tracer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one connection."""
-        if scope["type"] != ScopeType.HTTP or scope["path"].startswith(OPEN):
-            await super().__call__(scope, receive, send)
+    async def serve(self, route: Route, parameters: Parameters, scope: Any, receive: Receive, send: Send) -> None:
+        """Answers one request as its route says."""
+        if route.probe:
+            await super().serve(route, parameters, scope, receive, send)
             return
         carrier = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CONTEXT}
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
@@ -44,21 +43,20 @@ class TracedRequests(Observed):
         # What `start_as_current_span` does beyond this is for exceptions, which are answered further in.
         token = attach(trace.set_span_in_context(span))
         try:
-            await super().__call__(scope, receive, send)
+            await super().serve(route, parameters, scope, receive, send)
         finally:
             detach(token)
             span.end()
 
-    def _note(self, scope: HTTPScope, status: int, seconds: float) -> None:
-        super()._note(scope, status, seconds)
+    def _note(self, route: Route, scope: Any, status: int, seconds: float, identity: bytes) -> None:
+        super()._note(route, scope, status, seconds, identity)
         span = trace.get_current_span()
         if not span.is_recording():
             return
-        span.set_attribute("request.id", request_id(scope))
-        route = self._routes.name(scope)
-        if route != UNMATCHED:
-            span.update_name(f"{scope['method']} {route}")
-            span.set_attribute("http.route", route)
+        span.set_attribute("request.id", identity.decode())
+        if route not in UNMATCHED.values():
+            span.update_name(f"{scope['method']} {route.path}")
+            span.set_attribute("http.route", route.path)
         if status == NO_ANSWER:
             span.set_attribute("error.type", "caller_gone")
             return
@@ -70,13 +68,13 @@ class TracedRequests(Observed):
 class TracedPredictor(Predictor):
     """Says on the span of each request which version of which model answers it."""
 
-    async def predict(self, request: PredictRequest) -> PredictResponse | BatchResponse:
-        """Answers one request."""
-        answer = await super().predict(request)
+    async def predict(self, request: PredictRequest) -> tuple[LoadedModel, PredictResponse | BatchResponse]:
+        """Answers one request, and tells by which model."""
+        model, answer = await super().predict(request)
         span = trace.get_current_span()
-        span.set_attribute("model.name", self._main.name)
-        span.set_attribute("model.version", answer.model_version)
-        return answer
+        span.set_attribute("model.name", model.name)
+        span.set_attribute("model.version", model.version)
+        return model, answer
 
     async def infer(self, model: LoadedModel, rows: Matrix, name: str) -> Matrix:
         """Runs a model over a matrix."""

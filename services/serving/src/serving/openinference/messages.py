@@ -9,7 +9,8 @@ from serving.errors import FieldError, InvalidInputError
 from serving.openinference.tensors import DATATYPES, Array, datatype_of, from_bytes, from_json, to_bytes
 
 Parameters = dict[str, Any]
-Size = Annotated[int, Meta(ge=0)]
+# As many as no body has values for. Larger ones do not fit what numpy counts with, if only for an empty tensor.
+Size = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class InputTensor(msgspec.Struct, frozen=True):
@@ -18,7 +19,7 @@ class InputTensor(msgspec.Struct, frozen=True):
     name: str
     shape: Annotated[list[Size], Meta(min_length=1, max_length=2)]
     datatype: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
     data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
 
 
@@ -26,16 +27,19 @@ class RequestedOutput(msgspec.Struct, frozen=True):
     """One output that the caller wants, and how."""
 
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
 
 
 class InferRequest(msgspec.Struct, frozen=True):
-    """A request as JSON has it. Fields that are not known here are other servers' extensions, and ignored."""
+    """A request as JSON has it. Fields that are not known here are other servers' extensions, and ignored.
+
+    Clients that write all fields of their own structs write null for those that are not set.
+    """
 
     inputs: Annotated[list[InputTensor], Meta(min_length=1)]
-    id: str = ""
-    parameters: Parameters = {}
-    outputs: list[RequestedOutput] = []
+    id: str | None = None
+    parameters: Parameters | None = None
+    outputs: list[RequestedOutput] | None = None
 
 
 class OutputTensor(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -92,19 +96,19 @@ def parse(body: bytes, header_length: int | None) -> Inference:
     try:
         request = _decoder.decode(memoryview(body)[:length])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise _wrong("", f"the body is no inference request: {error}") from None
+        raise _wrong("", f"the body is not an inference request: {error}") from None
     except RecursionError:
         raise _wrong("", "the body is nested too deeply") from None
     as_bytes = _flag(request.parameters, "binary_data_output", "")
     own_form: dict[str, bool] = {}
-    for output in request.outputs:
+    for output in request.outputs or ():
         field = f"outputs[{output.name[:100]!r}]"
         _refuse_extensions(output.parameters, field)
         if output.name in own_form:
             raise _wrong(field, "it is named twice")
         own_form[output.name] = _flag(output.parameters, "binary_data", field, as_bytes)
     tensors = _tensors(request, memoryview(body)[length:])
-    return Inference(request.id, tensors, tuple(own_form), as_bytes, own_form)
+    return Inference(request.id or "", tensors, tuple(own_form), as_bytes, own_form)
 
 
 def _tensors(request: InferRequest, rest: memoryview) -> dict[str, Array]:
@@ -119,7 +123,7 @@ def _tensors(request: InferRequest, rest: memoryview) -> dict[str, Array]:
         if tensor.datatype == "BYTES":
             raise _wrong(field, "the model takes numbers and booleans, not BYTES")
         _refuse_extensions(tensor.parameters, field)
-        size = tensor.parameters.get("binary_data_size")
+        size = (tensor.parameters or {}).get("binary_data_size")
         if size is None:
             tensors[tensor.name] = from_json(tensor.data, tensor.datatype, tensor.shape, field)
             continue
@@ -164,16 +168,16 @@ def write(request: Inference, name: str, version: str, outputs: dict[str, Array]
     return (b"".join((head, *blocks)), len(head)) if blocks else (head, None)
 
 
-def _flag(parameters: Parameters, name: str, field: str, otherwise: bool = False) -> bool:
-    value = parameters.get(name, otherwise)
+def _flag(parameters: Parameters | None, name: str, field: str, otherwise: bool = False) -> bool:
+    value = (parameters or {}).get(name, otherwise)
     if not isinstance(value, bool):
         raise _wrong(field, f"the parameter {name} must be true or false")
     return value
 
 
-def _refuse_extensions(parameters: Parameters, field: str) -> None:
+def _refuse_extensions(parameters: Parameters | None, field: str) -> None:
     for name in _REFUSED:
-        if name in parameters:
+        if parameters and name in parameters:
             raise _wrong(field, f"this server does not know the extension behind the parameter {name}")
 
 

@@ -21,6 +21,7 @@ class Pin(msgspec.Struct, frozen=True):
     version: str
     digest: str = ""
     uri: str = ""
+    release: str = ""
     digest_setting: str = "MODEL_DIGEST"
 
 
@@ -46,7 +47,8 @@ class PinnedVersion(VersionManager):
 
     async def get(self, wanted: str) -> LoadedModel:
         """Gives the pinned model, if that is what was asked for."""
-        if wanted not in (LATEST, self._pin.version):
+        release = self._pin.release or (self.current.release if self.current else "")
+        if wanted not in (LATEST, self._pin.version) and not (release and wanted == release):
             raise UnknownVersionError(
                 f"This deployment is pinned to version {self._pin.version} of {self._pin.name!r} and serves no other."
             )
@@ -64,9 +66,11 @@ class PinnedVersion(VersionManager):
     async def _source(self) -> ModelSource:
         pin = self._pin
         if pin.uri:
-            return ModelSource(pin.name, pin.version, pin.uri, pin.digest)
+            return ModelSource(pin.name, pin.version, pin.uri, pin.digest, pin.release)
         source = await registered_source(self._registry, pin.name, await self._registry.by_number(pin.version))
         if pin.digest and source.digest and pin.digest != source.digest:
             raise DigestMismatchError(f"the registry gives version {pin.version} the digest {source.digest}, "
                                       f"but {pin.digest_setting} is {pin.digest}")  # fmt: skip
-        return msgspec.structs.replace(source, digest=pin.digest or source.digest)
+        return msgspec.structs.replace(
+            source, digest=pin.digest or source.digest, release=pin.release or source.release
+        )

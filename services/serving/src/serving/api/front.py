@@ -1,0 +1,218 @@
+"""The one road that every request takes: found in the table, let in, answered or told why not, counted and logged."""
+
+import itertools
+import logging
+import re
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+from litestar.enums import ScopeType
+from litestar.events import BaseEventEmitterBackend
+from litestar.handlers import ASGIRouteHandler, asgi
+from litestar.types import HTTPScope, Receive, Scope, Send
+
+from serving.api.access import Access
+from serving.api.body import ClientGoneError
+from serving.api.cors import Cors
+from serving.api.draining import Draining
+from serving.api.problems import RefusedError, nothing_here
+from serving.api.routes import Answer, Call, Route, Routes, litestar_path
+from serving.metrics import Metrics
+
+logger = logging.getLogger("serving.access")
+
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+NO_ANSWER = 499
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_CLOSE = (b"connection", b"close")
+_GZIP = zlib.MAX_WBITS | 16
+_TAKES_GZIP = re.compile(rb"(?:^|,)\s*(?:x-)?gzip\s*(?:,|$|;(?!\s*q=0(?:\.0*)?\s*(?:,|$)))")
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the settings say of the road: who may ask, from which pages, and what is logged and compressed.
+
+    `metrics_port` is where internal routes are answered, 0 for the same port; `gzip_bytes` from which size on answers
+    are compressed for those who take that, 0 for none.
+    """
+
+    access: Access | None = None
+    cors: Cors | None = None
+    metrics_port: int = 0
+    gzip_bytes: int = 0
+    access_log: bool = False
+
+
+class Front:
+    """The ASGI application.
+
+    Args:
+        table: All routes.
+        unmatched: What answers where there is no route, by the beginning of the path.
+        lifespan: What is around all requests.
+        metrics: Is told of every answer.
+        draining: Whether callers are asked to leave.
+        options: What the settings say.
+    """
+
+    def __init__(
+        self,
+        table: Iterable[Route],
+        unmatched: Mapping[str, Route],
+        lifespan: Lifespan,
+        metrics: Metrics,
+        draining: Draining,
+        options: Options,
+    ) -> None:
+        self._litestar = Litestar(
+            [self._handler(route) for route in table],
+            event_emitter_backend=NoEvents,
+            lifespan=[lifespan],
+            logging_config=None,
+            openapi_config=None,
+        )
+        self.routes = Routes(self._litestar, unmatched)
+        self._elsewhere = unmatched["/"]
+        self._metrics = metrics
+        self._draining = draining
+        self._access = options.access
+        self._cors = options.cors
+        self._metrics_port = options.metrics_port
+        self._gzip_bytes = options.gzip_bytes or float("inf")
+        self._access_log = options.access_log
+        self._prefix = secrets.token_hex(6).encode()
+        self._numbers = itertools.count(1)
+
+    def _handler(self, route: Route) -> ASGIRouteHandler:
+        async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+            await self.serve(route, scope["path_params"], scope, receive, send)
+
+        return asgi(litestar_path(route), opt={"route": route}, copy_scope=False)(handle)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request, or what ASGI says besides.
+
+        Requests do not go through Litestar's layers, which cost more than a prediction does.
+        """
+        if scope["type"] != ScopeType.HTTP:
+            await self._litestar(scope, receive, send)
+            return
+        route, parameters = self.routes.match(scope["path"])
+        if self._metrics_port and not self._belongs(route, scope):
+            route = self._elsewhere
+        await self.serve(route, parameters, scope, receive, send)
+
+    def _belongs(self, route: Route, scope: HTTPScope) -> bool:
+        """Whether a route is answered on the port that the request came to."""
+        server = scope.get("server")
+        if server is not None and server[1] == self._metrics_port:
+            return route.internal or route.probe
+        return not route.internal
+
+    async def serve(
+        self, route: Route, parameters: Mapping[str, str], scope: Any, receive: Receive, send: Send
+    ) -> None:
+        """Answers one request as its route says."""
+        start = time.perf_counter()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id")
+        # The caller's id if it is harmless, or one that no other request has.
+        if given is not None and _SANE_ID.fullmatch(given):
+            identity = given
+        else:
+            identity = b"%s-%x" % (self._prefix, next(self._numbers))
+        status = NO_ANSWER
+        self._metrics.in_flight += 1
+        try:
+            call = Call(scope, receive, headers, identity, parameters)
+            try:
+                answer = await self._answer(route, call)
+            except ClientGoneError:
+                return
+            except Exception as error:  # noqa: BLE001  (told by the route, in its own form)
+                answer = route.error(error, identity)
+            status = answer.status
+            await send({"type": "http.response.start", "status": status, "headers": self._head(answer, call)})
+            await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+        finally:
+            self._metrics.in_flight -= 1
+            self._note(route, scope, status, time.perf_counter() - start, identity)
+
+    async def _answer(self, route: Route, call: Call) -> Answer:
+        method = call.scope["method"]
+        if method != route.method and (method != "HEAD" or route.method != "GET"):
+            return self._other_method(route, call)
+        if self._access is not None and not route.probe:
+            self._access.check(call.headers)
+        answer = await route.handler(call)
+        if len(answer.body) >= self._gzip_bytes and _TAKES_GZIP.search(call.headers.get(b"accept-encoding", b"")):
+            return _compressed(answer)
+        return answer
+
+    def _other_method(self, route: Route, call: Call) -> Answer:
+        """Tells which methods there are, to pages of other origins too."""
+        if route is self._elsewhere:
+            raise nothing_here()
+        allowed = "GET, HEAD, OPTIONS" if route.method == "GET" else "POST, OPTIONS"
+        if call.scope["method"] != "OPTIONS":
+            raise RefusedError(405, f"This resource knows only {allowed}.", {"allow": allowed})
+        more = self._cors.preflight(route.method) if self._cors else ()
+        return Answer(b"", status=204, headers=((b"allow", allowed.encode()), *more))
+
+    def _head(self, answer: Answer, call: Call) -> list[tuple[bytes, bytes]]:
+        head = [
+            (b"content-type", answer.media_type),
+            (b"content-length", b"%d" % len(answer.body)),
+            *answer.headers,
+            (b"x-request-id", call.identity),
+            _NO_SNIFFING,
+        ]
+        if not answer.body:
+            del head[: 2 if answer.status == 204 else 1]
+        if self._cors is not None:
+            head += self._cors.headers(call.headers.get(b"origin", b""))
+        if self._draining.active:
+            head.append(_CLOSE)
+        return head
+
+    def _note(self, route: Route, scope: Any, status: int, seconds: float, identity: bytes) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._metrics.answered(route.path, method, str(status), seconds)
+        # Probes fail every few seconds while there is no model; why that is so has been logged once, by name.
+        if self._access_log or (status >= 400 and not route.probe):
+            logger.info(
+                "request",
+                extra={
+                    "method": method,
+                    "path": scope["path"],
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 3),
+                    "request_id": identity.decode(),
+                },
+            )
+
+
+def _compressed(answer: Answer) -> Answer:
+    deflator = zlib.compressobj(1, wbits=_GZIP)
+    body = deflator.compress(answer.body) + deflator.flush()
+    headers = (*answer.headers, (b"content-encoding", b"gzip"), (b"vary", b"accept-encoding"))
+    return msgspec.structs.replace(answer, body=body, headers=headers)
+
+
+class NoEvents(BaseEventEmitterBackend):
+    """Stands for Litestar's events, of which there are none here. Its own would keep a task and 1 MB."""
+
+    def emit(self, event_id: str, *args: Any, **kwargs: Any) -> None:
+        """Nobody listens."""
+
+    async def __aexit__(self, *error: object) -> None:
+        """Nothing is left to do."""

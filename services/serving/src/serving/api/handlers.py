@@ -1,0 +1,105 @@
+"""What answers about the process: its health, its metrics, and the model that /predict asks."""
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from serving.api.draining import Draining
+from serving.api.routes import Answer, Call
+from serving.errors import NotReadyError
+from serving.metrics import Metrics
+from serving.models import Models
+from serving.schemas import ColumnInfo, Example, Health, Live, ModelHealth, ModelInfo, Ready
+from serving.versions.base import VersionManager
+
+_DOCS = Answer(b"", status=307, headers=((b"location", b"docs"),))
+
+
+def answered(body: msgspec.Struct, status: int = 200) -> Answer:
+    """Makes an answer of a struct."""
+    return Answer(msgspec.json.encode(body), status=status)
+
+
+class About:
+    """Answers about the process and its models."""
+
+    def __init__(self, models: Models, draining: Draining, metrics: Metrics) -> None:
+        self._models = models
+        self._draining = draining
+        self._metrics = metrics
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are welcome."""
+        return self._models.ready and not self._draining.active
+
+    def require_ready(self) -> None:
+        """Makes sure that requests are welcome.
+
+        Raises:
+            NotReadyError: when they are not, with the reason.
+        """
+        if self._draining.active:
+            raise NotReadyError("The process has been told to stop.")
+        self._models.require_all()
+
+    async def docs(self, _: Call) -> Answer:
+        """Leads whoever asks for nothing in particular to the documentation."""
+        return _DOCS
+
+    async def live(self, _: Call) -> Answer:
+        """Answers 200 from the moment that the server listens."""
+        return answered(Live())
+
+    async def ready(self, _: Call) -> Answer:
+        """Answers 200 once every model is loaded and has answered a warm-up, until the process is told to stop."""
+        self.require_ready()
+        return answered(Ready())
+
+    async def health(self, _: Call) -> Answer:
+        """Says what is going on, with 200 while requests are welcome and 503 else."""
+        told = [_health_of(versions) for versions in self._models]
+        health = Health(
+            live=True,
+            ready=self.is_ready,
+            draining=self._draining.active,
+            problem=self._models.problem,
+            model_version=told[0].version,
+            models=told,
+        )
+        return answered(health, 200 if health.ready else 503)
+
+    async def metrics(self, _: Call) -> Answer:
+        """Gives all metrics in Prometheus' text format."""
+        return Answer(self._metrics.text(), CONTENT_TYPE_LATEST.encode())
+
+    async def model_info(self, _: Call) -> Answer:
+        """Tells which version of the model that /predict asks `latest` means, what it takes and gives, and its origin.
+
+        Of the other models that this process serves, /v2/models/NAME tells.
+        """
+        versions = self._models.main
+        model = versions.latest()
+        info = ModelInfo(
+            name=model.name,
+            version=model.version,
+            digest=model.digest,
+            release=model.release,
+            mode=versions.mode,
+            stage=versions.stage,
+            runtime=model.runtime.name,
+            task=model.spec.task,
+            target=model.spec.target,
+            classes=list(model.spec.classes),
+            inputs=[ColumnInfo(column.name, column.type) for column in model.spec.columns],
+            input_example=Example(list(model.example)),
+            loaded_versions=sorted((loaded.version for loaded in versions.loaded), key=int),
+            problem=versions.problem,
+        )
+        return answered(info)
+
+
+def _health_of(versions: VersionManager) -> ModelHealth:
+    served = versions.current
+    return ModelHealth(
+        versions.name, served.version if served else None, served.digest if served else None, versions.problem
+    )

@@ -1,0 +1,1 @@
+"""Clients that people use, each asking a real serving process in every way that it knows."""
