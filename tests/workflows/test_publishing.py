@@ -3,6 +3,8 @@
 The scripts run in a small repository of their own, with real charts, the real Dockerfiles and the real programs.
 """
 
+import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -185,3 +187,21 @@ def test_the_version_of_a_chart(fork: Fork) -> None:
     set_version(fork, "1.4.0")
     assert fork.run("tools/chart-version", CHART).stdout == "version=1.4.0\n"
     fork.run("tools/chart-version", "nothing", ok=False)
+
+
+def test_a_first_release_says_what_it_lacks(fork: Fork) -> None:
+    """What needs a cluster is proved on one; nothing is asked of it before this is in order."""
+    path = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
+
+    def refused(*services: str) -> str:
+        return fork.run("tools/first-release", *services, ok=False, PATH=path, KUBECONFIG="/dev/null").stderr
+
+    assert "there is no service wine. platform.yaml has bottles, flowers." in refused("wine")
+    assert "serving was not pushed from here" in refused("flowers")
+    image = {"repository": f"{fork.prefix}/serving", "tag": "dev", "digest": f"sha256:{'0' * 64}"}
+    (fork.root / ".cache/images.json").write_text(json.dumps({"serving": image}))
+    for name in ("tulips", "roses"):
+        shutil.copytree(ROOT / "models/iris", fork.root / "models" / name)
+        file = fork.root / "models" / name / "training.yaml"
+        file.write_text(file.read_text().replace("iris-classifier", f"{name}-classifier"))
+    assert "0 folders under models/ register flowers-classifier, and one must" in refused("flowers")

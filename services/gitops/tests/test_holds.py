@@ -286,3 +286,14 @@ def test_what_an_older_layout_left_in_the_way_is_named(
     git(origin, "branch", "hold/staging", "main")
     assert execute(["hold", "staging/iris", "--reason", "slow", "--pr"]) == 2
     assert "git push origin --delete hold/staging" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_broken_file_is_named_and_the_others_are_held(
+    two_services: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (two_services / release_file("staging", "wine")).write_text("release: [\n")
+    commit_all(two_services, "broken")
+    git(two_services, "push", "--quiet")
+    assert execute(["hold", "staging", "--reason", "freeze"]) == 2
+    assert "staging/wine is left alone" in capsys.readouterr().err
+    assert pinned(origin).held == "freeze"

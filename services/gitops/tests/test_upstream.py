@@ -17,8 +17,8 @@ def appended(path: Path, text: str) -> None:
 
 
 def next_version(upstream: Path) -> None:
-    """What a version changes: charts, apps, docs, defaults, Argo CD's version, comments of files that forks edit too."""
-    for name in ("charts/model-serving/values.yaml", "apps/values.yaml", "envs/README.md", "envs/platform/mlflow.yaml"):
+    """What a version changes: charts, apps, docs, defaults, Argo CD's version, comments in files that forks edit."""
+    for name in ("charts/mlflow/values.yaml", "apps/values.yaml", "envs/README.md", "envs/platform/mlflow.yaml"):
         appended(upstream / name, "\n# Said better in the next version.\n")
     for name in ("charts/mlflow/Chart.yaml", "envs/values.yaml", "argocd/README.md"):
         path = upstream / name

@@ -1,11 +1,11 @@
 """YAML as version 1.2 reads it: `on`, `no` and `=` are texts, `010` is ten, a date is a text.
 
-PyYAML follows version 1.1, under which real manifests cannot be read at all: a bare `=` stands in the definitions of the
-Prometheus operator. Its C parser is kept, with the rules of https://yaml.org/spec/1.2.2/#103-core-schema.
+PyYAML follows version 1.1, under which real manifests cannot be read at all: a bare `=` stands in the definitions of
+the Prometheus operator. Its C parser is kept, with the rules of https://yaml.org/spec/1.2.2/#103-core-schema.
 """
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -30,7 +30,7 @@ _RULES = (
 class _Loader(_Parser):  # type: ignore[misc]  # the C parser has no types
     """The parser with the rules of version 1.2."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
 for _tag, _form, _first in _RULES:

@@ -2,6 +2,7 @@
 
 from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
 from gitops.commands.options import Json
+from gitops.errors import BadInputError
 from gitops.forge.choice import pull_requests
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Snapshot
@@ -74,10 +75,12 @@ def _close_promotions(now: Snapshot, name: str) -> None:
     terminal, platform = Terminal(), platform_at(now)
     held = []
     for target in chosen(platform, name):
-        if now.read(target.file) is None:
+        try:
+            release = now.release(target)[1]
+        except BadInputError:
+            # It was left alone, and said so.
             continue
-        release = now.released(target)[1]
-        if release.held is not None:
+        if release and release.held is not None:
             held.append((target, release.held))
     if not held:
         return
