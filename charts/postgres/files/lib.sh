@@ -7,8 +7,8 @@ fail() {
 }
 
 # Who opens the store, for messages.
-keys=${SECRET_NAME:+Secret $SECRET_NAME}
-keys=${keys:-the pod's cloud identity}
+STORE_KEYS="${SECRET_NAME:+Secret $SECRET_NAME}"
+STORE_KEYS="${STORE_KEYS:-the cloud identity of the pod}"
 
 # Names the store of the backups `store` for mc. The keys go by standard input, so that no command line shows them. Without
 # keys, mc fetches short-lived ones for the token that the cloud mounts into the pods of a service account.
@@ -22,7 +22,7 @@ connect() {
   fi
   printf '%s\n%s\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
     mc alias set store "$S3_ENDPOINT_URL" --api S3v4 >/dev/null ||
-    fail "The keys of $keys or the address $S3_ENDPOINT_URL cannot be used."
+    fail "The keys of $STORE_KEYS or the address $S3_ENDPOINT_URL cannot be used."
 }
 
 # backups PATTERN: what of that name stands in the folder of the backups, one a line. Sorted by name is sorted by time.

@@ -10,7 +10,7 @@ if [ -n "$RESTORE_OBJECT" ]; then
   dump=$RESTORE_OBJECT
 else
   found=$(backups '*.dump.sha256') && [ -n "$found" ] ||
-    fail "Nothing restored: no backup found in $S3_TARGET on $S3_ENDPOINT_URL (keys: $keys)."
+    fail "Nothing restored: no backup found in $S3_TARGET on $S3_ENDPOINT_URL (keys: $STORE_KEYS)."
   for object in $found; do
     dump=${object##*/}
   done
