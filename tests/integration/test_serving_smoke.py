@@ -81,7 +81,9 @@ def test_without_a_pin_any_prediction_will_do_and_the_alias_stays(model: Model, 
 
 def test_a_registry_that_is_away_fails_it(smoke: dict[str, str]) -> None:
     nobody = f"http://{LOOPBACK}:{free_port()}"
-    done = run(smoke, SMOKE_ALIAS="staging", MLFLOW_TRACKING_URI=nobody, REGISTRY_TIMEOUT_SECONDS="0.5")
+    done = run(
+        smoke, SMOKE_SECONDS="5", SMOKE_ALIAS="staging", MLFLOW_TRACKING_URI=nobody, REGISTRY_TIMEOUT_SECONDS="0.5"
+    )
     assert done.returncode == 1
     assert "the alias 'staging' cannot be moved: MLflow does not answer" in done.stderr
 
