@@ -24,7 +24,7 @@ _FOLDERS = (
     "apps",
     "argocd",
 )
-_CHARTS = ("mlflow", CHART, "training", "model-serving")
+_CHARTS = ("common", "mlflow", CHART, "training", "model-serving")
 VERSIONS = {
     chart: str(yaml.safe_load((ROOT / f"charts/{chart}/Chart.yaml").read_text())["version"]) for chart in _CHARTS
 }
@@ -89,7 +89,7 @@ class Fork:
         """Copy what the scripts read, and commit it; nothing is released there."""
         left_out = shutil.ignore_patterns(*_LEFT_OUT)
         for name in (*_FOLDERS, *(f"charts/{chart}" for chart in _CHARTS)):
-            shutil.copytree(ROOT / name, root / name, ignore=left_out)
+            shutil.copytree(ROOT / name, root / name, ignore=left_out, symlinks=True)
         shutil.copy(ROOT / ".dockerignore", root)
         (root / "platform.yaml").write_text(PLATFORM)
         for target in TARGETS:
