@@ -21,10 +21,11 @@ _FOLDERS = (
     "services/gitops",
     "training",
     "envs/platform",
+    "charts/common",
     "apps",
     "argocd",
 )
-_CHARTS = ("common", "mlflow", CHART, "training", "model-serving")
+_CHARTS = ("mlflow", CHART, "training", "model-serving")
 VERSIONS = {
     chart: str(yaml.safe_load((ROOT / f"charts/{chart}/Chart.yaml").read_text())["version"]) for chart in _CHARTS
 }

@@ -19,7 +19,9 @@ def pins(version: str = "7", chart: str | None = None, root: Path = Path()) -> R
     return Release(
         release=Notes(chart=chart or own, metrics={"accuracy": 0.97}),
         image=Image(repository="registry.example.com/acme/serving", tag="1.8.2", digest=DIGEST),
-        model=Model(name="iris-classifier", version=version, digest=DIGEST, uri=f"s3://mlflow/1/models/m-{version}/artifacts"),
+        model=Model(
+            name="iris-classifier", version=version, digest=DIGEST, uri=f"s3://mlflow/1/models/m-{version}/artifacts"
+        ),
     )
 
 
