@@ -1,5 +1,13 @@
 {{/* Settings of the server as variables, written by tools/chart_values from services/serving/src/serving/settings.py. */}}
 {{- define "model-serving.settings" -}}
+{{- with .Values.settings.sslCertFile }}
+SSL_CERT_FILE: {{ . | quote }}
+{{- end }}
+METRICS_PORT: {{ int64 .Values.settings.metricsPort | quote }}
+{{- with .Values.settings.corsOrigins }}
+CORS_ORIGINS: {{ . | quote }}
+{{- end }}
+GZIP_ANSWER_BYTES: {{ int64 .Values.settings.gzipAnswerBytes | quote }}
 LOG_LEVEL: {{ .Values.settings.logLevel | quote }}
 LOG_FORMAT: {{ .Values.settings.logFormat | quote }}
 ACCESS_LOG: {{ .Values.settings.accessLog | quote }}
@@ -8,6 +16,9 @@ MODEL_CACHE_BYTES: {{ int64 .Values.settings.modelCacheBytes | quote }}
 MODEL_POLL_SECONDS: {{ .Values.settings.modelPollSeconds | quote }}
 MAX_MODEL_BYTES: {{ int64 .Values.settings.maxModelBytes | quote }}
 DOWNLOAD_SECONDS: {{ .Values.settings.downloadSeconds | quote }}
+TRIAL_SECONDS: {{ .Values.settings.trialSeconds | quote }}
+TRIAL_CPU_SECONDS: {{ int64 .Values.settings.trialCpuSeconds | quote }}
+TRIAL_MEMORY_BYTES: {{ int64 .Values.settings.trialMemoryBytes | quote }}
 MAX_BODY_BYTES: {{ int64 .Values.settings.maxBodyBytes | quote }}
 MAX_ROWS: {{ int64 .Values.settings.maxRows | quote }}
 KEEP_ALIVE_SECONDS: {{ int64 .Values.settings.keepAliveSeconds | quote }}
@@ -15,6 +26,7 @@ MAX_CONNECTIONS: {{ int64 .Values.settings.maxConnections | quote }}
 MAX_WAITING_REQUESTS: {{ int64 .Values.settings.maxWaitingRequests | quote }}
 MAX_WAITING_SECONDS: {{ .Values.settings.maxWaitingSeconds | quote }}
 MAX_QUEUE_SECONDS: {{ .Values.settings.maxQueueSeconds | quote }}
+REGISTRY_FOLDERS: {{ .Values.settings.registryFolders | quote }}
 REGISTRY_TIMEOUT_SECONDS: {{ .Values.settings.registryTimeoutSeconds | quote }}
 RETRY_MIN_SECONDS: {{ .Values.settings.retryMinSeconds | quote }}
 RETRY_MAX_SECONDS: {{ .Values.settings.retryMaxSeconds | quote }}
