@@ -17,6 +17,7 @@ from training.errors import BadInputError
 from training.gate import Check, GateReport, columns_check, judge, verify_settings
 from training.model_folder import load_settings
 from training.registry import Registry, Version
+from training.settings import CsvSettings
 from training.split import split_dataset
 from training.steps import Silent, Steps
 from training.tracking import Tracking
@@ -129,10 +130,12 @@ def _found(reference: str, tracking: Tracking, registry: Registry) -> _Stored:
 def _as_settings(recorded: Mapping[str, str]) -> dict[str, Any]:
     try:
         found = {name: kind(recorded[name]) for name, kind in _RECORDED.items() if name in recorded}
-        return found | ({"csv": msgspec.json.decode(recorded["csv"])} if "csv" in recorded else {})
-    except ValueError:
+        if "csv" in recorded:
+            found["csv"] = msgspec.to_builtins(msgspec.json.decode(recorded["csv"], type=CsvSettings))
+    except (ValueError, msgspec.DecodeError):
         # The parameters of a run from elsewhere may mean other things by these names.
         return {}
+    return found
 
 
 def _opened(folder: Path, stored: _Stored) -> Bundle:
