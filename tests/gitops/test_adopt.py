@@ -36,6 +36,8 @@ def adopt(fork: Path, identity: Identity) -> list[Any]:
 def mentions(fork: Path, identity: Identity) -> Iterator[str]:
     """Yield the tracked files that still name an identity, with what they name."""
     for name in filter(None, run(fork, "git", "ls-files", "-z").split("\0")):
+        if (fork / name).is_symlink():
+            continue
         text = (fork / name).read_bytes().decode(errors="replace")
         for address in sorted({identity.repository, identity.registry, identity.web, identity.slug}):
             if address in text:
@@ -47,9 +49,10 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("fork")
     listed = run(ROOT, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
+        # A link is a file to git, wherever it leads.
+        if (ROOT / name).is_file() or (ROOT / name).is_symlink():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name)
+            shutil.copy(ROOT / name, copy / name, follow_symlinks=False)
     run(copy, "git", "init", "--quiet")
     run(copy, "git", "add", "--all")
     return copy

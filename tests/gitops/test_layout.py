@@ -7,6 +7,7 @@ import pytest
 from gitops.argocd import NAMESPACES
 from gitops.environments import environments, namespace_of
 from tests.gitops.stack import Stack
+from tests.support import helm
 from tests.support.helm import ROOT
 from tests.support.manifests import metadata
 
@@ -40,7 +41,7 @@ def test_every_file_of_envs_is_read_by_an_application(tree: Path, everything: St
 
 
 def test_every_chart_but_the_released_one_has_an_application_of_its_name(everything: Stack) -> None:
-    charts = {path.parent.name for path in (ROOT / "charts").glob("*/Chart.yaml")} - {"model-serving"}
+    charts = set(helm.charts()) - {"model-serving"}
     assert charts <= {app.name for app in everything.apps}
 
 
