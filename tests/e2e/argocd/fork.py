@@ -95,10 +95,10 @@ def make_fork(folder: Path, kubeconfig: str, log: Path, *, url: str, pushed_thro
     """
     listed = run_program(["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT)
     for name in filter(None, listed.split("\0")):
+        # A link is a file to git, wherever it leads.
         if (ROOT / name).is_file() or (ROOT / name).is_symlink():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            # A chart finds the library beside it by a link.
             shutil.copy2(ROOT / name, target, follow_symlinks=False)
     fork = Fork(folder, kubeconfig, log)
     fork.git("init", "--quiet", "--initial-branch=main")
