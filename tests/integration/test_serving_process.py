@@ -102,6 +102,35 @@ def test_the_access_log_names_every_request(pin: dict[str, str], tmp_path: Path)
     assert any('"path":"/predict","status":200' in line for line in server.log.read_text().splitlines())
 
 
+def test_metrics_have_a_port_of_their_own(pin: dict[str, str], tmp_path: Path) -> None:
+    port, key = free_port(), "some-key-0123456789"
+    with served(tmp_path, {**pin, "METRICS_PORT": str(port), "API_KEYS": f"me:{key}"}) as (_, client):
+        given = {"x-api-key": key}
+        paths = ("/metrics", "/health", "/health/ready", "/model/info")
+        here = {path: client.get(path, headers=given).status_code for path in paths}
+        assert here == {"/metrics": 404, "/health": 404, "/health/ready": 200, "/model/info": 200}
+        assert client.get("/metrics").status_code == 401
+        with httpx.Client(base_url=f"http://{LOOPBACK}:{port}", trust_env=False) as inside:
+            there = {path: inside.get(path).status_code for path in paths}
+            assert there == {"/metrics": 200, "/health": 200, "/health/ready": 200, "/model/info": 401}
+            assert inside.get("/model/info", headers=given).status_code == 404
+            assert "serving_requests_total" in inside.get("/metrics").text
+        second = serving(tmp_path / "second", {**pin, "METRICS_PORT": str(port)})
+        second.start()
+        wait_for(lambda: ended(second))
+        assert "HOST and METRICS_PORT cannot be listened on" in second.log.read_text()
+
+
+def test_an_address_of_the_other_family(pin: dict[str, str], tmp_path: Path) -> None:
+    server = serving(tmp_path, {**pin, "HOST": "[::1]"})
+    server.start()
+    try:
+        with httpx.Client(base_url=f"http://[::1]:{httpx.URL(server.url).port}", trust_env=False) as client:
+            wait_for(lambda: alive(client))
+    finally:
+        server.stop()
+
+
 def test_a_port_in_use_and_a_wrong_setting_end_it_with_a_reason(pin: dict[str, str], tmp_path: Path) -> None:
     with served(tmp_path, pin) as (first, _):
         second = serving(tmp_path, pin, port=httpx.URL(first.url).port)

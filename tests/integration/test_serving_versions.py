@@ -41,9 +41,11 @@ def test_versions_by_number_alias_and_release(model: Model, tmp_path: Path) -> N
     second = model.register(alias="candidate", strength=0.1, tags={"release": "v1.1.0"})
     with served(tmp_path, model.settings()) as (_, client):
         for name in (second.number, "candidate", "v1.1.0"):
-            assert predict(client, model_version=name).json()["model_version"] == second.number
+            answer = predict(client, model_version=name)
+            assert (answer.json()["model_version"], answer.headers["x-model-version"]) == ("v1.1.0", second.number)
         for name in ("latest", "production", first.number, "v1.0.0"):
-            assert predict(client, model_version=name).json()["model_version"] == first.number
+            answer = predict(client, model_version=name)
+            assert (answer.json()["model_version"], answer.headers["x-model-version"]) == ("v1.0.0", first.number)
         assert metric(client, "serving_model_loads_total") == 2
         for name in ("99", "nobody", "v9.9.9"):
             response = predict(client, model_version=name)

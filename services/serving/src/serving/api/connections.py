@@ -155,8 +155,12 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Notes a header field; those behind a body are no part of the request's head, and dropped."""
-        if not self._in_body:
-            HttpToolsProtocol.on_header(self, name, value)
+        if self._in_body:
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Begins to answer, or refuses to."""
