@@ -105,12 +105,15 @@ def test_the_access_log_names_every_request(pin: dict[str, str], tmp_path: Path)
 def test_metrics_have_a_port_of_their_own(pin: dict[str, str], tmp_path: Path) -> None:
     port, key = free_port(), "some-key-0123456789"
     with served(tmp_path, {**pin, "METRICS_PORT": str(port), "API_KEYS": f"me:{key}"}) as (_, client):
-        here = {path: client.get(path).status_code for path in ("/metrics", "/health", "/health/ready", "/model/info")}
-        assert here == {"/metrics": 404, "/health": 404, "/health/ready": 200, "/model/info": 401}
-        with httpx.Client(base_url=f"http://{LOOPBACK}:{port}", trust_env=False, headers={"x-api-key": key}) as inside:
-            there = {path: inside.get(path).status_code for path in here}
-            assert there == {"/metrics": 200, "/health": 200, "/health/ready": 200, "/model/info": 404}
-            assert predict(inside).status_code == 404
+        given = {"x-api-key": key}
+        paths = ("/metrics", "/health", "/health/ready", "/model/info")
+        here = {path: client.get(path, headers=given).status_code for path in paths}
+        assert here == {"/metrics": 404, "/health": 404, "/health/ready": 200, "/model/info": 200}
+        assert client.get("/metrics").status_code == 401
+        with httpx.Client(base_url=f"http://{LOOPBACK}:{port}", trust_env=False) as inside:
+            there = {path: inside.get(path).status_code for path in paths}
+            assert there == {"/metrics": 200, "/health": 200, "/health/ready": 200, "/model/info": 401}
+            assert inside.get("/model/info", headers=given).status_code == 404
             assert "serving_requests_total" in inside.get("/metrics").text
         second = serving(tmp_path / "second", {**pin, "METRICS_PORT": str(port)})
         second.start()
