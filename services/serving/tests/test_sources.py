@@ -68,15 +68,14 @@ def test_a_pinned_model_in_a_folder_needs_no_clients(iris: Bundle) -> None:
     assert done.stdout.split() == []
 
 
-def test_over_http_no_certificate_is_trusted() -> None:
-    context = trusted("http://mlflow:5000")
+def test_certificates_are_checked_and_the_usual_ones_wait_for_a_connection() -> None:
+    context = trusted()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.get_ca_certs() == []
 
 
-def test_over_https_those_of_the_environment_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
-    context = trusted("HTTPS://mlflow.example")
+def test_those_of_a_file_are_trusted_at_once() -> None:
+    context = trusted(certifi.where())
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.get_ca_certs()
