@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import certifi
-import pytest
 
 from services.serving.tests.conftest import Bundle
 from serving.certificates import trusted
