@@ -99,12 +99,21 @@ def look_around(repository: Repository, cluster: Cluster | None, now: datetime |
 
 def service_table(statuses: Sequence[TargetStatus], *, live: bool) -> tuple[tuple[str, ...], list[list[str]]]:
     """Columns and rows for people, without digests; `live` says whether a cluster was asked."""
-    columns = ("environment", "service", "chart", "image", "model", "changed", *(("live",) if live else ()), "note")
+    notes = [entry.problem or _held(entry) for entry in statuses]
+    columns = (
+        "target",
+        "chart",
+        "image",
+        "model",
+        "changed",
+        *(("live",) if live else ()),
+        *(("note",) if any(notes) else ()),
+    )
     rows = []
-    for entry in statuses:
+    for entry, note in zip(statuses, notes, strict=True):
         seen = [_live(entry.live)] if live else []
-        where = [entry.environment, entry.service]
-        rows.append([*where, *_pins(entry), _changed(entry.changed), *seen, entry.problem or _held(entry)])
+        target = f"{entry.environment}/{entry.service}"
+        rows.append([target, *_pins(entry), _changed(entry.changed), *seen, note][: len(columns)])
     return columns, rows
 
 
@@ -169,4 +178,6 @@ def _live(live: Live | None) -> str:
     if live.answer is None:
         return f"{live.sync}, {live.health}, {live.problem or 'no answer'}"
     answers = "as pinned" if live.as_pinned else f"answers with {live.answer.name} {live.answer.version}"
-    return f"{live.sync}, {live.health}, {answers}"
+    # What is as it should be takes one word, so that the table fits a terminal.
+    well = (live.sync, live.health) == ("Synced", "Healthy")
+    return answers if well else f"{live.sync}, {live.health}, {answers}"
