@@ -118,8 +118,10 @@ def test_everything_changes_hands_and_nothing_that_runs_goes() -> None:
         "3 objects in ml-pipeline-staging: serving-staging -> iris-staging",
         "3 objects in ml-pipeline-production: serving-production -> iris-production",
         "2 objects in argocd: argocd -> root",
-        "StatefulSet ml-pipeline/postgres: deleted without its pods and data, since podManagementPolicy OrderedReady "
-        "cannot be changed to Parallel; Argo CD makes it anew",
+        (
+            "StatefulSet ml-pipeline/postgres: deleted without its pods and data, since podManagementPolicy "
+            "OrderedReady cannot be changed to Parallel; Argo CD makes it anew"
+        ),
     ]
     assert_handed_over(cluster)
     deleted = {step for step in cluster.order if step.startswith("delete")}
