@@ -96,6 +96,11 @@ bench-overload: $(VENV)/.dev ## Offer the API up to three times what it can answ
 	@./tools/install fortio vegeta
 	@$(BIN)/python -m tests.load.overload --tools .cache/tools/bin $(BENCH_OPTIONS)
 
+.PHONY: bench-services
+bench-services: $(VENV)/.dev ## Measure gitops on a repository of 20 services in 3 environments, and count metric series (BENCH_OPTIONS)
+	@./tools/install helm
+	@$(BIN)/python -m tests.load.services $(BENCH_OPTIONS)
+
 .PHONY: soak
 soak: $(VENV)/.dev ## Send the API mixed requests for half an hour, and fail if its memory keeps growing (SOAK_OPTIONS)
 	@./tools/install fortio

@@ -50,7 +50,7 @@ https://kubernetes.default.svc
 
 {{/* Where a browser finds the repository's files at its branch. */}}
 {{- define "apps.files" -}}
-{{- $kind := .Values.forge -}}
+{{- $kind := .Values.forge | default "github" -}}
 {{- if kindIs "map" $kind -}}
 {{- $kind = $kind.kind -}}
 {{- end -}}

@@ -18,7 +18,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def everything(tree: Path) -> stack.Stack:
     """All applications of the platform and of all services, rendered; `released` as it is in the repository."""
-    return replace(stack.load(tree), released=any((ROOT / "envs").glob("*/*/release.yaml")))
+    return _as_released(stack.load(tree))
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +31,21 @@ def wide_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wide(wide_tree: Path) -> stack.Stack:
     """The wider repository, rendered."""
     return stack.load(wide_tree)
+
+
+@pytest.fixture(scope="session")
+def grown_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository after one command for an environment and one for a service; everything released there too."""
+    clone = repository.grown(tmp_path_factory.mktemp("grown"), repository.ADDED)
+    repository.release(clone)
+    return clone
+
+
+@pytest.fixture(scope="session")
+def grown(grown_tree: Path) -> stack.Stack:
+    """The repository that has grown, rendered; `released` as for `everything`."""
+    return _as_released(stack.load(grown_tree))
+
+
+def _as_released(loaded: stack.Stack) -> stack.Stack:
+    return replace(loaded, released=any((ROOT / "envs").glob("*/*/release.yaml")))

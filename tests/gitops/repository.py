@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from gitops.platform.reader import load_platform
@@ -29,6 +32,18 @@ services:
 clusters:
   west: {server: https://10.0.0.5:6443, s3: https://s3.example.com, mlflow: https://mlflow.example.com}
 """
+# Who commits, whatever the settings of the person who runs the tests.
+PERSON = {
+    **{f"GIT_{role}_NAME": "Ada" for role in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{role}_EMAIL": "ada@example.com" for role in ("AUTHOR", "COMMITTER")},
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+}
+# What people run to add an environment and a service.
+ADDED = (
+    ("new", "environment", "qa", "--from", "staging"),
+    ("new", "service", "wine", "--model", "wine-classifier", "--owner", "@team-wine"),
+)
 
 
 def copied(folder: Path, platform: str | None = None) -> Path:
@@ -50,6 +65,48 @@ def copied(folder: Path, platform: str | None = None) -> Path:
                 shutil.rmtree(path)
     release(folder)
     return folder
+
+
+def grown(folder: Path, commands: Sequence[Sequence[str]], platform: str | None = None) -> Path:
+    """Return a clone of this repository in which commands of gitops ran; each pushed to the clone's remote.
+
+    Args:
+        folder: Where the clone and its bare remote are made.
+        commands: The arguments of each.
+        platform: What platform.yaml says, where that is not this repository's.
+    """
+    clone, bare = folder / "clone", folder / "origin.git"
+    copied(clone, platform)
+    (clone / ".github").mkdir()
+    shutil.copy(ROOT / ".github/CODEOWNERS", clone / ".github")
+    (clone / ".gitignore").write_text(".cache/\n", encoding="utf-8")
+    git(clone, "init", "--quiet", "--template=", "--initial-branch", load_platform(clone).branch)
+    git(clone, "add", "--all")
+    git(clone, "commit", "--quiet", "--message", "first")
+    git(folder, "clone", "--quiet", "--bare", str(clone), str(bare))
+    git(clone, "remote", "add", "origin", str(bare))
+    for arguments in commands:
+        gitops(clone, *arguments)
+    return clone
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git there, and return what it prints."""
+    return _run(folder, "git", *arguments)
+
+
+def gitops(folder: Path, *arguments: str) -> str:
+    """Run this project's command there, and return what it prints."""
+    return _run(folder, str(ROOT / ".venv/bin/gitops"), *arguments)
+
+
+def _run(folder: Path, *command: str) -> str:
+    environment = {**os.environ, **PERSON}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
 
 
 def release(folder: Path) -> None:

@@ -16,19 +16,20 @@ from tests.support.manifests import Manifest, metadata, strings
 WAVE = "argocd.argoproj.io/sync-wave"
 
 
-@pytest.fixture(params=["everything", "wide"])
+@pytest.fixture(params=["everything", "wide", "grown"])
 def stack(request: pytest.FixtureRequest) -> Stack:
-    """This repository, and the wider one."""
+    """This repository, the wider one, and this one after commands added to it."""
     found: Stack = request.getfixturevalue(request.param)
     return found
 
 
-@pytest.fixture(params=["tree", "wide_tree"])
+@pytest.fixture(
+    params=[("tree", "everything"), ("wide_tree", "wide"), ("grown_tree", "grown")], ids=lambda pair: pair[1]
+)
 def files(request: pytest.FixtureRequest) -> tuple[Path, Stack]:
     """Their files beside them."""
-    return request.getfixturevalue(request.param), request.getfixturevalue(
-        "everything" if request.param == "tree" else "wide"
-    )
+    tree, stack = request.param
+    return request.getfixturevalue(tree), request.getfixturevalue(stack)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 The platform and every service in every environment are rendered as Argo CD would render them: Helm 4, the values of
 envs/, the pins of release.yaml (from releases/ where nothing is released yet) and the charts of the working tree. So is
-a repository of four environments on two clusters with three services. Each fixture under rejected/ changes one thing in
+a repository of four environments on two clusters with three services, and this one after `gitops new` added an
+environment and a service. Each fixture under rejected/ changes one thing in
 all of this repository, names the rule that must reject it and starts with `# rejected: TEXT`, which must be part of
 what the rule says. kube-prometheus-stack is not fetched: it is judged where `helm pull` put it into .cache/charts, and
 by its values alone in test_monitoring.
@@ -52,6 +53,12 @@ def test_the_repository_keeps_to(rule: str, everything: Stack) -> None:
 def test_a_wider_repository_keeps_to(rule: str, wide: Stack) -> None:
     skip_without_definitions(rule)
     assert list(RULES[rule](wide)) == []
+
+
+@pytest.mark.parametrize("rule", sorted(RULES.keys() - {"fits"}))
+def test_a_repository_that_has_grown_keeps_to(rule: str, grown: Stack) -> None:
+    skip_without_definitions(rule)
+    assert list(RULES[rule](grown)) == []
 
 
 @pytest.mark.parametrize("path", REJECTED, ids=lambda path: path.stem)

@@ -1,5 +1,6 @@
 """The programs that the workflows' checks and scripts run, and a registry and a repository for them."""
 
+import contextlib
 import re
 import subprocess
 from collections.abc import Iterator
@@ -22,18 +23,32 @@ def tools() -> Path:
     return ROOT / ".cache/tools/bin"
 
 
-@pytest.fixture
-def registry(tools: Path) -> Iterator[str]:
-    """The address of an empty OCI registry that speaks plain HTTP: crane's own, which keeps everything in memory."""
-    command = [str(tools / "crane"), "registry", "serve", "--address", "127.0.0.1:0"]
+@contextlib.contextmanager
+def _serving(tools: Path, host: str) -> Iterator[str]:
+    """Serve an empty OCI registry that speaks plain HTTP: crane's own, which keeps everything in memory."""
+    command = [str(tools / "crane"), "registry", "serve", "--address", f"{host}:0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr is not None
             match = next((found for line in server.stderr if (found := _SERVING.search(line))), None)
             assert match, "the registry ended before it served"
-            yield f"127.0.0.1:{match[1]}"
+            yield f"{host}:{match[1]}"
         finally:
             server.terminate()
+
+
+@pytest.fixture
+def registry(tools: Path) -> Iterator[str]:
+    """The address of a registry that programs take for a local one, and so for one that speaks plain HTTP."""
+    with _serving(tools, "127.0.0.1") as address:
+        yield address
+
+
+@pytest.fixture
+def remote_registry(tools: Path) -> Iterator[str]:
+    """The address of a registry that Helm takes for one elsewhere, and so for one that speaks HTTPS."""
+    with _serving(tools, "127.0.0.2") as address:
+        yield address
 
 
 @pytest.fixture

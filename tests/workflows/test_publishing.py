@@ -7,12 +7,13 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.workflows.fork import CHART, IMAGES, TARGETS, VERSIONS, Fork
+from tests.workflows.fork import CHART, IMAGES, PLATFORM, TARGETS, VERSIONS, Fork
 from tests.workflows.workflow import ROOT
 
 
@@ -29,6 +30,25 @@ def test_charts_are_published_once(fork: Fork) -> None:
     reference = first[0].partition("@")
     assert fork.run("tools/image-digest", reference[0]).stdout.strip() == reference[2]
     assert fork.run("tools/push-charts").stdout == ""
+
+
+def test_a_registry_adopted_as_plain_http_is_spoken_to_in_it(fork: Fork, remote_registry: str) -> None:
+    """Helm speaks HTTPS to whatever is not localhost, unless it is told otherwise."""
+    file = fork.root / "platform.yaml"
+    adopted = PLATFORM.replace("registry.example.com/", f"{remote_registry}/")
+
+    def push(*, ok: bool = True, prefix: str = "") -> subprocess.CompletedProcess[str]:
+        return fork.run("tools/push-charts", ok=ok, PLAIN_HTTP="", REGISTRY_PREFIX=prefix)
+
+    file.write_text(adopted)
+    assert "HTTP response to HTTPS client" in push(ok=False).stderr
+    file.write_text(adopted.replace("pipeline}", "pipeline, plainHttp: true}"))
+    published = push().stdout.split()
+    assert len(published) == len(VERSIONS)
+    assert all(line.startswith(f"{remote_registry}/you/pipeline/charts/") for line in published)
+    # What is said of one registry is not said of another.
+    other = remote_registry.replace("127.0.0.2", "127.0.0.3")
+    assert "cannot ask" in push(ok=False, prefix=f"{other}/you/pipeline").stderr
 
 
 def test_a_new_version_is_published_beside_the_old_one(fork: Fork) -> None:

@@ -121,22 +121,29 @@ class MemoryCluster(Cluster):
             self.delete(["pods"], namespace=namespace, selector=f"app.kubernetes.io/name={name}")
 
     def delete(
-        self, kinds: Sequence[str], *, namespace: str | None = None, selector: str = "", names: Sequence[str] = ()
+        self,
+        kinds: Sequence[str],
+        *,
+        namespace: str | None = None,
+        selector: str = "",
+        names: Sequence[str] = (),
+        orphan: bool = False,
     ) -> None:
-        """What belongs to a deleted ApplicationSet goes with it; what a finalizer would delete is noted."""
+        """What an ApplicationSet or StatefulSet made goes with it unless it is orphaned; no finalizer may be left."""
         for kind in kinds:
             for entry in self.items(kind, namespace, selector):
                 name = entry["metadata"]["name"]
                 if selector or name in names:
-                    self._delete(kind.partition(".")[0], entry["metadata"].get("namespace", ""), name)
+                    self._delete(kind.partition(".")[0], entry["metadata"].get("namespace", ""), name, orphan=orphan)
 
-    def _delete(self, kind: str, namespace: str, name: str) -> None:
+    def _delete(self, kind: str, namespace: str, name: str, *, orphan: bool = False) -> None:
         entry = self.objects.pop((kind, namespace, name))
-        self.order.append(f"delete {kind}/{name}")
+        self.order.append(f"{'orphan' if orphan else 'delete'} {kind}/{name}")
         assert not entry["metadata"].get("finalizers"), f"{kind}/{name} would take along what it made"
         for (other, where, dependant), found in list(self.objects.items()):
             owners = found["metadata"].get("ownerReferences") or []
-            if kind == "applicationsets" and any(owner["name"] == name for owner in owners):
+            made = kind in ("applicationsets", "statefulsets") and any(owner["name"] == name for owner in owners)
+            if made and not orphan:
                 self._delete(other, where, dependant)
 
     def logs(self, namespace: str, pod: str, container: str, *, previous: bool = False, lines: int = 10) -> list[str]:

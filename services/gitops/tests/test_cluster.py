@@ -48,6 +48,15 @@ def test_objects_are_applied_server_side_and_secrets_stand_on_no_command_line(ku
     assert "s3cret" in (kubectl / "stdin").read_text()
 
 
+def test_what_is_deleted_takes_along_what_it_made_unless_that_is_to_stay(kubectl: Path) -> None:
+    program(kubectl, "")
+    for orphan in (False, True):
+        Cluster().delete(["statefulsets.apps"], namespace="data", names=["postgres"], orphan=orphan)
+    usual, orphaned = calls(kubectl)
+    assert "--cascade" not in usual
+    assert "delete statefulsets.apps --namespace data postgres --cascade=orphan --ignore-not-found" in orphaned
+
+
 def test_a_server_that_is_away_for_a_moment_is_asked_again(kubectl: Path) -> None:
     program(
         kubectl,

@@ -33,6 +33,11 @@ ROOT: Manifest = {
     "spec": {"source": {"path": "apps", "helm": {"valuesObject": {"without": ["training", "extra"]}}}},
 }
 CONTROLLERS = (("statefulsets", "argocd-application-controller"), ("deployments", "argocd-applicationset-controller"))
+# What Argo CD will apply of the platform, and what runs of it: a database whose policy changes, a store whose does not.
+WANTED: list[Manifest] = [
+    {"kind": "StatefulSet", "metadata": {"name": name, "namespace": "ml-pipeline"}, "spec": spec}
+    for name, spec in (("postgres", {"podManagementPolicy": "Parallel"}), ("minio", {}), ("absent", {}))
+]
 KINDS = {"deployments": "apps/Deployment", "services": "/Service", "configmaps": "/ConfigMap"}
 
 
@@ -72,6 +77,10 @@ def old_layout() -> MemoryCluster:
         cluster.put("configmaps", {"metadata": {"name": "kube-root-ca.crt", "namespace": namespace}})
     for project in ("serving", "platform"):
         tracked(cluster, "appprojects", "argocd", project, "argocd")
+    for name, spec in (("postgres", {}), ("minio", {"podManagementPolicy": "OrderedReady"})):
+        cluster.put("statefulsets", {"metadata": {"name": name, "namespace": "ml-pipeline"}, "spec": spec})
+        owners = [{"kind": "StatefulSet", "name": name}]
+        cluster.put("pods", {"metadata": {"name": f"{name}-0", "namespace": "ml-pipeline", "ownerReferences": owners}})
     for kind, name in CONTROLLERS:
         cluster.put(kind, {"metadata": {"name": name, "namespace": "argocd"}, "spec": {"replicas": 1}})
         labels = {"app.kubernetes.io/name": name}
@@ -94,6 +103,9 @@ def assert_handed_over(cluster: MemoryCluster) -> None:
     assert owner(cluster, "appprojects", "argocd", "serving").startswith("root:")
     assert not cluster.find("applicationsets", "serving", "argocd")
     assert cluster.find("applicationsets", "theirs", "argocd")
+    assert not cluster.find("statefulsets", "postgres", "ml-pipeline")
+    assert cluster.find("statefulsets", "minio", "ml-pipeline")
+    assert all(cluster.find("pods", f"{name}-0", "ml-pipeline") for name in ("postgres", "minio"))
     assert replicas(cluster) == [1, 1]
     assert not handover.needed(cluster)
 
@@ -101,11 +113,15 @@ def assert_handed_over(cluster: MemoryCluster) -> None:
 def test_everything_changes_hands_and_nothing_that_runs_goes() -> None:
     cluster = old_layout()
     assert handover.needed(cluster)
-    moved = handover.hand_over(cluster, PLATFORM, [ROOT])
+    moved = handover.hand_over(cluster, PLATFORM, [ROOT], WANTED)
     assert [str(entry) for entry in moved] == [
         "3 objects in ml-pipeline-staging: serving-staging -> iris-staging",
         "3 objects in ml-pipeline-production: serving-production -> iris-production",
         "2 objects in argocd: argocd -> root",
+        (
+            "StatefulSet ml-pipeline/postgres: deleted without its pods and data, since podManagementPolicy "
+            "OrderedReady cannot be changed to Parallel; Argo CD makes it anew"
+        ),
     ]
     assert_handed_over(cluster)
     deleted = {step for step in cluster.order if step.startswith("delete")}
@@ -116,7 +132,7 @@ def test_everything_changes_hands_and_nothing_that_runs_goes() -> None:
 
 def test_argo_cd_stands_still_from_the_first_change_to_the_last() -> None:
     cluster = old_layout()
-    handover.hand_over(cluster, PLATFORM, [ROOT])
+    handover.hand_over(cluster, PLATFORM, [ROOT], WANTED)
     stops = [cluster.order.index(f"delete pods/{name}-0") for _, name in CONTROLLERS]
     starts = [len(cluster.order) - 1 - cluster.order[::-1].index(f"merge {kind}/{name}") for kind, name in CONTROLLERS]
     changes = [
@@ -161,11 +177,11 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next() -> None:
         cluster.objects = old_layout().objects
         cluster.left = step
         try:
-            handover.hand_over(cluster, PLATFORM, [ROOT])
+            handover.hand_over(cluster, PLATFORM, [ROOT], WANTED)
         except _KilledError:
             cluster.left = 0
             assert handover.needed(cluster), step
-            handover.hand_over(cluster, PLATFORM, [ROOT])
+            handover.hand_over(cluster, PLATFORM, [ROOT], WANTED)
             assert_handed_over(cluster)
         else:
             assert step > 20
@@ -224,6 +240,12 @@ def test_bootstrap_hands_over_before_argo_cd_sees_the_new_layout(
     commit_all(fork, "the new layout")
     cluster = old_layout()
     Bootstrap(Repository(fork), cluster, Terminal(), Options(minutes=1)).run()
+    # The store's chart asks for another policy than what runs, as the database's does.
+    assert "orphan statefulsets/minio" in cluster.order
+    assert cluster.find("pods", "minio-0", "ml-pipeline")
+    cluster.put("statefulsets", {"metadata": {"name": "minio", "namespace": "ml-pipeline"}})
     assert_handed_over(cluster)
-    assert "3 objects in ml-pipeline-staging: serving-staging -> iris-staging" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "3 objects in ml-pipeline-staging: serving-staging -> iris-staging" in said
+    assert "StatefulSet ml-pipeline/postgres: deleted without its pods and data" in " ".join(said.split())
     assert cluster.order.index("delete applicationsets/serving") < cluster.order.index("Deployment/argocd-server")

@@ -9,6 +9,7 @@ import yaml
 from gitops.cli import execute
 from gitops.errors import BadInputError
 from gitops.pins.release import Image, Model, Notes, Release, written
+from gitops.platform.reader import load_platform
 from gitops.rendering.applications import applications, filled
 from gitops.rendering.render import find_helm
 from services.gitops.tests.conftest import DIGEST, add_service, commit_all, release_file
@@ -196,3 +197,15 @@ def test_a_template_that_cannot_be_filled_in_is_refused(template: str) -> None:
 def test_only_strings_are_filled_in() -> None:
     template = {"name": "serving-{{ .path.basename }}", "n": 3, "list": ["{{.path.basename}}", None]}
     assert filled(template, {"path": {"basename": "qa"}}, "x") == {"name": "serving-qa", "n": 3, "list": ["qa", None]}
+
+
+def test_what_platform_yaml_need_not_say_means_the_same_to_the_chart(fork: Path) -> None:
+    whole = "repository: https://github.com/you/pipeline.git\nregistry: {prefix: ghcr.io/you/pipeline}\nservices: []\n"
+    environments = "environments: [{name: staging}]\n"
+    file = fork / "platform.yaml"
+    file.write_text(f"{whole}{environments}")
+    defaults = load_platform(fork)
+    short = applications(fork, find_helm(fork))
+    file.write_text(f"{whole}{environments}branch: {defaults.branch}\nforge: {defaults.forge_kind}\n")
+    told = applications(fork, find_helm(fork))
+    assert [entry.manifest for entry in short.applications] == [entry.manifest for entry in told.applications]

@@ -30,9 +30,9 @@ from gitops.platform.model import ARGOCD, Platform
 from gitops.platform.reader import FILE, load_platform
 from gitops.platform.targets import ENVS
 from gitops.programs import ProgramFailedError
-from gitops.rendering.applications import APPS, EXTRA, MODELS, Found, applications
+from gitops.rendering.applications import APPS, EXTRA, MODELS, Found, Source, applications
 from gitops.rendering.manifests import Manifest, placed
-from gitops.rendering.render import find_helm
+from gitops.rendering.render import Renderer, find_helm
 from gitops.terminal import Terminal
 
 _WATCHED = (FILE, Path("argocd"), APPS, ENVS, MODELS, Path("charts"))
@@ -96,7 +96,8 @@ class Bootstrap:
             self._prepare(platform)
             notified = self._notified()
             fresh = [*notifications.subscribed(map(dict, found.projects), notified), root]
-            self._hand_over_old(platform, fresh)
+            if handover.needed(self._cluster):
+                self._hand_over_old(platform, fresh, _own_objects(tree, helm, found, without))
             self._install(tree / argocd.installation(platform), notified)
             self._hand_over(fresh, without)
         expected = [argocd.ROOT_NAME, *_expected(found, without)]
@@ -198,12 +199,10 @@ class Bootstrap:
         present = self._cluster.find("secrets", notifications.SECRET, ARGOCD)
         return notifications.wanted(decoded(present) if present else {}, self._options.notify)
 
-    def _hand_over_old(self, platform: Platform, fresh: Sequence[Manifest]) -> None:
+    def _hand_over_old(self, platform: Platform, fresh: Sequence[Manifest], wanted: Sequence[Manifest]) -> None:
         """What the old layout runs goes to the applications of the new one, before Argo CD sees that."""
-        if not handover.needed(self._cluster):
-            return
         with self._terminal.working("Handing the old layout over"):
-            moved = handover.hand_over(self._cluster, platform, fresh)
+            moved = handover.hand_over(self._cluster, platform, fresh, wanted)
         for entry in moved:
             self._terminal.done("handed over", str(entry))
 
@@ -313,6 +312,21 @@ def _expected(found: Found, without: Sequence[str]) -> list[str]:
         for entry in found.applications
         if entry.origin not in left_out and not entry.origin.startswith(f"{EXTRA}/")
     ]
+
+
+def _own_objects(tree: Path, helm: str, found: Found, without: Sequence[str]) -> list[Manifest]:
+    """What the platform's applications make of charts in the tree; other charts would have to be fetched."""
+    expected, renderer = set(_expected(found, without)), Renderer(tree, helm)
+    return [
+        manifest
+        for entry in found.applications
+        if entry.name in expected and all(_in_tree(tree, source) for source in entry.sources)
+        for manifest in renderer.render(entry).manifests
+    ]
+
+
+def _in_tree(tree: Path, source: Source) -> bool:
+    return bool(source.ref) if not source.path else (tree / source.path / "Chart.yaml").is_file()
 
 
 def _release(found: Found, name: str) -> str:

@@ -135,9 +135,15 @@ class Cluster:
         self._kubectl("patch", kind, name, "--namespace", namespace, "--type", "merge", "--patch", json.dumps(patch))
 
     def delete(
-        self, kinds: Sequence[str], *, namespace: str | None = None, selector: str = "", names: Sequence[str] = ()
+        self,
+        kinds: Sequence[str],
+        *,
+        namespace: str | None = None,
+        selector: str = "",
+        names: Sequence[str] = (),
+        orphan: bool = False,
     ) -> None:
-        """Delete objects by their labels or names, and wait until they are gone."""
+        """Delete objects by their labels or names, and wait until they are gone; `orphan` leaves what they made."""
         where = ["--namespace", namespace] if namespace else []
         which = ["--selector", selector] if selector else list(names)
         command = [
@@ -145,6 +151,7 @@ class Cluster:
             ",".join(kinds),
             *where,
             *which,
+            *(["--cascade=orphan"] if orphan else []),
             "--ignore-not-found",
             "--wait",
             f"--timeout={_DELETE_SECONDS:.0f}s",

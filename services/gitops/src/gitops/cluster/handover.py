@@ -2,9 +2,10 @@
 
 Before services had names, one ApplicationSet made an application LEGACY-ENV in each environment, and the application
 `argocd` owned the projects. Argo CD knows by an annotation which application an object belongs to, and syncs nothing
-that belongs to another (FailOnSharedResource), so the annotation is changed here. Argo CD's controllers stand still
-meanwhile: nothing is deleted, put back or synced halfway. Each step looks first, so the next run finishes one that was
-killed.
+that belongs to another (FailOnSharedResource), so the annotation is changed here. A StatefulSet whose pod management
+policy changed cannot be updated: it goes alone, its pods and claims stay, and Argo CD makes it anew around them. Argo
+CD's controllers stand still meanwhile: nothing is put back or synced halfway. Each step looks first, so the next run
+finishes one that was killed.
 """
 
 import time
@@ -20,10 +21,13 @@ from gitops.platform.model import ARGOCD, Platform
 from gitops.platform.targets import targets
 from gitops.rendering.manifests import Manifest
 
+_STATEFUL_SETS = "statefulsets.apps"
+# What Kubernetes takes where a StatefulSet says nothing.
+_USUAL_POLICY = "OrderedReady"
 # What acts on Applications: kind and name, which is its pods' label too.
 _CONTROLLERS = (
     ("deployments.apps", "argocd-applicationset-controller"),
-    ("statefulsets.apps", "argocd-application-controller"),
+    (_STATEFUL_SETS, "argocd-application-controller"),
 )
 _PROJECTS_BEFORE = "argocd"
 _STOP_SECONDS = 120.0
@@ -43,6 +47,22 @@ class Moved(Struct, frozen=True, kw_only=True):
         return f"{self.count} objects in {self.namespace}: {self.before} -> {self.after}"
 
 
+class Released(Struct, frozen=True, kw_only=True):
+    """A StatefulSet that went without its pods and claims, since its pod management policy cannot be changed."""
+
+    namespace: str
+    name: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        """For people."""
+        return (
+            f"StatefulSet {self.namespace}/{self.name}: deleted without its pods and data, since podManagementPolicy "
+            f"{self.before} cannot be changed to {self.after}; Argo CD makes it anew"
+        )
+
+
 def needed(cluster: Cluster) -> bool:
     """Whether a cluster runs the old layout, or a hand-over of it was interrupted."""
     root = cluster.find(APPLICATIONS, ROOT_NAME, ARGOCD)
@@ -52,16 +72,19 @@ def needed(cluster: Cluster) -> bool:
     return not source.get("helm") or any(_stopped(cluster, kind, name) for kind, name in _CONTROLLERS)
 
 
-def hand_over(cluster: Cluster, platform: Platform, fresh: Sequence[Manifest]) -> list[Moved]:
+def hand_over(
+    cluster: Cluster, platform: Platform, fresh: Sequence[Manifest], wanted: Sequence[Manifest] = ()
+) -> list[Moved | Released]:
     """Hand everything over, put the new projects and root in place, and let Argo CD go on.
 
     Args:
         cluster: That of Argo CD.
         platform: The facts of the fork; `legacyName` says what a service was called.
         fresh: The projects and the root application of the new layout.
+        wanted: What Argo CD will apply of the platform's own applications; only its StatefulSets are looked at.
 
     Returns:
-        What changed hands.
+        What changed hands, and which StatefulSets Argo CD makes anew.
 
     Raises:
         NotConvergedError: A controller does not stop.
@@ -70,8 +93,9 @@ def hand_over(cluster: Cluster, platform: Platform, fresh: Sequence[Manifest]) -
     for kind, name in _CONTROLLERS:
         _scale(cluster, kind, name, 0)
     _await_stopped(cluster)
-    moved = _objects(cluster, _renamed(platform))
+    moved: list[Moved | Released] = [*_objects(cluster, _renamed(platform))]
     moved += _tracked_anew(cluster, [PROJECTS], ARGOCD, {_PROJECTS_BEFORE: ROOT_NAME})
+    moved += _released(cluster, wanted)
     _forget(cluster, platform)
     cluster.apply(fresh)
     for kind, name in reversed(_CONTROLLERS):
@@ -111,6 +135,22 @@ def _tracked_anew(cluster: Cluster, kinds: Sequence[str], namespace: str, rename
     return [
         Moved(namespace=namespace, before=before, after=after, count=count) for (before, after), count in counts.items()
     ]
+
+
+def _released(cluster: Cluster, wanted: Sequence[Manifest]) -> Iterator[Released]:
+    for manifest in wanted:
+        if manifest.get("kind") != "StatefulSet":
+            continue
+        name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
+        running = cluster.find(_STATEFUL_SETS, name, namespace)
+        if running is None or _policy(running) == _policy(manifest):
+            continue
+        cluster.delete([_STATEFUL_SETS], namespace=namespace, names=[name], orphan=True)
+        yield Released(namespace=namespace, name=name, before=_policy(running), after=_policy(manifest))
+
+
+def _policy(stateful_set: Manifest) -> str:
+    return str((stateful_set.get("spec") or {}).get("podManagementPolicy") or _USUAL_POLICY)
 
 
 def _forget(cluster: Cluster, platform: Platform) -> None:

@@ -12,7 +12,7 @@ from gitops.cluster.client import Cluster
 from gitops.commands.landing import LandingOptions, land_and_show
 from gitops.commands.options import Flag, MlflowUrl, registry
 from gitops.errors import BadInputError, OutageError
-from gitops.fork.scaffold import remove_environment, remove_service
+from gitops.fork.scaffold import left_by_hand, remove_environment, remove_service
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Snapshot
 from gitops.platform.model import Environment, Platform
@@ -25,9 +25,13 @@ Contexts = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)
 
 
 class _Gone(Struct, frozen=True, kw_only=True):
-    """What goes, as the platform was; no edit where git has let go of it already."""
+    """What goes, as the platform was; no edit where git has let go of it already.
+
+    `left` are sentences about what stays on purpose.
+    """
 
     targets: list[Target]
+    left: list[str]
     environments: list[Environment]
     edit: Edit | None
 
@@ -59,6 +63,7 @@ def service(
     known = known_service(platform, name)
     gone = _Gone(
         targets=[target for target in targets(platform) if target.service == known],
+        left=left_by_hand(start, [known]),
         environments=[],
         edit=remove_service(name) if there else None,
     )
@@ -93,6 +98,7 @@ def environment(
     known = known_environment(platform, name)
     gone = _Gone(
         targets=[target for target in targets(platform) if target.environment == known],
+        left=left_by_hand(start, []),
         environments=[known],
         edit=remove_environment(name) if there else None,
     )
@@ -134,7 +140,7 @@ def _removed(
         found = _plan(gone, clusters, models, terminal, yes=yes)
         for line in found.lines if found else []:
             terminal.line(f"cluster: {line}")
-        for sentence in found.by_hand if found else []:
+        for sentence in [*(found.by_hand if found else []), *gone.left]:
             terminal.line(f"by hand: {sentence}")
         landing = LandingOptions(dry_run=not yes, no_push=no_push)
         if gone.edit:

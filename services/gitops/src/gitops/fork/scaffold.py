@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gitops.documents import YAMLError, loaded
 from gitops.errors import BadInputError
 from gitops.fork import owners
 from gitops.fork.hosts import claimed_twice, for_environment, for_service, hosts_of, values_of, with_hosts
@@ -16,6 +17,7 @@ from gitops.platform.model import Environment, Platform, Service
 from gitops.platform.reader import FILE, platform_at, read_platform
 from gitops.platform.targets import ENVS, TUNING, Target, known_environment, known_service
 
+_MODELS, _TRAINING = Path("models"), "training.yaml"
 _HEADING = "# Tuning of this service here. What it runs stands in release.yaml.\n"
 
 
@@ -128,6 +130,38 @@ def remove_environment(name: str) -> Edit:
         return [_gone(snapshot, "environment", name, files)]
 
     return edit
+
+
+def left_by_hand(snapshot: Snapshot, services: Sequence[Service]) -> list[str]:
+    """What a removal leaves on purpose, and how it goes if nobody needs it: each a sentence.
+
+    Args:
+        snapshot: The files as they were.
+        services: Those that go from everywhere; none where only an environment goes.
+    """
+    served = {service.model: service.name for service in services}
+    found = []
+    for path in snapshot.modes(_MODELS):
+        if path.name != _TRAINING or (model := _trained(snapshot, path)) not in served:
+            continue
+        found.append(
+            f"{path.parent} stays, so {model} goes on being trained: git rm -r {path.parent}, commit and push, unless "
+            "another service is to serve it."
+        )
+    found.append(
+        "The store's user `serving` is shared by all services, so it and its keys (Secret s3-serving) stay valid: give "
+        "it new keys if who had them is not to read models any more."
+    )
+    return found
+
+
+def _trained(snapshot: Snapshot, path: Path) -> object:
+    """The registered model that a folder of models/ trains; None where that cannot be read."""
+    try:
+        content = loaded(_text(snapshot, path))
+    except YAMLError:
+        return None
+    return content.get("name") if isinstance(content, dict) else None
 
 
 def _gone(snapshot: Snapshot, kind: str, name: str, files: dict[Path, str | None]) -> Proposal:
