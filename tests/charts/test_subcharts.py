@@ -33,8 +33,14 @@ def dependency(chart: str, alias: str = "") -> dict[str, str]:
     }
 
 
+def defaults(chart: str) -> dict[str, object]:
+    """The least that the chart must be told."""
+    least: dict[str, object] = yaml.safe_load(helm.scenarios(chart)[0].read_text(encoding="utf-8"))
+    return least
+
+
 def test_all_of_them_together(tmp_path: Path) -> None:
-    values = {"global": {"team": "models"}, **{chart: {"enabled": True} for chart in CHARTS}}
+    values = {"global": {"team": "models"}, **{chart: {"enabled": True, **defaults(chart)} for chart in CHARTS}}
     folder = parent(tmp_path / "acme", [dependency(chart) for chart in CHARTS], values)
     outcome = helm.run("helm", "template", "acme", folder, "--namespace", "ml-pipeline")
     assert outcome.code == 0, outcome.errors
@@ -45,7 +51,7 @@ def test_all_of_them_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chart", CHARTS)
 def test_one_that_is_switched_off(chart: str, tmp_path: Path) -> None:
-    values = {other: {"enabled": other != chart} for other in CHARTS}
+    values = {other: {"enabled": other != chart, **defaults(other)} for other in CHARTS}
     folder = parent(tmp_path / "acme", [dependency(other) for other in CHARTS], values)
     outcome = helm.run("helm", "template", "acme", folder)
     assert outcome.code == 0, outcome.errors

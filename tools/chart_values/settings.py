@@ -31,6 +31,8 @@ _CHARTS_OWN = frozenset(
         "AWS_REGION",
         "HOST",
         "PORT",
+        "METRICS_PORT",
+        "SSL_CERT_FILE",
         "TRACING",
         "MODEL_DIR",
         "API_KEYS_FILE",

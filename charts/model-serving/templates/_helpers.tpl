@@ -109,6 +109,9 @@
 {{- if and .Values.httpRoute.enabled (empty .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.enabled needs a Gateway in httpRoute.parentRefs." -}}
 {{- end -}}
+{{- if eq (int .Values.service.port) (int .Values.service.metricsPort) -}}
+{{- fail "service.port and service.metricsPort are the same: give the metrics another port." -}}
+{{- end -}}
 {{- if and .Values.service.loadBalancerSourceRanges (ne .Values.service.type "LoadBalancer") -}}
 {{- fail "service.loadBalancerSourceRanges needs service.type LoadBalancer." -}}
 {{- end -}}

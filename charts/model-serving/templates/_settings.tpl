@@ -1,9 +1,5 @@
 {{/* Settings of the server as variables, written by tools/chart_values from services/serving/src/serving/settings.py. */}}
 {{- define "model-serving.settings" -}}
-{{- with .Values.settings.sslCertFile }}
-SSL_CERT_FILE: {{ . | quote }}
-{{- end }}
-METRICS_PORT: {{ int64 .Values.settings.metricsPort | quote }}
 {{- with .Values.settings.corsOrigins }}
 CORS_ORIGINS: {{ . | quote }}
 {{- end }}

@@ -149,10 +149,10 @@ class MemoryCluster(Cluster):
     def logs(self, namespace: str, pod: str, container: str, *, previous: bool = False, lines: int = 10) -> list[str]:
         return ["no such database: mlflow"] if previous else []
 
-    def answer(self, namespace: str, service: str, path: str) -> str:
-        if f"{namespace}/{service}{path}" not in self.answers:
+    def answer(self, namespace: str, service: str, port: str, path: str) -> str:
+        if f"{namespace}/{service}:{port}{path}" not in self.answers:
             raise OutageError("no endpoints available for service")
-        return self.answers[f"{namespace}/{service}{path}"]
+        return self.answers[f"{namespace}/{service}:{port}{path}"]
 
     def kustomized(self, folder: Path) -> list[Manifest]:
         assert (folder / "kustomization.yaml").is_file()

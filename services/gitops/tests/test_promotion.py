@@ -303,9 +303,10 @@ def test_what_the_cluster_says_of_the_source_counts(
     metadata = {"name": "iris-staging", "namespace": "argocd"}
     cluster.put("applications", {"metadata": metadata, "status": {**WELL, **status}})
     labels = {"app.kubernetes.io/instance": "iris", "app.kubernetes.io/component": "server"}
-    cluster.put("services", {"metadata": {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}})
+    metadata = {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}
+    cluster.put("services", {"metadata": metadata, "spec": {"ports": [{"name": "http"}, {"name": "metrics"}]}})
     health = {"models": [{"name": "iris-classifier", "version": serves, "digest": DIGEST}]}
-    cluster.answers["ml-pipeline-staging/iris/health"] = json.dumps(health)
+    cluster.answers["ml-pipeline-staging/iris:metrics/health"] = json.dumps(health)
     start = Trunk.find(Repository(clone), "main").newest()
     if objection:
         with pytest.raises(NotWantedError, match=f"(?s){objection}"):

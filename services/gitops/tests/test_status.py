@@ -30,17 +30,19 @@ def released(fork: Path) -> Path:
     return fork
 
 
-def live_cluster(version: str) -> MemoryCluster:
+def live_cluster(version: str, port: str = "metrics") -> MemoryCluster:
     cluster = MemoryCluster()
     metadata = {"name": "iris-staging", "namespace": "argocd"}
     cluster.put("applications", {"metadata": metadata, "status": WELL})
     cluster.put("applications", {"metadata": {"name": "mlflow", "namespace": "argocd"}, "status": WELL})
     labels = {"app.kubernetes.io/instance": "iris", "app.kubernetes.io/component": "server"}
-    cluster.put("services", {"metadata": {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}})
+    metadata = {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}
+    ports = [{"name": name} for name in dict.fromkeys(["http", port])]
+    cluster.put("services", {"metadata": metadata, "spec": {"ports": ports}})
     served = {"name": "iris-classifier", "version": version, "digest": DIGEST, "problem": ""}
     other = {"name": "wine", "version": "3", "digest": DIGEST, "problem": ""}
     health = {"live": True, "ready": True, "model_version": version, "models": [served, other]}
-    cluster.answers["ml-pipeline-staging/iris/health"] = json.dumps(health)
+    cluster.answers[f"ml-pipeline-staging/iris:{port}/health"] = json.dumps(health)
     return cluster
 
 
@@ -103,10 +105,16 @@ def test_what_really_answers_is_compared_with_the_pins(released: Path, version: 
     assert found.services[1].live is None
 
 
+def test_a_release_of_the_chart_before_0_2_is_asked_at_its_only_port(released: Path) -> None:
+    live = look_around(Repository(released), live_cluster("7", port="http")).services[0].live
+    assert live
+    assert (live.problem, live.as_pinned) == ("", True)
+
+
 def test_an_api_that_does_not_answer_is_said_so(released: Path) -> None:
     cluster = live_cluster("7")
     for answer in ("<html>", '{"models": []}', '{"models": [{"name": "iris", "version": null, "digest": null}]}'):
-        cluster.answers["ml-pipeline-staging/iris/health"] = answer
+        cluster.answers["ml-pipeline-staging/iris:metrics/health"] = answer
         live = look_around(Repository(released), cluster).services[0].live
         assert live
         assert "answers something else" in live.problem

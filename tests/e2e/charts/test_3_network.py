@@ -87,6 +87,7 @@ def _addresses(stack: Stack, listener: Script) -> dict[str, tuple[str, int]]:
         "postgres": (service(stack.platform, "postgres"), 5432),
         "mlflow": (service(stack.platform, "mlflow"), 5000),
         "serving": (service(stack.serving, "serving"), 80),
+        "serving-metrics": (service(stack.serving, "serving"), 9090),
         "elsewhere": (elsewhere, LISTENER_PORT),
     }
 

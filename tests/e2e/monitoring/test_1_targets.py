@@ -63,7 +63,7 @@ def test_the_same_pages_are_closed_to_others(pipeline: Pipeline, report: Report)
     pages = [
         f"{stack.mlflow_url}/metrics",
         f"{stack.s3_url}/minio/v2/metrics/cluster",
-        f"http://serving.{stack.serving}/metrics",
+        f"http://serving.{stack.serving}:9090/metrics",
     ]
 
     reached = together(*(lambda page=page: pipeline.outsider_reaches(page) for page in pages))

@@ -171,9 +171,9 @@ class Cluster:
         except GitopsError:
             return []
 
-    def answer(self, namespace: str, service: str, path: str) -> str:
-        """What a Service answers over HTTP, asked through the API server at its port `http`."""
-        return self._kubectl("get", "--raw", f"/api/v1/namespaces/{namespace}/services/{service}:http/proxy{path}")
+    def answer(self, namespace: str, service: str, port: str, path: str) -> str:
+        """What a Service answers over HTTP at one of its named ports, asked through the API server."""
+        return self._kubectl("get", "--raw", f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{path}")
 
     @contextlib.contextmanager
     def forwarded(self, namespace: str, service: str, port: int) -> Iterator[str]:

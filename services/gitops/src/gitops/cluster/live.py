@@ -65,17 +65,24 @@ def look(cluster: Cluster, target: Target, release: Release | None, application:
         return msgspec.structs.replace(seen, problem=f"its pods are in the cluster {target.environment.cluster}")
     namespace = target.namespace
     selector = f"{INSTANCE}={target.release_name},app.kubernetes.io/component=server"
-    services = [service["metadata"]["name"] for service in cluster.items("services", namespace, selector)]
+    services = cluster.items("services", namespace, selector)
     if not services:
         return msgspec.structs.replace(seen, problem="no Service")
     try:
-        health = msgspec.json.decode(cluster.answer(namespace, services[0], "/health"), type=_Health)
+        answered = cluster.answer(namespace, services[0]["metadata"]["name"], _port_of_health(services[0]), "/health")
+        health = msgspec.json.decode(answered, type=_Health)
     except GitopsError as error:
         return msgspec.structs.replace(seen, problem=str(error))
     except msgspec.MsgspecError as error:
         return msgspec.structs.replace(seen, problem=f"answers something else: {error}")
     answer = health.models[0]
     return msgspec.structs.replace(seen, answer=answer, as_pinned=_as_pinned(answer, release))
+
+
+def _port_of_health(service: Manifest) -> str:
+    """The name of the port that /health is answered at: of its own since version 0.2.0 of the chart."""
+    ports = (service.get("spec") or {}).get("ports") or []
+    return "metrics" if any(port.get("name") == "metrics" for port in ports) else "http"
 
 
 def _as_pinned(answer: Answer, release: Release | None) -> bool | None:

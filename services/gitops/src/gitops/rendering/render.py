@@ -235,7 +235,7 @@ class Renderer:
             except ProgramFailedError as error:
                 if chart[0].startswith("oci://") or "--repo" in chart:
                     raise _not_fetched(application, error) from None
-                raise BadInputError(f"{application.name} does not render: {error.errors}") from None
+                raise BadInputError(f"{application.name} does not render: {_said(error)}") from None
 
     def _value_files(self, application: Application, source: Source, helm: Helm) -> list[str]:
         options = []
@@ -312,12 +312,17 @@ def _set(name: str, value: str, *, text: bool) -> list[str]:
 def _not_fetched(application: Application, error: ProgramFailedError) -> Exception:
     if any(word in error.errors for word in UNREACHABLE):
         return OutageError(
-            f"{application.name}: its chart cannot be fetched: {error.errors}\nName other applications to leave it out."
+            f"{application.name}: its chart cannot be fetched: {_said(error)}\nName other applications to leave it out."
         )
     return BadInputError(
-        f"{application.name}: its chart cannot be fetched or does not render: {error.errors}\n"
+        f"{application.name}: its chart cannot be fetched or does not render: {_said(error)}\n"
         "Is that version published? A private registry needs `helm registry login` first."
     )
+
+
+def _said(error: ProgramFailedError) -> str:
+    """What Helm gives as the reason; it tells of every symbolic link in a chart there too."""
+    return "\n".join(line for line in error.errors.splitlines() if not line.startswith("level=INFO"))
 
 
 def _chart_version(chart: Path) -> str | None:
