@@ -16,9 +16,10 @@ import urllib.parse
 from typing import Any, ClassVar
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving.api.cycle import Answered, Cycle, Flow, Sink
 from serving.api.gate import Gate
 from serving.api.wire import (
     BAD_REQUEST,
@@ -51,36 +52,6 @@ _IDLE_SECONDS = 1.0
 _BODILESS_SECONDS = 2.0
 
 
-class _Answered:
-    """Stands for a request that has its answer, as uvicorn's own cycle does afterwards."""
-
-    response_complete = True
-
-    def __init__(self) -> None:
-        self.message_event = asyncio.Event()
-
-
-class _Transport:
-    """What a request's answer is written to; to close it lets the caller read the answer first."""
-
-    def __init__(self, protocol: "GuardedProtocol") -> None:
-        self.write = protocol.transport.write
-        self.is_closing = protocol.transport.is_closing
-        self.close = protocol.part
-
-
-class _Flow(FlowControl):
-    """Reads no further while requests wait in line, whoever asks for that."""
-
-    def __init__(self, protocol: "GuardedProtocol") -> None:
-        super().__init__(protocol.transport)
-        self._pipeline = protocol.pipeline
-
-    def resume_reading(self) -> None:
-        if not self._pipeline:
-            super().resume_reading()
-
-
 class GuardedProtocol(HttpToolsProtocol):
     """One connection. `gate` is set by `guarded`.
 
@@ -98,7 +69,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._heads = self._head_bytes = self._framing_bytes = 0
         self._in_body = self._refused = self._upgrading = False
         # The request that is being answered; whether it competes; and whether it would, were its answer taken.
-        self._active: RequestResponseCycle | None = None
+        self._active: Cycle | None = None
         self._competes = self._untaken = False
         # Nothing more is heard; what is said once all who wait have their answers; and whether all is said.
         self._deaf = self._parting = False
@@ -108,8 +79,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Takes a connection, if only to hear what it wants when there are too many."""
         super().connection_made(transport)
-        self.flow = _Flow(self)
-        self._answers_to: Any = _Transport(self)
+        self.flow = Flow(transport, self.pipeline)
+        self._answers_to: Any = Sink(transport, self.part)
         self._deadline = self.loop.time() + self.timeout_keep_alive
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT") and connection.family != socket.AF_UNIX:
@@ -128,7 +99,14 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         heads, in_body = self._heads, self._in_body
         self._framing_bytes += len(data)
-        self._parse(data)
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as pause:
+            self._parse_without_upgrade(data[pause.args[0] :])
+        except httptools.HttpParserError:
+            self._hang_up(BAD_REQUEST)
         if self._in_body:
             if self._deadline is _NEVER:
                 self._deadline = self.loop.time() + _BODY_SECONDS
@@ -137,16 +115,18 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self._heads == heads and not in_body:
             self._note_incomplete_head(len(data))
 
-    def _parse(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        while data and not self._deaf:
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Goes on behind a head that offers another protocol, which is answered in this one (RFC 9110, 7.8).
+
+        The parser would take what follows for that other protocol, so it gets the head once more, without the offer.
+        """
+        while not self._deaf:
+            self._upgrading = False
+            data = head_without_upgrade(self.scope["method"], self.url, self.headers) + rest
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as pause:
-                # Whoever offers another protocol is answered in this one (RFC 9110, 7.8). The parser would take what
-                # follows for that other protocol, so it gets the head once more, without the offer.
-                self._upgrading = False
-                data = head_without_upgrade(self.scope["method"], self.url, self.headers) + data[pause.args[0] :]
+                rest = data[pause.args[0] :]
             except httptools.HttpParserError:
                 self._hang_up(BAD_REQUEST)
                 return
@@ -154,13 +134,8 @@ class GuardedProtocol(HttpToolsProtocol):
                 return
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Notes a header field; those behind a body are no part of the request's head, and dropped."""
-        if self._in_body:
-            return
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+        """Notes a header field."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Begins to answer, or refuses to."""
@@ -175,6 +150,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = self._framing_bytes = 0
         self._in_body = True
         self._deadline = _NEVER
+        self.expect_100_continue = dict(self.headers).get(b"expect", b"").lower() == b"100-continue"
+        # Fields behind the body are no part of the request's head, and kept for nobody.
+        self.headers = []
         if self.is_spare and not self._room():
             self._answer_spare()
             return
@@ -193,7 +171,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.pipeline[0][0].keep_alive = False
             self._deaf = True
 
-    def _cycle(self) -> RequestResponseCycle:
+    def _cycle(self) -> Cycle:
         """Makes what answers the request whose head is there."""
         version = self.parser.get_http_version()
         if version != "1.1":
@@ -203,7 +181,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.scope["path"] = urllib.parse.unquote(path) if "%" in path else path
         self.scope["raw_path"] = url.path
         self.scope["query_string"] = url.query or b""
-        return RequestResponseCycle(
+        return Cycle(
             scope=self.scope,
             transport=self._answers_to,
             flow=self.flow,
@@ -367,7 +345,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._start_asgi_task(self.cycle, self.app)
         else:
             if self.cycle is None:
-                self.cycle = _Answered()
+                self.cycle = Answered()
             self.crowded_out()
 
     def _refuse_unparsed(self, data: bytes) -> bool:
@@ -394,7 +372,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _refuse(self, answer: bytes) -> None:
         if self.cycle is None:
-            self.cycle = _Answered()
+            self.cycle = Answered()
         self._refused = True
         if self.expect_100_continue:
             # Whether the body still comes is up to the caller, so what follows cannot be told apart.
