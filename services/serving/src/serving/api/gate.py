@@ -13,7 +13,7 @@ from serving.errors import OverloadedError
 from serving.metrics import Metrics
 
 if TYPE_CHECKING:
-    from serving.api.connections import GuardedProtocol
+    from serving.api.leaving import Leaving
 
 # How many connections beyond the bound may wait to say what they want: probes say it at once.
 _SPARE_CONNECTIONS = 64
@@ -28,8 +28,8 @@ class Gate:
         self.admission = admission
         self.max_connections = max_connections
         self._routes = routes
-        self._spare: dict[GuardedProtocol, None] = {}
-        self._idle: deque[GuardedProtocol] = deque()
+        self._spare: dict[Leaving, None] = {}
+        self._idle: deque[Leaving] = deque()
         self._next_look = 0.0
         self._metrics = metrics
         self._refusals: dict[Route, bytes] = {}
@@ -54,13 +54,13 @@ class Gate:
                 return True
         return False
 
-    def spare(self, connection: "GuardedProtocol") -> None:
+    def spare(self, connection: "Leaving") -> None:
         """Takes a connection beyond the bound. Where too many of these wait, the one that waited longest goes."""
         self._spare[connection] = None
         if len(self._spare) > _SPARE_CONNECTIONS:
             next(iter(self._spare)).crowded_out()
 
-    def forget(self, connection: "GuardedProtocol") -> None:
+    def forget(self, connection: "Leaving") -> None:
         """Lets go of one that has said what it wants, or is gone."""
         self._spare.pop(connection, None)
 

@@ -32,24 +32,14 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Headers = ()
 
 
-class Call:
+class Call(msgspec.Struct, frozen=True, eq=False):
     """A request: what ASGI says of it, its headers (of those given twice the last), its id, its path's parameters."""
 
-    __slots__ = ("headers", "identity", "parameters", "receive", "scope")
-
-    def __init__(
-        self,
-        scope: HTTPScope,
-        receive: Receive,
-        headers: Mapping[bytes, bytes],
-        identity: bytes,
-        parameters: Parameters,
-    ) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.headers = headers
-        self.identity = identity
-        self.parameters = parameters
+    scope: HTTPScope
+    receive: Receive
+    headers: Mapping[bytes, bytes]
+    identity: bytes
+    parameters: Parameters
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Answer]]
