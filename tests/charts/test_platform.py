@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +13,14 @@ from tests.support.manifests import Manifest, PodTemplate, metadata, parse, pod_
 # What a fully used small cluster must hold beside Argo CD and Prometheus.
 CORES_FOR_THE_PIPELINE = Decimal("1.3")
 PLATFORM = "ml-pipeline"
+CALLED_BY_SERVING = ("mlflow", "minio")
+SERVED_NAMESPACES = Path(__file__).parent / "served-namespaces.yaml"
 
 
 @cache
 def release(chart: str) -> list[Manifest]:
-    outcome = helm.template(chart, helm.scenarios(chart)[0])
+    derived = [SERVED_NAMESPACES] if chart in CALLED_BY_SERVING else []
+    outcome = helm.template(chart, helm.scenarios(chart)[0], *derived)
     assert outcome.code == 0, outcome.errors
     return parse(outcome.output)
 

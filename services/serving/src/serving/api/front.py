@@ -82,6 +82,7 @@ class Front:
         )
         self.routes = Routes(self._litestar, unmatched)
         self._elsewhere = unmatched["/"]
+        self._unmatched = tuple(unmatched.values())
         self._metrics = metrics
         self._draining = draining
         self._access = options.access
@@ -160,7 +161,7 @@ class Front:
 
     def _other_method(self, route: Route, call: Call) -> Answer:
         """Tells which methods there are, to pages of other origins too."""
-        if route is self._elsewhere:
+        if route in self._unmatched:
             raise nothing_here()
         allowed = "GET, HEAD, OPTIONS" if route.method == "GET" else "POST, OPTIONS"
         if call.scope["method"] != "OPTIONS":
