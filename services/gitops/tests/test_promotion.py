@@ -303,8 +303,8 @@ def test_what_the_cluster_says_of_the_source_counts(
     metadata = {"name": "iris-staging", "namespace": "argocd"}
     cluster.put("applications", {"metadata": metadata, "status": {**WELL, **status}})
     labels = {"app.kubernetes.io/instance": "iris", "app.kubernetes.io/component": "server"}
-    metadata = {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}
-    cluster.put("services", {"metadata": metadata, "spec": {"ports": [{"name": "http"}, {"name": "metrics"}]}})
+    service = {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}
+    cluster.put("services", {"metadata": service, "spec": {"ports": [{"name": "http"}, {"name": "metrics"}]}})
     health = {"models": [{"name": "iris-classifier", "version": serves, "digest": DIGEST}]}
     cluster.answers["ml-pipeline-staging/iris:metrics/health"] = json.dumps(health)
     start = Trunk.find(Repository(clone), "main").newest()

@@ -36,9 +36,9 @@ def live_cluster(version: str, port: str = "metrics") -> MemoryCluster:
     cluster.put("applications", {"metadata": metadata, "status": WELL})
     cluster.put("applications", {"metadata": {"name": "mlflow", "namespace": "argocd"}, "status": WELL})
     labels = {"app.kubernetes.io/instance": "iris", "app.kubernetes.io/component": "server"}
-    metadata = {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}
+    service = {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}
     ports = [{"name": name} for name in dict.fromkeys(["http", port])]
-    cluster.put("services", {"metadata": metadata, "spec": {"ports": ports}})
+    cluster.put("services", {"metadata": service, "spec": {"ports": ports}})
     served = {"name": "iris-classifier", "version": version, "digest": DIGEST, "problem": ""}
     other = {"name": "wine", "version": "3", "digest": DIGEST, "problem": ""}
     health = {"live": True, "ready": True, "model_version": version, "models": [served, other]}
