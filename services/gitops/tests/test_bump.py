@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from msgspec import UNSET
 
 from embedded.servers import mlflow_server
 from gitops.cli import execute
@@ -93,6 +94,17 @@ def test_nothing_to_change_makes_no_commit(released: Path, origin: Path, capsys:
     assert bump("--chart", "0.1.0", "--image", IMAGE) == 0
     assert "like that already" in capsys.readouterr().out
     assert git(origin, "rev-parse", "main") == before
+
+
+def test_a_version_is_pinned_with_its_release_where_the_chart_knows_it(released: Path, model: str) -> None:
+    def pinned() -> object:
+        return read_release((released / STAGING).read_text(), "file").model.release
+
+    assert pinned() is UNSET
+    assert bump("--model", "1", "--chart", "0.2.0", "--mlflow-url", model) == 0
+    assert pinned() == TAGS["release"]
+    assert bump("--chart", "0.1.0") == 0
+    assert pinned() is UNSET
 
 
 def test_short_forms_mean_what_is_pinned_now(released: Path, model: str) -> None:
