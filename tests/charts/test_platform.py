@@ -6,8 +6,11 @@ from functools import cache
 
 import pytest
 
-from tests.support import helm
+from tests.support import helm, policy
 from tests.support.manifests import Manifest, PodTemplate, metadata, parse, pod_template, selects
+
+# The port that is for Prometheus as well, by chart.
+SCRAPED = [("minio", 9000), ("mlflow", 5000), ("model-serving", 8080)]
 
 # What a fully used small cluster must hold beside Argo CD and Prometheus.
 CORES_FOR_THE_PIPELINE = Decimal("1.3")
@@ -113,3 +116,16 @@ def _peer_matches(entry: Manifest, peer: dict[str, str], namespace: str, own: st
 def test_every_object_says_that_it_is_part_of_the_pipeline() -> None:
     parts = {metadata(m, "labels").get("app.kubernetes.io/part-of") for chart in helm.charts() for m in release(chart)}
     assert parts == {"ml-pipeline"}
+
+
+@pytest.mark.parametrize(("chart", "port"), SCRAPED)
+def test_of_monitoring_only_prometheus_gets_in(chart: str, port: int) -> None:
+    """The port of the metrics is that of the API: Grafana, say, has no business there."""
+    outcome = helm.template(chart, helm.scenarios(chart)[0], settings=["serviceMonitor.enabled=true"])
+    assert outcome.code == 0, outcome.errors
+    (guard,) = (m for m in parse(outcome.output) if m["kind"] == "NetworkPolicy" and m["metadata"]["name"] == chart)
+    name = "app.kubernetes.io/name"
+    assert policy.lets_in(guard, PLATFORM, "monitoring", {name: "prometheus"}, port)
+    assert not policy.lets_in(guard, PLATFORM, "monitoring", {name: "grafana"}, port)
+    assert not policy.lets_in(guard, PLATFORM, "monitoring", {}, port)
+    assert not policy.lets_in(guard, PLATFORM, "elsewhere", {name: "prometheus"}, port)
