@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -119,12 +120,14 @@ def test_every_object_says_that_it_is_part_of_the_pipeline() -> None:
 
 
 @pytest.mark.parametrize(("chart", "port"), SCRAPED)
-def test_of_monitoring_only_prometheus_gets_in(chart: str, port: int) -> None:
+def test_of_monitoring_only_prometheus_gets_in(chart: str, port: int, tmp_path: Path) -> None:
     """The port of the metrics is that of the API: Grafana, say, has no business there."""
-    outcome = helm.template(chart, helm.scenarios(chart)[0], settings=["serviceMonitor.enabled=true"])
+    (tmp_path / "values.yaml").write_text("serviceMonitor: {enabled: true}\n")
+    outcome = helm.template(chart, helm.scenarios(chart)[0], tmp_path / "values.yaml")
     assert outcome.code == 0, outcome.errors
-    (guard,) = (m for m in parse(outcome.output) if m["kind"] == "NetworkPolicy" and m["metadata"]["name"] == chart)
-    name = "app.kubernetes.io/name"
+    name, component = "app.kubernetes.io/name", "app.kubernetes.io/component"
+    policies = [m for m in parse(outcome.output) if m["kind"] == "NetworkPolicy"]
+    (guard,) = (m for m in policies if m["spec"]["podSelector"].get("matchLabels", {}).get(component) == "server")
     assert policy.lets_in(guard, PLATFORM, "monitoring", {name: "prometheus"}, port)
     assert not policy.lets_in(guard, PLATFORM, "monitoring", {name: "grafana"}, port)
     assert not policy.lets_in(guard, PLATFORM, "monitoring", {}, port)

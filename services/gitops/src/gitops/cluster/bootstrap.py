@@ -162,8 +162,8 @@ class Bootstrap:
             )
         if words := guessable(self._cluster):
             self._terminal.note(
-                f"The store has access key ids that can be guessed ({', '.join(words)}), and MinIO lets in whoever knows "
-                "one: run gitops rotate-keys once everything is up."
+                f"The store has access key ids that can be guessed ({', '.join(words)}), and MinIO lets in whoever "
+                "knows one: run gitops rotate-keys once everything is up."
             )
         self._prepare_others(platform)
 

@@ -1,8 +1,9 @@
 """New access key ids and secrets for all of the store's users, while everything runs.
 
-New users come first, then whoever reads the keys is moved, and the old users go last. How far it is stands in the cluster:
-in the keys of each user's Secret (`NEXT_*`: added, not used yet; `PREVIOUS_ACCESS_KEY_ID`: in use by nobody new), and in a
-ConfigMap that is there from the move on. Its age tells which pods still hold old keys, by the clock of the cluster.
+New users come first, then whoever reads the keys is moved, and the old users go last. How far it is stands in the
+cluster: in the keys of each user's Secret (`NEXT_*`: added, not used yet; `PREVIOUS_ACCESS_KEY_ID`: used by nobody
+new), and in a ConfigMap that is there from the move on. Its age tells which pods still hold old keys, by the clock of
+the cluster.
 """
 
 import secrets
@@ -68,7 +69,7 @@ class Rotation:
         minutes: float,
         contexts: Mapping[str, str] | None = None,
     ) -> None:
-        """Take whose keys to change, where, how long to wait for pods, and contexts of other clusters by their names."""
+        """Take whose keys to change, where, how long to wait for pods, and other clusters' contexts by their names."""
         self._platform = platform
         self._cluster = cluster
         self._terminal = terminal
