@@ -11,16 +11,19 @@ from tests.support import helm, policy
 from tests.support.manifests import Manifest, PodTemplate, metadata, parse, pod_template, selects
 
 # The port that is for Prometheus as well, by chart.
-SCRAPED = [("minio", 9000), ("mlflow", 5000), ("model-serving", 8080)]
+SCRAPED = [("minio", 9000), ("mlflow", 5000), ("model-serving", 9090)]
 
 # What a fully used small cluster must hold beside Argo CD and Prometheus.
 CORES_FOR_THE_PIPELINE = Decimal("1.3")
 PLATFORM = "ml-pipeline"
+CALLED_BY_SERVING = ("mlflow", "minio")
+SERVED_NAMESPACES = Path(__file__).parent / "served-namespaces.yaml"
 
 
 @cache
 def release(chart: str) -> list[Manifest]:
-    outcome = helm.template(chart, helm.scenarios(chart)[0])
+    derived = [SERVED_NAMESPACES] if chart in CALLED_BY_SERVING else []
+    outcome = helm.template(chart, helm.scenarios(chart)[0], *derived)
     assert outcome.code == 0, outcome.errors
     return parse(outcome.output)
 
@@ -121,7 +124,7 @@ def test_every_object_says_that_it_is_part_of_the_pipeline() -> None:
 
 @pytest.mark.parametrize(("chart", "port"), SCRAPED)
 def test_of_monitoring_only_prometheus_gets_in(chart: str, port: int, tmp_path: Path) -> None:
-    """The port of the metrics is that of the API: Grafana, say, has no business there."""
+    """The port of the metrics is that of the API in most: Grafana, say, has no business there."""
     (tmp_path / "values.yaml").write_text("serviceMonitor: {enabled: true}\n")
     outcome = helm.template(chart, helm.scenarios(chart)[0], tmp_path / "values.yaml")
     assert outcome.code == 0, outcome.errors
