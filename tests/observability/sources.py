@@ -62,6 +62,7 @@ ELSEWHERE = {
     # https://argo-cd.readthedocs.io/en/stable/operator-manual/metrics/
     "Argo CD": {
         "argocd_app_info",
+        "argocd_appset_info",
         "argocd_app_reconcile_bucket",
         "argocd_app_sync_total",
     },
