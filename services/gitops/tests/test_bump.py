@@ -234,7 +234,9 @@ def test_a_real_registry_gives_the_pins_of_a_version_that_passed_and_no_others(t
         registry = MlflowRegistry(server.url)
         found = registry.find("iris-classifier@candidate")
         assert found == registry.find("iris-classifier/1")
-        assert found.model == Model(name="iris-classifier", version="1", digest=DIGEST, uri="s3://mlflow/1/models/m-1")
+        assert found.model == Model(
+            name="iris-classifier", version="1", release=TAGS["release"], digest=DIGEST, uri="s3://mlflow/1/models/m-1"
+        )
         assert found.metrics == {"accuracy": 0.973684, "log_loss": 0.11}
         refused = {
             "iris-classifier/2": "did not pass its gate",
