@@ -51,7 +51,7 @@ test-unit: $(VENV)/.dev ## The parts' own tests
 
 .PHONY: test-charts
 test-charts: $(VENV)/.dev ## The charts: lint, unit tests, schemas, policies, what must be rejected, generated docs
-	@./tools/install helm helm-unittest helm-docs
+	@./tools/install helm helm-unittest helm-docs minio mc
 	@$(BIN)/pytest -n 2 tests/charts
 
 .PHONY: test-gitops

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import helm
+from tests.support import helm, policy
 from tests.support.manifests import Manifest, PodTemplate, metadata, parse, pod_template, selects
+
+# The port that is for Prometheus as well, by chart.
+SCRAPED = [("minio", 9000), ("mlflow", 5000), ("model-serving", 9090)]
 
 # What a fully used small cluster must hold beside Argo CD and Prometheus.
 CORES_FOR_THE_PIPELINE = Decimal("1.3")
@@ -117,3 +120,18 @@ def _peer_matches(entry: Manifest, peer: dict[str, str], namespace: str, own: st
 def test_every_object_says_that_it_is_part_of_the_pipeline() -> None:
     parts = {metadata(m, "labels").get("app.kubernetes.io/part-of") for chart in helm.charts() for m in release(chart)}
     assert parts == {"ml-pipeline"}
+
+
+@pytest.mark.parametrize(("chart", "port"), SCRAPED)
+def test_of_monitoring_only_prometheus_gets_in(chart: str, port: int, tmp_path: Path) -> None:
+    """The port of the metrics is that of the API in most: Grafana, say, has no business there."""
+    (tmp_path / "values.yaml").write_text("serviceMonitor: {enabled: true}\n")
+    outcome = helm.template(chart, helm.scenarios(chart)[0], tmp_path / "values.yaml")
+    assert outcome.code == 0, outcome.errors
+    name, component = "app.kubernetes.io/name", "app.kubernetes.io/component"
+    policies = [m for m in parse(outcome.output) if m["kind"] == "NetworkPolicy"]
+    (guard,) = (m for m in policies if m["spec"]["podSelector"].get("matchLabels", {}).get(component) == "server")
+    assert policy.lets_in(guard, PLATFORM, "monitoring", {name: "prometheus"}, port)
+    assert not policy.lets_in(guard, PLATFORM, "monitoring", {name: "grafana"}, port)
+    assert not policy.lets_in(guard, PLATFORM, "monitoring", {}, port)
+    assert not policy.lets_in(guard, PLATFORM, "elsewhere", {name: "prometheus"}, port)

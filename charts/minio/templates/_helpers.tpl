@@ -37,6 +37,10 @@ env:
     value: {{ include "minio.url" . | quote }}
   - name: BUCKETS
     value: {{ join " " .Values.provisioning.buckets | quote }}
+  - name: VERSIONED
+    value: {{ join " " .Values.provisioning.versioned | quote }}
+  - name: NONCURRENT_DAYS
+    value: {{ .Values.provisioning.noncurrentDays | quote }}
   - name: USERS
     value: {{ include "minio.users" . | quote }}
   - name: USERS_DIR
@@ -81,6 +85,15 @@ volumeMounts:
           items:
             - {key: AWS_ACCESS_KEY_ID, path: {{ .name }}/AWS_ACCESS_KEY_ID}
             - {key: AWS_SECRET_ACCESS_KEY, path: {{ .name }}/AWS_SECRET_ACCESS_KEY}
+      # What a Secret has besides while its keys are rotated. Sources are there or not as a whole, so each key has its own.
+      {{- $user := . }}
+      {{- range list "NEXT_ACCESS_KEY_ID" "NEXT_SECRET_ACCESS_KEY" "PREVIOUS_ACCESS_KEY_ID" }}
+      - secret:
+          name: {{ $user.existingSecret | quote }}
+          optional: true
+          items:
+            - {key: {{ . }}, path: {{ $user.name }}/{{ . }}}
+      {{- end }}
       {{- end }}
 - name: tmp
   emptyDir:
@@ -98,7 +111,13 @@ volumeMounts:
 {{- $arn := printf "arn:aws:s3:::%s" .bucket -}}
 {{- $onBucket := dict "Effect" "Allow" "Action" $bucket "Resource" (list $arn) -}}
 {{- $onObjects := dict "Effect" "Allow" "Action" $objects "Resource" (list (printf "%s/*" $arn)) -}}
-{{- dict "Version" "2012-10-17" "Statement" (list $onBucket $onObjects) | toPrettyJson -}}
+{{- /* MinIO takes the right to delete for that to delete versions too, unless it is denied. */ -}}
+{{- $onVersions := dict "Effect" "Deny" "Action" (list "s3:DeleteObjectVersion") "Resource" (list (printf "%s/*" $arn)) -}}
+{{- $statements := list $onBucket $onObjects -}}
+{{- if eq .access "readWrite" -}}
+{{- $statements = append $statements $onVersions -}}
+{{- end -}}
+{{- dict "Version" "2012-10-17" "Statement" $statements | toPrettyJson -}}
 {{- end -}}
 
 {{/* Refuses values that contradict each other, in a sentence. */}}
@@ -112,5 +131,10 @@ volumeMounts:
 {{- fail (printf "provisioning.users: %s works in bucket %s, which provisioning.buckets does not list." .name .bucket) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
+{{- end -}}
+{{- range .Values.provisioning.versioned -}}
+{{- if not (has . $.Values.provisioning.buckets) -}}
+{{- fail (printf "provisioning.versioned names bucket %s, which provisioning.buckets does not list." .) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

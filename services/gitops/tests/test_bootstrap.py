@@ -9,7 +9,7 @@ import pytest
 from gitops.cluster import argocd
 from gitops.cluster.argocd import GitAccess, Login
 from gitops.cluster.bootstrap import Bootstrap, Options, Result
-from gitops.cluster.secrets import bootstrap_secrets, decoded
+from gitops.cluster.secrets import bootstrap_secrets, decoded, secret_manifest
 from gitops.errors import BadInputError, NotConvergedError
 from gitops.fork.adopt import Places, adopt_fork
 from gitops.git.repository import Repository
@@ -61,7 +61,7 @@ def test_no_value_of_a_secret_is_ever_shown(adopted: Path, capsys: pytest.Captur
     options = Options(minutes=1, registry=Login(user="ada", password="s3cret-token"))
     result = bootstrap(adopted, cluster, options)
     shown = "".join(capsys.readouterr()) + str(result)
-    fixed = {"mlflow", "admin", "root", "serving", "backup"}
+    fixed = {"mlflow", "admin"}
     wanted = bootstrap_secrets(load_platform(adopted))
     secrets = {value for spec in wanted for value in _values(cluster, spec.namespace, spec.name).values()}
     assert len(secrets - fixed) > 10
@@ -78,6 +78,18 @@ def test_running_again_changes_no_secret_and_keeps_credentials_given_earlier(ado
     assert _values(cluster, "argocd", argocd.GIT_SECRET)["password"] == "token"
     pull = json.loads(_values(cluster, "ml-pipeline-staging", "registry-credentials")[".dockerconfigjson"])
     assert pull["auths"]["registry.example.com"]["username"] == "ada"
+
+
+def test_ids_that_can_be_guessed_are_named_with_the_way_out(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = MemoryCluster()
+    keys = {"AWS_ACCESS_KEY_ID": "serving", "AWS_SECRET_ACCESS_KEY": "x"}
+    cluster.apply([secret_manifest("ml-pipeline", "s3-serving", keys)])
+    bootstrap(adopted, cluster)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "ids that can be guessed (ml-pipeline/s3-serving)" in said
+    assert "run gitops rotate-keys" in said
+    bootstrap(adopted, MemoryCluster())
+    assert "rotate-keys" not in capsys.readouterr().err
 
 
 def test_a_cluster_that_is_away_for_a_moment_is_waited_for(adopted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from msgspec import UNSET
 
 from embedded.servers import mlflow_server
 from gitops.cli import execute
@@ -93,6 +94,17 @@ def test_nothing_to_change_makes_no_commit(released: Path, origin: Path, capsys:
     assert bump("--chart", "0.1.0", "--image", IMAGE) == 0
     assert "like that already" in capsys.readouterr().out
     assert git(origin, "rev-parse", "main") == before
+
+
+def test_a_version_is_pinned_with_its_release_where_the_chart_knows_it(released: Path, model: str) -> None:
+    def pinned() -> object:
+        return read_release((released / STAGING).read_text(), "file").model.release
+
+    assert pinned() is UNSET
+    assert bump("--model", "1", "--chart", "0.2.0", "--mlflow-url", model) == 0
+    assert pinned() == TAGS["release"]
+    assert bump("--chart", "0.1.0") == 0
+    assert pinned() is UNSET
 
 
 def test_short_forms_mean_what_is_pinned_now(released: Path, model: str) -> None:
@@ -222,7 +234,9 @@ def test_a_real_registry_gives_the_pins_of_a_version_that_passed_and_no_others(t
         registry = MlflowRegistry(server.url)
         found = registry.find("iris-classifier@candidate")
         assert found == registry.find("iris-classifier/1")
-        assert found.model == Model(name="iris-classifier", version="1", digest=DIGEST, uri="s3://mlflow/1/models/m-1")
+        assert found.model == Model(
+            name="iris-classifier", version="1", release=TAGS["release"], digest=DIGEST, uri="s3://mlflow/1/models/m-1"
+        )
         assert found.metrics == {"accuracy": 0.973684, "log_loss": 0.11}
         refused = {
             "iris-classifier/2": "did not pass its gate",

@@ -10,7 +10,7 @@ from cyclopts import App
 from gitops.cli import app, execute
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-SHOWN = dict(re.findall(r"```console\n\$ gitops ?([\w ]*?) ?--help\n(.*?)\n```", README, re.DOTALL))
+SHOWN = dict(re.findall(r"```console\n\$ gitops ?([\w -]*?) ?--help\n(.*?)\n```", README, re.DOTALL))
 
 
 def verbs(app: App, before: str = "") -> Iterator[str]:

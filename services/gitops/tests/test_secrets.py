@@ -1,6 +1,7 @@
 """The Secrets of bootstrap: complete, random, consistent with each other, and never written over."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from gitops.cluster.secrets import (
     bootstrap_secrets,
     decoded,
     docker_config,
+    guessable,
     make_secrets,
     secret_manifest,
 )
@@ -97,6 +99,28 @@ def test_no_two_passwords_and_no_two_clusters_are_alike() -> None:
     assert len(set(passwords)) == len(passwords)
     # MinIO takes keys of 3 to 20 and secrets of 8 to 40 characters, MLflow passwords from 12 on.
     assert all(12 <= len(password) <= 40 for password in passwords)
+
+
+def test_access_key_ids_are_no_words() -> None:
+    """Whoever knows one has been able to write to MinIO."""
+    first, second = Store(), Store()
+    make_secrets(first, SECRETS)
+    make_secrets(second, SECRETS)
+    ids = [
+        store.values(title)[key]
+        for store in (first, second)
+        for title, key in (
+            ("ml-pipeline/minio-root", "root-user"),
+            *((f"ml-pipeline/s3-{user}", "AWS_ACCESS_KEY_ID") for user in ("mlflow", "serving", "backup")),
+        )
+    ]
+    assert len(set(ids)) == 8
+    assert all(re.fullmatch("[A-Z0-9]{20}", value) for value in ids)
+    assert guessable(first) == []
+    first.objects["secrets", "ml-pipeline", "s3-backup"] = secret_manifest(
+        "ml-pipeline", "s3-backup", {"AWS_ACCESS_KEY_ID": "backup", "AWS_SECRET_ACCESS_KEY": "x"}
+    )
+    assert guessable(first) == ["ml-pipeline/s3-backup"]
 
 
 def test_what_is_there_stays_as_it_is() -> None:

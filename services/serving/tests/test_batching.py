@@ -27,6 +27,7 @@ class Multiplying:
 
     name = "multiplying"
     dtype = np.float32
+    output_dtype = np.float32
 
     def __init__(self, factor: int = 2) -> None:
         self.factor = factor

@@ -25,6 +25,7 @@ PLENTY = 10**9
 class Constant:
     name = "constant"
     dtype = np.float32
+    output_dtype = np.float32
 
     def run(self, features: Any) -> Any:
         return np.zeros(len(features))

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import onnx
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -208,6 +209,43 @@ def test_columns_of_several_types_are_checked_each(serve: Serve, mixed: Bundle) 
         ([5.1, 3, 1, 2], "expected true or false"),
     ):
         assert reason in error(infer(api, {**whole, "datatype": "FP64", "data": data}), 400)
+
+
+def test_a_column_called_features_is_taken_as_it_is_told(serve: Serve, tmp_path: Path) -> None:
+    write_bundle(tmp_path)
+    for name in ("MLmodel", "input_example.json"):
+        file = tmp_path / name
+        file.write_text(file.read_text().replace(COLUMNS[1], "features"))
+    api = serve(Bundle(tmp_path, content_digest(tmp_path)).pin())
+    until_ready(api)
+    described = api.get(MODEL).json()["inputs"]
+    assert [tensor["name"] for tensor in described] == [COLUMNS[0], "features", *COLUMNS[2:]]
+    columns = [
+        {"name": tensor["name"], "datatype": tensor["datatype"], "shape": [1, 1], "data": [value]}
+        for tensor, value in zip(described, SETOSA, strict=True)
+    ]
+    assert infer(api, *columns).json()["outputs"][0]["data"] == ["setosa"]
+    said = error(infer(api, {"name": "features", "datatype": "FP64", "shape": [1, 4], "data": SETOSA}), 400)
+    assert f"the tensor '{COLUMNS[0]}' is missing; expected one tensor for each of" in said
+    paths = api.get("/docs/openapi.json").json()["paths"]
+    example = paths["/v2/models/{model_name}/infer"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    assert infer(api, *example["inputs"]).json()["outputs"][0]["data"] == ["setosa"]
+
+
+def test_outputs_have_the_type_of_the_graph_and_not_of_its_input(serve: Serve, tmp_path: Path) -> None:
+    write_bundle(tmp_path)
+    # Takes float64 and goes on in float32, as graphs do that centre large numbers first.
+    model = onnx.load(tmp_path / "model.onnx")
+    for node in model.graph.node:
+        node.input[:] = ["narrow" if name == "features" else name for name in node.input]
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["features"], ["narrow"], to=onnx.TensorProto.FLOAT))
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    onnx.save(model, tmp_path / "model.onnx")
+    api = serve(Bundle(tmp_path, content_digest(tmp_path)).pin())
+    until_ready(api)
+    described = [output["datatype"] for output in api.get(MODEL).json()["outputs"]]
+    given_types = [output["datatype"] for output in infer(api, features()).json()["outputs"]]
+    assert described == given_types == ["BYTES", "FP32"]
 
 
 def test_requests_are_counted_by_their_route(serve: Serve, iris: Bundle) -> None:

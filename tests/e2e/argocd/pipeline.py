@@ -26,7 +26,7 @@ _REFRESH_SET = "argocd.argoproj.io/application-set-refresh=true"
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a serving API said: the version that predicted, and what it says that it serves."""
+    """What a serving API said: the number and digest that it says that it serves, and a prediction."""
 
     version: str
     digest: str
@@ -169,7 +169,7 @@ class Pipeline(msgspec.Struct, frozen=True):
         question = {"url": place.address, "features": place.row}
         answer = self.runner.ask(Script(f"predict-{secrets.token_hex(3)}", NAMESPACE, "predict.py", question))
         info, prediction = answer["info"], answer["prediction"]
-        return Answer(prediction["model_version"], info["digest"], prediction["prediction"])
+        return Answer(info["version"], info["digest"], prediction["prediction"])
 
     @contextlib.contextmanager
     def load(self, place: Place, *, rate: float = 20, seconds: float = 600) -> Iterator[list[LoadResult]]:

@@ -113,6 +113,7 @@ class Stack(msgspec.Struct, frozen=True):
             "image": self.images.mlflow.values,
             "artifacts": {"endpointUrl": self.s3_url},
             "networkPolicy": {
+                "monitoringNamespace": self.outsider,
                 "allowFrom": [{**_in(self.platform), **pipeline}, {**_in(self.serving), **pipeline}],
                 "egress": [self._to("postgres", 5432), self._to("minio", 9000)],
             },
@@ -149,6 +150,7 @@ class Stack(msgspec.Struct, frozen=True):
             "registry": {"uri": self.mlflow_url},
             "s3": {"endpointUrl": self.s3_url},
             "networkPolicy": {
+                "monitoringNamespace": self.outsider,
                 "allowFrom": [{"podSelector": {"matchLabels": CLIENT}}],
                 "egress": [self._to("mlflow", 5000), self._to("minio", 9000)],
             },

@@ -40,6 +40,8 @@ CALLERS = [
     Caller("outsider", "outsider", {}, EVERYWHERE),
     Caller("stranger-on-platform", "platform", {}, EVERYWHERE),
     Caller("stranger-beside-serving", "serving", {}, EVERYWHERE),
+    Caller("grafana", "outsider", {"app.kubernetes.io/name": "grafana"}, EVERYWHERE),
+    Caller("prometheus", "outsider", {"app.kubernetes.io/name": "prometheus"}, EVERYWHERE | {"mlflow", "serving"}),
     Caller("client", "serving", CLIENT, EVERYWHERE | {"serving"}),
     Caller("minio", "platform", _part("minio", "minio", "server"), frozenset()),
     Caller("minio-provision", "platform", _part("minio", "minio", "provision"), frozenset({"dns", "minio"})),

@@ -87,7 +87,8 @@ class Caller:
         content = response.read()
         if response.status != http.HTTPStatus.OK:
             raise http.client.HTTPException(f"{response.status} {content[:200]!r}")
-        version: str = json.loads(content)["model_version"]
+        # The answer itself may name the release; pods before version 0.2 have no such header.
+        version: str = response.getheader("X-Model-Version") or json.loads(content)["model_version"]
         return version
 
 

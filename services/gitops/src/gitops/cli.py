@@ -35,6 +35,7 @@ app = App(
 for command in (
     fork.adopt,
     cluster.bootstrap,
+    cluster.rotate_keys,
     cluster.teardown,
     looking.status,
     looking.history,

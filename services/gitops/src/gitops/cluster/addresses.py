@@ -44,10 +44,11 @@ _SHARED_PLACES = (
 )
 # The local ports of the services' APIs begin here, in the order of platform.yaml.
 _FIRST_API = 8001
+# The last are the keys to print: the name too, where it is random.
 _PASSWORDS = (
     ("Argo CD", "admin", ARGOCD, "argocd-initial-admin-secret", "password"),
     ("Grafana", "admin", MONITORING, "grafana-admin", "admin-password"),
-    ("MinIO console", "root", PIPELINE, "minio-root", "root-password"),
+    ("MinIO console", "root", PIPELINE, "minio-root", "root-user root-password"),
     ("Postgres", "postgres", PIPELINE, "postgres-auth", "postgres-password"),
     ("MLflow, where it asks", "admin", PIPELINE, "mlflow-auth", "password"),
 )
@@ -96,12 +97,18 @@ def passwords(secrets: Sequence[Manifest], services: Sequence[Manifest], kubectl
         Password(
             what=what,
             user=user,
-            command=f"{kubectl} --namespace {namespace} get secret {name} "
-            f"--output jsonpath='{{.data.{key}}}' | base64 --decode; echo",
+            command=f"{kubectl} --namespace {namespace} get secret {name} --output {_printed(keys.split())}",
         )
-        for what, user, namespace, name, key in _PASSWORDS
+        for what, user, namespace, name, keys in _PASSWORDS
         if (namespace, name) in there and what not in absent
     ]
+
+
+def _printed(keys: Sequence[str]) -> str:
+    if len(keys) == 1:
+        return f"jsonpath='{{.data.{keys[0]}}}' | base64 --decode; echo"
+    values = " ".join(f'{{{{index .data "{key}" | base64decode}}}}' for key in keys)
+    return f"go-template='{values}'; echo"
 
 
 def _apis(platform: Platform) -> list[_Place]:

@@ -21,6 +21,7 @@ from gitops.cluster.secrets import (
     bootstrap_secrets,
     decoded,
     docker_config,
+    guessable,
     make_secrets,
     secret_manifest,
 )
@@ -160,7 +161,11 @@ class Bootstrap:
                 f"The Secret {title} no longer matches the one that it was made from: delete it, run bootstrap again, "
                 "and restart what reads it."
             )
-
+        if words := guessable(self._cluster):
+            self._terminal.note(
+                f"The store has access key ids that can be guessed ({', '.join(words)}), and MinIO lets in whoever "
+                "knows one: run gitops rotate-keys once everything is up."
+            )
         self._prepare_others(platform)
 
     def _prepare_others(self, platform: Platform) -> None:

@@ -20,6 +20,13 @@ OWNED = {"app.kubernetes.io/part-of": "ml-pipeline", "app.kubernetes.io/managed-
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 # MinIO takes no more.
 _LENGTH = 40
+# An access key id as S3 knows them. It is not shown to anybody either: MinIO has let in whoever knew one.
+_ID_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_ID_LENGTH = 20
+# What people choose themselves, such as 16 hexadecimal digits, is their own affair.
+_GUESSABLE_BELOW = 16
+KEY_ID = "AWS_ACCESS_KEY_ID"
+SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105  its name, not its content
 
 
 class Fixed(Struct, frozen=True):
@@ -30,6 +37,10 @@ class Fixed(Struct, frozen=True):
 
 class Random(Struct, frozen=True):
     """A value that nobody knows."""
+
+
+class RandomId(Struct, frozen=True):
+    """An access key id that nobody can guess."""
 
 
 class Copied(Struct, frozen=True):
@@ -46,7 +57,7 @@ class Composed(Struct, frozen=True):
     parts: tuple[Copied, ...]
 
 
-Value = Fixed | Random | Copied | Composed
+Value = Fixed | Random | RandomId | Copied | Composed
 
 
 class BootstrapSecret(Struct, frozen=True, kw_only=True):
@@ -68,7 +79,7 @@ class BootstrapSecret(Struct, frozen=True, kw_only=True):
 
 
 def _s3_user(name: str) -> BootstrapSecret:
-    keys: dict[str, Value] = {"AWS_ACCESS_KEY_ID": Fixed(name), "AWS_SECRET_ACCESS_KEY": Random()}
+    keys: dict[str, Value] = {KEY_ID: RandomId(), SECRET_KEY: Random()}
     return BootstrapSecret(namespace=PIPELINE, name=f"s3-{name}", keys=keys)
 
 
@@ -84,6 +95,10 @@ def _pull_secret(namespace: str) -> BootstrapSecret:
 
 
 S3_SERVING = _s3_user("serving")
+S3_USERS = (_s3_user("mlflow"), _s3_user("backup"), S3_SERVING)
+MINIO_ROOT = BootstrapSecret(
+    namespace=PIPELINE, name="minio-root", keys={"root-user": RandomId(), "root-password": Random()}
+)
 _MLFLOW_DATABASE: dict[str, Value] = {
     "uri": Composed(
         f"postgresql+psycopg://{{}}:{{}}@postgres.{PIPELINE}:5432/mlflow",
@@ -104,12 +119,8 @@ _SHARED: tuple[BootstrapSecret, ...] = (
         name="mlflow-auth",
         keys={"username": Fixed("admin"), "password": Random(), "flask-secret-key": Random()},
     ),
-    BootstrapSecret(
-        namespace=PIPELINE, name="minio-root", keys={"root-user": Fixed("root"), "root-password": Random()}
-    ),
-    _s3_user("mlflow"),
-    _s3_user("backup"),
-    S3_SERVING,
+    MINIO_ROOT,
+    *S3_USERS,
     BootstrapSecret(
         namespace=MONITORING, name="grafana-admin", keys={"admin-user": Fixed("admin"), "admin-password": Random()}
     ),
@@ -193,6 +204,27 @@ def make_secrets(store: SecretStore, wanted: tuple[BootstrapSecret, ...], shared
     return Made(made=made, kept=kept, stale=stale)
 
 
+def random_id() -> str:
+    """An access key id: 20 capital letters and digits."""
+    return "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
+
+
+def random_secret() -> str:
+    """A password or secret key: 40 letters and digits."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+
+
+def guessable(store: SecretStore) -> list[str]:
+    """The Secrets of the store's users whose ids are words, as they were made once: `namespace/name`."""
+    found = []
+    for spec in (MINIO_ROOT, *S3_USERS):
+        values = decoded(store.find("secrets", spec.name, spec.namespace) or {})
+        id_key = next(iter(spec.keys))
+        if 0 < len(values.get(id_key, "")) < _GUESSABLE_BELOW:
+            found.append(spec.title)
+    return found
+
+
 def decoded(secret: Manifest) -> dict[str, str]:
     """The values of a Secret as the cluster has it."""
     data = secret.get("data") or {}
@@ -245,7 +277,9 @@ def _value(value: Value, known: Mapping[tuple[str, str], str]) -> str:
         case Fixed(text):
             return text
         case Random():
-            return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+            return random_secret()
+        case RandomId():
+            return random_id()
         case Copied(secret, key):
             return known[secret, key]
         case Composed(form, parts):

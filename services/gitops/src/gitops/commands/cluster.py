@@ -11,10 +11,12 @@ from gitops.cluster.argocd import GitAccess, Login
 from gitops.cluster.bootstrap import Bootstrap, Options
 from gitops.cluster.client import Cluster
 from gitops.cluster.notifications import SERVICES, checked
+from gitops.cluster.rotation import Rotation
 from gitops.cluster.teardown import take_down
 from gitops.commands.options import Flag, Json, Names
 from gitops.errors import BadInputError
 from gitops.git.repository import Repository
+from gitops.platform.reader import load_platform
 from gitops.terminal import Terminal
 
 _REFUSED = 3
@@ -68,6 +70,28 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
         terminal.line(f"{address.what}: {address.url}" + (f"   after: {address.command}" if address.command else ""))
     for password in result.passwords:
         terminal.line(f"Password of {password.user} for {password.what}: {password.command}")
+    return 0
+
+
+def rotate_keys(
+    *,
+    minutes: Annotated[float, Parameter(validator=Number(gt=0))] = 20.0,
+    context: str | None = None,
+    context_of: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+) -> int:
+    """Give all users of the store new access key ids and secrets, without a failing prediction. Safe to run again.
+
+    New users are added, what reads the keys is restarted, then the old users go; MinIO restarts once, with a new root.
+
+    Args:
+        minutes: How long to wait for pods that hold old keys, such as a training under way.
+        context: Context of the kubeconfig. [default: the current one]
+        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable.
+    """
+    terminal, platform = Terminal(), load_platform(Repository.find().root)
+    contexts = dict(_pair(text) for text in context_of)
+    Rotation(platform, Cluster(context), terminal, minutes=minutes, contexts=contexts).run()
+    terminal.note("What has these keys outside of the cluster, such as a workflow's secrets, needs the new ones.")
     return 0
 
 

@@ -11,9 +11,12 @@ from gitops.git.snapshot import Edit, Proposal, Snapshot
 from gitops.pins.each import for_each
 from gitops.pins.images import image_changes, pins_file, with_image
 from gitops.pins.registry import Candidate
-from gitops.pins.release import Change, ChartVersion, Image, Notes, Release, changes, parse_image, written
+from gitops.pins.release import Change, ChartVersion, Image, Model, Notes, Release, changes, parse_image, written
 from gitops.pins.wording import commit_message, what_moved
 from gitops.platform.targets import PLATFORM, Target
+
+# The first version of the serving chart with the value `model.release`.
+_KNOWS_RELEASES = (0, 2, 0)
 
 
 class Pins(Struct, frozen=True, kw_only=True):
@@ -148,7 +151,7 @@ def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
                 f"Nothing is released to {target} yet: its first release needs --image, --model and --chart."
             )
         notes = Notes(chart=chart, metrics=pins.candidate.metrics)
-        return Release(release=notes, image=image, model=pins.candidate.model)
+        return Release(release=notes, image=image, model=_known_to(chart, pins.candidate.model))
     notes = msgspec.structs.replace(
         before.release,
         chart=chart or before.release.chart,
@@ -160,8 +163,14 @@ def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
         before,
         release=notes,
         image=image or before.image,
-        model=pins.candidate.model if pins.candidate else before.model,
+        model=_known_to(notes.chart, pins.candidate.model if pins.candidate else before.model),
     )
+
+
+def _known_to(chart: str, model: Model) -> Model:
+    """The pins of a model without what the schema of the chart's version refuses."""
+    number = tuple(int(part) for part in chart.partition("-")[0].split("."))
+    return model if number >= _KNOWS_RELEASES else msgspec.structs.replace(model, release=UNSET)
 
 
 def _checked_chart(version: str | None) -> str | None:

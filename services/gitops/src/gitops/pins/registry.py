@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import httpx
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from gitops.errors import BadInputError, OutageError
 from gitops.pins.release import Model
 
 _REFERENCE = re.compile(r"(?P<name>[^/@\s]+)(/(?P<version>[1-9][0-9]*)|@(?P<alias>[A-Za-z0-9_-]+))")
 _NAMELESS = re.compile(r"[1-9][0-9]*|@[A-Za-z0-9_-]+")
+_RELEASE = re.compile(r"[A-Za-z0-9._+-]{1,128}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SECONDS = 10.0
 # Waited between tries, so one more try than there are numbers.
@@ -129,7 +130,10 @@ class MlflowRegistry:
                 f"{title} has its files at {uri}, where pods cannot fetch them by themselves: run MLflow with "
                 "--no-serve-artifacts and an s3:// artifact root."
             )
-        model = Model(name=found.name, version=found.version, digest=digest, uri=uri)
+        # What people call the version; a tag that the chart's schema would refuse is left out.
+        release = tags.get("release", "")
+        named = release if _RELEASE.fullmatch(release) else UNSET
+        model = Model(name=found.name, version=found.version, release=named, digest=digest, uri=uri)
         return Candidate(model=model, metrics=self._metrics(found.run_id))
 
     def alias(self, model: str, alias: str) -> str | None:

@@ -49,7 +49,10 @@ class ModelMetadata(msgspec.Struct, frozen=True):
 
 
 def metadata(model: LoadedModel, versions: list[str]) -> ModelMetadata:
-    """Describes a model. Columns of one type are told as one tensor, columns of several as a tensor each."""
+    """Describes a model. Columns of one type are told as one tensor, columns of several as a tensor each.
+
+    Where a column is called `features`, a tensor of that name is this column, so that there is a tensor for each.
+    """
     return ModelMetadata(
         name=model.name,
         versions=versions,
@@ -61,7 +64,7 @@ def metadata(model: LoadedModel, versions: list[str]) -> ModelMetadata:
 
 def _inputs(spec: ModelSpec) -> list[TensorMetadata]:
     datatypes = [_COLUMN_DATATYPES[column.type] for column in spec.columns]
-    if len(set(datatypes)) == 1:
+    if len(set(datatypes)) == 1 and _takes_whole(spec):
         names = {"columns": [column.name for column in spec.columns]}
         return [TensorMetadata(FEATURES, datatypes[0], [_ANY_ROWS, len(datatypes)], names)]
     return [
@@ -70,8 +73,13 @@ def _inputs(spec: ModelSpec) -> list[TensorMetadata]:
     ]
 
 
+def _takes_whole(spec: ModelSpec) -> bool:
+    """Whether `features` may be the tensor of all columns."""
+    return all(column.name != FEATURES for column in spec.columns)
+
+
 def _outputs(model: LoadedModel) -> list[TensorMetadata]:
-    number = "FP32" if model.runtime.dtype is np.float32 else "FP64"
+    number = "FP32" if model.runtime.output_dtype is np.float32 else "FP64"
     classes = model.spec.classes
     if not classes:
         return [TensorMetadata(PREDICTION, number, [_ANY_ROWS])]
@@ -84,7 +92,7 @@ def _outputs(model: LoadedModel) -> list[TensorMetadata]:
 
 def example(model: LoadedModel) -> dict[str, Any]:
     """Makes a request for one row that can be sent as it is."""
-    if any(column.kind == "boolean" for column in model.spec.columns):
+    if any(column.kind == "boolean" for column in model.spec.columns) or not _takes_whole(model.spec):
         named = zip(model.spec.columns, model.example, strict=True)
         return {"inputs": [_tensor(column.name, _COLUMN_DATATYPES[column.type], [1], [v]) for column, v in named]}
     return {"inputs": [_tensor(FEATURES, "FP64", [1, len(model.example)], list(model.example))]}
@@ -101,7 +109,7 @@ def rows(model: LoadedModel, tensors: dict[str, Array]) -> Matrix:
         InvalidInputError: naming each tensor, or its first value, that does not fit.
     """
     spec, dtype = model.spec, model.runtime.dtype
-    whole = FEATURES in tensors and not any(column.name == FEATURES for column in spec.columns)
+    whole = FEATURES in tensors and _takes_whole(spec)
     matrix = (_from_matrix if whole else _from_columns)(spec, tensors, dtype)
     if not len(matrix):
         raise _wrong("inputs", "expected at least one row")
@@ -126,8 +134,9 @@ def _from_columns(spec: ModelSpec, tensors: dict[str, Array], dtype: type[np.flo
     absent = [column.name for column in spec.columns if column.name not in tensors]
     if unknown or absent:
         names = ", ".join(repr(column.name) for column in spec.columns)
+        instead = f"{FEATURES!r}, or " if _takes_whole(spec) else ""
         what = f"unknown tensor {unknown[0][:100]!r}" if unknown else f"the tensor {absent[0]!r} is missing"
-        raise _wrong("inputs", f"{what}; expected {FEATURES!r}, or one tensor for each of {names}")
+        raise _wrong("inputs", f"{what}; expected {instead}one tensor for each of {names}")
     lengths = {tensor.shape[0] for tensor in tensors.values()}
     if len(lengths) > 1:
         raise _wrong("inputs", f"the tensors have different numbers of rows: {sorted(lengths)}")

@@ -28,6 +28,11 @@ class Runtime(Protocol):
         """What its input must be made of."""
         ...
 
+    @property
+    def output_dtype(self) -> type[np.floating[Any]]:
+        """What its output is made of, which its input does not tell."""
+        ...
+
     def run(self, features: Matrix) -> Matrix:
         """Computes probabilities [rows, classes], or predicted numbers [rows], from features [rows, columns]."""
         ...

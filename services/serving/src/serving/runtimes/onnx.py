@@ -25,8 +25,15 @@ class OnnxRuntime:
 
     name = "onnx"
 
-    def __init__(self, session: onnxruntime.InferenceSession, output: str, dtype: type[np.floating]) -> None:
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        output: str,
+        dtype: type[np.floating],
+        output_dtype: type[np.floating],
+    ) -> None:
         self.dtype = dtype
+        self.output_dtype = output_dtype
         self._session = session
         self._outputs = [output]
         self._flat = output == "prediction"
@@ -57,13 +64,18 @@ def open_onnx(folder: Path, spec: ModelSpec, _options: RuntimeOptions) -> OnnxRu
         raise ModelUnusableError(f"its ONNX file cannot be loaded ({type(error).__name__})") from error
     inputs = {entry.name: entry.type for entry in session.get_inputs()}
     output = _OUTPUTS[spec.task]
-    if set(inputs) != {"features"} or output not in {entry.name for entry in session.get_outputs()}:
+    outputs = {entry.name: entry.type for entry in session.get_outputs()}
+    if set(inputs) != {"features"} or output not in outputs:
         raise ModelUnusableError(f"its ONNX graph must have one input `features` and an output `{output}`")
     if inputs["features"] not in _DTYPES:
         raise ModelUnusableError(f"the input of its ONNX graph is a {inputs['features']}, but must be of floats")
+    if outputs[output] not in _DTYPES:
+        raise ModelUnusableError(
+            f"the output `{output}` of its ONNX graph is a {outputs[output]}, but must be of floats"
+        )
     check_width(spec, _width(session), "its ONNX graph")
     check_classes(spec, graph_labels(path), "its ONNX graph")
-    return OnnxRuntime(session, output, _DTYPES[inputs["features"]])
+    return OnnxRuntime(session, output, _DTYPES[inputs["features"]], _DTYPES[outputs[output]])
 
 
 def _width(session: onnxruntime.InferenceSession) -> object:

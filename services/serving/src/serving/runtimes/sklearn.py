@@ -47,6 +47,7 @@ class SklearnRuntime:
 
     name = "sklearn"
     dtype = np.float64
+    output_dtype = np.float64
 
     def __init__(self, estimator: Any, spec: ModelSpec) -> None:
         self._compute = estimator.predict_proba if spec.task == "classification" else estimator.predict

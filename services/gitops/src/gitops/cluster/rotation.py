@@ -1,0 +1,268 @@
+"""New access key ids and secrets for all of the store's users, while everything runs.
+
+New users come first, then whoever reads the keys is moved, and the old users go last. How far it is stands in the
+cluster: in the keys of each user's Secret (`NEXT_*`: added, not used yet; `PREVIOUS_ACCESS_KEY_ID`: used by nobody
+new), and in a ConfigMap that is there from the move on. Its age tells which pods still hold old keys, by the clock of
+the cluster.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from gitops.cluster import elsewhere
+from gitops.cluster.client import Cluster
+from gitops.cluster.convergence import workload_state
+from gitops.cluster.secret_readers import reads, restart
+from gitops.cluster.secrets import (
+    KEY_ID,
+    MINIO_ROOT,
+    OWNED,
+    S3_SERVING,
+    S3_USERS,
+    SECRET_KEY,
+    decoded,
+    random_id,
+    random_secret,
+    secret_manifest,
+)
+from gitops.errors import BadInputError, NotConvergedError
+from gitops.platform.model import PIPELINE, Platform
+from gitops.rendering.manifests import Manifest
+from gitops.terminal import Terminal
+
+MARKER = "store-keys-moved"
+PROVISION = "minio-provision"
+SERVER = "minio"
+NEXT_ID, NEXT_SECRET, PREVIOUS_ID = "NEXT_ACCESS_KEY_ID", "NEXT_SECRET_ACCESS_KEY", "PREVIOUS_ACCESS_KEY_ID"
+_ROTATED = "rotation"
+_PAUSE = 2.0
+_JOB_OWN = ("controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name")
+_ENDED = ("Succeeded", "Failed")
+
+
+class Place(Struct, frozen=True):
+    """A namespace of a cluster, whose pods may read the keys."""
+
+    cluster: Cluster
+    namespace: str
+    copy: bool
+    """Whether it has a copy of the serving user's Secret alone."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The Secrets with keys that there may be here."""
+        return frozenset({S3_SERVING.name} if self.copy else {spec.name for spec in S3_USERS})
+
+
+class Rotation:
+    """One run; what an earlier one left undone goes on where that one stopped."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        cluster: Cluster,
+        terminal: Terminal,
+        *,
+        minutes: float,
+        contexts: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take whose keys to change, where, how long to wait for pods, and other clusters' contexts by their names."""
+        self._platform = platform
+        self._cluster = cluster
+        self._terminal = terminal
+        self._deadline = time.monotonic() + minutes * 60
+        self._minutes = minutes
+        self._contexts = contexts or {}
+
+    def run(self) -> None:
+        """Change every key.
+
+        Raises:
+            BadInputError: The store is not one that provisioning of this version made, or a context is missing.
+            NotConvergedError: Provisioning failed, or pods hold old keys for too long; running it again goes on.
+            OutageError: The cluster does not answer.
+        """
+        places = self._places()
+        self._check()
+        marker = self._marker()
+        if marker is None:
+            self._add()
+            self._move(places)
+            marker = self._marker()
+        if marker is None:
+            raise NotConvergedError(f"The ConfigMap {PIPELINE}/{MARKER} does not stay: run it again.")
+        # Copies again: the last run may have ended between two of them.
+        self._copy(places)
+        self._restart(places, marker["metadata"]["creationTimestamp"])
+        self._change_root(marker)
+        self._remove_old()
+
+    def _places(self) -> list[Place]:
+        elsewhere.check_contexts(self._platform, self._contexts)
+        if missing := [name for name in elsewhere.used(self._platform) if name not in self._contexts]:
+            raise BadInputError(
+                f"Environments in the cluster {missing[0]} read the store's keys too: say by which context of the "
+                f"kubeconfig it is reached, --context-of {missing[0]}=CONTEXT."
+            )
+        clusters = {name: self._cluster.other(context) for name, context in self._contexts.items()}
+        of_environments = [
+            Place(clusters[entry.cluster] if entry.cluster else self._cluster, entry.where, copy=True)
+            for entry in self._platform.environments
+        ]
+        return [Place(self._cluster, PIPELINE, copy=False), *of_environments]
+
+    def _check(self) -> None:
+        """Refuse what would stop half-way."""
+        for spec in (MINIO_ROOT, *S3_USERS):
+            if self._cluster.find("secrets", spec.name, spec.namespace) is None:
+                raise BadInputError(f"The Secret {spec.title} is missing: run gitops bootstrap first.")
+        job = self._cluster.find("jobs.batch", PROVISION, PIPELINE)
+        if job is None:
+            raise BadInputError(
+                f"The Job {PIPELINE}/{PROVISION} is not there, which adds users to MinIO: sync the application minio "
+                "first. With another store, change its keys there: docs/operations.md."
+            )
+        if NEXT_ID not in str(job["spec"]["template"]):
+            raise BadInputError(
+                f"The Job {PIPELINE}/{PROVISION} was made by an earlier version of the chart, which knows no rotation: "
+                "sync the application minio first."
+            )
+
+    def _marker(self) -> Manifest | None:
+        return self._cluster.find("configmaps", MARKER, PIPELINE)
+
+    def _add(self) -> None:
+        """New users beside the old ones."""
+        users = {spec.name: self._values(spec.name) for spec in S3_USERS}
+        if not any(PREVIOUS_ID in values for values in users.values()):
+            for name, values in users.items():
+                if NEXT_ID not in values:
+                    self._write(name, {**values, NEXT_ID: random_id(), NEXT_SECRET: random_secret()})
+        with self._terminal.working("Adding new users to the store"):
+            self._provision()
+        self._terminal.done("added", f"{len(users)} users, beside the old ones")
+
+    def _move(self, places: Sequence[Place]) -> None:
+        """The new keys take the place of the old ones in every Secret."""
+        for spec in S3_USERS:
+            values = self._values(spec.name)
+            if NEXT_ID in values:
+                fresh = {KEY_ID: values[NEXT_ID], SECRET_KEY: values[NEXT_SECRET], PREVIOUS_ID: values[KEY_ID]}
+                self._write(spec.name, fresh)
+        self._copy(places)
+        metadata = {"name": MARKER, "namespace": PIPELINE, "labels": OWNED}
+        self._cluster.apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}])
+        time.sleep(_PAUSE)  # Times are whole seconds: what starts from now on is younger.
+
+    def _copy(self, places: Sequence[Place]) -> None:
+        values = self._values(S3_SERVING.name)
+        wanted = {key: values[key] for key in S3_SERVING.keys}
+        for place in places:
+            present = place.cluster.find("secrets", S3_SERVING.name, place.namespace) if place.copy else None
+            if present is not None and decoded(present) != wanted:
+                place.cluster.apply([secret_manifest(place.namespace, S3_SERVING.name, wanted)])
+
+    def _restart(self, places: Sequence[Place], since: str) -> None:
+        restarted = [
+            f"{place.namespace}/{name}"
+            for place in places
+            for name in restart(place.cluster, place.namespace, place.names, since)
+        ]
+
+        def old() -> list[str]:
+            return [f"{place.namespace}/{name}" for place in places for name in _old_pods(place, since)]
+
+        with self._terminal.working("Waiting until no pod holds an old key"):
+            self._wait(old, "These pods still hold old keys")
+        self._terminal.done("moved", ", ".join(restarted) or "nothing had to be restarted")
+
+    def _change_root(self, marker: Manifest) -> None:
+        identity = str(marker["metadata"].get("uid", marker["metadata"]["creationTimestamp"]))
+        if self._values(MINIO_ROOT.name).get(_ROTATED) != identity:
+            fresh = {"root-user": random_id(), "root-password": random_secret(), _ROTATED: identity}
+            self._write(MINIO_ROOT.name, fresh)
+        server = frozenset({MINIO_ROOT.name})
+
+        def waiting() -> list[str]:
+            found = self._cluster.items("statefulsets.apps", PIPELINE)
+            mine = [entry for entry in found if entry["metadata"]["name"] == SERVER]
+            return [SERVER] if not mine else [s.name for s in map(workload_state, mine) if not s.settled]
+
+        with self._terminal.working("Restarting the store under a new root user"):
+            restart(self._cluster, PIPELINE, server, identity)
+            self._wait(waiting, "The store does not come back")
+        self._terminal.done("root", "the store runs under a new root user")
+
+    def _remove_old(self) -> None:
+        for spec in S3_USERS:
+            values = self._values(spec.name)
+            self._write(spec.name, {key: values[key] for key in spec.keys})
+        with self._terminal.working("Removing the old users"):
+            self._provision()
+        self._cluster.delete(["configmaps"], namespace=PIPELINE, names=[MARKER])
+        # Last, since with the ConfigMap there root would be changed again, and MinIO not restarted for it.
+        root = self._values(MINIO_ROOT.name)
+        self._write(MINIO_ROOT.name, {key: root[key] for key in MINIO_ROOT.keys})
+        self._terminal.done("removed", "the old ids and keys open nothing any more")
+
+    def _provision(self) -> None:
+        """Run what the chart's Job runs, once more."""
+        job = self._cluster.find("jobs.batch", PROVISION, PIPELINE)
+        if job is None:
+            raise NotConvergedError(f"The Job {PIPELINE}/{PROVISION} has gone: run it again after the sync of minio.")
+        name = f"minio-rotate-{secrets.token_hex(3)}"
+        self._cluster.apply([_again(job, name)])
+
+        def unfinished() -> list[str]:
+            status = (self._cluster.find("jobs.batch", name, PIPELINE) or {}).get("status") or {}
+            for condition in status.get("conditions") or []:
+                if (condition["type"], condition["status"]) == ("Failed", "True"):
+                    raise NotConvergedError(
+                        f"The Job {PIPELINE}/{name} failed: kubectl --namespace {PIPELINE} logs job/{name} says why. "
+                        "Mend that and run it again: it goes on from here."
+                    )
+            return [] if status.get("succeeded") else [name]
+
+        self._wait(unfinished, "The Job does not end")
+        self._cluster.delete(["jobs.batch"], namespace=PIPELINE, names=[name])
+
+    def _wait(self, waiting: Callable[[], Sequence[str]], sentence: str) -> None:
+        while left := waiting():
+            if time.monotonic() > self._deadline:
+                raise NotConvergedError(
+                    f"{sentence} after {self._minutes:g} minutes: {', '.join(left)}. Run it again to go on from here."
+                )
+            time.sleep(_PAUSE)
+
+    def _values(self, name: str) -> dict[str, str]:
+        return decoded(self._cluster.find("secrets", name, PIPELINE) or {})
+
+    def _write(self, name: str, values: Mapping[str, str]) -> None:
+        self._cluster.apply([secret_manifest(PIPELINE, name, values)])
+
+
+def _old_pods(place: Place, since: str) -> Iterator[str]:
+    for pod in place.cluster.items("pods", place.namespace):
+        ended = (pod.get("status") or {}).get("phase") in _ENDED
+        if not ended and pod["metadata"]["creationTimestamp"] <= since and reads(pod["spec"], place.names):
+            yield pod["metadata"]["name"]
+
+
+def _again(job: Manifest, name: str) -> Manifest:
+    """A Job that does the same, without what Kubernetes wrote into the first one."""
+    template, spec = job["spec"]["template"], job["spec"]
+    labels = {key: value for key, value in template["metadata"].get("labels", {}).items() if key not in _JOB_OWN}
+    kept = {key: spec[key] for key in ("backoffLimit", "activeDeadlineSeconds") if key in spec}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": PIPELINE, "labels": OWNED},
+        "spec": {
+            **kept,
+            "ttlSecondsAfterFinished": 600,
+            "template": {"metadata": {"labels": labels}, "spec": template["spec"]},
+        },
+    }

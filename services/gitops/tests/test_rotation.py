@@ -1,0 +1,228 @@
+"""New keys for the store's users: at no time does a pod that runs hold a key that the store does not know."""
+
+import copy
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from gitops.cluster import rotation
+from gitops.cluster.rotation import MARKER, Rotation
+from gitops.cluster.secrets import bootstrap_secrets, decoded, guessable, make_secrets, secret_manifest
+from gitops.errors import BadInputError, NotConvergedError, OutageError
+from gitops.platform.model import Cluster, Environment, Platform, Registry
+from gitops.rendering.manifests import Manifest
+from gitops.terminal import Terminal
+from services.gitops.tests.memory_cluster import MemoryCluster
+
+PLATFORM = Platform(
+    repository="https://git.example.com/flora/petals.git",
+    registry=Registry(prefix="registry.example.com/flora/petals"),
+    environments=[Environment(name="staging")],
+)
+USERS = ("mlflow", "backup", "serving")
+READERS = {("ml-pipeline", "mlflow"): "s3-mlflow", ("ml-pipeline-staging", "iris-staging"): "s3-serving"}
+NEXT = "NEXT_ACCESS_KEY_ID"
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation, "_PAUSE", 0.0)
+
+
+def pod_spec(secret: str) -> Manifest:
+    source = {"secretKeyRef": {"name": secret, "key": "AWS_ACCESS_KEY_ID"}}
+    return {"containers": [{"name": "main", "env": [{"name": "AWS_ACCESS_KEY_ID", "valueFrom": source}]}]}
+
+
+class Running(MemoryCluster):
+    """An installation made before ids were random, with a store that has the users that its Job last gave it.
+
+    What it holds at any time is looked at after each change; `ends_after` is the change after which everything is away.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = {*USERS}
+        self.root = "root"
+        self.ready = False
+        self.clock = itertools.count(1)
+        self.ends_after: int | None = None
+        self.changes = 0
+        self.held: dict[str, str] = {}
+        make_secrets(self, bootstrap_secrets(PLATFORM))
+        for user in USERS:
+            self._make_word("ml-pipeline", user)
+        self._make_word("ml-pipeline-staging", "serving")
+        root = {"root-user": "root", "root-password": "known"}
+        super().apply([secret_manifest("ml-pipeline", "minio-root", root)])
+        next_keys = {"secret": {"name": "s3-mlflow", "items": [{"key": NEXT, "path": "x"}]}}
+        spec = {"containers": [], "volumes": [{"name": "users", "projected": {"sources": [next_keys]}}]}
+        labels = {"app.kubernetes.io/component": "provision", "job-name": "minio-provision"}
+        template = {"metadata": {"labels": labels}, "spec": spec}
+        self.put(
+            "jobs",
+            {"metadata": {"name": "minio-provision", "namespace": "ml-pipeline"}, "spec": {"template": template}},
+        )
+        store = {
+            "metadata": {"name": "minio", "namespace": "ml-pipeline"},
+            "spec": {"template": {"spec": {"containers": [{"envFrom": [{"secretRef": {"name": "minio-root"}}]}]}}},
+            "status": {"updatedReplicas": 1, "availableReplicas": 1},
+        }
+        self.put("statefulsets", store)
+        for (namespace, name), secret in READERS.items():
+            metadata = {"name": name, "namespace": namespace}
+            self.put("deployments", {"metadata": metadata, "spec": {"template": {"spec": pod_spec(secret)}}})
+            self.start_pod(namespace, name, secret)
+        self.ready = True
+
+    def _make_word(self, namespace: str, user: str) -> None:
+        values = {"AWS_ACCESS_KEY_ID": user, "AWS_SECRET_ACCESS_KEY": "known-" + user}
+        super().apply([secret_manifest(namespace, f"s3-{user}", values)])
+
+    def values(self, name: str, namespace: str = "ml-pipeline") -> dict[str, str]:
+        return decoded(self.objects["secrets", namespace, name])
+
+    def now(self) -> str:
+        return f"2026-01-01T00:00:{next(self.clock):02d}Z"
+
+    def start_pod(self, namespace: str, name: str, secret: str) -> None:
+        self.held[name] = self.values(secret, namespace)["AWS_ACCESS_KEY_ID"]
+        metadata = {"name": name, "namespace": namespace, "creationTimestamp": self.now()}
+        self.put("pods", {"metadata": metadata, "spec": pod_spec(secret), "status": {"phase": "Running"}})
+
+    def apply(self, objects: Sequence[Manifest]) -> None:
+        super().apply(objects)
+        for manifest in objects:
+            if manifest["kind"] == "Job":
+                self._provision(manifest)
+            if manifest["kind"] == "ConfigMap":
+                self.objects["configmaps", "ml-pipeline", MARKER]["metadata"]["creationTimestamp"] = self.now()
+        self._changed()
+
+    def merge(self, kind: str, name: str, namespace: str, patch: Manifest) -> None:
+        super().merge(kind, name, namespace, patch)
+        if name == "minio":
+            self.root = self.values("minio-root")["root-user"]
+        else:
+            self.start_pod(namespace, name, READERS[namespace, name])
+        self._changed()
+
+    def _provision(self, job: Manifest) -> None:
+        assert "job-name" not in job["spec"]["template"]["metadata"]["labels"]
+        assert self.root == self.values("minio-root")["root-user"]
+        secrets = [self.values(f"s3-{user}") for user in USERS]
+        kept = ("AWS_ACCESS_KEY_ID", NEXT, "PREVIOUS_ACCESS_KEY_ID")
+        self.users = {values[key] for values in secrets for key in kept if key in values}
+        self.objects["jobs", "ml-pipeline", job["metadata"]["name"]]["status"] = {"succeeded": 1}
+
+    def _changed(self) -> None:
+        if not self.ready:
+            return
+        # A pod that starts now must get in as well: it reads what stands in the Secrets.
+        starting = [self.values(f"s3-{user}")["AWS_ACCESS_KEY_ID"] for user in USERS]
+        assert {*self.held.values(), *starting} <= self.users
+        self.changes += 1
+        if self.changes == self.ends_after:
+            raise OutageError("The cluster does not answer.")
+
+
+def rotate(cluster: MemoryCluster, platform: Platform = PLATFORM, minutes: float = 1, **contexts: str) -> None:
+    Rotation(platform, cluster, Terminal(), minutes=minutes, contexts=contexts).run()
+
+
+def assert_new(cluster: Running) -> None:
+    ids = {user: cluster.values(f"s3-{user}")["AWS_ACCESS_KEY_ID"] for user in USERS}
+    assert cluster.users == {*ids.values()}
+    assert not {*USERS, "root"} & {*ids.values(), cluster.root}
+    assert cluster.held == {"mlflow": ids["mlflow"], "iris-staging": ids["serving"]}
+    assert cluster.values("s3-serving", "ml-pipeline-staging") == cluster.values("s3-serving")
+    assert all(cluster.values(f"s3-{user}").keys() == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} for user in USERS)
+    assert cluster.values("minio-root").keys() == {"root-user", "root-password"}
+    assert cluster.root == cluster.values("minio-root")["root-user"]
+    assert cluster.find("configmaps", MARKER, "ml-pipeline") is None
+    assert [key for key in cluster.objects if key[0] == "jobs"] == [("jobs", "ml-pipeline", "minio-provision")]
+    assert guessable(cluster) == []
+
+
+def test_every_key_changes_and_nothing_fails_meanwhile(capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = Running()
+    assert len(guessable(cluster)) == 4
+    before = [cluster.values(f"s3-{user}") for user in USERS]
+    rotate(cluster)
+    assert_new(cluster)
+    after = [cluster.values(f"s3-{user}") for user in USERS]
+    shown = "".join(capsys.readouterr())
+    assert not [value for values in after for value in values.values() if value in shown]
+    assert not [value for values in before for value in values.values() if value in after]
+
+
+def test_it_goes_on_wherever_it_was_interrupted() -> None:
+    whole = Running()
+    rotate(whole)
+    assert whole.changes > 10
+    for change in range(1, whole.changes + 1):
+        cluster = Running()
+        cluster.ends_after = change
+        with pytest.raises(OutageError):
+            rotate(cluster)
+        rotate(cluster)
+        leftover = [key for key in cluster.objects if key[0] == "jobs" and key[2] != "minio-provision"]
+        for key in leftover:  # A Job that nobody waited for; Kubernetes takes it away in time.
+            assert cluster.objects.pop(key)["spec"]["ttlSecondsAfterFinished"]
+        assert_new(cluster)
+
+
+def test_a_training_under_way_keeps_its_key_until_it_ends() -> None:
+    cluster = Running()
+    cluster.start_pod("ml-pipeline", "training", "s3-mlflow")
+    with pytest.raises(NotConvergedError, match=r"still hold old keys after .* ml-pipeline/training\. Run it again"):
+        rotate(cluster, minutes=0.001)
+    assert "mlflow" in cluster.users
+    cluster.objects["pods", "ml-pipeline", "training"]["status"]["phase"] = "Succeeded"
+    del cluster.held["training"]
+    rotate(cluster)
+    assert_new(cluster)
+
+
+def test_environments_elsewhere_are_not_left_behind() -> None:
+    facts: dict[str, Any] = {
+        "environments": [Environment(name="staging"), Environment(name="eu", source="staging", cluster="west")],
+        "clusters": {"west": Cluster(server="https://10.0.0.5:6443", s3="https://s3.example.com")},
+    }
+    platform = Platform(repository=PLATFORM.repository, registry=PLATFORM.registry, **facts)
+    cluster, there = Running(), MemoryCluster()
+    make_secrets(there, bootstrap_secrets(platform, "west"), cluster)
+    with pytest.raises(BadInputError, match="--context-of west=CONTEXT"):
+        rotate(cluster, platform)
+    assert cluster.changes == 0
+    cluster.others["there"] = there
+    rotate(cluster, platform, west="there")
+    assert decoded(there.objects["secrets", "ml-pipeline-eu", "s3-serving"]) == cluster.values("s3-serving")
+
+
+def test_what_it_cannot_do_is_refused_before_it_begins() -> None:
+    cluster = Running()
+    job = copy.deepcopy(cluster.objects["jobs", "ml-pipeline", "minio-provision"])
+    job["spec"]["template"]["spec"]["volumes"] = []
+    cluster.put("jobs", job)
+    with pytest.raises(BadInputError, match="made by an earlier version of the chart"):
+        rotate(cluster)
+    del cluster.objects["jobs", "ml-pipeline", "minio-provision"]
+    with pytest.raises(BadInputError, match=r"minio-provision is not there.*sync the application minio"):
+        rotate(cluster)
+    assert cluster.changes == 0
+
+
+def test_a_job_that_fails_ends_it_with_the_way_to_its_log() -> None:
+    class Failing(Running):
+        """A store whose Job fails."""
+
+        def _provision(self, job: Manifest) -> None:
+            failed = [{"type": "Failed", "status": "True"}]
+            self.objects["jobs", "ml-pipeline", job["metadata"]["name"]]["status"] = {"conditions": failed}
+
+    cluster = Failing()
+    with pytest.raises(NotConvergedError, match=r"logs job/minio-rotate-\w+ says why"):
+        rotate(cluster)
