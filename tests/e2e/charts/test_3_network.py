@@ -35,13 +35,14 @@ def _part(app: str, instance: str, component: str) -> dict[str, str]:
 
 
 EVERYWHERE = frozenset({"dns", "elsewhere"})
+SCRAPED = frozenset({"mlflow", "serving-metrics"})
 
 CALLERS = [
     Caller("outsider", "outsider", {}, EVERYWHERE),
     Caller("stranger-on-platform", "platform", {}, EVERYWHERE),
     Caller("stranger-beside-serving", "serving", {}, EVERYWHERE),
     Caller("grafana", "outsider", {"app.kubernetes.io/name": "grafana"}, EVERYWHERE),
-    Caller("prometheus", "outsider", {"app.kubernetes.io/name": "prometheus"}, EVERYWHERE | {"mlflow", "serving"}),
+    Caller("prometheus", "outsider", {"app.kubernetes.io/name": "prometheus"}, EVERYWHERE | SCRAPED),
     Caller("client", "serving", CLIENT, EVERYWHERE | {"serving"}),
     Caller("minio", "platform", _part("minio", "minio", "server"), frozenset()),
     Caller("minio-provision", "platform", _part("minio", "minio", "provision"), frozenset({"dns", "minio"})),

@@ -44,13 +44,13 @@ def test_the_alias_takes_its_followers_along(stack: Stack) -> None:
     follower = stack.serving_release({"name": MODEL, "stage": "staging"}, values, name="serving-follower")
     stack.helm.install(follower)
     pods = {pod["metadata"]["uid"] for pod in stack.serving_pods(follower.name)}
-    assert stack.predict(follower.name)["prediction"]["model_version"] == "1"
+    assert stack.predict(follower.name)["info"]["version"] == "1"
 
     stack.helm.test(stack.serving_release(stack.registry().version("2").pins))
 
     stack.kube.wait(
         "the follower serves version 2",
-        lambda: stack.predict(follower.name)["prediction"]["model_version"] == "2",
+        lambda: stack.predict(follower.name)["info"]["version"] == "2",
         seconds=30, namespace=stack.serving, names=(follower.name,),
     )  # fmt: skip
     assert {pod["metadata"]["uid"] for pod in stack.serving_pods(follower.name)} == pods
@@ -75,7 +75,7 @@ def test_pods_serve_a_further_model(stack: Stack) -> None:
 
     assert answer["prediction"]["model_version"] == "2"
     assert answer["prediction"]["prediction"] == "setosa"
-    assert (answer["further"][wine]["model_name"], answer["further"][wine]["model_version"]) == (wine, "1")
+    assert (answer["further"][wine]["model_name"], answer["further"][wine]["model_version"]) == (wine, "v1.0.0")
     assert answer["further"][wine]["outputs"][0]["name"] == "prediction"
     stack.helm.uninstall(several)
     stack.helm.uninstall(training)
