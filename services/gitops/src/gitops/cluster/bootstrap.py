@@ -34,6 +34,7 @@ from gitops.programs import ProgramFailedError
 from gitops.rendering.applications import APPS, EXTRA, MODELS, Found, Source, applications
 from gitops.rendering.manifests import Manifest, placed
 from gitops.rendering.render import Renderer, find_helm
+from gitops.rendering.several import render_all
 from gitops.terminal import Terminal
 
 _WATCHED = (FILE, Path("argocd"), APPS, ENVS, MODELS, Path("charts"))
@@ -321,13 +322,13 @@ def _expected(found: Found, without: Sequence[str]) -> list[str]:
 
 def _own_objects(tree: Path, helm: str, found: Found, without: Sequence[str]) -> list[Manifest]:
     """What the platform's applications make of charts in the tree; other charts would have to be fetched."""
-    expected, renderer = set(_expected(found, without)), Renderer(tree, helm)
-    return [
-        manifest
+    expected = set(_expected(found, without))
+    wanted = [
+        entry
         for entry in found.applications
         if entry.name in expected and all(_in_tree(tree, source) for source in entry.sources)
-        for manifest in renderer.render(entry).manifests
     ]
+    return [manifest for entry in render_all(Renderer(tree, helm), wanted) for manifest in entry.manifests]
 
 
 def _in_tree(tree: Path, source: Source) -> bool:
