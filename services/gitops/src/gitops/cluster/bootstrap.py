@@ -15,6 +15,7 @@ from gitops.cluster.convergence import REFRESH, State, application_state, wait_u
 from gitops.cluster.diagnosis import Finding, diagnose_application, diagnose_owners, diagnose_pods, pods_of
 from gitops.cluster.kinds import APPLICATIONS
 from gitops.cluster.preflight import check_cluster, check_kinds
+from gitops.cluster.resync import begin_again
 from gitops.cluster.secrets import (
     DOCKER_CONFIG,
     PULL_SECRET,
@@ -101,8 +102,8 @@ class Bootstrap:
             if handover.needed(self._cluster):
                 self._hand_over_old(platform, fresh, _own_objects(tree, helm, found, without))
             self._install(tree / argocd.installation(platform), notified)
-            self._hand_over(fresh, without)
-        expected = [argocd.ROOT_NAME, *_expected(found, without)]
+            expected = [argocd.ROOT_NAME, *_expected(found, without)]
+            self._hand_over(fresh, without, expected)
         self._wait(expected, found)
         kubectl, services = self._cluster.command, self._cluster.items("services")
         return Result(
@@ -248,11 +249,14 @@ class Bootstrap:
             f"The cluster does not take up the kind {missing[0]}: kubectl describe crd {missing[0]}."
         )
 
-    def _hand_over(self, fresh: Sequence[Manifest], without: Sequence[str]) -> None:
+    def _hand_over(self, fresh: Sequence[Manifest], without: Sequence[str], expected: Sequence[str]) -> None:
         with self._terminal.working("Handing over to Argo CD"):
             self._cluster.apply(fresh)
+            again = begin_again(self._cluster, expected)
             # What an earlier run made may be a commit behind, and would look settled.
             self._cluster.annotate_all(APPLICATIONS, ARGOCD, f"{REFRESH}=normal")
+        if again:
+            self._terminal.done("sync", f"begun again after it had failed: {', '.join(again)}")
         left_out = f", without {', '.join(without)}" if without else ""
         self._terminal.done("root", f"Argo CD runs what {APPS}/ makes of {FILE}{left_out}")
 
