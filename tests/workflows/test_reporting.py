@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.workflows.fork import PLATFORM
 from tests.workflows.workflow import ROOT
 
 MARK = "<!-- rendered-diff -->"
@@ -59,15 +60,31 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def test_both_platforms_are_scanned_and_one_finding_hides_no_other(place: Place) -> None:
-    place.program("bin/trivy", f'case "$*" in *arm64*{MLFLOW}) exit 1 ;; esac')
-    place.run("tools/scan-image", SERVING)
-    assert [("linux/amd64" in call, "linux/arm64" in call) for call in place.calls] == [(True, False), (False, True)]
-    assert all("--ignore-unfixed --severity HIGH,CRITICAL --exit-code 1" in call for call in place.calls)
-    refused = place.run("tools/scan-image", MLFLOW, SERVING, ok=False)
+@pytest.fixture
+def scanned(place: Place) -> Place:
+    """A place that can read platform.yaml."""
+    (place.root / ".venv").symlink_to(ROOT / ".venv")
+    (place.root / "platform.yaml").write_text(PLATFORM)
+    return place
+
+
+def test_both_platforms_are_scanned_and_one_finding_hides_no_other(scanned: Place) -> None:
+    scanned.program("bin/trivy", f'case "$*" in *arm64*{MLFLOW}) exit 1 ;; esac')
+    scanned.run("tools/scan-image", SERVING)
+    assert [("linux/amd64" in call, "linux/arm64" in call) for call in scanned.calls] == [(True, False), (False, True)]
+    assert all("--ignore-unfixed --severity HIGH,CRITICAL --exit-code 1" in call for call in scanned.calls)
+    refused = scanned.run("tools/scan-image", MLFLOW, SERVING, ok=False)
     assert f"{MLFLOW} (linux/arm64) did not pass" in refused.stderr
     assert SERVING not in refused.stderr
-    assert len(place.calls) == 6
+    assert len(scanned.calls) == 6
+
+
+@pytest.mark.parametrize(("fact", "insecure"), [("", False), (", plainHttp: true", True)])
+def test_a_registry_of_plain_http_is_scanned_in_it(scanned: Place, fact: str, insecure: bool) -> None:
+    scanned.program("bin/trivy", "")
+    (scanned.root / "platform.yaml").write_text(PLATFORM.replace("you/pipeline}", f"you/pipeline{fact}}}"))
+    scanned.run("tools/scan-image", SERVING.replace(SERVING.partition("/")[0], "registry.example.com"))
+    assert [("--insecure" in call) for call in scanned.calls] == [insecure, insecure]
 
 
 def comment(place: Place, body: str, earlier: str = "") -> list[str]:

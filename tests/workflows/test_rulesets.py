@@ -15,8 +15,10 @@ import pytest
 from gitops.platform.reader import load_platform
 from tests.workflows.workflow import ROOT, read
 
-# The App that GitHub Actions acts as, on github.com.
+# The App that GitHub Actions acts as, on github.com: https://api.github.com/apps/github-actions says so.
 GITHUB_ACTIONS = 15368
+# The same on a server of one's own.
+ACTIONS_ELSEWHERE = 12
 
 RULESETS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / ".github/rulesets").glob("*.json"))}
 # Answers like `gh api` with --jq: rulesets that are there already as their numbers, and no policies.
@@ -26,6 +28,8 @@ log = pathlib.Path(os.environ["CALLS"])
 arguments = sys.argv[1:]
 body = sys.stdin.read() if "--input" in arguments else ""
 log.open("a").write(json.dumps([arguments, json.loads(body) if body else None]) + "\\n")
+if arguments[:2] == ["api", "apps/github-actions"]:
+    print(12)
 if "--method" not in arguments and "/rulesets" in " ".join(arguments) and os.environ.get("THERE"):
     print(7 if '"main"' in " ".join(arguments) else 8)
 if "--method" not in arguments and os.environ.get("THERE") and "policies" in " ".join(arguments):
@@ -146,6 +150,9 @@ def test_a_fresh_repository_gets_all_settings(tmp_path: Path) -> None:
         {"actor_id": 4711, "actor_type": "Integration", "bypass_mode": "always"}
     ]
     assert rulesets["versions"]["bypass_actors"] == []
+    (checked,) = [rule for rule in rulesets["main"]["rules"] if rule["type"] == "required_status_checks"]
+    required = checked["parameters"]["required_status_checks"]
+    assert {entry["integration_id"] for entry in required} == {ACTIONS_ELSEWHERE}
 
 
 def test_a_second_time_changes_what_is_there(tmp_path: Path) -> None:

@@ -34,12 +34,12 @@
     {{- end }}
 {{- end -}}
 
-{{/* The commit of the new version's pins. */}}
+{{/* The commit of the new version's pins: platform.yaml says who serves the model. */}}
 {{- define "training.bumpContainer" -}}
 - name: bump
   image: {{ include "pipeline.image" (list .Values.bump.image .Chart.AppVersion) | quote }}
   imagePullPolicy: {{ .Values.bump.image.pullPolicy | quote }}
-  args: [bump, {{ .Values.bump.target | quote }}, --model, "@candidate"]
+  args: [bump, --model, {{ printf "%s@candidate" (include "training.file" . | fromYaml).name | quote }}]
   env:
     - name: GITOPS_REPOSITORY
       value: {{ .Values.bump.repository | quote }}
@@ -104,8 +104,5 @@
 {{- end -}}
 {{- if and .Values.bump.enabled (not .Values.bump.repository) -}}
 {{- fail "bump.enabled needs the SSH address of the git repository in bump.repository." -}}
-{{- end -}}
-{{- if and .Values.bump.enabled (not .Values.bump.target) -}}
-{{- fail "bump.enabled needs the service that gets the new version in bump.target, as ENVIRONMENT/SERVICE." -}}
 {{- end -}}
 {{- end -}}

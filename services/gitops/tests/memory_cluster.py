@@ -54,6 +54,7 @@ class MemoryCluster(Cluster):
         self.objects: dict[tuple[str, str, str], Manifest] = {}
         self.order: list[str] = []
         self.answers: dict[str, str] = {}
+        self.operations: dict[str, Manifest] = {}
         self.others: dict[str, MemoryCluster] = {}
         self.put("nodes", NODE)
 
@@ -111,12 +112,15 @@ class MemoryCluster(Cluster):
         return frozenset(WORKLOADS)
 
     def merge(self, kind: str, name: str, namespace: str, patch: Manifest) -> None:
-        """As the API server does it; a controller with no replicas has no pods."""
+        """As the API server does it; a controller with no replicas has no pods, and what is synced anew goes well."""
         found = self.find(kind, name, namespace)
         if found is None:
             raise ProgramFailedError(["kubectl", "patch"], 1, f"NotFound: {kind} {name}")
         self.order.append(f"merge {kind.partition('.')[0]}/{name}")
         _merge(found, patch)
+        if operation := found.pop("operation", None):
+            self.operations[name] = operation
+            found["status"] = WELL
         if found.get("spec", {}).get("replicas") == 0:
             self.delete(["pods"], namespace=namespace, selector=f"app.kubernetes.io/name={name}")
 

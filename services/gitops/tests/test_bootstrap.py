@@ -106,6 +106,29 @@ def test_a_cluster_that_is_away_for_a_moment_is_waited_for(adopted: Path, monkey
     assert cluster.outages == 0
 
 
+def test_a_sync_that_argo_cd_gave_up_on_is_begun_again(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It tries no revision twice, and what was in the way may be gone by now."""
+    failed = {"sync": {"status": "OutOfSync"}, "health": {"status": "Missing"}, "operationState": {"phase": "Failed"}}
+    hook = {"sync": {"status": "Synced"}, "health": {"status": "Healthy"}, "operationState": {"phase": "Error"}}
+    cluster = MemoryCluster(mlflow=failed, minio=hook)
+    assert bootstrap(adopted, cluster).applications
+    assert cluster.operations.keys() == {"mlflow", "minio"}
+    operation = cluster.operations["mlflow"]
+    assert operation["sync"]["prune"] is True
+    assert "ServerSideApply=true" in operation["sync"]["syncOptions"]
+    assert operation["retry"]["limit"] == -1
+    assert "revision" not in operation["sync"], "the newest one of the branch"
+    assert "begun again after it had failed: minio, mlflow" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_sync_that_runs_is_not_disturbed(adopted: Path) -> None:
+    running = {"sync": {"status": "OutOfSync"}, "health": {"status": "Missing"}, "operationState": {"phase": "Running"}}
+    cluster = MemoryCluster(mlflow=running)
+    with pytest.raises(NotConvergedError):
+        bootstrap(adopted, cluster, HASTY)
+    assert cluster.operations == {}
+
+
 def test_a_failure_names_object_cause_last_words_and_way_out(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     degraded = {"sync": {"status": "Synced"}, "health": {"status": "Degraded"}}
     cluster = MemoryCluster(mlflow=degraded)

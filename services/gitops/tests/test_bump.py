@@ -17,7 +17,7 @@ from gitops.cli import execute
 from gitops.errors import BadInputError, OutageError
 from gitops.pins.registry import MlflowRegistry
 from gitops.pins.release import Model, read_release
-from services.gitops.tests.conftest import DIGEST, add_service, commit_all, git, release_file
+from services.gitops.tests.conftest import DIGEST, PLATFORM, add_service, commit_all, git, release_file
 from services.gitops.tests.mlflow_answers import METRICS, TAGS, answering, as_mlflow
 
 IMAGE = f"registry.example.com/acme/serving:1.8.2@{DIGEST}"
@@ -32,7 +32,7 @@ def model() -> Iterator[str]:
 
 
 def bump(*options: str, target: str = "staging/iris") -> int:
-    return execute(["bump", target, *options])
+    return execute(["bump", *([target] if target else []), *options])
 
 
 @pytest.fixture
@@ -417,3 +417,53 @@ def test_line_ends_and_what_people_wrote_stay_byte_for_byte(released: Path, orig
     git(released, "push", "--quiet")
     assert bump("--chart", "0.2.0") == 0
     assert (released / STAGING).read_bytes() == written.replace(b"chart: 0.1.0", b"chart: 0.2.0")
+
+
+def test_a_new_version_goes_to_its_service_wherever_nothing_feeds(
+    two_services: Path, origin: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training names the model alone: platform.yaml says whose it is, and has a second environment of machines."""
+    edited = (two_services / PLATFORM).read_text()
+    (two_services / PLATFORM).write_text(edited.replace("{name: staging}", "{name: staging}\n  - {name: trial}"))
+    pins = (two_services / STAGING).read_text().replace('version: "1"', 'version: "9"')
+    trial, production = release_file("trial"), release_file("production")
+    for file in (trial, production):
+        (two_services / file).parent.mkdir(parents=True, exist_ok=True)
+        (two_services / file).write_text(pins)
+    commit_all(two_services, "a trial")
+    git(two_services, "push", "--quiet")
+    assert execute(["hold", "staging/iris", "--reason", "under observation"]) == 0
+    capsys.readouterr()
+    assert execute(["bump", "--model", "iris-classifier@candidate", "--mlflow-url", model, "--json"]) == 0
+    outcome = said(capsys)
+    assert outcome.keys() == {"staging/iris", "trial/iris"}
+    assert [name for name, entry in outcome.items() if entry["commit"]] == ["trial/iris"]
+    assert "under observation" in outcome["staging/iris"]["left_alone"]
+    assert read_release(git(origin, "show", f"main:{trial}"), "file").model.version == "1"
+    assert read_release(git(origin, "show", f"main:{production}"), "file").model.version == "9"
+
+
+def test_an_image_without_a_target_goes_to_all_that_machines_move(two_services: Path, origin: Path) -> None:
+    assert bump("--chart", "0.2.0", target="") == 0
+    for service in ("iris", "wine"):
+        assert "chart: 0.2.0" in git(origin, "show", f"main:{release_file('staging', service)}")
+
+
+def test_a_model_that_no_service_serves_is_said_and_no_failure(
+    fork: Path, origin: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = fork / PLATFORM
+    file.write_text(file.read_text().replace("iris-classifier", "pear-classifier"))
+    commit_all(fork, "another model")
+    git(fork, "push", "--quiet")
+    before = git(origin, "rev-parse", "main")
+    assert execute(["bump", "--model", "iris-classifier@candidate", "--mlflow-url", model]) == 0
+    assert "No service serves iris-classifier" in " ".join(capsys.readouterr().err.split())
+    assert git(origin, "rev-parse", "main") == before
+
+
+def test_without_a_target_a_model_needs_its_name(
+    fork: Path, origin: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["bump", "--model", "@candidate", "--mlflow-url", model]) == 2
+    assert "neither NAME/VERSION nor NAME@ALIAS" in capsys.readouterr().err

@@ -216,3 +216,23 @@ def test_what_platform_yaml_need_not_say_means_the_same_to_the_chart(fork: Path)
     file.write_text(f"{whole}{environments}branch: {defaults.branch}\nforge: {defaults.forge_kind}\n")
     told = applications(fork, find_helm(fork))
     assert [entry.manifest for entry in short.applications] == [entry.manifest for entry in told.applications]
+
+
+def test_services_are_rendered_in_their_order_whichever_is_ready_first(
+    released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"wine-{letter}" for letter in "dcba"]
+    for name in names:
+        add_service(released, name, f"{name}-classifier")
+        (released / release_file("staging", name)).parent.mkdir()
+        text = (released / release_file("staging")).read_text().replace("iris-classifier", f"{name}-classifier")
+        (released / release_file("staging", name)).write_text(text)
+        count = "many" if name == "wine-c" else "2"
+        tuning = (released / release_file("staging", name)).with_name("values.yaml")
+        tuning.write_text(f"replicaCount: {count}\ningress: {{hosts: [{name}.localhost]}}\n")
+    assert execute(["render", "staging"]) == 2
+    said = capsys.readouterr()
+    services = [entry["metadata"]["name"] for entry in yaml.safe_load_all(said.out) if entry["kind"] == "Service"]
+    assert services == ["iris", "wine-d", "wine-b", "wine-a"]
+    assert "wine-c-staging does not render" in said.err
+    assert said.err.index("wine-d-staging:") < said.err.index("wine-c-staging") < said.err.index("wine-b-staging:")

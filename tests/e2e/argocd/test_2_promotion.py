@@ -59,7 +59,7 @@ def _bumping(pipeline: Pipeline, values: dict[str, Any]) -> None:
     image = pipeline.images.gitops
     assert image is not None
     values["bump"] = {
-        "enabled": True, "target": str(STAGING), "image": image.values,
+        "enabled": True, "image": image.values,
         "repository": git_server.ssh_address(NAMESPACE),
         "existingSecret": KEY_SECRET,
     }  # fmt: skip

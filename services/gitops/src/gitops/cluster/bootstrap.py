@@ -15,6 +15,7 @@ from gitops.cluster.convergence import REFRESH, State, application_state, wait_u
 from gitops.cluster.diagnosis import Finding, diagnose_application, diagnose_owners, diagnose_pods, pods_of
 from gitops.cluster.kinds import APPLICATIONS
 from gitops.cluster.preflight import check_cluster, check_kinds
+from gitops.cluster.resync import begin_again
 from gitops.cluster.secrets import (
     DOCKER_CONFIG,
     PULL_SECRET,
@@ -34,6 +35,7 @@ from gitops.programs import ProgramFailedError
 from gitops.rendering.applications import APPS, EXTRA, MODELS, Found, Source, applications
 from gitops.rendering.manifests import Manifest, placed
 from gitops.rendering.render import Renderer, find_helm
+from gitops.rendering.several import render_all
 from gitops.terminal import Terminal
 
 _WATCHED = (FILE, Path("argocd"), APPS, ENVS, MODELS, Path("charts"))
@@ -100,8 +102,8 @@ class Bootstrap:
             if handover.needed(self._cluster):
                 self._hand_over_old(platform, fresh, _own_objects(tree, helm, found, without))
             self._install(tree / argocd.installation(platform), notified)
-            self._hand_over(fresh, without)
-        expected = [argocd.ROOT_NAME, *_expected(found, without)]
+            expected = [argocd.ROOT_NAME, *_expected(found, without)]
+            self._hand_over(fresh, without, expected)
         self._wait(expected, found)
         kubectl, services = self._cluster.command, self._cluster.items("services")
         return Result(
@@ -247,11 +249,14 @@ class Bootstrap:
             f"The cluster does not take up the kind {missing[0]}: kubectl describe crd {missing[0]}."
         )
 
-    def _hand_over(self, fresh: Sequence[Manifest], without: Sequence[str]) -> None:
+    def _hand_over(self, fresh: Sequence[Manifest], without: Sequence[str], expected: Sequence[str]) -> None:
         with self._terminal.working("Handing over to Argo CD"):
             self._cluster.apply(fresh)
+            again = begin_again(self._cluster, expected)
             # What an earlier run made may be a commit behind, and would look settled.
             self._cluster.annotate_all(APPLICATIONS, ARGOCD, f"{REFRESH}=normal")
+        if again:
+            self._terminal.done("sync", f"begun again after it had failed: {', '.join(again)}")
         left_out = f", without {', '.join(without)}" if without else ""
         self._terminal.done("root", f"Argo CD runs what {APPS}/ makes of {FILE}{left_out}")
 
@@ -321,13 +326,13 @@ def _expected(found: Found, without: Sequence[str]) -> list[str]:
 
 def _own_objects(tree: Path, helm: str, found: Found, without: Sequence[str]) -> list[Manifest]:
     """What the platform's applications make of charts in the tree; other charts would have to be fetched."""
-    expected, renderer = set(_expected(found, without)), Renderer(tree, helm)
-    return [
-        manifest
+    expected = set(_expected(found, without))
+    wanted = [
+        entry
         for entry in found.applications
         if entry.name in expected and all(_in_tree(tree, source) for source in entry.sources)
-        for manifest in renderer.render(entry).manifests
     ]
+    return [manifest for entry in render_all(Renderer(tree, helm), wanted) for manifest in entry.manifests]
 
 
 def _in_tree(tree: Path, source: Source) -> bool:

@@ -16,6 +16,7 @@ from gitops.platform.targets import chosen
 from gitops.rendering.diff import Comparison, compare
 from gitops.rendering.manifests import stream
 from gitops.rendering.render import ChartFrom, Renderer, find_helm, selection
+from gitops.rendering.several import render_each
 from gitops.terminal import Terminal
 
 # A terminal's usual width, with room for a line number beside it.
@@ -72,16 +73,16 @@ def render(
         code = 2
     for note in selected.notes:
         terminal.note(note)
+    outcomes = render_each(renderer, selected.applications)
     for application in selected.applications:
-        try:
-            with terminal.working(f"Rendering {application.name}"):
-                rendered = renderer.render(application)
-        except GitopsError as error:
-            terminal.error(str(error))
-            code = max(code, error.exit_code)
+        with terminal.working(f"Rendering {application.name}"):
+            outcome = next(outcomes)
+        if isinstance(outcome, GitopsError):
+            terminal.error(str(outcome))
+            code = max(code, outcome.exit_code)
             continue
-        terminal.done("rendered", f"{application.name}: {len(rendered.manifests)} objects from {rendered.origin}")
-        terminal.text(stream(rendered.manifests), "yaml")
+        terminal.done("rendered", f"{application.name}: {len(outcome.manifests)} objects from {outcome.origin}")
+        terminal.text(stream(outcome.manifests), "yaml")
     return code
 
 

@@ -15,7 +15,7 @@ from gitops.pins.bump import Pins, bump_platform, bump_services, known_model, re
 from gitops.pins.registry import Candidate, completed
 from gitops.pins.release import Image, parse_image
 from gitops.platform.reader import platform_at
-from gitops.platform.targets import PLATFORM, one
+from gitops.platform.targets import PLATFORM, moved_by_machines, one
 from gitops.terminal import Terminal
 
 
@@ -40,7 +40,7 @@ _NO_PINS = PinOptions()
 
 
 def bump(
-    target: str,
+    target: str = "",
     /,
     pins: PinOptions = _NO_PINS,
     landing: LandingOptions = NO_LANDING,
@@ -50,11 +50,13 @@ def bump(
 ) -> int:
     """Pin a service to an image, a model version or a chart version, in a commit; a first release names all three.
 
-    Nothing to change is no failure. A held service is left alone, with exit code 3.
+    Nothing to change is no failure. A held service is left alone, with exit code 3. Without a target, what is held or
+    was never released is left alone too, and that is no failure.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its released services, a commit for each; platform for the images of its
-            parts.
+            parts. [default: the released services of every environment without `from`; with --model NAME/VERSION or
+            NAME@ALIAS those that serve it]
         pins: What to pin.
         landing: What becomes of the commits.
         context: Context of the kubeconfig, for the port-forward. [default: the current one]
@@ -78,17 +80,33 @@ def _services(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster) 
         raise BadInputError("--image: a service runs one image.")
     candidate = _candidate(start, name, wanted, cluster) if wanted.model else None
     image = wanted.image[0] if wanted.image else None
+    if not name:
+        _say_unserved(start, candidate)
     return bump_services(name, Pins(image=image, candidate=candidate, chart=wanted.chart))
+
+
+def _say_unserved(start: Snapshot, candidate: Candidate | None) -> None:
+    """Training goes on without a service; who forgot one is told."""
+    model = candidate.model.name if candidate else None
+    if not moved_by_machines(platform_at(start), model):
+        serves = f" serves {model}" if model else " is there"
+        Terminal().note(f"No service{serves} in an environment without `from`: gitops new service NAME --model MODEL.")
 
 
 def _candidate(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster) -> Candidate:
     """Look up the model, once: an alias that moves later moves nothing here."""
+    if not name:
+        return _found(wanted.model or "", wanted, cluster)
     target = one(platform_at(start), name)
     # What is refused anyway needs no registry.
     refuse_fed(target)
     refuse_held(target, start.release(target)[1])
     reference = completed(wanted.model or "", target.service.model)
     known_model(target, reference.replace("@", "/").partition("/")[0])
+    return _found(reference, wanted, cluster)
+
+
+def _found(reference: str, wanted: PinOptions, cluster: Cluster) -> Candidate:
     with registry(wanted.mlflow_url, cluster) as models, Terminal().working("Looking up the model"):
         return models.find(reference)
 

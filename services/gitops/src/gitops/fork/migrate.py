@@ -142,6 +142,8 @@ class _Moving:
                 text = without_key(text, key)
             elif key in values and key != "resources":
                 self.by_hand.append(f"{path}: {key} belongs in models/NAME/training.yaml now: move it there.")
+        if "environment" in (values.get("bump") or {}):
+            self.by_hand.append(f"{path}: bump.environment follows from platform.yaml now: take the line away.")
         return text
 
     def argocd(self) -> None:

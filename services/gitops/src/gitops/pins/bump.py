@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct
 
 from gitops.errors import BadInputError, NotWantedError
 from gitops.git.snapshot import Edit, Proposal, Snapshot
-from gitops.pins.each import for_each
+from gitops.pins.each import for_each, for_machines
 from gitops.pins.images import image_changes, pins_file, with_image
 from gitops.pins.registry import Candidate
 from gitops.pins.release import Change, ChartVersion, Image, Model, Notes, Release, changes, parse_image, written
@@ -31,7 +31,8 @@ def bump_services(name: str, pins: Pins) -> Edit:
     """The edit that pins services to something else, or pins one for the first time; a commit for each.
 
     Args:
-        name: ENV/SERVICE, or ENV for every service of it that is released and not held.
+        name: ENV/SERVICE, or ENV for every service of it that is released and not held. Empty for those of every
+            environment that nothing feeds; with a model, for those that serve it.
         pins: What to pin.
 
     The edit raises:
@@ -41,6 +42,9 @@ def bump_services(name: str, pins: Pins) -> Edit:
     """
 
     def edit(snapshot: Snapshot) -> Sequence[Proposal]:
+        if not name:
+            model = pins.candidate.model.name if pins.candidate else None
+            return for_machines("bump", snapshot, model, lambda target: _bumped(snapshot, target, pins))
         return for_each("bump", snapshot, name, lambda target: _bumped(snapshot, target, pins))
 
     return edit

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 
-from gitops.errors import BadInputError, GitopsError
+from msgspec.structs import replace
+
+from gitops.errors import BadInputError, GitopsError, NotWantedError
 from gitops.git.snapshot import Proposal, Snapshot
 from gitops.platform.reader import platform_at
-from gitops.platform.targets import Target, chosen
+from gitops.platform.targets import Target, chosen, moved_by_machines
 
 NOTHING_RELEASED = "nothing is released there"
 
 
-def for_each(
-    verb: str, snapshot: Snapshot, name: str, propose: Callable[[Target], Proposal], *, first: bool = False
-) -> Sequence[Proposal]:
+def for_each(verb: str, snapshot: Snapshot, name: str, propose: Callable[[Target], Proposal]) -> Sequence[Proposal]:
     """Propose something for each target that is meant.
 
     Args:
@@ -20,7 +20,6 @@ def for_each(
         snapshot: The files to start from; its platform.yaml says what there is.
         name: ENV/SERVICE, or ENV for all of its services.
         propose: Makes the proposal for one target.
-        first: Whether a target to which nothing is released is proposed for too.
 
     Raises:
         BadInputError: There is no such target, or nothing is released to any of several.
@@ -31,7 +30,7 @@ def for_each(
         raise BadInputError(f"{name} has no services yet: gitops new service NAME --model MODEL.")
     if len(wanted) == 1:
         return [propose(wanted[0])]
-    found = [_tried(verb, snapshot, target, propose, first=first) for target in wanted]
+    found = [_tried(verb, snapshot, target, propose) for target in wanted]
     if all(proposal.left_alone == NOTHING_RELEASED for proposal in found):
         raise BadInputError(
             f"Nothing is released to {name} yet. A first release names its service: "
@@ -41,10 +40,23 @@ def for_each(
     return found
 
 
-def _tried(
-    verb: str, snapshot: Snapshot, target: Target, propose: Callable[[Target], Proposal], *, first: bool
-) -> Proposal:
-    if not first and snapshot.read(target.file) is None:
+def for_machines(
+    verb: str, snapshot: Snapshot, model: str | None, propose: Callable[[Target], Proposal]
+) -> Sequence[Proposal]:
+    """Propose something for each target that machines move; none of them is no failure, and neither is a hold.
+
+    Args:
+        verb: What is done.
+        snapshot: The files to start from; its platform.yaml says what there is.
+        model: Only for services of this registered model.
+        propose: Makes the proposal for one target.
+    """
+    found = [_tried(verb, snapshot, target, propose) for target in moved_by_machines(platform_at(snapshot), model)]
+    return [replace(entry, exit_code=0) if entry.exit_code == NotWantedError.exit_code else entry for entry in found]
+
+
+def _tried(verb: str, snapshot: Snapshot, target: Target, propose: Callable[[Target], Proposal]) -> Proposal:
+    if snapshot.read(target.file) is None:
         return Proposal(verb=verb, subject=str(target), left_alone=NOTHING_RELEASED)
     try:
         return propose(target)

@@ -78,6 +78,15 @@ def chosen(platform: Platform, name: str) -> list[Target]:
     return [Target(environment=environment, service=service) for service in services]
 
 
+def moved_by_machines(platform: Platform, model: str | None = None) -> list[Target]:
+    """The targets that `bump` moves, as nothing feeds them: all, or those that serve a registered model."""
+    return [
+        target
+        for target in targets(platform)
+        if not target.environment.source and model in (None, target.service.model)
+    ]
+
+
 def one(platform: Platform, name: str) -> Target:
     """The one target that a person means: ENV/SERVICE, or ENV alone while there is a single service.
 

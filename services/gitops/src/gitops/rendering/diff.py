@@ -17,6 +17,7 @@ from gitops.platform.targets import ENVS, PLATFORM, Target, chosen, known_enviro
 from gitops.rendering.applications import APPS, MODELS, Application
 from gitops.rendering.manifests import name_of, parse, text
 from gitops.rendering.render import Rendered, Renderer, find_helm, select, selection
+from gitops.rendering.several import render_all, render_each
 
 _CONTEXT = 3
 # What rendering reads.
@@ -220,17 +221,18 @@ def _side(tree: Path, helm: str, name: str, apps: Sequence[str], *, strict: bool
     side = _Side()
     for problem in selected.problems:
         side.add_problem(problem)
-    for application in selected.applications:
-        try:
-            side.rendered.append(Renderer(tree, helm).render(application))
-        except GitopsError as error:
-            side.add_problem(str(error), error.exit_code)
+    if not selected.applications:
+        return side
+    for outcome in render_each(Renderer(tree, helm), selected.applications):
+        if isinstance(outcome, GitopsError):
+            side.add_problem(str(outcome), outcome.exit_code)
+        else:
+            side.rendered.append(outcome)
     return side
 
 
 def _rendered(tree: Path, helm: str, selected: Sequence[Application]) -> list[Rendered]:
-    renderer = Renderer(tree, helm) if selected else None
-    return [renderer.render(application) for application in selected] if renderer else []
+    return render_all(Renderer(tree, helm), selected) if selected else []
 
 
 def _objects(rendered: Sequence[Rendered], translation: Translation) -> dict[tuple[str, str], str]:
