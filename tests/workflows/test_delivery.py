@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops.platform.reader import load_platform
@@ -86,7 +86,6 @@ def test_a_commit_of_both_is_delivered() -> None:
     assert started(FILES, Push(MAIN, (BY_MACHINES[0], "charts/mlflow/Chart.yaml"))) == {"deliver.yml"}
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["nightly", "1.2.3", "production/v1"]))
 def test_other_tags_start_nothing(tag: str) -> None:
     assert started(FILES, Push(f"refs/tags/{tag}", ("services/serving/Dockerfile",))) == set()

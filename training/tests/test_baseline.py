@@ -21,7 +21,7 @@ def measured(rows: np.ndarray, scores: np.ndarray = SCORES, classes: tuple[Any, 
     return json.loads(encoded(measure_baseline(names, rows, scores, classes)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(arrays(np.float64, st.tuples(st.integers(2, 400), st.just(2)), elements=values))
 def test_every_row_is_in_one_bin(rows: np.ndarray) -> None:
     found = measured(rows)

@@ -128,7 +128,7 @@ def plain(name: str) -> bool:
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\"), min_size=1, max_size=12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(files=st.dictionaries(names.filter(plain), st.binary(max_size=50), min_size=1))
 def test_digest_matches_the_shell_for_any_names(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]

@@ -143,7 +143,7 @@ def test_unknown_column_types_are_refused(tmp_path: Path, values: object) -> Non
     assert "(the target)" in refusal(str(tmp_path / "data.parquet"), target="a")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.one_of(
         st.binary(max_size=200),
@@ -158,7 +158,7 @@ def test_any_bytes_load_or_are_refused(tmp_path: Path, content: bytes | str) -> 
         assert np.isfinite(dataset.rows).all()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     values=arrays.arrays(np.float64, (12, 2), elements=st.floats(-1e30, 1e30, allow_nan=False, allow_subnormal=False))
 )

@@ -57,7 +57,7 @@ def test_regressors_and_their_twins_agree(model: str) -> None:
     assert [entry.name for entry in onnx.load_from_string(content).graph.output] == ["prediction"]
 
 
-@hypothesis.settings(max_examples=8, deadline=None)
+@hypothesis.settings(max_examples=8)
 @given(low=st.floats(0.5, 1e6, width=32), seed=st.integers(0, 99))
 def test_thresholds_between_float32_neighbours_split_alike(low: float, seed: int) -> None:
     high = float(np.nextafter(np.float32(low), np.float32(np.inf)))

@@ -55,6 +55,8 @@ class MemoryCluster(Cluster):
         self.order: list[str] = []
         self.answers: dict[str, str] = {}
         self.operations: dict[str, Manifest] = {}
+        # Syncs that run when bootstrap begins, by application.
+        self.running: dict[str, Manifest] = {}
         self.others: dict[str, MemoryCluster] = {}
         self.put("nodes", NODE)
 
@@ -112,15 +114,19 @@ class MemoryCluster(Cluster):
         return frozenset(WORKLOADS)
 
     def merge(self, kind: str, name: str, namespace: str, patch: Manifest) -> None:
-        """As the API server does it; a controller with no replicas has no pods, and what is synced anew goes well."""
+        """As the API server does it; a controller with no replicas has no pods, what is synced anew goes well, and
+        a sync that is told to end does so in error."""
         found = self.find(kind, name, namespace)
         if found is None:
             raise ProgramFailedError(["kubectl", "patch"], 1, f"NotFound: {kind} {name}")
         self.order.append(f"merge {kind.partition('.')[0]}/{name}")
         _merge(found, patch)
-        if operation := found.pop("operation", None):
-            self.operations[name] = operation
+        if "operation" in patch:
+            self.operations[name] = found.pop("operation")
             found["status"] = WELL
+        elif (found.get("status") or {}).get("operationState", {}).get("phase") == "Terminating":
+            found.pop("operation")
+            found["status"]["operationState"]["phase"] = "Error"
         if found.get("spec", {}).get("replicas") == 0:
             self.delete(["pods"], namespace=namespace, selector=f"app.kubernetes.io/name={name}")
 
@@ -169,7 +175,10 @@ class MemoryCluster(Cluster):
         if manifest["kind"] == "Deployment":
             settled["status"] = {"observedGeneration": 1, "updatedReplicas": 1, "availableReplicas": 1}
         if manifest["kind"] == "Application":
-            settled["status"] = self.troubles.get(manifest["metadata"]["name"], WELL)
+            name = manifest["metadata"]["name"]
+            settled["status"] = copy.deepcopy(self.troubles.get(name, WELL))
+            if name in self.running:
+                settled["operation"] = self.running[name]
         return settled
 
     def _spread(self, root: Manifest) -> None:

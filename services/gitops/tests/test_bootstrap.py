@@ -129,6 +129,23 @@ def test_a_sync_that_runs_is_not_disturbed(adopted: Path) -> None:
     assert cluster.operations == {}
 
 
+def test_a_sync_of_sources_that_changed_is_ended_and_begun_again(
+    adopted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would look for what a new commit removed until the end of time, and keep everything else from starting."""
+    monkeypatch.setattr("gitops.cluster.convergence._PAUSE", 0.0)
+    retrying = {
+        "sync": {"status": "Synced"},
+        "health": {"status": "Healthy"},
+        "operationState": {"phase": "Running", "message": "Retrying attempt #5"},
+    }
+    cluster = MemoryCluster(argocd=retrying)
+    cluster.running["argocd"] = {"sync": {"sources": [{"path": "argocd/projects"}]}, "retry": {"limit": -1}}
+    assert bootstrap(adopted, cluster).applications
+    assert cluster.operations.keys() == {"argocd"}
+    assert "sources" not in cluster.operations["argocd"]["sync"], "what the application names now"
+
+
 def test_a_failure_names_object_cause_last_words_and_way_out(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     degraded = {"sync": {"status": "Synced"}, "health": {"status": "Degraded"}}
     cluster = MemoryCluster(mlflow=degraded)

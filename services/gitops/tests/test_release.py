@@ -71,7 +71,7 @@ def in_blocks(release: Release) -> str:
     return stream.getvalue()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     before=releases, after=releases, remarks=st.lists(words, min_size=1, max_size=12, unique=True), block=st.booleans()
 )
@@ -92,7 +92,7 @@ def yaml_lines_are_whole(text: str) -> bool:
     return all(":" in line or line.lstrip().startswith("#") for line in text.splitlines())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(release=releases)
 def test_what_is_written_new_is_read_back_and_writing_it_again_changes_no_byte(release: Release) -> None:
     content = written(None, release, "staging")

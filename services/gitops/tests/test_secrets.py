@@ -134,7 +134,7 @@ def test_what_is_there_stays_as_it_is() -> None:
     assert store.objects == before
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(password=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20))
 def test_a_password_that_a_person_made_gets_into_the_address_whole(password: str) -> None:
     store = Store()

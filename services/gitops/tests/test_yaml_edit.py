@@ -50,7 +50,7 @@ def test_only_the_lines_of_the_image_change() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(tag=st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(lambda tag: tag != "latest"))
 @pytest.mark.parametrize("text", [VALUES, "", "# pins\nimage: {repository: a/b, tag: v1, digest: x}\n"])
 def test_an_image_goes_in_and_nothing_else_moves_whatever_the_tag(text: str, tag: str) -> None:

@@ -269,7 +269,7 @@ bodies = (
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(bodies)
 def test_no_body_ends_in_a_500(iris_api: httpx.Client, body: bytes) -> None:
     response = iris_api.post("/predict", content=body)

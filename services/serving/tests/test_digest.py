@@ -23,7 +23,7 @@ def by_hand(folder: Path) -> str:
     return "sha256:" + subprocess.check_output(["bash", "-c", BY_HAND], cwd=folder, text=True).strip()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.dictionaries(paths, st.binary(max_size=50), min_size=1, max_size=5))
 def test_it_is_what_the_shell_computes(files: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -15,7 +15,7 @@ from gitops.cluster.convergence import REFRESH, State, application_state, wait_u
 from gitops.cluster.diagnosis import Finding, diagnose_application, diagnose_owners, diagnose_pods, pods_of
 from gitops.cluster.kinds import APPLICATIONS
 from gitops.cluster.preflight import check_cluster, check_kinds
-from gitops.cluster.resync import begin_again
+from gitops.cluster.resync import begin_again, end_outdated
 from gitops.cluster.secrets import (
     DOCKER_CONFIG,
     PULL_SECRET,
@@ -252,7 +252,7 @@ class Bootstrap:
     def _hand_over(self, fresh: Sequence[Manifest], without: Sequence[str], expected: Sequence[str]) -> None:
         with self._terminal.working("Handing over to Argo CD"):
             self._cluster.apply(fresh)
-            again = begin_again(self._cluster, expected)
+            again = begin_again(self._cluster, self._applications(expected).values())
             # What an earlier run made may be a commit behind, and would look settled.
             self._cluster.annotate_all(APPLICATIONS, ARGOCD, f"{REFRESH}=normal")
         if again:
@@ -261,8 +261,12 @@ class Bootstrap:
         self._terminal.done("root", f"Argo CD runs what {APPS}/ makes of {FILE}{left_out}")
 
     def _wait(self, expected: Sequence[str], found: Found) -> None:
+        ended: set[str] = set()
+
         def look() -> list[State]:
-            there = {entry["metadata"]["name"]: entry for entry in self._cluster.items(APPLICATIONS, ARGOCD)}
+            there = self._applications(expected)
+            ended.update(end_outdated(self._cluster, there.values()))
+            ended.difference_update(begin_again(self._cluster, [there[name] for name in ended & there.keys()]))
             return [application_state(name, there.get(name)) for name in expected]
 
         states = self._waited(look, "Applications")
@@ -275,6 +279,11 @@ class Bootstrap:
         self._explain(
             self._causes([state.name for state in waiting], found), ", ".join(state.name for state in waiting)
         )
+
+    def _applications(self, names: Sequence[str]) -> dict[str, Manifest]:
+        """Those of the applications that are there, by name."""
+        found = {entry["metadata"]["name"]: entry for entry in self._cluster.items(APPLICATIONS, ARGOCD)}
+        return {name: found[name] for name in names if name in found}
 
     def _waited(self, look: Callable[[], Sequence[State]], title: str) -> list[State]:
         return wait_until_settled(look, self._terminal, title, seconds=max(0.0, self._deadline - time.monotonic()))

@@ -1,10 +1,13 @@
-"""Syncs that Argo CD gave up on, begun again.
+"""Syncs that Argo CD gave up on, or cannot end by itself, begun again.
 
 Argo CD syncs a revision by itself once. Where that ended badly, as by its time-out or a failed hook, neither `retry`
 nor `selfHeal` begins again before there is another commit: https://github.com/argoproj/argo-cd/issues/18442.
+
+A sync keeps the sources that it began with. When the application's sources change meanwhile, each retry still looks
+for the old ones, which a new commit may have removed: such a sync never succeeds, and no other starts before it ends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gitops.cluster.client import Cluster
@@ -16,20 +19,26 @@ _GIVEN_UP = ("Failed", "Error")
 _BY = "gitops bootstrap"
 
 
-def begin_again(cluster: Cluster, names: Sequence[str]) -> list[str]:
+def begin_again(cluster: Cluster, applications: Iterable[Manifest]) -> list[str]:
     """Have Argo CD sync the applications again whose last sync failed; returns their names.
 
     What syncs just now, or is not synced automatically, is left alone.
     """
-    wanted = set(names)
-    given_up = [
-        entry
-        for entry in cluster.items(APPLICATIONS, ARGOCD)
-        if entry["metadata"]["name"] in wanted and _given_up(entry)
-    ]
+    given_up = [entry for entry in applications if _given_up(entry)]
     for entry in given_up:
         cluster.merge(APPLICATIONS, entry["metadata"]["name"], ARGOCD, {"operation": _operation(entry)})
     return [entry["metadata"]["name"] for entry in given_up]
+
+
+def end_outdated(cluster: Cluster, applications: Iterable[Manifest]) -> list[str]:
+    """Have Argo CD end the syncs that began with other sources than the application has now; returns their names.
+
+    It is what `argocd app terminate-op` does. The sync ends as Failed or Error, and `begin_again` takes it from there.
+    """
+    outdated = [entry["metadata"]["name"] for entry in applications if _outdated(entry)]
+    for name in outdated:
+        cluster.merge(APPLICATIONS, name, ARGOCD, {"status": {"operationState": {"phase": "Terminating"}}})
+    return outdated
 
 
 def _given_up(application: Manifest) -> bool:
@@ -37,6 +46,17 @@ def _given_up(application: Manifest) -> bool:
     last = (application.get("status") or {}).get("operationState") or {}
     on = automated is not None and automated.get("enabled") is not False
     return on and not application.get("operation") and last.get("phase") in _GIVEN_UP
+
+
+def _outdated(application: Manifest) -> bool:
+    sync = (application.get("operation") or {}).get("sync") or {}
+    last = (application.get("status") or {}).get("operationState") or {}
+    began_with = _sources(sync)
+    return last.get("phase") == "Running" and bool(began_with) and began_with != _sources(application["spec"])
+
+
+def _sources(holder: Manifest) -> Sequence[Any]:
+    return holder.get("sources") or [source for source in [holder.get("source")] if source]
 
 
 def _operation(application: Manifest) -> Manifest:
