@@ -136,12 +136,12 @@ e2e-charts: $(VENV)/.dev cluster-given images push-images ## The charts alone on
 .PHONY: e2e-argocd
 e2e-argocd: $(VENV)/.dev cluster-given images git-server-image push-images ## All of it, by git alone: adopt, bootstrap, promote, break, heal, add; takes the whole cluster
 	@./tools/install helm
-	@$(BIN)/pytest tests/e2e/argocd --ignore=tests/e2e/argocd/test_9b_migration.py $(E2E_OPTIONS)
+	@$(BIN)/pytest tests/e2e/argocd $(E2E_OPTIONS)
 
 .PHONY: e2e-migration
-e2e-migration: $(VENV)/.dev cluster-given images git-server-image push-images ## A platform of version 0.1 handed over under load; not green yet, so apart from e2e
+e2e-migration: $(VENV)/.dev cluster-given images git-server-image push-images ## A platform of version 0.1 handed over under load, alone
 	@./tools/install helm
-	@$(BIN)/pytest tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9a_services.py tests/e2e/argocd/test_9b_migration.py $(E2E_OPTIONS)
+	@$(BIN)/pytest tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9b_migration.py $(E2E_OPTIONS)
 
 .PHONY: e2e-delivery
 e2e-delivery: $(VENV)/.dev cluster-given images git-server-image push-images ## A change of code alone: image, bump, promotion, rollback, hold
