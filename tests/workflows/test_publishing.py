@@ -46,11 +46,11 @@ def test_a_registry_adopted_as_plain_http_is_spoken_to_in_it(fork: Fork, remote_
     published = push().stdout.split()
     assert len(published) == len(VERSIONS)
     assert all(line.startswith(f"{remote_registry}/you/pipeline/charts/") for line in published)
-    settings = {"PLAIN_HTTP": "", "REGISTRY_PREFIX": ""}
     repository = f"{remote_registry}/you/pipeline/serving"
     digest = fork.push_something(repository, "by-digest")
-    fork.run("tools/tag-image", f"{repository}@{digest}", "1.0.0", **settings)
-    assert fork.run("tools/image-digest", f"{repository}:1.0.0", **settings).stdout.strip() == digest
+    fork.run("tools/tag-image", f"{repository}@{digest}", "1.0.0", PLAIN_HTTP="", REGISTRY_PREFIX="")
+    asked = fork.run("tools/image-digest", f"{repository}:1.0.0", PLAIN_HTTP="", REGISTRY_PREFIX="")
+    assert asked.stdout.strip() == digest
     # What is said of one registry is not said of another.
     other = remote_registry.replace("127.0.0.2", "127.0.0.3")
     assert "cannot ask" in push(ok=False, prefix=f"{other}/you/pipeline").stderr
