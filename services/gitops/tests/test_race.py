@@ -187,14 +187,20 @@ def test_two_commands_in_one_clone_do_not_disturb_one_another(remote: Path) -> N
     git(folder, "fsck", "--strict")
 
 
-def test_an_edit_is_applied_anew_to_what_somebody_else_pushed(
-    remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A hold that comes in between is respected: the edit is made again, not merged."""
+def two_clones(remote: Path) -> tuple[Path, Path]:
+    """A clone whose first push comes after one of the other clone."""
     mine, other = clone(remote, "mine"), clone(remote, "other")
     hook = mine / ".git" / "hooks" / "pre-push"
     hook.write_text(f"#!/bin/sh\n[ -e done ] || {{ touch done; cd {other} && git push --quiet; }}\n")
     hook.chmod(0o755)
+    return mine, other
+
+
+def test_an_edit_is_applied_anew_to_what_somebody_else_pushed(
+    remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hold that comes in between is respected: the edit is made again, not merged."""
+    mine, other = two_clones(remote)
     file = other / release_file("staging")
     file.write_text(file.read_text().replace("hold: null", "hold: {reason: wrong answers}"))
     commit_all(other, "hold")
@@ -253,10 +259,7 @@ def test_a_chain_of_commits_lands_as_one_or_is_made_anew(
     remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Somebody else moves one service while a bump of both is on its way."""
-    mine, other = clone(remote, "mine"), clone(remote, "other")
-    hook = mine / ".git" / "hooks" / "pre-push"
-    hook.write_text(f"#!/bin/sh\n[ -e done ] || {{ touch done; cd {other} && git push --quiet; }}\n")
-    hook.chmod(0o755)
+    mine, other = two_clones(remote)
     file = other / release_file("staging", "wine")
     file.write_text(file.read_text().replace("tag: first", "tag: second"))
     commit_all(other, "another image")

@@ -11,7 +11,7 @@ from gitops.cluster import argocd, elsewhere, handover, notifications
 from gitops.cluster.addresses import Address, Password, addresses, passwords
 from gitops.cluster.argocd import GitAccess, Login
 from gitops.cluster.client import Cluster
-from gitops.cluster.convergence import REFRESH, State, application_state, wait_until_settled, workload_state
+from gitops.cluster.convergence import REFRESH, State, application_state, left_after, wait_until_settled, workload_state
 from gitops.cluster.diagnosis import Finding, diagnose_application, diagnose_owners, diagnose_pods, pods_of
 from gitops.cluster.kinds import APPLICATIONS
 from gitops.cluster.preflight import check_cluster, check_kinds
@@ -40,7 +40,7 @@ from gitops.terminal import Terminal
 
 _WATCHED = (FILE, Path("argocd"), APPS, ENVS, MODELS, Path("charts"))
 _DEFINITION_PAUSE = 1.0
-_DEFINITION_TRIES = 60
+_DEFINITION_SECONDS = 60.0
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
@@ -239,15 +239,12 @@ class Bootstrap:
         self._terminal.done("argo cd", f"{len(states)} workloads run")
 
     def _await_definitions(self, names: Sequence[str]) -> None:
-        for _ in range(_DEFINITION_TRIES):
+        def missing() -> list[str]:
             found = {entry["metadata"]["name"]: entry for entry in self._cluster.items(_DEFINITIONS)}
-            missing = [name for name in names if not _established(found.get(name))]
-            if not missing:
-                return
-            time.sleep(_DEFINITION_PAUSE)
-        raise NotConvergedError(
-            f"The cluster does not take up the kind {missing[0]}: kubectl describe crd {missing[0]}."
-        )
+            return [name for name in names if not _established(found.get(name))]
+
+        if left := left_after(missing, seconds=_DEFINITION_SECONDS, pause=_DEFINITION_PAUSE):
+            raise NotConvergedError(f"The cluster does not take up the kind {left[0]}: kubectl describe crd {left[0]}.")
 
     def _hand_over(self, fresh: Sequence[Manifest], without: Sequence[str], expected: Sequence[str]) -> None:
         with self._terminal.working("Handing over to Argo CD"):

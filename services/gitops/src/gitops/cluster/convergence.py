@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -12,6 +13,7 @@ from gitops.terminal import Terminal
 REFRESH = "argocd.argoproj.io/refresh"
 _PAUSE = 3.0
 _SHOWN = 100
+_T = TypeVar("_T")
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -76,6 +78,20 @@ def workload_state(workload: Manifest) -> State:
         settled=settled,
         message=f"{ready} of {wanted} pods",
     )
+
+
+def left_after(left: Callable[[], Sequence[_T]], *, seconds: float, pause: float) -> Sequence[_T]:
+    """Ask what is still in the way, until nothing is or the time is over; returns the last answer.
+
+    Args:
+        left: Asks.
+        seconds: How long to wait.
+        pause: Seconds between questions.
+    """
+    deadline = time.monotonic() + seconds
+    while (found := left()) and time.monotonic() <= deadline:
+        time.sleep(pause)
+    return found
 
 
 def wait_until_settled(

@@ -8,13 +8,13 @@ CD's controllers stand still meanwhile: nothing is put back or synced halfway. E
 finishes one that was killed.
 """
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from gitops.cluster.argocd import ROOT_NAME
 from gitops.cluster.client import Cluster
+from gitops.cluster.convergence import left_after
 from gitops.cluster.kinds import APPLICATION_SETS, APPLICATIONS, PROJECTS, TRACKING, WORKLOADS
 from gitops.errors import NotConvergedError
 from gitops.platform.model import ARGOCD, Platform
@@ -190,15 +190,15 @@ def _scale(cluster: Cluster, kind: str, name: str, replicas: int) -> None:
 
 
 def _await_stopped(cluster: Cluster) -> None:
-    deadline = time.monotonic() + _STOP_SECONDS
-    while left := [
-        pod["metadata"]["name"]
-        for _, name in _CONTROLLERS
-        for pod in cluster.items("pods", ARGOCD, f"app.kubernetes.io/name={name}")
-    ]:
-        if time.monotonic() > deadline:
-            raise NotConvergedError(
-                f"The pod {ARGOCD}/{left[0]} does not stop, and nothing can be handed over while it acts: "
-                f"kubectl --namespace {ARGOCD} describe pod {left[0]}. Then run bootstrap again."
-            )
-        time.sleep(_PAUSE)
+    def running() -> list[str]:
+        return [
+            pod["metadata"]["name"]
+            for _, name in _CONTROLLERS
+            for pod in cluster.items("pods", ARGOCD, f"app.kubernetes.io/name={name}")
+        ]
+
+    if left := left_after(running, seconds=_STOP_SECONDS, pause=_PAUSE):
+        raise NotConvergedError(
+            f"The pod {ARGOCD}/{left[0]} does not stop, and nothing can be handed over while it acts: "
+            f"kubectl --namespace {ARGOCD} describe pod {left[0]}. Then run bootstrap again."
+        )

@@ -4,7 +4,6 @@ The change in git comes first. Argo CD then takes the ApplicationSets away by it
 was trained stays: model versions, runs and pins in history.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -13,7 +12,7 @@ from msgspec import Struct
 
 from gitops.cluster.argocd import ROOT_NAME, namespace_owned
 from gitops.cluster.client import Cluster
-from gitops.cluster.convergence import REFRESH
+from gitops.cluster.convergence import REFRESH, left_after
 from gitops.cluster.kinds import APPLICATION_SETS, APPLICATIONS, HOOK_FINALIZER, INSTANCE, WORKLOADS
 from gitops.errors import NotConvergedError
 from gitops.platform.model import ARGOCD, Environment
@@ -208,14 +207,15 @@ def _of_environment(removal: Removal, clusters: Mapping[str, Cluster], environme
 def _wait(cluster: Cluster, items: Sequence[Item], seconds: float) -> None:
     if cluster.find(APPLICATIONS, ROOT_NAME, ARGOCD):
         cluster.merge(APPLICATIONS, ROOT_NAME, ARGOCD, {"metadata": {"annotations": {REFRESH: "normal"}}})
-    deadline = time.monotonic() + seconds
-    while left := [item for item in items if cluster.find(item.kind, item.name, item.namespace)]:
-        if time.monotonic() > deadline:
-            raise NotConvergedError(
-                f"Argo CD still has {left[0]}: push the change to its branch, see that the application {ROOT_NAME} is "
-                "synced, and run the command again. Nothing was taken away."
-            )
-        time.sleep(_PAUSE)
+
+    def there() -> list[Item]:
+        return [item for item in items if cluster.find(item.kind, item.name, item.namespace)]
+
+    if left := left_after(there, seconds=seconds, pause=_PAUSE):
+        raise NotConvergedError(
+            f"Argo CD still has {left[0]}: push the change to its branch, see that the application {ROOT_NAME} is "
+            "synced, and run the command again. Nothing was taken away."
+        )
 
 
 def _let_go(cluster: Cluster, item: Item) -> None:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gitops.cluster import elsewhere
 from gitops.cluster.client import Cluster
-from gitops.cluster.convergence import workload_state
+from gitops.cluster.convergence import left_after, workload_state
 from gitops.cluster.secret_readers import reads, restart
 from gitops.cluster.secrets import (
     KEY_ID,
@@ -230,12 +230,10 @@ class Rotation:
         self._cluster.delete(["jobs.batch"], namespace=PIPELINE, names=[name])
 
     def _wait(self, waiting: Callable[[], Sequence[str]], sentence: str) -> None:
-        while left := waiting():
-            if time.monotonic() > self._deadline:
-                raise NotConvergedError(
-                    f"{sentence} after {self._minutes:g} minutes: {', '.join(left)}. Run it again to go on from here."
-                )
-            time.sleep(_PAUSE)
+        if left := left_after(waiting, seconds=self._deadline - time.monotonic(), pause=_PAUSE):
+            raise NotConvergedError(
+                f"{sentence} after {self._minutes:g} minutes: {', '.join(left)}. Run it again to go on from here."
+            )
 
     def _values(self, name: str) -> dict[str, str]:
         return decoded(self._cluster.find("secrets", name, PIPELINE) or {})

@@ -13,7 +13,7 @@ from gitops.cluster.client import Cluster
 from gitops.cluster.notifications import SERVICES, checked
 from gitops.cluster.rotation import Rotation
 from gitops.cluster.teardown import take_down
-from gitops.commands.options import Flag, Json, Names
+from gitops.commands.options import Flag, Json, Names, contexts_of
 from gitops.errors import BadInputError
 from gitops.git.repository import Repository
 from gitops.platform.reader import load_platform
@@ -31,7 +31,7 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
     registry_user: str | None = None,
     notify: Annotated[tuple[Literal["people", "github"], ...], Parameter(negative="", show_default=False)] = (),
     context: str | None = None,
-    context_of: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    context_of: Names = (),
     json: Json = False,
 ) -> int:
     """Bring the platform up: namespaces, Secrets, Argo CD, and everything that git says. Safe to run again.
@@ -59,7 +59,7 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
         git=git,
         registry=_login(terminal, "registry", registry_user),
         notify={name: _address(terminal, name) for name in notify},
-        contexts=dict(_pair(text) for text in context_of),
+        contexts=contexts_of(context_of),
     )
     result = Bootstrap(Repository.find(), Cluster(context), terminal, options).run()
     if json:
@@ -77,7 +77,7 @@ def rotate_keys(
     *,
     minutes: Annotated[float, Parameter(validator=Number(gt=0))] = 20.0,
     context: str | None = None,
-    context_of: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    context_of: Names = (),
 ) -> int:
     """Give all users of the store new access key ids and secrets, without a failing prediction. Safe to run again.
 
@@ -89,7 +89,7 @@ def rotate_keys(
         context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable.
     """
     terminal, platform = Terminal(), load_platform(Repository.find().root)
-    contexts = dict(_pair(text) for text in context_of)
+    contexts = contexts_of(context_of)
     Rotation(platform, Cluster(context), terminal, minutes=minutes, contexts=contexts).run()
     terminal.note("What has these keys outside of the cluster, such as a workflow's secrets, needs the new ones.")
     return 0
@@ -115,13 +115,6 @@ def teardown(*, delete_data: Flag = False, yes: Flag = False, context: str | Non
             return _REFUSED
     take_down(repository.root, cluster, terminal, delete_data=delete_data)
     return 0
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, context = text.partition("=")
-    if not (name and equals and context):
-        raise BadInputError(f"--context-of: {text!r} is not CLUSTER=CONTEXT.")
-    return name, context
 
 
 def _login(terminal: Terminal, what: str, user: str | None) -> Login | None:

@@ -40,7 +40,7 @@ _NO_PINS = PinOptions()
 
 
 def bump(
-    target: str = "",
+    target: Annotated[str, Parameter(show_default=False)] = "",
     /,
     pins: PinOptions = _NO_PINS,
     landing: LandingOptions = NO_LANDING,

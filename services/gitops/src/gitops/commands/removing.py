@@ -1,8 +1,8 @@
 """The commands that take services and environments away: first from git, then what outlives them in the cluster."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Annotated
+from dataclasses import dataclass
 
 from cyclopts import App, Parameter
 from msgspec import Struct
@@ -10,8 +10,8 @@ from msgspec import Struct
 from gitops.cluster import removal
 from gitops.cluster.client import Cluster
 from gitops.commands.landing import LandingOptions, land_and_show
-from gitops.commands.options import Flag, MlflowUrl, registry
-from gitops.errors import BadInputError, OutageError
+from gitops.commands.options import Flag, MlflowUrl, Names, contexts_of, registry
+from gitops.errors import OutageError
 from gitops.fork.scaffold import left_by_hand, remove_environment, remove_service
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Snapshot
@@ -21,7 +21,36 @@ from gitops.platform.targets import Target, known_environment, known_service, ta
 from gitops.terminal import Terminal
 
 app = App(name="remove", help="Take a service or an environment away: a dry run, unless --yes is given.")
-Contexts = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RemovalOptions:
+    """How something is taken away, and where what outlives it is."""
+
+    yes: Flag = False
+    """Do it; without, only what would go is listed."""
+    git_only: Flag = False
+    """Leave the cluster alone."""
+    no_push: Flag = False
+    """Commit to what is checked out, push nothing, and leave the cluster alone."""
+    mlflow_url: MlflowUrl = None
+    """Address of MLflow. [default: the cluster's own, through kubectl port-forward]"""
+    context: str | None = None
+    """Context of the kubeconfig. [default: the current one]"""
+    context_of: Names = ()
+    """CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable."""
+
+    @property
+    def clusters(self) -> dict[str, Cluster]:
+        """The clusters at hand by their names in platform.yaml, that of Argo CD by an empty one."""
+        if self.git_only or self.no_push:
+            return {}
+        others = {name: Cluster(context) for name, context in contexts_of(self.context_of).items()}
+        return {"": Cluster(self.context), **others}
+
+
+_NO_OPTIONS = RemovalOptions()
 
 
 class _Gone(Struct, frozen=True, kw_only=True):
@@ -40,26 +69,15 @@ class _Gone(Struct, frozen=True, kw_only=True):
 def service(
     name: str,
     /,
-    *,
-    yes: Flag = False,
-    git_only: Flag = False,
-    no_push: Flag = False,
-    mlflow_url: MlflowUrl = None,
-    context: str | None = None,
-    context_of: Contexts = (),
+    options: RemovalOptions = _NO_OPTIONS,
 ) -> int:
     """Take a service out of every environment: its files in git, then its pods and aliases. Model versions stay.
 
     Args:
         name: The service.
-        yes: Do it; without, only what would go is listed.
-        git_only: Leave the cluster alone.
-        no_push: Commit to what is checked out, push nothing, and leave the cluster alone.
-        mlflow_url: Address of MLflow. [default: the cluster's own, through kubectl port-forward]
-        context: Context of the kubeconfig. [default: the current one]
-        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable.
+        options: How, and where.
     """
-    start, platform, there = _start(name, "service", no_push=no_push)
+    start, platform, there = _start(name, "service", no_push=options.no_push)
     known = known_service(platform, name)
     gone = _Gone(
         targets=[target for target in targets(platform) if target.service == known],
@@ -67,34 +85,22 @@ def service(
         environments=[],
         edit=remove_service(name) if there else None,
     )
-    clusters = {} if git_only or no_push else _clusters(context, context_of)
-    return _removed(start, gone, clusters, mlflow_url, yes=yes, no_push=no_push)
+    return _removed(start, gone, options)
 
 
 @app.command
 def environment(
     name: str,
     /,
-    *,
-    yes: Flag = False,
-    git_only: Flag = False,
-    no_push: Flag = False,
-    mlflow_url: MlflowUrl = None,
-    context: str | None = None,
-    context_of: Contexts = (),
+    options: RemovalOptions = _NO_OPTIONS,
 ) -> int:
     """Take an environment away: its files in git, then its pods, namespace, Secrets and aliases. Model versions stay.
 
     Args:
         name: The environment.
-        yes: Do it; without, only what would go is listed.
-        git_only: Leave the cluster alone.
-        no_push: Commit to what is checked out, push nothing, and leave the cluster alone.
-        mlflow_url: Address of MLflow. [default: the cluster's own, through kubectl port-forward]
-        context: Context of the kubeconfig. [default: the current one]
-        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable.
+        options: How, and where.
     """
-    start, platform, there = _start(name, "environment", no_push=no_push)
+    start, platform, there = _start(name, "environment", no_push=options.no_push)
     known = known_environment(platform, name)
     gone = _Gone(
         targets=[target for target in targets(platform) if target.environment == known],
@@ -102,8 +108,7 @@ def environment(
         environments=[known],
         edit=remove_environment(name) if there else None,
     )
-    clusters = {} if git_only or no_push else _clusters(context, context_of)
-    return _removed(start, gone, clusters, mlflow_url, yes=yes, no_push=no_push)
+    return _removed(start, gone, options)
 
 
 def _start(name: str, kind: str, *, no_push: bool) -> tuple[Snapshot, Platform, bool]:
@@ -120,21 +125,14 @@ def _start(name: str, kind: str, *, no_push: bool) -> tuple[Snapshot, Platform, 
     return start, platform, True
 
 
-def _removed(
-    start: Snapshot,
-    gone: _Gone,
-    clusters: Mapping[str, Cluster],
-    mlflow_url: str | None,
-    *,
-    yes: bool,
-    no_push: bool,
-) -> int:
+def _removed(start: Snapshot, gone: _Gone, options: RemovalOptions) -> int:
+    clusters, yes = options.clusters, options.yes
     terminal = Terminal()
     with ExitStack() as stack:
         models = None
         if clusters:
             try:
-                models = stack.enter_context(registry(mlflow_url, clusters[""]))
+                models = stack.enter_context(registry(options.mlflow_url, clusters[""]))
             except OutageError as error:
                 terminal.note(f"MLflow is not at hand, so aliases stay: {error}")
         found = _plan(gone, clusters, models, terminal, yes=yes)
@@ -142,7 +140,7 @@ def _removed(
             terminal.line(f"cluster: {line}")
         for sentence in [*(found.by_hand if found else []), *gone.left]:
             terminal.line(f"by hand: {sentence}")
-        landing = LandingOptions(dry_run=not yes, no_push=no_push)
+        landing = LandingOptions(dry_run=not yes, no_push=options.no_push)
         if gone.edit:
             land_and_show(start, gone.edit, landing, json=False)
         if not yes:
@@ -169,13 +167,3 @@ def _plan(
             raise OutageError(f"{error}\nNothing was changed. --git-only takes it out of git alone.") from None
         terminal.note(f"What would go in the cluster cannot be said: {error}")
         return None
-
-
-def _clusters(context: str | None, context_of: Sequence[str]) -> dict[str, Cluster]:
-    found = {"": Cluster(context)}
-    for text in context_of:
-        name, equals, other = text.partition("=")
-        if not (name and equals and other):
-            raise BadInputError(f"--context-of: {text!r} is not CLUSTER=CONTEXT.")
-        found[name] = Cluster(other)
-    return found
