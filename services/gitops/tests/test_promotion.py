@@ -1,77 +1,29 @@
 """`gitops promote`: exactly the source's pins, one pull request that tells a reviewer all of it, and what stops it."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from gitops.cli import execute
 from gitops.errors import NotWantedError
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Snapshot
 from gitops.git.trunk import Trunk
-from gitops.pins.release import Hold, Image, Model, Notes, Release, read_release, written
+from gitops.pins.release import Hold, read_release
 from gitops.platform.reader import platform_at
 from gitops.promotion.body import Evidence, body
 from gitops.promotion.promote import Route, plan, routes
 from gitops.promotion.readiness import Readiness
 from gitops.rendering.diff import ObjectChange
-from services.gitops.tests.conftest import DIGEST, add_service, commit_all, git, release_file
-from services.gitops.tests.github import SLUG, TOKEN, GitHub, serving
+from services.gitops.tests import promotion_setup
+from services.gitops.tests.conftest import DIGEST, commit_all, git
+from services.gitops.tests.github import GitHub
 from services.gitops.tests.memory_cluster import WELL, MemoryCluster
+from services.gitops.tests.promotion_setup import BRANCH, PRODUCTION, STAGING, push, release
 
-STAGING, PRODUCTION = release_file("staging"), release_file("production")
-BRANCH = "promote/production/iris"
-OTHER = "sha256:" + "ab" * 32
-
-
-def release(version: int, hold: Hold | None = None) -> Release:
-    chart = yaml.safe_load(Path("charts/model-serving/Chart.yaml").read_text())["version"]
-    return Release(
-        release=Notes(chart=chart, hold=hold, metrics={"accuracy": 0.9 + version / 100, "log_loss": 0.1}),
-        image=Image(repository="registry.example.com/acme/serving", tag=f"1.{version}.0", digest=DIGEST),
-        model=Model(
-            name="iris-classifier",
-            version=str(version),
-            digest=DIGEST,
-            uri=f"s3://mlflow/1/models/m-{version}/artifacts",
-        ),
-    )
-
-
-def push(fork: Path, environment: str, after: Release, message: str, service: str = "iris") -> str:
-    """Have the main branch say what a service runs in an environment."""
-    file = fork / release_file(environment, service)
-    file.parent.mkdir(exist_ok=True)
-    before = file.read_text() if file.exists() else None
-    file.write_text(written(before, after, environment))
-    commit = commit_all(fork, message)
-    git(fork, "push", "--quiet")
-    return commit
-
-
-@pytest.fixture
-def clone(fork: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Staging runs version 2, after a code change and version 1; nothing runs in production. There is no Helm."""
-    monkeypatch.setenv("GITOPS_MIN_AGE", "0")
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    (fork / ".cache/tools/bin/helm").unlink()
-    push(fork, "staging", release(1), "bump(staging): iris 1")
-    (fork / "apps" / "note.txt").write_text("code\n")
-    commit_all(fork, "Answer `faster`, @ada")
-    push(fork, "staging", release(2), "bump(staging): iris 2")
-    return fork
-
-
-@pytest.fixture
-def hub(clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
-    """GitHub with that repository, and a token for it."""
-    with serving(GitHub(origin)) as hub:
-        for name, value in {"TOKEN": TOKEN, "API_URL": hub.url, "REPOSITORY": SLUG}.items():
-            monkeypatch.setenv(f"GITHUB_{name}", value)
-        yield hub
+# Fixtures are found by their names in a module.
+clone, hub = promotion_setup.clone, promotion_setup.hub
 
 
 def promote(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, str]:
@@ -343,74 +295,6 @@ def test_what_the_source_does_not_run_cannot_be_promoted(
     git(clone, "push", "--quiet")
     assert execute(["promote", "production/iris"]) == 2
     assert "Nothing is released to staging/iris" in capsys.readouterr().err
-
-
-@pytest.fixture
-def garden(clone: Path, hub: GitHub) -> Path:
-    """Three services: iris and wine run in staging, roses nowhere yet."""
-    add_service(clone, "wine", "wine-classifier")
-    add_service(clone, "roses", "roses-classifier")
-    push(clone, "staging", release(5), "bump(staging/wine): wine 5", "wine")
-    return clone
-
-
-def outcomes(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, str]:
-    """What came of each promotion."""
-    capsys.readouterr()
-    assert execute(["promote", *arguments, "--json"]) == code
-    return {entry["target"]: entry["outcome"] for entry in json.loads(capsys.readouterr().out)}
-
-
-def test_each_service_has_a_pull_request_of_its_own(
-    garden: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert outcomes(capsys) == {
-        "production/iris": "opened",
-        "production/wine": "opened",
-        "production/roses": "not released",
-    }
-    for service in ("iris", "wine"):
-        changed = git(origin, "diff", "--name-only", "main", f"promote/production/{service}")
-        assert changed == str(release_file("production", service))
-    bodies = {pull["head"]["ref"]: pull["body"] for pull in hub.opened()}
-    assert "promotion from staging/wine to production/wine" in bodies["promote/production/wine"]
-
-
-def test_what_is_in_the_way_of_one_service_stops_no_other(
-    garden: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
-) -> None:
-    outcomes(capsys)
-    assert execute(["hold", "staging/wine", "--reason", "wrong answers"]) == 0
-    assert [pull["head"]["ref"] for pull in hub.opened()] == [BRANCH]
-    assert outcomes(capsys, "production")["production/wine"] == "refused"
-    assert [pull["head"]["ref"] for pull in hub.opened()] == [BRANCH]
-    assert execute(["hold", "staging/iris", "--reason", "wrong answers"]) == 0
-    assert set(outcomes(capsys, code=3).values()) == {"refused", "not released"}
-    (garden / STAGING).write_text("release: [\n")
-    commit_all(garden, "broken")
-    git(garden, "push", "--quiet")
-    assert outcomes(capsys, code=2)["production/iris"] == "refused"
-
-
-def test_each_environment_asks_for_an_age_of_its_own(
-    garden: Path, hub: GitHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("GITOPS_MIN_AGE")
-    assert "minAge: 10m" in (garden / "platform.yaml").read_text()
-    assert execute(["promote", "production/wine"]) == 3
-    assert "10 minutes are asked for" in capsys.readouterr().err
-    assert outcomes(capsys, "production/wine", "--min-age", "0") == {"production/wine": "opened"}
-
-
-def test_an_environment_can_feed_several(clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
-    text = (clone / "platform.yaml").read_text().replace("services:", "  - {name: eu, from: staging}\nservices:", 1)
-    (clone / "platform.yaml").write_text(text)
-    commit_all(clone, "another environment")
-    git(clone, "push", "--quiet")
-    assert outcomes(capsys) == {"production/iris": "opened", "eu/iris": "opened"}
-    assert execute(["hold", "eu/iris", "--reason", "freeze"]) == 2
-    assert execute(["hold", "staging/iris", "--reason", "freeze"]) == 0
-    assert hub.opened() == []
 
 
 def test_a_shadow_is_tried_where_it_is(

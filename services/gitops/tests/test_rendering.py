@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from gitops.cli import execute
+from gitops.documents import loaded_all
 from gitops.errors import BadInputError
 from gitops.pins.release import Image, Model, Notes, Release, written
 from gitops.platform.reader import load_platform
@@ -236,3 +237,16 @@ def test_services_are_rendered_in_their_order_whichever_is_ready_first(
     assert services == ["iris", "wine-d", "wine-b", "wine-a"]
     assert "wine-c-staging does not render" in said.err
     assert said.err.index("wine-d-staging:") < said.err.index("wine-c-staging") < said.err.index("wine-b-staging:")
+
+
+def test_manifests_are_read_by_the_rules_of_yaml_1_2(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bare `=` stands in the definitions of the Prometheus operator; `on` is a text, and `010` is ten."""
+    (fork / "apps/extra/definition.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: operators}\ndata: {enum: [=, on, no], mode: 010}\n"
+    )
+    assert execute(["render", "platform", "extra"]) == 0
+    said = capsys.readouterr().out
+    (found,) = [entry for entry in loaded_all(said) if entry]
+    assert found["data"] == {"enum": ["=", "on", "no"], "mode": 10}
+    commit_all(fork, "operators")
+    assert changed(["platform", "extra"], capsys) == {}

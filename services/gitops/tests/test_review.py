@@ -1,31 +1,24 @@
 """Proves what a pull request may do where another environment feeds: promotions and rollbacks pass, nothing else does.
 
-Judged are both plain values, with pins of hypothesis that differ in one part, and real histories in git.
+Judged are real histories in git; `test_verdict.py` judges plain values.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gitops.cli import execute
 from gitops.errors import BadInputError
-from gitops.git.repository import Commit, Repository
-from gitops.pins.history import Step
+from gitops.git.repository import Repository
 from gitops.pins.release import Release
-from gitops.promotion.files import problems_of_tuning
-from gitops.promotion.review import Review, review_changes
-from gitops.promotion.verdict import Proposed, Verdict, judge
-from services.gitops.tests.conftest import commit_all, git, release_file, target
+from gitops.promotion.review import review_changes
+from services.gitops.tests.conftest import commit_all, git, release_file
+from services.gitops.tests.test_verdict import only_problem, release
 
 PINS = release_file("production")
 TUNING = PINS.with_name("values.yaml")
-DIGITS = st.text("0123456789abcdef", min_size=64, max_size=64)
 PLATFORM = """\
 repository: https://git.example.com/acme/pipeline.git
 registry: {prefix: registry.example.com/acme}
@@ -37,110 +30,6 @@ services:
   - {name: iris, model: iris}
   - {name: wine, model: wine}
 """
-
-
-def release(number: int, *, hold: Any = None, **parts: dict[str, Any]) -> Release:
-    """Release `number`: all of its pins differ from those of every other number."""
-    digest = f"sha256:{number:064x}"
-    values: dict[str, dict[str, Any]] = {
-        "release": {"chart": f"1.{number}.0", "hold": hold, "metrics": {"accuracy": number / 100}},
-        "image": {"repository": "registry.example.com/you/serving", "tag": f"1.{number}.0", "digest": digest},
-        "model": {"name": "iris", "version": str(number), "digest": digest, "uri": f"s3://mlflow/{number}/model"},
-    }
-    for name, fields in parts.items():
-        values[name] |= fields
-    return msgspec.convert(values, Release)
-
-
-def step(number: int) -> Step:
-    commit = Commit(sha=f"{number:040x}", author="Ada", when=datetime(2026, 1, number, tzinfo=UTC), subject="promote")
-    return Step(commit=commit, release=release(number))
-
-
-def proposed(after: Release | None, **others: Any) -> Proposed:
-    """Production ran 1 and runs 2; staging runs 3."""
-    fed = target("production", source="staging")
-    known = {"target": fed, "source": target("staging"), "before": release(2), "feeding": release(3)}
-    return Proposed(**{**known, "earlier": [step(2), step(1)], "after": after, **others})
-
-
-def only_problem(found: Review | Verdict) -> str:
-    assert len(found.problems) == 1, found.problems
-    return found.problems[0]
-
-
-def test_what_staging_runs_may_come() -> None:
-    found = judge(proposed(release(3)))
-    assert (found.problems, found.origin) == ([], "staging/iris")
-    assert {change.pin for change in found.changes} >= {"chart", "image.digest", "model.version", "metrics.accuracy"}
-
-
-def test_the_first_release_comes_from_staging_too() -> None:
-    assert judge(proposed(release(3), before=None, earlier=[])).problems == []
-    assert "neither" in only_problem(judge(proposed(release(4), before=None, earlier=[])))
-
-
-def test_what_production_ran_may_come_back() -> None:
-    found = judge(proposed(release(1, hold="back to what answered")))
-    assert (found.problems, found.origin) == ([], f"production/iris at {1:040x}"[: len("production/iris at ") + 7])
-
-
-def test_a_hold_may_come_and_go() -> None:
-    assert judge(proposed(release(2, hold="release freeze"))).problems == []
-    assert judge(proposed(release(2), before=release(2, hold="release freeze"))).problems == []
-
-
-@given(part=st.sampled_from(["chart", "image", "model"]), digest=DIGITS)
-def test_no_part_of_the_pins_may_be_another(part: str, digest: str) -> None:
-    strange: dict[str, dict[str, Any]] = {
-        "chart": {"release": {"chart": "9.9.9"}},
-        "image": {"image": {"digest": f"sha256:{digest}"}},
-        "model": {"model": {"version": "99", "uri": "s3://mlflow/99/model"}},
-    }
-    assert "neither" in only_problem(judge(proposed(release(3, **strange[part]))))
-
-
-def test_parts_of_two_releases_make_no_third() -> None:
-    mixed = msgspec.structs.replace(release(3), model=release(2).model)
-    assert "neither" in only_problem(judge(proposed(mixed)))
-
-
-@pytest.mark.parametrize("number", [2, 3])
-def test_figures_come_with_their_pins(number: int) -> None:
-    assert "metrics" in only_problem(judge(proposed(release(number, release={"metrics": {"accuracy": 1.0}}))))
-
-
-def test_production_does_not_vanish_by_promotion() -> None:
-    assert "gone" in only_problem(judge(proposed(None)))
-
-
-@pytest.mark.parametrize("hold", ["slow since noon", None], ids=["hold stays", "hold goes in the same breath"])
-def test_a_held_production_stays(hold: str | None) -> None:
-    found = judge(proposed(release(3, hold=hold), before=release(2, hold="slow since noon")))
-    assert "gitops unhold production/iris" in only_problem(found)
-
-
-def test_a_held_production_can_be_rolled_back_further() -> None:
-    back = release(1, hold="slow since yesterday, it turns out")
-    assert judge(proposed(back, before=release(2, hold="slow since noon"))).problems == []
-
-
-def test_what_a_held_staging_runs_goes_nowhere() -> None:
-    held = release(3, hold="under observation")
-    assert "staging/iris is held" in only_problem(judge(proposed(release(3), feeding=held)))
-    # Production may still go back to what it ran.
-    assert judge(proposed(release(1, hold="slow"), feeding=held)).problems == []
-
-
-def test_a_shadow_is_a_model_that_is_known() -> None:
-    def shadowed(number: int) -> Release:
-        model = msgspec.to_builtins(release(number).model)
-        del model["name"]
-        return msgspec.convert({**msgspec.to_builtins(release(2)), "shadow": model}, Release)
-
-    assert judge(proposed(shadowed(3))).problems == []
-    assert "shadow" in only_problem(judge(proposed(shadowed(9))))
-    assert judge(proposed(shadowed(9), before=shadowed(9))).problems == []
 
 
 Write = Callable[..., str]
@@ -326,11 +215,6 @@ def test_what_people_tune_names_no_model_past_the_pins(
     # Where machines move the pins, people may try what they like.
     write(Path("envs/staging/iris/values.yaml"), text)
     assert review_changes(repository, "main").problems == []
-
-
-def test_a_further_model_that_is_pinned_may_come() -> None:
-    text = "extraModels: [{name: roses, version: '1', digest: sha256:ab, uri: s3://a/b}]"
-    assert problems_of_tuning(TUNING, text) == problems_of_tuning(TUNING, "") == []
 
 
 @pytest.mark.parametrize("path", [str(TUNING), str(PINS), "envs/production/iris", "envs/values.yaml"])

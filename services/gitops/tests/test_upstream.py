@@ -61,6 +61,8 @@ def test_the_next_version_merges_without_a_conflict(fork: Path, origin: Path, tm
     assert "# All the facts of this fork." in (fork / "platform.yaml").read_text()
     changed = {path for path, text in own.items() if (fork / path).read_text() != text}
     assert changed == {"envs/platform/mlflow.yaml"}
+    # What the documentation says of looking at it.
+    assert execute(["diff", "platform", "mlflow", "--revision", "ORIG_HEAD"]) == 0
 
 
 def test_a_vendored_manifest_that_is_behind_is_told(

@@ -1,0 +1,83 @@
+"""`gitops promote` for several services and environments at once: each for itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gitops.cli import execute
+from services.gitops.tests import promotion_setup
+from services.gitops.tests.conftest import add_service, commit_all, git, release_file
+from services.gitops.tests.github import GitHub
+from services.gitops.tests.promotion_setup import BRANCH, STAGING, push, release
+
+# Fixtures are found by their names in a module.
+clone, hub = promotion_setup.clone, promotion_setup.hub
+
+
+@pytest.fixture
+def garden(clone: Path, hub: GitHub) -> Path:
+    """Three services: iris and wine run in staging, roses nowhere yet."""
+    add_service(clone, "wine", "wine-classifier")
+    add_service(clone, "roses", "roses-classifier")
+    push(clone, "staging", release(5), "bump(staging/wine): wine 5", "wine")
+    return clone
+
+
+def outcomes(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, str]:
+    """What came of each promotion."""
+    capsys.readouterr()
+    assert execute(["promote", *arguments, "--json"]) == code
+    return {entry["target"]: entry["outcome"] for entry in json.loads(capsys.readouterr().out)}
+
+
+def test_each_service_has_a_pull_request_of_its_own(
+    garden: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcomes(capsys) == {
+        "production/iris": "opened",
+        "production/wine": "opened",
+        "production/roses": "not released",
+    }
+    for service in ("iris", "wine"):
+        changed = git(origin, "diff", "--name-only", "main", f"promote/production/{service}")
+        assert changed == str(release_file("production", service))
+    bodies = {pull["head"]["ref"]: pull["body"] for pull in hub.opened()}
+    assert "promotion from staging/wine to production/wine" in bodies["promote/production/wine"]
+
+
+def test_what_is_in_the_way_of_one_service_stops_no_other(
+    garden: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcomes(capsys)
+    assert execute(["hold", "staging/wine", "--reason", "wrong answers"]) == 0
+    assert [pull["head"]["ref"] for pull in hub.opened()] == [BRANCH]
+    assert outcomes(capsys, "production")["production/wine"] == "refused"
+    assert [pull["head"]["ref"] for pull in hub.opened()] == [BRANCH]
+    assert execute(["hold", "staging/iris", "--reason", "wrong answers"]) == 0
+    assert set(outcomes(capsys, code=3).values()) == {"refused", "not released"}
+    (garden / STAGING).write_text("release: [\n")
+    commit_all(garden, "broken")
+    git(garden, "push", "--quiet")
+    assert outcomes(capsys, code=2)["production/iris"] == "refused"
+
+
+def test_each_environment_asks_for_an_age_of_its_own(
+    garden: Path, hub: GitHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GITOPS_MIN_AGE")
+    assert "minAge: 10m" in (garden / "platform.yaml").read_text()
+    assert execute(["promote", "production/wine"]) == 3
+    assert "10 minutes are asked for" in capsys.readouterr().err
+    assert outcomes(capsys, "production/wine", "--min-age", "0") == {"production/wine": "opened"}
+
+
+def test_an_environment_can_feed_several(clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (clone / "platform.yaml").read_text().replace("services:", "  - {name: eu, from: staging}\nservices:", 1)
+    (clone / "platform.yaml").write_text(text)
+    commit_all(clone, "another environment")
+    git(clone, "push", "--quiet")
+    assert outcomes(capsys) == {"production/iris": "opened", "eu/iris": "opened"}
+    assert execute(["hold", "eu/iris", "--reason", "freeze"]) == 2
+    assert execute(["hold", "staging/iris", "--reason", "freeze"]) == 0
+    assert hub.opened() == []

@@ -1,0 +1,93 @@
+"""The model registry, by a real MLflow server and a stand-in: what a version is pinned as, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from embedded.servers import mlflow_server
+from gitops.errors import BadInputError, OutageError
+from gitops.pins.registry import MlflowRegistry
+from gitops.pins.release import Model
+from services.gitops.tests.conftest import DIGEST
+from services.gitops.tests.mlflow_answers import METRICS, TAGS, answering, as_mlflow
+
+
+def test_a_real_registry_gives_the_pins_of_a_version_that_passed_and_no_others(tmp_path: Path) -> None:
+    """One test, so that one server is started: MLflow with clients that speak to the artifact store themselves."""
+    with (
+        mlflow_server(tmp_path, artifacts="s3://mlflow", proxied=False) as server,
+        httpx.Client(base_url=f"{server.url}/api/2.0/mlflow", trust_env=False, timeout=30) as client,
+    ):
+        register(client, "registered-models/create", name="iris-classifier")
+        register_version(client, TAGS, METRICS)
+        register_version(client, {"digest": DIGEST, "gate": "failed"}, {})
+        register_version(client, {"gate": "passed"}, {})
+        register_version(client, TAGS, {}, source="gs://elsewhere/models/m-4")
+        register(client, "registered-models/alias", name="iris-classifier", alias="candidate", version="1")
+
+        registry = MlflowRegistry(server.url)
+        found = registry.find("iris-classifier@candidate")
+        assert found == registry.find("iris-classifier/1")
+        assert found.model == Model(
+            name="iris-classifier", version="1", release=TAGS["release"], digest=DIGEST, uri="s3://mlflow/1/models/m-1"
+        )
+        assert found.metrics == {"accuracy": 0.973684, "log_loss": 0.11}
+        refused = {
+            "iris-classifier/2": "did not pass its gate",
+            "iris-classifier/3": "has no content digest",
+            "iris-classifier/4": "--no-serve-artifacts",
+            "iris-classifier/99": "Model Version .* not found",
+            "iris-classifier@nobody": "alias nobody not found",
+            "roses/1": "Model Version .* not found",
+        }
+        for reference, why in refused.items():
+            with pytest.raises(BadInputError, match=why):
+                registry.find(reference)
+
+
+def register_version(
+    client: httpx.Client, tags: dict[str, str], metrics: dict[str, float], source: str = "s3://mlflow/1/models/m-1"
+) -> None:
+    run = register(client, "runs/create", experiment_id="0")["run"]["info"]["run_id"]
+    for key, value in metrics.items():
+        register(client, "runs/log-metric", run_id=run, key=key, value=value, timestamp=1)
+    listed = [{"key": key, "value": value} for key, value in tags.items()]
+    register(client, "model-versions/create", name="iris-classifier", source=source, run_id=run, tags=listed)
+
+
+def register(client: httpx.Client, endpoint: str, **body: object) -> dict[str, Any]:
+    answer = client.post(endpoint, json=body)
+    assert answer.is_success, answer.text
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+def test_a_registry_that_is_busy_for_a_moment_is_asked_again() -> None:
+    with answering(lambda path, before: as_mlflow(path, 0) if before else (503, b"starting")) as (url, asked):
+        assert MlflowRegistry(url, pause=lambda _: None).find("iris-classifier/1").model.version == "1"
+    assert len(asked) == 4
+
+
+def test_a_registry_that_stays_away_is_given_up_with_its_address() -> None:
+    with (
+        answering(lambda *_: (503, b"")) as (url, asked),
+        pytest.raises(OutageError, match=f"{url} answers 503, 4 times"),
+    ):
+        MlflowRegistry(url, pause=lambda _: None).find("iris-classifier/7")
+    assert len(asked) == 4
+
+
+def test_a_registry_that_asks_for_a_password_names_where_it_goes() -> None:
+    with (
+        answering(lambda *_: (401, b"You are not authenticated.")) as (url, _),
+        pytest.raises(BadInputError, match="MLFLOW_TRACKING_PASSWORD"),
+    ):
+        MlflowRegistry(url).find("iris-classifier/7")
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b'{"model_version": 7}'])
+def test_something_else_at_the_address_is_no_mlflow(body: bytes) -> None:
+    with answering(lambda *_: (200, body)) as (url, _), pytest.raises(OutageError, match="is not MLflow"):
+        MlflowRegistry(url).find("iris-classifier/7")
