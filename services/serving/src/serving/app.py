@@ -90,7 +90,7 @@ def create_app(settings: Settings) -> Application:
     about = About(models, draining, metrics)
     metrics.ready.set_function(lambda: float(about.is_ready))
     batcher = Batcher(workers, _WORKERS, admission, settings.max_queue_seconds, metrics.predicted)
-    predictor = predictor_kind(models.main, batcher, admission, settings.max_rows)
+    predictor = predictor_kind(models.main, batcher, admission, settings.max_rows, metrics.unknown)
     ours = version("serving")
     predictions = Predictions(predictor, models, BodyReader(settings.max_body_bytes), ours)
     docs = Docs(lambda: openapi.document(table, models, settings.max_rows, ours))

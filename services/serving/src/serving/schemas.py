@@ -5,7 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from serving.signature import Label, Value
+from serving.columns import Value
+from serving.signature import Label
 
 VersionName = Annotated[
     str,
@@ -17,10 +18,10 @@ VersionName = Annotated[
 
 
 class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One row as `features`, or many as `instances`; values in the order of the model's columns."""
+    """One row as `features`, or many as `instances`: arrays in the order of the model's columns, or objects by name."""
 
-    features: list[bool | int | float] | UnsetType = UNSET
-    instances: list[list[bool | int | float]] | UnsetType = UNSET
+    features: list[Value] | dict[str, Value] | UnsetType = UNSET
+    instances: list[list[Value] | dict[str, Value]] | UnsetType = UNSET
     model_version: VersionName = "latest"
 
 

@@ -12,13 +12,14 @@ import msgspec
 
 from serving.api.problems import MEDIA_TYPE, as_problem
 from serving.api.routes import Operation, Route
+from serving.columns import Column
 from serving.loader import LoadedModel
 from serving.models import Models
-from serving.openinference.mapping import FEATURES, example
+from serving.openinference.mapping import example
 from serving.openinference.messages import InferRequest
+from serving.openinference.rows import FEATURES
 from serving.openinference.tensors import DATATYPES
 from serving.schemas import InferenceError, Problem
-from serving.signature import Column
 
 _REFERENCE = "#/components/schemas/"
 _ERRORS = {

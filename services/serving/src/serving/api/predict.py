@@ -9,6 +9,7 @@ from serving.api.routes import Answer, Call, Headers
 from serving.loader import LoadedModel
 from serving.models import Models
 from serving.openinference import mapping, messages
+from serving.openinference.rows import rows as rows_of
 from serving.predictor import Predictor
 from serving.schemas import ModelReady, ServerMetadata
 from serving.versions.base import LATEST, VersionManager
@@ -46,7 +47,7 @@ class Predictions:
         body = await self._bodies.read(call, _TENSOR_TYPES)
         request = messages.parse(body, _header_length(call))
         model = await self._model(call)
-        rows = mapping.rows(model, request.tensors)
+        rows = self._predictor.read(model, lambda tensors: rows_of(model, tensors), request.tensors)
         result = await self._predictor.infer(model, rows, "inputs[{}]")
         outputs = mapping.outputs(model, result)
         answer, length = messages.write(request, model.name, model.release or model.version, outputs)
