@@ -99,6 +99,13 @@ def _feature(column: dict[str, Any], values: Any) -> dict[str, Any]:
     return found | {"nulls": 1 - len(numbers) / len(values)} if column["optional"] else found
 
 
+def requested(row: Any) -> list[Any]:
+    """A row of the table as a caller writes it."""
+    island, bill, sex, eggs, ringed, seen = row
+    bill, ringed = (None if np.isnan(value) else value for value in (bill, ringed))
+    return [island, bill, sex or None, int(eggs), None if ringed is None else bool(ringed), seen]
+
+
 def write_mixed(
     folder: Path, *, onnx_twin: bool = True, columns: Any = COLUMNS, example: Any = ROW, drift: bool = False
 ) -> str:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.serving.tests import mixed
 from services.serving.tests.conftest import Bundle, Serve, running, until_ready
-from services.serving.tests.mixed import COLUMNS, NAMES, ROW, write_mixed
+from services.serving.tests.mixed import COLUMNS, NAMES, ROW, requested, write_mixed
 from serving.errors import ModelUnusableError
 from serving.opening import Opened, open_folder
 from serving.runtimes.base import RuntimeOptions
@@ -36,19 +36,6 @@ def api(penguins: Bundle) -> Any:
 
 def opened(folder: Path, prefer: Any = "auto") -> Opened:
     return open_folder(folder, RuntimeOptions(prefer=prefer))
-
-
-def requested(row: Any) -> list[Any]:
-    """A row of the pipeline as a caller writes it."""
-    island, bill, sex, eggs, ringed, seen = row
-    return [
-        island,
-        None if np.isnan(bill) else bill,
-        sex or None,
-        int(eggs),
-        None if np.isnan(ringed) else bool(ringed),
-        seen,
-    ]
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "sklearn"])

@@ -37,6 +37,7 @@ class RowReader:
         dtypes: What it computes with, for each of them; text makes all rows arrays of objects.
 
     Attributes:
+        names: The names of the columns.
         dtype: The dtype of the arrays that are made.
         decoders: One for each column.
     """
@@ -46,10 +47,10 @@ class RowReader:
         self.dtype: Any = np.object_ if np.object_ in dtypes else next(iter(dtypes), np.float32)
         self.decoders: tuple[Decoder, ...] = tuple(map(decoder_of, columns, dtypes))
         self._width = len(self.columns)
-        self._names = tuple(column.name for column in self.columns)
-        self._known = frozenset(self._names)
+        self._ordered = tuple(column.name for column in self.columns)
+        self.names = frozenset(self._ordered)
         self._required = frozenset(column.name for column in self.columns if not column.optional)
-        self._repeated = next((name for name in self._names if self._names.count(name) > 1), None)
+        self._repeated = next((name for name in self._ordered if self._ordered.count(name) > 1), None)
         self.only_numbers = all(column.kind == "number" and not column.optional for column in self.columns)
 
     def one(self, row: Row) -> Matrix:
@@ -116,19 +117,19 @@ class RowReader:
         if not isinstance(row, dict):
             return row
         if self._repeated is None:
-            if len(row) == self._width and row.keys() >= self._known:
-                return [row[name] for name in self._names]
-            if self._required <= row.keys() <= self._known:
-                return [row.get(name) for name in self._names]
+            if len(row) == self._width and row.keys() >= self.names:
+                return [row[name] for name in self._ordered]
+            if self._required <= row.keys() <= self.names:
+                return [row.get(name) for name in self._ordered]
         raise InvalidInputError(*self._wrong_names(row, field))
 
     def _wrong_names(self, row: dict[str, Value], field: str) -> list[FieldError]:
         if self._repeated is not None:
             reason = f"the model has two columns {shown_text(self._repeated)}, so rows must be arrays"
             return [FieldError(field, reason)]
-        known = f"the model has {listed(self._names)}"
-        unknown = [name for name in row if name not in self._names]
-        missing = [name for name in self._names if name in self._required and name not in row]
+        known = f"the model has {listed(self._ordered)}"
+        unknown = [name for name in row if name not in self._ordered]
+        missing = [name for name in self._ordered if name in self._required and name not in row]
         found = [FieldError(field, f"unknown column {shown_text(name)}; {known}") for name in unknown]
         found += [FieldError(field, f"column {shown_text(name)} is missing") for name in missing]
         return found[:_MOST_ERRORS]
@@ -138,7 +139,7 @@ class RowReader:
         named = isinstance(row, dict)
         values = self._values(row, field)
         if len(values) != self._width:
-            yield FieldError(field, f"expected {self._width} values ({', '.join(self._names)}), got {len(values)}")
+            yield FieldError(field, f"expected {self._width} values ({', '.join(self._ordered)}), got {len(values)}")
             return
         for index, (decoder, value) in enumerate(zip(self.decoders, values, strict=True)):
             name = decoder.column.name

@@ -66,7 +66,7 @@ class Predictor:
         del request, instances
         result = await self.infer(model, rows, "instances[{}]")
         return model, BatchResponse(
-            _many(result, model.spec.classes), model.release or model.version, _milliseconds_since(start)
+            predictions_of(result, model.spec.classes), model.release or model.version, _milliseconds_since(start)
         )
 
     async def model(self, versions: VersionManager, version: str) -> LoadedModel:
@@ -126,7 +126,8 @@ def _one(result: Matrix, classes: tuple[Label, ...]) -> Prediction:
     return Prediction(classes[values.index(best)], round(best, _DECIMALS))
 
 
-def _many(result: Matrix, classes: tuple[Label, ...]) -> list[Prediction]:
+def predictions_of(result: Matrix, classes: tuple[Label, ...]) -> list[Prediction]:
+    """Says of each row of a result what the model predicts."""
     if not classes:
         return [Prediction(_shown(value, result), None) for value in result.tolist()]
     best = result.argmax(axis=1).tolist()

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from serving.columns import Value
+from serving.columns import Kind, Unknown, Value
 from serving.signature import Label
 
 VersionName = Annotated[
@@ -85,10 +85,17 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class ColumnInfo(msgspec.Struct, frozen=True):
-    """One input column: its name and MLflow's type name."""
+    """One input column: its name, MLflow's type name, its kind, and whether it may be null.
+
+    `categories` are the texts that training knew, as far as that is told, and `unknown` says what happens to others.
+    """
 
     name: str
     type: str
+    kind: Kind = "number"
+    optional: bool = False
+    categories: tuple[str, ...] = ()
+    unknown: Unknown = "accept"
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -141,6 +148,13 @@ class InferenceError(msgspec.Struct, frozen=True):
     """Any error, as the Open Inference Protocol has it."""
 
     error: str
+
+
+class InvocationError(msgspec.Struct, frozen=True):
+    """Any error, as MLflow's scoring server has it."""
+
+    error_code: str
+    message: str
 
 
 class ServerLive(msgspec.Struct, frozen=True):

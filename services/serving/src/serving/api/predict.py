@@ -36,7 +36,7 @@ class Predictions:
         """
         # Nothing here holds on to the request: its lists take ten times the memory of the matrix that is made of them.
         model, answer = await self._predictor.predict(parse_request(await self._bodies.read(call)))
-        return Answer(_encoder.encode(answer), headers=_made_by(model))
+        return Answer(_encoder.encode(answer), headers=made_by(model))
 
     async def infer(self, call: Call) -> Answer:
         """Tensors may also travel as bytes behind the JSON, as Triton's binary tensor data extension has it.
@@ -52,8 +52,8 @@ class Predictions:
         outputs = mapping.outputs(model, result)
         answer, length = messages.write(request, model.name, model.release or model.version, outputs)
         if length is None:
-            return Answer(answer, headers=_made_by(model))
-        return Answer(answer, _BINARY, headers=(*_made_by(model), (_HEADER_LENGTH, b"%d" % length)))
+            return Answer(answer, headers=made_by(model))
+        return Answer(answer, _BINARY, headers=(*made_by(model), (_HEADER_LENGTH, b"%d" % length)))
 
     async def server_metadata(self, _: Call) -> Answer:
         """Says what this server is."""
@@ -76,7 +76,8 @@ class Predictions:
         return await self._predictor.model(self._versions(call), call.parameters.get("model_version", LATEST))
 
 
-def _made_by(model: LoadedModel) -> Headers:
+def made_by(model: LoadedModel) -> Headers:
+    """The header that tells which version made an answer."""
     return ((b"x-model-version", model.version.encode()),)
 
 

@@ -91,7 +91,7 @@ def example(model: LoadedModel) -> dict[str, Any]:
 
 def _column_tensor(column: Column, value: Value) -> dict[str, Any]:
     # A date travels as text, as people write it.
-    datatype = "BYTES" if isinstance(value, str) else datatype_of_column(column)
+    datatype = {str: "BYTES", bool: "BOOL"}.get(type(value)) or datatype_of_column(column)
     return _tensor(column.name, datatype, [1, 1], [value])
 
 
