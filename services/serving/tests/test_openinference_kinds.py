@@ -98,6 +98,27 @@ def test_tritonclient(api: httpx.Client, binary: bool) -> None:
     assert texts == mixed.fitted().predict(rows).tolist()
 
 
+def test_a_table_as_mlservers_client_sends_it(api: httpx.Client) -> None:
+    """What MLServer 1.7.1's PandasCodec makes of a table with a gap in a column of numbers."""
+    text, nothing = {"content_type": "str"}, None
+    columns = [
+        ("island", "BYTES", text, ["Dream", "Biscoe"]),
+        ("bill (mm)", "FP64", nothing, [39.1, None]),
+        ("sex", "BYTES", text, ["male", ""]),
+        ("eggs", "INT64", nothing, [2, 1]),
+        ("ringed", "BOOL", nothing, [True, False]),
+        ("seen", "BYTES", text, ["2023-11-15T08:30:00", "2023-11-16T08:30:00"]),
+    ]
+    inputs = [{**tensor(name, kind, data), "parameters": more} for name, kind, more, data in columns]
+    body = {"id": None, "parameters": {"content_type": "pd"}, "inputs": inputs, "outputs": None}
+    answer = probabilities(api.post(f"{MODEL}/infer", json=body))
+    rows = [list(row) for row in zip(*(data for *_, data in columns), strict=True)]
+    plain = api.post("/predict", json={"instances": rows}).json()
+    assert [max(answer[:2]), max(answer[2:])] == pytest.approx(
+        [each["probability"] for each in plain["predictions"]], abs=1e-6
+    )
+
+
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [
