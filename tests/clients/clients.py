@@ -5,9 +5,11 @@ do, it does not ask.
 """
 
 import gzip
+import importlib
 import json
 import shutil
 import subprocess
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -15,11 +17,15 @@ from typing import TypeAlias
 import httpx
 import msgspec
 import numpy as np
+import pandas as pd
 import requests
 import tritonclient.http
 
+from services.serving.tests.bundles import COLUMNS, SETOSA
+
 ROW = '{"features":[5.1,3.5,1.4,0.2]}'
 MANY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]] * 1000})
+TABLE = [dict(zip(COLUMNS, SETOSA, strict=True))]
 MODEL = "iris-classifier"
 BODY, HEAD, NOTHING = (200, True), (200, False), (204, False)
 EXPECTED = {
@@ -35,6 +41,7 @@ EXPECTED = {
     "V2 binary": BODY,
     "V2 gzip": BODY,
     "V2 with nulls": BODY,
+    "invocations": BODY,
 }
 """What must come back in each case."""
 
@@ -132,6 +139,7 @@ def _requests(url: str, _: Path) -> Iterator[Outcome]:
             "chunked": session.post(f"{url}/predict", data=iter([ROW.encode()]), timeout=_SECONDS),
             "gzip": session.post(f"{url}/predict", data=packed, headers={"content-encoding": "gzip"}, timeout=_SECONDS),
             "gzip answer": session.post(f"{url}/predict", data=MANY, timeout=_SECONDS),
+            "invocations": session.post(f"{url}/invocations", json={"inputs": TABLE}, timeout=_SECONDS),
             "HEAD": session.head(f"{url}/health/ready", timeout=_SECONDS),
             "OPTIONS": session.options(f"{url}/predict", timeout=_SECONDS),
         }
@@ -158,6 +166,20 @@ def _triton(url: str, _: Path) -> Iterator[Outcome]:
     client.close()
 
 
+def _mlflow(url: str, _: Path) -> Iterator[Outcome]:
+    with warnings.catch_warnings():
+        # MLflow warns of its own types while this part of it loads.
+        warnings.simplefilter("ignore")
+        found = importlib.import_module("mlflow.pyfunc.scoring_server.client")
+    address = httpx.URL(url)
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    client = found.ScoringServerClient(host, address.port)
+    client.ping()
+    assert client.get_version()
+    predictions = client.invoke(pd.DataFrame(TABLE)).get_predictions()
+    yield "invocations", 200, predictions[0].tolist() == ["setosa"]
+
+
 CLIENTS = (
     Client("curl", ("curl",), _curl),
     Client("Java's HttpClient", ("java",), _java),
@@ -166,4 +188,5 @@ CLIENTS = (
     Client("Python: httpx", (), _httpx),
     Client("Python: requests", (), _requests),
     Client("tritonclient.http", (), _triton),
+    Client("MLflow's ScoringServerClient", (), _mlflow),
 )

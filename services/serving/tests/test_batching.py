@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from serving.admission import Admission
 from serving.batching import Batcher
 from serving.errors import OverloadedError
+from serving.features import RowReader
 from serving.loader import LoadedModel
 from serving.signature import ModelSpec
 from serving.warmup import INLINE_SECONDS, Pace, pace
@@ -26,7 +27,7 @@ class Multiplying:
     """Multiplies numbers, refuses negative ones with an exception, and notes how many rows each run had."""
 
     name = "multiplying"
-    dtype = np.float32
+    dtypes = (np.float32,)
     output_dtype = np.float32
 
     def __init__(self, factor: int = 2) -> None:
@@ -46,7 +47,8 @@ class Multiplying:
 
 
 def model(runtime: Any, how: Pace = SHARING) -> LoadedModel:
-    return LoadedModel("m", "1", "", "", ModelSpec("regression", (), (), "", "", "", ""), runtime, (), how)
+    spec = ModelSpec("regression", (), (), "", "", "", "")
+    return LoadedModel("m", "1", "", "", spec, runtime, RowReader((), ()), (), how)
 
 
 def rows(*values: float) -> Any:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from serving.cache import CacheEvents, ModelCache
 from serving.errors import ModelUnusableError
+from serving.features import RowReader
 from serving.loader import LoadedModel
 from serving.signature import ModelSpec
 from serving.warmup import pace
@@ -24,7 +25,7 @@ PLENTY = 10**9
 
 class Constant:
     name = "constant"
-    dtype = np.float32
+    dtypes = (np.float32,)
     output_dtype = np.float32
 
     def run(self, features: Any) -> Any:
@@ -51,7 +52,7 @@ class Counted(CacheEvents):
 
 def model(version: str, size: int = 0, name: str = "m") -> LoadedModel:
     spec = ModelSpec("regression", (), (), "", "", "", "")
-    return LoadedModel(name, version, "", "", spec, Constant(), (), PACE, size)
+    return LoadedModel(name, version, "", "", spec, Constant(), RowReader((), ()), (), PACE, size)
 
 
 def loads(version: str, size: int = 0, name: str = "m") -> Callable[[], Awaitable[LoadedModel]]:

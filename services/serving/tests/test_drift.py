@@ -129,7 +129,7 @@ def broken(change: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "change",
     [
-        {"top": {"version": 2}},
+        {"top": {"version": 3}},
         {"top": {"rows": 0}},
         {"top": {"features": []}},
         {"feature": {"name": "other"}},

@@ -1,7 +1,7 @@
 """The OpenAPI document says what the API does: schemathesis' checks, all of them, hold for every operation.
 
-But for one: JSON Schema cannot tell a tensor's number of values from its shape, so bodies of `infer` that fit the
-schema may still be refused.
+But for one: JSON Schema cannot tell a tensor's number of values from its shape, nor that the lists of a table's columns
+are equally long, so bodies of `infer` and `/invocations` that fit the schema may still be refused.
 """
 
 import subprocess
@@ -11,15 +11,17 @@ from typing import Any
 
 import httpx
 
+from services.serving.tests import mixed
 from services.serving.tests.bundles import COLUMNS
 from services.serving.tests.conftest import Bundle, Serve, until_ready
+from services.serving.tests.mixed import write_mixed
 
 CHECKS = """
 [checks]
 enabled = true
 
 [[operations]]
-include-path-regex = "/infer$"
+include-path-regex = "/(infer|invocations)$"
 checks.positive_data_acceptance.enabled = false
 """
 
@@ -48,7 +50,7 @@ def schemathesis(api: httpx.Client, folder: Path, *options: str) -> subprocess.C
 def test_every_check_of_schemathesis_holds(iris_api: httpx.Client, tmp_path: Path) -> None:
     done = schemathesis(iris_api, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Tested: 15" in done.stdout
+    assert "Tested: 18" in done.stdout
 
 
 def test_they_hold_for_predictions_of_numbers_too(serve: Serve, diabetes: Bundle, tmp_path: Path) -> None:
@@ -59,12 +61,34 @@ def test_they_hold_for_predictions_of_numbers_too(serve: Serve, diabetes: Bundle
     assert "Tested: 1" in done.stdout
 
 
+def test_columns_of_kinds_are_told_and_hold_too(serve: Serve, tmp_path: Path) -> None:
+    strict = [{**mixed.COLUMNS[0], "unknown": "refuse"}, *mixed.COLUMNS[1:]]
+    (tmp_path / "model").mkdir()
+    api = serve(Bundle(tmp_path / "model", write_mixed(tmp_path / "model", columns=strict)).pin())
+    until_ready(api)
+    found = api.get("/openapi.json").json()
+    assert found == document(api)
+    _, row = found["components"]["schemas"]["PredictRequest"]["properties"]["features"]["anyOf"]
+    assert row["required"] == ["island", "eggs", "seen"]
+    columns = row["properties"]
+    assert [column["x-kind"] for column in columns.values()] == [column["kind"] for column in mixed.COLUMNS]
+    assert columns["island"]["enum"] == ["Biscoe", "Dream", "Torgersen"]
+    assert (columns["sex"]["type"], columns["sex"]["examples"]) == (["string", "null"], ["female", "male"])
+    for path in ("/predict", "/invocations", "/v2/models/{model_name}/infer"):
+        example = found["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        assert "39.1" in str(example)
+        assert api.post(path.format(model_name="iris-classifier"), json=example).status_code == 200
+    done = schemathesis(api, tmp_path, "--include-path", "/predict")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_document_follows_the_model(iris_api: httpx.Client, serve: Serve, diabetes: Bundle) -> None:
-    row = document(iris_api)["components"]["schemas"]["PredictRequest"]["properties"]["features"]
+    row, by_name = document(iris_api)["components"]["schemas"]["PredictRequest"]["properties"]["features"]["anyOf"]
     assert [column["title"] for column in row["prefixItems"]] == COLUMNS
+    assert (list(by_name["properties"]), by_name["required"]) == (COLUMNS, COLUMNS)
     api = serve(diabetes.pin())
     until_ready(api)
-    row = document(api)["components"]["schemas"]["PredictRequest"]["properties"]["features"]
+    row, _ = document(api)["components"]["schemas"]["PredictRequest"]["properties"]["features"]["anyOf"]
     assert (row["minItems"], row["maxItems"]) == (10, 10)
 
 
@@ -72,6 +96,9 @@ def test_there_is_a_document_before_there_is_a_model(serve: Serve, iris: Bundle)
     api = serve(iris.pin(MODEL_DIGEST="sha256:" + "0" * 64))
     paths = document(api)["paths"]
     plain = [path for path in paths if not path.startswith("/v2")]
-    assert sorted(plain) == ["/health", "/health/live", "/health/ready", "/metrics", "/model/info", "/predict"]
+    assert sorted(plain) == [
+        "/health", "/health/live", "/health/ready", "/invocations", "/metrics", "/model/info", "/ping", "/predict",
+        "/version",
+    ]  # fmt: skip
     assert len(paths) == len(plain) + 9
     assert "example" not in paths["/predict"]["post"]["requestBody"]["content"]["application/json"]

@@ -31,14 +31,16 @@ def test_probabilities_are_those_of_the_original(iris: Bundle, name: Any) -> Non
     rows = load_iris().data
     runtime = opened(iris.folder, prefer=name)
     assert runtime.name == name
-    np.testing.assert_allclose(runtime.run(rows.astype(runtime.dtype)), fitted("iris").predict_proba(rows), atol=1e-5)
+    np.testing.assert_allclose(
+        runtime.run(rows.astype(runtime.dtypes[0])), fitted("iris").predict_proba(rows), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["onnx", "sklearn"])
 def test_estimates_are_those_of_the_original(diabetes: Bundle, name: Any) -> None:
     rows = load_diabetes().data
     runtime = opened(diabetes.folder, prefer=name)
-    result = runtime.run(rows.astype(runtime.dtype))
+    result = runtime.run(rows.astype(runtime.dtypes[0]))
     assert result.shape == (len(rows),)
     np.testing.assert_allclose(result, fitted("diabetes").predict(rows), rtol=1e-4)
 

@@ -9,8 +9,9 @@ import yaml
 
 from services.serving.tests.bundles import CLASSES, COLUMNS, SETOSA
 from services.serving.tests.conftest import Bundle
+from serving.columns import LARGEST_NUMBER
 from serving.errors import ModelUnusableError
-from serving.signature import LARGEST_NUMBER, read_example, read_spec
+from serving.signature import read_example, read_spec
 
 
 def mlmodel(inputs: Any, **changes: Any) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def test_a_model_as_it_is_registered(iris: Bundle) -> None:
     assert [found.name for found in spec.columns] == COLUMNS
     assert spec.columns[0].high == LARGEST_NUMBER
     assert (spec.onnx_file, spec.sklearn_file, spec.sklearn_format) == ("model.onnx", "model.skops", "skops")
-    assert spec.only_numbers
+    assert not spec.mixed
 
 
 @pytest.mark.parametrize("classes", [["a", "b"], [1, 2, 3], [False, True]])
@@ -58,7 +59,7 @@ def test_a_tensor_is_as_many_columns_as_it_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
-        (mlmodel([column("string")]), "column 'x' of its signature has type string"),
+        (mlmodel([column("binary")]), "column 'x' of its signature has type binary"),
         (mlmodel([]), "its signature has no inputs"),
         (mlmodel([{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2, 2]}}]), "shape [-1, 2, 2]"),
         (mlmodel([column("double")], metadata={"task": "clustering"}), "Invalid enum value 'clustering'"),

@@ -127,7 +127,7 @@ def test_binary_and_json_tensors_mix_in_the_order_of_the_inputs() -> None:
         ((b"", 0), "not an inference request"),
         (message(PLAIN, PLAIN), "given twice"),
         (message({**PLAIN, "datatype": "FP128"}), "unknown datatype 'FP128'; known ones are BOOL, UINT8"),
-        (message({**PLAIN, "datatype": "BYTES", "data": ["a", "b"]}), "not BYTES"),
+        (message({**PLAIN, "datatype": "BYTES", "data": ["a", 1]}), "must be a list of BYTES values"),
         (message({**PLAIN, "shape": [1, 1, 2]}), "not an inference request"),
         (message({**PLAIN, "shape": [-2]}), "not an inference request"),
         (message(), "not an inference request"),

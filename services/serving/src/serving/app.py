@@ -24,6 +24,7 @@ from serving.api.draining import Draining
 from serving.api.front import Front, Options
 from serving.api.gate import Gate
 from serving.api.handlers import About
+from serving.api.invocations import Invocations
 from serving.api.page import Docs
 from serving.api.predict import Predictions
 from serving.api.table import UNMATCHED, routes
@@ -90,11 +91,13 @@ def create_app(settings: Settings) -> Application:
     about = About(models, draining, metrics)
     metrics.ready.set_function(lambda: float(about.is_ready))
     batcher = Batcher(workers, _WORKERS, admission, settings.max_queue_seconds, metrics.predicted)
-    predictor = predictor_kind(models.main, batcher, admission, settings.max_rows)
+    predictor = predictor_kind(models.main, batcher, admission, settings.max_rows, metrics.unknown)
     ours = version("serving")
-    predictions = Predictions(predictor, models, BodyReader(settings.max_body_bytes), ours)
+    bodies = BodyReader(settings.max_body_bytes)
+    predictions = Predictions(predictor, models, bodies, ours)
+    invocations = Invocations(predictor, models, about, bodies, ours)
     docs = Docs(lambda: openapi.document(table, models, settings.max_rows, ours))
-    table = routes(about, predictions, docs)
+    table = routes(about, predictions, invocations, docs)
     front = front_kind(table, UNMATCHED, lifespan, metrics, draining, options)
     return Application(front, Gate(admission, front.routes, metrics, settings.max_connections), draining)
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from serving.agreement import check_classes
+from serving.columns import Column, Value
 from serving.errors import MALFORMED
-from serving.signature import Label, ModelSpec, Value
+from serving.signature import Label, ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -18,19 +20,35 @@ _FILE = "baseline.json"
 
 
 class FeatureBaseline(msgspec.Struct, frozen=True):
-    """Shares of the rows in bins: bin i holds edges[i - 1] <= value < edges[i], the outer ones all that is beyond."""
+    """Shares of the rows whose value is not null, in bins.
+
+    Of numbers bin i holds edges[i - 1] <= value < edges[i], the outer ones all that is beyond. Of text there is a bin
+    for each of its categories, and one for all others. `nulls` is the share of all rows whose value is null, where that
+    was counted.
+    """
 
     name: str
-    edges: list[float]
     shares: list[float]
+    edges: list[float] | None = None
+    categories: list[str] | None = None
+    nulls: float | None = None
 
-    def typical(self) -> float:
-        """A value of the bin that most rows are in; 0 where nothing is known of them."""
+    def all_shares(self) -> list[float]:
+        """Shares of all rows: in the bins, and as the last one of nulls where these were counted."""
+        if self.nulls is None:
+            return self.shares
+        return [*(share * (1 - self.nulls) for share in self.shares), self.nulls]
+
+    def typical(self, column: Column) -> Value:
+        """A value of the bin that most rows are in; one that fits where nothing is known of them."""
+        if self.categories:
+            known = self.shares[: len(self.categories)]
+            return self.categories[known.index(max(known))]
         if not self.edges:
-            return 0.0
+            return column.fitting(0.0)
         fullest = self.shares.index(max(self.shares))
         around = self.edges[max(fullest - 1, 0) : fullest + 1]
-        return sum(around) / len(around)
+        return column.fitting(_short(sum(around) / len(around)))
 
 
 class PredictionBaseline(msgspec.Struct, frozen=True):
@@ -45,7 +63,7 @@ class PredictionBaseline(msgspec.Struct, frozen=True):
 class Baseline(msgspec.Struct, frozen=True):
     """The distributions of a version's features, in the order of its columns, over `rows` rows, and of its answers."""
 
-    version: Literal[1]
+    version: Literal[1, 2]
     rows: int
     features: list[FeatureBaseline]
     prediction: PredictionBaseline
@@ -53,7 +71,7 @@ class Baseline(msgspec.Struct, frozen=True):
     def typical_row(self, spec: ModelSpec) -> tuple[Value, ...]:
         """A row of a value for each column that many rows of the training data had."""
         pairs = zip(spec.columns, self.features, strict=True)
-        return tuple(column.fitting(feature.typical()) for column, feature in pairs)
+        return tuple(feature.typical(column) for column, feature in pairs)
 
 
 def read_baseline(folder: Path, spec: ModelSpec) -> Baseline | None:
@@ -82,9 +100,9 @@ def _mistake(baseline: Baseline, spec: ModelSpec) -> str:
     prediction = baseline.prediction
     if [feature.name for feature in baseline.features] != [column.name for column in spec.columns]:
         return "its features are not the columns of the signature"
-    for feature in baseline.features:
-        if not _fit(baseline.rows, feature.edges, feature.shares):
-            return f"edges and shares of {feature.name!r} do not go together"
+    for feature, column in zip(baseline.features, spec.columns, strict=True):
+        if reason := _mistake_of(feature, column, baseline.rows):
+            return reason
     if spec.classes:
         check_classes(spec, prediction.classes or (), "its baseline.json")
         if tuple(prediction.classes or ()) != spec.classes:
@@ -93,6 +111,27 @@ def _mistake(baseline: Baseline, spec: ModelSpec) -> str:
     else:
         fits = _fit(prediction.rows, prediction.edges or [], prediction.shares)
     return "" if fits else "its prediction's shares do not go together with the rest"
+
+
+def _mistake_of(feature: FeatureBaseline, column: Column, rows: int) -> str:
+    name = feature.name
+    if feature.nulls is not None and not 0 <= feature.nulls <= 1:
+        return f"the nulls of {name!r} are not a share"
+    if feature.nulls == 1 and not any(feature.shares):
+        return ""
+    if column.kind == "category":
+        if feature.categories is None:
+            return f"{name!r} is text, but there are no categories of it"
+        fits = len(feature.shares) == len(feature.categories) + 1 and _are_shares(rows, feature.shares)
+        return "" if fits else f"categories and shares of {name!r} do not go together"
+    if feature.categories is not None:
+        return f"{name!r} is not text, but there are categories of it"
+    return "" if _fit(rows, feature.edges or [], feature.shares) else f"edges and shares of {name!r} do not go together"
+
+
+def _short(value: float) -> float:
+    """A number with as few digits as single precision tells it from its neighbours by."""
+    return float(str(np.float32(value)))
 
 
 def _fit(rows: int, edges: list[float], shares: list[float]) -> bool:

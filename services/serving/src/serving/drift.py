@@ -2,18 +2,19 @@
 
 The index of a distribution q against a baseline p, both over the same bins, is the sum of (q - p) ln(q / p), as credit
 scoring has used it for decades (Siddiqi, Credit Risk Scorecards, 2006): up to 0.1 counts as the same, above 0.25 as
-another. Every bin gets half a row more than it has, so that an empty one is not infinitely far away (the estimator of
-Krichevsky and Trofimov).
+another. Each category is a bin, and so are nulls. Every bin gets half a row more than it has, so that an empty one is
+not infinitely far away (the estimator of Krichevsky and Trofimov).
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from serving.baseline import Baseline
+from serving.bins import Bins, Counts
 from serving.runtimes.base import Matrix
 
 # A series a feature: beyond this many, Prometheus would be the one to suffer.
@@ -21,8 +22,6 @@ MOST_FEATURES = 100
 _SLOTS = 12
 _MOST_VALUES = 200_000
 _PROBABILITY_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-
-Counts = NDArray[np.int64]
 
 
 class Window:
@@ -62,14 +61,10 @@ class Drift:
         features = baseline.features[:MOST_FEATURES]
         prediction = baseline.prediction
         self._names = [feature.name for feature in features]
-        self._edges = _padded([feature.edges for feature in features])
+        self._bins = Bins(features)
         self._answer_edges = np.array(prediction.edges, dtype=np.float32) if prediction.edges is not None else None
-        sizes = [len(feature.shares) for feature in features]
-        # One place for each bin of each feature, all features having as many as the one with the most.
-        self._places = self._edges.shape[1] + 1
-        self._bins = [slice(i * self._places, i * self._places + size) for i, size in enumerate(sizes)]
-        self._answers = slice(len(features) * self._places, len(features) * self._places + len(prediction.shares))
-        self._expected = [_smoothed(np.array(feature.shares) * baseline.rows) for feature in features]
+        self._answers = slice(self._bins.width, self._bins.width + len(prediction.shares))
+        self._expected = [_smoothed(np.array(feature.all_shares()) * baseline.rows) for feature in features]
         self._expected_answers = _smoothed(np.array(prediction.shares) * prediction.rows)
         self._window = Window(self._answers.stop + 1, seconds, clock)
         self._probabilities = np.zeros(len(_PROBABILITY_BOUNDS) + 1, dtype=np.int64)
@@ -77,13 +72,10 @@ class Drift:
 
     def add(self, rows: Matrix, result: Matrix) -> None:
         """Counts rows [rows, columns] and what the model gave for them; of very many, only every so manieth."""
-        step = 1 + rows.shape[0] * self._edges.size // _MOST_VALUES
-        rows, result = rows[::step, : len(self._names)].astype(np.float32), result[::step]
-        bins = np.zeros(rows.shape, dtype=np.intp)
-        for edges in self._edges.T:
-            bins += rows >= edges
-        bins += np.arange(len(self._names)) * self._places
-        counts = np.bincount(bins.reshape(-1), minlength=self._answers.stop + 1)
+        step = 1 + rows.shape[0] * self._bins.comparisons // _MOST_VALUES
+        rows, result = rows[::step], result[::step]
+        counts = np.zeros(self._answers.stop + 1, dtype=np.int64)
+        counts[: self._bins.width] = self._bins.count(rows)
         counts[self._answers] = self._count_answers(result)
         counts[-1] = len(rows)
         self._window.add(counts)
@@ -112,7 +104,7 @@ class Drift:
             told.probability.add_metric((model,), buckets, self._probability_sum)
         if not rows:
             return
-        for name, bins, expected in zip(self._names, self._bins, self._expected, strict=True):
+        for name, bins, expected in zip(self._names, self._bins.slices, self._expected, strict=True):
             told.inputs.add_metric((model, name), psi(expected, total[bins]))
         told.prediction.add_metric((model,), psi(self._expected_answers, total[self._answers]))
 
@@ -157,11 +149,3 @@ def _smoothed(counts: NDArray[np.floating] | Counts) -> NDArray[np.float64]:
     more = counts + 0.5
     shares: NDArray[np.float64] = more / more.sum()
     return shares
-
-
-def _padded(edges: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-    """Puts lists of edges into one array [features, edges], the shorter ones filled up with what no value reaches."""
-    padded = np.full((len(edges), max(map(len, edges), default=0)), np.inf, dtype=np.float32)
-    for row, values in zip(padded, edges, strict=True):
-        row[: len(values)] = values
-    return padded

@@ -7,10 +7,14 @@ MALFORMED = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One thing wrong with a request: the field, such as `features[2]`, and why."""
+    """One thing wrong with a request: the field, such as `features[2]`, and why.
+
+    `unknown_in` is the column where the reason is a category that the model does not know.
+    """
 
     field: str
     reason: str
+    unknown_in: str = ""
 
 
 class ServingError(Exception):

@@ -1,87 +1,156 @@
-"""Rows of JSON values against a model's signature: a matrix when they fit, and what is wrong where when they do not."""
+"""Rows of JSON values against a model's signature: an array when they fit, and what is wrong where when they do not."""
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
+from serving.columns import LARGEST_NUMBER, Column, Value
+from serving.decoding import (
+    CategoryDecoder,
+    Decoder,
+    Dtype,
+    Encoded,
+    MismatchError,
+    UnknownCategoryError,
+    are_numbers,
+    decoder_of,
+    listed,
+    shown_text,
+)
 from serving.errors import FieldError, InvalidInputError
 from serving.runtimes.base import Matrix
-from serving.signature import LARGEST_NUMBER, Column, ModelSpec, Value
+
+Row = Sequence[Value] | dict[str, Value]
 
 _MOST_ERRORS = 10
 
 
-def one_row(spec: ModelSpec, row: Sequence[Value], dtype: type[np.floating]) -> Matrix:
-    """Makes a matrix of shape [1, columns] from the field `features`.
+class RowReader:
+    """Makes rows of requests what a model computes with.
 
-    Raises:
-        InvalidInputError: naming each value that does not fit.
+    A row is an array, in the order of the columns, or an object by their names, in which optional ones may be absent.
+
+    Args:
+        columns: The model's columns.
+        dtypes: What it computes with, for each of them; text makes all rows arrays of objects.
+
+    Attributes:
+        names: The names of the columns.
+        dtype: The dtype of the arrays that are made.
+        decoders: One for each column.
     """
-    if not (spec.only_numbers and _plain(row, len(spec.columns))):
-        _raise_if_any(_row_errors(spec, row, "features"))
-    return np.array([row], dtype=dtype)
+
+    def __init__(self, columns: Sequence[Column], dtypes: Sequence[Dtype]) -> None:
+        self.columns = tuple(columns)
+        self.dtype: Any = np.object_ if np.object_ in dtypes else next(iter(dtypes), np.float32)
+        self.decoders: tuple[Decoder, ...] = tuple(map(decoder_of, columns, dtypes))
+        self._width = len(self.columns)
+        self._ordered = tuple(column.name for column in self.columns)
+        self.names = frozenset(self._ordered)
+        self._required = frozenset(column.name for column in self.columns if not column.optional)
+        self._repeated = next((name for name in self._ordered if self._ordered.count(name) > 1), None)
+        self.only_numbers = all(column.kind == "number" and not column.optional for column in self.columns)
+
+    def one(self, row: Row) -> Matrix:
+        """Makes an array of shape [1, columns] from the field `features`.
+
+        Raises:
+            InvalidInputError: naming each value that does not fit.
+        """
+        values = self._values(row, "features")
+        if self.only_numbers and len(values) == self._width and are_numbers(values, -LARGEST_NUMBER, LARGEST_NUMBER):
+            return np.array([values], dtype=self.dtype)
+        try:
+            pairs = zip(self.decoders, values, strict=True)
+            return np.array([[decoder.one(value) for decoder, value in pairs]], dtype=self.dtype)
+        except (MismatchError, ValueError):
+            raise _all_of(self._errors(row, "features")) from None
+
+    def many(self, rows: Sequence[Row], field: str = "instances") -> Matrix:
+        """Makes an array of shape [rows, columns] from a field.
+
+        Raises:
+            InvalidInputError: naming the first values that do not fit.
+        """
+        if not rows:
+            raise InvalidInputError(FieldError(field, "expected at least one row"))
+        plain: Sequence[Any] = rows
+        if dict in set(map(type, rows)):
+            plain = [self._values(row, f"{field}[{index}]") for index, row in enumerate(rows)]
+        if set(map(len, plain)) == {self._width}:
+            if self.only_numbers:
+                # Looked at as one long row, because a call for each costs more than all there is to see.
+                values = list(chain.from_iterable(plain))
+                if are_numbers(values, -LARGEST_NUMBER, LARGEST_NUMBER):
+                    return np.array(values, dtype=self.dtype).reshape(-1, self._width)
+            else:
+                try:
+                    columns = zip(self.decoders, zip(*plain, strict=True), strict=True)
+                    return self.of_columns([decoder.all(values) for decoder, values in columns])
+                except MismatchError:
+                    pass
+        raise _all_of(
+            error for index, row in enumerate(rows) for error in self._errors(row, f"{field}[{index}]")
+        ) from None
+
+    def of_columns(self, columns: Sequence[Sequence[Encoded] | np.ndarray[Any, Any]]) -> Matrix:
+        """Makes an array of shape [rows, columns] from columns that have been read."""
+        rows: Matrix = np.empty((len(columns[0]), self._width), dtype=self.dtype)
+        for index, values in enumerate(columns):
+            rows[:, index] = values
+        return rows
+
+    def unknown(self, rows: Matrix) -> Iterator[tuple[str, int]]:
+        """Tells of each column of text how many values of some rows training did not know, if any."""
+        for index, decoder in enumerate(self.decoders):
+            if isinstance(decoder, CategoryDecoder) and (count := decoder.unknown(rows[:, index])):
+                yield decoder.column.name, count
+
+    def _values(self, row: Row, field: str) -> Sequence[Value]:
+        """Gives the values of a row in the order of the columns.
+
+        Raises:
+            InvalidInputError: naming each name that is unknown or missing.
+        """
+        if not isinstance(row, dict):
+            return row
+        if self._repeated is None:
+            if len(row) == self._width and row.keys() >= self.names:
+                return [row[name] for name in self._ordered]
+            if self._required <= row.keys() <= self.names:
+                return [row.get(name) for name in self._ordered]
+        raise InvalidInputError(*self._wrong_names(row, field))
+
+    def _wrong_names(self, row: dict[str, Value], field: str) -> list[FieldError]:
+        if self._repeated is not None:
+            reason = f"the model has two columns {shown_text(self._repeated)}, so rows must be arrays"
+            return [FieldError(field, reason)]
+        known = f"the model has {listed(self._ordered)}"
+        unknown = [name for name in row if name not in self._ordered]
+        missing = [name for name in self._ordered if name in self._required and name not in row]
+        found = [FieldError(field, f"unknown column {shown_text(name)}; {known}") for name in unknown]
+        found += [FieldError(field, f"column {shown_text(name)} is missing") for name in missing]
+        return found[:_MOST_ERRORS]
+
+    def _errors(self, row: Row, field: str) -> Iterator[FieldError]:
+        """Tells what is wrong with a row."""
+        named = isinstance(row, dict)
+        values = self._values(row, field)
+        if len(values) != self._width:
+            yield FieldError(field, f"expected {self._width} values ({', '.join(self._ordered)}), got {len(values)}")
+            return
+        for index, (decoder, value) in enumerate(zip(self.decoders, values, strict=True)):
+            name = decoder.column.name
+            try:
+                decoder.one(value)
+            except MismatchError as error:
+                where = f"{field}[{shown_text(name)}]" if named else f"{field}[{index}]"
+                reason = str(error) if named else f"{error} (column {name!r})"
+                yield FieldError(where, reason, name if isinstance(error, UnknownCategoryError) else "")
 
 
-def many_rows(spec: ModelSpec, rows: Sequence[Sequence[Value]], dtype: type[np.floating]) -> Matrix:
-    """Makes a matrix of shape [rows, columns] from the field `instances`.
-
-    Raises:
-        InvalidInputError: naming the first values that do not fit.
-    """
-    if not rows:
-        raise InvalidInputError(FieldError("instances", "expected at least one row"))
-    width = len(spec.columns)
-    # Looked at as one long row, because a call for each costs more than all there is to see.
-    values = list(chain.from_iterable(rows))
-    if not (spec.only_numbers and set(map(len, rows)) == {width} and _plain(values, width * len(rows))):
-        _raise_if_any(
-            error for index, row in enumerate(rows) for error in _row_errors(spec, row, f"instances[{index}]")
-        )
-    return np.array(values, dtype=dtype).reshape(-1, width)
-
-
-def _plain(row: Sequence[Value], width: int) -> bool:
-    """Whether a row is so many numbers of a size that models can take. Every request passes here, so no loop."""
-    return (
-        len(row) == width
-        and bool not in set(map(type, row))
-        and min(row) >= -LARGEST_NUMBER
-        and max(row) <= LARGEST_NUMBER
-        and math.isfinite(sum(row))  # what is no number compares with nothing, so those two pass it over
-    )
-
-
-def _raise_if_any(errors: Iterator[FieldError]) -> None:
-    first = [error for error, _ in zip(errors, range(_MOST_ERRORS), strict=False)]
-    if first:
-        raise InvalidInputError(*first)
-
-
-def _row_errors(spec: ModelSpec, row: Sequence[Value], field: str) -> Iterator[FieldError]:
-    if len(row) != len(spec.columns):
-        names = ", ".join(column.name for column in spec.columns)
-        yield FieldError(field, f"expected {len(spec.columns)} values ({names}), got {len(row)}")
-        return
-    for index, (column, value) in enumerate(zip(spec.columns, row, strict=True)):
-        if reason := _mismatch(column, value):
-            yield FieldError(f"{field}[{index}]", f"{reason} (column {column.name!r})")
-
-
-def _mismatch(column: Column, value: Value) -> str:
-    """Says why a value does not fit its column; empty when it does."""
-    if column.kind == "boolean":
-        return "" if isinstance(value, bool) else f"expected true or false, got {_shown(value)}"
-    if isinstance(value, bool):
-        return f"expected {'an integer' if column.kind == 'integer' else 'a number'}, got a boolean"
-    # JSON knows no integers apart from numbers, so 5.0 is as good as 5.
-    if column.kind == "integer" and isinstance(value, float) and not value.is_integer():
-        return f"expected an integer, got {_shown(value)}"
-    if not column.low <= value <= column.high:
-        return f"expected a number between {column.low} and {column.high}"
-    return ""
-
-
-def _shown(value: Value) -> str:
-    return repr(value)[:40]
+def _all_of(errors: Iterator[FieldError]) -> InvalidInputError:
+    """An error that tells the first of these."""
+    return InvalidInputError(*(error for error, _ in zip(errors, range(_MOST_ERRORS), strict=False)))

@@ -11,9 +11,11 @@ import msgspec
 
 from serving.artifacts.files import Downloaded, ModelFiles
 from serving.baseline import Baseline
+from serving.columns import Value
+from serving.features import RowReader
 from serving.opening import open_folder
 from serving.runtimes.base import Runtime, RuntimeOptions, opener
-from serving.signature import ModelSpec, Value
+from serving.signature import ModelSpec
 from serving.spans import NO_SPANS, Spans
 from serving.trial import Bounds, Trials
 from serving.warmup import Pace
@@ -48,6 +50,7 @@ class LoadedModel(msgspec.Struct, frozen=True, eq=False):
     release: str
     spec: ModelSpec
     runtime: Runtime
+    reader: RowReader
     example: tuple[Value, ...]
     pace: Pace
     bytes: int = 0
@@ -109,6 +112,7 @@ class ModelLoader:
             release=source.release,
             spec=opened.spec,
             runtime=opened.runtime,
+            reader=opened.reader,
             example=opened.example,
             pace=opened.pace,
             bytes=downloaded.bytes,

@@ -47,6 +47,11 @@ class Metrics(CacheEvents, Collector):
         self._predictions = CounterTally(
             "serving_predictions", "Rows predicted", ("model_name", "model_version", "class")
         )
+        self._unknown = CounterTally(
+            "serving_unknown_categories",
+            "Values of text columns that training did not see, refused or not",
+            ("model_name", "column"),
+        )
         self._hits = CounterTally("serving_model_cache_hits", "Versions found in memory when a request named one")
         self._misses = CounterTally("serving_model_cache_misses", "Versions not found in memory")
         self._loads = CounterTally("serving_model_loads", "Versions loaded")
@@ -63,6 +68,7 @@ class Metrics(CacheEvents, Collector):
             self._shed,
             self._inference,
             self._predictions,
+            self._unknown,
             self._hits,
             self._misses,
             self._loads,
@@ -123,6 +129,8 @@ class Metrics(CacheEvents, Collector):
             rows, result = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
             answered = np.isfinite(result.reshape(len(result), -1)).all(axis=1)
             self._count(model, result[answered])
+            for column, count in model.reader.unknown(rows):
+                self._unknown.counts[model.name, column] += count
             if drift := self._drift.get(model):
                 drift.add(rows[answered], result[answered])
 
@@ -135,6 +143,10 @@ class Metrics(CacheEvents, Collector):
         for index in counts.nonzero()[0].tolist():
             label = str(classes[index]) if index < _MOST_CLASSES else "other"
             self._predictions.counts[model.name, model.version, label] += int(counts[index])
+
+    def unknown(self, model: str, column: str) -> None:
+        """Counts a category for which a request is refused."""
+        self._unknown.counts[model, column] += 1
 
     def text(self) -> bytes:
         """Gives all metrics in Prometheus' text format."""
@@ -157,6 +169,9 @@ class Metrics(CacheEvents, Collector):
             self._info.remove(*_info(before))
         self._latest[model.name] = model
         self._info.labels(*_info(model)).set(1)
+        for column in model.spec.columns:
+            if column.categories:
+                self._unknown.counts[model.name, column.name] += 0
         if model.baseline and self._drift_seconds:
             self._drift[model] = Drift(model.baseline, self._drift_seconds)
 

@@ -9,8 +9,11 @@ from pathlib import Path
 import msgspec
 
 from serving.baseline import Baseline, read_baseline
+from serving.columns import Value
+from serving.errors import InvalidInputError
+from serving.features import RowReader
 from serving.runtimes.base import Runtime, RuntimeOptions, choose_runtime, open_runtime
-from serving.signature import ModelSpec, Value, read_example, read_spec
+from serving.signature import ModelSpec, read_example, read_spec
 from serving.warmup import Pace, warm_up
 
 
@@ -19,6 +22,7 @@ class Opened(msgspec.Struct, frozen=True, eq=False):
 
     spec: ModelSpec
     runtime: Runtime
+    reader: RowReader
     example: tuple[Value, ...]
     pace: Pace
     baseline: Baseline | None
@@ -35,5 +39,17 @@ def open_folder(folder: Path, options: RuntimeOptions, chosen: Callable[[str], N
     runtime = open_runtime(folder, spec, options)
     baseline = read_baseline(folder, spec)
     guesses = [baseline.typical_row(spec)] if baseline else []
-    warmed = warm_up(runtime, spec, read_example(folder, spec), [*guesses, spec.row_of(0), spec.row_of(1)])
-    return Opened(spec, runtime, warmed.example, warmed.pace, baseline)
+    reader = RowReader(spec.columns, runtime.dtypes)
+    own = read_example(folder, spec)
+    if own is not None and not _fits(own, reader):
+        own = None
+    warmed = warm_up(runtime, spec, reader, own, [*guesses, spec.row_of(0), spec.row_of(1)])
+    return Opened(spec, runtime, reader, warmed.example, warmed.pace, baseline)
+
+
+def _fits(row: tuple[Value, ...], reader: RowReader) -> bool:
+    try:
+        reader.one(row)
+    except InvalidInputError:
+        return False
+    return True

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from msgspec import UNSET
@@ -9,21 +11,29 @@ from msgspec import UNSET
 from serving.admission import Admission
 from serving.batching import Batcher
 from serving.errors import FieldError, InvalidInputError, TooManyRowsError
-from serving.features import many_rows, one_row
 from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix
 from serving.schemas import BatchResponse, Prediction, PredictRequest, PredictResponse
 from serving.signature import Label
 from serving.versions.base import LATEST, VersionManager
 
+_T = TypeVar("_T")
+UnknownListener = Callable[[str, str], None]
+
 _DECIMALS = 6
 
 
 class Predictor:
-    """Answers requests with the model that they ask for; those that name only a version, with one of `main`."""
+    """Answers requests with the model that they ask for; those that name only a version, with one of `main`.
 
-    def __init__(self, main: VersionManager, batcher: Batcher, admission: Admission, max_rows: int) -> None:
+    `on_unknown` is told the model and the column of each category for which a row is refused.
+    """
+
+    def __init__(
+        self, main: VersionManager, batcher: Batcher, admission: Admission, max_rows: int, on_unknown: UnknownListener
+    ) -> None:
         self._main = main
+        self._on_unknown = on_unknown
         self._batcher = batcher
         self._admission = admission
         self._max_rows = max_rows
@@ -41,7 +51,7 @@ class Predictor:
         version = request.model_version
         model = self._main.latest() if version == LATEST else await self.model(self._main, version)
         if features is not UNSET and instances is UNSET:
-            result = await self._batcher.run(model, one_row(model.spec, features, model.runtime.dtype))
+            result = await self._batcher.run(model, self.read(model, model.reader.one, features))
             answer = _one(result, model.spec.classes)
             return model, PredictResponse(
                 answer.prediction, answer.probability, model.release or model.version, _milliseconds_since(start)
@@ -51,18 +61,32 @@ class Predictor:
                 FieldError("features", "expected either `features` (one row) or `instances` (many)")
             )
         self._check_count(len(instances), "instances")
-        rows = many_rows(model.spec, instances, model.runtime.dtype)
+        rows = self.read(model, model.reader.many, instances)
         # As lists they take ten times the memory, and many requests may wait together.
         del request, instances
         result = await self.infer(model, rows, "instances[{}]")
         return model, BatchResponse(
-            _many(result, model.spec.classes), model.release or model.version, _milliseconds_since(start)
+            predictions_of(result, model.spec.classes), model.release or model.version, _milliseconds_since(start)
         )
 
     async def model(self, versions: VersionManager, version: str) -> LoadedModel:
         """Finds the version of a model that a request names (see `VersionManager.get`)."""
         with self._admission.parked():
             return await versions.get(version)
+
+    def read(self, model: LoadedModel, how: Callable[[_T], Matrix], rows: _T) -> Matrix:
+        """Reads the rows of a request for a model, and counts the categories for which it refuses them.
+
+        Raises:
+            InvalidInputError: when they do not fit the model.
+        """
+        try:
+            return how(rows)
+        except InvalidInputError as error:
+            for each in error.errors:
+                if each.unknown_in:
+                    self._on_unknown(model.name, each.unknown_in)
+            raise
 
     async def infer(self, model: LoadedModel, rows: Matrix, name: str) -> Matrix:
         """Runs a model over a matrix of shape [rows, columns].
@@ -102,7 +126,8 @@ def _one(result: Matrix, classes: tuple[Label, ...]) -> Prediction:
     return Prediction(classes[values.index(best)], round(best, _DECIMALS))
 
 
-def _many(result: Matrix, classes: tuple[Label, ...]) -> list[Prediction]:
+def predictions_of(result: Matrix, classes: tuple[Label, ...]) -> list[Prediction]:
+    """Says of each row of a result what the model predicts."""
     if not classes:
         return [Prediction(_shown(value, result), None) for value in result.tolist()]
     best = result.argmax(axis=1).tolist()

@@ -5,7 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from serving.signature import Label, Value
+from serving.columns import Kind, Unknown, Value
+from serving.signature import Label
 
 VersionName = Annotated[
     str,
@@ -17,10 +18,10 @@ VersionName = Annotated[
 
 
 class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One row as `features`, or many as `instances`; values in the order of the model's columns."""
+    """One row as `features`, or many as `instances`: arrays in the order of the model's columns, or objects by name."""
 
-    features: list[bool | int | float] | UnsetType = UNSET
-    instances: list[list[bool | int | float]] | UnsetType = UNSET
+    features: list[Value] | dict[str, Value] | UnsetType = UNSET
+    instances: list[list[Value] | dict[str, Value]] | UnsetType = UNSET
     model_version: VersionName = "latest"
 
 
@@ -84,10 +85,17 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class ColumnInfo(msgspec.Struct, frozen=True):
-    """One input column: its name and MLflow's type name."""
+    """One input column: its name, MLflow's type name, its kind, and whether it may be null.
+
+    `categories` are the texts that training knew, as far as that is told, and `unknown` says what happens to others.
+    """
 
     name: str
     type: str
+    kind: Kind = "number"
+    optional: bool = False
+    categories: tuple[str, ...] = ()
+    unknown: Unknown = "accept"
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -140,6 +148,13 @@ class InferenceError(msgspec.Struct, frozen=True):
     """Any error, as the Open Inference Protocol has it."""
 
     error: str
+
+
+class InvocationError(msgspec.Struct, frozen=True):
+    """Any error, as MLflow's scoring server has it."""
+
+    error_code: str
+    message: str
 
 
 class ServerLive(msgspec.Struct, frozen=True):

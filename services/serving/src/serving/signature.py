@@ -1,6 +1,7 @@
 """What a model takes and gives, read from its `MLmodel` file (see docs/model-format.md)."""
 
 import json
+import math
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -8,39 +9,12 @@ import msgspec
 import numpy as np
 import yaml
 
+from serving.columns import LARGEST_NUMBER, Column, ColumnMetadata, Value, column, with_metadata
 from serving.errors import ModelUnusableError
 
 Label = str | int | bool
-Value = bool | int | float
-ColumnKind = Literal["number", "integer", "boolean"]
 
-# Models compute in single precision, which ends at 3.4e38: this leaves them room to scale values and add them up.
-LARGEST_NUMBER = 1e30
-# MLflow's type names, and what a JSON value must be for each: (kind, smallest, largest).
-_COLUMN_TYPES: dict[str, tuple[ColumnKind, float, float]] = {
-    "double": ("number", -LARGEST_NUMBER, LARGEST_NUMBER),
-    "float": ("number", -LARGEST_NUMBER, LARGEST_NUMBER),
-    "long": ("integer", -(2**63), 2**63 - 1),
-    "integer": ("integer", -(2**31), 2**31 - 1),
-    "boolean": ("boolean", 0, 1),
-}
 _TENSOR_TYPES = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer", "bool": "boolean"}
-
-
-class Column(msgspec.Struct, frozen=True):
-    """One input: its name, MLflow's type name, and the values that it takes."""
-
-    name: str
-    type: str
-    kind: ColumnKind
-    low: float
-    high: float
-
-    def fitting(self, value: float) -> Value:
-        """The value that this column takes and that is nearest to a number."""
-        if self.kind == "boolean":
-            return value >= 0.5
-        return round(value) if self.kind == "integer" else float(value)
 
 
 class ModelSpec(msgspec.Struct, frozen=True):
@@ -59,9 +33,9 @@ class ModelSpec(msgspec.Struct, frozen=True):
     sklearn_format: str
 
     @property
-    def only_numbers(self) -> bool:
-        """Whether every column takes any number, so that rows can be checked as a whole."""
-        return all(column.kind == "number" for column in self.columns)
+    def mixed(self) -> bool:
+        """Whether there is a column of text, so that no matrix of numbers can hold a row."""
+        return any(column.kind == "category" for column in self.columns)
 
     def row_of(self, value: int) -> tuple[Value, ...]:
         """A row of one value that fits the signature, for models that come without an example."""
@@ -72,6 +46,7 @@ class _Metadata(msgspec.Struct):
     task: Literal["classification", "regression"]
     classes: list[bool | int | str] = []
     target: str = ""
+    columns: list[ColumnMetadata] | None = None
 
 
 class _Signature(msgspec.Struct):
@@ -106,6 +81,7 @@ class _TensorSpec(msgspec.Struct):
 class _Input(msgspec.Struct):
     type: str
     name: str = ""
+    required: bool = True
     tensor_spec: _TensorSpec | None = msgspec.field(default=None, name="tensor-spec")
 
 
@@ -127,9 +103,10 @@ def read_spec(folder: Path) -> ModelSpec:
     metadata, flavors = mlmodel.metadata, mlmodel.flavors
     if metadata.task == "classification" and len(metadata.classes) < 2:
         raise ModelUnusableError("its MLmodel file names fewer than two classes in metadata.classes")
+    columns = _columns(inputs)
     return ModelSpec(
         task=metadata.task,
-        columns=_columns(inputs),
+        columns=columns if metadata.columns is None else with_metadata(columns, metadata.columns),
         classes=tuple(metadata.classes) if metadata.task == "classification" else (),
         target=metadata.target,
         onnx_file=_inside(flavors.onnx.data) if flavors.onnx else "",
@@ -142,32 +119,42 @@ def read_example(folder: Path, spec: ModelSpec) -> tuple[Value, ...] | None:
     """Reads the first row of `input_example.json`, in any form that MLflow writes; None when none fits."""
     try:
         document = json.loads((folder / "input_example.json").read_text(encoding="utf-8"))
-        row = msgspec.convert(_first_row(document, spec), list[bool | int | float])
+        row = msgspec.convert(_first_row(document, spec), list[Value])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    return tuple(map(_shortest, row)) if len(row) == len(spec.columns) else None
+    return tuple(map(_plain, row)) if len(row) == len(spec.columns) else None
 
 
-def _shortest(value: Value) -> Value:
+def shortest(value: float) -> float:
     """Writes a number that came from single precision with the digits that it had there: 5.1, not 5.0999999."""
-    if not isinstance(value, float) or abs(value) > LARGEST_NUMBER or np.float32(value) != value:
+    if abs(value) > LARGEST_NUMBER or np.float32(value) != value:
         return value
     return float(str(np.float32(value)))
 
 
+def _plain(value: Value) -> Value:
+    """A value as people write it; NaN, which pandas has for null, is null."""
+    if not isinstance(value, float):
+        return value
+    return None if math.isnan(value) else shortest(value)
+
+
 def _first_row(document: Any, spec: ModelSpec) -> Any:
     match document:
-        case {"features": row}:
+        case {"features": row} if not isinstance(row, dict):
             return row
+        case {"features": dict(record)} | [dict(record), *_] | {"instances": [dict(record), *_]}:
+            return _by_name(record, spec)
         case {"columns": columns, "data": [first, *_]}:
-            named = dict(zip(columns, first, strict=True))
-            return [named[column.name] for column in spec.columns]
+            return _by_name(dict(zip(columns, first, strict=True)), spec)
         case {"instances": [first, *_]} | {"inputs": [first, *_]} | [[*_] as first, *_]:
             return first
-        case [dict(record), *_]:
-            return [record[column.name] for column in spec.columns]
         case _:
             return document
+
+
+def _by_name(record: dict[str, Any], spec: ModelSpec) -> list[Any]:
+    return [record.get(each.name) if each.optional else record[each.name] for each in spec.columns]
 
 
 def _columns(inputs: list[_Input]) -> tuple[Column, ...]:
@@ -177,19 +164,13 @@ def _columns(inputs: list[_Input]) -> tuple[Column, ...]:
                 f"its signature takes a tensor of shape {tensor.shape}, but only rows can be served"
             )
         kind = _TENSOR_TYPES.get(tensor.dtype, tensor.dtype)
-        return tuple(_column(f"feature_{index}", kind) for index in range(tensor.shape[1]))
+        return tuple(column(f"feature_{index}", kind) for index in range(tensor.shape[1]))
     if not inputs:
         raise ModelUnusableError("its signature has no inputs")
-    return tuple(_column(column.name or f"feature_{index}", column.type) for index, column in enumerate(inputs))
-
-
-def _column(name: str, mlflow_type: str) -> Column:
-    if mlflow_type not in _COLUMN_TYPES:
-        known = ", ".join(_COLUMN_TYPES)
-        raise ModelUnusableError(
-            f"column {name!r} of its signature has type {mlflow_type}, but only {known} can be served"
-        )
-    return Column(name, mlflow_type, *_COLUMN_TYPES[mlflow_type])
+    return tuple(
+        column(each.name or f"feature_{index}", each.type, optional=not each.required)
+        for index, each in enumerate(inputs)
+    )
 
 
 def _inside(path: str) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from serving.columns import Value
 from serving.errors import ModelUnusableError
+from serving.features import RowReader
 from serving.runtimes.base import Matrix, Runtime
-from serving.signature import ModelSpec, Value
+from serving.signature import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,11 @@ class WarmedUp(msgspec.Struct, frozen=True):
 
 
 def warm_up(
-    runtime: Runtime, spec: ModelSpec, own: tuple[Value, ...] | None, guesses: Sequence[tuple[Value, ...]]
+    runtime: Runtime,
+    spec: ModelSpec,
+    reader: RowReader,
+    own: tuple[Value, ...] | None,
+    guesses: Sequence[tuple[Value, ...]],
 ) -> WarmedUp:
     """Asks a model with its own example, or with rows that were guessed, and finds out how long it takes.
 
@@ -65,7 +71,7 @@ def warm_up(
     failure: Exception | None = None
     for row in (own, *guesses) if own is not None else guesses:
         try:
-            return WarmedUp(row, _pace_of(runtime, spec, row))
+            return WarmedUp(row, _pace_of(runtime, spec, reader.one(row)))
         except _NotFiniteError as error:
             failure = failure or error
         except ModelUnusableError:
@@ -87,9 +93,8 @@ class _NotFiniteError(Exception):
     """An answer is not a finite number."""
 
 
-def _pace_of(runtime: Runtime, spec: ModelSpec, example: tuple[Value, ...]) -> Pace:
-    """Predicts a row once and many times over."""
-    row = np.array([example], dtype=runtime.dtype)
+def _pace_of(runtime: Runtime, spec: ModelSpec, row: Matrix) -> Pace:
+    """Predicts a row, of shape [1, columns], once and many times over."""
     rows = np.repeat(row, _WARM_UP_ROWS, axis=0)
     _check(runtime.run(row), spec, 1)
     _check(runtime.run(rows), spec, _WARM_UP_ROWS)
@@ -122,8 +127,20 @@ def _check(result: Matrix, spec: ModelSpec, rows: int) -> None:
     if result.shape != shape:
         raise ModelUnusableError(
             f"its warm-up prediction has shape {result.shape}, but its MLmodel file promises {shape}"
+            + _why(result, spec)
         )
     if not np.isfinite(result).all():
         raise _NotFiniteError
     if spec.task == "classification" and not np.allclose(result.sum(axis=1), 1.0, atol=1e-3):
-        raise ModelUnusableError("the probabilities of its warm-up prediction do not add up to 1")
+        raise ModelUnusableError(
+            "the probabilities of its warm-up prediction do not add up to 1: a model that may give a row several "
+            "classes at once (multi-label) cannot be served; register a model for each label"
+        )
+
+
+def _why(result: Matrix, spec: ModelSpec) -> str:
+    if spec.task == "regression" and result.ndim == 2:
+        return ": a regression with several outputs cannot be served; register a model for each of them"
+    if spec.task == "classification" and result.ndim == 3:
+        return ": a classifier with several outputs (multi-label) cannot be served; register a model for each of them"
+    return ""

@@ -27,7 +27,8 @@ _decoder = msgspec.json.Decoder(PredictRequest)
 _LOCATED = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<field>.*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _WORDS = {
-    "`bool | int | float`": "a number",
+    "`bool | int | float | str | null`": "a number, a string, a boolean or null",
+    "`object | array`": "an array or an object",
     "`float`": "a number",
     "`array`": "an array",
     "`object`": "an object",

@@ -5,6 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.api.draining import Draining
 from serving.api.routes import Answer, Call
+from serving.columns import Column
 from serving.errors import NotReadyError
 from serving.metrics import Metrics
 from serving.models import Models
@@ -90,12 +91,16 @@ class About:
             task=model.spec.task,
             target=model.spec.target,
             classes=list(model.spec.classes),
-            inputs=[ColumnInfo(column.name, column.type) for column in model.spec.columns],
+            inputs=list(map(_column, model.spec.columns)),
             input_example=Example(list(model.example)),
             loaded_versions=sorted((loaded.version for loaded in versions.loaded), key=int),
             problem=versions.problem,
         )
         return answered(info)
+
+
+def _column(column: Column) -> ColumnInfo:
+    return ColumnInfo(column.name, column.type, column.kind, column.optional, column.categories, column.unknown)
 
 
 def _health_of(versions: VersionManager) -> ModelHealth:

@@ -10,15 +10,17 @@ from typing import Any
 
 import msgspec
 
-from serving.api.problems import MEDIA_TYPE, as_problem
-from serving.api.routes import Operation, Route
+from serving.api.problems import MEDIA_TYPE, as_inference_error, as_mlflow_error, as_problem
+from serving.api.routes import ErrorStyle, Operation, Route
+from serving.api.schema import example_row, rows
 from serving.loader import LoadedModel
 from serving.models import Models
-from serving.openinference.mapping import FEATURES, example
+from serving.openinference.mapping import example
 from serving.openinference.messages import InferRequest
+from serving.openinference.rows import FEATURES
 from serving.openinference.tensors import DATATYPES
-from serving.schemas import InferenceError, Problem
-from serving.signature import Column
+from serving.schemas import InferenceError, InvocationError, Problem
+from serving.scoring import InvocationRequest
 
 _REFERENCE = "#/components/schemas/"
 _ERRORS = {
@@ -31,6 +33,12 @@ _ERRORS = {
     500: "Something that was not foreseen",
     503: "The model is not loaded yet, the named version cannot be had now, or the process is about to stop",
 }
+# The struct and the media type of each style of errors.
+_ERROR_FORMS: dict[ErrorStyle, tuple[type[msgspec.Struct], str]] = {
+    as_problem: (Problem, MEDIA_TYPE.decode()),
+    as_inference_error: (InferenceError, "application/json"),
+    as_mlflow_error: (InvocationError, "application/json"),
+}
 _VERSION_NAME = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
 
 
@@ -38,12 +46,13 @@ def document(routes: Iterable[Route], models: Models, max_rows: int, version: st
     """Describes the routes that have something to say, for the models that are served now."""
     main = models.main.current
     described = [(route, route.operation) for route in routes if route.operation]
-    structs = {Problem, InferenceError}
+    structs = {struct for struct, _ in _ERROR_FORMS.values()}
     for _, operation in described:
         structs.update(_answers(operation), filter(None, [operation.body]))
     ordered = sorted(structs, key=lambda struct: struct.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_REFERENCE + "{name}")
     _refine_rows(schemas["PredictRequest"], main, max_rows)
+    _refine_invocations(schemas, main)
     _refine_tensors(schemas, [versions.current for versions in models if versions.current])
     return {
         "openapi": "3.1.0",
@@ -68,7 +77,8 @@ def _answers(operation: Operation) -> tuple[type[msgspec.Struct], ...]:
 
 
 def _operation(route: Route, it: Operation, names: Sequence[str], main: LoadedModel | None) -> dict[str, Any]:
-    error = ("Problem", MEDIA_TYPE.decode()) if route.error is as_problem else ("InferenceError", "application/json")
+    error, error_type = _ERROR_FORMS[route.error]
+    error_schema = {"schema": _schema(error.__name__)}
     answers = [_schema(struct.__name__) for struct in _answers(it)]
     answer = {"anyOf": answers} if len(answers) > 1 else answers[0] if answers else {"type": "string"}
     media_type = it.answer if isinstance(it.answer, str) else "application/json"
@@ -79,7 +89,7 @@ def _operation(route: Route, it: Operation, names: Sequence[str], main: LoadedMo
         "responses": {
             "200": {"description": it.summary, "content": {media_type: {"schema": answer}}},
             **{
-                str(status): {"description": _ERRORS[status], "content": {error[1]: {"schema": _schema(error[0])}}}
+                str(status): {"description": _ERRORS[status], "content": {error_type: error_schema}}
                 for status in it.errors
             },
         },
@@ -114,35 +124,39 @@ def _parameters(path: str, names: Sequence[str]) -> list[dict[str, Any]]:
 def _example(body: type[msgspec.Struct], main: LoadedModel) -> dict[str, Any]:
     if body is InferRequest:
         return example(main)
-    return {"features": list(main.example), "model_version": "latest"}
+    if body is InvocationRequest:
+        names = [column.name for column in main.spec.columns]
+        return {"dataframe_split": {"columns": names, "data": [list(main.example)]}}
+    return {"features": example_row(main), "model_version": "latest"}
 
 
 def _refine_rows(request: dict[str, Any], model: LoadedModel | None, max_rows: int) -> None:
     """Says what a struct cannot: one of two fields, and rows of the model's shape."""
     request["oneOf"] = [{"required": ["features"]}, {"required": ["instances"]}]
     properties = request["properties"]
-    row = _row(model) if model else properties["features"]
-    properties["features"] = row | {"description": "One row, in the order of the model's columns"}
+    row = {"anyOf": rows(model.reader)} if model else properties["features"]
+    about = "One row: an array in the order of the model's columns, or an object by their names"
+    properties["features"] = row | {"description": about}
     properties["instances"] = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
 
 
-def _row(model: LoadedModel) -> dict[str, Any]:
-    items = [_value(column) for column in model.spec.columns]
-    return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items), "maxItems": len(items)}
-
-
-def _value(column: Column) -> dict[str, Any]:
-    if column.kind == "boolean":
-        return {"type": "boolean", "title": column.name}
-    return {"type": column.kind, "title": column.name, "minimum": column.low, "maximum": column.high}
+def _refine_invocations(schemas: dict[str, Any], model: LoadedModel | None) -> None:
+    """Says what a struct cannot: one of four fields, and rows of the model's shape."""
+    request = schemas["InvocationRequest"]
+    request["oneOf"] = [{"required": [field]} for field in InvocationRequest.__struct_fields__]
+    if model:
+        *_, row = rows(model.reader)
+        # Names that the model does not know are passed over here.
+        row.pop("additionalProperties", None)
+        request["properties"]["dataframe_records"] = {"type": "array", "items": row, "minItems": 1}
 
 
 def _refine_tensors(schemas: dict[str, Any], models: Sequence[LoadedModel]) -> None:
     """Says what the structs cannot: what a tensor's data is, and how the inputs of the models are called."""
     tensor = schemas["InputTensor"]["properties"]
-    value = {"type": ["number", "boolean"]}
+    value = {"type": ["number", "boolean", "string", "null"]}
     tensor["data"] = {"type": "array", "items": {"anyOf": [value, {"type": "array", "items": value}]}}
-    tensor["datatype"] = {"enum": [name for name in DATATYPES if name != "BYTES"]}
+    tensor["datatype"] = {"enum": list(DATATYPES)}
     schemas["OutputTensor"]["properties"]["datatype"] = {"enum": list(DATATYPES)}
     if models:
         columns = dict.fromkeys(column.name for model in models for column in model.spec.columns)

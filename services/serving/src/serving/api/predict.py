@@ -9,6 +9,7 @@ from serving.api.routes import Answer, Call, Headers
 from serving.loader import LoadedModel
 from serving.models import Models
 from serving.openinference import mapping, messages
+from serving.openinference.rows import rows as rows_of
 from serving.predictor import Predictor
 from serving.schemas import ModelReady, ServerMetadata
 from serving.versions.base import LATEST, VersionManager
@@ -35,7 +36,7 @@ class Predictions:
         """
         # Nothing here holds on to the request: its lists take ten times the memory of the matrix that is made of them.
         model, answer = await self._predictor.predict(parse_request(await self._bodies.read(call)))
-        return Answer(_encoder.encode(answer), headers=_made_by(model))
+        return Answer(_encoder.encode(answer), headers=made_by(model))
 
     async def infer(self, call: Call) -> Answer:
         """Tensors may also travel as bytes behind the JSON, as Triton's binary tensor data extension has it.
@@ -46,13 +47,13 @@ class Predictions:
         body = await self._bodies.read(call, _TENSOR_TYPES)
         request = messages.parse(body, _header_length(call))
         model = await self._model(call)
-        rows = mapping.rows(model, request.tensors)
+        rows = self._predictor.read(model, lambda tensors: rows_of(model, tensors), request.tensors)
         result = await self._predictor.infer(model, rows, "inputs[{}]")
         outputs = mapping.outputs(model, result)
         answer, length = messages.write(request, model.name, model.release or model.version, outputs)
         if length is None:
-            return Answer(answer, headers=_made_by(model))
-        return Answer(answer, _BINARY, headers=(*_made_by(model), (_HEADER_LENGTH, b"%d" % length)))
+            return Answer(answer, headers=made_by(model))
+        return Answer(answer, _BINARY, headers=(*made_by(model), (_HEADER_LENGTH, b"%d" % length)))
 
     async def server_metadata(self, _: Call) -> Answer:
         """Says what this server is."""
@@ -75,7 +76,8 @@ class Predictions:
         return await self._predictor.model(self._versions(call), call.parameters.get("model_version", LATEST))
 
 
-def _made_by(model: LoadedModel) -> Headers:
+def made_by(model: LoadedModel) -> Headers:
+    """The header that tells which version made an answer."""
     return ((b"x-model-version", model.version.encode()),)
 
 

@@ -1,4 +1,4 @@
-"""Errors as answers: as application/problem+json (RFC 9457), and in the form of the Open Inference Protocol."""
+"""Errors as answers: as problems (RFC 9457), and in the forms of the Open Inference Protocol and of MLflow."""
 
 import logging
 from http import HTTPStatus
@@ -13,13 +13,21 @@ from serving.errors import (
     UnavailableError,
     UnknownVersionError,
 )
-from serving.schemas import InferenceError, Problem, ProblemField
+from serving.schemas import InferenceError, InvocationError, Problem, ProblemField
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = b"application/problem+json"
 # How long a version that could not be loaded is not tried again for a caller, in seconds.
 _UNUSABLE_RETRY_AFTER = 30
+
+
+_MLFLOW_CODES = {
+    401: "UNAUTHENTICATED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
 
 
 class RefusedError(Exception):
@@ -49,6 +57,15 @@ def as_inference_error(error: Exception, identity: bytes) -> Answer:
     """Tells of an error as the Open Inference Protocol has it, to which whatever is wrong with a tensor is 400."""
     status, detail, headers = _told(error, identity)
     return _answer(InferenceError(detail), JSON, 400 if isinstance(error, InvalidInputError) else status, headers)
+
+
+def as_mlflow_error(error: Exception, identity: bytes) -> Answer:
+    """Tells of an error as MLflow's scoring server does, to which whatever is wrong with a table is 400."""
+    status, detail, headers = _told(error, identity)
+    if isinstance(error, InvalidInputError):
+        status = 400
+    code = _MLFLOW_CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR")
+    return _answer(InvocationError(code, detail), JSON, status, headers)
 
 
 def _answer(body: msgspec.Struct, media_type: bytes, status: int, headers: dict[str, str]) -> Answer:

@@ -1,9 +1,10 @@
 """The table of routes."""
 
 from serving.api.handlers import About, answered
+from serving.api.invocations import Invocations
 from serving.api.page import Docs
 from serving.api.predict import Predictions
-from serving.api.problems import as_inference_error, as_problem, nothing_here
+from serving.api.problems import as_inference_error, as_mlflow_error, as_problem, nothing_here
 from serving.api.routes import Answer, Call, Operation, Route
 from serving.openinference.mapping import ModelMetadata
 from serving.openinference.messages import InferRequest, InferResponse
@@ -20,10 +21,12 @@ from serving.schemas import (
     ServerMetadata,
     ServerReady,
 )
+from serving.scoring import InvocationRequest, InvocationResponse
 
 _UNREADY = (500, 503)
 _NAMED = (404, 500, 503)
 _PREDICTING = (400, 404, 408, 413, 415, 422, 500, 503)
+_INVOKING = (400, 408, 413, 415, 500, 503)
 _INFERRING = (400, 404, 408, 413, 415, 500, 503)
 
 
@@ -38,7 +41,7 @@ UNMATCHED = {
 }
 
 
-def routes(about: About, predictions: Predictions, docs: Docs) -> tuple[Route, ...]:
+def routes(about: About, predictions: Predictions, invocations: Invocations, docs: Docs) -> tuple[Route, ...]:
     """Lists every route, in the order of the OpenAPI document."""
 
     async def live(_: Call) -> Answer:
@@ -52,6 +55,7 @@ def routes(about: About, predictions: Predictions, docs: Docs) -> tuple[Route, .
         Route("/", "GET", about.docs, as_problem),
         Route("/docs", "GET", docs.page, as_problem),
         Route("/docs/openapi.json", "GET", docs.document, as_problem),
+        Route("/openapi.json", "GET", docs.document, as_problem),
         Route(
             "/health", "GET", about.health, as_problem, probe=True, internal=True,
             operation=Operation("health", "Both, for people", Health, errors=(500,)),
@@ -77,6 +81,21 @@ def routes(about: About, predictions: Predictions, docs: Docs) -> tuple[Route, .
             operation=Operation(
                 "predict", "Predict one row or many", (PredictResponse, BatchResponse), PredictRequest, _PREDICTING
             ),
+        ),
+        Route(
+            "/invocations", "POST", invocations.invocations, as_mlflow_error, sheddable=True,
+            operation=Operation(
+                "mlflow", "Predictions as MLflow's scoring server gives them", InvocationResponse, InvocationRequest,
+                _INVOKING,
+            ),
+        ),
+        Route(
+            "/ping", "GET", invocations.ping, as_mlflow_error, probe=True,
+            operation=Operation("mlflow", "Whether to send requests here", Ready, errors=_UNREADY),
+        ),
+        Route(
+            "/version", "GET", invocations.version, as_mlflow_error,
+            operation=Operation("mlflow", "The version of this server", "text/plain", errors=(500,)),
         ),
         Route(
             "/v2", "GET", predictions.server_metadata, as_inference_error,

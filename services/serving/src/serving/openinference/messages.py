@@ -120,8 +120,6 @@ def _tensors(request: InferRequest, rest: memoryview) -> dict[str, Array]:
             raise _wrong(field, "it is given twice")
         if tensor.datatype not in DATATYPES:
             raise _wrong(field, f"unknown datatype {tensor.datatype[:100]!r}; known ones are {', '.join(DATATYPES)}")
-        if tensor.datatype == "BYTES":
-            raise _wrong(field, "the model takes numbers and booleans, not BYTES")
         _refuse_extensions(tensor.parameters, field)
         size = (tensor.parameters or {}).get("binary_data_size")
         if size is None:

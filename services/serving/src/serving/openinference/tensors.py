@@ -38,9 +38,11 @@ _FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _DATATYPES = {"b1": "BOOL", "f4": "FP32", "f8": "FP64", "i8": "INT64"}
 _NESTED = re.compile(rb"\s*\[\s*\[")
 _DECODERS: dict[type, tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any]]] = {
-    kind: (msgspec.json.Decoder(list[kind]), msgspec.json.Decoder(list[list[kind]]))  # type: ignore[valid-type]
-    for kind in (bool, int, float)
+    kind: (msgspec.json.Decoder(list[value]), msgspec.json.Decoder(list[list[value]]))  # type: ignore[valid-type]
+    for kind, value in {bool: bool, int: int, float: float | None, str: str | None}.items()
 }
+_KINDS: dict[str, type] = {"BOOL": bool, "BYTES": str, **dict.fromkeys(_FLOATS, float)}
+_DTYPES: dict[type, Any] = {bool: bool, float: np.float64, str: object}
 _LENGTH = np.dtype("<u4").itemsize
 
 
@@ -50,21 +52,23 @@ def datatype_of(array: Array) -> str:
 
 
 def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str) -> Array:
-    """Decodes a tensor of numbers or booleans from JSON: a flat list, or for two dimensions one of lists.
+    """Decodes a tensor from JSON: a flat list, or for two dimensions one of lists.
 
-    Numbers with a fraction come in double precision whatever their datatype, since JSON has them in full.
+    Null is NaN among numbers with a fraction, and the empty string among text. Numbers with a fraction come in double
+    precision whatever their datatype, since JSON has them in full.
 
     Args:
         data: The JSON text of the tensor's elements.
-        datatype: Any of `DATATYPES` but BYTES.
+        datatype: Any of `DATATYPES`.
         shape: What the elements must fill.
         field: What an error calls the tensor.
 
     Raises:
         InvalidInputError: when they do not fit the datatype or the shape.
     """
-    kind = bool if datatype == "BOOL" else float if datatype in _FLOATS else int
+    kind = _KINDS.get(datatype, int)
     flat, nested = _DECODERS[kind]
+    dtype: Any = NUMBERS[datatype] if kind is int else _DTYPES[kind]
     try:
         if _NESTED.match(memoryview(data)):
             rows = nested.decode(data)
@@ -73,18 +77,20 @@ def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str
             values = list(chain.from_iterable(rows))
         else:
             values = flat.decode(data)
-        array = np.array(values, dtype=bool if kind is bool else np.float64 if kind is float else NUMBERS[datatype])
+        array = np.array(["" if value is None else value for value in values] if kind is str else values, dtype=dtype)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
         raise _wrong(field, f"its data must be a list of {datatype} values") from None
     return _shaped(array, shape, field)
 
 
 def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str) -> Array:
-    """Decodes a tensor of numbers or booleans from bytes. Nothing is copied, except to give halves their full length.
+    """Decodes a tensor from bytes. Numbers are not copied, except to give halves their full length.
 
     Raises:
         InvalidInputError: when they do not fit the datatype or the shape.
     """
+    if datatype == "BYTES":
+        return _shaped(_texts(data, field), shape, field)
     dtype = np.dtype("|u1" if datatype == "BOOL" else NUMBERS[datatype])
     if len(data) % dtype.itemsize:
         raise _wrong(field, f"its {len(data)} bytes are no whole number of {datatype} values")
@@ -98,6 +104,24 @@ def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str
     elif datatype == "FP16":
         array = array.astype(np.float32)
     return _shaped(array, shape, field)
+
+
+def _texts(data: memoryview, field: str) -> Array:
+    """Decodes elements of BYTES, which must be text in UTF-8."""
+    texts: list[str] = []
+    at = 0
+    while at < len(data):
+        start = at + _LENGTH
+        at = start + int.from_bytes(data[at:start], "little")
+        if at > len(data):
+            raise _wrong(field, f"its BYTES end within element {len(texts)}")
+        try:
+            texts.append(str(data[start:at], "utf-8"))
+        except UnicodeDecodeError:
+            raise _wrong(field, f"its element {len(texts)} is not text in UTF-8") from None
+    array: Array = np.empty(len(texts), dtype=object)
+    array[:] = texts
+    return array
 
 
 def to_bytes(array: Array) -> bytes:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.decoding import Dtype
 from serving.errors import ModelUnusableError
 from serving.signature import ModelSpec
 
@@ -24,8 +25,8 @@ class Runtime(Protocol):
         ...
 
     @property
-    def dtype(self) -> type[np.floating[Any]]:
-        """What its input must be made of."""
+    def dtypes(self) -> tuple[Dtype, ...]:
+        """What it computes with, for each column."""
         ...
 
     @property
@@ -34,7 +35,10 @@ class Runtime(Protocol):
         ...
 
     def run(self, features: Matrix) -> Matrix:
-        """Computes probabilities [rows, classes], or predicted numbers [rows], from features [rows, columns]."""
+        """Computes probabilities [rows, classes], or predicted numbers [rows], from features [rows, columns].
+
+        Where there is a column of text, the features are Python's floats and strings in an array of objects.
+        """
         ...
 
 

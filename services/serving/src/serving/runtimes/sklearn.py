@@ -46,10 +46,10 @@ class SklearnRuntime:
     """A fitted scikit-learn estimator."""
 
     name = "sklearn"
-    dtype = np.float64
     output_dtype = np.float64
 
     def __init__(self, estimator: Any, spec: ModelSpec) -> None:
+        self.dtypes = tuple(np.object_ if column.kind == "category" else np.float64 for column in spec.columns)
         self._compute = estimator.predict_proba if spec.task == "classification" else estimator.predict
         self._no_answer = np.full((1, len(spec.classes)) if spec.task == "classification" else (1,), np.nan)
 

@@ -1,0 +1,46 @@
+"""MLflow's scoring protocol: who asks `mlflow models serve` today only changes an address."""
+
+import msgspec
+
+from serving import scoring
+from serving.api.body import BodyReader
+from serving.api.handlers import About, answered
+from serving.api.predict import made_by
+from serving.api.routes import Answer, Call
+from serving.models import Models
+from serving.predictor import Predictor, predictions_of
+from serving.schemas import Ready
+from serving.scoring import InvocationResponse
+
+
+class Invocations:
+    """Answers as MLflow's scoring server does, with what the main model says."""
+
+    def __init__(self, predictor: Predictor, models: Models, about: About, bodies: BodyReader, version: str) -> None:
+        self._predictor = predictor
+        self._models = models
+        self._about = about
+        self._bodies = bodies
+        self._version = Answer(version.encode(), b"text/plain; charset=utf-8")
+
+    async def invocations(self, call: Call) -> Answer:
+        """Answers the rows of a table with a class or a number for each, as `mlflow models serve` does.
+
+        Columns that the model does not know are passed over, NaN is null, and `params` say nothing to these models.
+        """
+        field, given = scoring.parse(await self._bodies.read(call))
+        model = self._models.main.latest()
+        rows = self._predictor.read(model, lambda found: scoring.read(model.reader, field, found), given)
+        del given
+        result = await self._predictor.infer(model, rows, f"{field}[{{}}]")
+        predictions = [each.prediction for each in predictions_of(result, model.spec.classes)]
+        return Answer(msgspec.json.encode(InvocationResponse(predictions)), headers=made_by(model))
+
+    async def ping(self, _: Call) -> Answer:
+        """Answers once requests are welcome."""
+        self._about.require_ready()
+        return answered(Ready())
+
+    async def version(self, _: Call) -> Answer:
+        """Tells the version of this server."""
+        return self._version

@@ -1,0 +1,124 @@
+"""The columns of a model: of which kind each is, and what its MLmodel file says of it (see docs/model-format.md)."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from serving.errors import ModelUnusableError
+
+Value = bool | int | float | str | None
+Kind = Literal["number", "integer", "boolean", "category", "datetime"]
+Unknown = Literal["accept", "refuse"]
+
+# Models compute in single precision, which ends at 3.4e38: this leaves them room to scale values and add them up.
+LARGEST_NUMBER = 1e30
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The years 1 to 9999, and the hours by which time zones differ.
+EARLIEST, LATEST = -62_135_682_400, 253_402_387_199
+# MLflow's type names, and what a JSON value must be for each: (kind, smallest, largest).
+COLUMN_TYPES: dict[str, tuple[Kind, float, float]] = {
+    "double": ("number", -LARGEST_NUMBER, LARGEST_NUMBER),
+    "float": ("number", -LARGEST_NUMBER, LARGEST_NUMBER),
+    "long": ("integer", -(2**63), 2**63 - 1),
+    "integer": ("integer", -(2**31), 2**31 - 1),
+    "boolean": ("boolean", 0, 1),
+    "string": ("category", 0, 0),
+    "datetime": ("datetime", EARLIEST, LATEST),
+}
+_SOME_TEXT = "a"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One input: its name, MLflow's type name, its kind, and the values that it takes.
+
+    `low` and `high` bound numbers; for dates they are seconds since 1970 UTC, for text they mean nothing. `optional`
+    tells whether it may be null, `categories` which texts training knew (empty: not told), and `unknown` what to do
+    with others.
+    """
+
+    name: str
+    type: str
+    kind: Kind
+    low: float
+    high: float
+    optional: bool = False
+    categories: tuple[str, ...] = ()
+    unknown: Unknown = "accept"
+
+    def fitting(self, value: float) -> Value:
+        """The value that this column takes and that is nearest to a number; of text, a category."""
+        if self.kind == "boolean":
+            return value >= 0.5
+        if self.kind == "category":
+            return self.categories[int(value) % len(self.categories)] if self.categories else _SOME_TEXT
+        if self.kind == "datetime":
+            return (EPOCH + timedelta(seconds=round(value))).isoformat()
+        return round(value) if self.kind == "integer" else float(value)
+
+
+class ColumnMetadata(msgspec.Struct, frozen=True):
+    """What `metadata.columns` says of a column, beside what the signature does."""
+
+    name: str
+    kind: Kind
+    optional: bool = False
+    categories: tuple[str, ...] = ()
+    unknown: Unknown = "accept"
+
+
+def column(name: str, mlflow_type: str, *, optional: bool = False) -> Column:
+    """Makes a column of what the signature says of it.
+
+    Raises:
+        ModelUnusableError: when it is of a type that cannot be served.
+    """
+    if mlflow_type not in COLUMN_TYPES:
+        known = ", ".join(COLUMN_TYPES)
+        raise ModelUnusableError(
+            f"column {name!r} of its signature has type {mlflow_type}, but only {known} can be served"
+        )
+    return Column(name, mlflow_type, *COLUMN_TYPES[mlflow_type], optional)
+
+
+def with_metadata(columns: tuple[Column, ...], told: Sequence[ColumnMetadata]) -> tuple[Column, ...]:
+    """Adds what `metadata.columns` says to the columns of the signature.
+
+    Raises:
+        ModelUnusableError: when the two disagree, or `metadata.columns` contradicts itself.
+    """
+    if len(told) != len(columns):
+        raise ModelUnusableError(
+            f"its MLmodel file lists {len(told)} columns in metadata.columns, but {len(columns)} in its signature"
+        )
+    return tuple(_joined(index, *pair) for index, pair in enumerate(zip(columns, told, strict=True)))
+
+
+def _joined(index: int, column: Column, told: ColumnMetadata) -> Column:
+    field = f"metadata.columns[{index}]"
+    for what in ("name", "kind", "optional"):
+        here, there = getattr(told, what), getattr(column, what)
+        if here != there:
+            raise ModelUnusableError(
+                f"its MLmodel file says in {field}.{what} that it is {_shown(here)}, but by its signature the column "
+                f"{column.name!r} has {_shown(there)} there: the two must agree"
+            )
+    if told.kind != "category" and (told.categories or told.unknown == "refuse"):
+        raise ModelUnusableError(
+            f"its MLmodel file has categories or unknown: refuse in {field}, but {column.name!r} is of kind {told.kind}"
+        )
+    if told.unknown == "refuse" and not told.categories:
+        raise ModelUnusableError(
+            f"its MLmodel file refuses unknown categories of {column.name!r} in {field}.unknown, but lists none in "
+            f"{field}.categories"
+        )
+    if "" in told.categories or len(set(told.categories)) != len(told.categories):
+        raise ModelUnusableError(
+            f"its MLmodel file lists an empty or a repeated category in {field}.categories of {column.name!r}"
+        )
+    return msgspec.structs.replace(column, categories=told.categories, unknown=told.unknown)
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -1,0 +1,166 @@
+"""What the protocol's tensors are to a model: its rows.
+
+They come in either of two forms: as one tensor `features` of shape [rows, columns], unless a column is text, or as one
+tensor a column, named like it, of shape [rows] or [rows, 1]. Null is NaN in a tensor of numbers, and the empty text in
+one of BYTES.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from serving.columns import LARGEST_NUMBER, Column
+from serving.decoding import (
+    BooleanDecoder,
+    CategoryDecoder,
+    Decoder,
+    MismatchError,
+    NumberDecoder,
+    UnknownCategoryError,
+)
+from serving.errors import FieldError, InvalidInputError
+from serving.features import RowReader
+from serving.loader import LoadedModel
+from serving.openinference.tensors import Array
+from serving.runtimes.base import Matrix
+from serving.signature import ModelSpec
+
+FEATURES = "features"
+
+_DATATYPES = {
+    "double": "FP64",
+    "float": "FP32",
+    "long": "INT64",
+    "integer": "INT32",
+    "boolean": "BOOL",
+    "string": "BYTES",
+    "datetime": "FP64",
+}
+_NO_NULL = frozenset({"INT64", "INT32", "BOOL"})
+_MOST_ERRORS = 10
+
+
+def datatype_of_column(column: Column) -> str:
+    """The datatype in which a column is told; where it may be null, one that has a null."""
+    datatype = _DATATYPES[column.type]
+    return "FP64" if column.optional and datatype in _NO_NULL else datatype
+
+
+def takes_whole(spec: ModelSpec) -> bool:
+    """Whether `features` may be the tensor of all columns."""
+    return not spec.mixed and all(column.name != FEATURES for column in spec.columns)
+
+
+def rows(model: LoadedModel, tensors: dict[str, Array]) -> Matrix:
+    """Makes what the model computes with, of shape [rows, columns].
+
+    Raises:
+        InvalidInputError: naming each tensor, or its first value, that does not fit.
+    """
+    whole = FEATURES in tensors and takes_whole(model.spec)
+    matrix = _from_matrix(model.reader, tensors) if whole else _from_columns(model.spec, model.reader, tensors)
+    if not len(matrix):
+        raise _wrong("inputs", "expected at least one row")
+    return matrix
+
+
+def _from_matrix(reader: RowReader, tensors: dict[str, Array]) -> Matrix:
+    matrix, width = tensors[FEATURES], len(reader.columns)
+    if len(tensors) > 1:
+        others = ", ".join(repr(name[:100]) for name in tensors if name != FEATURES)
+        raise _wrong("inputs", f"{FEATURES!r} holds all columns, so there is no place for {others}")
+    if matrix.ndim != 2 or matrix.shape[1] != width:
+        raise _wrong(_field(FEATURES), f"expected shape [rows, {width}], got {list(matrix.shape)}")
+    numbers = reader.only_numbers and matrix.dtype not in (bool, object)
+    if not (numbers and _within(matrix, -LARGEST_NUMBER, LARGEST_NUMBER)):
+        parts = [(decoder, matrix[:, index], FEATURES) for index, decoder in enumerate(reader.decoders)]
+        return reader.of_columns(_read(parts))
+    return np.require(matrix, reader.dtype, ["C", "A"])
+
+
+def _from_columns(spec: ModelSpec, reader: RowReader, tensors: dict[str, Array]) -> Matrix:
+    known = {column.name for column in spec.columns}
+    unknown = [name for name in tensors if name not in known]
+    absent = [column.name for column in spec.columns if column.name not in tensors]
+    if unknown or absent:
+        names = ", ".join(repr(column.name) for column in spec.columns)
+        instead = f"{FEATURES!r}, or " if takes_whole(spec) else ""
+        what = f"unknown tensor {unknown[0][:100]!r}" if unknown else f"the tensor {absent[0]!r} is missing"
+        raise _wrong("inputs", f"{what}; expected {instead}one tensor for each of {names}")
+    lengths = {tensor.shape[0] for tensor in tensors.values()}
+    if len(lengths) > 1:
+        raise _wrong("inputs", f"the tensors have different numbers of rows: {sorted(lengths)}")
+    named = [(decoder, decoder.column.name) for decoder in reader.decoders]
+    return reader.of_columns(_read([(decoder, _one_column(name, tensors[name]), name) for decoder, name in named]))
+
+
+def _one_column(name: str, values: Array) -> Array:
+    if values.ndim == 2 and values.shape[1] != 1:
+        raise _wrong(_field(name), f"expected shape [rows] or [rows, 1], got {list(values.shape)}")
+    return values.reshape(-1)
+
+
+def _read(parts: list[tuple[Decoder, Array, str]]) -> list[Any]:
+    """Reads columns, each by its decoder from the tensor of a name."""
+    columns: list[Any] = []
+    errors: list[FieldError] = []
+    for decoder, values, tensor in parts:
+        if values.dtype == object:
+            errors += _text_errors(decoder, values, tensor)
+            columns.append(() if errors else decoder.all(values.tolist()))
+        else:
+            errors += _number_errors(decoder, values, tensor)
+            columns.append(values)
+    if errors:
+        raise InvalidInputError(*errors[:_MOST_ERRORS])
+    return columns
+
+
+def _text_errors(decoder: Decoder, values: Array, tensor: str) -> Iterator[FieldError]:
+    """Says which text of a column does not fit it, if one does not."""
+    try:
+        decoder.all(values.tolist())
+    except MismatchError:
+        for row, value in enumerate(values.tolist()):
+            try:
+                decoder.one(value)
+            except MismatchError as error:
+                name = decoder.column.name if isinstance(error, UnknownCategoryError) else ""
+                yield FieldError(_field(tensor), f"{error} in row {row} (column {decoder.column.name!r})", name)
+                return
+
+
+def _number_errors(decoder: Decoder, values: Array, tensor: str) -> Iterator[FieldError]:
+    """Says which number of a column does not fit it, if one does not."""
+    column = decoder.column
+    if isinstance(decoder, BooleanDecoder):
+        fits, expected = (values == 0) | (values == 1), "expected true or false"
+    elif isinstance(decoder, CategoryDecoder):
+        fits, expected = np.zeros(len(values), dtype=bool), "expected BYTES, as the column is text,"
+    elif values.dtype == bool:
+        fits, expected = np.zeros(len(values), dtype=bool), "expected a number, not a BOOL,"
+    else:
+        low, high = (decoder.low, decoder.high) if isinstance(decoder, NumberDecoder) else (column.low, column.high)
+        fits, expected = (values >= low) & (values <= high), f"expected {decoder.expected} between {low} and {high}"
+        if isinstance(decoder, NumberDecoder):
+            expected = decoder.bounds()
+            if decoder.whole and values.dtype.kind == "f":
+                fits &= np.isfinite(values) & (np.trunc(values) == values)
+    if column.optional and values.dtype.kind == "f":
+        fits |= np.isnan(values)
+    if not fits.all():
+        yield FieldError(_field(tensor), f"{expected} in row {int(fits.argmin())} (column {column.name!r})")
+
+
+def _within(values: Array, low: float, high: float) -> bool:
+    """Whether all values lie between two bounds; a NaN does not."""
+    return not values.size or bool(values.min() >= low and values.max() <= high)
+
+
+def _field(tensor: str) -> str:
+    return f"inputs[{tensor!r}]"
+
+
+def _wrong(field: str, reason: str) -> InvalidInputError:
+    return InvalidInputError(FieldError(field, reason))

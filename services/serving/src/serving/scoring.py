@@ -1,0 +1,137 @@
+"""Bodies of MLflow's scoring protocol (`POST /invocations`), as rows.
+
+`dataframe_split`, `dataframe_records`, `instances` and `inputs` are taken in every form in which MLflow's own server
+takes the rows of a table. As there, names that the model does not know are passed over, and other fields of a body too.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from serving.columns import Value
+from serving.decoding import listed, shown_text
+from serving.errors import MALFORMED, FieldError, InvalidInputError
+from serving.features import Row, RowReader
+from serving.runtimes.base import Matrix
+
+Rows = list[Row]
+
+_MOST_ERRORS = 10
+
+
+class DataframeSplit(msgspec.Struct, frozen=True):
+    """A table as pandas writes it with orient="split". Without `columns`, rows are in the order of the model's."""
+
+    data: list[list[Value]]
+    columns: list[str | int] | None = None
+
+
+# Rows, or single values for a model of one column; or a list for each column, or a value for a single row.
+_Tensors = list[list[Value] | dict[str, Value] | Value] | dict[str, list[Value] | Value]
+
+
+class InvocationRequest(msgspec.Struct, frozen=True):
+    """Rows, in exactly one of four fields."""
+
+    dataframe_split: DataframeSplit | UnsetType = UNSET
+    dataframe_records: list[dict[str, Value]] | UnsetType = UNSET
+    instances: _Tensors | UnsetType = UNSET
+    inputs: _Tensors | UnsetType = UNSET
+
+
+class InvocationResponse(msgspec.Struct, frozen=True):
+    """A class or a number for each row, in their order."""
+
+    predictions: list[bool | int | float | str]
+
+
+_FIELDS = InvocationRequest.__struct_fields__
+_decoder = msgspec.json.Decoder(InvocationRequest)
+
+
+def parse(body: bytes) -> tuple[str, Any]:
+    """Parses a body, and gives the field that has the rows, and what it holds.
+
+    Raises:
+        InvalidInputError: when it is not JSON, or has not one of the four fields, or something else in it.
+    """
+    try:
+        request = _decoded(body)
+    except MALFORMED as error:
+        raise _wrong("", f"the body is not an invocation: {error}") from None
+    given = [name for name in _FIELDS if getattr(request, name) is not UNSET]
+    if len(given) != 1:
+        found = " and ".join(given) if given else "none of them"
+        raise _wrong("", f"expected an object with exactly one of {', '.join(_FIELDS)}, got {found}")
+    return given[0], getattr(request, given[0])
+
+
+def _decoded(body: bytes) -> InvocationRequest:
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        if b"NaN" not in body:
+            raise
+        # MLflow's own client writes the gaps of a table so, which JSON does not have.
+        try:
+            return msgspec.convert(json.loads(body, parse_constant=_constant), InvocationRequest)
+        except json.JSONDecodeError:
+            raise error from None
+
+
+def _constant(name: str) -> None:
+    if name != "NaN":
+        raise _wrong("", f"{name} is not a value that a model takes")
+
+
+def read(reader: RowReader, field: str, given: Any) -> Matrix:
+    """Reads the rows of a body.
+
+    Raises:
+        InvalidInputError: naming what does not fit, by row and column.
+    """
+    if isinstance(given, DataframeSplit):
+        return _table(reader, f"{field}.data", given)
+    if isinstance(given, dict):
+        return reader.many(_by_columns(given, field, reader), field)
+    return reader.many([_row(row, reader) for row in given], field)
+
+
+def _row(row: Any, reader: RowReader) -> Row:
+    if isinstance(row, dict):
+        return {name: value for name, value in row.items() if name in reader.names}
+    return row if isinstance(row, list) else [row]
+
+
+def _table(reader: RowReader, field: str, given: DataframeSplit) -> Matrix:
+    if given.columns is None:
+        return reader.many(given.data, field)
+    names = [str(name) for name in given.columns]
+    for index, row in enumerate(given.data):
+        if len(row) != len(names):
+            raise _wrong(f"{field}[{index}]", f"expected {len(names)} values ({listed(names)}), got {len(row)}")
+    missing = [column.name for column in reader.columns if column.name not in names and not column.optional]
+    if missing:
+        raise InvalidInputError(
+            *(FieldError(field, f"column {shown_text(name)} is missing") for name in missing[:_MOST_ERRORS])
+        )
+    known = [(name, index) for index, name in enumerate(names) if name in reader.names]
+    return reader.many([{name: row[index] for name, index in known} for row in given.data], field)
+
+
+def _by_columns(given: dict[str, Any], field: str, reader: RowReader) -> Rows:
+    columns = {name: values for name, values in given.items() if name in reader.names}
+    if not any(isinstance(values, list) for values in columns.values()):
+        return [columns]
+    lengths = {len(values) if isinstance(values, list) else -1 for values in columns.values()}
+    if len(lengths) > 1:
+        raise _wrong(field, "its columns have different numbers of rows")
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _wrong(field: str, reason: str) -> InvalidInputError:
+    return InvalidInputError(FieldError(field, reason))
