@@ -95,7 +95,7 @@ def test_the_hash_follows_the_content(tmp_path: Path) -> None:
         ("a,y\n1,x\ninf,z\n", "column 'a' holds inf in row 2"),
         ("a,y\n1,x\n1e39,z\n", "column 'a' holds 1e+39 in row 2"),
         ("a,a,y\n1,2,x\n2,3,z\n", "column 'a' comes more than once"),
-        (",a,y\n0,1,x\n1,2,z\n", "column 1 has no name"),
+        ("a,,y\n0,1,x\n1,2,z\n", "column 2 has no name"),
         ("a,y\n1,2,x\n1,3,z\n", "rows have more fields than the header"),
         ("a,y\n1,x\n1,2,3,z\n", "not a table with a comma between fields"),
         ("y\nx\nz\n", "no column beside the target"),

@@ -13,9 +13,10 @@ from onnx import TensorProto, helper
 from training import models
 from training.baseline import measure_baseline
 from training.bundle import Bundle, BundleError, BundleWriter
+from training.checks import Check
 from training.data import Dataset, load_dataset
 from training.errors import BadInputError
-from training.gate import Champion, Check, GateReport, judge, verify_settings
+from training.gate import Champion, GateReport, judge, verify_settings
 from training.onnx_twin import Twin, to_onnx
 from training.settings import Directional, GateSettings, Invariance
 from training.split import Split, split_dataset

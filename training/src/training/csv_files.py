@@ -80,7 +80,9 @@ def _read_encoded(
             path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False, encoding=encoding
         )
         names = [str(name) for name in header.iloc[0].tolist()]
-        refuse_bad_names(names, path)
+        # What to_csv() writes unless told not to: the index, without a name.
+        index = not names[0].strip() and len(names) > 1
+        refuse_bad_names(names[index:], path, first=1 + index)
         how: dict[str, Any] = {
             "sep": separator, "encoding": encoding, "dtype": {name: str for name in names if name in texts},
             "keep_default_na": False, "low_memory": False,
@@ -103,6 +105,9 @@ def _read_encoded(
             f"{path}: rows have more fields than the header has names, with "
             f"{_SEPARATORS.get(separator, repr(separator))} between fields; csv.separator names another one."
         )
+    if index:
+        table = table.drop(columns=table.columns[0])
+        said = ["column 1 has no name and is left out, as an index that was saved with the table (index=False)", *said]
     if notes:
         said = [f"read with {' and '.join(notes)} (csv.separator, csv.decimal, csv.encoding say otherwise)", *said]
     return CsvTable(table, tuple(said))
@@ -116,15 +121,20 @@ def _known_encoding(name: str) -> str:
     return _UTF8 if codec.name == "utf-8" else codec.name
 
 
-def refuse_bad_names(names: Sequence[str], path: Path) -> None:
+def refuse_bad_names(names: Sequence[str], path: Path, first: int = 1) -> None:
     """Refuse columns without a name or with the name of another, all at once.
+
+    Args:
+        names: The columns' names.
+        path: The file.
+        first: The first one's position in it.
 
     Raises:
         BadInputError: There are such columns.
     """
     wrong = [
         f"{path}: column {position} has no name in the header."
-        for position, name in enumerate(names, start=1)
+        for position, name in enumerate(names, start=first)
         if not name.strip()
     ]
     wrong += [
@@ -174,7 +184,7 @@ def _settled(table: pd.DataFrame, name: str, marker: str, proven: Collection[str
     where = f"column {name!r} holds {marker!r} in {count} row{'' if count == 1 else 's'}"
     if marker in proven:
         table.loc[rows, name] = np.nan
-        return f"{where}, taken for a missing value, as among numbers; csv.missing: [] has it as a category"
+        return f"{where}, taken for a missing value, as in the columns of numbers"
     quoted = msgspec.json.encode(marker).decode()
     return f"{where}, taken for a category; csv.missing: [{quoted}] has it as a missing value"
 

@@ -17,11 +17,11 @@ from sklearn.ensemble import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import RobustScaler, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
 
 from training.errors import BadInputError
 from training.kinds import Column, plain
-from training.preparation import CENTRE, PREPARE, SCALE, preparation
+from training.preparation import CENTRE, PREPARE, SCALE, SINGLE, preparation
 from training.settings import Scalar, Task, suggestion
 
 
@@ -102,7 +102,8 @@ def build(
     if spec.scale:
         steps.insert(0, (SCALE, StandardScaler()))
     if centre:
-        steps.insert(0, (CENTRE, RobustScaler(with_scaling=False)))
+        # What is left of a number is rarely one of float32, in which the twin goes on.
+        steps = [(CENTRE, RobustScaler(with_scaling=False)), (SINGLE, FunctionTransformer(np.float32)), *steps]
     return Pipeline(steps)
 
 

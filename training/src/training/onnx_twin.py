@@ -50,9 +50,10 @@ def to_onnx(pipeline: Pipeline, columns: Sequence[Column], *, classifier: bool) 
         graph = _converted(pipeline[1:], _PREPARED, width, classifier=classifier)
         prepend(graph, _PREPARED, prepare, columns)
     else:
+        # A step `single` follows it, which is the graph's cast.
         centre = pipeline.named_steps.get(CENTRE)
         graph = _converted(
-            pipeline[1:] if centre is not None else pipeline, MATRIX, len(columns), classifier=classifier
+            pipeline[2:] if centre is not None else pipeline, MATRIX, len(columns), classifier=classifier
         )
         if centre is not None:
             _centre_first(graph, centre.center_)
