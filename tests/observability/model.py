@@ -12,6 +12,7 @@ from services.serving.tests.bundles import CLASSES, COLUMNS, write_bundle
 from serving.digest import content_digest
 from tests.integration.serving_fixtures import Model
 from training.baseline import encoded, measure_baseline
+from training.kinds import Column
 
 Rows = list[list[float]]
 
@@ -23,7 +24,7 @@ def register_with_baseline(model: Model, folder: Path) -> Rows:
     seen, held_out, truth, _ = train_test_split(rows, names, test_size=0.25, stratify=names, random_state=7)
     estimator = make_pipeline(StandardScaler(), LogisticRegression()).fit(seen, truth)
     write_bundle(folder, estimator=estimator)
-    baseline = measure_baseline(COLUMNS, seen, estimator.predict_proba(held_out), CLASSES)
+    baseline = measure_baseline([Column(name) for name in COLUMNS], seen, estimator.predict_proba(held_out), CLASSES)
     (folder / "baseline.json").write_bytes(encoded(baseline))
     run = model.client.create_run("0")
     model.client.log_artifacts(run.info.run_id, str(folder), "model")

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from training.baseline import encoded, measure_baseline
+from training.kinds import Column
 
 SCORES = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]])
 values = st.floats(-1e6, 1e6, width=32)
 
 
 def measured(rows: np.ndarray, scores: np.ndarray = SCORES, classes: tuple[Any, ...] = ("a", "b")) -> Any:
-    names = [f"f{index}" for index in range(rows.shape[1])]
+    names = [Column(f"f{index}") for index in range(rows.shape[1])]
     return json.loads(encoded(measure_baseline(names, rows, scores, classes)))
 
 
@@ -62,6 +63,6 @@ def test_the_answers_are_told_by_class_or_by_size() -> None:
 
 def test_it_is_written_the_same_again(tmp_path: Path) -> None:
     rows = np.random.default_rng(2).normal(size=(50, 3))
-    assert encoded(measure_baseline("abc", rows, SCORES, ("a", "b"))) == encoded(
-        measure_baseline("abc", rows, SCORES, ("a", "b"))
+    assert encoded(measure_baseline([Column(name) for name in "abc"], rows, SCORES, ("a", "b"))) == encoded(
+        measure_baseline([Column(name) for name in "abc"], rows, SCORES, ("a", "b"))
     )

@@ -35,9 +35,9 @@ def by_hand(folder: Path) -> str:
 def write(dataset: Dataset, folder: Path, model: str | None = None, **params: int) -> tuple[BundleWriter, Bundle]:
     pipeline = models.build(model or models.default_model(dataset.task), dataset.task, params, seed=1)
     models.fit(pipeline, dataset.rows, dataset.truth)
-    twin = to_onnx(pipeline, len(dataset.features), classifier=bool(dataset.classes))
+    twin = to_onnx(pipeline, dataset.columns, classifier=bool(dataset.classes))
     scores = Twin(twin).scores(dataset.rows)
-    baseline = measure_baseline(dataset.features, dataset.rows, scores, dataset.classes)
+    baseline = measure_baseline(dataset.columns, dataset.rows, scores, dataset.classes)
     writer = BundleWriter(pipeline, twin, baseline, dataset)
     writer.save_model(str(folder), Model(), validate_serving_input=False)
     return writer, Bundle(folder)

@@ -136,7 +136,7 @@ def test_the_models_of_this_repository_pass_and_people_see_how(training: Command
     ("arguments", "says"),
     [
         (("--data", "irs"), 'Did you mean "iris"?'),
-        (("--data", "gaps.csv", "--target", "kind"), "column 'a' has 1 empty or NaN cell"),
+        (("--data", "gaps.csv", "--target", "kind"), "column 'kind' has 1 empty or NaN cell"),
         (("--data", "gaps.csv"), "name the column to predict with --target"),
         (("--data", "few.csv", "--target", "kind"), "6 rows are too few"),
         (("--model", "svm"), "'svm' is not known"),
@@ -159,7 +159,7 @@ def test_bad_input_ends_with_one_sentence(
 ) -> None:
     (tmp_path / "mlflow.db").unlink()
     blobs[27:33].to_csv("few.csv", index=False)
-    blobs.loc[3, "a"] = np.nan
+    blobs.loc[3, "kind"] = np.nan
     blobs.to_csv("gaps.csv", index=False)
     outcome = training("run", *arguments)
     assert outcome.code == 2, outcome.err

@@ -13,9 +13,10 @@ from onnx import TensorProto, helper
 from training import models
 from training.baseline import measure_baseline
 from training.bundle import Bundle, BundleError, BundleWriter
+from training.checks import Check
 from training.data import Dataset, load_dataset
 from training.errors import BadInputError
-from training.gate import Champion, Check, GateReport, judge, verify_settings
+from training.gate import Champion, GateReport, judge, verify_settings
 from training.onnx_twin import Twin, to_onnx
 from training.settings import Directional, GateSettings, Invariance
 from training.split import Split, split_dataset
@@ -37,9 +38,9 @@ def saved(tmp_path: Path) -> Saved:
         split = split_of(dataset)
         pipeline = models.build(models.default_model(dataset.task), dataset.task, params, seed=42)
         models.fit(pipeline, split.train_rows, split.train_truth)
-        own = to_onnx(pipeline, len(dataset.features), classifier=bool(dataset.classes))
+        own = to_onnx(pipeline, dataset.columns, classifier=bool(dataset.classes))
         scores = Twin(own).scores(split.test_rows)
-        baseline = measure_baseline(dataset.features, split.train_rows, scores, dataset.classes)
+        baseline = measure_baseline(dataset.columns, split.train_rows, scores, dataset.classes)
         folder = tmp_path / f"bundle-{len(list(tmp_path.iterdir()))}"
         BundleWriter(pipeline, twin or own, baseline, dataset).save_model(str(folder), Model())
         return Bundle(folder)
@@ -106,10 +107,12 @@ def test_other_and_broken_champions_are_not_compared(saved: Saved) -> None:
 
 def test_another_models_twin_fails_parity(saved: Saved) -> None:
     other = saved(C=0.9)
-    failure = only_failure(report(saved(twin=(other.folder / "model.onnx").read_bytes())))
-    assert failure.name == "parity"
-    assert failure.figure
-    assert failure.figure > 1e-4
+    found = report(saved(twin=(other.folder / "model.onnx").read_bytes()))
+    assert [check.name for check in found.failures] == ["parity", "parity on hard rows"]
+    for failure in found.failures:
+        assert failure.figure
+        assert failure.figure > 1e-4
+    assert "farthest apart for sepal length (cm)=" in found.failures[1].detail
 
 
 def test_a_twin_with_swapped_columns_fails_parity_of_labels(saved: Saved) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from training import metrics, models
 from training.data import load_dataset
 from training.errors import BadInputError
+from training.kinds import Column
 from training.onnx_twin import Twin, to_onnx
 from training.reproducible import normalise_skops
 from training.settings import Scalar, Task
@@ -35,7 +36,7 @@ def test_classifiers_and_their_twins_agree(
     rows = table[["a", "b"]].to_numpy().astype(np.float32).astype(np.float64)
     pipeline = models.build(model, "classification", FAST.get(model, {}), seed=1)
     models.fit(pipeline, rows, table["kind"].to_numpy())
-    content = to_onnx(pipeline, 2, classifier=True)
+    content = to_onnx(pipeline, [Column("a"), Column("b")], classifier=True)
     scores = Twin(content).scores(rows)
     assert scores.shape == (len(rows), len(labels))
     assert np.abs(scores - pipeline.predict_proba(rows)).max() < 1e-5
@@ -50,7 +51,7 @@ def test_regressors_and_their_twins_agree(model: str) -> None:
     dataset = load_dataset("diabetes")
     pipeline = models.build(model, "regression", FAST.get(model, {}), seed=1)
     models.fit(pipeline, dataset.rows, dataset.truth)
-    content = to_onnx(pipeline, len(dataset.features), classifier=False)
+    content = to_onnx(pipeline, dataset.columns, classifier=False)
     scores = Twin(content).scores(dataset.rows)
     assert scores.shape == (len(dataset.rows), 1)
     assert np.abs(scores[:, 0] - pipeline.predict(dataset.rows)).max() < 1e-3
@@ -65,7 +66,7 @@ def test_thresholds_between_float32_neighbours_split_alike(low: float, seed: int
     for model in ("hist-gradient-boosting", "random-forest"):
         pipeline = models.build(model, "regression", FAST[model], seed=1)
         models.fit(pipeline, rows, np.where(rows[:, 0] > low, 10.0, 0.0))
-        scores = Twin(to_onnx(pipeline, 1, classifier=False)).scores(rows)
+        scores = Twin(to_onnx(pipeline, [Column("x")], classifier=False)).scores(rows)
         assert np.abs(scores[:, 0] - pipeline.predict(rows)).max() < 1e-3
 
 
@@ -79,7 +80,7 @@ def test_training_twice_gives_the_same_bytes(model: str, tmp_path: Path) -> None
         path = tmp_path / attempt
         skops.io.dump(pipeline, path)
         normalise_skops(path)
-        content = to_onnx(pipeline, 4, classifier=True)
+        content = to_onnx(pipeline, dataset.columns, classifier=True)
         digests.append([hashlib.sha256(saved).hexdigest() for saved in (path.read_bytes(), content)])
         loaded = skops.io.load(path, trusted=models.TRUSTED_TYPES)
         assert (loaded.predict_proba(dataset.rows) == pipeline.predict_proba(dataset.rows)).all()

@@ -10,6 +10,7 @@ import pytest
 
 from training.data import Dataset, load_dataset
 from training.errors import BadInputError
+from training.kinds import Column
 from training.settings import CsvSettings
 
 Training = Callable[..., Any]
@@ -48,12 +49,12 @@ def test_decimal_commas_are_recognised_and_said(tmp_path: Path) -> None:
     expected = loaded(tmp_path, table(n=range(ROWS)))
     found = loaded(tmp_path, table(n=range(ROWS)), sep=";", decimal=",")
     assert found.sha256 == expected.sha256
-    assert "a semicolon between fields and a comma as decimal sign (csv.separator and csv.decimal" in found.notes[0]
+    assert "a semicolon between fields and a comma as decimal sign (csv.separator, csv.decimal" in found.notes[0]
 
 
 def test_decimal_commas_beside_decimal_points_are_left_as_text(tmp_path: Path) -> None:
     (line,) = refusal(tmp_path, "a;b;y\n1,5;1.5;x\n2,5;2.5;z\n")
-    assert "column 'a' holds text such as '1,5'" in line
+    assert "column 'a' holds text such as '1,5', '2,5' (first in row 1): numbers with a decimal comma" in line
 
 
 def test_what_is_told_is_not_recognised(tmp_path: Path) -> None:
@@ -77,13 +78,16 @@ def test_classes_that_other_programs_take_for_gaps_are_classes(tmp_path: Path, w
 
 
 def test_usual_markers_among_numbers_are_gaps(tmp_path: Path) -> None:
-    (line,) = refusal(tmp_path, "a,b,y\n1,1,x\nNA,2,z\n3,3,None\n")
-    assert "column 'a' has 1 empty or NaN cell (first in row 2)" in line
+    frame = table(b=range(ROWS)).astype({"b": object})
+    frame.loc[[1, 7], "b"] = ["NA", "null"]
+    found = loaded(tmp_path, frame)
+    assert found.columns[1] == Column("b", "number", optional=True)
+    assert np.flatnonzero(np.isnan(found.rows[:, 1])).tolist() == [1, 7]
 
 
 def test_an_empty_class_is_a_gap(tmp_path: Path) -> None:
     (line,) = refusal(tmp_path, "a,y\n1,None\n2,\n3,x\n")
-    assert "column 'y' has 1 empty or NaN cell (first in row 2)" in line
+    assert "column 'y' has 1 empty or NaN cell (first in row 2); it is the target" in line
 
 
 def test_an_odd_value_is_named_with_its_row_and_can_be_declared_missing(tmp_path: Path) -> None:
@@ -91,8 +95,10 @@ def test_an_odd_value_is_named_with_its_row_and_can_be_declared_missing(tmp_path
     (line,) = refusal(tmp_path, content)
     assert "column 'a' holds '?' in row 3 among numbers (2 of 6 values are not numbers)" in line
     assert 'csv.missing: ["?"]' in line
-    (line,) = refusal(tmp_path, content, CsvSettings(missing=["?"]))
-    assert "column 'a' has 2 empty or NaN cells (first in row 3)" in line
+    (tmp_path / "data.csv").write_text(content)
+    found = load_dataset(str(tmp_path / "data.csv"), "y", csv=CsvSettings(missing=["?"]))
+    assert found.columns == (Column("a", "number", optional=True),)
+    assert np.isnan(found.rows[:, 0]).tolist() == [False, False, True, False, True, False]
 
 
 def test_what_is_declared_missing_is_all_that_is(tmp_path: Path) -> None:
@@ -101,10 +107,11 @@ def test_what_is_declared_missing_is_all_that_is(tmp_path: Path) -> None:
 
 
 def test_everything_wrong_with_a_table_is_said_at_once(tmp_path: Path) -> None:
-    lines = refusal(tmp_path, "a,b,c,d,y\n,red,1,inf,x\n2,blue,?,1,\n3,red,3,2,z\n4,red,4,3,x\n")
-    assert [line.partition(" column ")[2].split()[0] for line in lines] == ["'a'", "'b'", "'c'", "'d'", "'y'"]
-    assert "'b' holds text such as 'red', 'blue' (first in row 1)" in lines[1]
-    assert "holds inf in row 1" in lines[3]
+    lines = refusal(tmp_path, "a,b,c,d,y\n,red,1,inf,x\n,blue,?,1,\n,red,3,2,z\n,red,4,3,x\n")
+    assert [line.partition(" column ")[2].split()[0] for line in lines] == ["'a'", "'c'", "'d'", "'y'"]
+    assert "'a' has no value in any row; leave it out" in lines[0]
+    assert "holds inf in row 1" in lines[2]
+    assert "columns: {NAME: {drop: true}} in training.yaml" in lines[-1]
 
 
 def test_many_mistakes_are_counted_and_not_listed(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """What the data looked like in training, for serving to compare with what it is asked (docs/model-format.md)."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
+from training.kinds import NO_TEXT, Column, numeric, plain
 from training.settings import Label
 
 # Ten bins are usual for a population stability index; with fewer rows a bin, chance alone would look like drift.
@@ -13,12 +15,18 @@ _MOST_BINS = 10
 _ROWS_A_BIN = 30
 
 
-class FeatureBaseline(Struct, frozen=True):
-    """Shares of the rows in bins: bin i holds edges[i - 1] <= value < edges[i], the outer ones all that is beyond."""
+class FeatureBaseline(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Shares of the rows in bins, or by category.
+
+    Bin i holds edges[i - 1] <= value < edges[i], the outer ones all that is beyond. Of categories there is a share for
+    each, and one for all others. `nulls` is the share of the rows without a value, which are in none of those.
+    """
 
     name: str
-    edges: list[float]
+    edges: list[float] | None = None
+    categories: list[str] | None = None
     shares: list[float]
+    nulls: float | None = None
 
 
 class PredictionBaseline(Struct, frozen=True, omit_defaults=True):
@@ -40,18 +48,18 @@ class Baseline(Struct, frozen=True):
 
 
 def measure_baseline(
-    features: Sequence[str], rows: np.ndarray, scores: np.ndarray, classes: Sequence[Label]
+    features: Sequence[Column], rows: np.ndarray, scores: np.ndarray, classes: Sequence[Label]
 ) -> Baseline:
     """Measure the distributions of features and answers.
 
     Args:
-        features: Column names in the order of `rows`' columns.
+        features: The columns, in the order of `rows`' columns.
         rows: The rows that the model was fitted on, shape [rows, features].
         scores: What the model gives for rows that it was not fitted on, since it is surer of those that it was: shape
             [rows, classes] or [rows, 1].
         classes: The labels, empty for regression.
     """
-    described = [FeatureBaseline(name, *_distribution(values)) for name, values in zip(features, rows.T, strict=True)]
+    described = [_feature(column, rows, index) for index, column in enumerate(features)]
     if classes:
         counts = np.bincount(scores.argmax(axis=1), minlength=len(classes))
         shares = (counts / len(scores)).tolist()
@@ -59,12 +67,36 @@ def measure_baseline(
     else:
         edges, shares = _distribution(scores[:, 0])
         prediction = PredictionBaseline(len(scores), shares, edges=edges)
-    return Baseline(1, len(rows), described, prediction)
+    return Baseline(1 if plain(features) else 2, len(rows), described, prediction)
 
 
 def encoded(baseline: Baseline) -> bytes:
     """The file's content, the same for the same baseline."""
     return msgspec.json.format(msgspec.json.encode(baseline), indent=2) + b"\n"
+
+
+def _feature(column: Column, rows: np.ndarray, index: int) -> FeatureBaseline:
+    if column.is_text:
+        return _category(column, rows[:, index])
+    values = numeric(rows, index)
+    if not column.optional:
+        edges, shares = _distribution(values)
+        return FeatureBaseline(name=column.name, edges=edges, shares=shares)
+    present = values[~np.isnan(values)]
+    nulls = 1 - len(present) / len(values)
+    edges, shares = _distribution(present) if len(present) else ([0.0], [0.0, 0.0])
+    return FeatureBaseline(name=column.name, edges=edges, shares=shares, nulls=nulls)
+
+
+def _category(column: Column, texts: np.ndarray) -> FeatureBaseline:
+    counts = Counter(texts.tolist())
+    nulls = counts.pop(NO_TEXT, 0)
+    present = max(len(texts) - nulls, 1)
+    shares = [counts[category] / present for category in column.categories]
+    others = sum(count for text, count in counts.items() if text not in set(column.categories)) / present
+    return FeatureBaseline(
+        name=column.name, categories=list(column.categories), shares=[*shares, others], nulls=nulls / len(texts)
+    )
 
 
 def _distribution(values: np.ndarray) -> tuple[list[float], list[float]]:

@@ -17,14 +17,17 @@ from training.baseline import Baseline, encoded
 from training.contract import contract_of
 from training.data import Dataset
 from training.digest import folder_digest
+from training.kinds import SIGNATURE_TYPES, Column, as_frame, missing
 from training.models import TRUSTED_TYPES
 from training.onnx_twin import Twin, UnusableGraphError
 from training.reproducible import normalise_skops
+from training.settings import Kind
 
 SKOPS_FILE = "model.skops"
 ONNX_FILE = "model.onnx"
 BASELINE_FILE = "baseline.json"
-_SIGNATURE_TYPES = {str: "string", int: "long", bool: "boolean"}
+_LABEL_TYPES = {str: "string", int: "long", bool: "boolean"}
+_KINDS: dict[str, Kind] = {kind: name for name, kind in SIGNATURE_TYPES.items()}
 
 
 class BundleError(Exception):
@@ -53,12 +56,14 @@ class BundleWriter:
         mlflow_model.metadata = {"task": dataset.task, "target": dataset.target}
         if dataset.classes:
             mlflow_model.metadata["classes"] = list(dataset.classes)
+        if any(column != Column(column.name) for column in dataset.columns):
+            mlflow_model.metadata["columns"] = [column.described() for column in dataset.columns]
         save_sklearn_model(
             self._pipeline,
             path,
             mlflow_model=mlflow_model,
             signature=_signature(dataset),
-            input_example=pd.DataFrame(dataset.rows[:1], columns=list(dataset.features)),
+            input_example=_example(dataset),
             serialization_format="skops",
             skops_trusted_types=TRUSTED_TYPES,
             # Given in full, or MLflow would load the model in a subprocess to find out.
@@ -107,6 +112,13 @@ class Bundle:
         return tuple(name for name, _ in self.contract.features)
 
     @property
+    def kinds(self) -> tuple[tuple[Kind, bool], ...]:
+        """What each column of a row holds, and whether a value may be missing."""
+        return tuple(
+            (_KINDS.get(kind, "number"), name in self.contract.optional) for name, kind in self.contract.features
+        )
+
+    @property
     def labels(self) -> np.ndarray:
         """The classes in the order of the score columns."""
         return np.asarray(self.contract.classes)
@@ -127,9 +139,29 @@ class Bundle:
         return folder_digest(self.folder)
 
 
+def _example(dataset: Dataset) -> pd.DataFrame:
+    """A row without missing values, and one with them where there are such, as a caller would write them."""
+    gaps = np.zeros(len(dataset.rows), dtype=bool)
+    for index, column in enumerate(dataset.columns):
+        if column.optional:
+            gaps |= missing(column, dataset.rows, index)
+    chosen = list(dict.fromkeys([int(gaps.argmin()), int(gaps.argmax())]))
+    frame = as_frame(dataset.columns, dataset.rows[chosen])
+    for column in dataset.columns:
+        if column.kind == "number" and column.name not in dataset.centred:
+            # As few digits as tell the float32 from its neighbours: 5.1 rather than 5.099999904632568.
+            frame[column.name] = [float(str(np.float32(value))) for value in frame[column.name]]
+    return frame.astype(object).where(frame.notna(), None) if gaps.any() else frame
+
+
 def _signature(dataset: Dataset) -> ModelSignature:
-    output = _SIGNATURE_TYPES[type(dataset.classes[0])] if dataset.classes else "double"
+    output = _LABEL_TYPES[type(dataset.classes[0])] if dataset.classes else "double"
     return ModelSignature(
-        inputs=Schema([ColSpec("double", name) for name in dataset.features]),
+        inputs=Schema(
+            [
+                ColSpec(SIGNATURE_TYPES[column.kind], column.name, required=not column.optional)
+                for column in dataset.columns
+            ]
+        ),
         outputs=Schema([ColSpec(output, dataset.target)]),
     )

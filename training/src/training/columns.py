@@ -1,76 +1,126 @@
 """Columns as arrays to learn from, or what is wrong with each, in a sentence that names row and value."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 from msgspec import Struct
 
 from training.errors import BadInputError
-from training.settings import Task
+from training.kinds import NO_TEXT, Column, mixed
+from training.settings import ColumnSettings, Kind, Task, suggestion
+from training.values import UnusableError, Values, described, is_number, values_of
 
 # As many mistakes as somebody reads.
 _MOST_PROBLEMS = 20
 # How coarse float32 may be beside a column's spread before the column is centred: well below the gate's parity.
 _COARSE = 2e-5
+_LARGEST = float(np.finfo(np.float32).max)
+_WAY_OUT = "columns: {NAME: {drop: true}} in training.yaml leaves a column out, {kind: ...} says what one holds."
+_SILENT = ColumnSettings()
 _kinds = pd.api.types
 
 
 class Features(Struct, frozen=True, eq=False):
-    """Feature columns as numbers.
+    """Feature columns, and their values.
 
     Attributes:
-        rows: float64, shape [rows, features]: values that float32 holds exactly, but for the columns of `centred`.
+        columns: What each one is.
+        rows: float64, shape [rows, features], or objects (float and str) where text is among them. float32 holds the
+            numbers exactly, but for those of `centred`. NaN and the empty text are missing values.
         centred: Columns that float32 holds too coarsely as they are, so that their centre is taken away first.
     """
 
+    columns: tuple[Column, ...]
     rows: np.ndarray
     centred: tuple[str, ...]
 
 
-def problems(table: pd.DataFrame, target: str) -> list[str]:
-    """What keeps the columns from being learnt from, a sentence a column, each without the table's name."""
-    sound = _sound_features(table, target)
-    found = []
+class Examined(Struct, frozen=True, eq=False):
+    """The feature columns of a table, in its order, and what is wrong with it, a sentence a column.
+
+    `arrays` has the values of those columns by name that are not simply numbers in the table.
+    """
+
+    table: pd.DataFrame
+    columns: list[Column]
+    arrays: dict[str, np.ndarray]
+    problems: list[str]
+
+
+def without_dropped(table: pd.DataFrame, target: str, said: Mapping[str, ColumnSettings], source: str) -> pd.DataFrame:
+    """A table without the columns that are not to be learnt from.
+
+    Raises:
+        BadInputError: Something is said of a column that there is not, or of the target.
+    """
+    wrong = []
+    for name in said:
+        if name == target:
+            wrong.append(f"columns: {name!r} is the target, of which `task` speaks; columns are those to predict from.")
+        elif name not in table.columns:
+            wrong.append(f"columns: {source} has no column {name!r}.{suggestion(name, table.columns)}")
+    if wrong:
+        raise BadInputError("\n".join(wrong))
+    return table[[name for name in table.columns if name not in said or not said[name].drop]]
+
+
+def examine(table: pd.DataFrame, target: str, said: Mapping[str, ColumnSettings]) -> Examined:
+    """Read every column, and gather what keeps columns from being learnt from, each without the table's name."""
+    sound = _sound_features(table, target, said)
+    columns, arrays, problems = [], {}, []
     for name in table.columns:
-        if name in sound:
-            continue
-        problem = _target_problem(table[name]) if name == target else _feature_problem(table[name])
-        if problem:
-            found.append(f"column {name!r} {problem}")
-    return found
+        try:
+            if name == target:
+                _refuse_target(table[name])
+            elif name in sound:
+                columns.append(sound[name])
+            else:
+                column, arrays[name] = _feature(name, table[name], said.get(name, _SILENT))
+                columns.append(column)
+        except UnusableError as error:
+            problems.append(f"column {name!r} {error}")
+    return Examined(table, columns, arrays, problems)
 
 
-def refuse(found: list[str], source: str) -> None:
+def refuse(problems: list[str], source: str) -> None:
     """Refuse a table with what is wrong with it, a line for each, up to a bound.
 
     Raises:
         BadInputError: Something is wrong.
     """
-    if not found:
+    if not problems:
         return
-    lines = [f"{source}: {problem}" for problem in found[:_MOST_PROBLEMS]]
-    if len(found) > _MOST_PROBLEMS:
-        lines.append(f"{source}: {len(found) - _MOST_PROBLEMS} more columns cannot be used.")
+    lines = [f"{source}: {problem}" for problem in problems[:_MOST_PROBLEMS]]
+    if len(problems) > _MOST_PROBLEMS:
+        lines.append(f"{source}: {len(problems) - _MOST_PROBLEMS} more columns cannot be used.")
+    if any("the target" not in problem for problem in problems):
+        lines[-1] += f" {_WAY_OUT}"
     raise BadInputError("\n".join(lines))
 
 
-def features(table: pd.DataFrame, names: tuple[str, ...]) -> Features:
+def features(examined: Examined) -> Features:
     """The feature columns of a table that has no `problems`."""
-    columns = table[list(names)]
-    rows = columns.to_numpy(dtype=np.float64, copy=True)
-    centred = []
-    for index, (name, kind) in enumerate(zip(names, columns.dtypes, strict=True)):
+    columns, centred = tuple(examined.columns), []
+    text = mixed(columns)
+    rows = np.empty((len(examined.table), len(columns)), dtype=object if text else np.float64)
+    for index, column in enumerate(columns):
+        array = examined.arrays.get(column.name)
+        if array is None:
+            array = examined.table[column.name].to_numpy(dtype=np.float64)
+        if column.is_text:
+            rows[:, index] = array
+            continue
         # The ONNX twin computes in float32. Learning from values that float32 holds exactly means that pipeline and
         # twin see the same numbers, so that a value beside a tree's threshold cannot fall on one side here and the
         # other there.
-        single = rows[:, index].astype(np.float32).astype(np.float64)
-        if _needs_centring(_kinds.is_integer_dtype(kind), rows[:, index], single):
-            centred.append(name)
-        else:
-            rows[:, index] = single
-    return Features(rows, tuple(centred))
+        single = array.astype(np.float32).astype(np.float64)
+        if _needs_centring(column.kind, array, single):
+            centred.append(column.name)
+            single = array
+        rows[:, index] = single
+    return Features(columns, rows, tuple(centred))
 
 
 def truth(values: pd.Series, source: str, task: Task | None) -> tuple[Task, np.ndarray]:
@@ -103,98 +153,91 @@ def truth(values: pd.Series, source: str, task: Task | None) -> tuple[Task, np.n
     return task, labels
 
 
-def _sound_features(table: pd.DataFrame, target: str) -> set[str]:
+def _sound_features(table: pd.DataFrame, target: str, said: Mapping[str, ColumnSettings]) -> dict[str, Column]:
     """The columns of finite numbers without gaps, found all at once, for there may be thousands."""
-    kinds = zip(table.columns, table.dtypes, strict=True)
-    names = [str(name) for name, kind in kinds if name != target and _is_number(kind)]
-    values = table[names].to_numpy(dtype=np.float64, na_value=np.nan)
-    fits = np.abs(values).max(axis=0) <= np.finfo(np.float32).max
-    return {name for name, fit in zip(names, fits, strict=True) if fit}
+    dtypes = zip(table.columns, table.dtypes, strict=True)
+    typed = [(str(name), dtype) for name, dtype in dtypes if name != target and name not in said and is_number(dtype)]
+    values = table[[name for name, _ in typed]].to_numpy(dtype=np.float64, na_value=np.nan)
+    largest = np.abs(values).max(axis=0)
+    return {
+        name: Column(name, _kind_of(dtype, top))
+        for (name, dtype), top in zip(typed, largest.tolist(), strict=True)
+        if top <= _LARGEST
+    }
 
 
-def _is_number(kind: Any) -> bool:
-    return bool(_kinds.is_numeric_dtype(kind) and not _kinds.is_complex_dtype(kind))
+def _kind_of(dtype: Any, largest: float) -> Kind:
+    if _kinds.is_bool_dtype(dtype):
+        return "boolean"
+    # What MLflow calls `long` ends at 2**63.
+    return "integer" if _kinds.is_integer_dtype(dtype) and largest < 2.0**63 else "number"
 
 
-def _feature_problem(values: pd.Series) -> str | None:
-    if not _is_number(values.dtype):
-        return _not_numbers(values) or _gaps(values)
-    gaps = _gaps(values)
-    if gaps:
-        return gaps
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(values.to_numpy(dtype=np.float64).astype(np.float32))
-    if not finite.all():
-        row = int((~finite).argmax())
-        return f"holds {values.iloc[row]} in row {row + 1}, which is infinite or beyond what float32 holds (3.4e38)."
-    return None
-
-
-def _target_problem(values: pd.Series) -> str | None:
-    gaps = _gaps(values)
-    if gaps:
-        return gaps
-    if _kinds.is_bool_dtype(values):
-        return None
-    if _kinds.is_integer_dtype(values):
-        too_large = int(values.max()) > np.iinfo(np.int64).max
-        return "(the target) holds integers beyond 64 bits." if too_large else None
-    if _kinds.is_float_dtype(values):
-        finite = np.isfinite(values.to_numpy(dtype=np.float64)).all()
-        return None if finite else "(the target) holds infinite values."
-    if all(isinstance(value, str) for value in values):
-        return None
-    return (
-        f"(the target) holds {_described(values)}; a target holds strings, integers or booleans to classify, or floats."
-    )
-
-
-def _gaps(values: pd.Series) -> str | None:
-    missing = values.isna().to_numpy()
-    count = int(missing.sum())
-    if not count:
-        return None
-    cells = "cell" if count == 1 else "cells"
-    return f"has {count} empty or NaN {cells} (first in row {int(missing.argmax()) + 1}); fill them or drop the rows."
-
-
-def _not_numbers(values: pd.Series) -> str | None:
-    """What a column that is not of numbers holds; None where all it holds beside gaps is numbers and booleans."""
-    odd = (pd.to_numeric(values, errors="coerce").isna() & values.notna()).to_numpy()
-    count, present = int(odd.sum()), int(values.notna().sum())
-    texts = all(isinstance(value, str) for value in values[odd])
-    if texts and 0 < count < present / 2:
-        row = int(odd.argmax())
-        value = values.iloc[row][:30]
-        return (
-            f"holds {value!r} in row {row + 1} among numbers ({count} of {present} values are not numbers). "
-            f"If it stands for a missing value, declare that by csv.missing: [{_quoted(value)}] (--csv-missing); "
-            "else correct it."
+def _feature(name: str, values: pd.Series, said: ColumnSettings) -> tuple[Column, np.ndarray]:
+    found = values_of(values, said.kind)
+    text = found.kind == "category"
+    gaps = found.array == NO_TEXT if text else np.isnan(found.array)
+    if gaps.all():
+        raise UnusableError("has no value in any row; leave it out.")
+    if not text:
+        _refuse_infinite(found)
+    if gaps.any() and said.optional is False:
+        raise UnusableError(
+            f"has {_cells(gaps)}; fill them, drop the rows, or have the column `optional`, which it is declared not "
+            "to be."
         )
-    if not count and present and all(isinstance(value, bool) for value in values.dropna()):
-        return None
-    return (
-        f"holds {_described(values)}; features are numbers or booleans. Encode the column as numbers or leave it out."
+    if not text and said.unknown is not None:
+        raise UnusableError(f"is of kind {found.kind}; `unknown` speaks of categories.")
+    column = Column(
+        name,
+        found.kind,
+        optional=bool(gaps.any()) if said.optional is None else said.optional,
+        categories=tuple(sorted(set(found.array) - {NO_TEXT})) if text else (),
+        unknown=said.unknown or "accept",
     )
+    return column, found.array
 
 
-def _quoted(value: str) -> str:
-    return msgspec.json.encode(value).decode()
+def _refuse_infinite(found: Values) -> None:
+    beyond = np.abs(found.array) > _LARGEST
+    if beyond.any():
+        row = int(beyond.argmax())
+        raise UnusableError(
+            f"holds {found.array[row]} in row {row + 1}, which is infinite or beyond what float32 holds (3.4e38)."
+        )
 
 
-def _described(values: pd.Series) -> str:
-    present = values[values.notna()]
-    texts = list(dict.fromkeys(value[:30] for value in present if isinstance(value, str)))
-    if texts:
-        row = int(values.map(lambda value: isinstance(value, str)).to_numpy().argmax()) + 1
-        return f"text such as {', '.join(map(repr, texts[:3]))} (first in row {row})"
-    return f"values of type {values.dtype}"
+def _refuse_target(values: pd.Series) -> None:
+    missing = values.isna().to_numpy()
+    if missing.any():
+        raise UnusableError(f"has {_cells(missing)}; it is the target: fill them or drop the rows.")
+    if _kinds.is_bool_dtype(values):
+        return
+    if _kinds.is_integer_dtype(values):
+        if int(values.max()) > np.iinfo(np.int64).max:
+            raise UnusableError("(the target) holds integers beyond 64 bits.")
+    elif _kinds.is_float_dtype(values):
+        if not np.isfinite(values.to_numpy(dtype=np.float64)).all():
+            raise UnusableError("(the target) holds infinite values.")
+    elif not all(isinstance(value, str) for value in values):
+        raise UnusableError(
+            f"(the target) holds {described(values)}; a target holds strings, integers or booleans to classify, or "
+            "floats."
+        )
 
 
-def _needs_centring(whole: bool, values: np.ndarray, single: np.ndarray) -> bool:
-    spread = float(values.std())
+def _cells(missing: np.ndarray) -> str:
+    count = int(missing.sum())
+    cells = "cell" if count == 1 else "cells"
+    return f"{count} empty or NaN {cells} (first in row {int(missing.argmax()) + 1})"
+
+
+def _needs_centring(kind: Kind, values: np.ndarray, single: np.ndarray) -> bool:
+    if kind == "datetime":
+        return True
+    spread = float(np.nanstd(values))
     if not spread or not np.isfinite(spread):
         return False
-    if whole and not (single == values).all():
+    if kind == "integer" and not np.array_equal(single, values, equal_nan=True):
         return True
-    return float(np.spacing(np.float32(np.abs(values).max()))) / spread > _COARSE
+    return float(np.spacing(np.float32(np.nanmax(np.abs(values))))) / spread > _COARSE

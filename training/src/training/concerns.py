@@ -4,8 +4,10 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from msgspec import Struct
 
+from training.kinds import NO_TEXT, Column, numeric
 from training.settings import Label
 
 # Where an index ends up that was written to a CSV file and read back.
@@ -13,6 +15,7 @@ _WRITTEN_INDEX = re.compile(r"Unnamed: \d+")
 _FEWEST_IDENTIFIERS = 50
 _NEARLY_CONSTANT = 0.995
 _FEWEST_FOR_NEARLY = 200
+_ALMOST_ALL = 0.95
 _SAMPLE = 1000
 _LARGEST_EXACT = 2**24
 
@@ -25,41 +28,72 @@ class Concern(Struct, frozen=True):
 
 
 def find_concerns(
-    features: Sequence[str], rows: np.ndarray, truth: np.ndarray, classes: Sequence[Label]
+    features: Sequence[Column], rows: np.ndarray, truth: np.ndarray, classes: Sequence[Label]
 ) -> tuple[Concern, ...]:
     """Look at every feature column.
 
     Args:
-        features: Column names in the order of `rows`' columns.
-        rows: float64, shape [rows, features].
+        features: The columns, in the order of `rows`' columns.
+        rows: Shape [rows, features], as in `Dataset`.
         truth: The target, shape [rows].
         classes: The labels, empty for regression.
     """
     codes = np.searchsorted(np.asarray(classes), truth) if classes else None
     found = []
-    for index, name in enumerate(features):
-        values = np.ascontiguousarray(rows[:, index])
-        sentence = _about(name, values, truth, codes, len(classes))
+    for index, column in enumerate(features):
+        sentence = _about(column, rows, index, truth, codes, len(classes))
         if sentence:
-            found.append(Concern(name, f"column {name!r} {sentence}"))
+            found.append(Concern(column.name, f"column {column.name!r} {sentence}"))
     return tuple(found)
 
 
-def _about(name: str, values: np.ndarray, truth: np.ndarray, codes: np.ndarray | None, classes: int) -> str | None:
-    lowest, highest = values.min(), values.max()
-    if lowest == highest:
-        return "has the same value in every row; nothing can be learnt from it."
-    if _is_copy(values, truth, codes, classes):
+def _about(
+    column: Column, rows: np.ndarray, index: int, truth: np.ndarray, codes: np.ndarray | None, classes: int
+) -> str | None:
+    if column.is_text:
+        # Texts are told apart by number.
+        values, _ = pd.factorize(rows[:, index])
+        present = rows[:, index] != NO_TEXT
+    else:
+        values = numeric(rows, index)
+        present = ~np.isnan(values)
+    gaps = not present.all()
+    if gaps:
+        values, truth = values[present], truth[present]
+        codes = codes[present] if codes is not None else None
+    if (values == values[0]).all():
+        # That it is there or missing may still say something.
+        return None if gaps else "has the same value in every row; nothing can be learnt from it."
+    if not gaps and _is_copy(values.astype(np.float64), truth, codes, classes, number=not column.is_text):
         return "says the same as the target: is it known when the model is asked? Leave it out if not."
-    whole = bool((values == np.floor(values)).all())
-    if _WRITTEN_INDEX.fullmatch(name) or (whole and _counts(values)):
-        return "counts the rows: it says where a row stands, not what it is. Leave it out (pandas: index=False)."
-    if whole and (sentence := _about_whole(values)):
-        return sentence
-    if len(values) >= _FEWEST_FOR_NEARLY and (values == np.median(values)).mean() >= _NEARLY_CONSTANT:
-        share = (values == np.median(values)).mean()
-        return f"has the same value in {share:.1%} of the rows; hardly anything can be learnt from it."
+    sentence = _about_texts(values) if column.is_text else _about_numbers(column, values)
+    return sentence or _nearly_constant(values)
+
+
+def _about_texts(codes: np.ndarray) -> str | None:
+    if len(codes) >= _FEWEST_IDENTIFIERS and len(np.unique(codes)) >= _ALMOST_ALL * len(codes):
+        return (
+            "has another text in nearly every row, as names and identifiers have; nothing can be learnt from it that "
+            "holds for new rows. Leave it out."
+        )
     return None
+
+
+def _about_numbers(column: Column, values: np.ndarray) -> str | None:
+    whole = bool((values == np.floor(values)).all())
+    if _WRITTEN_INDEX.fullmatch(column.name) or (whole and _counts(values)):
+        return "counts the rows: it says where a row stands, not what it is. Leave it out (pandas: index=False)."
+    return _about_whole(values) if whole and column.kind != "datetime" else None
+
+
+def _nearly_constant(values: np.ndarray) -> str | None:
+    if len(values) < _FEWEST_FOR_NEARLY:
+        return None
+    _, counts = np.unique(values, return_counts=True)
+    share = counts.max() / len(values)
+    if share < _NEARLY_CONSTANT:
+        return None
+    return f"has the same value in {share:.1%} of the rows; hardly anything can be learnt from it."
 
 
 def _counts(values: np.ndarray) -> bool:
@@ -85,9 +119,10 @@ def _exact_when_centred(values: np.ndarray) -> bool:
     return bool((centred.astype(np.float32) == centred).all())
 
 
-def _is_copy(values: np.ndarray, truth: np.ndarray, codes: np.ndarray | None, classes: int) -> bool:
+def _is_copy(values: np.ndarray, truth: np.ndarray, codes: np.ndarray | None, classes: int, *, number: bool) -> bool:
     if codes is None:
-        return _is_linear_copy(values, truth)
+        # The numbers of texts have no order that a target could share.
+        return number and _is_linear_copy(values, truth)
     # Most columns are told apart by their first rows.
     return (
         all(

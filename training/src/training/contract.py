@@ -10,11 +10,15 @@ from training.settings import Label, Task
 
 
 class Contract(Struct, frozen=True):
-    """Task, labels and columns (name and type); when any of it changes, the major release number rises."""
+    """Task, labels, columns (name and type), and the names of those where a value may be missing.
+
+    When any of it changes, the major release number rises.
+    """
 
     task: Task
     classes: tuple[Label, ...]
     features: tuple[tuple[str, str], ...]
+    optional: tuple[str, ...] = ()
 
 
 def contract_of(description: dict[str, Any]) -> Contract:
@@ -30,4 +34,9 @@ def contract_of(description: dict[str, Any]) -> Contract:
     classes: Sequence[Label] = metadata.get("classes", ())
     if metadata["task"] not in ("classification", "regression"):
         raise ValueError(f"unknown task {metadata['task']!r}")
-    return Contract(metadata["task"], tuple(classes), tuple((column["name"], column["type"]) for column in columns))
+    return Contract(
+        metadata["task"],
+        tuple(classes),
+        tuple((column["name"], column["type"]) for column in columns),
+        tuple(column["name"] for column in columns if not column.get("required", True)),
+    )

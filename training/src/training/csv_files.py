@@ -1,21 +1,27 @@
 """Reading CSV files: separator and decimal sign are recognised, and markers of gaps are told from words."""
 
+import codecs
 import csv
 import gzip
 import io
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pandas as pd
 from msgspec import Struct
 
 from training.errors import BadInputError
 from training.settings import CsvSettings
 
-ENCODING = "utf-8-sig"
+_UTF8 = "utf-8-sig"
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# What spreadsheets on Windows write in Western Europe and America.
+_WINDOWS = "cp1252"
 _SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 _LOOKED_AT_LINES = 50
 _LOOKED_AT_BYTES = 1 << 20
@@ -34,26 +40,56 @@ class CsvTable(Struct, frozen=True, eq=False):
     notes: tuple[str, ...]
 
 
-def read_csv(path: Path, settings: CsvSettings) -> CsvTable:
-    """Read a CSV file with a header, UTF-8, optionally gzipped.
+def read_csv(path: Path, settings: CsvSettings, target: str | None = None, texts: Collection[str] = ()) -> CsvTable:
+    """Read a CSV file with a header, optionally gzipped.
+
+    Args:
+        path: The file.
+        settings: How it is written, as far as that is not to be recognised.
+        target: The column to predict.
+        texts: Columns to be read as texts, whatever they look like.
 
     Raises:
         BadInputError: The file is empty, not a table, or its columns are unnamed or named twice.
         OSError: It cannot be read.
-        UnicodeDecodeError: It is not UTF-8.
+        UnicodeDecodeError: It is not of its encoding.
     """
-    separator = settings.separator or _recognised_separator(path)
+    if settings.encoding is not None:
+        return _read_encoded(path, settings, target, texts, _known_encoding(settings.encoding))
+    if _first_bytes(path, 2) in _UTF16_MARKS:
+        return _read_encoded(path, settings, target, texts, "utf-16")
+    try:
+        return _read_encoded(path, settings, target, texts, _UTF8)
+    except UnicodeDecodeError as error:
+        try:
+            return _read_encoded(path, settings, target, texts, _WINDOWS)
+        except UnicodeDecodeError:
+            raise error from None
+
+
+def _read_encoded(
+    path: Path, settings: CsvSettings, target: str | None, texts: Collection[str], encoding: str
+) -> CsvTable:
+    separator = settings.separator or _recognised_separator(path, encoding)
     notes = [] if settings.separator or separator == "," else [f"{_SEPARATORS[separator]} between fields"]
+    if encoding == _WINDOWS and settings.encoding is None:
+        notes.append(f"the letters of {_WINDOWS}, for it is not UTF-8")
     try:
         # pandas renames a column that comes twice, so the header is read by itself first.
         header = pd.read_csv(
-            path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False, encoding=ENCODING
+            path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False, encoding=encoding
         )
         names = [str(name) for name in header.iloc[0].tolist()]
-        refuse_bad_names(names, path)
-        table = _read(path, separator, settings.decimal or ".", settings.missing)
-        if settings.decimal is None and separator != "," and _has_decimal_commas(table):
-            table = _read(path, separator, ",", settings.missing)
+        # What to_csv() writes unless told not to: the index, without a name.
+        index = not names[0].strip() and len(names) > 1
+        refuse_bad_names(names[index:], path, first=1 + index)
+        how: dict[str, Any] = {
+            "sep": separator, "encoding": encoding, "dtype": {name: str for name in names if name in texts},
+            "keep_default_na": False, "low_memory": False,
+        }  # fmt: skip
+        table, said = _read(path, settings.missing, target, how | {"decimal": settings.decimal or "."})
+        if settings.decimal is None and separator != "," and _has_decimal_commas(table, texts):
+            table, said = _read(path, settings.missing, target, how | {"decimal": ","})
             notes.append("a comma as decimal sign")
     except pd.errors.EmptyDataError as error:
         raise BadInputError(f"{path}: the file is empty.") from error
@@ -69,19 +105,36 @@ def read_csv(path: Path, settings: CsvSettings) -> CsvTable:
             f"{path}: rows have more fields than the header has names, with "
             f"{_SEPARATORS.get(separator, repr(separator))} between fields; csv.separator names another one."
         )
-    said = " and ".join(notes)
-    return CsvTable(table, (f"read with {said} (csv.separator and csv.decimal say otherwise)",) if notes else ())
+    if index:
+        table = table.drop(columns=table.columns[0])
+        said = ["column 1 has no name and is left out, as an index that was saved with the table (index=False)", *said]
+    if notes:
+        said = [f"read with {' and '.join(notes)} (csv.separator, csv.decimal, csv.encoding say otherwise)", *said]
+    return CsvTable(table, tuple(said))
 
 
-def refuse_bad_names(names: Sequence[str], path: Path) -> None:
+def _known_encoding(name: str) -> str:
+    try:
+        codec = codecs.lookup(name)
+    except LookupError as error:
+        raise BadInputError(f"csv.encoding: {name!r} is not an encoding that Python knows, as utf-8 is.") from error
+    return _UTF8 if codec.name == "utf-8" else codec.name
+
+
+def refuse_bad_names(names: Sequence[str], path: Path, first: int = 1) -> None:
     """Refuse columns without a name or with the name of another, all at once.
+
+    Args:
+        names: The columns' names.
+        path: The file.
+        first: The first one's position in it.
 
     Raises:
         BadInputError: There are such columns.
     """
     wrong = [
         f"{path}: column {position} has no name in the header."
-        for position, name in enumerate(names, start=1)
+        for position, name in enumerate(names, start=first)
         if not name.strip()
     ]
     wrong += [
@@ -93,24 +146,47 @@ def refuse_bad_names(names: Sequence[str], path: Path) -> None:
         raise BadInputError("\n".join(wrong))
 
 
-def _read(path: Path, separator: str, decimal: str, missing: list[str] | None) -> pd.DataFrame:
-    common: dict[str, Any] = {
-        "sep": separator, "decimal": decimal, "encoding": ENCODING, "keep_default_na": False, "low_memory": False,
-    }  # fmt: skip
+def _read(
+    path: Path, missing: list[str] | None, target: str | None, how: dict[str, Any]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The table, and what should be known of its missing values."""
     declared = ["", *(missing or ())]
     markers = declared if missing is not None else ["", *_USUAL_MARKERS]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-        table: pd.DataFrame = pd.read_csv(path, na_values=markers, **common)
+        table: pd.DataFrame = pd.read_csv(path, na_values=markers, **how)
         if missing is not None or not isinstance(table.index, pd.RangeIndex):
-            return table
+            return table, []
         # A column of words means "None" or "NA" as a word: it is read again, with nothing but the empty cell missing.
         words = _columns_of_words(table)
-        if words:
-            again = pd.read_csv(path, usecols=words, dtype=str, na_values=declared, **common)
-            for name in words:
-                table[name] = again[name]
-    return table
+        if not words:
+            return table, []
+        texts = how | {"dtype": str, "na_values": declared}
+        for name, column in pd.read_csv(path, usecols=words, **texts).items():
+            table[name] = column
+        found = {name: _markers(table[name]) for name in words if name != target}
+        if not any(found.values()):
+            return table, []
+        # What stands for a missing number in this very file stands for a missing word, too.
+        gaps = [name for name in table.columns if name not in words and table[name].isna().any()]
+        proven = set().union(*map(_markers, pd.read_csv(path, usecols=gaps, **texts).to_dict("series").values()))
+        return table, [_settled(table, name, marker, proven) for name in found for marker in found[name]]
+
+
+def _markers(column: pd.Series) -> list[str]:
+    return sorted(set(column.unique()) & set(_USUAL_MARKERS))
+
+
+def _settled(table: pd.DataFrame, name: str, marker: str, proven: Collection[str]) -> str:
+    """Have a marker in a column of words as a missing value or as a word, and say which."""
+    rows = table[name] == marker
+    count = int(rows.sum())
+    where = f"column {name!r} holds {marker!r} in {count} row{'' if count == 1 else 's'}"
+    if marker in proven:
+        table.loc[rows, name] = np.nan
+        return f"{where}, taken for a missing value, as in the columns of numbers"
+    quoted = msgspec.json.encode(marker).decode()
+    return f"{where}, taken for a category; csv.missing: [{quoted}] has it as a missing value"
 
 
 def _columns_of_words(table: pd.DataFrame) -> list[str]:
@@ -124,23 +200,23 @@ def _columns_of_words(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _has_decimal_commas(table: pd.DataFrame) -> bool:
+def _has_decimal_commas(table: pd.DataFrame, texts: Collection[str]) -> bool:
     """Whether columns of text are numbers with decimal commas, and no other column has a decimal point."""
     found = False
     for name in table.columns:
         values = table[name].dropna()
         if pd.api.types.is_float_dtype(values) and (values % 1 != 0).any():
             return False
-        if pd.api.types.is_numeric_dtype(values) or not len(values):
+        if pd.api.types.is_numeric_dtype(values) or not len(values) or name in texts:
             continue
-        texts = values.astype(str).str.strip()
-        found = found or bool(texts.str.fullmatch(_NUMBER).all() and texts.str.fullmatch(_WITH_COMMA).any())
+        words = values.astype(str).str.strip()
+        found = found or bool(words.str.fullmatch(_NUMBER).all() and words.str.fullmatch(_WITH_COMMA).any())
     return found
 
 
-def _recognised_separator(path: Path) -> str:
+def _recognised_separator(path: Path, encoding: str) -> str:
     """The separator that gives every line the same number of fields, the most of them; a comma where none does."""
-    lines = _first_lines(path)
+    lines = _first_lines(path, encoding)
     best, most = ",", 1
     for separator in _SEPARATORS:
         try:
@@ -152,11 +228,16 @@ def _recognised_separator(path: Path) -> str:
     return best
 
 
-def _first_lines(path: Path) -> str:
+def _first_bytes(path: Path, count: int) -> bytes:
     opened = gzip.open if path.name.lower().endswith(".gz") else open
     with opened(path, "rb") as file:
-        content = file.read(_LOOKED_AT_BYTES)
-    lines = content.decode(ENCODING, errors="ignore").splitlines(keepends=True)
+        content: bytes = file.read(count)
+    return content
+
+
+def _first_lines(path: Path, encoding: str) -> str:
+    content = _first_bytes(path, _LOOKED_AT_BYTES)
+    lines = content.decode(encoding, errors="ignore").splitlines(keepends=True)
     if len(content) == _LOOKED_AT_BYTES and len(lines) > 1:
         # The last one is cut off.
         lines.pop()

@@ -1,7 +1,7 @@
 """Data sets: the built-in ones and tables from files, checked and turned into plain arrays."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from sklearn import datasets
 from training import columns
 from training.concerns import Concern, find_concerns
 from training.errors import BadInputError
-from training.settings import CsvSettings, Label, Task, suggestion
+from training.kinds import Column, as_frame, mixed, numeric
+from training.settings import ColumnSettings, CsvSettings, Label, Task, suggestion
 from training.tables import Table, read_table, stem
 
 
@@ -25,9 +26,10 @@ class Dataset(Struct, frozen=True, eq=False):
         name: Short name: the built-in data set's, or the file's stem.
         source: What was asked for: the built-in name or the path.
         task: What the target calls for.
-        features: Column names, in the order of `rows`' columns.
+        columns: The features, in the order of `rows`' columns.
         target: The predicted column's name.
-        rows: float64, shape [rows, features]; float32 holds every value exactly, but for the columns of `centred`.
+        rows: Shape [rows, features]: float64, or objects (float and str) where text is among the features. float32
+            holds every number exactly, but for the columns of `centred`; NaN and the empty text are missing values.
         truth: Shape [rows]: labels (str, int64 or bool) or float64 values.
         classes: The labels in sorted order, empty for regression.
         sha256: Hash of names, rows and truth, in hexadecimal.
@@ -39,7 +41,7 @@ class Dataset(Struct, frozen=True, eq=False):
     name: str
     source: str
     task: Task
-    features: tuple[str, ...]
+    columns: tuple[Column, ...]
     target: str
     rows: np.ndarray
     truth: np.ndarray
@@ -50,13 +52,18 @@ class Dataset(Struct, frozen=True, eq=False):
     concerns: tuple[Concern, ...] = ()
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What people should read of notes and concerns, in sentences that name the data."""
         return (*self.notes, *(f"{self.source}: {concern.sentence}" for concern in self.concerns))
 
     def frame(self) -> pd.DataFrame:
         """The rows as a table with the target as its last column."""
-        return _with_target(pd.DataFrame(self.rows, columns=list(self.features)), self.target, self.truth)
+        return _with_target(as_frame(self.columns, self.rows), self.target, self.truth)
 
 
 class BuiltIn(Struct, frozen=True):
@@ -77,7 +84,11 @@ BUILT_IN = {
 
 
 def load_dataset(
-    source: str, target: str | None = None, task: Task | None = None, csv: CsvSettings | None = None
+    source: str,
+    target: str | None = None,
+    task: Task | None = None,
+    csv: CsvSettings | None = None,
+    said: Mapping[str, ColumnSettings] | None = None,
 ) -> Dataset:
     """Load and check a data set.
 
@@ -86,11 +97,14 @@ def load_dataset(
         target: The column to predict; a must for files.
         task: Overrides what the target's type says (a float target means regression, anything else classification).
         csv: How a CSV file is written, as far as it is not to be recognised.
+        said: What is said of single feature columns, by name, over what the table says.
 
     Raises:
         BadInputError: There is no such data, or it cannot be learnt from; a line for each column names what is wrong.
     """
-    read, name, own_target = _table(source, csv or CsvSettings(), target)
+    said = said or {}
+    texts = [name for name, about in said.items() if about.kind == "category"]
+    read, name, own_target = _table(source, csv or CsvSettings(), target, texts)
     table = read.frame
     target = target or own_target
     if target is None:
@@ -100,29 +114,30 @@ def load_dataset(
         raise BadInputError(
             f"{source}: no column {target!r} to predict.{hint} The columns are {_listed(table)}.{_as_read(read)}"
         )
-    names = tuple(column for column in table.columns if column != target)
-    if not names:
+    table = columns.without_dropped(table, target, said, source)
+    if len(table.columns) < 2:
         raise BadInputError(f"{source}: no column beside the target {target!r} to predict from.{_as_read(read)}")
-    columns.refuse(columns.problems(table, target), source)
+    examined = columns.examine(table, target, said)
+    columns.refuse(examined.problems, source)
     task, truth = columns.truth(table[target], source, task)
     labels = np.unique(truth)
     if len(labels) < 2:
         raise BadInputError(f"{source}: column {target!r} has one value in every row; there is nothing to learn.")
     classes = tuple(labels.tolist()) if task == "classification" else ()
-    features = columns.features(table, names)
+    features = columns.features(examined)
     return Dataset(
         name=name,
         source=source,
         task=task,
-        features=names,
+        columns=features.columns,
         target=target,
         rows=features.rows,
         truth=truth,
         classes=classes,
-        sha256=_content_hash(names, target, features.rows, truth),
+        sha256=_content_hash(features.columns, target, features.rows, truth),
         centred=features.centred,
         notes=read.notes,
-        concerns=find_concerns(names, features.rows, truth, classes),
+        concerns=find_concerns(features.columns, features.rows, truth, classes),
     )
 
 
@@ -137,7 +152,7 @@ def default_model_name(dataset: Dataset) -> str:
     return name[:100].rstrip("._-")
 
 
-def _table(source: str, csv: CsvSettings, target: str | None) -> tuple[Table, str, str | None]:
+def _table(source: str, csv: CsvSettings, target: str | None, texts: Collection[str]) -> tuple[Table, str, str | None]:
     built_in = BUILT_IN.get(source)
     if built_in:
         return Table(_built_in_table(built_in)), source, built_in.target
@@ -147,7 +162,7 @@ def _table(source: str, csv: CsvSettings, target: str | None) -> tuple[Table, st
             f"--data: there is neither a file {source!r} nor a built-in data set of that name "
             f"({', '.join(BUILT_IN)}).{suggestion(source, BUILT_IN)}"
         )
-    return read_table(path, csv, target), stem(path), None
+    return read_table(path, csv, target, texts), stem(path), None
 
 
 def _built_in_table(built_in: BuiltIn) -> pd.DataFrame:
@@ -173,8 +188,14 @@ def _listed(table: pd.DataFrame, most: int = 20) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _content_hash(features: tuple[str, ...], target: str, rows: np.ndarray, truth: np.ndarray) -> str:
-    header = {"features": features, "target": target, "shape": rows.shape, "truth": truth.tolist()}
+def _content_hash(columns: tuple[Column, ...], target: str, rows: np.ndarray, truth: np.ndarray) -> str:
+    names = [column.name for column in columns]
+    header = {"features": names, "target": target, "shape": rows.shape, "truth": truth.tolist()}
     digest = hashlib.sha256(msgspec.json.encode(header))
-    digest.update(np.ascontiguousarray(rows, dtype="<f8").tobytes())
+    if not mixed(columns):
+        digest.update(np.ascontiguousarray(rows, dtype="<f8").tobytes())
+        return digest.hexdigest()
+    for index, column in enumerate(columns):
+        text = column.is_text
+        digest.update(msgspec.json.encode(rows[:, index].tolist()) if text else numeric(rows, index).tobytes())
     return digest.hexdigest()

@@ -11,13 +11,14 @@ from msgspec import Struct
 from training import metrics
 from training.bundle import Bundle, BundleError
 from training.champion import loaded_champion
+from training.checks import Check
 from training.data import Dataset, load_dataset
 from training.digest import folder_digest
 from training.errors import BadInputError
-from training.gate import Check, GateReport, columns_check, judge, verify_settings
+from training.gate import GateReport, columns_check, judge, verify_settings
 from training.model_folder import load_settings
 from training.registry import Registry, Version
-from training.settings import CsvSettings
+from training.settings import ColumnSettings, CsvSettings, Kind
 from training.split import split_dataset
 from training.steps import Silent, Steps
 from training.tracking import Tracking
@@ -75,7 +76,7 @@ def evaluate(
     recorded = registry.run_data(stored.run_id)[0]
     settings = load_settings(overrides, model_dir, defaults=_as_settings(recorded))
     with steps.step("load") as step:
-        dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv)
+        dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv, settings.columns)
         verify_settings(settings.gate, dataset)
         split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
         step.outcome = f"{dataset.source}: {len(split.test_rows)} of {len(dataset.rows)} rows"
@@ -132,6 +133,10 @@ def _as_settings(recorded: Mapping[str, str]) -> dict[str, Any]:
         found = {name: kind(recorded[name]) for name, kind in _RECORDED.items() if name in recorded}
         if "csv" in recorded:
             found["csv"] = msgspec.to_builtins(msgspec.json.decode(recorded["csv"], type=CsvSettings))
+        if "columns" in recorded:
+            found["columns"] = msgspec.to_builtins(
+                msgspec.json.decode(recorded["columns"], type=dict[str, ColumnSettings])
+            )
     except (ValueError, msgspec.DecodeError):
         # The parameters of a run from elsewhere may mean other things by these names.
         return {}
@@ -151,11 +156,26 @@ def _refuse_other_contract(bundle: Bundle, dataset: Dataset) -> None:
             f"{dataset.source} has the features {', '.join(dataset.features)}; the model expects "
             f"{', '.join(bundle.features)}, in this order."
         )
+    wrong = []
+    for column, (kind, optional) in zip(dataset.columns, bundle.kinds, strict=True):
+        if not _takes(kind, column.kind) or (column.optional and not optional):
+            here, there = (" with gaps" if gaps else " without gaps" for gaps in (column.optional, optional))
+            wrong.append(
+                f"{dataset.source}: column {column.name!r} is of kind {column.kind}{here}; the model takes "
+                f"{kind}{there}. `columns` in training.yaml says what a column holds."
+            )
+    if wrong:
+        raise BadInputError("\n".join(wrong))
     if bundle.contract.classes != dataset.classes:
         raise BadInputError(
             f"{dataset.source} has the classes {dataset.classes or 'of a regression'}; the model knows "
             f"{bundle.contract.classes or 'none'}."
         )
+
+
+def _takes(wanted: Kind, given: Kind) -> bool:
+    """Whether values of one kind can be asked for where another was learnt from."""
+    return wanted == given or {wanted, given} <= {"number", "integer", "boolean"}
 
 
 def _intact(version: Version | None, digest: str) -> Check:

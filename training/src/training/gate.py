@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 from msgspec import Struct
 
 from training import metrics
 from training.bundle import Bundle, BundleError
+from training.checks import Check, at_least, at_most
 from training.data import Dataset
 from training.errors import BadInputError
+from training.kinds import numeric
+from training.parity import parity_checks
 from training.settings import Directional, GateSettings, Invariance, suggestion
 from training.split import Split
 
@@ -22,28 +24,6 @@ _LATENCY_RUNS = 200
 _WARM_UP_RUNS = 20
 _SINGLE_ROWS = 200
 _MOST_NAMED = 10
-
-Relation = Literal["at least", "at most"]
-
-
-class Check(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """One thing looked at: `figure` is held against `bound`; a check without figures speaks in its detail."""
-
-    name: str
-    passed: bool
-    figure: float | None = None
-    relation: Relation | None = None
-    bound: float | None = None
-    detail: str = ""
-
-    def sentence(self) -> str:
-        """Name, figure and bound in one line."""
-        parts = []
-        if self.figure is not None and self.bound is not None:
-            parts.append(f"{self.figure:.6g}, must be {self.relation} {self.bound:.6g}")
-        if self.detail:
-            parts.append(f"({self.detail})" if parts else self.detail)
-        return f"{self.name}: {' '.join(parts)}"
 
 
 class GateReport(Struct, frozen=True):
@@ -116,6 +96,12 @@ def verify_settings(settings: GateSettings, dataset: Dataset) -> None:
         if check.feature not in dataset.features:
             hint = suggestion(check.feature, dataset.features)
             raise BadInputError(f"gate.{setting}: {dataset.source} has no feature {check.feature!r}.{hint}")
+        kind = dataset.columns[dataset.features.index(check.feature)].kind
+        if kind in ("category", "boolean"):
+            raise BadInputError(
+                f"gate.{setting}: feature {check.feature!r} of {dataset.source} is of kind {kind}, to which no `step` "
+                "can be added; only numbers, integers and datetimes can be moved."
+            )
     for check in settings.directional:
         if dataset.classes and not any(check.label == c and type(check.label) is type(c) for c in dataset.classes):
             raise BadInputError(
@@ -133,7 +119,7 @@ def columns_check(dataset: Dataset, settings: GateSettings) -> Check:
         named += f" and {len(dataset.concerns) - _MOST_NAMED} more"
     if settings.columns == "refuse":
         detail = f"columns not to learn from: {named or 'none'}"
-        return _at_most("columns", len(dataset.concerns), 0, detail)
+        return at_most("columns", len(dataset.concerns), 0, detail)
     detail = (
         f"not to learn from: {named}; gate.columns: refuse would stop here" if named else "nothing to be said of them"
     )
@@ -167,7 +153,7 @@ def judge(
         _baseline(subject),
         _versus_champion(subject, settings, champion),
         *_classes_named(subject, settings),
-        *_parity(subject, settings),
+        *parity_checks(bundle, split, settings, subject.scale),
         _row_order(subject),
         _batch_and_single(subject),
         _noise(subject, settings),
@@ -178,16 +164,8 @@ def judge(
     return GateReport(all(check.passed for check in checks), checks)
 
 
-def _at_least(name: str, figure: float, bound: float, detail: str = "") -> Check:
-    return Check(name=name, passed=figure >= bound, figure=figure, relation="at least", bound=bound, detail=detail)
-
-
-def _at_most(name: str, figure: float, bound: float, detail: str = "") -> Check:
-    return Check(name=name, passed=figure <= bound, figure=figure, relation="at most", bound=bound, detail=detail)
-
-
 def _metric_check(metric: str, name: str, figure: float, bound: float, detail: str = "") -> Check:
-    compare: Callable[..., Check] = _at_most if metric in metrics.LOWER_IS_BETTER else _at_least
+    compare: Callable[..., Check] = at_most if metric in metrics.LOWER_IS_BETTER else at_least
     return compare(name, figure, bound, detail)
 
 
@@ -233,49 +211,45 @@ def _classes_named(subject: _Subject, settings: GateSettings) -> list[Check]:
     if never:
         detail += "; params class_weight: balanced weighs rare ones more"
     if settings.classes == "refuse":
-        return [_at_most("classes", len(never), 0, detail + ("; gate.classes: warn allows it" if never else ""))]
+        return [at_most("classes", len(never), 0, detail + ("; gate.classes: warn allows it" if never else ""))]
     return [Check(name="classes", passed=True, detail=detail)]
-
-
-def _parity(subject: _Subject, settings: GateSettings) -> list[Check]:
-    rows = subject.split.test_rows
-    original = subject.bundle.pipeline_scores(rows)
-    difference = float(np.abs(original - subject.scores).max()) / subject.scale
-    checks = [_at_most("parity", difference, settings.parity_tolerance, f"ONNX against skops on {len(rows)} rows")]
-    if subject.classes:
-        # Two classes that are level up to rounding have no order, in the pipeline neither.
-        top_two = np.sort(original, axis=1)[:, -2:]
-        decided = top_two[:, 1] - top_two[:, 0] > 2 * settings.parity_tolerance
-        labels = subject.bundle.labels[subject.scores.argmax(axis=1)]
-        differing = int((decided & (labels != subject.bundle.pipeline.predict(rows))).sum())
-        checks.append(_at_most("parity of labels", differing, 0, "rows with another label"))
-    return checks
 
 
 def _row_order(subject: _Subject) -> Check:
     backwards = subject.bundle.twin.scores(subject.split.test_rows[::-1])[::-1]
     moved = float(np.abs(backwards - subject.scores).max()) / subject.scale
-    return _at_most("row order", moved, _ROUNDING, "largest change when the rows come backwards")
+    return at_most("row order", moved, _ROUNDING, "largest change when the rows come backwards")
 
 
 def _batch_and_single(subject: _Subject) -> Check:
     rows = subject.split.test_rows[:_SINGLE_ROWS]
     single = np.concatenate([subject.bundle.twin.scores(rows[index : index + 1]) for index in range(len(rows))])
     moved = float(np.abs(single - subject.scores[:_SINGLE_ROWS]).max()) / subject.scale
-    return _at_most("batch and single", moved, _ROUNDING, "largest change when rows come one at a time")
+    return at_most("batch and single", moved, _ROUNDING, "largest change when rows come one at a time")
 
 
 def _noise(subject: _Subject, settings: GateSettings) -> Check:
     rows = subject.split.test_rows
-    noise = np.random.default_rng(0).normal(size=rows.shape) * rows.std(axis=0) * settings.noise
-    moved = subject.moved(rows + noise)
+    noise = np.random.default_rng(0).normal(size=rows.shape)
+    moved = subject.moved(_shaken(subject, rows, noise * settings.noise))
     if not subject.classes:
         largest = float(np.abs(moved).max()) / subject.scale
-        return _at_most("noise", largest, _NOISE_MOVES, f"largest change under noise of {settings.noise:g} deviations")
+        return at_most("noise", largest, _NOISE_MOVES, f"largest change under noise of {settings.noise:g} deviations")
     confident = subject.scores.max(axis=1) >= settings.confidence
     flipped = (subject.scores + moved).argmax(axis=1) != subject.scores.argmax(axis=1)
     detail = f"flips of {int(confident.sum())} confident rows under noise of {settings.noise:g} deviations"
-    return _at_most("noise", int((confident & flipped).sum()), 0, detail)
+    return at_most("noise", int((confident & flipped).sum()), 0, detail)
+
+
+def _shaken(subject: _Subject, rows: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Rows with noise, given in standard deviations, on all that is a number; gaps stay gaps."""
+    shaken = rows.copy()
+    for index, (kind, _) in enumerate(subject.bundle.kinds):
+        if kind != "category":
+            values = numeric(rows, index)
+            present = values[~np.isnan(values)]
+            shaken[:, index] = values + noise[:, index] * (present.std() if len(present) else 0.0)
+    return shaken
 
 
 def _directional(subject: _Subject, check: Directional) -> Check:
@@ -284,18 +258,19 @@ def _directional(subject: _Subject, check: Directional) -> Check:
     wrong = -moved if check.direction == "up" else moved
     what = f"P({check.label})" if subject.classes else subject.bundle.target
     detail = f"worst move of {what} the wrong way when {check.feature} rises by {check.step:g}; it should go "
-    return _at_most(f"direction of {check.feature}", float(wrong.max()), check.tolerance, detail + check.direction)
+    return at_most(f"direction of {check.feature}", float(wrong.max()), check.tolerance, detail + check.direction)
 
 
 def _invariance(subject: _Subject, check: Invariance) -> Check:
     moves = [np.abs(_stepped(subject, check.feature, step)).max() for step in (check.step, -check.step)]
     detail = f"largest change when {check.feature} moves by {check.step:g} either way"
-    return _at_most(f"invariance to {check.feature}", float(max(moves)) / subject.scale, check.tolerance, detail)
+    return at_most(f"invariance to {check.feature}", float(max(moves)) / subject.scale, check.tolerance, detail)
 
 
 def _stepped(subject: _Subject, feature: str, step: float) -> np.ndarray:
     rows = subject.split.test_rows.copy()
-    rows[:, subject.bundle.features.index(feature)] += step
+    index = subject.bundle.features.index(feature)
+    rows[:, index] = numeric(rows, index) + step
     return subject.moved(rows)
 
 
@@ -307,4 +282,4 @@ def _latency(subject: _Subject, settings: GateSettings) -> Check:
         subject.bundle.twin.scores(row)
         times.append(time.perf_counter() - start)
     median = float(np.median(times[_WARM_UP_RUNS:])) * 1000
-    return _at_most("latency", median, settings.latency_ms, "ms for one row, median")
+    return at_most("latency", median, settings.latency_ms, "ms for one row, median")

@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,11 @@ from sklearn.ensemble import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import RobustScaler, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
 
 from training.errors import BadInputError
+from training.kinds import Column, plain
+from training.preparation import CENTRE, PREPARE, SCALE, SINGLE, preparation
 from training.settings import Scalar, Task, suggestion
 
 
@@ -51,9 +53,9 @@ MODELS = {
         trusted_types=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
     ),
 }
-# The step that takes medians away. They are values that occur, so that what is left of whole numbers are whole numbers.
-CENTRE = "centre"
-TRUSTED_TYPES = sorted({name for spec in MODELS.values() for name in spec.trusted_types})
+# What an imputer keeps of the numbers that it was fitted on.
+_TRUSTED_IN_PREPARATION = ("numpy.dtype",)
+TRUSTED_TYPES = sorted({*_TRUSTED_IN_PREPARATION, *(name for spec in MODELS.values() for name in spec.trusted_types)})
 
 
 def default_model(task: Task) -> str:
@@ -61,8 +63,19 @@ def default_model(task: Task) -> str:
     return "logistic-regression" if task == "classification" else "ridge"
 
 
-def build(model: str, task: Task, params: Mapping[str, Scalar], seed: int, *, centre: bool = False) -> Pipeline:
-    """An unfitted pipeline, which with `centre` takes every column's median away first, in float64.
+def build(
+    model: str,
+    task: Task,
+    params: Mapping[str, Scalar],
+    seed: int,
+    columns: Sequence[Column] = (),
+    *,
+    centre: bool = False,
+) -> Pipeline:
+    """An unfitted pipeline, which with `centre` takes every number column's median away first, in float64.
+
+    Where there are gaps or texts among the columns it begins with a step `prepare`, which fills the former and encodes
+    the latter.
 
     Raises:
         BadInputError: There is no such model, it cannot do the task, or it has no such parameter.
@@ -84,10 +97,13 @@ def build(model: str, task: Task, params: Mapping[str, Scalar], seed: int, *, ce
             )
     estimator = spec.estimators[task](**{**spec.defaults, **params}, random_state=seed)
     steps: list[tuple[str, BaseEstimator]] = [("model", estimator)]
+    if not plain(columns):
+        return Pipeline([(PREPARE, preparation(columns, centre=centre, scale=spec.scale)), *steps])
     if spec.scale:
-        steps.insert(0, ("scale", StandardScaler()))
+        steps.insert(0, (SCALE, StandardScaler()))
     if centre:
-        steps.insert(0, (CENTRE, RobustScaler(with_scaling=False)))
+        # What is left of a number is rarely one of float32, in which the twin goes on.
+        steps = [(CENTRE, RobustScaler(with_scaling=False)), (SINGLE, FunctionTransformer(np.float32)), *steps]
     return Pipeline(steps)
 
 

@@ -1,7 +1,7 @@
 """The ONNX twin: the same model as a graph of float32 operations, which serving runs without scikit-learn."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 
-from training.models import CENTRE
+from training.errors import BadInputError
+from training.kinds import Column
+from training.onnx_preparation import MATRIX, OPSETS, prepend
+from training.preparation import CENTRE, PREPARE
 
-INPUT = "features"
+_PREPARED = "prepared"
 _CENTRED = "centred"
-# Old enough for every ONNX Runtime since 1.14.
-_OPSET = {"": 18, "ai.onnx.ml": 3}
+_ARRAYS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(string)": np.object_}
 _LOAD_ERRORS = (
     runtime_errors.Fail,
     runtime_errors.InvalidArgument,
@@ -32,31 +34,57 @@ _LOAD_ERRORS = (
 )
 
 
-def to_onnx(pipeline: Pipeline, features: int, *, classifier: bool) -> bytes:
+def to_onnx(pipeline: Pipeline, columns: Sequence[Column], *, classifier: bool) -> bytes:
     """Convert a fitted pipeline.
 
     The graph has the input `features`, shape [rows, features], float32, or float64 where the pipeline begins by taking
-    centres away, and one output: `probabilities`, shape [rows, classes], or `prediction`, shape [rows, 1].
+    centres away; or, where text is among the columns, inputs `column_0`, `column_1`, ..., each of shape [rows, 1]. It
+    has one output: `probabilities`, shape [rows, classes], or `prediction`, shape [rows, 1].
+
+    Raises:
+        BadInputError: A step of the pipeline has no ONNX form.
     """
-    centre = pipeline.named_steps.get(CENTRE)
-    graph = convert_sklearn(
-        _ready_to_convert(pipeline[1:] if centre is not None else pipeline),
-        name="model",
-        initial_types=[(INPUT, FloatTensorType([None, features]))],
-        options={"zipmap": False} if classifier else None,
-        target_opset=_OPSET,
-        custom_conversion_functions={kind: _integer_flags(get_converter(alias)) for kind, alias in _HISTOGRAMS},
-        custom_shape_calculators={kind: get_shape_calculator(alias) for kind, alias in _HISTOGRAMS},
-    )
-    if classifier:
-        # Leaves out the label output and whatever only it needs: labels are the caller's, by position.
-        graph = Extractor(graph).extract_model([INPUT], ["probabilities"])
+    prepare = pipeline.named_steps.get(PREPARE)
+    if prepare is not None:
+        width = sum(part.stop - part.start for part in prepare.output_indices_.values())
+        graph = _converted(pipeline[1:], _PREPARED, width, classifier=classifier)
+        prepend(graph, _PREPARED, prepare, columns)
     else:
-        _rename_output(graph, "prediction")
-    if centre is not None:
-        _centre_first(graph, centre.center_)
+        # A step `single` follows it, which is the graph's cast.
+        centre = pipeline.named_steps.get(CENTRE)
+        graph = _converted(
+            pipeline[2:] if centre is not None else pipeline, MATRIX, len(columns), classifier=classifier
+        )
+        if centre is not None:
+            _centre_first(graph, centre.center_)
     content: bytes = graph.SerializeToString(deterministic=True)
     return content
+
+
+def _converted(pipeline: Pipeline, read: str, width: int, *, classifier: bool) -> onnx.ModelProto:
+    try:
+        graph = convert_sklearn(
+            _ready_to_convert(pipeline),
+            name="model",
+            initial_types=[(read, FloatTensorType([None, width]))],
+            options={"zipmap": False} if classifier else None,
+            target_opset=OPSETS,
+            custom_conversion_functions={kind: _integer_flags(get_converter(alias)) for kind, alias in _HISTOGRAMS},
+            custom_shape_calculators={kind: get_shape_calculator(alias) for kind, alias in _HISTOGRAMS},
+        )
+    except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, KeyError) as error:
+        step, estimator = pipeline.steps[-1]
+        raise BadInputError(
+            f"step {step!r} ({type(estimator).__name__}) has no ONNX form with these parameters: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+    if classifier:
+        # Leaves out the label output and whatever only it needs: labels are the caller's, by position.
+        extracted: onnx.ModelProto = Extractor(graph).extract_model([read], ["probabilities"])
+        return extracted
+    _rename_output(graph, "prediction")
+    typed: onnx.ModelProto = graph
+    return typed
 
 
 class UnusableGraphError(Exception):
@@ -81,11 +109,25 @@ class Twin:
         except _LOAD_ERRORS as error:
             raise UnusableGraphError(" ".join(str(error).split())) from error
         self._outputs = [self._session.get_outputs()[0].name]
-        self._dtype = np.float64 if self._session.get_inputs()[0].type == "tensor(double)" else np.float32
+        inputs = self._session.get_inputs()
+        self._matrix = inputs[0].name == MATRIX
+        self._types = [_ARRAYS.get(read.type, np.float32) for read in inputs]
+        self._names = [read.name for read in inputs]
 
     def scores(self, rows: np.ndarray) -> np.ndarray:
-        """Probabilities, shape [rows, classes], or predicted values, shape [rows, 1]; float64."""
-        found = self._session.run(self._outputs, {INPUT: rows.astype(self._dtype)})[0]
+        """Probabilities, shape [rows, classes], or predicted values, shape [rows, 1]; float64.
+
+        Args:
+            rows: As in `training.data.Dataset`.
+        """
+        if self._matrix:
+            given = {MATRIX: rows.astype(self._types[0])}
+        else:
+            given = {
+                name: rows[:, index : index + 1].astype(kind)
+                for index, (name, kind) in enumerate(zip(self._names, self._types, strict=True))
+            }
+        found = self._session.run(self._outputs, given)[0]
         return np.asarray(found, dtype=np.float64).reshape(len(rows), -1)
 
 
@@ -118,12 +160,12 @@ def _centre_first(graph: onnx.ModelProto, centres: np.ndarray) -> None:
     """
     for node in graph.graph.node:
         for position, read in enumerate(node.input):
-            if read == INPUT:
+            if read == MATRIX:
                 node.input[position] = _CENTRED
     graph.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
     graph.graph.initializer.append(numpy_helper.from_array(np.asarray(centres, dtype=np.float64), "centres"))
     first = [
-        helper.make_node("Sub", [INPUT, "centres"], ["centred_exactly"], "centre"),
+        helper.make_node("Sub", [MATRIX, "centres"], ["centred_exactly"], "centre"),
         helper.make_node("Cast", ["centred_exactly"], [_CENTRED], "to_float32", to=TensorProto.FLOAT),
     ]
     rest = list(graph.graph.node)

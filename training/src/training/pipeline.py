@@ -149,10 +149,12 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
         BadInputError: Something that was given cannot be used.
     """
     with steps.step("load") as step:
-        dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv)
+        dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv, settings.columns)
         name = settings.name or default_model_name(dataset)
         model = settings.model or models.default_model(dataset.task)
-        pipeline = models.build(model, dataset.task, settings.params, settings.seed, centre=bool(dataset.centred))
+        pipeline = models.build(
+            model, dataset.task, settings.params, settings.seed, dataset.columns, centre=bool(dataset.centred)
+        )
         verify_settings(settings.gate, dataset)
         step.outcome = (
             f"{dataset.source}: {len(dataset.rows)} rows, {len(dataset.features)} features, "
@@ -175,7 +177,7 @@ def train(plan: Plan, steps: Steps) -> Trained:
     split, dataset, settings = plan.split, plan.dataset, plan.settings
     with steps.step("train") as step:
         notes = models.fit(plan.pipeline, split.train_rows, split.train_truth)
-        twin = to_onnx(plan.pipeline, len(dataset.features), classifier=bool(dataset.classes))
+        twin = to_onnx(plan.pipeline, dataset.columns, classifier=bool(dataset.classes))
         step.outcome = f"{plan.model}, seed {settings.seed}"
     for note in notes:
         steps.note(note)
@@ -191,7 +193,7 @@ def train(plan: Plan, steps: Steps) -> Trained:
             )
         measured = metrics.measure(scores, split.test_truth, dataset.classes)
         step.outcome = headline(measured)
-    baseline = measure_baseline(dataset.features, split.train_rows, scores, dataset.classes)
+    baseline = measure_baseline(dataset.columns, split.train_rows, scores, dataset.classes)
     return Trained(twin, baseline, scores, measured, cross_validation, tuple(notes))
 
 
@@ -201,6 +203,8 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
     parameters |= {"model": plan.model, "seed": settings.seed, "test_size": settings.test_size, "cv": settings.cv}
     if settings.csv != CsvSettings():
         parameters["csv"] = msgspec.json.encode(settings.csv).decode()
+    if settings.columns:
+        parameters["columns"] = msgspec.json.encode(settings.columns).decode()
     tracking.record_data(plan.dataset, held_out=len(plan.split.test_rows))
     tracking.record_run(parameters, trained.metrics | trained.cross_validation)
     tracking.record_figures(plots.figures(trained.scores, plan.split.test_truth, plan.dataset.classes))

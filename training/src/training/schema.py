@@ -7,13 +7,14 @@ from docstring_parser import parse
 from msgspec import Struct
 
 from training.model_folder import ModelFile, Resources, Schedule
-from training.settings import CsvSettings, Directional, GateSettings, Invariance
+from training.settings import ColumnSettings, CsvSettings, Directional, GateSettings, Invariance
 
 _STRUCTS: tuple[type[Struct], ...] = (
     ModelFile,
     Schedule,
     Resources,
     CsvSettings,
+    ColumnSettings,
     GateSettings,
     Directional,
     Invariance,

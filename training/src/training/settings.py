@@ -12,6 +12,8 @@ from training.errors import BadInputError
 _Struct = TypeVar("_Struct", bound=Struct)
 Task = Literal["classification", "regression"]
 Strictness = Literal["refuse", "warn"]
+Kind = Literal["number", "integer", "boolean", "category", "datetime"]
+Unknown = Literal["accept", "refuse"]
 Label = str | bool | int
 Scalar = bool | int | float | str | None
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
@@ -93,11 +95,30 @@ class CsvSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         decimal: The decimal sign; recognised unless told.
         missing: Texts that stand for a missing value, beside the empty cell. Unless told, the usual ones (NA, NaN,
             None, null and their like) do so in columns of numbers, and are text like any other elsewhere.
+        encoding: How letters are written, by Python's name for it; UTF-8, UTF-16 by its mark, else cp1252 unless told.
     """
 
     separator: Annotated[str, Meta(min_length=1, max_length=1)] | None = None
     decimal: Literal[".", ","] | None = None
     missing: list[str] | None = None
+    encoding: Annotated[str, Meta(min_length=1)] | None = None
+
+
+class ColumnSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is said of a feature column, where the table does not say it or says it otherwise.
+
+    Attributes:
+        kind: What its values are: `number`, `integer`, `boolean`, `category` (text) or `datetime`; by the table unless
+            told.
+        optional: Whether a value may be missing; where the table has gaps unless told.
+        unknown: Whether texts that the table does not hold are accepted or refused, of a category.
+        drop: Whether the column is left out.
+    """
+
+    kind: Kind | None = None
+    optional: bool | None = None
+    unknown: Unknown | None = None
+    drop: bool = False
 
 
 class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -106,6 +127,7 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     Attributes:
         target: The column to predict; built-in data sets know theirs.
         csv: How the data is written, where it is a CSV file.
+        columns: What is said of single feature columns, by name.
         task: Overrides what the target's type says.
         model: A model's name; the simplest one of the task unless told.
         params: Parameters of the estimator, over the model's defaults.
@@ -118,6 +140,7 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     target: str | None = None
     csv: CsvSettings = CsvSettings()
+    columns: dict[str, ColumnSettings] = {}
     task: Task | None = None
     model: str | None = None
     params: dict[str, Scalar] = {}

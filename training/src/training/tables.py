@@ -1,7 +1,9 @@
 """Reading data files, with every way in which a file is not a clean table told in one sentence."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -29,13 +31,14 @@ def stem(path: Path) -> str:
     return path.name[: -len(max(known, key=len))] if known else path.name
 
 
-def read_table(path: Path, csv: CsvSettings, target: str | None = None) -> Table:
-    """Read a CSV (with a header, UTF-8, optionally gzipped) or Parquet file.
+def read_table(path: Path, csv: CsvSettings, target: str | None = None, texts: Collection[str] = ()) -> Table:
+    """Read a CSV (with a header, optionally gzipped) or Parquet file.
 
     Args:
         path: The file.
         csv: How a CSV file is written.
         target: The column to predict, which is kept even where it is a stored index.
+        texts: Columns that a CSV file has as texts, whatever they look like.
 
     Raises:
         BadInputError: The file cannot be read, is empty, or its columns are unnamed or named twice.
@@ -43,7 +46,7 @@ def read_table(path: Path, csv: CsvSettings, target: str | None = None) -> Table
     name = path.name.lower()
     try:
         if name.endswith(CSV_SUFFIXES):
-            read = read_csv(path, csv)
+            read = read_csv(path, csv, target, texts)
             table = Table(read.table, tuple(f"{path}: {note}." for note in read.notes))
         elif name.endswith(PARQUET_SUFFIXES):
             table = _read_parquet(path, target)
@@ -56,7 +59,12 @@ def read_table(path: Path, csv: CsvSettings, target: str | None = None) -> Table
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:
-        raise BadInputError(f"{path}: not UTF-8 text (byte {error.start}).") from error
+        encoding = "UTF-8" if error.encoding.startswith("utf-8") else error.encoding
+        raise BadInputError(
+            f"{path}: not {encoding} text (byte {error.start}); csv.encoding names how it is written, as cp1252."
+        ) from error
+    except UnicodeError as error:
+        raise BadInputError(f"{path}: not text of its encoding ({error}); csv.encoding names another one.") from error
     if not len(table.frame):
         raise BadInputError(f"{path}: no rows.")
     return table
@@ -71,7 +79,7 @@ def _read_parquet(path: Path, target: str | None) -> Table:
     stored = [name for name in _stored_index(content.schema) if name in content.column_names and name != target]
     content = content.select([name for name in content.column_names if name not in stored])
     refuse_bad_names(content.column_names, path)
-    frame: pd.DataFrame = content.to_pandas(ignore_metadata=True)
+    frame = _as_frame(content)
     notes = [
         f"{path}: column {name!r} is left out, for it is the index that pandas stored; reset_index() before saving "
         "makes it a column like any other."
@@ -79,6 +87,42 @@ def _read_parquet(path: Path, target: str | None) -> Table:
         if not name.startswith("__index_level_")
     ]
     return Table(frame, tuple(notes))
+
+
+def _as_frame(content: pa.Table) -> pd.DataFrame:
+    """An Arrow table in pandas' types: decimals as floats, dates as times, whole numbers whole beside gaps."""
+    odd = {}
+    for name, column in zip(content.column_names, content.columns, strict=True):
+        plain = _plain(column)
+        if plain is not column or (pa.types.is_integer(plain.type) and plain.null_count):
+            odd[name] = plain.to_pandas(types_mapper=_NULLABLE.get)
+    rest = [name for name in content.column_names if name not in odd]
+    frame: pd.DataFrame = content.select(rest).to_pandas(ignore_metadata=True)
+    if not odd:
+        return frame
+    series = [odd[name] if name in odd else frame[name] for name in content.column_names]
+    frame = pd.concat(series, axis=1)
+    frame.columns = pd.Index(content.column_names)
+    return frame
+
+
+_NULLABLE: dict[pa.DataType, Any] = {
+    pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(), pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+}  # fmt: skip
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        return _plain(column.cast(column.type.value_type))
+    if pa.types.is_decimal(column.type):
+        return column.cast(pa.float64())
+    if pa.types.is_date(column.type):
+        return column.cast(pa.timestamp("us"), safe=False)
+    if pa.types.is_timestamp(column.type) and column.type.unit != "us":
+        return column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    return column
 
 
 def _stored_index(schema: pa.Schema) -> list[str]:

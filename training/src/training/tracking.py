@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -118,9 +119,12 @@ class Tracking:
         path = Path(dataset.source)
         source = {"source": LocalArtifactDatasetSource(str(path.resolve()))} if path.is_file() else {}
         # MLflow's database has room for 36 characters of digest.
-        described = from_pandas(
-            dataset.frame(), targets=dataset.target, name=dataset.name, digest=dataset.sha256[:32], **source
-        )
+        with warnings.catch_warnings():
+            # That whole numbers cannot be missing: where they are, the column is `optional`.
+            warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)
+            described = from_pandas(
+                dataset.frame(), targets=dataset.target, name=dataset.name, digest=dataset.sha256[:32], **source
+            )
         mlflow.log_input(described, context="training", tags={"held_out_rows": str(held_out)})
 
     def record_run(self, parameters: Mapping[str, Any], metrics: Mapping[str, float]) -> None:

@@ -1,0 +1,91 @@
+"""What a column can be, and how rows of several kinds are kept as arrays (docs/model-format.md)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+
+from training.settings import Kind, Unknown
+
+# MLflow's names for the kinds, as a signature gives them.
+SIGNATURE_TYPES: dict[Kind, str] = {
+    "number": "double", "integer": "long", "boolean": "boolean", "category": "string", "datetime": "datetime",
+}  # fmt: skip
+# A missing text, which no category can be.
+NO_TEXT = ""
+
+
+class Column(Struct, frozen=True, omit_defaults=False):
+    """One feature column.
+
+    Attributes:
+        name: As in the table.
+        kind: What its values are.
+        optional: Whether a value may be missing.
+        categories: The texts that the table holds, sorted; of a category only.
+        unknown: Whether other texts are accepted; of a category only.
+    """
+
+    name: str
+    kind: Kind = "number"
+    optional: bool = False
+    categories: tuple[str, ...] = ()
+    unknown: Unknown = "accept"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are text, and numbers otherwise."""
+        return self.kind == "category"
+
+    def described(self) -> dict[str, Any]:
+        """Its entry in `metadata.columns` of a model."""
+        entry: dict[str, Any] = {"name": self.name, "kind": self.kind, "optional": self.optional}
+        if self.is_text:
+            entry |= {"categories": list(self.categories), "unknown": self.unknown}
+        return entry
+
+
+def plain(columns: Sequence[Column]) -> bool:
+    """Whether the columns need no preparation: all of them numbers, in the widest sense, none with gaps."""
+    return not any(column.is_text or column.optional for column in columns)
+
+
+def mixed(columns: Sequence[Column]) -> bool:
+    """Whether text is among the columns, so that rows are an object array."""
+    return any(column.is_text for column in columns)
+
+
+def numeric(rows: np.ndarray, index: int) -> np.ndarray:
+    """A column of numbers as float64, shape [rows], NaN where a value is missing."""
+    return np.ascontiguousarray(rows[:, index], dtype=np.float64)
+
+
+def missing(column: Column, rows: np.ndarray, index: int) -> np.ndarray:
+    """Which rows have no value in a column; shape [rows]."""
+    found: np.ndarray = rows[:, index] == NO_TEXT if column.is_text else np.isnan(numeric(rows, index))
+    return found
+
+
+def as_frame(columns: Sequence[Column], rows: np.ndarray) -> pd.DataFrame:
+    """Rows as a table of the types that MLflow knows the kinds by."""
+    values = {index: _values(column, rows, index) for index, column in enumerate(columns)}
+    frame = pd.DataFrame(values)
+    frame.columns = pd.Index([column.name for column in columns])
+    return frame
+
+
+def _values(column: Column, rows: np.ndarray, index: int) -> Any:
+    if column.is_text:
+        return pd.Series([None if text == NO_TEXT else text for text in rows[:, index]], dtype=object)
+    values = numeric(rows, index)
+    if column.kind == "datetime":
+        # Microseconds are what float64 still tells apart.
+        return pd.to_datetime(np.round(values * 1e6), unit="us")
+    gaps = bool(np.isnan(values).any())
+    if column.kind == "integer":
+        return values if gaps else values.astype(np.int64)
+    if column.kind == "boolean":
+        return pd.Series([None if np.isnan(value) else bool(value) for value in values], dtype=object if gaps else bool)
+    return values

@@ -1,0 +1,58 @@
+"""Filling gaps and encoding texts, as the first step of a pipeline."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, RobustScaler, StandardScaler
+
+from training.kinds import Column
+
+PREPARE = "prepare"
+# Parts of the preparation, in the order of what it puts out.
+NUMBERS, GAPS, TEXTS = "numbers", "gaps", "texts"
+# Steps for the numbers. The centre is a median, so that what is left of whole numbers are whole numbers or halves.
+CENTRE, SINGLE, FILL, SCALE = "centre", "single", "fill", "scale"
+# Texts of fewer rows than these share one place, with those that training never saw.
+_RARE = 5
+_MOST_PLACES = 100
+
+
+def preparation(columns: Sequence[Column], *, centre: bool, scale: bool) -> ColumnTransformer:
+    """An unfitted step that makes rows of `Dataset` rows of finite numbers.
+
+    Args:
+        columns: What the rows have, in their order.
+        centre: Whether to take the median away from every number first.
+        scale: Whether to standardise the numbers.
+    """
+    numbers = [index for index, column in enumerate(columns) if not column.is_text]
+    gaps = [index for index in numbers if columns[index].optional]
+    texts = [index for index, column in enumerate(columns) if column.is_text]
+    parts: list[tuple[str, BaseEstimator, list[int]]] = []
+    if numbers:
+        parts.append((NUMBERS, _for_numbers(centre=centre, scale=scale), numbers))
+    if gaps:
+        parts.append((GAPS, MissingIndicator(features="all"), gaps))
+    if texts:
+        # A missing text is one like any other.
+        encoder = OneHotEncoder(
+            handle_unknown="infrequent_if_exist", min_frequency=_RARE, max_categories=_MOST_PLACES, sparse_output=False
+        )
+        parts.append((TEXTS, encoder, texts))
+    return ColumnTransformer(parts, sparse_threshold=0)
+
+
+def _for_numbers(*, centre: bool, scale: bool) -> Pipeline:
+    steps: list[tuple[str, BaseEstimator]] = []
+    if centre:
+        steps.append((CENTRE, RobustScaler(with_scaling=False)))
+    # As in the ONNX twin: what comes after sees the numbers as float32 holds them.
+    steps.append((SINGLE, FunctionTransformer(np.float32)))
+    steps.append((FILL, SimpleImputer(strategy="median", keep_empty_features=True)))
+    if scale:
+        steps.append((SCALE, StandardScaler()))
+    return Pipeline(steps)
