@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -36,14 +37,34 @@ class _Gone(Struct, frozen=True, kw_only=True):
     edit: Edit | None
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RemovalOptions:
+    """What is done, and what is left alone."""
+
+    yes: Flag = False
+    """Do it; without, only what would go is listed."""
+    git_only: Flag = False
+    """Leave the cluster alone."""
+    no_push: Flag = False
+    """Commit to what is checked out, push nothing, and leave the cluster alone."""
+    pr: Flag = False
+    """Open a pull request; once it is merged, the same command takes the rest out of the cluster."""
+
+    def in_git_alone(self, gone: _Gone) -> bool:
+        """Whether the cluster stays as it is: it does until git has let go of what it runs."""
+        return self.git_only or self.no_push or (self.pr and gone.edit is not None)
+
+
+_ONLY_LISTED = RemovalOptions()
+
+
 @app.command
 def service(
     name: str,
     /,
+    options: RemovalOptions = _ONLY_LISTED,
     *,
-    yes: Flag = False,
-    git_only: Flag = False,
-    no_push: Flag = False,
     mlflow_url: MlflowUrl = None,
     context: str | None = None,
     context_of: Contexts = (),
@@ -52,14 +73,12 @@ def service(
 
     Args:
         name: The service.
-        yes: Do it; without, only what would go is listed.
-        git_only: Leave the cluster alone.
-        no_push: Commit to what is checked out, push nothing, and leave the cluster alone.
+        options: What is done, and what is left alone.
         mlflow_url: Address of MLflow. [default: the cluster's own, through kubectl port-forward]
         context: Context of the kubeconfig. [default: the current one]
         context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable.
     """
-    start, platform, there = _start(name, "service", no_push=no_push)
+    start, platform, there = _start(name, "service", options)
     known = known_service(platform, name)
     gone = _Gone(
         targets=[target for target in targets(platform) if target.service == known],
@@ -67,18 +86,16 @@ def service(
         environments=[],
         edit=remove_service(name) if there else None,
     )
-    clusters = {} if git_only or no_push else _clusters(context, context_of)
-    return _removed(start, gone, clusters, mlflow_url, yes=yes, no_push=no_push)
+    clusters = {} if options.in_git_alone(gone) else _clusters(context, context_of)
+    return _removed(start, gone, clusters, mlflow_url, options)
 
 
 @app.command
 def environment(
     name: str,
     /,
+    options: RemovalOptions = _ONLY_LISTED,
     *,
-    yes: Flag = False,
-    git_only: Flag = False,
-    no_push: Flag = False,
     mlflow_url: MlflowUrl = None,
     context: str | None = None,
     context_of: Contexts = (),
@@ -87,14 +104,12 @@ def environment(
 
     Args:
         name: The environment.
-        yes: Do it; without, only what would go is listed.
-        git_only: Leave the cluster alone.
-        no_push: Commit to what is checked out, push nothing, and leave the cluster alone.
+        options: What is done, and what is left alone.
         mlflow_url: Address of MLflow. [default: the cluster's own, through kubectl port-forward]
         context: Context of the kubeconfig. [default: the current one]
         context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable.
     """
-    start, platform, there = _start(name, "environment", no_push=no_push)
+    start, platform, there = _start(name, "environment", options)
     known = known_environment(platform, name)
     gone = _Gone(
         targets=[target for target in targets(platform) if target.environment == known],
@@ -102,14 +117,14 @@ def environment(
         environments=[known],
         edit=remove_environment(name) if there else None,
     )
-    clusters = {} if git_only or no_push else _clusters(context, context_of)
-    return _removed(start, gone, clusters, mlflow_url, yes=yes, no_push=no_push)
+    clusters = {} if options.in_git_alone(gone) else _clusters(context, context_of)
+    return _removed(start, gone, clusters, mlflow_url, options)
 
 
-def _start(name: str, kind: str, *, no_push: bool) -> tuple[Snapshot, Platform, bool]:
+def _start(name: str, kind: str, options: RemovalOptions) -> tuple[Snapshot, Platform, bool]:
     """Where to start from, the platform as it was with what goes, and whether git still has it."""
     repository = Repository.find()
-    start = LandingOptions(no_push=no_push).start(repository)
+    start = LandingOptions(no_push=options.no_push, pr=options.pr).start(repository)
     platform = platform_at(start)
     if platform.service(name) if kind == "service" else platform.environment(name):
         return start, platform, True
@@ -125,9 +140,7 @@ def _removed(
     gone: _Gone,
     clusters: Mapping[str, Cluster],
     mlflow_url: str | None,
-    *,
-    yes: bool,
-    no_push: bool,
+    options: RemovalOptions,
 ) -> int:
     terminal = Terminal()
     with ExitStack() as stack:
@@ -137,16 +150,18 @@ def _removed(
                 models = stack.enter_context(registry(mlflow_url, clusters[""]))
             except OutageError as error:
                 terminal.note(f"MLflow is not at hand, so aliases stay: {error}")
-        found = _plan(gone, clusters, models, terminal, yes=yes)
+        found = _plan(gone, clusters, models, terminal, yes=options.yes)
         for line in found.lines if found else []:
             terminal.line(f"cluster: {line}")
         for sentence in [*(found.by_hand if found else []), *gone.left]:
             terminal.line(f"by hand: {sentence}")
-        landing = LandingOptions(dry_run=not yes, no_push=no_push)
+        landing = LandingOptions(dry_run=not options.yes, no_push=options.no_push, pr=options.pr)
         if gone.edit:
             land_and_show(start, gone.edit, landing, json=False)
-        if not yes:
+        if not options.yes:
             terminal.line("This was a dry run: --yes does it. Model versions, runs and the history in git stay.")
+        elif options.pr and gone.edit:
+            terminal.line("Once it is merged, run the same command again: it takes the rest out of the cluster.")
         elif found and not found.empty:
             removal.carry_out(found, clusters, terminal, registry=models)
     return 0

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from gitops.errors import BadInputError, GitopsError
-from gitops.git.snapshot import Proposal, Snapshot
+from gitops.git.snapshot import Proposal, Snapshot, Verb
 from gitops.platform.reader import platform_at
 from gitops.platform.targets import Target, chosen
 
@@ -11,7 +11,7 @@ NOTHING_RELEASED = "nothing is released there"
 
 
 def for_each(
-    verb: str, snapshot: Snapshot, name: str, propose: Callable[[Target], Proposal], *, first: bool = False
+    verb: Verb, snapshot: Snapshot, name: str, propose: Callable[[Target], Proposal], *, first: bool = False
 ) -> Sequence[Proposal]:
     """Propose something for each target that is meant.
 
@@ -42,7 +42,7 @@ def for_each(
 
 
 def _tried(
-    verb: str, snapshot: Snapshot, target: Target, propose: Callable[[Target], Proposal], *, first: bool
+    verb: Verb, snapshot: Snapshot, target: Target, propose: Callable[[Target], Proposal], *, first: bool
 ) -> Proposal:
     if not first and snapshot.read(target.file) is None:
         return Proposal(verb=verb, subject=str(target), left_alone=NOTHING_RELEASED)
