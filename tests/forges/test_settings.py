@@ -21,7 +21,9 @@ def doctor(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict
     capsys.readouterr()
     code = execute(["doctor", "--json", *options])
     found: dict[str, list[str]] = {}
-    for finding in json.loads(capsys.readouterr().out):
+    told = capsys.readouterr()
+    assert told.out, told.err
+    for finding in json.loads(told.out):
         found.setdefault(finding["part"], []).append(finding["state"])
     return code, found
 

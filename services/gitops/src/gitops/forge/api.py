@@ -65,22 +65,41 @@ class Api:
 
     def pages(self, path: str, shape: type[T], query: Mapping[str, str] | None = None) -> Iterator[T]:
         """Every entry of a list that comes in pages; errors as of `get`."""
-        wanted: Mapping[str, str] | None = query
-        for _ in range(_PAGES):
+        for page in self.sheets(path, list[shape], query, len):  # type: ignore[valid-type]
+            yield from page
+
+    def sheets(
+        self, path: str, shape: type[T], query: Mapping[str, str] | None, size: Callable[[T], int]
+    ) -> Iterator[T]:
+        """Every page of something; `size` says how many entries one has. Errors as of `get`.
+
+        The next one is named by the header Link, or there is one as long as X-Total-Count says that there is more: of
+        some lists Gitea gives the one, of some the other.
+        """
+        wanted, seen = dict(query or {}), 0
+        for number in range(1, _PAGES + 1):
             answer = self.done(self.ask("GET", path, query=wanted))
-            yield from self.decoded(answer, list[shape])  # type: ignore[valid-type]
-            # Its address may be one that leads nowhere from here; what it asks for is what counts.
-            following = answer.links.get("next", {}).get("url")
-            if not following:
+            page = self.decoded(answer, shape)
+            yield page
+            seen += size(page)
+            if following := answer.links.get("next", {}).get("url"):
+                # Its address may be one that leads nowhere from here; what it asks for is what counts.
+                wanted = dict(parse_qsl(urlsplit(following).query))
+            elif size(page) and seen < int(answer.headers.get("x-total-count", 0)):
+                wanted |= {"page": str(number + 1)}
+            else:
                 return
-            wanted = dict(parse_qsl(urlsplit(following).query))
 
     def seen(self, path: str, shape: type[T]) -> T | None:
         """As `get`; None for what is not there, or not for this token's eyes."""
         answer = self.ask("GET", path)
-        if answer.status_code in (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND):
+        return None if _hidden(answer) else self.decoded(self.done(answer), shape)
+
+    def seen_pages(self, path: str, shape: type[T], query: Mapping[str, str]) -> list[T] | None:
+        """As `pages`; None for what is not there, or not for this token's eyes."""
+        if _hidden(self.ask("GET", path, query=query)):
             return None
-        return self.decoded(self.done(answer), shape)
+        return list(self.pages(path, shape, query))
 
     def send(self, method: str, path: str, content: object, shape: type[T]) -> T:
         """Write something, and return what it is now; errors as of `get`."""
@@ -193,6 +212,10 @@ class Api:
         return self._trust
 
 
+def _hidden(answer: httpx.Response) -> bool:
+    return answer.status_code in (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND)
+
+
 def _limited(answer: httpx.Response) -> float | None:
     """Seconds to wait where the API limits how often it may be asked, else None.
 
@@ -234,11 +257,12 @@ def said(answer: httpx.Response) -> str:
     if not isinstance(content, dict):
         content = {}
     words = [
-        *_texts(content.get("message") or content.get("error") or answer.text[:200] or answer.reason_phrase),
+        *_texts(content.get("message") or content.get("error") or ("" if content else answer.text[:200])),
         *_texts(content.get("error_description")),
         *_texts(content.get("errors")),
     ]
-    return ": ".join(dict.fromkeys(word.strip().rstrip(".") for word in words if word.strip())) + "."
+    told = dict.fromkeys(word.strip().rstrip(".") for word in words if word.strip())
+    return ": ".join(told or [answer.reason_phrase]) + "."
 
 
 def _texts(content: Any) -> Iterator[str]:

@@ -184,11 +184,12 @@ class Gitea(Forge):
             if review.user and review.official and review.state in ("APPROVED", "REQUEST_CHANGES"):
                 words[review.user.login] = "DISMISSED" if review.dismissed else review.state
         commit = f"{self._repository}/commits/{pull.head}/status"
+        sheets = self._api.sheets(commit, _Statuses, _PAGE, lambda sheet: len(sheet.statuses or ()))
         now = self._api.get(f"{self._repository}/pulls/{pull.number}", _Pull)
         return Opinion(
             approved_by=[user for user, state in words.items() if state == "APPROVED"],
             rejected_by=[user for user, state in words.items() if state == "REQUEST_CHANGES"],
-            checks=[status.told() for status in self._api.get(commit, _Statuses).statuses or ()],
+            checks=[status.told() for sheet in sheets for status in sheet.statuses or ()],
             conflicts=not now.mergeable,
         )
 
@@ -230,7 +231,7 @@ class Gitea(Forge):
         """What the token is worth, and what of the rules the repository has."""
         repository = self._api.get(self._repository, _Repository)
         user = self._api.seen("/user", _Named)
-        hooks = self._api.seen(f"{self._repository}/hooks", list[_Hook])
+        hooks = self._api.seen_pages(f"{self._repository}/hooks", _Hook, _PAGE)
         pull = {"head": self._base, "base": self._base, "title": "never opened"}
         return Standing(
             # A token may see the repository, and not whose it is.
@@ -238,8 +239,8 @@ class Gitea(Forge):
             expires=None,
             may_push=repository.permissions.push,
             may_open=self._api.may("POST", f"{self._repository}/pulls", pull),
-            # There is no number 0.
-            may_comment=self._api.may("POST", f"{self._repository}/issues/0/comments", {"body": "never said"}),
+            # A label without a name is refused, and is under the same scope as comments.
+            may_comment=self._api.may("POST", f"{self._repository}/labels", {}),
             guards=self._guards(rules),
             hooks=None if hooks is None else [hook.config.get("url", "") for hook in hooks if hook.active],
         )

@@ -200,13 +200,16 @@ class GitHub(Forge):
             if review.user and review.state in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
                 words[review.user.login] = review.state
         commit = f"{self._repository}/commits/{pull.head}"
-        runs = self._api.get(f"{commit}/check-runs", _Runs, _PAGE).check_runs
-        statuses = self._api.get(f"{commit}/status", _Statuses, _PAGE).statuses
+        runs = self._api.sheets(f"{commit}/check-runs", _Runs, _PAGE, lambda sheet: len(sheet.check_runs))
+        statuses = self._api.sheets(f"{commit}/status", _Statuses, _PAGE, lambda sheet: len(sheet.statuses))
         now = self._api.get(f"{self._repository}/pulls/{pull.number}", _Pull)
         return Opinion(
             approved_by=[user for user, state in words.items() if state == "APPROVED"],
             rejected_by=[user for user, state in words.items() if state == "CHANGES_REQUESTED"],
-            checks=[*(run.told() for run in runs), *(status.told() for status in statuses)],
+            checks=[
+                *(run.told() for sheet in runs for run in sheet.check_runs),
+                *(status.told() for sheet in statuses for status in sheet.statuses),
+            ],
             conflicts=now.mergeable_state == "dirty",
         )
 
@@ -226,7 +229,7 @@ class GitHub(Forge):
         who = self._api.ask("GET", "/user")
         told = who.headers.get("github-authentication-token-expiration", "")
         repository = self._api.get(self._repository, _Repository)
-        hooks = self._api.seen(f"{self._repository}/hooks", list[_Hook])
+        hooks = self._api.seen_pages(f"{self._repository}/hooks", _Hook, _PAGE)
         return Standing(
             # The token of an App is nobody's.
             who=self._api.decoded(who, _Name).login if who.is_success else "",

@@ -227,7 +227,7 @@ class GitLab(Forge):
         user = self._api.get("/user", _User)
         token = self._api.seen("/personal_access_tokens/self", _Token)
         project = self._api.get(self._project, _Project)
-        hooks = self._api.seen(f"{self._project}/hooks", list[_Hook])
+        hooks = self._api.seen_pages(f"{self._project}/hooks", _Hook, _PAGE)
         same = {"source_branch": self._base, "target_branch": self._base, "title": "never opened"}
         may_open = self._api.may("POST", self._merges, same)
         return Standing(
@@ -249,7 +249,7 @@ class GitLab(Forge):
 
     def _guards(self, rules: Rules, project: _Project) -> Guards:
         protected = self._api.seen(self._branch, _Protected)
-        approvals = self._api.seen(f"{self._project}/approval_rules", list[_Approval])
+        approvals = self._api.seen_pages(f"{self._project}/approval_rules", _Approval, _PAGE)
         levels = protected.push_access_levels if protected else ()
         return Guards(
             protected=protected is not None and _DEVELOPER not in [level.access_level for level in levels],
@@ -307,7 +307,7 @@ class GitLab(Forge):
 
     def _approvals(self, rules: Rules) -> str:
         path = f"{self._project}/approval_rules"
-        found = self._api.seen(path, list[_Approval])
+        found = self._api.seen_pages(path, _Approval, _PAGE)
         if found is None:
             return (
                 f"approvals: only Premium requires them, and this project is free or the token no maintainer's, so "
