@@ -38,7 +38,7 @@ install: $(VENV)/.run ## Install the commands gitops, training and serving into 
 ##@ Check it
 
 .PHONY: test
-test: lock-check lint test-unit test-charts test-gitops test-observability test-workflows test-integration test-clients test-faults ## Everything that needs no cluster
+test: lock-check lint test-unit test-charts test-gitops test-observability test-workflows test-integration test-clients test-faults test-forges ## Everything that needs no cluster
 
 .PHONY: check
 check: $(VENV)/.run ## Everything in platform.yaml, envs/ and models/ that does not fit together; `make test` does it too
@@ -80,6 +80,11 @@ test-clients: $(VENV)/.dev ## The API and the clients that are here (curl, Java,
 .PHONY: test-faults
 test-faults: $(VENV)/.dev ## The API against broken callers and stores, as a table: fault, expected, seen (about two minutes)
 	@$(BIN)/pytest -n 2 tests/faults
+
+.PHONY: test-forges
+test-forges: $(VENV)/.dev ## The gitops commands on a real Gitea, and on what stands in for GitHub and GitLab
+	@./tools/install gitea helm
+	@$(BIN)/pytest -n 2 --dist loadfile tests/forges
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md

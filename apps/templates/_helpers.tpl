@@ -43,9 +43,21 @@ https://kubernetes.default.svc
 {{- toJson $names -}}
 {{- end -}}
 
-{{/* The repository's path at its forge: owner/name. */}}
+{{/* Where a browser finds the forge, as platform.yaml says it; empty where the repository's host tells. */}}
+{{- define "apps.forge" -}}
+{{- if kindIs "map" .Values.forge -}}
+{{- .Values.forge.url | default "" | trimSuffix "/" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The repository's path at its forge, which may be below a path of its host itself: owner/name. */}}
 {{- define "apps.slug" -}}
-{{- regexReplaceAll "^([a-z]+://[^/]+/|[^@/]+@[^:/]+:)" .Values.repository "" | trimSuffix "/" | trimSuffix ".git" -}}
+{{- $path := regexReplaceAll "^([a-z]+://[^/]+/|[^@/]+@[^:/]+:)" .Values.repository "" -}}
+{{- $below := regexReplaceAll "^https?://[^/]+/?" (include "apps.forge" .) "" -}}
+{{- if and $below (hasPrefix "http" .Values.repository) -}}
+{{- $path = trimPrefix (printf "%s/" $below) $path -}}
+{{- end -}}
+{{- $path | trimSuffix "/" | trimSuffix ".git" -}}
 {{- end -}}
 
 {{/* Where a browser finds the repository's files at its branch. */}}
@@ -55,14 +67,15 @@ https://kubernetes.default.svc
 {{- $kind = $kind.kind -}}
 {{- end -}}
 {{- $between := get (dict "github" "blob" "gitlab" "-/blob" "gitea" "src/branch") $kind -}}
-{{- $web := .Values.repository | trimSuffix "/" | trimSuffix ".git" -}}
-{{- if not (hasPrefix "http" $web) -}}
-{{- $host := regexReplaceAll "^([a-z]+://)?([^@/]+@)?([^:/]+).*$" .Values.repository "${3}" -}}
-{{- $web = printf "https://%s/%s" $host (include "apps.slug" .) -}}
-{{- else -}}
-{{- $web = regexReplaceAll "^(https?://)[^@/]+@" $web "${1}" -}}
+{{- $url := include "apps.forge" . -}}
+{{- if not $url -}}
+{{- $host := regexReplaceAll "^([a-z]+://)?([^@/]+@)?([^:/]+(:[0-9]+)?).*$" .Values.repository "${3}" -}}
+{{- if not (hasPrefix "http" .Values.repository) -}}
+{{- $host = regexReplaceAll ":.*$" $host "" -}}
 {{- end -}}
-{{- printf "%s/%s/%s" $web $between .Values.branch -}}
+{{- $url = printf "%s://%s" (ternary "http" "https" (hasPrefix "http://" .Values.repository)) $host -}}
+{{- end -}}
+{{- printf "%s/%s/%s/%s" $url (include "apps.slug" .) $between .Values.branch -}}
 {{- end -}}
 
 {{/* A template of the ApplicationSet controller, which Helm passes on as it is. */}}

@@ -20,10 +20,11 @@ _COMMITTER = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
 
 @pytest.fixture(autouse=True)
 def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No cluster, no MLflow, no GitHub and no git settings of the person who runs the tests."""
+    """No cluster, no MLflow, no forge and no git settings of the person who runs the tests."""
     for name in (
         *("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
         *("GITHUB_TOKEN", "GITHUB_API_URL", "GITHUB_REPOSITORY", "GITOPS_MIN_AGE"),
+        *("GITLAB_TOKEN", "CI_API_V4_URL", "CI_PROJECT_PATH", "GITEA_TOKEN", "GITEA_API_URL", "GITEA_REPOSITORY"),
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))

@@ -5,13 +5,14 @@ What it refuses, it refuses with GitHub's own status codes and messages. `faults
 
 import json
 import re
+import subprocess
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from services.gitops.tests.conftest import git
 
@@ -27,17 +28,68 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
+FORBIDDEN = Answer(403, {"message": "Resource not accessible by integration"})
+
+
+class Settings:
+    """The repository's settings; `written` is what was asked of them."""
+
+    def __init__(self) -> None:
+        self.rulesets: list[dict[str, Any]] = []
+        self.hooks: list[dict[str, Any]] = []
+        self.written: list[tuple[str, Mapping[str, Any]]] = []
+        self.administers = True
+
+    def answer(self, method: str, below: str, content: Mapping[str, Any]) -> Answer:
+        if (method, below) == ("GET", ""):
+            return Answer(200, {"permissions": {"push": True, "admin": self.administers}})
+        if below == "/rules/branches/main":
+            return Answer(200, [rule for each in self.rulesets if each["target"] == "branch" for rule in each["rules"]])
+        if not self.administers:
+            return FORBIDDEN
+        return self._shown(below) if method == "GET" else self._changed(method, below, content)
+
+    def _shown(self, below: str) -> Answer:
+        if below.endswith("/deployment-branch-policies"):
+            named = [told["name"] for what, told in self.written if what == f"POST {below}"]
+            return Answer(200, {"branch_policies": [{"name": name} for name in named]})
+        found: dict[str, list[dict[str, Any]]] = {"/hooks": self.hooks, "/rulesets": self.rulesets}
+        return Answer(200, found[below]) if below in found else Answer(404, {"message": "Not Found"})
+
+    def _changed(self, method: str, below: str, content: Mapping[str, Any]) -> Answer:
+        known = r"|/rulesets(/\d+)?|/environments/\w+(/deployment-branch-policies)?|/actions/permissions/workflow"
+        if not re.fullmatch(known, below):
+            return Answer(404, {"message": "Not Found"})
+        self.written.append((f"{method} {below}", content))
+        if below == "/rulesets":
+            self.rulesets.append({**content, "id": len(self.rulesets) + 7})
+        elif below.startswith("/rulesets/"):
+            self.rulesets[int(below.rpartition("/")[2]) - 7].update(content)
+        return Answer(204)
+
+
 class GitHub:
     """The pull requests of one repository. Its state may be looked at and changed while it runs."""
 
     def __init__(self, bare: Path) -> None:
         self.bare = bare
         self.url = ""
+        self.token = TOKEN
+        self.reads_alone = False
         self.pulls: list[dict[str, Any]] = []
         self.comments: list[tuple[int, str]] = []
+        self.reviews: list[tuple[int, str, str]] = []
+        self.runs: list[tuple[str, str, str | None]] = []
+        self.dispatched: list[tuple[str, Mapping[str, str]]] = []
+        self.settings = Settings()
         self.requests: list[str] = []
         self.faults: list[Answer] = []
         self.before: Callable[[str], None] = lambda _request: None
+
+    def refusal(self, method: str, headers: Mapping[str, str]) -> Answer | None:
+        if headers.get("authorization") != f"Bearer {self.token}":
+            return Answer(401, {"message": "Bad credentials"})
+        return FORBIDDEN if self.reads_alone and method != "GET" else None
 
     def opened(self) -> list[dict[str, Any]]:
         return [pull for pull in self.pulls if pull["state"] == "open"]
@@ -51,30 +103,71 @@ class GitHub:
                 "state": "open",
                 "title": title,
                 "body": body,
+                "labels": [],
                 "head": {"ref": head},
                 "base": {"ref": "main"},
             }
         )
-        return self.pulls[-1]
+        return self.shown(self.pulls[-1])
+
+    def shown(self, pull: dict[str, Any]) -> dict[str, Any]:
+        """A pull request with what git says of its branch now."""
+        head = pull["head"]["ref"]
+        sha = git(self.bare, "for-each-ref", "--format=%(objectname)", f"refs/heads/{head}")
+        clean = not sha or self._merges(sha)
+        return {**pull, "head": {"ref": head, "sha": sha}, "mergeable_state": "clean" if clean else "dirty"}
+
+    def _merges(self, sha: str) -> bool:
+        command = ["git", "merge-tree", "--write-tree", "main", sha]
+        return subprocess.run(command, cwd=self.bare, capture_output=True, check=False).returncode == 0
 
     def answer(self, method: str, path: str, query: Mapping[str, str], content: Mapping[str, Any]) -> Answer:
-        if method == "GET" and path == f"/repos/{SLUG}/pulls":
-            owner, _, branch = query["head"].partition(":")
-            found = [pull for pull in self.opened() if (owner, branch) == ("acme", pull["head"]["ref"])]
-            return Answer(200, found)
-        if method == "POST" and path == f"/repos/{SLUG}/pulls":
-            return self._create(content)
-        if match := re.fullmatch(rf"/repos/{SLUG}/(pulls|issues)/(\d+)(/comments)?", path):
-            number = int(match[2])
-            if match[3]:
-                self.comments.append((number, content["body"]))
-                return Answer(201, {"id": 1})
-            self.pulls[number - 1].update(content)
-            return Answer(200, self.pulls[number - 1])
-        return Answer(404, {"message": "Not Found"})
+        if not path.startswith(f"/repos/{SLUG}"):
+            # /user too is closed to the token of an App.
+            return FORBIDDEN if path == "/user" else Answer(404, {"message": "Not Found"})
+        below = path.removeprefix(f"/repos/{SLUG}")
+        if below == "/pulls":
+            return self._create(content) if method == "POST" else Answer(200, self._found(query.get("head", "")))
+        if match := re.fullmatch(r"/(pulls|issues)/(\d+)(/\w+)?", below):
+            return self._pull(method, int(match[2]), match[3] or "", content)
+        if match := re.fullmatch(r"/commits/(\w+)/(check-runs|status)", below):
+            runs = [
+                {"name": name, "status": "completed" if conclusion else "in_progress", "conclusion": conclusion}
+                for sha, name, conclusion in self.runs
+                if sha == match[1]
+            ]
+            return Answer(200, {"check_runs": runs} if match[2] == "check-runs" else {"statuses": []})
+        if match := re.fullmatch(r"/actions/workflows/(\w+).yml/dispatches", below):
+            self.dispatched.append((match[1], content["inputs"]))
+            return Answer(204)
+        return self.settings.answer(method, below, content)
+
+    def _found(self, head: str) -> list[dict[str, Any]]:
+        owner, _, branch = head.partition(":")
+        return [
+            self.shown(pull) for pull in self.opened() if not head or (owner, branch) == ("acme", pull["head"]["ref"])
+        ]
+
+    def _pull(self, method: str, number: int, what: str, content: Mapping[str, Any]) -> Answer:
+        pull = self.pulls[number - 1]
+        if what == "/labels":
+            pull["labels"] += [{"name": name} for name in content["labels"]]
+        elif what == "/comments" and method == "POST":
+            self.comments.append((number, content["body"]))
+            return Answer(201, {"id": 1})
+        elif what == "/comments":
+            return Answer(200, [{"body": text} for of, text in self.comments if of == number])
+        elif what == "/reviews":
+            found = [(who, say) for of, who, say in self.reviews if of == number]
+            return Answer(200, [{"user": {"login": who}, "state": say} for who, say in found])
+        elif method == "PATCH":
+            pull.update(content)
+        return Answer(200, self.shown(pull))
 
     def _create(self, content: Mapping[str, Any]) -> Answer:
         head = content["head"]
+        if head == content["base"]:
+            return invalid(f"No commits between {head} and {head}")
         if any(pull["head"]["ref"] == head for pull in self.opened()):
             return invalid(f"A pull request already exists for acme:{head}.")
         if not git(self.bare, "for-each-ref", f"refs/heads/{head}"):
@@ -88,8 +181,26 @@ def invalid(why: str) -> Answer:
     return Answer(422, {"message": "Validation Failed", "errors": [{"resource": "PullRequest", "message": why}]})
 
 
+class Hub(Protocol):
+    """What stands in for a forge."""
+
+    url: str
+    requests: list[str]
+    faults: list[Answer]
+    before: Callable[[str], None]
+
+    def refusal(self, method: str, headers: Mapping[str, str]) -> Answer | None:
+        """What one is told who may not ask."""
+
+    def answer(self, method: str, path: str, query: Mapping[str, str], content: Mapping[str, Any]) -> Answer:
+        """What one is told who may."""
+
+
+AnyHub = TypeVar("AnyHub", bound=Hub)
+
+
 @contextmanager
-def serving(hub: GitHub) -> Iterator[GitHub]:
+def serving(hub: AnyHub) -> Iterator[AnyHub]:
     """Have it answer at `url` inside the block."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -102,6 +213,9 @@ def serving(hub: GitHub) -> Iterator[GitHub]:
         def do_PATCH(self) -> None:
             self._answer()
 
+        def do_PUT(self) -> None:
+            self._answer()
+
         def _answer(self) -> None:
             path, _, query = self.path.partition("?")
             length = int(self.headers.get("content-length") or 0)
@@ -109,14 +223,15 @@ def serving(hub: GitHub) -> Iterator[GitHub]:
             hub.requests.append(f"{self.command} {path}")
             hub.before(hub.requests[-1])
             answer = hub.faults.pop(0) if hub.faults else None
-            if answer is None and self.headers.get("authorization") != f"Bearer {TOKEN}":
-                answer = Answer(401, {"message": "Bad credentials"})
+            if answer is None:
+                answer = hub.refusal(self.command, {name.lower(): value for name, value in self.headers.items()})
             answer = answer or hub.answer(self.command, path, dict(urllib.parse.parse_qsl(query)), content)
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(json.dumps(answer.content).encode())
+            if answer.status != 204:
+                self.wfile.write(json.dumps(answer.content).encode())
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

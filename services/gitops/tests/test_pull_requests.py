@@ -8,7 +8,8 @@ import pytest
 
 from gitops.errors import BadInputError, OutageError
 from gitops.forge import github
-from gitops.forge.choice import needed_pull_requests, new_pull_request, pull_requests
+from gitops.forge.choice import forge, needed_forge
+from gitops.forge.links import new_pull_request
 from gitops.platform.model import Platform
 from gitops.platform.reader import read_platform
 from services.gitops.tests.conftest import git
@@ -162,37 +163,73 @@ def fork_at(repository: str, forge: str = "github") -> Platform:
 
 def test_where_the_api_is_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, hub: GitHub) -> None:
     elsewhere = fork_at("https://git.example.com/acme/pipeline.git")
-    assert pull_requests(elsewhere) is None
+    assert forge(elsewhere) is None
     monkeypatch.setenv("GITHUB_TOKEN", "secret\ntoken")
     with pytest.raises(BadInputError, match="GITHUB_TOKEN holds characters") as refused:
-        pull_requests(elsewhere)
+        forge(elsewhere)
     assert "secret" not in str(refused.value)
     monkeypatch.setenv("GITHUB_TOKEN", f"{TOKEN}\n")
-    with pytest.raises(BadInputError, match=r"Where is the API of git\.example\.com\?"):
-        pull_requests(elsewhere)
     monkeypatch.setenv("GITHUB_API_URL", f"{hub.url}/")
     for known in (elsewhere, fork_at("git@git.example.com:acme/pipeline.git")):
-        pulls = pull_requests(known)
+        pulls = forge(known)
         assert pulls
         assert pulls.open_from(BRANCH) is None
     monkeypatch.delenv("GITHUB_API_URL")
-    pulls = pull_requests(fork_at("https://git.example.com/acme/pipeline.git", f"{{kind: github, api: {hub.url}}}"))
+    pulls = forge(fork_at("https://git.example.com/acme/pipeline.git", f"{{kind: github, api: {hub.url}}}"))
     assert pulls
     assert pulls.open_from(BRANCH) is None
     assert hub.requests == [f"GET {PULLS}"] * 3
 
 
-@pytest.mark.parametrize("kind", ["gitlab", "gitea"])
-def test_a_forge_that_nothing_speaks_to_yet_is_said_and_people_get_an_address(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+@pytest.mark.parametrize(
+    ("kind", "variable"), [("github", "GITHUB_TOKEN"), ("gitlab", "GITLAB_TOKEN"), ("gitea", "GITEA_TOKEN")]
+)
+def test_without_a_token_the_variable_is_named_and_people_get_an_address(kind: str, variable: str) -> None:
     platform = fork_at("https://git.example.com/acme/pipeline.git", kind)
-    assert pull_requests(platform) is None
-    with pytest.raises(BadInputError, match=f"`forge` in platform.yaml is {kind}. Do it by hand."):
-        needed_pull_requests(platform, "--pr", "Do it by hand.")
+    assert forge(platform) is None
+    with pytest.raises(BadInputError, match=rf"--pr needs {variable}, .* Do it by hand\."):
+        needed_forge(platform, "--pr", "Do it by hand.")
     assert new_pull_request(platform, BRANCH).startswith("https://git.example.com/acme/pipeline/")
     assert "promote%2Fproduction%2Firis" in new_pull_request(platform, BRANCH)
+
+
+@pytest.mark.parametrize(
+    ("repository", "forge_in_file", "web", "slug"),
+    [
+        ("https://git.example.com:8443/a/b.git", "gitea", "https://git.example.com:8443/a/b", "a/b"),
+        ("ssh://git@git.example.com:2222/a/b.git", "gitea", "https://git.example.com/a/b", "a/b"),
+        (
+            "https://example.com/git/a/b.git",
+            "{kind: gitea, url: https://example.com/git/}",
+            "https://example.com/git/a/b",
+            "a/b",
+        ),
+        (
+            "http://gitea.forge:3000/a/b.git",
+            "{kind: gitea, url: https://git.example.com}",
+            "https://git.example.com/a/b",
+            "a/b",
+        ),
+        (
+            "git@git.example.com:a/group/b.git",
+            "{kind: gitlab, url: https://code.example.com}",
+            "https://code.example.com/a/group/b",
+            "a/group/b",
+        ),
+    ],
+)
+def test_where_a_browser_finds_the_repository(repository: str, forge_in_file: str, web: str, slug: str) -> None:
+    platform = fork_at(repository, forge_in_file)
+    assert (platform.web, platform.slug) == (web, slug)
+
+
+@pytest.mark.parametrize(
+    "address", ["git.example.com", "https://ada:secret@git.example.com", "https://git.example.com/?a=b"]
+)
+@pytest.mark.parametrize("field", ["url", "api"])
+def test_an_address_of_a_forge_that_is_none_is_said(address: str, field: str) -> None:
+    with pytest.raises(BadInputError, match=rf"platform\.yaml: forge\.{field}: .* is not an address"):
+        fork_at("https://git.example.com/a/b.git", f'{{kind: gitea, {field}: "{address}"}}')
 
 
 def test_something_is_said_below_a_pull_request(hub: GitHub) -> None:

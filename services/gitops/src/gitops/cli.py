@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 from gitops.commands import (
     checking,
     cluster,
+    forges,
     fork,
     holds,
     looking,
@@ -47,6 +48,10 @@ for command in (
     holds.rollback,
     holds.hold,
     holds.unhold,
+    forges.pulls,
+    forges.dispatch,
+    forges.branch_protection,
+    forges.doctor,
 ):
     app.command(command)
 app.command(checking.check)

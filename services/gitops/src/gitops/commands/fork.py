@@ -16,6 +16,7 @@ def adopt(  # noqa: PLR0913  each is an option of the command
     registry_plain_http: bool | None = None,
     branch: str | None = None,
     forge: ForgeKind | None = None,
+    forge_url: str | None = None,
     forge_api: str | None = None,
     vendor_argocd: Path | None = None,
     json: Json = False,
@@ -28,6 +29,7 @@ def adopt(  # noqa: PLR0913  each is an option of the command
         registry_plain_http: Whether that registry speaks plain HTTP, as one inside a cluster may.
         branch: The branch that Argo CD reads and that `gitops` pushes to. [default: what is there, main at first]
         forge: What hosts the repository. [default: what its host tells, or what is there]
+        forge_url: Where a browser finds the forge, where that is not the host of the repository.
         forge_api: Address of the forge's API, where it is not the usual place.
         vendor_argocd: Argo CD's install.yaml, to keep in the repository for a cluster without internet.
         json: Print what was written as JSON.
@@ -39,6 +41,7 @@ def adopt(  # noqa: PLR0913  each is an option of the command
         plain_http=registry_plain_http,
         branch=branch,
         forge=forge,
+        forge_url=forge_url,
         forge_api=forge_api,
     )
     outcome = adopt_fork(repository, places, vendor_argocd)

@@ -3,13 +3,13 @@
 from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
 from gitops.commands.options import Json
 from gitops.errors import BadInputError
-from gitops.forge.choice import pull_requests
+from gitops.forge.choice import forge
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Snapshot
 from gitops.pins.hold import hold_by, hold_services, lift_holds, roll_back
 from gitops.platform.reader import platform_at
 from gitops.platform.targets import chosen
-from gitops.promotion.promote import close_promotions
+from gitops.promotion.promote import close_promotions, held_because
 from gitops.terminal import Terminal
 
 
@@ -84,12 +84,12 @@ def _close_promotions(now: Snapshot, name: str) -> None:
             held.append((target, release.held))
     if not held:
         return
-    pulls = pull_requests(platform)
-    if pulls is None:
+    there = forge(platform)
+    if there is None:
         terminal.note(
             "Without a token for the forge an open promotion stays open; the next `gitops promote` closes it."
         )
         return
     for target, why in held:
-        for url in close_promotions(pulls, platform, target, f"{target} is held: {why}"):
+        for url in close_promotions(there, platform, target, held_because(target, why)):
             terminal.done("closed", url)

@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from gitops.commands.options import Flag
 from gitops.errors import BadInputError, NotWantedError
-from gitops.forge.choice import needed_pull_requests
-from gitops.forge.protocol import PullRequests
+from gitops.forge.choice import needed_forge
+from gitops.forge.protocol import Forge
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Proposal, Snapshot
 from gitops.git.trunk import Landed, Landing, Trunk, land_here
@@ -110,7 +110,7 @@ def exit_code_of(proposals: Sequence[Proposal]) -> int:
 
 def _propose(start: Snapshot, edit: Edit, *, json: bool) -> Fate:
     terminal, platform = Terminal(), platform_at(start)
-    pulls = needed_pull_requests(platform, "--pr", "Without it, the commit is pushed to the branch itself.")
+    forge = needed_forge(platform, "--pr", "Without it, the commit is pushed to the branch itself.")
     proposals = edit(start)
     trunk = Trunk.find(start.repository, platform.branch)
     shown = []
@@ -118,7 +118,10 @@ def _propose(start: Snapshot, edit: Edit, *, json: bool) -> Fate:
         if not proposal.files:
             shown.append(_told(Landed(proposal=proposal, commit=None)))
             continue
-        shown.append(_proposed(trunk, start, pulls, proposal))
+        told, unlabelled = _proposed(trunk, start, forge, proposal)
+        shown.append(told)
+        if unlabelled:
+            terminal.note(f"{told.url} has no label: {unlabelled}")
         if not json:
             terminal.line(f"{shown[-1].url}: {proposal.message.partition(chr(10))[0]}")
     if json:
@@ -128,11 +131,13 @@ def _propose(start: Snapshot, edit: Edit, *, json: bool) -> Fate:
     return Fate(commit=None, exit_code=exit_code_of(proposals))
 
 
-def _proposed(trunk: Trunk, start: Snapshot, pulls: PullRequests, proposal: Proposal) -> Shown:
+def _proposed(trunk: Trunk, start: Snapshot, forge: Forge, proposal: Proposal) -> tuple[Shown, str]:
+    """What came of a proposal, and why its pull request has no label where it has none."""
     title, _, details = proposal.message.partition("\n")
     commit = push_proposal(trunk, start, proposal)
-    kept = pulls.keep(proposal.branch, title, f"```text\n{details.strip()}\n```\n")
-    return _told(Landed(proposal=proposal, commit=commit), branch=proposal.branch, url=kept.url)
+    kept = forge.keep(proposal.branch, title, f"```text\n{details.strip()}\n```\n", [proposal.verb])
+    shown = _told(Landed(proposal=proposal, commit=commit), branch=proposal.branch, url=kept.url)
+    return shown, kept.unlabelled
 
 
 def _told(entry: Landed, *, branch: str | None = None, url: str | None = None) -> Shown:

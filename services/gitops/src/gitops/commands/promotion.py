@@ -13,8 +13,9 @@ from gitops.cluster.client import Cluster
 from gitops.commands.landing import trunk_of
 from gitops.commands.options import Flag, Json, MlflowUrl, registry
 from gitops.errors import GitopsError, NotWantedError
-from gitops.forge.choice import needed_pull_requests, new_pull_request
-from gitops.forge.protocol import PullRequests
+from gitops.forge.choice import needed_forge
+from gitops.forge.links import new_pull_request
+from gitops.forge.protocol import Forge
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Snapshot
 from gitops.git.trunk import Trunk
@@ -55,18 +56,16 @@ def promote(
     """
     terminal, repository = Terminal(), Repository.find()
     platform = load_platform(repository.root)
-    pulls = None
+    forge = None
     if not (branch_only or dry_run):
-        pulls = needed_pull_requests(
-            platform, "promote", "--branch-only pushes the branches alone, and --dry-run only shows."
-        )
+        forge = needed_forge(platform, "promote", "--branch-only pushes the branches alone, and --dry-run only shows.")
     trunk, cluster = trunk_of(repository), Cluster(context, patient=False)
     with terminal.working("Putting promotions together"):
         start = trunk.newest()
         platform = platform_at(start)
         wanted = routes(platform, target, min_age)
         outcomes = [
-            _promoted(route, trunk, start, cluster, pulls, dry_run=dry_run, alone=len(wanted) == 1) for route in wanted
+            _promoted(route, trunk, start, cluster, forge, dry_run=dry_run, alone=len(wanted) == 1) for route in wanted
         ]
     if json:
         terminal.json(outcomes)
@@ -82,7 +81,7 @@ def _promoted(
     trunk: Trunk,
     start: Snapshot,
     cluster: Cluster,
-    pulls: PullRequests | None,
+    forge: Forge | None,
     *,
     dry_run: bool,
     alone: bool,
@@ -90,7 +89,7 @@ def _promoted(
     try:
         if dry_run:
             return preview(start, cluster, route)
-        return promote_pins(trunk, start, cluster, route, pulls)
+        return promote_pins(trunk, start, cluster, route, forge)
     except GitopsError as error:
         if alone:
             raise
@@ -108,7 +107,7 @@ def _show(terminal: Terminal, platform: Platform, outcome: Outcome, *, json: boo
     if outcome.outcome == "refused":
         terminal.error(f"{outcome.target}: {outcome.why}")
     elif json:
-        return
+        pass
     elif outcome.outcome == "nothing to promote":
         terminal.line(f"Nothing to promote to {outcome.target}: the pins are the same.")
     elif outcome.outcome == "not released":
@@ -122,6 +121,8 @@ def _show(terminal: Terminal, platform: Platform, outcome: Outcome, *, json: boo
             terminal.note(f"Its pull request: {new_pull_request(platform, outcome.branch)}")
     else:
         terminal.line(f"{outcome.outcome.capitalize()} {outcome.url}: {outcome.title}")
+    if outcome.unlabelled:
+        terminal.note(f"{outcome.url} has no label: {outcome.unlabelled}")
 
 
 @Parameter(name="*")

@@ -34,6 +34,8 @@ class RemovalOptions:
     """Leave the cluster alone."""
     no_push: Flag = False
     """Commit to what is checked out, push nothing, and leave the cluster alone."""
+    pr: Flag = False
+    """Open a pull request; once it is merged, the same command takes the rest out of the cluster."""
     mlflow_url: MlflowUrl = None
     """Address of MLflow. [default: the cluster's own, through kubectl port-forward]"""
     context: str | None = None
@@ -41,10 +43,13 @@ class RemovalOptions:
     context_of: Names = ()
     """CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable."""
 
-    @property
-    def clusters(self) -> dict[str, Cluster]:
-        """The clusters at hand by their names in platform.yaml, that of Argo CD by an empty one."""
-        if self.git_only or self.no_push:
+    def clusters(self, *, in_git: bool) -> dict[str, Cluster]:
+        """The clusters to change by their names in platform.yaml, that of Argo CD by an empty one.
+
+        Args:
+            in_git: Whether git still has what goes. A pull request leaves the cluster alone until git has let go of it.
+        """
+        if self.git_only or self.no_push or (self.pr and in_git):
             return {}
         others = {name: Cluster(context) for name, context in contexts_of(self.context_of).items()}
         return {"": Cluster(self.context), **others}
@@ -77,7 +82,7 @@ def service(
         name: The service.
         options: How, and where.
     """
-    start, platform, there = _start(name, "service", no_push=options.no_push)
+    start, platform, there = _start(name, "service", options)
     known = known_service(platform, name)
     gone = _Gone(
         targets=[target for target in targets(platform) if target.service == known],
@@ -100,7 +105,7 @@ def environment(
         name: The environment.
         options: How, and where.
     """
-    start, platform, there = _start(name, "environment", no_push=options.no_push)
+    start, platform, there = _start(name, "environment", options)
     known = known_environment(platform, name)
     gone = _Gone(
         targets=[target for target in targets(platform) if target.environment == known],
@@ -111,10 +116,10 @@ def environment(
     return _removed(start, gone, options)
 
 
-def _start(name: str, kind: str, *, no_push: bool) -> tuple[Snapshot, Platform, bool]:
+def _start(name: str, kind: str, options: RemovalOptions) -> tuple[Snapshot, Platform, bool]:
     """Where to start from, the platform as it was with what goes, and whether git still has it."""
     repository = Repository.find()
-    start = LandingOptions(no_push=no_push).start(repository)
+    start = LandingOptions(no_push=options.no_push, pr=options.pr).start(repository)
     platform = platform_at(start)
     if platform.service(name) if kind == "service" else platform.environment(name):
         return start, platform, True
@@ -126,7 +131,7 @@ def _start(name: str, kind: str, *, no_push: bool) -> tuple[Snapshot, Platform, 
 
 
 def _removed(start: Snapshot, gone: _Gone, options: RemovalOptions) -> int:
-    clusters, yes = options.clusters, options.yes
+    clusters, yes = options.clusters(in_git=gone.edit is not None), options.yes
     terminal = Terminal()
     with ExitStack() as stack:
         models = None
@@ -140,11 +145,13 @@ def _removed(start: Snapshot, gone: _Gone, options: RemovalOptions) -> int:
             terminal.line(f"cluster: {line}")
         for sentence in [*(found.by_hand if found else []), *gone.left]:
             terminal.line(f"by hand: {sentence}")
-        landing = LandingOptions(dry_run=not yes, no_push=options.no_push)
+        landing = LandingOptions(dry_run=not yes, no_push=options.no_push, pr=options.pr)
         if gone.edit:
             land_and_show(start, gone.edit, landing, json=False)
         if not yes:
             terminal.line("This was a dry run: --yes does it. Model versions, runs and the history in git stay.")
+        elif options.pr and gone.edit:
+            terminal.line("Once it is merged, run the same command again: it takes the rest out of the cluster.")
         elif found and not found.empty:
             removal.carry_out(found, clusters, terminal, registry=models)
     return 0

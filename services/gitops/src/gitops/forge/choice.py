@@ -1,59 +1,96 @@
 """Which forge a fork is on: `forge` in platform.yaml says it, and its adapter does the rest."""
 
+import os
+import re
 from collections.abc import Callable, Mapping
-from urllib.parse import quote
+
+from msgspec import Struct
 
 from gitops.errors import BadInputError
+from gitops.forge.gitea import Gitea
 from gitops.forge.github import GitHub
-from gitops.forge.protocol import PullRequests
+from gitops.forge.gitlab import GitLab
+from gitops.forge.protocol import Forge
 from gitops.platform.model import ForgeKind, Platform
 
-# None where the environment holds no token.
-_ADAPTERS: Mapping[ForgeKind, Callable[[Platform], PullRequests | None]] = {"github": GitHub.from_environment}
-_TOKENS: Mapping[ForgeKind, str] = {"github": "GITHUB_TOKEN"}
-_NEW: Mapping[ForgeKind, str] = {
-    "github": "{web}/compare/{base}...{branch}?expand=1",
-    "gitlab": "{web}/-/merge_requests/new?merge_request%5Bsource_branch%5D={branch}",
-    "gitea": "{web}/compare/{base}...{branch}",
+
+class _Kind(Struct, frozen=True, kw_only=True):
+    """A kind of forge: its adapter, where its API is below its address, and the variables that say more.
+
+    `central` is the forge that gives the kind its name, whose API is elsewhere.
+    """
+
+    adapter: Callable[[str, str, str, str], Forge]
+    token: str
+    api: str
+    repository: str
+    below: str
+    central: Mapping[str, str] = {}
+
+
+_KINDS: Mapping[ForgeKind, _Kind] = {
+    "github": _Kind(
+        adapter=GitHub,
+        token="GITHUB_TOKEN",  # noqa: S106  the name of a variable, as those below
+        api="GITHUB_API_URL",
+        repository="GITHUB_REPOSITORY",
+        below="/api/v3",
+        central={"https://github.com": "https://api.github.com"},
+    ),
+    "gitlab": _Kind(
+        adapter=GitLab,
+        token="GITLAB_TOKEN",  # noqa: S106
+        api="CI_API_V4_URL",
+        repository="CI_PROJECT_PATH",
+        below="/api/v4",
+    ),
+    "gitea": _Kind(
+        adapter=Gitea,
+        token="GITEA_TOKEN",  # noqa: S106
+        api="GITEA_API_URL",
+        repository="GITEA_REPOSITORY",
+        below="/api/v1",
+    ),
 }
 
 
-def pull_requests(platform: Platform) -> PullRequests | None:
-    """The pull requests of a fork; None where the environment holds no token, or no adapter speaks to its forge.
+def token_variable(platform: Platform) -> str:
+    """The variable of the environment that holds the token for a fork's forge."""
+    return _KINDS[platform.forge_kind].token
+
+
+def forge(platform: Platform) -> Forge | None:
+    """The forge of a fork; None where the environment holds no token for it.
 
     Raises:
-        BadInputError: The token is not one, or where the API is cannot be told.
+        BadInputError: The token is not one.
     """
-    adapter = _ADAPTERS.get(platform.forge_kind)
-    return adapter(platform) if adapter else None
+    kind = _KINDS[platform.forge_kind]
+    token = os.environ.get(kind.token, "").strip()
+    if not token:
+        return None
+    if not re.fullmatch(r"[!-~]+", token):
+        # Further on it would show in the error.
+        raise BadInputError(f"{kind.token} holds characters that no token has, such as spaces or line ends.")
+    base = platform.forge_url
+    api = os.environ.get(kind.api) or platform.forge_api or kind.central.get(base) or f"{base}{kind.below}"
+    return kind.adapter(api, os.environ.get(kind.repository) or platform.slug, token, platform.branch)
 
 
-def needed_pull_requests(platform: Platform, what: str, instead: str) -> PullRequests:
-    """The pull requests of a fork, for a command that cannot do without.
+def needed_forge(platform: Platform, what: str, instead: str) -> Forge:
+    """The forge of a fork, for a command that cannot do without.
 
     Args:
         platform: The fork.
-        what: What needs them: a command or an option.
+        what: What needs it: a command or an option.
         instead: The way out, as a sentence.
 
     Raises:
-        BadInputError: As `pull_requests`, or there are none to be had.
+        BadInputError: As `forge`, or there is no token.
     """
-    kind = platform.forge_kind
-    if kind not in _ADAPTERS:
+    found = forge(platform)
+    if found is None:
         raise BadInputError(
-            f"{what} opens pull requests on {', '.join(_ADAPTERS)} alone for now, and `forge` in platform.yaml is "
-            f"{kind}. {instead}"
+            f"{what} needs {token_variable(platform)}, with the rights to write contents and pull requests. {instead}"
         )
-    pulls = pull_requests(platform)
-    if pulls is None:
-        raise BadInputError(
-            f"{what} needs {_TOKENS[kind]}, with the rights to write contents and pull requests. {instead}"
-        )
-    return pulls
-
-
-def new_pull_request(platform: Platform, branch: str) -> str:
-    """Where a person opens the pull request from a branch in a browser."""
-    address = _NEW[platform.forge_kind]
-    return address.format(web=platform.web, base=quote(platform.branch, safe=""), branch=quote(branch, safe=""))
+    return found

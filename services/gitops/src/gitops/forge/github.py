@@ -1,33 +1,35 @@
-"""Pull requests over GitHub's REST API: one rolling pull request a branch."""
+"""Pull requests and settings over GitHub's REST API."""
 
-import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any, Literal
+from urllib.parse import quote
 
 import httpx
-import msgspec
 from msgspec import Struct
 
-from gitops.errors import BadInputError, OutageError
-from gitops.forge.protocol import Kept, PullRequest
-from gitops.platform.model import Platform
+from gitops.errors import BadInputError
+from gitops.forge.api import Access, Api, said
+from gitops.forge.protocol import Check, Forge, Guards, Opinion, PullRequest, Standing
+from gitops.forge.rules import Rules
 
-_GITHUB = "https://api.github.com"
-_SECONDS = 20.0
-# Waited between tries, so one more try than there are numbers.
-_PAUSES = (0.5, 1.0, 2.0, 4.0)
-# Seconds that all rate limits together may keep one call waiting; the API says how long, up to an hour.
-_PATIENCE = 120.0
-_UNSAID_LIMIT = 60.0
-_AGAIN = frozenset({409, 500, 502, 503, 504})
-_TRIES = 3
-_PAGE = 100
+_PAGE = {"per_page": "100"}
+# Where the secrets of delivery stand, which only the branch and version tags can read.
+_ENVIRONMENT = "delivery"
+_PASSED = frozenset({"success", "neutral", "skipped"})
+_STATES: Mapping[str, Literal["passed", "waiting"]] = {"success": "passed", "pending": "waiting"}
+
+
+class _Name(Struct, frozen=True):
+    name: str = ""
+    login: str = ""
 
 
 class _Branch(Struct, frozen=True):
     ref: str
+    sha: str = ""
 
 
 class _Pull(Struct, frozen=True):
@@ -38,191 +40,253 @@ class _Pull(Struct, frozen=True):
     state: str = "open"
     title: str = ""
     body: str | None = None
+    labels: Sequence[_Name] = ()
+    mergeable_state: str = ""
+    merged_at: str | None = None
 
     def told(self) -> PullRequest:
         """As the other modules know it."""
-        return PullRequest(number=self.number, url=self.html_url, title=self.title, body=self.body or "")
+        return PullRequest(
+            number=self.number,
+            url=self.html_url,
+            title=self.title,
+            body=self.body or "",
+            branch=self.head.ref,
+            head=self.head.sha,
+            state="merged" if self.merged_at else "open" if self.state == "open" else "closed",
+            labels=[label.name for label in self.labels],
+        )
 
 
-class GitHub:
-    """The pull requests of one repository on GitHub into one branch."""
+class _Comment(Struct, frozen=True):
+    body: str | None = None
+
+
+class _Review(Struct, frozen=True):
+    state: str
+    user: _Name | None = None
+
+
+class _Run(Struct, frozen=True):
+    name: str
+    status: str
+    conclusion: str | None = None
+
+    def told(self) -> Check:
+        """As the other modules know it."""
+        if self.status != "completed":
+            return Check(name=self.name, state="waiting")
+        return Check(name=self.name, state="passed" if self.conclusion in _PASSED else "failed")
+
+
+class _Runs(Struct, frozen=True):
+    check_runs: Sequence[_Run]
+
+
+class _Status(Struct, frozen=True):
+    context: str
+    state: str
+
+    def told(self) -> Check:
+        """As the other modules know it."""
+        return Check(name=self.context, state=_STATES.get(self.state, "failed"))
+
+
+class _Statuses(Struct, frozen=True):
+    statuses: Sequence[_Status]
+
+
+class _Ruleset(Struct, frozen=True):
+    id: int
+    name: str
+
+
+class _Policies(Struct, frozen=True):
+    branch_policies: Sequence[_Name] = ()
+
+
+class _Permissions(Struct, frozen=True):
+    push: bool = False
+
+
+class _Repository(Struct, frozen=True):
+    permissions: _Permissions = _Permissions()
+
+
+class _Rule(Struct, frozen=True):
+    type: str
+    parameters: Mapping[str, Any] | None = None
+
+
+class _Hook(Struct, frozen=True):
+    config: Mapping[str, Any] = {}
+    active: bool = True
+
+
+class GitHub(Forge):
+    """A repository on github.com or GitHub Enterprise."""
 
     def __init__(self, api: str, slug: str, token: str, base: str, pause: Callable[[float], None] = time.sleep) -> None:
         """Take where the API is, which repository (owner/name) it is asked about, and into which branch.
 
         `pause` waits for so many seconds.
         """
+        access = Access(
+            name="GitHub",
+            url=api,
+            headers={
+                "Accept": "application/vnd.github+json",
+                "Authorization": f"Bearer {token}",
+                "X-GitHub-Api-Version": "2022-11-28",
+            },
+            token="GITHUB_TOKEN",  # noqa: S106  the name of a variable
+            where="GITHUB_API_URL",
+            repository="GITHUB_REPOSITORY",
+            rights="write contents and pull requests",
+            busy=frozenset({409}),
+        )
+        self._api = Api(access, pause)
         self._owner = slug.partition("/")[0]
-        self._pulls = f"/repos/{slug}/pulls"
-        self._issues = f"/repos/{slug}/issues"
+        self._repository = f"/repos/{slug}"
         self._base = base
-        self._api = api.rstrip("/")
-        self._pause = pause
-        self._headers = {
-            "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {token}",
-            "X-GitHub-Api-Version": "2022-11-28",
-        }
-
-    @classmethod
-    def from_environment(cls, platform: Platform) -> "GitHub | None":
-        """As GITHUB_API_URL, GITHUB_REPOSITORY and GITHUB_TOKEN say, which GitHub Actions sets; None without a token.
-
-        Raises:
-            BadInputError: The token is not one, or the repository is not on github.com and neither GITHUB_API_URL nor
-                `forge.api` in platform.yaml says where its API is.
-        """
-        token = os.environ.get("GITHUB_TOKEN", "").strip()
-        if not token:
-            return None
-        if not re.fullmatch(r"[!-~]+", token):
-            # Further on it would show in the error.
-            raise BadInputError("GITHUB_TOKEN holds characters that no token has, such as spaces or line ends.")
-        usual = _GITHUB if platform.host == "github.com" else ""
-        api = os.environ.get("GITHUB_API_URL") or platform.forge_api or usual
-        if not api:
-            raise BadInputError(
-                f"Where is the API of {platform.host}? Put it into platform.yaml (forge: {{kind: github, api: ...}}) "
-                f"or GITHUB_API_URL; GitHub Enterprise has it at https://{platform.host}/api/v3."
-            )
-        return cls(api, os.environ.get("GITHUB_REPOSITORY") or platform.slug, token, platform.branch)
 
     def open_from(self, branch: str) -> PullRequest | None:
         """The open pull request from a branch, if any."""
-        pull = self._open_from(branch)
-        return pull.told() if pull else None
-
-    def _open_from(self, branch: str) -> _Pull | None:
-        query = {"state": "open", "base": self._base, "head": f"{self._owner}:{branch}", "per_page": str(_PAGE)}
-        answer = self._call("GET", self._pulls, query=query)
+        query = {"state": "open", "base": self._base, "head": f"{self._owner}:{branch}", **_PAGE}
+        found = self._api.get(f"{self._repository}/pulls", list[_Pull], query)
         # Not every server that speaks this API filters by branch.
-        found = _decoded(answer, list[_Pull]) if answer.is_success else self._refuse(answer)
-        return next((pull for pull in found if (pull.head.ref, pull.base.ref) == (branch, self._base)), None)
+        return next((pull.told() for pull in found if (pull.head.ref, pull.base.ref) == (branch, self._base)), None)
 
-    def keep(self, branch: str, title: str, body: str) -> Kept:
-        """Open the pull request from a branch, or bring the open one up to date.
+    def all_open(self) -> list[PullRequest]:
+        """Every open pull request."""
+        query = {"state": "open", "base": self._base, **_PAGE}
+        return [pull.told() for pull in self._api.pages(f"{self._repository}/pulls", _Pull, query)]
 
-        Raises:
-            BadInputError: The API refuses: token, rights, or what was asked.
-            OutageError: It does not answer, or limits how often it may be asked.
-        """
-        for _ in range(_TRIES):
-            pull = self._open_from(branch)
-            if pull is None:
-                content = {"title": title, "body": body, "head": branch, "base": self._base}
-                answer = self._call("POST", self._pulls, content)
-                outcome: Literal["opened", "updated"] = "opened"
-            elif (pull.title, pull.body) == (title, body):
-                return Kept(number=pull.number, url=pull.html_url, outcome="unchanged")
-            else:
-                answer = self._call("PATCH", f"{self._pulls}/{pull.number}", {"title": title, "body": body})
-                outcome = "updated"
-            if answer.is_success:
-                kept: _Pull = _decoded(answer, _Pull)
-                # One that was closed since it was looked for can still be written to.
-                if kept.state == "open":
-                    return Kept(number=kept.number, url=kept.html_url, outcome=outcome)
-            elif not _opened_meanwhile(answer):
-                self._refuse(answer)
-        raise OutageError(f"The pull request from {branch} changes all the time: run the same command again.")
+    def create(self, branch: str, title: str, body: str) -> PullRequest | None:
+        """Open a pull request; None where there is an open one from the branch already."""
+        content = {"title": title, "body": body, "head": branch, "base": self._base}
+        answer = self._api.ask("POST", f"{self._repository}/pulls", content)
+        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and "already exists" in said(answer):
+            return None
+        return self._api.decoded(self._api.done(answer), _Pull).told()
+
+    def edit(self, pull: PullRequest, title: str, body: str) -> PullRequest:
+        """Give a pull request another title and body; it may have been closed meanwhile."""
+        content = {"title": title, "body": body}
+        return self._api.send("PATCH", f"{self._repository}/pulls/{pull.number}", content, _Pull).told()
+
+    def shut(self, pull: PullRequest) -> None:
+        """Close a pull request without merging it."""
+        self._api.do("PATCH", f"{self._repository}/pulls/{pull.number}", {"state": "closed"})
 
     def comment(self, pull: PullRequest, text: str) -> None:
         """Say something below a pull request."""
-        answer = self._call("POST", f"{self._issues}/{pull.number}/comments", {"body": text})
-        if not answer.is_success:
-            self._refuse(answer)
+        self._api.do("POST", f"{self._repository}/issues/{pull.number}/comments", {"body": text})
 
-    def close(self, branch: str, why: str) -> PullRequest | None:
-        """Close the open pull request from a branch with a comment that says why; None where there was none."""
-        pull = self.open_from(branch)
-        if pull is None:
+    def comments(self, pull: PullRequest) -> list[str]:
+        """What was said below a pull request."""
+        found = self._api.pages(f"{self._repository}/issues/{pull.number}/comments", _Comment, _PAGE)
+        return [comment.body or "" for comment in found]
+
+    def label(self, pull: PullRequest, labels: Sequence[str]) -> None:
+        """Add labels to a pull request; GitHub makes those that the repository lacks."""
+        self._api.do("POST", f"{self._repository}/issues/{pull.number}/labels", {"labels": list(labels)})
+
+    def opinion(self, pull: PullRequest) -> Opinion:
+        """What people and checks say of a pull request."""
+        words: dict[str, str] = {}
+        for review in self._api.pages(f"{self._repository}/pulls/{pull.number}/reviews", _Review, _PAGE):
+            # A comment takes no approval back.
+            if review.user and review.state in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
+                words[review.user.login] = review.state
+        commit = f"{self._repository}/commits/{pull.head}"
+        runs = self._api.sheets(f"{commit}/check-runs", _Runs, _PAGE, lambda sheet: len(sheet.check_runs))
+        statuses = self._api.sheets(f"{commit}/status", _Statuses, _PAGE, lambda sheet: len(sheet.statuses))
+        now = self._api.get(f"{self._repository}/pulls/{pull.number}", _Pull)
+        return Opinion(
+            approved_by=[user for user, state in words.items() if state == "APPROVED"],
+            rejected_by=[user for user, state in words.items() if state == "CHANGES_REQUESTED"],
+            checks=[
+                *(run.told() for sheet in runs for run in sheet.check_runs),
+                *(status.told() for sheet in statuses for status in sheet.statuses),
+            ],
+            conflicts=now.mergeable_state == "dirty",
+        )
+
+    def dispatch(self, workflow: str, inputs: Mapping[str, str]) -> None:
+        """Start a workflow on the branch, by the name of its file without the ending."""
+        path = f"{self._repository}/actions/workflows/{quote(workflow, safe='')}.yml/dispatches"
+        self._api.do("POST", path, {"ref": self._base, "inputs": dict(inputs)})
+
+    def protect(self, rules: Rules, pusher: str) -> list[str]:
+        """Write rulesets, the environment of delivery and the repository's settings; `pusher` is an App's number."""
+        if not re.fullmatch(r"[0-9]+", pusher):
+            raise BadInputError(f"--pusher: {pusher!r} is not the number of a GitHub App, the one that bumps.")
+        return [*self._rulesets(rules, int(pusher)), self._environment(), self._settings()]
+
+    def standing(self, rules: Rules) -> Standing:
+        """What the token is worth, and what of the rules the repository has."""
+        who = self._api.ask("GET", "/user")
+        told = who.headers.get("github-authentication-token-expiration", "")
+        repository = self._api.get(self._repository, _Repository)
+        hooks = self._api.seen_pages(f"{self._repository}/hooks", _Hook, _PAGE)
+        return Standing(
+            # The token of an App is nobody's.
+            who=self._api.decoded(who, _Name).login if who.is_success else "",
+            expires=date.fromisoformat(told[:10]) if told else None,
+            may_push=repository.permissions.push,
+            may_open=self._api.may("POST", f"{self._repository}/pulls", {"head": self._base, "base": self._base}),
+            may_comment=True,
+            guards=self._guards(rules),
+            hooks=None if hooks is None else [str(hook.config.get("url", "")) for hook in hooks if hook.active],
+        )
+
+    def _guards(self, rules: Rules) -> Guards | None:
+        path = f"{self._repository}/rules/branches/{quote(self._base, safe='')}"
+        found = self._api.seen(path, list[_Rule])
+        if found is None:
             return None
-        self.comment(pull, why)
-        answer = self._call("PATCH", f"{self._pulls}/{pull.number}", {"state": "closed"})
-        if not answer.is_success:
-            self._refuse(answer)
-        return pull
-
-    def _call(
-        self, method: str, path: str, content: object = None, query: Mapping[str, str] | None = None
-    ) -> httpx.Response:
-        """One request, tried again while the API is busy, away, or asks to wait."""
-        patience = _PATIENCE
-        for pause in (*_PAUSES, None):
-            wait = pause
-            try:
-                answer = httpx.request(
-                    method, self._api + path, json=content, params=query, headers=self._headers, timeout=_SECONDS
-                )
-            except httpx.InvalidURL as error:
-                raise BadInputError(f"GITHUB_API_URL: {self._api!r} is not an address: {error}.") from None
-            except httpx.HTTPError as error:
-                reason = f"does not answer ({error or type(error).__name__})"
-            else:
-                limited = _limited(answer)
-                if limited is None and answer.status_code not in _AGAIN:
-                    return answer
-                reason = f"answers {answer.status_code} ({_said(answer)})"
-                if limited is not None:
-                    wait, patience = limited, patience - limited
-                    reason = f"allows no more requests for {limited:.0f} s ({_said(answer)})"
-            if pause is None or wait is None or patience < 0:
-                break
-            self._pause(wait)
-        raise OutageError(f"{self._api} {reason}: try again later.")
-
-    def _refuse(self, answer: httpx.Response) -> Any:
-        hints = {
-            301: " The repository has moved: gitops adopt --repo ADDRESS writes the new address.",
-            401: " GITHUB_TOKEN is not valid there.",
-            403: " GITHUB_TOKEN needs the rights to write contents and pull requests.",
-            404: " GITHUB_TOKEN does not see this repository, or GITHUB_REPOSITORY names another.",
+        reviews = [rule.parameters or {} for rule in found if rule.type == "pull_request"]
+        required = {
+            check["context"]
+            for rule in found
+            if rule.type == "required_status_checks"
+            for check in (rule.parameters or {}).get("required_status_checks", [])
         }
-        request = f"{answer.request.method} {answer.request.url.path}"
-        hint = hints.get(answer.status_code, "")
-        raise BadInputError(f"{self._api} refuses {request} with {answer.status_code}: {_said(answer)}{hint}")
+        return Guards(
+            protected=bool(reviews),
+            approvals=max((review.get("required_approving_review_count", 0) for review in reviews), default=0),
+            unchecked=[name for name in rules.checks if name not in required],
+        )
 
+    def _rulesets(self, rules: Rules, app: int) -> list[str]:
+        there = {each.name: each.id for each in self._api.pages(f"{self._repository}/rulesets", _Ruleset, _PAGE)}
+        for document in rules.documents:
+            actors = [
+                {**actor, "actor_id": app} if actor["actor_type"] == "Integration" else actor
+                for actor in document.get("bypass_actors", [])
+            ]
+            content, number = {**document, "bypass_actors": actors}, there.get(document["name"])
+            if number is None:
+                self._api.do("POST", f"{self._repository}/rulesets", content)
+            else:
+                self._api.do("PUT", f"{self._repository}/rulesets/{number}", content)
+        return [f"ruleset {document['name']}" for document in rules.documents]
 
-def _limited(answer: httpx.Response) -> float | None:
-    """Seconds to wait where the API limits how often it may be asked, else None.
+    def _environment(self) -> str:
+        path = f"{self._repository}/environments/{_ENVIRONMENT}"
+        policy = {"protected_branches": False, "custom_branch_policies": True}
+        self._api.do("PUT", path, {"deployment_branch_policy": policy})
+        policies = f"{path}/deployment-branch-policies"
+        there = {each.name for each in self._api.get(policies, _Policies).branch_policies}
+        for name, kind in ((self._base, "branch"), ("v*", "tag")):
+            if name not in there:
+                self._api.do("POST", policies, {"name": name, "type": kind})
+        return f"environment {_ENVIRONMENT}: its secrets are for {self._base} and version tags alone"
 
-    As https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api says: Retry-After counts first, then
-    the moment when the limit is reset, else a minute.
-    """
-    if answer.status_code not in (httpx.codes.FORBIDDEN, httpx.codes.TOO_MANY_REQUESTS):
-        return None
-    after, reset = answer.headers.get("retry-after", ""), answer.headers.get("x-ratelimit-reset", "")
-    if after.isdigit():
-        return float(after)
-    if answer.headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
-        return max(0.0, float(reset) - time.time()) + 1.0
-    if answer.status_code == httpx.codes.TOO_MANY_REQUESTS or "rate limit" in _said(answer).lower():
-        return _UNSAID_LIMIT
-    return None
-
-
-def _opened_meanwhile(answer: httpx.Response) -> bool:
-    return answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and "already exists" in _said(answer)
-
-
-def _decoded(answer: httpx.Response, shape: Any) -> Any:
-    try:
-        return msgspec.json.decode(answer.content, type=shape)
-    except msgspec.MsgspecError as error:
-        raise OutageError(f"What answers at {answer.request.url} does not speak GitHub's API: {error}.") from None
-
-
-def _said(answer: httpx.Response) -> str:
-    """The API's own words, those about single fields included."""
-    try:
-        said: Any = answer.json()
-    except ValueError:
-        said = {}
-    if not isinstance(said, dict):
-        said = {}
-    details = [entry.get("message") if isinstance(entry, dict) else entry for entry in said.get("errors") or []]
-    words = [
-        str(said.get("message") or answer.text[:200] or answer.reason_phrase),
-        *(str(text) for text in details if text),
-    ]
-    return ": ".join(word.strip().rstrip(".") for word in words) + "."
+    def _settings(self) -> str:
+        permissions = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
+        self._api.do("PUT", f"{self._repository}/actions/permissions/workflow", permissions)
+        merging = {"allow_merge_commit": False, "allow_auto_merge": False, "delete_branch_on_merge": True}
+        self._api.do("PATCH", self._repository, merging)
+        return "settings: workflows' tokens read alone, merges are squashed or rebased, merged branches go"

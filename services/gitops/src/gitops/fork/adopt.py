@@ -22,7 +22,7 @@ _KNOWN_FORGES: Mapping[str, ForgeKind] = {"github.com": "github", "gitlab.com": 
 class Places(Struct, frozen=True, kw_only=True):
     """Where a fork lives from now on; None keeps what is.
 
-    `forge_api` is the address of the forge's API where it is not the usual place.
+    `forge_url` is where a browser finds the forge, and `forge_api` its API, where they are not the usual places.
     """
 
     repository: str | None = None
@@ -30,6 +30,7 @@ class Places(Struct, frozen=True, kw_only=True):
     plain_http: bool | None = None
     branch: str | None = None
     forge: ForgeKind | None = None
+    forge_url: str | None = None
     forge_api: str | None = None
 
 
@@ -99,10 +100,17 @@ def _wanted(before: Platform, places: Places, *, vendored: bool) -> dict[str, An
     if places.branch:
         changes["branch"] = places.branch
     kind = places.forge or (forge_of(places.repository) if places.repository else None)
-    api = before.forge_api if places.forge_api is None else places.forge_api
-    if kind or places.forge_api is not None:
-        kind = kind or before.forge_kind
-        changes["forge"] = msgspec.to_builtins(Forge(kind=kind, api=api)) if api else kind
+    there = before.forge if isinstance(before.forge, Forge) else Forge(kind=before.forge)
+    # Addresses of one kind are none of another.
+    known = there if kind in (None, there.kind) else Forge(kind=kind)
+    forge = Forge(
+        kind=known.kind,
+        url=known.url if places.forge_url is None else places.forge_url,
+        api=known.api if places.forge_api is None else places.forge_api,
+    )
+    if forge != there:
+        told = {name: value for name, value in msgspec.to_builtins(forge).items() if value}
+        changes["forge"] = told if len(told) > 1 else forge.kind
     if vendored:
         changes["argocd"] = {"vendored": True}
     return changes

@@ -8,7 +8,7 @@ from gitops.documents import YAMLError, loaded
 from gitops.errors import BadInputError
 from gitops.fork import owners
 from gitops.fork.hosts import claimed_twice, for_environment, for_service, hosts_of, values_of, with_hosts
-from gitops.git.snapshot import Edit, Proposal, Snapshot
+from gitops.git.snapshot import Edit, Proposal, Snapshot, Verb
 from gitops.pins.release import Change
 from gitops.pins.wording import commit_message
 from gitops.pins.yaml_edit import edited
@@ -172,7 +172,7 @@ def _gone(snapshot: Snapshot, kind: str, name: str, files: dict[Path, str | None
     return _proposal("remove", kind, name, changed, moved)
 
 
-def _proposal(verb: str, kind: str, name: str, files: dict[Path, str | None], moved: Sequence[Change]) -> Proposal:
+def _proposal(verb: Verb, kind: str, name: str, files: dict[Path, str | None], moved: Sequence[Change]) -> Proposal:
     message = commit_message(f"{verb}({kind}): {name}", moved)
     return Proposal(verb=verb, subject=f"{kind}/{name}", files=files, changes=moved, message=message)
 

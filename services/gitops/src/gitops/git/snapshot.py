@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 from msgspec import Struct
 
@@ -53,6 +54,11 @@ class Snapshot:
         return text, release
 
 
+# What commands do to a subject: the first part of a branch, by which a pull request of gitops is known.
+Verb = Literal["bump", "promote", "rollback", "hold", "unhold", "new", "remove"]
+VERBS = frozenset(get_args(Verb))
+
+
 class Proposal(Struct, frozen=True, kw_only=True):
     """What one commit would be: whole files by path, what changes in words, and the message.
 
@@ -61,7 +67,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
     says why where something was in the way, and `exit_code` what a command ends with if all were left alone.
     """
 
-    verb: str
+    verb: Verb
     subject: str
     files: Mapping[Path, str | None] = {}
     changes: Sequence[Change] = ()

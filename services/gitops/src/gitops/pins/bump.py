@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from gitops.errors import BadInputError, NotWantedError
-from gitops.git.snapshot import Edit, Proposal, Snapshot
+from gitops.git.snapshot import Edit, Proposal, Snapshot, Verb
 from gitops.pins.each import for_each, for_machines
 from gitops.pins.images import image_changes, pins_file, with_image
 from gitops.pins.registry import Candidate
@@ -74,7 +74,7 @@ def bump_platform(images: Mapping[str, Image]) -> Edit:
 
 
 def proposal(
-    verb: str,
+    verb: Verb,
     target: Target,
     text: str | None,
     before: Release | None,

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from gitops.errors import BadInputError, GitopsError, NotWantedError
-from gitops.git.snapshot import Proposal, Snapshot
+from gitops.git.snapshot import Proposal, Snapshot, Verb
 from gitops.platform.reader import platform_at
 from gitops.platform.targets import Target, chosen, moved_by_machines
 
 NOTHING_RELEASED = "nothing is released there"
 
 
-def for_each(verb: str, snapshot: Snapshot, name: str, propose: Callable[[Target], Proposal]) -> Sequence[Proposal]:
+def for_each(verb: Verb, snapshot: Snapshot, name: str, propose: Callable[[Target], Proposal]) -> Sequence[Proposal]:
     """Propose something for each target that is meant.
 
     Args:
@@ -41,7 +41,7 @@ def for_each(verb: str, snapshot: Snapshot, name: str, propose: Callable[[Target
 
 
 def for_machines(
-    verb: str, snapshot: Snapshot, model: str | None, propose: Callable[[Target], Proposal]
+    verb: Verb, snapshot: Snapshot, model: str | None, propose: Callable[[Target], Proposal]
 ) -> Sequence[Proposal]:
     """Propose something for each target that machines move; none of them is no failure, and neither is a hold.
 
@@ -55,7 +55,7 @@ def for_machines(
     return [replace(entry, exit_code=0) if entry.exit_code == NotWantedError.exit_code else entry for entry in found]
 
 
-def _tried(verb: str, snapshot: Snapshot, target: Target, propose: Callable[[Target], Proposal]) -> Proposal:
+def _tried(verb: Verb, snapshot: Snapshot, target: Target, propose: Callable[[Target], Proposal]) -> Proposal:
     if snapshot.read(target.file) is None:
         return Proposal(verb=verb, subject=str(target), left_alone=NOTHING_RELEASED)
     try:

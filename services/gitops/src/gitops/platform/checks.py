@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from gitops.platform.model import ARGOCD, MONITORING, PIPELINE, SCP_FORM, Cluster, Environment, Platform, Service
+from gitops.platform.model import ARGOCD, MONITORING, PIPELINE, SCP_FORM, Cluster, Environment, Forge, Platform, Service
 from gitops.platform.targets import Target
 
 _LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _URL_FORM = re.compile(r"(https?|ssh)://[^\s/]+/[^\s]+")
+_PAGE = re.compile(r"https?://[^\s/@?#]+(/[^\s?#]*)?")
 # A registry host with a path below it, as an OCI reference has it; upper case is not allowed there.
 _REGISTRY = re.compile(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
 _BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|@\{|\.lock$))[^\s~^:?*\[\\\x00-\x20]+(?<![/.])")
@@ -31,6 +32,7 @@ def problems(platform: Platform) -> list[str]:
     """Everything that is wrong with a fork's facts; empty for one that can be used."""
     return [
         *_repository(platform),
+        *_forge(platform),
         *_registry(platform),
         *_names("environment", [entry.name for entry in platform.environments]),
         *_names("service", [entry.name for entry in platform.services]),
@@ -51,6 +53,17 @@ def _repository(platform: Platform) -> Iterator[str]:
         yield "repository: a password does not belong in an address that is committed; give it to `gitops bootstrap`."
     if not _BRANCH.fullmatch(platform.branch):
         yield f"branch: {platform.branch!r} is not a name that git takes for a branch."
+
+
+def _forge(platform: Platform) -> Iterator[str]:
+    if not isinstance(platform.forge, Forge):
+        return
+    for field, address in (("url", platform.forge.url), ("api", platform.forge.api)):
+        if address and not _PAGE.fullmatch(address):
+            yield (
+                f"forge.{field}: {address!r} is not an address such as https://git.example.com, without a password and "
+                "without what follows a question mark."
+            )
 
 
 def _registry(platform: Platform) -> Iterator[str]:

@@ -98,7 +98,10 @@ class Forge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What hosts the repository and its pull requests."""
 
     kind: ForgeKind
-    api: Annotated[str, Meta(description="Address of its API, where it is not the usual place.")] = ""
+    url: Annotated[str, Meta(description="Where a browser finds it, where that is not the host of the repository.")] = (
+        ""
+    )
+    api: Annotated[str, Meta(description="Address of its API, where it is not the usual place below url.")] = ""
 
 
 class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,15 +143,24 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The repository's path at its server, such as `you/pipeline`."""
         match = SCP_FORM.fullmatch(self.repository)
         path = match["path"] if match else urlsplit(self.repository).path
+        if self.repository.startswith("http") and isinstance(self.forge, Forge):
+            # A forge below a path of its host.
+            path = path.removeprefix(f"{urlsplit(self.forge.url).path.rstrip('/')}/")
         return str(PurePosixPath(path.strip("/"))).removesuffix(".git")
+
+    @property
+    def forge_url(self) -> str:
+        """Where a browser finds the forge."""
+        if isinstance(self.forge, Forge) and self.forge.url:
+            return self.forge.url.rstrip("/")
+        if self.repository.startswith("http"):
+            return f"{urlsplit(self.repository).scheme}://{self.host}"
+        return f"https://{self.host.partition(':')[0]}"
 
     @property
     def web(self) -> str:
         """Where a browser finds the repository."""
-        if self.repository.startswith("http"):
-            parts = urlsplit(self.repository)
-            return f"{parts.scheme}://{self.host}/{self.slug}"
-        return f"https://{self.host.partition(':')[0]}/{self.slug}"
+        return f"{self.forge_url}/{self.slug}"
 
     def cluster_of(self, environment: Environment) -> Cluster:
         """The cluster of an environment."""

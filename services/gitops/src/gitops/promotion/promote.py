@@ -6,14 +6,14 @@ One pull request a service and environment, kept up to date.
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 from gitops.cluster.client import Cluster
 from gitops.errors import GitopsError, NotWantedError, OutageError
-from gitops.forge.protocol import PullRequests
+from gitops.forge.protocol import Forge
 from gitops.git.repository import Commit
 from gitops.git.snapshot import Proposal, Snapshot
 from gitops.git.trunk import Pushed, Trunk, commit_on
@@ -31,7 +31,7 @@ from gitops.rendering.diff import ObjectChange, promoted
 from gitops.rendering.render import find_helm
 
 _TRIES = 5
-_VERB = "promote"
+_VERB: Final = "promote"
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -58,12 +58,13 @@ class Plan(Struct, frozen=True, kw_only=True):
 class Outcome(Struct, frozen=True, kw_only=True):
     """What promoting to one target came to; `commit` is on the branch of the pull request.
 
-    A refusal has the exit code that it would end a command with, and says `why`.
+    A refusal has the exit code that it would end a command with, and says `why`; `unlabelled` says why the pull request
+    lacks its label.
     """
 
     target: str
     outcome: Literal[
-        "opened", "updated", "unchanged", "pushed", "planned", "nothing to promote", "not released", "refused"
+        "opened", "updated", "unchanged", "merged", "pushed", "planned", "nothing to promote", "not released", "refused"
     ]
     branch: str
     title: str = ""
@@ -71,6 +72,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     commit: str | None = None
     number: int | None = None
     url: str | None = None
+    unlabelled: str = ""
     why: str = ""
     exit_code: int = 0
 
@@ -156,7 +158,7 @@ def preview(start: Snapshot, cluster: Cluster, route: Route) -> Outcome:
     return _outcome(route, "planned", title=planned.title, body=planned.body)
 
 
-def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, pulls: PullRequests | None) -> Outcome:
+def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, forge: Forge | None) -> Outcome:
     """Keep the pull request of a promotion: opened, brought up to date, or closed where a hold says so.
 
     Args:
@@ -164,7 +166,7 @@ def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, 
         start: The newest files of the main branch.
         cluster: The cluster to ask how the source does, if it can be reached.
         route: From where to where.
-        pulls: The repository's pull requests; None pushes the branch alone.
+        forge: Where the pull requests are; None pushes the branch alone.
 
     Raises:
         BadInputError: As `plan`, or the remote or the API refuses.
@@ -173,20 +175,24 @@ def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, 
     """
     try:
         planned = plan(start, cluster, route)
-    except NotWantedError as error:
-        if pulls and _held(start, route):
-            pulls.close(route.branch, str(error))
+    except NotWantedError:
+        if forge and (why := _held(start, route)):
+            forge.close(route.branch, why)
         raise
     if planned is None:
-        if pulls:
-            pulls.close(route.branch, f"{route.target} runs the pins of {route.source} already.")
+        if forge:
+            forge.close(route.branch, f"{route.target} runs the pins of {route.source} already.")
         return _outcome(route, "nothing to promote")
     commit = push_proposal(trunk, start, planned.proposal)
     outcome = _outcome(route, "pushed", title=planned.title, body=planned.body, commit=commit)
-    if pulls is None:
+    if forge is None:
         return outcome
-    kept = pulls.keep(route.branch, planned.title, planned.body)
-    return msgspec.structs.replace(outcome, outcome=kept.outcome, number=kept.number, url=kept.url)
+    if forge.open_from(route.branch) is None and _there_already(trunk, planned.proposal):
+        return _outcome(route, "nothing to promote")
+    kept = forge.keep(route.branch, planned.title, planned.body, [_VERB])
+    return msgspec.structs.replace(
+        outcome, outcome=kept.outcome, number=kept.number, url=kept.url, unlabelled=kept.unlabelled
+    )
 
 
 def refusal(start: Snapshot, route: Route, error: GitopsError) -> Outcome:
@@ -196,14 +202,14 @@ def refusal(start: Snapshot, route: Route, error: GitopsError) -> Outcome:
     return _outcome(route, "refused", why=str(error), exit_code=error.exit_code)
 
 
-def close_promotions(pulls: PullRequests, platform: Platform, target: Target, why: str) -> list[str]:
+def close_promotions(forge: Forge, platform: Platform, target: Target, why: str) -> list[str]:
     """Close the open promotions from and to a target, those of no other service, and return where to find them."""
     closed = []
     onward = [Target(environment=entry, service=target.service) for entry in fed_by(platform, target.environment)]
     for goal in (target, *onward):
-        pull = pulls.open_from(branch_to(goal))
+        pull = forge.open_from(branch_to(goal))
         if pull and (goal == target or pull.body.startswith(marker(str(target), str(goal)))):
-            pulls.close(branch_to(goal), why)
+            forge.close(branch_to(goal), why)
             closed.append(pull.url)
     return closed
 
@@ -246,9 +252,24 @@ def _outcome(route: Route, outcome: str, **others: object) -> Outcome:
     return msgspec.convert(fields, Outcome)
 
 
-def _held(start: Snapshot, route: Route) -> bool:
-    releases = [start.release(target)[1] for target in (route.source, route.target)]
-    return any(release and release.held is not None for release in releases)
+def held_because(target: Target, why: str) -> str:
+    """What is said below the pull request that a hold closes."""
+    return f"{target} is held: {why}"
+
+
+def _held(start: Snapshot, route: Route) -> str:
+    """What is said of the side that is held; empty where none is."""
+    for target in (route.source, route.target):
+        release = start.release(target)[1]
+        if release and release.held is not None:
+            return held_because(target, release.held)
+    return ""
+
+
+def _there_already(trunk: Trunk, proposal: Proposal) -> bool:
+    """Whether somebody merged it while it was put together: not every forge refuses a pull request without a change."""
+    now = trunk.newest()
+    return all(now.read(path) == text for path, text in proposal.files.items())
 
 
 def _rendered(start: Snapshot, route: Route) -> tuple[Sequence[ObjectChange] | None, str]:

@@ -1,0 +1,276 @@
+"""REST calls to a forge: tried again while it is busy or limits its callers, bounded, and refused in sentences."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from ssl import SSLContext
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from gitops.errors import BadInputError, OutageError
+
+T = TypeVar("T")
+
+_SECONDS = 20.0
+# Waited between tries, so one more try than there are numbers.
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
+# Seconds that all rate limits together may keep one call waiting; the API says how long, up to an hour.
+_PATIENCE = 120.0
+_UNSAID_LIMIT = 60.0
+_AWAY = frozenset({500, 502, 503, 504})
+_PAGES = 20
+
+
+class Access(Struct, frozen=True, kw_only=True):
+    """How a forge's API is reached: `name` is what people call it, `headers` carry the token.
+
+    `token`, `where` and `repository` are the variables of the environment that say more, for errors; `rights` are what
+    the token needs. `busy` are further statuses that mean: try again.
+    """
+
+    name: str
+    url: str
+    headers: Mapping[str, str]
+    token: str
+    where: str
+    repository: str
+    rights: str
+    busy: frozenset[int] = frozenset()
+
+
+class Api:
+    """The API of a forge."""
+
+    def __init__(self, access: Access, pause: Callable[[float], None] = time.sleep) -> None:
+        """Take how it is reached; `pause` waits for so many seconds."""
+        self._access = access
+        self._url = access.url.rstrip("/")
+        self._pause = pause
+        self._trust: SSLContext | None = None
+
+    def get(self, path: str, shape: type[T], query: Mapping[str, str] | None = None) -> T:
+        """What is at a path.
+
+        Raises:
+            BadInputError: The API refuses.
+            OutageError: It does not answer, or something else does.
+        """
+        return self.decoded(self.done(self.ask("GET", path, query=query)), shape)
+
+    def pages(self, path: str, shape: type[T], query: Mapping[str, str] | None = None) -> Iterator[T]:
+        """Every entry of a list that comes in pages; errors as of `get`."""
+        for page in self.sheets(path, list[shape], query, len):  # type: ignore[valid-type]
+            yield from page
+
+    def sheets(
+        self, path: str, shape: type[T], query: Mapping[str, str] | None, size: Callable[[T], int]
+    ) -> Iterator[T]:
+        """Every page of something; `size` says how many entries one has. Errors as of `get`.
+
+        The next one is named by the header Link, or there is one as long as X-Total-Count says that there is more: of
+        some lists Gitea gives the one, of some the other.
+        """
+        wanted, seen = dict(query or {}), 0
+        for number in range(1, _PAGES + 1):
+            answer = self.done(self.ask("GET", path, query=wanted))
+            page = self.decoded(answer, shape)
+            yield page
+            seen += size(page)
+            if following := answer.links.get("next", {}).get("url"):
+                # Its address may be one that leads nowhere from here; what it asks for is what counts.
+                wanted = dict(parse_qsl(urlsplit(following).query))
+            elif size(page) and seen < int(answer.headers.get("x-total-count", 0)):
+                wanted |= {"page": str(number + 1)}
+            else:
+                return
+
+    def seen(self, path: str, shape: type[T]) -> T | None:
+        """As `get`; None for what is not there, or not for this token's eyes."""
+        answer = self.ask("GET", path)
+        return None if _hidden(answer) else self.decoded(self.done(answer), shape)
+
+    def seen_pages(self, path: str, shape: type[T], query: Mapping[str, str]) -> list[T] | None:
+        """As `pages`; None for what is not there, or not for this token's eyes."""
+        if _hidden(self.ask("GET", path, query=query)):
+            return None
+        return list(self.pages(path, shape, query))
+
+    def send(self, method: str, path: str, content: object, shape: type[T]) -> T:
+        """Write something, and return what it is now; errors as of `get`."""
+        return self.decoded(self.done(self.ask(method, path, content)), shape)
+
+    def do(self, method: str, path: str, content: object = None) -> None:
+        """Write something; errors as of `get`."""
+        self.done(self.ask(method, path, content))
+
+    def may(self, method: str, path: str, content: object) -> bool:
+        """Whether the token has the right to something that cannot be done, so that asking changes nothing."""
+        return self.ask(method, path, content).status_code not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+
+    def ask(
+        self, method: str, path: str, content: object = None, query: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """One request, tried again while the API is busy, away, or asks to wait.
+
+        Raises:
+            BadInputError: The address, or what it is reached through, cannot be used.
+            OutageError: The API does not answer in time.
+        """
+        patience = _PATIENCE
+        for pause in (*_PAUSES, None):
+            wait = pause
+            try:
+                answer = self._request(method, path, content, query)
+            except httpx.HTTPError as error:
+                reason = f"does not answer ({error or type(error).__name__})"
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    raise OutageError(f"{self._url} {reason}: SSL_CERT_FILE names a file of CAs to trust.") from None
+            else:
+                limited = _limited(answer)
+                if limited is None and answer.status_code not in _AWAY | self._access.busy:
+                    return answer
+                reason = f"answers {answer.status_code} ({said(answer)})"
+                if limited is not None:
+                    wait, patience = limited, patience - limited
+                    reason = f"allows no more requests for {limited:.0f} s ({said(answer)})"
+            if pause is None or wait is None or patience < 0:
+                break
+            self._pause(wait)
+        raise OutageError(f"{self._url} {reason}: try again later.")
+
+    def done(self, answer: httpx.Response) -> httpx.Response:
+        """An answer that says yes.
+
+        Raises:
+            BadInputError: It says no.
+        """
+        return answer if answer.is_success else self.refuse(answer)
+
+    def refuse(self, answer: httpx.Response) -> NoReturn:
+        """Say what the API said, and the way out.
+
+        Raises:
+            BadInputError: Always.
+        """
+        access = self._access
+        moved = " The repository has moved: gitops adopt --repo ADDRESS writes the new address."
+        hints = {
+            **dict.fromkeys((301, 302, 307, 308), moved),
+            401: f" {access.token} is not valid there, or no longer.",
+            403: f" {access.token} needs the rights to {access.rights}.",
+            404: f" {access.token} does not see this repository, or {access.repository} names another.",
+        }
+        request = f"{answer.request.method} {answer.request.url.path}"
+        hint = hints.get(answer.status_code, "")
+        raise BadInputError(f"{self._url} refuses {request} with {answer.status_code}: {said(answer)}{hint}")
+
+    def decoded(self, answer: httpx.Response, shape: type[T]) -> T:
+        """What an answer holds.
+
+        Raises:
+            OutageError: Something else.
+        """
+        try:
+            return msgspec.json.decode(answer.content, type=shape)
+        except msgspec.MsgspecError as error:
+            raise OutageError(
+                f"What answers at {answer.request.url} does not speak {self._access.name}'s API: {error}."
+            ) from None
+
+    def _request(self, method: str, path: str, content: object, query: Mapping[str, str] | None) -> httpx.Response:
+        try:
+            return httpx.request(
+                method,
+                self._url + path,
+                json=content,
+                params=query,
+                headers=self._access.headers,
+                timeout=_SECONDS,
+                verify=self._trusted(),
+            )
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise BadInputError(f"{self._access.where}: {self._url!r} is not an address: {error}.") from None
+        except ValueError as error:
+            # httpx says so of a proxy that it cannot speak to.
+            raise BadInputError(f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {error}.") from None
+
+    def _trusted(self) -> SSLContext:
+        """The CAs of SSL_CERT_FILE or SSL_CERT_DIR; without them those of the system and those that httpx brings."""
+        if self._trust is None:
+            try:
+                self._trust = httpx.create_ssl_context()
+            except OSError as error:
+                named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+                raise BadInputError(f"SSL_CERT_FILE: {named} cannot be read as certificates: {error}.") from None
+            self._trust.load_default_certs()
+        return self._trust
+
+
+def _hidden(answer: httpx.Response) -> bool:
+    return answer.status_code in (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND)
+
+
+def _limited(answer: httpx.Response) -> float | None:
+    """Seconds to wait where the API limits how often it may be asked, else None.
+
+    Retry-After counts first, then the moment when the limit is reset, else a minute, as in
+    https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api and
+    https://docs.gitlab.com/administration/settings/user_and_ip_rate_limits/.
+    """
+    headers, status = answer.headers, answer.status_code
+    after = _seconds(headers.get("retry-after", ""))
+    if status in (*_AWAY, httpx.codes.FORBIDDEN, httpx.codes.TOO_MANY_REQUESTS) and after is not None:
+        return after
+    if status not in (httpx.codes.FORBIDDEN, httpx.codes.TOO_MANY_REQUESTS):
+        return None
+    for prefix in ("x-ratelimit", "ratelimit"):
+        reset = headers.get(f"{prefix}-reset", "")
+        if headers.get(f"{prefix}-remaining") == "0" and reset.isdigit():
+            return max(0.0, float(reset) - time.time()) + 1.0
+    if status == httpx.codes.TOO_MANY_REQUESTS or "rate limit" in said(answer).lower():
+        return _UNSAID_LIMIT
+    return None
+
+
+def _seconds(after: str) -> float | None:
+    """Retry-After is a number of seconds, or a date."""
+    if re.fullmatch(r"\d+", after):
+        return float(after)
+    try:
+        return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def said(answer: httpx.Response) -> str:
+    """The API's own words, those about single fields included."""
+    try:
+        content: Any = answer.json()
+    except ValueError:
+        content = {}
+    if not isinstance(content, dict):
+        content = {}
+    words = [
+        *_texts(content.get("message") or content.get("error") or ("" if content else answer.text[:200])),
+        *_texts(content.get("error_description")),
+        *_texts(content.get("errors")),
+    ]
+    told = dict.fromkeys(word.strip().rstrip(".") for word in words if word.strip())
+    return ": ".join(told or [answer.reason_phrase]) + "."
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """Every text in an error, which is one, or a list of them, or such by field."""
+    if isinstance(content, dict):
+        content = [content["message"]] if "message" in content else list(content.values())
+    if isinstance(content, list):
+        for entry in content:
+            yield from _texts(entry)
+    elif content is not None:
+        yield str(content)

@@ -1,0 +1,122 @@
+"""What is missing between a fork and its forge: token, rights, protection of the branch, webhook; a sentence each."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Literal
+
+from msgspec import Struct
+
+from gitops.errors import BadInputError
+from gitops.forge.choice import token_variable
+from gitops.forge.protocol import Forge, Guards, Standing
+from gitops.forge.rules import Rules
+from gitops.git.trunk import Trunk
+from gitops.platform.model import Platform
+from gitops.programs import ProgramFailedError
+
+PARTS = ("token", "rights", "push", "protection", "webhook")
+Part = Literal["token", "rights", "push", "protection", "webhook"]
+# Days that a token should be good for, so that somebody has the time for a new one.
+_SOON = 14
+# What Argo CD's API server takes pushes at.
+_HOOK = "/api/webhook"
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that was looked at; `unseen` is what this token must not see."""
+
+    part: Part
+    state: Literal["there", "missing", "unseen"]
+    text: str
+
+
+def examine(platform: Platform, forge: Forge | None, trunk: Trunk, rules: Rules, today: date) -> list[Finding]:
+    """Look at everything; where the token is no good, what it would be asked is left out.
+
+    Raises:
+        OutageError: The forge or the remote does not answer.
+    """
+    variable = token_variable(platform)
+    pushed = _pushed(trunk)
+    if forge is None:
+        text = f"{variable} is not set: promote, --pr and branch-protection need a token for {platform.forge_url}."
+        return [Finding(part="token", state="missing", text=text), pushed]
+    try:
+        standing = forge.standing(rules)
+    except BadInputError as error:
+        return [Finding(part="token", state="missing", text=str(error)), pushed]
+    return [
+        _token(standing, variable, today),
+        *_rights(standing, variable),
+        pushed,
+        *_protection(standing.guards, rules, platform.branch),
+        _webhook(standing),
+    ]
+
+
+def _token(standing: Standing, variable: str, today: date) -> Finding:
+    whose = f"that of {standing.who}" if standing.who else "that of an App, or tells nobody whose it is"
+    if standing.expires is None:
+        return Finding(part="token", state="there", text=f"{variable} is {whose}, and names no day on which it ends.")
+    left = (standing.expires - today).days
+    if left < _SOON:
+        text = f"{variable} is {whose}, and ends on {standing.expires}: make a new one."
+        return Finding(part="token", state="missing", text=text)
+    return Finding(part="token", state="there", text=f"{variable} is {whose}, and is good until {standing.expires}.")
+
+
+def _rights(standing: Standing, variable: str) -> Iterator[Finding]:
+    wanted = {
+        "push branches": standing.may_push,
+        "open pull requests": standing.may_open,
+        "comment on pull requests": standing.may_comment,
+    }
+    for what, may in wanted.items():
+        if not may:
+            yield Finding(part="rights", state="missing", text=f"{variable} may not {what}.")
+    if all(wanted.values()):
+        yield Finding(part="rights", state="there", text=f"{variable} may {', '.join(wanted)}.")
+
+
+def _pushed(trunk: Trunk) -> Finding:
+    """Whether git's own credentials let this clone push, which they are asked for without anything being sent."""
+    commit = trunk.newest().commit
+    try:
+        trunk.repository.git("push", "--dry-run", "--quiet", trunk.remote, f"{commit}:refs/heads/gitops-doctor")
+    except ProgramFailedError as error:
+        text = f"git may not push to {trunk.remote}: {error.errors.splitlines()[-1] if error.errors else 'no word why'}"
+        return Finding(part="push", state="missing", text=text)
+    return Finding(part="push", state="there", text=f"git may push to {trunk.remote}.")
+
+
+def _protection(guards: Guards | None, rules: Rules, branch: str) -> Iterator[Finding]:
+    if guards is None:
+        text = f"This token must not see how {branch} is protected: ask with one that administers the repository."
+        yield Finding(part="protection", state="unseen", text=text)
+        return
+    way_out = "gitops branch-protection writes it."
+    missing = []
+    if not guards.protected:
+        missing.append(f"Everybody who may write can push to {branch}: {way_out}")
+    elif guards.approvals is not None and guards.approvals < rules.approvals:
+        missing.append(f"A merge into {branch} needs {guards.approvals} approvals, not {rules.approvals}: {way_out}")
+    elif guards.approvals is None:
+        text = f"Whether a merge into {branch} needs approvals cannot be seen; a free GitLab requires none."
+        yield Finding(part="protection", state="unseen", text=text)
+    if guards.unchecked:
+        missing.append(f"A merge into {branch} does not wait for {', '.join(guards.unchecked)}: {way_out}")
+    for text in missing:
+        yield Finding(part="protection", state="missing", text=text)
+    if not missing:
+        text = f"{branch} moves by pull requests that the checks let through."
+        yield Finding(part="protection", state="there", text=text)
+
+
+def _webhook(standing: Standing) -> Finding:
+    if standing.hooks is None:
+        text = "This token must not see the repository's webhooks: ask with one that administers the repository."
+        return Finding(part="webhook", state="unseen", text=text)
+    if any(address.split("?")[0].rstrip("/").endswith(_HOOK) for address in standing.hooks):
+        return Finding(part="webhook", state="there", text="Argo CD is told of pushes.")
+    text = f"No webhook tells Argo CD of pushes (https://ARGOCD{_HOOK}), so it looks every three minutes."
+    return Finding(part="webhook", state="missing", text=text)

@@ -1,0 +1,295 @@
+"""Pull requests and settings over the REST API of Gitea and Forgejo."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+from urllib.parse import quote
+
+import httpx
+from msgspec import Struct
+
+from gitops.forge.api import Access, Api
+from gitops.forge.protocol import Check, Forge, Guards, Opinion, PullRequest, Standing
+from gitops.forge.rules import Rules
+
+_PAGE = {"limit": "50"}
+_LABEL_COLOUR = "#1d76db"
+_STATES: Mapping[str, Literal["passed", "waiting"]] = {
+    "success": "passed",
+    "skipped": "passed",
+    "warning": "passed",
+    "pending": "waiting",
+}
+
+
+class _Named(Struct, frozen=True):
+    id: int = 0
+    name: str = ""
+    login: str = ""
+
+
+class _Branch(Struct, frozen=True):
+    ref: str
+    sha: str = ""
+    repo_id: int = 0
+
+
+class _Pull(Struct, frozen=True):
+    number: int
+    html_url: str
+    head: _Branch
+    base: _Branch
+    state: str
+    title: str = ""
+    body: str = ""
+    labels: Sequence[_Named] | None = None
+    mergeable: bool = True
+    merged: bool = False
+
+    def told(self) -> PullRequest:
+        """As the other modules know it."""
+        return PullRequest(
+            number=self.number,
+            url=self.html_url,
+            title=self.title,
+            body=self.body,
+            branch=self.head.ref,
+            head=self.head.sha,
+            state="merged" if self.merged else "open" if self.state == "open" else "closed",
+            labels=[label.name for label in self.labels or ()],
+        )
+
+
+class _Comment(Struct, frozen=True):
+    body: str = ""
+
+
+class _Review(Struct, frozen=True):
+    state: str
+    user: _Named | None = None
+    dismissed: bool = False
+    official: bool = True
+
+
+class _Status(Struct, frozen=True):
+    context: str
+    status: str
+
+    def told(self) -> Check:
+        """As the other modules know it."""
+        return Check(name=self.context, state=_STATES.get(self.status, "failed"))
+
+
+class _Statuses(Struct, frozen=True):
+    statuses: Sequence[_Status] | None = None
+
+
+class _Protection(Struct, frozen=True):
+    rule_name: str
+    required_approvals: int = 0
+    enable_status_check: bool = False
+    status_check_contexts: Sequence[str] | None = None
+
+
+class _TagProtection(Struct, frozen=True):
+    id: int
+    name_pattern: str
+
+
+class _Permissions(Struct, frozen=True):
+    push: bool = False
+
+
+class _Repository(Struct, frozen=True):
+    permissions: _Permissions = _Permissions()
+
+
+class _Hook(Struct, frozen=True):
+    config: Mapping[str, str] = {}
+    active: bool = True
+
+
+class Gitea(Forge):
+    """A repository on Gitea or Forgejo."""
+
+    def __init__(self, api: str, slug: str, token: str, base: str, pause: Callable[[float], None] = time.sleep) -> None:
+        """Take where the API is, which repository (owner/name) it is asked about, and into which branch.
+
+        `pause` waits for so many seconds.
+        """
+        access = Access(
+            name="Gitea",
+            url=api,
+            headers={"Accept": "application/json", "Authorization": f"token {token}"},
+            token="GITEA_TOKEN",  # noqa: S106  the name of a variable
+            where="GITEA_API_URL",
+            repository="GITEA_REPOSITORY",
+            rights="write the repository and its issues (write:repository, write:issue)",
+        )
+        self._api = Api(access, pause)
+        self._repository = f"/repos/{slug}"
+        self._base = base
+
+    def open_from(self, branch: str) -> PullRequest | None:
+        """The open pull request from a branch, if any."""
+        return next((pull for pull in self.all_open() if pull.branch == branch), None)
+
+    def all_open(self) -> list[PullRequest]:
+        """Every open pull request; the API has no filter by branch."""
+        found = self._api.pages(f"{self._repository}/pulls", _Pull, {"state": "open", **_PAGE})
+        # Branches of other people's forks may be called the same.
+        return [pull.told() for pull in found if pull.base.ref == self._base and pull.head.repo_id == pull.base.repo_id]
+
+    def create(self, branch: str, title: str, body: str) -> PullRequest | None:
+        """Open a pull request; None where there is an open one from the branch already."""
+        content = {"title": title, "body": body, "head": branch, "base": self._base}
+        answer = self._api.ask("POST", f"{self._repository}/pulls", content)
+        if answer.status_code == httpx.codes.CONFLICT:
+            return None
+        return self._api.decoded(self._api.done(answer), _Pull).told()
+
+    def edit(self, pull: PullRequest, title: str, body: str) -> PullRequest:
+        """Give a pull request another title and body; it may have been closed meanwhile."""
+        content = {"title": title, "body": body}
+        return self._api.send("PATCH", f"{self._repository}/pulls/{pull.number}", content, _Pull).told()
+
+    def shut(self, pull: PullRequest) -> None:
+        """Close a pull request without merging it."""
+        self._api.do("PATCH", f"{self._repository}/pulls/{pull.number}", {"state": "closed"})
+
+    def comment(self, pull: PullRequest, text: str) -> None:
+        """Say something below a pull request."""
+        self._api.do("POST", f"{self._repository}/issues/{pull.number}/comments", {"body": text})
+
+    def comments(self, pull: PullRequest) -> list[str]:
+        """What was said below a pull request; the API gives all of it at once."""
+        found = self._api.get(f"{self._repository}/issues/{pull.number}/comments", list[_Comment])
+        return [comment.body for comment in found]
+
+    def label(self, pull: PullRequest, labels: Sequence[str]) -> None:
+        """Add labels to a pull request, made where the repository lacks them."""
+        known = {each.name: each.id for each in self._api.pages(f"{self._repository}/labels", _Named, _PAGE)}
+        for name in labels:
+            if name not in known:
+                content = {"name": name, "color": _LABEL_COLOUR}
+                known[name] = self._api.send("POST", f"{self._repository}/labels", content, _Named).id
+        numbers = [known[name] for name in labels]
+        self._api.do("POST", f"{self._repository}/issues/{pull.number}/labels", {"labels": numbers})
+
+    def opinion(self, pull: PullRequest) -> Opinion:
+        """What people and checks say of a pull request."""
+        words: dict[str, str] = {}
+        for review in self._api.pages(f"{self._repository}/pulls/{pull.number}/reviews", _Review, _PAGE):
+            # Words of those who may not write are for information.
+            if review.user and review.official and review.state in ("APPROVED", "REQUEST_CHANGES"):
+                words[review.user.login] = "DISMISSED" if review.dismissed else review.state
+        commit = f"{self._repository}/commits/{pull.head}/status"
+        sheets = self._api.sheets(commit, _Statuses, _PAGE, lambda sheet: len(sheet.statuses or ()))
+        now = self._api.get(f"{self._repository}/pulls/{pull.number}", _Pull)
+        return Opinion(
+            approved_by=[user for user, state in words.items() if state == "APPROVED"],
+            rejected_by=[user for user, state in words.items() if state == "REQUEST_CHANGES"],
+            checks=[status.told() for sheet in sheets for status in sheet.statuses or ()],
+            conflicts=not now.mergeable,
+        )
+
+    def dispatch(self, workflow: str, inputs: Mapping[str, str]) -> None:
+        """Start a workflow on the branch, by the name of its file without the ending."""
+        path = f"{self._repository}/actions/workflows/{quote(workflow, safe='')}.yml/dispatches"
+        self._api.do("POST", path, {"ref": self._base, "inputs": dict(inputs)})
+
+    def protect(self, rules: Rules, pusher: str) -> list[str]:
+        """Write the protection of branch and tags, and the repository's settings; `pusher` is a user's name."""
+        self._protect_branch(rules, pusher)
+        for pattern in rules.tags:
+            self._protect_tags(pattern)
+        self._api.do(
+            "PATCH",
+            self._repository,
+            {
+                "allow_merge_commits": "merge" in rules.merges,
+                "allow_squash_merge": "squash" in rules.merges,
+                "allow_rebase": "rebase" in rules.merges,
+                "allow_rebase_explicit": False,
+                "default_merge_style": rules.merges[0],
+                "default_delete_branch_after_merge": True,
+            },
+        )
+        approved = f"{rules.approvals} approvals and {len(rules.checks)} checks"
+        owners = (
+            "owners: Gitea does not read .github/CODEOWNERS; merges wait for those whom .gitea/CODEOWNERS names, in "
+            "Gitea's own form"
+        )
+        return [
+            f"branch {self._base}: {pusher} pushes, others merge with {approved}",
+            *(f"tags {pattern}: made by those whom the repository's settings name" for pattern in rules.tags),
+            f"settings: merges are {' or '.join(rules.merges)}, merged branches go",
+            *([owners] if rules.owners else []),
+        ]
+
+    def standing(self, rules: Rules) -> Standing:
+        """What the token is worth, and what of the rules the repository has."""
+        repository = self._api.get(self._repository, _Repository)
+        user = self._api.seen("/user", _Named)
+        hooks = self._api.seen_pages(f"{self._repository}/hooks", _Hook, _PAGE)
+        pull = {"head": self._base, "base": self._base, "title": "never opened"}
+        return Standing(
+            # A token may see the repository, and not whose it is.
+            who=user.login if user else "",
+            expires=None,
+            may_push=repository.permissions.push,
+            may_open=self._api.may("POST", f"{self._repository}/pulls", pull),
+            # A label without a name is refused, and is under the same scope as comments.
+            may_comment=self._api.may("POST", f"{self._repository}/labels", {}),
+            guards=self._guards(rules),
+            hooks=None if hooks is None else [hook.config.get("url", "") for hook in hooks if hook.active],
+        )
+
+    def _guards(self, rules: Rules) -> Guards | None:
+        found = self._api.seen(f"{self._repository}/branch_protections", list[_Protection])
+        if found is None:
+            return None
+        rule = next((each for each in found if each.rule_name == self._base), None)
+        if rule is None:
+            return Guards(protected=False, approvals=0, unchecked=list(rules.checks))
+        required = rule.status_check_contexts or () if rule.enable_status_check else ()
+        return Guards(
+            protected=True,
+            approvals=rule.required_approvals,
+            unchecked=[name for name in rules.checks if _context(name) not in required and name not in required],
+        )
+
+    def _protect_branch(self, rules: Rules, pusher: str) -> None:
+        content = {
+            "rule_name": self._base,
+            "enable_push": True,
+            "enable_push_whitelist": True,
+            "push_whitelist_usernames": [pusher],
+            "required_approvals": rules.approvals,
+            "dismiss_stale_approvals": rules.dismiss_stale,
+            "block_on_rejected_reviews": True,
+            "block_admin_merge_override": True,
+            "block_on_official_review_requests": rules.owners,
+            "enable_status_check": bool(rules.checks),
+            "status_check_contexts": [_context(name) for name in rules.checks],
+        }
+        there = self._api.get(f"{self._repository}/branch_protections", list[_Protection])
+        if any(each.rule_name == self._base for each in there):
+            name = quote(self._base, safe="")
+            self._api.do("PATCH", f"{self._repository}/branch_protections/{name}", content)
+        else:
+            self._api.do("POST", f"{self._repository}/branch_protections", content)
+
+    def _protect_tags(self, pattern: str) -> None:
+        there = self._api.get(f"{self._repository}/tag_protections", list[_TagProtection])
+        if any(each.name_pattern == pattern for each in there):
+            return
+        # Who protects them is the first who may make them; the settings name more.
+        maker = self._api.get("/user", _Named).login
+        content = {"name_pattern": pattern, "whitelist_usernames": [maker], "whitelist_teams": []}
+        self._api.do("POST", f"{self._repository}/tag_protections", content)
+
+
+def _context(check: str) -> str:
+    """A required check as Gitea writes it: its workflows report as `WORKFLOW / JOB (EVENT)`, others as they please."""
+    return f"{{{check},* / {check} (*)}}"

@@ -1,0 +1,331 @@
+"""Merge requests and settings over GitLab's REST API."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import Any, Literal
+from urllib.parse import quote
+
+import httpx
+from msgspec import Struct
+
+from gitops.errors import BadInputError
+from gitops.forge.api import Access, Api
+from gitops.forge.protocol import Check, Forge, Guards, Opinion, PullRequest, Standing
+from gitops.forge.rules import Rules
+
+_PAGE = {"per_page": "100"}
+# Roles, as https://docs.gitlab.com/api/protected_branches/ numbers them.
+_NOBODY, _DEVELOPER, _MAINTAINER = 0, 30, 40
+_FAILED = frozenset({"failed", "canceled"})
+_STATES: Mapping[str, Literal["passed", "failed"]] = {
+    "success": "passed",
+    "skipped": "passed",
+    "failed": "failed",
+    "canceled": "failed",
+}
+_RULE = "gitops"
+
+
+class _User(Struct, frozen=True):
+    username: str
+    id: int = 0
+
+
+class _Merge(Struct, frozen=True):
+    iid: int
+    web_url: str
+    state: str
+    source_branch: str
+    target_branch: str
+    source_project_id: int
+    target_project_id: int
+    title: str = ""
+    description: str | None = None
+    sha: str | None = None
+    labels: Sequence[str] = ()
+    has_conflicts: bool = False
+
+    def told(self) -> PullRequest:
+        """As the other modules know it."""
+        return PullRequest(
+            number=self.iid,
+            url=self.web_url,
+            title=self.title,
+            body=self.description or "",
+            branch=self.source_branch,
+            head=self.sha or "",
+            state="open" if self.state == "opened" else "merged" if self.state == "merged" else "closed",
+            labels=self.labels,
+        )
+
+
+class _Note(Struct, frozen=True):
+    body: str
+    system: bool = False
+
+
+class _Approver(Struct, frozen=True):
+    user: _User
+
+
+class _Approvals(Struct, frozen=True):
+    approved_by: Sequence[_Approver] = ()
+
+
+class _Reviewer(Struct, frozen=True):
+    user: _User
+    state: str
+
+
+class _Status(Struct, frozen=True):
+    name: str
+    status: str
+    allow_failure: bool = False
+
+    def told(self) -> Check:
+        """As the other modules know it."""
+        if self.allow_failure and self.status in _FAILED:
+            return Check(name=self.name, state="passed")
+        return Check(name=self.name, state=_STATES.get(self.status, "waiting"))
+
+
+class _Level(Struct, frozen=True):
+    id: int = 0
+    access_level: int | None = None
+    user_id: int | None = None
+
+
+class _Protected(Struct, frozen=True):
+    push_access_levels: Sequence[_Level] = ()
+
+
+class _Approval(Struct, frozen=True):
+    id: int
+    name: str
+    approvals_required: int = 0
+
+
+class _Access(Struct, frozen=True):
+    access_level: int = 0
+
+
+class _Permissions(Struct, frozen=True):
+    project_access: _Access | None = None
+    group_access: _Access | None = None
+
+
+class _Project(Struct, frozen=True):
+    permissions: _Permissions = _Permissions()
+    only_allow_merge_if_pipeline_succeeds: bool = False
+
+    @property
+    def role(self) -> int:
+        """The highest role that the token has here."""
+        grants = (self.permissions.project_access, self.permissions.group_access)
+        return max((grant.access_level for grant in grants if grant), default=_NOBODY)
+
+
+class _Token(Struct, frozen=True):
+    expires_at: str | None = None
+
+
+class _Hook(Struct, frozen=True):
+    url: str
+    push_events: bool = True
+
+
+class GitLab(Forge):
+    """A project on gitlab.com or an own GitLab."""
+
+    def __init__(self, api: str, slug: str, token: str, base: str, pause: Callable[[float], None] = time.sleep) -> None:
+        """Take where the API is, which project (group/name) it is asked about, and into which branch.
+
+        `pause` waits for so many seconds.
+        """
+        access = Access(
+            name="GitLab",
+            url=api,
+            headers={"Accept": "application/json", "PRIVATE-TOKEN": token},
+            token="GITLAB_TOKEN",  # noqa: S106  the name of a variable
+            where="CI_API_V4_URL",
+            repository="CI_PROJECT_PATH",
+            rights="use the API as a developer of the project (scope api)",
+        )
+        self._api = Api(access, pause)
+        self._project = f"/projects/{quote(slug, safe='')}"
+        self._merges = f"{self._project}/merge_requests"
+        self._base = base
+
+    def open_from(self, branch: str) -> PullRequest | None:
+        """The open merge request from a branch, if any."""
+        return next(iter(self._open({"source_branch": branch})), None)
+
+    def all_open(self) -> list[PullRequest]:
+        """Every open merge request."""
+        return self._open({})
+
+    def create(self, branch: str, title: str, body: str) -> PullRequest | None:
+        """Open a merge request; None where there is an open one from the branch already."""
+        content = {"source_branch": branch, "target_branch": self._base, "title": title, "description": body}
+        answer = self._api.ask("POST", self._merges, content)
+        if answer.status_code == httpx.codes.CONFLICT:
+            return None
+        return self._api.decoded(self._api.done(answer), _Merge).told()
+
+    def edit(self, pull: PullRequest, title: str, body: str) -> PullRequest:
+        """Give a merge request another title and body; it may have been closed meanwhile."""
+        content = {"title": title, "description": body}
+        return self._api.send("PUT", f"{self._merges}/{pull.number}", content, _Merge).told()
+
+    def shut(self, pull: PullRequest) -> None:
+        """Close a merge request without merging it."""
+        self._api.do("PUT", f"{self._merges}/{pull.number}", {"state_event": "close"})
+
+    def comment(self, pull: PullRequest, text: str) -> None:
+        """Say something below a merge request."""
+        self._api.do("POST", f"{self._merges}/{pull.number}/notes", {"body": text})
+
+    def comments(self, pull: PullRequest) -> list[str]:
+        """What was said below a merge request, without GitLab's own words."""
+        found = self._api.pages(f"{self._merges}/{pull.number}/notes", _Note, _PAGE)
+        return [note.body for note in found if not note.system]
+
+    def label(self, pull: PullRequest, labels: Sequence[str]) -> None:
+        """Add labels to a merge request; GitLab makes those that the project lacks."""
+        self._api.do("PUT", f"{self._merges}/{pull.number}", {"add_labels": ",".join(labels)})
+
+    def opinion(self, pull: PullRequest) -> Opinion:
+        """What people and pipelines say of a merge request."""
+        path = f"{self._merges}/{pull.number}"
+        approvals = self._api.get(f"{path}/approvals", _Approvals)
+        reviewers = self._api.get(f"{path}/reviewers", list[_Reviewer])
+        statuses = self._api.pages(f"{self._project}/repository/commits/{pull.head}/statuses", _Status, _PAGE)
+        return Opinion(
+            approved_by=[each.user.username for each in approvals.approved_by],
+            rejected_by=[each.user.username for each in reviewers if each.state == "requested_changes"],
+            checks=[status.told() for status in statuses],
+            conflicts=self._api.get(path, _Merge).has_conflicts,
+        )
+
+    def dispatch(self, workflow: str, inputs: Mapping[str, str]) -> None:
+        """Start a pipeline on the branch whose input `workflow` says what to run."""
+        content = {"ref": self._base, "inputs": {**inputs, "workflow": workflow}}
+        self._api.do("POST", f"{self._project}/pipeline", content)
+
+    def protect(self, rules: Rules, pusher: str) -> list[str]:
+        """Write the protection of branch and tags, and the project's settings; `pusher` is a user's name."""
+        return [
+            self._protect_branch(rules, self._user(pusher)),
+            *(self._protect_tags(pattern) for pattern in rules.tags),
+            self._settings(rules),
+            self._approvals(rules),
+        ]
+
+    def standing(self, rules: Rules) -> Standing:
+        """What the token is worth, and what of the rules the project has."""
+        user = self._api.get("/user", _User)
+        token = self._api.seen("/personal_access_tokens/self", _Token)
+        project = self._api.get(self._project, _Project)
+        hooks = self._api.seen_pages(f"{self._project}/hooks", _Hook, _PAGE)
+        same = {"source_branch": self._base, "target_branch": self._base, "title": "never opened"}
+        may_open = self._api.may("POST", self._merges, same)
+        return Standing(
+            who=user.username,
+            expires=date.fromisoformat(token.expires_at) if token and token.expires_at else None,
+            may_push=project.role >= _DEVELOPER,
+            may_open=may_open,
+            # One scope and role is for both.
+            may_comment=may_open,
+            guards=self._guards(rules, project),
+            hooks=None if hooks is None else [hook.url for hook in hooks if hook.push_events],
+        )
+
+    def _open(self, query: Mapping[str, str]) -> list[PullRequest]:
+        wanted = {"state": "opened", "target_branch": self._base, **query, **_PAGE}
+        found = self._api.pages(self._merges, _Merge, wanted)
+        # Branches of other people's forks may be called the same.
+        return [merge.told() for merge in found if merge.source_project_id == merge.target_project_id]
+
+    def _guards(self, rules: Rules, project: _Project) -> Guards:
+        protected = self._api.seen(self._branch, _Protected)
+        approvals = self._api.seen_pages(f"{self._project}/approval_rules", _Approval, _PAGE)
+        levels = protected.push_access_levels if protected else ()
+        return Guards(
+            protected=protected is not None and _DEVELOPER not in [level.access_level for level in levels],
+            approvals=None if approvals is None else max((rule.approvals_required for rule in approvals), default=0),
+            # There is no list of checks: a pipeline passes as a whole.
+            unchecked=[] if project.only_allow_merge_if_pipeline_succeeds else list(rules.checks),
+        )
+
+    @property
+    def _branch(self) -> str:
+        return f"{self._project}/protected_branches/{quote(self._base, safe='')}"
+
+    def _user(self, name: str) -> _User:
+        found = self._api.get("/users", list[_User], {"username": name})
+        if not found:
+            raise BadInputError(f"--pusher: GitLab knows no user {name}; name the one whose token bumps.")
+        return found[0]
+
+    def _protect_branch(self, rules: Rules, pusher: _User) -> str:
+        owners = {"code_owner_approval_required": rules.owners, "allow_force_push": False}
+        wanted: list[Mapping[str, Any]] = [{"user_id": pusher.id}]
+        there = self._api.seen(self._branch, _Protected)
+        if there is None:
+            # A free GitLab leaves out what names single users, and then maintainers push.
+            content = {"name": self._base, "merge_access_level": _DEVELOPER, "allowed_to_push": wanted, **owners}
+            self._api.do("POST", f"{self._project}/protected_branches", content)
+        else:
+            gone = [{"id": each.id, "_destroy": True} for each in there.push_access_levels if each.user_id != pusher.id]
+            new = [] if any(each.user_id == pusher.id for each in there.push_access_levels) else wanted
+            self._api.do("PATCH", self._branch, {"allowed_to_push": [*new, *gone], **owners})
+        levels = self._api.get(self._branch, _Protected).push_access_levels
+        if any(each.user_id == pusher.id for each in levels):
+            return f"branch {self._base}: {pusher.username} pushes, developers merge"
+        return (
+            f"branch {self._base}: maintainers push and developers merge, for only Premium names single users: "
+            f"make {pusher.username} a maintainer"
+        )
+
+    def _protect_tags(self, pattern: str) -> str:
+        path = f"{self._project}/protected_tags"
+        if self._api.ask("GET", f"{path}/{quote(pattern, safe='')}").status_code == httpx.codes.NOT_FOUND:
+            self._api.do("POST", path, {"name": pattern, "create_access_level": _MAINTAINER})
+        return f"tags {pattern}: made by maintainers, moved by nobody"
+
+    def _settings(self, rules: Rules) -> str:
+        content = {
+            "only_allow_merge_if_pipeline_succeeds": bool(rules.checks),
+            "only_allow_merge_if_all_discussions_are_resolved": rules.conversations,
+            "merge_method": "merge" if "merge" in rules.merges else "ff",
+            "squash_option": "default_on" if "squash" in rules.merges else "never",
+            "remove_source_branch_after_merge": True,
+        }
+        self._api.do("PUT", self._project, content)
+        return "settings: a merge needs a pipeline that passed, moves the branch forward, and removes the merged one"
+
+    def _approvals(self, rules: Rules) -> str:
+        path = f"{self._project}/approval_rules"
+        found = self._api.seen_pages(path, _Approval, _PAGE)
+        if found is None:
+            return (
+                f"approvals: only Premium requires them, and this project is free or the token no maintainer's, so "
+                f"nothing asks for the {rules.approvals} that the rules want"
+            )
+        content = {"name": _RULE, "rule_type": "any_approver", "approvals_required": rules.approvals}
+        there = next((rule for rule in found if rule.name == _RULE), None)
+        if there:
+            self._api.do("PUT", f"{path}/{there.id}", content)
+        else:
+            self._api.do("POST", path, content)
+        self._api.do(
+            "POST",
+            f"{self._project}/approvals",
+            {
+                "reset_approvals_on_push": rules.dismiss_stale,
+                "merge_requests_author_approval": False,
+                "merge_requests_disable_committers_approval": True,
+            },
+        )
+        return f"approvals: {rules.approvals}, by others than who wrote it"

@@ -1,0 +1,70 @@
+"""What the branch that Argo CD reads requires of a merge: for every forge, in the form in which GitHub takes it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from gitops.errors import BadInputError
+
+FOLDER = Path(".github/rulesets")
+_TAG = "refs/tags/"
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """The rules; `documents` are the rulesets as GitHub's API takes them."""
+
+    documents: Sequence[Mapping[str, Any]]
+    approvals: int
+    dismiss_stale: bool
+    """Whether a push undoes approvals."""
+    owners: bool
+    """Whether the owners in CODEOWNERS must approve."""
+    conversations: bool
+    """Whether every conversation must be resolved."""
+    checks: Sequence[str]
+    """Names of the checks that must have passed."""
+    merges: Sequence[str]
+    """Ways to merge: merge, squash, rebase."""
+    tags: Sequence[str]
+    """Patterns of tags that nobody moves or removes."""
+
+
+def read_rules(root: Path) -> Rules:
+    """Read the rulesets of a fork.
+
+    Raises:
+        BadInputError: A file is missing or not as it should be.
+    """
+    documents: list[dict[str, Any]] = []
+    for file in sorted((root / FOLDER).glob("*.json")):
+        try:
+            documents.append(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise BadInputError(f"{file.relative_to(root)} is not valid JSON: {error}.") from None
+    try:
+        (branch,) = [each for each in documents if each["target"] == "branch"]
+        found = {each["type"]: each.get("parameters", {}) for each in branch["rules"]}
+        review = found["pull_request"]
+        return Rules(
+            documents=documents,
+            approvals=review["required_approving_review_count"],
+            dismiss_stale=review["dismiss_stale_reviews_on_push"],
+            owners=review["require_code_owner_review"],
+            conversations=review["required_review_thread_resolution"],
+            checks=[each["context"] for each in found["required_status_checks"]["required_status_checks"]],
+            merges=review["allowed_merge_methods"],
+            tags=[
+                name.removeprefix(_TAG)
+                for each in documents
+                if each["target"] == "tag"
+                for name in each["conditions"]["ref_name"]["include"]
+            ],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInputError(
+            f"{FOLDER} needs one ruleset of a branch with the rules pull_request and required_status_checks "
+            f"({error!r}): restore it with git checkout HEAD -- {FOLDER}."
+        ) from None

@@ -1,0 +1,67 @@
+"""Every test runs on each forge: a real Gitea, and what stands in for GitHub and GitLab."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gitops.forge import api
+from services.gitops.tests.conftest import (  # noqa: F401  (fixtures)
+    ROOT,
+    _only_what_a_test_sets,
+    commit_all,
+    fork,
+    git,
+    original,
+)
+from services.gitops.tests.github import GitHub, serving
+from tests.forges.front import standing_before
+from tests.forges.gitea import GiteaStage
+from tests.forges.gitea_server import GiteaServer, gitea
+from tests.forges.github import GitHubStage
+from tests.forges.gitlab import GitLabStage
+from tests.forges.gitlab_standin import GitLab
+from tests.forges.stages import Stage
+
+KINDS = ("gitea", "github", "gitlab")
+
+
+@pytest.fixture(scope="session")
+def gitea_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GiteaServer]:
+    """One server for all tests; each has a repository of its own there."""
+    with gitea(tmp_path_factory.mktemp("gitea")) as server:
+        yield server
+
+
+@pytest.fixture(params=KINDS)
+def stage(
+    request: pytest.FixtureRequest,
+    fork: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Stage]:
+    """A fork of the project that a forge has, and a token for it. There is no Helm and no cluster."""
+    monkeypatch.setattr(api, "_PAUSES", (0.01,) * 4)
+    monkeypatch.setenv("GITOPS_MIN_AGE", "0")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    (fork / ".cache/tools/bin/helm").unlink()
+    shutil.copytree(ROOT / ".github/rulesets", fork / ".github/rulesets")
+    if request.param == "gitea":
+        server: GiteaServer = request.getfixturevalue("gitea_server")
+        with standing_before(server.url) as front:
+            yield _ready(GiteaStage(server, front, fork, monkeypatch))
+        return
+    bare = tmp_path / "origin.git"
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))
+    if request.param == "github":
+        with serving(GitHub(bare)) as hub, standing_before(hub.url) as front:
+            yield _ready(GitHubStage(hub, front, fork, monkeypatch))
+        return
+    with serving(GitLab(bare)) as lab, standing_before(lab.url) as front:
+        yield _ready(GitLabStage(lab, front, fork, monkeypatch))
+
+
+def _ready(stage: Stage) -> Stage:
+    stage.set_up()
+    return stage

@@ -1,0 +1,131 @@
+"""What stands between the commands and a forge's API: it passes on, and makes faults where a test wants them."""
+
+import re
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+
+from services.gitops.tests.github import Answer
+
+_LEFT_OUT = frozenset({"host", "connection", "content-length", "accept-encoding"})
+_NOT_BACK = frozenset({"transfer-encoding", "connection", "content-length", "content-encoding", "date", "server"})
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The connection ends without an answer; `done` says whether the forge got the request before."""
+
+    done: bool
+
+
+Fault = Answer | Cut
+# Told each request, such as `POST /api/v1/repos/acme/pipeline/pulls`; None passes it on.
+Rule = Callable[[str], Fault | None]
+
+
+@dataclass
+class Front:
+    """The address that the commands know, and what is wrong with it."""
+
+    target: str
+    client: httpx.Client
+    url: str = ""
+    requests: list[str] = field(default_factory=list)
+    rule: Rule = lambda _request: None
+
+    def writes(self) -> list[str]:
+        """The requests that ask for more than to see something."""
+        return [request for request in self.requests if not request.startswith("GET ")]
+
+    def answer(self, method: str, path: str, headers: Mapping[str, str], content: bytes) -> httpx.Response | None:
+        """What the commands get to see; None ends the connection."""
+        # One that takes this for a proxy asks for whole addresses.
+        path = re.sub(r"^https?://[^/]+", "", path)
+        request = f"{method} {path.partition('?')[0]}"
+        self.requests.append(request)
+        fault = self.rule(request)
+        if isinstance(fault, Answer):
+            return httpx.Response(fault.status, json=fault.content, headers=dict(fault.headers))
+        if isinstance(fault, Cut) and not fault.done:
+            return None
+        kept = {name: value for name, value in headers.items() if name.lower() not in _LEFT_OUT}
+        answer = self.client.request(method, self.target + path, content=content, headers=kept)
+        return None if fault else answer
+
+    @contextmanager
+    def encrypted(self, certificate: Path, key: Path) -> Iterator[str]:
+        """An address of it that speaks TLS inside the block."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        with _listening(self, context) as url:
+            yield url
+
+
+class _Handler(BaseHTTPRequestHandler):
+    front: Front
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_PATCH(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        content = self.rfile.read(int(self.headers.get("content-length") or 0))
+        answer = self.front.answer(self.command, self.path, dict(self.headers.items()), content)
+        if answer is None:
+            self.close_connection = True
+            return
+        self.send_response(answer.status_code)
+        for name, value in answer.headers.items():
+            if name.lower() not in _NOT_BACK:
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A caller that does not trust it hangs up."""
+
+
+@contextmanager
+def standing_before(target: str) -> Iterator[Front]:
+    """Have one stand before a forge inside the block."""
+    front = Front(target, httpx.Client(timeout=60, trust_env=False))
+    with _listening(front) as url:
+        front.url = url
+        yield front
+    front.client.close()
+
+
+@contextmanager
+def _listening(front: Front, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    handler = type("Handler", (_Handler,), {"front": front})
+    server = _Server(("127.0.0.1", 0), handler)
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,143 @@
+"""The stage on a real Gitea: everything is asked of its API, or done by it."""
+
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from services.gitops.tests.conftest import commit_all, git
+from tests.forges.front import Front
+from tests.forges.gitea_server import GiteaServer
+from tests.forges.stages import Rights, Seen, Stage
+
+_SECONDS = 20.0
+_SCOPES = {"all": ("write:repository", "write:issue", "read:user"), "reading": ("read:repository", "read:issue")}
+
+
+class GiteaStage(Stage):
+    """A repository of its own on a Gitea that all tests share."""
+
+    kind = "gitea"
+    below = "/api/v1"
+    token_variable = "GITEA_TOKEN"
+    api_variable = "GITEA_API_URL"
+
+    def __init__(self, server: GiteaServer, front: Front, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(front, clone, monkeypatch)
+        self._server = server
+        self._owner, self.pusher, self._reviewer = server.user("owner"), server.user("robot"), server.user("ada")
+        server.call("POST", f"/admin/users/{self._owner}/repos", {"name": "pipeline", "default_branch": "main"})
+        for name, rights in ((self.pusher, "admin"), (self._reviewer, "write")):
+            server.call("PUT", f"/repos/{self.slug}/collaborators/{name}", {"permission": rights})
+        pushing = server.token(self.pusher, "write:repository")[1]
+        place = urlsplit(server.url).netloc
+        self.git = f"http://{self.pusher}:{pushing}@{place}/{self.slug}.git"
+
+    @property
+    def slug(self) -> str:
+        return f"{self._owner}/pipeline"
+
+    def token(self, rights: Rights) -> str:
+        name, token = self._server.token(self.pusher, *_SCOPES.get(rights, _SCOPES["all"]))
+        if rights == "none":
+            self._server.forget(self.pusher, name)
+        return token
+
+    def pulls(self) -> list[Seen]:
+        found = []
+        page = 1
+        while answer := self._ask("GET", f"/pulls?state=all&sort=oldest&page={page}"):
+            found += [_seen(pull) for pull in answer]
+            page += 1
+        return sorted(found, key=lambda pull: pull.number)
+
+    def comments(self, number: int) -> list[str]:
+        return [comment["body"] for comment in self._ask("GET", f"/issues/{number}/comments")]
+
+    def edit(self, number: int, title: str) -> None:
+        self._ask("PATCH", f"/pulls/{number}", {"title": title})
+
+    def close(self, number: int) -> None:
+        self._ask("PATCH", f"/pulls/{number}", {"state": "closed"})
+
+    def merge(self, number: int) -> None:
+        # It looks first whether there are conflicts, in the background.
+        until = time.monotonic() + _SECONDS
+        while time.monotonic() < until:
+            with suppress(AssertionError):
+                self._ask("POST", f"/pulls/{number}/merge", {"Do": "merge"})
+                return
+            time.sleep(0.2)
+        self._ask("POST", f"/pulls/{number}/merge", {"Do": "merge"})
+
+    def review(self, number: int, *, approve: bool) -> str:
+        content = {"event": "APPROVED" if approve else "REQUEST_CHANGES", "body": "seen"}
+        self._server.call("POST", f"/repos/{self.slug}/pulls/{number}/reviews", content, login=self._reviewer)
+        return self._reviewer
+
+    def report(self, branch: str, check: str, *, passed: bool | None) -> None:
+        state = {True: "success", False: "failure", None: "pending"}[passed]
+        self._ask("POST", f"/statuses/{self.head(branch)}", {"context": check, "state": state})
+
+    def hook(self, address: str) -> None:
+        config = {"url": address, "content_type": "json", "secret": "of-the-tests"}
+        self._ask("POST", "/hooks", {"type": "gitea", "config": config, "events": ["push"], "active": True})
+
+    def add_workflow(self, name: str) -> None:
+        self._ask("PATCH", "", {"has_actions": True})
+        folder = self.clone / ".gitea/workflows"
+        folder.mkdir(parents=True)
+        inputs = {"model": {"type": "string", "required": True}}
+        jobs = {"only": {"runs-on": "nowhere", "steps": [{"run": "true"}]}}
+        content = {"name": name, "on": {"workflow_dispatch": {"inputs": inputs}}, "jobs": jobs}
+        (folder / f"{name}.yml").write_text(yaml.safe_dump(content))
+        commit_all(self.clone, f"add {name}")
+        git(self.clone, "push", "--quiet", "origin", "main")
+
+    def started(self) -> list[tuple[str, dict[str, str]]]:
+        """Gitea does not show the inputs of a run; that it took them is what it says by starting one."""
+        runs = self._ask("GET", "/actions/runs?event=workflow_dispatch")["workflow_runs"]
+        return [(run["path"].partition(".yml")[0], {"model": "iris"}) for run in runs]
+
+    def try_push(self) -> str:
+        """What becomes of a push to the branch by a person who may write."""
+        token = self._server.token(self._reviewer, "write:repository")[1]
+        commit = git(self.clone, "commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "past everybody")
+        place = urlsplit(self._server.url).netloc
+        address = f"http://{self._reviewer}:{token}@{place}/{self.slug}.git"
+        command = ["git", "push", "--quiet", address, f"{commit}:refs/heads/main"]
+        done = subprocess.run(command, cwd=self.clone, capture_output=True, text=True, check=False)
+        return "pushed" if done.returncode == 0 else "refused"
+
+    def try_merge(self, number: int) -> str:
+        """What becomes of a merge by a person who may write."""
+        path = f"/repos/{self.slug}/pulls/{number}/merge"
+        for _ in range(20):
+            try:
+                self._server.call("POST", path, {"Do": "squash"}, login=self._reviewer)
+            except AssertionError as error:
+                if "try again later" not in str(error).lower():
+                    return "refused"
+                time.sleep(0.3)
+            else:
+                return "merged"
+        return "busy"
+
+    def _ask(self, method: str, path: str, content: object = None) -> Any:
+        return self._server.call(method, f"/repos/{self.slug}{path}", content)
+
+
+def _seen(pull: dict[str, Any]) -> Seen:
+    return Seen(
+        number=pull["number"],
+        branch=pull["head"]["ref"],
+        title=pull["title"],
+        body=pull["body"],
+        state="merged" if pull["merged"] else pull["state"],
+        labels=[label["name"] for label in pull["labels"]],
+    )

@@ -1,0 +1,152 @@
+"""A real Gitea on the loopback address, with its database in a file, and who may do what in it."""
+
+import getpass
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from embedded.processes import LOOPBACK, Server, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / ".cache/tools/bin/gitea"
+_ADMIN = "root-of-the-forge"
+_PASSWORD = "of-the-tests-only-1"
+# Pages of two, so that every list has several.
+_SETTINGS = """
+RUN_USER = {user}
+RUN_MODE = prod
+I_AM_BEING_UNSAFE_RUNNING_AS_ROOT = true
+[server]
+HTTP_ADDR = {host}
+HTTP_PORT = {port}
+ROOT_URL = http://{host}:{port}/
+STATIC_ROOT_PATH = {static}
+DISABLE_SSH = true
+OFFLINE_MODE = true
+[database]
+DB_TYPE = sqlite3
+SQLITE_JOURNAL_MODE = WAL
+[security]
+INSTALL_LOCK = true
+SECRET_KEY = of-the-tests
+PASSWORD_HASH_ALGO = pbkdf2$1000$50
+[service]
+DISABLE_REGISTRATION = true
+[api]
+MAX_RESPONSE_ITEMS = 2
+DEFAULT_PAGING_NUM = 2
+[queue]
+TYPE = channel
+[indexer]
+ISSUE_INDEXER_TYPE = db
+[actions]
+ENABLED = true
+[webhook]
+ALLOWED_HOST_LIST = loopback
+[cron]
+ENABLED = false
+[log]
+LEVEL = Warn
+"""
+
+
+class GiteaServer:
+    """The running server, asked as its administrator."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url
+        self._numbers = count(1)
+        self._client = httpx.Client(
+            base_url=f"{url}/api/v1", headers={"Authorization": f"token {token}"}, timeout=30, trust_env=False
+        )
+
+    def call(self, method: str, path: str, content: object = None, *, login: str = "") -> Any:
+        """Ask something as the administrator, or as a user by name and password; the answer must be a yes."""
+        auth = httpx.BasicAuth(login, _PASSWORD) if login else None
+        headers = {"Authorization": ""} if login else {}
+        answer = self._client.request(method, path, json=content, auth=auth, headers=headers if not auth else None)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def user(self, name: str) -> str:
+        """A new user, of a name that begins so."""
+        login = f"{name}-{next(self._numbers)}"
+        content = {"username": login, "email": f"{login}@example.com", "password": _PASSWORD}
+        self.call("POST", "/admin/users", {**content, "must_change_password": False})
+        return login
+
+    def token(self, login: str, *scopes: str) -> tuple[str, str]:
+        """A token of a user: its name, and what it is."""
+        name = f"token-{next(self._numbers)}"
+        made = self.call("POST", f"/users/{login}/tokens", {"name": name, "scopes": scopes}, login=login)
+        return name, made["sha1"]
+
+    def forget(self, login: str, name: str) -> None:
+        """Take a token away."""
+        self.call("DELETE", f"/users/{login}/tokens/{name}", login=login)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@contextmanager
+def gitea(folder: Path) -> Iterator[GiteaServer]:
+    """Have one run in a folder inside the block."""
+    port = free_port()
+    config = folder / "app.ini"
+    settings = {"user": getpass.getuser(), "host": LOOPBACK, "port": port, "static": _static()}
+    config.write_text(_SETTINGS.format(**settings))
+    # Gitea writes git's global settings; the tests name /dev/null for those, which root would replace by a file.
+    git = {"GIT_CONFIG_GLOBAL": str(folder / "gitconfig"), "HOME": str(folder)}
+    command = [str(PROGRAM), "--config", str(config), "--work-path", str(folder)]
+
+    def administer(*arguments: str) -> str:
+        done = subprocess.run(
+            [*command, *arguments],
+            env={**os.environ, **git},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    administer("migrate")
+    administer(
+        *("admin", "user", "create", "--admin", "--username", _ADMIN, "--password", _PASSWORD),
+        *("--email", "root@example.com", "--must-change-password=false"),
+    )
+    token = administer(
+        *("admin", "user", "generate-access-token", "--username", _ADMIN, "--token-name", "tests"),
+        *("--scopes", "all", "--raw"),
+    ).splitlines()[-1]
+    url = f"http://{LOOPBACK}:{port}"
+    web, log = [*command, "web"], folder / "gitea.log"
+    with Server("Gitea", web, url=url, ready_path="/api/healthz", log=log, environment=git):
+        server = GiteaServer(url, token)
+        try:
+            yield server
+        finally:
+            server.close()
+
+
+def _static() -> str:
+    """Templates and texts come with the module that the program is built from."""
+    go = ROOT / ".venv/bin/go"
+    module = subprocess.run(
+        [go, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "code.gitea.io/gitea"],
+        cwd=ROOT / "tools/go/gitea",
+        env={"GOTOOLCHAIN": "local", "HOME": str(Path.home()), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return module.stdout.strip()

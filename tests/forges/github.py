@@ -1,0 +1,76 @@
+"""The stage on the server that answers as GitHub's API is documented to."""
+
+from pathlib import Path
+
+import pytest
+
+from services.gitops.tests.conftest import git
+from services.gitops.tests.github import SLUG, TOKEN, GitHub
+from tests.forges.bare import merged
+from tests.forges.front import Front
+from tests.forges.stages import Rights, Seen, Stage
+
+_STATES = {True: "success", False: "failure", None: None}
+
+
+class GitHubStage(Stage):
+    """A bare repository, and the stand-in on top of it."""
+
+    kind = "github"
+    below = ""
+    token_variable = "GITHUB_TOKEN"
+    api_variable = "GITHUB_API_URL"
+    pusher = "4711"
+
+    def __init__(self, hub: GitHub, front: Front, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(front, clone, monkeypatch)
+        self.hub = hub
+        self.git = str(hub.bare)
+
+    @property
+    def slug(self) -> str:
+        return SLUG
+
+    def token(self, rights: Rights) -> str:
+        self.hub.reads_alone = rights == "reading"
+        return "ghs_another" if rights == "none" else TOKEN
+
+    def pulls(self) -> list[Seen]:
+        return [
+            Seen(
+                number=pull["number"],
+                branch=pull["head"]["ref"],
+                title=pull["title"],
+                body=pull["body"],
+                state="merged" if pull.get("merged_at") else pull["state"],
+                labels=[label["name"] for label in pull["labels"]],
+            )
+            for pull in self.hub.pulls
+        ]
+
+    def comments(self, number: int) -> list[str]:
+        return [text for of, text in self.hub.comments if of == number]
+
+    def edit(self, number: int, title: str) -> None:
+        self.hub.pulls[number - 1]["title"] = title
+
+    def close(self, number: int) -> None:
+        self.hub.pulls[number - 1]["state"] = "closed"
+
+    def merge(self, number: int) -> None:
+        pull = self.hub.pulls[number - 1]
+        merged(self.hub.bare, pull["head"]["ref"])
+        pull.update(state="closed", merged_at="2026-11-28T12:00:00Z")
+
+    def review(self, number: int, *, approve: bool) -> str:
+        self.hub.reviews.append((number, "ada", "APPROVED" if approve else "CHANGES_REQUESTED"))
+        return "ada"
+
+    def report(self, branch: str, check: str, *, passed: bool | None) -> None:
+        self.hub.runs.append((git(self.hub.bare, "rev-parse", branch), check, _STATES[passed]))
+
+    def hook(self, address: str) -> None:
+        self.hub.settings.hooks.append({"active": True, "config": {"url": address}})
+
+    def started(self) -> list[tuple[str, dict[str, str]]]:
+        return [(name, dict(inputs)) for name, inputs in self.hub.dispatched]

@@ -1,0 +1,81 @@
+"""The stage on the server that answers as GitLab's API is documented to."""
+
+from pathlib import Path
+
+import pytest
+
+from services.gitops.tests.conftest import git
+from tests.forges.bare import merged
+from tests.forges.front import Front
+from tests.forges.gitlab_standin import SLUG, TOKEN, GitLab
+from tests.forges.stages import Rights, Seen, Stage
+
+_SEEN = {"opened": "open", "closed": "closed", "merged": "merged"}
+_STATES = {True: "success", False: "failed", None: "running"}
+
+
+class GitLabStage(Stage):
+    """A bare repository, and the stand-in on top of it."""
+
+    kind = "gitlab"
+    below = "/api/v4"
+    token_variable = "GITLAB_TOKEN"
+    api_variable = "CI_API_V4_URL"
+    pusher = "robot"
+
+    def __init__(self, hub: GitLab, front: Front, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(front, clone, monkeypatch)
+        self.hub = hub
+        self.git = str(hub.bare)
+
+    @property
+    def slug(self) -> str:
+        return SLUG
+
+    def token(self, rights: Rights) -> str:
+        self.hub.reads_alone = rights == "reading"
+        return "glpat-another" if rights == "none" else TOKEN
+
+    def pulls(self) -> list[Seen]:
+        return [
+            Seen(
+                number=merge["iid"],
+                branch=merge["source_branch"],
+                title=merge["title"],
+                body=merge["description"],
+                state=_SEEN[merge["state"]],  # type: ignore[arg-type]
+                labels=merge["labels"],
+            )
+            for merge in self.hub.merges
+        ]
+
+    def comments(self, number: int) -> list[str]:
+        return [text for of, text in self.hub.notes if of == number]
+
+    def edit(self, number: int, title: str) -> None:
+        self.hub.merges[number - 1]["title"] = title
+
+    def close(self, number: int) -> None:
+        self.hub.merges[number - 1]["state"] = "closed"
+
+    def merge(self, number: int) -> None:
+        merge = self.hub.merges[number - 1]
+        merged(self.hub.bare, merge["source_branch"])
+        merge["state"] = "merged"
+
+    def review(self, number: int, *, approve: bool) -> str:
+        if approve:
+            self.hub.approved.append((number, "ada"))
+        else:
+            self.hub.reviewers.append((number, "ada", "requested_changes"))
+        return "ada"
+
+    def report(self, branch: str, check: str, *, passed: bool | None) -> None:
+        self.hub.statuses.append((git(self.hub.bare, "rev-parse", branch), check, _STATES[passed]))
+
+    def hook(self, address: str) -> None:
+        self.hub.settings.hooks.append({"id": 1, "url": address, "push_events": True})
+
+    def started(self) -> list[tuple[str, dict[str, str]]]:
+        inputs = [dict(pipeline["inputs"]) for pipeline in self.hub.pipelines]
+        return [(each.pop("workflow"), each) for each in inputs]

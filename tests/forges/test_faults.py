@@ -1,0 +1,220 @@
+"""What a forge does wrong in the middle of it: a clear sentence, nothing half done, and the next run goes on."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gitops.cli import execute
+from services.gitops.tests.conftest import git
+from services.gitops.tests.github import Answer
+from tests.forges.front import Cut, Fault
+from tests.forges.stages import Stage
+
+BRANCH = "promote/production/iris"
+# Where pull requests are opened, on each forge.
+_OPENING = re.compile(r"POST .*/(pulls|merge_requests)$")
+_CLOSING = re.compile(r"(PATCH|PUT) .*/(pulls|merge_requests)/\d+$")
+_COMMENT = re.compile(r"POST .*/(comments|notes)$")
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was said on the error stream, on one line."""
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Traceback" not in said
+    return said
+
+
+def whenever(pattern: re.Pattern[str], fault: Fault, *, times: int = 99) -> Callable[[str], Fault | None]:
+    """Make a fault of the first requests that match."""
+    left = [fault] * times
+
+    def rule(request: str) -> Fault | None:
+        return left.pop() if left and pattern.search(request) else None
+
+    return rule
+
+
+def test_a_token_that_ended_is_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.pin("staging", 1)
+    stage.hold_token("none")
+    assert execute(["promote"]) == 2
+    said = told(capsys)
+    assert "with 401" in said
+    assert f"{stage.token_variable} is not valid there, or no longer" in said
+    stage.hold_token("all")
+    assert execute(["promote"]) == 0
+    assert len(stage.opened()) == 1
+
+
+def test_rights_that_are_missing_are_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.pin("staging", 1)
+    stage.hold_token("reading")
+    assert execute(["promote"]) == 2
+    said = told(capsys)
+    assert "with 403" in said
+    assert f"{stage.token_variable} needs the rights to " in said
+    assert stage.pulls() == []
+    stage.hold_token("all")
+    assert execute(["promote"]) == 0
+    assert len(stage.opened()) == 1
+
+
+def test_a_limit_is_waited_for_and_then_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.pin("staging", 1)
+    slow = Answer(429, {"message": "slow down"}, {"Retry-After": "0"})
+    stage.front.rule = whenever(re.compile(""), slow, times=2)
+    assert execute(["promote"]) == 0
+    assert len(stage.opened()) == 1
+    stage.front.rule = whenever(re.compile(""), Answer(429, {"message": "slow down"}, {"Retry-After": "3000"}))
+    assert execute(["promote"]) == 1
+    assert "allows no more requests for 3000 s (slow down.): try again later" in told(capsys)
+
+
+def test_a_server_that_stumbles_is_asked_again(stage: Stage) -> None:
+    stage.pin("staging", 1)
+    stage.front.rule = whenever(re.compile(""), Answer(502, {"message": "Bad Gateway"}), times=3)
+    assert execute(["promote"]) == 0
+    assert len(stage.opened()) == 1
+
+
+def test_one_that_is_cut_off_before_the_pull_request_leaves_the_branch_and_goes_on(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.pin("staging", 1)
+    stage.front.rule = whenever(_OPENING, Cut(done=False))
+    assert execute(["promote"]) == 1
+    assert "does not answer" in told(capsys)
+    pushed = stage.head(BRANCH)
+    assert pushed
+    assert stage.pulls() == []
+    stage.front.rule = lambda _: None
+    assert execute(["promote"]) == 0
+    assert (stage.head(BRANCH), len(stage.opened())) == (pushed, 1)
+
+
+def test_an_answer_that_gets_lost_opens_no_second_one(stage: Stage) -> None:
+    stage.pin("staging", 1)
+    stage.front.rule = whenever(_OPENING, Cut(done=True), times=1)
+    assert execute(["promote"]) == 0
+    (pull,) = stage.pulls()
+    assert (pull.state, list(pull.labels)) == ("open", ["promote"])
+
+
+def test_a_hold_that_is_cut_off_is_carried_on_and_says_nothing_twice(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.pin("staging", 1)
+    assert execute(["promote"]) == 0
+    stage.front.rule = whenever(_CLOSING, Cut(done=False))
+    assert execute(["hold", "staging/iris", "--reason", "wrong answers"]) == 1
+    (pull,) = stage.pulls()
+    assert (pull.state, len(stage.comments(1))) == ("open", 1)
+    stage.front.rule = lambda _: None
+    capsys.readouterr()
+    assert execute(["promote"]) == 3
+    assert "staging/iris is held" in told(capsys)
+    assert [pull.state for pull in stage.pulls()] == ["closed"]
+    assert len(stage.comments(1)) == 1
+
+
+def test_labels_that_are_refused_stop_nothing(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.pin("staging", 1)
+    labelling = re.compile(r"(POST .*/labels|PUT .*/merge_requests/1)$")
+    stage.front.rule = whenever(labelling, Answer(403, {"message": "no labels for you"}))
+    assert execute(["promote"]) == 0
+    assert "has no label" in told(capsys)
+    stage.front.rule = lambda _: None
+    assert execute(["promote"]) == 0
+    assert [list(pull.labels) for pull in stage.opened()] == [["promote"]]
+
+
+def test_a_page_of_somebody_elses_at_the_address_is_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.pin("staging", 1)
+    stage.front.rule = whenever(re.compile(""), Answer(200, "please log in"))
+    assert execute(["promote"]) == 1
+    assert "does not speak" in told(capsys)
+
+
+def test_its_own_authority_is_named_by_ssl_cert_file(
+    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.pin("staging", 1)
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    named = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*made, *named, *files], check=True, capture_output=True)
+    with stage.front.encrypted(certificate, key) as url:
+        monkeypatch.setenv(stage.api_variable, f"{url}{stage.below}")
+        assert execute(["promote"]) == 1
+        assert "SSL_CERT_FILE names a file of CAs to trust" in told(capsys)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert execute(["promote"]) == 0
+    assert len(stage.opened()) == 1
+    monkeypatch.setenv("SSL_CERT_FILE", str(key))
+    assert execute(["promote"]) == 2
+    assert "cannot be read as certificates" in told(capsys)
+
+
+def test_a_proxy_is_gone_through(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.pin("staging", 1)
+    # Only whoever asks the proxy gets there.
+    monkeypatch.setenv(stage.api_variable, f"http://forge.example.com{stage.below}")
+    monkeypatch.setenv("HTTP_PROXY", stage.front.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert execute(["promote"]) == 0
+    assert len(stage.opened()) == 1
+
+
+def test_two_at_once_come_to_one_pull_request(stage: Stage) -> None:
+    """Two runs of the schedule: the second one looks before the first one has opened it."""
+    stage.pin("staging", 1)
+    began: list[str] = []
+
+    def meanwhile(request: str) -> None:
+        if _OPENING.search(request) and not began:
+            began.append(request)
+            assert execute(["promote"]) == 0
+
+    stage.front.rule = meanwhile
+    assert execute(["promote"]) == 0
+    assert began
+    assert [pull.state for pull in stage.pulls()] == ["open"]
+
+
+def test_a_merge_before_it_is_opened_is_no_harm(stage: Stage) -> None:
+    """Closed by one, opened anew and merged by another, all between the look at the branch and that at the forge."""
+    stage.pin("staging", 1)
+    done: list[str] = []
+
+    def meanwhile(request: str) -> None:
+        if not done:
+            done.append(request)
+            assert execute(["promote"]) == 0
+            stage.merge(1)
+
+    stage.front.rule = meanwhile
+    assert execute(["promote"]) == 0
+    assert [pull.state for pull in stage.pulls()] == ["merged"]
+
+
+def test_a_merge_in_the_middle_is_no_harm(stage: Stage) -> None:
+    """A person merges between the look at the branch and the write to the pull request."""
+    stage.pin("staging", 1)
+    assert execute(["promote"]) == 0
+    stage.edit(1, "mine")
+
+    def meanwhile(request: str) -> None:
+        if _CLOSING.search(request) and stage.opened():
+            stage.merge(1)
+
+    stage.front.rule = meanwhile
+    assert execute(["promote"]) == 0
+    stage.front.rule = lambda _: None
+    assert [pull.state for pull in stage.pulls()] == ["merged"]
+    assert execute(["promote"]) == 0
+    assert stage.pinned("production") == "1"
+    assert git(stage.clone, "status", "--porcelain") == ""

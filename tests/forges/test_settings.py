@@ -1,0 +1,194 @@
+"""`gitops branch-protection` and `gitops doctor` on every forge: what is written is found, what is missing said."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gitops.cli import execute
+from services.gitops.tests.conftest import commit_all, git
+from services.gitops.tests.github import FORBIDDEN
+from tests.forges.gitea import GiteaStage
+from tests.forges.github import GitHubStage
+from tests.forges.gitlab import GitLabStage
+from tests.forges.stages import Stage
+
+HOOK = "https://argocd.example.com/api/webhook"
+
+
+def doctor(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, list[str]]]:
+    """The exit code, and the states of each part."""
+    capsys.readouterr()
+    code = execute(["doctor", "--json", *options])
+    found: dict[str, list[str]] = {}
+    told = capsys.readouterr()
+    assert told.out, told.err
+    for finding in json.loads(told.out):
+        found.setdefault(finding["part"], []).append(finding["state"])
+    return code, found
+
+
+def protect(stage: Stage) -> int:
+    return execute(["branch-protection", "--pusher", stage.pusher])
+
+
+def test_protection_is_written_and_then_found(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = doctor(capsys)
+    assert code == 1
+    assert "missing" in found["protection"]
+    assert found["webhook"] == ["missing"]
+    assert doctor(capsys, "--without", "protection", "--without", "webhook")[0] == 0
+
+    assert protect(stage) == 0
+    assert "merge" in capsys.readouterr().out
+    stage.hook(HOOK)
+    code, found = doctor(capsys)
+    assert (code, {state for states in found.values() for state in states}) == (0, {"there"})
+    # A second time changes what is there, and adds nothing.
+    assert protect(stage) == 0
+    assert doctor(capsys)[0] == 0
+
+
+def test_what_is_missing_is_said_in_sentences(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["doctor"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "gitops branch-protection writes it." in said
+    assert "does not wait for e2e, images, promotion" in said or "promotion: gitops branch-protection" in said
+    assert "No webhook tells Argo CD of pushes (https://ARGOCD/api/webhook)" in said
+
+
+def test_without_a_token_there_is_one_thing_to_do(
+    stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(stage.token_variable)
+    code, found = doctor(capsys)
+    assert (code, found) == (1, {"token": ["missing"], "push": ["there"]})
+    stage.hold_token("none")
+    code, found = doctor(capsys)
+    assert (code, found) == (1, {"token": ["missing"], "push": ["there"]})
+
+
+def test_a_token_that_reads_alone_is_found_before_anything_fails(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.hold_token("reading")
+    assert execute(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert f"{stage.token_variable} may not open pull requests." in said
+    assert stage.pulls() == []
+    assert protect(stage) == 2
+    assert "needs the rights to" in capsys.readouterr().err
+
+
+def test_git_that_may_not_push_is_found(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    git(stage.clone, "remote", "set-url", "--push", "origin", str(stage.clone / "nowhere"))
+    code, found = doctor(capsys)
+    assert (code, found["push"]) == (1, ["missing"])
+
+
+@pytest.mark.parametrize("stage", ["gitea"], indirect=True)
+def test_a_real_protection_keeps_what_it_says(stage: GiteaStage, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a real server: nobody but the pusher pushes, and a merge waits for an approval and every check."""
+    stage.pin("staging", 1)
+    assert protect(stage) == 0
+    assert execute(["promote"]) == 0
+    branch = stage.opened()[0].branch
+    assert stage.try_push() == "refused"
+    assert stage.try_merge(1) == "refused"
+    for check in ("test (3.11)", "test (3.12)", "images", "e2e"):
+        stage.report(branch, f"ci / {check} (pull_request)", passed=True)
+    stage.report(branch, "promotion", passed=True)
+    assert stage.try_merge(1) == "refused"
+    stage.review(1, approve=True)
+    assert stage.try_merge(1) == "merged"
+    # The machine user still bumps.
+    stage.pin("staging", 2)
+
+
+@pytest.mark.parametrize("stage", ["github"], indirect=True)
+def test_github_gets_rulesets_an_environment_and_settings(stage: GitHubStage) -> None:
+    assert protect(stage) == 0
+    settings = stage.hub.settings
+    assert [what for what, _ in settings.written] == [
+        "POST /rulesets",
+        "POST /rulesets",
+        "PUT /environments/delivery",
+        "POST /environments/delivery/deployment-branch-policies",
+        "POST /environments/delivery/deployment-branch-policies",
+        "PUT /actions/permissions/workflow",
+        "PATCH ",
+    ]
+    passing = {each["name"]: each["bypass_actors"] for each in settings.rulesets}
+    assert passing["main"] == [{"actor_id": 4711, "actor_type": "Integration", "bypass_mode": "always"}]
+    assert passing["versions"] == []
+    settings.written.clear()
+    assert protect(stage) == 0
+    assert [what for what, _ in settings.written][:2] == ["PUT /rulesets/7", "PUT /rulesets/8"]
+
+
+@pytest.mark.parametrize("stage", ["github"], indirect=True)
+def test_a_token_that_must_not_see_settings_says_so(stage: GitHubStage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.hub.settings.administers = False
+    stage.hub.settings.rulesets = [{"target": "branch", "rules": []}]
+    code, found = doctor(capsys)
+    assert (code, found["webhook"]) == (1, ["unseen"])
+
+
+@pytest.mark.parametrize("stage", ["gitlab"], indirect=True)
+def test_a_token_that_ends_soon_is_said(stage: GitLabStage, capsys: pytest.CaptureFixture[str]) -> None:
+    today = datetime.now(UTC).date()
+    stage.hub.expires = str(today + timedelta(days=3))
+    assert doctor(capsys)[1]["token"] == ["missing"]
+    stage.hub.expires = str(today + timedelta(days=300))
+    assert doctor(capsys)[1]["token"] == ["there"]
+
+
+@pytest.mark.parametrize("stage", ["gitlab"], indirect=True)
+def test_a_free_gitlab_says_what_it_cannot_require(stage: GitLabStage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.hub.settings.premium = False
+    assert protect(stage) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "only Premium names single users: make robot a maintainer" in said
+    assert "approvals: only Premium requires them" in said
+    code, found = doctor(capsys, "--without", "webhook")
+    assert (code, found["protection"]) == (0, ["unseen", "there"])
+
+
+@pytest.mark.parametrize("stage", ["gitlab"], indirect=True)
+def test_gitlab_is_written_as_its_api_documents_it(stage: GitLabStage) -> None:
+    assert protect(stage) == 0
+    settings = stage.hub.settings
+    assert [level["user_id"] for level in settings.branches["main"]["push_access_levels"]] == [5]
+    assert (settings.tags, [rule["approvals_required"] for rule in settings.rules]) == (["v*"], [1])
+    assert settings.project["merge_method"] == "ff"
+    assert settings.approvals["reset_approvals_on_push"]
+
+
+def test_a_pusher_that_cannot_be_one_is_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["branch-protection", "--pusher", "no-such-user"]) == 2
+    said = capsys.readouterr().err
+    assert "no-such-user" in said or "not the number of a GitHub App" in said
+
+
+def test_rules_that_are_gone_are_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    git(stage.clone, "rm", "-r", "--quiet", ".github/rulesets")
+    commit_all(stage.clone, "gone")
+    assert protect(stage) == 2
+    assert "git checkout HEAD -- .github/rulesets" in capsys.readouterr().err
+
+
+def test_what_is_cut_off_is_written_by_the_next_run(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    written: list[str] = []
+
+    def rule(request: str) -> object:
+        if request.startswith("GET "):
+            return None
+        written.append(request)
+        return FORBIDDEN if len(written) == 2 else None
+
+    stage.front.rule = rule  # type: ignore[assignment]
+    assert protect(stage) == 2
+    assert "Run it again" in capsys.readouterr().err
+    stage.front.rule = lambda _: None
+    assert protect(stage) == 0
+    assert doctor(capsys, "--without", "webhook")[0] == 0
