@@ -1,6 +1,7 @@
 """Columns of every kind: both runtimes answer as the pipeline does, to rows by position and by name, with gaps."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,20 @@ import httpx
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.serving.tests import mixed
 from services.serving.tests.conftest import Bundle, Serve, running, until_ready
 from services.serving.tests.mixed import COLUMNS, NAMES, ROW, requested, write_mixed
-from serving.errors import ModelUnusableError
+from serving.errors import InvalidInputError, ModelUnusableError
+from serving.features import RowReader
 from serving.opening import Opened, open_folder
 from serving.runtimes.base import RuntimeOptions
 
 COUNTED = 'serving_unknown_categories_total{column="%s",model_name="iris-classifier"} %s.0'
+FITTED = mixed.fitted()
 VALUES = [ROW[name] for name in NAMES]
 
 
@@ -34,6 +39,16 @@ def api(penguins: Bundle) -> Any:
         yield client
 
 
+@pytest.fixture(scope="module")
+def penguins_opened(penguins: Bundle) -> Opened:
+    return opened(penguins.folder)
+
+
+@pytest.fixture(scope="module")
+def penguins_reader(penguins_opened: Opened) -> RowReader:
+    return penguins_opened.reader
+
+
 def opened(folder: Path, prefer: Any = "auto") -> Opened:
     return open_folder(folder, RuntimeOptions(prefer=prefer))
 
@@ -43,7 +58,7 @@ def test_both_runtimes_answer_as_the_pipeline_does(penguins: Bundle, runtime: An
     found = opened(penguins.folder, runtime)
     assert found.runtime.name == runtime
     rows = mixed.table()
-    expected = mixed.fitted().predict_proba(rows)
+    expected = FITTED.predict_proba(rows)
     read = found.reader.many([requested(row) for row in rows])
     np.testing.assert_allclose(found.runtime.run(read), expected, atol=1e-5)
     for row, probabilities in zip(rows[:20], expected, strict=False):
@@ -269,3 +284,42 @@ def indices(api: httpx.Client) -> dict[str, float]:
         if family.name == "serving_input_psi"
         for sample in family.samples
     }
+
+
+anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(VALUES)
+
+
+@given(st.lists(anything, min_size=6, max_size=6), st.booleans())
+def test_whatever_a_row_holds_is_read_or_refused(penguins_reader: RowReader, values: list[Any], named: bool) -> None:
+    row: Any = dict(zip(NAMES, values, strict=True)) if named else values
+    try:
+        read = penguins_reader.one(row)
+    except InvalidInputError:
+        with pytest.raises(InvalidInputError):
+            penguins_reader.many([row, row])
+        return
+    kinds = [type(value) for value in read[0]]
+    assert kinds == [str, float, str, float, float, float]
+    again = penguins_reader.many([row, row])
+    assert [[repr(value) for value in each] for each in again] == [[repr(value) for value in read[0]]] * 2
+
+
+@given(
+    st.sampled_from(["Biscoe", "Dream", "Torgersen"]) | st.text(min_size=1, max_size=10),
+    st.none() | st.floats(-1000, 1000),
+    st.none() | st.sampled_from(["female", "male", ""]) | st.text(max_size=10),
+    st.integers(-100, 100),
+    st.none() | st.booleans(),
+    st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2100, 1, 1)),  # noqa: DTZ001
+)
+@settings(deadline=None)
+def test_every_row_is_answered_as_by_the_pipeline(
+    penguins_opened: Opened, island: str, bill: Any, sex: Any, eggs: int, ringed: Any, seen: datetime
+) -> None:
+    row = [island, bill, sex, eggs, ringed, seen.isoformat()]
+    found = penguins_opened.runtime.run(penguins_opened.reader.one(row))
+    nan = float("nan")
+    seconds = seen.replace(tzinfo=UTC).timestamp()
+    plain = [island, nan if bill is None else bill, sex or "", float(eggs), nan if ringed is None else float(ringed)]
+    expected = FITTED.predict_proba(np.array([[*plain, seconds]], dtype=object))
+    np.testing.assert_allclose(found, expected, atol=1e-4)

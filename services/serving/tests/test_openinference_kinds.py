@@ -101,7 +101,7 @@ def test_tritonclient(api: httpx.Client, binary: bool) -> None:
 def test_a_table_as_mlservers_client_sends_it(api: httpx.Client) -> None:
     """What MLServer 1.7.1's PandasCodec makes of a table with a gap in a column of numbers."""
     text, nothing = {"content_type": "str"}, None
-    columns = [
+    columns: list[tuple[str, str, Any, list[Any]]] = [
         ("island", "BYTES", text, ["Dream", "Biscoe"]),
         ("bill (mm)", "FP64", nothing, [39.1, None]),
         ("sex", "BYTES", text, ["male", ""]),

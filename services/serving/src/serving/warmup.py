@@ -10,7 +10,7 @@ import numpy as np
 from serving.columns import Value
 from serving.errors import ModelUnusableError
 from serving.features import RowReader
-from serving.runtimes.base import Matrix, Runtime
+from serving.runtimes.base import ONE_OUTPUT, Matrix, Runtime
 from serving.signature import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -127,20 +127,12 @@ def _check(result: Matrix, spec: ModelSpec, rows: int) -> None:
     if result.shape != shape:
         raise ModelUnusableError(
             f"its warm-up prediction has shape {result.shape}, but its MLmodel file promises {shape}"
-            + _why(result, spec)
+            + (f": it has several outputs, {ONE_OUTPUT}" if result.ndim > len(shape) else "")
         )
     if not np.isfinite(result).all():
         raise _NotFiniteError
     if spec.task == "classification" and not np.allclose(result.sum(axis=1), 1.0, atol=1e-3):
         raise ModelUnusableError(
-            "the probabilities of its warm-up prediction do not add up to 1: a model that may give a row several "
-            "classes at once (multi-label) cannot be served; register a model for each label"
+            "the probabilities of its warm-up prediction do not add up to 1; if it may give a row several classes at "
+            f"once (multi-label), it has several outputs, {ONE_OUTPUT}"
         )
-
-
-def _why(result: Matrix, spec: ModelSpec) -> str:
-    if spec.task == "regression" and result.ndim == 2:
-        return ": a regression with several outputs cannot be served; register a model for each of them"
-    if spec.task == "classification" and result.ndim == 3:
-        return ": a classifier with several outputs (multi-label) cannot be served; register a model for each of them"
-    return ""

@@ -13,6 +13,9 @@ from serving.decoding import Dtype
 from serving.errors import ModelUnusableError
 from serving.signature import ModelSpec
 
+# Why a model of several outputs is refused.
+ONE_OUTPUT = "of which only one can be served: register a model for each of them"
+
 Matrix = NDArray[np.floating[Any]]
 
 

@@ -14,7 +14,7 @@ import skops.io
 
 from serving.agreement import check_classes, check_columns, check_width
 from serving.errors import ModelUnusableError
-from serving.runtimes.base import Matrix, RuntimeOptions
+from serving.runtimes.base import ONE_OUTPUT, Matrix, RuntimeOptions
 from serving.signature import ModelSpec
 
 # Estimators that were fitted on a table warn at each prediction that a matrix has no column names. The order of columns
@@ -82,7 +82,10 @@ def open_sklearn(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> Skle
     what = f"its {type(estimator).__name__}"
     check_width(spec, getattr(estimator, "n_features_in_", None), what)
     check_columns(spec, getattr(estimator, "feature_names_in_", ()), what)
-    check_classes(spec, getattr(estimator, "classes_", ()) if spec.task == "classification" else (), what)
+    classes = getattr(estimator, "classes_", ()) if spec.task == "classification" else ()
+    if any(np.ndim(labels) for labels in classes):
+        raise ModelUnusableError(f"{what} has several outputs, {ONE_OUTPUT}")
+    check_classes(spec, classes, what)
     return SklearnRuntime(estimator, spec)
 
 
