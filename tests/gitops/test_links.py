@@ -1,0 +1,57 @@
+"""Proves that alerts and dashboards lead to the runbooks where the forge shows them, whichever forge it is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gitops.forge.links import new_pull_request
+from gitops.platform.reader import read_platform
+from tests.support.helm import ROOT, run
+
+PLATFORM = (ROOT / "platform.yaml").read_text()
+HTTPS = "https://git.example.com/flora/petals.git"
+
+
+@pytest.mark.parametrize(
+    ("repository", "forge", "files"),
+    [
+        ("https://github.com/flora/petals.git", "github", "https://github.com/flora/petals/blob/main"),
+        ("git@gitlab.com:flora/shop/petals.git", "gitlab", "https://gitlab.com/flora/shop/petals/-/blob/main"),
+        (
+            "http://git.example.com:3000/flora/petals",
+            "gitea",
+            "http://git.example.com:3000/flora/petals/src/branch/main",
+        ),
+        (
+            "ssh://git@git.example.com:2222/flora/petals.git",
+            "gitea",
+            "https://git.example.com/flora/petals/src/branch/main",
+        ),
+        (HTTPS, "{kind: gitlab, api: https://api.example.com}", "https://git.example.com/flora/petals/-/blob/main"),
+        (
+            HTTPS,
+            "{kind: gitea, url: https://code.example.com/}",
+            "https://code.example.com/flora/petals/src/branch/main",
+        ),
+        (
+            "https://example.com/git/flora/petals.git",
+            "{kind: gitea, url: https://example.com/git}",
+            "https://example.com/git/flora/petals/src/branch/main",
+        ),
+        (
+            "http://gitea.forge:3000/flora/petals.git",
+            "{kind: gitea, url: https://example.com/git}",
+            "https://example.com/git/flora/petals/src/branch/main",
+        ),
+    ],
+)
+def test_the_chart_and_the_command_find_the_same_pages(repository: str, forge: str, files: str, tmp_path: Path) -> None:
+    text = PLATFORM.replace("https://github.com/OWNER/NAME.git", repository).replace("forge: github", f"forge: {forge}")
+    text = text.replace("ghcr.io/OWNER/NAME", "registry.example.com/flora")
+    (tmp_path / "platform.yaml").write_text(text)
+    done = run("helm", "template", "apps", ROOT / "apps", "--values", tmp_path / "platform.yaml")
+    assert done.code == 0, done.errors
+    assert set(re.findall(r"https?://\S+(?:/blob|/src/branch)/main", done.output)) == {files}
+    web = re.sub(r"(/-/blob|/blob|/src/branch)/main", "", files)
+    assert new_pull_request(read_platform(text), "promote/x").startswith(web)
