@@ -7,7 +7,7 @@ import pytest
 
 from gitops.cli import execute
 from services.gitops.tests.conftest import commit_all, git
-from services.gitops.tests.github import FORBIDDEN
+from services.gitops.tests.github import ACTIONS_APP, FORBIDDEN
 from tests.forges.gitea import GiteaStage
 from tests.forges.github import GitHubStage
 from tests.forges.gitlab import GitLabStage
@@ -121,6 +121,10 @@ def test_github_gets_rulesets_an_environment_and_settings(stage: GitHubStage) ->
     passing = {each["name"]: each["bypass_actors"] for each in settings.rulesets}
     assert passing["main"] == [{"actor_id": 4711, "actor_type": "Integration", "bypass_mode": "always"}]
     assert passing["versions"] == []
+    (main,) = [each for each in settings.rulesets if each["name"] == "main"]
+    (checked,) = [rule for rule in main["rules"] if rule["type"] == "required_status_checks"]
+    required = checked["parameters"]["required_status_checks"]
+    assert {each["integration_id"] for each in required} == {ACTIONS_APP}
     settings.written.clear()
     assert protect(stage) == 0
     assert [what for what, _ in settings.written][:2] == ["PUT /rulesets/7", "PUT /rulesets/8"]

@@ -18,6 +18,8 @@ from services.gitops.tests.conftest import git
 
 TOKEN = "ghs_of-the-tests"
 SLUG = "acme/pipeline"
+# The App that GitHub Actions acts as on this server.
+ACTIONS_APP = 12
 
 
 class Answer(NamedTuple):
@@ -124,7 +126,8 @@ class GitHub:
     def answer(self, method: str, path: str, query: Mapping[str, str], content: Mapping[str, Any]) -> Answer:
         if not path.startswith(f"/repos/{SLUG}"):
             # /user too is closed to the token of an App.
-            return FORBIDDEN if path == "/user" else Answer(404, {"message": "Not Found"})
+            outside = {"/user": FORBIDDEN, "/apps/github-actions": Answer(200, {"id": ACTIONS_APP})}
+            return outside.get(path, Answer(404, {"message": "Not Found"}))
         below = path.removeprefix(f"/repos/{SLUG}")
         if below == "/pulls":
             return self._create(content) if method == "POST" else Answer(200, self._found(query.get("head", "")))

@@ -101,6 +101,10 @@ class _Ruleset(Struct, frozen=True):
     name: str
 
 
+class _App(Struct, frozen=True):
+    id: int
+
+
 class _Policies(Struct, frozen=True):
     branch_policies: Sequence[_Name] = ()
 
@@ -261,12 +265,11 @@ class GitHub(Forge):
 
     def _rulesets(self, rules: Rules, app: int) -> list[str]:
         there = {each.name: each.id for each in self._api.pages(f"{self._repository}/rulesets", _Ruleset, _PAGE)}
+        # GitHub Actions acts as an App whose number differs from server to server:
+        # https://docs.github.com/rest/apps/apps#get-an-app
+        actions = self._api.get("/apps/github-actions", _App).id
         for document in rules.documents:
-            actors = [
-                {**actor, "actor_id": app} if actor["actor_type"] == "Integration" else actor
-                for actor in document.get("bypass_actors", [])
-            ]
-            content, number = {**document, "bypass_actors": actors}, there.get(document["name"])
+            content, number = _filled(document, app, actions), there.get(document["name"])
             if number is None:
                 self._api.do("POST", f"{self._repository}/rulesets", content)
             else:
@@ -290,3 +293,20 @@ class GitHub(Forge):
         merging = {"allow_merge_commit": False, "allow_auto_merge": False, "delete_branch_on_merge": True}
         self._api.do("PATCH", self._repository, merging)
         return "settings: workflows' tokens read alone, merges are squashed or rebased, merged branches go"
+
+
+def _filled(document: Mapping[str, Any], pusher: int, actions: int) -> dict[str, Any]:
+    """A ruleset whose Apps have the numbers that they have on this server: who may push, and whose checks count."""
+    actors = [
+        {**actor, "actor_id": pusher} if actor["actor_type"] == "Integration" else actor
+        for actor in document.get("bypass_actors", [])
+    ]
+    rules = [
+        _checked_by(rule, actions) if rule["type"] == "required_status_checks" else rule for rule in document["rules"]
+    ]
+    return {**document, "bypass_actors": actors, "rules": rules}
+
+
+def _checked_by(rule: Mapping[str, Any], actions: int) -> dict[str, Any]:
+    checks = [{**check, "integration_id": actions} for check in rule["parameters"]["required_status_checks"]]
+    return {**rule, "parameters": {**rule["parameters"], "required_status_checks": checks}}
