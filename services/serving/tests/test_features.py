@@ -51,7 +51,7 @@ def test_nothing_else_gets_through_and_nothing_breaks(row: list[Any]) -> None:
 
 
 def test_a_row_of_another_length_is_told_the_columns() -> None:
-    assert errors(lambda: reader("double", "long").one([1.0])) == {"features": "expected 2 values (c0, c1), got 1"}
+    assert errors(lambda: reader("double", "long").one([1.0])) == {"features": "expected 2 values ('c0', 'c1'), got 1"}
 
 
 def test_every_wrong_value_is_named() -> None:
@@ -79,7 +79,7 @@ def test_many_rows_name_the_row() -> None:
     rows: list[Any] = [[1, 2], [3, False], [4]]
     assert errors(lambda: reader("double", "double").many(rows)) == {
         "instances[1][1]": "expected a number, got a boolean (column 'c1')",
-        "instances[2]": "expected 2 values (c0, c1), got 1",
+        "instances[2]": "expected 2 values ('c0', 'c1'), got 1",
     }
     assert errors(lambda: reader("double").many([])) == {"instances": "expected at least one row"}
 

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 
 from services.serving.tests import mixed
@@ -159,7 +161,31 @@ def test_errors_are_told_as_mlflow_does(penguins: httpx.Client, body: Any, reaso
     assert reason in told(penguins.post("/invocations", json=body), 400)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"NaN", b'{"instances":[[NaN]', b'{"instances":[[Infinity]]}', b"\xff"])
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+nested = st.recursive(
+    values,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*NAMES, "x"]), inner),
+    max_leaves=20,
+)
+tables = st.dictionaries(st.sampled_from(["columns", "data", "index"]), nested)
+fields = {"dataframe_split": tables | nested, "dataframe_records": nested, "instances": nested, "inputs": nested}
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.fixed_dictionaries({}, optional=fields))
+def test_no_body_ends_in_a_500(penguins: httpx.Client, body: Any) -> None:
+    """Python writes NaN and Infinity into JSON as MLflow's client does."""
+    answer = penguins.post("/invocations", content=json.dumps(body))
+    if answer.status_code != 200:
+        told(answer, 400)
+
+
+HUGE = b'{"instances":[[NaN,%s]]}' % (b"9" * 5000)
+
+
+@pytest.mark.parametrize(
+    "content", [HUGE, b"", b"{", b"NaN", b'{"instances":[[NaN]', b'{"instances":[[Infinity]]}', b"\xff"]
+)
 def test_what_is_not_json_is_refused(penguins: httpx.Client, content: bytes) -> None:
     told(penguins.post("/invocations", content=content), 400)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from services.serving.tests.bundles import CLASSES, fitted, write_bundle
 from services.serving.tests.conftest import Bundle
@@ -77,6 +78,14 @@ def test_other_types_are_refused_by_name_until_they_are_trusted(tmp_path: Path) 
     assert "SKOPS_TRUSTED_TYPES" in str(caught.value)
     name = f"{not_of_scikit_learn.__module__}.not_of_scikit_learn"
     assert opened(tmp_path, extra_trusted_types=frozenset({name})).run(rows).shape == (150, 3)
+
+
+def test_columns_by_name_are_refused(tmp_path: Path) -> None:
+    rows, labels = load_iris(return_X_y=True, as_frame=True)
+    scaled = ColumnTransformer([("scaled", StandardScaler(), list(rows.columns[:2]))], remainder="passthrough")
+    write_bundle(tmp_path, estimator=make_pipeline(scaled, KNeighborsClassifier()).fit(rows, labels), onnx=False)
+    with pytest.raises(ModelUnusableError, match="its ColumnTransformer picks columns by name"):
+        opened(tmp_path)
 
 
 def test_the_list_that_a_model_carries_is_not_believed(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ Numbers, booleans and dates become floats, null among them NaN; text stays text,
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
 import numpy as np
 
@@ -20,6 +21,7 @@ _EXACT = {np.float32: 2**24, np.float64: 2**53}
 _NUMBERS = frozenset({int, float})
 _TEXT = frozenset({str})
 _LONGEST_SHOWN = 40
+_LONGEST_NAME = 100
 
 
 class MismatchError(Exception):
@@ -210,13 +212,17 @@ def shown(value: Value) -> str:
     return f"a string ({shown_text(value)})" if isinstance(value, str) else repr(value)[:_LONGEST_SHOWN]
 
 
-def shown_text(text: str) -> str:
+def shown_text(text: str, longest: int = _LONGEST_SHOWN) -> str:
     """Shows a text, or its beginning."""
-    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}...")
+    return repr(text if len(text) <= longest else f"{text[:longest]}...")
 
 
-def listed(names: Iterable[str], most: int = 20) -> str:
+def shown_name(name: str) -> str:
+    """Shows the name of a column, or its beginning."""
+    return shown_text(name, _LONGEST_NAME)
+
+
+def listed(names: Collection[str], most: int = 20) -> str:
     """Lists names, of very many only the first."""
-    told = list(names)
-    more = f" and {len(told) - most} more" if len(told) > most else ""
-    return ", ".join(shown_text(name) for name in told[:most]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(shown_name(name) for name in islice(names, most)) + more

@@ -17,7 +17,7 @@ from serving.decoding import (
     are_numbers,
     decoder_of,
     listed,
-    shown_text,
+    shown_name,
 )
 from serving.errors import FieldError, InvalidInputError
 from serving.runtimes.base import Matrix
@@ -125,13 +125,13 @@ class RowReader:
 
     def _wrong_names(self, row: dict[str, Value], field: str) -> list[FieldError]:
         if self._repeated is not None:
-            reason = f"the model has two columns {shown_text(self._repeated)}, so rows must be arrays"
+            reason = f"the model has two columns {shown_name(self._repeated)}, so rows must be arrays"
             return [FieldError(field, reason)]
         known = f"the model has {listed(self._ordered)}"
         unknown = [name for name in row if name not in self._ordered]
         missing = [name for name in self._ordered if name in self._required and name not in row]
-        found = [FieldError(field, f"unknown column {shown_text(name)}; {known}") for name in unknown]
-        found += [FieldError(field, f"column {shown_text(name)} is missing") for name in missing]
+        found = [FieldError(field, f"unknown column {shown_name(name)}; {known}") for name in unknown]
+        found += [FieldError(field, f"column {shown_name(name)} is missing") for name in missing]
         return found[:_MOST_ERRORS]
 
     def _errors(self, row: Row, field: str) -> Iterator[FieldError]:
@@ -139,14 +139,14 @@ class RowReader:
         named = isinstance(row, dict)
         values = self._values(row, field)
         if len(values) != self._width:
-            yield FieldError(field, f"expected {self._width} values ({', '.join(self._ordered)}), got {len(values)}")
+            yield FieldError(field, f"expected {self._width} values ({listed(self._ordered)}), got {len(values)}")
             return
         for index, (decoder, value) in enumerate(zip(self.decoders, values, strict=True)):
             name = decoder.column.name
             try:
                 decoder.one(value)
             except MismatchError as error:
-                where = f"{field}[{shown_text(name)}]" if named else f"{field}[{index}]"
+                where = f"{field}[{shown_name(name)}]" if named else f"{field}[{index}]"
                 reason = str(error) if named else f"{error} (column {name!r})"
                 yield FieldError(where, reason, name if isinstance(error, UnknownCategoryError) else "")
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from serving.columns import Value
-from serving.decoding import listed, shown_text
+from serving.decoding import listed, shown_name
 from serving.errors import MALFORMED, FieldError, InvalidInputError
 from serving.features import Row, RowReader
 from serving.runtimes.base import Matrix
@@ -79,7 +79,7 @@ def _decoded(body: bytes) -> InvocationRequest:
         # MLflow's own client writes the gaps of a table so, which JSON does not have.
         try:
             return msgspec.convert(json.loads(body, parse_constant=_constant), InvocationRequest)
-        except json.JSONDecodeError:
+        except ValueError:
             raise error from None
 
 
@@ -117,7 +117,7 @@ def _table(reader: RowReader, field: str, given: DataframeSplit) -> Matrix:
     missing = [column.name for column in reader.columns if column.name not in names and not column.optional]
     if missing:
         raise InvalidInputError(
-            *(FieldError(field, f"column {shown_text(name)} is missing") for name in missing[:_MOST_ERRORS])
+            *(FieldError(field, f"column {shown_name(name)} is missing") for name in missing[:_MOST_ERRORS])
         )
     known = [(name, index) for index, name in enumerate(names) if name in reader.names]
     return reader.many([{name: row[index] for name, index in known} for row in given.data], field)

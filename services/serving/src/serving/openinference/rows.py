@@ -18,6 +18,7 @@ from serving.decoding import (
     MismatchError,
     NumberDecoder,
     UnknownCategoryError,
+    listed,
 )
 from serving.errors import FieldError, InvalidInputError
 from serving.features import RowReader
@@ -84,7 +85,7 @@ def _from_columns(spec: ModelSpec, reader: RowReader, tensors: dict[str, Array])
     unknown = [name for name in tensors if name not in known]
     absent = [column.name for column in spec.columns if column.name not in tensors]
     if unknown or absent:
-        names = ", ".join(repr(column.name) for column in spec.columns)
+        names = listed([column.name for column in spec.columns])
         instead = f"{FEATURES!r}, or " if takes_whole(spec) else ""
         what = f"unknown tensor {unknown[0][:100]!r}" if unknown else f"the tensor {absent[0]!r} is missing"
         raise _wrong("inputs", f"{what}; expected {instead}one tensor for each of {names}")

@@ -1,7 +1,7 @@
 """ONNX Runtime, set up for many small requests in one process: one thread, and only the output that is needed."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -149,5 +149,5 @@ def _check_precision(column: Column, kind: str, name: str) -> None:
         )
 
 
-def _listed(names: Iterable[str]) -> str:
+def _listed(names: Collection[str]) -> str:
     return listed(names, most=10)

@@ -79,6 +79,7 @@ def open_sklearn(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> Skle
     needed = "predict_proba" if spec.task == "classification" else "predict"
     if not hasattr(estimator, needed):
         raise ModelUnusableError(f"its {type(estimator).__name__} has no {needed}, which {spec.task} needs")
+    _refuse_names(estimator)
     what = f"its {type(estimator).__name__}"
     check_width(spec, getattr(estimator, "n_features_in_", None), what)
     check_columns(spec, getattr(estimator, "feature_names_in_", ()), what)
@@ -87,6 +88,17 @@ def open_sklearn(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> Skle
         raise ModelUnusableError(f"{what} has several outputs, {ONE_OUTPUT}")
     check_classes(spec, classes, what)
     return SklearnRuntime(estimator, spec)
+
+
+def _refuse_names(estimator: Any) -> None:
+    """Refuses what picks columns by name, as only tables of pandas have names, which serving does without."""
+    for step in (estimator, *(step for _, step in getattr(estimator, "steps", ()))):
+        for _, _, columns in getattr(step, "transformers_", ()):
+            if isinstance(columns, str) or any(isinstance(column, str) for column in np.atleast_1d(columns)):
+                raise ModelUnusableError(
+                    f"its {type(step).__name__} picks columns by name, which needs a table of pandas: fit it on "
+                    "arrays, with columns by position, or register its ONNX twin"
+                )
 
 
 def _load_skops(path: Path, options: RuntimeOptions) -> Any:
