@@ -17,7 +17,7 @@ from training.baseline import Baseline, encoded
 from training.contract import contract_of
 from training.data import Dataset
 from training.digest import folder_digest
-from training.kinds import SIGNATURE_TYPES, Column, as_frame, missing
+from training.kinds import SIGNATURE_TYPES, Column, as_asked, as_frame, missing
 from training.models import TRUSTED_TYPES
 from training.onnx_twin import Twin, UnusableGraphError
 from training.reproducible import normalise_skops
@@ -147,10 +147,10 @@ def _example(dataset: Dataset) -> pd.DataFrame:
             gaps |= missing(column, dataset.rows, index)
     chosen = list(dict.fromkeys([int(gaps.argmin()), int(gaps.argmax())]))
     frame = as_frame(dataset.columns, dataset.rows[chosen])
-    for column in dataset.columns:
-        if column.kind == "number" and column.name not in dataset.centred:
-            # As few digits as tell the float32 from its neighbours: 5.1 rather than 5.099999904632568.
-            frame[column.name] = [float(str(np.float32(value))) for value in frame[column.name]]
+    asked = [as_asked(dataset.columns, dataset.rows[row]) for row in chosen]
+    for index, column in enumerate(dataset.columns):
+        if column.kind == "number":
+            frame[column.name] = [row[index] for row in asked]
     return frame.astype(object).where(frame.notna(), None) if gaps.any() else frame
 
 

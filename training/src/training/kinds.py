@@ -76,6 +76,27 @@ def as_frame(columns: Sequence[Column], rows: np.ndarray) -> pd.DataFrame:
     return frame
 
 
+def as_asked(columns: Sequence[Column], row: np.ndarray) -> list[Any]:
+    """A row's values as a caller writes them in JSON: null where one is missing, a time as ISO 8601."""
+    return [_asked(column, value) for column, value in zip(columns, row.tolist(), strict=True)]
+
+
+def _asked(column: Column, value: Any) -> Any:
+    if column.is_text:
+        return value or None
+    if np.isnan(value):
+        return None
+    if column.kind == "datetime":
+        return pd.Timestamp(round(value * 1e6), unit="us", tz="UTC").isoformat()
+    if column.kind == "boolean":
+        return bool(value)
+    if column.kind == "integer":
+        return int(value)
+    # As few digits as tell a float32 from its neighbours, 5.1 rather than 5.099999904632568, where it is one.
+    single = np.float32(value)
+    return float(str(single)) if single == value else value
+
+
 def _values(column: Column, rows: np.ndarray, index: int) -> Any:
     if column.is_text:
         return pd.Series([None if text == NO_TEXT else text for text in rows[:, index]], dtype=object)
