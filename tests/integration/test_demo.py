@@ -1,5 +1,6 @@
 """`make demo` as a person sees it: what it prints, that what it leaves up answers, and that Ctrl-C removes it."""
 
+import json
 import os
 import re
 import signal
@@ -56,17 +57,23 @@ def test_a_kept_demo_predicts_with_both_versions_and_leaves_nothing_behind(
     right = sum(truth == prediction for _, truth, prediction, *_ in rows)
     assert right >= 10, said
 
+    assert "By position or by name, with null for what is missing" in said
+    assert "null" in said
     mlflow, api = (re.search(rf"{name} +(http://127\.0\.0\.1:\d+)", said) for name in ("MLflow", "Predictions"))
     assert mlflow is not None
     assert api is not None
     assert httpx.get(f"{mlflow[1]}/health", trust_env=False).text == "OK"
     answer = httpx.post(f"{api[1]}/predict", json={"features": [5.1, 3.5, 1.4, 0.2]}, trust_env=False).json()
     assert (answer["prediction"], answer["model_version"]) == ("setosa", "v1.1.0")
+    request, table_api = re.findall(r"curl -d '(.+)' (http://127\.0\.0\.1:\d+)/predict", said)[1]
+    answer = httpx.post(f"{table_api}/predict", content=request, trust_env=False).json()
+    assert None in json.loads(request)["features"].values()
+    assert (answer["prediction"], answer["model_version"]) == ("Adelie", "v1.0.0")
 
     demo.send_signal(signal.SIGINT)
     assert demo.wait(60) == 0
     assert list(temporary.iterdir()) == []
-    for address in (mlflow[1], api[1]):
+    for address in (mlflow[1], api[1], table_api):
         with pytest.raises(httpx.ConnectError):
             httpx.get(address, trust_env=False)
 

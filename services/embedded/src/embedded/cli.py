@@ -15,13 +15,17 @@ app = App(name="embedded", help="The whole pipeline as processes on one machine:
 
 
 @app.command
-def demo(*, model_dir: Path = Path("models/iris"), keep: bool = False) -> int:
-    """Train, gate, register and serve a model, and show its predictions.
+def demo(
+    *, model_dir: Path = Path("models/iris"), table_dir: Path = Path("models/penguins"), keep: bool = False
+) -> int:
+    """Train, gate, register and serve two models, one of numbers and one of text and gaps, and show their predictions.
 
     Parameters
     ----------
     model_dir:
-        The folder of the model, a classifier.
+        The folder of the first model, a classifier.
+    table_dir:
+        The folder of the second one, a classifier of a table with text and gaps.
     keep:
         Leave MLflow and the API running at the end, until Ctrl-C.
     """
@@ -29,7 +33,7 @@ def demo(*, model_dir: Path = Path("models/iris"), keep: bool = False) -> int:
     errors = Console(stderr=True, highlight=False)
     try:
         with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="ml-pipeline-demo-") as folder:
-            demo_steps.run(console, Path(folder), model_dir, keep=keep)
+            demo_steps.run(console, Path(folder), model_dir, table_dir, keep=keep)
     except KeyboardInterrupt:
         errors.print("Stopped; everything that the demo made is removed.")
         return 0 if keep else 130

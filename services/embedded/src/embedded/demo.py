@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
@@ -20,6 +21,10 @@ from embedded.processes import Server, program
 from embedded.servers import mlflow_server, serving
 from training.errors import BadInputError
 from training.model_folder import TRAINING_FILE, load_settings, read_model_file
+
+if TYPE_CHECKING:
+    from training.data import Dataset
+    from training.split import Split
 
 _ROWS = 6
 _SWAP_SECONDS = 30.0
@@ -47,20 +52,27 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class HeldOutRow(msgspec.Struct, frozen=True):
-    """One row that no model was trained on, and the label that it really has."""
+    """One row that no model was trained on, and the label that it really has.
+
+    Attributes:
+        number: its place among the held-out rows.
+        features: its values in the order of the columns, or by their names; null where one is missing.
+        truth: the label.
+    """
 
     number: int
-    features: list[float]
+    features: list[Any] | dict[str, Any]
     truth: str
 
 
-def run(console: Console, folder: Path, model_dir: Path, *, keep: bool) -> None:
+def run(console: Console, folder: Path, model_dir: Path, table_dir: Path, *, keep: bool) -> None:
     """Run the demo.
 
     Args:
         console: where it tells what it does.
         folder: an empty folder for everything that it makes.
-        model_dir: the folder of the model to train, a classifier.
+        model_dir: the folder of the model to train, a classifier of numbers.
+        table_dir: the folder of another one, a classifier of a table with text and gaps.
         keep: whether to leave the servers up at the end, until Ctrl-C.
 
     Raises:
@@ -86,9 +98,25 @@ def run(console: Console, folder: Path, model_dir: Path, *, keep: bool) -> None:
             _wait_for_version(api, second.version)
         answers += [(row, _predict(api, row)) for row in rows]
         console.print(_table(answers, {trained.release: trained.version for trained in (first, second)}))
-        _say_what_next(console, mlflow, api, rows[0], keep=keep)
+        table_api, table_row = _table_with_gaps(console, stack, folder, mlflow, table_dir)
+        _say_what_next(console, mlflow, [(api, rows[0]), (table_api, table_row)], keep=keep)
         if keep:
             threading.Event().wait()
+
+
+def _table_with_gaps(
+    console: Console, stack: contextlib.ExitStack, folder: Path, mlflow: Server, table_dir: Path
+) -> tuple[Server, HeldOutRow]:
+    """Train, serve and ask a model of a table with text and gaps; gives its API and a row to ask for."""
+    with _step(console, f"Training, gating and registering {table_dir.name}, a table with text and gaps"):
+        trained = _train(mlflow, table_dir)
+    with _step(console, f"Promoting version {trained.version} and serving it"):
+        model = _registered_name(table_dir)
+        _training(mlflow, ["promote", model, "--from", trained.version, "--to", "production"])
+        api = stack.enter_context(serving(folder, _settings(mlflow, model)))
+    rows = _rows_with_gaps(table_dir)
+    console.print(_questions([(row, _predict(api, row)) for row in rows]))
+    return api, rows[-1]
 
 
 @contextlib.contextmanager
@@ -131,25 +159,47 @@ def _registered_name(model_dir: Path) -> str:
         raise StepFailedError(str(error)) from error
 
 
-def _train(mlflow: Server, model_dir: Path, model: str) -> Trained:
-    said = _training(mlflow, ["run", "--model-dir", str(model_dir), "--model", model, "--json"])
+def _train(mlflow: Server, model_dir: Path, model: str | None = None) -> Trained:
+    other = ["--model", model] if model else []
+    said = _training(mlflow, ["run", "--model-dir", str(model_dir), *other, "--json"])
     return msgspec.json.decode(said, type=Trained)
 
 
 def _held_out_rows(model_dir: Path) -> list[HeldOutRow]:
     """Return rows of the same split that training makes, spread over all of it."""
+    dataset, split = _split(model_dir)
+    step = max(1, len(split.test_rows) // _ROWS)
+    return [_row(dataset, split, number) for number in range(0, len(split.test_rows), step)[:_ROWS]]
+
+
+def _rows_with_gaps(table_dir: Path) -> list[HeldOutRow]:
+    """Return held-out rows: one by position, one by name, and one by name of which a caller does not know all."""
+    dataset, split = _split(table_dir)
+    first, second, third = (_row(dataset, split, number) for number in range(3))
+    optional = [column.name for column in dataset.columns if column.optional]
+    known = dict(zip(dataset.features, third.features, strict=True))
+    guessed = HeldOutRow(third.number, known | dict.fromkeys(optional[-2:]), third.truth)
+    return [first, _named(dataset, second), guessed]
+
+
+def _split(model_dir: Path) -> tuple["Dataset", "Split"]:
     # Imported here: it brings scikit-learn along, which takes a second that the command's help need not wait for.
     from training.data import load_dataset  # noqa: PLC0415
     from training.split import split_dataset  # noqa: PLC0415
 
     settings = load_settings({}, model_dir)
-    dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv)
-    split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
-    step = max(1, len(split.test_rows) // _ROWS)
-    return [
-        HeldOutRow(number, split.test_rows[number].tolist(), str(split.test_truth[number]))
-        for number in range(0, len(split.test_rows), step)[:_ROWS]
-    ]
+    dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv, settings.columns)
+    return dataset, split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
+
+
+def _row(dataset: "Dataset", split: "Split", number: int) -> HeldOutRow:
+    from training.kinds import as_asked  # noqa: PLC0415 # as above
+
+    return HeldOutRow(number, as_asked(dataset.columns, split.test_rows[number]), str(split.test_truth[number]))
+
+
+def _named(dataset: "Dataset", row: HeldOutRow) -> HeldOutRow:
+    return msgspec.structs.replace(row, features=dict(zip(dataset.features, row.features, strict=True)))
 
 
 def _predict(api: Server, row: HeldOutRow) -> Answer:
@@ -186,16 +236,31 @@ def _table(answers: Sequence[tuple[HeldOutRow, Answer]], numbers: dict[str, str]
     return table
 
 
-def _say_what_next(console: Console, mlflow: Server, api: Server, row: HeldOutRow, *, keep: bool) -> None:
+def _questions(answers: Sequence[tuple[HeldOutRow, Answer]]) -> Table:
+    table = Table(title="By position or by name, with null for what is missing", title_justify="left")
+    for name in ("features", "truth", "prediction", "probability"):
+        table.add_column(name, justify="right" if name == "probability" else "left")
+    for row, answer in answers:
+        hit = answer.prediction == row.truth
+        table.add_row(
+            msgspec.json.encode(row.features).decode().replace(",", ", "),
+            row.truth,
+            f"[{'green' if hit else 'red'}]{answer.prediction}[/]",
+            f"{answer.probability:.3f}",
+        )
+    return table
+
+
+def _say_what_next(console: Console, mlflow: Server, apis: Sequence[tuple[Server, HeldOutRow]], *, keep: bool) -> None:
     if not keep:
         console.print("Everything is stopped and removed again. To leave it running: [bold]make demo KEEP=1[/]")
-        console.print("What to read next: README.md, docs/model-format.md, services/serving/README.md")
+        console.print("What to read next: README.md, docs/bring-your-own-table.md, services/serving/README.md")
         return
-    features = ",".join(f"{value:g}" for value in row.features)
     console.print(f"MLflow        {mlflow.url}")
-    console.print(f"Predictions   {api.url}/docs")
-    request = f'{{"features":[{features}],"model_version":"latest"}}'
-    console.print(f"Ask it        curl -d '{request}' {api.url}/predict", soft_wrap=True)
+    for api, row in apis:
+        console.print(f"Predictions   {api.url}/docs")
+        request = msgspec.json.encode({"features": row.features, "model_version": "latest"}).decode()
+        console.print(f"Ask it        curl -d '{request}' {api.url}/predict", soft_wrap=True, markup=False)
     train = "training run --model hist-gradient-boosting"
     console.print(f"Train more    MLFLOW_TRACKING_URI={mlflow.url} .venv/bin/{train}", soft_wrap=True)
     console.print("Ctrl-C stops everything and removes it.")
