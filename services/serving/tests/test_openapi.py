@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from services.serving.tests import mixed
 from services.serving.tests.bundles import COLUMNS
@@ -43,16 +44,18 @@ def schemathesis(api: httpx.Client, folder: Path, *options: str) -> subprocess.C
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=350,
     )
 
 
+@pytest.mark.timeout(400)
 def test_every_check_of_schemathesis_holds(iris_api: httpx.Client, tmp_path: Path) -> None:
     done = schemathesis(iris_api, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Tested: 18" in done.stdout
 
 
+@pytest.mark.timeout(400)
 def test_they_hold_for_predictions_of_numbers_too(serve: Serve, diabetes: Bundle, tmp_path: Path) -> None:
     api = serve(diabetes.pin())
     until_ready(api)
@@ -61,6 +64,7 @@ def test_they_hold_for_predictions_of_numbers_too(serve: Serve, diabetes: Bundle
     assert "Tested: 1" in done.stdout
 
 
+@pytest.mark.timeout(400)
 def test_columns_of_kinds_are_told_and_hold_too(serve: Serve, tmp_path: Path) -> None:
     strict = [{**mixed.COLUMNS[0], "unknown": "refuse"}, *mixed.COLUMNS[1:]]
     (tmp_path / "model").mkdir()
