@@ -88,6 +88,15 @@ class GiteaStage(Stage):
         config = {"url": address, "content_type": "json", "secret": "of-the-tests"}
         self._ask("POST", "/hooks", {"type": "gitea", "config": config, "events": ["push"], "active": True})
 
+    def add_labels(self, *names: str) -> None:
+        for name in names:
+            self._ask("POST", "/labels", {"name": name, "color": "#00aabb"})
+
+    def labels(self) -> list[str]:
+        """The labels of the repository, of which a page holds two."""
+        pages = [self._ask("GET", f"/labels?page={page}") for page in (1, 2, 3)]
+        return sorted(label["name"] for page in pages for label in page)
+
     def add_workflow(self, name: str) -> None:
         self._ask("PATCH", "", {"has_actions": True})
         folder = self.clone / ".gitea/workflows"

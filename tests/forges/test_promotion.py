@@ -7,6 +7,7 @@ import pytest
 
 from gitops.cli import execute
 from services.gitops.tests.conftest import add_service, commit_all, git
+from tests.forges.gitea import GiteaStage
 from tests.forges.stages import Stage
 
 BRANCH = "promote/production/iris"
@@ -38,6 +39,16 @@ def test_one_pull_request_is_opened_and_then_kept(stage: Stage, capsys: pytest.C
     (pull,) = stage.pulls()
     assert "iris-classifier 2" in pull.title
     assert (stage.pinned("production", BRANCH), list(pull.labels)) == ("2", ["promote"])
+
+
+@pytest.mark.parametrize("stage", ["gitea"], indirect=True)
+def test_a_label_that_is_there_is_taken(stage: GiteaStage, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where it stands on the second page."""
+    stage.add_labels("a", "b", "promote")
+    stage.pin("staging", 1)
+    assert promote(capsys) == ["opened"]
+    assert [list(pull.labels) for pull in stage.opened()] == [["promote"]]
+    assert stage.labels() == ["a", "b", "promote"]
 
 
 def test_each_service_has_its_own(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:

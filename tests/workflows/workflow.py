@@ -35,7 +35,7 @@ class Step:
     @property
     def commands(self) -> list[tuple[str, ...]]:
         """The commands of a shell step, one tuple of words each, without redirections and starters."""
-        return [] if self.run is None else list(_commands(self.run))
+        return [] if self.run is None else list(commands_of(self.run))
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,8 @@ def _step(values: Mapping[str, Any]) -> Step:
     return Step(run=values.get("run"), uses=values.get("uses"), env=values.get("env", {}), values=values)
 
 
-def _commands(script: str) -> Iterator[tuple[str, ...]]:
+def commands_of(script: str) -> Iterator[tuple[str, ...]]:
+    """The commands of some shell, one tuple of words each, without redirections and starters."""
     for line in script.splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.wordchars += "$@:%,+"

@@ -61,6 +61,18 @@ def test_a_slug_that_is_a_path_here_does_no_harm(fork: Path) -> None:
     assert changed(fork) == ["M platform.yaml"]
 
 
+def test_a_forge_at_an_address_of_its_own(fork: Path) -> None:
+    place = ("--forge", "gitea", "--forge-url", "https://code.example.com/git")
+    assert execute(["adopt", *FIRST, *place]) == 0
+    now = load_platform(fork)
+    assert (now.forge_kind, now.web) == ("gitea", f"https://code.example.com/git/{now.slug}")
+    # It stays where it is not named, and goes with the kind of forge that it is of.
+    assert execute(["adopt", "--branch", "trunk"]) == 0
+    assert load_platform(fork).forge_url == "https://code.example.com/git"
+    assert execute(["adopt", *FIRST, "--forge", "gitlab"]) == 0
+    assert load_platform(fork).forge == "gitlab"
+
+
 @pytest.mark.parametrize(
     ("repository", "forge"), [("https://gitlab.com/a/b/c.git", "gitlab"), ("git@codeberg.org:a/b.git", "gitea")]
 )

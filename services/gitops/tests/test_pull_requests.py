@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,14 @@ def test_a_rate_limit_is_waited_for_as_long_as_it_says(hub: GitHub) -> None:
     assert waited[0] == 7
     assert 0 < waited[1] <= 21
     assert waited[2] == 60
+
+
+def test_a_moment_may_be_said_in_place_of_seconds(hub: GitHub) -> None:
+    waited: list[float] = []
+    moment = formatdate(time.time() + 30, usegmt=True)
+    hub.faults = [Answer(503, {"message": "Down for maintenance"}, {"Retry-After": moment})]
+    assert client(hub, waited).open_from(BRANCH) is None
+    assert 0 < waited[0] <= 31
 
 
 def test_a_rate_limit_past_patience_is_said(hub: GitHub) -> None:

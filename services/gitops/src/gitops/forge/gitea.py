@@ -201,8 +201,7 @@ class Gitea(Forge):
     def protect(self, rules: Rules, pusher: str) -> list[str]:
         """Write the protection of branch and tags, and the repository's settings; `pusher` is a user's name."""
         self._protect_branch(rules, pusher)
-        for pattern in rules.tags:
-            self._protect_tags(pattern)
+        tags = [self._protect_tags(pattern) for pattern in rules.tags]
         self._api.do(
             "PATCH",
             self._repository,
@@ -222,7 +221,7 @@ class Gitea(Forge):
         )
         return [
             f"branch {self._base}: {pusher} pushes, others merge with {approved}",
-            *(f"tags {pattern}: made by those whom the repository's settings name" for pattern in rules.tags),
+            *tags,
             f"settings: merges are {' or '.join(rules.merges)}, merged branches go",
             *([owners] if rules.owners else []),
         ]
@@ -280,14 +279,16 @@ class Gitea(Forge):
         else:
             self._api.do("POST", f"{self._repository}/branch_protections", content)
 
-    def _protect_tags(self, pattern: str) -> None:
+    def _protect_tags(self, pattern: str) -> str:
         there = self._api.get(f"{self._repository}/tag_protections", list[_TagProtection])
-        if any(each.name_pattern == pattern for each in there):
-            return
-        # Who protects them is the first who may make them; the settings name more.
-        maker = self._api.get("/user", _Named).login
-        content = {"name_pattern": pattern, "whitelist_usernames": [maker], "whitelist_teams": []}
-        self._api.do("POST", f"{self._repository}/tag_protections", content)
+        if not any(each.name_pattern == pattern for each in there):
+            # Who protects them is the first who may make them; the settings name more.
+            maker = self._api.seen("/user", _Named)
+            if maker is None:
+                return f"tags {pattern}: left as they are, for a token without read:user does not say who may make them"
+            content = {"name_pattern": pattern, "whitelist_usernames": [maker.login], "whitelist_teams": []}
+            self._api.do("POST", f"{self._repository}/tag_protections", content)
+        return f"tags {pattern}: made by those whom the repository's settings name"
 
 
 def _context(check: str) -> str:

@@ -1,0 +1,120 @@
+"""Proves that the pipelines of all forges do the same, in the form that each forge reads, and run what is required."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.workflows.workflow import ROOT, commands_of
+
+JOBS: Mapping[str, Mapping[str, Sequence[str]]] = yaml.safe_load(
+    (ROOT / "tests/workflows/jobs.yaml").read_text(encoding="utf-8")
+)
+# What only gets a job ready; everything else that is the project's own is one of the commands.
+_SETS_UP = re.compile(r"make \.venv/\.(dev|run)|tools/install .*|tools/k3d-cluster (env|down)")
+_OWN = re.compile(r"make |tools/|\.venv/")
+_GITEA = sorted((ROOT / ".gitea/workflows").glob("*.yml"))
+_GITLAB = ROOT / ".gitlab-ci.yml"
+# Jobs of GitHub's that show something, and decide nothing.
+_SHOWING = {("ci", "rendered"), ("ci", "comment")}
+
+
+def scripts(forge: str) -> Iterator[tuple[str, str, list[str]]]:
+    """The shell of each job: its pipeline, its name, its lines."""
+    if forge == "gitlab":
+        _, jobs = gitlab()
+        for pipeline, names in JOBS.items():
+            for name in names:
+                yield pipeline, name, [str(line) for line in jobs[name]["script"]]
+        return
+    for pipeline in JOBS:
+        workflow = yaml.safe_load((ROOT / f".{forge}/workflows/{pipeline}.yml").read_text(encoding="utf-8"))
+        for name, job in workflow["jobs"].items():
+            yield pipeline, name, [step["run"] for step in job["steps"] if "run" in step]
+
+
+def gitlab() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The heading with the inputs, and the pipeline."""
+    heading, jobs = yaml.safe_load_all(_GITLAB.read_text(encoding="utf-8"))
+    return heading, jobs
+
+
+def own(lines: Sequence[str]) -> list[str]:
+    """The project's own commands in some lines of shell, without what only sets up."""
+    words = (" ".join(command) for line in lines for command in commands_of(line))
+    return [command for command in words if _OWN.match(command) and not _SETS_UP.fullmatch(command)]
+
+
+@pytest.mark.parametrize("forge", ["github", "gitea", "gitlab"])
+def test_every_forge_runs_the_commands_of_the_list(forge: str) -> None:
+    found: dict[str, dict[str, list[str]]] = {}
+    for pipeline, name, lines in scripts(forge):
+        if (pipeline, name) in _SHOWING:
+            continue
+        wanted = JOBS[pipeline][name]
+        commands = own(lines)
+        assert len(commands) == len(wanted), (pipeline, name, commands)
+        assert all(command.startswith(each) for command, each in zip(commands, wanted, strict=True)), commands
+        found.setdefault(pipeline, {})[name] = commands
+    assert {pipeline: set(jobs) for pipeline, jobs in found.items()} == {name: set(jobs) for name, jobs in JOBS.items()}
+
+
+def test_no_file_is_there_that_the_list_does_not_know() -> None:
+    assert {path.stem for path in _GITEA} == set(JOBS)
+    listed = {name for jobs in JOBS.values() for name in jobs}
+    _, jobs = gitlab()
+    assert {name for name, job in jobs.items() if isinstance(job, dict) and "script" in job} == listed
+
+
+def test_what_the_branch_requires_is_reported_on_gitea() -> None:
+    """Under the names of the rulesets, or no merge would ever be let through."""
+    ruleset = json.loads((ROOT / ".github/rulesets/main.json").read_text(encoding="utf-8"))
+    (checks,) = [rule["parameters"] for rule in ruleset["rules"] if rule["type"] == "required_status_checks"]
+    reported = set()
+    for path in _GITEA:
+        for name, job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].items():
+            axes = job.get("strategy", {}).get("matrix", {})
+            reported |= {f"{name} ({value})" for values in axes.values() for value in values} if axes else {name}
+    assert {each["context"] for each in checks["required_status_checks"]} <= reported
+
+
+@pytest.mark.parametrize("path", _GITEA, ids=lambda path: path.stem)
+def test_gitea_reads_what_github_reads(path: Path) -> None:
+    """Its workflows have GitHub's form; labels of runners are an owner's own."""
+    done = subprocess.run(
+        [ROOT / ".cache/tools/bin/actionlint", "-shellcheck=", "-pyflakes=", path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_gitlab_takes_its_pipeline(tmp_path: Path) -> None:
+    """By the schema that GitLab publishes, as check-jsonschema brings it along."""
+    for number, document in enumerate(gitlab()):
+        file = tmp_path / f"{number}.json"
+        file.write_text(json.dumps(document), encoding="utf-8")
+        done = subprocess.run(
+            ["check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci", file],
+            cwd=ROOT,
+            env={"PATH": f"{ROOT / '.venv/bin'}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_schema_refuses_what_is_no_pipeline(tmp_path: Path) -> None:
+    """A check that cannot fail proves nothing."""
+    file = tmp_path / "bad.json"
+    file.write_text(json.dumps({"test": {"script": {"make": "test"}}}), encoding="utf-8")
+    command = [str(ROOT / ".venv/bin/check-jsonschema"), "--builtin-schema", "vendor.gitlab-ci", str(file)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
