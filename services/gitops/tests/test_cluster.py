@@ -57,6 +57,15 @@ def test_what_is_deleted_takes_along_what_it_made_unless_that_is_to_stay(kubectl
     assert "delete statefulsets.apps --namespace data postgres --cascade=orphan --ignore-not-found" in orphaned
 
 
+def test_what_is_deleted_while_it_is_annotated_is_no_failure(kubectl: Path) -> None:
+    gone = 'Error from server (NotFound): applications.argoproj.io "wine-staging" not found'
+    program(kubectl, f"sys.exit({gone!r})")
+    Cluster().annotate_all("applications.argoproj.io", "argocd", "a=b")
+    program(kubectl, f"sys.exit({gone + chr(10) + 'Error from server (Forbidden): no'!r})")
+    with pytest.raises(ProgramFailedError, match="Forbidden"):
+        Cluster().annotate_all("applications.argoproj.io", "argocd", "a=b")
+
+
 def test_a_server_that_is_away_for_a_moment_is_asked_again(kubectl: Path) -> None:
     program(
         kubectl,

@@ -128,7 +128,12 @@ class Cluster:
 
     def annotate_all(self, kind: str, namespace: str, annotation: str) -> None:
         """Put an annotation (`key=value`) on every object of a kind in a namespace."""
-        self._kubectl("annotate", kind, "--all", "--namespace", namespace, "--overwrite", annotation)
+        try:
+            self._kubectl("annotate", kind, "--all", "--namespace", namespace, "--overwrite", annotation)
+        except ProgramFailedError as error:
+            # kubectl goes on with the others when one of those that it listed has been deleted meanwhile.
+            if not error.errors.strip() or not all("(NotFound)" in line for line in error.errors.strip().splitlines()):
+                raise
 
     def merge(self, kind: str, name: str, namespace: str, patch: Manifest) -> None:
         """Change fields of an object, by a JSON merge patch."""
