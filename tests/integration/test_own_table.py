@@ -34,13 +34,13 @@ def test_the_file_of_settings_is_one(tmp_path: Path) -> None:
     assert set(read_model_file(tmp_path / "training.yaml").columns) == {"year", "island", "postcode", "age"}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(360)
 def test_the_page_leads_to_an_answer(tmp_path: Path) -> None:
     with mlflow_server(tmp_path) as mlflow:
         environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.url}
         for beginning in ("training run --data", "training promote"):
             name, *arguments = command(beginning)
-            subprocess.run([program(name), *arguments], env=environment, cwd=ROOT, check=True, timeout=120)
+            subprocess.run([program(name), *arguments], env=environment, cwd=ROOT, check=True, timeout=240)
         words = command("MODEL_NAME=")
         settings = dict(word.split("=") for word in words if "=" in word)
         assert [Path(words[-2]).name, words[-1]] == ["serving", "run"]

@@ -71,7 +71,7 @@ def test_bootstrap_brings_everything_up(pipeline: Pipeline, report: Report) -> N
     applications = pipeline.applications()
     assert {app["metadata"]["name"] for app in applications} == {
         "root", "argocd", "extra", "postgres", "minio", "mlflow", "observability", "monitoring",
-        "training-iris", "training-wine",
+        "training-iris", "training-penguins", "training-wine",
     } - set(pipeline.without)  # fmt: skip
     assert [app["metadata"]["name"] for app in applications if not settled(app)] == []
     report.add("Applications", *(f"- {app['metadata']['name']}: Synced, Healthy" for app in applications))

@@ -89,8 +89,8 @@ def _about_numbers(column: Column, values: np.ndarray) -> str | None:
 def _nearly_constant(values: np.ndarray) -> str | None:
     if len(values) < _FEWEST_FOR_NEARLY:
         return None
-    _, counts = np.unique(values, return_counts=True)
-    share = counts.max() / len(values)
+    # What nearly all values are is their median, too.
+    share = float((values == np.median(values)).mean())
     if share < _NEARLY_CONSTANT:
         return None
     return f"has the same value in {share:.1%} of the rows; hardly anything can be learnt from it."
