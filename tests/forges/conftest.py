@@ -44,14 +44,15 @@ def stage(
     """A fork of the project that a forge has, and a token for it. There is no Helm and no cluster."""
     monkeypatch.setattr(api, "_PAUSES", (0.01,) * 4)
     monkeypatch.setenv("GITOPS_MIN_AGE", "0")
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
     (fork / ".cache/tools/bin/helm").unlink()
     shutil.copytree(ROOT / ".github/rulesets", fork / ".github/rulesets")
     if request.param == "gitea":
         server: GiteaServer = request.getfixturevalue("gitea_server")
+        monkeypatch.setenv("PATH", _programs(tmp_path))
         with standing_before(server.url) as front:
             yield _ready(GiteaStage(server, front, fork, monkeypatch))
         return
+    monkeypatch.setenv("PATH", _programs(tmp_path))
     bare = tmp_path / "origin.git"
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))
     if request.param == "github":
@@ -65,3 +66,12 @@ def stage(
 def _ready(stage: Stage) -> Stage:
     stage.set_up()
     return stage
+
+
+def _programs(folder: Path) -> str:
+    """A PATH with what the tests need, whatever else the machine has."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name in ("git", "openssl"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    return str(programs)

@@ -273,13 +273,14 @@ def _there_already(trunk: Trunk, proposal: Proposal) -> bool:
 
 
 def _rendered(start: Snapshot, route: Route) -> tuple[Sequence[ObjectChange] | None, str]:
-    with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
-        tree = Path(scratch)
-        start.repository.export(start.commit, tree)
-        try:
-            return promoted(tree, find_helm(start.repository.root), route.target, route.source), ""
-        except (OutageError, ProgramMissingError) as error:
-            return None, str(error).partition("\n")[0]
+    try:
+        helm = find_helm(start.repository.root)
+        with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
+            tree = Path(scratch)
+            start.repository.export(start.commit, tree)
+            return promoted(tree, helm, route.target, route.source), ""
+    except (OutageError, ProgramMissingError) as error:
+        return None, str(error).partition("\n")[0]
 
 
 def _between(
