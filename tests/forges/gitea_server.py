@@ -1,4 +1,4 @@
-"""A real Gitea on the loopback address, with its database in a file, and who may do what in it."""
+"""A real Gitea on the loopback address, on a Postgres of its own, and who may do what in it."""
 
 import getpass
 import os
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy import URL, make_url
 
 from embedded.processes import LOOPBACK, Server, free_port
+from tests.integration.stores import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / ".cache/tools/bin/gitea"
@@ -30,8 +32,11 @@ STATIC_ROOT_PATH = {static}
 DISABLE_SSH = true
 OFFLINE_MODE = true
 [database]
-DB_TYPE = sqlite3
-SQLITE_JOURNAL_MODE = WAL
+DB_TYPE = postgres
+HOST = {database.query[host]}
+NAME = {database.database}
+USER = {database.username}
+SSL_MODE = disable
 [security]
 INSTALL_LOCK = true
 SECRET_KEY = of-the-tests
@@ -98,10 +103,16 @@ class GiteaServer:
 @contextmanager
 def gitea(folder: Path) -> Iterator[GiteaServer]:
     """Have one run in a folder inside the block."""
+    # Its other database, SQLite, needs a C compiler.
+    with postgres(folder) as address:
+        yield from _gitea(folder, make_url(address))
+
+
+def _gitea(folder: Path, database: URL) -> Iterator[GiteaServer]:
     port = free_port()
     config = folder / "app.ini"
     settings = {"user": getpass.getuser(), "host": LOOPBACK, "port": port, "static": _static()}
-    config.write_text(_SETTINGS.format(**settings))
+    config.write_text(_SETTINGS.format(**settings, database=database))
     # Gitea writes git's global settings; the tests name /dev/null for those, which root would replace by a file.
     git = {"GIT_CONFIG_GLOBAL": str(folder / "gitconfig"), "HOME": str(folder)}
     command = [str(PROGRAM), "--config", str(config), "--work-path", str(folder)]

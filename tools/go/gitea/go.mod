@@ -1,8 +1,5 @@
-// A real forge for the tests: pull requests, protected branches, rights. Its sqlite is written in C, and its pages' assets
-// are not needed.
-//
-// tags: sqlite,sqlite_unlock_notify
-// cgo: 1
+// A real forge for the tests: pull requests, protected branches, rights. They give it Postgres, because its SQLite needs a C
+// compiler, and do without the assets of its pages.
 module tools/gitea
 
 go 1.26.2
