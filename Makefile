@@ -84,7 +84,7 @@ test-faults: $(VENV)/.dev ## The API against broken callers and stores, as a tab
 .PHONY: test-forges
 test-forges: $(VENV)/.dev ## The gitops commands on a real Gitea, and on what stands in for GitHub and GitLab
 	@./tools/install gitea helm
-	@$(BIN)/pytest -n 2 --dist loadfile tests/forges
+	@$(BIN)/pytest -n 2 tests/forges
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md

@@ -38,6 +38,13 @@ class GiteaStage(Stage):
         place = urlsplit(server.url).netloc
         self.git = f"http://{self.pusher}:{pushing}@{place}/{self.slug}.git"
 
+    def set_up(self) -> None:
+        super().set_up()
+        # It takes note of a first push in the background, and stumbles over some questions until then.
+        until = time.monotonic() + _SECONDS
+        while self._ask("GET", "")["empty"] and time.monotonic() < until:
+            time.sleep(0.05)
+
     @property
     def slug(self) -> str:
         return f"{self._owner}/pipeline"
