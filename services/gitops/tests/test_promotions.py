@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gitops.cli import execute
 from services.gitops.tests import promotion_setup
-from services.gitops.tests.conftest import add_service, commit_all, git, release_file
+from services.gitops.tests.conftest import ROOT, add_service, commit_all, git, release_file
 from services.gitops.tests.github import GitHub
 from services.gitops.tests.promotion_setup import BRANCH, STAGING, push, release
 
@@ -81,3 +82,48 @@ def test_an_environment_can_feed_several(clone: Path, hub: GitHub, capsys: pytes
     assert execute(["hold", "eu/iris", "--reason", "freeze"]) == 2
     assert execute(["hold", "staging/iris", "--reason", "freeze"]) == 0
     assert hub.opened() == []
+
+
+SOURCES = {
+    "values-object": {"chart": "podinfo", "helm": {"valuesObject": {"replicaCount": 2}}},
+    "parameters": {"chart": "podinfo", "helm": {"parameters": [{"name": "replicaCount", "value": "2"}]}},
+    "kustomize": {"path": "kustomize", "kustomize": {"namePrefix": "a-"}},
+    "directory": {"path": "manifests", "directory": {"include": "{a,b}.yaml"}},
+}
+
+
+def test_applications_that_people_add_are_in_nobodys_way(
+    clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    helm = clone / ".cache/tools/bin/helm"
+    helm.symlink_to(ROOT / ".cache/tools/bin/helm")
+    for name, source in SOURCES.items():
+        application = {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Application",
+            "metadata": {"name": name},
+            "spec": {
+                "project": "default",
+                "destination": {"server": "https://kubernetes.default.svc", "namespace": "theirs"},
+                "source": {"repoURL": "https://example.com/theirs.git", "targetRevision": "1.0.0", **source},
+            },
+        }
+        (clone / f"apps/extra/{name}.yaml").write_text(yaml.safe_dump(application))
+    application_set = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "ApplicationSet",
+        "metadata": {"name": "listed"},
+        "spec": {
+            "generators": [{"list": {"elements": [{"name": "a"}]}}],
+            "template": {
+                "metadata": {"name": "{{name}}"},
+                "spec": {**application["spec"], "source": {**application["spec"]["source"], "path": "{{name}}"}},
+            },
+        },
+    }
+    (clone / "apps/extra/listed.yaml").write_text(yaml.safe_dump(application_set))
+    commit_all(clone, "Run what is ours")
+    git(clone, "push", "--quiet")
+    assert outcomes(capsys) == {"production/iris": "opened"}
+    # Helm was there, so the pull request shows what changes in the cluster.
+    assert "Deployment" in hub.opened()[0]["body"]
