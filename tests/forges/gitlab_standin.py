@@ -1,8 +1,8 @@
-"""A server that answers as GitLab's REST API is documented to, on top of a bare repository.
+"""A server in place of GitLab's REST API, on top of a bare repository.
 
-No GitLab can be had where the tests run. Status codes, messages and shapes are those of
-https://docs.gitlab.com/api/merge_requests/, merge_request_approvals, notes, commits, protected_branches, projects,
-project_webhooks, pipelines and personal_access_tokens. What a free GitLab answers differently, it does by `premium`.
+No GitLab can be had where the tests run. It was written after https://docs.gitlab.com/api/ as its authors understand it:
+protected branches and approvals were compared with the documentation, the other shapes and messages were not. A real GitLab
+may differ, and nothing here has been tried on one. What a free GitLab answers differently, it does by `premium`.
 """
 
 import re
