@@ -71,7 +71,7 @@ class Drift:
         self._probability_sum = 0.0
 
     def add(self, rows: Matrix, result: Matrix) -> None:
-        """Counts rows [rows, columns] and what the model gave for them; of very many, only every so manieth."""
+        """Counts rows [rows, columns] and what the model gave for them; of very many, only every n-th."""
         step = 1 + rows.shape[0] * self._bins.comparisons // _MOST_VALUES
         rows, result = rows[::step], result[::step]
         counts = np.zeros(self._answers.stop + 1, dtype=np.int64)

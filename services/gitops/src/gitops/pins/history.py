@@ -74,10 +74,10 @@ def since(found: Sequence[Step]) -> Commit:
 
 
 def before_now(found: Sequence[Step]) -> Step | None:
-    """The step to roll back to: the last pins that were left by going forward.
+    """The step to roll back to: the pins before the most recent forward release.
 
     Pins that come back undo everything between, so that rolling back twice goes two releases back, and never returns to
-    what was rolled back from. Where the newest step cannot be read, the last one that can be is gone back to.
+    what was rolled back from. If the newest step cannot be read, it is the last one that can.
     """
     path: list[Step] = []
     for step in reversed(found):

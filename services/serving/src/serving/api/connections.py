@@ -1,10 +1,9 @@
-"""Connections that cannot hurt: uvicorn's, with bounds on what a caller may hold up, keep in memory, and for how long.
+"""Connection limits and timeouts: uvicorn's connections, with bounds on time, memory and number.
 
-uvicorn waits for ever for a request's head and takes one of any length, keeps all trailers, and reads on while nobody
-takes its answers. Here all of that is bounded, and so is the number of connections: those beyond may ask for the
-process's health and metrics, so that nobody takes it for dead who finds it crowded. And when enough requests wait
-already, a prediction is refused as soon as its head is there: that costs a fraction of an answer, so what was accepted
-is answered as fast as ever.
+uvicorn waits for ever for a request's head, takes one of any length, keeps all trailers, and reads on while nobody
+takes its answers. Here all of that has bounds, and so has the number of connections. Connections beyond it may ask for
+health and metrics, so that probes don't mark a busy process dead. When enough requests wait already, a prediction is
+refused as soon as its head is there. That costs a fraction of an answer, so accepted requests are as fast as ever.
 
 A request competes for the processor from when it has come in whole until it has its answer, and of each connection one
 at most: those behind it on the same connection wait for it and for nobody else.
