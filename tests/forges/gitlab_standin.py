@@ -1,8 +1,8 @@
 """A server in place of GitLab's REST API, on top of a bare repository.
 
-No GitLab can be had where the tests run. It was written after https://docs.gitlab.com/api/ as its authors understand it:
-protected branches and approvals were compared with the documentation, the other shapes and messages were not. A real GitLab
-may differ, and nothing here has been tried on one. What a free GitLab answers differently, it does by `premium`.
+No GitLab can be had where the tests run. It follows https://docs.gitlab.com/api/: protected branches and approvals were
+compared with the documentation, the other shapes and messages were not. A real GitLab may differ, and nothing here has
+been tried on one. What a free GitLab answers differently, it does by `premium`.
 """
 
 import re
