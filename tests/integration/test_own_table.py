@@ -31,7 +31,7 @@ def blocks(language: str) -> list[str]:
 def test_the_file_of_settings_is_one(tmp_path: Path) -> None:
     (settings,) = blocks("yaml")
     (tmp_path / "training.yaml").write_text(settings)
-    assert set(read_model_file(tmp_path / "training.yaml").columns) == {"year", "island", "postcode", "age"}
+    assert set(read_model_file(tmp_path / "training.yaml").columns) == {"row_id", "city", "postcode", "age"}
 
 
 @pytest.mark.timeout(360)
@@ -44,7 +44,7 @@ def test_the_page_leads_to_an_answer(tmp_path: Path) -> None:
         words = command("MODEL_NAME=")
         settings = dict(word.split("=") for word in words if "=" in word)
         assert [Path(words[-2]).name, words[-1]] == ["serving", "run"]
-        del settings["PORT"]
+        del settings["PORT"], settings["HOST"]
         with serving_server(tmp_path, {**settings, "MLFLOW_TRACKING_URI": mlflow.url}) as api:
             (asking,) = (block for block in blocks("shell") if block.startswith("curl"))
             line = asking.replace("http://127.0.0.1:8000", api.url)

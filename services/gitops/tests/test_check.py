@@ -105,9 +105,25 @@ def test_a_vendored_manifest_of_another_version_is_told(fork: Path, capsys: pyte
     assert "install.yaml is Argo CD v0.1.0" in " ".join(capsys.readouterr().err.split())
 
 
+def test_what_training_would_refuse_is_a_problem(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    schema = "training/training.schema.json"
+    write(schema, (ROOT / schema).read_text())(fork)
+    write("models/plum/training.yaml", "name: plum\ndata: iris\nnme: x\ngate: {treshold: {}}\n")(fork)
+    write("models/fig/training.yaml", "name: [\n")(fork)
+    write("models/pear/training.yaml", "data: iris\n")(fork)
+    write("models/cherry/training.yaml", "name: plum\ndata: wine\n")(fork)
+    assert execute(["check", "--json"]) == 2
+    said = "\n".join(found(capsys)[0])
+    assert "models/plum/training.yaml: there is no setting nme" in said
+    assert "models/plum/training.yaml: there is no setting gate.treshold" in said
+    assert "models/fig/training.yaml is not valid YAML" in said
+    assert "models/pear/training.yaml: name must be there" in said
+    assert "models/cherry and models/plum register the same model 'plum'" in said
+
+
 def test_what_is_only_worth_knowing_is_a_note(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("envs/staging/iris/release.yaml", RELEASE.replace("MODEL", "iris-classifier"))(fork)
-    write("models/pear/training.yaml", "name: pear-classifier\n")(fork)
+    write("models/pear/training.yaml", "name: pear-classifier\ndata: iris\n")(fork)
     write("apps/extra/broken.yaml", "a: [\n")(fork)
     write("apps/extra/odd.yaml", "a: 1\n")(fork)
     write("apps/extra/fine.yaml", "apiVersion: v1\nkind: X\nmetadata: {name: x}\nspec: {a: [=]}\n")(fork)

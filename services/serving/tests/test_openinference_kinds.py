@@ -127,7 +127,7 @@ def test_a_table_as_mlservers_client_sends_it(api: httpx.Client) -> None:
         (one_row(island=("FP64", [1.0])), "inputs['island']: expected BYTES, as the column is text, in row 0"),
         (one_row(island=("BYTES", [""])), "an empty one, which means null in row 0 (column 'island')"),
         (one_row(eggs=("FP64", [None])), "inputs['eggs']: expected a whole number between"),
-        (one_row(eggs=("FP64", [1.5])), "inputs['eggs']: expected a whole number between"),
+        (one_row(eggs=("FP64", [1.5])), "inputs['eggs']: expected an integer, got 1.5 in row 0"),
         (one_row(eggs=("INT64", [2**24 + 2])), "as the model, which computes in float32, rounds others in row 0"),
         (one_row(ringed=("FP64", [2.0])), "inputs['ringed']: expected true or false in row 0"),
         (one_row(seen=("FP64", [1.7e12])), "inputs['seen']: expected a date as ISO 8601, or seconds since"),

@@ -11,6 +11,7 @@ from gitops.documents import YAMLError, loaded, loaded_all
 from gitops.errors import BadInputError
 from gitops.fork import owners, vendoring
 from gitops.fork.hosts import claimed_twice
+from gitops.fork.models import model_problems, unserved
 from gitops.fork.schemas import refused_keys
 from gitops.git.repository import Repository
 from gitops.pins.release import Release, read_release
@@ -48,8 +49,9 @@ def find_inconsistencies(repository: Repository) -> Findings:
         *_values(root),
         *_owners(root, platform),
         *_vendored(root, platform),
+        *model_problems(root),
     ]
-    return Findings(problems=problems, notes=[*_unreleased(root, platform), *_models(root, platform), *_extra(root)])
+    return Findings(problems=problems, notes=[*_unreleased(root, platform), *unserved(root, platform), *_extra(root)])
 
 
 def _old_layout(root: Path) -> Iterator[str]:
@@ -169,24 +171,6 @@ def _unreleased(root: Path, platform: Platform) -> Iterator[str]:
         source = f"{ENVS}/{target.environment.source}/{target.service.name}/{PINS}"
         if target.environment.source and (root / source).is_file() and not (root / target.file).is_file():
             yield f"{target} was never released, and {target.environment.source} was: `gitops promote {target}`."
-
-
-def _models(root: Path, platform: Platform) -> Iterator[str]:
-    served = {service.model for service in platform.services}
-    for path in sorted((root / "models").glob("*/training.yaml")):
-        where = path.relative_to(root)
-        try:
-            content = loaded(_read(path) or "")
-        except YAMLError as error:
-            yield f"{where} is not valid YAML: {error}."
-            continue
-        name = content.get("name") if isinstance(content, dict) else None
-        if name not in served:
-            folder = where.parent.name
-            yield (
-                f"{where.parent} trains {name}, which no service serves: "
-                f"`gitops new service {folder} --model {name} --owner OWNER`."
-            )
 
 
 def _extra(root: Path) -> Iterator[str]:

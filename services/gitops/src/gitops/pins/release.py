@@ -19,7 +19,10 @@ ChartVersion = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z
 Tag = Annotated[str, Meta(pattern=r"^(?!latest$)[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
 RegistryNumber = Annotated[str, Meta(pattern=r"^[1-9][0-9]*$")]
 Uri = Annotated[str, Meta(pattern=r"^s3://[^/]+/.+$")]
-_WAY_OUT = "Mend it by hand, or go back to the last pins that can be read: `gitops rollback ENV/SERVICE`."
+_WAY_OUT = (
+    "If that is not committed, `git restore` it. If it is, fix it by hand, or restore the last pins that can be read: "
+    "`gitops rollback ENV/SERVICE`."
+)
 _IMAGE = re.compile(r"(?P<repository>[^\s@]+?)(:(?P<tag>[^\s:/@]+))?(@(?P<digest>\S+))?")
 
 

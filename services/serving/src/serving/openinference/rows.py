@@ -151,7 +151,10 @@ def _number_errors(decoder: Decoder, values: Array, tensor: str) -> Iterator[Fie
     if column.optional and values.dtype.kind == "f":
         fits |= np.isnan(values)
     if not fits.all():
-        yield FieldError(_field(tensor), f"{expected} in row {int(fits.argmin())} (column {column.name!r})")
+        row = int(fits.argmin())
+        if isinstance(decoder, NumberDecoder) and values.dtype != bool and decoder.low <= values[row] <= decoder.high:
+            expected = f"expected {decoder.expected}, got {values[row]}"
+        yield FieldError(_field(tensor), f"{expected} in row {row} (column {column.name!r})")
 
 
 def _within(values: Array, low: float, high: float) -> bool:
