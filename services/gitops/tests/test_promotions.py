@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -84,7 +85,7 @@ def test_an_environment_can_feed_several(clone: Path, hub: GitHub, capsys: pytes
     assert hub.opened() == []
 
 
-SOURCES = {
+SOURCES: dict[str, dict[str, Any]] = {
     "values-object": {"chart": "podinfo", "helm": {"valuesObject": {"replicaCount": 2}}},
     "parameters": {"chart": "podinfo", "helm": {"parameters": [{"name": "replicaCount", "value": "2"}]}},
     "kustomize": {"path": "kustomize", "kustomize": {"namePrefix": "a-"}},
@@ -97,33 +98,26 @@ def test_applications_that_people_add_are_in_nobodys_way(
 ) -> None:
     helm = clone / ".cache/tools/bin/helm"
     helm.symlink_to(ROOT / ".cache/tools/bin/helm")
-    for name, source in SOURCES.items():
-        application = {
-            "apiVersion": "argoproj.io/v1alpha1",
-            "kind": "Application",
-            "metadata": {"name": name},
-            "spec": {
-                "project": "default",
-                "destination": {"server": "https://kubernetes.default.svc", "namespace": "theirs"},
-                "source": {"repoURL": "https://example.com/theirs.git", "targetRevision": "1.0.0", **source},
-            },
-        }
-        (clone / f"apps/extra/{name}.yaml").write_text(yaml.safe_dump(application))
-    application_set = {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "ApplicationSet",
-        "metadata": {"name": "listed"},
-        "spec": {
-            "generators": [{"list": {"elements": [{"name": "a"}]}}],
-            "template": {
-                "metadata": {"name": "{{name}}"},
-                "spec": {**application["spec"], "source": {**application["spec"]["source"], "path": "{{name}}"}},
-            },
-        },
-    }
-    (clone / "apps/extra/listed.yaml").write_text(yaml.safe_dump(application_set))
+    added = [_added("Application", name, _spec(source)) for name, source in SOURCES.items()]
+    template = {"metadata": {"name": "{{name}}"}, "spec": _spec({"path": "{{name}}"})}
+    generators = [{"list": {"elements": [{"name": "a"}]}}]
+    added.append(_added("ApplicationSet", "listed", {"generators": generators, "template": template}))
+    for manifest in added:
+        (clone / f"apps/extra/{manifest['metadata']['name']}.yaml").write_text(yaml.safe_dump(manifest))
     commit_all(clone, "Run what is ours")
     git(clone, "push", "--quiet")
     assert outcomes(capsys) == {"production/iris": "opened"}
     # Helm was there, so the pull request shows what changes in the cluster.
     assert "Deployment" in hub.opened()[0]["body"]
+
+
+def _added(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "argoproj.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def _spec(source: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "project": "default",
+        "destination": {"server": "https://kubernetes.default.svc", "namespace": "theirs"},
+        "source": {"repoURL": "https://example.com/theirs.git", "targetRevision": "1.0.0", **source},
+    }
