@@ -27,21 +27,31 @@ _AWAY = frozenset({500, 502, 503, 504})
 _PAGES = 20
 
 
+class Variables(Struct, frozen=True, kw_only=True):
+    """The variables of the environment that tell of a forge: its token, where its API is, and the repository."""
+
+    token: str
+    api: str
+    repository: str
+
+
 class Access(Struct, frozen=True, kw_only=True):
     """How a forge's API is reached: `name` is what people call it, `headers` carry the token.
 
-    `token`, `where` and `repository` are the variables of the environment that say more, for errors; `rights` are what
-    the token needs. `busy` are further statuses that mean: try again.
+    `variables` say more, for errors; `rights` are what the token needs. `busy` are further statuses that mean: try
+    again.
     """
 
     name: str
     url: str
     headers: Mapping[str, str]
-    token: str
-    where: str
-    repository: str
+    variables: Variables
     rights: str
     busy: frozenset[int] = frozenset()
+
+
+class HiddenError(BadInputError):
+    """Something is not there, or not for this token's eyes: forges do not say which."""
 
 
 class Api:
@@ -92,14 +102,17 @@ class Api:
 
     def seen(self, path: str, shape: type[T]) -> T | None:
         """As `get`; None for what is not there, or not for this token's eyes."""
-        answer = self.ask("GET", path)
-        return None if _hidden(answer) else self.decoded(self.done(answer), shape)
+        try:
+            return self.get(path, shape)
+        except HiddenError:
+            return None
 
     def seen_pages(self, path: str, shape: type[T], query: Mapping[str, str]) -> list[T] | None:
         """As `pages`; None for what is not there, or not for this token's eyes."""
-        if _hidden(self.ask("GET", path, query=query)):
+        try:
+            return list(self.pages(path, shape, query))
+        except HiddenError:
             return None
-        return list(self.pages(path, shape, query))
 
     def send(self, method: str, path: str, content: object, shape: type[T]) -> T:
         """Write something, and return what it is now; errors as of `get`."""
@@ -156,19 +169,21 @@ class Api:
         """Say what the API said, and the way out.
 
         Raises:
-            BadInputError: Always.
+            HiddenError: It says 403 or 404.
+            BadInputError: It says anything else.
         """
-        access = self._access
+        access, variables = self._access, self._access.variables
         moved = " The repository has moved: gitops adopt --repo ADDRESS writes the new address."
         hints = {
             **dict.fromkeys((301, 302, 307, 308), moved),
-            401: f" {access.token} is not valid there, or no longer.",
-            403: f" {access.token} needs the rights to {access.rights}.",
-            404: f" {access.token} does not see this repository, or {access.repository} names another.",
+            401: f" {variables.token} is not valid there, or no longer.",
+            403: f" {variables.token} needs the rights to {access.rights}.",
+            404: f" {variables.token} does not see this repository, or {variables.repository} names another.",
         }
         request = f"{answer.request.method} {answer.request.url.path}"
         hint = hints.get(answer.status_code, "")
-        raise BadInputError(f"{self._url} refuses {request} with {answer.status_code}: {said(answer)}{hint}")
+        refusal = HiddenError if answer.status_code in (403, 404) else BadInputError
+        raise refusal(f"{self._url} refuses {request} with {answer.status_code}: {said(answer)}{hint}")
 
     def decoded(self, answer: httpx.Response, shape: type[T]) -> T:
         """What an answer holds.
@@ -195,7 +210,7 @@ class Api:
                 verify=self._trusted(),
             )
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise BadInputError(f"{self._access.where}: {self._url!r} is not an address: {error}.") from None
+            raise BadInputError(f"{self._access.variables.api}: {self._url!r} is not an address: {error}.") from None
         except ValueError as error:
             # httpx says so of a proxy that it cannot speak to.
             raise BadInputError(f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {error}.") from None
@@ -210,10 +225,6 @@ class Api:
                 raise BadInputError(f"SSL_CERT_FILE: {named} cannot be read as certificates: {error}.") from None
             self._trust.load_default_certs()
         return self._trust
-
-
-def _hidden(answer: httpx.Response) -> bool:
-    return answer.status_code in (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND)
 
 
 def _limited(answer: httpx.Response) -> float | None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -15,48 +15,26 @@ from gitops.platform.model import ForgeKind, Platform
 
 
 class _Kind(Struct, frozen=True, kw_only=True):
-    """A kind of forge: its adapter, where its API is below its address, and the variables that say more.
+    """A kind of forge: its adapter, and where its API is below its address.
 
     `central` is the forge that gives the kind its name, whose API is elsewhere.
     """
 
-    adapter: Callable[[str, str, str, str], Forge]
-    token: str
-    api: str
-    repository: str
+    adapter: type[GitHub | GitLab | Gitea]
     below: str
     central: Mapping[str, str] = {}
 
 
 _KINDS: Mapping[ForgeKind, _Kind] = {
-    "github": _Kind(
-        adapter=GitHub,
-        token="GITHUB_TOKEN",  # noqa: S106  the name of a variable, as those below
-        api="GITHUB_API_URL",
-        repository="GITHUB_REPOSITORY",
-        below="/api/v3",
-        central={"https://github.com": "https://api.github.com"},
-    ),
-    "gitlab": _Kind(
-        adapter=GitLab,
-        token="GITLAB_TOKEN",  # noqa: S106
-        api="CI_API_V4_URL",
-        repository="CI_PROJECT_PATH",
-        below="/api/v4",
-    ),
-    "gitea": _Kind(
-        adapter=Gitea,
-        token="GITEA_TOKEN",  # noqa: S106
-        api="GITEA_API_URL",
-        repository="GITEA_REPOSITORY",
-        below="/api/v1",
-    ),
+    "github": _Kind(adapter=GitHub, below="/api/v3", central={"https://github.com": "https://api.github.com"}),
+    "gitlab": _Kind(adapter=GitLab, below="/api/v4"),
+    "gitea": _Kind(adapter=Gitea, below="/api/v1"),
 }
 
 
 def token_variable(platform: Platform) -> str:
     """The variable of the environment that holds the token for a fork's forge."""
-    return _KINDS[platform.forge_kind].token
+    return _KINDS[platform.forge_kind].adapter.variables.token
 
 
 def forge(platform: Platform) -> Forge | None:
@@ -66,15 +44,16 @@ def forge(platform: Platform) -> Forge | None:
         BadInputError: The token is not one.
     """
     kind = _KINDS[platform.forge_kind]
-    token = os.environ.get(kind.token, "").strip()
+    variables = kind.adapter.variables
+    token = os.environ.get(variables.token, "").strip()
     if not token:
         return None
     if not re.fullmatch(r"[!-~]+", token):
         # Further on it would show in the error.
-        raise BadInputError(f"{kind.token} holds characters that no token has, such as spaces or line ends.")
+        raise BadInputError(f"{variables.token} holds characters that no token has, such as spaces or line ends.")
     base = platform.forge_url
-    api = os.environ.get(kind.api) or platform.forge_api or kind.central.get(base) or f"{base}{kind.below}"
-    return kind.adapter(api, os.environ.get(kind.repository) or platform.slug, token, platform.branch)
+    api = os.environ.get(variables.api) or platform.forge_api or kind.central.get(base) or f"{base}{kind.below}"
+    return kind.adapter(api, os.environ.get(variables.repository) or platform.slug, token, platform.branch)
 
 
 def needed_forge(platform: Platform, what: str, instead: str) -> Forge:

@@ -8,8 +8,9 @@ from urllib.parse import quote
 import httpx
 from msgspec import Struct
 
-from gitops.forge.api import Access, Api
-from gitops.forge.protocol import Check, Forge, Guards, Opinion, PullRequest, Standing
+from gitops.forge.api import Access, Api, Variables
+from gitops.forge.protocol import Check, Guards, Opinion, PullRequest, Standing
+from gitops.forge.repositories import RepositoryForge
 from gitops.forge.rules import Rules
 
 _PAGE = {"limit": "50"}
@@ -109,8 +110,11 @@ class _Hook(Struct, frozen=True):
     active: bool = True
 
 
-class Gitea(Forge):
+class Gitea(RepositoryForge):
     """A repository on Gitea or Forgejo."""
+
+    variables = Variables(token="GITEA_TOKEN", api="GITEA_API_URL", repository="GITEA_REPOSITORY")  # noqa: S106  a name
+    pull_shape = _Pull
 
     def __init__(self, api: str, slug: str, token: str, base: str, pause: Callable[[float], None] = time.sleep) -> None:
         """Take where the API is, which repository (owner/name) it is asked about, and into which branch.
@@ -121,14 +125,10 @@ class Gitea(Forge):
             name="Gitea",
             url=api,
             headers={"Accept": "application/json", "Authorization": f"token {token}"},
-            token="GITEA_TOKEN",  # noqa: S106  the name of a variable
-            where="GITEA_API_URL",
-            repository="GITEA_REPOSITORY",
+            variables=self.variables,
             rights="write the repository and its issues (write:repository, write:issue)",
         )
-        self._api = Api(access, pause)
-        self._repository = f"/repos/{slug}"
-        self._base = base
+        super().__init__(Api(access, pause), slug, base)
 
     def open_from(self, branch: str) -> PullRequest | None:
         """The open pull request from a branch, if any."""
@@ -147,19 +147,6 @@ class Gitea(Forge):
         if answer.status_code == httpx.codes.CONFLICT:
             return None
         return self._api.decoded(self._api.done(answer), _Pull).told()
-
-    def edit(self, pull: PullRequest, title: str, body: str) -> PullRequest:
-        """Give a pull request another title and body; it may have been closed meanwhile."""
-        content = {"title": title, "body": body}
-        return self._api.send("PATCH", f"{self._repository}/pulls/{pull.number}", content, _Pull).told()
-
-    def shut(self, pull: PullRequest) -> None:
-        """Close a pull request without merging it."""
-        self._api.do("PATCH", f"{self._repository}/pulls/{pull.number}", {"state": "closed"})
-
-    def comment(self, pull: PullRequest, text: str) -> None:
-        """Say something below a pull request."""
-        self._api.do("POST", f"{self._repository}/issues/{pull.number}/comments", {"body": text})
 
     def comments(self, pull: PullRequest) -> list[str]:
         """What was said below a pull request; the API gives all of it at once."""
@@ -192,11 +179,6 @@ class Gitea(Forge):
             checks=[status.told() for sheet in sheets for status in sheet.statuses or ()],
             conflicts=not now.mergeable,
         )
-
-    def dispatch(self, workflow: str, inputs: Mapping[str, str]) -> None:
-        """Start a workflow on the branch, by the name of its file without the ending."""
-        path = f"{self._repository}/actions/workflows/{quote(workflow, safe='')}.yml/dispatches"
-        self._api.do("POST", path, {"ref": self._base, "inputs": dict(inputs)})
 
     def protect(self, rules: Rules, pusher: str) -> list[str]:
         """Write the protection of branch and tags, and the repository's settings; `pusher` is a user's name."""

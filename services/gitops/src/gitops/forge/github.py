@@ -11,8 +11,9 @@ import httpx
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.forge.api import Access, Api, said
-from gitops.forge.protocol import Check, Forge, Guards, Opinion, PullRequest, Standing
+from gitops.forge.api import Access, Api, Variables, said
+from gitops.forge.protocol import Check, Guards, Opinion, PullRequest, Standing
+from gitops.forge.repositories import RepositoryForge
 from gitops.forge.rules import Rules
 
 _PAGE = {"per_page": "100"}
@@ -127,8 +128,11 @@ class _Hook(Struct, frozen=True):
     active: bool = True
 
 
-class GitHub(Forge):
+class GitHub(RepositoryForge):
     """A repository on github.com or GitHub Enterprise."""
+
+    variables = Variables(token="GITHUB_TOKEN", api="GITHUB_API_URL", repository="GITHUB_REPOSITORY")  # noqa: S106  a name
+    pull_shape = _Pull
 
     def __init__(self, api: str, slug: str, token: str, base: str, pause: Callable[[float], None] = time.sleep) -> None:
         """Take where the API is, which repository (owner/name) it is asked about, and into which branch.
@@ -143,16 +147,12 @@ class GitHub(Forge):
                 "Authorization": f"Bearer {token}",
                 "X-GitHub-Api-Version": "2022-11-28",
             },
-            token="GITHUB_TOKEN",  # noqa: S106  the name of a variable
-            where="GITHUB_API_URL",
-            repository="GITHUB_REPOSITORY",
+            variables=self.variables,
             rights="write contents and pull requests",
             busy=frozenset({409}),
         )
-        self._api = Api(access, pause)
+        super().__init__(Api(access, pause), slug, base)
         self._owner = slug.partition("/")[0]
-        self._repository = f"/repos/{slug}"
-        self._base = base
 
     def open_from(self, branch: str) -> PullRequest | None:
         """The open pull request from a branch, if any."""
@@ -173,19 +173,6 @@ class GitHub(Forge):
         if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and "already exists" in said(answer):
             return None
         return self._api.decoded(self._api.done(answer), _Pull).told()
-
-    def edit(self, pull: PullRequest, title: str, body: str) -> PullRequest:
-        """Give a pull request another title and body; it may have been closed meanwhile."""
-        content = {"title": title, "body": body}
-        return self._api.send("PATCH", f"{self._repository}/pulls/{pull.number}", content, _Pull).told()
-
-    def shut(self, pull: PullRequest) -> None:
-        """Close a pull request without merging it."""
-        self._api.do("PATCH", f"{self._repository}/pulls/{pull.number}", {"state": "closed"})
-
-    def comment(self, pull: PullRequest, text: str) -> None:
-        """Say something below a pull request."""
-        self._api.do("POST", f"{self._repository}/issues/{pull.number}/comments", {"body": text})
 
     def comments(self, pull: PullRequest) -> list[str]:
         """What was said below a pull request."""
@@ -216,11 +203,6 @@ class GitHub(Forge):
             ],
             conflicts=now.mergeable_state == "dirty",
         )
-
-    def dispatch(self, workflow: str, inputs: Mapping[str, str]) -> None:
-        """Start a workflow on the branch, by the name of its file without the ending."""
-        path = f"{self._repository}/actions/workflows/{quote(workflow, safe='')}.yml/dispatches"
-        self._api.do("POST", path, {"ref": self._base, "inputs": dict(inputs)})
 
     def protect(self, rules: Rules, pusher: str) -> list[str]:
         """Write rulesets, the environment of delivery and the repository's settings; `pusher` is an App's number."""

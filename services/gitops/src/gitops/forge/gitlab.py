@@ -10,7 +10,7 @@ import httpx
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.forge.api import Access, Api
+from gitops.forge.api import Access, Api, Variables
 from gitops.forge.protocol import Check, Forge, Guards, Opinion, PullRequest, Standing
 from gitops.forge.rules import Rules
 
@@ -138,6 +138,8 @@ class _Hook(Struct, frozen=True):
 class GitLab(Forge):
     """A project on gitlab.com or an own GitLab."""
 
+    variables = Variables(token="GITLAB_TOKEN", api="CI_API_V4_URL", repository="CI_PROJECT_PATH")  # noqa: S106  a name
+
     def __init__(self, api: str, slug: str, token: str, base: str, pause: Callable[[float], None] = time.sleep) -> None:
         """Take where the API is, which project (group/name) it is asked about, and into which branch.
 
@@ -147,9 +149,7 @@ class GitLab(Forge):
             name="GitLab",
             url=api,
             headers={"Accept": "application/json", "PRIVATE-TOKEN": token},
-            token="GITLAB_TOKEN",  # noqa: S106  the name of a variable
-            where="CI_API_V4_URL",
-            repository="CI_PROJECT_PATH",
+            variables=self.variables,
             rights="use the API as a developer of the project (scope api)",
         )
         self._api = Api(access, pause)
