@@ -11,7 +11,7 @@ from gitops.documents import YAMLError, loaded, loaded_all
 from gitops.errors import BadInputError
 from gitops.fork import owners, vendoring
 from gitops.fork.hosts import claimed_twice
-from gitops.fork.models import model_problems, unserved
+from gitops.fork.models import model_files, model_problems, unserved
 from gitops.fork.schemas import refused_keys
 from gitops.git.repository import Repository
 from gitops.pins.release import Release, read_release
@@ -40,6 +40,7 @@ def find_inconsistencies(repository: Repository) -> Findings:
         platform = load_platform(root)
     except BadInputError as error:
         return Findings(problems=[*str(error).splitlines(), *old], notes=[])
+    models = model_files(root)
     problems = [
         *old,
         *_folders(root, platform),
@@ -49,9 +50,9 @@ def find_inconsistencies(repository: Repository) -> Findings:
         *_values(root),
         *_owners(root, platform),
         *_vendored(root, platform),
-        *model_problems(root),
+        *model_problems(root, models),
     ]
-    return Findings(problems=problems, notes=[*_unreleased(root, platform), *unserved(root, platform), *_extra(root)])
+    return Findings(problems=problems, notes=[*_unreleased(root, platform), *unserved(platform, models), *_extra(root)])
 
 
 def _old_layout(root: Path) -> Iterator[str]:
