@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _ROWS = 6
 _SWAP_SECONDS = 30.0
+# What the demo's API follows, and so what promotes a version here.
+_ALIAS = "production"
 
 
 class StepFailedError(RuntimeError):
@@ -87,14 +89,14 @@ def run(console: Console, folder: Path, model_dir: Path, table_dir: Path, *, kee
         with _step(console, "Training, gating and registering a logistic regression"):
             first = _train(mlflow, model_dir, "logistic-regression")
         with _step(console, f"Promoting version {first.version} and serving it"):
-            _training(mlflow, ["promote", model, "--from", first.version, "--to", "production"])
+            _promote(mlflow, model, first)
             api = stack.enter_context(serving(folder, _settings(mlflow, model)))
         rows = _held_out_rows(model_dir)
         answers = [(row, _predict(api, row)) for row in rows]
         with _step(console, "Training, gating and registering a random forest"):
             second = _train(mlflow, model_dir, "random-forest")
         with _step(console, f"Promoting version {second.version}: the API swaps to it while it serves"):
-            _training(mlflow, ["promote", model, "--from", second.version, "--to", "production"])
+            _promote(mlflow, model, second)
             _wait_for_version(api, second.version)
         answers += [(row, _predict(api, row)) for row in rows]
         console.print(_table(answers, {trained.release: trained.version for trained in (first, second)}))
@@ -112,7 +114,7 @@ def _table_with_gaps(
         trained = _train(mlflow, table_dir)
     with _step(console, f"Promoting version {trained.version} and serving it"):
         model = _registered_name(table_dir)
-        _training(mlflow, ["promote", model, "--from", trained.version, "--to", "production"])
+        _promote(mlflow, model, trained)
         api = stack.enter_context(serving(folder, _settings(mlflow, model)))
     rows = _rows_with_gaps(table_dir)
     console.print(_questions([(row, _predict(api, row)) for row in rows]))
@@ -131,7 +133,7 @@ def _settings(mlflow: Server, model: str) -> dict[str, str]:
     return {
         "MLFLOW_TRACKING_URI": mlflow.url,
         "MODEL_NAME": model,
-        "MODEL_STAGE": "Production",
+        "MODEL_STAGE": _ALIAS,
         "MODEL_POLL_SECONDS": "1",
         "LOG_FORMAT": "json",
     }
@@ -163,6 +165,10 @@ def _train(mlflow: Server, model_dir: Path, model: str | None = None) -> Trained
     other = ["--model", model] if model else []
     said = _training(mlflow, ["run", "--model-dir", str(model_dir), *other, "--json"])
     return msgspec.json.decode(said, type=Trained)
+
+
+def _promote(mlflow: Server, model: str, trained: Trained) -> None:
+    _training(mlflow, ["promote", model, "--from", trained.version, "--to", _ALIAS])
 
 
 def _held_out_rows(model_dir: Path) -> list[HeldOutRow]:
