@@ -2,16 +2,16 @@
 
 import re
 import ssl
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 
 from services.gitops.tests.github import Answer
+from services.gitops.tests.web import AnyMethod, listening
 
 _LEFT_OUT = frozenset({"host", "connection", "content-length", "accept-encoding"})
 _NOT_BACK = frozenset({"transfer-encoding", "connection", "content-length", "content-encoding", "date", "server"})
@@ -67,22 +67,10 @@ class Front:
             yield url
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(AnyMethod):
     front: Front
 
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
-    def do_PATCH(self) -> None:
-        self._answer()
-
-    def do_PUT(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
+    def answer_it(self) -> None:
         content = self.rfile.read(int(self.headers.get("content-length") or 0))
         answer = self.front.answer(self.command, self.path, dict(self.headers.items()), content)
         if answer is None:
@@ -95,9 +83,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(answer.content)))
         self.end_headers()
         self.wfile.write(answer.content)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -121,11 +106,5 @@ def _listening(front: Front, context: ssl.SSLContext | None = None) -> Iterator[
     server = _Server(("127.0.0.1", 0), handler)
     if context:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(server) as port:
+        yield f"{'https' if context else 'http'}://127.0.0.1:{port}"

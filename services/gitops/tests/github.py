@@ -6,15 +6,15 @@ What it refuses, it refuses with GitHub's own status codes and messages. `faults
 import json
 import re
 import subprocess
-import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from services.gitops.tests.conftest import git
+from services.gitops.tests.web import AnyMethod, listening
 
 TOKEN = "ghs_of-the-tests"
 SLUG = "acme/pipeline"
@@ -206,20 +206,8 @@ AnyHub = TypeVar("AnyHub", bound=Hub)
 def serving(hub: AnyHub) -> Iterator[AnyHub]:
     """Have it answer at `url` inside the block."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer()
-
-        def do_POST(self) -> None:
-            self._answer()
-
-        def do_PATCH(self) -> None:
-            self._answer()
-
-        def do_PUT(self) -> None:
-            self._answer()
-
-        def _answer(self) -> None:
+    class Handler(AnyMethod):
+        def answer_it(self) -> None:
             path, _, query = self.path.partition("?")
             length = int(self.headers.get("content-length") or 0)
             content = json.loads(self.rfile.read(length) or b"{}")
@@ -236,16 +224,6 @@ def serving(hub: AnyHub) -> Iterator[AnyHub]:
             if answer.status != 204:
                 self.wfile.write(json.dumps(answer.content).encode())
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
+        hub.url = f"http://127.0.0.1:{port}"
         yield hub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -1,0 +1,42 @@
+"""Servers on the loopback address for tests: what answers any method, and runs inside a block."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+
+class AnyMethod(BaseHTTPRequestHandler):
+    """Answers whatever the method, in `answer_it`."""
+
+    def answer_it(self) -> None:
+        """Answer the request, of which nothing but the head was read."""
+        raise NotImplementedError
+
+    def do_GET(self) -> None:
+        self.answer_it()
+
+    def do_POST(self) -> None:
+        self.answer_it()
+
+    def do_PATCH(self) -> None:
+        self.answer_it()
+
+    def do_PUT(self) -> None:
+        self.answer_it()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def listening(server: HTTPServer) -> Iterator[int]:
+    """Have it answer inside the block; gives its port."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
