@@ -92,8 +92,9 @@ def _category(column: Column, texts: np.ndarray) -> FeatureBaseline:
     counts = Counter(texts.tolist())
     nulls = counts.pop(NO_TEXT, 0)
     present = max(len(texts) - nulls, 1)
-    shares = [counts[category] / present for category in column.categories]
-    others = sum(count for text, count in counts.items() if text not in set(column.categories)) / present
+    known = [counts[category] for category in column.categories]
+    shares = [count / present for count in known]
+    others = (counts.total() - sum(known)) / present
     return FeatureBaseline(
         name=column.name, categories=list(column.categories), shares=[*shares, others], nulls=nulls / len(texts)
     )
