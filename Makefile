@@ -139,17 +139,17 @@ e2e-charts: $(VENV)/.dev cluster-given images push-images ## The charts alone on
 	@$(BIN)/pytest tests/e2e/charts $(E2E_OPTIONS)
 
 .PHONY: e2e-argocd
-e2e-argocd: $(VENV)/.dev cluster-given images git-server-image push-images ## All of it, by git alone: adopt, bootstrap, promote, break, heal, add; takes the whole cluster
+e2e-argocd: $(VENV)/.dev cluster-given images push-images ## All of it, by git alone: adopt, bootstrap, promote, break, heal, add; takes the whole cluster
 	@./tools/install helm
 	@$(BIN)/pytest tests/e2e/argocd $(E2E_OPTIONS)
 
 .PHONY: e2e-migration
-e2e-migration: $(VENV)/.dev cluster-given images git-server-image push-images ## A platform of version 0.1 handed over under load, alone
+e2e-migration: $(VENV)/.dev cluster-given images push-images ## A platform of version 0.1 handed over under load, alone
 	@./tools/install helm
 	@$(BIN)/pytest tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9b_migration.py $(E2E_OPTIONS)
 
 .PHONY: e2e-delivery
-e2e-delivery: $(VENV)/.dev cluster-given images git-server-image push-images ## A change of code alone: image, bump, promotion, rollback, hold
+e2e-delivery: $(VENV)/.dev cluster-given images push-images ## A change of code alone: image, bump, promotion, rollback, hold
 	@./tools/install helm
 	@$(BIN)/pytest tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_8_delivery.py $(E2E_OPTIONS)
 
@@ -167,11 +167,6 @@ bench-scale: $(VENV)/.dev cluster-given images push-images ## Throughput of one 
 .PHONY: recording
 recording: e2e-delivery ## Record a delivery on that cluster, for the picture that the README begins with
 	@$(BIN)/termtosvg render .cache/e2e/delivery.cast docs/recording.svg -t window_frame -m 200 -M 2500 -D 4000
-
-.PHONY: git-server-image
-git-server-image:
-	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/git-server:$(TAG) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) tests/e2e/argocd/git-server
-	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images git-server
 
 .PHONY: push-images
 push-images: ## Push what `make images` built to IMAGE_REPOSITORY (CONTAINER_PUSH says how)

@@ -39,7 +39,6 @@ class Images(msgspec.Struct, frozen=True, rename="kebab"):
     training: Image
     mlflow: Image
     gitops: Image | None = None
-    git_server: Image | None = None
 
 
 def pushed_images(root: Path = _ROOT) -> Images:

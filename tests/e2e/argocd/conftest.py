@@ -1,4 +1,4 @@
-"""One run: a git server in the cluster, a fork of the working tree on it, and everything that bootstrap makes of that.
+"""One run: a real forge in the cluster, a fork of the working tree on it, and everything that bootstrap makes of that.
 
 The tests are the steps of one story and run in the order in which they stand. They take the whole cluster: the names of
 namespaces are the project's own.
@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from pytest_helm_charts.clusters import Cluster  # type: ignore[import-untyped]  # it has no types
 
-from tests.e2e.argocd import git_server
+from tests.e2e.argocd import gitea
 from tests.e2e.argocd.cluster import left_out, plain_http, require_free, take_away
 from tests.e2e.argocd.fork import Fork, make_fork
+from tests.e2e.argocd.gitea import Gitea
 from tests.e2e.argocd.pipeline import MARK, NAMESPACE, Pipeline
-from tests.e2e.images import Image, Images, pushed_images
+from tests.e2e.images import Images, pushed_images
 from tests.e2e.kube import Kube
 from tests.e2e.pods import scripts_config_map
 from tests.e2e.story import REPORTS, Story, begin, connect, kube_of, report
@@ -50,14 +51,11 @@ def images() -> Images:
 
 
 @pytest.fixture(scope="session")
-def kube(kube_cluster: Cluster, images: Images) -> Iterator[Kube]:
-    """The cluster with the tests' own namespace and a git server; all that a run made goes again, unless E2E_KEEP=1."""
+def kube(kube_cluster: Cluster) -> Iterator[Kube]:
+    """The cluster with the tests' own namespace and a Gitea; all that a run made goes again, unless E2E_KEEP=1."""
     kube = kube_of(kube_cluster)
     require_free(kube)
     take_away(kube)
-    server = images.git_server
-    if not isinstance(server, Image):
-        pytest.exit("The git server's image was not pushed: run `make e2e-argocd`.", returncode=2)
     labels = {**MARK, "pod-security.kubernetes.io/enforce": "restricted"}
     kube.apply(
         [
@@ -65,7 +63,7 @@ def kube(kube_cluster: Cluster, images: Images) -> Iterator[Kube]:
             scripts_config_map(NAMESPACE),
         ]
     )
-    git_server.start(kube, NAMESPACE, server.reference)
+    gitea.start(kube, NAMESPACE)
     try:
         yield kube
     finally:
@@ -74,19 +72,26 @@ def kube(kube_cluster: Cluster, images: Images) -> Iterator[Kube]:
 
 
 @pytest.fixture(scope="session")
-def fork(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
-    """A fork of the working tree, with the git server as its origin; nothing is pushed yet."""
+def forge(kube: Kube) -> Iterator[Gitea]:
+    """The forge with an empty repository, as this machine reaches it."""
+    with kube.forwarded(NAMESPACE, f"service/{gitea.HOST}", gitea.PORT) as base:
+        yield gitea.prepare(kube, NAMESPACE, base)
+
+
+@pytest.fixture(scope="session")
+def fork(kube: Kube, forge: Gitea, tmp_path_factory: pytest.TempPathFactory) -> Fork:
+    """A fork of the working tree, with the forge's repository as its origin; nothing is pushed yet."""
     log = REPORTS / "argocd-commands.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     folder: Path = tmp_path_factory.mktemp("fork") / "pipeline"
-    with kube.forwarded(NAMESPACE, "service/git", git_server.PORT) as base:
-        path = "/git/pipeline.git"
-        yield make_fork(folder, kube.kubeconfig, log, url=git_server.address(NAMESPACE), pushed_through=f"{base}{path}")
+    return make_fork(
+        Fork(folder, kube.kubeconfig, log, forge.variables), gitea.address(NAMESPACE), forge.pushed_through
+    )
 
 
 @pytest.fixture(scope="session")
-def pipeline(kube: Kube, fork: Fork, images: Images) -> Pipeline:
+def pipeline(kube: Kube, forge: Gitea, fork: Fork, images: Images) -> Pipeline:
     """Everything that a test needs."""
     registry = images.serving.repository.removesuffix("/serving")
     suffix = f"e2e.{secrets.token_hex(3)}"
@@ -95,6 +100,7 @@ def pipeline(kube: Kube, fork: Fork, images: Images) -> Pipeline:
         kube=kube,
         images=images,
         fork=fork,
+        forge=forge,
         registry=registry,
         plain_http=plain_http(registry),
         chart=chart,

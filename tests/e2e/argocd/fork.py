@@ -24,12 +24,14 @@ _IDENTITY = {
 
 
 class Fork(msgspec.Struct, frozen=True):
-    """A checkout whose `origin` is the git server in the cluster."""
+    """A checkout whose `origin` is the forge in the cluster."""
 
     folder: Path
     kubeconfig: str
     log: Path
     """Where everything that the project's own commands print is kept."""
+    forge: Mapping[str, str]
+    """Variables that lead the project's commands to the forge, token included."""
 
     def git(self, *arguments: str) -> str:
         """Run git, and return what it printed."""
@@ -53,7 +55,7 @@ class Fork(msgspec.Struct, frozen=True):
     def program(self, command: list[str], *, seconds: float, environment: Mapping[str, str] | None = None) -> str:
         """Run a program in the fork, and keep what it printed in the log."""
         started = time.monotonic()
-        variables = {**_IDENTITY, "KUBECONFIG": self.kubeconfig, "COLUMNS": "120", **(environment or {})}
+        variables = {**self._variables, "COLUMNS": "120", **(environment or {})}
         printed = run_program(command, cwd=self.folder, environment=variables, seconds=seconds)
         with self.log.open("a") as log:
             log.write(f"$ {' '.join(command)}\n{printed}({time.monotonic() - started:.0f} s)\n\n")
@@ -61,8 +63,11 @@ class Fork(msgspec.Struct, frozen=True):
 
     def recorded(self, recording: Recording, line: str) -> str:
         """Run a command line as a person at a terminal, who is looked on at."""
-        variables = {**_IDENTITY, "KUBECONFIG": self.kubeconfig}
-        return recording.run(line, cwd=self.folder, environment=variables, seconds=120)
+        return recording.run(line, cwd=self.folder, environment=self._variables, seconds=120)
+
+    @property
+    def _variables(self) -> Mapping[str, str]:
+        return {**_IDENTITY, **self.forge, "KUBECONFIG": self.kubeconfig}
 
     def read(self, path: str) -> Any:
         """Return a YAML file's content."""
@@ -83,13 +88,11 @@ class Fork(msgspec.Struct, frozen=True):
         file.write_text(text)
 
 
-def make_fork(folder: Path, kubeconfig: str, log: Path, *, url: str, pushed_through: str) -> Fork:
+def make_fork(fork: Fork, url: str, pushed_through: str) -> Fork:
     """Copy the working tree, uncommitted changes included, into a repository of its own.
 
     Args:
-        folder: Where; must not exist.
-        kubeconfig: The cluster for the project's commands.
-        log: Where their output goes.
+        fork: What it becomes; its folder must not exist.
         url: The repository as the cluster knows it.
         pushed_through: The same, as this machine reaches it.
     """
@@ -97,10 +100,9 @@ def make_fork(folder: Path, kubeconfig: str, log: Path, *, url: str, pushed_thro
     for name in filter(None, listed.split("\0")):
         # A link is a file to git, wherever it leads.
         if (ROOT / name).is_file() or (ROOT / name).is_symlink():
-            target = folder / name
+            target = fork.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target, follow_symlinks=False)
-    fork = Fork(folder, kubeconfig, log)
     fork.git("init", "--quiet", "--initial-branch=main")
     for key in ("name", "email"):
         fork.git("config", f"user.{key}", _IDENTITY[f"GIT_AUTHOR_{key.upper()}"])

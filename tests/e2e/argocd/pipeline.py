@@ -9,15 +9,17 @@ from typing import Any
 
 import msgspec
 
+from gitops.forge.rules import read_rules
 from tests.e2e.argocd.chat import Chat
-from tests.e2e.argocd.fork import Fork
+from tests.e2e.argocd.fork import ROOT, Fork
+from tests.e2e.argocd.gitea import Gitea, Pull
 from tests.e2e.argocd.places import Place
 from tests.e2e.images import Images
 from tests.e2e.kube import CommandError, Kube, Manifest, ready
 from tests.e2e.pods import Runner, Script
 
 NAMESPACE = "pipeline-e2e"
-"""Where the git server and the callers live."""
+"""Where the forge and the callers live."""
 MARK = {"pipeline-e2e": "true"}
 """Label of a namespace that says: this cluster's Argo CD is the tests' own, and may go."""
 APPLICATIONS = "applications.argoproj.io"
@@ -56,6 +58,7 @@ class Pipeline(msgspec.Struct, frozen=True):
     kube: Kube
     images: Images
     fork: Fork
+    forge: Gitea
     registry: str
     """Prefix of images and charts, as the cluster knows it."""
     plain_http: bool
@@ -133,16 +136,39 @@ class Pipeline(msgspec.Struct, frozen=True):
     # --- what people do ---
 
     def promote(self, *places: Place) -> str:
-        """Propose what feeds some places and merge the proposals, as a person does; return the last merge's commit."""
+        """Propose what feeds some places and merge the pull requests, as people do; return the newest commit."""
         for place in places:
-            self.fork.gitops("promote", str(place), "--branch-only")
-            self.merge(place)
-        return self.fork.push()
+            self.fork.gitops("promote", str(place))
+            commit = self.merge(place)
+        return commit
 
-    def merge(self, place: Place) -> None:
-        """Merge the proposal of a place into what is checked out."""
+    def proposal(self, place: Place) -> Pull:
+        """The newest pull request that promotes to a place."""
+        return self.forge.pull(f"promote/{place}")
+
+    def merge(self, place: Place) -> str:
+        """Approve and merge the pull request of a place, bring it here, and return the newest commit."""
+        pull = self.proposal(place)
+        self.forge.approve(pull)
+        self.forge.merge(pull)
+        return self.update()
+
+    def check(self, pull: Pull) -> None:
+        """Judge a proposal by the command that the workflows run, and report it; no runner builds and tests here."""
+        proposal = self.fork.folder.parent / f"proposal-{pull.number}"
         self.fork.git("fetch", "--quiet", "origin")
-        self.fork.git("merge", "--quiet", "--no-ff", "--no-edit", f"origin/promote/{place}")
+        base = self.fork.git("rev-parse", "origin/main")
+        self.fork.git("worktree", "add", "--quiet", "--detach", str(proposal), pull.head)
+        judge = [str(ROOT / "tools" / "judge"), str(proposal), base]
+        # Nobody signs what these tests push.
+        self.fork.program(judge, seconds=120, environment={"JUDGE_WITHOUT": "image chart"})
+        for name in read_rules(self.fork.folder).checks:
+            self.forge.report(pull, name, passed=True)
+
+    def update(self) -> str:
+        """Bring here what was pushed or merged, and return the newest commit."""
+        self.fork.git("pull", "--quiet", "--ff-only", "origin", "main")
+        return self.fork.git("rev-parse", "HEAD")
 
     # --- what is released ---
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.e2e.argocd.cluster import can_pull
 from tests.e2e.argocd.fork import ROOT, vendored_argocd
-from tests.e2e.argocd.git_server import address
+from tests.e2e.argocd.gitea import address
 from tests.e2e.argocd.pipeline import NAMESPACE, Pipeline, settled
 from tests.e2e.argocd.places import PRODUCTION, STAGING
 from tests.e2e.report import Report
@@ -17,7 +17,8 @@ CALLERS = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name":
 def test_a_fork_is_adopted_and_its_images_and_chart_are_published(pipeline: Pipeline, report: Report) -> None:
     fork = pipeline.fork
     http = ["--registry-plain-http"] if pipeline.plain_http else []
-    fork.gitops("adopt", f"--repo={address(NAMESPACE)}", f"--registry={pipeline.registry}", *http, *vendored_argocd())
+    repository = f"--repo={address(NAMESPACE)}"
+    fork.gitops("adopt", repository, "--forge=gitea", f"--registry={pipeline.registry}", *http, *vendored_argocd())
     written = fork.git("status", "--porcelain", "--untracked-files=all").splitlines()
     assert len(written) < 5, f"upstream's next version must merge: {written}"
     report.add("Adoption", f"- files: {', '.join(line.split()[-1] for line in written)}")

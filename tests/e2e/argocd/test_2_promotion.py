@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.e2e.argocd import git_server
+from tests.e2e.argocd import gitea
 from tests.e2e.argocd.pipeline import NAMESPACE, Pipeline
 from tests.e2e.argocd.places import PRODUCTION, STAGING
 from tests.e2e.report import Report
@@ -30,8 +32,7 @@ def test_a_second_version_is_trained_bumped_in_the_cluster_and_serves_in_staging
     pipeline.wait_settled("training-iris", commit)
     with pipeline.load(PRODUCTION) as results:
         pipeline.kube.run_cronjob("ml-pipeline", "training-iris", "second-training", seconds=300)
-        pipeline.fork.git("pull", "--quiet", "--ff-only", "origin", "main")
-        pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), STAGING)
+        pipeline.follow(pipeline.update(), STAGING)
     second = pipeline.pins(STAGING)["model"]["version"]
     assert second != first
     author, subject = pipeline.fork.git("log", "-1", "--format=%an|%s", "--", STAGING.release).split("|")
@@ -43,14 +44,13 @@ def test_a_second_version_is_trained_bumped_in_the_cluster_and_serves_in_staging
 
 
 def deploy_key(pipeline: Pipeline) -> None:
-    """Let the training Job's last step push: the key that the git server knows, and the server's own for comparison."""
-    key, host = (
-        pipeline.kube.run("exec", "-n", NAMESPACE, "git", "--", "cat", f"/tmp/ssh/{name}")  # noqa: S108  in the pod
-        for name in ("deploy_key", "host_key.pub")
-    )
-    known = f"[{git_server.HOST}.{NAMESPACE}]:{git_server.SSH_PORT} {host}"
+    """Let the training Job's last step push: a deploy key that the forge knows, and the forge's own for comparison."""
+    key = Ed25519PrivateKey.generate()
+    encoding, form = serialization.Encoding, serialization.PublicFormat.OpenSSH
+    pipeline.forge.add_deploy_key(key.public_key().public_bytes(encoding.OpenSSH, form).decode())
+    private = key.private_bytes(encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     metadata = {"name": KEY_SECRET, "namespace": "ml-pipeline"}
-    data = {"ssh-privatekey": key, "known_hosts": known}
+    data = {"ssh-privatekey": private.decode(), "known_hosts": gitea.host_key(pipeline.kube, NAMESPACE)}
     pipeline.kube.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}])
 
 
@@ -60,13 +60,13 @@ def _bumping(pipeline: Pipeline, values: dict[str, Any]) -> None:
     assert image is not None
     values["bump"] = {
         "enabled": True, "image": image.values,
-        "repository": git_server.ssh_address(NAMESPACE),
+        "repository": gitea.ssh_address(NAMESPACE),
         "existingSecret": KEY_SECRET,
     }  # fmt: skip
     chart = pipeline.fork.read("charts/training/values.yaml")
     to_git = {
         "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}}],
-        "ports": [{"port": git_server.SSH_PORT}],
+        "ports": [{"port": gitea.SSH_PORT}],
     }
     values["networkPolicy"] = {"egress": [*chart["networkPolicy"]["egress"], to_git]}
 
@@ -88,7 +88,7 @@ def test_the_promotion_serves_the_same_digest_without_a_failed_request(
 
 def test_a_revert_brings_the_earlier_version_back(pipeline: Pipeline, report: Report, promoted: dict[str, str]) -> None:
     with pipeline.load(PRODUCTION) as results:
-        pipeline.fork.git("revert", "--no-edit", "--mainline=1", promoted["commit"])
+        pipeline.fork.git("revert", "--no-edit", promoted["commit"])
         pipeline.follow(pipeline.fork.push(), PRODUCTION)
     assert pipeline.predict(PRODUCTION).version == pipeline.pins(PRODUCTION)["model"]["version"]
     assert pipeline.pins(PRODUCTION)["model"]["version"] != pipeline.pins(STAGING)["model"]["version"]

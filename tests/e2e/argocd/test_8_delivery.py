@@ -4,11 +4,15 @@ What a workflow of a forge does in jobs, in the same order and by the same comma
 recorded as it looks at a terminal; `make recording` turns that into the picture that the README begins with.
 """
 
+import json
 import os
+import time
 
+import httpx
 import pytest
 
-from tests.e2e.argocd.pipeline import Pipeline
+from tests.e2e.argocd import gitea, webhook
+from tests.e2e.argocd.pipeline import Pipeline, revisions
 from tests.e2e.argocd.places import PRODUCTION, STAGING
 from tests.e2e.argocd.recording import Recording
 from tests.e2e.images import Image, pushed_images
@@ -54,23 +58,55 @@ def test_a_change_of_code_reaches_staging(
     report.add("Delivery", f"- staging runs {built.digest[:19]} by commit {commit[:7]}")
 
 
+def test_the_forge_is_set_up_by_the_projects_own_commands(pipeline: Pipeline, report: Report) -> None:
+    with pytest.raises(CommandError, match="gitops branch-protection writes it"):
+        pipeline.fork.gitops("doctor")
+    said = pipeline.fork.gitops("branch-protection", f"--pusher={gitea.ROBOT}")
+    webhook.connect(pipeline.kube, pipeline.forge)
+    assert "Argo CD is told of pushes" in pipeline.fork.gitops("doctor")
+    report.add("Delivery", *(f"- {line}" for line in said.splitlines()))
+
+
+def test_nobody_gets_past_review(pipeline: Pipeline) -> None:
+    fork = pipeline.fork
+    commit = fork.git("commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "Past everybody")
+    with pytest.raises(CommandError, match=r"(?i)not allowed to push to protected branch"):
+        fork.git("push", "--quiet", pipeline.forge.pushed_as_a_person(), f"{commit}:refs/heads/main")
+    assert webhook.forged(pipeline.kube) == httpx.codes.BAD_REQUEST
+
+
 def test_a_merged_promotion_brings_the_same_digest_to_production(
     pipeline: Pipeline, report: Report, built: Image, recording: Recording
 ) -> None:
-    fork = pipeline.fork
+    fork, forge = pipeline.fork, pipeline.forge
     with pipeline.load(PRODUCTION) as results:
         recording.say("Argo CD has synced it, and its smoke test passed: propose it for production")
-        fork.recorded(recording, "gitops promote --branch-only")
-        recording.say("a person merges the proposal")
-        fork.git("fetch", "--quiet", "origin")
-        fork.recorded(recording, f"git merge --no-ff --no-edit --stat origin/promote/{PRODUCTION}")
-        fork.recorded(recording, "git push --quiet origin main")
-        commit = fork.git("rev-parse", "HEAD")
-        pipeline.follow(commit, PRODUCTION)
+        fork.recorded(recording, "gitops promote")
+        pull = pipeline.proposal(PRODUCTION)
+        assert built.digest in pull.body
+        refused = forge.try_merge(pull)
+        assert refused, "merged without approval and checks"
+        pipeline.check(pull)
+        assert forge.try_merge(pull), "merged without approval"
+        forge.approve(pull)
+        recording.say("its checks have passed, and a person has approved it")
+        fork.recorded(recording, "gitops pulls")
+        merged = time.monotonic()
+        forge.merge(pull)
+        commit = pipeline.update()
+        # Nobody tells Argo CD to look: the forge does.
+        pipeline.wait_application(PRODUCTION.application, lambda app: commit in revisions(app), 40)
+        noticed = time.monotonic() - merged
+        pipeline.wait_settled(PRODUCTION.application, commit)
     fork.recorded(recording, "gitops status")
     assert pipeline.images_of(PRODUCTION) == {built.digest}
     assert pipeline.pins(PRODUCTION) == pipeline.pins(STAGING)
-    report.add("Delivery", f"- production runs {built.digest[:19]} by merge {commit[:7]}")
+    report.add(
+        "Delivery",
+        f"- the forge refused to merge at first: {json.loads(refused)['message']}",
+        f"- production runs {built.digest[:19]} by pull request {pull.number}, commit {commit[:7]}; Argo CD saw it "
+        f"{noticed:.0f} s after the merge, by webhook",
+    )
     report.add("Requests", f"- promotion of an image: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
@@ -78,26 +114,51 @@ def test_a_merged_promotion_brings_the_same_digest_to_production(
 def test_a_rollback_is_served_and_held(pipeline: Pipeline, report: Report, built: Image, recording: Recording) -> None:
     with pipeline.load(PRODUCTION) as results:
         recording.say("and back, with a hold, so that nothing undoes it")
-        pipeline.fork.recorded(recording, f"gitops rollback {PRODUCTION} --reason 'it answers slowly'")
-        commit = pipeline.fork.git("rev-parse", "HEAD")
+        pipeline.fork.recorded(recording, f"gitops rollback {PRODUCTION} --reason 'it answers slowly' --pr")
+        pull = pipeline.forge.pull(f"rollback/{PRODUCTION}")
+        pipeline.check(pull)
+        pipeline.forge.approve(pull)
+        pipeline.forge.merge(pull)
+        commit = pipeline.update()
         pipeline.follow(commit, PRODUCTION)
     assert built.digest not in pipeline.images_of(PRODUCTION)
     with pytest.raises(CommandError, match="it answers slowly"):
-        pipeline.fork.gitops("promote", str(PRODUCTION), "--branch-only")
+        pipeline.fork.gitops("promote", str(PRODUCTION))
     with pytest.raises(CommandError, match="gitops promote"):
         pipeline.fork.gitops("bump", str(PRODUCTION), f"--image={built.pin}")
     pipeline.fork.recorded(recording, "gitops status")
-    report.add("Delivery", f"- rolled back by commit {commit[:7]}, and held: promote refuses")
+    report.add(
+        "Delivery", f"- rolled back by pull request {pull.number}, commit {commit[:7]}, and held: promote refuses"
+    )
     report.add("Requests", f"- rollback: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
 
+def test_a_hold_closes_the_pull_request(pipeline: Pipeline, report: Report) -> None:
+    fork = pipeline.fork
+    fork.gitops("unhold", str(PRODUCTION))
+    fork.gitops("promote", str(PRODUCTION))
+    pull = pipeline.proposal(PRODUCTION)
+    assert pull.state == "open"
+    fork.gitops("hold", str(PRODUCTION), "--reason=looked at first")
+    with pytest.raises(CommandError, match="looked at first"):
+        fork.gitops("promote", str(PRODUCTION))
+    closed = pipeline.proposal(PRODUCTION)
+    assert (closed.number, closed.state) == (pull.number, "closed")
+    assert any("looked at first" in said for said in pipeline.forge.comments(closed))
+    fork.gitops("unhold", str(PRODUCTION))
+    report.add("Delivery", f"- a hold closed pull request {pull.number}, and said why")
+
+
 def test_an_unheld_environment_is_promoted_again(pipeline: Pipeline, report: Report, built: Image) -> None:
-    pipeline.fork.gitops("unhold", str(PRODUCTION))
-    commit = pipeline.promote(PRODUCTION)
+    pipeline.fork.gitops("promote", str(PRODUCTION))
+    pipeline.check(pipeline.proposal(PRODUCTION))
+    commit = pipeline.merge(PRODUCTION)
     pipeline.follow(commit, PRODUCTION)
     assert pipeline.images_of(PRODUCTION) == {built.digest}
     printed = pipeline.fork.gitops("history", str(PRODUCTION))
     assert "rollback" in printed.lower()
     pipeline.fork.gitops("status")
-    report.add("Delivery", f"- unheld, and promoted again by merge {commit[:7]}")
+    # What follows changes charts and settings as their owner would.
+    pipeline.forge.unprotect("main")
+    report.add("Delivery", f"- unheld, and promoted again by commit {commit[:7]}")

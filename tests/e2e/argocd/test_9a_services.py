@@ -60,9 +60,8 @@ def test_services_move_together_and_are_promoted_apart(pipeline: Pipeline, built
     pipeline.fork.gitops("bump", "staging", f"--image={other.pin}")
     pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), STAGING, WINE_STAGING)
     assert pipeline.images_of(STAGING) == pipeline.images_of(WINE_STAGING) == {other.digest}
-    pipeline.fork.gitops("promote", "--branch-only")
-    pipeline.merge(WINE_PRODUCTION)
-    pipeline.follow(pipeline.fork.push(), WINE_PRODUCTION)
+    pipeline.fork.gitops("promote")
+    pipeline.follow(pipeline.merge(WINE_PRODUCTION), WINE_PRODUCTION)
     assert pipeline.images_of(WINE_PRODUCTION) == {other.digest}
     assert pipeline.images_of(PRODUCTION) == {built.digest}, "nobody merged this one"
 
@@ -71,11 +70,10 @@ def test_one_is_rolled_back_and_held_while_the_other_goes_on(pipeline: Pipeline,
     with pipeline.load(WINE_PRODUCTION, rate=5) as results:
         pipeline.fork.gitops("rollback", str(WINE_PRODUCTION), "--reason=corked")
         pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), WINE_PRODUCTION)
-        pipeline.fork.gitops("promote", "--branch-only")
+        pipeline.fork.gitops("promote")
         with pytest.raises(CommandError, match="corked"):
-            pipeline.fork.gitops("promote", str(WINE_PRODUCTION), "--branch-only")
-        pipeline.merge(PRODUCTION)
-        pipeline.follow(pipeline.fork.push(), PRODUCTION)
+            pipeline.fork.gitops("promote", str(WINE_PRODUCTION))
+        pipeline.follow(pipeline.merge(PRODUCTION), PRODUCTION)
     assert pipeline.images_of(PRODUCTION) == {pipeline.images.serving.digest}
     assert pipeline.images_of(WINE_PRODUCTION) == {built.digest}, "held where it was rolled back to"
     assert "corked" in pipeline.fork.gitops("status")
