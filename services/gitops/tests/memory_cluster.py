@@ -36,6 +36,11 @@ apiVersion: v1
 kind: Secret
 metadata: {name: argocd-notifications-secret, namespace: argocd}
 type: Opaque
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: argocd-secret, namespace: argocd}
+type: Opaque
 """
 
 

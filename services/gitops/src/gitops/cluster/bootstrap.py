@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gitops.cluster import argocd, elsewhere, handover, notifications
+from gitops.cluster import argocd, elsewhere, handover, notifications, webhooks
 from gitops.cluster.addresses import Address, Password, addresses, passwords
 from gitops.cluster.argocd import GitAccess, Login
 from gitops.cluster.client import Cluster
@@ -219,6 +219,8 @@ class Bootstrap:
                 objects = [placed(entry, ARGOCD) for entry in self._cluster.kustomized(folder)]
             except ProgramFailedError as error:
                 raise argocd.not_fetched(error) from None
+            present = self._cluster.find("secrets", webhooks.SECRET, ARGOCD)
+            objects = webhooks.guarded(objects, decoded(present) if present else {})
             definitions, others = argocd.definitions_first(notifications.filled(objects, notified))
             self._cluster.apply(definitions)
             self._await_definitions([entry["metadata"]["name"] for entry in definitions])

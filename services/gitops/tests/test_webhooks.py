@@ -1,0 +1,33 @@
+"""What bootstrap does against webhooks that somebody made up: Argo CD has a secret for every forge."""
+
+from pathlib import Path
+
+from gitops.cluster.bootstrap import Bootstrap, Options
+from gitops.cluster.secrets import decoded
+from gitops.cluster.webhooks import KEYS, SECRET
+from gitops.git.repository import Repository
+from gitops.terminal import Terminal
+from services.gitops.tests.test_notifications import at_home
+from services.gitops.tests.memory_cluster import MemoryCluster
+
+
+def bootstrap(fork: Path, cluster: MemoryCluster) -> dict[str, str]:
+    Bootstrap(Repository(fork), cluster, Terminal(), Options(minutes=1)).run()
+    found = cluster.find("secrets", SECRET, "argocd")
+    assert found
+    return decoded(found)
+
+
+def test_every_forge_has_a_secret_of_its_own_which_stays(fork: Path) -> None:
+    at_home(fork, "github.com")
+    cluster = MemoryCluster()
+    made = bootstrap(fork, cluster)
+    # The settings that Argo CD looks for: https://argo-cd.readthedocs.io/en/stable/operator-manual/webhook/
+    assert set(made) == {
+        "webhook.github.secret", "webhook.gitlab.secret", "webhook.gogs.secret",
+        "webhook.bitbucketserver.secret", "webhook.bitbucket.uuid", "webhook.azuredevops.password",
+    }  # fmt: skip
+    assert set(KEYS.values()) <= set(made)
+    assert len(set(made.values())) == len(made)
+    assert all(len(value) >= 32 for value in made.values())
+    assert bootstrap(fork, cluster) == made
