@@ -7,8 +7,8 @@ from gitops.cluster.secrets import decoded
 from gitops.cluster.webhooks import KEYS, SECRET
 from gitops.git.repository import Repository
 from gitops.terminal import Terminal
-from services.gitops.tests.test_notifications import at_home
 from services.gitops.tests.memory_cluster import MemoryCluster
+from services.gitops.tests.test_notifications import at_home
 
 
 def bootstrap(fork: Path, cluster: MemoryCluster) -> dict[str, str]:
