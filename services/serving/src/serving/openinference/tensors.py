@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from serving import numbers
 from serving.errors import FieldError, InvalidInputError
 
 Array = NDArray[Any]
@@ -67,6 +68,8 @@ def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str
         InvalidInputError: when they do not fit the datatype or the shape.
     """
     kind = _KINDS.get(datatype, int)
+    if kind is float and (found := _of_numbers(bytes(data), shape)) is not None:
+        return _shaped(found, shape, field)
     flat, nested = _DECODERS[kind]
     dtype: Any = NUMBERS[datatype] if kind is int else _DTYPES[kind]
     try:
@@ -81,6 +84,16 @@ def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
         raise _wrong(field, f"its data must be a list of {datatype} values") from None
     return _shaped(array, shape, field)
+
+
+def _of_numbers(text: bytes, shape: Sequence[int]) -> Array | None:
+    """Decodes the elements of a long tensor at once, where all are numbers and nested as the shape says, if at all."""
+    if len(text) < numbers.SHORTEST:
+        return None
+    if not _NESTED.match(text):
+        return numbers.flat(text)
+    found = numbers.table(text)
+    return found if found is not None and found.shape == tuple(shape) else None
 
 
 def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str) -> Array:
