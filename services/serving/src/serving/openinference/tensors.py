@@ -69,7 +69,7 @@ def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str
     """
     kind = _KINDS.get(datatype, int)
     if kind is float and (found := _of_numbers(bytes(data), shape)) is not None:
-        return _shaped(found, shape, field)
+        return shaped(found, shape, field)
     flat, nested = _DECODERS[kind]
     dtype: Any = NUMBERS[datatype] if kind is int else _DTYPES[kind]
     try:
@@ -83,7 +83,7 @@ def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str
         array = np.array(["" if value is None else value for value in values] if kind is str else values, dtype=dtype)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
         raise _wrong(field, f"its data must be a list of {datatype} values") from None
-    return _shaped(array, shape, field)
+    return shaped(array, shape, field)
 
 
 def _of_numbers(text: bytes, shape: Sequence[int]) -> Array | None:
@@ -103,7 +103,7 @@ def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str
         InvalidInputError: when they do not fit the datatype or the shape.
     """
     if datatype == "BYTES":
-        return _shaped(_texts(data, field), shape, field)
+        return shaped(_texts(data, field), shape, field)
     dtype = np.dtype("|u1" if datatype == "BOOL" else NUMBERS[datatype])
     if len(data) % dtype.itemsize:
         raise _wrong(field, f"its {len(data)} bytes are no whole number of {datatype} values")
@@ -116,7 +116,7 @@ def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str
         array = (array.astype(np.uint32) << 16).view(np.float32)
     elif datatype == "FP16":
         array = array.astype(np.float32)
-    return _shaped(array, shape, field)
+    return shaped(array, shape, field)
 
 
 def _texts(data: memoryview, field: str) -> Array:
@@ -145,7 +145,12 @@ def to_bytes(array: Array) -> bytes:
     return b"".join(chain.from_iterable((len(value).to_bytes(_LENGTH, "little"), value) for value in encoded))
 
 
-def _shaped(array: Array, shape: Sequence[int], field: str) -> Array:
+def shaped(array: Array, shape: Sequence[int], field: str) -> Array:
+    """Gives elements their shape.
+
+    Raises:
+        InvalidInputError: when there are more or fewer of them.
+    """
     # Python's integers, so that no product of sizes is too large to be seen.
     wanted = 1
     for size in shape:
