@@ -1,7 +1,7 @@
 """An OTLP/HTTP receiver: what a collector would be sent, decoded with OpenTelemetry's own definitions."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
@@ -85,5 +85,5 @@ def _spans(sent: ExportTraceServiceRequest) -> list[Span]:
     ]
 
 
-def _plain(pairs: "list[KeyValue]") -> dict[str, str | int]:
+def _plain(pairs: "Iterable[KeyValue]") -> dict[str, str | int]:
     return {pair.key: pair.value.int_value or pair.value.string_value for pair in pairs}

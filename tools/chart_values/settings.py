@@ -32,6 +32,7 @@ _CHARTS_OWN = frozenset(
         "HOST",
         "PORT",
         "METRICS_PORT",
+        "GRPC_PORT",
         "SSL_CERT_FILE",
         "TRACING",
         "MODEL_DIR",

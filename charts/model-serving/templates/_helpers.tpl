@@ -112,6 +112,9 @@
 {{- if eq (int .Values.service.port) (int .Values.service.metricsPort) -}}
 {{- fail "service.port and service.metricsPort are the same: give the metrics another port." -}}
 {{- end -}}
+{{- if has (int .Values.service.grpcPort) (list (int .Values.service.port) (int .Values.service.metricsPort)) -}}
+{{- fail "service.grpcPort is taken by another port of the Service: give gRPC a port of its own." -}}
+{{- end -}}
 {{- if and .Values.service.loadBalancerSourceRanges (ne .Values.service.type "LoadBalancer") -}}
 {{- fail "service.loadBalancerSourceRanges needs service.type LoadBalancer." -}}
 {{- end -}}

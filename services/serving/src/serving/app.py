@@ -7,10 +7,11 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 from litestar import Litestar
@@ -31,7 +32,7 @@ from serving.api.table import UNMATCHED, routes
 from serving.batching import Batcher
 from serving.environment import SettingsError
 from serving.metrics import Metrics
-from serving.models import open_models
+from serving.models import Models, open_models
 from serving.predictor import Predictor
 from serving.settings import Settings
 from serving.sources import Sources
@@ -39,6 +40,8 @@ from serving.spans import NO_SPANS
 
 if TYPE_CHECKING:
     from serving.tracing import Tracing
+
+Rpc: TypeAlias = Callable[[Predictor, Models, About, Access | None], AbstractAsyncContextManager[None]]
 
 # Threads for predictions that would hold up others; more than a pod has cores would only take turns.
 _WORKERS = 2
@@ -69,6 +72,7 @@ def create_app(settings: Settings) -> Application:
         access_log=settings.access_log,
     )
     admission = Admission(settings.max_waiting_requests, settings.max_waiting_seconds)
+    rpc = _rpc(settings, admission, metrics)
     sources, folder = Sources(settings), _model_folder(settings)
     models = open_models(settings, sources, folder, metrics, spans)
     workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="predict")
@@ -77,7 +81,8 @@ def create_app(settings: Settings) -> Application:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         following = asyncio.create_task(models.run())
         try:
-            yield
+            async with rpc(predictor, models, about, options.access):
+                yield
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
@@ -116,6 +121,26 @@ def _traced(settings: Settings) -> "tuple[Tracing | None, type[Predictor], Calla
         ) from None
     tracing = open_tracing(settings.model_name, os.environ)
     return tracing, TracedPredictor, partial(TracedFront, tracing.tracer)
+
+
+def _rpc(settings: Settings, admission: Admission, metrics: Metrics) -> Rpc:
+    """Gives what serves gRPC as long as the application runs, if that is wanted."""
+    if not settings.grpc_port:
+        return lambda *_: contextlib.nullcontext()
+    try:
+        # Imported here, because whoever does not serve it need not pay for it.
+        from serving.rpc.server import Options, serving  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"GRPC_PORT is set, but {error.name} is not installed: install serving with its extra `grpc`"
+        ) from None
+    options = Options(
+        host=settings.host,
+        port=settings.grpc_port,
+        message_bytes=settings.max_body_bytes,
+        grace_seconds=settings.shutdown_grace_seconds,
+    )
+    return partial(serving, options, admission, metrics)
 
 
 def _access(settings: Settings) -> Access | None:

@@ -40,11 +40,6 @@ class Bins:
         # The last bin of a column that may be null.
         self._nulls = {index: sizes[index] - 1 for index, feature in enumerate(features) if feature.nulls is not None}
 
-    @property
-    def comparisons(self) -> int:
-        """How many comparisons a row takes."""
-        return int(self._edges.size) + len(self._categories)
-
     def count(self, rows: Matrix) -> Counts:
         """Counts rows, of shape [rows, columns or more], in their bins; shape [width]."""
         if self._all_numbers:

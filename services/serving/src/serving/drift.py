@@ -20,7 +20,8 @@ from serving.runtimes.base import Matrix
 # A series a feature: beyond this many, Prometheus would be the one to suffer.
 MOST_FEATURES = 100
 _SLOTS = 12
-_MOST_VALUES = 200_000
+# Rows of one batch lie close together, so a part of them tells where it lies, and costs little beside the batch itself.
+_MOST_ROWS = 256
 _PROBABILITY_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -69,28 +70,33 @@ class Drift:
         self._window = Window(self._answers.stop + 1, seconds, clock)
         self._probabilities = np.zeros(len(_PROBABILITY_BOUNDS) + 1, dtype=np.int64)
         self._probability_sum = 0.0
+        self._first = 0
 
     def add(self, rows: Matrix, result: Matrix) -> None:
-        """Counts rows [rows, columns] and what the model gave for them; of very many, only every n-th."""
-        step = 1 + rows.shape[0] * self._bins.comparisons // _MOST_VALUES
-        rows, result = rows[::step], result[::step]
+        """Counts rows [rows, columns] and what the model gave for them; of many, every n-th, which stands for n."""
+        step = max(1, rows.shape[0] // _MOST_ROWS)
+        # From another first row each time, for rows that repeat themselves.
+        self._first += 1
+        rows, result = rows[self._first % step :: step], result[self._first % step :: step]
         counts = np.zeros(self._answers.stop + 1, dtype=np.int64)
         counts[: self._bins.width] = self._bins.count(rows)
-        counts[self._answers] = self._count_answers(result)
+        counts[self._answers] = self._count_answers(result, step)
         counts[-1] = len(rows)
-        self._window.add(counts)
+        self._window.add(counts * step)
 
-    def _count_answers(self, result: Matrix) -> Counts:
+    def _count_answers(self, result: Matrix, each: int) -> Counts:
+        """Counts answers in their bins, and their probabilities, of which each stands for some."""
         size = len(self._expected_answers)
         if self._answer_edges is not None:
             values = result.astype(np.float32)
             return np.bincount(np.searchsorted(self._answer_edges, values, side="right"), minlength=size)
-        likeliest = result.max(axis=1)
-        self._probabilities += np.bincount(
+        best = result.argmax(axis=1)
+        likeliest = result[np.arange(len(best)), best]
+        self._probabilities += each * np.bincount(
             np.searchsorted(_PROBABILITY_BOUNDS, likeliest), minlength=len(_PROBABILITY_BOUNDS) + 1
         )
-        self._probability_sum += float(likeliest.sum(dtype=np.float64))
-        return np.bincount(result.argmax(axis=1), minlength=size)
+        self._probability_sum += each * float(likeliest.sum(dtype=np.float64))
+        return np.bincount(best, minlength=size)
 
     def tell(self, model: str, told: "Families") -> None:
         """Adds what is known of this version of a model; the indices only while there is a row to compare."""

@@ -95,6 +95,18 @@ class RowReader:
             error for index, row in enumerate(rows) for error in self._errors(row, f"{field}[{index}]")
         ) from None
 
+    def of_numbers(self, rows: np.ndarray[Any, Any]) -> Matrix | None:
+        """Makes an array of shape [rows, columns] from one of numbers; None where some do not fit, or are not all.
+
+        Which do not, and why, `many` says.
+        """
+        if not self.only_numbers or rows.ndim != 2 or rows.shape[1] != self._width or not len(rows):
+            return None
+        # A NaN is not within any bounds.
+        if not (rows.min() >= -LARGEST_NUMBER and rows.max() <= LARGEST_NUMBER):
+            return None
+        return np.require(rows, self.dtype, ["C", "A"])
+
     def of_columns(self, columns: Sequence[Sequence[Encoded] | np.ndarray[Any, Any]]) -> Matrix:
         """Makes an array of shape [rows, columns] from columns that have been read."""
         rows: Matrix = np.empty((len(columns[0]), self._width), dtype=self.dtype)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 from msgspec import UNSET
 
@@ -13,7 +14,7 @@ from serving.batching import Batcher
 from serving.errors import FieldError, InvalidInputError, TooManyRowsError
 from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix
-from serving.schemas import BatchResponse, Prediction, PredictRequest, PredictResponse
+from serving.schemas import NumbersRequest, Prediction, PredictRequest, PredictResponse, WrittenBatch
 from serving.signature import Label
 from serving.versions.base import LATEST, VersionManager
 
@@ -21,6 +22,7 @@ _T = TypeVar("_T")
 UnknownListener = Callable[[str, str], None]
 
 _DECIMALS = 6
+_encoder = msgspec.json.Encoder()
 
 
 class Predictor:
@@ -38,7 +40,9 @@ class Predictor:
         self._admission = admission
         self._max_rows = max_rows
 
-    async def predict(self, request: PredictRequest) -> tuple[LoadedModel, PredictResponse | BatchResponse]:
+    async def predict(
+        self, request: PredictRequest | NumbersRequest
+    ) -> tuple[LoadedModel, PredictResponse | WrittenBatch]:
         """Answers one request, and tells by which model.
 
         Raises:
@@ -47,9 +51,14 @@ class Predictor:
             ServingError: when the model is not to be had (see `VersionManager.get`).
         """
         start = time.perf_counter()
-        features, instances = request.features, request.instances
         version = request.model_version
         model = self._main.latest() if version == LATEST else await self.model(self._main, version)
+        if isinstance(request, NumbersRequest):
+            self._check_count(len(request.instances), "instances")
+            if (rows := model.reader.of_numbers(request.instances)) is not None:
+                return model, await self._batch(model, rows, start)
+            request = request.by_value()
+        features, instances = request.features, request.instances
         if features is not UNSET and instances is UNSET:
             result = await self._batcher.run(model, self.read(model, model.reader.one, features))
             answer = _one(result, model.spec.classes)
@@ -64,10 +73,12 @@ class Predictor:
         rows = self.read(model, model.reader.many, instances)
         # As lists they take ten times the memory, and many requests may wait together.
         del request, instances
+        return model, await self._batch(model, rows, start)
+
+    async def _batch(self, model: LoadedModel, rows: Matrix, start: float) -> WrittenBatch:
         result = await self.infer(model, rows, "instances[{}]")
-        return model, BatchResponse(
-            predictions_of(result, model.spec.classes), model.release or model.version, _milliseconds_since(start)
-        )
+        predictions = msgspec.Raw(written(result, model.spec.classes))
+        return WrittenBatch(predictions, model.release or model.version, _milliseconds_since(start))
 
     async def model(self, versions: VersionManager, version: str) -> LoadedModel:
         """Finds the version of a model that a request names (see `VersionManager.get`)."""
@@ -133,6 +144,22 @@ def predictions_of(result: Matrix, classes: tuple[Label, ...]) -> list[Predictio
     best = result.argmax(axis=1).tolist()
     probabilities = result.max(axis=1).astype(np.float64).round(_DECIMALS).tolist()
     return [Prediction(classes[index], probability) for index, probability in zip(best, probabilities, strict=True)]
+
+
+def written(result: Matrix, classes: tuple[Label, ...]) -> bytes:
+    """Writes what `predictions_of` gives as JSON, without an object for each row."""
+    if not classes:
+        heads, numbers = [b'{"prediction":'], [_shown(value, result) for value in result.tolist()]
+        tail, which = b',"probability":null}', [0] * len(numbers)
+    else:
+        heads = [b'{"prediction":' + _encoder.encode(label) + b',"probability":' for label in classes]
+        best = result.argmax(axis=1)
+        # Three times as fast as to look for the largest again.
+        numbers = result[np.arange(len(best)), best].astype(np.float64).round(_DECIMALS).tolist()
+        tail, which = b"}", best.tolist()
+    # Encoded in one go, and then parted: a number has no comma.
+    texts = _encoder.encode(numbers)[1:-1].split(b",")
+    return b"[" + (tail + b",").join([heads[at] + text for at, text in zip(which, texts, strict=True)]) + tail + b"]"
 
 
 def _shown(value: float, result: Matrix) -> float:

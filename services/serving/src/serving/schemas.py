@@ -1,11 +1,13 @@
 """The bodies of requests and answers. The OpenAPI document is made from these same structs."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from serving.columns import Kind, Unknown, Value
+from serving.numbers import Numbers
 from serving.signature import Label
 
 VersionName = Annotated[
@@ -23,6 +25,17 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     features: list[Value] | dict[str, Value] | UnsetType = UNSET
     instances: list[list[Value] | dict[str, Value]] | UnsetType = UNSET
     model_version: VersionName = "latest"
+
+
+class NumbersRequest(msgspec.Struct, frozen=True, eq=False):
+    """A `PredictRequest` whose `instances` are rows of nothing but numbers, shape [rows, columns].
+
+    `by_value` parses it again as what it is to everybody else, for a model that does not take it like this.
+    """
+
+    instances: Numbers
+    model_version: str
+    by_value: Callable[[], PredictRequest]
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -47,6 +60,14 @@ class BatchResponse(msgspec.Struct, frozen=True):
     predictions: list[Prediction]
     model_version: str
     latency_ms: Annotated[float, Meta(ge=0)]
+
+
+class WrittenBatch(msgspec.Struct, frozen=True):
+    """A `BatchResponse` whose predictions are JSON already."""
+
+    predictions: msgspec.Raw
+    model_version: str
+    latency_ms: float
 
 
 class Live(msgspec.Struct, frozen=True):

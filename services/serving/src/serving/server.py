@@ -98,6 +98,9 @@ def serve(settings: Settings) -> None:
     # What uvicorn warns of is what callers do wrong, as often as they like.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     listeners = _listeners(settings)
+    if settings.grpc_port:
+        # It listens once there is an event loop, where nobody would see why it cannot.
+        _listener(settings.host, settings.grpc_port, "GRPC_PORT").close()
     logger.info("listening", extra={"host": settings.host, "port": settings.port})
     # What is imported by now stays for good; the collector need not look at it again and again.
     gc.collect()

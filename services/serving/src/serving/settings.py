@@ -112,6 +112,9 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
             description="a port of their own for /metrics and /health, which are not found on PORT then; 0 for none",
         ),
     ] = 0
+    grpc_port: Annotated[
+        int, Meta(ge=0, le=65535, description="a port for the Open Inference Protocol over gRPC; 0 for none")
+    ] = 0
     cors_origins: Annotated[
         str, Meta(description="origins whose pages may call the API from browsers, between commas; * for any")
     ] = ""

@@ -4,6 +4,7 @@ import asyncio
 import re
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,7 +13,9 @@ from litestar.types import Receive
 from serving.api.problems import RefusedError
 from serving.api.routes import JSON, Call
 from serving.errors import FieldError, InvalidInputError, OverloadedError
-from serving.schemas import PredictRequest
+from serving.numbers import SHORTEST, table
+from serving.schemas import NumbersRequest, PredictRequest, VersionName
+from serving.versions.base import LATEST
 
 # `curl -d` says that it sends a form, whatever it sends. What follows is parsed as JSON or refused, so nothing is lost
 # by taking curl's word lightly, and the shortest command of all works.
@@ -23,7 +26,16 @@ _GZIP = zlib.MAX_WBITS | 16
 _REST_SECONDS = 10.0
 _BODIES_AT_ONCE = 32
 
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A `PredictRequest` with nothing but `instances`, which are left as they came."""
+
+    instances: msgspec.Raw
+    model_version: VersionName = LATEST
+
+
 _decoder = msgspec.json.Decoder(PredictRequest)
+_table_decoder = msgspec.json.Decoder(_Table)
 _LOCATED = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<field>.*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _WORDS = {
@@ -129,8 +141,25 @@ def _too_long(limit: int) -> RefusedError:
     return RefusedError(413, f"The body must not be longer than {limit} bytes.", {"connection": "close"})
 
 
+def read_request(body: bytes) -> PredictRequest | NumbersRequest:
+    """Parses the body of a prediction request, rows of nothing but numbers at once where there are many.
+
+    Raises:
+        RefusedError, InvalidInputError: as `parse_request`.
+    """
+    if len(body) >= SHORTEST:
+        try:
+            given = _table_decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # What is wrong, if anything, is said below.
+            return parse_request(body)
+        if (rows := table(bytes(given.instances))) is not None:
+            return NumbersRequest(rows, given.model_version, partial(parse_request, body))
+    return parse_request(body)
+
+
 def parse_request(body: bytes) -> PredictRequest:
-    """Parses the body of a prediction request.
+    """Parses the body of a prediction request, one value after the other.
 
     Raises:
         RefusedError: 400 when it is not JSON.

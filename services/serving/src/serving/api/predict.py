@@ -2,7 +2,7 @@
 
 import msgspec
 
-from serving.api.body import JSON_TYPES, BodyReader, parse_request
+from serving.api.body import JSON_TYPES, BodyReader, read_request
 from serving.api.handlers import answered
 from serving.api.problems import RefusedError
 from serving.api.routes import Answer, Call, Headers
@@ -35,7 +35,7 @@ class Predictions:
         The columns shown are those of the version that `latest` means.
         """
         # Nothing here holds on to the request: its lists take ten times the memory of the matrix that is made of them.
-        model, answer = await self._predictor.predict(parse_request(await self._bodies.read(call)))
+        model, answer = await self._predictor.predict(read_request(await self._bodies.read(call)))
         return Answer(_encoder.encode(answer), headers=made_by(model))
 
     async def infer(self, call: Call) -> Answer:

@@ -14,7 +14,7 @@ from serving.api.table import UNMATCHED
 from serving.loader import LoadedModel
 from serving.predictor import Predictor
 from serving.runtimes.base import Matrix
-from serving.schemas import BatchResponse, PredictRequest, PredictResponse
+from serving.schemas import NumbersRequest, PredictRequest, PredictResponse, WrittenBatch
 
 _W3C = TraceContextTextMapPropagator()
 _CONTEXT = (b"traceparent", b"tracestate")
@@ -68,7 +68,9 @@ class TracedFront(Front):
 class TracedPredictor(Predictor):
     """Says on the span of each request which version of which model answers it."""
 
-    async def predict(self, request: PredictRequest) -> tuple[LoadedModel, PredictResponse | BatchResponse]:
+    async def predict(
+        self, request: PredictRequest | NumbersRequest
+    ) -> tuple[LoadedModel, PredictResponse | WrittenBatch]:
         """Answers one request, and tells by which model."""
         model, answer = await super().predict(request)
         span = trace.get_current_span()

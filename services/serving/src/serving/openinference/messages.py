@@ -1,5 +1,6 @@
 """The messages of the Open Inference Protocol, parsed from and written as bodies with or without binary tensors."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -10,7 +11,8 @@ from serving.openinference.tensors import DATATYPES, Array, datatype_of, from_by
 
 Parameters = dict[str, Any]
 # As many as no body has values for. Larger ones do not fit what numpy counts with, if only for an empty tensor.
-Size = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+LARGEST_SIZE = 2**31 - 1
+Size = Annotated[int, Meta(ge=0, le=LARGEST_SIZE)]
 
 
 class InputTensor(msgspec.Struct, frozen=True):
@@ -103,7 +105,7 @@ def parse(body: bytes, header_length: int | None) -> Inference:
     own_form: dict[str, bool] = {}
     for output in request.outputs or ():
         field = f"outputs[{output.name[:100]!r}]"
-        _refuse_extensions(output.parameters, field)
+        no_extensions(output.parameters, field)
         if output.name in own_form:
             raise _wrong(field, "it is named twice")
         own_form[output.name] = _flag(output.parameters, "binary_data", field, as_bytes)
@@ -120,7 +122,7 @@ def _tensors(request: InferRequest, rest: memoryview) -> dict[str, Array]:
             raise _wrong(field, "it is given twice")
         if tensor.datatype not in DATATYPES:
             raise _wrong(field, f"unknown datatype {tensor.datatype[:100]!r}; known ones are {', '.join(DATATYPES)}")
-        _refuse_extensions(tensor.parameters, field)
+        no_extensions(tensor.parameters, field)
         size = (tensor.parameters or {}).get("binary_data_size")
         if size is None:
             tensors[tensor.name] = from_json(tensor.data, tensor.datatype, tensor.shape, field)
@@ -173,7 +175,12 @@ def _flag(parameters: Parameters | None, name: str, field: str, otherwise: bool 
     return value
 
 
-def _refuse_extensions(parameters: Parameters | None, field: str) -> None:
+def no_extensions(parameters: Mapping[str, Any] | None, field: str) -> None:
+    """Refuses what changes the meaning of data in a way that is not known here.
+
+    Raises:
+        InvalidInputError: when there is such a parameter.
+    """
     for name in _REFUSED:
         if parameters and name in parameters:
             raise _wrong(field, f"this server does not know the extension behind the parameter {name}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.columns import LARGEST_NUMBER, Column
+from serving.columns import Column
 from serving.decoding import (
     BooleanDecoder,
     CategoryDecoder,
@@ -73,11 +73,10 @@ def _from_matrix(reader: RowReader, tensors: dict[str, Array]) -> Matrix:
         raise _wrong("inputs", f"{FEATURES!r} holds all columns, so there is no place for {others}")
     if matrix.ndim != 2 or matrix.shape[1] != width:
         raise _wrong(_field(FEATURES), f"expected shape [rows, {width}], got {list(matrix.shape)}")
-    numbers = reader.only_numbers and matrix.dtype not in (bool, object)
-    if not (numbers and _within(matrix, -LARGEST_NUMBER, LARGEST_NUMBER)):
-        parts = [(decoder, matrix[:, index], FEATURES) for index, decoder in enumerate(reader.decoders)]
-        return reader.of_columns(_read(parts))
-    return np.require(matrix, reader.dtype, ["C", "A"])
+    if matrix.dtype not in (bool, object) and (rows := reader.of_numbers(matrix)) is not None:
+        return rows
+    parts = [(decoder, matrix[:, index], FEATURES) for index, decoder in enumerate(reader.decoders)]
+    return reader.of_columns(_read(parts))
 
 
 def _from_columns(spec: ModelSpec, reader: RowReader, tensors: dict[str, Array]) -> Matrix:
@@ -155,11 +154,6 @@ def _number_errors(decoder: Decoder, values: Array, tensor: str) -> Iterator[Fie
         if isinstance(decoder, NumberDecoder) and values.dtype != bool and decoder.low <= values[row] <= decoder.high:
             expected = f"expected {decoder.expected}, got {values[row]}"
         yield FieldError(_field(tensor), f"{expected} in row {row} (column {column.name!r})")
-
-
-def _within(values: Array, low: float, high: float) -> bool:
-    """Whether all values lie between two bounds; a NaN does not."""
-    return not values.size or bool(values.min() >= low and values.max() <= high)
 
 
 def _field(tensor: str) -> str:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from serving import numbers
 from serving.errors import FieldError, InvalidInputError
 
 Array = NDArray[Any]
@@ -67,6 +68,8 @@ def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str
         InvalidInputError: when they do not fit the datatype or the shape.
     """
     kind = _KINDS.get(datatype, int)
+    if kind is float and (found := _of_numbers(bytes(data), shape)) is not None:
+        return shaped(found, shape, field)
     flat, nested = _DECODERS[kind]
     dtype: Any = NUMBERS[datatype] if kind is int else _DTYPES[kind]
     try:
@@ -80,7 +83,17 @@ def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str
         array = np.array(["" if value is None else value for value in values] if kind is str else values, dtype=dtype)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
         raise _wrong(field, f"its data must be a list of {datatype} values") from None
-    return _shaped(array, shape, field)
+    return shaped(array, shape, field)
+
+
+def _of_numbers(text: bytes, shape: Sequence[int]) -> Array | None:
+    """Decodes the elements of a long tensor at once, where all are numbers and nested as the shape says, if at all."""
+    if len(text) < numbers.SHORTEST:
+        return None
+    if not _NESTED.match(text):
+        return numbers.flat(text)
+    found = numbers.table(text)
+    return found if found is not None and found.shape == tuple(shape) else None
 
 
 def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str) -> Array:
@@ -90,7 +103,7 @@ def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str
         InvalidInputError: when they do not fit the datatype or the shape.
     """
     if datatype == "BYTES":
-        return _shaped(_texts(data, field), shape, field)
+        return shaped(_texts(data, field), shape, field)
     dtype = np.dtype("|u1" if datatype == "BOOL" else NUMBERS[datatype])
     if len(data) % dtype.itemsize:
         raise _wrong(field, f"its {len(data)} bytes are no whole number of {datatype} values")
@@ -103,7 +116,7 @@ def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str
         array = (array.astype(np.uint32) << 16).view(np.float32)
     elif datatype == "FP16":
         array = array.astype(np.float32)
-    return _shaped(array, shape, field)
+    return shaped(array, shape, field)
 
 
 def _texts(data: memoryview, field: str) -> Array:
@@ -132,7 +145,12 @@ def to_bytes(array: Array) -> bytes:
     return b"".join(chain.from_iterable((len(value).to_bytes(_LENGTH, "little"), value) for value in encoded))
 
 
-def _shaped(array: Array, shape: Sequence[int], field: str) -> Array:
+def shaped(array: Array, shape: Sequence[int], field: str) -> Array:
+    """Gives elements their shape.
+
+    Raises:
+        InvalidInputError: when there are more or fewer of them.
+    """
     # Python's integers, so that no product of sizes is too large to be seen.
     wanted = 1
     for size in shape:

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol over gRPC; imported only where GRPC_PORT is set."""

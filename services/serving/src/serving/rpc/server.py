@@ -1,0 +1,252 @@
+"""The Open Inference Protocol over gRPC, by the same data plane as over HTTP, with gRPC's health and reflection."""
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import Any, TypeAlias
+
+import grpc
+import msgspec
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from serving.admission import Admission
+from serving.api.access import Access
+from serving.api.handlers import About
+from serving.api.problems import told
+from serving.errors import NotReadyError, OverloadedError, UnavailableError, UnknownVersionError
+from serving.loader import LoadedModel
+from serving.metrics import Metrics
+from serving.models import Models
+from serving.openinference import mapping
+from serving.openinference.rows import rows as rows_of
+from serving.predictor import Predictor
+from serving.rpc import schema, tensors
+from serving.versions.base import LATEST
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Answer: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
+
+# By the status that the same error has over HTTP, under which metrics count it too.
+_CODES: Mapping[int, grpc.StatusCode] = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+_OK, _CALLER_GONE = 200, 499
+# What metrics call each method: the route that answers the same over HTTP, so that rules and panels see both.
+_ROUTES: Mapping[str, str] = {
+    "ServerLive": "/v2/health/live",
+    "ServerReady": "/v2/health/ready",
+    "ServerMetadata": "/v2",
+    "ModelReady": "/v2/models/{model_name}/ready",
+    "ModelMetadata": "/v2/models/{model_name}",
+    "ModelInfer": "/v2/models/{model_name}/infer",
+}
+# Calls for those who look after the process: these carry no keys.
+_PROBES = frozenset({"ServerLive", "ServerReady"})
+_INFER = "ModelInfer"
+_LOOK_SECONDS = 0.25
+# As a share of what a message may hold: what surrounds the values.
+_FRAME_BYTES = 64 * 1024
+
+
+class Options(msgspec.Struct, frozen=True):
+    """Where to listen, how many bytes of tensors a message may hold, and how long calls may take once it shall stop."""
+
+    host: str
+    port: int
+    message_bytes: int
+    grace_seconds: float
+
+
+class Service:
+    """Answers the protocol's methods."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        metrics: Metrics,
+        predictor: Predictor,
+        models: Models,
+        about: About,
+        access: Access | None,
+    ) -> None:
+        self._admission = admission
+        self._metrics = metrics
+        self._predictor = predictor
+        self._models = models
+        self._about = about
+        self._access = access
+        self._prefix = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+        self._answers: dict[str, Answer] = {
+            "ServerLive": self._live,
+            "ServerReady": self._ready,
+            "ModelReady": self._model_ready,
+            "ServerMetadata": self._metadata,
+            "ModelMetadata": self._model_metadata,
+            _INFER: self._infer,
+        }
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Makes what gRPC takes."""
+        methods = {
+            method: grpc.unary_unary_rpc_method_handler(
+                self._road(method),
+                request_deserializer=schema.message(f"{method}Request").FromString,
+                response_serializer=schema.message(f"{method}Response").SerializeToString,
+            )
+            for method in schema.METHODS
+        }
+        return grpc.method_handlers_generic_handler(schema.SERVICE, methods)
+
+    def _road(self, method: str) -> Answer:
+        """Lets a call in, has it answered or says why not, and counts it: as `Front` does for HTTP."""
+        route, answer = _ROUTES[method], self._answers[method]
+        admitted = partial(self._admitted, answer) if method == _INFER else answer
+
+        async def serve(request: Any, context: Context) -> Any:
+            start, status = time.perf_counter(), _CALLER_GONE
+            headers = _headers(context)
+            identity = headers.get(b"x-request-id") or f"{self._prefix}-{next(self._numbers):x}".encode()
+            self._metrics.in_flight += 1
+            try:
+                if self._access is not None and method not in _PROBES:
+                    self._access.check(headers)
+                made = await admitted(request, context)
+                status = _OK
+            except Exception as error:  # noqa: BLE001  (told in gRPC's form)
+                status, detail, more = told(error, identity)
+                trailers = (("x-request-id", identity.decode("ascii", "replace")), *more.items())
+                await context.abort(_CODES.get(status, grpc.StatusCode.INTERNAL), detail, trailers)
+            else:
+                return made
+            finally:
+                self._metrics.in_flight -= 1
+                self._metrics.answered(route, "gRPC", str(status), time.perf_counter() - start)
+
+        return serve
+
+    async def _admitted(self, answer: Answer, request: Any, context: Context) -> Any:
+        if self._admission.full:
+            raise OverloadedError
+        self._admission.came()
+        try:
+            return await answer(request, context)
+        finally:
+            self._admission.answered()
+
+    async def _live(self, _: Any, __: Context) -> Any:
+        return schema.message("ServerLiveResponse")(live=True)
+
+    async def _ready(self, _: Any, __: Context) -> Any:
+        return schema.message("ServerReadyResponse")(ready=self._about.is_ready)
+
+    async def _model_ready(self, request: Any, _: Context) -> Any:
+        try:
+            await self._model(request.name, request.version)
+        except (NotReadyError, UnavailableError, UnknownVersionError):
+            return schema.message("ModelReadyResponse")(ready=False)
+        return schema.message("ModelReadyResponse")(ready=True)
+
+    async def _metadata(self, _: Any, __: Context) -> Any:
+        return schema.message("ServerMetadataResponse")(name="serving", version=version("serving"))
+
+    async def _model_metadata(self, request: Any, _: Context) -> Any:
+        model = await self._model(request.name, request.version)
+        versions = self._models.find(request.name)
+        loaded = sorted((each.version for each in versions.loaded), key=int)
+        told_of = mapping.metadata(model, loaded)
+        response = schema.message("ModelMetadataResponse")(
+            name=told_of.name, versions=told_of.versions, platform=told_of.platform
+        )
+        for ours, theirs in ((told_of.inputs, response.inputs), (told_of.outputs, response.outputs)):
+            for tensor in ours:
+                theirs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        return response
+
+    async def _infer(self, request: Any, context: Context) -> Any:
+        inference = tensors.read(request)
+        model = await self._model(request.model_name, request.model_version)
+        rows = self._predictor.read(model, lambda found: rows_of(model, found), inference.tensors)
+        result = await self._predictor.infer(model, rows, "inputs[{}]")
+        response = schema.message("ModelInferResponse")(
+            model_name=model.name, model_version=model.release or model.version, id=inference.id
+        )
+        tensors.write(response, inference, mapping.outputs(model, result))
+        context.set_trailing_metadata((("x-model-version", model.version),))
+        return response
+
+    async def _model(self, name: str, wanted: str) -> LoadedModel:
+        return await self._predictor.model(self._models.find(name), wanted or LATEST)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    options: Options,
+    admission: Admission,
+    metrics: Metrics,
+    predictor: Predictor,
+    models: Models,
+    about: About,
+    access: Access | None,
+) -> AsyncIterator[None]:
+    """Serves inside the block, and ends calls that are under way within `grace_seconds` after it."""
+    server = grpc.aio.server(
+        options=(
+            ("grpc.max_receive_message_length", options.message_bytes + _FRAME_BYTES),
+            ("grpc.so_reuseport", 0),
+        )
+    )
+    server.add_generic_rpc_handlers((Service(admission, metrics, predictor, models, about, access).handler(),))
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    services = (schema.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(services, server, pool=_described())
+    host = options.host.removeprefix("[").removesuffix("]")
+    server.add_insecure_port(f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}")
+    await server.start()
+    following = asyncio.create_task(_follow(checks, about))
+    try:
+        yield
+    finally:
+        following.cancel()
+        await server.stop(options.grace_seconds)
+
+
+def _described() -> Any:
+    """The pool of all files that reflection tells of."""
+    for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
+        schema.POOL.AddSerializedFile(file.serialized_pb)
+    return schema.POOL
+
+
+async def _follow(checks: health.aio.HealthServicer, about: About) -> None:
+    """Tells gRPC's health service whether requests are welcome, for the whole server and for the protocol's service."""
+    said = None
+    while True:
+        ready = about.is_ready
+        if ready != said:
+            status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+            for name in ("", schema.SERVICE):
+                await checks.set(name, status)
+            said = ready
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _headers(context: Context) -> dict[bytes, bytes]:
+    """Gives a call's metadata as the headers that they are on the wire."""
+    found = context.invocation_metadata() or ()
+    return {
+        key.encode(): value if isinstance(value, bytes) else value.encode("ascii", "replace") for key, value in found
+    }
