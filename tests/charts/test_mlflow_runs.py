@@ -1,129 +1,20 @@
 """Proves that the mlflow chart's containers work together: their rendered commands and variables, on a real Postgres.
 
 The migration, the file with the users' database, the server with passwords, `helm test`'s question and the garbage
-collection run here as processes, with nothing changed but addresses. S3 is only named: no file is written to it.
+collection run here as processes, with nothing changed but addresses.
 """
 
-import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg
 import pytest
-import yaml
 
-from embedded.processes import LOOPBACK, Server, free_port, program
-from tests.integration.stores import postgres
-from tests.support import helm
-from tests.support.manifests import Manifest, name_of, parse
-
-USER, PASSWORD = "admin", "correct-horse-battery"
-POD_IP = "10.42.0.17"
-VALUES = {
-    "auth": {"enabled": True},
-    "gc": {"olderThan": "1s"},
-    "ingress": {"enabled": True, "hosts": ["mlflow.example.com"], "tlsSecret": "mlflow-tls"},
-}
-
+from embedded.processes import Server
+from tests.charts.mlflow_release import PASSWORD, POD_IP, USER, Release
 
 # Building the schema on a busy machine takes longer than any other test may.
 pytestmark = pytest.mark.timeout(420)
-
-
-class Release:
-    """The rendered chart, and what a kubelet would know: Secrets, the pod's address, and where volumes are."""
-
-    def __init__(self, folder: Path, database: str) -> None:
-        values = folder / "values.yaml"
-        values.write_text(yaml.safe_dump(VALUES), encoding="utf-8")
-        outcome = helm.template("mlflow", values)
-        assert outcome.code == 0, outcome.errors
-        self.manifests = {name_of(manifest): manifest for manifest in parse(outcome.output)}
-        self.folder = folder
-        self.port = free_port()
-        self.secrets = {
-            ("mlflow-database", "uri"): database,
-            ("mlflow-auth", "username"): USER,
-            ("mlflow-auth", "password"): PASSWORD,
-            ("mlflow-auth", "flask-secret-key"): "0123456789abcdef",
-            ("s3-mlflow", "AWS_ACCESS_KEY_ID"): "key",
-            ("s3-mlflow", "AWS_SECRET_ACCESS_KEY"): "secret",
-        }
-
-    def container(self, name: str, key: str = "containers") -> dict[str, Any]:
-        manifest: Manifest = self.manifests[name]
-        spec = manifest["spec"]
-        if manifest["kind"] == "CronJob":
-            spec = spec["jobTemplate"]["spec"]
-        (container,) = (spec if manifest["kind"] == "Pod" else spec["template"]["spec"])[key]
-        return dict(container)
-
-    def environment(self, container: dict[str, Any]) -> dict[str, str]:
-        """Return the variables as the kubelet would, volumes under this release's folder."""
-        found: dict[str, str] = {}
-        for variable in container["env"]:
-            source = variable.get("valueFrom", {})
-            if "secretKeyRef" in source:
-                found[variable["name"]] = self.secrets[source["secretKeyRef"]["name"], source["secretKeyRef"]["key"]]
-            elif "fieldRef" in source:
-                found[variable["name"]] = POD_IP
-            else:
-                found[variable["name"]] = variable["value"].replace("$(POD_IP)", found.get("POD_IP", ""))
-        return {name: self.local(value) for name, value in found.items()} | {"HOME": str(self.folder)}
-
-    def local(self, value: str) -> str:
-        for mount in ("/run/mlflow", "/tmp/metrics"):  # noqa: S108  (the container's, not this machine's)
-            value = value.replace(mount, str(self.folder) + mount)
-        return value.replace("http://mlflow.ml-pipeline:5000", f"http://{LOOPBACK}:{self.port}")
-
-    def command(self, container: dict[str, Any]) -> list[str]:
-        first, *rest = container.get("command") or ["mlflow"]
-        return [program(first), *rest, *container["args"]]
-
-    def run(self, name: str, key: str = "containers", *, code: int = 0, **changed: str) -> str:
-        """Run a container to its end, with the variables `changed`, and return what it wrote."""
-        container = self.container(name, key)
-        environment = {**os.environ, **self.environment(container), **changed}
-        done = subprocess.run(
-            self.command(container),
-            env=environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=150,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    (folder / "run" / "mlflow").mkdir(parents=True)
-    with postgres(tmp_path_factory.mktemp("postgres")) as uri:
-        yield Release(folder, uri)
-
-
-@pytest.fixture(scope="module")
-def server(release: Release) -> Iterator[Server]:
-    release.run("Job/mlflow-migration")
-    release.run("Deployment/mlflow", "initContainers")
-    container = release.container("Deployment/mlflow")
-    environment = release.environment(container)
-    environment |= {"MLFLOW_HOST": LOOPBACK, "MLFLOW_PORT": str(release.port)}
-    with Server(
-        "MLflow",
-        release.command(container),
-        url=f"http://{LOOPBACK}:{release.port}",
-        ready_path=container["readinessProbe"]["httpGet"]["path"],
-        log=release.folder / "mlflow.log",
-        environment=environment,
-    ) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -174,11 +65,18 @@ def test_it_asks_for_a_password_but_lets_probes_in(server: Server) -> None:
         assert stranger.get("/health", headers={"host": "192.0.2.1:5000"}).status_code == httpx.codes.OK
 
 
-def test_prometheus_reads_its_metrics(client: httpx.Client) -> None:
+def test_prometheus_reads_its_metrics_at_a_port_that_shows_nothing_else(client: httpx.Client, release: Release) -> None:
     search(client, "mlflow:5000")
-    answer = client.get("/metrics", headers={"host": f"{POD_IP}:5000"})
-    assert answer.status_code == httpx.codes.OK
-    assert "mlflow_http_request_total" in answer.text
+    with release.metrics() as metrics, httpx.Client(base_url=metrics.url, trust_env=False) as prometheus:
+        answer = prometheus.get("/metrics", headers={"host": f"{POD_IP}:9090"})
+        assert answer.status_code == httpx.codes.OK
+        assert "mlflow_http_request_total" in answer.text
+        assert prometheus.get("/api/2.0/mlflow/experiments/get").status_code == httpx.codes.NOT_FOUND
+
+
+def test_a_server_that_is_away_is_not_up(release: Release) -> None:
+    with release.metrics(HEALTH_URL="http://127.0.0.1:1/health", ready=503) as metrics:
+        assert httpx.get(f"{metrics.url}/metrics", trust_env=False).status_code == httpx.codes.SERVICE_UNAVAILABLE
 
 
 def test_new_experiments_keep_their_files_in_the_store(client: httpx.Client) -> None:
@@ -191,7 +89,9 @@ def test_it_starts_no_job_runners(server: Server) -> None:
 
 
 def test_helm_test_passes(server: Server, release: Release) -> None:
-    assert "Default" in release.run("Pod/mlflow-test")
+    release.run("Pod/mlflow-test")
+    said = release.run("Pod/mlflow-test", code=1, MLFLOW_TRACKING_PASSWORD="not-the-password")
+    assert "not authenticated" in said
 
 
 def test_migrating_again_changes_nothing(client: httpx.Client, release: Release) -> None:

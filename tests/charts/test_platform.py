@@ -11,7 +11,7 @@ from tests.support import helm, policy
 from tests.support.manifests import Manifest, PodTemplate, metadata, parse, pod_template, selects
 
 # The port that is for Prometheus as well, by chart.
-SCRAPED = [("minio", 9000), ("mlflow", 5000), ("model-serving", 9090)]
+SCRAPED = [("minio", 9000), ("mlflow", 9090), ("model-serving", 9090)]
 
 # What a fully used small cluster must hold beside Argo CD and Prometheus.
 CORES_FOR_THE_PIPELINE = Decimal("1.3")
@@ -20,10 +20,15 @@ CALLED_BY_SERVING = ("mlflow", "minio")
 SERVED_NAMESPACES = Path(__file__).parent / "served-namespaces.yaml"
 
 
+# A release of serving that is pinned to files of the store and moves an alias, as every one is that git names.
+PINNED = "model-serving, pinned"
+
+
 @cache
-def release(chart: str) -> list[Manifest]:
+def release(name: str) -> list[Manifest]:
+    chart, scenario = name.partition(",")[0], int(name == PINNED)
     derived = [SERVED_NAMESPACES] if chart in CALLED_BY_SERVING else []
-    outcome = helm.template(chart, helm.scenarios(chart)[0], *derived)
+    outcome = helm.template(chart, helm.scenarios(chart)[scenario], *derived)
     assert outcome.code == 0, outcome.errors
     return parse(outcome.output)
 
@@ -43,7 +48,8 @@ def cpu(quantity: str) -> Decimal:
 
 
 def requested(pod: PodTemplate) -> Decimal:
-    return sum((cpu(str(c["resources"]["requests"]["cpu"])) for c in pod.spec["containers"]), Decimal(0))
+    sidecars = [c for c in pod.spec.get("initContainers", []) if c.get("restartPolicy") == "Always"]
+    return sum((cpu(str(c["resources"]["requests"]["cpu"])) for c in [*pod.spec["containers"], *sidecars]), Decimal(0))
 
 
 def test_all_of_it_asks_for_less_than_two_cores() -> None:
@@ -59,7 +65,8 @@ def test_all_of_it_asks_for_less_than_two_cores() -> None:
 CONNECTIONS = [
     ("model-serving", "server", "mlflow", 5000),
     ("model-serving", "server", "minio", 9000),
-    ("model-serving", "smoke", "mlflow", 5000),
+    (PINNED, "server", "minio", 9000),
+    (PINNED, "smoke", "mlflow", 5000),
     ("mlflow", "server", "postgres", 5432),
     ("mlflow", "server", "minio", 9000),
     ("mlflow", "migration", "postgres", 5432),
@@ -75,11 +82,44 @@ CONNECTIONS = [
 
 @pytest.mark.parametrize(("caller", "component", "callee", "port"), CONNECTIONS)
 def test_policies_let_a_caller_through_on_both_sides(caller: str, component: str, callee: str, port: int) -> None:
-    namespace = helm.RELEASES.get(caller, (caller, PLATFORM))[1]
-    source = next(pod for pod in pods(caller) if pod.labels["app.kubernetes.io/component"] == component)
+    namespace = namespace_of(caller)
+    source = pod_of(caller, component)
     target = next(pod for pod in pods(callee) if pod.long_running)
     assert allowed(caller, source, "egress", target.labels, port, PLATFORM, own=namespace)
     assert allowed(callee, target, "ingress", source.labels, port, namespace, own=PLATFORM)
+
+
+# Whom neither side lets through to MLflow, though its own network policy may let it to others.
+KEPT_FROM_MLFLOW = [
+    (PINNED, "server"),
+    ("minio", "server"),
+    ("postgres", "server"),
+    ("postgres", "backup"),
+    ("mlflow", "gc"),
+]
+
+
+@pytest.mark.parametrize(("caller", "component"), KEPT_FROM_MLFLOW)
+def test_policies_keep_who_does_not_ask_it_from_mlflow(caller: str, component: str) -> None:
+    source, target = pod_of(caller, component), pod_of("mlflow", "server")
+    assert not allowed("mlflow", target, "ingress", source.labels, 5000, namespace_of(caller), own=PLATFORM)
+    if caller != "mlflow":  # One policy is for all of its Jobs, its own test among them.
+        assert not allowed(caller, source, "egress", target.labels, 5000, PLATFORM, own=namespace_of(caller))
+
+
+@pytest.mark.parametrize("name", ["prometheus", "grafana"])
+def test_policies_keep_monitoring_from_mlflows_api(name: str) -> None:
+    labels = {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "ml-pipeline"}
+    assert not allowed("mlflow", pod_of("mlflow", "server"), "ingress", labels, 5000, "monitoring", own=PLATFORM)
+
+
+def namespace_of(caller: str) -> str:
+    chart = caller.partition(",")[0]
+    return helm.RELEASES.get(chart, (chart, PLATFORM))[1]
+
+
+def pod_of(name: str, component: str) -> PodTemplate:
+    return next(pod for pod in pods(name) if pod.labels["app.kubernetes.io/component"] == component)
 
 
 def test_policies_keep_serving_from_the_database() -> None:
@@ -124,7 +164,7 @@ def test_every_object_says_that_it_is_part_of_the_pipeline() -> None:
 
 @pytest.mark.parametrize(("chart", "port"), SCRAPED)
 def test_of_monitoring_only_prometheus_gets_in(chart: str, port: int, tmp_path: Path) -> None:
-    """The port of the metrics is that of the API in most: Grafana, say, has no business there."""
+    """The port of the metrics is that of the API in some: Grafana, say, has no business there."""
     (tmp_path / "values.yaml").write_text("serviceMonitor: {enabled: true}\n")
     outcome = helm.template(chart, helm.scenarios(chart)[0], tmp_path / "values.yaml")
     assert outcome.code == 0, outcome.errors

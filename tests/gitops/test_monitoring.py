@@ -68,11 +68,27 @@ def test_takes_the_dashboards_that_are_rendered(values: dict[str, Any], everythi
     maps = [manifest for manifest in everything.app("observability").rendered if manifest["kind"] == "ConfigMap"]
     assert maps
     assert sidecar["enabled"]
-    assert sidecar["searchNamespace"] == "ALL"
     assert sidecar["provider"]["foldersFromFilesStructure"]
     for manifest in maps:
         assert metadata(manifest, "labels")[sidecar["label"]] == sidecar["labelValue"]
         assert metadata(manifest, "annotations")[sidecar["folderAnnotation"]]
+
+
+def test_grafana_reads_one_namespace_and_every_dashboard_is_there(values: dict[str, Any], everything: Stack) -> None:
+    """The chart's ClusterRole, where there is one, reads Secrets; so does a sidecar that is not told otherwise."""
+    grafana = values["grafana"]
+    assert grafana["rbac"] == {"namespaced": True}
+    for sidecar in ("dashboards", "datasources"):
+        assert grafana["sidecar"][sidecar]["searchNamespace"] == everything.app("monitoring").namespace
+        assert grafana["sidecar"][sidecar]["resource"] == "configmap"
+    label = grafana["sidecar"]["dashboards"]["label"]
+    places = {
+        metadata(manifest, "namespace") or app.namespace
+        for app in everything.apps
+        for manifest in app.rendered
+        if label in metadata(manifest, "labels")
+    }
+    assert places == {grafana["sidecar"]["dashboards"]["searchNamespace"]}
 
 
 def test_grafana_takes_its_password_from_bootstrap(values: dict[str, Any], everything: Stack) -> None:

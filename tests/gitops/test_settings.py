@@ -147,7 +147,8 @@ PROMOTER, VIEWER, ANYBODY = "proj:serving:promoter", "proj:serving:viewer", "som
     [
         (PROMOTER, "sync", "serving/iris-production", True),
         (PROMOTER, "rollback", "serving/iris-production", True),
-        (PROMOTER, "update", "serving/iris-staging", True),
+        (PROMOTER, "update", "serving/iris-staging", False),
+        (PROMOTER, "create", "serving/iris-staging", False),
         (PROMOTER, "override", "serving/iris-production", False),
         (PROMOTER, "delete", "serving/iris-production", False),
         (PROMOTER, "sync", "platform/postgres", False),
@@ -160,6 +161,12 @@ PROMOTER, VIEWER, ANYBODY = "proj:serving:promoter", "proj:serving:viewer", "som
 )
 def test_who_may_do_what(subject: str, action: str, name: str, allowed: bool, argocd: Argocd) -> None:
     assert argocd.may(subject, action, "applications", name) is allowed
+
+
+def test_an_operation_ends_within_ten_minutes() -> None:
+    """Else what waits for a broken pod keeps the commit that mends it from being tried."""
+    settings = yaml.safe_load((PATCHES / "argocd-cmd-params-cm.yaml").read_text(encoding="utf-8"))
+    assert 0 < int(settings["data"]["controller.sync.timeout.seconds"]) <= 600
 
 
 def test_argo_cd_accepts_its_settings(argocd: Argocd) -> None:

@@ -14,11 +14,12 @@ metadata:
 automountServiceAccountToken: false
 {{- end -}}
 
-{{/* The MLflow server and who asks it. */}}
+{{/* The MLflow server and who asks it. Takes (list $ SECRET), the Secret with the user's name and password; an empty one
+     asks without. */}}
 {{- define "pipeline.registryEnv" -}}
 - name: MLFLOW_TRACKING_URI
-  value: {{ .Values.registry.uri | quote }}
-{{- with .Values.registry.existingSecret }}
+  value: {{ (index . 0).Values.registry.uri | quote }}
+{{- with index . 1 }}
 - name: MLFLOW_TRACKING_USERNAME
   valueFrom:
     secretKeyRef:

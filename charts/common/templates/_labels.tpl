@@ -17,6 +17,11 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/part-of: ml-pipeline
 {{- end -}}
 
+{{/* What pods that ask MLflow carry beside those: its network policy lets in no others. */}}
+{{- define "pipeline.mlflowClient" -}}
+ml-pipeline/mlflow-client: "true"
+{{- end -}}
+
 {{/* Labels of every object. Takes (list $ "component"). */}}
 {{- define "pipeline.labels" -}}
 {{- $root := index . 0 -}}

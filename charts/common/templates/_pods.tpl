@@ -64,10 +64,10 @@ labels:
 {{- end -}}
 
 {{/* The pods of a workload: metadata and spec. Takes (list $ "component" POD), POD being a dictionary of the chart's own
-     `spec` and, if wanted, `annotations`. */}}
+     `spec` and, if wanted, `labels` and `annotations`. */}}
 {{- define "pipeline.podTemplate" -}}
 {{- $pod := index . 2 -}}
-{{- $labels := include "pipeline.podLabels" . | fromYaml -}}
+{{- $labels := merge (include "pipeline.podLabels" . | fromYaml) ($pod.labels | default dict) -}}
 metadata:
   {{- include "pipeline.podMetadata" (list (index . 0) (index . 1) $labels ($pod.annotations | default dict)) | nindent 2 }}
 spec:

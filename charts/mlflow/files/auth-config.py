@@ -7,6 +7,9 @@ from pathlib import Path
 config = configparser.ConfigParser(interpolation=None)
 config["mlflow"] = {
     "default_permission": os.environ["DEFAULT_PERMISSION"],
+    # Seconds in which a password is not checked anew, for that takes as long as a request. One that was changed holds
+    # as long.
+    "auth_cache_ttl_seconds": "30",
     # MLflow reads the file with interpolation on, where a percent sign is written twice.
     "database_uri": os.environ["MLFLOW_BACKEND_STORE_URI"].replace("%", "%%"),
 }

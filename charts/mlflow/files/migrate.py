@@ -26,4 +26,4 @@ except sqlalchemy.exc.DBAPIError as error:
     sys.exit(f"No connection to the database with {secret}: {error.orig}")
 except (sqlalchemy.exc.SQLAlchemyError, ValueError):
     sys.exit(f"{secret} is not the address of a database, such as {EXAMPLE}.")
-cli(["db", "upgrade", address])
+cli(["db", "upgrade", address], standalone_mode=False)

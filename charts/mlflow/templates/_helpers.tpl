@@ -25,25 +25,47 @@
       key: uri
 {{- end -}}
 
-{{/* The artifact store and who asks it. */}}
+{{/* The artifact store and who asks it. Takes (list $ SECRET), the Secret with the keys. */}}
 {{- define "mlflow.artifactsEnv" -}}
-{{- with .Values.artifacts -}}
+{{- $secret := index . 1 -}}
+{{- with (index . 0).Values.artifacts -}}
 {{- with .endpointUrl -}}
 - name: MLFLOW_S3_ENDPOINT_URL
   value: {{ . | quote }}
 {{ end -}}
 - name: AWS_DEFAULT_REGION
   value: {{ .region | quote }}
-{{- with .existingSecret }}
+{{- if .existingSecret }}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
-- name: {{ . | quote }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ $.Values.artifacts.existingSecret | quote }}
-      key: {{ . }}
+{{ include "mlflow.secretEnv" (list . $secret .) }}
 {{- end }}
 {{- end }}
 {{- end -}}
+{{- end -}}
+
+{{/* One variable from a Secret. Takes (list VARIABLE SECRET KEY). */}}
+{{- define "mlflow.secretEnv" -}}
+- name: {{ index . 0 }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ index . 1 | quote }}
+      key: {{ index . 2 }}
+{{- end -}}
+
+{{/* The users that the migration makes: the administrator, and one a role. */}}
+{{- define "mlflow.usersEnv" -}}
+{{- $users := dict "admin" .Values.auth.existingSecret -}}
+{{- range $role, $secret := .Values.auth.users -}}
+{{- if $secret -}}
+{{- $_ := set $users $role $secret -}}
+{{- end -}}
+{{- end -}}
+- name: ROLES
+  value: {{ keys $users | sortAlpha | join "," | quote }}
+{{- range $role, $secret := $users }}
+{{ include "mlflow.secretEnv" (list (printf "%s_USERNAME" (upper $role)) $secret "username") }}
+{{ include "mlflow.secretEnv" (list (printf "%s_PASSWORD" (upper $role)) $secret "password") }}
+{{- end }}
 {{- end -}}
 
 {{/* MLflow answers 403 to any Host that it was not told of: every name under which clients, Prometheus and people come. */}}
@@ -81,5 +103,14 @@
 {{- end -}}
 {{- if and .Values.auth.enabled (empty .Values.auth.existingSecret) -}}
 {{- fail "auth.enabled needs a Secret in auth.existingSecret, with the keys username, password and flask-secret-key." -}}
+{{- end -}}
+{{- if and .Values.auth.enabled (empty .Values.auth.users.serving) -}}
+{{- fail "auth.enabled needs a Secret in auth.users.serving, with the keys username and password: helm test signs in with it too." -}}
+{{- end -}}
+{{- if eq (int .Values.service.port) (int .Values.service.metricsPort) -}}
+{{- fail "service.port and service.metricsPort are the same: give the metrics another port." -}}
+{{- end -}}
+{{- if and .Values.artifacts.existingSecret (empty .Values.artifacts.readSecret) -}}
+{{- fail "artifacts.existingSecret names keys that write: name keys that only read in artifacts.readSecret, for the server." -}}
 {{- end -}}
 {{- end -}}

@@ -47,6 +47,15 @@
 {{- end }}
 {{- end -}}
 
+{{/* Whether the server asks MLflow: anything but a pin with files in the store does. Empty means no. */}}
+{{- define "model-serving.asksMlflow" -}}
+{{- range prepend .Values.extraModels .Values.model -}}
+{{- if not (and .version .digest (hasPrefix "s3://" (default "" .uri))) -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Further models as the server reads them. A followed one names its stage: MODEL_STAGE is not there beside a pin. */}}
 {{- define "model-serving.extraModels" -}}
 {{- $models := list -}}

@@ -10,7 +10,7 @@
   imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
   args: [run, --model-dir, {{ printf "/models/%s" (include "training.model" .) | quote }}]
   env:
-    {{- include "pipeline.registryEnv" . | nindent 4 }}
+    {{- include "pipeline.registryEnv" (list . .Values.registry.existingSecret) | nindent 4 }}
     {{- with .Values.s3.endpointUrl }}
     - name: MLFLOW_S3_ENDPOINT_URL
       value: {{ . | quote }}
@@ -49,7 +49,7 @@
       value: >-
         ssh -i /etc/gitops/ssh-privatekey -o IdentitiesOnly=yes
         -o UserKnownHostsFile=/etc/gitops/known_hosts -o StrictHostKeyChecking=yes
-    {{- include "pipeline.registryEnv" . | nindent 4 }}
+    {{- include "pipeline.registryEnv" (list . .Values.bump.registrySecret) | nindent 4 }}
   resources:
     {{- toYaml .Values.bump.resources | nindent 4 }}
   volumeMounts:

@@ -9,7 +9,7 @@ import pytest
 from gitops.cluster import argocd
 from gitops.cluster.argocd import GitAccess, Login
 from gitops.cluster.bootstrap import Bootstrap, Options, Result
-from gitops.cluster.secrets import bootstrap_secrets, decoded, secret_manifest
+from gitops.cluster.secrets import Fixed, bootstrap_secrets, decoded, secret_manifest
 from gitops.errors import BadInputError, NotConvergedError
 from gitops.fork.adopt import Places, adopt_fork
 from gitops.git.repository import Repository
@@ -61,8 +61,8 @@ def test_no_value_of_a_secret_is_ever_shown(adopted: Path, capsys: pytest.Captur
     options = Options(minutes=1, registry=Login(user="ada", password="s3cret-token"))
     result = bootstrap(adopted, cluster, options)
     shown = "".join(capsys.readouterr()) + str(result)
-    fixed = {"mlflow", "admin"}
     wanted = bootstrap_secrets(load_platform(adopted))
+    fixed = {value.text for spec in wanted for value in spec.keys.values() if isinstance(value, Fixed)}
     secrets = {value for spec in wanted for value in _values(cluster, spec.namespace, spec.name).values()}
     assert len(secrets - fixed) > 10
     assert not [value for value in (secrets - fixed) | {"s3cret-token"} if value in shown]
@@ -262,7 +262,8 @@ def test_another_cluster_is_told_of_or_prepared(adopted: Path, capsys: pytest.Ca
     bootstrap(adopted, cluster)
     said = " ".join(capsys.readouterr().err.split())
     assert "Argo CD does not know the cluster west yet" in said
-    assert "The cluster west needs the Secrets s3-serving and registry-credentials in ml-pipeline-eu" in said
+    needed = "s3-serving, mlflow-serving, mlflow-smoke and registry-credentials"
+    assert f"The cluster west needs the Secrets {needed} in ml-pipeline-eu" in said
     assert there.order == []
     bootstrap(adopted, cluster, Options(minutes=1, contexts={"west": "there"}))
     assert there.find("namespaces", "ml-pipeline-eu")

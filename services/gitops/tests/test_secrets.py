@@ -71,6 +71,11 @@ def test_every_secret_is_made_with_every_key_and_they_fit_together() -> None:
     serving = store.values("ml-pipeline/s3-serving")
     assert store.values("ml-pipeline-staging/s3-serving") == serving
     assert store.values("shop/s3-serving") == serving
+    for user in ("mlflow-serving", "mlflow-smoke"):
+        assert store.values(f"ml-pipeline-staging/{user}") == store.values(f"ml-pipeline/{user}")
+    # Who trains and who administrates stays where the pods of environments cannot read it.
+    assert not [spec.title for spec in SECRETS if spec.name == "mlflow-training" and spec.namespace != "ml-pipeline"]
+    assert not [spec.title for spec in SECRETS if spec.name == "mlflow-auth" and spec.namespace != "ml-pipeline"]
 
 
 def test_another_cluster_gets_copies_for_its_environments_alone() -> None:
@@ -80,8 +85,10 @@ def test_another_cluster_gets_copies_for_its_environments_alone() -> None:
         make_secrets(there, wanted, here)
     make_secrets(here, SECRETS)
     made = make_secrets(there, wanted, here)
-    assert made.made == ["ml-pipeline-eu/s3-serving", "ml-pipeline-eu/registry-credentials"]
-    assert there.values("ml-pipeline-eu/s3-serving") == here.values("ml-pipeline/s3-serving")
+    copied = ["s3-serving", "mlflow-serving", "mlflow-smoke"]
+    assert made.made == [f"ml-pipeline-eu/{name}" for name in (*copied, "registry-credentials")]
+    for name in copied:
+        assert there.values(f"ml-pipeline-eu/{name}") == here.values(f"ml-pipeline/{name}")
     assert not [key for key in here.objects if key[1] == "ml-pipeline-eu"]
 
 

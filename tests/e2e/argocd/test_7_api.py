@@ -95,13 +95,15 @@ def test_nobody_without_a_name_gets_in(base: str) -> None:
 
 
 def test_a_promoter_syncs_and_does_nothing_else(pipeline: Pipeline, promoter: Api) -> None:
+    spec = promoter.call("GET", f"/applications/{APP}")["spec"]
+    assert promoter.status("PUT", f"/applications/{APP}/spec", spec) == httpx.codes.FORBIDDEN
     promoter.call("POST", f"/applications/{APP}/sync", {"prune": False})
     pipeline.wait_settled(APP)
     assert promoter.status("DELETE", f"/applications/{APP}") == httpx.codes.FORBIDDEN
     assert promoter.status("POST", "/applications/mlflow/sync", {}) == httpx.codes.FORBIDDEN
 
 
-def test_a_rollback_by_hand_and_back_to_git(pipeline: Pipeline, promoter: Api, report: Report) -> None:
+def test_a_rollback_by_hand_and_back_to_git(pipeline: Pipeline, admin: Api, promoter: Api, report: Report) -> None:
     earlier = pipeline.pins(PRODUCTION)["model"]["version"]
     pipeline.follow(pipeline.promote(PRODUCTION), PRODUCTION)
     newer = pipeline.predict(PRODUCTION).version
@@ -110,7 +112,7 @@ def test_a_rollback_by_hand_and_back_to_git(pipeline: Pipeline, promoter: Api, r
     with pipeline.load(PRODUCTION) as results:
         # Argo CD refuses to roll back what it would sync again at once.
         assert promoter.status("POST", f"/applications/{APP}/rollback", {"id": history[-2]["id"]}) in (400, 409)
-        _automate(promoter, None)
+        _automate(admin, None)
         promoter.call("POST", f"/applications/{APP}/rollback", {"id": history[-2]["id"]})
         pipeline.kube.wait(
             "the earlier version answers",
@@ -122,7 +124,7 @@ def test_a_rollback_by_hand_and_back_to_git(pipeline: Pipeline, promoter: Api, r
         pipeline.look_at_git()
         pipeline.wait_application(APP, lambda app: app["status"]["sync"]["status"] == "OutOfSync", 60)
         assert "automated" not in pipeline.application(APP)["spec"]["syncPolicy"]
-        _automate(promoter, AUTOMATED)
+        _automate(admin, AUTOMATED)
         pipeline.wait_settled(APP)
     assert pipeline.predict(PRODUCTION).version == newer
     report.add("Requests", f"- rollback in Argo CD and back to git: {results[0]}")

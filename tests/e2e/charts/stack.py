@@ -19,6 +19,12 @@ ROW = [5.1, 3.5, 1.4, 0.2]
 BUCKET = "mlflow"
 CLIENT = {"e2e": "client"}
 """Labels of pods that the serving releases let in, as an ingress controller would be."""
+ASKS_MLFLOW = {"ml-pipeline/mlflow-client": "true"}
+"""Labels of pods that MLflow lets in."""
+_ASKING = "ask-mlflow"
+"""The Secret with the user who asks what MLflow knows, as variables."""
+
+_MLFLOW_USERS = ("training", "gitops", "serving", "smoke")
 
 Values = dict[str, Any]
 
@@ -108,13 +114,13 @@ class Stack(msgspec.Struct, frozen=True):
 
     def mlflow_release(self, name: str = "mlflow", values: Mapping[str, Any] | None = None) -> Release:
         """MLflow on that Postgres and that MinIO."""
-        pipeline = {"podSelector": {"matchLabels": {"app.kubernetes.io/part-of": "ml-pipeline"}}}
+        asking = {"podSelector": {"matchLabels": ASKS_MLFLOW}}
         base = {
             "image": self.images.mlflow.values,
             "artifacts": {"endpointUrl": self.s3_url},
             "networkPolicy": {
                 "monitoringNamespace": self.outsider,
-                "allowFrom": [{**_in(self.platform), **pipeline}, {**_in(self.serving), **pipeline}],
+                "allowFrom": [{**_in(self.platform), **asking}, {**_in(self.serving), **asking}],
                 "egress": [self._to("postgres", 5432), self._to("minio", 9000)],
             },
         }
@@ -152,7 +158,8 @@ class Stack(msgspec.Struct, frozen=True):
             "networkPolicy": {
                 "monitoringNamespace": self.outsider,
                 "allowFrom": [{"podSelector": {"matchLabels": CLIENT}}],
-                "egress": [self._to("mlflow", 5000), self._to("minio", 9000)],
+                "registryEgress": [self._to("mlflow", 5000)],
+                "egress": [self._to("minio", 9000)],
             },
             "autoscaling": {
                 "minReplicas": 2,
@@ -172,9 +179,9 @@ class Stack(msgspec.Struct, frozen=True):
 
     def registry_script(self) -> Script:
         """What `registry` asks."""
-        labels = {"app.kubernetes.io/part-of": "ml-pipeline"}
         name = f"ask-registry-{secrets.token_hex(3)}"
-        return Script(name, self.platform, "registry.py", {"url": self.mlflow_url}, labels)
+        question = {"url": self.mlflow_url}
+        return Script(name, self.platform, "registry.py", question, ASKS_MLFLOW, _ASKING)
 
     def objects(self, spoil: str = "") -> dict[str, int]:
         """Count what is in MLflow's bucket, after spoiling an object as the store's root user where one is named."""
@@ -283,6 +290,8 @@ def _secrets(stack: Stack) -> list[Manifest]:
         return {"AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY": password()}
 
     database, root, reader = password(), {"user": "root-" + secrets.token_hex(4), "password": password()}, keys()
+    users = {f"mlflow-{name}": {"username": name, "password": password()} for name in _MLFLOW_USERS}
+    asking = users["mlflow-gitops"]
     uri = f"postgresql+psycopg://mlflow:{database}@postgres.{stack.platform}:5432/mlflow"
     wrong_uri = uri.replace(database, "not-the-password")
     platform = {
@@ -291,6 +300,9 @@ def _secrets(stack: Stack) -> list[Manifest]:
         },
         "mlflow-database": {"uri": uri},
         "database-wrong": {"uri": wrong_uri},
+        "mlflow-auth": {"username": "admin", "password": password(), "flask-secret-key": password()},
+        **users,
+        _ASKING: {"MLFLOW_TRACKING_USERNAME": asking["username"], "MLFLOW_TRACKING_PASSWORD": asking["password"]},
         "minio-root": {"root-user": root["user"], "root-password": root["password"]},
         "s3-root": {"AWS_ACCESS_KEY_ID": root["user"], "AWS_SECRET_ACCESS_KEY": root["password"]},
         "s3-mlflow": keys(),
@@ -299,7 +311,8 @@ def _secrets(stack: Stack) -> list[Manifest]:
         "s3-wrong-training": keys(),
         "s3-wrong-backup": keys(),
     }  # fmt: skip
-    serving = {"s3-serving": reader, "s3-wrong-serving": keys()}
+    copied = {name: users[name] for name in ("mlflow-serving", "mlflow-smoke")}
+    serving = {"s3-serving": reader, "s3-wrong-serving": keys(), **copied}
     return [
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "stringData": data}
         for namespace, named in ((stack.platform, platform), (stack.serving, serving))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from tests.e2e.charts.stack import CLIENT, Stack
+from tests.e2e.charts.stack import ASKS_MLFLOW, CLIENT, Stack
 from tests.e2e.kube import together
 from tests.e2e.pods import Script, running
 from tests.e2e.report import Report
@@ -35,7 +35,7 @@ def _part(app: str, instance: str, component: str) -> dict[str, str]:
 
 
 EVERYWHERE = frozenset({"dns", "elsewhere"})
-SCRAPED = frozenset({"mlflow", "serving-metrics"})
+SCRAPED = frozenset({"mlflow-metrics", "serving-metrics"})
 
 CALLERS = [
     Caller("outsider", "outsider", {}, EVERYWHERE),
@@ -49,13 +49,26 @@ CALLERS = [
     Caller("postgres", "platform", _part("postgres", "postgres", "server"), frozenset()),
     Caller("backup", "platform", _part("postgres", "postgres", "backup"), frozenset({"dns", "postgres", "minio"})),
     Caller("mlflow", "platform", _part("mlflow", "mlflow", "server"), frozenset({"dns", "postgres", "minio"})),
-    Caller("mlflow-gc", "platform", _part("mlflow", "mlflow", "gc"), frozenset({"dns", "postgres", "minio", "mlflow"})),
+    Caller("mlflow-gc", "platform", _part("mlflow", "mlflow", "gc"), frozenset({"dns", "postgres", "minio"})),
     Caller(
-        "training", "platform", _part("training", "training-iris", "training"), frozenset({"dns", "mlflow", "minio"})
+        "training",
+        "platform",
+        {**_part("training", "training-iris", "training"), **ASKS_MLFLOW},
+        frozenset({"dns", "mlflow", "minio"}),
     ),
-    Caller("serving", "serving", _part("model-serving", "serving", "server"), frozenset({"dns", "mlflow", "minio"})),
+    # The release is pinned to files of the store: with the label, MLflow would let it in, and its own policy does not.
+    Caller("serving", "serving", _part("model-serving", "serving", "server"), frozenset({"dns", "minio"})),
     Caller(
-        "smoke", "serving", _part("model-serving", "serving", "smoke"), frozenset({"dns", "mlflow", "minio", "serving"})
+        "serving-that-asks",
+        "serving",
+        {**_part("model-serving", "serving", "server"), **ASKS_MLFLOW},
+        frozenset({"dns", "minio"}),
+    ),
+    Caller(
+        "smoke",
+        "serving",
+        {**_part("model-serving", "serving", "smoke"), **ASKS_MLFLOW},
+        frozenset({"dns", "mlflow", "serving"}),
     ),
 ]
 
@@ -89,6 +102,7 @@ def _addresses(stack: Stack, listener: Script) -> dict[str, tuple[str, int]]:
         "console": (service(stack.platform, "minio-console"), 9001),
         "postgres": (service(stack.platform, "postgres"), 5432),
         "mlflow": (service(stack.platform, "mlflow"), 5000),
+        "mlflow-metrics": (service(stack.platform, "mlflow"), 9090),
         "serving": (service(stack.serving, "serving"), 80),
         "serving-metrics": (service(stack.serving, "serving"), 9090),
         "elsewhere": (elsewhere, LISTENER_PORT),

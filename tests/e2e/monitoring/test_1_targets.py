@@ -61,7 +61,7 @@ def test_every_monitor_has_targets_and_all_are_up(
 def test_the_same_pages_are_closed_to_others(pipeline: Pipeline, report: Report) -> None:
     stack = pipeline.stack
     pages = [
-        f"{stack.mlflow_url}/metrics",
+        f"http://mlflow.{stack.platform}:9090/metrics",
         f"{stack.s3_url}/minio/v2/metrics/cluster",
         f"http://serving.{stack.serving}:9090/metrics",
     ]

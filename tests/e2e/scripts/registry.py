@@ -1,10 +1,13 @@
 """Counts what an MLflow server knows and lists its model versions, through its REST API.
 
-Question: `url`. The answer: `experiments`, `runs`, `metrics` (all counts), `aliases` (`model@alias` to version), and
-`versions`, each with `name`, `version`, `tags` and the `uri` of its files.
+Question: `url`; the user is that of MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. The answer: `experiments`,
+`runs`, `metrics` (all counts), `aliases` (`model@alias` to version), and `versions`, each with `name`, `version`,
+`tags` and the `uri` of its files.
 """
 
+import base64
 import json
+import os
 import sys
 import urllib.parse
 import urllib.request
@@ -15,7 +18,12 @@ def call(url: str, path: str, *, query: dict[str, str] | None = None, body: dict
     """Ask one endpoint."""
     address = f"{url}/api/2.0/mlflow/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(address, data=data, headers={"Content-Type": "application/json"})
+    login = f"{os.environ['MLFLOW_TRACKING_USERNAME']}:{os.environ['MLFLOW_TRACKING_PASSWORD']}"
+    headers = {
+        "Content-Type": "application/json",
+        "Authorization": f"Basic {base64.b64encode(login.encode()).decode()}",
+    }
+    request = urllib.request.Request(address, data=data, headers=headers)
     with urllib.request.urlopen(request, timeout=20) as response:
         return json.load(response)
 

@@ -50,7 +50,7 @@ _PASSWORDS = (
     ("Grafana", "admin", MONITORING, "grafana-admin", "admin-password"),
     ("MinIO console", "root", PIPELINE, "minio-root", "root-user root-password"),
     ("Postgres", "postgres", PIPELINE, "postgres-auth", "postgres-password"),
-    ("MLflow, where it asks", "admin", PIPELINE, "mlflow-auth", "password"),
+    ("MLflow", "admin", PIPELINE, "mlflow-auth", "password"),
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from gitops.cluster.argocd import namespaces
 from gitops.cluster.client import Cluster
-from gitops.cluster.secrets import PULL_SECRET, S3_SERVING, decoded
+from gitops.cluster.secrets import COPIED, PULL_SECRET, decoded
 from gitops.errors import BadInputError
 from gitops.platform.model import ARGOCD, Platform
 from gitops.platform.targets import listed
@@ -48,8 +48,9 @@ def left_to_do(platform: Platform, name: str, here: Cluster, *, made: bool) -> l
         )
     if not made:
         places = listed(list(namespaces(platform, name)))
+        needed = listed([*(spec.name for spec in COPIED), PULL_SECRET])
         sentences.append(
-            f"The cluster {name} needs the Secrets {S3_SERVING.name} and {PULL_SECRET} in {places}: "
+            f"The cluster {name} needs the Secrets {needed} in {places}: "
             f"gitops bootstrap --context-of {name}=CONTEXT makes them, by a context of your kubeconfig."
         )
     return sentences

@@ -14,9 +14,10 @@ from gitops.cluster.argocd import ROOT_NAME, namespace_owned
 from gitops.cluster.client import Cluster
 from gitops.cluster.convergence import REFRESH, left_after
 from gitops.cluster.kinds import APPLICATION_SETS, APPLICATIONS, HOOK_FINALIZER, INSTANCE, WORKLOADS
+from gitops.cluster.secrets import environment_secrets
 from gitops.errors import NotConvergedError
 from gitops.platform.model import ARGOCD, Environment
-from gitops.platform.targets import Target
+from gitops.platform.targets import Target, listed
 from gitops.terminal import Terminal
 
 _PAUSE = 2.0
@@ -198,7 +199,7 @@ def _of_environment(removal: Removal, clusters: Mapping[str, Cluster], environme
     if not namespace_owned(namespace):
         removal.by_hand.append(
             f"The namespace {environment.where} was there before bootstrap, so it stays, with its Secrets "
-            "s3-serving and registry-credentials: delete what nobody needs."
+            f"{listed([spec.name for spec in environment_secrets(environment)])}: delete what nobody needs."
         )
         return
     removal.namespaces.append(Item(kind="namespaces", name=environment.where, cluster=environment.cluster))

@@ -27,6 +27,8 @@ _ID_LENGTH = 20
 _GUESSABLE_BELOW = 16
 KEY_ID = "AWS_ACCESS_KEY_ID"
 SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105  its name, not its content
+MLFLOW_USER = "username"
+MLFLOW_PASSWORD = "password"  # noqa: S105  as above
 
 
 class Fixed(Struct, frozen=True):
@@ -94,6 +96,11 @@ def _pull_secret(namespace: str) -> BootstrapSecret:
     return BootstrapSecret(namespace=namespace, name=PULL_SECRET, keys=keys, type="kubernetes.io/dockerconfigjson")
 
 
+def _mlflow_user(name: str) -> BootstrapSecret:
+    keys: dict[str, Value] = {MLFLOW_USER: Fixed(name), MLFLOW_PASSWORD: Random()}
+    return BootstrapSecret(namespace=PIPELINE, name=f"mlflow-{name}", keys=keys)
+
+
 S3_SERVING = _s3_user("serving")
 S3_USERS = (_s3_user("mlflow"), _s3_user("backup"), S3_SERVING)
 MINIO_ROOT = BootstrapSecret(
@@ -105,6 +112,15 @@ _MLFLOW_DATABASE: dict[str, Value] = {
         (Copied("postgres-auth", "mlflow-username"), Copied("postgres-auth", "mlflow-password")),
     )
 }
+MLFLOW_ADMIN = BootstrapSecret(
+    namespace=PIPELINE,
+    name="mlflow-auth",
+    keys={MLFLOW_USER: Fixed("admin"), MLFLOW_PASSWORD: Random(), "flask-secret-key": Random()},
+)
+MLFLOW_GITOPS = _mlflow_user("gitops")
+_MLFLOW_SERVING, _MLFLOW_SMOKE = _mlflow_user("serving"), _mlflow_user("smoke")
+# What each environment has a copy of.
+COPIED = (S3_SERVING, _MLFLOW_SERVING, _MLFLOW_SMOKE)
 # What the environments share, in an order in which each comes after those that it takes values from.
 _SHARED: tuple[BootstrapSecret, ...] = (
     BootstrapSecret(
@@ -114,11 +130,11 @@ _SHARED: tuple[BootstrapSecret, ...] = (
         volume="data-postgres-0",
     ),
     BootstrapSecret(namespace=PIPELINE, name="mlflow-database", keys=_MLFLOW_DATABASE),
-    BootstrapSecret(
-        namespace=PIPELINE,
-        name="mlflow-auth",
-        keys={"username": Fixed("admin"), "password": Random(), "flask-secret-key": Random()},
-    ),
+    MLFLOW_ADMIN,
+    _mlflow_user("training"),
+    MLFLOW_GITOPS,
+    _MLFLOW_SERVING,
+    _MLFLOW_SMOKE,
     MINIO_ROOT,
     *S3_USERS,
     BootstrapSecret(
@@ -146,7 +162,8 @@ def bootstrap_secrets(platform: Platform, cluster: str = "") -> tuple[BootstrapS
 
 def environment_secrets(environment: Environment) -> tuple[BootstrapSecret, ...]:
     """What the pods of an environment need in its namespace."""
-    return _copy_to(environment.where, S3_SERVING), _pull_secret(environment.where)
+    copies = [_copy_to(environment.where, original) for original in COPIED]
+    return *copies, _pull_secret(environment.where)
 
 
 class SecretStore(Protocol):
@@ -266,10 +283,13 @@ def _manifest(spec: BootstrapSecret, values: Mapping[str, str]) -> Manifest:
 
 
 def _originals(shared: SecretStore) -> dict[tuple[str, str], str]:
-    present = shared.find("secrets", S3_SERVING.name, S3_SERVING.namespace)
-    if present is None:
-        raise BadInputError(f"The Secret {S3_SERVING.title} is not there to be copied: run bootstrap where Argo CD is.")
-    return {(S3_SERVING.name, key): value for key, value in _checked(present, S3_SERVING).items()}
+    known: dict[tuple[str, str], str] = {}
+    for spec in COPIED:
+        present = shared.find("secrets", spec.name, spec.namespace)
+        if present is None:
+            raise BadInputError(f"The Secret {spec.title} is not there to be copied: run bootstrap where Argo CD is.")
+        known |= {(spec.name, key): value for key, value in _checked(present, spec).items()}
+    return known
 
 
 def _value(value: Value, known: Mapping[tuple[str, str], str]) -> str:

@@ -7,9 +7,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gitops.cluster.client import Cluster
+from gitops.cluster.secrets import MLFLOW_GITOPS, MLFLOW_PASSWORD, MLFLOW_USER, BootstrapSecret, decoded
 from gitops.errors import BadInputError
-from gitops.pins.registry import MlflowRegistry
+from gitops.pins.registry import MlflowLogin, MlflowRegistry, given_login
 from gitops.platform.model import PIPELINE
+from gitops.programs import ProgramFailedError
 
 Json = Annotated[bool, Parameter(negative="", show_default=False)]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
@@ -34,11 +36,31 @@ def contexts_of(texts: Sequence[str]) -> dict[str, str]:
 
 
 @contextmanager
-def registry(url: str | None, cluster: Cluster) -> Iterator[MlflowRegistry]:
+def registry(url: str | None, cluster: Cluster, user: BootstrapSecret = MLFLOW_GITOPS) -> Iterator[MlflowRegistry]:
     """The registry at an address, or the cluster's own through a port-forward.
+
+    Args:
+        url: The address. The user is then that of MLFLOW_TRACKING_USERNAME, if any.
+        cluster: Where MLflow is, if there is no address.
+        user: The Secret in that cluster with the user who asks, where no other is given.
 
     Raises:
         OutageError: The cluster does not answer, or has no MLflow.
     """
     with ExitStack() as stack:
-        yield MlflowRegistry(url or stack.enter_context(cluster.forwarded(PIPELINE, "mlflow", _MLFLOW_PORT)))
+        if url:
+            yield MlflowRegistry(url)
+        else:
+            forwarded = stack.enter_context(cluster.forwarded(PIPELINE, "mlflow", _MLFLOW_PORT))
+            yield MlflowRegistry(forwarded, login=given_login() or _login(cluster, user))
+
+
+def _login(cluster: Cluster, user: BootstrapSecret) -> MlflowLogin | None:
+    """Who the Secret says; nobody where there is none, or people may not read it."""
+    try:
+        values = decoded(cluster.find("secrets", user.name, user.namespace) or {})
+    except ProgramFailedError:
+        return None
+    if values.get(MLFLOW_USER) and values.get(MLFLOW_PASSWORD):
+        return MlflowLogin(values[MLFLOW_USER], values[MLFLOW_PASSWORD])
+    return None

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from gitops.cluster import removal
 from gitops.cluster.client import Cluster
+from gitops.cluster.secrets import MLFLOW_ADMIN
 from gitops.commands.landing import LandingOptions, land_and_show
 from gitops.commands.options import Flag, MlflowUrl, Names, contexts_of, registry
 from gitops.errors import OutageError
@@ -137,7 +138,8 @@ def _removed(start: Snapshot, gone: _Gone, options: RemovalOptions) -> int:
         models = None
         if clusters:
             try:
-                models = stack.enter_context(registry(options.mlflow_url, clusters[""]))
+                # To take an alias away is to manage the model, which the user of the other commands may not.
+                models = stack.enter_context(registry(options.mlflow_url, clusters[""], MLFLOW_ADMIN))
             except OutageError as error:
                 terminal.note(f"MLflow is not at hand, so aliases stay: {error}")
         found = _plan(gone, clusters, models, terminal, yes=yes)

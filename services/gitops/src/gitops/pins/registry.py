@@ -37,6 +37,19 @@ def completed(reference: str, name: str) -> str:
     return f"{name}{reference}" if reference.startswith("@") else f"{name}/{reference}"
 
 
+class MlflowLogin(Struct, frozen=True):
+    """A user of MLflow."""
+
+    user: str
+    password: str
+
+
+def given_login() -> MlflowLogin | None:
+    """The user of MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, as MLflow's own client takes it."""
+    user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    return MlflowLogin(user, password) if user and password else None
+
+
 class Candidate(Struct, frozen=True, kw_only=True):
     """A model version that may be released: its pins, and what its run measured on held-out data."""
 
@@ -85,15 +98,17 @@ class _RunAnswer(Struct, frozen=True):
 class MlflowRegistry:
     """The registered models of one MLflow server."""
 
-    def __init__(self, url: str, pause: Callable[[float], None] = time.sleep) -> None:
-        """Take the server's address, and what waits for so many seconds.
+    def __init__(
+        self, url: str, pause: Callable[[float], None] = time.sleep, *, login: MlflowLogin | None = None
+    ) -> None:
+        """Take the server's address, what waits for so many seconds, and who asks.
 
-        User and password come from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, as for MLflow's own client.
+        Without `login` it is what `given_login` gives.
         """
         self._url = url.rstrip("/")
         self._pause = pause
-        user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
-        self._auth = (user, password) if user and password else None
+        who = login or given_login()
+        self._auth = (who.user, who.password) if who else None
 
     def find(self, reference: str) -> Candidate:
         """Resolve NAME/VERSION or NAME@ALIAS to a version that may be released.
@@ -191,10 +206,16 @@ class MlflowRegistry:
         message = _message(answer)
         if answer.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.NOT_FOUND):
             raise _NotFoundError(message)
-        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
             raise BadInputError(
-                f"MLflow at {self._url} refuses with {answer.status_code}: {message} A password goes "
-                "into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, a host name into its allowed hosts."
+                f"MLflow at {self._url} refuses with 401: {message} Name a user of it in MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD: the Secret mlflow-gitops in ml-pipeline holds one."
+            )
+        if answer.status_code == httpx.codes.FORBIDDEN:
+            who = f"the user {self._auth[0]}" if self._auth else "a stranger"
+            raise BadInputError(
+                f"MLflow at {self._url} refuses with 403: {message} {who.capitalize()} may not do that, or MLflow does "
+                "not know the host name of this address (its value allowedHosts)."
             )
         raise OutageError(f"MLflow at {self._url} answered {answer.status_code}: {message}")
 
