@@ -86,6 +86,11 @@ test-forges: $(VENV)/.dev ## The gitops commands on a real Gitea, and on what st
 	@./tools/install gitea helm
 	@$(BIN)/pytest -n 2 tests/forges
 
+.PHONY: audit
+audit: $(VENV)/.dev ## Known vulnerabilities in the locks of Python and Go, less those that .vulnerabilities.yaml leaves for now; asks the internet
+	@./tools/install govulncheck
+	@./tools/audit $(AUDIT_OPTIONS)
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
 	@./tools/install fortio

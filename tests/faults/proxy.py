@@ -8,6 +8,7 @@ import asyncio
 import socket
 import struct
 import sys
+import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -105,6 +106,16 @@ async def _page(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None
     await _answer(caller, _PAGE)
 
 
+async def _bomb(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None:
+    """Answers 2.4 MB of gzip that inflate to a thousand times as much."""
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    head = packer.compress(b" ") + packer.flush(zlib.Z_FULL_FLUSH)
+    # What follows a full flush refers to nothing before it, so one piece may come any number of times.
+    body = head + (packer.compress(b" " * 4_000_000) + packer.flush(zlib.Z_FULL_FLUSH)) * 600
+    lines = b"content-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: %d" % len(body)
+    await _answer(caller, b"HTTP/1.1 200 OK\r\n%s\r\n\r\n%s" % (lines, body))
+
+
 Fault = Callable[[tuple[Reader, Writer], tuple[Reader, Writer]], Awaitable[None]]
 FAULTS: dict[str, Fault] = {
     "pass": _pass,
@@ -116,6 +127,7 @@ FAULTS: dict[str, Fault] = {
     "reset": _reset,
     "unavailable": _unavailable,
     "page": _page,
+    "bomb": _bomb,
 }
 
 

@@ -19,6 +19,15 @@ from tests.integration.stores import BUCKET, S3Store
 EAGER = {"RETRY_MIN_SECONDS": "0.1", "RETRY_MAX_SECONDS": "0.3", "REGISTRY_TIMEOUT_SECONDS": "1"}
 
 
+MOST_MB = 60
+
+
+def peak_mb(server: Server) -> float:
+    """The most memory that a process ever held."""
+    lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1000
+
+
 class Proxied(msgspec.Struct, frozen=True):
     """A server behind a proxy: its address, and the file that says what the proxy does."""
 
@@ -143,6 +152,7 @@ def registered(mlflow_proxied: Server, tmp_path_factory: pytest.TempPathFactory)
             ("flapping", "resets every other connection"),
             ("unavailable", "answers 503"),
             ("page", "answers with somebody's login page"),
+            ("bomb", "answers with 2.4 MB of gzip that inflate to 2.4 GB"),
         )
     ],
 )
@@ -154,6 +164,7 @@ def test_mlflow_that_cannot_be_asked(
     with proxied(mlflow_proxied.url, tmp_path, "pass") as registry:
         settings = model.settings(**EAGER | {"MLFLOW_TRACKING_URI": registry.url})
         with served(tmp_path, settings) as (server, client), Callers(server.url, count=2) as callers:
+            most = peak_mb(server)
             registry.do(what)
             if noticed:
                 wait_for(lambda: "MLflow" in problem(client))
@@ -164,6 +175,7 @@ def test_mlflow_that_cannot_be_asked(
             model.move("production", second)
             registry.do("pass")
             wait_for(lambda: callers.versions[-1] == second and not problem(client))
+            assert peak_mb(server) - most < MOST_MB
         assert callers.failures == []
         note("requests answered", len(callers.versions))
 

@@ -112,14 +112,15 @@ def test_github_gets_rulesets_an_environment_and_settings(stage: GitHubStage) ->
     assert [what for what, _ in settings.written] == [
         "POST /rulesets",
         "POST /rulesets",
+        "POST /rulesets",
         "PUT /environments/delivery",
-        "POST /environments/delivery/deployment-branch-policies",
         "POST /environments/delivery/deployment-branch-policies",
         "PUT /actions/permissions/workflow",
         "PATCH ",
     ]
     passing = {each["name"]: each["bypass_actors"] for each in settings.rulesets}
-    assert passing["main"] == [{"actor_id": 4711, "actor_type": "Integration", "bypass_mode": "always"}]
+    app = [{"actor_id": 4711, "actor_type": "Integration", "bypass_mode": "always"}]
+    assert (passing["main"], passing["version-makers"]) == (app, app)
     assert passing["versions"] == []
     (main,) = [each for each in settings.rulesets if each["name"] == "main"]
     (checked,) = [rule for rule in main["rules"] if rule["type"] == "required_status_checks"]
@@ -127,7 +128,17 @@ def test_github_gets_rulesets_an_environment_and_settings(stage: GitHubStage) ->
     assert {each["integration_id"] for each in required} == {ACTIONS_APP}
     settings.written.clear()
     assert protect(stage) == 0
-    assert [what for what, _ in settings.written][:2] == ["PUT /rulesets/7", "PUT /rulesets/8"]
+    assert [what for what, _ in settings.written][:3] == ["PUT /rulesets/7", "PUT /rulesets/8", "PUT /rulesets/9"]
+
+
+@pytest.mark.parametrize("stage", ["github"], indirect=True)
+def test_on_github_the_key_of_delivery_is_for_the_branch_alone(stage: GitHubStage) -> None:
+    """A fork that was set up earlier let version tags in too, and anybody who may write may push one."""
+    settings = stage.hub.settings
+    earlier = [("main", "tag"), ("v*", "tag"), ("feature", "branch"), ("main", "branch")]
+    settings.policies = [{"id": number, "name": name, "type": kind} for number, (name, kind) in enumerate(earlier)]
+    assert protect(stage) == 0
+    assert [(each["name"], each["type"]) for each in settings.policies] == [("main", "branch")]
 
 
 @pytest.mark.parametrize("stage", ["github"], indirect=True)

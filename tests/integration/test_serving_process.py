@@ -121,6 +121,32 @@ def test_metrics_have_a_port_of_their_own(pin: dict[str, str], tmp_path: Path) -
         assert "HOST and METRICS_PORT cannot be listened on" in second.log.read_text()
 
 
+def test_an_emptied_file_of_keys_lets_nobody_in(pin: dict[str, str], tmp_path: Path) -> None:
+    """Kubernetes puts a changed Secret in place of the one before by a link, in one step."""
+    key = "some-key-0123456789"
+
+    def hold(text: str) -> None:
+        folder = tmp_path / f"secret-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        (folder / "keys").write_text(text)
+        (tmp_path / "next").symlink_to(folder)
+        (tmp_path / "next").replace(tmp_path / "current")
+
+    def keys() -> str:
+        return next(line for line in client.get("/metrics").text.splitlines() if line.startswith("serving_api_keys "))
+
+    hold(f"me:{key}\n")
+    with served(tmp_path / "server", {**pin, "API_KEYS_FILE": str(tmp_path / "current/keys")}) as (server, client):
+        client.headers["x-api-key"] = key
+        assert (predict(client).status_code, keys()) == (200, "serving_api_keys 1.0")
+        hold("")
+        wait_for(lambda: keys() == "serving_api_keys 0.0")
+        assert predict(client).status_code == 401
+        assert "API_KEYS_FILE holds no keys any more, so nobody is let in" in server.log.read_text()
+        hold(f"me:{key}\n")
+        wait_for(lambda: predict(client).status_code == 200)
+
+
 def test_an_address_of_the_other_family(pin: dict[str, str], tmp_path: Path) -> None:
     server = serving(tmp_path, {**pin, "HOST": "[::1]"})
     server.start()

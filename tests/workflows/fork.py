@@ -44,6 +44,16 @@ services:
   - {name: bottles, model: bottles-classifier, owner: "@you"}
 """
 TARGETS = tuple(f"{place}/{service}" for place in ("first", "also-first", "live") for service in ("flowers", "bottles"))
+# In place of cosign, which takes minutes to build: it knows by a file whose content was signed.
+# tests/workflows/test_signing.py has the real one.
+_COSIGN = """#!/bin/sh
+for last; do :; done
+case $1 in
+  sign) echo "${last#*@}" >> .cache/signed ;;
+  verify) grep -qx "${last#*@}" .cache/signed || { echo "Error: no signatures found" >&2; exit 1; } ;;
+  *) exit 2 ;;
+esac
+"""
 _CHANGELOG = """# Changelog
 
 ## [Unreleased]
@@ -98,8 +108,12 @@ class Fork:
             (root / "envs" / target / "values.yaml").write_text("# Tuning.\n")
         (root / "CHANGELOG.md").write_text(_CHANGELOG)
         (root / ".gitignore").write_text(".cache/\n.venv\n")
-        (root / ".cache/tools").mkdir(parents=True)
-        (root / ".cache/tools/bin").symlink_to(tools)
+        (root / ".cache/tools/bin").mkdir(parents=True)
+        for name in ("crane", "helm"):
+            (root / ".cache/tools/bin" / name).symlink_to(tools / name)
+        (root / ".cache/tools/bin/cosign").write_text(_COSIGN)
+        (root / ".cache/tools/bin/cosign").chmod(0o755)
+        (root / ".cache/signed").touch()
         (root / ".venv").symlink_to(ROOT / ".venv")
         made = cls(root=root, prefix=f"{registry}/you/pipeline", crane=tools / "crane")
         made.git("init", "--quiet", "--initial-branch", "trunk")
@@ -111,7 +125,13 @@ class Fork:
         done = subprocess.run(
             command,
             cwd=self.root,
-            env={**os.environ, "REGISTRY_PREFIX": self.prefix, "PLAIN_HTTP": "1", **environment},
+            env={
+                **os.environ,
+                "REGISTRY_PREFIX": self.prefix,
+                "PLAIN_HTTP": "1",
+                "GITOPS_COSIGN_KEY": "cosign.pub",
+                **environment,
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -138,9 +158,19 @@ class Fork:
         """Push an image, whose content is its tag, and return its digest."""
         return push_image(self.crane, f"{repository}:{tag}", tag, self.root / ".cache")
 
+    def chart(self) -> str:
+        """The serving chart that is published, by its content."""
+        lines = self.run("tools/chart-version", "model-serving").stdout.splitlines()
+        return next(line.partition("=")[2] for line in lines if line.startswith("reference="))
+
+    def sign(self, digest: str) -> None:
+        """Have a signature of some content."""
+        self.run(".cache/tools/bin/cosign", "sign", f"something@{digest}")
+
     def deliver(self) -> dict[str, str]:
-        """Push something under the tag of every image of the last commit, and return the references."""
+        """Push and sign something as every image of the last commit, and the chart; return the images' references."""
         for name in IMAGES:
             facts = self.facts(name)
-            self.push_something(facts["repository"], facts["tag"])
+            self.sign(self.push_something(facts["repository"], facts["tag"]))
+        self.run("tools/push-charts", "--sign", "model-serving")
         return {name: self.facts(name)["reference"] for name in IMAGES}

@@ -4,7 +4,7 @@ zizmor and actionlint know GitHub; these know this repository: who may write wha
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from tests.workflows.workflow import Files, Job, Workflow, variables
 
@@ -23,6 +23,7 @@ _OF_MACHINES = ("bump", "platform")
 _KEPT_BY = (
     (_GITOPS, *_OF_MACHINES),
     (_GITOPS, "promote"),
+    (_GITOPS, "verify"),
     (".venv/bin/training", "run"),
     ("gh", "auth", "setup-git"),
     ("make", ".venv/.dev"),
@@ -36,6 +37,7 @@ _KEPT_BY = (
 # Code of a pull request runs where these start a workflow.
 _OUTSIDE = frozenset({"pull_request", "pull_request_target", "issue_comment", "workflow_run"})
 _PUBLISHING = ("contents", "packages", "id-token")
+_DEFAULT_BRANCH = "github.event.repository.default_branch"
 # Every permission that a job may ask to write with.
 _WRITABLE = frozenset({*_PUBLISHING, "pull-requests"})
 
@@ -129,6 +131,34 @@ def what_is_published_comes_from_no_cache(files: Files) -> list[str]:
     ]
 
 
+def what_is_signed_is_built_from_no_shared_cache(files: Files) -> list[str]:
+    """Layers of a cache in the registry are whatever any branch's workflow put there, and would be signed as ours."""
+    return [
+        f"{job.title}: builds what is signed, so it must not have {name}"
+        for job in files.jobs
+        if isinstance(job.permissions, dict) and job.permissions.get("id-token") == "write"
+        for step in job.steps
+        for name in ("cache-from", "cache-to")
+        if name in step.values.get("with", {})
+    ]
+
+
+def the_key_is_reached_from_the_branch_alone(files: Files) -> list[str]:
+    """No tag starts a workflow, and whatever signs or holds the key hangs on a job that asks for the default branch."""
+    found = []
+    for workflow in files.workflows:
+        if "push" in workflow.events and "tags" in workflow.events["push"]:
+            found.append(f"{workflow.name}: a tag starts it, and whoever may push one chooses what it runs")
+        jobs = {job.name: job for job in workflow.jobs}
+        for job in workflow.jobs:
+            signs = isinstance(job.permissions, dict) and job.permissions.get("id-token") == "write"
+            if not (signs or job.values.get("environment") == "delivery"):
+                continue
+            if not any(_DEFAULT_BRANCH in jobs[name].values.get("if", "") for name in _hangs_on(job, jobs)):
+                found.append(f"{job.title}: has the key or signs, and does not ask for the default branch")
+    return found
+
+
 def bumps_are_never_cancelled(files: Files) -> list[str]:
     """Whatever writes to git runs to its end, and waits for nothing but its own kind."""
     found = []
@@ -148,7 +178,7 @@ def bumps_are_never_cancelled(files: Files) -> list[str]:
 
 
 def secrets_stay_inside(files: Files) -> list[str]:
-    """Secrets belong to the environment `delivery`, which only main and version tags reach."""
+    """Secrets belong to the environment `delivery`, which only the default branch reaches."""
     found = []
     for workflow in files.workflows:
         if "secrets." in workflow.text and _OUTSIDE & set(workflow.events):
@@ -237,6 +267,8 @@ RULES: tuple[Rule, ...] = (
     shell_takes_no_expressions,
     variables_are_set,
     what_is_published_comes_from_no_cache,
+    what_is_signed_is_built_from_no_shared_cache,
+    the_key_is_reached_from_the_branch_alone,
     bumps_are_never_cancelled,
     secrets_stay_inside,
     pull_requests_write_nothing,
@@ -245,6 +277,12 @@ RULES: tuple[Rule, ...] = (
     proposals_are_judged_by_the_base,
     names_stand_in_data,
 )
+
+
+def _hangs_on(job: Job, jobs: Mapping[str, Job]) -> set[str]:
+    wanted = job.values.get("needs", [])
+    names = [wanted] if isinstance(wanted, str) else wanted
+    return {job.name}.union(*(_hangs_on(jobs[name], jobs) for name in names))
 
 
 def _usual(name: str, level: str) -> bool:

@@ -86,32 +86,46 @@ def test_a_commit_of_both_is_delivered() -> None:
     assert started(FILES, Push(MAIN, (BY_MACHINES[0], "charts/mlflow/Chart.yaml"))) == {"deliver.yml"}
 
 
-@given(st.sampled_from(["nightly", "1.2.3", "production/v1"]))
-def test_other_tags_start_nothing(tag: str) -> None:
+@given(st.sampled_from(["nightly", "1.2.3", "production/v1", "v1.2.3", "main"]))
+def test_tags_start_nothing(tag: str) -> None:
+    """Whoever may push a tag chooses the commit, and with it the workflow that would run there."""
     assert started(FILES, Push(f"refs/tags/{tag}", ("services/serving/Dockerfile",))) == set()
 
 
 def test_other_branches_run_nothing() -> None:
-    """A filter knows no default branch, so the jobs ask: each hangs on one that runs there alone, or on tags."""
+    """A filter knows no default branch, so the jobs ask: each hangs on one that runs there alone."""
     for each in FILES.workflow("deliver.yml").jobs:
         conditions = " ".join(job("deliver.yml", name).values.get("if", "") for name in {each.name, *needed(each)})
-        assert DEFAULT_BRANCH in conditions or "ref_type == 'tag'" in conditions, each.title
+        assert DEFAULT_BRANCH in conditions, each.title
+        assert "ref_type == 'branch'" in conditions, each.title
 
 
 def test_a_version_names_what_was_delivered_and_builds_nothing() -> None:
-    assert started(FILES, Push("refs/tags/v1.2.3")) == {"deliver.yml"}
-    on_tags = [each for each in FILES.workflow("deliver.yml").jobs if "ref_type == 'tag'" in each.values.get("if", "")]
-    assert [each.values["uses"] for each in on_tags] == ["./.github/workflows/release.yml"]
-    # Everything else hangs on a job that runs for branches alone.
-    for each in FILES.workflow("deliver.yml").jobs:
-        first = {each.name, *needed(each)}
-        assert each in on_tags or any(
-            "ref_type == 'branch'" in job("deliver.yml", name).values.get("if", "") for name in first
-        )
-    building = {
-        use for each in FILES.workflow("release.yml").jobs for step in each.steps if "build" in (use := step.uses or "")
+    (release,) = FILES.workflow("release.yml").jobs
+    assert set(FILES.workflow("release.yml").events) == {"workflow_dispatch"}
+    # By its whole name: a tag may be called like the branch.
+    assert "github.ref == format('refs/heads/{0}', github.event.repository.default_branch)" in release.values["if"]
+    assert release.values["environment"] == "delivery"
+    (checkout,) = [step.values["with"] for step in release.steps if (step.uses or "").startswith("actions/checkout@")]
+    assert "ref" not in checkout, "what a tag names is no code to run with the key"
+    assert [step.uses for step in release.steps if "build" in (step.uses or "")] == []
+
+
+def test_what_bears_a_name_already_counts_by_its_signature() -> None:
+    """Workflows of other branches may push to the same registry."""
+    for name in ("images", "pin"):
+        commands = [command[:3] for command in job("deliver.yml", name).commands]
+        verified = commands.index((".venv/bin/gitops", "verify", "--signed"))
+        found = max(number for number, command in enumerate(commands) if command[0] == "tools/image")
+        used = [number for number, command in enumerate(commands) if command[0] in {"tools/bump", "tools/tag-image"}]
+        assert found < verified < min(used)
+    given = {
+        name
+        for step in job("deliver.yml", "pin").steps
+        for name in step.env
+        if name in {"SERVING", "MLFLOW", "TRAINING", "CHART"}
     }
-    assert building == set()
+    assert {"SERVING", "MLFLOW", "TRAINING"} <= given
 
 
 def test_whatever_images_and_charts_are_made_of_starts_a_delivery() -> None:

@@ -66,6 +66,7 @@ def pin(fork: Fork) -> Run:
             "PATH": f"{programs}:{os.environ['PATH']}",
             "REGISTRY_PREFIX": fork.prefix,
             "PLAIN_HTTP": "1",
+            "GITOPS_COSIGN_KEY": "cosign.pub",
             "GIT_CONFIG_GLOBAL": "/dev/null",
         },
         known={"steps.app.outputs.token": "a token"},
@@ -92,6 +93,8 @@ def test_what_was_delivered_is_pinned_where_machines_move_it(fork: Fork, remote:
         image = pinned["image"]
         assert f"{image['repository']}:{image['tag']}@{image['digest']}" == references["serving"]
         assert pinned["release"]["chart"] == VERSIONS["model-serving"]
+        chart = f"{fork.prefix}/charts/model-serving:{VERSIONS['model-serving']}"
+        assert pinned["release"]["chartDigest"] == fork.run("tools/image-digest", chart).stdout.strip()
         assert pinned["model"]["version"] == "7"
     assert at_remote(fork, remote, LIVE) == yaml.safe_load(release())
     files = fork.git("--git-dir", str(remote), "ls-tree", "-r", "--name-only", BRANCH, "envs/").splitlines()
@@ -105,6 +108,19 @@ def test_what_was_delivered_is_pinned_where_machines_move_it(fork: Fork, remote:
 
     pin(fork)
     assert log(fork, remote) == subjects
+
+
+@pytest.mark.parametrize("whose", ["image", "chart"])
+def test_what_another_branch_wrote_to_the_registry_is_not_pinned(fork: Fork, remote: Path, whose: str) -> None:
+    """It bears the right name, and nobody whose word counts signed it."""
+    fork.deliver()
+    reference = fork.facts("serving")["reference"] if whose == "image" else fork.chart()
+    signed = fork.root / ".cache/signed"
+    signed.write_text(signed.read_text().replace(reference.partition("@")[2], "another"))
+    before = log(fork, remote)
+    with pytest.raises(AssertionError, match="no signatures found"):
+        pin(fork)
+    assert log(fork, remote) == before
 
 
 def test_an_overtaken_delivery_pins_nothing(fork: Fork, remote: Path) -> None:
@@ -156,9 +172,14 @@ def test_before_the_first_release_only_the_platform_is_pinned(fork: Fork, remote
 
 
 def test_charts_are_published_by_their_job(fork: Fork, remote: Path) -> None:
-    environment = {**os.environ, "REGISTRY_PREFIX": fork.prefix, "PLAIN_HTTP": "1"}
-    Run(root=fork.root, environment=environment).job(job("charts"))
-    assert fork.run("tools/image-digest", f"{fork.prefix}/charts/model-serving:{VERSIONS['model-serving']}").stdout
+    environment = {**os.environ, "REGISTRY_PREFIX": fork.prefix, "PLAIN_HTTP": "1", "GITOPS_COSIGN_KEY": "cosign.pub"}
+    fork.run("tools/push-charts", "model-serving")
+    for _ in range(2):
+        Run(root=fork.root, environment=environment).job(job("charts"))
+    # Also what was published and not signed, as where an earlier run ended in between; and each once.
+    signed = (fork.root / ".cache/signed").read_text().splitlines()
+    assert fork.chart().partition("@")[2] in signed
+    assert len(signed) == len(set(signed)) == len(VERSIONS)
 
 
 def in_place_of_gitops(fork: Fork, real: str, rest: str) -> None:

@@ -148,6 +148,11 @@ def test_a_release_names_the_digests_that_were_delivered(fork: Fork) -> None:
             assert "mlflow" in refused.stderr
             assert not fork.run("tools/image-digest", f"{fork.prefix}/serving:1.2.3").stdout
         digests[name] = fork.push_something(facts["repository"], facts["tag"])
+        if name != "serving":
+            fork.sign(digests[name])
+    assert "not all of them are signed" in fork.run("tools/release-images", "v1.2.3", ok=False).stderr
+    assert not fork.run("tools/image-digest", f"{fork.prefix}/gitops:1.2.3").stdout
+    fork.sign(digests["serving"])
     named = fork.run("tools/release-images", "v1.2.3").stdout.split()
     assert named == [
         f"{fork.prefix}/serving:1.2.3@{digests['serving']}",
@@ -163,6 +168,27 @@ def test_a_release_names_the_digests_that_were_delivered(fork: Fork) -> None:
     assert named[0] in notes
     assert "has no section" in fork.run("tools/publish-release", "v9.9.9", "--dry-run", ok=False).stderr
     assert "is no version" in fork.run("tools/release-images", "latest", ok=False).stderr
+
+
+def test_a_release_is_made_of_the_branch_whatever_a_tag_names(fork: Fork) -> None:
+    delivered = fork.deliver()
+    named = fork.run("tools/publish-release", "v1.2.3", "--dry-run").stdout
+    fork.git("tag", "v1.2.3")
+    (fork.root / "services/serving/src/serving/newer.py").write_text("")
+    (fork.root / "CHANGELOG.md").write_text("# Changelog\n")
+    fork.commit()
+    # Repeated later, it is the same release: of the commit that the tag names.
+    assert fork.run("tools/publish-release", "v1.2.3", "--dry-run").stdout == named
+    assert delivered["serving"].partition("@")[2] in named
+
+    fork.git("switch", "--quiet", "--create", "feature")
+    (fork.root / "tools/release-images").write_text("#!/bin/sh\necho of the feature\n")
+    fork.commit()
+    fork.git("tag", "v1.2.2")
+    fork.git("switch", "--quiet", "trunk")
+    refused = fork.run("tools/publish-release", "v1.2.2", "--dry-run", ok=False)
+    assert "was never part of the branch" in refused.stderr
+    assert "of the feature" not in refused.stdout
 
 
 def test_an_overtaken_delivery_stands_back(fork: Fork) -> None:
@@ -210,7 +236,14 @@ def test_a_fact_is_what_platform_yaml_says_or_its_default(fork: Fork) -> None:
 
 def test_the_version_of_a_chart(fork: Fork) -> None:
     set_version(fork, "1.4.0")
-    assert fork.run("tools/chart-version", CHART).stdout == "version=1.4.0\n"
+    assert fork.run("tools/chart-version", CHART).stdout == "version=1.4.0\npin=\nreference=\n"
+    (published,) = fork.run("tools/push-charts", CHART).stdout.split()
+    digest = published.partition("@")[2]
+    assert fork.run("tools/chart-version", CHART).stdout.splitlines() == [
+        "version=1.4.0",
+        f"pin=1.4.0@{digest}",
+        f"reference={fork.prefix}/charts/{CHART}@{digest}",
+    ]
     fork.run("tools/chart-version", "nothing", ok=False)
 
 

@@ -68,6 +68,15 @@ def test_only_the_app_may_pass_and_nobody_moves_a_version() -> None:
     assert {each["type"] for each in RULESETS["versions"]["rules"]} >= {"update", "deletion"}
 
 
+def test_only_the_app_makes_a_version_and_only_the_branch_has_its_key() -> None:
+    makers = RULESETS["version-makers"]
+    assert ([each["type"] for each in makers["rules"]], makers["conditions"]) == (
+        ["creation"],
+        RULESETS["versions"]["conditions"],
+    )
+    assert [actor["actor_type"] for actor in makers["bypass_actors"]] == ["Integration"]
+
+
 def test_what_is_fed_and_what_judges_it_have_owners() -> None:
     text = (ROOT / ".github/CODEOWNERS").read_text(encoding="utf-8")
     owned = dict(re.findall(r"^(\S+)\s+(@\S+)$", text, re.MULTILINE))

@@ -40,6 +40,7 @@ class Settings:
         self.rulesets: list[dict[str, Any]] = []
         self.hooks: list[dict[str, Any]] = []
         self.written: list[tuple[str, Mapping[str, Any]]] = []
+        self.policies: list[dict[str, Any]] = []
         self.administers = True
 
     def answer(self, method: str, below: str, content: Mapping[str, Any]) -> Answer:
@@ -53,18 +54,23 @@ class Settings:
 
     def _shown(self, below: str) -> Answer:
         if below.endswith("/deployment-branch-policies"):
-            named = [told["name"] for what, told in self.written if what == f"POST {below}"]
-            return Answer(200, {"branch_policies": [{"name": name} for name in named]})
+            return Answer(200, {"branch_policies": self.policies})
         found: dict[str, list[dict[str, Any]]] = {"/hooks": self.hooks, "/rulesets": self.rulesets}
         return Answer(200, found[below]) if below in found else Answer(404, {"message": "Not Found"})
 
     def _changed(self, method: str, below: str, content: Mapping[str, Any]) -> Answer:
-        known = r"|/rulesets(/\d+)?|/environments/\w+(/deployment-branch-policies)?|/actions/permissions/workflow"
+        known = (
+            r"|/rulesets(/\d+)?|/environments/\w+(/deployment-branch-policies(/\d+)?)?|/actions/permissions/workflow"
+        )
         if not re.fullmatch(known, below):
             return Answer(404, {"message": "Not Found"})
         self.written.append((f"{method} {below}", content))
         if below == "/rulesets":
             self.rulesets.append({**content, "id": len(self.rulesets) + 7})
+        elif below.endswith("/deployment-branch-policies"):
+            self.policies.append({**content, "id": len(self.written)})
+        elif "/deployment-branch-policies/" in below:
+            self.policies = [each for each in self.policies if str(each["id"]) != below.rpartition("/")[2]]
         elif below.startswith("/rulesets/"):
             self.rulesets[int(below.rpartition("/")[2]) - 7].update(content)
         return Answer(204)

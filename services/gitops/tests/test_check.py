@@ -49,7 +49,15 @@ def test_the_project_fits_together(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert found(capsys)[0] == []
 
 
+def runs_on(runs_on: str, folder: str = ".github") -> Callable[[Path], None]:
+    return write(f"{folder}/workflows/own.yml", f"on: push\njobs:\n  train: {{runs-on: {runs_on}, steps: []}}\n")
+
+
 CASES = [
+    (runs_on("self-hosted"), ".github/workflows/own.yml: the job train runs on self-hosted, a runner of your own"),
+    (runs_on("[linux, self-hosted]"), "the job train runs on linux, a runner of your own"),
+    (runs_on("{group: gpus, labels: [ubuntu-24.04]}"), "the job train runs on gpus, a runner of your own"),
+    (runs_on("gpu", ".gitea"), ".gitea/workflows/own.yml: the job train runs on gpu, a runner of your own"),
     (edit("platform.yaml", "from: staging", "from: dev"), "production is fed `from: dev`"),
     (write("envs/dev/iris/values.yaml", ""), "envs/dev: there is no such environment in platform.yaml"),
     (write("envs/staging/pear/values.yaml", ""), "envs/staging/pear: there is no service 'pear'"),
@@ -136,3 +144,18 @@ def test_what_is_only_worth_knowing_is_a_note(fork: Path, capsys: pytest.Capture
     assert "apps/extra/broken.yaml is not valid YAML" in said
     assert "apps/extra/odd.yaml holds something" in said
     assert "fine.yaml" not in said
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_runners_of_ones_own_are_for_private_repositories(
+    fork: Path, private: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs_on("[self-hosted, gpu]")(fork)
+    write(".github/workflows/theirs.yml", "jobs: {a: {runs-on: ubuntu-24.04}, b: {runs-on: '${{ vars.RUNNER }}'}}")(
+        fork
+    )
+    if private:
+        (fork / "platform.yaml").write_text((fork / "platform.yaml").read_text() + "visibility: private\n")
+    assert execute(["check", "--json"]) == (0 if private else 2)
+    named = [problem for problem in found(capsys)[0] if "runner" in problem]
+    assert ["own.yml" in problem for problem in named] == ([] if private else [True])

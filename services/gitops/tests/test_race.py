@@ -24,6 +24,8 @@ from services.gitops.tests.conftest import DIGEST, commit_all, git, release_file
 WRITERS = 20
 COMMAND = Path(sys.executable).with_name("gitops")
 REPOSITORY = "registry.example.com/acme/serving"
+# With its content, so that no registry is asked.
+CHART = f"1.0.0@{DIGEST}"
 SERVICES = ("iris", "wine")
 PLATFORM = """\
 repository: https://git.example.com/acme/pipeline.git
@@ -101,7 +103,9 @@ def test_twenty_writers_of_two_services_all_land(remote: Path, record_property: 
     """Half of the writers of each service move its chart, the others its image: none may undo the other."""
     wanted = []
     for number in range(WRITERS):
-        pin = ["--chart", f"1.0.{number}"] if number % 4 < 2 else ["--image", f"{REPOSITORY}:t{number}@{DIGEST}"]
+        pin = (
+            ["--chart", f"1.0.{number}@{DIGEST}"] if number % 4 < 2 else ["--image", f"{REPOSITORY}:t{number}@{DIGEST}"]
+        )
         wanted.append((clone(remote, f"writer-{number}"), f"staging/{SERVICES[number % 2]}", pin))
     folders = [folder for folder, _, _ in wanted]
     writers = [bumping(folder, target, *pin) for folder, target, pin in wanted]
@@ -115,7 +119,7 @@ def test_twenty_writers_of_two_services_all_land(remote: Path, record_property: 
     expected = {name: {"chart": "0.1.0", "image.tag": "first"} for name in SERVICES}
     for commit in commits[1:]:
         (told,) = by_commit[commit]["targets"]
-        (change,) = told["changes"]
+        change = told["changes"][0]
         service = told["target"].partition("/")[2]
         assert expected[service][change["pin"]] == change["before"]
         expected[service] = {**expected[service], change["pin"]: change["after"]}
@@ -150,7 +154,7 @@ def test_a_writer_that_is_killed_at_any_step_leaves_nothing_half_done(
         with monkeypatch.context() as patched:
             patched.setenv("PATH", f"{deadly.parent}:{os.environ['PATH']}")
             patched.setenv("DEADLY_CALL", str(call))
-            code = ended(bumping(mine, "staging/iris", "--chart", chart))
+            code = ended(bumping(mine, "staging/iris", "--chart", f"{chart}@{DIGEST}"))
         for folder in (mine, remote):
             assert list(folder.rglob("*.lock")) == []
             assert released(folder, "main").release.chart in (pinned, chart)
@@ -159,7 +163,7 @@ def test_a_writer_that_is_killed_at_any_step_leaves_nothing_half_done(
             break
         assert code == -9
         deaths += 1
-        assert ended(bumping(mine, "staging/iris", "--chart", chart)) == 0
+        assert ended(bumping(mine, "staging/iris", "--chart", f"{chart}@{DIGEST}")) == 0
         git(mine, "pull", "--quiet", "--ff-only")
         pinned = released(remote, "main").release.chart
         assert pinned == chart
@@ -173,7 +177,7 @@ def test_two_commands_in_one_clone_do_not_disturb_one_another(remote: Path) -> N
     folder = clone(remote, "shared")
     writers = [
         subprocess.Popen(
-            [COMMAND, "bump", f"staging/{service}", "--chart", f"2.0.{number}", "--json"],
+            [COMMAND, "bump", f"staging/{service}", "--chart", f"2.0.{number}@{DIGEST}", "--json"],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -205,10 +209,10 @@ def test_an_edit_is_applied_anew_to_what_somebody_else_pushed(
     file.write_text(file.read_text().replace("hold: null", "hold: {reason: wrong answers}"))
     commit_all(other, "hold")
     monkeypatch.chdir(mine)
-    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 3
+    assert execute(["bump", "staging/iris", "--chart", CHART]) == 3
     assert "wrong answers" in capsys.readouterr().err
     assert released(remote, "main").release.chart == "0.1.0"
-    assert execute(["bump", "staging/wine", "--chart", "1.0.0"]) == 0
+    assert execute(["bump", "staging/wine", "--chart", CHART]) == 0
 
 
 LOSING_GIT = """#!/bin/sh
@@ -237,7 +241,7 @@ def test_an_answer_that_gets_lost_makes_no_second_commit(
     monkeypatch.chdir(mine)
     with monkeypatch.context() as patched:
         patched.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-        assert execute(["bump", "staging/iris", "--chart", "1.0.0", "--json"]) == 0
+        assert execute(["bump", "staging/iris", "--chart", CHART, "--json"]) == 0
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["commit"] == git(remote, "rev-parse", "main") == git(mine, "rev-parse", "main")
     assert outcome["attempts"] == (1 if arrived else 2)
@@ -250,7 +254,7 @@ def test_a_remote_that_is_not_there_is_named(
     mine = clone(remote, "mine")
     remote.rename(remote.with_suffix(".gone"))
     monkeypatch.chdir(mine)
-    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 2
+    assert execute(["bump", "staging/iris", "--chart", CHART]) == 2
     assert "git remote --verbose" in capsys.readouterr().err
     assert git(mine, "status", "--porcelain") == ""
 
@@ -264,7 +268,7 @@ def test_a_chain_of_commits_lands_as_one_or_is_made_anew(
     file.write_text(file.read_text().replace("tag: first", "tag: second"))
     commit_all(other, "another image")
     monkeypatch.chdir(mine)
-    assert execute(["bump", "staging", "--chart", "1.0.0", "--json"]) == 0
+    assert execute(["bump", "staging", "--chart", CHART, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["attempts"] == 2
     assert len(git(remote, "rev-list", "main").split()) == 4
     wine = released(remote, "main", "wine")
@@ -280,7 +284,7 @@ def test_a_hook_that_says_no_is_heard_at_once(
     hook.write_text(f"#!/bin/sh\necho asked >>{asked}\necho 'not on a Friday: {word}' >&2\nexit 1\n")
     hook.chmod(0o755)
     monkeypatch.chdir(mine)
-    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 2
+    assert execute(["bump", "staging/iris", "--chart", CHART]) == 2
     assert named in capsys.readouterr().err
     assert asked.read_text() == "asked\n"
     assert released(remote, "main").release.chart == "0.1.0"
@@ -293,7 +297,7 @@ def test_a_protected_branch_is_told_in_its_own_words_with_the_way_out(
     hook.write_text("#!/bin/sh\necho 'GH006: Protected branch update failed' >&2\nexit 1\n")
     hook.chmod(0o755)
     monkeypatch.chdir(clone(remote, "mine"))
-    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 2
+    assert execute(["bump", "staging/iris", "--chart", CHART]) == 2
     said = capsys.readouterr().err
     assert "GH006: Protected branch update failed" in said
     assert "--pr" in said
@@ -307,7 +311,7 @@ def test_a_remote_that_nobody_may_write_to_is_no_race(
     hook.write_text('#!/bin/sh\necho "cannot lock ref: unable to create main.lock: Permission denied" >&2\nexit 1\n')
     hook.chmod(0o755)
     monkeypatch.chdir(clone(remote, "mine"))
-    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 2
+    assert execute(["bump", "staging/iris", "--chart", CHART]) == 2
     assert "Permission denied" in capsys.readouterr().err
 
 
@@ -322,7 +326,7 @@ def test_the_branch_may_have_any_name(
     git(mine, "push", "--quiet", "--set-upstream", "origin", name)
     main = git(remote, "rev-parse", "main")
     monkeypatch.chdir(mine)
-    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 0
+    assert execute(["bump", "staging/iris", "--chart", CHART]) == 0
     assert f"pushed to {name}" in capsys.readouterr().out
     assert git(remote, "rev-parse", name) == git(mine, "rev-parse", "HEAD")
     assert git(remote, "rev-parse", "main") == main
@@ -334,7 +338,7 @@ def test_a_linked_worktree_is_a_place_to_work_from(
     mine = clone(remote, "mine")
     git(mine, "worktree", "add", "--quiet", "-b", "feature", str(remote.parent / "linked"))
     monkeypatch.chdir(remote.parent / "linked")
-    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 0
+    assert execute(["bump", "staging/iris", "--chart", CHART]) == 0
     assert f"git -C {mine} pull" in " ".join(capsys.readouterr().err.split())
     assert released(remote, "main").release.chart == "1.0.0"
     assert git(mine, "status", "--porcelain") == ""

@@ -22,7 +22,7 @@ from gitops.pins.release import Image, Model, Notes, Release, parse_image, writt
 from gitops.pins.verify import Trust
 from gitops.platform.model import Platform
 from gitops.platform.reader import read_platform
-from services.gitops.tests.conftest import DIGEST, ROOT, add_service, release_file
+from services.gitops.tests.conftest import DIGEST, ROOT, add_service, commit_all, git, release_file
 from services.gitops.tests.mlflow_answers import answering, as_mlflow
 
 TOOLS = ROOT / ".cache" / "tools" / "bin"
@@ -240,8 +240,9 @@ def test_a_fork_on_github_trusts_its_own_workflow_alone() -> None:
     signer = re.compile(options["--certificate-identity-regexp"])
     workflow = "https://github.com/acme/pipeline/.github/workflows/deliver.yml@refs"
     assert signer.search(f"{workflow}/heads/main")
-    assert signer.search(f"{workflow}/tags/v1.2.3")
-    for other in (f"{workflow}/heads/feature", f"{workflow}/heads/main-2", workflow.replace("acme", "acme2")):
+    branches = (f"{workflow}/heads/feature", f"{workflow}/heads/main-2", f"{workflow}/heads/feature/heads/main")
+    tags = (f"{workflow}/tags/v1.2.3", f"{workflow}/tags/main", f"{workflow}/tags/v1/heads/main")
+    for other in (*branches, *tags, f"{workflow.replace('acme', 'acme2')}/heads/main", f"{workflow}/pull/1/merge"):
         assert not signer.search(other)
     assert not signer.search(workflow.replace("deliver", "ci") + "/heads/main")
 
@@ -255,17 +256,82 @@ def test_whose_signature_counts_has_to_be_said_elsewhere() -> None:
     assert "me" in Trust(identity="me", issuer="https://issuer.example.com").options(elsewhere)
 
 
+def published(fork: Path, registry: str) -> tuple[str, str]:
+    """The version of the chart that is published, and its content."""
+    version = str(yaml.safe_load((fork / "charts/model-serving/Chart.yaml").read_text())["version"])
+    chart = f"{registry}/acme/pipeline/charts/model-serving:{version}"
+    return version, tool("crane", "digest", "--insecure", chart, folder=fork)
+
+
 def test_a_chart_whose_content_is_pinned_must_have_it(
     verified: Path, shop: Shop, registry: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    version = yaml.safe_load((verified / "charts/model-serving/Chart.yaml").read_text())["version"]
-    chart = f"{registry}/acme/pipeline/charts/model-serving:{version}"
-    digest = tool("crane", "digest", "--insecure", chart, folder=verified)
-    options = ("--without", "image", "--without", "model")
+    _, digest = published(verified, registry)
+    options = ("--without", "image", "--without", "model", "--without", "signature")
     pin(verified, shop.image, chart_digest=digest)
     assert verify(capsys, *options) == (0, {"chart": ""})
     pin(verified, shop.image, chart_digest=DIGEST)
     assert verify(capsys, *options)[0] == 2
+
+
+def test_a_chart_that_is_pinned_by_content_must_be_signed(
+    verified: Path, shop: Shop, registry: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, digest = published(verified, registry)
+    pin(verified, shop.image, chart_digest=digest)
+    options = ("--key", str(shop.key), "--no-transparency-log", "--without", "image", "--without", "model")
+    code, problems = verify(capsys, *options)
+    assert (code, problems["chart"]) == (2, "")
+    assert "no signatures found" in problems["chart signature"]
+    chart = f"{registry}/acme/pipeline/charts/model-serving@{digest}"
+    signing = ("--yes", "--key", "cosign.key", *PRIVATE)
+    tool("cosign", "sign", *signing, chart, folder=shop.key.parent, COSIGN_PASSWORD="")
+    assert verify(capsys, *options) == (0, {"chart": "", "chart signature": ""})
+
+
+def test_anything_in_the_registry_can_be_asked_for_its_signature(
+    verified: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its content, whatever tag stands before it."""
+    monkeypatch.setenv("GITOPS_COSIGN_KEY", str(shop.key))
+    monkeypatch.setenv("GITOPS_COSIGN_NO_TRANSPARENCY_LOG", "true")
+    good, bad = (f"{each.repository}:{each.tag}@{each.digest}" for each in (shop.image, shop.unsigned))
+    assert execute(["verify", "--signed", good]) == 0
+    assert execute(["verify", "--signed", good, "--signed", bad]) == 2
+    assert f"{bad}: " in capsys.readouterr().err.replace("\n", "")
+    for wrong in ("", good.partition("@")[0]):
+        assert execute(["verify", "--signed", wrong]) == 2
+        assert "is not REPOSITORY@sha256:DIGEST" in " ".join(capsys.readouterr().err.split())
+    for both in (["verify"], ["verify", "staging/iris", "--signed", good]):
+        assert execute(both) == 2
+
+
+def test_a_bump_pins_the_content_that_a_version_has_in_the_registry(
+    verified: Path, shop: Shop, registry: str, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version, digest = published(verified, registry)
+    commit_all(verified, "adopted")
+    git(verified, "push", "--quiet")
+    assert execute(["bump", "staging/iris", "--chart", version]) == 0
+    pinned = yaml.safe_load((verified / release_file("staging")).read_text())["release"]
+    assert (pinned["chart"], pinned["chartDigest"]) == (version, digest)
+    assert execute(["bump", "staging/iris", "--chart", "99.0.0"]) == 2
+    assert "has no version 99.0.0 to pin" in " ".join(capsys.readouterr().err.split())
+    # What the registry has under the version later moves nothing, and asking anew shows it.
+    assert execute(["bump", "staging/iris", "--chart", f"{version}@{DIGEST}"]) == 0
+    assert git(verified, "log", "-1", "--format=%s", "origin/main") == f"bump(staging/iris): chart {version}"
+    assert yaml.safe_load((verified / release_file("staging")).read_text())["release"]["chartDigest"] == DIGEST
+
+
+def test_a_registry_that_is_away_leaves_the_content_to_be_named(
+    pinned: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit_all(pinned, "adopted")
+    git(pinned, "push", "--quiet")
+    assert execute(["bump", "staging/iris", "--chart", "1.0.0"]) == 1
+    assert "--chart 1.0.0@sha256:DIGEST" in " ".join(capsys.readouterr().err.split())
+    assert execute(["bump", "staging/iris", "--chart", f"1.0.0@{DIGEST}"]) == 0
+    assert execute(["bump", "staging/iris", "--chart", "1.0.0@latest"]) == 2
 
 
 def test_one_that_is_broken_leaves_the_others(pinned: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from litestar import Litestar
 
 from serving.admission import Admission
 from serving.api import openapi
-from serving.api.access import Access, KeyFile, parse_keys
+from serving.api.access import Access, KeyFile, Keys, parse_keys
 from serving.api.body import BodyReader
 from serving.api.cors import open_cors
 from serving.api.draining import Draining
@@ -64,8 +64,11 @@ def create_app(settings: Settings) -> Application:
     metrics, draining = Metrics(settings.drift_window_seconds), Draining()
     tracing, predictor_kind, front_kind = _traced(settings)
     spans = tracing or NO_SPANS
+    keys = _keys(settings)
+    if keys:
+        metrics.keys(lambda: len(keys()))
     options = Options(
-        access=_access(settings),
+        access=Access(keys, settings.api_key_requests_per_second) if keys else None,
         cors=open_cors(settings.cors_origins),
         metrics_port=settings.metrics_port,
         gzip_bytes=settings.gzip_answer_bytes,
@@ -143,12 +146,12 @@ def _rpc(settings: Settings, admission: Admission, metrics: Metrics) -> Rpc:
     return partial(serving, options, admission, metrics)
 
 
-def _access(settings: Settings) -> Access | None:
+def _keys(settings: Settings) -> Callable[[], Keys] | None:
     if settings.api_keys_file:
-        return Access(KeyFile(Path(settings.api_keys_file)), settings.api_key_requests_per_second)
+        return KeyFile(Path(settings.api_keys_file))
     if settings.api_keys:
         keys = parse_keys(settings.api_keys, "API_KEYS")
-        return Access(lambda: keys, settings.api_key_requests_per_second)
+        return lambda: keys
     return None
 
 

@@ -1,6 +1,6 @@
 """What Prometheus is told. README.md lists every metric."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -174,6 +174,10 @@ class Metrics(CacheEvents, Collector):
                 self._unknown.counts[model.name, column.name] += 0
         if model.baseline and self._drift_seconds:
             self._drift[model] = Drift(model.baseline, self._drift_seconds)
+
+    def keys(self, count: Callable[[], float]) -> None:
+        """Tells how many API keys hold, which `count` is asked for; where no key is needed, nothing is told."""
+        Gauge("serving_api_keys", "API keys that hold now", registry=self._registry).set_function(count)
 
     def registry_error(self, operation: str) -> None:
         """Counts a question that MLflow left unanswered."""

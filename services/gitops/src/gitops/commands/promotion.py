@@ -1,6 +1,6 @@
 """The commands that bring pins from one environment to the next, and check what is pinned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ from cyclopts.validators import Number
 
 from gitops.cluster.client import Cluster
 from gitops.commands.landing import trunk_of
-from gitops.commands.options import Flag, Json, MlflowUrl, registry
-from gitops.errors import GitopsError, NotWantedError
+from gitops.commands.options import Flag, Json, MlflowUrl, Names, registry
+from gitops.errors import BadInputError, GitopsError, NotWantedError
 from gitops.forge.choice import needed_forge
 from gitops.forge.links import new_pull_request
 from gitops.forge.protocol import Forge
@@ -20,7 +20,7 @@ from gitops.git.repository import Repository
 from gitops.git.snapshot import Snapshot
 from gitops.git.trunk import Trunk
 from gitops.pins.registry import MlflowRegistry
-from gitops.pins.verify import Check, Trust, Verifier
+from gitops.pins.verify import Check, Trust, Verifier, signature_of
 from gitops.pins.wording import words
 from gitops.platform.model import Platform
 from gitops.platform.reader import load_platform, platform_at
@@ -130,43 +130,51 @@ def _show(terminal: Terminal, platform: Platform, outcome: Outcome, *, json: boo
 class TrustOptions:
     """Whose signatures count; by default those of this repository's deliver workflow on GitHub."""
 
-    key: str | None = None
+    key: Annotated[str | None, Parameter(env_var="GITOPS_COSIGN_KEY")] = None
     """Public key, as a file or in any form that cosign takes."""
     identity: str | None = None
     """Regular expression of the keyless identity that signed."""
     issuer: str | None = None
     """Who vouches for that identity. [default: GitHub Actions]"""
-    no_transparency_log: Flag = False
+    no_transparency_log: Annotated[
+        bool, Parameter(negative="", show_default=False, env_var="GITOPS_COSIGN_NO_TRANSPARENCY_LOG")
+    ] = False
     """Take signatures that stand in no public log, as those of a private key pair."""
 
 
 _OWN_WORKFLOW = TrustOptions()
 
 
-_PARTS = Literal["image", "model", "chart"]
+_PARTS = Literal["image", "model", "chart", "signature"]
 
 
 def verify(
-    target: str,
+    target: Annotated[str, Parameter(show_default=False)] = "",
     /,
     trust: TrustOptions = _OWN_WORKFLOW,
     *,
+    signed: Names = (),
     without: Annotated[tuple[_PARTS, ...], Parameter(negative="", show_default=False)] = (),
     mlflow_url: MlflowUrl = None,
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Check what a service pins: the image's signature and SBOM, the model in its registry, the chart in its own.
+    """Check what a service pins: its image and chart by their signatures, its model in the registry.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its released services.
         trust: Whose signatures count.
-        without: What to leave out where its registry cannot be reached; repeatable.
+        signed: REPOSITORY@sha256:DIGEST of an image or chart whose signature to check, not a target's; repeatable.
+        without: What to leave out: what cannot be reached, or signatures where nothing is signed; repeatable.
         mlflow_url: Address of MLflow. [default: the cluster's own, through kubectl port-forward]
         context: Context of the kubeconfig, for the port-forward. [default: the current one]
         json: Print the checks as JSON.
     """
     terminal, root = Terminal(), Repository.find().root
+    if bool(target) == bool(signed):
+        raise BadInputError("Name what to check: ENV/SERVICE or ENV, or an image or chart by --signed.")
+    if signed:
+        return _verify_signed(terminal, root, signed, _trust(trust), json=json)
     platform = load_platform(root)
     wanted = chosen(platform, target)
     released = [entry for entry in wanted if (root / entry.file).is_file()]
@@ -189,6 +197,20 @@ def verify(
     return code
 
 
+def _verify_signed(terminal: Terminal, root: Path, references: Sequence[str], trust: Trust, *, json: bool) -> int:
+    platform = load_platform(root)
+    with terminal.working("Checking signatures"):
+        checks = [signature_of(root, platform, reference, trust) for reference in references]
+    if json:
+        terminal.json(checks)
+    for check in checks:
+        if check.problem:
+            terminal.error(f"{check.subject}: {check.problem}")
+        elif not json:
+            terminal.line(f"{check.subject} is signed.")
+    return max(check.exit_code for check in checks)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Verification:
     """What is checked of each target, and by whose word."""
@@ -208,9 +230,10 @@ class _Verification:
                 raise
             return [Check(part="pins", subject=str(target.file), problem=str(error), exit_code=error.exit_code)]
         return [
-            *(verifier.image(self.trust) if "image" not in self.without else []),
+            *(verifier.image(self.trust) if not {"image", "signature"} & set(self.without) else []),
             *([verifier.model(models)] if "model" not in self.without else []),
             *([verifier.chart()] if "chart" not in self.without else []),
+            *(verifier.chart_signature(self.trust) if not {"chart", "signature"} & set(self.without) else []),
         ]
 
 

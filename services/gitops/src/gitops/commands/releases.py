@@ -1,5 +1,6 @@
 """The commands that move what an environment runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,10 +13,11 @@ from gitops.errors import BadInputError
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Snapshot
 from gitops.pins.bump import Pins, bump_platform, bump_services, known_model, refuse_fed, refuse_held
+from gitops.pins.charts import Chart, looked_up, parse_chart
 from gitops.pins.registry import Candidate, completed
 from gitops.pins.release import Image, parse_image
 from gitops.platform.reader import platform_at
-from gitops.platform.targets import PLATFORM, moved_by_machines, one
+from gitops.platform.targets import PLATFORM, Target, chosen, moved_by_machines, one
 from gitops.terminal import Terminal
 
 
@@ -31,7 +33,7 @@ class PinOptions:
     """VERSION or @ALIAS of the service's model in the registry, or NAME/VERSION or NAME@ALIAS; it must have passed its
     gate."""
     chart: str | None = None
-    """Published version of the serving chart."""
+    """Published version of the serving chart, whose content the registry is asked for; or VERSION@sha256:DIGEST."""
     mlflow_url: MlflowUrl = None
     """Address of MLflow. [default: the cluster's own, through kubectl port-forward]"""
 
@@ -82,7 +84,7 @@ def _services(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster) 
     image = wanted.image[0] if wanted.image else None
     if not name:
         _say_unserved(start, candidate)
-    return bump_services(name, Pins(image=image, candidate=candidate, chart=wanted.chart))
+    return bump_services(name, Pins(image=image, candidate=candidate, chart=_chart(start, name, wanted)))
 
 
 def _say_unserved(start: Snapshot, candidate: Candidate | None) -> None:
@@ -98,12 +100,28 @@ def _candidate(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster)
     if not name:
         return _found(wanted.model or "", wanted, cluster)
     target = one(platform_at(start), name)
-    # What is refused anyway needs no registry.
-    refuse_fed(target)
-    refuse_held(target, start.release(target)[1])
+    _refuse_needless(start, [target])
     reference = completed(wanted.model or "", target.service.model)
     known_model(target, reference.replace("@", "/").partition("/")[0])
     return _found(reference, wanted, cluster)
+
+
+def _chart(start: Snapshot, name: str, wanted: PinOptions) -> Chart | None:
+    """Look up the chart's content, once."""
+    if wanted.chart is None:
+        return None
+    platform, chart = platform_at(start), parse_chart(wanted.chart)
+    if name:
+        _refuse_needless(start, chosen(platform, name))
+    with Terminal().working("Looking up the chart"):
+        return looked_up(start.repository.root, platform, chart)
+
+
+def _refuse_needless(start: Snapshot, targets: Sequence[Target]) -> None:
+    """What is refused anyway needs no registry."""
+    if len(targets) == 1:
+        refuse_fed(targets[0])
+        refuse_held(targets[0], start.release(targets[0])[1])
 
 
 def _found(reference: str, wanted: PinOptions, cluster: Cluster) -> Candidate:

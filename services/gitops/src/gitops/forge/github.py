@@ -17,7 +17,7 @@ from gitops.forge.repositories import RepositoryForge
 from gitops.forge.rules import Rules
 
 _PAGE = {"per_page": "100"}
-# Where the secrets of delivery stand, which only the branch and version tags can read.
+# Where the secrets of delivery stand, which only the branch can read.
 _ENVIRONMENT = "delivery"
 _PASSED = frozenset({"success", "neutral", "skipped"})
 _STATES: Mapping[str, Literal["passed", "waiting"]] = {"success": "passed", "pending": "waiting"}
@@ -106,8 +106,14 @@ class _App(Struct, frozen=True):
     id: int
 
 
+class _Policy(Struct, frozen=True):
+    id: int
+    name: str
+    type: str = "branch"
+
+
 class _Policies(Struct, frozen=True):
-    branch_policies: Sequence[_Name] = ()
+    branch_policies: Sequence[_Policy] = ()
 
 
 class _Permissions(Struct, frozen=True):
@@ -263,11 +269,15 @@ class GitHub(RepositoryForge):
         policy = {"protected_branches": False, "custom_branch_policies": True}
         self._api.do("PUT", path, {"deployment_branch_policy": policy})
         policies = f"{path}/deployment-branch-policies"
-        there = {each.name for each in self._api.get(policies, _Policies).branch_policies}
-        for name, kind in ((self._base, "branch"), ("v*", "tag")):
-            if name not in there:
-                self._api.do("POST", policies, {"name": name, "type": kind})
-        return f"environment {_ENVIRONMENT}: its secrets are for {self._base} and version tags alone"
+        there = self._api.get(policies, _Policies).branch_policies
+        ours = [each for each in there if (each.name, each.type) == (self._base, "branch")]
+        if not ours:
+            self._api.do("POST", policies, {"name": self._base, "type": "branch"})
+        # Whoever may push another branch or a tag would write the workflow that reads them.
+        for each in there:
+            if each not in ours:
+                self._api.do("DELETE", f"{policies}/{each.id}")
+        return f"environment {_ENVIRONMENT}: its secrets are for {self._base} alone"
 
     def _settings(self) -> str:
         permissions = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}

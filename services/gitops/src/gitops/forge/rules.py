@@ -29,7 +29,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     merges: Sequence[str]
     """Ways to merge: merge, squash, rebase."""
     tags: Sequence[str]
-    """Patterns of tags that nobody moves or removes."""
+    """Patterns of tags that nobody moves or removes, and that machines or maintainers alone make."""
 
 
 def read_rules(root: Path) -> Rules:
@@ -56,12 +56,14 @@ def read_rules(root: Path) -> Rules:
             conversations=review["required_review_thread_resolution"],
             checks=[each["context"] for each in found["required_status_checks"]["required_status_checks"]],
             merges=review["allowed_merge_methods"],
-            tags=[
-                name.removeprefix(_TAG)
-                for each in documents
-                if each["target"] == "tag"
-                for name in each["conditions"]["ref_name"]["include"]
-            ],
+            tags=sorted(
+                {
+                    name.removeprefix(_TAG)
+                    for each in documents
+                    if each["target"] == "tag"
+                    for name in each["conditions"]["ref_name"]["include"]
+                }
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadInputError(

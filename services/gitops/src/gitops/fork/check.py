@@ -12,6 +12,7 @@ from gitops.errors import BadInputError
 from gitops.fork import owners, vendoring
 from gitops.fork.hosts import claimed_twice
 from gitops.fork.models import model_files, model_problems, unserved
+from gitops.fork.runners import problems_of_runners
 from gitops.fork.schemas import refused_keys
 from gitops.git.repository import Repository
 from gitops.pins.release import Release, read_release
@@ -50,6 +51,7 @@ def find_inconsistencies(repository: Repository) -> Findings:
         *_values(root),
         *_owners(root, platform),
         *_vendored(root, platform),
+        *problems_of_runners(root, platform),
         *model_problems(root, models),
     ]
     return Findings(problems=problems, notes=[*_unreleased(root, platform), *unserved(platform, models), *_extra(root)])

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from gitops.errors import BadInputError, NotWantedError
 from gitops.git.snapshot import Edit, Proposal, Snapshot, Verb
+from gitops.pins.charts import Chart
 from gitops.pins.each import for_each, for_machines
 from gitops.pins.images import image_changes, pins_file, with_image
 from gitops.pins.registry import Candidate
-from gitops.pins.release import Change, ChartVersion, Image, Model, Notes, Release, changes, parse_image, written
+from gitops.pins.release import Change, Image, Model, Notes, Release, changes, parse_image, written
 from gitops.pins.wording import commit_message, what_moved
 from gitops.platform.targets import PLATFORM, Target
 
@@ -24,7 +25,7 @@ class Pins(Struct, frozen=True, kw_only=True):
 
     image: str | None = None
     candidate: Candidate | None = None
-    chart: str | None = None
+    chart: Chart | None = None
 
 
 def bump_services(name: str, pins: Pins) -> Edit:
@@ -145,7 +146,7 @@ def _bumped(snapshot: Snapshot, target: Target, pins: Pins) -> Proposal:
 
 
 def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
-    chart = _checked_chart(pins.chart)
+    chart = pins.chart
     image = parse_image(pins.image, before.image.repository if before else None) if pins.image else None
     if pins.candidate:
         known_model(target, pins.candidate.model.name)
@@ -154,13 +155,12 @@ def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
             raise BadInputError(
                 f"Nothing is released to {target} yet: its first release needs --image, --model and --chart."
             )
-        notes = Notes(chart=chart, metrics=pins.candidate.metrics)
-        return Release(release=notes, image=image, model=_known_to(chart, pins.candidate.model))
+        notes = Notes(chart=chart.version, chart_digest=chart.digest or UNSET, metrics=pins.candidate.metrics)
+        return Release(release=notes, image=image, model=_known_to(chart.version, pins.candidate.model))
     notes = msgspec.structs.replace(
         before.release,
-        chart=chart or before.release.chart,
-        # It is the digest of the version before.
-        chart_digest=UNSET if chart and chart != before.release.chart else before.release.chart_digest,
+        chart=chart.version if chart else before.release.chart,
+        chart_digest=_content(before, chart),
         metrics=pins.candidate.metrics if pins.candidate else before.release.metrics,
     )
     return msgspec.structs.replace(
@@ -171,14 +171,14 @@ def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
     )
 
 
+def _content(before: Release, chart: Chart | None) -> str | UnsetType | None:
+    """The content that goes with the version: that of another version goes with it."""
+    if chart and chart.digest:
+        return chart.digest
+    return before.release.chart_digest if chart is None or chart.version == before.release.chart else UNSET
+
+
 def _known_to(chart: str, model: Model) -> Model:
     """The pins of a model without what the schema of the chart's version refuses."""
     number = tuple(int(part) for part in chart.partition("-")[0].split("."))
     return model if number >= _KNOWS_RELEASES else msgspec.structs.replace(model, release=UNSET)
-
-
-def _checked_chart(version: str | None) -> str | None:
-    try:
-        return msgspec.convert(version, ChartVersion | None)
-    except msgspec.ValidationError:
-        raise BadInputError(f"--chart: {version!r} is not a version such as 1.4.0.") from None

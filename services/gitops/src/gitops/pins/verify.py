@@ -10,21 +10,22 @@ from typing import Literal
 from msgspec import Struct
 
 from gitops.errors import BadInputError, GitopsError, OutageError
+from gitops.pins.charts import AWAY, SERVING_CHART
 from gitops.pins.registry import MlflowRegistry
 from gitops.pins.release import Model, Release, load_release
 from gitops.platform.model import Platform
 from gitops.platform.targets import Target
 from gitops.programs import ProgramFailedError, run
-from gitops.rendering.render import UNREACHABLE, find_helm
+from gitops.rendering.render import find_helm
 
-Part = Literal["pins", "signature", "sbom", "model", "chart"]
+Part = Literal["pins", "signature", "sbom", "model", "chart", "chart signature"]
 _COSIGN_SECONDS = 180.0
 _HELM_SECONDS = 90.0
 _GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
-# The workflow that signs images, on the branches and tags that it runs for.
-_SIGNER = r"/\.github/workflows/deliver\.yml@refs/(heads/{branch}|tags/v.+)"
-_CHART = "model-serving"
-_AWAY = re.compile("|".join([*UNREACHABLE, "i/o timeout", "TLS handshake", "status code 5"]), re.IGNORECASE)
+# The workflow that signs, as the branch has it: who may push a tag or another branch may write another workflow there.
+_SIGNER = r"/\.github/workflows/deliver\.yml@refs/heads/{branch}"
+# Whose signature it is, is said of content: a tag can name another one in the meantime.
+_BY_DIGEST = re.compile(r"(?P<repository>[^@]+?)(:[^:/@]+)?@(?P<digest>sha256:[0-9a-f]{64})")
 
 
 class Trust(Struct, frozen=True, kw_only=True):
@@ -85,12 +86,12 @@ class Verifier:
     def image(self, trust: Trust) -> list[Check]:
         """The image's signature, and the list of its parts, both by cosign."""
         image = f"{self._release.image.repository}@{self._release.image.digest}"
-        options = [*trust.options(self._platform), *(["--allow-http-registry"] if self._plain(image) else [])]
+        options = _options(self._platform, trust, image)
         verify = ["verify", *options, image]
         attested = ["verify-attestation", "--type", "cyclonedx", *options, image]
         return [
-            _checked("signature", image, lambda: self._cosign(verify)),
-            _checked("sbom", image, lambda: self._cosign(attested)),
+            _checked("signature", image, lambda: _cosign(self._root, verify)),
+            _checked("sbom", image, lambda: _cosign(self._root, attested)),
         ]
 
     def model(self, registry: Callable[[], AbstractContextManager[MlflowRegistry]]) -> Check:
@@ -99,15 +100,19 @@ class Verifier:
         return _checked("model", f"{pinned.name} {pinned.version}", lambda: _compare(pinned, registry))
 
     def chart(self) -> Check:
-        """Whether the registry has the chart in the pinned version."""
-        address = f"oci://{self._platform.registry.charts}/{_CHART}"
+        """Whether the registry has the chart in the pinned version, and with the pinned content."""
+        address = f"oci://{self._platform.registry.charts}/{SERVING_CHART}"
         version = self._release.release.chart
         return _checked("chart", f"{address} {version}", lambda: self._pull(address, version))
 
-    def _cosign(self, arguments: Sequence[str]) -> None:
-        own = self._root / ".cache" / "tools" / "bin" / "cosign"
-        cosign = str(own) if own.exists() else shutil.which("cosign") or "cosign"
-        _run([cosign, *arguments], _COSIGN_SECONDS)
+    def chart_signature(self, trust: Trust) -> list[Check]:
+        """The signature of the chart's content; nothing for pins of a version that pinned no content yet."""
+        digest = self._release.release.chart_digest
+        if not digest:
+            return []
+        chart = f"{self._platform.registry.charts}/{SERVING_CHART}@{digest}"
+        options = _options(self._platform, trust, chart)
+        return [_checked("chart signature", chart, lambda: _cosign(self._root, ["verify", *options, chart]))]
 
     def _pull(self, address: str, version: str) -> None:
         digest = self._release.release.chart_digest
@@ -116,9 +121,37 @@ class Verifier:
         plain = ["--plain-http"] if self._platform.registry.plain_http else []
         _run([find_helm(self._root), "show", "chart", reference, *plain], _HELM_SECONDS)
 
-    def _plain(self, reference: str) -> bool:
-        registry = self._platform.registry
-        return registry.plain_http and reference.startswith(f"{registry.prefix}/")
+
+def signature_of(root: Path, platform: Platform, reference: str, trust: Trust) -> Check:
+    """Whether somebody whose word counts signed an image or a chart.
+
+    Args:
+        root: The repository, which may have cosign.
+        platform: Where the registry is, and whose signatures count.
+        reference: REPOSITORY@sha256:DIGEST, with a tag or without.
+        trust: Whose signatures count.
+    """
+    return _checked("signature", reference, lambda: _signed(root, platform, reference, trust))
+
+
+def _signed(root: Path, platform: Platform, reference: str, trust: Trust) -> None:
+    match = _BY_DIGEST.fullmatch(reference)
+    if match is None:
+        raise BadInputError(f"{reference!r} is not REPOSITORY@sha256:DIGEST; what a tag names may change.")
+    content = f"{match['repository']}@{match['digest']}"
+    _cosign(root, ["verify", *_options(platform, trust, content), content])
+
+
+def _options(platform: Platform, trust: Trust, reference: str) -> list[str]:
+    registry = platform.registry
+    plain = registry.plain_http and reference.startswith(f"{registry.prefix}/")
+    return [*trust.options(platform), *(["--allow-http-registry"] if plain else [])]
+
+
+def _cosign(root: Path, arguments: Sequence[str]) -> None:
+    own = root / ".cache" / "tools" / "bin" / "cosign"
+    cosign = str(own) if own.exists() else shutil.which("cosign") or "cosign"
+    _run([cosign, *arguments], _COSIGN_SECONDS)
 
 
 def _checked(part: Part, subject: str, check: Callable[[], None]) -> Check:
@@ -142,6 +175,6 @@ def _run(command: Sequence[str], seconds: float) -> None:
         run(command, timeout=seconds)
     except ProgramFailedError as error:
         last = error.errors.splitlines()[-1] if error.errors else "it said nothing"
-        if _AWAY.search(error.errors):
+        if AWAY.search(error.errors):
             raise OutageError(f"The registry does not answer: {last}") from None
         raise BadInputError(last.removeprefix("Error: ")) from None

@@ -29,7 +29,7 @@ def age(seconds: int) -> str:
 
 def what_moved(changes: Sequence[Change], release: Release) -> str:
     """What changed, as a commit's subject names it: `image 1.8.2, iris-classifier 7`."""
-    moved = {change.pin.partition(".")[0] for change in changes}
+    moved = {change.pin.partition(".")[0].removesuffix("Digest") for change in changes}
     names = {
         "image": f"image {release.image.tag}",
         "model": f"{release.model.name} {release.model.version}",

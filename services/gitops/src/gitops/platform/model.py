@@ -113,6 +113,10 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     services: Annotated[list[Service], Meta(description="What is served.")] = []
     branch: Annotated[str, Meta(min_length=1, description="The branch that Argo CD reads.")] = "main"
     forge: Annotated[ForgeKind | Forge, Meta(description="What hosts the repository.")] = "github"
+    visibility: Annotated[
+        Literal["public", "private"],
+        Meta(description="Who can open pull requests; runners of one's own are for a private repository only."),
+    ] = "public"
     clusters: Annotated[dict[str, Cluster], Meta(description="Clusters beside that of Argo CD, by name.")] = {}
     argocd: Argocd = Argocd()
 

@@ -1,0 +1,52 @@
+"""Jobs on runners of one's own: in a public repository anybody's pull request may bring a job that runs there."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gitops.documents import YAMLError, loaded
+from gitops.platform.model import Platform
+from gitops.platform.reader import FILE
+
+_WORKFLOWS = (Path(".github/workflows"), Path(".gitea/workflows"), Path(".forgejo/workflows"))
+_OWN = "self-hosted"
+# Of the repository's variables only a person can say what they hold; docs/delivery.md does.
+_HOSTED = re.compile(r"(ubuntu|windows|macos)-[\w.-]+|\$\{\{.*\}\}")
+
+
+def problems_of_runners(root: Path, platform: Platform) -> Iterator[str]:
+    """Workflows that would run on somebody's own machine, unless platform.yaml says that the repository is private."""
+    if platform.visibility == "private":
+        return
+    for folder in _WORKFLOWS:
+        for path in sorted((root / folder).glob("*.y*ml")):
+            for job, label in _own(path):
+                yield (
+                    f"{path.relative_to(root)}: the job {job} runs on {label}, a runner of your own, and in a public "
+                    f"repository anybody's pull request can run there. Use a runner of the forge's, or say in {FILE} "
+                    "`visibility: private` if the repository is."
+                )
+
+
+def _own(path: Path) -> Iterator[tuple[str, str]]:
+    """Jobs that name a runner of one's own, with its label."""
+    try:
+        workflow = loaded(path.read_text(encoding="utf-8", errors="replace"))
+    except YAMLError:
+        return  # the forge says so
+    jobs = workflow.get("jobs") if isinstance(workflow, dict) else None
+    for name, job in (jobs if isinstance(jobs, dict) else {}).items():
+        labels = _labels(job.get("runs-on") if isinstance(job, dict) else None)
+        if own := next((label for label in labels if label == _OWN or not _HOSTED.fullmatch(label)), None):
+            yield str(name), own
+
+
+def _labels(runs_on: Any) -> list[str]:
+    """One label, several, or a group with labels."""
+    if isinstance(runs_on, dict):
+        group = [str(runs_on["group"])] if "group" in runs_on else []
+        return [*group, *_labels(runs_on.get("labels"))]
+    if isinstance(runs_on, list):
+        return [str(label) for label in runs_on]
+    return [] if runs_on is None else [str(runs_on)]

@@ -1,0 +1,41 @@
+"""Vulnerabilities that are known and left for now: each with a reason, and the day on which somebody looks again."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+FILE = Path(".vulnerabilities.yaml")
+
+
+class Left(Struct, frozen=True, forbid_unknown_fields=True):
+    """One vulnerability that is left, by any of its names (CVE, GHSA, PYSEC, GO); on `until` it counts again."""
+
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+$")]
+    reason: Annotated[str, Meta(min_length=10)]
+    until: date
+
+
+class _File(Struct, frozen=True, forbid_unknown_fields=True):
+    exceptions: list[Left] = []
+
+
+class ExceptionsError(Exception):
+    """The file is not as it should be; the message says what."""
+
+
+def read(root: Path) -> list[Left]:
+    """Read the file; nothing where there is none.
+
+    Raises:
+        ExceptionsError: it is not valid.
+    """
+    try:
+        return msgspec.convert(yaml.safe_load((root / FILE).read_text(encoding="utf-8")) or {}, _File).exceptions
+    except FileNotFoundError:
+        return []
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise ExceptionsError(f"{FILE} is not as it should be: {error}") from None
