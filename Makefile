@@ -38,7 +38,7 @@ install: $(VENV)/.run ## Install the commands gitops, training and serving into 
 ##@ Check it
 
 .PHONY: test
-test: lock-check lint test-unit test-charts test-gitops test-observability test-workflows test-integration test-clients test-faults test-forges ## Everything that needs no cluster
+test: lock-check lint test-unit test-charts test-gitops test-observability test-workflows test-store test-integration test-clients test-faults test-forges ## Everything that needs no cluster
 
 .PHONY: check
 check: $(VENV)/.run ## Everything in platform.yaml, envs/ and models/ that does not fit together; `make test` does it too
@@ -68,6 +68,11 @@ test-observability: $(VENV)/.dev ## Every alert, panel and metric: promtool, and
 test-workflows: $(VENV)/.dev ## The workflows: rules, graph, every line resolved, a delivery on a real registry
 	@./tools/install actionlint crane helm
 	@$(BIN)/pytest -n 2 tests/workflows
+
+.PHONY: test-store
+test-store: $(VENV)/.dev ## What the pipeline needs of an S3 store, on a real MinIO and SeaweedFS, or on yours (S3_ENDPOINT_URL, tests/store/conftest.py)
+	@./tools/install helm minio mc
+	@$(BIN)/pytest tests/store
 
 .PHONY: test-integration
 test-integration: $(VENV)/.dev ## The parts together, against real MLflow, Postgres and S3 servers

@@ -91,10 +91,34 @@ https://kubernetes.default.svc
 helm:
   ignoreMissingValueFiles: true
   valueFiles:
+    {{- if (index . 2).uses }}
+    {{- include "apps.storeFile" (list (index . 0) (index . 2).chart) | nindent 4 }}
+    {{- end }}
     - {{ $prefix }}/envs/platform/{{ $name }}.yaml
     - {{ $prefix }}/envs/platform/pins/{{ $name }}.yaml
   {{- with (index . 2).derived }}
   valuesObject:
     {{- tpl . (index $ 0) | trim | nindent 4 }}
   {{- end }}
+{{- end -}}
+
+{{/* How a chart of this repository reaches a store other than the one that its defaults name. Takes (list $ CHART). */}}
+{{- define "apps.storeFile" -}}
+{{- $store := (index . 0).Values.store -}}
+{{- if ne $store "minio" -}}
+- /charts/{{ index . 1 }}/stores/{{ $store }}.yaml
+{{- end -}}
+{{- end -}}
+
+{{/* The same for serving, whose chart comes from a registry. */}}
+{{- define "apps.servingStore" -}}
+s3: {endpointUrl: "http://{{ .Values.store }}.ml-pipeline:9000"}
+networkPolicy:
+  egress:
+    {{- range list (list "mlflow" 5000) (list .Values.store 9000) }}
+    - to:
+        - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ml-pipeline}}
+          podSelector: {matchLabels: {app.kubernetes.io/name: {{ index . 0 }}}}
+      ports: [{port: {{ index . 1 }}}]
+    {{- end }}
 {{- end -}}

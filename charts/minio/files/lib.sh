@@ -10,5 +10,5 @@ fail() {
 # standard input, so that no command line shows them.
 connect() {
   printf '%s\n%s\n' "$(cat "$2/AWS_ACCESS_KEY_ID")" "$(cat "$2/AWS_SECRET_ACCESS_KEY")" |
-    mc alias set "$1" "$MINIO_URL" --api S3v4 >/dev/null
+    mc alias set "$1" "$STORE_URL" --api S3v4 >/dev/null
 }

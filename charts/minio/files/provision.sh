@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the buckets $BUCKETS and the users $USERS (words NAME:BUCKET:ACCESS) on the server $MINIO_URL; the keys of root
+# Makes the buckets $BUCKETS and the users $USERS (words NAME:BUCKET:ACCESS) on the server $STORE_URL; the keys of root
 # stand in $ROOT_DIR. NAME is what a user is for: it names the policy $POLICIES_DIR/NAME.json and the folder
 # $USERS_DIR/NAME with the keys, of which AWS_ACCESS_KEY_ID is the user's id on the server. While keys are rotated, the
 # pair NEXT_* there is a user too, and PREVIOUS_ACCESS_KEY_ID stays one. Whoever else has one of these policies is
@@ -42,10 +42,10 @@ connect root "$ROOT_DIR" || fail "The keys in Secret $ROOT_SECRET_NAME cannot be
 until reason=$(mc ls root 2>&1); do
   case $reason in
     *"does not exist in our records"* | *"signature we calculated"*)
-      fail "$MINIO_URL does not know the keys in Secret $ROOT_SECRET_NAME. It reads them when it starts: restart it."
+      fail "$STORE_URL does not know the keys in Secret $ROOT_SECRET_NAME. It reads them when it starts: restart it."
       ;;
   esac
-  [ "$(date +%s)" -lt "$deadline" ] || fail "No answer from $MINIO_URL in $WAIT_SECONDS seconds: $reason"
+  [ "$(date +%s)" -lt "$deadline" ] || fail "No answer from $STORE_URL in $WAIT_SECONDS seconds: $reason"
   sleep 2
 done
 
@@ -77,7 +77,7 @@ done
 
 # An id that was in use once opens the store for ever unless it goes. One object a line; the list is kept in a file,
 # since a failure within a pipe would go unseen.
-known=$(mc admin user list root --json) || fail "$MINIO_URL does not list its users."
+known=$(mc admin user list root --json) || fail "$STORE_URL does not list its users."
 printf '%s\n' "$known" | while read -r line; do
   id=$(field accessKey "$line")
   policy=$(field policyName "$line")

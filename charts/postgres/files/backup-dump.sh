@@ -1,9 +1,11 @@
 #!/bin/sh
-# Dumps $PGDATABASE into $BACKUP_DIR as TIME.dump, with its checksum beside it. The connection comes from libpq's own
-# PG* variables, $SECRET_NAME is where its password stands.
+# Dumps $PGDATABASE into $BACKUP_DIR as TIME.dump, with its checksum and its signature beside it. The connection comes
+# from libpq's own PG* variables, $SECRET_NAME is where its password stands, $BACKUP_KEY_FILE holds the key to sign with.
 set -eu
 # shellcheck source=/dev/null
 . "${0%/*}/lib.sh"
+# shellcheck source=/dev/null
+. "${0%/*}/signature.sh"
 
 cd "$BACKUP_DIR"
 dump=$(date -u +%Y-%m-%dT%H-%M-%SZ).dump
@@ -13,4 +15,7 @@ pg_dump --format=custom --file="$dump" ||
 # A dump cut short has no table of contents: found out here, not on the day of the restore.
 pg_restore --list "$dump" >/dev/null || fail "No backup: the dump $dump cannot be read back."
 sha256sum "$dump" >"$dump.sha256"
-echo "Dumped $PGDATABASE: $(wc -c <"$dump") bytes, $(cat "$dump.sha256")"
+checksum=$(cut -d " " -f 1 "$dump.sha256")
+signed=$(signature "$dump" "$checksum")
+echo "$signed" >"$dump.hmac"
+echo "Dumped $PGDATABASE: $(wc -c <"$dump") bytes, $(cat "$dump.sha256"), signed by the key of Secret $BACKUP_KEY_SECRET_NAME"

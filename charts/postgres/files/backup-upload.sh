@@ -1,13 +1,13 @@
 #!/bin/sh
 # Uploads the dump in $BACKUP_DIR to $S3_TARGET (bucket and folder) and keeps the newest $KEEP there. The checksum goes
-# up last: a dump counts as a backup once its checksum stands beside it.
+# up last, after dump and signature: a dump counts as a backup once its checksum stands beside it.
 set -eu
 # shellcheck source=/dev/null
 . "${0%/*}/lib.sh"
 
 connect
 for dump in "$BACKUP_DIR"/*.dump; do
-  for file in "$dump" "$dump.sha256"; do
+  for file in "$dump" "$dump.hmac" "$dump.sha256"; do
     mc cp --quiet "$file" "store/$S3_TARGET/" >/dev/null ||
       fail "No backup: $S3_ENDPOINT_URL did not take ${file##*/} into $S3_TARGET (keys: $STORE_KEYS)."
   done

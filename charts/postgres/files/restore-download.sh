@@ -1,5 +1,5 @@
 #!/bin/sh
-# Downloads the backup $RESTORE_OBJECT (a name in $S3_TARGET; empty: the newest) and its checksum into $BACKUP_DIR.
+# Downloads the backup $RESTORE_OBJECT (a name in $S3_TARGET; empty: the newest) and its signature into $BACKUP_DIR.
 set -eu
 # shellcheck source=/dev/null
 . "${0%/*}/lib.sh"
@@ -17,7 +17,8 @@ else
   dump=${dump%.sha256}
 fi
 
-for file in "$dump" "$dump.sha256"; do
-  mc cp --quiet "store/$S3_TARGET/$file" "$BACKUP_DIR/" >/dev/null ||
-    fail "Nothing restored: $file could not be fetched from $S3_TARGET on $S3_ENDPOINT_URL."
-done
+mc cp --quiet "store/$S3_TARGET/$dump" "$BACKUP_DIR/" >/dev/null ||
+  fail "Nothing restored: $dump could not be fetched from $S3_TARGET on $S3_ENDPOINT_URL."
+# Whether a backup without a signature may be restored is for the next container to say: it has the key.
+mc cp --quiet "store/$S3_TARGET/$dump.hmac" "$BACKUP_DIR/" >/dev/null ||
+  echo "$dump.hmac could not be fetched from $S3_TARGET on $S3_ENDPOINT_URL." >&2

@@ -1,36 +1,88 @@
 #!/bin/sh
-# Puts the dump in $BACKUP_DIR back as database $PGDATABASE. It is loaded into a database of its own first and takes the
-# other's name in one transaction, so a dump that does not load changes nothing. Works where the database exists, where
-# it does not, and where the server is new and has not even the role.
+# Puts the dump in $BACKUP_DIR back as database $PGDATABASE, if its signature is by the key in $BACKUP_KEY_FILE. It is
+# loaded into a database of its own first, by a role that owns nothing else and goes again, and takes the other's name in
+# one transaction, so a dump that does not load changes nothing. Works where the database exists, where it does not, and
+# where the server is new and has not even the role.
 set -eu
 # shellcheck source=/dev/null
 . "${0%/*}/lib.sh"
+# shellcheck source=/dev/null
+. "${0%/*}/signature.sh"
 
-export PGOPTIONS="--client-min-messages=warning"
+# The superuser looks names up where no dump can have put any.
+export PGOPTIONS="--client-min-messages=warning -c search_path=pg_catalog"
 
 sql() {
-  psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --dbname=postgres "$@"
+  psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --dbname="${database:-postgres}" "$@"
 }
 
 target=$PGDATABASE
 loaded=${target}_restored
 replaced=${target}_replaced
+loader=${target}_restore
 
 cd "$BACKUP_DIR"
 dump=$(echo *.dump)
-sha256sum --check --quiet "$dump.sha256" || fail "Nothing restored: $dump is not what its checksum says."
+
+# --- is it ours? ------------------------------------------------------------------------------------------------------
+
+checksum=$(sha256sum "$dump")
+if [ -f "$dump.hmac" ]; then
+  expected=$(signature "$dump" "${checksum%% *}")
+  [ "$(cat "$dump.hmac")" = "$expected" ] ||
+    fail "Nothing restored: the signature of $dump is not by the key of Secret $BACKUP_KEY_SECRET_NAME. Somebody changed the backup, its name or the key, or it is of another database than $target."
+elif [ "$ALLOW_UNSIGNED" != true ]; then
+  fail "Nothing restored: $dump has no signature. If it was made before backups were signed, and nobody but you could write it since, set restore.allowUnsigned for this one restore."
+fi
+
+# Who can delete newer backups could choose which one is the newest.
+if [ -z "$RESTORE_OBJECT" ]; then
+  time=${dump%Z.dump}
+  made=$(date -u -d "${time%T*} $(echo "${time#*T}" | tr - :)" +%s) || fail "Nothing restored: $dump does not name its time."
+  [ $(($(date +%s) - made)) -le $((MAX_AGE_HOURS * 3600)) ] ||
+    fail "Nothing restored: the newest backup, $dump, is older than $MAX_AGE_HOURS hours. If none is missing, name it in restore.object."
+fi
+
+# --- load it ----------------------------------------------------------------------------------------------------------
 
 sql --command='SELECT 1' >/dev/null ||
   fail "Nothing restored: no connection to $PGHOST as $PGUSER (password: Secret $SECRET_NAME)."
 sql --file="$SQL_DIR/roles.sql"
-owner=$(cat "$CREDENTIALS_DIR/mlflow-username")
 
-sql --command="DROP DATABASE IF EXISTS \"$loaded\" WITH (FORCE)"
-DATABASE=$loaded sql --file="$SQL_DIR/database.sql"
-pg_restore --exit-on-error --no-owner --no-privileges --role="$owner" --dbname="$loaded" "$dump" || {
-  sql --command="DROP DATABASE \"$loaded\" WITH (FORCE)"
-  fail "Nothing restored: $dump did not load. Database $target is as it was."
+clear_away() {
+  sql --command="DROP DATABASE IF EXISTS \"$loaded\" WITH (FORCE)" --command="DROP ROLE IF EXISTS \"$loader\""
 }
+
+clear_away
+password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+sql <<SQL
+CREATE ROLE "$loader" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD '$password';
+CREATE DATABASE "$loaded" OWNER "$loader";
+REVOKE ALL ON DATABASE "$loaded" FROM PUBLIC;
+SQL
+
+# Whatever the dump says is said by that role: it can leave neither its database nor the server.
+load() {
+  PGUSER=$loader PGPASSWORD=$password PGOPTIONS="--client-min-messages=warning" \
+    pg_restore --exit-on-error --no-owner --no-privileges --dbname="$loaded" "$dump"
+}
+
+hand_over() {
+  sql --command="ALTER ROLE \"$loader\" NOLOGIN" --command="ALTER DATABASE \"$loaded\" RESET ALL" &&
+    database=$loaded sql --set=loader="$loader" <<'SQL'
+\set owner `cat "$CREDENTIALS_DIR/mlflow-username"`
+REASSIGN OWNED BY :"loader" TO :"owner";
+DROP OWNED BY :"loader";
+DROP ROLE :"loader";
+SQL
+}
+
+if ! load || ! hand_over; then
+  clear_away
+  fail "Nothing restored: $dump did not load. Database $target is as it was."
+fi
+
+# --- change names -----------------------------------------------------------------------------------------------------
 
 # The old database is closed before its sessions end, or clients would be back in it before the names change.
 change_names() {

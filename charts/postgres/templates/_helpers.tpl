@@ -72,6 +72,28 @@ log_lock_waits = on
       key: mlflow-username
 {{- end -}}
 
+{{/* The key that backups are signed with. The containers that speak to the store do not have it. */}}
+{{- define "postgres.signatureEnv" -}}
+- name: BACKUP_KEY_FILE
+  value: /run/secrets/backup/hmac-key
+- name: BACKUP_KEY_SECRET_NAME
+  value: {{ .Values.backup.signing.existingSecret | quote }}
+{{- end -}}
+
+{{- define "postgres.signatureMount" -}}
+- name: signing
+  mountPath: /run/secrets/backup
+{{- end -}}
+
+{{- define "postgres.signatureVolume" -}}
+- name: signing
+  secret:
+    secretName: {{ .Values.backup.signing.existingSecret | quote }}
+    defaultMode: 0440
+    items:
+      - {key: hmac-key, path: hmac-key}
+{{- end -}}
+
 {{/* Where backups stand, and the keys to get there. */}}
 {{- define "postgres.storeEnv" -}}
 {{- $s3 := .Values.backup.s3 -}}

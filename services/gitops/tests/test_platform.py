@@ -83,6 +83,8 @@ def test_an_address_says_how_else_a_repository_is_mentioned(repository: str, slu
         ({"registry": {"prefix": "ghcr.io/Flora/petals"}}, "in lower case"),
         ({"forge": "sourceforge"}, "$.forge"),
         ({"colour": "red"}, "unknown field `colour`"),
+        ({"store": "ceph"}, "$.store"),
+        ({"nextStore": "minio"}, "nextStore: minio is the store already"),
         ({"environments": []}, "$.environments"),
         (environment(name="EU.Prod"), "'EU.Prod' cannot be the name of objects in a cluster"),
         (environment(name="prod_us"), "'prod_us' cannot be the name"),

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from gitops.cluster import rotation
@@ -228,3 +229,11 @@ def test_a_job_that_fails_ends_it_with_the_way_to_its_log() -> None:
     cluster = Failing()
     with pytest.raises(NotConvergedError, match=r"logs job/minio-rotate-\w+ says why"):
         rotate(cluster)
+
+
+def test_a_store_that_reads_keys_when_it_starts_is_left_alone() -> None:
+    cluster = Running()
+    before = copy.deepcopy(cluster.objects)
+    with pytest.raises(BadInputError, match="The store is seaweedfs, which reads keys when it starts"):
+        rotate(cluster, msgspec.structs.replace(PLATFORM, store="seaweedfs"))
+    assert cluster.objects == before

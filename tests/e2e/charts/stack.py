@@ -192,6 +192,17 @@ class Stack(msgspec.Struct, frozen=True):
         answer: dict[str, int] = boto3.ask(Script(name, self.platform, "objects.py", question, labels, "s3-root"))
         return answer
 
+    def forged_backup(self, *, remove: bool = False) -> None:
+        """Write a forged backup, which is the newest, with the keys of the backups' user; or remove it."""
+        question = {
+            "endpoint": self.s3_url, "bucket": "backups", "prefix": "postgres", "name": "2999-01-01T00-00-00Z.dump",
+            "remove": remove,
+        }  # fmt: skip
+        labels = {"app.kubernetes.io/name": "training"}
+        boto3 = Runner(self.kube, self.images.training.reference)
+        name = f"forge-backup-{secrets.token_hex(3)}"
+        boto3.ask(Script(name, self.platform, "forge_backup.py", question, labels, "s3-backup"))
+
     def predict(self, service: str = "serving", further: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         """Ask a serving Service for a prediction and for what it serves, further models too, from a pod that may."""
         question = {"url": f"http://{service}.{self.serving}", "features": ROW, "further": list(further)}
@@ -298,6 +309,7 @@ def _secrets(stack: Stack) -> list[Manifest]:
         "postgres-auth": {
             "postgres-password": password(), "mlflow-username": "mlflow", "mlflow-password": database,
         },
+        "postgres-backup-key": {"hmac-key": password()},
         "mlflow-database": {"uri": uri},
         "database-wrong": {"uri": wrong_uri},
         "mlflow-auth": {"username": "admin", "password": password(), "flask-secret-key": password()},

@@ -31,6 +31,18 @@ def test_a_dropped_database_is_restored(stack: Stack, report: Report) -> None:
     assert (restored, restored_registry, stack.objects()) == (rows, registry, objects)
 
 
+def test_a_forged_backup_is_refused(stack: Stack, report: Report) -> None:
+    rows = stack.rows()
+    stack.forged_backup()
+    try:
+        with pytest.raises(AssertionError, match="Nothing restored: the signature of 2999-01-01"):
+            stack.kube.run_cronjob(stack.platform, "postgres-restore", "restore-forged", seconds=120)
+    finally:
+        stack.forged_backup(remove=True)
+    report.add("A backup forged with the store's own keys", "refused: not by the key that the store does not have")
+    assert stack.rows() == rows
+
+
 def test_a_new_server_takes_the_backup(stack: Stack, report: Report) -> None:
     rows = stack.rows()
     stack.helm.install(stack.postgres_release("postgres-new"))

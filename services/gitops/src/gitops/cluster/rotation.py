@@ -116,6 +116,11 @@ class Rotation:
 
     def _check(self) -> None:
         """Refuse what would stop half-way."""
+        if self._platform.store != SERVER:
+            raise BadInputError(
+                f"The store is {self._platform.store}, which reads keys when it starts: write new ones into the "
+                "Secrets, and restart it and whoever reads them. docs/storage.md has the commands."
+            )
         for spec in (MINIO_ROOT, *S3_USERS):
             if self._cluster.find("secrets", spec.name, spec.namespace) is None:
                 raise BadInputError(f"The Secret {spec.title} is missing: run gitops bootstrap first.")

@@ -129,6 +129,8 @@ _SHARED: tuple[BootstrapSecret, ...] = (
         keys={"postgres-password": Random(), "mlflow-username": Fixed("mlflow"), "mlflow-password": Random()},
         volume="data-postgres-0",
     ),
+    # Not with the keys of the store: whoever has those must not be able to sign.
+    BootstrapSecret(namespace=PIPELINE, name="postgres-backup-key", keys={"hmac-key": Random()}),
     BootstrapSecret(namespace=PIPELINE, name="mlflow-database", keys=_MLFLOW_DATABASE),
     MLFLOW_ADMIN,
     _mlflow_user("training"),

@@ -42,7 +42,13 @@ def problems(platform: Platform) -> list[str]:
         *_clusters(platform),
         *_namespaces(platform),
         *_services(platform.services),
+        *_stores(platform),
     ]
+
+
+def _stores(platform: Platform) -> Iterator[str]:
+    if platform.next_store == platform.store:
+        yield f"nextStore: {platform.next_store} is the store already; leave nextStore out, or name the other one."
 
 
 def _repository(platform: Platform) -> Iterator[str]:

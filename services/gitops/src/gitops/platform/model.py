@@ -104,7 +104,10 @@ class Forge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     api: Annotated[str, Meta(description="Address of its API, where it is not the usual place below url.")] = ""
 
 
-class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+StoreKind = Literal["minio", "seaweedfs"]
+
+
+class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"next_store": "nextStore"}):
     """The whole file. `platform.checks` says what is wrong with one that has the right form."""
 
     repository: Annotated[str, Meta(description="Address to clone this fork from, as Argo CD does.")]
@@ -117,6 +120,13 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["public", "private"],
         Meta(description="Who can open pull requests; runners of one's own are for a private repository only."),
     ] = "public"
+    store: Annotated[
+        StoreKind, Meta(description="The S3 store that the parts use: charts/minio or charts/seaweedfs.")
+    ] = "minio"
+    next_store: Annotated[
+        StoreKind | Literal[""],
+        Meta(description="A store that runs beside it, empty at first, to be moved to."),
+    ] = ""
     clusters: Annotated[dict[str, Cluster], Meta(description="Clusters beside that of Argo CD, by name.")] = {}
     argocd: Argocd = Argocd()
 

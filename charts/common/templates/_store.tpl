@@ -1,0 +1,38 @@
+{{/* The policy of a user of an S3 store: what it may do with its bucket and the objects in it. Takes {bucket, access}. */}}
+{{- define "pipeline.storePolicy" -}}
+{{- $bucket := list "s3:GetBucketLocation" "s3:ListBucket" -}}
+{{- $objects := list "s3:GetObject" -}}
+{{- if eq .access "readWrite" -}}
+{{- $bucket = append $bucket "s3:ListBucketMultipartUploads" -}}
+{{- $objects = concat $objects (list "s3:PutObject" "s3:DeleteObject" "s3:AbortMultipartUpload" "s3:ListMultipartUploadParts") -}}
+{{- end -}}
+{{- $arn := printf "arn:aws:s3:::%s" .bucket -}}
+{{- $onBucket := dict "Effect" "Allow" "Action" $bucket "Resource" (list $arn) -}}
+{{- $onObjects := dict "Effect" "Allow" "Action" $objects "Resource" (list (printf "%s/*" $arn)) -}}
+{{- /* MinIO takes the right to delete for that to delete versions too, unless it is denied. */ -}}
+{{- $onVersions := dict "Effect" "Deny" "Action" (list "s3:DeleteObjectVersion") "Resource" (list (printf "%s/*" $arn)) -}}
+{{- $statements := list $onBucket $onObjects -}}
+{{- if eq .access "readWrite" -}}
+{{- $statements = append $statements $onVersions -}}
+{{- end -}}
+{{- dict "Version" "2012-10-17" "Statement" $statements | toPrettyJson -}}
+{{- end -}}
+
+{{/* Refuses buckets and users that contradict each other, in a sentence. */}}
+{{- define "pipeline.storeValidate" -}}
+{{- $names := list -}}
+{{- range .Values.provisioning.users -}}
+{{- if has .name $names -}}
+{{- fail (printf "provisioning.users names %s twice: each name is one policy." .name) -}}
+{{- end -}}
+{{- if not (has .bucket $.Values.provisioning.buckets) -}}
+{{- fail (printf "provisioning.users: %s works in bucket %s, which provisioning.buckets does not list." .name .bucket) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- range .Values.provisioning.versioned -}}
+{{- if not (has . $.Values.provisioning.buckets) -}}
+{{- fail (printf "provisioning.versioned names bucket %s, which provisioning.buckets does not list." .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

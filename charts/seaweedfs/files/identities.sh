@@ -1,0 +1,40 @@
+#!/bin/sh
+# Writes $CONFIG, the users that the server knows: root ($ROOT_DIR), who may do everything, and $USERS (words
+# NAME:BUCKET:ACCESS) with the policies of $POLICIES. Keys stand as files in $USERS_DIR/NAME.
+set -eu
+
+# read_key FILE: a key that can stand in JSON as it is
+read_key() {
+  key=$(cat "$1")
+  case $key in
+    "" | *[!A-Za-z0-9/+=_.-]*)
+      echo "The key in $1 cannot be used: letters, digits and the characters / + = _ . - are taken." >&2
+      exit 1
+      ;;
+  esac
+  printf %s "$key"
+}
+
+# identity NAME DIRECTORY RIGHTS
+identity() {
+  id=$(read_key "$2/AWS_ACCESS_KEY_ID")
+  secret=$(read_key "$2/AWS_SECRET_ACCESS_KEY")
+  printf '{"name": "%s", "credentials": [{"accessKey": "%s", "secretKey": "%s"}], %s}' "$1" "$id" "$secret" "$3"
+}
+
+umask 077
+{
+  printf '{"identities": ['
+  identity root "$ROOT_DIR" '"actions": ["Admin"]'
+  for user in $USERS; do
+    name=${user%%:*}
+    printf ', '
+    identity "$name" "$USERS_DIR/$name" "\"actions\": [], \"policyNames\": [\"$name\"]"
+  done
+  printf '], "policies": '
+  cat "$POLICIES"
+  printf '}\n'
+} >"$CONFIG.new"
+# Without a config the server would let everybody in: it starts with the whole file or not at all.
+mv "$CONFIG.new" "$CONFIG"
+echo "Wrote the users of the store: root $USERS"

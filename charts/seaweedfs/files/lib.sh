@@ -1,0 +1,1 @@
+../../minio/files/lib.sh
