@@ -5,8 +5,9 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from serving.columns import Kind, Unknown, Value
-from serving.signature import Label
+from modelformat.columns import Kind, Unknown
+from modelformat.mlmodel import Label
+from serving.columns import Value
 
 VersionName = Annotated[
     str,
