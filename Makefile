@@ -11,10 +11,10 @@ BIN := $(abspath $(VENV))/bin
 UV := $(BIN)/uv
 export PATH := $(BIN):$(abspath .cache/tools/bin):$(PATH)
 
-PACKAGES := services/serving[sklearn] services/gitops services/embedded training
+PACKAGES := packages/modelformat services/serving[sklearn] services/gitops services/embedded training[boosting]
 # What the demo and the servers need; `dev` holds all of it and the checkers besides.
 RUN_LOCKS := requirements/serving-sklearn.txt requirements/training.txt requirements/mlflow.txt requirements/embedded.txt requirements/gitops.txt
-PYPROJECTS := pyproject.toml $(wildcard services/*/pyproject.toml) training/pyproject.toml
+PYPROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml services/*/pyproject.toml) training/pyproject.toml
 
 # How images are built and what they are called; BASE_IMAGE takes another Python than the Dockerfiles name.
 CONTAINER_BUILD ?= docker build
@@ -47,7 +47,7 @@ check: $(VENV)/.run ## Everything in platform.yaml, envs/ and models/ that does 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## The parts' own tests
 	@./tools/install helm
-	@$(BIN)/pytest -n 2 services training tests/load
+	@$(BIN)/pytest -n 2 packages services training tests/load
 
 .PHONY: test-charts
 test-charts: $(VENV)/.dev ## The charts: lint, unit tests, schemas, policies, what must be rejected, generated docs

@@ -17,8 +17,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import serving.digest
-import training.digest
 from embedded.processes import LOOPBACK, Server, free_port, program
 from embedded.servers import serving as serving_server
 from tests.integration.stores import S3Store
@@ -165,19 +163,3 @@ def test_days_written_as_numbers_are_told_apart_over_http(
         body = {"instances": [[20240115], [20240116]]}
         answer = httpx.post(f"{api.url}/predict", json=body, trust_env=False).json()
     assert [each["prediction"] for each in answer["predictions"]] == ["before", "after"]
-
-
-def test_training_and_serving_compute_the_same_digest_as_the_shell(tmp_path: Path) -> None:
-    folder = tmp_path / "artifacts"
-    for name in ("MLmodel", "b.onnx", "B.skops", "sub/ä.json", "sub-x", "-x", "z z"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(f"in {name}")
-    (folder / "registered_model_meta").write_text("left out")
-    listing = "find . -type f ! -path ./registered_model_meta -printf '%P\\n'"
-    line = f"{listing} | LC_ALL=C sort | xargs -d '\\n' sha256sum -- | sha256sum"
-    documented = ROOT / "docs" / "model-format.md"
-    assert line in documented.read_text()
-    shell = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, check=True, text=True)
-    expected = "sha256:" + shell.stdout.split()[0]
-    assert training.digest.folder_digest(folder) == expected
-    assert serving.digest.content_digest(folder) == expected

@@ -8,8 +8,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from modelformat.digest import content_digest
 from services.serving.tests.bundles import CLASSES, COLUMNS, write_bundle
-from serving.digest import content_digest
 from tests.integration.serving_fixtures import Model
 from training.baseline import encoded, measure_baseline
 from training.kinds import Column

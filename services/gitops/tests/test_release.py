@@ -155,6 +155,15 @@ def test_a_file_that_cannot_be_deployed_is_refused_with_the_field(line: str, bro
         read_release(text.replace(line, broken, 1), "envs/staging/release.yaml")
 
 
+def test_a_model_may_be_pinned_by_a_digest_of_either_rule_and_an_image_by_one() -> None:
+    text = written(None, release(), "staging")
+    head, model = text.split("model:", 1)
+    newer = f"{head}model:{model.replace('sha256:', 'sha256-v2:', 1)}"
+    assert read_release(newer, "release.yaml").model.digest == DIGEST.replace("sha256:", "sha256-v2:")
+    with pytest.raises(BadInputError, match=r"\$\.image\.digest"):
+        read_release(text.replace("sha256:", "sha256-v2:", 1), "release.yaml")
+
+
 def test_an_image_is_split_into_its_parts() -> None:
     image = parse_image(f"127.0.0.1:5000/acme/serving:1.8.2-sklearn@{DIGEST}")
     assert image == Image(repository="127.0.0.1:5000/acme/serving", tag="1.8.2-sklearn", digest=DIGEST)

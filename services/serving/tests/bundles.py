@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from serving.digest import content_digest
+from modelformat.digest import content_digest
 
 Kind = Literal["iris", "diabetes"]
 SETOSA = [5.1, 3.5, 1.4, 0.2]

@@ -11,8 +11,8 @@ import yaml
 from onnx import TensorProto, helper
 from sklearn.dummy import DummyClassifier
 
+from modelformat.digest import content_digest
 from services.serving.tests.bundles import CLASSES, COLUMNS, SETOSA
-from serving.digest import content_digest
 
 
 def write_endless(folder: Path) -> str:

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from serving.digest import content_digest
+from modelformat.digest import content_digest
 
 COLUMNS: list[dict[str, Any]] = [
     {"name": "island", "kind": "category", "optional": False, "categories": ["Biscoe", "Dream", "Torgersen"]},

@@ -191,7 +191,7 @@ def test_model_info_and_its_example(iris_api: httpx.Client, iris: Bundle) -> Non
 def test_not_ready_is_503_everywhere_but_alive(serve: Serve, iris: Bundle) -> None:
     api = serve(iris.pin(MODEL_DIGEST="sha256:" + "0" * 64))
     assert api.get("/health/live").json() == {"status": "live"}
-    wait_for(lambda: iris.digest in api.get("/health").json()["problem"])
+    wait_for(lambda: iris.digest.partition(":")[2] in api.get("/health").json()["problem"])
     for response in (api.get("/health/ready"), api.get("/model/info"), predict(api, {"features": SETOSA})):
         assert "Model 'iris-classifier' is not loaded yet" in problem(response, 503)["detail"]
         assert int(response.headers["retry-after"]) >= 1

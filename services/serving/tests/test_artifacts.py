@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from modelformat.digest import content_digest
 from services.serving.tests.conftest import Bundle
 from serving.artifacts.base import MAX_FILES, RemoteFile, download, safe_path
 from serving.artifacts.files import ModelFiles
@@ -116,9 +118,32 @@ def test_a_download_that_was_changed_on_disk_is_fetched_anew(iris: Bundle, tmp_p
 
 
 def test_a_wrong_digest_leaves_nothing_behind(iris: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(DigestMismatchError, match=iris.digest):
+    with pytest.raises(DigestMismatchError, match=iris.digest.removeprefix("sha256-v2:")):
         asyncio.run(files(tmp_path).get(iris.folder.as_uri(), "sha256:" + "0" * 64))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_digest_of_the_old_rule_goes_on_proving_with_a_warning(
+    iris: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = content_digest(iris.folder, "sha256")
+    first = asyncio.run(files(tmp_path).get(iris.folder.as_uri(), old))
+    assert first.digest == old
+    (warning,) = caplog.records
+    assert (warning.levelname, warning.digest) == ("WARNING", old)  # type: ignore[attr-defined]
+    assert "register the model again" in warning.reason  # type: ignore[attr-defined]
+    # It is found again by the same rule.
+    assert asyncio.run(files(tmp_path).get((tmp_path / "gone").as_uri(), old)) == first
+    with pytest.raises(DigestMismatchError, match=old):
+        asyncio.run(files(tmp_path).get(iris.folder.as_uri(), "sha256:" + "0" * 64))
+
+
+def test_a_file_that_was_exchanged_is_noticed_whatever_its_name(iris: Bundle, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(iris.folder, copy)
+    (copy / "registered_model_meta").write_text("another model")
+    with pytest.raises(DigestMismatchError, match=iris.digest):
+        asyncio.run(files(tmp_path / "models").get(copy.as_uri(), iris.digest))
 
 
 def test_what_a_killed_process_left_half_written_goes(iris: Bundle, tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from hypothesis.extra.numpy import arrays
 from prometheus_client.parser import text_string_to_metric_families
 from sklearn.datasets import load_iris
 
+from modelformat.baseline import Baseline
+from modelformat.digest import content_digest
 from services.serving.tests.bundles import CLASSES, COLUMNS, SETOSA, write_bundle
 from services.serving.tests.conftest import Bundle, Serve, until_ready
-from serving.baseline import Baseline, read_baseline
-from serving.digest import content_digest
+from serving.baseline import read_baseline
 from serving.drift import MOST_FEATURES, Drift, drift_metrics, psi
 from serving.signature import read_spec
 

@@ -154,7 +154,7 @@ def test_the_example_reads_as_it_was_given(serve: Serve, tmp_path: Path) -> None
     write_bundle(tmp_path, column_type="float")
     row = [5.099999904632568, 3.5, 1.399999976158142, 0.20000000298023224]
     (tmp_path / "input_example.json").write_text(json.dumps({"columns": COLUMNS, "data": [row]}))
-    from serving.digest import content_digest  # noqa: PLC0415
+    from modelformat.digest import content_digest  # noqa: PLC0415
 
     api = serve(Bundle(tmp_path, content_digest(tmp_path)).pin())
     until_ready(api)

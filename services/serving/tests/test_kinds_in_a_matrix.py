@@ -17,8 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from modelformat.digest import content_digest
 from services.serving.tests.conftest import Bundle, running, until_ready
-from serving.digest import content_digest
 from serving.errors import ModelUnusableError
 from serving.opening import open_folder
 from serving.runtimes.base import RuntimeOptions

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from modelformat.digest import content_digest
 from services.serving.tests.bundles import SETOSA, write_bundle
 from services.serving.tests.conftest import Bundle
 from serving.artifacts.files import ModelFiles
 from serving.artifacts.folder import FolderStore
-from serving.digest import content_digest
 from serving.errors import DigestMismatchError, ModelUnusableError
 from serving.loader import LoadedModel, ModelLoader, ModelSource
 from serving.runtimes.base import Runtime, RuntimeOptions, open_runtime

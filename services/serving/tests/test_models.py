@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from modelformat.digest import content_digest
 from services.serving.tests.bundles import SETOSA, write_bundle
 from services.serving.tests.conftest import Bundle, Serve, running, until_ready, wait_for
 from services.serving.tests.test_api import sample
 from services.serving.tests.test_drift import of_iris, regression
-from serving.digest import content_digest
 
 OTHER = "/v2/models/diabetes"
 MAIN = "/v2/models/iris-classifier"

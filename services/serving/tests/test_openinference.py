@@ -16,10 +16,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from modelformat.digest import content_digest
 from services.serving.tests.bundles import CLASSES, COLUMNS, SETOSA, write_bundle
 from services.serving.tests.conftest import Bundle, Serve, until_ready
 from services.serving.tests.test_api import sample
-from serving.digest import content_digest
 
 MODEL = "/v2/models/iris-classifier"
 ROWS = [SETOSA, [6.7, 3.0, 5.2, 2.3]]

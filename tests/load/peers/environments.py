@@ -13,6 +13,7 @@ import msgspec
 from embedded.processes import program
 
 CACHE = Path(".cache/peers")
+_OWN_PARTS = ("packages/modelformat", "services/serving")
 _LOCKS = Path("requirements/peers")
 _COMPLETE = ".complete"
 _INSTALL_SECONDS = 900
@@ -45,7 +46,9 @@ def prepare(name: str) -> Environment:
     lock = Path("requirements/serving.txt") if own else _LOCKS / f"{name}.txt"
     if not lock.is_file():
         raise EnvironmentFailedError(f"{lock} is missing: run make lock")
-    stamp = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    parts = _OWN_PARTS if own else ()
+    content = lock.read_bytes() + b"".join((Path(part) / "pyproject.toml").read_bytes() for part in parts)
+    stamp = hashlib.sha256(content + sys.version.encode()).hexdigest()[:12]
     folder = (CACHE / f"{name}-{stamp}").absolute()
     if not (folder / _COMPLETE).exists():
         for stale in CACHE.glob(f"{name}-*"):
@@ -54,11 +57,11 @@ def prepare(name: str) -> Environment:
         _make(folder)
         _install(folder, ["--require-hashes", "-r", str(lock)])
         if own:
-            _install(folder, ["--no-deps", "-e", "services/serving"])
+            _install(folder, ["--no-deps", *(word for part in parts for word in ("-e", part))])
         (folder / _COMPLETE).touch()
     if own:
         # Its source is used where it lies, and compiled as in the image, whatever PYTHONDONTWRITEBYTECODE says.
-        _run([str(folder / "bin/python"), "-m", "compileall", "-q", "services/serving/src"])
+        _run([str(folder / "bin/python"), "-m", "compileall", "-q", *(f"{part}/src" for part in parts)])
     locked = re.search(rf"^{name}==(\S+)", lock.read_text(), re.MULTILINE)
     return Environment(folder / "bin", locked[1] if locked else "", _megabytes(folder))
 

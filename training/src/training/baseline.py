@@ -5,46 +5,15 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from msgspec import Struct
 
-from training.kinds import NO_TEXT, Column, numeric, plain
+from modelformat.baseline import Baseline, FeatureBaseline, PredictionBaseline
+from modelformat.columns import NO_TEXT
+from training.kinds import Column, numeric, plain
 from training.settings import Label
 
 # Ten bins are usual for a population stability index; with fewer rows a bin, chance alone would look like drift.
 _MOST_BINS = 10
 _ROWS_A_BIN = 30
-
-
-class FeatureBaseline(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Shares of the rows in bins, or by category.
-
-    Bin i holds edges[i - 1] <= value < edges[i], the outer ones all that is beyond. Of categories there is a share for
-    each, and one for all others. `nulls` is the share of the rows without a value, which are in none of those.
-    """
-
-    name: str
-    edges: list[float] | None = None
-    categories: list[str] | None = None
-    shares: list[float]
-    nulls: float | None = None
-
-
-class PredictionBaseline(Struct, frozen=True, omit_defaults=True):
-    """The distribution of the model's answers: a share for each class, or one for each bin of the predicted value."""
-
-    rows: int
-    shares: list[float]
-    classes: list[Label] | None = None
-    edges: list[float] | None = None
-
-
-class Baseline(Struct, frozen=True):
-    """The file `baseline.json`."""
-
-    version: int
-    rows: int
-    features: list[FeatureBaseline]
-    prediction: PredictionBaseline
 
 
 def measure_baseline(

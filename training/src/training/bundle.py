@@ -13,21 +13,20 @@ from mlflow.sklearn import save_model as save_sklearn_model
 from mlflow.types import ColSpec, Schema
 from sklearn.pipeline import Pipeline
 
-from training.baseline import Baseline, encoded
+from modelformat.baseline import FILE as BASELINE_FILE
+from modelformat.baseline import Baseline
+from modelformat.columns import KINDS, SIGNATURE_TYPES, Kind
+from modelformat.digest import content_digest
+from modelformat.mlmodel import FILE, ONNX_FILE, SKOPS_FILE
+from training.baseline import encoded
 from training.contract import contract_of
 from training.data import Dataset
-from training.digest import folder_digest
-from training.kinds import SIGNATURE_TYPES, Column, as_asked, as_frame, missing
+from training.kinds import Column, as_asked, as_frame, missing
 from training.models import TRUSTED_TYPES
 from training.onnx_twin import Twin, UnusableGraphError
 from training.reproducible import normalise_skops
-from training.settings import Kind
 
-SKOPS_FILE = "model.skops"
-ONNX_FILE = "model.onnx"
-BASELINE_FILE = "baseline.json"
 _LABEL_TYPES = {str: "string", int: "long", bool: "boolean"}
-_KINDS: dict[str, Kind] = {kind: name for name, kind in SIGNATURE_TYPES.items()}
 
 
 class BundleError(Exception):
@@ -62,8 +61,8 @@ class BundleWriter:
             self._pipeline,
             path,
             mlflow_model=mlflow_model,
-            signature=_signature(dataset),
-            input_example=_example(dataset),
+            signature=signature_of(dataset),
+            input_example=example_of(dataset),
             serialization_format="skops",
             skops_trusted_types=TRUSTED_TYPES,
             # Given in full, or MLflow would load the model in a subprocess to find out.
@@ -76,8 +75,8 @@ class BundleWriter:
             "onnx", onnx_version=version("onnx"), data=ONNX_FILE, providers=["CPUExecutionProvider"]
         )
         mlflow_model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        mlflow_model.save(str(folder / "MLmodel"))
-        self.digest = folder_digest(folder)
+        mlflow_model.save(str(folder / FILE))
+        self.digest = content_digest(folder)
 
 
 class Bundle:
@@ -91,7 +90,7 @@ class Bundle:
         """
         self.folder = folder
         try:
-            description = yaml.safe_load((folder / "MLmodel").read_bytes())
+            description = yaml.safe_load((folder / FILE).read_bytes())
             graph = folder / description["flavors"]["onnx"]["data"]
             self.contract = contract_of(description)
             self.target: str = description["metadata"]["target"]
@@ -115,7 +114,7 @@ class Bundle:
     def kinds(self) -> tuple[tuple[Kind, bool], ...]:
         """What each column of a row holds, and whether a value may be missing."""
         return tuple(
-            (_KINDS.get(kind, "number"), name in self.contract.optional) for name, kind in self.contract.features
+            (KINDS.get(kind, "number"), name in self.contract.optional) for name, kind in self.contract.features
         )
 
     @property
@@ -136,10 +135,10 @@ class Bundle:
 
     def digest(self) -> str:
         """The folder's content digest."""
-        return folder_digest(self.folder)
+        return content_digest(self.folder)
 
 
-def _example(dataset: Dataset) -> pd.DataFrame:
+def example_of(dataset: Dataset) -> pd.DataFrame:
     """A row without missing values, and one with them where there are such, as a caller would write them."""
     gaps = np.zeros(len(dataset.rows), dtype=bool)
     for index, column in enumerate(dataset.columns):
@@ -154,7 +153,8 @@ def _example(dataset: Dataset) -> pd.DataFrame:
     return frame.astype(object).where(frame.notna(), None) if gaps.any() else frame
 
 
-def _signature(dataset: Dataset) -> ModelSignature:
+def signature_of(dataset: Dataset) -> ModelSignature:
+    """What callers send and get, as MLflow says it."""
     output = _LABEL_TYPES[type(dataset.classes[0])] if dataset.classes else "double"
     return ModelSignature(
         inputs=Schema(

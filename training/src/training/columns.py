@@ -100,8 +100,8 @@ def refuse(problems: list[str], source: str) -> None:
     raise BadInputError("\n".join(lines))
 
 
-def features(examined: Examined) -> Features:
-    """The feature columns of a table that has no `problems`."""
+def features(examined: Examined, *, exact: bool = False) -> Features:
+    """The feature columns of a table that has no `problems`; `exact` leaves numbers as they are."""
     columns, centred = tuple(examined.columns), []
     text = mixed(columns)
     rows = np.empty((len(examined.table), len(columns)), dtype=object if text else np.float64)
@@ -119,7 +119,7 @@ def features(examined: Examined) -> Features:
         if _needs_centring(column.kind, array, single):
             centred.append(column.name)
             single = array
-        rows[:, index] = single
+        rows[:, index] = array if exact else single
     return Features(columns, rows, tuple(centred))
 
 

@@ -1,12 +1,10 @@
 """What callers of a model rely on, read from the description that MLflow keeps with it."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from training.settings import Label, Task
+from modelformat.mlmodel import Label, Task, parse_mlmodel
 
 
 class Contract(Struct, frozen=True):
@@ -25,18 +23,12 @@ def contract_of(description: dict[str, Any]) -> Contract:
     """What an MLmodel file promises to callers.
 
     Raises:
-        KeyError: The description lacks something that the format asks for.
-        TypeError: Something in it is of another kind than the format says.
-        ValueError: It speaks of an unknown task.
+        ValueError: It is not as the format says.
     """
-    metadata = description["metadata"]
-    columns = msgspec.json.decode(description["signature"]["inputs"])
-    classes: Sequence[Label] = metadata.get("classes", ())
-    if metadata["task"] not in ("classification", "regression"):
-        raise ValueError(f"unknown task {metadata['task']!r}")
+    found = parse_mlmodel(description)
     return Contract(
-        metadata["task"],
-        tuple(classes),
-        tuple((column["name"], column["type"]) for column in columns),
-        tuple(column["name"] for column in columns if not column.get("required", True)),
+        found.metadata.task,
+        found.metadata.classes,
+        tuple((column.name, column.type) for column in found.inputs),
+        tuple(column.name for column in found.inputs if not column.required),
     )

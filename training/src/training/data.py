@@ -89,6 +89,8 @@ def load_dataset(
     task: Task | None = None,
     csv: CsvSettings | None = None,
     said: Mapping[str, ColumnSettings] | None = None,
+    *,
+    exact: bool = False,
 ) -> Dataset:
     """Load and check a data set.
 
@@ -98,6 +100,7 @@ def load_dataset(
         task: Overrides what the target's type says (a float target means regression, anything else classification).
         csv: How a CSV file is written, as far as it is not to be recognised.
         said: What is said of single feature columns, by name, over what the table says.
+        exact: Whether numbers stay as they are; otherwise float32 holds them, but for those of `centred` columns.
 
     Raises:
         BadInputError: There is no such data, or it cannot be learnt from; a line for each column names what is wrong.
@@ -124,7 +127,7 @@ def load_dataset(
     if len(labels) < 2:
         raise BadInputError(f"{source}: column {target!r} has one value in every row; there is nothing to learn.")
     classes = tuple(labels.tolist()) if task == "classification" else ()
-    features = columns.features(examined)
+    features = columns.features(examined, exact=exact)
     return Dataset(
         name=name,
         source=source,

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from modelformat.digest import CURRENT, OLD_RULE, content_digest, rule_of
 from training import metrics
 from training.bundle import Bundle, BundleError
 from training.champion import loaded_champion
 from training.checks import Check
 from training.data import Dataset, load_dataset
-from training.digest import folder_digest
 from training.errors import BadInputError
 from training.gate import GateReport, columns_check, judge, verify_settings
 from training.model_folder import load_settings
@@ -89,7 +89,8 @@ def evaluate(
         )
     name = stored.version.name if stored.version else None
     with steps.step("gate") as step, tracking.downloaded(stored.uri) as folder:
-        digest = folder_digest(folder)
+        registered = stored.version.digest if stored.version else None
+        digest = content_digest(folder, rule_of(registered) if registered else CURRENT)
         intact = _intact(stored.version, digest)
         if intact.passed:
             bundle = _opened(folder, stored)
@@ -182,4 +183,7 @@ def _intact(version: Version | None, digest: str) -> Check:
     if version is None:
         return Check(name="digest", passed=True, detail=f"{digest}, not registered")
     same = version.digest == digest
-    return Check(name="digest", passed=same, detail=digest if same else f"{digest}, registered as {version.digest}")
+    detail = digest if same else f"{digest}, registered as {version.digest}"
+    if rule_of(digest) != CURRENT:
+        detail += f"; {OLD_RULE}"
+    return Check(name="digest", passed=same, detail=detail)

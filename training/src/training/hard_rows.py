@@ -17,19 +17,20 @@ _THRESHOLDS = 12
 _TEXTS = ("never seen", "\u00e9", "e\u0301", "\u5317\u4eac", "\U0001f427", " ", "0", "nan", "None", "x" * 1000)
 
 
-def hard_rows(kinds: Sequence[tuple[Kind, bool]], rows: np.ndarray, pipeline: Pipeline) -> np.ndarray:
+def hard_rows(kinds: Sequence[tuple[Kind, bool]], rows: np.ndarray, pipeline: Pipeline | None = None) -> np.ndarray:
     """Some of the rows with, in one column at a time, a value that is likely to be taken for another.
 
     Args:
         kinds: What each column holds, and whether a value may be missing.
         rows: Rows as in `training.data.Dataset`.
-        pipeline: The fitted pipeline, whose trees tell at what values it decides.
+        pipeline: The fitted pipeline, where it may be asked at what values its trees decide.
 
     Returns:
         Rows of the same columns and type.
     """
     bases = rows[np.linspace(0, len(rows) - 1, _BASES).astype(int)]
-    thresholds = _thresholds(pipeline, [index for index, (kind, _) in enumerate(kinds) if kind != "category"])
+    numbers = [index for index, (kind, _) in enumerate(kinds) if kind != "category"]
+    thresholds = _thresholds(pipeline, numbers) if pipeline is not None else {}
     made = []
     for index, (kind, optional) in enumerate(kinds):
         column = rows[:, index] if kind == "category" else numeric(rows, index)

@@ -7,14 +7,11 @@ import numpy as np
 import pandas as pd
 from msgspec import Struct
 
-from training.settings import Kind, Unknown
+from modelformat import columns as _format
+from modelformat.columns import Kind, Unknown
 
-# MLflow's names for the kinds, as a signature gives them.
-SIGNATURE_TYPES: dict[Kind, str] = {
-    "number": "double", "integer": "long", "boolean": "boolean", "category": "string", "datetime": "datetime",
-}  # fmt: skip
-# A missing text, which no category can be.
-NO_TEXT = ""
+SIGNATURE_TYPES = _format.SIGNATURE_TYPES
+NO_TEXT = _format.NO_TEXT
 
 
 class Column(Struct, frozen=True, omit_defaults=False):

@@ -14,19 +14,14 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from modelformat.session import MATRIX, column_input
 from training.kinds import Column, mixed
 from training.preparation import CENTRE, FILL, GAPS, NUMBERS, SCALE, TEXTS
 
-MATRIX = "features"
 # Old enough for every ONNX Runtime since 1.14.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 # A text that no training table holds: U+10FFFF is no character and never will be.
 _UNKNOWN = "\U0010ffff"
-
-
-def column_input(index: int) -> str:
-    """The name of a column's input in the graph of a model that has one a column."""
-    return f"column_{index}"
 
 
 class _Graph(Struct):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
@@ -17,14 +16,14 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 
+from modelformat.session import DTYPES, MATRIX, as_columns, open_session
 from training.errors import BadInputError
 from training.kinds import Column
-from training.onnx_preparation import MATRIX, OPSETS, prepend
+from training.onnx_preparation import OPSETS, prepend
 from training.preparation import CENTRE, PREPARE
 
 _PREPARED = "prepared"
 _CENTRED = "centred"
-_ARRAYS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(string)": np.object_}
 _LOAD_ERRORS = (
     runtime_errors.Fail,
     runtime_errors.InvalidArgument,
@@ -69,8 +68,8 @@ def _converted(pipeline: Pipeline, read: str, width: int, *, classifier: bool) -
             initial_types=[(read, FloatTensorType([None, width]))],
             options={"zipmap": False} if classifier else None,
             target_opset=OPSETS,
-            custom_conversion_functions={kind: _integer_flags(get_converter(alias)) for kind, alias in _HISTOGRAMS},
-            custom_shape_calculators={kind: get_shape_calculator(alias) for kind, alias in _HISTOGRAMS},
+            custom_conversion_functions=HISTOGRAM_CONVERTERS[0],
+            custom_shape_calculators=HISTOGRAM_CONVERTERS[1],
         )
     except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, KeyError) as error:
         step, estimator = pipeline.steps[-1]
@@ -100,19 +99,14 @@ class Twin:
         Raises:
             UnusableGraphError: It is damaged, or asks for more than this ONNX Runtime can do.
         """
-        options = onnxruntime.SessionOptions()
-        # One row is too little work to share between threads.
-        options.intra_op_num_threads = 1
-        source = str(model) if isinstance(model, Path) else model
         try:
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session = open_session(model)
         except _LOAD_ERRORS as error:
             raise UnusableGraphError(" ".join(str(error).split())) from error
         self._outputs = [self._session.get_outputs()[0].name]
         inputs = self._session.get_inputs()
         self._matrix = inputs[0].name == MATRIX
-        self._types = [_ARRAYS.get(read.type, np.float32) for read in inputs]
-        self._names = [read.name for read in inputs]
+        self._types = [DTYPES.get(read.type, np.float32) for read in inputs]
 
     def scores(self, rows: np.ndarray) -> np.ndarray:
         """Probabilities, shape [rows, classes], or predicted values, shape [rows, 1]; float64.
@@ -120,13 +114,7 @@ class Twin:
         Args:
             rows: As in `training.data.Dataset`.
         """
-        if self._matrix:
-            given = {MATRIX: rows.astype(self._types[0])}
-        else:
-            given = {
-                name: rows[:, index : index + 1].astype(kind)
-                for index, (name, kind) in enumerate(zip(self._names, self._types, strict=True))
-            }
+        given = {MATRIX: rows.astype(self._types[0])} if self._matrix else as_columns(rows, tuple(self._types))
         found = self._session.run(self._outputs, given)[0]
         return np.asarray(found, dtype=np.float64).reshape(len(rows), -1)
 
@@ -136,10 +124,15 @@ def _ready_to_convert(pipeline: Pipeline) -> Pipeline:
     if hasattr(ready, "classes_"):
         # Labels of every type convert alike when the converter sees only their positions.
         ready[-1].classes_ = np.arange(len(pipeline.classes_))
-    for trees in getattr(ready[-1], "_predictors", ()):
+    round_thresholds_down(ready[-1])
+    return ready
+
+
+def round_thresholds_down(estimator: Any) -> None:
+    """Have the trees of a histogram estimator, if it is one, decide about float32 values as about others; in place."""
+    for trees in getattr(estimator, "_predictors", ()):
         for tree in trees:
             tree.nodes["num_threshold"] = _rounded_down(tree.nodes["num_threshold"])
-    return ready
 
 
 def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
@@ -211,3 +204,10 @@ class _IntegerFlags:
     def add_node(self, *args: Any, nodes_missing_value_tracks_true: list[bool], **attributes: Any) -> None:
         flags = [int(flag) for flag in nodes_missing_value_tracks_true]
         self._container.add_node(*args, nodes_missing_value_tracks_true=flags, **attributes)
+
+
+# Converters and shape calculators of the histogram estimators, as `convert_sklearn` takes them.
+HISTOGRAM_CONVERTERS = (
+    {kind: _integer_flags(get_converter(alias)) for kind, alias in _HISTOGRAMS},
+    {kind: get_shape_calculator(alias) for kind, alias in _HISTOGRAMS},
+)

@@ -7,8 +7,10 @@ import numpy as np
 from msgspec import Struct
 from sklearn.pipeline import Pipeline
 
+from modelformat.baseline import Baseline
+from modelformat.tags import DIGEST, FAILED, GATE, PASSED, RELEASE
 from training import metrics, models, plots
-from training.baseline import Baseline, measure_baseline
+from training.baseline import measure_baseline
 from training.bundle import Bundle, BundleWriter
 from training.champion import loaded_champion
 from training.data import Dataset, default_model_name, load_dataset
@@ -112,11 +114,11 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
                     bundle, plan.split, settings.gate, champion, extra=[columns_check(plan.dataset, settings.gate)]
                 )
             step.outcome = report.headline()
-        tags = {"digest": digest, "gate": "passed" if report.passed else "failed"}
+        tags = {DIGEST: digest, GATE: PASSED if report.passed else FAILED}
         tracking.record_verdict(model_id, report, tags)
         if report.passed:
             with steps.step("register") as step:
-                tags["release"] = registry.next_release(plan.name, contract)
+                tags[RELEASE] = registry.next_release(plan.name, contract)
                 version = registry.register(plan.name, model_id, run_id, tags, _description(plan, trained))
                 step.outcome = f"{version.title}, alias {', '.join(version.aliases)}"
     return RunResult(

@@ -9,12 +9,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from msgspec import Struct
 
+from modelformat.tags import CANDIDATE, CHAMPION, DIGEST, GATE, PASSED, RELEASE
 from training.contract import Contract, contract_of
 from training.errors import BadInputError, OutageError
 from training.tracking import Tracking
 
-CANDIDATE = "candidate"
-CHAMPION = "production"
 _RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 
@@ -137,7 +136,7 @@ class Registry:
                     model_id=model_id,
                 )
                 number = str(entry.version)
-                self._refuse_taken_release(name, number, tags["release"])
+                self._refuse_taken_release(name, number, tags[RELEASE])
                 self._client.set_registered_model_alias(name, CANDIDATE, number)
             except BaseException:
                 self._withdraw(name, number, created)
@@ -162,7 +161,7 @@ class Registry:
         if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
             raise BadInputError(f"--to: {alias!r} is no alias: a word that is neither 'latest' nor a version number.")
         version = self.find(name, source)
-        if version.gate != "passed":
+        if version.gate != PASSED:
             raise BadInputError(f"{version.title} did not pass the gate (its tag 'gate' is {version.gate!r}).")
         before = next((other for other in self.versions(name) if alias in other.aliases), None)
         with self._tracking.reachable():
@@ -239,9 +238,9 @@ def _version(entry: ModelVersion, aliases: Mapping[str, str]) -> Version:
     return Version(
         name=entry.name,
         version=number,
-        release=entry.tags.get("release"),
-        digest=entry.tags.get("digest"),
-        gate=entry.tags.get("gate"),
+        release=entry.tags.get(RELEASE),
+        digest=entry.tags.get(DIGEST),
+        gate=entry.tags.get(GATE),
         aliases=_pointing_at(number, aliases.items()),
         run_id=entry.run_id or None,
         created=int(entry.creation_timestamp),

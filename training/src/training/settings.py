@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from modelformat import columns, mlmodel
 from training.errors import BadInputError
 
 _Struct = TypeVar("_Struct", bound=Struct)
-Task = Literal["classification", "regression"]
+Task = mlmodel.Task
 Strictness = Literal["refuse", "warn"]
-Kind = Literal["number", "integer", "boolean", "category", "datetime"]
-Unknown = Literal["accept", "refuse"]
-Label = str | bool | int
+Kind = columns.Kind
+Unknown = columns.Unknown
+Label = mlmodel.Label
 Scalar = bool | int | float | str | None
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
 NotNegative = Annotated[float, Meta(ge=0)]

@@ -28,6 +28,7 @@ from msgspec import Struct
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
+from modelformat.digest import ADDED_BY_DOWNLOAD
 from training.errors import BadInputError, OutageError
 
 if TYPE_CHECKING:
@@ -185,8 +186,11 @@ class Tracking:
         """
         with tempfile.TemporaryDirectory(prefix="training-") as folder:
             with self.reachable():
-                path = download_artifacts(artifact_uri=model_uri, dst_path=folder)
-            yield Path(path)
+                path = Path(download_artifacts(artifact_uri=model_uri, dst_path=folder))
+            # MLflow adds it to what it downloads by a registered name: it is no part of the version.
+            if path.is_dir():
+                (path / ADDED_BY_DOWNLOAD).unlink(missing_ok=True)
+            yield path
 
 
 def environment() -> dict[str, str]:

@@ -4,74 +4,41 @@ import logging
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
 
+from modelformat.baseline import FILE, Baseline, FeatureBaseline
 from serving.agreement import check_classes
 from serving.columns import Column, Value
 from serving.errors import MALFORMED
-from serving.signature import Label, ModelSpec
+from serving.signature import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-_FILE = "baseline.json"
+
+def all_shares(feature: FeatureBaseline) -> list[float]:
+    """Shares of all rows: in the bins, and as the last one of nulls where these were counted."""
+    if feature.nulls is None:
+        return feature.shares
+    return [*(share * (1 - feature.nulls) for share in feature.shares), feature.nulls]
 
 
-class FeatureBaseline(msgspec.Struct, frozen=True):
-    """Shares of the rows whose value is not null, in bins.
-
-    Of numbers bin i holds edges[i - 1] <= value < edges[i], the outer ones all that is beyond. Of text there is a bin
-    for each of its categories, and one for all others. `nulls` is the share of all rows whose value is null, where that
-    was counted.
-    """
-
-    name: str
-    shares: list[float]
-    edges: list[float] | None = None
-    categories: list[str] | None = None
-    nulls: float | None = None
-
-    def all_shares(self) -> list[float]:
-        """Shares of all rows: in the bins, and as the last one of nulls where these were counted."""
-        if self.nulls is None:
-            return self.shares
-        return [*(share * (1 - self.nulls) for share in self.shares), self.nulls]
-
-    def typical(self, column: Column) -> Value:
-        """A value of the bin that most rows are in; one that fits where nothing is known of them."""
-        if self.categories:
-            known = self.shares[: len(self.categories)]
-            return self.categories[known.index(max(known))]
-        if not self.edges:
-            return column.fitting(0.0)
-        fullest = self.shares.index(max(self.shares))
-        around = self.edges[max(fullest - 1, 0) : fullest + 1]
-        return column.fitting(_short(sum(around) / len(around)))
+def typical_row(baseline: Baseline, spec: ModelSpec) -> tuple[Value, ...]:
+    """A row of a value for each column that many rows of the training data had."""
+    return tuple(_typical(*pair) for pair in zip(baseline.features, spec.columns, strict=True))
 
 
-class PredictionBaseline(msgspec.Struct, frozen=True):
-    """The model's answers to `rows` rows: a share for each class, or one for each bin of the predicted number."""
-
-    rows: int
-    shares: list[float]
-    classes: list[Label] | None = None
-    edges: list[float] | None = None
-
-
-class Baseline(msgspec.Struct, frozen=True):
-    """The distributions of a version's features, in the order of its columns, over `rows` rows, and of its answers."""
-
-    version: Literal[1, 2]
-    rows: int
-    features: list[FeatureBaseline]
-    prediction: PredictionBaseline
-
-    def typical_row(self, spec: ModelSpec) -> tuple[Value, ...]:
-        """A row of a value for each column that many rows of the training data had."""
-        pairs = zip(spec.columns, self.features, strict=True)
-        return tuple(feature.typical(column) for column, feature in pairs)
+def _typical(feature: FeatureBaseline, column: Column) -> Value:
+    """A value of the bin that most rows are in; one that fits where nothing is known of them."""
+    if feature.categories:
+        known = feature.shares[: len(feature.categories)]
+        return feature.categories[known.index(max(known))]
+    if not feature.edges:
+        return column.fitting(0.0)
+    fullest = feature.shares.index(max(feature.shares))
+    around = feature.edges[max(fullest - 1, 0) : fullest + 1]
+    return column.fitting(_short(sum(around) / len(around)))
 
 
 def read_baseline(folder: Path, spec: ModelSpec) -> Baseline | None:
@@ -83,7 +50,7 @@ def read_baseline(folder: Path, spec: ModelSpec) -> Baseline | None:
         ModelUnusableError: when it has the classes of the model in another order.
     """
     try:
-        baseline = msgspec.json.decode((folder / _FILE).read_bytes(), type=Baseline)
+        baseline = msgspec.json.decode((folder / FILE).read_bytes(), type=Baseline)
         reason = _mistake(baseline, spec)
     except FileNotFoundError:
         return None

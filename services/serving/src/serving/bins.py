@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.baseline import FeatureBaseline
+from modelformat.baseline import FeatureBaseline
+from serving.baseline import all_shares
 from serving.runtimes.base import Matrix
 
 Counts = NDArray[np.int64]
@@ -24,7 +25,7 @@ class Bins:
     """
 
     def __init__(self, features: Sequence[FeatureBaseline]) -> None:
-        sizes = [len(feature.all_shares()) for feature in features]
+        sizes = [len(all_shares(feature)) for feature in features]
         ends = np.cumsum(sizes, dtype=np.intp)
         self.width = int(ends[-1]) if sizes else 0
         self.slices = [slice(int(end) - size, int(end)) for size, end in zip(sizes, ends, strict=True)]

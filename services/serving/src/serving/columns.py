@@ -2,30 +2,28 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 import msgspec
 
+from modelformat.columns import KINDS, ColumnMetadata, Kind, Unknown
 from serving.errors import ModelUnusableError
 
 Value = bool | int | float | str | None
-Kind = Literal["number", "integer", "boolean", "category", "datetime"]
-Unknown = Literal["accept", "refuse"]
 
 # Models compute in single precision, which ends at 3.4e38: this leaves them room to scale values and add them up.
 LARGEST_NUMBER = 1e30
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The years 1 to 9999, and the hours by which time zones differ.
 EARLIEST, LATEST = -62_135_682_400, 253_402_387_199
-# MLflow's type names, and what a JSON value must be for each: (kind, smallest, largest).
-COLUMN_TYPES: dict[str, tuple[Kind, float, float]] = {
-    "double": ("number", -LARGEST_NUMBER, LARGEST_NUMBER),
-    "float": ("number", -LARGEST_NUMBER, LARGEST_NUMBER),
-    "long": ("integer", -(2**63), 2**63 - 1),
-    "integer": ("integer", -(2**31), 2**31 - 1),
-    "boolean": ("boolean", 0, 1),
-    "string": ("category", 0, 0),
-    "datetime": ("datetime", EARLIEST, LATEST),
+# The smallest and the largest value of each of MLflow's types.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "double": (-LARGEST_NUMBER, LARGEST_NUMBER),
+    "float": (-LARGEST_NUMBER, LARGEST_NUMBER),
+    "long": (-(2**63), 2**63 - 1),
+    "integer": (-(2**31), 2**31 - 1),
+    "boolean": (0, 1),
+    "string": (0, 0),
+    "datetime": (EARLIEST, LATEST),
 }
 _SOME_TEXT = "a"
 
@@ -58,28 +56,18 @@ class Column(msgspec.Struct, frozen=True):
         return round(value) if self.kind == "integer" else float(value)
 
 
-class ColumnMetadata(msgspec.Struct, frozen=True):
-    """What `metadata.columns` says of a column, beside what the signature does."""
-
-    name: str
-    kind: Kind
-    optional: bool = False
-    categories: tuple[str, ...] = ()
-    unknown: Unknown = "accept"
-
-
 def column(name: str, mlflow_type: str, *, optional: bool = False) -> Column:
     """Makes a column of what the signature says of it.
 
     Raises:
         ModelUnusableError: when it is of a type that cannot be served.
     """
-    if mlflow_type not in COLUMN_TYPES:
-        known = ", ".join(COLUMN_TYPES)
+    if mlflow_type not in _BOUNDS:
+        known = ", ".join(_BOUNDS)
         raise ModelUnusableError(
             f"column {name!r} of its signature has type {mlflow_type}, but only {known} can be served"
         )
-    return Column(name, mlflow_type, *COLUMN_TYPES[mlflow_type], optional)
+    return Column(name, mlflow_type, KINDS[mlflow_type], *_BOUNDS[mlflow_type], optional)
 
 
 def with_metadata(columns: tuple[Column, ...], told: Sequence[ColumnMetadata]) -> tuple[Column, ...]:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from serving.baseline import Baseline
+from modelformat.baseline import Baseline
+from serving.baseline import all_shares
 from serving.bins import Bins, Counts
 from serving.runtimes.base import Matrix
 
@@ -65,7 +66,7 @@ class Drift:
         self._bins = Bins(features)
         self._answer_edges = np.array(prediction.edges, dtype=np.float32) if prediction.edges is not None else None
         self._answers = slice(self._bins.width, self._bins.width + len(prediction.shares))
-        self._expected = [_smoothed(np.array(feature.all_shares()) * baseline.rows) for feature in features]
+        self._expected = [_smoothed(np.array(all_shares(feature)) * baseline.rows) for feature in features]
         self._expected_answers = _smoothed(np.array(prediction.shares) * prediction.rows)
         self._window = Window(self._answers.stop + 1, seconds, clock)
         self._probabilities = np.zeros(len(_PROBABILITY_BOUNDS) + 1, dtype=np.int64)

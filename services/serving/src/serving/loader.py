@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import msgspec
 
+from modelformat.baseline import Baseline
 from serving.artifacts.files import Downloaded, ModelFiles
-from serving.baseline import Baseline
 from serving.columns import Value
 from serving.features import RowReader
 from serving.opening import open_folder

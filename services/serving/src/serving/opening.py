@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from serving.baseline import Baseline, read_baseline
+from modelformat.baseline import Baseline
+from serving.baseline import read_baseline, typical_row
 from serving.columns import Value
 from serving.errors import InvalidInputError
 from serving.features import RowReader
@@ -38,7 +39,7 @@ def open_folder(folder: Path, options: RuntimeOptions, chosen: Callable[[str], N
     chosen(choose_runtime(spec, options))
     runtime = open_runtime(folder, spec, options)
     baseline = read_baseline(folder, spec)
-    guesses = [baseline.typical_row(spec)] if baseline else []
+    guesses = [typical_row(baseline, spec)] if baseline else []
     reader = RowReader(spec.columns, runtime.dtypes)
     own = read_example(folder, spec)
     if own is not None and not _fits(own, reader):

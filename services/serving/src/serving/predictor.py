@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
+from modelformat.mlmodel import Label
 from serving.admission import Admission
 from serving.batching import Batcher
 from serving.errors import FieldError, InvalidInputError, TooManyRowsError
 from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix
 from serving.schemas import NumbersRequest, Prediction, PredictRequest, PredictResponse, WrittenBatch
-from serving.signature import Label
 from serving.versions.base import LATEST, VersionManager
 
 _T = TypeVar("_T")

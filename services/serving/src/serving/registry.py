@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from modelformat.tags import DIGEST, GATE, RELEASE
 from serving.backoff import Backoff
 from serving.errors import MALFORMED, ModelUnusableError, RegistryUnavailableError, UnknownVersionError
 from serving.spans import NO_SPANS, Spans
@@ -248,8 +249,8 @@ def _version(found: _ModelVersion) -> RegisteredVersion:
     return RegisteredVersion(
         number=found.version,
         ready=found.status == "READY",
-        gate=tags.get("gate", ""),
-        digest=tags.get("digest", ""),
-        release=tags.get("release", ""),
+        gate=tags.get(GATE, ""),
+        digest=tags.get(DIGEST, ""),
+        release=tags.get(RELEASE, ""),
         origin=f"{found.creation_timestamp or ''} {found.source or ''}".strip(),
     )

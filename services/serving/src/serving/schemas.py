@@ -6,9 +6,10 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from serving.columns import Kind, Unknown, Value
+from modelformat.columns import Kind, Unknown
+from modelformat.mlmodel import Label
+from serving.columns import Value
 from serving.numbers import Numbers
-from serving.signature import Label
 
 VersionName = Annotated[
     str,

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from modelformat.digest import PATTERN
+
 Seconds = Annotated[float, Meta(ge=0.05, le=3600)]
 
 URI_SCHEMES = ("s3", "mlflow-artifacts", "file")
@@ -15,7 +17,7 @@ _HTTP = r"^https?://[^\s]+$"
 _NAME = r"^[^/:'\"`\s]+$"
 _NUMBER = r"^([1-9][0-9]{0,17})?$"
 _RELEASE = r"^(v[0-9]+\.[0-9]+\.[0-9]+)?$"
-_DIGEST = r"^(sha256:[0-9a-f]{64})?$"
+_DIGEST = rf"^({PATTERN})?$"
 
 TrackingUri = Annotated[str, Meta(pattern=_HTTP, description="where MLflow is")]
 CertFile = Annotated[

@@ -2,17 +2,16 @@
 
 import json
 import math
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
-import yaml
 
-from serving.columns import LARGEST_NUMBER, Column, ColumnMetadata, Value, column, with_metadata
+from modelformat.mlmodel import EXAMPLE_FILE, FormatError, Input, Label, Task, read_mlmodel
+from serving.columns import LARGEST_NUMBER, Column, Value, column, with_metadata
 from serving.errors import ModelUnusableError
-
-Label = str | int | bool
 
 _TENSOR_TYPES = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer", "bool": "boolean"}
 
@@ -24,7 +23,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
     paths inside the model's folder, empty where the version carries no such form.
     """
 
-    task: Literal["classification", "regression"]
+    task: Task
     columns: tuple[Column, ...]
     classes: tuple[Label, ...]
     target: str
@@ -42,49 +41,6 @@ class ModelSpec(msgspec.Struct, frozen=True):
         return tuple(column.fitting(value) for column in self.columns)
 
 
-class _Metadata(msgspec.Struct):
-    task: Literal["classification", "regression"]
-    classes: list[bool | int | str] = []
-    target: str = ""
-    columns: list[ColumnMetadata] | None = None
-
-
-class _Signature(msgspec.Struct):
-    inputs: str
-
-
-class _OnnxFlavor(msgspec.Struct):
-    data: str
-
-
-class _SklearnFlavor(msgspec.Struct):
-    pickled_model: str
-    serialization_format: str = "pickle"
-
-
-class _Flavors(msgspec.Struct):
-    onnx: _OnnxFlavor | None = None
-    sklearn: _SklearnFlavor | None = None
-
-
-class _MLmodel(msgspec.Struct):
-    metadata: _Metadata
-    signature: _Signature
-    flavors: _Flavors = msgspec.field(default_factory=_Flavors)
-
-
-class _TensorSpec(msgspec.Struct):
-    dtype: str
-    shape: list[int]
-
-
-class _Input(msgspec.Struct):
-    type: str
-    name: str = ""
-    required: bool = True
-    tensor_spec: _TensorSpec | None = msgspec.field(default=None, name="tensor-spec")
-
-
 def read_spec(folder: Path) -> ModelSpec:
     """Reads the `MLmodel` file of a model's folder.
 
@@ -92,25 +48,20 @@ def read_spec(folder: Path) -> ModelSpec:
         ModelUnusableError: when it is missing, broken, or describes a model that cannot be served.
     """
     try:
-        document = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-        mlmodel = msgspec.convert(document, _MLmodel)
-        inputs = msgspec.json.decode(mlmodel.signature.inputs, type=list[_Input])
-    except FileNotFoundError:
-        raise ModelUnusableError("the version has no MLmodel file, so it is not an MLflow model") from None
-    except (yaml.YAMLError, UnicodeDecodeError, msgspec.MsgspecError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelUnusableError(f"its MLmodel file does not follow docs/model-format.md: {reason}") from None
+        mlmodel = read_mlmodel(folder)
+    except FormatError as error:
+        raise ModelUnusableError(str(error)) from None
     metadata, flavors = mlmodel.metadata, mlmodel.flavors
     if metadata.task == "classification" and len(metadata.classes) < 2:
         raise ModelUnusableError("its MLmodel file names fewer than two classes in metadata.classes")
-    columns = _columns(inputs)
+    columns = _columns(mlmodel.inputs)
     return ModelSpec(
         task=metadata.task,
         columns=columns if metadata.columns is None else with_metadata(columns, metadata.columns),
-        classes=tuple(metadata.classes) if metadata.task == "classification" else (),
+        classes=metadata.classes if metadata.task == "classification" else (),
         target=metadata.target,
-        onnx_file=_inside(flavors.onnx.data) if flavors.onnx else "",
-        sklearn_file=_inside(flavors.sklearn.pickled_model) if flavors.sklearn else "",
+        onnx_file=flavors.onnx.data if flavors.onnx else "",
+        sklearn_file=flavors.sklearn.pickled_model if flavors.sklearn else "",
         sklearn_format=flavors.sklearn.serialization_format if flavors.sklearn else "",
     )
 
@@ -118,7 +69,7 @@ def read_spec(folder: Path) -> ModelSpec:
 def read_example(folder: Path, spec: ModelSpec) -> tuple[Value, ...] | None:
     """Reads the first row of `input_example.json`, in any form that MLflow writes; None when none fits."""
     try:
-        document = json.loads((folder / "input_example.json").read_text(encoding="utf-8"))
+        document = json.loads((folder / EXAMPLE_FILE).read_text(encoding="utf-8"))
         row = msgspec.convert(_first_row(document, spec), list[Value])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
@@ -157,11 +108,11 @@ def _by_name(record: dict[str, Any], spec: ModelSpec) -> list[Any]:
     return [record.get(each.name) if each.optional else record[each.name] for each in spec.columns]
 
 
-def _columns(inputs: list[_Input]) -> tuple[Column, ...]:
+def _columns(inputs: Sequence[Input]) -> tuple[Column, ...]:
     if len(inputs) == 1 and (tensor := inputs[0].tensor_spec):
         if len(tensor.shape) != 2 or tensor.shape[1] < 1:
             raise ModelUnusableError(
-                f"its signature takes a tensor of shape {tensor.shape}, but only rows can be served"
+                f"its signature takes a tensor of shape {list(tensor.shape)}, but only rows can be served"
             )
         kind = _TENSOR_TYPES.get(tensor.dtype, tensor.dtype)
         return tuple(column(f"feature_{index}", kind) for index in range(tensor.shape[1]))
@@ -171,11 +122,3 @@ def _columns(inputs: list[_Input]) -> tuple[Column, ...]:
         column(each.name or f"feature_{index}", each.type, optional=not each.required)
         for index, each in enumerate(inputs)
     )
-
-
-def _inside(path: str) -> str:
-    """Refuses a file name that leads out of the model's folder."""
-    parts = PurePosixPath(path)
-    if not path or parts.is_absolute() or ".." in parts.parts:
-        raise ModelUnusableError(f"its MLmodel file names a file outside its folder: {path!r}")
-    return parts.as_posix()

@@ -13,11 +13,12 @@ from msgspec import UNSET, Struct
 
 from gitops.errors import BadInputError, OutageError
 from gitops.pins.release import Model
+from modelformat.digest import is_digest
+from modelformat.tags import DIGEST, GATE, PASSED, RELEASE
 
 _REFERENCE = re.compile(r"(?P<name>[^/@\s]+)(/(?P<version>[1-9][0-9]*)|@(?P<alias>[A-Za-z0-9_-]+))")
 _NAMELESS = re.compile(r"[1-9][0-9]*|@[A-Za-z0-9_-]+")
 _RELEASE = re.compile(r"[A-Za-z0-9._+-]{1,128}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SECONDS = 10.0
 # Waited between tries, so one more try than there are numbers.
 _PAUSES = (0.5, 1.0, 2.0)
@@ -127,15 +128,16 @@ class MlflowRegistry:
             raise BadInputError(
                 f"{title} is not ready in the registry (its status is {found.status}): try again later."
             )
-        if tags.get("gate") != "passed":
+        if tags.get(GATE) != PASSED:
             raise BadInputError(
-                f"{title} did not pass its gate (its tag 'gate' is {tags.get('gate')!r}): release a version that did, "
+                f"{title} did not pass its gate (its tag 'gate' is {tags.get(GATE)!r}): release a version that did, "
                 "or train again."
             )
-        digest = tags.get("digest", "")
-        if not _DIGEST.fullmatch(digest):
+        digest = tags.get(DIGEST, "")
+        if not is_digest(digest):
             raise BadInputError(
-                f"{title} has no content digest (its tag 'digest' is {digest!r}): train it with `training run`."
+                f"{title} has no content digest (its tag 'digest' is {digest!r}): train it with `training run`, or "
+                "bring it in with `training register`."
             )
         uri = self._get(
             "model-versions/get-download-uri", _Located, name=found.name, version=found.version
@@ -146,7 +148,7 @@ class MlflowRegistry:
                 "--no-serve-artifacts and an s3:// artifact root."
             )
         # What people call the version; a tag that the chart's schema would refuse is left out.
-        release = tags.get("release", "")
+        release = tags.get(RELEASE, "")
         named = release if _RELEASE.fullmatch(release) else UNSET
         model = Model(name=found.name, version=found.version, release=named, digest=digest, uri=uri)
         return Candidate(model=model, metrics=self._metrics(found.run_id))

@@ -10,11 +10,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from gitops.documents import YAMLError, loaded
 from gitops.errors import BadInputError
 from gitops.pins.yaml_edit import edited
+from modelformat.digest import PATTERN
 
 # The same everywhere, so that what is promoted is the same file.
 _HEADING = "# What runs here. Written by `gitops`; tuning belongs in values.yaml.\n"
 
 Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+ContentDigest = Annotated[str, Meta(pattern=rf"^{PATTERN}$")]
 ChartVersion = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$")]
 Tag = Annotated[str, Meta(pattern=r"^(?!latest$)[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
 RegistryNumber = Annotated[str, Meta(pattern=r"^[1-9][0-9]*$")]
@@ -60,7 +62,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1)]
     version: RegistryNumber
     release: str | UnsetType | None = UNSET
-    digest: Digest
+    digest: ContentDigest
     uri: Uri
 
 
@@ -69,7 +71,7 @@ class Shadow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     version: RegistryNumber
     release: str | UnsetType | None = UNSET
-    digest: Digest
+    digest: ContentDigest
     uri: Uri
 
 

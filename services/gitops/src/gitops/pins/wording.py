@@ -11,12 +11,12 @@ _SUBJECT = 100
 
 def short(digest: str) -> str:
     """The beginning of a digest, enough to tell two apart."""
-    return digest.removeprefix("sha256:")[:_DIGEST_SHOWN]
+    return digest.partition(":")[2][:_DIGEST_SHOWN]
 
 
 def words(value: object) -> str:
     """A pin for people."""
-    return short(value) if isinstance(value, str) and value.startswith("sha256:") else _whole(value)
+    return short(value) if isinstance(value, str) and value.startswith(("sha256:", "sha256-v2:")) else _whole(value)
 
 
 def age(seconds: int) -> str:

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,14 +11,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from modelformat.digest import CURRENT, OLD_RULE, UnusableNameError, content_digest, is_digest, rule_of
 from serving.artifacts.base import ArtifactStore, download
 from serving.artifacts.locks import in_use, own_folder, remove_unused
-from serving.digest import content_digest
 from serving.errors import DigestMismatchError, ModelUnusableError, StoreUnavailableError
 from serving.spans import NO_SPANS, Spans
 
+logger = logging.getLogger(__name__)
+
 _PARTIAL = ".partial-"
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Downloaded(msgspec.Struct, frozen=True):
@@ -70,9 +71,12 @@ class ModelFiles:
             ModelUnusableError: when they cannot be what a model needs (see `download`).
             StoreUnavailableError: when the store does not answer, or the files cannot be written.
         """
-        if expected and not _DIGEST.fullmatch(expected):
+        if expected and not is_digest(expected):
             # Its folder has the digest in its name, so this is more than a matter of form.
             raise DigestMismatchError(f"the digest that its files must have, {expected[:80]!r}, is not valid")
+        if expected and rule_of(expected) != CURRENT:
+            told = {"digest": expected, "reason": OLD_RULE}
+            logger.warning("a version is proved by a digest of the old rule", extra=told)
         try:
             if expected and (kept := await self._kept(expected)):
                 return kept
@@ -102,7 +106,7 @@ class ModelFiles:
                         await download(self._store(uri), uri, partial, self._max_bytes)
             except TimeoutError:
                 raise StoreUnavailableError(f"its files did not arrive within {self._seconds:g} s") from None
-            digest = await asyncio.to_thread(content_digest, partial)
+            digest = await _digest(partial, expected)
             if expected and digest != expected:
                 raise DigestMismatchError(f"its files have digest {digest}, but {expected} is expected")
             # Another version may have the same files, and be about to read them.
@@ -133,7 +137,7 @@ class ModelFiles:
             if not folder.is_dir():
                 return None
             os.utime(folder)  # so that no other download makes it go while it is read
-            if await asyncio.to_thread(content_digest, folder) == digest:
+            if await _digest(folder, digest) == digest:
                 return Downloaded(folder, digest)
             shutil.rmtree(folder)
             return None
@@ -153,9 +157,18 @@ class ModelFiles:
 
     def _prune(self) -> None:
         """Removes the folders used longest ago. Models live in memory once loaded, so none of them is missed."""
-        folders = sorted(self._root.glob("sha256-*"), key=_last_use, reverse=True)
+        folders = sorted(self._root.glob("sha256*-*"), key=_last_use, reverse=True)
         for folder in folders[self._keep :]:
             remove_unused(folder)
+
+
+async def _digest(folder: Path, expected: str | None) -> str:
+    """Computes the digest of a folder by the rule of the one that is expected."""
+    rule = rule_of(expected) if expected else CURRENT
+    try:
+        return await asyncio.to_thread(content_digest, folder, rule)
+    except UnusableNameError as error:
+        raise ModelUnusableError(str(error)) from None
 
 
 def _last_use(folder: Path) -> float:

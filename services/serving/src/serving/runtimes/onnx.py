@@ -1,17 +1,12 @@
 """ONNX Runtime, set up for many small requests in one process: one thread, and only the output that is needed."""
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-# ONNX Runtime's wheels for Linux report each model that is loaded to their maker, unless told not to before the import.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime
-
+from modelformat.session import MATRIX, PREDICTION, PROBABILITIES, TEXT, Session, as_columns, column_input, open_session
 from serving.agreement import check_classes, check_width
 from serving.columns import Column
 from serving.decoding import Dtype, listed
@@ -20,10 +15,8 @@ from serving.runtimes.base import Matrix, RuntimeOptions
 from serving.runtimes.onnx_labels import graph_labels
 from serving.signature import ModelSpec
 
-_DTYPES: dict[str, type[np.floating]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
-_TEXT = "tensor(string)"
-_OUTPUTS = {"classification": "probabilities", "regression": "prediction"}
-_MATRIX = "features"
+_FLOATS: dict[str, type[np.floating]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+_OUTPUTS = {"classification": PROBABILITIES, "regression": PREDICTION}
 
 
 class OnnxRuntime:
@@ -36,7 +29,7 @@ class OnnxRuntime:
 
     def __init__(
         self,
-        session: onnxruntime.InferenceSession,
+        session: Session,
         output: str,
         dtypes: tuple[Dtype, ...],
         output_dtype: type[np.floating],
@@ -45,7 +38,7 @@ class OnnxRuntime:
         self.output_dtype = output_dtype
         self._session = session
         self._outputs = [output]
-        self._flat = output == "prediction"
+        self._flat = output == PREDICTION
 
     def run(self, features: Matrix) -> Matrix:
         """Computes one batch."""
@@ -53,16 +46,14 @@ class OnnxRuntime:
         return result.reshape(-1) if self._flat and result.size == len(features) else result
 
     def _inputs(self, features: Matrix) -> dict[str, Any]:
-        return {_MATRIX: features}
+        return {MATRIX: features}
 
 
 class ColumnsOnnxRuntime(OnnxRuntime):
     """An ONNX graph with an input for each column."""
 
     def _inputs(self, features: Matrix) -> dict[str, Any]:
-        return {
-            f"column_{index}": features[:, index : index + 1].astype(dtype) for index, dtype in enumerate(self.dtypes)
-        }
+        return as_columns(features, self.dtypes)
 
 
 def open_onnx(folder: Path, spec: ModelSpec, _options: RuntimeOptions) -> OnnxRuntime:
@@ -74,13 +65,8 @@ def open_onnx(folder: Path, spec: ModelSpec, _options: RuntimeOptions) -> OnnxRu
     path = folder / spec.onnx_file
     if not path.is_file():
         raise ModelUnusableError(f"its ONNX file {spec.onnx_file!r} is missing")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = open_session(path)
     except Exception as error:  # ONNX Runtime's errors have no common base but this
         raise ModelUnusableError(f"its ONNX file cannot be loaded ({type(error).__name__})") from error
     output, output_dtype = _output(session, spec)
@@ -89,39 +75,39 @@ def open_onnx(folder: Path, spec: ModelSpec, _options: RuntimeOptions) -> OnnxRu
     return (ColumnsOnnxRuntime if spec.mixed else OnnxRuntime)(session, output, dtypes, output_dtype)
 
 
-def _output(session: onnxruntime.InferenceSession, spec: ModelSpec) -> tuple[str, type[np.floating]]:
+def _output(session: Session, spec: ModelSpec) -> tuple[str, type[np.floating]]:
     output = _OUTPUTS[spec.task]
     outputs = {entry.name: entry.type for entry in session.get_outputs()}
     if output not in outputs:
         raise ModelUnusableError(f"its ONNX graph must have an output `{output}`, but has {_listed(outputs)}")
-    if outputs[output] not in _DTYPES:
+    if outputs[output] not in _FLOATS:
         raise ModelUnusableError(
             f"the output `{output}` of its ONNX graph is a {outputs[output]}, but must be of floats"
         )
-    return output, _DTYPES[outputs[output]]
+    return output, _FLOATS[outputs[output]]
 
 
-def _of_matrix(session: onnxruntime.InferenceSession, spec: ModelSpec) -> tuple[Dtype, ...]:
+def _of_matrix(session: Session, spec: ModelSpec) -> tuple[Dtype, ...]:
     """Checks the input of a graph that takes all columns as one matrix."""
     inputs = {entry.name: entry for entry in session.get_inputs()}
-    if set(inputs) != {_MATRIX}:
+    if set(inputs) != {MATRIX}:
         raise ModelUnusableError(
-            f"its ONNX graph must have one input `{_MATRIX}`, as no column is text, but has {_listed(inputs)}"
+            f"its ONNX graph must have one input `{MATRIX}`, as no column is text, but has {_listed(inputs)}"
         )
-    kind, shape = inputs[_MATRIX].type, inputs[_MATRIX].shape
-    if kind not in _DTYPES:
+    kind, shape = inputs[MATRIX].type, inputs[MATRIX].shape
+    if kind not in _FLOATS:
         raise ModelUnusableError(f"the input of its ONNX graph is a {kind}, but must be of floats")
     # A graph that takes any number of columns has a name for it.
     check_width(spec, shape[1] if len(shape) == 2 else None, "its ONNX graph")
     for column in spec.columns:
-        _check_precision(column, kind, _MATRIX)
-    return (_DTYPES[kind],) * len(spec.columns)
+        _check_precision(column, kind, MATRIX)
+    return (_FLOATS[kind],) * len(spec.columns)
 
 
-def _of_columns(session: onnxruntime.InferenceSession, spec: ModelSpec) -> tuple[Dtype, ...]:
+def _of_columns(session: Session, spec: ModelSpec) -> tuple[Dtype, ...]:
     """Checks the inputs of a graph that takes each column as an input of its own."""
     inputs = {entry.name: entry.type for entry in session.get_inputs()}
-    expected = [f"column_{index}" for index in range(len(spec.columns))]
+    expected = [column_input(index) for index in range(len(spec.columns))]
     if sorted(inputs) != sorted(expected):
         text = next(column.name for column in spec.columns if column.kind == "category")
         raise ModelUnusableError(
@@ -131,13 +117,13 @@ def _of_columns(session: onnxruntime.InferenceSession, spec: ModelSpec) -> tuple
     dtypes: list[Dtype] = []
     for name, column in zip(expected, spec.columns, strict=True):
         kind = inputs[name]
-        if (kind == _TEXT) != (column.kind == "category") or (kind != _TEXT and kind not in _DTYPES):
+        if (kind == TEXT) != (column.kind == "category") or (kind != TEXT and kind not in _FLOATS):
             raise ModelUnusableError(
                 f"the input `{name}` of its ONNX graph is a {kind}, but its column {column.name!r} is of kind "
-                f"{column.kind}, which takes {_TEXT if column.kind == 'category' else 'floats'}"
+                f"{column.kind}, which takes {TEXT if column.kind == 'category' else 'floats'}"
             )
         _check_precision(column, kind, name)
-        dtypes.append(_DTYPES.get(kind, np.object_))
+        dtypes.append(_FLOATS.get(kind, np.object_))
     return tuple(dtypes)
 
 

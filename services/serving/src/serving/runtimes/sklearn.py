@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import skops.io
 
+from modelformat.skops_types import TRUSTED_TYPES
 from serving.agreement import check_classes, check_columns, check_width
 from serving.errors import ModelUnusableError
 from serving.runtimes.base import ONE_OUTPUT, Matrix, RuntimeOptions
@@ -20,26 +21,6 @@ from serving.signature import ModelSpec
 # Estimators that were fitted on a table warn at each prediction that a matrix has no column names. The order of columns
 # is checked once, when a version is opened.
 warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
-
-# Types that skops does not trust by itself, but which are plain parts of fitted scikit-learn estimators: they hold
-# arrays and parameters, and building one runs no code from the file.
-TRUSTED_TYPES = frozenset(
-    {
-        "numpy.dtype",
-        "sklearn._loss.loss.HalfTweedieLossIdentity",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
-        "sklearn.gaussian_process.kernels.ConstantKernel",
-        "sklearn.gaussian_process.kernels.Product",
-        "sklearn.gaussian_process.kernels.RBF",
-        "sklearn.metrics._dist_metrics.EuclideanDistance64",
-        "sklearn.neighbors._kd_tree.KDTree",
-        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.tree._tree.Tree",
-    }
-)
 
 
 class SklearnRuntime:

@@ -5,6 +5,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
+from modelformat.tags import PASSED
 from serving.backoff import Backoff
 from serving.cache import ModelCache
 from serving.errors import NotReadyError, ServingError, UnknownVersionError
@@ -131,7 +132,7 @@ async def registered_source(registry: Registry, name: str, found: RegisteredVers
     """
     if not found.ready:
         raise UnknownVersionError(f"version {found.number} of {name!r} is not completely registered yet")
-    if found.gate != "passed":
+    if found.gate != PASSED:
         raise UnknownVersionError(f"version {found.number} of {name!r} has not passed the gate (its tag `gate`)")
     uri = await registry.artifact_uri(found.number)
     return ModelSource(name, found.number, uri, found.digest or None, found.release, found.origin)

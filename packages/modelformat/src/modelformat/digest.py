@@ -1,0 +1,59 @@
+"""The content digest of a model's folder (docs/model-format.md), and the rules that it may be computed by."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Literal
+
+Rule = Literal["sha256", "sha256-v2"]
+
+# The rule of new digests.
+CURRENT: Rule = "sha256-v2"
+# By the old rule one file did not count, because MLflow adds it to what it downloads by a registered name.
+ADDED_BY_DOWNLOAD = "registered_model_meta"
+PATTERN = r"sha256(-v2)?:[0-9a-f]{64}"
+OLD_RULE = (
+    f"its digest is of the old rule sha256:, which does not cover a file {ADDED_BY_DOWNLOAD}; "
+    "register the model again for one that covers every file"
+)
+
+_DIGEST = re.compile(PATTERN)
+
+
+class UnusableNameError(ValueError):
+    """A file's name holds a backslash or a control character, so that the line about it could be read in two ways."""
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a digest of a known rule."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def rule_of(digest: str) -> Rule:
+    """The rule that a digest was computed by."""
+    return "sha256" if digest.startswith("sha256:") else "sha256-v2"
+
+
+def content_digest(folder: Path, rule: Rule = CURRENT) -> str:
+    """The digest of every file below a folder, names included: the rule, a colon and 64 hexadecimal digits.
+
+    Raises:
+        OSError: A file cannot be read.
+        UnusableNameError: By the current rule, for a name that is not plain.
+    """
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    if rule == "sha256":
+        files.pop(ADDED_BY_DOWNLOAD, None)
+    else:
+        _refuse_odd(files)
+    lines = hashlib.sha256()
+    for name in sorted(files, key=str.encode):
+        with files[name].open("rb") as file:
+            lines.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n".encode())
+    return f"{rule}:{lines.hexdigest()}"
+
+
+def _refuse_odd(names: dict[str, Path]) -> None:
+    for name in names:
+        if "\\" in name or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+            raise UnusableNameError(f"the file name {name!r} holds a backslash or a control character")
