@@ -24,7 +24,9 @@ from training.steps import Silent, Steps
 from training.tracking import Tracking
 
 # What a run records and an evaluation takes up again, so that it judges on the same held-out rows.
-_RECORDED: Mapping[str, type] = {"data": str, "target": str, "task": str, "seed": int, "test_size": float, "cv": int}
+_RECORDED: Mapping[str, type] = {
+    "data": str, "query": str, "target": str, "task": str, "seed": int, "test_size": float, "cv": int,
+}  # fmt: skip
 _REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/:]+)[@/](?P<version>[^@/]+)")
 _RUN = re.compile(r"runs:/(?P<run>[0-9a-zA-Z_-]+)")
 
@@ -76,7 +78,9 @@ def evaluate(
     recorded = registry.run_data(stored.run_id)[0]
     settings = load_settings(overrides, model_dir, defaults=_as_settings(recorded))
     with steps.step("load") as step:
-        dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv, settings.columns)
+        dataset = load_dataset(
+            settings.data, settings.target, settings.task, settings.csv, settings.columns, settings.query
+        )
         verify_settings(settings.gate, dataset)
         split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
         step.outcome = f"{dataset.source}: {len(split.test_rows)} of {len(dataset.rows)} rows"

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from training.addresses import is_address
 from training.errors import BadInputError
 from training.settings import Learning, ModelName, Settings, converted, merged, refuse_one_fold
 
@@ -51,8 +52,9 @@ class ModelFile(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """One model: what it learns, what it must show, and when and with what it is trained in the cluster.
 
     Attributes:
-        data: A built-in data set's name, or the path of a CSV or Parquet file. A path that exists beside this file is
-            that; in the cluster `/data/NAME` is a file of the chart's `dataVolume`.
+        data: A built-in data set's name; the path of a CSV or Parquet file, or of a folder of Parquet files; or an
+            address: `s3://BUCKET/KEY`, `https://...`, or a database's, as `postgresql+psycopg://HOST/DATABASE`. A path
+            that exists beside this file is that; in the cluster `/data/NAME` is a file of the chart's `dataVolume`.
         name: The registered model.
         schedule: When the cluster trains it; without one it is trained by hand only.
         resources: What a training pod gets; the chart's `resources` unless told.
@@ -102,7 +104,7 @@ def load_settings(
         _checked(read, model_dir / TRAINING_FILE)
         read = {key: value for key, value in read.items() if key not in _OF_THE_CLUSTER}
         beside = model_dir / read["data"]
-        if beside.is_file():
+        if not is_address(read["data"]) and beside.exists():
             read["data"] = str(beside)
         if overrides.get("model") not in (None, read.get("model")):
             read.pop("params", None)

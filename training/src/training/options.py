@@ -25,7 +25,10 @@ class DataOptions:
     """What to learn from, and which rows to hold out."""
 
     data: str | None = None
-    """iris, wine, breast-cancer, diabetes, or the path of a CSV or Parquet file. [default: iris]"""
+    """iris, wine, breast-cancer, diabetes; the path of a CSV or Parquet file; s3://, https:// or a database's address.
+    [default: iris]"""
+    query: str | None = None
+    """The statement that gives the rows of a database."""
     target: str | None = None
     """The column to predict; a must for files."""
     task: Task | None = None

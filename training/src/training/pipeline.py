@@ -149,7 +149,9 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
         BadInputError: Something that was given cannot be used.
     """
     with steps.step("load") as step:
-        dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv, settings.columns)
+        dataset = load_dataset(
+            settings.data, settings.target, settings.task, settings.csv, settings.columns, settings.query
+        )
         name = settings.name or default_model_name(dataset)
         model = settings.model or models.default_model(dataset.task)
         pipeline = models.build(
@@ -203,6 +205,8 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
     parameters |= {"model": plan.model, "seed": settings.seed, "test_size": settings.test_size, "cv": settings.cv}
     if settings.csv != CsvSettings():
         parameters["csv"] = msgspec.json.encode(settings.csv).decode()
+    if settings.query:
+        parameters["query"] = settings.query
     if settings.columns:
         parameters["columns"] = msgspec.json.encode(settings.columns).decode()
     tracking.record_data(plan.dataset, held_out=len(plan.split.test_rows))

@@ -125,6 +125,7 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a run learns, and how; a model's file says the same by the same names.
 
     Attributes:
+        query: The statement that gives the rows, where `data` is a database.
         target: The column to predict; built-in data sets know theirs.
         csv: How the data is written, where it is a CSV file.
         columns: What is said of single feature columns, by name.
@@ -138,6 +139,7 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         gate: What the model has to show.
     """
 
+    query: str | None = None
     target: str | None = None
     csv: CsvSettings = CsvSettings()
     columns: dict[str, ColumnSettings] = {}
@@ -155,7 +157,7 @@ class Settings(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One training run.
 
     Attributes:
-        data: A built-in data set's name, or the path of a CSV or Parquet file.
+        data: A built-in data set's name, the path of a CSV or Parquet file or of a folder of the latter, or an address.
         name: The registered model; derived from the data unless told.
         tracking_uri: Where MLflow is; MLflow's own default unless told.
     """

@@ -115,9 +115,13 @@ class Tracking:
             {"data": dataset.source, "target": dataset.target, "task": dataset.task, "data_sha256": dataset.sha256}
             | {"rows": len(dataset.rows), "features": len(dataset.features)}
         )
-        # Without a file MLflow notes the code as the source, which is right for a built-in data set.
+        if dataset.version:
+            mlflow.log_param("data_version", dataset.version)
+        # Without a source MLflow notes the code as one, which is right for a built-in data set.
         path = Path(dataset.source)
-        source = {"source": LocalArtifactDatasetSource(str(path.resolve()))} if path.is_file() else {}
+        source = {"source": LocalArtifactDatasetSource(str(path.resolve()))} if path.exists() else {}
+        if dataset.source.startswith(("s3://", "https://", "http://")):
+            source = {"source": dataset.source}
         # MLflow's database has room for 36 characters of digest.
         with warnings.catch_warnings():
             # That whole numbers cannot be missing: where they are, the column is `optional`.
