@@ -81,7 +81,6 @@ def evaluate(
         dataset = load_dataset(
             settings.data, settings.target, settings.task, settings.csv, settings.columns, settings.query
         )
-        verify_settings(settings.gate, dataset)
         split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
         step.outcome = f"{dataset.source}: {len(split.test_rows)} of {len(dataset.rows)} rows"
     for note in dataset.warnings:
@@ -98,7 +97,10 @@ def evaluate(
         if intact.passed:
             bundle = _opened(folder, stored)
             _refuse_other_contract(bundle, dataset)
-            measured = metrics.measure(bundle.twin.scores(split.test_rows), split.test_truth, dataset.classes)
+            verify_settings(settings.gate, dataset, bundle.quantile)
+            measured = metrics.measure(
+                bundle.twin.scores(split.test_rows), split.test_truth, dataset.classes, bundle.quantile
+            )
             with loaded_champion(tracking, registry, name) as champion:
                 report = judge(
                     bundle, split, settings.gate, champion, extra=[intact, columns_check(dataset, settings.gate)]

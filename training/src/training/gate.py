@@ -73,13 +73,13 @@ class _Subject(Struct, frozen=True, eq=False):
         return moves
 
 
-def verify_settings(settings: GateSettings, dataset: Dataset) -> None:
+def verify_settings(settings: GateSettings, dataset: Dataset, quantile: float | None = None) -> None:
     """Refuse settings that speak of metrics, features or classes which the data set does not have.
 
     Raises:
         BadInputError: The sentence names the setting and what there is.
     """
-    known = metrics.metric_names(dataset.classes)
+    known = metrics.metric_names(dataset.classes, quantile)
     for setting, name in [("thresholds", name) for name in settings.thresholds] + (
         [("champion_metric", settings.champion_metric)] if settings.champion_metric else []
     ):
@@ -144,7 +144,7 @@ def judge(
         bundle,
         split,
         scores,
-        metrics.measure(scores, split.test_truth, classes),
+        metrics.measure(scores, split.test_truth, classes, bundle.quantile),
         1.0 if classes else float(np.std(split.test_truth)) or 1.0,
     )
     checks = (
@@ -170,14 +170,16 @@ def _metric_check(metric: str, name: str, figure: float, bound: float, detail: s
 
 
 def _thresholds(subject: _Subject, settings: GateSettings) -> list[Check]:
-    bounds = metrics.DEFAULT_THRESHOLDS[subject.bundle.contract.task] | settings.thresholds
+    bundle = subject.bundle
+    bounds = metrics.default_thresholds(bundle.contract.task, bundle.quantile) | settings.thresholds
     return [_metric_check(metric, metric, subject.figures[metric], bound) for metric, bound in bounds.items()]
 
 
 def _baseline(subject: _Subject) -> Check:
-    metric = metrics.BASELINE_METRIC[subject.bundle.contract.task]
-    guesses = metrics.baseline_scores(subject.split.train_truth, len(subject.scores), subject.classes)
-    bound = metrics.measure(guesses, subject.split.test_truth, subject.classes)[metric]
+    quantile = subject.bundle.quantile
+    metric = metrics.baseline_metric(subject.bundle.contract.task, quantile)
+    guesses = metrics.baseline_scores(subject.split.train_truth, len(subject.scores), subject.classes, quantile)
+    bound = metrics.measure(guesses, subject.split.test_truth, subject.classes, quantile)[metric]
     return _metric_check(metric, "baseline", subject.figures[metric], bound, f"{metric} of a guess without looking")
 
 
@@ -189,9 +191,10 @@ def _versus_champion(subject: _Subject, settings: GateSettings, champion: Champi
     if champion.bundle.contract != subject.bundle.contract:
         detail = f"{champion.title} is not comparable: it has another task, other classes or another signature"
         return Check(name="champion", passed=True, detail=detail)
-    metric = settings.champion_metric or metrics.CHAMPION_METRIC[subject.bundle.contract.task]
+    quantile = subject.bundle.quantile
+    metric = settings.champion_metric or metrics.champion_metric(subject.bundle.contract.task, quantile)
     scores = champion.bundle.twin.scores(subject.split.test_rows)
-    best = metrics.measure(scores, subject.split.test_truth, subject.classes)[metric]
+    best = metrics.measure(scores, subject.split.test_truth, subject.classes, quantile)[metric]
     margin = settings.champion_margin if metric in metrics.LOWER_IS_BETTER else -settings.champion_margin
     detail = f"{metric}; {champion.title} has {best:.6g}, margin {settings.champion_margin:g}"
     return _metric_check(metric, "champion", subject.figures[metric], best + margin, detail)

@@ -9,13 +9,15 @@ import numpy as np
 from msgspec import Struct
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, QuantileRegressor, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
 
@@ -41,16 +43,26 @@ class ModelSpec(Struct, frozen=True):
     trusted_types: tuple[str, ...] = ()
 
 
+_TREES = ("sklearn.tree._tree.Tree",)
+_HISTOGRAMS = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 MODELS = {
     "logistic-regression": ModelSpec({"classification": LogisticRegression}, {"max_iter": 1000}, scale=True),
     "ridge": ModelSpec({"regression": Ridge}, scale=True),
     "random-forest": ModelSpec(
         {"classification": RandomForestClassifier, "regression": RandomForestRegressor},
-        trusted_types=("sklearn.tree._tree.Tree",),
+        trusted_types=_TREES,
+    ),
+    "extra-trees": ModelSpec(
+        {"classification": ExtraTreesClassifier, "regression": ExtraTreesRegressor}, trusted_types=_TREES
     ),
     "hist-gradient-boosting": ModelSpec(
         {"classification": HistGradientBoostingClassifier, "regression": HistGradientBoostingRegressor},
-        trusted_types=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
+        trusted_types=_HISTOGRAMS,
+    ),
+    # The penalty of scikit-learn's default shrinks most columns to nothing.
+    "quantile": ModelSpec({"regression": QuantileRegressor}, {"alpha": 0.0}, scale=True),
+    "quantile-boosting": ModelSpec(
+        {"regression": HistGradientBoostingRegressor}, {"loss": "quantile", "quantile": 0.5}, trusted_types=_HISTOGRAMS
     ),
 }
 # What an imputer keeps of the numbers that it was fitted on.
@@ -87,7 +99,9 @@ def build(
             f"--model: {model!r} {what}; for {task} there is {', '.join(able)}.{suggestion(model, able)}"
         )
     spec = MODELS[model]
-    known = [name for name in inspect.signature(spec.estimators[task]).parameters if name != "random_state"]
+    known = list(inspect.signature(spec.estimators[task]).parameters)
+    seeded = {"random_state": seed} if "random_state" in known else {}
+    known = [name for name in known if name != "random_state"]
     for name in params:
         if name == "random_state":
             raise BadInputError("--param: 'random_state' is set by --seed.")
@@ -95,7 +109,7 @@ def build(
             raise BadInputError(
                 f"--param: {model} has no parameter {name!r}.{suggestion(name, known)} It has {', '.join(known)}."
             )
-    estimator = spec.estimators[task](**{**spec.defaults, **params}, random_state=seed)
+    estimator = spec.estimators[task](**{**spec.defaults, **params, **seeded})
     steps: list[tuple[str, BaseEstimator]] = [("model", estimator)]
     if not plain(columns):
         return Pipeline([(PREPARE, preparation(columns, centre=centre, scale=spec.scale)), *steps])
@@ -128,6 +142,16 @@ def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray) -> list[str]:
         for warning in caught
         if issubclass(warning.category, UserWarning | ConvergenceWarning)
     ]
+
+
+def quantile_of(pipeline: Pipeline) -> float | None:
+    """Which quantile of the target a pipeline predicts, where it is made for one."""
+    values = pipeline[-1].get_params(deep=False)
+    if values.get("loss", "quantile") != "quantile":
+        return None
+    # Boosting of the older kind has it as `alpha`.
+    found = values.get("quantile", values.get("alpha") if "loss" in values else None)
+    return None if found is None else float(found)
 
 
 def parameters(pipeline: Pipeline) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
         pipeline = models.build(
             model, dataset.task, settings.params, settings.seed, dataset.columns, centre=bool(dataset.centred)
         )
-        verify_settings(settings.gate, dataset)
+        verify_settings(settings.gate, dataset, models.quantile_of(pipeline) if not dataset.classes else None)
         step.outcome = (
             f"{dataset.source}: {len(dataset.rows)} rows, {len(dataset.features)} features, "
             f"{dataset.task} of {dataset.target}" + (f" ({len(dataset.classes)} classes)" if dataset.classes else "")
@@ -193,7 +193,8 @@ def train(plan: Plan, steps: Steps) -> Trained:
             raise BadInputError(
                 f"{dataset.source}: {plan.model} overflows float32 on these rows; rescale the largest features."
             )
-        measured = metrics.measure(scores, split.test_truth, dataset.classes)
+        quantile = None if dataset.classes else models.quantile_of(plan.pipeline)
+        measured = metrics.measure(scores, split.test_truth, dataset.classes, quantile)
         step.outcome = headline(measured)
     baseline = measure_baseline(dataset.columns, split.train_rows, scores, dataset.classes)
     return Trained(twin, baseline, scores, measured, cross_validation, tuple(notes))
