@@ -11,7 +11,7 @@ BIN := $(abspath $(VENV))/bin
 UV := $(BIN)/uv
 export PATH := $(BIN):$(abspath .cache/tools/bin):$(PATH)
 
-PACKAGES := services/serving[sklearn] services/gitops services/embedded training
+PACKAGES := services/serving[sklearn] services/gitops services/embedded training[boosting]
 # What the demo and the servers need; `dev` holds all of it and the checkers besides.
 RUN_LOCKS := requirements/serving-sklearn.txt requirements/training.txt requirements/mlflow.txt requirements/embedded.txt requirements/gitops.txt
 PYPROJECTS := pyproject.toml $(wildcard services/*/pyproject.toml) training/pyproject.toml
