@@ -16,6 +16,7 @@ from training.settings import Learning, ModelName, Settings, converted, merged, 
 
 TRAINING_FILE = "training.yaml"
 README_FILE = "README.md"
+CODE_FILE = "pipeline.py"
 # `training-NAME` is a CronJob's name, which leaves its Jobs eleven characters of a DNS label's 63.
 _LONGEST_NAME = 52 - len("training-")
 _FOLDER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -106,8 +107,15 @@ def load_settings(
         beside = model_dir / read["data"]
         if not is_address(read["data"]) and beside.exists():
             read["data"] = str(beside)
+        code = model_dir / CODE_FILE
+        if code.is_file() and "model" in read:
+            raise BadInputError(
+                f"{model_dir / TRAINING_FILE}: model: {read['model']!r}, and {code} is there; leave out one of them."
+            )
         if overrides.get("model") not in (None, read.get("model")):
             read.pop("params", None)
+        elif code.is_file():
+            read["code"] = str(code)
     settings = converted(merged(merged(defaults or {}, read), overrides), Settings, "the options")
     refuse_one_fold(settings)
     return settings

@@ -67,7 +67,23 @@ MODELS = {
 }
 # What an imputer keeps of the numbers that it was fitted on.
 _TRUSTED_IN_PREPARATION = ("numpy.dtype",)
-TRUSTED_TYPES = sorted({*_TRUSTED_IN_PREPARATION, *(name for spec in MODELS.values() for name in spec.trusted_types)})
+# Plain parts of estimators that own code may use, and that serving loads as well.
+_TRUSTED_IN_OWN_CODE = (
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.utils._bunch.Bunch",
+)
+TRUSTED_TYPES = sorted(
+    {
+        *_TRUSTED_IN_PREPARATION,
+        *_TRUSTED_IN_OWN_CODE,
+        *(name for spec in MODELS.values() for name in spec.trusted_types),
+    }
+)
 
 
 def default_model(task: Task) -> str:
@@ -111,14 +127,27 @@ def build(
             )
     estimator = spec.estimators[task](**{**spec.defaults, **params, **seeded})
     steps: list[tuple[str, BaseEstimator]] = [("model", estimator)]
-    if not plain(columns):
-        return Pipeline([(PREPARE, preparation(columns, centre=centre, scale=spec.scale)), *steps])
-    if spec.scale:
+    if spec.scale and plain(columns):
         steps.insert(0, (SCALE, StandardScaler()))
+    return prepared(Pipeline(steps), columns, centre=centre, scale=spec.scale)
+
+
+def prepared(pipeline: Pipeline, columns: Sequence[Column], *, centre: bool, scale: bool = False) -> Pipeline:
+    """A pipeline after the steps that make numbers without gaps of the columns, which plain ones do not need.
+
+    Args:
+        pipeline: Unfitted.
+        columns: What the rows have.
+        centre: Whether the median of every number is taken away first, in float64.
+        scale: Whether the preparation standardises numbers.
+    """
+    if not plain(columns):
+        return Pipeline([(PREPARE, preparation(columns, centre=centre, scale=scale)), *pipeline.steps])
     if centre:
         # What is left of a number is rarely one of float32, in which the twin goes on.
-        steps = [(CENTRE, RobustScaler(with_scaling=False)), (SINGLE, FunctionTransformer(np.float32)), *steps]
-    return Pipeline(steps)
+        first = [(CENTRE, RobustScaler(with_scaling=False)), (SINGLE, FunctionTransformer(np.float32))]
+        return Pipeline([*first, *pipeline.steps])
+    return pipeline
 
 
 def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray) -> list[str]:

@@ -1,6 +1,7 @@
 """The steps from data to a registered model."""
 
 import time
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -15,6 +16,7 @@ from training.data import Dataset, default_model_name, load_dataset
 from training.errors import BadInputError, OutageError
 from training.gate import GateReport, columns_check, judge, verify_settings
 from training.onnx_twin import Twin, to_onnx
+from training.own_code import build_own, refuse_untrusted
 from training.registry import Registry, Version
 from training.settings import CsvSettings, Settings
 from training.split import Split, split_dataset
@@ -153,10 +155,7 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
             settings.data, settings.target, settings.task, settings.csv, settings.columns, settings.query
         )
         name = settings.name or default_model_name(dataset)
-        model = settings.model or models.default_model(dataset.task)
-        pipeline = models.build(
-            model, dataset.task, settings.params, settings.seed, dataset.columns, centre=bool(dataset.centred)
-        )
+        model, pipeline = _unfitted(settings, dataset)
         verify_settings(settings.gate, dataset, models.quantile_of(pipeline) if not dataset.classes else None)
         step.outcome = (
             f"{dataset.source}: {len(dataset.rows)} rows, {len(dataset.features)} features, "
@@ -170,6 +169,17 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
     return Plan(settings, dataset, split, pipeline, model, name)
 
 
+def _unfitted(settings: Settings, dataset: Dataset) -> tuple[str, Pipeline]:
+    """The model's name, and its pipeline."""
+    centre = bool(dataset.centred)
+    if settings.code:
+        path = Path(settings.code)
+        own = build_own(path, dataset.task, settings.params, settings.seed, dataset.columns)
+        return path.name, models.prepared(own, dataset.columns, centre=centre)
+    model = settings.model or models.default_model(dataset.task)
+    return model, models.build(model, dataset.task, settings.params, settings.seed, dataset.columns, centre=centre)
+
+
 def train(plan: Plan, steps: Steps) -> Trained:
     """Fit the plan's pipeline, convert and measure it.
 
@@ -179,6 +189,8 @@ def train(plan: Plan, steps: Steps) -> Trained:
     split, dataset, settings = plan.split, plan.dataset, plan.settings
     with steps.step("train") as step:
         notes = models.fit(plan.pipeline, split.train_rows, split.train_truth)
+        if settings.code:
+            refuse_untrusted(plan.pipeline, models.TRUSTED_TYPES, settings.code)
         twin = to_onnx(plan.pipeline, dataset.columns, classifier=bool(dataset.classes))
         step.outcome = f"{plan.model}, seed {settings.seed}"
     for note in notes:
@@ -208,6 +220,8 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
         parameters["csv"] = msgspec.json.encode(settings.csv).decode()
     if settings.query:
         parameters["query"] = settings.query
+    if settings.code:
+        tracking.record_file(Path(settings.code))
     if settings.columns:
         parameters["columns"] = msgspec.json.encode(settings.columns).decode()
     tracking.record_data(plan.dataset, held_out=len(plan.split.test_rows))

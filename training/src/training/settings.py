@@ -159,11 +159,13 @@ class Settings(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True):
     Attributes:
         data: A built-in data set's name, the path of a CSV or Parquet file or of a folder of the latter, or an address.
         name: The registered model; derived from the data unless told.
+        code: The path of the model's own code, where its folder has some.
         tracking_uri: Where MLflow is; MLflow's own default unless told.
     """
 
     data: Annotated[str, Meta(min_length=1)] = "iris"
     name: ModelName | None = None
+    code: str | None = None
     tracking_uri: str | None = None
 
 

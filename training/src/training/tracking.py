@@ -142,6 +142,10 @@ class Tracking:
         for name, figure in figures.items():
             mlflow.log_figure(figure, name)
 
+    def record_file(self, path: Path) -> None:
+        """Keep a file as an artifact of the active run."""
+        mlflow.log_artifact(str(path))
+
     def record_model(self, writer: "BundleWriter") -> str:
         """Store an artifact folder as a logged model of the active run.
 
