@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 from msgspec import Struct
 
 from training import metrics
@@ -24,6 +25,8 @@ _LATENCY_RUNS = 200
 _WARM_UP_RUNS = 20
 _SINGLE_ROWS = 200
 _MOST_NAMED = 10
+# Equal rows happen; more of them than this say that the data has copies.
+_MOST_DUPLICATES = 0.01
 
 
 class GateReport(Struct, frozen=True):
@@ -120,10 +123,29 @@ def columns_check(dataset: Dataset, settings: GateSettings) -> Check:
     if settings.columns == "refuse":
         detail = f"columns not to learn from: {named or 'none'}"
         return at_most("columns", len(dataset.concerns), 0, detail)
-    detail = (
-        f"not to learn from: {named}; gate.columns: refuse would stop here" if named else "nothing to be said of them"
-    )
-    return Check(name="columns", passed=True, detail=detail)
+    if not named:
+        return Check(name="columns", passed=True, detail="nothing to be said of them")
+    detail = f"should perhaps not be learnt from: {named}; gate.columns: refuse would stop here"
+    return Check(name="columns", passed=True, detail=detail, warning=True)
+
+
+def duplicates_check(split: Split, settings: GateSettings) -> Check:
+    """Whether held-out rows are among those that were learnt from, so that figures on them say little."""
+    learnt = set(_row_hashes(split.train_rows, split.train_truth).tolist())
+    both = sum(found in learnt for found in _row_hashes(split.test_rows, split.test_truth).tolist())
+    share = both / len(split.test_rows)
+    detail = f"{both} of {len(split.test_rows)} held-out rows are equal to one that was learnt from"
+    if settings.duplicates == "refuse":
+        return at_most("duplicates", share, _MOST_DUPLICATES, detail)
+    much = share > _MOST_DUPLICATES
+    if much:
+        detail += "; `split: {group: COLUMN}` keeps rows together, gate.duplicates: refuse would stop here"
+    return Check(name="duplicates", passed=True, detail=detail, warning=much)
+
+
+def _row_hashes(rows: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    table = pd.DataFrame(rows).assign(truth=truth)
+    return pd.util.hash_pandas_object(table, index=False).to_numpy()
 
 
 def judge(
@@ -215,7 +237,7 @@ def _classes_named(subject: _Subject, settings: GateSettings) -> list[Check]:
         detail += "; params class_weight: balanced weighs rare ones more"
     if settings.classes == "refuse":
         return [at_most("classes", len(never), 0, detail + ("; gate.classes: warn allows it" if never else ""))]
-    return [Check(name="classes", passed=True, detail=detail)]
+    return [Check(name="classes", passed=True, detail=detail, warning=bool(never))]
 
 
 def _row_order(subject: _Subject) -> Check:

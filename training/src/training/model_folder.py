@@ -107,6 +107,8 @@ def load_settings(
         beside = model_dir / read["data"]
         if not is_address(read["data"]) and beside.exists():
             read["data"] = str(beside)
+        if (model_dir / README_FILE).is_file():
+            read["readme"] = str(model_dir / README_FILE)
         code = model_dir / CODE_FILE
         if code.is_file() and "model" in read:
             raise BadInputError(

@@ -11,17 +11,18 @@ from sklearn.pipeline import Pipeline
 from training import metrics, models, plots
 from training.baseline import Baseline, measure_baseline
 from training.bundle import Bundle, BundleWriter
+from training.card import Subject, card
 from training.champion import loaded_champion
 from training.data import Dataset, default_model_name, load_dataset
 from training.errors import BadInputError, OutageError
-from training.gate import GateReport, columns_check, judge, verify_settings
+from training.gate import GateReport, columns_check, duplicates_check, judge, verify_settings
 from training.onnx_twin import Twin, to_onnx
 from training.own_code import build_own, refuse_untrusted
 from training.registry import Registry, Version
 from training.settings import CsvSettings, Settings
 from training.split import Split, split_dataset
 from training.steps import Silent, Steps, headline
-from training.tracking import Tracking, git_commit
+from training.tracking import CARD_FILE, Tracking, git_commit
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
@@ -111,14 +112,20 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
                 raise OutageError(f"The artifact store returned other bytes for models:/{model_id} than it was given.")
             with loaded_champion(tracking, registry, plan.name) as champion:
                 report = judge(
-                    bundle, plan.split, settings.gate, champion, extra=[columns_check(plan.dataset, settings.gate)]
+                    bundle,
+                    plan.split,
+                    settings.gate,
+                    champion,
+                    extra=[columns_check(plan.dataset, settings.gate), duplicates_check(plan.split, settings.gate)],
                 )
             step.outcome = report.headline()
         tags = {"digest": digest, "gate": "passed" if report.passed else "failed"}
+        release = registry.next_release(plan.name, contract) if report.passed else ""
         tracking.record_verdict(model_id, report, tags)
+        tracking.record_card(_card(plan, trained, report, run_id, release))
         if report.passed:
             with steps.step("register") as step:
-                tags["release"] = registry.next_release(plan.name, contract)
+                tags["release"] = release
                 version = registry.register(plan.name, model_id, run_id, tags, _description(plan, trained))
                 step.outcome = f"{version.title}, alias {', '.join(version.aliases)}"
     return RunResult(
@@ -230,10 +237,31 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
     return tracking.record_model(writer)
 
 
+def _card(plan: Plan, trained: Trained, report: GateReport, run_id: str, release: str) -> str:
+    return card(
+        Subject(
+            name=plan.name,
+            model=plan.model,
+            release=release,
+            run_id=run_id,
+            dataset=plan.dataset,
+            split=plan.split,
+            twin=Twin(trained.twin),
+            scores=trained.scores,
+            metrics=trained.metrics,
+            quantile=None if plan.dataset.classes else models.quantile_of(plan.pipeline),
+            report=report,
+            notes=(*plan.dataset.warnings, *trained.notes),
+            readme=plan.settings.readme or "",
+        )
+    )
+
+
 def _description(plan: Plan, trained: Trained) -> str:
     dataset, commit = plan.dataset, git_commit()
     return (
         f"{plan.model} that predicts {dataset.target} from {len(dataset.features)} features. "
         f"Data: {dataset.source}, {len(dataset.rows)} rows (sha256 {dataset.sha256[:12]}). "
-        f"Held-out rows: {headline(trained.metrics)}." + (f" Commit: {commit[:12]}." if commit else "")
+        f"Held-out rows: {headline(trained.metrics)}. Model card: {CARD_FILE} of its run."
+        + (f" Commit: {commit[:12]}." if commit else "")
     )

@@ -71,6 +71,7 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         invariance: Expected insensitivities, by feature.
         columns: Whether columns that should not be learnt from (row numbers, copies of the target, constants, whole
             numbers that float32 cannot hold) are refused, or only named.
+        duplicates: Whether more than a hundredth of the held-out rows may be equal to one that was learnt from.
         classes: Whether a model that never names one of its classes on the held-out rows is refused, or only named.
     """
 
@@ -84,6 +85,7 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     directional: list[Directional] = []
     invariance: list[Invariance] = []
     columns: Strictness = "warn"
+    duplicates: Strictness = "warn"
     classes: Strictness = "refuse"
 
 
@@ -160,12 +162,14 @@ class Settings(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True):
         data: A built-in data set's name, the path of a CSV or Parquet file or of a folder of the latter, or an address.
         name: The registered model; derived from the data unless told.
         code: The path of the model's own code, where its folder has some.
+        readme: The path of what its owner says of it, for the model card.
         tracking_uri: Where MLflow is; MLflow's own default unless told.
     """
 
     data: Annotated[str, Meta(min_length=1)] = "iris"
     name: ModelName | None = None
     code: str | None = None
+    readme: str | None = None
     tracking_uri: str | None = None
 
 

@@ -42,6 +42,9 @@ _PERMANENT = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
 RECORDED_PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx", "skops")
 
 
+CARD_FILE = "card.md"
+
+
 class Tracking:
     """A connection to one MLflow."""
 
@@ -162,6 +165,10 @@ class Tracking:
         mlflow.log_text(msgspec.json.format(msgspec.json.encode(report), indent=2).decode(), "gate.json")
         mlflow.set_tags(dict(tags))
         self.client.set_logged_model_tags(model_id, dict(tags))
+
+    def record_card(self, text: str) -> None:
+        """Keep the model card as an artifact of the active run."""
+        mlflow.log_text(text, CARD_FILE)
 
     def model_of_run(self, run_id: str) -> str:
         """The id of the model that a run logged.
