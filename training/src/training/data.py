@@ -13,10 +13,11 @@ from sklearn import datasets
 
 from training import columns
 from training.addresses import is_address
+from training.aside import Aside, without_aside
 from training.concerns import Concern, find_concerns
 from training.errors import BadInputError
 from training.kinds import Column, as_frame, mixed, numeric
-from training.settings import ColumnSettings, CsvSettings, Label, Task, suggestion
+from training.settings import ColumnSettings, CsvSettings, Label, Settings, Task, suggestion
 from training.sources import Source, read_source
 from training.tables import Table
 
@@ -38,6 +39,7 @@ class Dataset(Struct, frozen=True, eq=False):
         centred: Columns whose centre has to be taken away before float32 can hold them.
         notes: What should be known of how the data was read, in sentences.
         concerns: What should be known of single columns.
+        aside: Values, shape [rows], of columns that are not learnt from: times (float64), groups (integers) or weights.
         version: What the source says of which version it gave; empty for built-in data and paths.
     """
 
@@ -54,6 +56,7 @@ class Dataset(Struct, frozen=True, eq=False):
     notes: tuple[str, ...] = ()
     concerns: tuple[Concern, ...] = ()
     version: str = ""
+    aside: Mapping[Aside, np.ndarray] = {}
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -94,6 +97,7 @@ def load_dataset(
     csv: CsvSettings | None = None,
     said: Mapping[str, ColumnSettings] | None = None,
     query: str | None = None,
+    aside: Mapping[Aside, str] | None = None,
 ) -> Dataset:
     """Load and check a data set.
 
@@ -104,6 +108,7 @@ def load_dataset(
         csv: How a CSV file is written, as far as it is not to be recognised.
         said: What is said of single feature columns, by name, over what the table says.
         query: The statement that gives the rows, of a database.
+        aside: Columns that are not learnt from, by what they are for.
 
     Raises:
         BadInputError: There is no such data, or it cannot be learnt from; a line for each column names what is wrong.
@@ -122,6 +127,8 @@ def load_dataset(
         raise BadInputError(
             f"{source}: no column {target!r} to predict.{hint} The columns are {_listed(table)}.{_as_read(read)}"
         )
+    table, set_aside = without_aside(table, target, aside or {}, source)
+    said = {name: about for name, about in said.items() if name not in (aside or {}).values()}
     table = columns.without_dropped(table, target, said, source)
     if len(table.columns) < 2:
         raise BadInputError(f"{source}: no column beside the target {target!r} to predict from.{_as_read(read)}")
@@ -142,12 +149,24 @@ def load_dataset(
         rows=features.rows,
         truth=truth,
         classes=classes,
-        sha256=_content_hash(features.columns, target, features.rows, truth),
+        sha256=_content_hash(features.columns, target, features.rows, truth, set_aside),
         centred=features.centred,
         notes=read.notes,
         concerns=find_concerns(features.columns, features.rows, truth, classes),
         version=found.version,
+        aside=set_aside,
     )
+
+
+def load(settings: Settings) -> Dataset:
+    """The data set that settings speak of; as `load_dataset`."""
+    asides: dict[Aside, str | None] = {
+        "time": settings.split.time, "group": settings.split.group, "weights": settings.weights,
+    }  # fmt: skip
+    return load_dataset(
+        settings.data, settings.target, settings.task, settings.csv, settings.columns, settings.query,
+        {purpose: name for purpose, name in asides.items() if name is not None},
+    )  # fmt: skip
 
 
 def default_model_name(dataset: Dataset) -> str:
@@ -195,10 +214,18 @@ def _listed(table: pd.DataFrame, most: int = 20) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _content_hash(columns: tuple[Column, ...], target: str, rows: np.ndarray, truth: np.ndarray) -> str:
+def _content_hash(
+    columns: tuple[Column, ...],
+    target: str,
+    rows: np.ndarray,
+    truth: np.ndarray,
+    aside: Mapping[Aside, np.ndarray],
+) -> str:
     names = [column.name for column in columns]
     header = {"features": names, "target": target, "shape": rows.shape, "truth": truth.tolist()}
     digest = hashlib.sha256(msgspec.json.encode(header))
+    for purpose, values in aside.items():
+        digest.update(purpose.encode() + np.ascontiguousarray(values, dtype="<f8").tobytes())
     if not mixed(columns):
         digest.update(np.ascontiguousarray(rows, dtype="<f8").tobytes())
         return digest.hexdigest()

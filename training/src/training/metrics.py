@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold, cross_validate
 from sklearn.pipeline import Pipeline
 
-from training.models import quantile_of
+from training.models import fit_parameters, quantile_of
 from training.settings import Label, Task
 
 # How far off a predicted quantile is, and the share of rows that lie at or below it.
@@ -117,9 +117,19 @@ def baseline_scores(
 
 
 def cross_validated(
-    pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray, task: Task, *, folds: int, seed: int
+    pipeline: Pipeline,
+    rows: np.ndarray,
+    truth: np.ndarray,
+    task: Task,
+    *,
+    folds: int | Sequence[tuple[np.ndarray, np.ndarray]],
+    seed: int,
+    weights: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Mean and standard deviation over folds, as `cv_<metric>_mean` and `cv_<metric>_std`; empty without folds."""
+    """Mean and standard deviation over folds, as `cv_<metric>_mean` and `cv_<metric>_std`; empty without folds.
+
+    `folds` is how many random ones, or pairs of row numbers; `weights`, shape [rows], is what rows count in a fit.
+    """
     if not folds:
         return {}
     kind = StratifiedKFold if task == "classification" else KFold
@@ -131,7 +141,8 @@ def cross_validated(
             clone(pipeline),
             rows,
             truth,
-            cv=kind(folds, shuffle=True, random_state=seed),
+            cv=kind(folds, shuffle=True, random_state=seed) if isinstance(folds, int) else folds,
+            params=fit_parameters(pipeline, weights),
             scoring={name: scorer for name, (scorer, _) in scorers.items()},
             error_score="raise",
         )

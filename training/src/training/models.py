@@ -20,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, QuantileRegressor, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
+from sklearn.utils.validation import has_fit_parameter
 
 from training.errors import BadInputError
 from training.kinds import Column, plain
@@ -150,8 +151,8 @@ def prepared(pipeline: Pipeline, columns: Sequence[Column], *, centre: bool, sca
     return pipeline
 
 
-def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray) -> list[str]:
-    """Fit a pipeline in place.
+def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> list[str]:
+    """Fit a pipeline in place; `weights`, shape [rows], is what each row counts.
 
     Returns:
         What the estimator complained of without failing, such as a solver that did not converge.
@@ -162,7 +163,7 @@ def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            pipeline.fit(rows, truth)
+            pipeline.fit(rows, truth, **fit_parameters(pipeline, weights))
         except (ValueError, TypeError, OverflowError) as error:
             name = type(pipeline[-1]).__name__
             raise BadInputError(f"{name} cannot be fitted: {' '.join(str(error).split())}") from error
@@ -171,6 +172,20 @@ def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray) -> list[str]:
         for warning in caught
         if issubclass(warning.category, UserWarning | ConvergenceWarning)
     ]
+
+
+def fit_parameters(pipeline: Pipeline, weights: np.ndarray | None) -> dict[str, np.ndarray]:
+    """What `fit` takes beside rows and truth.
+
+    Raises:
+        BadInputError: The estimator takes no weights.
+    """
+    if weights is None:
+        return {}
+    name, estimator = pipeline.steps[-1]
+    if not has_fit_parameter(estimator, "sample_weight"):
+        raise BadInputError(f"weights, class_weights: {type(estimator).__name__} takes no weights of rows.")
+    return {f"{name}__sample_weight": weights}
 
 
 def quantile_of(pipeline: Pipeline) -> float | None:

@@ -1,7 +1,9 @@
 """The steps from data to a registered model."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -13,16 +15,19 @@ from training.baseline import Baseline, measure_baseline
 from training.bundle import Bundle, BundleWriter
 from training.card import Subject, card
 from training.champion import loaded_champion
-from training.data import Dataset, default_model_name, load_dataset
+from training.data import Dataset, default_model_name, load
 from training.errors import BadInputError, OutageError
 from training.gate import GateReport, columns_check, duplicates_check, judge, verify_settings
 from training.onnx_twin import Twin, to_onnx
 from training.own_code import build_own, refuse_untrusted
 from training.registry import Registry, Version
-from training.settings import CsvSettings, Settings
+from training.settings import CsvSettings, Scalar, Settings, SplitSettings
 from training.split import Split, split_dataset
 from training.steps import Silent, Steps, headline
 from training.tracking import CARD_FILE, Tracking, git_commit
+
+if TYPE_CHECKING:
+    from training.search import Trial
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
@@ -98,12 +103,14 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
     tracking = Tracking(settings.tracking_uri)
     tracking.check()
     registry = Registry(tracking)
+    plan, trials = searched(plan, steps)
     trained = train(plan, steps)
     version: Version | None = None
     with tracking.run(plan.experiment) as run_id:
         with steps.step("record") as step:
             writer = BundleWriter(plan.pipeline, trained.twin, trained.baseline, plan.dataset)
             model_id = _record(tracking, plan, trained, writer)
+            tracking.record_trials(trials, run_id)
             step.outcome = f"run {run_id} of experiment {plan.experiment} at {tracking.address}"
         with steps.step("gate") as step, tracking.downloaded(f"models:/{model_id}") as folder:
             bundle = Bundle(folder)
@@ -158,9 +165,7 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
         BadInputError: Something that was given cannot be used.
     """
     with steps.step("load") as step:
-        dataset = load_dataset(
-            settings.data, settings.target, settings.task, settings.csv, settings.columns, settings.query
-        )
+        dataset = load(settings)
         name = settings.name or default_model_name(dataset)
         model, pipeline = _unfitted(settings, dataset)
         verify_settings(settings.gate, dataset, models.quantile_of(pipeline) if not dataset.classes else None)
@@ -171,7 +176,14 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
     for note in dataset.warnings:
         steps.note(note)
     with steps.step("split") as step:
-        split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size, folds=settings.cv)
+        split = split_dataset(
+            dataset,
+            seed=settings.seed,
+            test_size=settings.test_size,
+            folds=settings.cv,
+            class_weights=settings.class_weights,
+        )
+        models.fit_parameters(pipeline, split.train_weights)
         step.outcome = f"{len(split.train_rows)} rows to learn from, {len(split.test_rows)} held out"
     return Plan(settings, dataset, split, pipeline, model, name)
 
@@ -187,6 +199,31 @@ def _unfitted(settings: Settings, dataset: Dataset) -> tuple[str, Pipeline]:
     return model, models.build(model, dataset.task, settings.params, settings.seed, dataset.columns, centre=centre)
 
 
+def searched(plan: Plan, steps: Steps) -> "tuple[Plan, tuple[Trial, ...]]":
+    """The plan with the best parameters that its search finds, and what was tried; as it is without a search.
+
+    Raises:
+        BadInputError: A parameter is not known, or no trial could be fitted.
+    """
+    settings, dataset = plan.settings, plan.dataset
+    if settings.search is None:
+        return plan, ()
+
+    def build(params: Mapping[str, Scalar]) -> Pipeline:
+        given = msgspec.structs.replace(settings, params={**settings.params, **params})
+        return _unfitted(given, dataset)[1]
+
+    with steps.step("search") as step:
+        from training.search import search  # noqa: PLC0415 # Optuna takes a while to load
+
+        found = search(settings.search, build, plan.split, dataset.task, folds=settings.cv, seed=settings.seed)
+        best = ", ".join(f"{name} {value}" for name, value in found.params.items())
+        step.outcome = f"{len(found.trials)} trials; {best} reaches {found.metric} {found.best:.4g} over folds"
+    settings = msgspec.structs.replace(settings, params={**settings.params, **found.params})
+    plan = msgspec.structs.replace(plan, settings=settings, pipeline=_unfitted(settings, dataset)[1])
+    return plan, found.trials
+
+
 def train(plan: Plan, steps: Steps) -> Trained:
     """Fit the plan's pipeline, convert and measure it.
 
@@ -195,7 +232,7 @@ def train(plan: Plan, steps: Steps) -> Trained:
     """
     split, dataset, settings = plan.split, plan.dataset, plan.settings
     with steps.step("train") as step:
-        notes = models.fit(plan.pipeline, split.train_rows, split.train_truth)
+        notes = models.fit(plan.pipeline, split.train_rows, split.train_truth, split.train_weights)
         if settings.code:
             refuse_untrusted(plan.pipeline, models.TRUSTED_TYPES, settings.code)
         twin = to_onnx(plan.pipeline, dataset.columns, classifier=bool(dataset.classes))
@@ -204,7 +241,13 @@ def train(plan: Plan, steps: Steps) -> Trained:
         steps.note(note)
     with steps.step("evaluate") as step:
         cross_validation = metrics.cross_validated(
-            plan.pipeline, split.train_rows, split.train_truth, dataset.task, folds=settings.cv, seed=settings.seed
+            plan.pipeline,
+            split.train_rows,
+            split.train_truth,
+            dataset.task,
+            folds=split.folds or settings.cv,
+            seed=settings.seed,
+            weights=split.train_weights,
         )
         # Measured on the twin, for that is what will answer.
         scores = Twin(twin).scores(split.test_rows)
@@ -227,6 +270,10 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
         parameters["csv"] = msgspec.json.encode(settings.csv).decode()
     if settings.query:
         parameters["query"] = settings.query
+    for name in ("split", "weights", "class_weights", "search"):
+        value = getattr(settings, name)
+        if value not in (None, SplitSettings()):
+            parameters[name] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     if settings.code:
         tracking.record_file(Path(settings.code))
     if settings.columns:

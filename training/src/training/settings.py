@@ -123,6 +123,48 @@ class ColumnSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     drop: bool = False
 
 
+class SplitSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which rows are held out together; a column that is named here is not learnt from.
+
+    Attributes:
+        time: A column of times or numbers: the last rows by it are held out, and folds go forward in time.
+        group: A column of whatever: rows that have the same of it are all held out, or none of them.
+    """
+
+    time: str | None = None
+    group: str | None = None
+
+
+class Range(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Numbers to try; whole ones where both bounds are.
+
+    Attributes:
+        low: The smallest.
+        high: The largest.
+        log: Whether small and large ones are tried alike, by their logarithm.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+
+class SearchSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A search for parameters, over `params`, by cross-validation on the training rows.
+
+    Attributes:
+        params: What to try for each parameter: a list of values, or a range `{low, high, log}`.
+        trials: How many sets of parameters are tried at most.
+        seconds: How long; the trial that is under way then is ended.
+        metric: By which metric of the folds; the champion's unless told.
+    """
+
+    params: Annotated[dict[str, list[Scalar] | Range], Meta(min_length=1)]
+    trials: Annotated[int, Meta(ge=1, le=1000)] = 20
+    seconds: Positive = 600
+    metric: str | None = None
+
+
 class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a run learns, and how; a model's file says the same by the same names.
 
@@ -131,6 +173,10 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         target: The column to predict; built-in data sets know theirs.
         csv: How the data is written, where it is a CSV file.
         columns: What is said of single feature columns, by name.
+        split: Which rows are held out together; at random unless told.
+        weights: A column that says how much each row counts while the model is fitted; it is not learnt from.
+        class_weights: How much rows of each class count besides, by label; `balanced` weighs classes alike.
+        search: A search for parameters.
         task: Overrides what the target's type says.
         model: A model's name; the simplest one of the task unless told.
         params: Parameters of the estimator, over the model's defaults.
@@ -145,6 +191,10 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     target: str | None = None
     csv: CsvSettings = CsvSettings()
     columns: dict[str, ColumnSettings] = {}
+    split: SplitSettings = SplitSettings()
+    weights: str | None = None
+    class_weights: Literal["balanced"] | dict[str, NotNegative] | None = None
+    search: SearchSettings | None = None
     task: Task | None = None
     model: str | None = None
     params: dict[str, Scalar] = {}

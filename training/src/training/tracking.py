@@ -7,7 +7,7 @@ import re
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined] # made while it loads
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import InvalidUrlException, MlflowException
 from mlflow.models import Model
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from training.bundle import BundleWriter
     from training.data import Dataset
+    from training.search import Trial
 
 # What MLflow calls a request that is wrong in itself.
 _PERMANENT = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
@@ -165,6 +167,22 @@ class Tracking:
         mlflow.log_text(msgspec.json.format(msgspec.json.encode(report), indent=2).decode(), "gate.json")
         mlflow.set_tags(dict(tags))
         self.client.set_logged_model_tags(model_id, dict(tags))
+
+    def record_trials(self, trials: "Sequence[Trial]", run_id: str) -> None:
+        """Record each trial of a search as a run nested in another one."""
+        if not trials:
+            return
+        active = self.client.get_run(run_id).info
+        for number, trial in enumerate(trials, start=1):
+            tags = {"mlflow.parentRunId": active.run_id, "mlflow.runName": f"trial-{number}"}
+            tags |= {"problem": trial.problem} if trial.problem else {}
+            nested = self.client.create_run(active.experiment_id, start_time=trial.started, tags=tags).info.run_id
+            self.client.log_batch(
+                nested,
+                metrics=[Metric(name, value, trial.ended, 0) for name, value in trial.figures.items()],
+                params=[Param(f"model.{name}", str(value)) for name, value in trial.params.items()],
+            )
+            self.client.set_terminated(nested, "FAILED" if trial.problem else "FINISHED", trial.ended)
 
     def record_card(self, text: str) -> None:
         """Keep the model card as an artifact of the active run."""
