@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -22,7 +23,12 @@ from training.onnx_twin import Twin, to_onnx
 from training.reproducible import normalise_skops
 from training.settings import Scalar, Task
 
-FAST = {"random-forest": {"n_estimators": 10}, "hist-gradient-boosting": {"max_iter": 10}}
+FAST = {
+    "random-forest": {"n_estimators": 10},
+    "extra-trees": {"n_estimators": 10},
+    "hist-gradient-boosting": {"max_iter": 10},
+    "quantile-boosting": {"max_iter": 10},
+}
 CLASSIFIERS = [name for name, spec in models.MODELS.items() if "classification" in spec.estimators]
 REGRESSORS = [name for name, spec in models.MODELS.items() if "regression" in spec.estimators]
 
@@ -139,3 +145,23 @@ def test_class_keys_are_distinct_and_allowed(labels: list[str]) -> None:
     assert len(set(keys)) == len(labels)
     for key in keys:
         assert re.fullmatch(r"[A-Za-z0-9_.\- ]{1,110}", key)
+
+
+@pytest.mark.parametrize("model", ["quantile", "quantile-boosting"])
+def test_a_quantile_is_judged_as_one(model: str, training: Callable[..., Any]) -> None:
+    arguments = ["--data", "diabetes", "--model", model, "--param", "quantile=0.9", "--threshold", "pinball=20"]
+    outcome = training("run", *arguments, "--json")
+    assert outcome.code == 0, outcome.err
+    figures = outcome.json["metrics"]
+    assert 0.75 < figures["coverage"] < 1
+    checks = {check["name"]: check for check in outcome.json["gate"]["checks"]}
+    assert "r2" not in checks
+    assert checks["baseline"]["detail"] == "pinball of a guess without looking"
+    evaluated = training("evaluate", f"{outcome.json['name']}@candidate", "--json")
+    assert evaluated.json["metrics"] == figures
+
+
+def test_a_metric_of_quantiles_is_refused_elsewhere(training: Callable[..., Any]) -> None:
+    outcome = training("run", "--data", "diabetes", "--threshold", "pinball=20")
+    assert outcome.code == 2
+    assert "no metric 'pinball' for regression" in outcome.err

@@ -9,6 +9,12 @@
   image: {{ include "pipeline.image" (list .Values.image .Chart.AppVersion) | quote }}
   imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
   args: [run, --model-dir, {{ printf "/models/%s" (include "training.model" .) | quote }}]
+  {{- with .Values.data.existingSecret }}
+  envFrom:
+    - prefix: DATA_
+      secretRef:
+        name: {{ . | quote }}
+  {{- end }}
   env:
     {{- include "pipeline.registryEnv" (list . .Values.registry.existingSecret) | nindent 4 }}
     {{- with .Values.s3.endpointUrl }}
@@ -23,8 +29,11 @@
   resources:
     {{- toYaml (default .Values.resources (include "training.file" . | fromYaml).resources) | nindent 4 }}
   volumeMounts:
+    # The file alone: what else is in the model's folder is in the image.
     - name: config
-      mountPath: {{ printf "/models/%s" (include "training.model" .) | quote }}
+      mountPath: {{ printf "/models/%s/training.yaml" (include "training.model" .) | quote }}
+      subPath: training.yaml
+      readOnly: true
     - name: tmp
       mountPath: /tmp
     {{- if .Values.dataVolume }}
@@ -91,6 +100,23 @@
 {{- end -}}
 {{- end -}}
 {{- toYaml $file -}}
+{{- end -}}
+
+{{/* Ways out to the data, where it is at an address; as a JSON list of egress rules. */}}
+{{- define "training.dataEgress" -}}
+{{- $data := (include "training.file" . | fromYaml).data -}}
+{{- $ports := dict "https" 443 "http" 80 "postgresql" 5432 "mysql" 3306 "mariadb" 3306 "mssql" 1433 "oracle" 1521 -}}
+{{- $rules := list -}}
+{{- if .Values.data.egress -}}
+{{- $rules = .Values.data.egress -}}
+{{- else if regexMatch "^[a-z0-9+]+://" $data -}}
+{{- $scheme := regexReplaceAll "[+:].*$" $data "" -}}
+{{- with get $ports $scheme -}}
+{{- $told := regexFind ":[0-9]+$" (regexFind "^[^/?]+" (regexReplaceAll "^[^/]+//" $data "")) | trimPrefix ":" -}}
+{{- $rules = list (dict "ports" (list (dict "port" (int (default . $told))))) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $rules -}}
 {{- end -}}
 
 {{/* Refuses values that contradict each other, in a sentence. */}}

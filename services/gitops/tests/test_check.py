@@ -120,6 +120,13 @@ def test_what_training_would_refuse_is_a_problem(fork: Path, capsys: pytest.Capt
     write("models/fig/training.yaml", "name: [\n")(fork)
     write("models/pear/training.yaml", "data: iris\n")(fork)
     write("models/cherry/training.yaml", "name: plum\ndata: wine\n")(fork)
+    write("models/cherry/values.yaml", "data: {secret: login}\n")(fork)
+    values = "charts/training/values.schema.json"
+    write(values, (ROOT / values).read_text())(fork)
+    write("models/kiwi/training.yaml", "name: kiwi\ndata: tables/kiwi.csv\n")(fork)
+    for name, data in (("lime", "lime.csv"), ("date", "s3://tables/date.csv"), ("sloe", "/data/sloe.csv")):
+        write(f"models/{name}/training.yaml", f"name: {name}\ndata: {data}\n")(fork)
+    write("models/lime/lime.csv", "a,b\n1,2\n")(fork)
     assert execute(["check", "--json"]) == 2
     said = "\n".join(found(capsys)[0])
     assert "models/plum/training.yaml: there is no setting nme" in said
@@ -127,6 +134,9 @@ def test_what_training_would_refuse_is_a_problem(fork: Path, capsys: pytest.Capt
     assert "models/fig/training.yaml is not valid YAML" in said
     assert "models/pear/training.yaml: name must be there" in said
     assert "models/cherry and models/plum register the same model 'plum'" in said
+    assert "models/cherry/values.yaml: the chart training has no value data.secret" in said
+    assert "models/kiwi/training.yaml: data: there is no 'tables/kiwi.csv' beside this file" in said
+    assert not any(name in said for name in ("lime", "date", "sloe"))
 
 
 def test_what_is_only_worth_knowing_is_a_note(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from training.baseline import encoded
 from training.contract import contract_of
 from training.data import Dataset
 from training.kinds import Column, as_asked, as_frame, missing
-from training.models import TRUSTED_TYPES
+from training.models import TRUSTED_TYPES, quantile_of
 from training.onnx_twin import Twin, UnusableGraphError
 from training.reproducible import normalise_skops
 
@@ -126,6 +126,11 @@ class Bundle:
     def pipeline(self) -> Pipeline:
         """The scikit-learn pipeline, loaded by skops with this package's own list of trusted types."""
         return skops.io.load(self.folder / SKOPS_FILE, trusted=TRUSTED_TYPES)
+
+    @cached_property
+    def quantile(self) -> float | None:
+        """Which quantile of the target is predicted, where the pipeline is made for one."""
+        return None if self.contract.classes else quantile_of(self.pipeline)
 
     def pipeline_scores(self, rows: np.ndarray) -> np.ndarray:
         """What `Twin.scores` gives, computed by the pipeline."""

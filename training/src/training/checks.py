@@ -8,7 +8,10 @@ Relation = Literal["at least", "at most"]
 
 
 class Check(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """One thing looked at: `figure` is held against `bound`; a check without figures speaks in its detail."""
+    """One thing looked at: `figure` is held against `bound`; a check without figures speaks in its detail.
+
+    `warning` says that something was found which is not refused: the model passes, and somebody should look.
+    """
 
     name: str
     passed: bool
@@ -16,6 +19,14 @@ class Check(Struct, frozen=True, kw_only=True, omit_defaults=False):
     relation: Relation | None = None
     bound: float | None = None
     detail: str = ""
+    warning: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """What came of it, in a word."""
+        if not self.passed:
+            return "FAILED"
+        return "warning" if self.warning else "passed"
 
     def sentence(self) -> str:
         """Name, figure and bound in one line."""

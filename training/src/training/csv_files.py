@@ -121,12 +121,12 @@ def _known_encoding(name: str) -> str:
     return _UTF8 if codec.name == "utf-8" else codec.name
 
 
-def refuse_bad_names(names: Sequence[str], path: Path, first: int = 1) -> None:
+def refuse_bad_names(names: Sequence[str], path: Path | str, first: int = 1) -> None:
     """Refuse columns without a name or with the name of another, all at once.
 
     Args:
         names: The columns' names.
-        path: The file.
+        path: Where the table is from.
         first: The first one's position in it.
 
     Raises:

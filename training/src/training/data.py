@@ -12,11 +12,14 @@ from msgspec import Struct
 from sklearn import datasets
 
 from training import columns
+from training.addresses import is_address
+from training.aside import Aside, without_aside
 from training.concerns import Concern, find_concerns
 from training.errors import BadInputError
 from training.kinds import Column, as_frame, mixed, numeric
-from training.settings import ColumnSettings, CsvSettings, Label, Task, suggestion
-from training.tables import Table, read_table, stem
+from training.settings import ColumnSettings, CsvSettings, Label, Settings, Task, suggestion
+from training.sources import Source, read_source
+from training.tables import Table
 
 
 class Dataset(Struct, frozen=True, eq=False):
@@ -24,7 +27,7 @@ class Dataset(Struct, frozen=True, eq=False):
 
     Attributes:
         name: Short name: the built-in data set's, or the file's stem.
-        source: What was asked for: the built-in name or the path.
+        source: What was asked for: the built-in name, the path, or the address without what is secret of it.
         task: What the target calls for.
         columns: The features, in the order of `rows`' columns.
         target: The predicted column's name.
@@ -36,6 +39,8 @@ class Dataset(Struct, frozen=True, eq=False):
         centred: Columns whose centre has to be taken away before float32 can hold them.
         notes: What should be known of how the data was read, in sentences.
         concerns: What should be known of single columns.
+        aside: Values, shape [rows], of columns that are not learnt from: times (float64), groups (integers) or weights.
+        version: What the source says of which version it gave; empty for built-in data and paths.
     """
 
     name: str
@@ -50,6 +55,8 @@ class Dataset(Struct, frozen=True, eq=False):
     centred: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     concerns: tuple[Concern, ...] = ()
+    version: str = ""
+    aside: Mapping[Aside, np.ndarray] = {}
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -83,33 +90,39 @@ BUILT_IN = {
 }
 
 
-def load_dataset(
+def load_dataset(  # noqa: PLR0913  what a table is read by is this much
     source: str,
     target: str | None = None,
     task: Task | None = None,
     csv: CsvSettings | None = None,
     said: Mapping[str, ColumnSettings] | None = None,
+    query: str | None = None,
+    aside: Mapping[Aside, str] | None = None,
     *,
     exact: bool = False,
 ) -> Dataset:
     """Load and check a data set.
 
     Args:
-        source: A built-in name, or the path of a CSV or Parquet file.
+        source: A built-in name, or what `read_source` takes.
         target: The column to predict; a must for files.
         task: Overrides what the target's type says (a float target means regression, anything else classification).
         csv: How a CSV file is written, as far as it is not to be recognised.
         said: What is said of single feature columns, by name, over what the table says.
+        query: The statement that gives the rows, of a database.
+        aside: Columns that are not learnt from, by what they are for.
         exact: Whether numbers stay as they are; otherwise float32 holds them, but for those of `centred` columns.
 
     Raises:
         BadInputError: There is no such data, or it cannot be learnt from; a line for each column names what is wrong.
+        OutageError: Where it is does not answer.
     """
     said = said or {}
     texts = [name for name, about in said.items() if about.kind == "category"]
-    read, name, own_target = _table(source, csv or CsvSettings(), target, texts)
+    found = _found(source, query, csv or CsvSettings(), target, texts)
+    read, source = found.table, found.shown
     table = read.frame
-    target = target or own_target
+    target = target or (BUILT_IN[source].target if source in BUILT_IN else None)
     if target is None:
         raise BadInputError(f"{source}: name the column to predict with --target; the columns are {_listed(table)}.")
     if target not in table.columns:
@@ -117,6 +130,8 @@ def load_dataset(
         raise BadInputError(
             f"{source}: no column {target!r} to predict.{hint} The columns are {_listed(table)}.{_as_read(read)}"
         )
+    table, set_aside = without_aside(table, target, aside or {}, source)
+    said = {name: about for name, about in said.items() if name not in (aside or {}).values()}
     table = columns.without_dropped(table, target, said, source)
     if len(table.columns) < 2:
         raise BadInputError(f"{source}: no column beside the target {target!r} to predict from.{_as_read(read)}")
@@ -129,7 +144,7 @@ def load_dataset(
     classes = tuple(labels.tolist()) if task == "classification" else ()
     features = columns.features(examined, exact=exact)
     return Dataset(
-        name=name,
+        name=found.name,
         source=source,
         task=task,
         columns=features.columns,
@@ -137,11 +152,24 @@ def load_dataset(
         rows=features.rows,
         truth=truth,
         classes=classes,
-        sha256=_content_hash(features.columns, target, features.rows, truth),
+        sha256=_content_hash(features.columns, target, features.rows, truth, set_aside),
         centred=features.centred,
         notes=read.notes,
         concerns=find_concerns(features.columns, features.rows, truth, classes),
+        version=found.version,
+        aside=set_aside,
     )
+
+
+def load(settings: Settings) -> Dataset:
+    """The data set that settings speak of; as `load_dataset`."""
+    asides: dict[Aside, str | None] = {
+        "time": settings.split.time, "group": settings.split.group, "weights": settings.weights,
+    }  # fmt: skip
+    return load_dataset(
+        settings.data, settings.target, settings.task, settings.csv, settings.columns, settings.query,
+        {purpose: name for purpose, name in asides.items() if name is not None},
+    )  # fmt: skip
 
 
 def default_model_name(dataset: Dataset) -> str:
@@ -151,21 +179,19 @@ def default_model_name(dataset: Dataset) -> str:
         return built_in.model_name
     name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in dataset.name).strip("._-").lower()
     if not name:
-        raise BadInputError(f"{dataset.source}: the file's name makes no model name; give one with --name.")
+        raise BadInputError(f"{dataset.source}: the data's name makes no model name; give one with --name.")
     return name[:100].rstrip("._-")
 
 
-def _table(source: str, csv: CsvSettings, target: str | None, texts: Collection[str]) -> tuple[Table, str, str | None]:
-    built_in = BUILT_IN.get(source)
-    if built_in:
-        return Table(_built_in_table(built_in)), source, built_in.target
-    path = Path(source)
-    if not path.exists():
+def _found(source: str, query: str | None, csv: CsvSettings, target: str | None, texts: Collection[str]) -> Source:
+    if source in BUILT_IN and query is None:
+        return Source(Table(_built_in_table(BUILT_IN[source])), source, source)
+    if source not in BUILT_IN and not is_address(source) and not Path(source).exists():
         raise BadInputError(
             f"--data: there is neither a file {source!r} nor a built-in data set of that name "
             f"({', '.join(BUILT_IN)}).{suggestion(source, BUILT_IN)}"
         )
-    return read_table(path, csv, target, texts), stem(path), None
+    return read_source(source, query, csv, target, texts)
 
 
 def _built_in_table(built_in: BuiltIn) -> pd.DataFrame:
@@ -191,10 +217,18 @@ def _listed(table: pd.DataFrame, most: int = 20) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _content_hash(columns: tuple[Column, ...], target: str, rows: np.ndarray, truth: np.ndarray) -> str:
+def _content_hash(
+    columns: tuple[Column, ...],
+    target: str,
+    rows: np.ndarray,
+    truth: np.ndarray,
+    aside: Mapping[Aside, np.ndarray],
+) -> str:
     names = [column.name for column in columns]
     header = {"features": names, "target": target, "shape": rows.shape, "truth": truth.tolist()}
     digest = hashlib.sha256(msgspec.json.encode(header))
+    for purpose, values in aside.items():
+        digest.update(purpose.encode() + np.ascontiguousarray(values, dtype="<f8").tobytes())
     if not mixed(columns):
         digest.update(np.ascontiguousarray(rows, dtype="<f8").tobytes())
         return digest.hexdigest()

@@ -13,18 +13,20 @@ from training import metrics
 from training.bundle import Bundle, BundleError
 from training.champion import loaded_champion
 from training.checks import Check
-from training.data import Dataset, load_dataset
+from training.data import Dataset, load
 from training.errors import BadInputError
 from training.gate import GateReport, columns_check, judge, verify_settings
 from training.model_folder import load_settings
 from training.registry import Registry, Version
-from training.settings import ColumnSettings, CsvSettings, Kind
+from training.settings import ColumnSettings, CsvSettings, Kind, SplitSettings
 from training.split import split_dataset
 from training.steps import Silent, Steps
 from training.tracking import Tracking
 
 # What a run records and an evaluation takes up again, so that it judges on the same held-out rows.
-_RECORDED: Mapping[str, type] = {"data": str, "target": str, "task": str, "seed": int, "test_size": float, "cv": int}
+_RECORDED: Mapping[str, type] = {
+    "data": str, "query": str, "weights": str, "target": str, "task": str, "seed": int, "test_size": float, "cv": int,
+}  # fmt: skip
 _REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/:]+)[@/](?P<version>[^@/]+)")
 _RUN = re.compile(r"runs:/(?P<run>[0-9a-zA-Z_-]+)")
 
@@ -76,8 +78,7 @@ def evaluate(
     recorded = registry.run_data(stored.run_id)[0]
     settings = load_settings(overrides, model_dir, defaults=_as_settings(recorded))
     with steps.step("load") as step:
-        dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv, settings.columns)
-        verify_settings(settings.gate, dataset)
+        dataset = load(settings)
         split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
         step.outcome = f"{dataset.source}: {len(split.test_rows)} of {len(dataset.rows)} rows"
     for note in dataset.warnings:
@@ -95,7 +96,10 @@ def evaluate(
         if intact.passed:
             bundle = _opened(folder, stored)
             _refuse_other_contract(bundle, dataset)
-            measured = metrics.measure(bundle.twin.scores(split.test_rows), split.test_truth, dataset.classes)
+            verify_settings(settings.gate, dataset, bundle.quantile)
+            measured = metrics.measure(
+                bundle.twin.scores(split.test_rows), split.test_truth, dataset.classes, bundle.quantile
+            )
             with loaded_champion(tracking, registry, name) as champion:
                 report = judge(
                     bundle, split, settings.gate, champion, extra=[intact, columns_check(dataset, settings.gate)]
@@ -134,6 +138,8 @@ def _as_settings(recorded: Mapping[str, str]) -> dict[str, Any]:
         found = {name: kind(recorded[name]) for name, kind in _RECORDED.items() if name in recorded}
         if "csv" in recorded:
             found["csv"] = msgspec.to_builtins(msgspec.json.decode(recorded["csv"], type=CsvSettings))
+        if "split" in recorded:
+            found["split"] = msgspec.to_builtins(msgspec.json.decode(recorded["split"], type=SplitSettings))
         if "columns" in recorded:
             found["columns"] = msgspec.to_builtins(
                 msgspec.json.decode(recorded["columns"], type=dict[str, ColumnSettings])

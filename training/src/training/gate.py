@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 from msgspec import Struct
 
 from training import metrics
@@ -24,6 +25,8 @@ _LATENCY_RUNS = 200
 _WARM_UP_RUNS = 20
 _SINGLE_ROWS = 200
 _MOST_NAMED = 10
+# Equal rows happen; more of them than this say that the data has copies.
+_MOST_DUPLICATES = 0.01
 
 
 class GateReport(Struct, frozen=True):
@@ -73,13 +76,13 @@ class _Subject(Struct, frozen=True, eq=False):
         return moves
 
 
-def verify_settings(settings: GateSettings, dataset: Dataset) -> None:
+def verify_settings(settings: GateSettings, dataset: Dataset, quantile: float | None = None) -> None:
     """Refuse settings that speak of metrics, features or classes which the data set does not have.
 
     Raises:
         BadInputError: The sentence names the setting and what there is.
     """
-    known = metrics.metric_names(dataset.classes)
+    known = metrics.metric_names(dataset.classes, quantile)
     for setting, name in [("thresholds", name) for name in settings.thresholds] + (
         [("champion_metric", settings.champion_metric)] if settings.champion_metric else []
     ):
@@ -120,10 +123,29 @@ def columns_check(dataset: Dataset, settings: GateSettings) -> Check:
     if settings.columns == "refuse":
         detail = f"columns not to learn from: {named or 'none'}"
         return at_most("columns", len(dataset.concerns), 0, detail)
-    detail = (
-        f"not to learn from: {named}; gate.columns: refuse would stop here" if named else "nothing to be said of them"
-    )
-    return Check(name="columns", passed=True, detail=detail)
+    if not named:
+        return Check(name="columns", passed=True, detail="nothing to be said of them")
+    detail = f"should perhaps not be learnt from: {named}; gate.columns: refuse would stop here"
+    return Check(name="columns", passed=True, detail=detail, warning=True)
+
+
+def duplicates_check(split: Split, settings: GateSettings) -> Check:
+    """Whether held-out rows are among those that were learnt from, so that figures on them say little."""
+    learnt = set(_row_hashes(split.train_rows, split.train_truth).tolist())
+    both = sum(found in learnt for found in _row_hashes(split.test_rows, split.test_truth).tolist())
+    share = both / len(split.test_rows)
+    detail = f"{both} of {len(split.test_rows)} held-out rows are equal to one that was learnt from"
+    if settings.duplicates == "refuse":
+        return at_most("duplicates", share, _MOST_DUPLICATES, detail)
+    much = share > _MOST_DUPLICATES
+    if much:
+        detail += "; `split: {group: COLUMN}` keeps rows together, gate.duplicates: refuse would stop here"
+    return Check(name="duplicates", passed=True, detail=detail, warning=much)
+
+
+def _row_hashes(rows: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    table = pd.DataFrame(rows).assign(truth=truth)
+    return pd.util.hash_pandas_object(table, index=False).to_numpy()
 
 
 def judge(
@@ -144,7 +166,7 @@ def judge(
         bundle,
         split,
         scores,
-        metrics.measure(scores, split.test_truth, classes),
+        metrics.measure(scores, split.test_truth, classes, bundle.quantile),
         1.0 if classes else float(np.std(split.test_truth)) or 1.0,
     )
     checks = (
@@ -170,14 +192,16 @@ def _metric_check(metric: str, name: str, figure: float, bound: float, detail: s
 
 
 def _thresholds(subject: _Subject, settings: GateSettings) -> list[Check]:
-    bounds = metrics.DEFAULT_THRESHOLDS[subject.bundle.contract.task] | settings.thresholds
+    bundle = subject.bundle
+    bounds = metrics.default_thresholds(bundle.contract.task, bundle.quantile) | settings.thresholds
     return [_metric_check(metric, metric, subject.figures[metric], bound) for metric, bound in bounds.items()]
 
 
 def _baseline(subject: _Subject) -> Check:
-    metric = metrics.BASELINE_METRIC[subject.bundle.contract.task]
-    guesses = metrics.baseline_scores(subject.split.train_truth, len(subject.scores), subject.classes)
-    bound = metrics.measure(guesses, subject.split.test_truth, subject.classes)[metric]
+    quantile = subject.bundle.quantile
+    metric = metrics.baseline_metric(subject.bundle.contract.task, quantile)
+    guesses = metrics.baseline_scores(subject.split.train_truth, len(subject.scores), subject.classes, quantile)
+    bound = metrics.measure(guesses, subject.split.test_truth, subject.classes, quantile)[metric]
     return _metric_check(metric, "baseline", subject.figures[metric], bound, f"{metric} of a guess without looking")
 
 
@@ -189,9 +213,10 @@ def _versus_champion(subject: _Subject, settings: GateSettings, champion: Champi
     if champion.bundle.contract != subject.bundle.contract:
         detail = f"{champion.title} is not comparable: it has another task, other classes or another signature"
         return Check(name="champion", passed=True, detail=detail)
-    metric = settings.champion_metric or metrics.CHAMPION_METRIC[subject.bundle.contract.task]
+    quantile = subject.bundle.quantile
+    metric = settings.champion_metric or metrics.champion_metric(subject.bundle.contract.task, quantile)
     scores = champion.bundle.twin.scores(subject.split.test_rows)
-    best = metrics.measure(scores, subject.split.test_truth, subject.classes)[metric]
+    best = metrics.measure(scores, subject.split.test_truth, subject.classes, quantile)[metric]
     margin = settings.champion_margin if metric in metrics.LOWER_IS_BETTER else -settings.champion_margin
     detail = f"{metric}; {champion.title} has {best:.6g}, margin {settings.champion_margin:g}"
     return _metric_check(metric, "champion", subject.figures[metric], best + margin, detail)
@@ -212,7 +237,7 @@ def _classes_named(subject: _Subject, settings: GateSettings) -> list[Check]:
         detail += "; params class_weight: balanced weighs rare ones more"
     if settings.classes == "refuse":
         return [at_most("classes", len(never), 0, detail + ("; gate.classes: warn allows it" if never else ""))]
-    return [Check(name="classes", passed=True, detail=detail)]
+    return [Check(name="classes", passed=True, detail=detail, warning=bool(never))]
 
 
 def _row_order(subject: _Subject) -> Check:

@@ -89,7 +89,9 @@ def _thresholds(pipeline: Pipeline, numbers: Sequence[int]) -> dict[int, list[fl
 
 def _splits(estimator: Any) -> list[tuple[int, float]]:
     pairs: list[tuple[int, float]] = []
-    for tree in getattr(estimator, "estimators_", ()):
+    for tree in np.ravel(getattr(estimator, "estimators_", ())):
+        if not hasattr(tree, "tree_"):
+            continue
         inner = tree.tree_.feature >= 0
         pairs += zip(tree.tree_.feature[inner].tolist(), tree.tree_.threshold[inner].tolist(), strict=True)
     for trees in getattr(estimator, "_predictors", ()):

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from sklearn import metrics as sk
@@ -10,12 +11,15 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold, cross_validate
 from sklearn.pipeline import Pipeline
 
+from training.models import fit_parameters, quantile_of
 from training.settings import Label, Task
 
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "rmse", "mae"})
-DEFAULT_THRESHOLDS: dict[Task, dict[str, float]] = {"classification": {"accuracy": 0.7}, "regression": {"r2": 0.2}}
-CHAMPION_METRIC: dict[Task, str] = {"classification": "f1_macro", "regression": "r2"}
-BASELINE_METRIC: dict[Task, str] = {"classification": "brier", "regression": "rmse"}
+# How far off a predicted quantile is, and the share of rows that lie at or below it.
+PINBALL, COVERAGE = "pinball", "coverage"
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "rmse", "mae", PINBALL})
+_DEFAULT_THRESHOLDS: dict[Task, dict[str, float]] = {"classification": {"accuracy": 0.7}, "regression": {"r2": 0.2}}
+_CHAMPION_METRIC: dict[Task, str] = {"classification": "f1_macro", "regression": "r2"}
+_BASELINE_METRIC: dict[Task, str] = {"classification": "brier", "regression": "rmse"}
 _SCORERS: dict[Task, dict[str, tuple[str, int]]] = {
     "classification": {"accuracy": ("accuracy", 1), "f1_macro": ("f1_macro", 1), "log_loss": ("neg_log_loss", -1)},
     "regression": {
@@ -26,21 +30,44 @@ _SCORERS: dict[Task, dict[str, tuple[str, int]]] = {
 }
 
 
-def metric_names(classes: Sequence[Label]) -> list[str]:
-    """The metrics of a task; without classes it is a regression."""
+def default_thresholds(task: Task, quantile: float | None = None) -> dict[str, float]:
+    """What a model has to reach unless told; a quantile is no good guess of the value, so nothing for that."""
+    return {} if quantile is not None else _DEFAULT_THRESHOLDS[task]
+
+
+def champion_metric(task: Task, quantile: float | None = None) -> str:
+    """What is compared with the champion unless told."""
+    return PINBALL if quantile is not None else _CHAMPION_METRIC[task]
+
+
+def baseline_metric(task: Task, quantile: float | None = None) -> str:
+    """What a guess without looking is beaten in."""
+    return PINBALL if quantile is not None else _BASELINE_METRIC[task]
+
+
+def folds_metrics(task: Task, quantile: float | None = None) -> list[str]:
+    """The metrics that cross-validation measures."""
+    return list(_scorers(task, quantile))
+
+
+def metric_names(classes: Sequence[Label], quantile: float | None = None) -> list[str]:
+    """The metrics of a task; without classes it is a regression, or the prediction of a quantile."""
     if not classes:
-        return list(_SCORERS["regression"])
+        return [*_SCORERS["regression"], *([PINBALL, COVERAGE] if quantile is not None else [])]
     per_class = [f"{kind}/{key}" for key in class_keys(classes) for kind in ("precision", "recall", "f1")]
     return [*_SCORERS["classification"], "brier", *per_class]
 
 
-def measure(scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label]) -> dict[str, float]:
+def measure(
+    scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label], quantile: float | None = None
+) -> dict[str, float]:
     """All metrics of some predictions.
 
     Args:
         scores: Shape [rows, classes], probabilities; or [rows, 1], predicted values, without classes.
         truth: Shape [rows].
         classes: The labels in the order of the columns; empty for regression.
+        quantile: Which quantile of the target is predicted, where it is not its mean.
 
     Returns:
         Metric by name, in the order of `metric_names`. `brier` is Brier's own multi-class score, the mean squared
@@ -48,11 +75,15 @@ def measure(scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label]) -> 
     """
     if not classes:
         predicted = scores[:, 0]
-        return {
+        values = {
             "rmse": float(sk.root_mean_squared_error(truth, predicted)),
             "mae": float(sk.mean_absolute_error(truth, predicted)),
             "r2": float(sk.r2_score(truth, predicted)),
         }
+        if quantile is not None:
+            values[PINBALL] = float(sk.mean_pinball_loss(truth, predicted, alpha=quantile))
+            values[COVERAGE] = float((truth <= predicted).mean())
+        return values
     labels = np.asarray(classes)
     predicted = labels[scores.argmax(axis=1)]
     precision, recall, f1, _ = sk.precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
@@ -71,24 +102,38 @@ def measure(scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label]) -> 
     return figures
 
 
-def baseline_scores(train_truth: np.ndarray, rows: int, classes: Sequence[Label]) -> np.ndarray:
-    """What guessing without looking gives: the classes' shares among the training rows, or the mean.
+def baseline_scores(
+    train_truth: np.ndarray, rows: int, classes: Sequence[Label], quantile: float | None = None
+) -> np.ndarray:
+    """What guessing without looking gives: the classes' shares among the training rows, or the mean, or a quantile.
 
     Returns:
         Shape [rows, classes] or [rows, 1], as `measure` takes it.
     """
-    guess = [float((train_truth == label).mean()) for label in classes] or [float(train_truth.mean())]
+    guess = [float((train_truth == label).mean()) for label in classes] or [
+        float(train_truth.mean() if quantile is None else np.quantile(train_truth, quantile))
+    ]
     return np.tile(guess, (rows, 1))
 
 
 def cross_validated(
-    pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray, task: Task, *, folds: int, seed: int
+    pipeline: Pipeline,
+    rows: np.ndarray,
+    truth: np.ndarray,
+    task: Task,
+    *,
+    folds: int | Sequence[tuple[np.ndarray, np.ndarray]],
+    seed: int,
+    weights: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Mean and standard deviation over folds, as `cv_<metric>_mean` and `cv_<metric>_std`; empty without folds."""
+    """Mean and standard deviation over folds, as `cv_<metric>_mean` and `cv_<metric>_std`; empty without folds.
+
+    `folds` is how many random ones, or pairs of row numbers; `weights`, shape [rows], is what rows count in a fit.
+    """
     if not folds:
         return {}
     kind = StratifiedKFold if task == "classification" else KFold
-    scorers = _SCORERS[task]
+    scorers = _scorers(task, quantile_of(pipeline))
     with warnings.catch_warnings():
         # What there is to complain of, the fit on all training rows has said already.
         warnings.simplefilter("ignore")
@@ -96,7 +141,8 @@ def cross_validated(
             clone(pipeline),
             rows,
             truth,
-            cv=kind(folds, shuffle=True, random_state=seed),
+            cv=kind(folds, shuffle=True, random_state=seed) if isinstance(folds, int) else folds,
+            params=fit_parameters(pipeline, weights),
             scoring={name: scorer for name, (scorer, _) in scorers.items()},
             error_score="raise",
         )
@@ -105,6 +151,13 @@ def cross_validated(
         values = sign * found[f"test_{name}"]
         figures |= {f"cv_{name}_mean": float(values.mean()), f"cv_{name}_std": float(values.std())}
     return figures
+
+
+def _scorers(task: Task, quantile: float | None) -> dict[str, tuple[Any, int]]:
+    if quantile is None:
+        return dict(_SCORERS[task])
+    pinball = sk.make_scorer(sk.mean_pinball_loss, greater_is_better=False, alpha=quantile)
+    return {**_SCORERS[task], PINBALL: (pinball, -1)}
 
 
 def class_keys(classes: Sequence[Label]) -> list[str]:

@@ -10,11 +10,13 @@ from msgspec import Meta, Struct
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from training.addresses import is_address
 from training.errors import BadInputError
 from training.settings import Learning, ModelName, Settings, converted, merged, refuse_one_fold
 
 TRAINING_FILE = "training.yaml"
 README_FILE = "README.md"
+CODE_FILE = "pipeline.py"
 # `training-NAME` is a CronJob's name, which leaves its Jobs eleven characters of a DNS label's 63.
 _LONGEST_NAME = 52 - len("training-")
 _FOLDER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -51,8 +53,9 @@ class ModelFile(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """One model: what it learns, what it must show, and when and with what it is trained in the cluster.
 
     Attributes:
-        data: A built-in data set's name, or the path of a CSV or Parquet file. A path that exists beside this file is
-            that; in the cluster `/data/NAME` is a file of the chart's `dataVolume`.
+        data: A built-in data set's name; the path of a CSV or Parquet file, or of a folder of Parquet files; or an
+            address: `s3://BUCKET/KEY`, `https://...`, or a database's, as `postgresql+psycopg://HOST/DATABASE`. A path
+            that exists beside this file is that; in the cluster `/data/NAME` is a file of the chart's `dataVolume`.
         name: The registered model.
         schedule: When the cluster trains it; without one it is trained by hand only.
         resources: What a training pod gets; the chart's `resources` unless told.
@@ -102,10 +105,19 @@ def load_settings(
         _checked(read, model_dir / TRAINING_FILE)
         read = {key: value for key, value in read.items() if key not in _OF_THE_CLUSTER}
         beside = model_dir / read["data"]
-        if beside.is_file():
+        if not is_address(read["data"]) and beside.exists():
             read["data"] = str(beside)
+        if (model_dir / README_FILE).is_file():
+            read["readme"] = str(model_dir / README_FILE)
+        code = model_dir / CODE_FILE
+        if code.is_file() and "model" in read:
+            raise BadInputError(
+                f"{model_dir / TRAINING_FILE}: model: {read['model']!r}, and {code} is there; leave out one of them."
+            )
         if overrides.get("model") not in (None, read.get("model")):
             read.pop("params", None)
+        elif code.is_file():
+            read["code"] = str(code)
     settings = converted(merged(merged(defaults or {}, read), overrides), Settings, "the options")
     refuse_one_fold(settings)
     return settings

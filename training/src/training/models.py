@@ -9,15 +9,18 @@ import numpy as np
 from msgspec import Struct
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, QuantileRegressor, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
+from sklearn.utils.validation import has_fit_parameter
 
 from training.errors import BadInputError
 from training.kinds import Column, plain
@@ -41,21 +44,47 @@ class ModelSpec(Struct, frozen=True):
     trusted_types: tuple[str, ...] = ()
 
 
+_TREES = ("sklearn.tree._tree.Tree",)
+_HISTOGRAMS = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 MODELS = {
     "logistic-regression": ModelSpec({"classification": LogisticRegression}, {"max_iter": 1000}, scale=True),
     "ridge": ModelSpec({"regression": Ridge}, scale=True),
     "random-forest": ModelSpec(
         {"classification": RandomForestClassifier, "regression": RandomForestRegressor},
-        trusted_types=("sklearn.tree._tree.Tree",),
+        trusted_types=_TREES,
+    ),
+    "extra-trees": ModelSpec(
+        {"classification": ExtraTreesClassifier, "regression": ExtraTreesRegressor}, trusted_types=_TREES
     ),
     "hist-gradient-boosting": ModelSpec(
         {"classification": HistGradientBoostingClassifier, "regression": HistGradientBoostingRegressor},
-        trusted_types=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
+        trusted_types=_HISTOGRAMS,
+    ),
+    # The penalty of scikit-learn's default shrinks most columns to nothing.
+    "quantile": ModelSpec({"regression": QuantileRegressor}, {"alpha": 0.0}, scale=True),
+    "quantile-boosting": ModelSpec(
+        {"regression": HistGradientBoostingRegressor}, {"loss": "quantile", "quantile": 0.5}, trusted_types=_HISTOGRAMS
     ),
 }
 # What an imputer keeps of the numbers that it was fitted on.
 _TRUSTED_IN_PREPARATION = ("numpy.dtype",)
-TRUSTED_TYPES = sorted({*_TRUSTED_IN_PREPARATION, *(name for spec in MODELS.values() for name in spec.trusted_types)})
+# Plain parts of estimators that own code may use, and that serving loads as well.
+_TRUSTED_IN_OWN_CODE = (
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.utils._bunch.Bunch",
+)
+TRUSTED_TYPES = sorted(
+    {
+        *_TRUSTED_IN_PREPARATION,
+        *_TRUSTED_IN_OWN_CODE,
+        *(name for spec in MODELS.values() for name in spec.trusted_types),
+    }
+)
 
 
 def default_model(task: Task) -> str:
@@ -87,7 +116,9 @@ def build(
             f"--model: {model!r} {what}; for {task} there is {', '.join(able)}.{suggestion(model, able)}"
         )
     spec = MODELS[model]
-    known = [name for name in inspect.signature(spec.estimators[task]).parameters if name != "random_state"]
+    known = list(inspect.signature(spec.estimators[task]).parameters)
+    seeded = {"random_state": seed} if "random_state" in known else {}
+    known = [name for name in known if name != "random_state"]
     for name in params:
         if name == "random_state":
             raise BadInputError("--param: 'random_state' is set by --seed.")
@@ -95,20 +126,33 @@ def build(
             raise BadInputError(
                 f"--param: {model} has no parameter {name!r}.{suggestion(name, known)} It has {', '.join(known)}."
             )
-    estimator = spec.estimators[task](**{**spec.defaults, **params}, random_state=seed)
+    estimator = spec.estimators[task](**{**spec.defaults, **params, **seeded})
     steps: list[tuple[str, BaseEstimator]] = [("model", estimator)]
-    if not plain(columns):
-        return Pipeline([(PREPARE, preparation(columns, centre=centre, scale=spec.scale)), *steps])
-    if spec.scale:
+    if spec.scale and plain(columns):
         steps.insert(0, (SCALE, StandardScaler()))
+    return prepared(Pipeline(steps), columns, centre=centre, scale=spec.scale)
+
+
+def prepared(pipeline: Pipeline, columns: Sequence[Column], *, centre: bool, scale: bool = False) -> Pipeline:
+    """A pipeline after the steps that make numbers without gaps of the columns, which plain ones do not need.
+
+    Args:
+        pipeline: Unfitted.
+        columns: What the rows have.
+        centre: Whether the median of every number is taken away first, in float64.
+        scale: Whether the preparation standardises numbers.
+    """
+    if not plain(columns):
+        return Pipeline([(PREPARE, preparation(columns, centre=centre, scale=scale)), *pipeline.steps])
     if centre:
         # What is left of a number is rarely one of float32, in which the twin goes on.
-        steps = [(CENTRE, RobustScaler(with_scaling=False)), (SINGLE, FunctionTransformer(np.float32)), *steps]
-    return Pipeline(steps)
+        first = [(CENTRE, RobustScaler(with_scaling=False)), (SINGLE, FunctionTransformer(np.float32))]
+        return Pipeline([*first, *pipeline.steps])
+    return pipeline
 
 
-def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray) -> list[str]:
-    """Fit a pipeline in place.
+def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> list[str]:
+    """Fit a pipeline in place; `weights`, shape [rows], is what each row counts.
 
     Returns:
         What the estimator complained of without failing, such as a solver that did not converge.
@@ -119,7 +163,7 @@ def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            pipeline.fit(rows, truth)
+            pipeline.fit(rows, truth, **fit_parameters(pipeline, weights))
         except (ValueError, TypeError, OverflowError) as error:
             name = type(pipeline[-1]).__name__
             raise BadInputError(f"{name} cannot be fitted: {' '.join(str(error).split())}") from error
@@ -128,6 +172,30 @@ def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray) -> list[str]:
         for warning in caught
         if issubclass(warning.category, UserWarning | ConvergenceWarning)
     ]
+
+
+def fit_parameters(pipeline: Pipeline, weights: np.ndarray | None) -> dict[str, np.ndarray]:
+    """What `fit` takes beside rows and truth.
+
+    Raises:
+        BadInputError: The estimator takes no weights.
+    """
+    if weights is None:
+        return {}
+    name, estimator = pipeline.steps[-1]
+    if not has_fit_parameter(estimator, "sample_weight"):
+        raise BadInputError(f"weights, class_weights: {type(estimator).__name__} takes no weights of rows.")
+    return {f"{name}__sample_weight": weights}
+
+
+def quantile_of(pipeline: Pipeline) -> float | None:
+    """Which quantile of the target a pipeline predicts, where it is made for one."""
+    values = pipeline[-1].get_params(deep=False)
+    if values.get("loss", "quantile") != "quantile":
+        return None
+    # Boosting of the older kind has it as `alpha`.
+    found = values.get("quantile", values.get("alpha") if "loss" in values else None)
+    return None if found is None else float(found)
 
 
 def parameters(pipeline: Pipeline) -> dict[str, Any]:

@@ -25,7 +25,10 @@ class DataOptions:
     """What to learn from, and which rows to hold out."""
 
     data: str | None = None
-    """iris, wine, breast-cancer, diabetes, or the path of a CSV or Parquet file. [default: iris]"""
+    """iris, wine, breast-cancer, diabetes; the path of a CSV or Parquet file; s3://, https:// or a database's address.
+    [default: iris]"""
+    query: str | None = None
+    """The statement that gives the rows of a database."""
     target: str | None = None
     """The column to predict; a must for files."""
     task: Task | None = None
@@ -65,7 +68,8 @@ class ModelOptions:
     """What to train, and what to call it."""
 
     model: str | None = None
-    """logistic-regression, ridge, random-forest or hist-gradient-boosting. [default: the task's first]"""
+    """logistic-regression, ridge, random-forest, extra-trees, hist-gradient-boosting, quantile or quantile-boosting.
+    [default: the task's first]"""
     param: Annotated[list[str] | None, Parameter(negative="")] = None
     """A parameter of the estimator as key=value; repeatable."""
     cv: int | None = None

@@ -1,6 +1,9 @@
 """The steps from data to a registered model."""
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -12,16 +15,21 @@ from modelformat.tags import DIGEST, FAILED, GATE, PASSED, RELEASE
 from training import metrics, models, plots
 from training.baseline import measure_baseline
 from training.bundle import Bundle, BundleWriter
+from training.card import Subject, card
 from training.champion import loaded_champion
-from training.data import Dataset, default_model_name, load_dataset
+from training.data import Dataset, default_model_name, load
 from training.errors import BadInputError, OutageError
-from training.gate import GateReport, columns_check, judge, verify_settings
+from training.gate import GateReport, columns_check, duplicates_check, judge, verify_settings
 from training.onnx_twin import Twin, to_onnx
+from training.own_code import build_own, refuse_untrusted
 from training.registry import Registry, Version
-from training.settings import CsvSettings, Settings
+from training.settings import CsvSettings, Scalar, Settings, SplitSettings
 from training.split import Split, split_dataset
 from training.steps import Silent, Steps, headline
-from training.tracking import Tracking, git_commit
+from training.tracking import CARD_FILE, Tracking, git_commit
+
+if TYPE_CHECKING:
+    from training.search import Trial
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
@@ -97,12 +105,14 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
     tracking = Tracking(settings.tracking_uri)
     tracking.check()
     registry = Registry(tracking)
+    plan, trials = searched(plan, steps)
     trained = train(plan, steps)
     version: Version | None = None
     with tracking.run(plan.experiment) as run_id:
         with steps.step("record") as step:
             writer = BundleWriter(plan.pipeline, trained.twin, trained.baseline, plan.dataset)
             model_id = _record(tracking, plan, trained, writer)
+            tracking.record_trials(trials, run_id)
             step.outcome = f"run {run_id} of experiment {plan.experiment} at {tracking.address}"
         with steps.step("gate") as step, tracking.downloaded(f"models:/{model_id}") as folder:
             bundle = Bundle(folder)
@@ -111,14 +121,20 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
                 raise OutageError(f"The artifact store returned other bytes for models:/{model_id} than it was given.")
             with loaded_champion(tracking, registry, plan.name) as champion:
                 report = judge(
-                    bundle, plan.split, settings.gate, champion, extra=[columns_check(plan.dataset, settings.gate)]
+                    bundle,
+                    plan.split,
+                    settings.gate,
+                    champion,
+                    extra=[columns_check(plan.dataset, settings.gate), duplicates_check(plan.split, settings.gate)],
                 )
             step.outcome = report.headline()
         tags = {DIGEST: digest, GATE: PASSED if report.passed else FAILED}
+        release = registry.next_release(plan.name, contract) if report.passed else ""
         tracking.record_verdict(model_id, report, tags)
+        tracking.record_card(_card(plan, trained, report, run_id, release))
         if report.passed:
             with steps.step("register") as step:
-                tags[RELEASE] = registry.next_release(plan.name, contract)
+                tags[RELEASE] = release
                 version = registry.register(plan.name, model_id, run_id, tags, _description(plan, trained))
                 step.outcome = f"{version.title}, alias {', '.join(version.aliases)}"
     return RunResult(
@@ -151,13 +167,10 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
         BadInputError: Something that was given cannot be used.
     """
     with steps.step("load") as step:
-        dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv, settings.columns)
+        dataset = load(settings)
         name = settings.name or default_model_name(dataset)
-        model = settings.model or models.default_model(dataset.task)
-        pipeline = models.build(
-            model, dataset.task, settings.params, settings.seed, dataset.columns, centre=bool(dataset.centred)
-        )
-        verify_settings(settings.gate, dataset)
+        model, pipeline = _unfitted(settings, dataset)
+        verify_settings(settings.gate, dataset, models.quantile_of(pipeline) if not dataset.classes else None)
         step.outcome = (
             f"{dataset.source}: {len(dataset.rows)} rows, {len(dataset.features)} features, "
             f"{dataset.task} of {dataset.target}" + (f" ({len(dataset.classes)} classes)" if dataset.classes else "")
@@ -165,9 +178,52 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
     for note in dataset.warnings:
         steps.note(note)
     with steps.step("split") as step:
-        split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size, folds=settings.cv)
+        split = split_dataset(
+            dataset,
+            seed=settings.seed,
+            test_size=settings.test_size,
+            folds=settings.cv,
+            class_weights=settings.class_weights,
+        )
+        models.fit_parameters(pipeline, split.train_weights)
         step.outcome = f"{len(split.train_rows)} rows to learn from, {len(split.test_rows)} held out"
     return Plan(settings, dataset, split, pipeline, model, name)
+
+
+def _unfitted(settings: Settings, dataset: Dataset) -> tuple[str, Pipeline]:
+    """The model's name, and its pipeline."""
+    centre = bool(dataset.centred)
+    if settings.code:
+        path = Path(settings.code)
+        own = build_own(path, dataset.task, settings.params, settings.seed, dataset.columns)
+        return path.name, models.prepared(own, dataset.columns, centre=centre)
+    model = settings.model or models.default_model(dataset.task)
+    return model, models.build(model, dataset.task, settings.params, settings.seed, dataset.columns, centre=centre)
+
+
+def searched(plan: Plan, steps: Steps) -> "tuple[Plan, tuple[Trial, ...]]":
+    """The plan with the best parameters that its search finds, and what was tried; as it is without a search.
+
+    Raises:
+        BadInputError: A parameter is not known, or no trial could be fitted.
+    """
+    settings, dataset = plan.settings, plan.dataset
+    if settings.search is None:
+        return plan, ()
+
+    def build(params: Mapping[str, Scalar]) -> Pipeline:
+        given = msgspec.structs.replace(settings, params={**settings.params, **params})
+        return _unfitted(given, dataset)[1]
+
+    with steps.step("search") as step:
+        from training.search import search  # noqa: PLC0415 # Optuna takes a while to load
+
+        found = search(settings.search, build, plan.split, dataset.task, folds=settings.cv, seed=settings.seed)
+        best = ", ".join(f"{name} {value}" for name, value in found.params.items())
+        step.outcome = f"{len(found.trials)} trials; {best} reaches {found.metric} {found.best:.4g} over folds"
+    settings = msgspec.structs.replace(settings, params={**settings.params, **found.params})
+    plan = msgspec.structs.replace(plan, settings=settings, pipeline=_unfitted(settings, dataset)[1])
+    return plan, found.trials
 
 
 def train(plan: Plan, steps: Steps) -> Trained:
@@ -178,14 +234,22 @@ def train(plan: Plan, steps: Steps) -> Trained:
     """
     split, dataset, settings = plan.split, plan.dataset, plan.settings
     with steps.step("train") as step:
-        notes = models.fit(plan.pipeline, split.train_rows, split.train_truth)
+        notes = models.fit(plan.pipeline, split.train_rows, split.train_truth, split.train_weights)
+        if settings.code:
+            refuse_untrusted(plan.pipeline, models.TRUSTED_TYPES, settings.code)
         twin = to_onnx(plan.pipeline, dataset.columns, classifier=bool(dataset.classes))
         step.outcome = f"{plan.model}, seed {settings.seed}"
     for note in notes:
         steps.note(note)
     with steps.step("evaluate") as step:
         cross_validation = metrics.cross_validated(
-            plan.pipeline, split.train_rows, split.train_truth, dataset.task, folds=settings.cv, seed=settings.seed
+            plan.pipeline,
+            split.train_rows,
+            split.train_truth,
+            dataset.task,
+            folds=split.folds or settings.cv,
+            seed=settings.seed,
+            weights=split.train_weights,
         )
         # Measured on the twin, for that is what will answer.
         scores = Twin(twin).scores(split.test_rows)
@@ -193,7 +257,8 @@ def train(plan: Plan, steps: Steps) -> Trained:
             raise BadInputError(
                 f"{dataset.source}: {plan.model} overflows float32 on these rows; rescale the largest features."
             )
-        measured = metrics.measure(scores, split.test_truth, dataset.classes)
+        quantile = None if dataset.classes else models.quantile_of(plan.pipeline)
+        measured = metrics.measure(scores, split.test_truth, dataset.classes, quantile)
         step.outcome = headline(measured)
     baseline = measure_baseline(dataset.columns, split.train_rows, scores, dataset.classes)
     return Trained(twin, baseline, scores, measured, cross_validation, tuple(notes))
@@ -205,6 +270,14 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
     parameters |= {"model": plan.model, "seed": settings.seed, "test_size": settings.test_size, "cv": settings.cv}
     if settings.csv != CsvSettings():
         parameters["csv"] = msgspec.json.encode(settings.csv).decode()
+    if settings.query:
+        parameters["query"] = settings.query
+    for name in ("split", "weights", "class_weights", "search"):
+        value = getattr(settings, name)
+        if value not in (None, SplitSettings()):
+            parameters[name] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if settings.code:
+        tracking.record_file(Path(settings.code))
     if settings.columns:
         parameters["columns"] = msgspec.json.encode(settings.columns).decode()
     tracking.record_data(plan.dataset, held_out=len(plan.split.test_rows))
@@ -213,10 +286,31 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
     return tracking.record_model(writer)
 
 
+def _card(plan: Plan, trained: Trained, report: GateReport, run_id: str, release: str) -> str:
+    return card(
+        Subject(
+            name=plan.name,
+            model=plan.model,
+            release=release,
+            run_id=run_id,
+            dataset=plan.dataset,
+            split=plan.split,
+            twin=Twin(trained.twin),
+            scores=trained.scores,
+            metrics=trained.metrics,
+            quantile=None if plan.dataset.classes else models.quantile_of(plan.pipeline),
+            report=report,
+            notes=(*plan.dataset.warnings, *trained.notes),
+            readme=plan.settings.readme or "",
+        )
+    )
+
+
 def _description(plan: Plan, trained: Trained) -> str:
     dataset, commit = plan.dataset, git_commit()
     return (
         f"{plan.model} that predicts {dataset.target} from {len(dataset.features)} features. "
         f"Data: {dataset.source}, {len(dataset.rows)} rows (sha256 {dataset.sha256[:12]}). "
-        f"Held-out rows: {headline(trained.metrics)}." + (f" Commit: {commit[:12]}." if commit else "")
+        f"Held-out rows: {headline(trained.metrics)}. Model card: {CARD_FILE} of its run."
+        + (f" Commit: {commit[:12]}." if commit else "")
     )

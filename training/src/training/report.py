@@ -76,7 +76,7 @@ def gate_rows(checks: Sequence[Any]) -> list[list[str]]:
             check.name,
             "" if check.figure is None else f"{check.figure:.4g}",
             "" if check.bound is None else f"{check.relation} {check.bound:.4g}",
-            "passed" if check.passed else "FAILED",
+            check.verdict,
             check.detail,
         ]
         for check in checks

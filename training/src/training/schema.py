@@ -7,7 +7,16 @@ from docstring_parser import parse
 from msgspec import Struct
 
 from training.model_folder import ModelFile, Resources, Schedule
-from training.settings import ColumnSettings, CsvSettings, Directional, GateSettings, Invariance
+from training.settings import (
+    ColumnSettings,
+    CsvSettings,
+    Directional,
+    GateSettings,
+    Invariance,
+    Range,
+    SearchSettings,
+    SplitSettings,
+)
 
 _STRUCTS: tuple[type[Struct], ...] = (
     ModelFile,
@@ -15,6 +24,9 @@ _STRUCTS: tuple[type[Struct], ...] = (
     Resources,
     CsvSettings,
     ColumnSettings,
+    SplitSettings,
+    SearchSettings,
+    Range,
     GateSettings,
     Directional,
     Invariance,

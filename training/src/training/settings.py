@@ -72,6 +72,7 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         invariance: Expected insensitivities, by feature.
         columns: Whether columns that should not be learnt from (row numbers, copies of the target, constants, whole
             numbers that float32 cannot hold) are refused, or only named.
+        duplicates: Whether more than a hundredth of the held-out rows may be equal to one that was learnt from.
         classes: Whether a model that never names one of its classes on the held-out rows is refused, or only named.
     """
 
@@ -85,6 +86,7 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     directional: list[Directional] = []
     invariance: list[Invariance] = []
     columns: Strictness = "warn"
+    duplicates: Strictness = "warn"
     classes: Strictness = "refuse"
 
 
@@ -122,13 +124,60 @@ class ColumnSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     drop: bool = False
 
 
+class SplitSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which rows are held out together; a column that is named here is not learnt from.
+
+    Attributes:
+        time: A column of times or numbers: the last rows by it are held out, and folds go forward in time.
+        group: A column of whatever: rows that have the same of it are all held out, or none of them.
+    """
+
+    time: str | None = None
+    group: str | None = None
+
+
+class Range(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Numbers to try; whole ones where both bounds are.
+
+    Attributes:
+        low: The smallest.
+        high: The largest.
+        log: Whether small and large ones are tried alike, by their logarithm.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+
+class SearchSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A search for parameters, over `params`, by cross-validation on the training rows.
+
+    Attributes:
+        params: What to try for each parameter: a list of values, or a range `{low, high, log}`.
+        trials: How many sets of parameters are tried at most.
+        seconds: How long; the trial that is under way then is ended.
+        metric: By which metric of the folds; the champion's unless told.
+    """
+
+    params: Annotated[dict[str, list[Scalar] | Range], Meta(min_length=1)]
+    trials: Annotated[int, Meta(ge=1, le=1000)] = 20
+    seconds: Positive = 600
+    metric: str | None = None
+
+
 class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a run learns, and how; a model's file says the same by the same names.
 
     Attributes:
+        query: The statement that gives the rows, where `data` is a database.
         target: The column to predict; built-in data sets know theirs.
         csv: How the data is written, where it is a CSV file.
         columns: What is said of single feature columns, by name.
+        split: Which rows are held out together; at random unless told.
+        weights: A column that says how much each row counts while the model is fitted; it is not learnt from.
+        class_weights: How much rows of each class count besides, by label; `balanced` weighs classes alike.
+        search: A search for parameters.
         task: Overrides what the target's type says.
         model: A model's name; the simplest one of the task unless told.
         params: Parameters of the estimator, over the model's defaults.
@@ -139,9 +188,14 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         gate: What the model has to show.
     """
 
+    query: str | None = None
     target: str | None = None
     csv: CsvSettings = CsvSettings()
     columns: dict[str, ColumnSettings] = {}
+    split: SplitSettings = SplitSettings()
+    weights: str | None = None
+    class_weights: Literal["balanced"] | dict[str, NotNegative] | None = None
+    search: SearchSettings | None = None
     task: Task | None = None
     model: str | None = None
     params: dict[str, Scalar] = {}
@@ -156,13 +210,17 @@ class Settings(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One training run.
 
     Attributes:
-        data: A built-in data set's name, or the path of a CSV or Parquet file.
+        data: A built-in data set's name, the path of a CSV or Parquet file or of a folder of the latter, or an address.
         name: The registered model; derived from the data unless told.
+        code: The path of the model's own code, where its folder has some.
+        readme: The path of what its owner says of it, for the model card.
         tracking_uri: Where MLflow is; MLflow's own default unless told.
     """
 
     data: Annotated[str, Meta(min_length=1)] = "iris"
     name: ModelName | None = None
+    code: str | None = None
+    readme: str | None = None
     tracking_uri: str | None = None
 
 

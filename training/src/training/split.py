@@ -1,33 +1,54 @@
 """Cutting a data set into rows to learn from and rows held out."""
 
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
 import numpy as np
 from msgspec import Struct
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    StratifiedGroupKFold,
+    TimeSeriesSplit,
+    train_test_split,
+)
+from sklearn.utils.class_weight import compute_sample_weight
 
 from training.data import Dataset
 from training.errors import BadInputError
 
 MIN_HELD_OUT = 5
 MIN_TRAINING = 10
+ClassWeights = Literal["balanced"] | Mapping[str, float]
+Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 class Split(Struct, frozen=True, eq=False):
-    """Training and held-out rows; arrays as in `Dataset`."""
+    """Training and held-out rows; arrays as in `Dataset`.
+
+    `folds` are pairs of training row numbers (to learn from, to judge on), where they are not simply random ones.
+    `train_weights` is what each training row counts, where rows do not count alike.
+    """
 
     train_rows: np.ndarray
     train_truth: np.ndarray
     test_rows: np.ndarray
     test_truth: np.ndarray
+    folds: Folds = ()
+    train_weights: np.ndarray | None = None
 
 
-def split_dataset(dataset: Dataset, *, seed: int, test_size: float, folds: int = 0) -> Split:
-    """Split a data set, for classification with every class in the same share on both sides.
+def split_dataset(
+    dataset: Dataset, *, seed: int, test_size: float, folds: int = 0, class_weights: ClassWeights | None = None
+) -> Split:
+    """Split a data set: by its times or groups, or at random, for classification with every class in the same share.
 
     Args:
         dataset: What to split.
         seed: The same seed gives the same split.
         test_size: The share of rows held out, between 0 and 1.
         folds: Cross-validation folds that the training rows have to be enough for.
+        class_weights: How much rows of each class count, by the label's text.
 
     Raises:
         BadInputError: There are too few rows, in all or of one class.
@@ -40,16 +61,99 @@ def split_dataset(dataset: Dataset, *, seed: int, test_size: float, folds: int =
         )
     if dataset.classes:
         _refuse_rare_classes(dataset, held_out, max(folds, 1))
-    train_rows, test_rows, train_truth, test_truth = train_test_split(
-        dataset.rows,
-        dataset.truth,
-        test_size=held_out,
-        random_state=seed,
-        stratify=dataset.truth if dataset.classes else None,
-    )
+    train, test = _cut(dataset, held_out, seed)
+    if min(len(train) - MIN_TRAINING, len(test) - MIN_HELD_OUT) < 0:
+        raise BadInputError(
+            f"{dataset.source}: split by {_by(dataset)} leaves {len(train)} rows to learn from and {len(test)} held "
+            "out; too few have values of their own."
+        )
     if dataset.classes:
-        _refuse_missing_classes(dataset, train_truth, test_truth, max(folds, 1))
-    return Split(train_rows, train_truth, test_rows, test_truth)
+        _refuse_missing_classes(dataset, dataset.truth[train], dataset.truth[test], max(folds, 1))
+    truth = dataset.truth[train]
+    return Split(
+        dataset.rows[train],
+        truth,
+        dataset.rows[test],
+        dataset.truth[test],
+        _folds(dataset, train, folds, seed),
+        _weights(dataset, train, class_weights),
+    )
+
+
+def _cut(dataset: Dataset, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the rows to learn from and of those held out."""
+    every = np.arange(len(dataset.rows))
+    if "time" in dataset.aside:
+        times = dataset.aside["time"]
+        # Rows of one time stay together.
+        first = np.sort(times)[-held_out]
+        order = np.argsort(times, kind="stable")
+        return order[times[order] < first], order[times[order] >= first]
+    if "group" in dataset.aside:
+        groups = dataset.aside["group"]
+        if len(np.unique(groups)) < 2:
+            raise BadInputError(f"{dataset.source}: split.group names a column with one value in every row.")
+        cutter = GroupShuffleSplit(n_splits=1, test_size=held_out / len(every), random_state=seed)
+        return next(cutter.split(every, groups=groups))  # type: ignore[no-any-return]
+    train, test = train_test_split(
+        every, test_size=held_out, random_state=seed, stratify=dataset.truth if dataset.classes else None
+    )
+    return train, test
+
+
+def _folds(dataset: Dataset, train: np.ndarray, count: int, seed: int) -> Folds:
+    if not count or not {"time", "group"} & dataset.aside.keys():
+        return ()
+    truth = dataset.truth[train]
+    if "time" in dataset.aside:
+        # `train` goes forward in time.
+        pairs = list(TimeSeriesSplit(n_splits=count).split(train))
+    else:
+        groups = dataset.aside["group"][train]
+        if len(np.unique(groups)) < count:
+            raise BadInputError(
+                f"{dataset.source}: {len(np.unique(groups))} groups are too few for {count} folds (--cv)."
+            )
+        kind = StratifiedGroupKFold if dataset.classes else GroupKFold
+        pairs = list(kind(n_splits=count, shuffle=True, random_state=seed).split(train, truth, groups))
+    for number, (learnt, _) in enumerate(pairs, start=1):
+        absent = sorted(set(dataset.classes) - set(truth[learnt].tolist()), key=str)
+        if absent:
+            raise BadInputError(
+                f"{dataset.source}: fold {number} of {count} by {_by(dataset)} has no row of class {absent[0]!r} to "
+                "learn from; lower --cv, or 0 for none."
+            )
+    return pairs
+
+
+def _weights(dataset: Dataset, train: np.ndarray, classes: ClassWeights | None) -> np.ndarray | None:
+    if classes is None and "weights" not in dataset.aside:
+        return None
+    weights = np.ones(len(train))
+    if "weights" in dataset.aside:
+        weights = dataset.aside["weights"][train]
+    if classes is not None:
+        if not dataset.classes:
+            raise BadInputError("class_weights: a regression has no classes; leave it out.")
+        truth = np.searchsorted(np.asarray(dataset.classes), dataset.truth[train])
+        by_place = classes if classes == "balanced" else _by_place(dataset, classes)
+        weights = weights * compute_sample_weight(by_place, truth)
+    if not weights.any():
+        raise BadInputError(f"{dataset.source}: no row to learn from counts anything by its weight.")
+    return np.asarray(weights / weights.mean())
+
+
+def _by_place(dataset: Dataset, classes: Mapping[str, float] | str) -> dict[int, float]:
+    assert not isinstance(classes, str)  # noqa: S101 # `balanced` is not by place
+    names = [str(label) for label in dataset.classes]
+    for name in classes:
+        if name not in names:
+            raise BadInputError(f"class_weights: {dataset.source} has no class {name!r}; there are {', '.join(names)}.")
+    return {place: float(classes.get(name, 1.0)) for place, name in enumerate(names)}
+
+
+def _by(dataset: Dataset) -> str:
+    return "time" if "time" in dataset.aside else "group" if "group" in dataset.aside else "chance"
 
 
 def _refuse_rare_classes(dataset: Dataset, held_out: int, least_training: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from msgspec import Struct
 
@@ -27,15 +28,19 @@ class Table(Struct, frozen=True, eq=False):
 
 def stem(path: Path) -> str:
     """A data file's name without what says how it is written."""
+    if path.is_dir():
+        return path.name
     known = [suffix for suffix in CSV_SUFFIXES + PARQUET_SUFFIXES if path.name.lower().endswith(suffix)]
     return path.name[: -len(max(known, key=len))] if known else path.name
 
 
 def read_table(path: Path, csv: CsvSettings, target: str | None = None, texts: Collection[str] = ()) -> Table:
-    """Read a CSV (with a header, optionally gzipped) or Parquet file.
+    """Read a CSV (with a header, optionally gzipped) or Parquet file, or a folder of Parquet files.
+
+    What the names of a folder's inner folders say (`year=2024`) is a column.
 
     Args:
-        path: The file.
+        path: The file or folder.
         csv: How a CSV file is written.
         target: The column to predict, which is kept even where it is a stored index.
         texts: Columns that a CSV file has as texts, whatever they look like.
@@ -45,15 +50,15 @@ def read_table(path: Path, csv: CsvSettings, target: str | None = None, texts: C
     """
     name = path.name.lower()
     try:
-        if name.endswith(CSV_SUFFIXES):
+        if path.is_dir():
+            table = _without_index(_read_folder(path), path, target)
+        elif name.endswith(CSV_SUFFIXES):
             read = read_csv(path, csv, target, texts)
             table = Table(read.table, tuple(f"{path}: {note}." for note in read.notes))
         elif name.endswith(PARQUET_SUFFIXES):
-            table = _read_parquet(path, target)
+            table = _without_index(_read_parquet(path), path, target)
         else:
             raise BadInputError(f"{path}: a data file ends in {', '.join(CSV_SUFFIXES + PARQUET_SUFFIXES)}.")
-    except IsADirectoryError as error:
-        raise BadInputError(f"{path}: a folder, not a file.") from error
     except EOFError as error:
         raise BadInputError(f"{path}: the file is cut off.") from error
     except OSError as error:
@@ -70,16 +75,41 @@ def read_table(path: Path, csv: CsvSettings, target: str | None = None, texts: C
     return table
 
 
-def _read_parquet(path: Path, target: str | None) -> Table:
+def _read_parquet(path: Path) -> pa.Table:
     try:
-        content = pq.ParquetFile(path).read()
+        return pq.ParquetFile(path).read()
     except pa.ArrowInvalid as error:
         raise BadInputError(f"{path}: not a Parquet file ({str(error).splitlines()[0]}).") from error
+
+
+def _read_folder(path: Path) -> pa.Table:
+    # As Spark and Arrow write them: what begins so is no data.
+    files = sorted(
+        str(file)
+        for file in path.rglob("*")
+        if file.name.lower().endswith(PARQUET_SUFFIXES)
+        and not any(part.startswith(("_", ".")) for part in file.relative_to(path).parts)
+    )
+    if not files:
+        raise BadInputError(f"{path}: a folder without Parquet files ({', '.join(PARQUET_SUFFIXES)}).")
+    try:
+        found = ds.dataset(files, format="parquet", partitioning="hive", partition_base_dir=str(path))
+        # The first file alone does not tell what columns the others have.
+        schema = pa.unify_schemas(
+            [found.schema, *(fragment.physical_schema for fragment in found.get_fragments())],
+            promote_options="permissive",
+        )
+        return found.replace_schema(schema).to_table()
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise BadInputError(f"{path}: its Parquet files are not one table ({str(error).splitlines()[0]}).") from error
+
+
+def _without_index(content: pa.Table, path: Path, target: str | None) -> Table:
     # An index that pandas once stored is a column that nobody asked to learn from.
     stored = [name for name in _stored_index(content.schema) if name in content.column_names and name != target]
     content = content.select([name for name in content.column_names if name not in stored])
     refuse_bad_names(content.column_names, path)
-    frame = _as_frame(content)
+    frame = as_frame(content)
     notes = [
         f"{path}: column {name!r} is left out, for it is the index that pandas stored; reset_index() before saving "
         "makes it a column like any other."
@@ -89,7 +119,7 @@ def _read_parquet(path: Path, target: str | None) -> Table:
     return Table(frame, tuple(notes))
 
 
-def _as_frame(content: pa.Table) -> pd.DataFrame:
+def as_frame(content: pa.Table) -> pd.DataFrame:
     """An Arrow table in pandas' types: decimals as floats, dates as times, whole numbers whole beside gaps."""
     odd = {}
     for name, column in zip(content.column_names, content.columns, strict=True):

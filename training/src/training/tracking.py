@@ -7,7 +7,7 @@ import re
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined] # made while it loads
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import InvalidUrlException, MlflowException
 from mlflow.models import Model
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
@@ -37,10 +38,14 @@ if TYPE_CHECKING:
 
     from training.bundle import BundleWriter
     from training.data import Dataset
+    from training.search import Trial
 
 # What MLflow calls a request that is wrong in itself.
 _PERMANENT = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
 RECORDED_PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx", "skops")
+
+
+CARD_FILE = "card.md"
 
 
 class Tracking:
@@ -116,9 +121,13 @@ class Tracking:
             {"data": dataset.source, "target": dataset.target, "task": dataset.task, "data_sha256": dataset.sha256}
             | {"rows": len(dataset.rows), "features": len(dataset.features)}
         )
-        # Without a file MLflow notes the code as the source, which is right for a built-in data set.
+        if dataset.version:
+            mlflow.log_param("data_version", dataset.version)
+        # Without a source MLflow notes the code as one, which is right for a built-in data set.
         path = Path(dataset.source)
-        source = {"source": LocalArtifactDatasetSource(str(path.resolve()))} if path.is_file() else {}
+        source = {"source": LocalArtifactDatasetSource(str(path.resolve()))} if path.exists() else {}
+        if dataset.source.startswith(("s3://", "https://", "http://")):
+            source = {"source": dataset.source}
         # MLflow's database has room for 36 characters of digest.
         with warnings.catch_warnings():
             # That whole numbers cannot be missing: where they are, the column is `optional`.
@@ -139,6 +148,10 @@ class Tracking:
         for name, figure in figures.items():
             mlflow.log_figure(figure, name)
 
+    def record_file(self, path: Path) -> None:
+        """Keep a file as an artifact of the active run."""
+        mlflow.log_artifact(str(path))
+
     def record_model(self, writer: "BundleWriter") -> str:
         """Store an artifact folder as a logged model of the active run.
 
@@ -155,6 +168,26 @@ class Tracking:
         mlflow.log_text(msgspec.json.format(msgspec.json.encode(report), indent=2).decode(), "gate.json")
         mlflow.set_tags(dict(tags))
         self.client.set_logged_model_tags(model_id, dict(tags))
+
+    def record_trials(self, trials: "Sequence[Trial]", run_id: str) -> None:
+        """Record each trial of a search as a run nested in another one."""
+        if not trials:
+            return
+        active = self.client.get_run(run_id).info
+        for number, trial in enumerate(trials, start=1):
+            tags = {"mlflow.parentRunId": active.run_id, "mlflow.runName": f"trial-{number}"}
+            tags |= {"problem": trial.problem} if trial.problem else {}
+            nested = self.client.create_run(active.experiment_id, start_time=trial.started, tags=tags).info.run_id
+            self.client.log_batch(
+                nested,
+                metrics=[Metric(name, value, trial.ended, 0) for name, value in trial.figures.items()],
+                params=[Param(f"model.{name}", str(value)) for name, value in trial.params.items()],
+            )
+            self.client.set_terminated(nested, "FAILED" if trial.problem else "FINISHED", trial.ended)
+
+    def record_card(self, text: str) -> None:
+        """Keep the model card as an artifact of the active run."""
+        mlflow.log_text(text, CARD_FILE)
 
     def model_of_run(self, run_id: str) -> str:
         """The id of the model that a run logged.

@@ -24,6 +24,7 @@ from gitops.platform.targets import ENVS, PINS, PLATFORM, TUNING, Target, listed
 _OLD = ("argocd/identity.yaml", "argocd/projects/serving.yaml", "apps/serving.yaml")
 _LFS = "version https://git-lfs.github.com/"
 _CHART = Path("charts/model-serving")
+_TRAINING = Path("charts/training")
 
 
 class Findings(Struct, frozen=True, kw_only=True):
@@ -104,14 +105,8 @@ def _releases(root: Path, platform: Platform) -> Iterator[str]:
 
 def _values(root: Path) -> Iterator[str]:
     """Keys that the charts here do not take: shared parts by their own charts, tuning by that of serving."""
-    places = [(path, _CHART) for path in sorted([*(root / ENVS).glob("*/*.yaml"), *(root / ENVS).glob("*/*/*.yaml")])]
-    places.insert(0, (root / ENVS / TUNING, _CHART))
-    for path, chart in places:
+    for path, chart in _values_files(root):
         where = path.relative_to(root)
-        if where.parts[1] == PLATFORM:
-            chart = Path("charts") / path.stem  # noqa: PLW2901  the chart is that of the name
-        elif path.name != TUNING:
-            continue
         if (text := _read(path)) is None:
             continue
         try:
@@ -124,6 +119,18 @@ def _values(root: Path) -> Iterator[str]:
         elif schema := _schema(root / chart):
             for key in refused_keys(values or {}, schema):
                 yield f"{where}: the chart {chart.name} has no value {key}: `helm show values {chart}` lists them."
+
+
+def _values_files(root: Path) -> Iterator[tuple[Path, Path]]:
+    """Each file of values, with the chart that takes it."""
+    yield root / ENVS / TUNING, _CHART
+    for path in sorted([*(root / ENVS).glob("*/*.yaml"), *(root / ENVS).glob("*/*/*.yaml")]):
+        if path.relative_to(root).parts[1] == PLATFORM:
+            yield path, Path("charts") / path.stem
+        elif path.name == TUNING:
+            yield path, _CHART
+    for path in sorted((root / "models").glob(f"*/{TUNING}")):
+        yield path, _TRAINING
 
 
 def _schema(chart: Path) -> dict[str, Any] | None:

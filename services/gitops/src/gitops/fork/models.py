@@ -1,6 +1,7 @@
 """The folders of models/: what keeps a file from being trained from, and what no service serves."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from gitops.platform.targets import listed
 # What training itself writes of its settings, for editors.
 _SCHEMA = Path("training/training.schema.json")
 _REQUIRED = ("name", "data")
+# A built-in data set's name, an address, or a path of a volume.
+_ELSEWHERE = re.compile(r"[a-z]+(-[a-z]+)*|[A-Za-z][A-Za-z0-9+.-]*://.+|/.+")
 
 
 class ModelFile(Struct, frozen=True):
@@ -51,6 +54,11 @@ def model_problems(root: Path, files: Sequence[ModelFile]) -> Iterator[str]:
             yield f"{file.path}: there is no setting {key}. `training run --help` lists them."
         if missing := [key for key in _REQUIRED if not isinstance(file.settings.get(key), str)]:
             yield f"{file.path}: {listed(missing)} must be there, as text: docs/add-a-model.md shows such a file."
+        elif not _reachable(root / file.path.parent, data := file.settings["data"]):
+            yield (
+                f"{file.path}: data: there is no {data!r} beside this file, so the CronJob in the cluster would not "
+                "find it: put it there, on a volume at /data, or name an address (s3://, https://, a database)."
+            )
         if file.name:
             folders.setdefault(file.name, []).append(str(file.path.parent))
     for name, several in folders.items():
@@ -76,6 +84,11 @@ def _read(root: Path, path: Path) -> ModelFile:
         return ModelFile(where, loaded(path.read_text(encoding="utf-8")))
     except (YAMLError, UnicodeDecodeError) as error:
         return ModelFile(where, unreadable=str(error))
+
+
+def _reachable(folder: Path, data: str) -> bool:
+    """Whether the cluster finds a model's data: the training image holds what is in the model's folder."""
+    return _ELSEWHERE.fullmatch(data) is not None or (folder / data).exists()
 
 
 def _schema(root: Path) -> dict[str, Any]:

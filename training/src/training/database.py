@@ -1,0 +1,139 @@
+"""Data from a database: the rows of one statement, read in parts."""
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+
+from training.addresses import CONNECT_SECONDS, MOST_BYTES, MOST_SECONDS, refuse_password, shown, too_large
+from training.csv_files import refuse_bad_names
+from training.errors import BadInputError, OutageError
+from training.tables import as_frame
+
+_PART = 20_000
+_ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
+# What a database says of a login, in the words of Postgres and MySQL.
+_LOGIN = ("password authentication failed", "no password supplied", "Access denied", "does not exist", "no pg_hba.conf")
+
+
+def read_database(address: str, query: str | None) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
+    """Read the rows of a statement, in a transaction that cannot write where the database knows such.
+
+    User and password are those of the address (the user only), of `DATA_USERNAME` and `DATA_PASSWORD`, or what the
+    driver takes by itself, as `PGUSER` and `PGPASSWORD`.
+
+    Args:
+        address: Of the database, as SQLAlchemy writes it.
+        query: The statement.
+
+    Returns:
+        The table, a hash of address and statement, and what should be known of it, in sentences.
+
+    Raises:
+        BadInputError: The login or the statement is refused, or there is too much to read.
+        OutageError: The database does not answer.
+    """
+    title = shown(address)
+    refuse_password(address)
+    if not query or not query.strip():
+        raise BadInputError(f"{title}: `query` (--query) has to say which rows, in SQL and with an ORDER BY.")
+    try:
+        frame = _rows(_engine(address), query, title)
+    except (SQLAlchemyError, ValueError, ModuleNotFoundError) as error:
+        raise _told(error, title) from error
+    if not len(frame):
+        raise BadInputError(f"{title}: the query gives no rows.")
+    notes = []
+    if not _ORDERED.search(query):
+        notes.append(
+            f"{title}: the query has no ORDER BY, so rows may come in another order next time, and others be held out."
+        )
+    return frame, f"query sha256 {hashlib.sha256(query.encode()).hexdigest()}", tuple(notes)
+
+
+def _told(error: Exception, title: str) -> BadInputError | OutageError:
+    text = _first_line(error)
+    if isinstance(error, NoSuchModuleError):
+        return BadInputError(f"--data: {title}: SQLAlchemy knows no such database or driver.")
+    if isinstance(error, DBAPIError):
+        # A database in a file is always there.
+        if isinstance(error, OperationalError | InterfaceError) and not title.startswith("sqlite"):
+            if any(words in text for words in _LOGIN):
+                return BadInputError(f"{title}: the database refuses the login: {text}")
+            return OutageError(f"{title}: the database does not answer: {text}")
+        return BadInputError(f"{title}: the database refuses the query: {text}")
+    return BadInputError(f"--data: {title} cannot be used: {text}")
+
+
+def _engine(address: str) -> sa.Engine:
+    url = sa.make_url(address)
+    if url.username is None and os.environ.get("DATA_USERNAME"):
+        url = url.set(username=os.environ["DATA_USERNAME"])
+    if os.environ.get("DATA_PASSWORD"):
+        url = url.set(password=os.environ["DATA_PASSWORD"])
+    postgres = url.get_backend_name() == "postgresql"
+    arguments = {"connect_timeout": CONNECT_SECONDS} if postgres else {}
+    return sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=arguments, hide_parameters=True)
+
+
+def _rows(engine: sa.Engine, query: str, title: str) -> pd.DataFrame:
+    parts, size = [], 0
+    with engine.connect() as connection:
+        options: dict[str, Any] = {"stream_results": True, "max_row_buffer": _PART}
+        if engine.dialect.name == "postgresql":
+            connection = connection.execution_options(postgresql_readonly=True)  # noqa: PLW2901 # the same one
+            connection.exec_driver_sql(f"SET statement_timeout = {MOST_SECONDS * 1000}")
+        result = connection.execution_options(**options).exec_driver_sql(query)
+        if not result.returns_rows:
+            raise BadInputError(f"{title}: the query gives no rows; it has to be a SELECT.")
+        names = list(result.keys())
+        refuse_bad_names(names, title)
+        for rows in result.partitions(_PART):
+            parts.append(pa.table([_array(column, title, name) for name, column in _columns(names, rows)], names=names))
+            size += parts[-1].nbytes
+            if size > MOST_BYTES:
+                raise too_large(title)
+    if not parts:
+        return pd.DataFrame(columns=names)
+    try:
+        return as_frame(pa.concat_tables(parts, promote_options="permissive"))
+    except pa.ArrowInvalid as error:
+        raise BadInputError(f"{title}: a column holds values of different types ({_first_line(error)})") from error
+
+
+def _columns(names: Sequence[str], rows: Sequence[Any]) -> list[tuple[str, list[Any]]]:
+    return [(name, [row[index] for row in rows]) for index, name in enumerate(names)]
+
+
+def _array(values: list[Any], title: str, name: str) -> pa.Array:
+    kinds = {type(value) for value in values}
+    if Decimal in kinds:
+        values = [float(value) if isinstance(value, Decimal) else value for value in values]
+    if UUID in kinds:
+        values = [str(value) if isinstance(value, UUID) else value for value in values]
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise BadInputError(
+            f"{title}: column {name!r} cannot be read ({_first_line(error)}); cast it in the query."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    original = getattr(error, "orig", None) or error
+    lines = str(original).strip().splitlines() or [type(original).__name__]
+    return f"{lines[0].rstrip('.')}."

@@ -1,0 +1,107 @@
+"""Data from an S3 store: one object, or a folder of Parquet objects."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from training.addresses import CONNECT_SECONDS, MOST_BYTES, READ_SECONDS, Fetched, kept, shown, told, too_large
+from training.errors import BadInputError, OutageError
+from training.tables import PARQUET_SUFFIXES
+
+_CHUNK = 1 << 20
+_MOST_OBJECTS = 10_000
+_REFUSED = frozenset({"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+_ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404", "NotFound", "InvalidArgument"})
+
+
+def fetch(address: str, folder: Path) -> Fetched:
+    """Fetch an object, or with a `/` at the end all Parquet objects below, into a folder.
+
+    Keys are those of the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and their like), the store that
+    of `S3_ENDPOINT_URL`, or MLflow's; each can be the data's own by a `DATA_` before its name.
+
+    Args:
+        address: `s3://BUCKET/KEY`, and `?versionId=VERSION` for one version of the object.
+        folder: Where to put it.
+
+    Raises:
+        BadInputError: There is no such object, it is not let out, or is larger than 1 GiB.
+        OutageError: The store does not answer.
+    """
+    parts = urlsplit(address)
+    bucket, key = parts.netloc, unquote(parts.path.removeprefix("/"))
+    if not bucket or not key:
+        raise BadInputError(f"--data: {shown(address)!r} is not of the form s3://BUCKET/KEY.")
+    version = parse_qs(parts.query).get("versionId", [""])[0]
+    try:
+        store = _store()
+        if key.endswith("/"):
+            return _folder(store, bucket, key, folder, shown(address))
+        return _object(store, bucket, key, version, folder, shown(address))
+    except ClientError as error:
+        raise _told(error, shown(address)) from error
+    except NoCredentialsError as error:
+        raise BadInputError(
+            f"{shown(address)}: there are no keys to the store; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY hold them."
+        ) from error
+    except (BotoCoreError, OSError) as error:
+        raise OutageError(f"{shown(address)}: the store does not answer ({' '.join(str(error).split())}).") from error
+
+
+def _store() -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=told("S3_ENDPOINT_URL") or os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None,
+        aws_access_key_id=os.environ.get("DATA_AWS_ACCESS_KEY_ID") or None,
+        aws_secret_access_key=os.environ.get("DATA_AWS_SECRET_ACCESS_KEY") or None,
+        aws_session_token=os.environ.get("DATA_AWS_SESSION_TOKEN") or None,
+        region_name=told("AWS_REGION") or told("AWS_DEFAULT_REGION"),
+        config=Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"max_attempts": 3}),
+    )
+
+
+def _object(store: Any, bucket: str, key: str, version: str, folder: Path, address: str) -> Fetched:
+    found = store.get_object(Bucket=bucket, Key=key, **({"VersionId": version} if version else {}))
+    if found["ContentLength"] > MOST_BYTES:
+        raise too_large(address)
+    path = folder / Path(key).name
+    kept(found["Body"].iter_chunks(_CHUNK), path, address)
+    own = found.get("VersionId")
+    return Fetched(path, f"version {own}" if own and own != "null" else f"etag {found['ETag'].strip(chr(34))}")
+
+
+def _folder(store: Any, bucket: str, prefix: str, folder: Path, address: str) -> Fetched:
+    objects = []
+    for page in store.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        objects += [found for found in page.get("Contents", []) if found["Key"].lower().endswith(PARQUET_SUFFIXES)]
+        if len(objects) > _MOST_OBJECTS:
+            raise BadInputError(f"{address}: more than {_MOST_OBJECTS} objects are below it.")
+    if not objects:
+        raise BadInputError(f"{address}: no Parquet object is below it.")
+    if sum(found["Size"] for found in objects) > MOST_BYTES:
+        raise too_large(address)
+    root, digest, room = folder / Path(prefix).name, hashlib.sha256(), MOST_BYTES
+    for found in sorted(objects, key=lambda one: one["Key"]):
+        path = root / found["Key"].removeprefix(prefix)
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise BadInputError(f"{address}: the object {found['Key']!r} lies outside it by its name.")
+        # Only what was listed, so that what is recorded is what was read.
+        body = store.get_object(Bucket=bucket, Key=found["Key"], IfMatch=found["ETag"])["Body"]
+        room -= kept(body.iter_chunks(_CHUNK), path, address, room)
+        digest.update(f"{found['Key']} {found['ETag']}\n".encode())
+    return Fetched(root, f"{len(objects)} objects, sha256 {digest.hexdigest()}")
+
+
+def _told(error: ClientError, address: str) -> BadInputError | OutageError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    if code in _ABSENT:
+        return BadInputError(f"{address}: there is no such object ({code}).")
+    if code in _REFUSED:
+        return BadInputError(f"{address}: the store does not let it out to these keys ({code}).")
+    return OutageError(f"{address}: the store answers {code or 'with an error'}.")

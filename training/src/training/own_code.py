@@ -1,0 +1,148 @@
+"""A model's own code: `pipeline.py` in its folder, whose `build(columns)` returns an unfitted estimator."""
+
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import skops.io
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.pipeline import Pipeline
+
+from training.errors import BadInputError
+from training.kinds import Column
+from training.settings import Scalar, Task, suggestion
+
+_MODULE = "model_pipeline"
+# What an estimator may hold besides other estimators, and which says nothing of code.
+_PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...))
+_DEPTH = 20
+
+
+def build_own(path: Path, task: Task, params: Mapping[str, Scalar], seed: int, columns: Sequence[Column]) -> Pipeline:
+    """What a model's own code makes, as a pipeline.
+
+    Args:
+        path: The file.
+        task: What it has to do.
+        params: Parameters over those that the code sets, by scikit-learn's names (`model__C`).
+        seed: For every `random_state` that the code leaves open.
+        columns: What `build` is told of the table.
+
+    Raises:
+        BadInputError: The code fails, makes no estimator of the task, or one that is made of more than installed
+            packages: whoever loads the model has nothing else.
+    """
+    estimator = _estimator(path, columns)
+    strangers = sorted(dict.fromkeys(_strangers(estimator)))
+    if strangers:
+        raise BadInputError(
+            f"{path}: build() uses {', '.join(strangers)}, which no installed package has; whoever loads the model "
+            "has installed packages only. Use classes of scikit-learn, or of a package that is installed with it."
+        )
+    _refuse_other_tasks(estimator, path, task)
+    known = estimator.get_params()
+    for name in params:
+        if name not in known:
+            raise BadInputError(f"{path}: the estimator has no parameter {name!r}.{suggestion(name, known)}")
+    seeds = {name: seed for name in known if name.rpartition("__")[2] == "random_state" and known[name] is None}
+    estimator.set_params(**{**seeds, **params})
+    if isinstance(estimator, Pipeline):
+        return estimator
+    return Pipeline([("model", estimator)])
+
+
+def refuse_untrusted(pipeline: Pipeline, trusted: Sequence[str], origin: str) -> None:
+    """Refuse a fitted pipeline that cannot be loaded without trusting more types than serving does.
+
+    Raises:
+        BadInputError: The types are named.
+    """
+    unknown = [name for name in skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)) if name not in trusted]
+    if unknown:
+        raise BadInputError(
+            f"{origin}: the fitted estimator holds {', '.join(unknown)}, which serving does not load; use another "
+            "estimator."
+        )
+
+
+def _estimator(path: Path, columns: Sequence[Column]) -> BaseEstimator:
+    module = ModuleType(_MODULE)
+    module.__file__ = str(path)
+    # By this name, so that classes of the file can be told by their module.
+    sys.modules[_MODULE] = module
+    made: Any = None
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102 # the model's own code
+        build = getattr(module, "build", None)
+        takes = len(inspect.signature(build).parameters) if callable(build) else None
+        if callable(build) and takes == 1:
+            made = build(tuple(columns))
+            if isinstance(made, BaseEstimator):
+                made = clone(made)
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except Exception as error:  # whatever somebody's code may raise
+        raise BadInputError(f"{path}: {_where(error, path)}{type(error).__name__}: {error}") from error
+    finally:
+        del sys.modules[_MODULE]
+    if takes is None:
+        raise BadInputError(f"{path}: there is no function build(columns) in it.")
+    if takes != 1:
+        raise BadInputError(f"{path}: build has to take one argument, the columns.")
+    if not isinstance(made, BaseEstimator) or not hasattr(made, "fit"):
+        raise BadInputError(f"{path}: build() returns {_named(made)}, and has to return a scikit-learn estimator.")
+    return made
+
+
+def _named(made: object) -> str:
+    return f"the class {made.__name__}" if isinstance(made, type) else f"a {type(made).__name__}"
+
+
+def _where(error: Exception, path: Path) -> str:
+    line = error.lineno if isinstance(error, SyntaxError) else None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename == str(path):
+            line = frame.lineno
+    return f"line {line}: " if line else ""
+
+
+def _refuse_other_tasks(estimator: BaseEstimator, path: Path, task: Task) -> None:
+    name = type(estimator[-1] if isinstance(estimator, Pipeline) else estimator).__name__
+    if not (is_classifier(estimator) if task == "classification" else is_regressor(estimator)):
+        raise BadInputError(f"{path}: build() returns a {name}, which does no {task}; --task overrides the target's.")
+    if task == "classification" and not hasattr(estimator, "predict_proba"):
+        raise BadInputError(
+            f"{path}: build() returns a {name}, which gives no probabilities (predict_proba); wrap it in a "
+            "CalibratedClassifierCV, or take another classifier."
+        )
+
+
+def _strangers(value: Any, depth: int = 0) -> Iterator[str]:
+    """Names of the classes and functions that an estimator is made of and that belong to no installed package."""
+    if isinstance(value, _PLAIN) or depth > _DEPTH:
+        return
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        for entry in value:
+            yield from _strangers(entry, depth + 1)
+        return
+    code = value if isinstance(value, type | FunctionType) or not hasattr(value, "__dict__") else type(value)
+    named = code if hasattr(code, "__module__") and hasattr(code, "__qualname__") else type(code)
+    if not _installed(named):
+        yield named.__qualname__
+    if isinstance(value, BaseEstimator):
+        for entry in value.get_params(deep=False).values():
+            yield from _strangers(entry, depth + 1)
+
+
+def _installed(code: Any) -> bool:
+    package = str(code.__module__).partition(".")[0]
+    if "<lambda>" in code.__qualname__ or package in (_MODULE, "training"):
+        return False
+    origin = getattr(sys.modules.get(package), "__file__", None) or ""
+    return package == "builtins" or not {"site-packages", "dist-packages"}.isdisjoint(Path(origin).parts)

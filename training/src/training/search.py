@@ -1,0 +1,108 @@
+"""Looking for better parameters, by cross-validation on the training rows alone."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+from msgspec import Struct
+from sklearn.pipeline import Pipeline
+
+from training import metrics, models
+from training.errors import BadInputError
+from training.settings import Range, Scalar, SearchSettings, Task, suggestion
+from training.split import Split
+
+_FEWEST_FOLDS = 2
+
+
+class Trial(Struct, frozen=True):
+    """One set of parameters that was tried; times are milliseconds since 1970.
+
+    `problem` says why there are no figures, where there are none.
+    """
+
+    params: dict[str, Scalar]
+    figures: dict[str, float]
+    started: int
+    ended: int
+    problem: str = ""
+
+
+class Found(Struct, frozen=True):
+    """What a search came to: the best parameters, by which metric, and every trial in its order."""
+
+    params: dict[str, Scalar]
+    metric: str
+    best: float
+    trials: tuple[Trial, ...]
+
+
+def search(
+    settings: SearchSettings,
+    build: Callable[[Mapping[str, Scalar]], Pipeline],
+    split: Split,
+    task: Task,
+    *,
+    folds: int,
+    seed: int,
+) -> Found:
+    """Try parameters until trials or time are used up.
+
+    Args:
+        settings: What to try, how often and how long; a trial that has begun is ended.
+        build: Makes an unfitted pipeline of parameters.
+        split: The held-out rows are not looked at.
+        task: What the pipelines do.
+        folds: Cross-validation folds.
+        seed: Seeds the choice of parameters and the folds.
+
+    Raises:
+        BadInputError: A parameter or metric is not known, there are no folds, or every trial failed.
+    """
+    if folds < _FEWEST_FOLDS:
+        raise BadInputError("search: trials are compared by cross-validation; set cv (--cv) to 2 or more.")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    quantile = models.quantile_of(build({})) if task == "regression" else None
+    metric = settings.metric or metrics.champion_metric(task, quantile)
+    known = metrics.folds_metrics(task, quantile)
+    if metric not in known:
+        raise BadInputError(
+            f"search.metric: no metric {metric!r} over folds.{suggestion(metric, known)} There are {', '.join(known)}."
+        )
+    trials: list[Trial] = []
+
+    def tried(trial: optuna.Trial) -> float:
+        params = {name: _suggested(trial, name, choice) for name, choice in settings.params.items()}
+        pipeline, started = build(params), _now()
+        try:
+            figures = metrics.cross_validated(
+                pipeline, split.train_rows, split.train_truth, task, folds=split.folds or folds, seed=seed,
+                weights=split.train_weights,
+            )  # fmt: skip
+        except (ValueError, TypeError, OverflowError) as error:
+            trials.append(Trial(params, {}, started, _now(), " ".join(str(error).split())[:300]))
+            raise optuna.TrialPruned from error
+        trials.append(Trial(params, figures, started, _now()))
+        return figures[f"cv_{metric}_mean"]
+
+    study = optuna.create_study(
+        direction="minimize" if metric in metrics.LOWER_IS_BETTER else "maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+    )
+    study.optimize(tried, n_trials=settings.trials, timeout=settings.seconds)
+    if not any(trial.figures for trial in trials):
+        raise BadInputError(f"search: none of {len(trials)} trials could be fitted: {trials[-1].problem}")
+    return Found(study.best_params, metric, study.best_value, tuple(trials))
+
+
+def _suggested(trial: optuna.Trial, name: str, choice: list[Scalar] | Range) -> Any:
+    if isinstance(choice, list):
+        return trial.suggest_categorical(name, choice)
+    if isinstance(choice.low, int) and isinstance(choice.high, int):
+        return trial.suggest_int(name, choice.low, choice.high, log=choice.log)
+    return trial.suggest_float(name, choice.low, choice.high, log=choice.log)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

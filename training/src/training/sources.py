@@ -1,0 +1,92 @@
+"""Where data comes from: a path, an object or folder of an S3 store, an address of the web, or a database."""
+
+import contextlib
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from training.addresses import is_address, is_database, shown
+from training.errors import BadInputError
+from training.settings import CsvSettings
+from training.tables import Table, read_table, stem
+
+
+class Source(Struct, frozen=True, eq=False):
+    """A table that was read.
+
+    Attributes:
+        table: What it holds.
+        shown: Where it is from, fit to be shown and kept: without a password or a signature.
+        name: A short name, empty where the source has none.
+        version: What tells this content from a later one at the same place (a version, an ETag or a hash); empty for
+            a path, whose content the data set's own hash tells.
+    """
+
+    table: Table
+    shown: str
+    name: str
+    version: str = ""
+
+
+def read_source(
+    data: str, query: str | None, csv: CsvSettings, target: str | None = None, texts: Collection[str] = ()
+) -> Source:
+    """Read a table from wherever it is.
+
+    Args:
+        data: A path, or an address: s3://, https:// or http://, or that of a database as SQLAlchemy writes it.
+        query: The statement that gives the rows, of a database.
+        csv: How a CSV file is written.
+        target: The column to predict, which is kept even where it is a stored index.
+        texts: Columns that a CSV file has as texts, whatever they look like.
+
+    Raises:
+        BadInputError: There is no such data, it is not let out, or it is not a table.
+        OutageError: The source does not answer.
+    """
+    if not is_address(data):
+        _refuse_query(data, query)
+        path = Path(data)
+        return Source(read_table(path, csv, target, texts), data, stem(path))
+    scheme = urlsplit(data).scheme.lower()
+    if scheme == "s3" or scheme in ("http", "https"):
+        _refuse_query(shown(data), query)
+        return _fetched(data, scheme, csv, target, texts)
+    if not is_database(data):
+        raise BadInputError(
+            f"--data: {shown(data)!r} is of no kind that is known: a path, s3://BUCKET/KEY, https://..., or a database "
+            "as postgresql+psycopg://HOST/DATABASE."
+        )
+    from training.database import read_database  # noqa: PLC0415 # nobody else needs SQLAlchemy's dialects
+
+    frame, version, notes = read_database(data, query)
+    return Source(Table(frame, notes), shown(data), "", version)
+
+
+def _fetched(data: str, scheme: str, csv: CsvSettings, target: str | None, texts: Collection[str]) -> Source:
+    from training import objects, web  # noqa: PLC0415 # boto3 takes a while to load
+
+    with _folder() as folder:
+        fetched = objects.fetch(data, folder) if scheme == "s3" else web.fetch(data, folder)
+        title = shown(data)
+        # What is said of the file speaks of where it is from, not of where it lies for a moment.
+        try:
+            table = read_table(fetched.path, csv, target, texts)
+        except BadInputError as error:
+            raise BadInputError(str(error).replace(str(fetched.path), title)) from error
+        notes = tuple(note.replace(str(fetched.path), title) for note in table.notes)
+        return Source(Table(table.frame, notes), title, stem(fetched.path), fetched.version)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="training-data-") as folder:
+        yield Path(folder)
+
+
+def _refuse_query(data: str, query: str | None) -> None:
+    if query is not None:
+        raise BadInputError(f"--query: {data} is no database; `query` says which rows of a database are learnt from.")

@@ -1,0 +1,169 @@
+"""Proves that rows are held out by time and by group, count by their weights, and that parameters are searched."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from training.data import load
+from training.errors import BadInputError
+from training.settings import Settings, SplitSettings
+from training.split import Split, split_dataset
+
+Training = Callable[..., Any]
+ROWS = 120
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> pd.DataFrame:
+    random = np.random.default_rng(5)
+    kind = random.permutation(np.repeat(["left", "right"], ROWS // 2))
+    frame = pd.DataFrame(
+        {
+            "when": pd.date_range("2024-01-01", periods=ROWS // 2).repeat(2).strftime("%Y-%m-%d"),
+            "who": [f"p{number:02}" for number in random.integers(0, 20, ROWS)],
+            "counts": np.where(kind == "left", 1.0, 0.0),
+            "a": random.normal(size=ROWS) + np.where(kind == "left", 0, 4),
+            "b": np.arange(ROWS) * 1.5,
+            "kind": kind,
+        }
+    ).sample(frac=1, random_state=1)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    return frame
+
+
+def cut(tmp_path: Path, **settings: Any) -> Split:
+    given = Settings(data=str(tmp_path / "rows.csv"), target="kind", **settings)
+    dataset = load(given)
+    assert not {"when"} & set(dataset.features) or given.split.time is None
+    return split_dataset(dataset, seed=1, test_size=given.test_size, folds=given.cv, class_weights=given.class_weights)
+
+
+def numbers(rows: np.ndarray) -> set[int]:
+    """Which rows of the table these are, by the last of their columns, which tells."""
+    return {round(float(value) / 1.5) for value in rows[:, -1]}
+
+
+def test_the_last_rows_are_held_out_and_folds_go_forward(table: pd.DataFrame, tmp_path: Path) -> None:
+    found = cut(tmp_path, split=SplitSettings(time="when"), cv=3)
+    assert max(numbers(found.train_rows)) < min(numbers(found.test_rows))
+    # No day is on both sides.
+    assert len(found.test_rows) % 2 == 0
+    for learnt, judged in found.folds:
+        assert max(numbers(found.train_rows[learnt])) < min(numbers(found.train_rows[judged]))
+
+
+def test_groups_stay_together_in_folds_too(table: pd.DataFrame, tmp_path: Path) -> None:
+    found = cut(tmp_path, split=SplitSettings(group="who"), cv=3)
+    who = table.assign(row=(table["b"] / 1.5).round().astype(int)).set_index("row")["who"]
+
+    def groups(rows: np.ndarray) -> set[str]:
+        return set(who[sorted(numbers(rows))])
+
+    assert groups(found.train_rows).isdisjoint(groups(found.test_rows))
+    assert len(found.folds) == 3
+    for learnt, judged in found.folds:
+        assert groups(found.train_rows[learnt]).isdisjoint(groups(found.train_rows[judged]))
+
+
+def test_weights_and_class_weights_are_multiplied(table: pd.DataFrame, tmp_path: Path) -> None:
+    found = cut(tmp_path, weights="counts", class_weights={"left": 3.0})
+    assert found.train_weights is not None
+    assert found.train_weights.mean() == pytest.approx(1)
+    assert (found.train_weights[found.train_truth == "right"] == 0).all()
+    assert cut(tmp_path).train_weights is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"split": SplitSettings(time="whn")}, "split.time: .* no column 'whn'. Did you mean \"when\""),
+        ({"split": SplitSettings(time="who")}, "split.time: .*holds text, and no times"),
+        ({"split": SplitSettings(time="when", group="who")}, "leave out one of them"),
+        ({"split": SplitSettings(group="kind")}, "split.group: 'kind' is the target"),
+        ({"weights": "who"}, "weights: .*holds text, and no numbers"),
+        ({"class_weights": {"lft": 2.0}}, "class_weights: .* no class 'lft'; there are left, right"),
+        ({"split": SplitSettings(group="counts")}, "too few"),
+    ],
+)
+@pytest.mark.usefixtures("table")
+def test_what_does_not_fit_is_told_by_its_setting(settings: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=words):
+        cut(tmp_path, **settings)
+
+
+@pytest.mark.usefixtures("table")
+def test_a_run_by_time_is_evaluated_on_the_same_rows(training: Training, tmp_path: Path) -> None:
+    (tmp_path / "training.yaml").write_text(
+        "data: rows.csv\ntarget: kind\nname: timed\nsplit: {time: when}\nweights: counts\nclass_weights: balanced\n"
+        "columns: {who: {drop: true}}\ngate: {classes: warn, thresholds: {accuracy: 0.0}}\nmodel: extra-trees\n"
+    )
+    outcome = training("run", "--model-dir", str(tmp_path), "--json")
+    assert outcome.json["metrics"]["recall/right"] == 0, "rows that count nothing were learnt from"
+    params = MlflowClient().get_run(outcome.json["run_id"]).data.params
+    assert (params["weights"], params["class_weights"]) == ("counts", "balanced")
+    evaluated = training("evaluate", f"runs:/{outcome.json['run_id']}", "--json")
+    assert evaluated.json["same_data"] is True
+    assert evaluated.json["metrics"] == outcome.json["metrics"]
+
+
+def test_weights_that_an_estimator_does_not_take_are_refused(training: Training, tmp_path: Path) -> None:
+    code = "import sklearn.neighbors\ndef build(columns): return sklearn.neighbors.KNeighborsClassifier()\n"
+    (tmp_path / "pipeline.py").write_text(code)
+    (tmp_path / "training.yaml").write_text("data: iris\nname: own\nclass_weights: balanced\n")
+    outcome = training("run", "--model-dir", str(tmp_path))
+    assert outcome.code == 2
+    assert "KNeighborsClassifier takes no weights of rows" in outcome.err
+
+
+SEARCH = """
+data: iris
+name: searched
+search:
+  params:
+    C: {low: 0.001, high: 10, log: true}
+    solver: [lbfgs, liblinear]
+  trials: 4
+  metric: log_loss
+"""
+
+
+def test_a_search_takes_the_best_and_records_every_trial(training: Training, tmp_path: Path) -> None:
+    (tmp_path / "training.yaml").write_text(SEARCH)
+    outcome = training("run", "--model-dir", str(tmp_path), "--cv", "2", "--json")
+    assert outcome.code == 0, outcome.err
+    client = MlflowClient()
+    run = client.get_run(outcome.json["run_id"])
+    trials = client.search_runs(
+        [run.info.experiment_id], f"tags.mlflow.parentRunId = '{run.info.run_id}'", order_by=["start_time"]
+    )
+    assert len(trials) == 4
+    # liblinear knows two classes only.
+    kept = [trial for trial in trials if trial.info.status == "FINISHED"]
+    assert kept
+    assert all("liblinear" in trial.data.params["model.solver"] for trial in trials if trial not in kept)
+    best = min(kept, key=lambda trial: float(trial.data.metrics["cv_log_loss_mean"]))
+    assert float(run.data.params["model.C"]) == float(best.data.params["model.C"])
+    assert "accuracy" not in best.data.metrics, "held-out rows were looked at"
+
+
+@pytest.mark.parametrize(
+    ("change", "cv", "words"),
+    [
+        (("C:", "CC:"), "2", "has no parameter 'CC'"),
+        (("log_loss", "lg_loss"), "2", "search.metric: no metric 'lg_loss'"),
+        (("trials", "trials"), "0", "set cv (--cv) to 2 or more"),
+        (("[lbfgs, liblinear]", "[nothing]"), "2", "none of 4 trials could be fitted"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(
+    change: tuple[str, str], cv: str, words: str, training: Training, tmp_path: Path
+) -> None:
+    (tmp_path / "training.yaml").write_text(SEARCH.replace(*change))
+    outcome = training("run", "--model-dir", str(tmp_path), "--cv", cv)
+    assert outcome.code == 2
+    assert words in outcome.err
