@@ -125,10 +125,17 @@ def test_an_mlflow_that_hangs_is_given_up(training: Command, monkeypatch: pytest
     assert "cannot be reached: timed out." in outcome.err
 
 
-def test_a_server_that_refuses_this_client_is_named(training: Command, capsys: Any) -> None:
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "asks for a password (401): name a user of it in MLFLOW_TRACKING_USERNAME"),
+        (403, "refuses this client (403)"),
+    ],
+)
+def test_a_server_that_refuses_this_client_is_named(training: Command, status: int, said: str, capsys: Any) -> None:
     class Refusing(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_error(403)
+            self.send_error(status)
 
         do_POST = do_GET  # noqa: N815 # http.server's name
 
@@ -140,4 +147,4 @@ def test_a_server_that_refuses_this_client_is_named(training: Command, capsys: A
         code = execute(["list", "x", "--tracking-uri", f"http://127.0.0.1:{refusing.server_port}"])
         refusing.shutdown()
     assert code == 1
-    assert "refuses this client (403)" in capsys.readouterr().err
+    assert said in capsys.readouterr().err

@@ -87,6 +87,17 @@ def test_a_registry_that_asks_for_a_password_names_where_it_goes() -> None:
         MlflowRegistry(url).find("iris-classifier/7")
 
 
+def test_a_registry_that_refuses_a_user_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "Ada")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret-of-hers")
+    with (
+        answering(lambda *_: (403, b"Permission denied")) as (url, _),
+        pytest.raises(BadInputError, match=r"Permission denied\. The user Ada may not do that") as refused,
+    ):
+        MlflowRegistry(url).find("iris-classifier/7")
+    assert "s3cret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b'{"model_version": 7}'])
 def test_something_else_at_the_address_is_no_mlflow(body: bytes) -> None:
     with answering(lambda *_: (200, body)) as (url, _), pytest.raises(OutageError, match="is not MLflow"):

@@ -286,6 +286,8 @@ def _reason(error: Exception) -> str:
     for words, meaning in _CAUSES.items():
         if words in text:
             return f"{meaning}."
+    if "error code 401" in text:
+        return "asks for a password (401): name a user of it in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
     if "error code 403" in text:
         return "refuses this client (403): it allows neither this host name nor these credentials."
     return f"reports: {text[:400]}"

@@ -214,9 +214,9 @@ class MlflowRegistry:
                 "MLFLOW_TRACKING_PASSWORD: the Secret mlflow-gitops in ml-pipeline holds one."
             )
         if answer.status_code == httpx.codes.FORBIDDEN:
-            who = f"the user {self._auth[0]}" if self._auth else "a stranger"
+            who = f"The user {self._auth[0]}" if self._auth else "A stranger"
             raise BadInputError(
-                f"MLflow at {self._url} refuses with 403: {message} {who.capitalize()} may not do that, or MLflow does "
+                f"MLflow at {self._url} refuses with 403: {message} {who} may not do that, or MLflow does "
                 "not know the host name of this address (its value allowedHosts)."
             )
         raise OutageError(f"MLflow at {self._url} answered {answer.status_code}: {message}")
