@@ -19,6 +19,7 @@ from gitops.commands import (
     releases,
     removing,
     scaffold,
+    stores,
     targets,
 )
 from gitops.errors import BadInputError, GitopsError
@@ -37,6 +38,7 @@ for command in (
     fork.adopt,
     cluster.bootstrap,
     cluster.rotate_keys,
+    stores.move_store,
     cluster.teardown,
     looking.status,
     looking.history,

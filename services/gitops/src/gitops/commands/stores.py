@@ -1,0 +1,50 @@
+"""The command that moves the pipeline to another store."""
+
+from contextlib import ExitStack
+
+from gitops.cluster.client import Cluster
+from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
+from gitops.commands.options import Flag
+from gitops.git.repository import Repository
+from gitops.platform.model import PIPELINE
+from gitops.platform.reader import platform_at
+from gitops.terminal import Terminal
+
+_PORT = 9000
+
+
+def move_store(landing: LandingOptions = NO_LANDING, *, late: Flag = False, context: str | None = None) -> int:
+    """Copy all buckets to the store of nextStore, compare every digest, and have all parts use it by one commit.
+
+    Both stores run, and predictions go on. Safe to run again: what is there is compared and not written again. Once the
+    commit is synced, --late brings what was written to the former store meanwhile.
+
+    Args:
+        landing: What becomes of the commit; with --dry-run nothing is written to the store either.
+        late: After the switch, from the former store (nextStore) to the one in use; commits nothing.
+        context: Context of the kubeconfig. [default: the current one]
+    """
+    # Only this command speaks S3, and its library takes as long to load as all the others together.
+    from gitops.stores.copying import client  # noqa: PLC0415
+    from gitops.stores.moving import copy_all, refuse_unlike, root_keys, route, switched  # noqa: PLC0415
+
+    terminal, cluster = Terminal(), Cluster(context)
+    start = landing.start(Repository.find())
+    way = route(platform_at(start), late=late)
+    keys = root_keys(cluster)
+    with ExitStack() as stack:
+        source, target = (
+            client(stack.enter_context(cluster.forwarded(PIPELINE, name, _PORT)), *keys)
+            for name in (way.source, way.target)
+        )
+        terminal.note(f"From {way.source} to {way.target}.")
+        passes = copy_all(source, target, way, dry_run=landing.dry_run, tell=terminal.note)
+    if late:
+        terminal.done("compared", f"{way.source} holds nothing more than {way.target}")
+        return 0
+    if not landing.dry_run:
+        refuse_unlike(passes)
+        terminal.done("compared", f"every object of {way.source} has the same digest in {way.target}")
+    fate = land_and_show(start, switched(way), landing, json=False)
+    terminal.note("Once it is synced: gitops move-store --late brings what was written to the former store meanwhile.")
+    return fate.exit_code

@@ -1,0 +1,1 @@
+"""S3 stores, and what moves from one to the other."""

@@ -1,0 +1,128 @@
+"""Moves the pipeline from one store to the other, while both run: passes over all buckets, then one line in git."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from gitops.cluster.client import Cluster
+from gitops.cluster.secrets import MINIO_ROOT, decoded
+from gitops.errors import BadInputError, NotConvergedError
+from gitops.git.snapshot import Edit, Proposal, Snapshot
+from gitops.pins.release import Change
+from gitops.pins.wording import commit_message
+from gitops.pins.yaml_edit import edited
+from gitops.platform.model import PIPELINE, Platform
+from gitops.platform.reader import FILE, platform_at
+from gitops.stores.copying import Pass, copy_bucket
+
+# Writers that never rest keep every pass from being the last; what they write later is brought by a late copy.
+PASSES = 4
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """From which store to which objects are copied; `late` says that the second one is in use already."""
+
+    source: str
+    target: str
+    late: bool
+
+
+def route(platform: Platform, *, late: bool) -> Route:
+    """From where to where, by platform.yaml.
+
+    Raises:
+        BadInputError: It names no second store.
+    """
+    if not platform.next_store:
+        other = "minio" if platform.store == "seaweedfs" else "seaweedfs"
+        raise BadInputError(
+            f"platform.yaml names no store to move to: add `nextStore: {other}`, push it, and run this again once the "
+            f"application {other} is healthy."
+        )
+    if late:
+        return Route(source=platform.next_store, target=platform.store, late=True)
+    return Route(source=platform.store, target=platform.next_store, late=False)
+
+
+def root_keys(cluster: Cluster) -> tuple[str, str]:
+    """The id and secret of the root user, which both stores have.
+
+    Raises:
+        BadInputError: The Secret is missing.
+    """
+    values = decoded(cluster.find("secrets", MINIO_ROOT.name, PIPELINE) or {})
+    if missing := [key for key in MINIO_ROOT.keys if not values.get(key)]:
+        raise BadInputError(f"The Secret {MINIO_ROOT.title} has no {missing[0]}: run gitops bootstrap first.")
+    return values["root-user"], values["root-password"]
+
+
+def copy_all(source: Any, target: Any, way: Route, *, dry_run: bool, tell: Callable[[str], None]) -> list[Pass]:
+    """Copy every bucket, until a pass finds nothing to copy; return the last pass over each.
+
+    Args:
+        source: The client of the store that is copied from, as root.
+        target: The client of the other one, as root.
+        way: Whether the second one is in use already.
+        dry_run: One pass that writes nothing.
+        tell: Takes a line for each object that is not the same, and for each pass.
+
+    Raises:
+        NotConvergedError: The other store lacks a bucket.
+        OutageError: A store does not answer or refuses.
+    """
+    buckets = _buckets(source)
+    if missing := sorted(set(buckets) - set(_buckets(target))):
+        raise NotConvergedError(
+            f"{way.target} has no bucket {missing[0]}: sync its application, whose Job makes buckets, and run this "
+            "again."
+        )
+    passes: list[Pass] = []
+    for number in range(1, 2 if dry_run else PASSES + 1):
+        passes = [copy_bucket(source, target, bucket, late=way.late, dry_run=dry_run, tell=tell) for bucket in buckets]
+        for bucket, done in zip(buckets, passes, strict=True):
+            tell(f"pass {number}, bucket {bucket}: {said(done)}")
+        if not any(done.copied for done in passes):
+            break
+    return passes
+
+
+def said(done: Pass) -> str:
+    """A pass in words."""
+    parts = [f"{done.objects} objects, {done.size} bytes", f"{done.same} with the same digest", f"{done.copied} copied"]
+    parts += [f"{count} {word}" for count, word in (
+        (done.missing, "missing"), (done.differing, "different"), (done.newer, "written since in the store in use"),
+    ) if count]  # fmt: skip
+    return ", ".join(parts)
+
+
+def switched(way: Route) -> Edit:
+    """The edit that has all parts use the other store; the one before stays beside it."""
+
+    def edit(snapshot: Snapshot) -> Sequence[Proposal]:
+        platform = platform_at(snapshot)
+        if platform.store == way.target:
+            return [Proposal(verb="move", subject="store", left_alone=f"{way.target} is the store already")]
+        text = edited(snapshot.read(FILE) or "", {"store": way.target, "nextStore": way.source}, str(FILE))
+        changes = [Change(pin="store", before=way.source, after=way.target)]
+        message = commit_message(f"move(store): {way.target}", changes)
+        return [Proposal(verb="move", subject="store", files={FILE: text}, changes=changes, message=message)]
+
+    return edit
+
+
+def refuse_unlike(passes: Sequence[Pass]) -> None:
+    """Refuse to switch while something is not in the other store.
+
+    Raises:
+        NotConvergedError: The last pass still copied, so that nothing has been compared after it.
+    """
+    if copied := sum(done.copied for done in passes):
+        raise NotConvergedError(
+            f"After {PASSES} passes objects are still written: {copied} in the last one. Run it again when less is "
+            "trained."
+        )
+
+
+def _buckets(store: Any) -> list[str]:
+    return sorted(entry["Name"] for entry in store.list_buckets()["Buckets"])
