@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -123,11 +124,26 @@ class GiteaStage(Stage):
     def try_push(self) -> str:
         """What becomes of a push to the branch by a person who may write."""
         token = self._server.token(self._reviewer, "write:repository")[1]
-        commit = git(self.clone, "commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "past everybody")
         place = urlsplit(self._server.url).netloc
-        address = f"http://{self._reviewer}:{token}@{place}/{self.slug}.git"
-        command = ["git", "push", "--quiet", address, f"{commit}:refs/heads/main"]
-        done = subprocess.run(command, cwd=self.clone, capture_output=True, text=True, check=False)
+        return self._push(f"http://{self._reviewer}:{token}@{place}/{self.slug}.git", ["README.md"])
+
+    def push_as_machine(self, *paths: str) -> str:
+        """What becomes of the machine user's push of a commit that changes some files."""
+        return self._push(self.git, paths)
+
+    def _push(self, address: str, paths: Sequence[str]) -> str:
+        git(self.clone, "fetch", "--quiet", "origin", "main")
+        tree = self.clone.parent / "pushed"
+        git(self.clone, "worktree", "add", "--quiet", "--force", "--detach", str(tree), "FETCH_HEAD")
+        try:
+            for path in paths:
+                (tree / path).parent.mkdir(parents=True, exist_ok=True)
+                (tree / path).write_text("# changed\n")
+            commit_all(tree, "past everybody")
+            command = ["git", "push", "--quiet", address, "HEAD:refs/heads/main"]
+            done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+        finally:
+            git(self.clone, "worktree", "remove", "--force", str(tree))
         return "pushed" if done.returncode == 0 else "refused"
 
     def try_merge(self, number: int) -> str:

@@ -105,6 +105,38 @@ def test_a_real_protection_keeps_what_it_says(stage: GiteaStage, capsys: pytest.
     stage.pin("staging", 2)
 
 
+@pytest.mark.parametrize("stage", ["gitea"], indirect=True)
+def test_a_leaked_token_of_the_machine_user_moves_pins_and_nothing_else(
+    stage: GiteaStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a real server, which looks at every file of a push."""
+    assert protect(stage) == 0
+    capsys.readouterr()
+    stage.pin("staging", 1)
+    before = stage.head("main")
+    for path in (
+        "apps/extra/mine.yaml",
+        "envs/production/iris/release.yaml",
+        "envs/staging/iris/values.yaml",
+        "envs/staging/iris/deeper/release.yaml",
+        ".gitea/workflows/mine.yml",
+        "platform.yaml",
+    ):
+        assert stage.push_as_machine(path) == "refused", path
+        # Nor beside pins that may be pushed.
+        assert stage.push_as_machine(path, "envs/staging/iris/release.yaml") == "refused", path
+    assert stage.head("main") == before
+    assert stage.push_as_machine("envs/platform/pins/mlflow.yaml") == "pushed"
+
+    # Where an environment is added, the rule is another one.
+    file = stage.clone / "platform.yaml"
+    file.write_text(file.read_text().replace("{name: staging}", "{name: staging}\n  - {name: trial}"))
+    code, found = doctor(capsys, "--without", "webhook")
+    assert (code, found["protection"]) == (1, ["missing"])
+    assert protect(stage) == 0
+    assert doctor(capsys, "--without", "webhook")[0] == 0
+
+
 @pytest.mark.parametrize("stage", ["github"], indirect=True)
 def test_github_gets_rulesets_an_environment_and_settings(stage: GitHubStage) -> None:
     assert protect(stage) == 0

@@ -25,6 +25,9 @@ class AnyMethod(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self.answer_it()
 
+    def do_DELETE(self) -> None:
+        self.answer_it()
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 

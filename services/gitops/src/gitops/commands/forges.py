@@ -74,7 +74,8 @@ def branch_protection(*, pusher: str) -> int:
         pusher: Who bumps, and may push all the same: the number of a GitHub App; on other forges a user's name.
     """
     terminal, root = Terminal(), Repository.find().root
-    platform, rules = load_platform(root), read_rules(root)
+    platform = load_platform(root)
+    rules = read_rules(root, platform)
     there = needed_forge(platform, "branch-protection", "The token must administer the repository.")
     try:
         written = there.protect(rules, pusher)
@@ -99,7 +100,8 @@ def doctor(
         json: Print what was found as JSON.
     """
     terminal, repository = Terminal(), Repository.find()
-    platform, rules = load_platform(repository.root), read_rules(repository.root)
+    platform = load_platform(repository.root)
+    rules = read_rules(repository.root, platform)
     today = datetime.now(UTC).date()
     with terminal.working("Looking"):
         findings = examine(platform, forge(platform), trunk_of(repository), rules, today)

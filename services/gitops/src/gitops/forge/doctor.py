@@ -103,6 +103,8 @@ def _protection(guards: Guards | None, rules: Rules, branch: str) -> Iterator[Fi
     elif guards.approvals is None:
         text = f"Whether a merge into {branch} needs approvals cannot be seen; a free GitLab requires none."
         yield Finding(part="protection", state="unseen", text=text)
+    if guards.protected and guards.limited is False:
+        missing.append(f"A push to {branch} may hold other files than {', '.join(rules.machine_paths)}: {way_out}")
     if guards.unchecked:
         missing.append(f"A merge into {branch} does not wait for {', '.join(guards.unchecked)}: {way_out}")
     for text in missing:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 from msgspec import Struct
 
+from gitops.errors import BadInputError
 from gitops.forge.api import Access, Api, Variables
 from gitops.forge.protocol import Check, Guards, Opinion, PullRequest, Standing
 from gitops.forge.repositories import RepositoryForge
@@ -90,6 +91,9 @@ class _Protection(Struct, frozen=True):
     required_approvals: int = 0
     enable_status_check: bool = False
     status_check_contexts: Sequence[str] | None = None
+    push_whitelist_usernames: Sequence[str] | None = None
+    push_whitelist_deploy_keys: bool = False
+    unprotected_file_patterns: str = ""
 
 
 class _TagProtection(Struct, frozen=True):
@@ -103,6 +107,10 @@ class _Permissions(Struct, frozen=True):
 
 class _Repository(Struct, frozen=True):
     permissions: _Permissions = _Permissions()
+
+
+class _Access(Struct, frozen=True):
+    permission: str = ""
 
 
 class _Hook(Struct, frozen=True):
@@ -181,8 +189,10 @@ class Gitea(RepositoryForge):
         )
 
     def protect(self, rules: Rules, pusher: str) -> list[str]:
-        """Write the protection of branch and tags, and the repository's settings; `pusher` is a user's name."""
-        self._protect_branch(rules, pusher)
+        """Write the protection of branch and tags, and the repository's settings; `pusher` is a user who may write."""
+        if not self._writes(pusher):
+            raise BadInputError(f"--pusher: {pusher} may not write to the repository: make it a collaborator.")
+        self._protect_branch(rules)
         tags = [self._protect_tags(pattern) for pattern in rules.tags]
         self._api.do(
             "PATCH",
@@ -196,13 +206,14 @@ class Gitea(RepositoryForge):
                 "default_delete_branch_after_merge": True,
             },
         )
+        files = ", ".join(rules.machine_paths)
         approved = f"{rules.approvals} approvals and {len(rules.checks)} checks"
         owners = (
             "owners: Gitea does not read .github/CODEOWNERS; merges wait for those whom .gitea/CODEOWNERS names, in "
             "Gitea's own form"
         )
         return [
-            f"branch {self._base}: {pusher} pushes, others merge with {approved}",
+            f"branch {self._base}: merges with {approved}; {pusher} and others who may write push {files} alone",
             *tags,
             f"settings: merges are {' or '.join(rules.merges)}, merged branches go",
             *([owners] if rules.owners else []),
@@ -237,15 +248,27 @@ class Gitea(RepositoryForge):
         return Guards(
             protected=True,
             approvals=rule.required_approvals,
+            limited=not rule.push_whitelist_usernames
+            and not rule.push_whitelist_deploy_keys
+            and rule.unprotected_file_patterns == ";".join(rules.machine_paths),
             unchecked=[name for name in rules.checks if _context(name) not in required and name not in required],
         )
 
-    def _protect_branch(self, rules: Rules, pusher: str) -> None:
+    def _writes(self, pusher: str) -> bool:
+        path = f"{self._repository}/collaborators/{quote(pusher, safe='')}/permission"
+        found = self._api.ask("GET", path)
+        return found.is_success and self._api.decoded(found, _Access).permission in ("write", "admin", "owner")
+
+    def _protect_branch(self, rules: Rules) -> None:
         content = {
             "rule_name": self._base,
+            # Nobody pushes what they like: who may write pushes these files, and a leaked token no more than that.
             "enable_push": True,
             "enable_push_whitelist": True,
-            "push_whitelist_usernames": [pusher],
+            "push_whitelist_usernames": [],
+            "push_whitelist_teams": [],
+            "push_whitelist_deploy_keys": False,
+            "unprotected_file_patterns": ";".join(rules.machine_paths),
             "required_approvals": rules.approvals,
             "dismiss_stale_approvals": rules.dismiss_stale,
             "block_on_rejected_reviews": True,

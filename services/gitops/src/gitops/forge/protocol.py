@@ -73,6 +73,8 @@ class Guards(Struct, frozen=True, kw_only=True):
     """How many approvals a merge needs; None where that cannot be seen."""
     unchecked: Sequence[str]
     """Checks that the rules require and the branch does not."""
+    limited: bool | None = None
+    """Whether pushes to the branch may hold what machines write alone; None where the forge cannot tell files apart."""
 
 
 class Standing(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,8 @@ from typing import Any
 from msgspec import Struct
 
 from gitops.errors import BadInputError
+from gitops.platform.model import Platform
+from gitops.platform.targets import ENVS, PINS, PLATFORM
 
 FOLDER = Path(".github/rulesets")
 _TAG = "refs/tags/"
@@ -28,12 +30,14 @@ class Rules(Struct, frozen=True, kw_only=True):
     """Names of the checks that must have passed."""
     merges: Sequence[str]
     """Ways to merge: merge, squash, rebase."""
+    machine_paths: Sequence[str]
+    """Patterns of the files that machines write on the branch itself; what else changes goes by pull requests."""
     tags: Sequence[str]
     """Patterns of tags that nobody moves or removes, and that machines or maintainers alone make."""
 
 
-def read_rules(root: Path) -> Rules:
-    """Read the rulesets of a fork.
+def read_rules(root: Path, platform: Platform) -> Rules:
+    """Read the rulesets of a fork, and what its machines write.
 
     Raises:
         BadInputError: A file is missing or not as it should be.
@@ -56,6 +60,7 @@ def read_rules(root: Path) -> Rules:
             conversations=review["required_review_thread_resolution"],
             checks=[each["context"] for each in found["required_status_checks"]["required_status_checks"]],
             merges=review["allowed_merge_methods"],
+            machine_paths=machine_paths(platform),
             tags=sorted(
                 {
                     name.removeprefix(_TAG)
@@ -70,3 +75,9 @@ def read_rules(root: Path) -> Rules:
             f"{FOLDER} needs one ruleset of a branch with the rules pull_request and required_status_checks "
             f"({error!r}): restore it with git checkout HEAD -- {FOLDER}."
         ) from None
+
+
+def machine_paths(platform: Platform) -> list[str]:
+    """Patterns of the files that machines write on the branch: pins of what nothing feeds, and of shared parts."""
+    moved = [f"{ENVS}/{each.name}/*/{PINS}" for each in platform.environments if not each.source]
+    return [*moved, f"{ENVS}/{PLATFORM}/pins/*.yaml"]
