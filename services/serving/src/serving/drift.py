@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFam
 from modelformat.baseline import Baseline
 from serving.baseline import all_shares
 from serving.bins import Bins, Counts
+from serving.labels import of_places, places
 from serving.runtimes.base import Matrix
 
 # A series a feature: beyond this many, Prometheus would be the one to suffer.
@@ -86,12 +87,12 @@ class Drift:
         if self._answer_edges is not None:
             values = result.astype(np.float32)
             return np.bincount(np.searchsorted(self._answer_edges, values, side="right"), minlength=size)
-        likeliest = result.max(axis=1)
+        likeliest = of_places(result, size)
         self._probabilities += np.bincount(
             np.searchsorted(_PROBABILITY_BOUNDS, likeliest), minlength=len(_PROBABILITY_BOUNDS) + 1
         )
         self._probability_sum += float(likeliest.sum(dtype=np.float64))
-        return np.bincount(result.argmax(axis=1), minlength=size)
+        return np.bincount(places(result, size), minlength=size)
 
     def tell(self, model: str, told: "Families") -> None:
         """Adds what is known of this version of a model; the indices only while there is a row to compare."""

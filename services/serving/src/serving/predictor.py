@@ -8,13 +8,14 @@ from typing import TypeVar
 import numpy as np
 from msgspec import UNSET
 
-from modelformat.mlmodel import Label
 from serving.admission import Admission
 from serving.batching import Batcher
 from serving.errors import FieldError, InvalidInputError, TooManyRowsError
+from serving.labels import of_places, places
 from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix
 from serving.schemas import BatchResponse, Prediction, PredictRequest, PredictResponse
+from serving.signature import ModelSpec
 from serving.versions.base import LATEST, VersionManager
 
 _T = TypeVar("_T")
@@ -52,7 +53,7 @@ class Predictor:
         model = self._main.latest() if version == LATEST else await self.model(self._main, version)
         if features is not UNSET and instances is UNSET:
             result = await self._batcher.run(model, self.read(model, model.reader.one, features))
-            answer = _one(result, model.spec.classes)
+            answer = _one(result, model.spec)
             return model, PredictResponse(
                 answer.prediction, answer.probability, model.release or model.version, _milliseconds_since(start)
             )
@@ -66,7 +67,7 @@ class Predictor:
         del request, instances
         result = await self.infer(model, rows, "instances[{}]")
         return model, BatchResponse(
-            predictions_of(result, model.spec.classes), model.release or model.version, _milliseconds_since(start)
+            predictions_of(result, model.spec), model.release or model.version, _milliseconds_since(start)
         )
 
     async def model(self, versions: VersionManager, version: str) -> LoadedModel:
@@ -113,25 +114,31 @@ class Predictor:
             raise TooManyRowsError(f"{field}: {rows} rows, but at most {self._max_rows} are answered at once")
 
 
-def _one(result: Matrix, classes: tuple[Label, ...]) -> Prediction:
+def _one(result: Matrix, spec: ModelSpec) -> Prediction:
     """Reads the result for one row, as lists: for so few numbers, numpy's calls cost more than they save."""
     [values] = result.tolist()
+    classes = spec.classes
     if not classes:
         if not math.isfinite(values):
             raise _no_answer("features")
         return Prediction(_shown(values, result), None)
     if not math.isfinite(sum(values)):
         raise _no_answer("features")
-    best = max(values)
-    return Prediction(classes[values.index(best)], round(best, _DECIMALS))
+    if spec.labels == "largest":
+        best = max(values)
+        return Prediction(classes[values.index(best)], round(best, _DECIMALS))
+    return predictions_of(result, spec)[0]
 
 
-def predictions_of(result: Matrix, classes: tuple[Label, ...]) -> list[Prediction]:
+def predictions_of(result: Matrix, spec: ModelSpec) -> list[Prediction]:
     """Says of each row of a result what the model predicts."""
+    classes = spec.classes
     if not classes:
         return [Prediction(_shown(value, result), None) for value in result.tolist()]
-    best = result.argmax(axis=1).tolist()
-    probabilities = result.max(axis=1).astype(np.float64).round(_DECIMALS).tolist()
+    best = places(result, len(classes)).tolist()
+    if spec.labels == "only":
+        return [Prediction(classes[index], None) for index in best]
+    probabilities = of_places(result, len(classes)).astype(np.float64).round(_DECIMALS).tolist()
     return [Prediction(classes[index], probability) for index, probability in zip(best, probabilities, strict=True)]
 
 
