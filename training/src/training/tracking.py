@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import mlflow
@@ -35,12 +35,18 @@ if TYPE_CHECKING:
     # Listing versions or moving an alias should not wait for scikit-learn.
     from matplotlib.figure import Figure
 
-    from training.bundle import BundleWriter
     from training.data import Dataset
 
 # What MLflow calls a request that is wrong in itself.
 _PERMANENT = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
 RECORDED_PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx", "skops")
+
+
+class Writer(Protocol):
+    """Who writes the artifact folder of a model, as a flavor of MLflow's does."""
+
+    def save_model(self, path: str, mlflow_model: Model, **_handed_on: object) -> None:
+        """Write the folder."""
 
 
 class Tracking:
@@ -139,7 +145,7 @@ class Tracking:
         for name, figure in figures.items():
             mlflow.log_figure(figure, name)
 
-    def record_model(self, writer: "BundleWriter") -> str:
+    def record_model(self, writer: "Writer") -> str:
         """Store an artifact folder as a logged model of the active run.
 
         Returns:
