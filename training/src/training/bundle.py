@@ -100,6 +100,10 @@ class Bundle:
             raise BundleError(f"its MLmodel file is not as this pipeline writes it ({error})") from error
         if not graph.is_file():
             raise BundleError(f"{graph.name} is missing")
+        if description["metadata"].get("labels", "largest") != "largest":
+            raise BundleError(
+                "its label is not the class of the largest probability, by which models are compared here"
+            )
         try:
             self.twin = Twin(graph)
         except UnusableGraphError as error:

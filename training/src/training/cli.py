@@ -8,20 +8,31 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 from cyclopts.validators import Number
 
 from training.environment import prepare_environment
-from training.errors import TrainingError
+from training.errors import BadInputError, TrainingError
 from training.model_folder import list_folders, load_settings
-from training.options import DataOptions, GateOptions, Json, ModelOptions, TrackingOptions, overrides
+from training.options import (
+    DataOptions,
+    FormGateOptions,
+    GateOptions,
+    Json,
+    ModelOptions,
+    RegisterOptions,
+    TrackingOptions,
+    overrides,
+)
 from training.report import Terminal, gate_rows, moment
 from training.schema import model_file_schema
 from training.steps import headline
 
 _INTERRUPTED = 130
 _GATE_COLUMNS = ("check", "figure", "bound", "verdict", "detail")
+_NOT_TAKEN, _NO_FORM_GATE = RegisterOptions(), FormGateOptions()
 _NO_DATA, _NO_MODEL, _NO_GATE, _NO_TRACKING = DataOptions(), ModelOptions(), GateOptions(), TrackingOptions()
 
 app = App(
@@ -115,6 +126,63 @@ def evaluate(
     for check in result.gate.failures:
         terminal.error(f"gate: {check.sentence()}")
     return 0 if result.gate.passed else 2
+
+
+@app.command
+def register(
+    model: str,
+    /,
+    taken: RegisterOptions = _NOT_TAKEN,
+    gate: FormGateOptions = _NO_FORM_GATE,
+    tracking: TrackingOptions = _NO_TRACKING,
+    *,
+    model_dir: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Take in a fitted model from elsewhere: open it, convert it, hold it to the gate, and register it.
+
+    It is opened in a process of its own, which has no credentials and no network, and asked about every row of the
+    data. What is registered answers each of them as the model's own `predict` does, thresholds included, or nothing is
+    registered. Columns and classes are the model's and the data's.
+
+    Args:
+        model: models:/NAME/VERSION, models:/NAME@ALIAS, runs:/RUN_ID/NAME (logged as sklearn, xgboost, lightgbm,
+            catboost or onnx), or a file (.skops, .onnx, .joblib, .pkl).
+        taken: What it is tried with, and how.
+        gate: What it has to show; metrics only where you give a threshold, for it may have learnt from these rows.
+        tracking: Where MLflow is.
+        model_dir: A folder with a training.yaml, for what it says of the data; options and environment win over it.
+        json: Print the result as JSON on the output stream.
+    """
+    terminal = Terminal()
+    if taken.data is None and model_dir is None:
+        raise BadInputError("--data: name a file of rows as the model takes them, with the target among its columns.")
+    settings = load_settings(overrides(taken.data_options(), gate, tracking) | taken.named(), model_dir)
+    with terminal.step("start") as step:
+        from training.registering.registration import Taking
+        from training.registering.registration import register as take_in
+
+        step.outcome = f"training {version('training')}"
+    result = take_in(model, settings, msgspec.convert(taken.taking(), Taking), terminal)
+    checks = result.gate.checks if result.gate else ()
+    if json:
+        terminal.json(result)
+    else:
+        if checks:
+            terminal.rows("Gate", _GATE_COLUMNS, gate_rows(checks))
+        registered = {"version": result.version, "release": result.release, "aliases": ", ".join(result.aliases)}
+        terminal.facts(
+            "Registered" if result.registered else "Dry run" if taken.dry_run else "Not registered",
+            {"model": result.name, **(registered if result.registered else {}), "kind": result.kind}
+            | {"runtime": result.runtime, "metrics": headline(result.metrics), "digest": result.digest}
+            | {"artifacts": result.uri, "run": result.run_id, "mlflow": result.tracking_uri},
+        )
+    if result.gate is None or result.gate.passed:
+        return 0
+    for check in result.gate.failures:
+        terminal.error(f"gate: {check.sentence()}")
+    terminal.error(f"{result.name} was not registered; run {result.run_id} has what was measured.")
+    return 2
 
 
 @app.command

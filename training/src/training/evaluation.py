@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from modelformat.digest import CURRENT, OLD_RULE, content_digest, rule_of
+from modelformat.digest import CURRENT, OLD_RULE, content_digest, is_digest, rule_of
 from training import metrics
 from training.bundle import Bundle, BundleError
 from training.champion import loaded_champion
@@ -91,7 +91,7 @@ def evaluate(
     name = stored.version.name if stored.version else None
     with steps.step("gate") as step, tracking.downloaded(stored.uri) as folder:
         registered = stored.version.digest if stored.version else None
-        digest = content_digest(folder, rule_of(registered) if registered else CURRENT)
+        digest = content_digest(folder, rule_of(registered) if registered and is_digest(registered) else CURRENT)
         intact = _intact(stored.version, digest)
         if intact.passed:
             bundle = _opened(folder, stored)

@@ -124,15 +124,10 @@ def _ready_to_convert(pipeline: Pipeline) -> Pipeline:
     if hasattr(ready, "classes_"):
         # Labels of every type convert alike when the converter sees only their positions.
         ready[-1].classes_ = np.arange(len(pipeline.classes_))
-    round_thresholds_down(ready[-1])
-    return ready
-
-
-def round_thresholds_down(estimator: Any) -> None:
-    """Have the trees of a histogram estimator, if it is one, decide about float32 values as about others; in place."""
-    for trees in getattr(estimator, "_predictors", ()):
+    for trees in getattr(ready[-1], "_predictors", ()):
         for tree in trees:
             tree.nodes["num_threshold"] = _rounded_down(tree.nodes["num_threshold"])
+    return ready
 
 
 def _rounded_down(thresholds: np.ndarray) -> np.ndarray:

@@ -47,6 +47,19 @@ class DataOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
+class FormGateOptions:
+    """What a model has to show that was made elsewhere."""
+
+    threshold: Annotated[list[str] | None, Parameter(negative="")] = None
+    """A bound for a metric as metric=value; repeatable."""
+    parity_tolerance: float | None = None
+    """Largest difference between the model and its stored form. [default: 0.0001]"""
+    latency_ms: float | None = None
+    """Bound for the median time of one single-row prediction, in ms. [default: 5]"""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
 class GateOptions:
     """What the model has to show."""
 
@@ -80,7 +93,58 @@ class ModelOptions:
     """The MLflow experiment. [default: the registered model's name]"""
 
 
-def overrides(*groups: TrackingOptions | DataOptions | GateOptions | ModelOptions) -> dict[str, Any]:
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RegisterOptions:
+    """What a model from elsewhere is tried with, and how it is opened."""
+
+    data: str | None = None
+    """Rows as the model takes them, with the target: the path of a CSV or Parquet file."""
+    target: str | None = None
+    """The column that it predicts."""
+    task: Task | None = None
+    """What the model does, where you want that checked; it says so by itself."""
+    csv_separator: str | None = None
+    """The character between fields of a CSV file. [default: recognised]"""
+    csv_decimal: str | None = None
+    """The decimal sign of a CSV file. [default: recognised]"""
+    csv_missing: Annotated[list[str] | None, Parameter(negative="")] = None
+    """A text that stands for a missing value in a CSV file; repeatable. [default: NA and its like, among numbers]"""
+    name: str | None = None
+    """The registered model's name. [default: the one that MODEL is a version of, else from the data]"""
+    experiment: str | None = None
+    """The MLflow experiment. [default: the registered model's name]"""
+    trust_pickle: Annotated[bool, Parameter(negative="")] = False
+    """Open a pickle (cloudpickle, joblib), which can run any code of whoever made it: I trust them."""
+    dry_run: Annotated[bool, Parameter(negative="")] = False
+    """Do all but record and register."""
+    seconds: float = 600.0
+    """How long opening and asking the model may take."""
+    memory_mb: int = 4096
+    """How much memory that may take, in MiB."""
+
+    def data_options(self) -> DataOptions:
+        """What says how the data is read."""
+        return DataOptions(
+            data=self.data,
+            target=self.target,
+            task=self.task,
+            csv_separator=self.csv_separator,
+            csv_decimal=self.csv_decimal,
+            csv_missing=self.csv_missing,
+        )
+
+    def named(self) -> dict[str, Any]:
+        """Names that were given."""
+        given = {"name": self.name, "experiment": self.experiment}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def taking(self) -> dict[str, Any]:
+        """How the model is opened."""
+        return {name: getattr(self, name) for name in ("trust_pickle", "dry_run", "seconds", "memory_mb")}
+
+
+def overrides(*groups: TrackingOptions | DataOptions | GateOptions | FormGateOptions | ModelOptions) -> dict[str, Any]:
     """What was given, in the shape of a config file.
 
     Raises:
@@ -95,7 +159,7 @@ def overrides(*groups: TrackingOptions | DataOptions | GateOptions | ModelOption
             values["thresholds"] = assignments("threshold", values.pop("threshold"))
         if isinstance(group, DataOptions):
             values = _nested(values, "csv")
-        if isinstance(group, GateOptions):
+        if isinstance(group, GateOptions | FormGateOptions):
             values = {"gate": values} if values else {}
         given |= values
     return given

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import mlflow
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     # Listing versions or moving an alias should not wait for scikit-learn.
     from matplotlib.figure import Figure
 
-    from training.bundle import BundleWriter
     from training.data import Dataset
     from training.search import Trial
 
@@ -46,6 +45,13 @@ RECORDED_PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit
 
 
 CARD_FILE = "card.md"
+
+
+class Writer(Protocol):
+    """Who writes the artifact folder of a model, as a flavor of MLflow's does."""
+
+    def save_model(self, path: str, mlflow_model: Model, **_handed_on: object) -> None:
+        """Write the folder."""
 
 
 class Tracking:
@@ -152,7 +158,7 @@ class Tracking:
         """Keep a file as an artifact of the active run."""
         mlflow.log_artifact(str(path))
 
-    def record_model(self, writer: "BundleWriter") -> str:
+    def record_model(self, writer: "Writer") -> str:
         """Store an artifact folder as a logged model of the active run.
 
         Returns:

@@ -16,7 +16,7 @@ SKOPS_FILE = "model.skops"
 EXAMPLE_FILE = "input_example.json"
 
 Task = Literal["classification", "regression"]
-Label = bool | int | str
+Label = str | bool | int
 # How a classification names its label: the class of the largest probability; what the graph's output `label`, or the
 # pipeline's `predict`, says beside the probabilities; or the latter alone, where the model has no probabilities.
 Labels = Literal["largest", "predicted", "only"]

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFam
 from modelformat.baseline import Baseline
 from serving.baseline import all_shares
 from serving.bins import Bins, Counts
+from serving.labels import of_places, places
 from serving.runtimes.base import Matrix
 
 # A series a feature: beyond this many, Prometheus would be the one to suffer.
@@ -91,8 +92,8 @@ class Drift:
         if self._answer_edges is not None:
             values = result.astype(np.float32)
             return np.bincount(np.searchsorted(self._answer_edges, values, side="right"), minlength=size)
-        best = result.argmax(axis=1)
-        likeliest = result[np.arange(len(best)), best]
+        best = places(result, size)
+        likeliest = of_places(result, size)
         self._probabilities += each * np.bincount(
             np.searchsorted(_PROBABILITY_BOUNDS, likeliest), minlength=len(_PROBABILITY_BOUNDS) + 1
         )

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from serving.cache import CacheEvents
 from serving.drift import Drift, drift_metrics
+from serving.labels import places
 from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix
 from serving.tally import CounterTally, HistogramTally
@@ -139,7 +140,7 @@ class Metrics(CacheEvents, Collector):
         if not classes:
             self._predictions.counts[model.name, model.version, ""] += len(result)
             return
-        counts = np.bincount(result.argmax(axis=1), minlength=len(classes))
+        counts = np.bincount(places(result, len(classes)), minlength=len(classes))
         for index in counts.nonzero()[0].tolist():
             label = str(classes[index]) if index < _MOST_CLASSES else "other"
             self._predictions.counts[model.name, model.version, label] += int(counts[index])

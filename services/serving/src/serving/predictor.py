@@ -9,13 +9,14 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from modelformat.mlmodel import Label
 from serving.admission import Admission
 from serving.batching import Batcher
 from serving.errors import FieldError, InvalidInputError, TooManyRowsError
+from serving.labels import of_places, places
 from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix
 from serving.schemas import NumbersRequest, Prediction, PredictRequest, PredictResponse, WrittenBatch
+from serving.signature import ModelSpec
 from serving.versions.base import LATEST, VersionManager
 
 _T = TypeVar("_T")
@@ -61,7 +62,7 @@ class Predictor:
         features, instances = request.features, request.instances
         if features is not UNSET and instances is UNSET:
             result = await self._batcher.run(model, self.read(model, model.reader.one, features))
-            answer = _one(result, model.spec.classes)
+            answer = _one(result, model.spec)
             return model, PredictResponse(
                 answer.prediction, answer.probability, model.release or model.version, _milliseconds_since(start)
             )
@@ -77,7 +78,7 @@ class Predictor:
 
     async def _batch(self, model: LoadedModel, rows: Matrix, start: float) -> WrittenBatch:
         result = await self.infer(model, rows, "instances[{}]")
-        predictions = msgspec.Raw(written(result, model.spec.classes))
+        predictions = msgspec.Raw(written(result, model.spec))
         return WrittenBatch(predictions, model.release or model.version, _milliseconds_since(start))
 
     async def model(self, versions: VersionManager, version: str) -> LoadedModel:
@@ -124,42 +125,44 @@ class Predictor:
             raise TooManyRowsError(f"{field}: {rows} rows, but at most {self._max_rows} are answered at once")
 
 
-def _one(result: Matrix, classes: tuple[Label, ...]) -> Prediction:
+def _one(result: Matrix, spec: ModelSpec) -> Prediction:
     """Reads the result for one row, as lists: for so few numbers, numpy's calls cost more than they save."""
     [values] = result.tolist()
+    classes = spec.classes
     if not classes:
         if not math.isfinite(values):
             raise _no_answer("features")
         return Prediction(_shown(values, result), None)
     if not math.isfinite(sum(values)):
         raise _no_answer("features")
-    best = max(values)
-    return Prediction(classes[values.index(best)], round(best, _DECIMALS))
+    if spec.labels == "largest":
+        best = max(values)
+        return Prediction(classes[values.index(best)], round(best, _DECIMALS))
+    return predictions_of(result, spec)[0]
 
 
-def predictions_of(result: Matrix, classes: tuple[Label, ...]) -> list[Prediction]:
+def predictions_of(result: Matrix, spec: ModelSpec) -> list[Prediction]:
     """Says of each row of a result what the model predicts."""
+    classes = spec.classes
     if not classes:
         return [Prediction(_shown(value, result), None) for value in result.tolist()]
-    best = result.argmax(axis=1).tolist()
-    probabilities = result.max(axis=1).astype(np.float64).round(_DECIMALS).tolist()
+    best = places(result, len(classes)).tolist()
+    if spec.labels == "only":
+        return [Prediction(classes[index], None) for index in best]
+    probabilities = of_places(result, len(classes)).astype(np.float64).round(_DECIMALS).tolist()
     return [Prediction(classes[index], probability) for index, probability in zip(best, probabilities, strict=True)]
 
 
-def written(result: Matrix, classes: tuple[Label, ...]) -> bytes:
+def written(result: Matrix, spec: ModelSpec) -> bytes:
     """Writes what `predictions_of` gives as JSON, without an object for each row."""
-    if not classes:
-        heads, numbers = [b'{"prediction":'], [_shown(value, result) for value in result.tolist()]
-        tail, which = b',"probability":null}', [0] * len(numbers)
-    else:
-        heads = [b'{"prediction":' + _encoder.encode(label) + b',"probability":' for label in classes]
-        best = result.argmax(axis=1)
-        # Three times as fast as to look for the largest again.
-        numbers = result[np.arange(len(best)), best].astype(np.float64).round(_DECIMALS).tolist()
-        tail, which = b"}", best.tolist()
+    if not spec.classes or spec.labels == "only":
+        return _encoder.encode(predictions_of(result, spec))
+    best = places(result, len(spec.classes)).tolist()
+    heads = [b'{"prediction":' + _encoder.encode(label) + b',"probability":' for label in spec.classes]
+    probabilities = of_places(result, len(spec.classes)).astype(np.float64).round(_DECIMALS).tolist()
     # Encoded in one go, and then parted: a number has no comma.
-    texts = _encoder.encode(numbers)[1:-1].split(b",")
-    return b"[" + (tail + b",").join([heads[at] + text for at, text in zip(which, texts, strict=True)]) + tail + b"]"
+    texts = _encoder.encode(probabilities)[1:-1].split(b",")
+    return b"[" + b"},".join([heads[at] + text for at, text in zip(best, texts, strict=True)]) + b"}]"
 
 
 def _shown(value: float, result: Matrix) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from modelformat.mlmodel import EXAMPLE_FILE, FormatError, Input, Label, Task, read_mlmodel
+from modelformat.mlmodel import EXAMPLE_FILE, FormatError, Input, Label, Labels, Task, read_mlmodel
 from serving.columns import LARGEST_NUMBER, Column, Value, column, with_metadata
 from serving.errors import ModelUnusableError
 
@@ -20,7 +20,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     """What serving knows of a model before it loads it.
 
     `classes` are in the order of the probability columns, and empty for regression. `onnx_file` and `sklearn_file` are
-    paths inside the model's folder, empty where the version carries no such form.
+    paths inside the model's folder, empty where the version carries no such form. `labels` says how the class of a row
+    is found (see `serving.labels`).
     """
 
     task: Task
@@ -30,6 +31,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
     onnx_file: str
     sklearn_file: str
     sklearn_format: str
+    labels: Labels = "largest"
 
     @property
     def mixed(self) -> bool:
@@ -63,6 +65,7 @@ def read_spec(folder: Path) -> ModelSpec:
         onnx_file=flavors.onnx.data if flavors.onnx else "",
         sklearn_file=flavors.sklearn.pickled_model if flavors.sklearn else "",
         sklearn_format=flavors.sklearn.serialization_format if flavors.sklearn else "",
+        labels=metadata.labels if metadata.task == "classification" else "largest",
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from serving.columns import Value
 from serving.errors import ModelUnusableError
 from serving.features import RowReader
+from serving.labels import width
 from serving.runtimes.base import ONE_OUTPUT, Matrix, Runtime
 from serving.signature import ModelSpec
 
@@ -123,7 +124,7 @@ def _seconds(runtime: Runtime, rows: Matrix) -> float:
 
 
 def _check(result: Matrix, spec: ModelSpec, rows: int) -> None:
-    shape = (rows, len(spec.classes)) if spec.task == "classification" else (rows,)
+    shape = (rows, width(spec)) if spec.task == "classification" else (rows,)
     if result.shape != shape:
         raise ModelUnusableError(
             f"its warm-up prediction has shape {result.shape}, but its MLmodel file promises {shape}"
@@ -131,8 +132,12 @@ def _check(result: Matrix, spec: ModelSpec, rows: int) -> None:
         )
     if not np.isfinite(result).all():
         raise _NotFiniteError
-    if spec.task == "classification" and not np.allclose(result.sum(axis=1), 1.0, atol=1e-3):
+    if spec.task == "classification" and not _adds_up(result[:, : len(spec.classes)]):
         raise ModelUnusableError(
             "the probabilities of its warm-up prediction do not add up to 1; if it may give a row several classes at "
             f"once (multi-label), it has several outputs, {ONE_OUTPUT}"
         )
+
+
+def _adds_up(probabilities: Matrix) -> bool:
+    return bool(np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-3))

@@ -33,7 +33,7 @@ class Invocations:
         rows = self._predictor.read(model, lambda found: scoring.read(model.reader, field, found), given)
         del given
         result = await self._predictor.infer(model, rows, f"{field}[{{}}]")
-        predictions = [each.prediction for each in predictions_of(result, model.spec.classes)]
+        predictions = [each.prediction for each in predictions_of(result, model.spec)]
         return Answer(msgspec.json.encode(InvocationResponse(predictions)), headers=made_by(model))
 
     async def ping(self, _: Call) -> Answer:

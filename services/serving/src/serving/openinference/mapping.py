@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from serving.columns import Column, Value
+from serving.labels import places
 from serving.loader import LoadedModel
 from serving.openinference.rows import FEATURES, datatype_of_column, takes_whole
 from serving.openinference.tensors import Array
@@ -74,8 +75,11 @@ def _outputs(model: LoadedModel) -> list[TensorMetadata]:
     if not classes:
         return [TensorMetadata(PREDICTION, number, [_ANY_ROWS])]
     label, _ = _label_form(model.spec)
+    prediction = TensorMetadata(PREDICTION, label, [_ANY_ROWS])
+    if model.spec.labels == "only":
+        return [prediction]
     return [
-        TensorMetadata(PREDICTION, label, [_ANY_ROWS]),
+        prediction,
         TensorMetadata(PROBABILITIES, number, [_ANY_ROWS, len(classes)], {"classes": list(classes)}),
     ]
 
@@ -105,7 +109,10 @@ def outputs(model: LoadedModel, result: Matrix) -> dict[str, Array]:
         return {PREDICTION: result}
     _, dtype = _label_form(model.spec)
     labels: Array = np.array(model.spec.classes, dtype=dtype)
-    return {PREDICTION: labels[result.argmax(axis=1)], PROBABILITIES: result}
+    prediction = labels[places(result, len(labels))]
+    if model.spec.labels == "only":
+        return {PREDICTION: prediction}
+    return {PREDICTION: prediction, PROBABILITIES: result[:, : len(labels)]}
 
 
 def _label_form(spec: ModelSpec) -> tuple[str, type]:

@@ -6,16 +6,28 @@ from typing import Any
 
 import numpy as np
 
-from modelformat.session import MATRIX, PREDICTION, PROBABILITIES, TEXT, Session, as_columns, column_input, open_session
+from modelformat.session import (
+    LABEL,
+    MATRIX,
+    PREDICTION,
+    PROBABILITIES,
+    TEXT,
+    Session,
+    as_columns,
+    column_input,
+    open_session,
+)
 from serving.agreement import check_classes, check_width
 from serving.columns import Column
 from serving.decoding import Dtype, listed
 from serving.errors import ModelUnusableError
+from serving.labels import from_places
 from serving.runtimes.base import Matrix, RuntimeOptions
 from serving.runtimes.onnx_labels import graph_labels
 from serving.signature import ModelSpec
 
 _FLOATS: dict[str, type[np.floating]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+_PLACES = "tensor(int64)"
 _OUTPUTS = {"classification": PROBABILITIES, "regression": PREDICTION}
 
 
@@ -30,20 +42,35 @@ class OnnxRuntime:
     def __init__(
         self,
         session: Session,
-        output: str,
+        outputs: list[str],
         dtypes: tuple[Dtype, ...],
         output_dtype: type[np.floating],
+        classes: int,
     ) -> None:
         self.dtypes = dtypes
         self.output_dtype = output_dtype
         self._session = session
-        self._outputs = [output]
-        self._flat = output == PREDICTION
+        self._outputs = outputs
+        self._flat = outputs == [PREDICTION]
+        self._labelled = LABEL in outputs
+        self._classes = classes
 
     def run(self, features: Matrix) -> Matrix:
         """Computes one batch."""
-        result: Matrix = self._session.run(self._outputs, self._inputs(features))[0]
+        found = self._session.run(self._outputs, self._inputs(features))
+        if self._labelled:
+            return self._with_labels(found)
+        result: Matrix = found[0]
         return result.reshape(-1) if self._flat and result.size == len(features) else result
+
+    def _with_labels(self, found: list[Any]) -> Matrix:
+        """What `serving.labels` says of models that name the class themselves."""
+        named = found[-1].reshape(-1)
+        if len(found) == 1:
+            return from_places(named, self._classes)
+        places = np.where((named >= 0) & (named < self._classes), named, np.nan).astype(self.output_dtype)
+        result: Matrix = np.column_stack([found[0], places])
+        return result
 
     def _inputs(self, features: Matrix) -> dict[str, Any]:
         return {MATRIX: features}
@@ -69,10 +96,25 @@ def open_onnx(folder: Path, spec: ModelSpec, _options: RuntimeOptions) -> OnnxRu
         session = open_session(path)
     except Exception as error:  # ONNX Runtime's errors have no common base but this
         raise ModelUnusableError(f"its ONNX file cannot be loaded ({type(error).__name__})") from error
-    output, output_dtype = _output(session, spec)
+    outputs, output_dtype = _outputs(session, spec)
     dtypes = _of_columns(session, spec) if spec.mixed else _of_matrix(session, spec)
     check_classes(spec, graph_labels(path), "its ONNX graph")
-    return (ColumnsOnnxRuntime if spec.mixed else OnnxRuntime)(session, output, dtypes, output_dtype)
+    return (ColumnsOnnxRuntime if spec.mixed else OnnxRuntime)(
+        session, outputs, dtypes, output_dtype, len(spec.classes)
+    )
+
+
+def _outputs(session: Session, spec: ModelSpec) -> tuple[list[str], type[np.floating]]:
+    outputs = {entry.name: entry.type for entry in session.get_outputs()}
+    if spec.labels != "largest" and outputs.get(LABEL) != _PLACES:
+        raise ModelUnusableError(
+            f"metadata.labels of its MLmodel file is {spec.labels}, so its ONNX graph must have an output `{LABEL}`, a "
+            f"{_PLACES} of the classes' places, but it has {_listed(outputs)}"
+        )
+    if spec.labels == "only":
+        return [LABEL], np.float32
+    output, output_dtype = _output(session, spec)
+    return [output] if spec.labels == "largest" else [output, LABEL], output_dtype
 
 
 def _output(session: Session, spec: ModelSpec) -> tuple[str, type[np.floating]]:

@@ -6,15 +6,18 @@ by the list of trusted types that the model itself carries.
 
 import pickle
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import skops.io
+from numpy.typing import NDArray
 
 from modelformat.skops_types import TRUSTED_TYPES
 from serving.agreement import check_classes, check_columns, check_width
 from serving.errors import ModelUnusableError
+from serving.labels import from_places, width
 from serving.runtimes.base import ONE_OUTPUT, Matrix, RuntimeOptions
 from serving.signature import ModelSpec
 
@@ -31,8 +34,8 @@ class SklearnRuntime:
 
     def __init__(self, estimator: Any, spec: ModelSpec) -> None:
         self.dtypes = tuple(np.object_ if column.kind == "category" else np.float64 for column in spec.columns)
-        self._compute = estimator.predict_proba if spec.task == "classification" else estimator.predict
-        self._no_answer = np.full((1, len(spec.classes)) if spec.task == "classification" else (1,), np.nan)
+        self._compute = _computation(estimator, spec)
+        self._no_answer = np.full((1, width(spec)) if spec.task == "classification" else (1,), np.nan)
 
     def run(self, features: Matrix) -> Matrix:
         """Computes one batch; NaN for rows that the estimator refuses, such as one whose logarithm is not finite."""
@@ -46,6 +49,22 @@ class SklearnRuntime:
         return result
 
 
+def _computation(estimator: Any, spec: ModelSpec) -> Callable[[Matrix], Any]:
+    if spec.task == "regression":
+        return lambda features: np.asarray(estimator.predict(features))
+    if spec.labels == "largest":
+        return lambda features: np.asarray(estimator.predict_proba(features))
+    by_label = {label: place for place, label in enumerate(np.asarray(estimator.classes_).tolist())}
+
+    def named(features: Matrix) -> NDArray[np.integer]:
+        labels = np.asarray(estimator.predict(features)).reshape(-1).tolist()
+        return np.array([by_label[label] for label in labels], dtype=np.int64)
+
+    if spec.labels == "only":
+        return lambda features: from_places(named(features), len(spec.classes))
+    return lambda features: np.column_stack([estimator.predict_proba(features), named(features)])
+
+
 def open_sklearn(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> SklearnRuntime:
     """Loads the scikit-learn form of a model version.
 
@@ -57,7 +76,8 @@ def open_sklearn(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> Skle
     if not path.is_file():
         raise ModelUnusableError(f"its scikit-learn file {spec.sklearn_file!r} is missing")
     estimator = _load_skops(path, options) if spec.sklearn_format == "skops" else _load_pickle(path, spec, options)
-    needed = "predict_proba" if spec.task == "classification" else "predict"
+    probable = spec.task == "classification" and spec.labels != "only"
+    needed = "predict_proba" if probable else "predict"
     if not hasattr(estimator, needed):
         raise ModelUnusableError(f"its {type(estimator).__name__} has no {needed}, which {spec.task} needs")
     _refuse_names(estimator)

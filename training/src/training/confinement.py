@@ -1,0 +1,125 @@
+"""What keeps a process that runs somebody else's code from the network, from files, and from taking all there is.
+
+On Linux the kernel keeps it: a seccomp filter refuses every new socket, and Landlock every file but those that Python
+and the process need. Elsewhere, or where the kernel lacks them, an audit hook of Python refuses sockets and programs,
+which code that is written to get round it can: `confine` says which it was.
+"""
+
+import ctypes
+import os
+import platform
+import resource
+import struct
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 38, 22
+_SIGKILL = 9
+_FILTER_MODE = 2
+# The architecture as seccomp tells it, and the calls `socket`, `connect`, `ptrace` and `io_uring_setup`.
+_CALLS = {
+    "x86_64": (0xC000003E, (41, 42, 101, 425)),
+    "aarch64": (0xC00000B7, (198, 203, 117, 425)),
+}
+_ALLOW, _KILL, _REFUSE_EACCES = 0x7FFF0000, 0x80000000, 0x00050000 | 13
+_X32 = 0x40000000
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
+# Rights of the first version of Landlock: execute, write, read a file, read a folder, and eight ways to make or remove.
+_ALL_RIGHTS = (1 << 13) - 1
+_READ = 1 | 1 << 2 | 1 << 3
+_O_PATH = 0o10000000
+_READABLE = (
+    "/usr", "/lib", "/lib64", "/bin", "/opt", "/etc/ld.so.cache", "/etc/localtime", "/proc/self", "/proc/cpuinfo",
+    "/proc/meminfo", "/proc/stat", "/sys", "/dev",
+)  # fmt: skip
+_REFUSED = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.startfile")
+
+
+class Bounds(Struct, frozen=True):
+    """What a process may take: seconds of a processor, memory that it writes to, and the size of a file."""
+
+    cpu_seconds: int = 600
+    memory_bytes: int = 4 * 2**30
+    file_bytes: int = 2 * 2**30
+
+
+def confine(bounds: Bounds, writable: Path, readable: Iterable[Path]) -> str:
+    """Bound and confine this process, for good, and have it end with the one that started it.
+
+    Args:
+        bounds: What it may take.
+        writable: The folder that it may write to.
+        readable: What it may read beside Python and its packages.
+
+    Returns:
+        What keeps it, in words.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (bounds.cpu_seconds, bounds.cpu_seconds + 1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bounds.file_bytes, bounds.file_bytes))
+    # Memory that is written to, not addresses: libraries reserve far more of these than they use.
+    resource.setrlimit(resource.RLIMIT_DATA, (bounds.memory_bytes, bounds.memory_bytes))
+    kept = []
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+        if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
+            if _keep_to_files(libc, writable, readable):
+                kept.append("the kernel (Landlock) refuses it every file but Python's, its input and its own folder")
+            if _keep_from_sockets(libc):
+                kept.append("the kernel (seccomp) refuses it every socket")
+    if len(kept) < 2:
+        sys.addaudithook(_refuse)
+        kept.append("Python refuses it sockets and programs, which code made for that can get round")
+    return "; ".join(kept)
+
+
+def _refuse(event: str, _arguments: tuple[Any, ...]) -> None:
+    if event.startswith(_REFUSED):
+        raise PermissionError(f"{event} is refused to what opens a model")
+
+
+def _keep_from_sockets(libc: Any) -> bool:
+    """Have the kernel refuse sockets, other processes' memory, and the ring that could ask for sockets, too."""
+    if platform.machine() not in _CALLS:
+        return False
+    architecture, calls = _CALLS[platform.machine()]
+    # BPF: (code, jump if true, jump if false, value).
+    program = [(0x20, 0, 0, 4), (0x15, 1, 0, architecture), (0x06, 0, 0, _KILL), (0x20, 0, 0, 0)]
+    program += [(0x35, 0, 1, _X32), (0x06, 0, 0, _KILL)]
+    for call in calls:
+        program += [(0x15, 0, 1, call), (0x06, 0, 0, _REFUSE_EACCES)]
+    program.append((0x06, 0, 0, _ALLOW))
+    content = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+    header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program), ctypes.addressof(content)))
+    return bool(libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, header, 0, 0) == 0)
+
+
+def _keep_to_files(libc: Any, writable: Path, readable: Iterable[Path]) -> bool:
+    attributes = ctypes.create_string_buffer(struct.pack("Q", _ALL_RIGHTS), 8)
+    ruleset = libc.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(8), 0)
+    if ruleset < 0:
+        return False
+    packages = [Path(place) for place in (*sys.path, sys.prefix, sys.base_prefix, sys.exec_prefix) if place]
+    for place in {*map(Path, _READABLE), *packages, *readable}:
+        _allow(libc, ruleset, place, _READ)
+    _allow(libc, ruleset, writable, _ALL_RIGHTS)
+    _allow(libc, ruleset, Path("/dev/null"), _READ | 2)
+    return bool(libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0) == 0)
+
+
+def _allow(libc: Any, ruleset: int, place: Path, rights: int) -> None:
+    try:
+        opened = os.open(place, _O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    if not place.is_dir():
+        # Rights over folders make no sense for a file.
+        rights &= 0b111
+    rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, opened), 12)
+    libc.syscall(_LANDLOCK_ADD, ruleset, 1, rule, 0)
+    os.close(opened)

@@ -1,0 +1,82 @@
+"""Whether two forms of a model answer alike, on the rows of a table and on rows made to hurt."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+
+from training.registering.estimators import Answers
+from training.registering.messages import ColumnGiven
+
+
+class Apart(Struct, frozen=True):
+    """What was found: sentences on what is different, and the columns whose unknown texts have no answer."""
+
+    problems: tuple[str, ...] = ()
+    refuses_unknown: tuple[int, ...] = ()
+
+
+def disagreements(
+    model: Answers, form: Answers, data: int, tolerance: float, columns: Sequence[ColumnGiven], rows: np.ndarray
+) -> Apart:
+    """Compare what a model says with what a form of it says.
+
+    Args:
+        model: Its answers.
+        form: Those of the other form, to the same rows.
+        data: How many of the rows are data; those after them are made to hurt.
+        tolerance: How far probabilities may be apart; for values, as a share of their standard deviation.
+        columns: What the rows hold.
+        rows: The rows by the contract.
+    """
+    unknown = _unknown(columns, rows, data)
+    refuses = tuple(index for index, which in unknown.items() if len(which) and not model.answered[which].any())
+    left_out = {int(row) for index in refuses for row in unknown[index]}
+    compared = np.array([row for row in range(len(rows)) if row not in left_out], dtype=np.int64)
+    problems = []
+    for name, which in (("rows of the table", compared[compared < data]), ("hard rows", compared[compared >= data])):
+        if len(which) and (problem := _different(model, form, which, tolerance, data)):
+            row = rows[problem[0]]
+            told = ", ".join(f"{column.name}={value!r}"[:60] for column, value in zip(columns, row, strict=True))
+            problems.append(f"{problem[1]} for {problem[2]} of {len(which)} {name}, such as {told[:300]}")
+    return Apart(tuple(problems), refuses)
+
+
+def _unknown(columns: Sequence[ColumnGiven], rows: np.ndarray, data: int) -> dict[int, np.ndarray]:
+    """For each column of text, the rows whose text there none of the data has."""
+    found = {}
+    for index, column in enumerate(columns):
+        if column.kind == "category":
+            known = set(rows[:data, index])
+            found[index] = np.array([row for row in range(data, len(rows)) if rows[row, index] not in known], dtype=int)
+    return found
+
+
+def _different(
+    model: Answers, form: Answers, which: np.ndarray, tolerance: float, data: int
+) -> tuple[int, str, int] | None:
+    """A row that differs, how, and how many do."""
+    answered, answered_too = model.answered[which], form.answered[which]
+    if (answered != answered_too).any():
+        wrong = which[answered != answered_too]
+        what = "answers where the model refuses" if answered_too[answered != answered_too][0] else "has no answer"
+        return int(wrong[0]), what, len(wrong)
+    which = which[answered]
+    if model.codes is None or form.codes is None:
+        scale = float(np.nanstd(model.values[:data])) or 1.0  # type: ignore[index]
+        distance = np.abs(model.values[which] - form.values[which])  # type: ignore[index]
+        # Single precision has seven digits, whatever the spread.
+        allowed = np.maximum(tolerance * scale, 1e-6 * np.abs(model.values[which]))  # type: ignore[index]
+        wrong = which[distance > allowed]
+        return (int(wrong[0]), "predicts other values", len(wrong)) if len(wrong) else None
+    differ = model.codes[which] != form.codes[which]
+    if model.probabilities is not None and form.probabilities is not None:
+        distance = np.abs(model.probabilities[which] - form.probabilities[which]).max(axis=1)
+        wrong = which[distance > tolerance]
+        if len(wrong):
+            return int(wrong[0]), "has other probabilities", len(wrong)
+        # Beside the rows of the table, two classes that are level up to rounding have no order.
+        top = np.sort(model.probabilities[which], axis=1)
+        differ &= (top[:, -1] - top[:, -2] > 2 * tolerance) | (which < data)
+    wrong = which[differ]
+    return (int(wrong[0]), "names another class", len(wrong)) if len(wrong) else None

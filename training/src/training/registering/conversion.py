@@ -1,0 +1,263 @@
+"""From an estimator, or somebody's graph, to the ONNX graph that serving runs (docs/model-format.md)."""
+
+import contextlib
+import copy
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnx.utils import Extractor
+from skl2onnx import convert_sklearn
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+from sklearn.compose import ColumnTransformer
+
+from modelformat.columns import Kind
+from modelformat.mlmodel import Label, Labels
+from modelformat.session import LABEL, MATRIX, PREDICTION, PROBABILITIES, column_input
+from training.onnx_preparation import OPSETS
+from training.onnx_twin import HISTOGRAM_CONVERTERS
+from training.registering.boosting import know_them
+from training.registering.estimators import Threshold, names_of, parts, unwrapped
+from training.registering.graphs import GraphModel
+
+
+class NoOnnxError(Exception):
+    """An estimator has no ONNX form; the message says why."""
+
+
+def to_graph(model: Any, kinds: Sequence[Kind], classes: Sequence[Label], labels: Labels, *, double: bool) -> bytes:
+    """Convert a fitted estimator.
+
+    Args:
+        model: The estimator.
+        kinds: What its columns hold, in its order.
+        classes: Its labels in its order; empty for regression.
+        labels: Whether the graph gives probabilities, the place of the label, or both.
+        double: Whether it computes with double precision.
+
+    Raises:
+        NoOnnxError: It has no ONNX form.
+    """
+    inner, threshold = unwrapped(model)
+    if isinstance(inner, GraphModel):
+        graph = onnx.ModelProto()
+        graph.CopyFrom(inner.graph)
+    elif type(inner).__module__.partition(".")[0] == "catboost":
+        graph = _of_catboost(inner)
+    else:
+        graph = _of_sklearn(inner, kinds, classes, double=double)
+    _name_outputs(graph, classes, labels, threshold)
+    _name_inputs(graph, kinds)
+    content: bytes = graph.SerializeToString(deterministic=True)
+    return content
+
+
+def _of_sklearn(model: Any, kinds: Sequence[Kind], classes: Sequence[Label], *, double: bool) -> onnx.ModelProto:
+    know_them()
+    number = DoubleTensorType if double else FloatTensorType
+    picks = any(isinstance(part, ColumnTransformer) for part in parts(model))
+    if "category" in kinds or picks:
+        names = names_of(model) or [column_input(index) for index in range(len(kinds))]
+        given = [
+            (name, StringTensorType([None, 1]) if kind == "category" else number([None, 1]))
+            for name, kind in zip(names, kinds, strict=True)
+        ]
+    else:
+        given = [(MATRIX, number([None, len(kinds)]))]
+    ready = copy.deepcopy(model)
+    last = ready[-1] if hasattr(ready, "steps") else ready
+    if classes:
+        # Labels of every type convert alike when the converter sees only their positions.
+        with contextlib.suppress(AttributeError):
+            last.classes_ = np.arange(len(classes))
+    if hasattr(last, "flatten_transform"):
+        # Of no meaning to predictions, and unknown to the converter.
+        last.flatten_transform = False
+    if hasattr(last, "get_booster"):
+        # The converter knows columns by their places.
+        last.get_booster().feature_names = None
+    converters, shapes = HISTOGRAM_CONVERTERS
+    try:
+        converted: onnx.ModelProto = convert_sklearn(
+            ready,
+            name="model",
+            initial_types=given,
+            options={"zipmap": False} if classes else None,
+            target_opset=OPSETS,
+            custom_conversion_functions=converters,
+            custom_shape_calculators=shapes,
+        )
+    except Exception as error:  # converters fail in any way they like
+        reason = " ".join(str(error).split())
+        raise NoOnnxError(f"{type(error).__name__}: {reason[:300]}") from error
+    for node in converted.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "OneHotEncoder" and attribute.name == "zeros":
+                # Texts that the model refuses are refused before they come here.
+                attribute.i = 1
+    return converted
+
+
+def _of_catboost(model: Any) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        try:
+            model.save_model(str(path), format="onnx")
+        except Exception as error:
+            raise NoOnnxError(" ".join(str(error).split())[:300]) from error
+        return onnx.load(str(path))
+
+
+def _name_inputs(graph: onnx.ModelProto, kinds: Sequence[Kind]) -> None:
+    """Give the inputs the names of the contract: one matrix where no column is text, else one for each column."""
+    inputs = list(graph.graph.input)
+    if len(inputs) == 1 and "category" not in kinds:
+        _rename(graph, inputs[0].name, MATRIX)
+        inputs[0].name = MATRIX
+        return
+    if len(inputs) != len(kinds):
+        raise NoOnnxError(f"the graph takes {len(inputs)} inputs for {len(kinds)} columns")
+    for index, given in enumerate(inputs):
+        _rename(graph, given.name, column_input(index))
+        given.name = column_input(index)
+    if "category" in kinds:
+        return
+    kind = inputs[0].type.tensor_type.elem_type
+    del graph.graph.input[:]
+    graph.graph.input.append(helper.make_tensor_value_info(MATRIX, kind, [None, len(kinds)]))
+    first = []
+    for index in range(len(kinds)):
+        place = numpy_helper.from_array(np.array([index], dtype=np.int64), f"place_{index}")
+        graph.graph.initializer.append(place)
+        first.append(helper.make_node("Gather", [MATRIX, place.name], [column_input(index)], f"pick_{index}", axis=1))
+    _before(graph, first)
+
+
+def _name_outputs(
+    graph: onnx.ModelProto, classes: Sequence[Label], labels: Labels, threshold: Threshold | None
+) -> None:
+    outputs = _without_zipmap(graph)
+    if not classes:
+        _keep(graph, {outputs[0]: PREDICTION})
+        return
+    if len(outputs) < 2:
+        raise NoOnnxError("the graph has no output of labels beside its scores")
+    label, scores = outputs[0], outputs[1]
+    if threshold is not None:
+        if not threshold.of_probability:
+            raise NoOnnxError("its threshold is one of a decision function, which the graph does not give")
+        label = _by_threshold(graph, scores, threshold)
+    elif labels != "largest":
+        label = _as_places(graph, label, classes)
+    wanted = {scores: PROBABILITIES} if labels != "only" else {}
+    _keep(graph, wanted | ({label: LABEL} if labels != "largest" else {}))
+
+
+def _without_zipmap(graph: onnx.ModelProto) -> list[str]:
+    """The names of the outputs, after maps of probabilities have become matrices again."""
+    maps = {node.output[0]: node for node in graph.graph.node if node.op_type == "ZipMap"}
+    names = []
+    for output in list(graph.graph.output):
+        node = maps.get(output.name)
+        names.append(node.input[0] if node else output.name)
+        if node:
+            graph.graph.node.remove(node)
+    return names
+
+
+def _by_threshold(graph: onnx.ModelProto, scores: str, threshold: Threshold) -> str:
+    kind = _type_of(graph, scores)
+    dtype = np.float64 if kind == TensorProto.DOUBLE else np.float32
+    column = numpy_helper.from_array(np.array(threshold.positive, dtype=np.int64), "positive_place")
+    value = numpy_helper.from_array(np.array(threshold.value, dtype=dtype), "threshold")
+    yes = numpy_helper.from_array(np.array(threshold.positive, dtype=np.int64), "positive")
+    no = numpy_helper.from_array(np.array(1 - threshold.positive, dtype=np.int64), "negative")
+    graph.graph.initializer.extend([column, value, yes, no])
+    graph.graph.node.extend(
+        [
+            helper.make_node("Gather", [scores, "positive_place"], ["positive_score"], "pick_positive", axis=1),
+            helper.make_node("GreaterOrEqual", ["positive_score", "threshold"], ["is_positive"], "compare"),
+            helper.make_node("Where", ["is_positive", "positive", "negative"], ["label_by_threshold"], "decide"),
+        ]
+    )
+    return "label_by_threshold"
+
+
+def _as_places(graph: onnx.ModelProto, label: str, classes: Sequence[Label]) -> str:
+    """The label as its place among the classes."""
+    if _type_of(graph, label) == TensorProto.STRING:
+        keys: dict[str, Any] = {"keys_strings": [str(each) for each in classes]}
+    elif _type_of(graph, label) == TensorProto.INT64:
+        if _gives_places(classes):
+            return label
+        keys = {"keys_int64s": [int(each) for each in classes]}
+    else:
+        raise NoOnnxError("the graph gives labels of a type that has no place")
+    graph.graph.node.append(
+        helper.make_node(
+            "LabelEncoder",
+            [label],
+            ["label_place"],
+            "place_of_label",
+            domain="ai.onnx.ml",
+            values_int64s=list(range(len(classes))),
+            default_int64=-1,
+            **keys,
+        )
+    )
+    return "label_place"
+
+
+def _gives_places(classes: Sequence[Label]) -> bool:
+    """Whether the labels of the graph are positions, as those of estimators are whose classes were replaced."""
+    return list(classes) == list(range(len(classes))) or not all(type(each) is int for each in classes)
+
+
+def _keep(graph: onnx.ModelProto, wanted: dict[str, str]) -> None:
+    """Leave only these outputs, by new names, and what they need."""
+    inputs = [given.name for given in graph.graph.input]
+    known = {output.name for output in graph.graph.output}
+    for name in wanted:
+        if name not in known:
+            graph.graph.output.append(helper.make_tensor_value_info(name, _type_of(graph, name), None))
+    for opset in graph.opset_import:
+        least = OPSETS.get("" if opset.domain == "ai.onnx" else opset.domain, 0)
+        opset.version = max(opset.version, least)
+    if not any(opset.domain in ("", "ai.onnx") for opset in graph.opset_import):
+        graph.opset_import.append(helper.make_opsetid("", OPSETS[""]))
+    extracted = Extractor(graph).extract_model(inputs, list(wanted))
+    graph.graph.CopyFrom(extracted.graph)
+    for output in graph.graph.output:
+        new = wanted[output.name]
+        _rename(graph, output.name, new)
+        output.name = new
+        # Converters are not of one mind about shapes.
+        output.type.tensor_type.ClearField("shape")
+
+
+def _rename(graph: onnx.ModelProto, old: str, new: str) -> None:
+    for node in graph.graph.node:
+        for names in (node.input, node.output):
+            for position, name in enumerate(names):
+                if name == old:
+                    names[position] = new
+
+
+def _before(graph: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    rest = list(graph.graph.node)
+    del graph.graph.node[:]
+    graph.graph.node.extend([*nodes, *rest])
+
+
+def _type_of(graph: onnx.ModelProto, name: str) -> int:
+    for value in (*graph.graph.output, *graph.graph.value_info):
+        if value.name == name:
+            found: int = value.type.tensor_type.elem_type
+            return found
+    if name in {"label_by_threshold", "label_place"}:
+        return int(TensorProto.INT64)
+    return int(TensorProto.FLOAT)

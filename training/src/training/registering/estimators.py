@@ -1,0 +1,240 @@
+"""What a fitted estimator is and answers: its task, its classes, its columns, and whether labels follow a threshold."""
+
+import copy
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+from sklearn.base import is_classifier, is_regressor
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+
+from modelformat.mlmodel import Label, Task
+from training.registering.errors import UnfitError
+from training.registering.graphs import GraphModel
+
+# Names that libraries give to columns that came without any.
+_NO_NAMES = re.compile(r"Column_\d+|\d+|f\d+")
+_OF_SCORES = ("SVC", "NuSVC", "LinearSVC")
+
+
+class Threshold(Struct, frozen=True):
+    """A classifier of two classes names the one at `positive` where its score reaches `value`."""
+
+    positive: int
+    value: float
+    of_probability: bool
+
+
+class Answers(Struct, frozen=True, eq=False):
+    """What a model says of rows: the place of the class (-1: no answer) or a value (NaN) of each, and probabilities."""
+
+    codes: np.ndarray | None
+    values: np.ndarray | None
+    probabilities: np.ndarray | None
+
+    @property
+    def answered(self) -> np.ndarray:
+        """Which rows have an answer; shape [rows]."""
+        if self.codes is not None:
+            known: np.ndarray = self.codes >= 0
+            return known
+        finite: np.ndarray = np.isfinite(np.asarray(self.values))
+        return finite
+
+
+def task_of(model: Any) -> Task:
+    """Whether it classifies or predicts numbers.
+
+    Raises:
+        UnfitError: It does neither.
+    """
+    if not callable(getattr(model, "predict", None)):
+        raise UnfitError(f"the {type(model).__name__} has no predict")
+    if isinstance(model, GraphModel):
+        return model.task
+    if is_classifier(model) or (hasattr(model, "classes_") and not is_regressor(model)):
+        return "classification"
+    if is_regressor(model):
+        return "regression"
+    raise UnfitError(f"the {type(model).__name__} is neither a classifier nor a regressor")
+
+
+def classes_of(model: Any) -> tuple[Label, ...]:
+    """The labels in the order of the probabilities.
+
+    Raises:
+        UnfitError: They are of several outputs, or of a type that no request could name.
+    """
+    found = model.classes_
+    if any(np.ndim(labels) for labels in found):
+        raise UnfitError(f"the {type(model).__name__} has several outputs; register a model for each of them")
+    labels = [label.item() if hasattr(label, "item") else label for label in found]
+    if all(isinstance(label, float) and label.is_integer() for label in labels):
+        labels = [int(label) for label in labels]
+    wrong = [label for label in labels if not isinstance(label, bool | int | str)]
+    if wrong:
+        raise UnfitError(f"its class {wrong[0]!r} is neither text, nor a whole number, nor a boolean")
+    if len(labels) < 2:
+        raise UnfitError(f"it knows one class only, {labels}")
+    return tuple(labels)
+
+
+def names_of(model: Any) -> list[str] | None:
+    """The names of the columns that it was fitted on, where it was fitted on a table."""
+    for name in ("feature_names_in_", "feature_names_"):
+        try:
+            found = getattr(model, name, None)
+        except Exception:  # noqa: BLE001  (some compute it, and fail)
+            found = None
+        if found is not None and len(found):
+            names = [str(each) for each in found]
+            return None if all(_NO_NAMES.fullmatch(each) for each in names) else names
+    return None
+
+
+def width_of(model: Any) -> int | None:
+    """How many columns it takes, where it knows."""
+    try:
+        return int(model.n_features_in_)
+    except Exception:  # noqa: BLE001  (as above)
+        return None
+
+
+def unwrapped(model: Any) -> tuple[Any, Threshold | None]:
+    """What is inside of searches and thresholds, with the threshold that decides, if any.
+
+    The model itself is left as it is.
+    """
+    if hasattr(model, "best_estimator_"):
+        return unwrapped(model.best_estimator_)
+    if type(model).__name__ in ("FixedThresholdClassifier", "TunedThresholdClassifierCV"):
+        inner, _ = unwrapped(model.estimator_)
+        return inner, _threshold(model)
+    if isinstance(model, Pipeline):
+        inner, threshold = unwrapped(model[-1])
+        if inner is not model[-1]:
+            shallow = copy.copy(model)
+            shallow.steps = [*model.steps[:-1], (model.steps[-1][0], inner)]
+            return shallow, threshold
+    return model, None
+
+
+def _threshold(model: Any) -> Threshold:
+    tuned = hasattr(model, "best_threshold_")
+    method = model.response_method
+    if method == "auto":
+        method = "predict_proba" if hasattr(model.estimator_, "predict_proba") else "decision_function"
+    of_probability = method == "predict_proba"
+    value = model.best_threshold_ if tuned else model.threshold
+    if value == "auto":
+        value = 0.5 if of_probability else 0.0
+    positive = getattr(model, "pos_label", None)
+    if tuned and positive is None:
+        positive = model._curve_scorer._get_pos_label()
+    place = 1 if positive is None else list(model.classes_).index(positive)
+    return Threshold(place, float(value), of_probability)
+
+
+def has_probabilities(model: Any) -> bool:
+    """Whether it gives probabilities."""
+    try:
+        return callable(model.predict_proba)
+    except AttributeError:
+        return False
+
+
+def decides_by_scores(model: Any) -> bool:
+    """Whether an estimator inside names its label by something else than its largest probability."""
+    return any(type(part).__name__ in _OF_SCORES for part in parts(model))
+
+
+def parts(model: Any) -> Iterator[Any]:
+    """An estimator and those inside of it that pass rows on."""
+    yield model
+    for _, step in getattr(model, "steps", ()):
+        yield from parts(step)
+    for _, step, _ in getattr(model, "transformers_", ()):
+        if not isinstance(step, str):
+            yield from parts(step)
+
+
+def answers(model: Any, given: Any, classes: Sequence[Label]) -> Answers:
+    """What the model says of all rows.
+
+    Raises:
+        Exception: Whatever it raises where it has no answer to one of them.
+    """
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        found = np.asarray(model.predict(given))
+        if found.ndim > 1 and found.shape[1] > 1:
+            raise UnfitError(f"the {type(model).__name__} has several outputs; register a model for each of them")
+        found = found.reshape(-1)
+        if not classes:
+            return Answers(None, found.astype(np.float64), None)
+        places = {label: place for place, label in enumerate(classes)}
+        codes = np.array([places.get(_label(value), -1) for value in found.tolist()], dtype=np.int64)
+        probabilities = np.asarray(model.predict_proba(given), dtype=np.float64) if has_probabilities(model) else None
+    return Answers(codes, None, probabilities)
+
+
+def _label(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def answers_one_by_one(model: Any, given: Any, classes: Sequence[Label]) -> Answers:
+    """As `answers`, where rows without an answer are no error."""
+    single = []
+    for index in range(len(given)):
+        row = given.iloc[index : index + 1] if isinstance(given, pd.DataFrame) else given[index : index + 1]
+        try:
+            single.append(answers(model, row, classes))
+        except Exception:  # noqa: BLE001  (a model refuses rows in any way it likes)
+            nothing = np.full((1, len(classes)), np.nan) if classes and has_probabilities(model) else None
+            single.append(
+                Answers(np.array([-1]), None, nothing) if classes else Answers(None, np.array([np.nan]), None)
+            )
+    return joined(single)
+
+
+def joined(some: Sequence[Answers]) -> Answers:
+    """Answers to some rows after those to others."""
+
+    def together(name: str) -> np.ndarray | None:
+        found = [getattr(each, name) for each in some]
+        return None if any(each is None for each in found) else np.concatenate(found)
+
+    return Answers(together("codes"), together("values"), together("probabilities"))
+
+
+def by_position(model: Any) -> Any:
+    """A copy that picks columns by their places, and so takes arrays without names."""
+    changed = copy.deepcopy(model)
+    for part in parts(changed):
+        names = [str(name) for name in getattr(part, "feature_names_in_", ())]
+        if isinstance(part, ColumnTransformer) and names:
+            places = {name: place for place, name in enumerate(names)}
+            part.transformers_ = [(name, step, _placed(picked, places)) for name, step, picked in part.transformers_]
+            part.transformers = [(name, step, _placed(picked, places)) for name, step, picked in part.transformers]
+            part._columns = [picked for _, _, picked in part.transformers]
+            part._transformer_to_input_indices = {name: _places_of(picked) for name, _, picked in part.transformers_}
+            part._remainder = ("remainder", part.remainder, part._transformer_to_input_indices.get("remainder", []))
+        part.__dict__.pop("feature_names_in_", None)
+    return changed
+
+
+def _placed(picked: Any, places: dict[str, int]) -> Any:
+    if isinstance(picked, str):
+        return [places[picked]]
+    if isinstance(picked, slice) or callable(picked):
+        return picked
+    return [places[name] if isinstance(name, str) else name for name in list(picked)]
+
+
+def _places_of(picked: Any) -> list[int]:
+    return list(range(picked.start or 0, picked.stop or 0)) if isinstance(picked, slice) else list(picked)

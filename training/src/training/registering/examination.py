@@ -1,0 +1,184 @@
+"""What there is to know of a fitted model, by asking it about a table; in the confined process of `child` alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+from msgspec.structs import replace
+
+from modelformat.columns import Kind
+from modelformat.mlmodel import Label, Labels
+from training.registering.agreement import Apart, disagreements
+from training.registering.conversion import NoOnnxError, to_graph
+from training.registering.errors import UnfitError
+from training.registering.estimators import (
+    Answers,
+    answers,
+    answers_one_by_one,
+    by_position,
+    classes_of,
+    decides_by_scores,
+    has_probabilities,
+    joined,
+    names_of,
+    task_of,
+    unwrapped,
+    width_of,
+)
+from training.registering.graphs import GraphModel
+from training.registering.loading import load, untrusted_types
+from training.registering.messages import (
+    ANSWERS_FILE,
+    SKOPS_FILE,
+    TABLE_FILE,
+    TWIN_FILE,
+    ColumnGiven,
+    Outcome,
+    Request,
+)
+from training.registering.scoring import GraphScores
+from training.registering.table import contract_rows
+
+_MOST_NAMED = 10
+
+
+def examine(request: Request, folder: Path) -> Outcome:
+    """Open the model, ask it, and find a form that serving runs.
+
+    Raises:
+        Exception: Whatever the model raises that has no sentence of its own.
+    """
+    try:
+        model = load(request)
+        task = task_of(model)
+        classes = classes_of(model) if task == "classification" else ()
+        places = _places(model, request.columns)
+    except UnfitError as error:
+        return Outcome(problems=(str(error),))
+    outcome = Outcome(kind=type(model).__name__, task=task, classes=classes, columns=places)
+    columns = [request.columns[place] for place in places]
+    frame = pd.read_parquet(folder / TABLE_FILE)[[column.name for column in columns]]
+    rows = contract_rows(frame, columns)
+    given = frame if names_of(model) else rows
+    try:
+        found = answers(model, given[: request.rows], classes)
+    except UnfitError as error:
+        return replace(outcome, problems=(str(error),))
+    except Exception as error:  # noqa: BLE001  (a model refuses rows in any way it likes)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return replace(outcome, problems=(f"it does not answer to the rows of the table ({reason})",))
+    hard = answers_one_by_one(model, given[request.rows :], classes)
+    labels = _labels(model, found, classes)
+    every = joined([found, hard])
+    _write(folder / ANSWERS_FILE, every)
+    outcome = replace(outcome, labels=labels)
+    return _with_form(model, outcome, _Asked(request, folder, columns, rows, every))
+
+
+def _places(model: Any, columns: Sequence[ColumnGiven]) -> tuple[int, ...]:
+    """Where the model's columns are in the table, in the model's order.
+
+    Raises:
+        UnfitError: Some are missing, or there are as many as the model does not take.
+    """
+    names, width = names_of(model), width_of(model)
+    table = [column.name for column in columns]
+    if names:
+        missing = [name for name in names if name not in table]
+        if missing:
+            more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+            raise UnfitError(
+                f"it was fitted on columns that the table lacks: {', '.join(map(repr, missing[:_MOST_NAMED]))}{more}; "
+                f"the table has {', '.join(map(repr, table[:_MOST_NAMED]))}"
+            )
+        return tuple(table.index(name) for name in names)
+    if width is not None and width != len(table):
+        raise UnfitError(
+            f"it takes {width} columns without names, but the table has {len(table)} beside the target: "
+            f"{', '.join(map(repr, table[:_MOST_NAMED]))}; leave the others out (columns: {{NAME: {{drop: true}}}})"
+        )
+    return tuple(range(len(table)))
+
+
+def _labels(model: Any, found: Answers, classes: Sequence[Label]) -> Labels:
+    if not classes:
+        return "largest"
+    if not has_probabilities(model):
+        return "only"
+    inner, threshold = unwrapped(model)
+    assert found.probabilities is not None  # noqa: S101  (narrows the type)
+    assert found.codes is not None  # noqa: S101
+    if threshold is None and not decides_by_scores(inner) and (found.probabilities.argmax(axis=1) == found.codes).all():
+        return "largest"
+    return "predicted"
+
+
+class _Asked(Struct, frozen=True, eq=False):
+    """What the model was asked, and what it answered: data, then rows made to hurt."""
+
+    request: Request
+    folder: Path
+    columns: Sequence[ColumnGiven]
+    rows: np.ndarray
+    answers: Answers
+
+    def apart(self, form: Answers) -> Apart:
+        request = self.request
+        return disagreements(self.answers, form, request.rows, request.tolerance, self.columns, self.rows)
+
+
+def _with_form(model: Any, outcome: Outcome, asked: _Asked) -> Outcome:
+    """The outcome with the first form that answers as the model does, or with why there is none."""
+    kinds: list[Kind] = [column.kind for column in asked.columns]
+    reasons = []
+    for double in (False, True):
+        precision = f"its ONNX form in {'double' if double else 'single'} precision"
+        try:
+            graph = to_graph(model, kinds, outcome.classes, outcome.labels, double=double)
+            found = GraphScores(graph, outcome.classes, outcome.labels).answers(asked.rows)
+        except NoOnnxError as error:
+            reasons.append(f"it has no ONNX form ({error})")
+            break
+        except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors have no base in common)
+            reasons.append(f"{precision} cannot be run ({' '.join(str(error).split())[:200]})")
+            continue
+        apart = asked.apart(found)
+        if not apart.problems:
+            (asked.folder / TWIN_FILE).write_bytes(graph)
+            return replace(outcome, form="onnx", refuses_unknown=apart.refuses_unknown)
+        reasons.append(f"{precision} {apart.problems[0]}")
+    if isinstance(model, GraphModel):
+        return replace(outcome, problems=tuple(reasons))
+    return _as_skops(model, outcome, asked, "; ".join(reasons))
+
+
+def _as_skops(model: Any, outcome: Outcome, asked: _Asked, why: str) -> Outcome:
+    import skops.io  # noqa: PLC0415  (a second of imports, which most models do without)
+
+    file, data = asked.folder / SKOPS_FILE, asked.request.rows
+    try:
+        skops.io.dump(by_position(model), file)
+        again = skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
+        first = answers(again, asked.rows[:data], outcome.classes)
+        hard = answers_one_by_one(again, asked.rows[data:], outcome.classes)
+    except Exception as error:  # noqa: BLE001  (skops and estimators fail in any way they like)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return replace(outcome, problems=(f"{why}; and scikit-learn cannot run it on plain arrays ({reason})",))
+    apart = asked.apart(joined([first, hard]))
+    if apart.problems:
+        return replace(outcome, problems=(f"{why}; and on plain arrays it {apart.problems[0]}",))
+    return replace(
+        outcome,
+        form="skops",
+        untrusted=tuple(untrusted_types(file)),
+        refuses_unknown=apart.refuses_unknown,
+        notes=(f"{why}, so scikit-learn runs it",),
+    )
+
+
+def _write(path: Path, every: Answers) -> None:
+    arrays = {"codes": every.codes, "values": every.values, "probabilities": every.probabilities}
+    np.savez(path, allow_pickle=False, **{name: array for name, array in arrays.items() if array is not None})

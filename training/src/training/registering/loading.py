@@ -1,0 +1,92 @@
+"""Opening a model's file, in the form in which it is stored; only ever in the process that `child` is."""
+
+import pickle
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from modelformat.skops_types import TRUSTED_TYPES
+from training.registering.errors import UnfitError
+from training.registering.graphs import GraphModel
+from training.registering.messages import Request
+
+# Packages whose classes are made without asking, of types that skops does not know by itself.
+_KNOWN_PACKAGES = ("sklearn", "numpy", "scipy", "lightgbm", "xgboost", "collections", "builtins")
+
+
+def load(request: Request) -> Any:
+    """The fitted model.
+
+    Raises:
+        UnfitError: It is stored in a way that cannot be opened.
+        Exception: Whatever opening it raises.
+    """
+    path = Path(request.path)
+    if request.code:
+        sys.path.append(request.code)
+    if request.form == "onnx":
+        return GraphModel(path)
+    if request.form == "skops":
+        return _skops(path, trusted=request.trusted)
+    if request.form == "pickle":
+        return _pickle(path)
+    return _native(request, path)
+
+
+def untrusted_types(path: Path) -> list[str]:
+    """The types of a skops file that serving does not make by itself."""
+    import skops.io  # noqa: PLC0415
+
+    return sorted(set(skops.io.get_untrusted_types(file=path)) - TRUSTED_TYPES)
+
+
+def _skops(path: Path, *, trusted: bool) -> Any:
+    import skops.io  # noqa: PLC0415
+
+    found = skops.io.get_untrusted_types(file=path)
+    foreign = [name for name in found if name.partition(".")[0] not in _KNOWN_PACKAGES]
+    if foreign and not trusted:
+        raise UnfitError(
+            f"its skops file is made of types that are not known to be harmless ({_listed(foreign)}); --trust-pickle "
+            "has them made all the same"
+        )
+    return skops.io.load(path, trusted=found)
+
+
+def _pickle(path: Path) -> Any:
+    import joblib  # noqa: PLC0415
+
+    try:
+        # It reads plain pickles, too.
+        return joblib.load(path)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UnfitError(
+            f"its pickle needs what is not installed here ({error}): install it beside training, or define the classes "
+            "in a package"
+        ) from error
+    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, IndexError) as error:
+        raise UnfitError(f"its pickle cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _native(request: Request, path: Path) -> Any:
+    kind = request.model_class.rpartition(".")[2]
+    if request.form == "xgboost":
+        import xgboost  # noqa: PLC0415
+
+        classes: dict[str, Any] = {name: getattr(xgboost, name) for name in ("XGBClassifier", "XGBRegressor")}
+    else:
+        import catboost  # noqa: PLC0415
+
+        classes = {name: getattr(catboost, name) for name in ("CatBoostClassifier", "CatBoostRegressor")}
+    if kind not in classes:
+        raise UnfitError(
+            f"its class is {kind or 'not told'}, of which no classes or task are known; log the {' or '.join(classes)}"
+        )
+    model = classes[kind]()
+    model.load_model(str(path))
+    return model
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

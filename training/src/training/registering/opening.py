@@ -1,0 +1,91 @@
+"""Starting the process that opens a model, and hearing what it found."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+
+from training.errors import BadInputError
+from training.registering.estimators import Answers
+from training.registering.messages import ANSWERS_FILE, OUTCOME_FILE, REQUEST_FILE, TABLE_FILE, Outcome, Request
+
+# What a process needs to start Python with the same libraries, and nothing that might be a secret.
+_INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
+_ADDED = {
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1", "JOBLIB_MULTIPROCESSING": "0",
+    "MPLBACKEND": "Agg", "MLFLOW_DISABLE_TELEMETRY": "true",
+}  # fmt: skip
+_LAST_LINES = 3
+
+
+class Opened(Struct, frozen=True, eq=False):
+    """What was found of a model: the report, its answers to all rows, and the folder with its forms."""
+
+    outcome: Outcome
+    answers: Answers
+    folder: Path
+
+
+def open_confined(request: Request, table: pd.DataFrame, folder: Path, seconds: float) -> Opened:
+    """Have a process of its own open the model and ask it about the table.
+
+    Args:
+        request: What to open.
+        table: The columns of the request, data first, then the rows made to hurt.
+        folder: A folder for what goes to and fro.
+        seconds: How long that may take.
+
+    Raises:
+        BadInputError: It ended without an outcome, or in an outcome that says why the model cannot be taken.
+    """
+    (folder / REQUEST_FILE).write_bytes(msgspec.json.encode(request))
+    table.to_parquet(folder / TABLE_FILE)
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    own = {name: str(folder) for name in ("HOME", "TMPDIR", "MPLCONFIGDIR")}
+    process = subprocess.Popen(
+        # Without the working directory, where others may put a file that is called like a module.
+        [sys.executable, "-P", "-m", "training.registering.child", str(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=inherited | _ADDED | own,
+        cwd=folder,
+        start_new_session=True,
+    )
+    try:
+        _, said = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        process.communicate()
+        raise BadInputError(f"opening the model did not end within {seconds:g} s; --seconds allows more.") from None
+    finally:
+        # Whatever it started goes with it.
+        _end(process)
+    return _heard(folder, process.returncode, said)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _heard(folder: Path, status: int, said: bytes) -> Opened:
+    try:
+        outcome = msgspec.json.decode((folder / OUTCOME_FILE).read_bytes(), type=Outcome)
+    except (OSError, msgspec.MsgspecError):
+        ended = signal.Signals(-status).name if status < 0 else f"status {status}"
+        last = " ".join(said.decode(errors="replace").split("\n")[-_LAST_LINES:]).strip()[:300]
+        raise BadInputError(
+            f"opening the model ended the process that opened it ({ended}); --memory-mb allows it more memory. {last}"
+        ) from None
+    if outcome.problems:
+        return Opened(outcome, Answers(None, None, None), folder)
+    with np.load(folder / ANSWERS_FILE, allow_pickle=False) as arrays:
+        return Opened(outcome, Answers(*(arrays.get(name) for name in ("codes", "values", "probabilities"))), folder)

@@ -1,0 +1,176 @@
+"""Models from elsewhere: what is refused, in one message, and what a pickle can do while it is opened."""
+
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+import yaml
+from catboost import CatBoostRegressor
+from lightgbm import LGBMRegressor
+from mlflow import MlflowClient
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from xgboost import XGBRegressor
+
+from training.registering.conversion import to_graph
+from training.registering.scoring import GraphScores
+
+Command = Callable[..., Any]
+RNG = np.random.default_rng(3)
+ROWS = RNG.normal(size=(60, 2))
+LABELS = np.where(ROWS[:, 0] > 0, "yes", "no")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    pd.DataFrame(ROWS, columns=["a", "b"]).assign(y=LABELS).to_csv(tmp_path / "rows.csv", index=False)
+    return tmp_path / "rows.csv"
+
+
+def nothing_is_registered() -> bool:
+    return not MlflowClient().search_registered_models()
+
+
+def test_walls_are_named_in_one_message(training: Command, tmp_path: Path) -> None:
+    joblib.dump(LogisticRegression().fit(ROWS, LABELS), tmp_path / "model.joblib")
+    (tmp_path / "rows.csv").write_text("a,b,y\n1,inf,yes\n2,3,no\n")
+    outcome = training(
+        "register", str(tmp_path / "model.joblib"), "--data", str(tmp_path / "rows.csv"), "--target", "y"
+    )
+    assert outcome.code == 2
+    assert "say --trust-pickle" in outcome.err
+    assert "column 'b' holds inf in row 1" in outcome.err
+    assert nothing_is_registered()
+
+
+def test_the_data_have_to_be_named(training: Command, tmp_path: Path) -> None:
+    outcome = training("register", str(tmp_path / "model.joblib"))
+    assert outcome.code == 2
+    assert "--data" in outcome.err
+
+
+def test_what_was_typed_is_held_against_the_model_and_the_data(training: Command, table: Path, tmp_path: Path) -> None:
+    model = LogisticRegression().fit(pd.DataFrame(ROWS, columns=["a", "b"]), LABELS)
+    folder = tmp_path / "logged"
+    folder.mkdir()
+    skops.io.dump(model, folder / "model.skops")
+    typed = {
+        "flavors": {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"}},
+        "signature": {"inputs": '[{"name": "b", "type": "double"}, {"name": "a", "type": "double"}]'},
+        "metadata": {"classes": ["yes", "no"]},
+    }
+    (folder / "MLmodel").write_text(yaml.safe_dump(typed))
+    outcome = training("register", str(folder), "--data", str(table), "--target", "y", "--task", "regression")
+    assert outcome.code == 2
+    assert "--task says regression, but the LogisticRegression does classification" in outcome.err
+    assert "its signature has the columns 'b', 'a', but the model with this table takes 'a', 'b'" in outcome.err
+    assert "its metadata.classes are 'yes', 'no', but the model's own classes are 'no', 'yes'" in outcome.err
+    assert nothing_is_registered()
+
+
+def test_columns_that_are_missing_are_named(training: Command, table: Path, tmp_path: Path) -> None:
+    skops.io.dump(LogisticRegression().fit(pd.DataFrame(ROWS, columns=["a", "income"]), LABELS), tmp_path / "m.skops")
+    outcome = training("register", str(tmp_path / "m.skops"), "--data", str(table), "--target", "y")
+    assert outcome.code == 2
+    assert "it was fitted on columns that the table lacks: 'income'; the table has 'a', 'b'" in outcome.err
+
+
+def test_what_predicts_no_label_and_no_number_is_refused(training: Command, table: Path, tmp_path: Path) -> None:
+    skops.io.dump(KMeans(2, n_init=1).fit(ROWS), tmp_path / "m.skops")
+    outcome = training("register", str(tmp_path / "m.skops"), "--data", str(table), "--target", "y")
+    assert outcome.code == 2
+    assert "the KMeans is neither a classifier nor a regressor" in outcome.err
+
+
+class Spy:
+    """Tells, in what it raises while it is unpickled, what it could reach."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, (self._code, {})
+
+
+SPYING = """
+import os, pathlib, socket
+found = []
+for name, reach in {
+    "network": lambda: socket.create_connection(("127.0.0.1", PORT), 2),
+    "secret": lambda: os.environ["AWS_SECRET_ACCESS_KEY"],
+    "home": lambda: pathlib.Path(SECRET).read_text(),
+    "writing": lambda: pathlib.Path(SECRET).write_text("changed"),
+}.items():
+    try:
+        reach()
+        found.append(name)
+    except (OSError, KeyError):
+        pass
+raise RuntimeError(f"reached {found}")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel keeps it on Linux alone")
+def test_a_pickle_reaches_neither_network_nor_secrets_nor_files(
+    training: Command, table: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "precious")
+    secret, place = tmp_path_factory.mktemp("home") / "secret", tmp_path_factory.mktemp("model")
+    secret.write_text("precious")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        code = SPYING.replace("PORT", str(listening.getsockname()[1])).replace("SECRET", repr(str(secret)))
+        joblib.dump(Spy(code), place / "model.pkl")
+        outcome = training(
+            "register", str(place / "model.pkl"), "--data", str(table), "--target", "y", "--trust-pickle"
+        )
+    assert outcome.code == 2
+    assert "reached []" in outcome.err
+    assert "seccomp" in outcome.err
+    assert secret.read_text() == "precious"
+    assert nothing_is_registered()
+
+
+def test_a_model_that_does_not_end_is_ended(training: Command, table: Path, tmp_path: Path) -> None:
+    joblib.dump(Spy("while True: pass"), tmp_path / "model.pkl")
+    words = ["--data", str(table), "--target", "y", "--trust-pickle", "--seconds", "2"]
+    outcome = training("register", str(tmp_path / "model.pkl"), *words)
+    assert outcome.code == 2
+    assert "did not end within 2 s" in outcome.err or "SIGXCPU" in outcome.err
+
+
+def test_a_dry_run_records_nothing(training: Command, table: Path, tmp_path: Path) -> None:
+    skops.io.dump(LogisticRegression().fit(ROWS, LABELS), tmp_path / "m.skops")
+    outcome = training(
+        "register", str(tmp_path / "m.skops"), "--data", str(table), "--target", "y", "--dry-run", "--json"
+    )
+    assert outcome.code == 0, outcome.err
+    assert (outcome.json["registered"], outcome.json["runtime"], outcome.json["run_id"]) == (False, "onnx", None)
+    assert nothing_is_registered()
+    assert [experiment.name for experiment in MlflowClient().search_experiments()] == ["Default"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        XGBRegressor(n_estimators=5),
+        LGBMRegressor(n_estimators=5, verbose=-1),
+        CatBoostRegressor(iterations=5, verbose=0, allow_writing_files=False),
+        make_pipeline(FunctionTransformer(np.exp), LGBMRegressor(n_estimators=5, verbose=-1)),
+    ],
+    ids=["xgboost", "lightgbm", "catboost", "pipeline"],
+)
+def test_regressors_of_other_libraries_have_an_onnx_form(model: Any) -> None:
+    values = 3 * ROWS[:, 0] - ROWS[:, 1]
+    model.fit(ROWS, values)
+    graph = to_graph(model, ["number", "number"], (), "largest", double=False)
+    found = GraphScores(graph, (), "largest").answers(ROWS)
+    assert found.values == pytest.approx(np.asarray(model.predict(ROWS)), abs=1e-4)
