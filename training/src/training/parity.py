@@ -37,7 +37,7 @@ def _compared(bundle: Bundle, rows: np.ndarray, tolerance: float, scale: float, 
         top_two = np.sort(original, axis=1)[:, -2:]
         decided = top_two[:, 1] - top_two[:, 0] > 2 * tolerance
         labels = bundle.labels[scores.argmax(axis=1)]
-        differing = int((decided & (labels != bundle.pipeline.predict(rows))).sum())
+        differing = int((decided & (labels != bundle.pipeline_labels(rows))).sum())
         checks.append(at_most(f"parity of labels{which}", differing, 0, "rows with another label"))
     return checks
 
