@@ -99,3 +99,16 @@ def test_a_named_model_beside_own_code_is_refused(training: Training, tmp_path: 
     outcome = training("run", "--model-dir", folder(tmp_path, GOOD, "model: random-forest\n"))
     assert outcome.code == 2
     assert "leave out one of them" in outcome.err
+
+
+@pytest.mark.usefixtures("table")
+def test_labels_by_a_threshold_are_no_silent_change(training: Training, tmp_path: Path) -> None:
+    code = (
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from sklearn.model_selection import FixedThresholdClassifier\n"
+        "def build(columns):\n"
+        "    return FixedThresholdClassifier(LogisticRegression(), threshold=0.9999999)\n"
+    )
+    outcome = training("run", "--model-dir", folder(tmp_path, code))
+    assert outcome.code == 2
+    assert "another rule than the largest probability" in outcome.err or "has no ONNX form" in outcome.err

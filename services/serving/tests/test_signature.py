@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from services.serving.tests import mixed
 from services.serving.tests.bundles import CLASSES, COLUMNS, SETOSA
 from services.serving.tests.conftest import Bundle
+from services.serving.tests.mixed import write_mixed
 from serving.columns import LARGEST_NUMBER
 from serving.errors import ModelUnusableError
 from serving.signature import read_example, read_spec
@@ -111,6 +113,18 @@ def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
 def test_examples_in_every_form_of_mlflow(iris: Bundle, tmp_path: Path, example: Any) -> None:
     (tmp_path / "input_example.json").write_text(json.dumps(example))
     assert read_example(tmp_path, read_spec(iris.folder)) == tuple(SETOSA)
+
+
+def test_a_time_of_an_example_has_its_offset(tmp_path: Path) -> None:
+    write_mixed(tmp_path)
+    moments = [entry["kind"] == "datetime" for entry in mixed.COLUMNS].index(True)
+    names = [entry["name"] for entry in mixed.COLUMNS]
+    for given in ("2024-01-31T12:00:00", "2024-01-31T12:00:00+00:00"):
+        row = dict.fromkeys(names, None) | {names[moments]: given}
+        (tmp_path / "input_example.json").write_text(json.dumps([row]))
+        example = read_example(tmp_path, read_spec(tmp_path))
+        assert example is not None
+        assert example[moments] == "2024-01-31T12:00:00Z"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The artifact folder of a model, as docs/model-format.md lays it down: written for MLflow, read back for the gate."""
 
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from modelformat.columns import KINDS, SIGNATURE_TYPES, Kind
 from modelformat.digest import content_digest
 from modelformat.mlmodel import FILE, ONNX_FILE, SKOPS_FILE
 from training.baseline import encoded
+from training.boosters import package_of, predicted_labels
 from training.contract import contract_of
 from training.data import Dataset
 from training.kinds import Column, as_asked, as_frame, missing
@@ -66,7 +67,7 @@ class BundleWriter:
             serialization_format="skops",
             skops_trusted_types=TRUSTED_TYPES,
             # Given in full, or MLflow would load the model in a subprocess to find out.
-            pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "scikit-learn", "skops", "numpy")],
+            pip_requirements=[f"{name}=={version(name)}" for name in self._packages()],
         )
         normalise_skops(folder / SKOPS_FILE)
         (folder / ONNX_FILE).write_bytes(self._twin)
@@ -77,6 +78,19 @@ class BundleWriter:
         mlflow_model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         mlflow_model.save(str(folder / FILE))
         self.digest = content_digest(folder)
+
+    def _packages(self) -> list[str]:
+        booster = package_of(self._pipeline[-1])
+        # XGBoost has a distribution without NVIDIA's libraries.
+        names = [booster, f"{booster}-cpu"] if booster else []
+        return ["mlflow", "scikit-learn", "skops", "numpy", *[name for name in names if _installed(name)][:1]]
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
 
 
 class Bundle:
@@ -141,6 +155,10 @@ class Bundle:
         if self.contract.classes:
             return np.asarray(self.pipeline.predict_proba(rows))
         return np.asarray(self.pipeline.predict(rows)).reshape(len(rows), 1)
+
+    def pipeline_labels(self, rows: np.ndarray) -> np.ndarray:
+        """The labels that the pipeline predicts, shape [rows]."""
+        return predicted_labels(self.pipeline, rows, self.labels)
 
     def digest(self) -> str:
         """The folder's content digest."""

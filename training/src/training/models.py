@@ -22,6 +22,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
+from training import boosters
+from training.boosters import loaded
 from training.errors import BadInputError
 from training.kinds import Column, plain
 from training.preparation import CENTRE, PREPARE, SCALE, SINGLE, preparation
@@ -32,13 +34,13 @@ class ModelSpec(Struct, frozen=True):
     """An estimator by name.
 
     Attributes:
-        estimators: The class for each task that it can do.
+        estimators: The class for each task that it can do; by its name where its package may not be there.
         defaults: Parameters that differ from scikit-learn's.
         scale: Whether it wants standardised features.
         trusted_types: What skops may construct besides what it trusts by itself.
     """
 
-    estimators: Mapping[Task, Callable[..., BaseEstimator]]
+    estimators: Mapping[Task, Callable[..., BaseEstimator] | str]
     defaults: Mapping[str, Scalar] = {}
     scale: bool = False
     trusted_types: tuple[str, ...] = ()
@@ -59,6 +61,15 @@ MODELS = {
     "hist-gradient-boosting": ModelSpec(
         {"classification": HistGradientBoostingClassifier, "regression": HistGradientBoostingRegressor},
         trusted_types=_HISTOGRAMS,
+    ),
+    "lightgbm": ModelSpec(
+        {"classification": "lightgbm.LGBMClassifier", "regression": "lightgbm.LGBMRegressor"},
+        {"verbose": -1, "deterministic": True, "force_col_wise": True},
+    ),
+    "xgboost": ModelSpec({"classification": "xgboost.XGBClassifier", "regression": "xgboost.XGBRegressor"}),
+    "catboost": ModelSpec(
+        {"classification": "catboost.CatBoostClassifier", "regression": "catboost.CatBoostRegressor"},
+        {"verbose": False, "allow_writing_files": False},
     ),
     # The penalty of scikit-learn's default shrinks most columns to nothing.
     "quantile": ModelSpec({"regression": QuantileRegressor}, {"alpha": 0.0}, scale=True),
@@ -81,6 +92,7 @@ _TRUSTED_IN_OWN_CODE = (
 TRUSTED_TYPES = sorted(
     {
         *_TRUSTED_IN_PREPARATION,
+        *boosters.TRUSTED_TYPES,
         *_TRUSTED_IN_OWN_CODE,
         *(name for spec in MODELS.values() for name in spec.trusted_types),
     }
@@ -116,7 +128,9 @@ def build(
             f"--model: {model!r} {what}; for {task} there is {', '.join(able)}.{suggestion(model, able)}"
         )
     spec = MODELS[model]
-    known = list(inspect.signature(spec.estimators[task]).parameters)
+    kind = spec.estimators[task]
+    kind = loaded(kind) if isinstance(kind, str) else kind
+    known = sorted({*inspect.signature(kind).parameters, *kind().get_params()} - {"kwargs"})
     seeded = {"random_state": seed} if "random_state" in known else {}
     known = [name for name in known if name != "random_state"]
     for name in params:
@@ -126,7 +140,7 @@ def build(
             raise BadInputError(
                 f"--param: {model} has no parameter {name!r}.{suggestion(name, known)} It has {', '.join(known)}."
             )
-    estimator = spec.estimators[task](**{**spec.defaults, **params, **seeded})
+    estimator = kind(**{**spec.defaults, **params, **seeded})
     steps: list[tuple[str, BaseEstimator]] = [("model", estimator)]
     if spec.scale and plain(columns):
         steps.insert(0, (SCALE, StandardScaler()))
@@ -191,6 +205,10 @@ def fit_parameters(pipeline: Pipeline, weights: np.ndarray | None) -> dict[str, 
 def quantile_of(pipeline: Pipeline) -> float | None:
     """Which quantile of the target a pipeline predicts, where it is made for one."""
     values = pipeline[-1].get_params(deep=False)
+    # As LightGBM and XGBoost say it.
+    told = {"quantile": "alpha", "reg:quantileerror": "quantile_alpha"}.get(str(values.get("objective")))
+    if told:
+        return float(values[told]) if values.get(told) is not None else None
     if values.get("loss", "quantile") != "quantile":
         return None
     # Boosting of the older kind has it as `alpha`.

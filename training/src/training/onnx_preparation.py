@@ -70,13 +70,13 @@ def prepend(model: onnx.ModelProto, read: str, prepare: ColumnTransformer, colum
     del model.graph.node[:], model.graph.input[:]
     model.graph.node.extend(graph.nodes)
     model.graph.initializer.extend(graph.constants)
-    _raise_opsets(model)
+    raise_opsets(model)
     # In the columns' order, which is not that of the blocks.
     order = {column_input(index): index for index in range(len(columns))}
     model.graph.input.extend(sorted(graph.inputs, key=lambda value: order.get(value.name, 0)))
 
 
-def _raise_opsets(model: onnx.ModelProto) -> None:
+def raise_opsets(model: onnx.ModelProto) -> None:
     """Ask for what the nodes here need: skl2onnx asks for as little as its own need, of what it was allowed."""
     found = {opset.domain: opset.version for opset in model.opset_import}
     del model.opset_import[:]

@@ -17,9 +17,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.pipeline import Pipeline
 
 from modelformat.session import DTYPES, MATRIX, as_columns, open_session
+from training.boosters import catboost_graph, package_of, register_converters
+from training.boosters import ready_to_convert as boosters_ready
 from training.errors import BadInputError
 from training.kinds import Column
-from training.onnx_preparation import OPSETS, prepend
+from training.onnx_preparation import OPSETS, prepend, raise_opsets
 from training.preparation import CENTRE, PREPARE
 
 _PREPARED = "prepared"
@@ -61,6 +63,11 @@ def to_onnx(pipeline: Pipeline, columns: Sequence[Column], *, classifier: bool) 
 
 
 def _converted(pipeline: Pipeline, read: str, width: int, *, classifier: bool) -> onnx.ModelProto:
+    if len(pipeline) == 1 and package_of(pipeline[-1]) == "catboost":
+        own = catboost_graph(pipeline[-1], read, width, classifier=classifier)
+        raise_opsets(own)
+        return own
+    register_converters(pipeline[-1])
     try:
         graph = convert_sklearn(
             _ready_to_convert(pipeline),
@@ -121,7 +128,8 @@ class Twin:
 
 def _ready_to_convert(pipeline: Pipeline) -> Pipeline:
     ready = copy.deepcopy(pipeline)
-    if hasattr(ready, "classes_"):
+    ready.steps[-1] = (ready.steps[-1][0], boosters_ready(ready[-1], _rounded_down))
+    if hasattr(ready, "classes_") and not package_of(ready[-1]):
         # Labels of every type convert alike when the converter sees only their positions.
         ready[-1].classes_ = np.arange(len(pipeline.classes_))
     for trees in getattr(ready[-1], "_predictors", ()):

@@ -81,8 +81,8 @@ class ModelOptions:
     """What to train, and what to call it."""
 
     model: str | None = None
-    """logistic-regression, ridge, random-forest, extra-trees, hist-gradient-boosting, quantile or quantile-boosting.
-    [default: the task's first]"""
+    """logistic-regression, ridge, random-forest, extra-trees, hist-gradient-boosting, lightgbm, xgboost, catboost,
+    quantile or quantile-boosting. [default: the task's first]"""
     param: Annotated[list[str] | None, Parameter(negative="")] = None
     """A parameter of the estimator as key=value; repeatable."""
     cv: int | None = None

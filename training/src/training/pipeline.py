@@ -14,6 +14,7 @@ from modelformat.baseline import Baseline
 from modelformat.tags import DIGEST, FAILED, GATE, PASSED, RELEASE
 from training import metrics, models, plots
 from training.baseline import measure_baseline
+from training.boosters import learnt_truth
 from training.bundle import Bundle, BundleWriter
 from training.card import Subject, card
 from training.champion import loaded_champion
@@ -218,7 +219,7 @@ def searched(plan: Plan, steps: Steps) -> "tuple[Plan, tuple[Trial, ...]]":
     with steps.step("search") as step:
         from training.search import search  # noqa: PLC0415 # Optuna takes a while to load
 
-        found = search(settings.search, build, plan.split, dataset.task, folds=settings.cv, seed=settings.seed)
+        found = search(settings.search, build, plan.split, dataset, folds=settings.cv, seed=settings.seed)
         best = ", ".join(f"{name} {value}" for name, value in found.params.items())
         step.outcome = f"{len(found.trials)} trials; {best} reaches {found.metric} {found.best:.4g} over folds"
     settings = msgspec.structs.replace(settings, params={**settings.params, **found.params})
@@ -234,7 +235,8 @@ def train(plan: Plan, steps: Steps) -> Trained:
     """
     split, dataset, settings = plan.split, plan.dataset, plan.settings
     with steps.step("train") as step:
-        notes = models.fit(plan.pipeline, split.train_rows, split.train_truth, split.train_weights)
+        truth = learnt_truth(plan.pipeline, split.train_truth, dataset.classes)
+        notes = models.fit(plan.pipeline, split.train_rows, truth, split.train_weights)
         if settings.code:
             refuse_untrusted(plan.pipeline, models.TRUSTED_TYPES, settings.code)
         twin = to_onnx(plan.pipeline, dataset.columns, classifier=bool(dataset.classes))
@@ -245,7 +247,7 @@ def train(plan: Plan, steps: Steps) -> Trained:
         cross_validation = metrics.cross_validated(
             plan.pipeline,
             split.train_rows,
-            split.train_truth,
+            truth,
             dataset.task,
             folds=split.folds or settings.cv,
             seed=settings.seed,

@@ -9,8 +9,10 @@ from msgspec import Struct
 from sklearn.pipeline import Pipeline
 
 from training import metrics, models
+from training.boosters import learnt_truth
+from training.data import Dataset
 from training.errors import BadInputError
-from training.settings import Range, Scalar, SearchSettings, Task, suggestion
+from training.settings import Range, Scalar, SearchSettings, suggestion
 from training.split import Split
 
 _FEWEST_FOLDS = 2
@@ -42,7 +44,7 @@ def search(
     settings: SearchSettings,
     build: Callable[[Mapping[str, Scalar]], Pipeline],
     split: Split,
-    task: Task,
+    dataset: Dataset,
     *,
     folds: int,
     seed: int,
@@ -53,7 +55,7 @@ def search(
         settings: What to try, how often and how long; a trial that has begun is ended.
         build: Makes an unfitted pipeline of parameters.
         split: The held-out rows are not looked at.
-        task: What the pipelines do.
+        dataset: What is learnt from.
         folds: Cross-validation folds.
         seed: Seeds the choice of parameters and the folds.
 
@@ -63,6 +65,7 @@ def search(
     if folds < _FEWEST_FOLDS:
         raise BadInputError("search: trials are compared by cross-validation; set cv (--cv) to 2 or more.")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    task, classes = dataset.task, dataset.classes
     quantile = models.quantile_of(build({})) if task == "regression" else None
     metric = settings.metric or metrics.champion_metric(task, quantile)
     known = metrics.folds_metrics(task, quantile)
@@ -77,9 +80,14 @@ def search(
         pipeline, started = build(params), _now()
         try:
             figures = metrics.cross_validated(
-                pipeline, split.train_rows, split.train_truth, task, folds=split.folds or folds, seed=seed,
+                pipeline,
+                split.train_rows,
+                learnt_truth(pipeline, split.train_truth, classes),
+                task,
+                folds=split.folds or folds,
+                seed=seed,
                 weights=split.train_weights,
-            )  # fmt: skip
+            )
         except (ValueError, TypeError, OverflowError) as error:
             trials.append(Trial(params, {}, started, _now(), " ".join(str(error).split())[:300]))
             raise optuna.TrialPruned from error

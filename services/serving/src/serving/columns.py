@@ -52,7 +52,7 @@ class Column(msgspec.Struct, frozen=True):
         if self.kind == "category":
             return self.categories[int(value) % len(self.categories)] if self.categories else _SOME_TEXT
         if self.kind == "datetime":
-            return (EPOCH + timedelta(seconds=round(value))).isoformat()
+            return (EPOCH + timedelta(seconds=round(value))).isoformat().replace("+00:00", "Z")
         return round(value) if self.kind == "integer" else float(value)
 
 

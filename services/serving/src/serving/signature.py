@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,9 @@ def read_example(folder: Path, spec: ModelSpec) -> tuple[Value, ...] | None:
         row = msgspec.convert(_first_row(document, spec), list[Value])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    return tuple(map(_plain, row)) if len(row) == len(spec.columns) else None
+    if len(row) != len(spec.columns):
+        return None
+    return tuple(_plain(value, one) for value, one in zip(row, spec.columns, strict=True))
 
 
 def shortest(value: float) -> float:
@@ -86,11 +89,22 @@ def shortest(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-def _plain(value: Value) -> Value:
-    """A value as people write it; NaN, which pandas has for null, is null."""
+def _plain(value: Value, one: Column) -> Value:
+    """A value as people write it; NaN, which pandas has for null, is null, and a time has its offset."""
+    if one.kind == "datetime" and isinstance(value, str):
+        return _with_offset(value)
     if not isinstance(value, float):
         return value
     return None if math.isnan(value) else shortest(value)
+
+
+def _with_offset(text: str) -> str:
+    """A moment as RFC 3339 has it, which is what `date-time` means in a schema; MLflow writes none of UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
 
 
 def _first_row(document: Any, spec: ModelSpec) -> Any:

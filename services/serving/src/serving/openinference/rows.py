@@ -142,7 +142,9 @@ def _number_errors(decoder: Decoder, values: Array, tensor: str) -> Iterator[Fie
         fits, expected = np.zeros(len(values), dtype=bool), "expected a number, not a BOOL,"
     else:
         low, high = (decoder.low, decoder.high) if isinstance(decoder, NumberDecoder) else (column.low, column.high)
-        fits, expected = (values >= low) & (values <= high), f"expected {decoder.expected} between {low} and {high}"
+        # A date as text would be BYTES.
+        what = "seconds since 1970-01-01 UTC" if column.kind == "datetime" else decoder.expected
+        fits, expected = (values >= low) & (values <= high), f"expected {what} between {low:.0f} and {high:.0f}"
         if isinstance(decoder, NumberDecoder):
             expected = decoder.bounds()
             if decoder.whole and values.dtype.kind == "f":
@@ -151,6 +153,8 @@ def _number_errors(decoder: Decoder, values: Array, tensor: str) -> Iterator[Fie
         fits |= np.isnan(values)
     if not fits.all():
         row = int(fits.argmin())
+        if values.dtype.kind == "f" and np.isnan(values[row]):
+            expected += ", got null, which the column does not take,"
         if isinstance(decoder, NumberDecoder) and values.dtype != bool and decoder.low <= values[row] <= decoder.high:
             expected = f"expected {decoder.expected}, got {values[row]}"
         yield FieldError(_field(tensor), f"{expected} in row {row} (column {column.name!r})")

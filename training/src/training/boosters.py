@@ -1,0 +1,118 @@
+"""LightGBM, XGBoost and CatBoost: how they are found, what labels they learn, and their ONNX forms."""
+
+import copy
+import importlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+
+from training.errors import BadInputError
+from training.settings import Label
+
+# What skops may construct of them: each reads its own format of trees.
+TRUSTED_TYPES = (
+    "catboost.core.CatBoostClassifier",
+    "catboost.core.CatBoostRegressor",
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
+)
+_PACKAGES = ("catboost", "lightgbm", "xgboost")
+_THRESHOLDS = re.compile(r"^threshold=(.*)$", re.MULTILINE)
+
+
+def package_of(estimator: object) -> str:
+    """Which of these packages an estimator is of; empty for all others."""
+    package = type(estimator).__module__.partition(".")[0]
+    return package if package in _PACKAGES else ""
+
+
+def loaded(name: str) -> Callable[..., BaseEstimator]:
+    """An estimator's class by module and name, as `lightgbm.LGBMClassifier`.
+
+    Raises:
+        BadInputError: The package is not installed.
+    """
+    module, _, kind = name.partition(".")
+    try:
+        found: Callable[..., BaseEstimator] = getattr(importlib.import_module(module), kind)
+    except (ImportError, OSError) as error:
+        raise BadInputError(f"--model: {module} is not installed: pip install 'training[boosting]'.") from error
+    return found
+
+
+def learnt_truth(pipeline: Pipeline, truth: np.ndarray, classes: Sequence[Label]) -> np.ndarray:
+    """What a pipeline learns for a truth: the labels' positions for these packages, for not all of them take labels."""
+    if classes and package_of(pipeline[-1]):
+        return np.searchsorted(np.asarray(classes), truth)
+    return truth
+
+
+def predicted_labels(pipeline: Pipeline, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The labels that a pipeline predicts, shape [rows]."""
+    found = np.asarray(pipeline.predict(rows)).reshape(len(rows))
+    return labels[found.astype(np.int64)] if package_of(pipeline[-1]) else found
+
+
+def register_converters(estimator: object) -> None:
+    """Have skl2onnx know LightGBM's and XGBoost's estimators, where one of them is to be converted."""
+    package = package_of(estimator)
+    if package not in ("lightgbm", "xgboost"):
+        return
+    from skl2onnx import update_registered_converter  # noqa: PLC0415 # only where there is such a model
+    from skl2onnx.common import shape_calculator as shapes  # noqa: PLC0415
+
+    place = {"lightgbm": "lightgbm.operator_converters.LightGbm", "xgboost": "xgboost.operator_converters.XGBoost"}
+    converters = importlib.import_module(f"onnxmltools.convert.{place[package]}")
+    convert = getattr(converters, f"convert_{package}")
+    kind = type(estimator)
+    if hasattr(estimator, "predict_proba"):
+        options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+        calculate = shapes.calculate_linear_classifier_output_shapes
+    else:
+        options, calculate = {}, shapes.calculate_linear_regressor_output_shapes
+    update_registered_converter(kind, f"Booster{kind.__name__}", calculate, convert, overwrite=True, options=options)
+
+
+def ready_to_convert(estimator: Any, rounded_down: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """LightGBM's trees with thresholds that say in float32 what they say in float64; others as they are."""
+    if package_of(estimator) != "lightgbm":
+        return estimator
+
+    def rounded(line: re.Match[str]) -> str:
+        values = rounded_down(np.array(line[1].split(), dtype=np.float64))
+        return "threshold=" + " ".join(repr(float(value)) for value in values)
+
+    ready = copy.deepcopy(estimator)
+    booster = importlib.import_module("lightgbm").Booster
+    # The line that tells the length of each tree in the text would be wrong now, and is not needed.
+    text = re.sub(r"^tree_sizes=.*\n", "", estimator.booster_.model_to_string(), flags=re.MULTILINE)
+    ready._Booster = booster(model_str=_THRESHOLDS.sub(rounded, text))  # the only place for it
+    return ready
+
+
+def catboost_graph(estimator: Any, read: str, width: int, *, classifier: bool) -> onnx.ModelProto:
+    """CatBoost's own ONNX form of a model, with one input and one output of the names that `to_onnx` gives them."""
+    graph: onnx.ModelProto = importlib.import_module("catboost.utils").convert_to_onnx_object(estimator)
+    (trees,) = (node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble"))
+    name = "probabilities" if classifier else "prediction"
+    trees.input[0], trees.output[-1] = read, name
+    del graph.graph.node[:], graph.graph.input[:], graph.graph.output[:]
+    graph.graph.node.append(trees)
+    graph.graph.input.append(helper.make_tensor_value_info(read, TensorProto.FLOAT, [None, width]))
+    columns = len(estimator.classes_) if classifier else 1
+    graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, columns]))
+    # Among others the time at which it was trained.
+    del graph.metadata_props[:]
+    graph.ir_version = 8
+    return graph
