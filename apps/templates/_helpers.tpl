@@ -115,10 +115,8 @@ helm:
 s3: {endpointUrl: "http://{{ .Values.store }}.ml-pipeline:9000"}
 networkPolicy:
   egress:
-    {{- range list (list "mlflow" 5000) (list .Values.store 9000) }}
     - to:
         - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ml-pipeline}}
-          podSelector: {matchLabels: {app.kubernetes.io/name: {{ index . 0 }}}}
-      ports: [{port: {{ index . 1 }}}]
-    {{- end }}
+          podSelector: {matchLabels: {app.kubernetes.io/name: {{ .Values.store }}}}
+      ports: [{port: 9000}]
 {{- end -}}

@@ -36,7 +36,8 @@ def test_a_threshold_decides_and_the_probability_is_the_labels(tmp_path: Path) -
     answers = predictions_of(version.runtime.run(ROWS), version.spec)
     assert [answer.prediction for answer in answers] == model.predict(ROWS).tolist()
     probabilities = model.predict_proba(ROWS)
-    told = [row[["no", "yes"].index(str(answer.prediction))] for row, answer in zip(probabilities, answers, strict=True)]
+    places = [["no", "yes"].index(str(answer.prediction)) for answer in answers]
+    told = probabilities[range(len(ROWS)), places].tolist()
     assert [answer.probability for answer in answers] == pytest.approx(told, abs=1e-6)
     assert any(answer.probability is not None and answer.probability < 0.5 for answer in answers)
 

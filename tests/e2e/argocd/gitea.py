@@ -3,12 +3,15 @@
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
 
-from tests.e2e.kube import Kube, Manifest
+from tests.e2e.kube import CommandError, Kube, Manifest
+
+if TYPE_CHECKING:
+    from tests.e2e.argocd.fork import Fork
 
 IMAGE = os.environ.get("GITEA_IMAGE", "docker.gitea.com/gitea:1.26.0-rootless")
 HOST, PORT, SSH_PORT = "forge", 3000, 2222
@@ -69,9 +72,21 @@ class Gitea(msgspec.Struct, frozen=True):
         """The repository as this machine pushes to it: as the robot."""
         return self._as(ROBOT, self.token)
 
-    def pushed_as_a_person(self) -> str:
-        """The repository as the reviewer pushes to it."""
-        return self._as(REVIEWER, _PASSWORD)
+    def try_push(self, fork: "Fork", path: str, *, as_reviewer: bool = False) -> str:
+        """What becomes of a push to the branch that changes one file: by the robot, or by the reviewer."""
+        address = self._as(REVIEWER, _PASSWORD) if as_reviewer else self.pushed_through
+        tree = fork.folder.parent / "pushed"
+        fork.git("worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
+        try:
+            (tree / path).write_text("# changed\n")
+            fork.git("-C", str(tree), "commit", "--quiet", "--all", "--message", "Past everybody")
+            fork.git("-C", str(tree), "push", "--quiet", address, "HEAD:refs/heads/main")
+        except CommandError as error:
+            assert "protected" in str(error).lower(), error
+            return "refused"
+        finally:
+            fork.git("worktree", "remove", "--force", str(tree))
+        return "pushed"
 
     def _as(self, name: str, secret: str) -> str:
         scheme, _, place = self.base.partition("://")

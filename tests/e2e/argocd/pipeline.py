@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gitops.forge.rules import read_rules
+from gitops.platform.reader import load_platform
 from tests.e2e.argocd.chat import Chat
 from tests.e2e.argocd.fork import ROOT, Fork
 from tests.e2e.argocd.gitea import Gitea, Pull
@@ -162,7 +163,7 @@ class Pipeline(msgspec.Struct, frozen=True):
         judge = [str(ROOT / "tools" / "judge"), str(proposal), base]
         # Nobody signs what these tests push.
         self.fork.program(judge, seconds=120, environment={"JUDGE_WITHOUT": "image chart"})
-        for name in read_rules(self.fork.folder).checks:
+        for name in read_rules(self.fork.folder, load_platform(self.fork.folder)).checks:
             self.forge.report(pull, name, passed=True)
 
     def update(self) -> str:

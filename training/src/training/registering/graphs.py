@@ -58,7 +58,7 @@ class GraphModel:
         for node in self.graph.graph.node:
             for attribute in node.attribute:
                 if attribute.name in _LABELS:
-                    found = [text.decode() for text in attribute.strings] or list(attribute.ints)
+                    found: list[Any] = [text.decode() for text in attribute.strings] or [*attribute.ints]
                     if found:
                         return found
         return []
