@@ -82,7 +82,8 @@ class Gitea(msgspec.Struct, frozen=True):
             fork.git("-C", str(tree), "commit", "--quiet", "--all", "--message", "Past everybody")
             fork.git("-C", str(tree), "push", "--quiet", address, "HEAD:refs/heads/main")
         except CommandError as error:
-            assert "protected" in str(error).lower(), error
+            if "protected" not in str(error).lower():
+                raise
             return "refused"
         finally:
             fork.git("worktree", "remove", "--force", str(tree))
