@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.argocd.cluster import second_cluster
 from tests.e2e.argocd.pipeline import Pipeline
-from tests.e2e.argocd.places import PRODUCTION, STAGING, WINE_PRODUCTION, WINE_STAGING, Place
+from tests.e2e.argocd.places import PENGUINS_PRODUCTION, PENGUINS_STAGING, PRODUCTION, STAGING, Place
 from tests.e2e.images import Image, pushed_images
 from tests.e2e.kube import CommandError
 from tests.e2e.report import Report
@@ -12,7 +12,7 @@ from tests.e2e.report import Report
 QA = Place("qa", "iris")
 FAR = Place("far", "iris")
 SECOND = "second"
-WINE_MODEL = "wine-classifier"
+PENGUINS_MODEL = "penguins-classifier"
 
 
 @pytest.fixture(scope="module")
@@ -29,28 +29,29 @@ def commits(pipeline: Pipeline) -> int:
 def test_a_second_service_is_one_command_and_one_commit(pipeline: Pipeline, report: Report) -> None:
     # The last step of training leaves alone what nobody released yet, so it may stay on.
     before = commits(pipeline)
-    pipeline.fork.gitops("new", "service", "wine", f"--model={WINE_MODEL}", "--owner=@team-wine")
+    pipeline.fork.gitops("new", "service", "penguins", f"--model={PENGUINS_MODEL}", "--owner=@team-penguins")
     assert commits(pipeline) == before + 1
     pipeline.fork.gitops("check")
     commit = pipeline.fork.git("rev-parse", "HEAD")
     pipeline.look_at_git()
     pipeline.wait_settled("root", commit)
-    assert pipeline.application(WINE_STAGING.application) == {}, "nothing is released to it yet"
-    report.add("Services", f"- wine added by commit {commit[:7]}")
+    assert pipeline.application(PENGUINS_STAGING.application) == {}, "nothing is released to it yet"
+    report.add("Services", f"- penguins added by commit {commit[:7]}")
 
 
 def test_it_is_released_and_promoted_beside_the_first(pipeline: Pipeline, report: Report) -> None:
+    """Its table has text and gaps, which go with the model by way of training, bump, promotion and rollback."""
     others = {place: pipeline.ready_names(place) for place in (STAGING, PRODUCTION)}
     with pipeline.load(PRODUCTION, rate=5) as results:
-        pipeline.fork.program(["tools/first-release", "wine"], seconds=800)
-        pipeline.follow(pipeline.promote(WINE_PRODUCTION), WINE_PRODUCTION)
-    for place in (WINE_STAGING, WINE_PRODUCTION):
+        pipeline.fork.program(["tools/first-release", "penguins"], seconds=800)
+        pipeline.follow(pipeline.promote(PENGUINS_PRODUCTION), PENGUINS_PRODUCTION)
+    for place in (PENGUINS_STAGING, PENGUINS_PRODUCTION):
         pins, answer = pipeline.pins(place)["model"], pipeline.predict(place)
-        assert pins["name"] == WINE_MODEL
+        assert pins["name"] == PENGUINS_MODEL
         assert (answer.version, answer.digest) == (pins["version"], pins["digest"])
     assert pipeline.ready_names(STAGING) == others[STAGING]
     assert others[PRODUCTION] & pipeline.ready_names(PRODUCTION), "the first service was not touched"
-    report.add("Requests", f"- iris while wine came to production: {results[0]}")
+    report.add("Requests", f"- iris while penguins came to production: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
 
@@ -58,60 +59,62 @@ def test_services_move_together_and_are_promoted_apart(pipeline: Pipeline, built
     other = pipeline.images.serving
     assert other.digest != built.digest
     pipeline.fork.gitops("bump", "staging", f"--image={other.pin}")
-    pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), STAGING, WINE_STAGING)
-    assert pipeline.images_of(STAGING) == pipeline.images_of(WINE_STAGING) == {other.digest}
+    pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), STAGING, PENGUINS_STAGING)
+    assert pipeline.images_of(STAGING) == pipeline.images_of(PENGUINS_STAGING) == {other.digest}
     pipeline.fork.gitops("promote")
-    pipeline.follow(pipeline.merge(WINE_PRODUCTION), WINE_PRODUCTION)
-    assert pipeline.images_of(WINE_PRODUCTION) == {other.digest}
+    pipeline.follow(pipeline.merge(PENGUINS_PRODUCTION), PENGUINS_PRODUCTION)
+    assert pipeline.images_of(PENGUINS_PRODUCTION) == {other.digest}
     assert pipeline.images_of(PRODUCTION) == {built.digest}, "nobody merged this one"
 
 
 def test_one_is_rolled_back_and_held_while_the_other_goes_on(pipeline: Pipeline, report: Report, built: Image) -> None:
-    with pipeline.load(WINE_PRODUCTION, rate=5) as results:
-        pipeline.fork.gitops("rollback", str(WINE_PRODUCTION), "--reason=corked")
-        pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), WINE_PRODUCTION)
+    with pipeline.load(PENGUINS_PRODUCTION, rate=5) as results:
+        pipeline.fork.gitops("rollback", str(PENGUINS_PRODUCTION), "--reason=moulting")
+        pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), PENGUINS_PRODUCTION)
         pipeline.fork.gitops("promote")
-        with pytest.raises(CommandError, match="corked"):
-            pipeline.fork.gitops("promote", str(WINE_PRODUCTION))
+        with pytest.raises(CommandError, match="moulting"):
+            pipeline.fork.gitops("promote", str(PENGUINS_PRODUCTION))
         pipeline.follow(pipeline.merge(PRODUCTION), PRODUCTION)
     assert pipeline.images_of(PRODUCTION) == {pipeline.images.serving.digest}
-    assert pipeline.images_of(WINE_PRODUCTION) == {built.digest}, "held where it was rolled back to"
-    assert "corked" in pipeline.fork.gitops("status")
-    report.add("Services", "- wine rolled back and held in production, iris promoted meanwhile")
-    report.add("Requests", f"- wine, rolled back while iris was promoted: {results[0]}")
+    assert pipeline.images_of(PENGUINS_PRODUCTION) == {built.digest}, "held where it was rolled back to"
+    assert "moulting" in pipeline.fork.gitops("status")
+    report.add("Services", "- penguins rolled back and held in production, iris promoted meanwhile")
+    report.add("Requests", f"- penguins, rolled back while iris was promoted: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
 
 def test_a_broken_release_stops_its_own_service_alone(pipeline: Pipeline, report: Report, built: Image) -> None:
-    wine = pipeline.ready_names(WINE_PRODUCTION)
-    (pipeline.fork.folder / WINE_PRODUCTION.release).write_text("image: [of nobody\n")
+    penguins = pipeline.ready_names(PENGUINS_PRODUCTION)
+    (pipeline.fork.folder / PENGUINS_PRODUCTION.release).write_text("image: [of nobody\n")
     broken = pipeline.fork.commit("A file that nobody can read")
     pipeline.look_at_git()
     pipeline.kube.wait(
         "the broken file is noticed",
-        lambda: pipeline.set_error(WINE_PRODUCTION.application),
+        lambda: pipeline.set_error(PENGUINS_PRODUCTION.application),
         seconds=120,
         namespace="argocd",
         names=("none",),
     )
-    with pytest.raises(CommandError, match=WINE_PRODUCTION.release):
+    with pytest.raises(CommandError, match=PENGUINS_PRODUCTION.release):
         pipeline.fork.gitops("check")
     pipeline.fork.gitops("bump", str(STAGING), f"--image={built.pin}")
     pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), STAGING)
     pipeline.follow(pipeline.promote(PRODUCTION), PRODUCTION)
     assert pipeline.images_of(PRODUCTION) == {built.digest}
-    assert wine & pipeline.ready_names(WINE_PRODUCTION)
-    assert pipeline.predict(WINE_PRODUCTION).version
+    assert penguins & pipeline.ready_names(PENGUINS_PRODUCTION)
+    assert pipeline.predict(PENGUINS_PRODUCTION).version
     pipeline.fork.git("revert", "--no-edit", broken)
-    pipeline.follow(pipeline.fork.push(), WINE_PRODUCTION)
+    pipeline.follow(pipeline.fork.push(), PENGUINS_PRODUCTION)
     pipeline.kube.wait(
         "the mended file is read",
-        lambda: not pipeline.set_error(WINE_PRODUCTION.application),
+        lambda: not pipeline.set_error(PENGUINS_PRODUCTION.application),
         seconds=120,
         namespace="argocd",
         names=("none",),
     )
-    report.add("Services", "- with wine's release.yaml broken in production, iris was delivered to both environments")
+    report.add(
+        "Services", "- with one release.yaml broken in production, iris was delivered to both environments"
+    )
 
 
 def test_a_third_environment_is_one_command_and_serves(pipeline: Pipeline, report: Report) -> None:
@@ -125,7 +128,7 @@ def test_a_third_environment_is_one_command_and_serves(pipeline: Pipeline, repor
     answer, pins = pipeline.predict(QA), pipeline.pins(STAGING)
     assert pipeline.pins(QA) == pins
     assert (answer.version, answer.digest) == (pins["model"]["version"], pins["model"]["digest"])
-    assert pipeline.application(Place(QA.environment, "wine").application) == {}, "nobody promoted it there"
+    assert pipeline.application(Place(QA.environment, "penguins").application) == {}, "nobody promoted it there"
     report.add("Services", f"- environment {QA.environment}: serves version {answer.version}")
 
 
