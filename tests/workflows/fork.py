@@ -15,6 +15,7 @@ IMAGES = ("serving", "serving-sklearn", "training", "mlflow", "gitops")
 _GIT = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
 _FOLDERS = (
     "tools",
+    "models",
     "packages",
     "requirements",
     "services/serving",
