@@ -57,7 +57,7 @@ def test_what_is_as_pinned_passes_and_moves_the_alias(model: Model, version: Ver
     ("changes", "difference"),
     [
         ({"MODEL_VERSION": "99"}, "the version is '1', but '99' is expected"),
-        ({"MODEL_DIGEST": "sha256:" + "0" * 64}, "the digest is 'sha256:"),
+        ({"MODEL_DIGEST": "sha256:" + "0" * 64}, "the digest is 'sha256-v2:"),
         ({"MODEL_NAME": "another"}, "the model is "),
         ({"SMOKE_URL": f"http://{LOOPBACK}:{free_port()}"}, "GET /model/info is not answered (ConnectError)"),
     ],
