@@ -112,9 +112,7 @@ def test_a_broken_release_stops_its_own_service_alone(pipeline: Pipeline, report
         namespace="argocd",
         names=("none",),
     )
-    report.add(
-        "Services", "- with one release.yaml broken in production, iris was delivered to both environments"
-    )
+    report.add("Services", "- with one release.yaml broken in production, iris was delivered to both environments")
 
 
 def test_a_third_environment_is_one_command_and_serves(pipeline: Pipeline, report: Report) -> None:
