@@ -37,64 +37,59 @@ install: $(VENV)/.run ## Install the commands gitops, training and serving into 
 
 ##@ Check it
 
+# The suites in the order in which workers take their tests (tests/support/units.py): those that wait long come first.
+SUITES := integration faults forges observability clients workflows store gitops charts unit
+unit_TESTS := packages services training tests/load
+unit_TOOLS := helm
+charts_TOOLS := helm helm-unittest helm-docs minio mc
+gitops_TOOLS := helm
+observability_TOOLS := prometheus helm
+workflows_TOOLS := actionlint crane helm
+store_TOOLS := helm minio mc
+integration_TESTS := tests/integration tests/e2e/test_load.py
+integration_TOOLS := helm minio mc
+forges_TOOLS := gitea helm
+TESTS_OF = $(or $($(1)_TESTS),tests/$(1))
+# Twice as many as there are processors: tests wait for servers, too.
+WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) * 2)))
+
 .PHONY: test
-test: lock-check lint test-unit test-charts test-gitops test-observability test-workflows test-store test-integration test-clients test-faults test-forges ## Everything that needs no cluster
+test: lock-check lint test-all ## Everything that needs no cluster
+
+.PHONY: test-all
+test-all: $(VENV)/.dev ## All suites in one run (WORKERS), which is quicker than one after the other
+	@./tools/install $(sort $(foreach suite,$(SUITES),$($(suite)_TOOLS)))
+	@$(BIN)/pytest -n $(WORKERS) $(foreach suite,$(SUITES),$(call TESTS_OF,$(suite))) $(TEST_OPTIONS)
 
 .PHONY: check
 check: $(VENV)/.run ## Everything in platform.yaml, envs/ and models/ that does not fit together; `make test` does it too
 	@$(BIN)/gitops check
 
-.PHONY: test-unit
-test-unit: $(VENV)/.dev ## The parts' own tests
-	@./tools/install helm
-	@$(BIN)/pytest -n 2 packages services training tests/load
+.PHONY: $(addprefix test-,$(SUITES))
+$(addprefix test-,$(SUITES)): test-%: $(VENV)/.dev
+	@$(if $($*_TOOLS),./tools/install $($*_TOOLS))
+	@$(BIN)/pytest -n 2 $(call TESTS_OF,$*) $(TEST_OPTIONS)
 
-.PHONY: test-charts
-test-charts: $(VENV)/.dev ## The charts: lint, unit tests, schemas, policies, what must be rejected, generated docs
-	@./tools/install helm helm-unittest helm-docs minio mc
-	@$(BIN)/pytest -n 2 tests/charts
-
-.PHONY: test-gitops
-test-gitops: $(VENV)/.dev ## Every app in every environment, rendered and judged as Argo CD would see it
-	@./tools/install helm
-	@$(BIN)/pytest -n 2 tests/gitops
-
-.PHONY: test-observability
-test-observability: $(VENV)/.dev ## Every alert, panel and metric: promtool, and a real Prometheus beside the real API
-	@./tools/install prometheus helm
-	@$(BIN)/pytest tests/observability
-
-.PHONY: test-workflows
-test-workflows: $(VENV)/.dev ## The workflows: rules, graph, every line resolved, a delivery on a real registry
-	@./tools/install actionlint crane helm
-	@$(BIN)/pytest -n 2 tests/workflows
-
-.PHONY: test-store
-test-store: $(VENV)/.dev ## What the pipeline needs of an S3 store, on a real MinIO and SeaweedFS, or on yours (S3_ENDPOINT_URL, tests/store/conftest.py)
-	@./tools/install helm minio mc
-	@$(BIN)/pytest tests/store
-
-.PHONY: test-integration
-test-integration: $(VENV)/.dev ## The parts together, against real MLflow, Postgres and S3 servers
-	@$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/e2e/test_load.py
-
-.PHONY: test-clients
-test-clients: $(VENV)/.dev ## The API and the clients that are here (curl, Java, Node, Go, Python), as a table: client, what it asked, family
-	@$(BIN)/pytest -n 2 tests/clients
-
-.PHONY: test-faults
-test-faults: $(VENV)/.dev ## The API against broken callers and stores, as a table: fault, expected, seen (about two minutes)
-	@$(BIN)/pytest -n 2 tests/faults
-
-.PHONY: test-forges
-test-forges: $(VENV)/.dev ## The gitops commands on a real Gitea, and on what stands in for GitHub and GitLab
-	@./tools/install gitea helm
-	@$(BIN)/pytest -n 2 tests/forges
+test-unit: ## The parts' own tests
+test-charts: ## The charts: lint, unit tests, schemas, policies, what must be rejected, generated docs
+test-gitops: ## Every app in every environment, rendered and judged as Argo CD would see it
+test-observability: ## Every alert, panel and metric: promtool, and a real Prometheus beside the real API
+test-workflows: ## The workflows: rules, graph, every line resolved, a delivery on a real registry
+test-store: ## What the pipeline needs of an S3 store, on a real MinIO and SeaweedFS, or on yours (S3_ENDPOINT_URL, tests/store/conftest.py)
+test-integration: ## The parts together, against real MLflow, Postgres and S3 servers
+test-clients: ## The API and the clients that are here (curl, Java, Node, Go, Python), as a table: client, what it asked, family
+test-faults: ## The API against broken callers and stores, as a table: fault, expected, seen (about two minutes)
+test-forges: ## The gitops commands on a real Gitea, and on what stands in for GitHub and GitLab
 
 .PHONY: audit
 audit: $(VENV)/.dev ## Known vulnerabilities in the locks of Python and Go, less those that .vulnerabilities.yaml leaves for now; asks the internet
 	@./tools/install govulncheck
 	@./tools/audit $(AUDIT_OPTIONS)
+
+.PHONY: docs
+docs: $(VENV)/.dev ## The documentation as a site in dist/docs, every link checked (SERVE=1 shows it while you write)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(if $(SERVE),serve --livereload,build --quiet)
+	@$(if $(SERVE),,echo "dist/docs/index.html")
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
@@ -140,38 +135,39 @@ image-mlflow:
 image-gitops:
 	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/gitops:$(TAG) -f services/gitops/Dockerfile $(IMAGE_LABELS) .
 
+ON_CLUSTER := $(BIN)/pytest -p pytest_helm_charts.plugin
 .PHONY: e2e
-e2e: e2e-charts e2e-argocd ## Prove it on a real cluster: needs kubectl, KUBECONFIG and REGISTRY (see tests/e2e/README.md)
+e2e: e2e-charts e2e-argocd ## Prove it on a real cluster: needs kubectl, KUBECONFIG and REGISTRY (tests/e2e/README.md); -j2 runs both suites at once
 
 .PHONY: e2e-charts
-e2e-charts: $(VENV)/.dev cluster-given images push-images ## The charts alone on that cluster: install, upgrade under load, break, restore
+e2e-charts: $(VENV)/.dev cluster-given e2e-images ## The charts alone on that cluster: install, upgrade under load, break, restore
 	@./tools/install helm
-	@$(BIN)/pytest tests/e2e/charts $(E2E_OPTIONS)
+	@$(ON_CLUSTER) tests/e2e/charts $(E2E_OPTIONS)
 
 .PHONY: e2e-argocd
-e2e-argocd: $(VENV)/.dev cluster-given images push-images ## All of it, by git alone: adopt, bootstrap, promote, break, heal, add; takes the whole cluster
-	@./tools/install helm
-	@$(BIN)/pytest tests/e2e/argocd $(E2E_OPTIONS)
+e2e-argocd: $(VENV)/.dev cluster-given e2e-images ## All of it, by git alone: adopt, bootstrap, promote, break, heal, add; takes the whole cluster
+	@./tools/install crane helm
+	@$(ON_CLUSTER) tests/e2e/argocd $(E2E_OPTIONS)
 
 .PHONY: e2e-migration
-e2e-migration: $(VENV)/.dev cluster-given images push-images ## A platform of version 0.1 handed over under load, alone
+e2e-migration: $(VENV)/.dev cluster-given e2e-images ## A platform of version 0.1 handed over under load, alone
 	@./tools/install helm
-	@$(BIN)/pytest tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9b_migration.py $(E2E_OPTIONS)
+	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9b_migration.py $(E2E_OPTIONS)
 
 .PHONY: e2e-delivery
-e2e-delivery: $(VENV)/.dev cluster-given images push-images ## A change of code alone: image, bump, promotion, rollback, hold
-	@./tools/install helm
-	@$(BIN)/pytest tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_8_delivery.py $(E2E_OPTIONS)
+e2e-delivery: $(VENV)/.dev cluster-given e2e-images ## A change of code alone: image, bump, promotion, rollback, hold
+	@./tools/install crane helm
+	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_8_delivery.py $(E2E_OPTIONS)
 
 .PHONY: e2e-monitoring
-e2e-monitoring: $(VENV)/.dev cluster-given images push-images ## Every monitor, rule, panel and two alerts under that cluster's own Prometheus and Alertmanager
+e2e-monitoring: $(VENV)/.dev cluster-given e2e-images ## Every monitor, rule, panel and two alerts under that cluster's own Prometheus and Alertmanager
 	@./tools/install helm
-	@$(BIN)/pytest tests/e2e/monitoring $(E2E_OPTIONS)
+	@$(ON_CLUSTER) tests/e2e/monitoring $(E2E_OPTIONS)
 
 .PHONY: bench-scale
-bench-scale: $(VENV)/.dev cluster-given images push-images ## Throughput of one to five pods on that cluster, then of the autoscaler's (BENCH_OPTIONS)
+bench-scale: $(VENV)/.dev cluster-given e2e-images ## Throughput of one to five pods on that cluster, then of the autoscaler's (BENCH_OPTIONS)
 	@./tools/install helm fortio
-	@$(BIN)/pytest tests/e2e/scale $(E2E_OPTIONS)
+	@$(ON_CLUSTER) tests/e2e/scale $(E2E_OPTIONS)
 	@$(BIN)/python -m tests.load.scale $(BENCH_OPTIONS)
 
 .PHONY: recording
@@ -181,6 +177,14 @@ recording: e2e-delivery ## Record a delivery on that cluster, for the picture th
 .PHONY: push-images
 push-images: ## Push what `make images` built to IMAGE_REPOSITORY (CONTAINER_PUSH says how)
 	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images
+
+# Beside them the image of MinIO's guard, so that no cluster under test depends on pulling it from where it comes from.
+.PHONY: e2e-images
+e2e-images:
+	@$(MAKE) -j1 images
+	@$(MAKE) -j1 push-images
+	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/haproxy:$(TAG) -f tests/e2e/haproxy.Dockerfile $(IMAGE_LABELS) .
+	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images haproxy
 
 .PHONY: cluster-given
 cluster-given:

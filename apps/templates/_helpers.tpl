@@ -6,6 +6,7 @@ syncOptions:
   - FailOnSharedResource=true
   - PruneLast=true
   - SkipDryRunOnMissingResource=true
+  - RespectIgnoreDifferences=true
 retry:
   limit: -1
   refresh: true
@@ -96,9 +97,9 @@ helm:
     {{- end }}
     - {{ $prefix }}/envs/platform/{{ $name }}.yaml
     - {{ $prefix }}/envs/platform/pins/{{ $name }}.yaml
-  {{- with (index . 2).derived }}
+  {{- with tpl ((index . 2).derived | default "") (index . 0) | trim }}
   valuesObject:
-    {{- tpl . (index $ 0) | trim | nindent 4 }}
+    {{- . | nindent 4 }}
   {{- end }}
 {{- end -}}
 

@@ -1,13 +1,17 @@
 """Proves on a real MinIO that the minio chart's provisioning does what its README says: users by the ids in their
-Secrets, former users gone, and an overwritten object still there."""
+Secrets, former users gone, and an overwritten object still there. And that its guard lets clients through."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from embedded.processes import NOBODYS_PORT
+from tests.support import guard
 from tests.support.minio import NEEDED, USERS, Store, running
-from tests.support.s3 import random_keys
+from tests.support.s3 import client, random_keys
 
 pytestmark = pytest.mark.skipif(not NEEDED, reason="minio and mc are not on PATH: tools/install minio mc")
 
@@ -95,3 +99,27 @@ def test_what_is_overwritten_or_deleted_is_still_there(store: Store) -> None:
     store.provision(NONCURRENT_DAYS="0")
     with pytest.raises(ClientError, match="NoSuchLifecycleConfiguration"):
         root.get_bucket_lifecycle_configuration(Bucket="mlflow")
+
+
+@pytest.mark.skipif(guard.PROGRAM is None, reason=guard.WITHOUT)
+def test_the_guard_passes_what_is_signed_and_shows_metrics_apart(store: Store) -> None:
+    """Names and metadata that a proxy could write in another way, by the header and presigned."""
+    store.provision()
+    writer = store.client(store.keys("mlflow"))
+    where = {"Bucket": "mlflow", "Key": "odd/a b+c%25/\u00e9~=&.bin"}
+    writer.put_object(**where, Body=b"model", Metadata={"under_score": "1", "dash-ed": "a b"})
+    assert writer.head_object(**where)["Metadata"] == {"under_score": "1", "dash-ed": "a b"}
+    assert httpx.put(writer.generate_presigned_url("put_object", Params=where), content=b"new").status_code == 200
+    assert writer.get_object(**where)["Body"].read() == b"new"
+
+    metrics = "/minio/v2/metrics/cluster"
+    paths = [metrics, "/guard/live", "/mlflow/odd", f"{metrics}/../../../../mlflow/odd", "/minio/health/live"]
+    assert [httpx.get(f"{store.metrics_url}{path}").status_code for path in paths] == [200, 200, 404, 404, 404]
+    assert httpx.put(f"{store.metrics_url}{metrics}", content=b"x").status_code == 404
+
+
+@pytest.mark.skipif(guard.PROGRAM is None, reason=guard.WITHOUT)
+def test_the_guard_answers_as_s3_while_the_server_is_away(tmp_path: Path) -> None:
+    with guard.running(tmp_path, upstream=NOBODYS_PORT) as (url, _), pytest.raises(ClientError) as caught:
+        client(url, random_keys()).list_buckets()
+    assert caught.value.response["Error"]["Code"] == "ServiceUnavailable"

@@ -27,7 +27,9 @@ def render(*values: Path) -> dict[str, Manifest]:
 
 
 def only(manifests: dict[str, Manifest], kind: str) -> Manifest:
-    (found,) = (manifest for manifest in manifests.values() if manifest["kind"] == kind)
+    # A Rollout is what a canary has in place of a Deployment.
+    kinds = {kind, "Rollout"} if kind == "Deployment" else {kind}
+    (found,) = (manifest for manifest in manifests.values() if manifest["kind"] in kinds)
     return found
 
 

@@ -11,7 +11,7 @@ from tests.support import helm, policy
 from tests.support.manifests import Manifest, PodTemplate, metadata, parse, pod_template, selects
 
 # The port that is for Prometheus as well, by chart.
-SCRAPED = [("minio", 9000), ("mlflow", 9090), ("model-serving", 9090)]
+SCRAPED = [("minio", 9002), ("mlflow", 9090), ("model-serving", 9090)]
 
 # What a fully used small cluster must hold beside Argo CD and Prometheus.
 CORES_FOR_THE_PIPELINE = Decimal("1.3")

@@ -175,7 +175,7 @@ def test_a_value_reaches_a_pod(chart: str, pod: str, value: str, folder: Path) -
 @pytest.mark.parametrize(("chart", "pod"), PODS)
 def test_a_variable_that_the_chart_sets_is_replaced(chart: str, pod: str, tmp_path: Path) -> None:
     before = rendered(chart, tmp_path, {})[pod]
-    names = [variable["name"] for container in own(before) for variable in container["env"]]
+    names = [variable["name"] for container in own(before) for variable in container.get("env", ())]
     extra = [{"name": name, "value": f"mine of {name}"} for name in dict.fromkeys(names)]
     for container in own(rendered(chart, tmp_path, {"extraEnv": extra})[pod]):
         there = {variable["name"]: variable for variable in container["env"]}

@@ -4,6 +4,7 @@ Each gives a line for every case: its name, the status, and whether the answer h
 do, it does not ask.
 """
 
+import fcntl
 import gzip
 import importlib
 import json
@@ -22,6 +23,7 @@ import requests
 import tritonclient.http
 
 from services.serving.tests.bundles import COLUMNS, SETOSA
+from tests.load.peers.environments import CACHE, prepare
 
 ROW = '{"features":[5.1,3.5,1.4,0.2]}'
 MANY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]] * 1000})
@@ -180,6 +182,15 @@ def _mlflow(url: str, _: Path) -> Iterator[Outcome]:
     yield "invocations", 200, predictions[0].tolist() == ["setosa"]
 
 
+def _mlserver(url: str, folder: Path) -> Iterator[Outcome]:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "mlserver.lock").open("w") as lock:
+        # Test processes run side by side, and one of them makes the environment.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        python = prepare("mlserver").bin / "python"
+    yield from _lines([str(python), str(_PROGRAMS / "mlserver_client.py"), url, MODEL], folder)
+
+
 CLIENTS = (
     Client("curl", ("curl",), _curl),
     Client("Java's HttpClient", ("java",), _java),
@@ -189,4 +200,5 @@ CLIENTS = (
     Client("Python: requests", (), _requests),
     Client("tritonclient.http", (), _triton),
     Client("MLflow's ScoringServerClient", (), _mlflow),
+    Client("MLServer's types, and `mlserver infer`", (), _mlserver),
 )

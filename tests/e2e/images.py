@@ -1,5 +1,6 @@
 """The images that `tools/push-images` pushed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,26 @@ class Images(msgspec.Struct, frozen=True, rename="kebab"):
     training: Image
     mlflow: Image
     gitops: Image | None = None
+    haproxy: Image | None = None
+    """What stands in for MinIO's guard; without it the chart's own image is pulled."""
+
+
+def remember_serving(root: Path, image: Image) -> None:
+    """Have a checkout's own commands take an image of serving, delivered some other way, for the one pushed last."""
+    file = _file(root)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "serving": image.values}))
 
 
 def pushed_images(root: Path = _ROOT) -> Images:
     """Read what was pushed last from a checkout; the run ends where nothing was."""
-    file = root / ".cache" / "images.json"
+    file = _file(root)
     try:
         return msgspec.json.decode(file.read_bytes(), type=Images)
     except FileNotFoundError:
         pytest.exit(
             f"{file} is missing: `make images` builds the images, `tools/push-images` pushes them.", returncode=2
         )
+
+
+def _file(root: Path) -> Path:
+    return root / ".cache" / "images.json"

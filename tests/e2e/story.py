@@ -87,7 +87,7 @@ def report(pytestconfig: pytest.Config) -> Report:
 
 def connect(config: pytest.Config) -> ExistingCluster:
     """Return pytest-helm-charts' connection to a cluster: `--kubeconfig`, or KUBECONFIG; the run ends without one."""
-    kubeconfig = config.getoption("kubeconfig") or os.environ.get("KUBECONFIG")
+    kubeconfig = config.getoption("kubeconfig", None) or os.environ.get("KUBECONFIG")
     if not kubeconfig:
         pytest.exit("Name a cluster: set KUBECONFIG, or pass --kubeconfig.", returncode=2)
     cluster = ExistingCluster(str(Path(kubeconfig).resolve()))

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 import pytest
 
-from embedded.processes import LOOPBACK, Server, free_port
+from embedded.processes import LOOPBACK, NOBODY, Server
 from services.serving.tests.bundles import write_bundle
 from tests.faults.matrix import MARK, row_of
 from tests.integration.conftest import mlflow_proxied, s3  # noqa: F401  (fixtures)
@@ -88,7 +88,7 @@ def pinned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "MODEL_VERSION": "1",
         "MODEL_URI": folder.as_uri(),
         "MODEL_DIGEST": write_bundle(folder),
-        "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{free_port()}",
+        "MLFLOW_TRACKING_URI": NOBODY,
     }
 
 

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from embedded.processes import LOOPBACK, Server, free_port
+from embedded.processes import LOOPBACK, NOBODY, Server, free_port
 from services.serving.tests.bundles import write_bundle
 from tests.faults.conftest import Note
 from tests.faults.matrix import fault
@@ -59,7 +59,7 @@ def in_s3(s3: S3Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
         s3.client(s3.writer).upload_file(str(path), BUCKET, f"faults/model/{path.name}")
     return {
         **EAGER,
-        "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{free_port()}",
+        "MLFLOW_TRACKING_URI": NOBODY,
         "MODEL_VERSION": "3",
         "MODEL_DIGEST": digest,
         "MODEL_URI": f"s3://{BUCKET}/faults/model",

@@ -67,7 +67,17 @@ class GitHubStage(Stage):
         return "ada"
 
     def report(self, branch: str, check: str, *, passed: bool | None) -> None:
-        self.hub.runs.append((git(self.hub.bare, "rev-parse", branch), check, _STATES[passed]))
+        head = git(self.hub.bare, "rev-parse", branch)
+        self.hub.runs.append((head, check, _STATES[passed]))
+        done = {name for sha, name, state in self.hub.runs if (sha, state) == (head, "success")}
+        for pull in self.hub.opened():
+            if pull["head"]["ref"] == branch and "auto_merge" in pull and self._required() <= done:
+                self.merge(pull["number"])
+
+    def _required(self) -> set[str]:
+        rules = [rule for each in self.hub.settings.rulesets for rule in each["rules"]]
+        checks = [rule["parameters"]["required_status_checks"] for rule in rules if "checks" in rule["type"]]
+        return {check["context"] for each in checks for check in each}
 
     def hook(self, address: str) -> None:
         self.hub.settings.hooks.append({"active": True, "config": {"url": address}})

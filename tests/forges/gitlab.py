@@ -72,6 +72,11 @@ class GitLabStage(Stage):
 
     def report(self, branch: str, check: str, *, passed: bool | None) -> None:
         self.hub.statuses.append((git(self.hub.bare, "rev-parse", branch), check, _STATES[passed]))
+        # A pipeline is one whole here: its last job decides.
+        for merge in self.hub.merges:
+            waits = merge["source_branch"] == branch and merge.get("merge_when_pipeline_succeeds")
+            if waits and merge["state"] == "opened" and check == "promotion" and passed:
+                self.merge(merge["iid"])
 
     def hook(self, address: str) -> None:
         self.hub.settings.hooks.append({"id": 1, "url": address, "push_events": True})

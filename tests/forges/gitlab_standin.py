@@ -107,6 +107,7 @@ class GitLab:
         self.statuses: list[tuple[str, str, str]] = []
         self.pipelines: list[Mapping[str, Any]] = []
         self.settings = Settings()
+        self.begun = True
         self.requests: list[str] = []
         self.faults: list[Answer] = []
         self.before: Callable[[str], None] = lambda _request: None
@@ -150,6 +151,8 @@ class GitLab:
         if what == "/notes" and method == "POST":
             self.notes.append((number, content["body"]))
             return Answer(201, {"id": 1, "body": content["body"]})
+        if what == "/merge":
+            return self._merge_later(number, content)
         if what:
             return self._said(number, what)
         merge = self.merges[number - 1]
@@ -159,6 +162,17 @@ class GitLab:
             merge["labels"] += [name for name in content.get("add_labels", "").split(",") if name]
             if content.get("state_event") == "close":
                 merge["state"] = "closed"
+        return Answer(200, self._shown(merge))
+
+    def _merge_later(self, number: int, content: Mapping[str, Any]) -> Answer:
+        merge = self.merges[number - 1]
+        if content["sha"] != self._shown(merge)["sha"]:
+            return Answer(409, {"message": "SHA does not match HEAD of source branch"})
+        if not self.begun:
+            return Answer(405, {"message": "405 Method Not Allowed"})
+        if not (content.get("auto_merge") and self.settings.project["only_allow_merge_if_pipeline_succeeds"]):
+            merge["state"] = "merged"
+        merge["merge_when_pipeline_succeeds"] = True
         return Answer(200, self._shown(merge))
 
     def _said(self, number: int, what: str) -> Answer:

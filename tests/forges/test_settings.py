@@ -8,6 +8,7 @@ import pytest
 from gitops.cli import execute
 from services.gitops.tests.conftest import commit_all, git
 from services.gitops.tests.github import ACTIONS_APP, FORBIDDEN
+from services.gitops.tests.mlflow_answers import answering, as_mlflow_of_many
 from tests.forges.gitea import GiteaStage
 from tests.forges.github import GitHubStage
 from tests.forges.gitlab import GitLabStage
@@ -107,9 +108,10 @@ def test_a_real_protection_keeps_what_it_says(stage: GiteaStage, capsys: pytest.
 
 @pytest.mark.parametrize("stage", ["gitea"], indirect=True)
 def test_a_leaked_token_of_the_machine_user_moves_pins_and_nothing_else(
-    stage: GiteaStage, capsys: pytest.CaptureFixture[str]
+    stage: GiteaStage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a real server, which looks at every file of a push."""
+    """On a real server, which looks at every file of a push; a shadow of what is promoted to is proposed there."""
+    stage.pin("production", 2)
     assert protect(stage) == 0
     capsys.readouterr()
     stage.pin("staging", 1)
@@ -125,6 +127,11 @@ def test_a_leaked_token_of_the_machine_user_moves_pins_and_nothing_else(
         assert stage.push_as_machine(path) == "refused", path
         # Nor beside pins that may be pushed.
         assert stage.push_as_machine(path, "envs/staging/iris/release.yaml") == "refused", path
+    with answering(as_mlflow_of_many) as (url, _):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        assert execute(["shadow", "production/iris", "--model", "1"]) == 2
+        assert "propose the change in its place: --pr." in " ".join(capsys.readouterr().err.split())
+        assert execute(["shadow", "production/iris", "--model", "1", "--pr"]) == 0
     assert stage.head("main") == before
     assert stage.push_as_machine("envs/platform/pins/mlflow.yaml") == "pushed"
 

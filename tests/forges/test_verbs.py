@@ -7,6 +7,7 @@ import pytest
 
 from gitops.cli import execute
 from services.gitops.tests.conftest import DIGEST
+from services.gitops.tests.mlflow_answers import answering, as_mlflow_of_many
 from tests.forges.stages import Stage
 
 IMAGE = f"registry.example.com/acme/serving:2.0.0@{DIGEST}"
@@ -24,6 +25,30 @@ def test_a_bump_is_proposed(stage: Stage) -> None:
     assert stage.head("main") != before
     assert execute(["bump", "staging/iris", "--image", IMAGE, "--pr"]) == 0
     assert stage.opened() == []
+
+
+def test_a_shadow_is_proposed_where_pins_come_by_pull_requests(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is a proposal of its own, beside the promotion, and both are known to `gitops pulls`."""
+    stage.pin("staging", 2)
+    stage.pin("production", 1)
+    with answering(as_mlflow_of_many) as (url, _):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        assert execute(["shadow", "production/iris", "--model", "2", "--pr"]) == 0
+    assert execute(["promote"]) == 0
+    shadow, promotion = stage.opened()
+    assert (shadow.branch, list(shadow.labels)) == ("shadow/production/iris", ["shadow"])
+    assert shadow.title == "shadow(production/iris): iris-classifier 2, 0.1 of the requests"
+    stage.merge(shadow.number)
+    assert stage.pinned("production") == "1"
+    assert execute(["promote"]) == 0
+    assert "What came of it is not known" in stage.opened()[0].body
+    stage.merge(promotion.number)
+    assert stage.pinned("production") == "2"
+    capsys.readouterr()
+    assert execute(["shadow", "production/iris", "--off"]) == 0
+    assert "like that already" in capsys.readouterr().out
 
 
 def test_a_rollback_is_proposed_and_ends_the_promotion_once_it_is_merged(stage: Stage) -> None:

@@ -4,7 +4,6 @@ The copy is a git repository of its own with every file of the working tree; wha
 test_rules judges the original.
 """
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from gitops.platform.reader import load_platform
 from tests.gitops import application_rules, stack
-from tests.support.helm import ROOT
+from tests.support.tree import copy_tree
 
 REPOSITORY = "https://git.example.com/acme/models.git"
 REGISTRY = "registry.example.com:5000/acme/models"
@@ -31,12 +30,7 @@ def adopt(fork: Path, repository: str, registry: str) -> None:
 @pytest.fixture(scope="module")
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("fork")
-    listed = run(ROOT, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    for name in filter(None, listed.split("\0")):
-        # A link is a file to git, wherever it leads.
-        if (ROOT / name).is_file() or (ROOT / name).is_symlink():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name, follow_symlinks=False)
+    copy_tree(copy)
     run(copy, "git", "init", "--quiet")
     run(copy, "git", "add", "--all")
     run(copy, "git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com", "commit", "--quiet", "--message", "all")

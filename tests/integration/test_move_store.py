@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from embedded.processes import LOOPBACK, free_port
+from embedded.processes import NOBODY
 from gitops.errors import OutageError
 from gitops.platform.model import Environment, Platform, Registry
 from gitops.stores.copying import client
@@ -23,7 +23,6 @@ from tests.support import minio, seaweedfs
 from tests.support.s3 import USERS, Target
 
 pytestmark = pytest.mark.skipif(not minio.NEEDED, reason="minio and mc are not on PATH: tools/install minio mc")
-NOBODY = f"http://{LOOPBACK}:{free_port()}"
 THERE = Route(source="minio", target="seaweedfs", late=False)
 BACK = Route(source="seaweedfs", target="minio", late=False)
 LATE = Route(source="minio", target="seaweedfs", late=True)

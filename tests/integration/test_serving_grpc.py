@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
-from embedded.processes import LOOPBACK, Server, free_port
+from embedded.processes import LOOPBACK, NOBODY, Server, free_port
 from services.serving.tests.bundles import CLASSES, COLUMNS, SETOSA, write_bundle
 from services.serving.tests.mixed import ROW, write_mixed
 from tests.integration.serving_fixtures import served, wait_for
@@ -35,7 +35,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
         "MODEL_URI": (folder / "model").as_uri(),
         "MODEL_DIGEST": write_bundle(folder / "model"),
         "MODEL_RELEASE": "v1.2.0",
-        "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{free_port()}",
+        "MLFLOW_TRACKING_URI": NOBODY,
         "GRPC_PORT": str(port),
         "API_KEYS": f"tests:{KEY}",
     }
@@ -212,7 +212,7 @@ def test_text_gaps_and_numbers_come_as_a_tensor_each(tmp_path: Any) -> None:
         "MODEL_VERSION": "7",
         "MODEL_URI": (tmp_path / "model").as_uri(),
         "MODEL_DIGEST": write_mixed(tmp_path / "model"),
-        "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{free_port()}",
+        "MLFLOW_TRACKING_URI": NOBODY,
         "GRPC_PORT": str(port),
     }
     with served(tmp_path, settings) as (server, http), triton.InferenceServerClient(f"{LOOPBACK}:{port}") as asked:

@@ -16,7 +16,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from embedded.processes import LOOPBACK, Server, free_port
+from embedded.processes import NOBODY, Server
 from services.serving.tests.bundles import CLASSES, COLUMNS, SETOSA, write_bundle
 from tests.integration.serving_fixtures import Model, served
 
@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "MODEL_VERSION": "7",
         "MODEL_URI": (folder / "model").as_uri(),
         "MODEL_DIGEST": write_bundle(folder / "model"),
-        "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{free_port()}",
+        "MLFLOW_TRACKING_URI": NOBODY,
     }
     with served(folder, settings) as (running, _):
         yield running
@@ -134,7 +134,7 @@ def test_async_infer(client: Any) -> None:
         (lambda c: c.infer(NAME, [features()], model_version="8"), "404", "pinned to version 7"),
         (lambda c: c.infer(NAME, [features(ROWS[:, :3])]), "400", "expected shape [rows, 4], got [3, 3]"),
         (lambda c: c.infer(NAME, [features(ROWS * np.nan)]), "400", "expected a number between"),
-        (lambda c: c.infer(NAME, [features(ROWS.astype(bool), "BOOL")]), "400", "not a BOOL"),
+        (lambda c: c.infer(NAME, [features(ROWS.astype(bool), "BOOL")]), "400", "not true or false"),
         (lambda c: c.infer(NAME, [features(np.full((1, 4), b"x", dtype=object), "BYTES")]), "400", "got a string"),
         (lambda c: c.infer(NAME, [features()], outputs=[triton.InferRequestedOutput("x")]), "400", "no such output"),
         (

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from embedded.processes import LOOPBACK, Server, free_port
+from embedded.processes import NOBODY, Server
 from embedded.servers import mlflow_server
 from services.serving.tests.bundles import write_bundle
 from tests.integration.serving_fixtures import Model, predict, served, version_served, wait_for
 from tests.integration.stores import BUCKET, S3Store
-
-NOBODY = f"http://{LOOPBACK}:{free_port()}"
 
 
 def test_mlflow_down_at_start_and_later(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from embedded.processes import LOOPBACK, Server, free_port
+from embedded.processes import LOOPBACK, NOBODY, Server, free_port
 from embedded.servers import serving
 from services.serving.tests.bundles import write_bundle
 from tests.integration.serving_fixtures import Callers, alive, predict, served, wait_for
@@ -21,12 +22,11 @@ from tests.integration.serving_fixtures import Callers, alive, predict, served, 
 def pin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pinned")
     digest = write_bundle(folder)
-    nobody = f"http://{LOOPBACK}:{free_port()}"
     return {
         "MODEL_VERSION": "1",
         "MODEL_URI": folder.as_uri(),
         "MODEL_DIGEST": digest,
-        "MLFLOW_TRACKING_URI": nobody,
+        "MLFLOW_TRACKING_URI": NOBODY,
     }
 
 
@@ -155,6 +155,24 @@ def test_an_address_of_the_other_family(pin: dict[str, str], tmp_path: Path) -> 
             wait_for(lambda: alive(client))
     finally:
         server.stop()
+
+
+def test_a_unix_socket_is_listened_on_as_well(pin: dict[str, str], tmp_path: Path) -> None:
+    """A process that was killed leaves its socket behind, which the next one takes over; one that lives keeps it."""
+    path = tmp_path / "http.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    with served(tmp_path, {**pin, "UNIX_SOCKET": str(path)}) as (_, client):
+        transport = httpx.HTTPTransport(uds=str(path))
+        with httpx.Client(base_url="http://serving", transport=transport, trust_env=False) as local:
+            assert predict(local).json()["prediction"] == predict(client).json()["prediction"]
+            assert local.get("/health/ready").status_code == 200
+        assert path.stat().st_mode & 0o777 == 0o660
+        second = serving(tmp_path / "second", {**pin, "UNIX_SOCKET": str(path)})
+        second.start()
+        wait_for(lambda: ended(second))
+        assert f"UNIX_SOCKET {path} cannot be listened on: Address already in use" in second.log.read_text()
+    assert not path.exists()
 
 
 def test_a_port_in_use_and_a_wrong_setting_end_it_with_a_reason(pin: dict[str, str], tmp_path: Path) -> None:

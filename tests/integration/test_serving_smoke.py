@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow.exceptions import MlflowException
 
-from embedded.processes import LOOPBACK, Server, free_port, program
+from embedded.processes import NOBODY, Server, program
 from tests.integration.serving_fixtures import Model, Version, served
 
 
@@ -59,7 +59,7 @@ def test_what_is_as_pinned_passes_and_moves_the_alias(model: Model, version: Ver
         ({"MODEL_VERSION": "99"}, "the version is '1', but '99' is expected"),
         ({"MODEL_DIGEST": "sha256:" + "0" * 64}, "the digest is 'sha256-v2:"),
         ({"MODEL_NAME": "another"}, "the model is "),
-        ({"SMOKE_URL": f"http://{LOOPBACK}:{free_port()}"}, "GET /model/info is not answered (ConnectError)"),
+        ({"SMOKE_URL": NOBODY}, "GET /model/info is not answered (ConnectError)"),
     ],
 )
 def test_what_differs_fails_with_the_difference_and_moves_nothing(
@@ -80,9 +80,8 @@ def test_without_a_pin_any_prediction_will_do_and_the_alias_stays(model: Model, 
 
 
 def test_a_registry_that_is_away_fails_it(smoke: dict[str, str]) -> None:
-    nobody = f"http://{LOOPBACK}:{free_port()}"
     done = run(
-        smoke, SMOKE_SECONDS="5", SMOKE_ALIAS="staging", MLFLOW_TRACKING_URI=nobody, REGISTRY_TIMEOUT_SECONDS="0.5"
+        smoke, SMOKE_SECONDS="5", SMOKE_ALIAS="staging", MLFLOW_TRACKING_URI=NOBODY, REGISTRY_TIMEOUT_SECONDS="0.5"
     )
     assert done.returncode == 1
     assert "the alias 'staging' cannot be moved: MLflow does not answer" in done.stderr

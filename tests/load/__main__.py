@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="how often each server is measured (default 5)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each load (default 5)")
-    parser.add_argument("--rates", type=int, nargs="*", default=[100, 1000], help="fixed rates, requests/s")
+    parser.add_argument("--rates", type=int, nargs="*", default=[100, 1000, 3000], help="fixed rates, requests/s")
     parser.add_argument("--fortio", type=Path, required=True, help="the load generator")
     parser.add_argument("--no-write", action="store_true", help="print only, leave docs/benchmarks.md alone")
     options = parser.parse_args()
@@ -48,6 +49,8 @@ def main() -> None:
 def _targets(tracking_uri: str) -> list[targets.Target]:
     return [
         targets.this_project(tracking_uri, _MODEL),
+        targets.this_project(tracking_uri, _MODEL, shadow="0"),
+        targets.this_project(tracking_uri, _MODEL, shadow="0.1"),
         targets.mlflow_models_serve(tracking_uri, _MODEL),
         targets.ceiling(),
     ]
@@ -76,6 +79,8 @@ def _measure(target: targets.Target, folder: Path, options: argparse.Namespace) 
     server.start()
     try:
         ready = server.wait_ready()
+        while not target.settled(server.url):
+            time.sleep(0.1)
         url = server.url + target.path
 
         def load(connections: int, rate: int, seconds: float) -> Sample:

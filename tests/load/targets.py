@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import msgspec
 
 from embedded.processes import LOOPBACK, Server, free_port, program
@@ -13,6 +14,10 @@ from embedded.servers import serving
 
 ROW = [5.1, 3.5, 1.4, 0.2]
 COLUMNS = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
+
+
+def _nothing(_: str) -> bool:
+    return True
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -24,6 +29,8 @@ class Target(msgspec.Struct, frozen=True):
     body: bytes
     server: Callable[[Path, frozenset[int] | None], Server]
     """Makes the server, not started: (folder for its files, processors that it may use)."""
+    settled: Callable[[str], bool] = _nothing
+    """Tells of the server at an address whether it has done what it does after it is ready."""
 
 
 def uvicorn_options(port: int) -> list[str]:
@@ -52,14 +59,26 @@ def ceiling() -> Target:
     return Target("bare uvicorn, constant answer", "/predict", json.dumps({"features": ROW}).encode(), server)
 
 
-def this_project(tracking_uri: str, model: str) -> Target:
-    """Describe the serving API, following the alias `production` of `model` in the registry at `tracking_uri`."""
+def this_project(tracking_uri: str, model: str, shadow: str = "") -> Target:
+    """Describe the serving API, following the alias `production` of `model` in the registry at `tracking_uri`.
+
+    With `shadow`, a share of the requests, version 1 is its own shadow.
+    """
 
     def server(folder: Path, cpus: frozenset[int] | None) -> Server:
         settings = {"MLFLOW_TRACKING_URI": tracking_uri, "MODEL_NAME": model, "MODEL_STAGE": "Production"}
-        return serving(folder, settings, cpus=cpus)
+        compared = {"SHADOW_VERSION": "1", "SHADOW_SAMPLE": shadow} if shadow else {}
+        return serving(folder, settings | compared, cpus=cpus)
 
-    return Target("this project (ONNX)", "/predict", json.dumps({"features": ROW}).encode(), server)
+    name = f"this project, shadow at {float(shadow):.0%}" if shadow else "this project (ONNX)"
+    return Target(name, "/predict", json.dumps({"features": ROW}).encode(), server, _compares if shadow else _nothing)
+
+
+def _compares(url: str) -> bool:
+    shadow = httpx.get(f"{url}/health", trust_env=False).json()["shadow"]
+    if shadow["status"] == "failed":
+        raise RuntimeError(f"the shadow cannot be loaded: {shadow['reason']}")
+    return bool(shadow["status"] == "ready")
 
 
 def mlflow_models_serve(tracking_uri: str, model: str) -> Target:

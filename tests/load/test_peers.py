@@ -11,7 +11,7 @@ import pytest
 from tests.load import document
 from tests.load.fortio import Measured
 from tests.load.measure import Sample
-from tests.load.peers import aims, charts, report, results
+from tests.load.peers import aims, charts, mixed_report, report, results
 from tests.load.peers.results import ModelRun, Run, SubjectRun
 
 
@@ -71,12 +71,26 @@ def test_the_report_names_what_failed_and_what_cannot_be_held(run: Run) -> None:
     assert all(line.count("|") > 2 for line in text.splitlines() if line.startswith("|"))
 
 
-def test_a_run_survives_being_kept(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "FILE", tmp_path / "deep" / "results.json")
+def test_a_run_survives_being_kept(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "results.json"
 
-    results.save(run)
+    results.save(run, file)
 
-    assert report.text(results.load(results.FILE)) == report.text(run)
+    assert report.text(results.load(file)) == report.text(run)
+
+
+def test_the_mixed_table_is_compared_by_what_each_server_is_asked() -> None:
+    ours, numbers = _subject("ours", [5000.0] * 3, 100.0), _subject("ours-numbers", [8000.0] * 3, 100.0)
+    mlflow = _subject("mlflow", [100.0] * 3, 500.0)
+    ours.samples["invocations-row/64"] = _samples([3000.0] * 3)
+    mlflow.samples["invocations-row/64"] = _samples([100.0] * 3)
+
+    text = mixed_report.text(
+        Run("2026-01-01", "one machine.", 3, 2.0, [100], [ModelRun("penguins", [ours, numbers, mlflow])])
+    )
+
+    assert "| times this project's own rate for the numbers alone | at least 0.6 | 0.62 (0.62 to 0.62) | met |" in text
+    assert "| times MLFLOW at /invocations | at least 40 | 30.00 (30.00 to 30.00) | **missed** |" in text
 
 
 def test_charts_are_small_and_the_same_for_the_same_figures(

@@ -1,5 +1,7 @@
 """One real stack for all tests here: MLflow, a service of two models that follow an alias, and a Prometheus.
 
+One of the models has a shadow.
+
 The stack goes through its script once: MLflow is asked and ends, the service is asked and goes on, and Prometheus has
 seen all of it when the first test begins.
 """
@@ -53,8 +55,14 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
         held_out = register_with_baseline(model, folder / "bundle")
         further.register()
         register_with_baseline(further, folder / "further-bundle")
+        shadow = model.register(strength=0.01)
         settings = model.settings(
-            REGISTRY_TIMEOUT_SECONDS="0.3", MODEL_POLL_SECONDS="1", EXTRA_MODELS=json.dumps([{"name": further.name}])
+            REGISTRY_TIMEOUT_SECONDS="0.3",
+            MODEL_POLL_SECONDS="1",
+            EXTRA_MODELS=json.dumps([{"name": further.name}]),
+            SHADOW_VERSION=shadow.number,
+            SHADOW_DIGEST=shadow.digest,
+            SHADOW_SAMPLE="1",
         )
         with served(folder, settings) as (service, client):
             addresses = {"serving-here": service.url, "mlflow": mlflow.url}
@@ -62,6 +70,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             with prometheus_server(folder, targets) as server, Prometheus(server.url) as prometheus:
                 wait_for(lambda: len(prometheus.query("up == 1")) == len(targets))
                 wait_for(lambda: scrapes("mlflow_http_request_total", prometheus) >= 3)
+                wait_for(lambda: len(prometheus.query("serving_shadow_ready == 1")) == 1)
                 mlflow_metrics = httpx.get(f"{mlflow.url}/metrics", trust_env=False).text
                 mlflow_seen = prometheus.value("time()")
                 mlflow.stop()

@@ -59,6 +59,7 @@ class Prometheus:
     """Questions to a running Prometheus; a context manager that hangs up in the end."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._client = httpx.Client(base_url=f"{url}/api/v1", timeout=30.0, trust_env=False)
 
     def __enter__(self) -> Self:

@@ -34,6 +34,8 @@ ELSEWHERE = {
         "minio_s3_traffic_received_bytes",
         "minio_s3_traffic_sent_bytes",
     },
+    # https://docs.haproxy.org/3.2/management.html; tests/store/test_refusals.py reads it from a real one
+    "HAProxy before MinIO": {"haproxy_frontend_requests_denied_total"},
     # https://github.com/prometheus-community/postgres_exporter, the collectors that are on by default
     "postgres_exporter": {
         "pg_database_size_bytes",
@@ -45,6 +47,8 @@ ELSEWHERE = {
         "pg_stat_database_xact_rollback",
         "pg_up",
     },
+    # https://argoproj.github.io/argo-rollouts/features/controller-metrics/
+    "Argo Rollouts": {"rollout_info"},
     # https://github.com/kubernetes/kube-state-metrics/tree/main/docs/metrics
     "kube-state-metrics": {
         "kube_cronjob_created",

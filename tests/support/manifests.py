@@ -9,7 +9,9 @@ import yaml
 
 Manifest = dict[str, Any]
 
-LONG_RUNNING = frozenset({"DaemonSet", "Deployment", "StatefulSet"})
+# The same as SafeLoader, ten times as fast.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LONG_RUNNING = frozenset({"DaemonSet", "Deployment", "Rollout", "StatefulSet"})
 
 
 class PodTemplate(NamedTuple):
@@ -24,7 +26,7 @@ class PodTemplate(NamedTuple):
 
 def parse(text: str) -> list[Manifest]:
     """Return every non-empty document of a YAML stream; TypeError where one is not a mapping."""
-    documents = [document for document in yaml.safe_load_all(text) if document]
+    documents = [document for document in yaml.load_all(text, _Loader) if document]
     for document in documents:
         if not isinstance(document, dict):
             raise TypeError(f"a manifest must be a mapping, and this is {type(document).__name__}: {document!r:.60}")
@@ -50,6 +52,8 @@ def pod_template(manifest: Manifest) -> PodTemplate | None:
         template = spec["jobTemplate"]["spec"]["template"]
     elif kind in LONG_RUNNING | {"Job", "ReplicaSet"}:
         template = spec["template"]
+    elif kind == "AnalysisTemplate" and (job := job_of(manifest)):
+        template = job["template"]
     else:
         return None
     return PodTemplate(
@@ -59,6 +63,12 @@ def pod_template(manifest: Manifest) -> PodTemplate | None:
         spec=template["spec"],
         long_running=kind in LONG_RUNNING,
     )
+
+
+def job_of(manifest: Manifest) -> dict[str, Any] | None:
+    """Return the spec of the Job that an AnalysisTemplate of Argo Rollouts runs, or None where it runs none."""
+    providers = [metric["provider"] for metric in manifest["spec"]["metrics"]]
+    return next((provider["job"]["spec"] for provider in providers if "job" in provider), None)
 
 
 def containers(pod: PodTemplate) -> Iterator[tuple[str, dict[str, Any]]]:

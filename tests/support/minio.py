@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from embedded.processes import LOOPBACK, free_port
-from tests.support import helm, s3
+from tests.support import guard, helm, s3
 from tests.support.manifests import parse
 
 PROGRAMS = {name: shutil.which(name) for name in ("minio", "mc")}
@@ -27,6 +27,9 @@ class Store(msgspec.Struct, frozen=True):
 
     folder: Path
     url: str
+    """Where clients ask: the guard, if it is there, else MinIO itself."""
+    metrics_url: str = ""
+    """Empty without the guard."""
 
     def write(self, user: str, values: Mapping[str, str]) -> None:
         """Make the keys of a user's Secret exactly these."""
@@ -56,7 +59,8 @@ class Store(msgspec.Struct, frozen=True):
 
     def policies(self) -> None:
         """Write the rendered policies where the Job's pod has them."""
-        config = next(m for m in self._rendered() if m["kind"] == "ConfigMap")
+        maps = {m["metadata"]["name"]: m for m in self._rendered() if m["kind"] == "ConfigMap"}
+        config = maps["minio-provision"]
         policies = {
             name.removeprefix("policy-"): text for name, text in config["data"].items() if name.startswith("policy-")
         }
@@ -89,7 +93,10 @@ def _files(folder: Path, contents: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Store]:
-    """Run a server with its data in `folder`, with a new pair of keys for each of the chart's users."""
+    """Run a server with its data in `folder`, with a new pair of keys for each of the chart's users.
+
+    HAProxy stands before it as in its pod, where this machine has HAProxy.
+    """
     root, port = s3.random_keys(), free_port()
     _files(folder / "root", root)
     command = [str(PROGRAMS["minio"]), "server", str(folder / "data"), "--address", f"{LOOPBACK}:{port}", "--quiet"]
@@ -100,16 +107,27 @@ def running(folder: Path) -> Iterator[Store]:
         "MINIO_ROOT_PASSWORD": root["AWS_SECRET_ACCESS_KEY"],
         "MINIO_BROWSER": "off",
         "MINIO_UPDATE": "off",
+        "MINIO_PROMETHEUS_AUTH_TYPE": "public",
     }
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
     ):
         try:
-            store = Store(folder, f"http://{LOOPBACK}:{port}")
-            store.policies()
-            for user in USERS:
-                store.write(user, s3.random_keys())
-            yield store
+            with _guarded(folder, port) as (url, metrics_url):
+                store = Store(folder, url, metrics_url)
+                store.policies()
+                for user in USERS:
+                    store.write(user, s3.random_keys())
+                yield store
         finally:
             process.terminate()
+
+
+@contextlib.contextmanager
+def _guarded(folder: Path, port: int) -> Iterator[tuple[str, str]]:
+    if guard.PROGRAM is None:
+        yield f"http://{LOOPBACK}:{port}", ""
+        return
+    with guard.running(folder, port) as addresses:
+        yield addresses

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 from kubernetes_validate.utils import latest_version, schema_contents
 from referencing import Registry, Resource
 
-from tests.support.manifests import Manifest, name_of
+from tests.support.manifests import Manifest, job_of, name_of
 
 OLDEST = "1.32"
 VERSIONS = (OLDEST, ".".join(latest_version().split(".")[:2]))
@@ -51,6 +53,7 @@ _MONITOR = {
             "properties": {"any": {"type": "boolean"}, "matchNames": {"type": "array", "items": {"type": "string"}}},
         },
         "jobLabel": {"type": "string"},
+        "podTargetLabels": {"type": "array", "items": {"type": "string"}},
         "endpoints": {"type": "array", "minItems": 1, "items": _ENDPOINT},
         "podMetricsEndpoints": {"type": "array", "minItems": 1, "items": _ENDPOINT},
     },
@@ -100,7 +103,59 @@ _ROUTE = {
         "rules": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["backendRefs"]}},
     },
 }
+# Traefik's own kinds, by the part that the charts use.
+_TRAEFIK_SERVICE = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["weighted"],
+    "properties": {
+        "weighted": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["services"],
+            "properties": {
+                "services": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["name", "port"],
+                        "properties": {"name": {"type": "string"}, "port": {"type": ["integer", "string"]}},
+                    },
+                }
+            },
+        }
+    },
+}
+_INGRESS_ROUTE = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["routes"],
+    "properties": {
+        "routes": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["match", "services"],
+                "properties": {
+                    "kind": {"const": "Rule"},
+                    "match": {"type": "string"},
+                    "services": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+                },
+            },
+        },
+        "tls": {"type": "object", "additionalProperties": False, "properties": {"secretName": {"type": "string"}}},
+    },
+}
+_ROLLOUTS = json.loads(Path(__file__).with_name("rollouts.json").read_text(encoding="utf-8"))
 CUSTOM = {
+    ("argoproj.io/v1alpha1", "Rollout"): _ROLLOUTS["Rollout"],
+    ("argoproj.io/v1alpha1", "AnalysisTemplate"): _ROLLOUTS["AnalysisTemplate"],
+    ("traefik.io/v1alpha1", "TraefikService"): _TRAEFIK_SERVICE,
+    ("traefik.io/v1alpha1", "IngressRoute"): _INGRESS_ROUTE,
     ("monitoring.coreos.com/v1", "ServiceMonitor"): _MONITOR,
     ("monitoring.coreos.com/v1", "PodMonitor"): _MONITOR,
     ("monitoring.coreos.com/v1", "PrometheusRule"): _RULES,
@@ -136,6 +191,19 @@ def problems(manifest: Manifest, version: str) -> Iterator[str]:
         except FileNotFoundError:
             yield f"{name_of(manifest)}: Kubernetes {version} has no {manifest['kind']} in {manifest['apiVersion']}"
             return
+    if inner := _inner(manifest):
+        yield from problems(inner, version)
     for error in validator.iter_errors(manifest):
         path = ".".join(str(part) for part in error.absolute_path)
         yield f"{name_of(manifest)}: {path}: {error.message} (Kubernetes {version})"
+
+
+def _inner(manifest: Manifest) -> Manifest | None:
+    """Return a Rollout's pods, or an AnalysisTemplate's Job, as an object that Kubernetes itself has a schema for."""
+    metadata, spec = {"name": manifest["metadata"]["name"]}, manifest.get("spec", {})
+    if manifest["kind"] == "Rollout":
+        inner = {"selector": spec["selector"], "template": spec["template"]}
+        return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": inner}
+    if manifest["kind"] == "AnalysisTemplate" and (job := job_of(manifest)):
+        return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": job}
+    return None

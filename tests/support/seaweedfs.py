@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from embedded.processes import LOOPBACK, Server, free_port, program
+import msgspec
+
+from embedded.processes import LOOPBACK, Server, free_ports, program
 from tests.support import helm, s3
 from tests.support.manifests import parse
 from tests.support.minio import PROGRAMS
@@ -39,13 +41,11 @@ def running(folder: Path, users: Mapping[str, Mapping[str, str]] | None = None) 
     }
     _script("identities.sh", pod["initContainers"][0], places)
 
-    port = free_port()
-    command = [program("weed"), *(_here(argument, folder, port) for argument in pod["containers"][0]["args"])]
     # What the pod has for itself is shared by this machine's servers.
-    command += [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
-    command += [f"-{part}.port.grpc={free_port()}" for part in ("master", "volume", "filer", "s3")]
-    command += [f"-{part}.localSocket={folder / part}.sock" for part in ("s3", "filer")]
-    url = f"http://{LOOPBACK}:{port}"
+    own = own_places(folder)
+    command = [program("weed"), *(_here(argument, folder, own) for argument in pod["containers"][0]["args"])]
+    command += own.arguments
+    url = f"http://{LOOPBACK}:{own.s3}"
     ready = pod["containers"][0]["startupProbe"]["httpGet"]["path"]
     with Server("SeaweedFS", command, url=url, ready_path=ready, log=folder / "s3.log") as server:
         job = next(m for m in manifests if m["kind"] == "Job")["spec"]["template"]["spec"]["containers"][0]
@@ -57,10 +57,27 @@ def running(folder: Path, users: Mapping[str, Mapping[str, str]] | None = None) 
             server.kill()  # Its data goes anyway, and an orderly end takes it a quarter of a minute.
 
 
-def _here(argument: str, folder: Path, port: int) -> str:
+class Places(msgspec.Struct, frozen=True):
+    """What one of several servers has for itself: the ports of S3 and of metrics, and arguments for the rest."""
+
+    s3: int
+    metrics: int
+    arguments: list[str]
+
+
+def own_places(folder: Path) -> Places:
+    """Choose them, all different."""
+    named = [f"{part}.port" for part in ("master", "volume", "filer")]
+    named += [f"{part}.port.grpc" for part in ("master", "volume", "filer", "s3")]
+    of_s3, metrics, *others = free_ports(2 + len(named))
+    arguments = [f"-{name}={port}" for name, port in zip(named, others, strict=True)]
+    return Places(of_s3, metrics, arguments + [f"-{part}.localSocket={folder / part}.sock" for part in ("s3", "filer")])
+
+
+def _here(argument: str, folder: Path, own: Places) -> str:
     changed = {
-        "-dir=": folder / "data", "-s3.ip.bind=": LOOPBACK, "-s3.port=": port, "-s3.config=": folder / "s3.json",
-        "-metricsIp=": LOOPBACK, "-metricsPort=": free_port(), "-volume.max=": 40, "-master.volumeSizeLimitMB=": 32,
+        "-dir=": folder / "data", "-s3.ip.bind=": LOOPBACK, "-s3.port=": own.s3, "-s3.config=": folder / "s3.json",
+        "-metricsIp=": LOOPBACK, "-metricsPort=": own.metrics, "-volume.max=": 40, "-master.volumeSizeLimitMB=": 32,
     }  # fmt: skip
     return next((f"{name}{value}" for name, value in changed.items() if argument.startswith(name)), argument)
 

@@ -24,7 +24,7 @@ def tools() -> Path:
 
 
 @contextlib.contextmanager
-def _serving(tools: Path, host: str) -> Iterator[str]:
+def serving_registry(tools: Path, host: str) -> Iterator[str]:
     """Serve an empty OCI registry that speaks plain HTTP: crane's own, which keeps everything in memory."""
     command = [str(tools / "crane"), "registry", "serve", "--address", f"{host}:0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
@@ -40,14 +40,14 @@ def _serving(tools: Path, host: str) -> Iterator[str]:
 @pytest.fixture
 def registry(tools: Path) -> Iterator[str]:
     """The address of a registry that programs take for a local one, and so for one that speaks plain HTTP."""
-    with _serving(tools, "127.0.0.1") as address:
+    with serving_registry(tools, "127.0.0.1") as address:
         yield address
 
 
 @pytest.fixture
 def remote_registry(tools: Path) -> Iterator[str]:
     """The address of a registry that Helm takes for one elsewhere, and so for one that speaks HTTPS."""
-    with _serving(tools, "127.0.0.2") as address:
+    with serving_registry(tools, "127.0.0.2") as address:
         yield address
 
 

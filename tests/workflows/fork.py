@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.workflows.act import PROGRAMS
 from tests.workflows.workflow import ROOT
 
 CHART = "postgres"
@@ -46,16 +47,6 @@ services:
   - {name: bottles, model: bottles-classifier, owner: "@you"}
 """
 TARGETS = tuple(f"{place}/{service}" for place in ("first", "also-first", "live") for service in ("flowers", "bottles"))
-# In place of cosign, which takes minutes to build: it knows by a file whose content was signed.
-# tests/workflows/test_signing.py has the real one.
-_COSIGN = """#!/bin/sh
-for last; do :; done
-case $1 in
-  sign) echo "${last#*@}" >> .cache/signed ;;
-  verify) grep -qx "${last#*@}" .cache/signed || { echo "Error: no signatures found" >&2; exit 1; } ;;
-  *) exit 2 ;;
-esac
-"""
 _CHANGELOG = """# Changelog
 
 ## [Unreleased]
@@ -113,8 +104,8 @@ class Fork:
         (root / ".cache/tools/bin").mkdir(parents=True)
         for name in ("crane", "helm"):
             (root / ".cache/tools/bin" / name).symlink_to(tools / name)
-        (root / ".cache/tools/bin/cosign").write_text(_COSIGN)
-        (root / ".cache/tools/bin/cosign").chmod(0o755)
+        # Those that take minutes to build; tests/workflows/test_signing.py has the real one.
+        (root / ".cache/tools/bin/cosign").symlink_to(PROGRAMS / "cosign")
         (root / ".cache/signed").touch()
         (root / ".venv").symlink_to(ROOT / ".venv")
         made = cls(root=root, prefix=f"{registry}/you/pipeline", crane=tools / "crane")
@@ -122,18 +113,20 @@ class Fork:
         made.commit()
         return made
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where images go, how they are signed, and where the programs that stand in write."""
+        places = {
+            f"STAND_IN_{name.upper()}": str(self.root / ".cache" / name) for name in ("signed", "calls", "images")
+        }
+        return {"REGISTRY_PREFIX": self.prefix, "PLAIN_HTTP": "1", "GITOPS_COSIGN_KEY": "cosign.pub", **places}
+
     def run(self, *command: str, ok: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command; what it prints is in the result."""
         done = subprocess.run(
             command,
             cwd=self.root,
-            env={
-                **os.environ,
-                "REGISTRY_PREFIX": self.prefix,
-                "PLAIN_HTTP": "1",
-                "GITOPS_COSIGN_KEY": "cosign.pub",
-                **environment,
-            },
+            env={**os.environ, **self.environment, **environment},
             capture_output=True,
             text=True,
             check=False,

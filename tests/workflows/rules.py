@@ -21,17 +21,13 @@ _WRITES_THE_BRANCH = frozenset({"bump", "rollback", "hold", "unhold", "new", "re
 _OF_MACHINES = ("bump", "platform")
 # With a token that can push, nothing runs but these; promote pushes a branch of its own.
 _KEPT_BY = (
-    (_GITOPS, *_OF_MACHINES),
     (_GITOPS, "promote"),
-    (_GITOPS, "verify"),
     (".venv/bin/training", "run"),
     ("gh", "auth", "setup-git"),
     ("make", ".venv/.dev"),
     ("make", ".venv/.run"),
     ("tools/bump",),
-    ("tools/chart-version",),
-    ("tools/image",),
-    ("tools/is-latest",),
+    ("tools/pin-delivered",),
     ("tools/publish-release",),
 )
 # Code of a pull request runs where these start a workflow.
@@ -128,18 +124,6 @@ def what_is_published_comes_from_no_cache(files: Files) -> list[str]:
         if isinstance(job.permissions, dict) and "write" in {job.permissions.get(name) for name in _PUBLISHING}
         for step in job.steps
         if step.uses == "./.github/actions/prepare" and step.values.get("with", {}).get("cache") != "false"
-    ]
-
-
-def what_is_signed_is_built_from_no_shared_cache(files: Files) -> list[str]:
-    """Layers of a cache in the registry are whatever any branch's workflow put there, and would be signed as ours."""
-    return [
-        f"{job.title}: builds what is signed, so it must not have {name}"
-        for job in files.jobs
-        if isinstance(job.permissions, dict) and job.permissions.get("id-token") == "write"
-        for step in job.steps
-        for name in ("cache-from", "cache-to")
-        if name in step.values.get("with", {})
     ]
 
 
@@ -267,7 +251,6 @@ RULES: tuple[Rule, ...] = (
     shell_takes_no_expressions,
     variables_are_set,
     what_is_published_comes_from_no_cache,
-    what_is_signed_is_built_from_no_shared_cache,
     the_key_is_reached_from_the_branch_alone,
     bumps_are_never_cancelled,
     secrets_stay_inside,

@@ -16,7 +16,7 @@ from tests.workflows.workflow import ROOT, Step, read
 from training.cli import app as training
 
 # Programs of GitHub's runners, beside what this repository brings.
-ON_THE_RUNNER = {"gh", "tee"}
+ON_THE_RUNNER = {"gh", "sudo", "tee"}
 FILES = read()
 STEPS = [step for job in FILES.jobs for step in job.steps] + FILES.prepare_steps
 LINES = sorted({command for step in STEPS for command in step.commands})
@@ -73,7 +73,7 @@ def test_the_line_can_be_run(line: tuple[str, ...]) -> None:
 
 
 def test_lines_were_read() -> None:
-    assert {line[0] for line in LINES} >= {*KNOWN, "tools/image", "tools/install", "gh"}
+    assert {line[0] for line in LINES} >= {*KNOWN, "tools/deliver-image", "tools/install", "gh"}
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_programs_are_asked_for_where_they_are_used() -> None:
     needs = {
         "tools/push-charts": "helm",
         "tools/rendered-diff": "helm",
-        "tools/image": "crane",
-        "tools/tag-image": "crane",
+        "tools/deliver-image": "crane",
+        "tools/pin-delivered": "crane",
         "tools/publish-release": "crane",
         "tools/judge": "helm",
         ".venv/bin/gitops promote": "helm",

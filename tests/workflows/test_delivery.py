@@ -47,7 +47,7 @@ def job(workflow: str, name: str) -> Job:
 
 def test_code_on_the_default_branch_is_delivered() -> None:
     assert started(FILES, Push(MAIN, ("services/serving/src/serving/app.py",))) == {"deliver.yml"}
-    assert ("tools/bump", "--image", "$IMAGE") in commands("deliver.yml")
+    assert ("tools/pin-delivered",) in commands("deliver.yml")
     assert needed(job("deliver.yml", "pin")) == {"test", "images", "charts"}
 
 
@@ -111,23 +111,6 @@ def test_a_version_names_what_was_delivered_and_builds_nothing() -> None:
     assert [step.uses for step in release.steps if "build" in (step.uses or "")] == []
 
 
-def test_what_bears_a_name_already_counts_by_its_signature() -> None:
-    """Workflows of other branches may push to the same registry."""
-    for name in ("images", "pin"):
-        commands = [command[:3] for command in job("deliver.yml", name).commands]
-        verified = commands.index((".venv/bin/gitops", "verify", "--signed"))
-        found = max(number for number, command in enumerate(commands) if command[0] == "tools/image")
-        used = [number for number, command in enumerate(commands) if command[0] in {"tools/bump", "tools/tag-image"}]
-        assert found < verified < min(used)
-    given = {
-        name
-        for step in job("deliver.yml", "pin").steps
-        for name in step.env
-        if name in {"SERVING", "MLFLOW", "TRAINING", "CHART"}
-    }
-    assert {"SERVING", "MLFLOW", "TRAINING"} <= given
-
-
 def test_whatever_images_and_charts_are_made_of_starts_a_delivery() -> None:
     paths = FILES.workflow("deliver.yml").events["push"]["paths"]
     for name in IMAGES:
@@ -153,14 +136,9 @@ def test_what_counts_as_newer_is_what_is_delivered() -> None:
     assert sorted(compared.split()) == sorted(path.removesuffix("/**") for path in paths)
 
 
-def test_nothing_bears_a_tag_before_it_was_tested_scanned_and_signed() -> None:
+def test_images_are_delivered_once_all_is_tested() -> None:
     assert "test" in needed(job("deliver.yml", "images"))
-    order = [command[0] for command in job("deliver.yml", "images").commands]
-    scan, sign, name = (order.index(f"tools/{verb}-image") for verb in ("scan", "sign", "tag"))
-    assert scan < sign < name
-    build = next(step for step in job("deliver.yml", "images").steps if "build-push-action" in (step.uses or ""))
-    assert "push-by-digest=true" in build.values["with"]["outputs"]
-    assert "tags" not in build.values["with"]
+    assert {"images", "charts"} <= needed(job("deliver.yml", "pin"))
 
 
 def globs() -> Iterator[tuple[str, str, bool]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflows.links import anchors, ask, broken, tracked, unreachable
+from checks.links import anchors, ask, broken, tracked, unreachable
 from tests.workflows.workflow import ROOT
 
 

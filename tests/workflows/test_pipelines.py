@@ -16,7 +16,7 @@ JOBS: Mapping[str, Mapping[str, Sequence[str]]] = yaml.safe_load(
     (ROOT / "tests/workflows/jobs.yaml").read_text(encoding="utf-8")
 )
 # What only gets a job ready; everything else that is the project's own is one of the commands.
-_SETS_UP = re.compile(r"make \.venv/\.(dev|run)|tools/install .*|tools/k3d-cluster (env|down)")
+_SETS_UP = re.compile(r"make \.venv/\.(dev|run)|tools/install .*|tools/k3d-cluster (env|down)|tools/registry-login")
 _OWN = re.compile(r"make |tools/|\.venv/")
 _GITEA = sorted((ROOT / ".gitea/workflows").glob("*.yml"))
 _GITLAB = ROOT / ".gitlab-ci.yml"
@@ -30,7 +30,8 @@ def scripts(forge: str) -> Iterator[tuple[str, str, list[str]]]:
         _, jobs = gitlab()
         for pipeline, names in JOBS.items():
             for name in names:
-                yield pipeline, name, [str(line) for line in jobs[name]["script"]]
+                job = jobs.get(f"{pipeline}:{name}") or jobs[name]
+                yield pipeline, name, [str(line) for line in job["script"]]
         return
     for pipeline in JOBS:
         workflow = yaml.safe_load((ROOT / f".{forge}/workflows/{pipeline}.yml").read_text(encoding="utf-8"))
@@ -68,7 +69,25 @@ def test_no_file_is_there_that_the_list_does_not_know() -> None:
     assert {path.stem for path in _GITEA} == set(JOBS)
     listed = {name for jobs in JOBS.values() for name in jobs}
     _, jobs = gitlab()
-    assert {name for name, job in jobs.items() if isinstance(job, dict) and "script" in job} == listed
+    there = {name for name, job in jobs.items() if isinstance(job, dict) and "script" in job}
+    assert {name.rpartition(":")[2] for name in there} == listed
+    assert {name.partition(":")[0] for name in there if ":" in name} <= JOBS.keys()
+
+
+def test_the_same_images_are_delivered_for_the_same_paths() -> None:
+    """On every forge those of GitHub's workflow, whose tests say what they must be."""
+    _, jobs = gitlab()
+    there, images = (
+        [jobs["workflow"]["rules"][-1]["changes"]],
+        [jobs["deliver:images"]["parallel"]["matrix"][0]["NAME"]],
+    )
+    for forge in ("github", "gitea"):
+        text = (ROOT / f".{forge}/workflows/deliver.yml").read_text(encoding="utf-8")
+        workflow = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  `on` is a word here
+        there.append(workflow["on"]["push"]["paths"])
+        images.append(workflow["jobs"]["images"]["strategy"]["matrix"]["name"])
+    assert there[0] == there[1] == there[2]
+    assert images[0] == images[1] == images[2]
 
 
 def test_what_the_branch_requires_is_reported_on_gitea() -> None:

@@ -30,6 +30,7 @@ _CHARTS_OWN = frozenset(
         "S3_ENDPOINT_URL",
         "AWS_REGION",
         "HOST",
+        "UNIX_SOCKET",
         "PORT",
         "METRICS_PORT",
         "GRPC_PORT",
@@ -42,8 +43,8 @@ _CHARTS_OWN = frozenset(
         "SHUTDOWN_GRACE_SECONDS",
     }
 )
-# The pins of a second version stand in the release, not in the settings.
-_RELEASES = ("SHADOW_NAME", "SHADOW_VERSION", "SHADOW_RELEASE", "SHADOW_DIGEST", "SHADOW_URI")
+# The pins of the shadow, and its share of the requests, stand in the release, not in the settings.
+_RELEASES = ("SHADOW_VERSION", "SHADOW_RELEASE", "SHADOW_DIGEST", "SHADOW_URI", "SHADOW_SAMPLE")
 _SECRET = re.compile(r"PASSWORD|USERNAME|SECRET|TOKEN|_KEYS?$|_KEYS?_")
 _COMMAS = ", separated by commas"
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "minLength", "maxLength", "enum")

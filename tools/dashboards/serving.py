@@ -29,6 +29,8 @@ _HERE = 'namespace=~"$namespace", job=~"$job"'
 _ASKED = f'{_HERE}, route=~"$route"'
 _REQUESTS = "serving_requests_total"
 _DURATION = "serving_request_duration_seconds"
+_SHADOW = f'{_HERE}, model_name=~"$model"'
+_SIDE = "rollouts_pod_template_hash"
 _FAILED = "serving:requests_failed:ratio_rate"
 _SLOW = "serving:requests_slow:ratio_rate"
 
@@ -42,6 +44,8 @@ def dashboard() -> Dashboard:
         (8, _objectives()),
         (8, _saturation()),
         (8, _room()),
+        (8, _shadow()),
+        (8, _canary()),
         (6, [firing("Serving.*")]),
     ]
     routes = f"label_values({_REQUESTS}{{{_HERE}}}, route)"
@@ -207,5 +211,98 @@ def _room() -> list[Panel]:
             "Questions to the registry that got no answer. Predictions do not need one.",
             "none",
             [(f"sum by (operation) ({unanswered})", "{{operation}}")],
+        ),
+    ]
+
+
+def _shadow() -> list[Panel]:
+    """A second version that is compared with the one that answers; empty where none is pinned."""
+    rows, each = "serving_shadow_rows_total", "model_name, shadow"
+    name = "{{model_name}} {{shadow}}"
+    compared = rate(rows, f'{_SHADOW}, outcome=~"agreed|differed|failed"')
+    apart = rate(rows, f'{_SHADOW}, outcome=~"differed|failed"')
+    confused = increase("serving_shadow_answers_total", _SHADOW)
+    return [
+        lines(
+            "Shadow: rows",
+            "Rows that the second version was given, by what came of them. Dropped: more than it could take.",
+            "rowsps",
+            [(f"sum by ({each}, outcome) ({rate(rows, _SHADOW)})", f"{name} {{{{outcome}}}}")],
+            stacked=True,
+        ),
+        lines(
+            "Shadow: disagreement",
+            "Share of the compared rows that it answers otherwise or not at all, and the PSI of its answers.",
+            "none",
+            [
+                (f"sum by ({each}) ({apart}) / sum by ({each}) ({compared})", f"{name} share"),
+                (f"avg by ({each}) (serving_shadow_psi{{{_SHADOW}}})", f"{name} PSI"),
+            ],
+        ),
+        lines(
+            "Shadow: answers",
+            "What was answered, and what the second version says.",
+            "none",
+            [(f"sum by (answer, shadow_answer) ({confused})", "{{answer}} / {{shadow_answer}}")],
+        ),
+        lines(
+            "Shadow: difference",
+            "In the probability of the answer, or in the number by its spread: half of the rows, and 99 of 100.",
+            "none",
+            [
+                (quantile(share, "serving_shadow_difference", _SHADOW, by=f"le, {each}"), f"{name} {part}")
+                for share, part in ((0.5, "half"), (0.99, "99 of 100"))
+            ],
+        ),
+        lines(
+            "Shadow: time in the model",
+            "Of one request. The panel *Time in the model* has the version that answers.",
+            "s",
+            [
+                (quantile(share, "serving_shadow_inference_seconds", _SHADOW, by=f"le, {each}"), f"{name} {part}")
+                for share, part in ((0.5, "p50"), (0.99, "p99"))
+            ],
+        ),
+        number(
+            "Shadow: ready",
+            "Pods that compare a second version. 0: `/health` of a pod and its log say why.",
+            "none",
+            (f"sum by ({each}) (serving_shadow_ready{{{_SHADOW}}})", name),
+            steps=[(None, "red"), (1, "green")],
+        ),
+    ]
+
+
+def _canary() -> list[Panel]:
+    """New pods and old ones side by side while a canary goes; one line where none does."""
+    asked = f"sum by ({_SIDE}) ({rate(_REQUESTS, _ASKED)})"
+    errors = rate(_REQUESTS, f'{_ASKED}, status=~"5.."')
+    failed = f"sum by ({_SIDE}) ({errors})"
+    side = f"{{{{{_SIDE}}}}}"
+    return [
+        lines(
+            "Canary: requests",
+            "By the pods that answer: new and old ones, each under the hash of their template.",
+            "reqps",
+            [(asked, side)],
+            stacked=True,
+        ),
+        lines(
+            "Canary: failed requests",
+            "Share of the requests of each side that failed.",
+            "percentunit",
+            [(f"{failed} / {asked}", side)],
+        ),
+        lines(
+            "Canary: time to answer",
+            "95 of 100 requests of each side were answered faster.",
+            "s",
+            [(quantile(0.95, _DURATION, _ASKED, by=f"le, {_SIDE}"), side)],
+        ),
+        lines(
+            "Canary: state",
+            "1 for the state that a Rollout is in. Degraded: aborted. Paused: the analysis could not tell.",
+            "none",
+            [('max by (name, phase) (rollout_info{namespace=~"$namespace", name=~"$job"})', "{{name}} {{phase}}")],
         ),
     ]

@@ -30,9 +30,6 @@ if getattr(sys.modules.get("training"), "__file__", None) is None:
 from training.cli import execute
 from training.environment import prepare_environment
 
-os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-# Workers share the cores as it is; threads that wait for each other on busy ones make everything slow.
-os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 prepare_environment()
 
 
@@ -46,6 +43,12 @@ class Outcome(Struct, frozen=True):
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def _asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is away is away at once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,14 +70,16 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def store(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an empty MLflow store in a file; artifacts go to the test's own folder."""
     shutil.copy(database, tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    importlib.import_module("mlflow").set_tracking_uri(uri)
-    return uri
+    mlflow = importlib.import_module("mlflow")
+    mlflow.set_tracking_uri(uri)
+    yield uri
+    mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture
@@ -97,7 +102,9 @@ def _trained_once(database: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     path = folder / "mlflow.db"
     shutil.copy(database, path)
     output = io.StringIO()
-    with contextlib.chdir(folder), contextlib.redirect_stdout(output):
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder), contextlib.redirect_stdout(output):
+        # MLflow writes the address that it is given to the environment, where other suites' tests would find it.
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
         assert execute(["run", "--tracking-uri", f"sqlite:///{path}", "--json"]) == 0
     return path, json.loads(output.getvalue())
 

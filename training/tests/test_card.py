@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import skops.io
 from mlflow import MlflowClient
+from sklearn.svm import SVC
 
 Training = Callable[..., Any]
 ROOT = Path(__file__).parents[2]
@@ -69,3 +71,20 @@ def test_slices_and_warnings_are_named(training: Training, tmp_path: Path, blobs
     refused = training("run", "--model-dir", str(tmp_path))
     assert refused.code == 2
     assert "gate: duplicates:" in refused.err
+
+
+def test_a_registered_model_has_a_card_too(training: Training, tmp_path: Path, blobs: pd.DataFrame) -> None:
+    blobs.to_csv(tmp_path / "rows.csv", index=False)
+    skops.io.dump(SVC().fit(blobs[["a", "b"]], blobs["kind"]), tmp_path / "model.skops")
+    outcome = training("register", "model.skops", "--data", "rows.csv", "--target", "kind", "--name", "given", "--json")
+    assert outcome.code == 0, outcome.err
+    card = card_of(outcome, tmp_path)
+    assert card.startswith("# given v1.0.0\n")
+    assert "## Figures on rows of the table, which it may have learnt from" in card
+    assert table(card, "| class | rows | precision | recall | f1 |")["left"][0] == "30"
+    assert set(table(card, "| column | worse by |")) == {"a", "b"}
+    assert "It names classes and gives no probabilities." in card
+    version = MlflowClient().get_model_version("given", "1")
+    run = MlflowClient().get_run(outcome.json["run_id"]).info
+    link = f"[card.md](#/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/card.md)"
+    assert link in str(version.description)

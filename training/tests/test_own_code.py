@@ -5,8 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 import pytest
+from mlflow.models import Model
+
+from training.bundle import Bundle, BundleWriter
+from training.gate import Champion, judge
+from training.model_folder import load_settings
+from training.pipeline import prepare, train
+from training.steps import Silent
 
 Training = Callable[..., Any]
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -79,7 +87,6 @@ def test_another_model_by_name_leaves_own_code_out(training: Training, tmp_path:
         (STRANGE_CLASS, "build() uses Mine, which no installed package has"),
         (STRANGE_FUNCTIONS, "build() uses build.<locals>.<lambda>, halved, which no installed package has"),
         (RETURNS.format("linear_model", "Ridge()"), "returns a Ridge, which does no classification"),
-        (RETURNS.format("svm", "LinearSVC()"), "returns a LinearSVC, which gives no probabilities"),
         (
             RETURNS.format("neighbors", "KNeighborsClassifier(algorithm='ball_tree')"),
             "sklearn.neighbors._ball_tree.BallTree",
@@ -101,14 +108,76 @@ def test_a_named_model_beside_own_code_is_refused(training: Training, tmp_path: 
     assert "leave out one of them" in outcome.err
 
 
-@pytest.mark.usefixtures("table")
-def test_labels_by_a_threshold_are_no_silent_change(training: Training, tmp_path: Path) -> None:
-    code = (
-        "from sklearn.linear_model import LogisticRegression\n"
-        "from sklearn.model_selection import FixedThresholdClassifier\n"
-        "def build(columns):\n"
-        "    return FixedThresholdClassifier(LogisticRegression(), threshold=0.9999999)\n"
-    )
-    outcome = training("run", "--model-dir", folder(tmp_path, code))
-    assert outcome.code == 2
-    assert "another rule than the largest probability" in outcome.err or "has no ONNX form" in outcome.err
+OWN_LABELS = {
+    "a fixed threshold": "FixedThresholdClassifier(LogisticRegression(), threshold=0.9, pos_label='right')",
+    "a tuned threshold": "TunedThresholdClassifierCV(LogisticRegression(), cv=3)",
+    "a vector machine": "make_pipeline(StandardScaler(), SVC())",
+    "a linear one": "LinearSVC()",
+    "a ridge in a search": "GridSearchCV(make_pipeline(StandardScaler(), RidgeClassifier()), {}, cv=3)",
+}
+
+
+LABEL_CODE = """
+from sklearn.ensemble import VotingClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+def build(columns):
+    return """
+
+
+@pytest.fixture
+def near(tmp_path: Path, blobs: pd.DataFrame) -> None:
+    """A table of classes so near to each other that a threshold decides of some rows."""
+    mixed = blobs.assign(a=blobs["a"] * 0.35, b=blobs["b"] * 0.35, colour=["red", "blue", ""] * (len(blobs) // 3))
+    mixed[["a", "b", "colour", "kind"]].to_csv(tmp_path / "own.csv", index=False)
+
+
+@pytest.mark.usefixtures("near")
+@pytest.mark.parametrize("name", OWN_LABELS)
+def test_models_that_name_labels_themselves_pass_the_gate(name: str, tmp_path: Path) -> None:
+    settings = load_settings({"data": str(tmp_path / "own.csv")}, Path(folder(tmp_path, LABEL_CODE + OWN_LABELS[name])))
+    plan = prepare(settings, Silent())
+    trained = train(plan, Silent())
+    assert trained.labels == ("predicted" if "threshold" in name else "only")
+    path = str(tmp_path / "bundle")
+    BundleWriter(plan.pipeline, trained.twin, trained.baseline, plan.dataset, trained.labels).save_model(path, Model())
+    bundle = Bundle(Path(path))
+    assert (bundle.twin.scores(plan.split.test_rows) == trained.scores).all()
+    report = judge(bundle, plan.split, settings.gate, Champion("the same", bundle))
+    assert report.passed, [check.sentence() for check in report.failures]
+    # The gate looks at the labels that are named.
+    other = msgspec.structs.replace(plan.split, test_truth=plan.split.test_truth[::-1])
+    assert not judge(bundle, other, settings.gate, None).passed
+
+
+@pytest.mark.usefixtures("near")
+def test_a_twin_that_names_other_labels_is_refused(tmp_path: Path) -> None:
+    """skl2onnx votes otherwise than scikit-learn where a member has no probabilities."""
+    votes = "VotingClassifier([('a', LogisticRegression()), ('b', LinearSVC())])"
+    settings = load_settings({"data": str(tmp_path / "own.csv")}, Path(folder(tmp_path, LABEL_CODE + votes)))
+    plan = prepare(settings, Silent())
+    trained = train(plan, Silent())
+    path = str(tmp_path / "bundle")
+    BundleWriter(plan.pipeline, trained.twin, trained.baseline, plan.dataset, trained.labels).save_model(path, Model())
+    failed = {check.name for check in judge(Bundle(Path(path)), plan.split, settings.gate, None).failures}
+    assert "parity of labels" in failed or "parity of labels on hard rows" in failed
+
+
+@pytest.mark.usefixtures("near")
+def test_labels_of_a_vector_machine_from_run_to_champion(training: Training, tmp_path: Path) -> None:
+    model_dir = folder(tmp_path, LABEL_CODE + OWN_LABELS["a vector machine"])
+    first = training("run", "--model-dir", model_dir, "--json")
+    assert first.code == 0, first.err
+    assert "log_loss" not in first.json["metrics"]
+    assert training("promote", "own", "--to", "production").code == 0
+    judged = training("evaluate", "own@candidate", "--model-dir", model_dir, "--json")
+    assert judged.code == 0, judged.err
+    assert judged.json["metrics"] == first.json["metrics"]
+    (champion,) = (check for check in judged.json["gate"]["checks"] if check["name"] == "champion")
+    assert champion["figure"] == first.json["metrics"]["f1_macro"]
+    refused = training("run", "--model-dir", model_dir, "--threshold", "log_loss=1")
+    assert refused.code == 2
+    assert "no metric 'log_loss' for classification without probabilities" in refused.err

@@ -140,6 +140,22 @@ def test_a_stored_index_is_left_out_and_said(tmp_path: Path) -> None:
     assert load_dataset(str(path), "kind").target == "kind"
 
 
+def test_a_named_index_that_only_counts_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    table().rename_axis("customer").to_parquet(path)
+    found = load_dataset(str(path), "kind")
+    assert found.features == ("a",)
+    assert "index 'customer' is left out, for it only counts the rows" in found.notes[0]
+
+
+def test_whole_numbers_are_no_reason_to_warn(
+    training: Training, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    table(eggs=np.arange(ROWS) % 3).to_csv(tmp_path / "data.csv", index=False)
+    assert training("run", "--data", str(tmp_path / "data.csv"), "--target", "kind").code == 0
+    assert [each.message for each in recwarn if "integer column" in str(each.message)] == []
+
+
 @pytest.mark.parametrize(
     ("columns", "says"),
     [

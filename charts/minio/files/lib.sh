@@ -12,3 +12,23 @@ connect() {
   printf '%s\n%s\n' "$(cat "$2/AWS_ACCESS_KEY_ID")" "$(cat "$2/AWS_SECRET_ACCESS_KEY")" |
     mc alias set "$1" "$STORE_URL" --api S3v4 >/dev/null
 }
+
+# make_buckets: makes the buckets $BUCKETS on the server `root`; those of $VERSIONED keep what is overwritten or deleted for
+# $NONCURRENT_DAYS days (0: for good).
+make_buckets() {
+  for bucket in $BUCKETS; do
+    mc mb --ignore-existing "root/$bucket"
+  done
+
+  for bucket in $VERSIONED; do
+    mc version enable "root/$bucket" >/dev/null || fail "Bucket $bucket cannot keep versions."
+    # Rules are written anew as a whole, so that repeating adds none.
+    if [ "$NONCURRENT_DAYS" -gt 0 ]; then
+      printf '{"Rules": [{"ID": "noncurrent", "Status": "Enabled", "Filter": {"Prefix": ""}, %s}]}\n' \
+        "\"NoncurrentVersionExpiration\": {\"NoncurrentDays\": $NONCURRENT_DAYS}" | mc ilm rule import "root/$bucket"
+    else
+      mc ilm rule rm --all --force "root/$bucket" >/dev/null 2>&1 || true  # It is an error to mc that there is none.
+    fi
+    echo "Bucket $bucket keeps versions."
+  done
+}

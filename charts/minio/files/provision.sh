@@ -49,21 +49,7 @@ until reason=$(mc ls root 2>&1); do
   sleep 2
 done
 
-for bucket in $BUCKETS; do
-  mc mb --ignore-existing "root/$bucket"
-done
-
-for bucket in $VERSIONED; do
-  mc version enable "root/$bucket" >/dev/null || fail "Bucket $bucket cannot keep versions."
-  # Rules are written anew as a whole, so that repeating adds none.
-  if [ "$NONCURRENT_DAYS" -gt 0 ]; then
-    printf '{"Rules": [{"ID": "noncurrent", "Status": "Enabled", "Filter": {"Prefix": ""}, %s}]}\n' \
-      "\"NoncurrentVersionExpiration\": {\"NoncurrentDays\": $NONCURRENT_DAYS}" | mc ilm rule import "root/$bucket"
-  else
-    mc ilm rule rm --all --force "root/$bucket" >/dev/null 2>&1 || true  # It is an error to mc that there is none.
-  fi
-  echo "Bucket $bucket keeps versions."
-done
+make_buckets
 
 for user in $USERS; do
   name=${user%%:*}

@@ -47,9 +47,31 @@
 {{- end }}
 {{- end -}}
 
+{{/* What is compared with the model. */}}
+{{- define "model-serving.shadowEnv" -}}
+{{- with .Values.shadow -}}
+{{- if .version -}}
+- name: SHADOW_VERSION
+  value: {{ .version | quote }}
+{{- range $key := list "release" "digest" "uri" }}
+{{- with get $.Values.shadow $key }}
+- name: SHADOW_{{ upper $key }}
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+- name: SHADOW_SAMPLE
+  value: {{ .sample | quote }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Whether the server asks MLflow: anything but a pin with files in the store does. Empty means no. */}}
 {{- define "model-serving.asksMlflow" -}}
-{{- range prepend .Values.extraModels .Values.model -}}
+{{- $models := prepend .Values.extraModels .Values.model -}}
+{{- if dig "version" "" (default dict .Values.shadow) -}}
+{{- $models = append $models .Values.shadow -}}
+{{- end -}}
+{{- range $models -}}
 {{- if not (and .version .digest (hasPrefix "s3://" (default "" .uri))) -}}
 true
 {{- end -}}
@@ -99,6 +121,14 @@ true
 {{- if and $model.uri (not $model.digest) -}}
 {{- fail "model.uri loads files without asking the registry, so it needs model.digest to check them against." -}}
 {{- end -}}
+{{- with .Values.shadow -}}
+{{- if and (not .version) (or .digest .uri) -}}
+{{- fail "shadow.digest and shadow.uri belong to one version: set shadow.version too, or leave them out for no shadow." -}}
+{{- end -}}
+{{- if and .uri (not .digest) -}}
+{{- fail "shadow.uri loads files without asking the registry, so it needs shadow.digest to check them against." -}}
+{{- end -}}
+{{- end -}}
 {{- include "model-serving.validateExtraModels" . -}}
 {{- if and .Values.smoke.alias (not .Values.smoke.enabled) -}}
 {{- fail "smoke.alias is moved by the smoke test: set smoke.enabled, or leave smoke.alias empty." -}}
@@ -111,6 +141,18 @@ true
 {{- end -}}
 {{- if le (int .Values.rollout.progressDeadlineSeconds) (int .Values.rollout.minReadySeconds) -}}
 {{- fail "rollout.progressDeadlineSeconds must be above rollout.minReadySeconds, or no rollout can succeed." -}}
+{{- end -}}
+{{- if and (eq .Values.rollout.strategy "canary") (not .Values.serviceMonitor.enabled) -}}
+{{- fail "rollout.strategy canary is judged by what Prometheus counts: set serviceMonitor.enabled." -}}
+{{- end -}}
+{{- if and .Values.rollout.trafficRouting (ne .Values.rollout.strategy "canary") -}}
+{{- fail "rollout.trafficRouting leads traffic to a canary: set rollout.strategy to canary." -}}
+{{- end -}}
+{{- if and (eq .Values.rollout.trafficRouting "gatewayAPI") (not .Values.httpRoute.enabled) -}}
+{{- fail "rollout.trafficRouting gatewayAPI moves the weights of an HTTPRoute: set httpRoute.enabled." -}}
+{{- end -}}
+{{- if and (eq .Values.rollout.trafficRouting "traefik") (not .Values.ingress.enabled) -}}
+{{- fail "rollout.trafficRouting traefik leads the hosts of the Ingress by weights: set ingress.enabled." -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (empty .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled needs at least one name in ingress.hosts." -}}

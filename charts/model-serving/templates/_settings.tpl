@@ -1,5 +1,8 @@
 {{/* Settings of the server as variables, written by tools/chart_values from services/serving/src/serving/settings.py. */}}
 {{- define "model-serving.settings" -}}
+{{- with .Values.settings.pathPrefix }}
+PATH_PREFIX: {{ . | quote }}
+{{- end }}
 {{- with .Values.settings.corsOrigins }}
 CORS_ORIGINS: {{ . | quote }}
 {{- end }}

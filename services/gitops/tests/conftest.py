@@ -24,6 +24,7 @@ def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     for name in (
         *("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
         *("GITHUB_TOKEN", "GITHUB_API_URL", "GITHUB_REPOSITORY", "GITOPS_MIN_AGE"),
+        "GITOPS_PROMETHEUS_URL",
         *("GITOPS_COSIGN_KEY", "GITOPS_COSIGN_NO_TRANSPARENCY_LOG"),
         *("GITLAB_TOKEN", "CI_API_V4_URL", "CI_PROJECT_PATH", "GITEA_TOKEN", "GITEA_API_URL", "GITEA_REPOSITORY"),
     ):

@@ -42,6 +42,7 @@ class Settings:
         self.written: list[tuple[str, Mapping[str, Any]]] = []
         self.policies: list[dict[str, Any]] = []
         self.administers = True
+        self.auto_merges = False
 
     def answer(self, method: str, below: str, content: Mapping[str, Any]) -> Answer:
         if (method, below) == ("GET", ""):
@@ -65,6 +66,7 @@ class Settings:
         if not re.fullmatch(known, below):
             return Answer(404, {"message": "Not Found"})
         self.written.append((f"{method} {below}", content))
+        self.auto_merges = content.get("allow_auto_merge", self.auto_merges)
         if below == "/rulesets":
             self.rulesets.append({**content, "id": len(self.rulesets) + 7})
         elif below.endswith("/deployment-branch-policies"):
@@ -107,6 +109,7 @@ class GitHub:
         self.pulls.append(
             {
                 "number": number,
+                "node_id": f"PR_{number}",
                 "html_url": f"{self.url}/{SLUG}/pull/{number}",
                 "state": "open",
                 "title": title,
@@ -133,7 +136,8 @@ class GitHub:
         if not path.startswith(f"/repos/{SLUG}"):
             # /user too is closed to the token of an App.
             outside = {"/user": FORBIDDEN, "/apps/github-actions": Answer(200, {"id": ACTIONS_APP})}
-            return outside.get(path, Answer(404, {"message": "Not Found"}))
+            merging = self._auto_merge(content["variables"]) if path == "/graphql" else None
+            return merging or outside.get(path, Answer(404, {"message": "Not Found"}))
         below = path.removeprefix(f"/repos/{SLUG}")
         if below == "/pulls":
             return self._create(content) if method == "POST" else Answer(200, self._found(query.get("head", "")))
@@ -150,6 +154,21 @@ class GitHub:
             self.dispatched.append((match[1], content["inputs"]))
             return Answer(204)
         return self.settings.answer(method, below, content)
+
+    def _auto_merge(self, variables: Mapping[str, str]) -> Answer:
+        pull = next(pull for pull in self.pulls if pull["node_id"] == variables["pull"])
+        required = [rule for each in self.settings.rulesets for rule in each["rules"] if "checks" in rule["type"]]
+        why = ""
+        if not self.settings.auto_merges:
+            why = "Auto merge is not allowed for this repository"
+        elif not required:
+            why = "Pull request is in clean status"
+        elif variables["head"] != self.shown(pull)["head"]["sha"]:
+            why = "The head of the pull request has been modified"
+        if why:
+            return Answer(200, {"data": None, "errors": [{"type": "UNPROCESSABLE", "message": why}]})
+        pull["auto_merge"] = {"merge_method": variables["method"].lower()}
+        return Answer(200, {"data": {"enablePullRequestAutoMerge": {"clientMutationId": None}}})
 
     def _found(self, head: str) -> list[dict[str, Any]]:
         owner, _, branch = head.partition(":")

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
 
 from services.gitops.tests.conftest import DIGEST
 
@@ -49,3 +50,18 @@ def answering(answer: Callable[[str, int], tuple[int, bytes]]) -> Iterator[tuple
 def as_mlflow(path: str, _before: int) -> tuple[int, bytes]:
     """What MLflow says of version 1, which passed its gate and is the candidate."""
     return 200, json.dumps(ANSWERS[path.removeprefix("/api/2.0/mlflow/").partition("?")[0]]).encode()
+
+
+def as_mlflow_of_many(path: str, _before: int) -> tuple[int, bytes]:
+    """What MLflow says of any version of iris-classifier, as `promotion_setup.release` pins it; 9 is the candidate and
+    99 failed its gate."""
+    endpoint, _, query = path.removeprefix("/api/2.0/mlflow/").partition("?")
+    asked = parse_qs(query)
+    number = asked["version"][0] if "version" in asked else "9"
+    if endpoint == "model-versions/get-download-uri":
+        return 200, json.dumps({"artifact_uri": f"s3://mlflow/1/models/m-{number}/artifacts"}).encode()
+    if endpoint == "runs/get":
+        return 200, json.dumps(ANSWERS[endpoint]).encode()
+    tags = {"gate": "failed" if number == "99" else "passed", "digest": DIGEST}
+    version = {**VERSION, "version": number, "tags": [{"key": key, "value": value} for key, value in tags.items()]}
+    return 200, json.dumps({"model_version": version}).encode()

@@ -312,8 +312,8 @@ def test_what_is_not_for_bump_is_refused(
     assert git(origin, "rev-parse", "main") == before
 
 
-def test_what_nobody_writes_yet_is_kept_and_a_digest_goes_with_its_version(released: Path, origin: Path) -> None:
-    text = (released / STAGING).read_text().replace("chart: 0.1.0", f"chart: 0.1.0\n  chartDigest: {DIGEST}")
+def test_a_shadow_is_kept_and_a_digest_goes_with_its_version(released: Path, origin: Path) -> None:
+    text = (released / STAGING).read_text().replace("chart: 0.1.0", f"chart: 0.2.0\n  chartDigest: {DIGEST}")
     shadow = f'shadow: {{version: "2", release: v1.1.0, digest: {DIGEST}, uri: s3://mlflow/1/models/m-2}}\n'
     (released / STAGING).write_text(text + shadow)
     commit_all(released, "a shadow")
@@ -321,7 +321,7 @@ def test_what_nobody_writes_yet_is_kept_and_a_digest_goes_with_its_version(relea
     other = "sha256:" + "ab" * 32
     assert bump("--image", f"1.9.0@{other}") == 0
     assert f"chartDigest: {DIGEST}" in (released / STAGING).read_text()
-    assert bump("--chart", "0.2.0") == 0
+    assert bump("--chart", "0.3.0") == 0
     assert "chartDigest" not in (released / STAGING).read_text()
     assert shadow in (released / STAGING).read_text()
 

@@ -10,7 +10,7 @@ import yaml
 from gitops.cli import execute
 from gitops.documents import loaded_all
 from gitops.errors import BadInputError
-from gitops.pins.release import Image, Model, Notes, Release, written
+from gitops.pins.release import Image, Model, Notes, Release, Shadow, written
 from gitops.platform.reader import load_platform
 from gitops.rendering.applications import applications, filled
 from gitops.rendering.render import find_helm
@@ -62,6 +62,29 @@ def test_an_environment_renders_with_its_pins_and_tuning_in_its_namespace(
     assert {"Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "Service"} <= {str(d["kind"]) for d in documents}
     namespaces = {yaml.safe_load(yaml.safe_dump(d))["metadata"].get("namespace") for d in documents}
     assert namespaces == {"ml-pipeline-production"}
+
+
+def test_a_shadow_and_what_is_asked_of_it_are_values_of_the_chart(
+    released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The pin of one file and the bounds of another make one value; without the pin, the bounds start nothing."""
+    tuning = released / release_file("production").with_name("values.yaml")
+    tuning.write_text(f"{tuning.read_text()}\nshadow: {{minRows: 1000, maxDisagreement: 0.05}}\n")
+    assert execute(["check"]) == 0
+    assert changed(["production/iris"], capsys) == {}
+    release = pins(root=released)
+    beside = Shadow(version="8", digest=DIGEST, uri="s3://mlflow/1/models/m-8/artifacts", sample=0.5)
+    file = released / release_file("production")
+    file.write_text(written(file.read_text(), release.tried_beside(beside), "file"))
+    assert execute(["check"]) == 0
+    shown = changed(["production/iris"], capsys)
+    assert list(shown) == ["Deployment ml-pipeline-production/iris"]
+    (deployment,) = shown.values()
+    for name, value in {"VERSION": "8", "DIGEST": DIGEST, "URI": beside.uri, "SAMPLE": "0.5"}.items():
+        assert f"+        - name: SHADOW_{name}" in deployment
+        assert value in deployment
+    file.write_text(written(file.read_text(), release, "file"))
+    assert changed(["production/iris"], capsys) == {}
 
 
 def test_a_platform_application_renders_by_name(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from gitops.git.repository import Repository
 from gitops.pins.release import Release
 from gitops.promotion.review import review_changes
 from services.gitops.tests.conftest import commit_all, git, release_file
-from services.gitops.tests.test_verdict import only_problem, release
+from services.gitops.tests.test_verdict import only_problem, release, shadowed
 
 PINS = release_file("production")
 TUNING = PINS.with_name("values.yaml")
@@ -65,6 +65,19 @@ def test_a_promotion_in_git(history: tuple[Repository, Write]) -> None:
     write("production", release(3))
     found = review_changes(repository, "main")
     assert (found.problems, [told.origin for told in found.targets]) == ([], ["staging/iris"])
+
+
+def test_a_shadow_in_git_comes_alone(history: tuple[Repository, Write]) -> None:
+    """Of what staging runs or ran; beside other pins it is refused, and so is what staging never ran."""
+    repository, write = history
+    write("production", shadowed(3))
+    assert review_changes(repository, "main").problems == []
+    write("production", shadowed(1))
+    assert review_changes(repository, "main").problems == []
+    write("production", shadowed(4))
+    assert "ever answered in staging/iris" in " ".join(review_changes(repository, "main").problems)
+    write("production", shadowed(1, release(3)))
+    assert "changes nothing else" in " ".join(review_changes(repository, "main").problems)
 
 
 def test_a_rollback_in_git(history: tuple[Repository, Write]) -> None:
@@ -194,6 +207,8 @@ def test_tuning_moves_no_pin(history: tuple[Repository, Write]) -> None:
         ("image: {tag: other}", "image.tag"),
         ("image: other", "image is written by `gitops`"),
         ("shadow: {version: '9'}", "shadow.version"),
+        ("shadow: {minRows: 1000, sample: 1.0}", "shadow.sample"),
+        ("extraEnv: [{name: SHADOW_URI, value: 's3://elsewhere/model'}]", "SHADOW_URI"),
         ("extraModels: [{name: roses}]", "extraModels[0] (roses) follows an alias"),
         ("extraModels: [{name: roses, version: '1', digest: x, stage: best}]", "follows an alias"),
         ("extraModels: roses", "is not a list"),

@@ -65,7 +65,10 @@ def test_git_alone_says_what_is_pinned_since_when_and_by_whom(
         "changed": None,
         "problem": "",
         "live": None,
+        "shadow": None,
+        "card": None,
     }
+    assert staging["card"] is None
 
     assert execute(["status", "--offline"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -73,6 +76,21 @@ def test_git_alone_says_what_is_pinned_since_when_and_by_whom(
     assert "1.8.2" in shown
     assert "iris-classifier 7" in shown
     assert "not released" in shown
+
+
+def test_a_card_is_named_where_the_address_of_mlflow_is_known(
+    released: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:secret@mlflow.example.com/ml/")
+    card = "https://mlflow.example.com/ml/#/models/iris-classifier/versions/7"
+    assert execute(["status", "--offline", "--json"]) == 0
+    assert [entry["card"] for entry in json.loads(capsys.readouterr().out)["services"]] == [card, None]
+    assert execute(["status", "--offline"]) == 0
+    assert f"Model card of staging/iris: {card}\n" in capsys.readouterr().out
+    # A folder or a database is no page.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    assert execute(["status", "--offline", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["services"][0]["card"] is None
 
 
 def test_a_cluster_that_is_away_leaves_what_git_says(released: Path, capsys: pytest.CaptureFixture[str]) -> None:

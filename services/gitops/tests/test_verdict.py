@@ -113,15 +113,47 @@ def test_what_a_held_staging_runs_goes_nowhere() -> None:
     assert judge(proposed(release(1, hold="slow"), feeding=held)).problems == []
 
 
-def test_a_shadow_is_a_model_that_is_known() -> None:
-    def shadowed(number: int) -> Release:
-        model = msgspec.to_builtins(release(number).model)
-        del model["name"]
-        return msgspec.convert({**msgspec.to_builtins(release(2)), "shadow": model}, Release)
+def shadowed(number: int, base: Release | None = None, sample: float = 0.1) -> Release:
+    """Release 2, or another one, with version `number` beside it."""
+    pins = msgspec.to_builtins(release(number).model)
+    del pins["name"]
+    return msgspec.convert({**msgspec.to_builtins(base or release(2)), "shadow": {**pins, "sample": sample}}, Release)
 
+
+def test_a_shadow_is_a_version_that_answers_or_did_where_the_pins_come_from() -> None:
+    fed_by = [step(3), step(4)]
     assert judge(proposed(shadowed(3))).problems == []
-    assert "shadow" in only_problem(judge(proposed(shadowed(9))))
+    assert judge(proposed(shadowed(4), fed_by=fed_by)).problems == []
+    assert "no version that ever answered in staging/iris" in only_problem(judge(proposed(shadowed(9), fed_by=fed_by)))
+    # One that staging only tries has proved nothing, and a number alone is no version.
+    assert "ever answered" in only_problem(judge(proposed(shadowed(9), feeding=shadowed(9, release(3)))))
+    fields = msgspec.to_builtins(shadowed(3))
+    fields["shadow"]["digest"] = f"sha256:{9:064x}"
+    assert "ever answered" in only_problem(judge(proposed(msgspec.convert(fields, Release))))
+    assert "nothing to compare" in judge(proposed(shadowed(2))).problems[0]
+
+
+def test_a_shadow_that_is_there_may_see_more_stay_or_go() -> None:
     assert judge(proposed(shadowed(9), before=shadowed(9))).problems == []
+    assert judge(proposed(shadowed(9, sample=0.5), before=shadowed(9))).problems == []
+    assert judge(proposed(release(2), before=shadowed(9))).problems == []
+    assert judge(proposed(release(3), before=shadowed(3))).problems == []
+    assert judge(proposed(release(1, hold="slow"), before=shadowed(9))).problems == []
+
+
+@pytest.mark.parametrize("base", [release(3), release(2, hold="a freeze")], ids=["pins", "a hold"])
+def test_a_shadow_is_set_by_a_change_of_nothing_else(base: Release) -> None:
+    fed_by = [step(4)]
+    assert "changes nothing else" in only_problem(judge(proposed(shadowed(4, base), fed_by=fed_by)))
+    assert "changes nothing else" in only_problem(
+        judge(proposed(shadowed(4, base, sample=0.5), before=shadowed(4), fed_by=fed_by))
+    )
+
+
+def test_what_is_held_gets_no_shadow_and_gives_none() -> None:
+    held = release(2, hold="a freeze")
+    assert "gitops unhold production/iris" in only_problem(judge(proposed(shadowed(3, held), before=held)))
+    assert "staging/iris is held" in only_problem(judge(proposed(shadowed(3), feeding=release(3, hold="slow"))))
 
 
 def test_a_further_model_that_is_pinned_may_come() -> None:

@@ -107,6 +107,23 @@ def test_the_forms_that_people_gave_their_lines_survive(
     assert changed == "".join(line + end for line in wanted)
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("a: 1\nb:\n  c: 1\n  d:\n    - 2\n", "a: 1\n"),
+        ("a: 1\r\nb:\r\n  c: 1 # of b\r\n\r\n# of d\r\nd: 2\r\n", "a: 1\r\n\r\n# of d\r\nd: 2\r\n"),
+        ("# of b\nb: {c: 1,\n  d: 2} # too\na: 1\n...\n", "# of b\na: 1\n...\n"),
+        ("a: 1\nb: {c: 1}", "a: 1\n"),
+        ("a: 1\nb:\n  c: |\n    text\nd: 2\n", "a: 1\nd: 2\n"),
+        ("--- {a: 1, b: {c: 1}}\n", "--- {a: 1, b: null}\n"),
+        ("a: 1\nb: null\n", "a: 1\nb: null\n"),
+        ("a: 1\n", "a: 1\n"),
+    ],
+)
+def test_a_key_that_goes_takes_its_own_lines_along_and_no_others(text: str, left: str) -> None:
+    assert edited(text, {}, "release.yaml", without=("b",)) == left
+
+
 def test_lines_that_end_in_two_ways_go_on_to() -> None:
     assert edited("a: 1\r\nb: 2\nc: 3\r\n", {"b": 5}, "mixed.yaml") == "a: 1\r\nb: 5\nc: 3\r\n"
     assert edited("a: 1\r\nb: 2\nc: 3\r\n", {"d": 5}, "mixed.yaml") == "a: 1\r\nb: 2\nc: 3\r\nd: 5\r\n"

@@ -82,8 +82,8 @@ def until_ready(client: httpx.Client) -> None:
     wait_for(lambda: client.get("/health/ready").status_code == 200)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 100.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "gave up waiting"
-        time.sleep(0.01)
+        time.sleep(0.02)

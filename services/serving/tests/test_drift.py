@@ -207,7 +207,6 @@ def test_drift_shows_and_the_rows_of_training_do_not(serve: Serve, watched: Bund
     api.post("/predict", json={"instances": [[*row[:3], 9.0] for row in IRIS.data.tolist() * 5]})
     found = metrics(api)
     assert found["serving_input_psi"]["petal width (cm)"] > 0.5
-    # Half of these rows are looked at.
     assert found["serving_input_psi"]["petal length (cm)"] < 0.05
     assert found["serving_prediction_psi"]["serving_prediction_psi"] > 0.1
 

@@ -34,6 +34,46 @@ def test_the_root_leads_to_the_docs(iris_api: httpx.Client) -> None:
     assert iris_api.get("/", follow_redirects=True).headers["content-type"].startswith("text/html")
 
 
+def test_a_prefix_that_a_proxy_leaves_before_paths_is_no_part_of_them(serve: Serve, iris: Bundle) -> None:
+    api = serve({**iris.pin(), "PATH_PREFIX": "/models/iris"})
+    until_ready(api)
+    answers = [api.post(path, json=ROW).json()["prediction"] for path in ("/models/iris/predict", "/predict")]
+    assert answers == ["setosa", "setosa"]
+    for path in ("/models/iris", "/models/iris/"):
+        answer = api.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (307, "/models/iris/docs")
+    assert api.get("/models/iris/openapi.json").json()["servers"] == [{"url": "/models/iris"}]
+    assert "servers" not in api.get("/openapi.json").json()
+    assert [api.get(path).status_code for path in ("/models", "/models/irises", "/models/iris/nothing")] == [404] * 3
+    assert isinstance(api.get("/models/iris/v2/nothing").json()["error"], str)  # as V2 tells of it
+    assert "/models/iris" not in api.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("said", "location"),
+    [
+        ("/iris", "/iris/docs"),
+        ("/a/iris/", "/a/iris/docs"),
+        ("//elsewhere.example", "docs"),
+        ("iris", "docs"),
+        ("", "docs"),
+    ],
+)
+def test_a_prefix_that_a_proxy_took_off_is_where_callers_are_led(
+    iris_api: httpx.Client, said: str, location: str
+) -> None:
+    headers = {"x-forwarded-prefix": said}
+    assert iris_api.get("/", headers=headers).headers["location"] == location
+    servers = iris_api.get("/openapi.json", headers=headers).json().get("servers", [])
+    assert servers == ([] if location == "docs" else [{"url": said.rstrip("/")}])
+
+
+@pytest.mark.parametrize("prefix", ["iris", "/", "/iris/", "//iris", "/a b"])
+def test_what_is_not_a_prefix_is_refused(prefix: str) -> None:
+    with pytest.raises(SettingsError, match="PATH_PREFIX"):
+        read(Settings, {"PATH_PREFIX": prefix})
+
+
 def test_options_tell_the_methods_and_no_origin_is_let_in_unasked(iris_api: httpx.Client) -> None:
     answer = iris_api.options("/predict", headers={"origin": "https://app.example.com"})
     assert (answer.status_code, answer.headers["allow"], answer.content) == (204, "POST, OPTIONS", b"")

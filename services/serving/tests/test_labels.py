@@ -12,8 +12,8 @@ from sklearn.model_selection import FixedThresholdClassifier
 
 from serving.errors import ModelUnusableError
 from serving.opening import Opened, open_folder
-from serving.predictor import predictions_of
 from serving.runtimes.base import RuntimeOptions
+from serving.writing import predictions_of
 
 ROWS = np.random.default_rng(0).normal(size=(80, 2))
 LABELS = np.where(ROWS[:, 0] > 0.5, "yes", "no")

@@ -53,3 +53,20 @@ def test_nothing_else_is_taken_for_a_table(content: Any) -> None:
 )  # fmt: skip
 def test_what_is_not_json_or_not_a_table_is_left_alone(text: bytes) -> None:
     assert numbers.table(text) is None
+
+
+@given(tables, spaces)
+def test_a_table_is_found_in_an_object_of_one_field(rows: list[list[float]], separators: tuple[str, str]) -> None:
+    body = json.dumps({"instances": rows}, separators=separators).encode()
+    found = numbers.table_in(body, "instances")
+    assert found is not None
+    np.testing.assert_array_equal(found, np.array([[float(value) for value in row] for row in rows]))
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"instances":[[1]],"x":1}', b'{"instanc3s":[[1]]}', b'{"instancs":[[1]]}', b'{"instances":[[1]]}}',
+             b'{"instances":[[1],[2,3]]}', b'{"instances":[]}', b'{"instances":[[1]]} 1', b'{"instances":5}', b"[[1]]",
+             b'{"instances":[[1]],"instances":[[2]]}', b'{"x":[[1]]}', b'{"instances":[[1]]', b'e{"instances":[[1]]}'],
+)  # fmt: skip
+def test_another_object_is_left_alone(text: bytes) -> None:
+    assert numbers.table_in(text, "instances") is None

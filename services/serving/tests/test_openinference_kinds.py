@@ -124,7 +124,7 @@ def test_a_table_as_mlservers_client_sends_it(api: httpx.Client) -> None:
     [
         ([tensor("features", "FP64", [1.0])], "unknown tensor 'features'; expected one tensor for each of 'island'"),
         (one_row()[1:], "the tensor 'island' is missing"),
-        (one_row(island=("FP64", [1.0])), "inputs['island']: expected BYTES, as the column is text, in row 0"),
+        (one_row(island=("FP64", [1.0])), "inputs['island']: expected text (BYTES), as the column is text, in row 0"),
         (one_row(island=("BYTES", [""])), "an empty one, which means null in row 0 (column 'island')"),
         (one_row(eggs=("FP64", [None])), "inputs['eggs']: expected a whole number between"),
         (one_row(eggs=("FP64", [1.5])), "inputs['eggs']: expected an integer, got 1.5 in row 0"),

@@ -112,6 +112,12 @@ def test_trusted_types_are_a_list() -> None:
         ({"MODEL_DIGEST": DIGEST}, "MODEL_DIGEST belongs to a pinned version"),
         ({"MODEL_VERSION": "1", "MODEL_URI": "s3://b/x"}, "set MODEL_DIGEST too"),
         ({"MODEL_VERSION": "1", "MODEL_URI": "gs://b/x", "MODEL_DIGEST": DIGEST}, "MODEL_URI is 'gs://b/x'"),
+        (
+            {"SHADOW_URI": "s3://b/x", "SHADOW_DIGEST": DIGEST},
+            "SHADOW_URI belongs to a pinned version: set SHADOW_VERSION",
+        ),
+        ({"SHADOW_VERSION": "2", "SHADOW_URI": "s3://b/x"}, "set SHADOW_DIGEST too"),
+        ({"SHADOW_SAMPLE": "10"}, "SHADOW_SAMPLE is '10', but takes a number from 0 to 1"),
         ({"RETRY_MIN_SECONDS": "10", "RETRY_MAX_SECONDS": "1"}, "RETRY_MAX_SECONDS is less"),
     ],
 )

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from tests.e2e.argocd.recording import Recording
 from tests.e2e.kube import run_program
+from tests.support.tree import copy_tree
 
 ROOT = Path(__file__).resolve().parents[3]
 _IDENTITY = {
@@ -96,13 +96,7 @@ def make_fork(fork: Fork, url: str, pushed_through: str) -> Fork:
         url: The repository as the cluster knows it.
         pushed_through: The same, as this machine reaches it.
     """
-    listed = run_program(["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT)
-    for name in filter(None, listed.split("\0")):
-        # A link is a file to git, wherever it leads.
-        if (ROOT / name).is_file() or (ROOT / name).is_symlink():
-            target = fork.folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target, follow_symlinks=False)
+    copy_tree(fork.folder)
     fork.git("init", "--quiet", "--initial-branch=main")
     for key in ("name", "email"):
         fork.git("config", f"user.{key}", _IDENTITY[f"GIT_AUTHOR_{key.upper()}"])

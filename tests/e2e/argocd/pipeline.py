@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -148,8 +149,11 @@ class Pipeline(msgspec.Struct, frozen=True):
         return self.forge.pull(f"promote/{place}")
 
     def merge(self, place: Place) -> str:
-        """Approve and merge the pull request of a place, bring it here, and return the newest commit."""
-        pull = self.proposal(place)
+        """Approve and merge the promotion to a place, bring it here, and return the newest commit."""
+        return self.merge_pull(self.proposal(place))
+
+    def merge_pull(self, pull: Pull) -> str:
+        """Approve and merge a pull request, bring it here, and return the newest commit."""
         self.forge.approve(pull)
         self.forge.merge(pull)
         return self.update()
@@ -163,6 +167,10 @@ class Pipeline(msgspec.Struct, frozen=True):
         judge = [str(ROOT / "tools" / "judge"), str(proposal), base]
         # Nobody signs what these tests push.
         self.fork.program(judge, seconds=120, environment={"JUDGE_WITHOUT": "signature"})
+        self.report_checks(pull)
+
+    def report_checks(self, pull: Pull) -> None:
+        """Report every check that the branch requires as passed, as a forge's runners do."""
         for name in read_rules(self.fork.folder, load_platform(self.fork.folder)).checks:
             self.forge.report(pull, name, passed=True)
 
@@ -195,6 +203,20 @@ class Pipeline(msgspec.Struct, frozen=True):
     def ready_names(self, place: Place) -> set[str]:
         """The names of the pods that are ready."""
         return {pod["metadata"]["name"] for pod in self.serving_pods(place) if ready(pod)}
+
+    def compared(self, place: Place, version: str) -> int:
+        """How many rows a shadow was compared over, by the metrics of all pods."""
+        total = 0
+        for pod in self.serving_pods(place):
+            ports = [port for each in pod["spec"]["containers"] for port in each.get("ports", [])]
+            port = next(port["containerPort"] for port in ports if port["name"] == "metrics")
+            path = f"/api/v1/namespaces/{place.namespace}/pods/{pod['metadata']['name']}:{port}/proxy/metrics"
+            with contextlib.suppress(CommandError):  # a pod that comes or goes
+                for line in self.kube.run("get", "--raw", path).splitlines():
+                    counted = line.startswith("serving_shadow_rows_total") and f'shadow="{version}"' in line
+                    if counted and re.search(r'outcome="(agreed|differed)"', line):
+                        total += int(float(line.rpartition(" ")[2]))
+        return total
 
     def predict(self, place: Place) -> Answer:
         """Ask a service for a prediction, through its Service, and for what it serves."""

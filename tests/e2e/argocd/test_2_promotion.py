@@ -1,5 +1,6 @@
-"""A second model version travels through staging to production, and back by a revert, under constant load."""
+"""A second version goes through staging and as a shadow to production, and back by a revert, under constant load."""
 
+import json
 from typing import Any
 
 import pytest
@@ -71,6 +72,34 @@ def _bumping(pipeline: Pipeline, values: dict[str, Any]) -> None:
     values["networkPolicy"] = {"egress": [*chart["networkPolicy"]["egress"], to_git]}
 
 
+def test_what_staging_runs_answers_productions_requests_unseen(pipeline: Pipeline, report: Report) -> None:
+    """By a pull request of its own; whoever asks production is answered by what is promoted alone."""
+    first, second = (pipeline.pins(place)["model"]["version"] for place in (PRODUCTION, STAGING))
+    with pipeline.load(PRODUCTION) as results:
+        pipeline.fork.gitops("shadow", str(PRODUCTION), f"--model={second}", "--sample=1", "--pr")
+        pull = pipeline.forge.pull(f"shadow/{PRODUCTION}")
+        pipeline.follow(pipeline.merge_pull(pull), PRODUCTION)
+        seen = compared(pipeline, second, more_than=0)
+        compared(pipeline, second, more_than=seen)
+    assert pipeline.pins(PRODUCTION)["shadow"]["version"] == second
+    said = json.loads(pipeline.fork.gitops("status", "--json"))["services"]
+    (live,) = [each["live"] for each in said if each["application"] == PRODUCTION.application]
+    assert (live["shadow"]["version"], live["shadow"]["status"]) == (second, "ready")
+    assert set(results[0].versions) == {first}
+    report.add("Requests", f"- a shadow beside production: {results[0]}")
+    assert results[0].dropped == 0, results[0].errors
+
+
+def compared(pipeline: Pipeline, version: str, *, more_than: int) -> int:
+    """Wait until a shadow of production was compared over more rows, and return over how many."""
+    return pipeline.kube.wait(
+        f"the shadow's rows, more than {more_than}",
+        lambda: rows if (rows := pipeline.compared(PRODUCTION, version)) > more_than else None,
+        seconds=60,
+        namespace=PRODUCTION.namespace,
+    )
+
+
 def test_the_promotion_serves_the_same_digest_without_a_failed_request(
     pipeline: Pipeline, report: Report, promoted: dict[str, str]
 ) -> None:
@@ -81,6 +110,8 @@ def test_the_promotion_serves_the_same_digest_without_a_failed_request(
     answer = pipeline.predict(PRODUCTION)
     pins = pipeline.pins(STAGING)["model"]
     assert (answer.version, answer.digest) == (pins["version"], pins["digest"])
+    assert "## Shadow" in pipeline.proposal(PRODUCTION).body
+    assert "shadow" not in pipeline.pins(PRODUCTION), "what answers is no shadow any more"
     assert set(results[0].versions) == {before, pins["version"]}
     report.add("Requests", f"- promotion: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
@@ -89,7 +120,10 @@ def test_the_promotion_serves_the_same_digest_without_a_failed_request(
 def test_a_revert_brings_the_earlier_version_back(pipeline: Pipeline, report: Report, promoted: dict[str, str]) -> None:
     with pipeline.load(PRODUCTION) as results:
         pipeline.fork.git("revert", "--no-edit", promoted["commit"])
-        pipeline.follow(pipeline.fork.push(), PRODUCTION)
+        pipeline.fork.push()
+        # It brings the shadow back too.
+        pipeline.fork.gitops("shadow", str(PRODUCTION), "--off")
+        pipeline.follow(pipeline.update(), PRODUCTION)
     assert pipeline.predict(PRODUCTION).version == pipeline.pins(PRODUCTION)["model"]["version"]
     assert pipeline.pins(PRODUCTION)["model"]["version"] != pipeline.pins(STAGING)["model"]["version"]
     report.add("Requests", f"- revert: {results[0]}")

@@ -1,26 +1,24 @@
 """A change of code on its way: built, pushed by digest, pinned in staging, promoted, served; then rolled back and held.
 
-What a workflow of a forge does in jobs, in the same order and by the same commands. What a person would type is
-recorded as it looks at a terminal; `make recording` turns that into the picture that the README begins with.
+The workflows are run as they stand. What a person would type is recorded as it looks at a terminal; `make recording`
+turns that into the picture that the README begins with.
 """
 
 import json
-import os
 import time
 
 import httpx
+import msgspec
 import pytest
 
-from tests.e2e.argocd import gitea, webhook
+from tests.e2e.argocd import gitea, webhook, workflows
 from tests.e2e.argocd.pipeline import Pipeline, revisions
 from tests.e2e.argocd.places import PRODUCTION, STAGING
 from tests.e2e.argocd.recording import Recording
-from tests.e2e.images import Image, pushed_images
+from tests.e2e.images import Image, remember_serving
 from tests.e2e.kube import CommandError
 from tests.e2e.report import Report
 from tests.e2e.story import REPORTS
-
-TAG = "1.1.0"
 
 
 @pytest.fixture(scope="module")
@@ -30,32 +28,46 @@ def recording() -> Recording:
 
 
 @pytest.fixture(scope="module")
-def built(pipeline: Pipeline) -> Image:
-    """The image of a commit that changes the service's code."""
+def built(pipeline: Pipeline, report: Report) -> Image:
+    """The image of a commit that changes the service's code, delivered by the workflow that such a push starts."""
+    workflows.delivered_before(pipeline)
     module = pipeline.fork.folder / "services" / "serving" / "src" / "serving" / "__init__.py"
     module.write_text(module.read_text() + f"\n# {pipeline.chart}\n")
     pipeline.fork.commit("Change the service")
-    variables = {"TAG": TAG, "IMAGE_REPOSITORY": pipeline.registry}
-    settings = [f"{name}={os.environ[name]}" for name in ("CONTAINER_BUILD", "BASE_IMAGE") if os.environ.get(name)]
-    pipeline.fork.program(["make", "image-serving", f"TAG={TAG}", *settings], seconds=800)
-    pipeline.fork.program(["tools/push-images", "serving"], seconds=120, environment=variables)
-    return pushed_images(pipeline.fork.folder).serving
+    done = workflows.run(pipeline, report, ".github/workflows/deliver.yml", "push")
+    signed = {title for title, text in done.printed.items() if " / images " in title and "\nsigned " in text}
+    assert signed == {"deliver / images (serving)", "deliver / images (serving-sklearn)"}, (
+        "built for nothing, or not at all"
+    )
+    pipeline.update()
+    image = msgspec.convert(pipeline.pins(STAGING)["image"], Image)
+    remember_serving(pipeline.fork.folder, image)
+    return image
 
 
 def test_a_change_of_code_reaches_staging(
-    pipeline: Pipeline, report: Report, built: Image, recording: Recording
+    pipeline: Pipeline, report: Report, recording: Recording, request: pytest.FixtureRequest
 ) -> None:
     before = pipeline.pins(STAGING)
-    assert built.digest != before["image"]["digest"]
     recording.say("what runs where")
     pipeline.fork.recorded(recording, "gitops status")
-    recording.say("a new image was built: staging gets it, by a commit")
-    pipeline.fork.recorded(recording, f"gitops bump {STAGING} --image {built.tag}@{built.digest}")
+    pushed = time.monotonic()
+    built: Image = request.getfixturevalue("built")
+    pinned = time.monotonic() - pushed
+    assert built.digest != before["image"]["digest"]
+    recording.say("a change of code was pushed: its workflow tested, built, signed and pinned it")
+    pipeline.fork.recorded(recording, f"gitops history {STAGING}")
     commit = pipeline.fork.git("rev-parse", "HEAD")
     pipeline.follow(commit, STAGING)
     assert pipeline.images_of(STAGING) == {built.digest}
     assert pipeline.pins(STAGING)["model"] == before["model"], "nothing else moved"
-    report.add("Delivery", f"- staging runs {built.digest[:19]} by commit {commit[:7]}")
+    served = time.monotonic() - pushed
+    report.add(
+        "Delivery",
+        f"- staging runs {built.digest[:19]} by commit {commit[:7]}: pinned {pinned:.0f} s after the push, and served "
+        f"after {served:.0f} s",
+    )
+    report.add(workflows.HEADING, workflows.NOT_RUN)
 
 
 def test_the_forge_is_set_up_by_the_projects_own_commands(pipeline: Pipeline, report: Report) -> None:
@@ -80,13 +92,13 @@ def test_a_merged_promotion_brings_the_same_digest_to_production(
 ) -> None:
     fork, forge = pipeline.fork, pipeline.forge
     with pipeline.load(PRODUCTION) as results:
-        recording.say("Argo CD has synced it, and its smoke test passed: propose it for production")
-        fork.recorded(recording, "gitops promote")
+        recording.say("Argo CD has synced it, and its smoke test passed: a workflow proposes it for production")
+        workflows.run(pipeline, report, ".gitea/workflows/promote.yml", "workflow_dispatch")
         pull = pipeline.proposal(PRODUCTION)
         assert built.digest in pull.body
         refused = forge.try_merge(pull)
         assert refused, "merged without approval and checks"
-        pipeline.check(pull)
+        workflows.judged(pipeline, report, pull)
         assert forge.try_merge(pull), "merged without approval"
         forge.approve(pull)
         recording.say("its checks have passed, and a person has approved it")

@@ -21,6 +21,8 @@ CLIENT = {"e2e": "client"}
 """Labels of pods that the serving releases let in, as an ingress controller would be."""
 ASKS_MLFLOW = {"ml-pipeline/mlflow-client": "true"}
 """Labels of pods that MLflow lets in."""
+TABLES_LOGIN = "tables-login"
+"""The Secret with a login that reads one table of Postgres."""
 _ASKING = "ask-mlflow"
 """The Secret with the user who asks what MLflow knows, as variables."""
 
@@ -99,16 +101,21 @@ class Stack(msgspec.Struct, frozen=True):
         own = {"key": "app.kubernetes.io/name", "operator": "In", "values": ["mlflow", "postgres", "training"]}
         values = {
             "storage": {"size": "1Gi"},
-            "networkPolicy": {"allowFrom": [{"podSelector": {"matchExpressions": [own]}}, of_serving]},
+            "networkPolicy": {
+                "monitoringNamespace": self.outsider,
+                "allowFrom": [{"podSelector": {"matchExpressions": [own]}}, of_serving],
+            },
+            **({"guard": {"image": self.images.haproxy.values}} if self.images.haproxy else {}),
         }
         return self._release("minio", values)
 
     def postgres_release(self, name: str = "postgres", values: Mapping[str, Any] | None = None) -> Release:
-        """Postgres with its backups in MinIO."""
+        """Postgres with its backups in MinIO. Training is let in: its own policy opens the way where data is there."""
+        clients = [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": app}}} for app in ("mlflow", "training")]
         base = {
             "storage": {"size": "1Gi"},
             "backup": {"s3": {"endpointUrl": self.s3_url, "prefix": "postgres"}, "scratchSize": "256Mi"},
-            "networkPolicy": {"egress": [self._to("minio", 9000)]},
+            "networkPolicy": {"egress": [self._to("minio", 9000)], "allowFrom": clients},
         }
         return self._release("postgres", {**base, **(values or {})}, name=name, monitored=False)
 
@@ -129,7 +136,10 @@ class Stack(msgspec.Struct, frozen=True):
     def training_release(
         self, model: str = "iris", changes: Mapping[str, Any] | None = None, *, name: str = "", keys: str = "s3-mlflow"
     ) -> Release:
-        """The CronJob of a model of this repository, with changes to its file."""
+        """The CronJob of a model of this repository, with changes to its file.
+
+        Data in Postgres is asked for with the login of the Secret `TABLES_LOGIN`.
+        """
         said = yaml.safe_load((_MODELS / model / "training.yaml").read_text(encoding="utf-8"))
         values = {
             "image": self.images.training.values,
@@ -140,6 +150,8 @@ class Stack(msgspec.Struct, frozen=True):
             "networkPolicy": {"egress": [self._to("mlflow", 5000), self._to("minio", 9000)]},
             "backoffLimit": 0,
         }
+        if str((changes or {}).get("data")).startswith("postgresql"):
+            values["data"] = {"existingSecret": TABLES_LOGIN, "egress": [self._to("postgres", 5432)]}
         return self._release("training", values, name=name or f"training-{model}", monitored=False)
 
     def observability_release(self) -> Release:
@@ -185,7 +197,14 @@ class Stack(msgspec.Struct, frozen=True):
 
     def objects(self, spoil: str = "") -> dict[str, int]:
         """Count what is in MLflow's bucket, after spoiling an object as the store's root user where one is named."""
-        question = {"endpoint": self.s3_url, "bucket": BUCKET, **({"spoil": spoil} if spoil else {})}
+        return self._asked_of_bucket({"spoil": spoil} if spoil else {})
+
+    def put_object(self, key: str, text: str) -> None:
+        """Put a text into MLflow's bucket as the store's root user; an empty one removes what is there."""
+        self._asked_of_bucket({"put": key, "text": text})
+
+    def _asked_of_bucket(self, change: Values) -> dict[str, int]:
+        question = {"endpoint": self.s3_url, "bucket": BUCKET, **change}
         labels = {"app.kubernetes.io/name": "training"}
         name = f"look-at-bucket-{secrets.token_hex(3)}"
         boto3 = Runner(self.kube, self.images.training.reference)

@@ -35,7 +35,7 @@ def _part(app: str, instance: str, component: str) -> dict[str, str]:
 
 
 EVERYWHERE = frozenset({"dns", "elsewhere"})
-SCRAPED = frozenset({"mlflow-metrics", "serving-metrics"})
+SCRAPED = frozenset({"minio-metrics", "mlflow-metrics", "serving-metrics"})
 
 CALLERS = [
     Caller("outsider", "outsider", {}, EVERYWHERE),
@@ -86,7 +86,7 @@ def test_pods_reach_what_they_need_and_nothing_else(stack: Stack, report: Report
     ]
     report.table("Who reaches what", [("from", *names), *rows])
     reached = {c.name: {name for name in names if o[name]} for c, o in zip(CALLERS, outcomes, strict=True)}
-    assert reached == {caller.name: set(caller.reaches) for caller in CALLERS}
+    assert reached == {caller.name: caller.reaches & set(names) for caller in CALLERS}
 
 
 def _addresses(stack: Stack, listener: Script) -> dict[str, tuple[str, int]]:
@@ -97,8 +97,11 @@ def _addresses(stack: Stack, listener: Script) -> dict[str, tuple[str, int]]:
         return address
 
     elsewhere = stack.kube.get(stack.outsider, "pod", listener.name)["status"]["podIP"]
+    # Opened only for a Prometheus that scrapes it.
+    scraped = {"minio-metrics": (service(stack.platform, "minio"), 9002)} if stack.monitors else {}
     return {
         "minio": (service(stack.platform, "minio"), 9000),
+        **scraped,
         "console": (service(stack.platform, "minio-console"), 9001),
         "postgres": (service(stack.platform, "postgres"), 5432),
         "mlflow": (service(stack.platform, "mlflow"), 5000),

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.charts.stack import MODEL, Stack, told
+from tests.e2e.charts.tables import MODEL as MIXED
+from tests.e2e.charts.tables import tables
+from tests.e2e.kube import together
 from tests.e2e.pods import running
 from tests.e2e.report import Report
 
@@ -79,6 +82,29 @@ def test_pods_serve_a_further_model(stack: Stack) -> None:
     assert answer["further"][wine]["outputs"][0]["name"] == "prediction"
     stack.helm.uninstall(several)
     stack.helm.uninstall(training)
+
+
+def test_cronjobs_train_from_the_store_and_from_the_database(stack: Stack, report: Report) -> None:
+    """The same table of text and gaps; each place is reached with keys and ways of its own."""
+    with tables(stack) as places:
+        releases = [stack.training_release(MIXED, place.changes, name=f"training-{place.name}") for place in places]
+        for release in releases:
+            stack.helm.install(release)
+        together(
+            *(
+                lambda place=place: stack.kube.run_cronjob(
+                    stack.platform, f"training-{place.name}", f"train-{place.name}", seconds=300
+                )
+                for place in places
+            )
+        )
+    versions = {version.name: version for version in stack.registry().versions}
+    found = [versions[place.name] for place in places]
+    assert [version.tags["gate"] for version in found] == ["passed", "passed"]
+    rows = [(place.data, version.name, version.tags["release"]) for place, version in zip(places, found, strict=True)]
+    report.table("Trained in the cluster from", [("data", "model", "release"), *rows])
+    for release in releases:
+        stack.helm.uninstall(release)
 
 
 def test_pods_leave_one_by_one_under_load(stack: Stack, report: Report) -> None:

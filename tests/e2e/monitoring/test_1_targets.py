@@ -62,7 +62,7 @@ def test_the_same_pages_are_closed_to_others(pipeline: Pipeline, report: Report)
     stack = pipeline.stack
     pages = [
         f"http://mlflow.{stack.platform}:9090/metrics",
-        f"{stack.s3_url}/minio/v2/metrics/cluster",
+        f"http://minio.{stack.platform}:9002/minio/v2/metrics/cluster",
         f"http://serving.{stack.serving}:9090/metrics",
     ]
 

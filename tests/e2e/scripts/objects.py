@@ -1,7 +1,8 @@
-"""Looks at a bucket, and spoils one object where asked to.
+"""Looks at a bucket, after it has changed one object where asked to.
 
-Question: `endpoint`, `bucket`, and perhaps `spoil`, the key of an object that gets one more byte. Keys come from the
-environment. The answer: the number of `objects` and their `bytes`.
+Question: `endpoint`, `bucket`, and perhaps `spoil`, the key of an object that gets one more byte, or `put`, a key, and
+the `text` that it gets, none for none. Access keys come from the environment. The answer: the number of `objects` and
+their `bytes`.
 """
 
 import json
@@ -12,7 +13,7 @@ import boto3
 
 
 def main() -> None:
-    """Spoil, count, print."""
+    """Change, count, print."""
     question = json.loads(sys.argv[1])
     client = boto3.client(
         "s3",
@@ -25,6 +26,9 @@ def main() -> None:
     if "spoil" in question:
         key = {**where, "Key": question["spoil"]}
         client.put_object(**key, Body=client.get_object(**key)["Body"].read() + b"\0")
+    if "put" in question:
+        key = {**where, "Key": question["put"]}
+        client.put_object(**key, Body=question["text"].encode()) if question["text"] else client.delete_object(**key)
     pages = client.get_paginator("list_objects_v2").paginate(**where)
     sizes = [item["Size"] for page in pages for item in page.get("Contents", [])]
     print(json.dumps({"objects": len(sizes), "bytes": sum(sizes)}))

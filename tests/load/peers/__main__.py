@@ -1,40 +1,50 @@
 """Measure the serving API beside the servers that a user would otherwise pick, and write docs/benchmarks.md.
 
 The same models, trained once, are served by each from a virtual environment of its own. What was measured is kept in
-.cache/peers/results.json, from which `--from` writes tables and charts anew.
+.cache/peers, from which `--from` writes tables and charts anew.
 """
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from embedded.processes import stopped_by_signals
 from tests.load import document
 from tests.load.measure import processors
-from tests.load.peers import charts, loads, models, report, results, rounds
+from tests.load.peers import charts, loads, mixed, mixed_report, models, report, results, rounds
 from tests.load.peers.environments import EnvironmentFailedError, prepare
 from tests.load.peers.subjects import Subject, everything
 from tests.load.report import machine
+
+_MODELS = (*models.NAMES, mixed.NAME)
+_SERVERS = sorted({subject.key for subject in everything()} | {mixed.OURS_NUMBERS})
 
 
 def main() -> None:
     """Run the benchmark, or draw an earlier one."""
     options = _options()
     if options.earlier:
-        run = results.load(options.earlier)
+        measured = [results.load(options.earlier)]
     else:
         with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="bench-peers-") as folder:
-            run = _measure(options, Path(folder))
-        if not options.quick:
-            results.save(run)
-    text = report.text(run)
+            measured = list(_measure(options, Path(folder)))
+    for run in measured:
+        _tell(run, write=not (options.no_write or options.quick))
+
+
+def _tell(run: results.Run, *, write: bool) -> None:
+    """Print a run, and with `write` put it into its section of the document."""
+    mixed_alone = all(model.model == mixed.NAME for model in run.models)
+    text = mixed_report.text(run) if mixed_alone else report.text(run)
     sys.stdout.write(text)
-    if not (options.no_write or options.quick):
-        document.replace_between(document.DOCUMENT, "bench-peers", text)
-        for model in run.models:
+    if write:
+        document.replace_between(document.DOCUMENT, "bench-peers-mixed" if mixed_alone else "bench-peers", text)
+        for model in () if mixed_alone else run.models:
             charts.draw(model, min(run.rates))
 
 
@@ -44,27 +54,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="how often each load is sent (default 5)")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of each load (default 2)")
     parser.add_argument("--rates", type=int, nargs="+", default=[100, 500, 1000], help="fixed rates, requests/s")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these servers only, as in results.json")
-    parser.add_argument("--models", nargs="+", choices=models.NAMES, default=models.NAMES, help="these models only")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=_SERVERS, help="these servers only")
+    parser.add_argument("--models", nargs="+", choices=_MODELS, default=_MODELS, help="these models only")
     parser.add_argument("--quick", action="store_true", help="one round of 0.5 s a load, printed only: to see it work")
     parser.add_argument("--no-write", action="store_true", help="print only, leave docs/ alone")
-    parser.add_argument(
-        "--from", dest="earlier", type=Path, metavar="FILE", help="measure nothing, draw this results.json"
-    )
+    parser.add_argument("--from", dest="earlier", type=Path, metavar="FILE", help="measure nothing, draw this file")
     return parser.parse_args()
 
 
-def _chosen(names: Sequence[str] | None) -> list[Subject]:
-    subjects = everything()
-    known = [subject.key for subject in subjects]
-    if unknown := sorted(set(names or ()) - set(known)):
-        raise SystemExit(f"--only: there is no {', '.join(unknown)}, only {', '.join(known)}")
+def _chosen(subjects: list[Subject], names: Sequence[str] | None) -> list[Subject]:
     return [subject for subject in subjects if names is None or subject.key in names]
 
 
-def _measure(options: argparse.Namespace, folder: Path) -> results.Run:
-    subjects = _chosen(options.only)
-    _install(subjects)
+def _measure(options: argparse.Namespace, folder: Path) -> Iterator[results.Run]:
+    plain = _chosen(everything(), options.only)
     how = rounds.Options(
         fortio=options.fortio.absolute(),
         rounds=1 if options.quick else options.rounds,
@@ -72,14 +75,36 @@ def _measure(options: argparse.Namespace, folder: Path) -> results.Run:
         plans=(*loads.SATURATING, *loads.at_rates(options.rates)),
         processors=processors(),
     )
-    runs = []
-    for name in options.models:
-        sys.stderr.write(f"training {name}\n")
-        place = folder / name
-        place.mkdir()
-        runs.append(rounds.measure(models.train(name, place), subjects, place / "servers", how))
+    if names := [name for name in options.models if name in models.NAMES]:
+        _install(plain)
+        runs = []
+        for name in names:
+            place = _place(name, folder)
+            runs.append(rounds.measure(models.train(name, place), plain, place / "servers", how))
+        yield _kept(options, results.FILE, how, runs)
+    if mixed.NAME in options.models:
+        place = _place(mixed.NAME, folder)
+        penguins = mixed.train(place)
+        chosen = _chosen(mixed.everything(penguins), options.only)
+        _install(chosen)
+        how = msgspec.structs.replace(how, plans=mixed.PLANS)
+        run = rounds.measure(penguins.model, chosen, place / "servers", how)
+        yield _kept(options, results.MIXED_FILE, how, [run])
+
+
+def _place(name: str, folder: Path) -> Path:
+    sys.stderr.write(f"training {name}\n")
+    place = folder / name
+    place.mkdir()
+    return place
+
+
+def _kept(options: argparse.Namespace, file: Path, how: rounds.Options, models: list[results.ModelRun]) -> results.Run:
     today = f"{datetime.now(UTC):%Y-%m-%d}"
-    return results.Run(today, machine(), how.rounds, how.seconds, sorted(options.rates), runs)
+    run = results.Run(today, machine(), how.rounds, how.seconds, sorted(options.rates), models)
+    if not options.quick:
+        results.save(run, file)
+    return run
 
 
 def _install(subjects: Sequence[Subject]) -> None:

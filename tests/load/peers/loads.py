@@ -13,8 +13,9 @@ from tests.load.targets import COLUMNS, ROW
 BATCH_ROWS = 1000
 RATE_CONNECTIONS = 16
 
-Kind = Literal["row", "batch", "v2-row", "v2-batch", "binary-row", "binary-batch"]
-"""A single row or a batch, in the server's own JSON, in V2 JSON, or in V2 with binary tensors."""
+Kind = Literal["row", "batch", "v2-row", "v2-batch", "binary-row", "binary-batch", "invocations-row"]
+"""A single row or a batch, in the server's own JSON, in V2 JSON, in V2 with binary tensors, or as MLflow's
+server is asked."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -64,9 +65,9 @@ def batch() -> list[list[float]]:
     return np.resize(rows, (BATCH_ROWS, rows.shape[1])).tolist()  # type: ignore[no-any-return]  # scikit-learn is untyped
 
 
-def in_json(row: tuple[str, object], many: tuple[str, object]) -> dict[Kind, Request]:
-    """Return a server's own JSON requests, from the path and the content of each."""
-    forms: dict[Kind, tuple[str, object]] = {"row": row, "batch": many}
+def in_json(row: tuple[str, object], many: tuple[str, object] | None = None) -> dict[Kind, Request]:
+    """Return a server's own JSON requests, from the path and the content of each; no batch where `many` is None."""
+    forms: dict[Kind, tuple[str, object]] = {"row": row, **({"batch": many} if many else {})}
     return {kind: Request(path, json.dumps(content).encode()) for kind, (path, content) in forms.items()}
 
 

@@ -26,7 +26,9 @@ class Model(msgspec.Struct, frozen=True):
     classes: list[str]
 
 
-class _Registered(msgspec.Struct):
+class Registered(msgspec.Struct):
+    """What this project's commands print about a registered version."""
+
     uri: str
     digest: str
 
@@ -44,7 +46,7 @@ def train(name: str, folder: Path) -> Model:
     registry = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "MLFLOW_DISABLE_TELEMETRY": "true"}
     command = [program("training"), "run", "--model", name, "--param", *_PARAMETERS[name], "--json"]
     done = subprocess.run(command, cwd=folder, env={**os.environ, **registry}, check=True, stdout=subprocess.PIPE)
-    registered = msgspec.json.decode(done.stdout, type=_Registered)
+    registered = msgspec.json.decode(done.stdout, type=Registered)
     artifacts = Path(registered.uri)
     pipeline = Bundle(artifacts).pipeline
     pickle = folder / "model.joblib"

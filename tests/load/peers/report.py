@@ -34,26 +34,28 @@ def _model(run: ModelRun, whole: Run) -> str:
         f"### {title}",
         f"![{title}: requests a second, p99 and memory of each server](benchmarks/{run.model}.svg)",
         _WHAT,
-        _rates(shown, _HEADS, _LOADS),
+        rate_table(shown, _HEADS, _LOADS),
         "The same as ratios: this project over the other, within a round.",
-        _ratios(run, shown, _HEADS, _LOADS),
+        ratio_table(run, shown, _HEADS, _LOADS),
         f"Latency in ms, single rows: p50 / p99 over 64 connections, and at fixed rates over {RATE_CONNECTIONS}.",
         _latency(shown, whole.rates),
         f"The Open Inference Protocol: requests/s per core over 64 connections, batches of {BATCH_ROWS:,} over 16.",
-        _rates(speakers, _V2_HEADS, _V2),
-        _ratios(run, speakers, _V2_HEADS, _V2),
+        rate_table(speakers, _V2_HEADS, _V2),
+        ratio_table(run, speakers, _V2_HEADS, _V2),
         "Footprint: resident memory of all its processes, the time until it is ready, and its environment on disk.",
-        _footprint(shown),
-        *_failures(run.subjects),
+        footprint(shown),
+        *failures(run.subjects),
     ]
     return "\n\n".join(parts)
 
 
-def _rates(subjects: Sequence[SubjectRun], heads: Sequence[str], loads: Sequence[str]) -> str:
+def rate_table(subjects: Sequence[SubjectRun], heads: Sequence[str], loads: Sequence[str]) -> str:
+    """Return requests/s per core, a line a server and a column a load."""
     return table(["", *heads], [[s.name, *[_per_core(s, load) for load in loads]] for s in subjects])
 
 
-def _ratios(run: ModelRun, subjects: Sequence[SubjectRun], heads: Sequence[str], loads: Sequence[str]) -> str:
+def ratio_table(run: ModelRun, subjects: Sequence[SubjectRun], heads: Sequence[str], loads: Sequence[str]) -> str:
+    """Return this project's requests/s per core over those of each other server."""
     ours = run.subject(OURS)
     if ours is None:
         return "This project was not measured."
@@ -68,7 +70,8 @@ def _latency(subjects: Sequence[SubjectRun], rates: Sequence[int]) -> str:
     return table(heads, [[s.name, *[_quantiles(s, load) for load in loads]] for s in subjects])
 
 
-def _footprint(subjects: Sequence[SubjectRun]) -> str:
+def footprint(subjects: Sequence[SubjectRun]) -> str:
+    """Return memory, start and size of the environment of each server."""
     lines = [
         [s.name, s.version, spread(s.memory_mb) if s.memory_mb else "-", f"{s.ready_seconds:.1f}", f"{s.megabytes:.0f}"]
         for s in subjects
@@ -76,7 +79,8 @@ def _footprint(subjects: Sequence[SubjectRun]) -> str:
     return table(["", "version", "resident MB", "ready after s", "environment MB"], lines, left=2)
 
 
-def _failures(subjects: Sequence[SubjectRun]) -> list[str]:
+def failures(subjects: Sequence[SubjectRun]) -> list[str]:
+    """Return a table of what failed, with its head, or nothing."""
     lines = [
         [subject.name, load or "start", _in_a_cell(reason)]
         for subject in subjects

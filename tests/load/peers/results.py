@@ -1,4 +1,4 @@
-"""What a run measured, as it is kept in .cache/peers/results.json and drawn into docs/benchmarks.md."""
+"""What a run measured, as it is kept in .cache/peers and drawn into docs/benchmarks.md."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import msgspec
 from tests.load.measure import Sample
 from tests.load.peers.environments import CACHE
 
-FILE = CACHE / "results.json"
+FILE, MIXED_FILE = CACHE / "results.json", CACHE / "results-mixed.json"
 
 
 class SubjectRun(msgspec.Struct):
@@ -76,10 +76,10 @@ def ratios(mine: SubjectRun, theirs: SubjectRun, load: str) -> Sequence[float]:
     return [own.per_core / other.per_core for own, other in pairs if own is not None and other is not None]
 
 
-def save(run: Run) -> None:
-    """Write the run to `FILE`."""
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_bytes(msgspec.json.format(msgspec.json.encode(run)))
+def save(run: Run, file: Path) -> None:
+    """Write the run to `file`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(run)))
 
 
 def load(file: Path) -> Run:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from embedded.processes import LOOPBACK, Server, free_port
+from embedded.processes import LOOPBACK, Server, free_port, free_ports
 from tests.load.peers import loads
 from tests.load.peers.environments import Environment
 from tests.load.peers.models import Model
@@ -48,20 +48,20 @@ OURS, OURS_WITHOUT_DRIFT, RAW_ASGI = "ours", "ours-without-drift", "raw-asgi"
 
 def everything() -> list[Subject]:
     """Return all servers, this project first."""
-    no_drift = _ours({"DRIFT_WINDOW_SECONDS": "0"})
-    numpy, pandas = _fastapi("fastapi_numpy"), _fastapi("fastapi_pandas")
+    no_drift = ours({"DRIFT_WINDOW_SECONDS": "0"})
+    numpy, pandas = fastapi("fastapi_numpy"), fastapi("fastapi_pandas")
     plain, batchable = _bentoml("Plain"), _bentoml("Batchable")
     return [
-        Subject(OURS, "this project", "serving", _our_requests, _ours({})),
+        Subject(OURS, "this project", "serving", _our_requests, ours({})),
         Subject(OURS_WITHOUT_DRIFT, "this project, drift off", "serving", _predict_requests, no_drift),
         Subject(RAW_ASGI, "raw ASGI, msgspec, ONNX", "serving", _predict_requests, _raw_asgi),
-        Subject("mlserver", "MLServer", "mlserver", _mlserver_requests, _mlserver),
+        Subject("mlserver", "MLServer", "mlserver", _mlserver_requests, mlserver),
         Subject("kserve", "KServe", "kserve", _kserve_requests, _kserve),
         Subject("bentoml", "BentoML", "bentoml", _bentoml_requests, plain),
         Subject("bentoml-batchable", "BentoML, batchable", "bentoml", _bentoml_requests, batchable),
         Subject("fastapi-numpy", "FastAPI, NumPy", "fastapi", _fastapi_numpy_requests, numpy),
         Subject("fastapi-pandas", "FastAPI, pandas", "fastapi", _fastapi_pandas_requests, pandas),
-        Subject("mlflow", "mlflow models serve", "mlflow", _mlflow_requests, _mlflow),
+        Subject("mlflow", "mlflow models serve", "mlflow", _mlflow_requests, mlflow),
     ]
 
 
@@ -96,7 +96,9 @@ def _our_requests(model: str) -> loads.Requests:
     return {**_predict_requests(model), **loads.v2_json(infer), **loads.v2_binary(infer)}
 
 
-def _ours(settings: Mapping[str, str]) -> Callable[[Place], Server]:
+def ours(settings: Mapping[str, str]) -> Callable[[Place], Server]:
+    """Return what makes this project's API, with these settings beside those of the model."""
+
     def server(place: Place) -> Server:
         port = free_port()
         own = {
@@ -128,8 +130,9 @@ def _mlserver_requests(_model: str) -> loads.Requests:
     return {"row": requests["v2-row"], "batch": requests["v2-batch"], **requests}
 
 
-def _mlserver(place: Place) -> Server:
-    port, grpc, metrics = free_port(), free_port(), free_port()
+def mlserver(place: Place) -> Server:
+    """Return MLServer with its scikit-learn runtime; it calls the model `iris`, whatever it is."""
+    port, grpc, metrics = free_ports(3)
     settings = {
         "host": LOOPBACK, "http_port": port, "grpc_port": grpc, "metrics_port": metrics,
         "parallel_workers": 0, "debug": False,
@@ -187,7 +190,9 @@ def _flower(row: Sequence[float]) -> dict[str, float]:
     return dict(zip(("sepal_length", "sepal_width", "petal_length", "petal_width"), row, strict=True))
 
 
-def _fastapi(app: str) -> Callable[[Place], Server]:
+def fastapi(app: str) -> Callable[[Place], Server]:
+    """Return what makes the FastAPI app of this module."""
+
     def server(place: Place) -> Server:
         port = free_port()
         command = ["uvicorn", "--app-dir", str(_APPS), f"{app}:app", *uvicorn_options(port)]
@@ -201,7 +206,8 @@ def _mlflow_requests(_model: str) -> loads.Requests:
     return loads.in_json(("/invocations", one), ("/invocations", many))
 
 
-def _mlflow(place: Place) -> Server:
+def mlflow(place: Place) -> Server:
+    """Return MLflow's own server of the model's folder."""
     port = free_port()
     command = [
         "mlflow", "models", "serve", "--model-uri", str(place.model.folder), "--env-manager", "local",

@@ -9,6 +9,7 @@ import numpy as np
 from modelformat.baseline import Baseline, FeatureBaseline, PredictionBaseline
 from modelformat.columns import NO_TEXT
 from training.kinds import Column, numeric, plain
+from training.labels import places
 from training.settings import Label
 
 # Ten bins are usual for a population stability index; with fewer rows a bin, chance alone would look like drift.
@@ -24,13 +25,13 @@ def measure_baseline(
     Args:
         features: The columns, in the order of `rows`' columns.
         rows: The rows that the model was fitted on, shape [rows, features].
-        scores: What the model gives for rows that it was not fitted on, since it is surer of those that it was: shape
-            [rows, classes] or [rows, 1].
+        scores: What the model gives for rows that it was not fitted on, since it is surer of those that it was: as
+            `training.metrics.measure` takes them.
         classes: The labels, empty for regression.
     """
     described = [_feature(column, rows, index) for index, column in enumerate(features)]
     if classes:
-        counts = np.bincount(scores.argmax(axis=1), minlength=len(classes))
+        counts = np.bincount(places(scores, len(classes)), minlength=len(classes))
         shares = (counts / len(scores)).tolist()
         prediction = PredictionBaseline(len(scores), shares, classes=list(classes))
     else:

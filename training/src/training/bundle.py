@@ -3,6 +3,7 @@
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,13 @@ from modelformat.baseline import FILE as BASELINE_FILE
 from modelformat.baseline import Baseline
 from modelformat.columns import KINDS, SIGNATURE_TYPES, Kind
 from modelformat.digest import content_digest
-from modelformat.mlmodel import FILE, ONNX_FILE, SKOPS_FILE
+from modelformat.mlmodel import FILE, ONNX_FILE, SKOPS_FILE, Labels
 from training.baseline import encoded
 from training.boosters import package_of, predicted_labels
 from training.contract import contract_of
 from training.data import Dataset
 from training.kinds import Column, as_asked, as_frame, missing
+from training.labels import places_of, unwrapped
 from training.models import TRUSTED_TYPES, quantile_of
 from training.onnx_twin import Twin, UnusableGraphError
 from training.reproducible import normalise_skops
@@ -37,11 +39,14 @@ class BundleError(Exception):
 class BundleWriter:
     """Writes one model's folder; in MLflow's terms a flavor, which `mlflow.models.Model.log` asks to save."""
 
-    def __init__(self, pipeline: Pipeline, twin: bytes, baseline: Baseline, dataset: Dataset) -> None:
+    def __init__(
+        self, pipeline: Pipeline, twin: bytes, baseline: Baseline, dataset: Dataset, labels: Labels = "largest"
+    ) -> None:
         self._pipeline = pipeline
         self._twin = twin
         self._baseline = baseline
         self._dataset = dataset
+        self._labels = labels
         self.digest = ""
 
     def save_model(self, path: str, mlflow_model: Model, **_handed_on: object) -> None:
@@ -53,11 +58,7 @@ class BundleWriter:
             _handed_on: Keywords of `Model.log` itself, which it hands on all the same.
         """
         dataset, folder = self._dataset, Path(path)
-        mlflow_model.metadata = {"task": dataset.task, "target": dataset.target}
-        if dataset.classes:
-            mlflow_model.metadata["classes"] = list(dataset.classes)
-        if any(column != Column(column.name) for column in dataset.columns):
-            mlflow_model.metadata["columns"] = [column.described() for column in dataset.columns]
+        mlflow_model.metadata = metadata_of(dataset, self._labels)
         save_sklearn_model(
             self._pipeline,
             path,
@@ -72,15 +73,11 @@ class BundleWriter:
         normalise_skops(folder / SKOPS_FILE)
         (folder / ONNX_FILE).write_bytes(self._twin)
         (folder / BASELINE_FILE).write_bytes(encoded(self._baseline))
-        mlflow_model.add_flavor(
-            "onnx", onnx_version=version("onnx"), data=ONNX_FILE, providers=["CPUExecutionProvider"]
-        )
-        mlflow_model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        mlflow_model.save(str(folder / FILE))
-        self.digest = content_digest(folder)
+        add_onnx(mlflow_model)
+        self.digest = finished(folder, mlflow_model)
 
     def _packages(self) -> list[str]:
-        booster = package_of(self._pipeline[-1])
+        booster = package_of(unwrapped(self._pipeline)[0][-1])
         # XGBoost has a distribution without NVIDIA's libraries.
         names = [booster, f"{booster}-cpu"] if booster else []
         return ["mlflow", "scikit-learn", "skops", "numpy", *[name for name in names if _installed(name)][:1]]
@@ -105,21 +102,21 @@ class Bundle:
         self.folder = folder
         try:
             description = yaml.safe_load((folder / FILE).read_bytes())
-            graph = folder / description["flavors"]["onnx"]["data"]
             self.contract = contract_of(description)
+            flavor = description["flavors"].get("onnx")
             self.target: str = description["metadata"]["target"]
+            self.labels_by: Labels = description["metadata"].get("labels", "largest")
         except FileNotFoundError as error:
             raise BundleError("it has no MLmodel file") from error
         except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
             raise BundleError(f"its MLmodel file is not as this pipeline writes it ({error})") from error
+        if flavor is None:
+            raise BundleError("it has no ONNX form, by which models are judged here")
+        graph = folder / flavor["data"]
         if not graph.is_file():
             raise BundleError(f"{graph.name} is missing")
-        if description["metadata"].get("labels", "largest") != "largest":
-            raise BundleError(
-                "its label is not the class of the largest probability, by which models are compared here"
-            )
         try:
-            self.twin = Twin(graph)
+            self.twin = Twin(graph, self.labels_by)
         except UnusableGraphError as error:
             raise BundleError(f"{graph.name} cannot be loaded ({error})") from error
 
@@ -140,6 +137,11 @@ class Bundle:
         """The classes in the order of the score columns."""
         return np.asarray(self.contract.classes)
 
+    @property
+    def has_pipeline(self) -> bool:
+        """Whether there is a scikit-learn form beside the graph."""
+        return (self.folder / SKOPS_FILE).is_file()
+
     @cached_property
     def pipeline(self) -> Pipeline:
         """The scikit-learn pipeline, loaded by skops with this package's own list of trusted types."""
@@ -148,13 +150,18 @@ class Bundle:
     @cached_property
     def quantile(self) -> float | None:
         """Which quantile of the target is predicted, where the pipeline is made for one."""
-        return None if self.contract.classes else quantile_of(self.pipeline)
+        if self.contract.classes or not self.has_pipeline:
+            return None
+        return quantile_of(self.pipeline)
 
     def pipeline_scores(self, rows: np.ndarray) -> np.ndarray:
         """What `Twin.scores` gives, computed by the pipeline."""
-        if self.contract.classes:
-            return np.asarray(self.pipeline.predict_proba(rows))
-        return np.asarray(self.pipeline.predict(rows)).reshape(len(rows), 1)
+        if not self.contract.classes:
+            return np.asarray(self.pipeline.predict(rows)).reshape(len(rows), 1)
+        probable = [] if self.labels_by == "only" else [np.asarray(self.pipeline.predict_proba(rows))]
+        if self.labels_by == "largest":
+            return probable[0]
+        return np.column_stack([*probable, places_of(self.pipeline_labels(rows), self.contract.classes)])
 
     def pipeline_labels(self, rows: np.ndarray) -> np.ndarray:
         """The labels that the pipeline predicts, shape [rows]."""
@@ -163,6 +170,30 @@ class Bundle:
     def digest(self) -> str:
         """The folder's content digest."""
         return content_digest(self.folder)
+
+
+def metadata_of(dataset: Dataset, labels: Labels = "largest") -> dict[str, Any]:
+    """The metadata of an MLmodel file."""
+    found: dict[str, Any] = {"task": dataset.task, "target": dataset.target}
+    if dataset.classes:
+        found["classes"] = list(dataset.classes)
+    if labels != "largest":
+        found["labels"] = labels
+    if any(column != Column(column.name) for column in dataset.columns):
+        found["columns"] = [column.described() for column in dataset.columns]
+    return found
+
+
+def add_onnx(mlflow_model: Model) -> None:
+    """Say that the folder has an ONNX form."""
+    mlflow_model.add_flavor("onnx", onnx_version=version("onnx"), data=ONNX_FILE, providers=["CPUExecutionProvider"])
+
+
+def finished(folder: Path, mlflow_model: Model) -> str:
+    """Write the description into a folder that has everything else, and return the folder's content digest."""
+    mlflow_model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    mlflow_model.save(str(folder / FILE))
+    return content_digest(folder)
 
 
 def example_of(dataset: Dataset) -> pd.DataFrame:

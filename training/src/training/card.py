@@ -10,7 +10,8 @@ from msgspec import Struct
 from training.data import Dataset
 from training.gate import GateReport
 from training.kinds import NO_TEXT, Column, numeric
-from training.metrics import baseline_metric, class_keys, measure
+from training.labels import places, probabilities
+from training.metrics import LOWER_IS_BETTER, baseline_metric, class_keys, measure
 from training.onnx_twin import Twin
 from training.split import Split
 
@@ -34,13 +35,14 @@ class Subject(Struct, frozen=True, eq=False):
         run_id: Its run.
         dataset: What was learnt from.
         split: How it was cut.
-        twin: The model.
+        twin: The model; None where it has no graph that could be asked here.
         scores: The twin's answers for the held-out rows.
         metrics: Its figures on them.
         quantile: Which quantile is predicted, where one is.
         report: What the gate found.
         notes: What should be known of data and fit, in sentences.
         readme: The path of what the owner says of it, empty where there is nothing.
+        learnt: What is to be said of the rows that the figures are on, where they are not held out.
     """
 
     name: str
@@ -49,34 +51,42 @@ class Subject(Struct, frozen=True, eq=False):
     run_id: str
     dataset: Dataset
     split: Split
-    twin: Twin
+    twin: Twin | None
     scores: np.ndarray
     metrics: dict[str, float]
     quantile: float | None
     report: GateReport
     notes: Sequence[str]
     readme: str = ""
+    learnt: str = ""
+
+    @property
+    def rows(self) -> str:
+        """What the figures are on."""
+        return f"rows of the table, {self.learnt}" if self.learnt else "held-out rows"
 
 
 def card(subject: Subject) -> str:
     """The card."""
     parts = [_head(subject), *_owner(subject), _data(subject), _figures(subject)]
-    parts += [*_slices(subject), _importance(subject), _calibration(subject), _gate(subject), _limits(subject)]
+    parts += [*_slices(subject), *_importance(subject), _calibration(subject), _gate(subject), _limits(subject)]
     return "\n\n".join(parts) + "\n"
 
 
-def permutation_importance(subject: Subject) -> list[tuple[str, float]]:
+def permutation_importance(subject: Subject, twin: Twin) -> list[tuple[str, float]]:
     """How much worse the model gets when the values of one column are shuffled, most first.
 
-    Worse is by the Brier score, the root mean squared error or the pinball loss, on at most 2000 of the held-out rows.
+    Worse is by the Brier score (without probabilities by F1), the root mean squared error or the pinball loss, on at
+    most 2000 of the rows.
     """
     dataset, split = subject.dataset, subject.split
     rows, truth = split.test_rows[:_IMPORTANCE_ROWS], split.test_truth[:_IMPORTANCE_ROWS]
-    metric = baseline_metric(dataset.task, subject.quantile)
+    metric = _importance_metric(subject)
     random = np.random.default_rng(0)
 
     def figure(given: np.ndarray) -> float:
-        return measure(subject.twin.scores(given), truth, dataset.classes, subject.quantile)[metric]
+        found = measure(twin.scores(given), truth, dataset.classes, subject.quantile)[metric]
+        return found if metric in LOWER_IS_BETTER else -found
 
     before, found = figure(rows), []
     for index, column in enumerate(dataset.columns[:_IMPORTANCE_COLUMNS]):
@@ -87,6 +97,11 @@ def permutation_importance(subject: Subject) -> list[tuple[str, float]]:
             worse.append(figure(shuffled) - before)
         found.append((column.name, float(np.mean(worse))))
     return sorted(found, key=lambda pair: -pair[1])
+
+
+def _importance_metric(subject: Subject) -> str:
+    probable = probabilities(subject.scores, len(subject.dataset.classes)) is not None
+    return baseline_metric(subject.dataset.task, subject.quantile, probable=probable)
 
 
 def _head(subject: Subject) -> str:
@@ -111,9 +126,11 @@ def _data(subject: Subject) -> str:
     ]
     more = len(dataset.columns) - len(rows)
     version = f", {dataset.version}" if dataset.version else ""
+    learnt, held_out = len(subject.split.train_rows), len(subject.split.test_rows)
+    use = subject.learnt or f"{learnt} to learn from and {held_out} held out"
     return (
         f"## Data\n\n`{_cell(dataset.source)}`{version}: {len(dataset.rows)} rows (sha256 `{dataset.sha256}`), "
-        f"{len(subject.split.train_rows)} to learn from and {len(subject.split.test_rows)} held out.\n\n"
+        f"{use}.\n\n"
         + _table(("column", "kind", "may be missing", "values"), rows)
         + (f"\n\nAnd {more} more columns." if more > 0 else "")
     )
@@ -133,7 +150,7 @@ def _values(column: Column, rows: np.ndarray, index: int) -> str:
 
 def _figures(subject: Subject) -> str:
     overall = [[name, f"{value:.4g}"] for name, value in subject.metrics.items() if "/" not in name]
-    text = f"## Figures on held-out rows\n\n{_table(('metric', 'value'), overall)}"
+    text = f"## Figures on {subject.rows}\n\n{_table(('metric', 'value'), overall)}"
     if not subject.dataset.classes:
         return text
     rows = []
@@ -163,15 +180,17 @@ def _slices(subject: Subject) -> Iterator[str]:
                 [column.name, "missing" if level == NO_TEXT else level, str(int(chosen.sum())), f"{figure:.4g}"]
             )
     if rows:
-        yield f"## Slices of the held-out rows\n\n{_table(('column', 'value', 'rows', metric), rows)}"
+        yield f"## Slices of the {subject.rows}\n\n{_table(('column', 'value', 'rows', metric), rows)}"
 
 
-def _importance(subject: Subject) -> str:
-    metric = baseline_metric(subject.dataset.task, subject.quantile)
-    rows = [[name, f"{value:.4g}"] for name, value in permutation_importance(subject)[:_MOST_COLUMNS]]
-    return (
+def _importance(subject: Subject) -> Iterator[str]:
+    if subject.twin is None:
+        return
+    metric = _importance_metric(subject)
+    rows = [[name, f"{value:.4g}"] for name, value in permutation_importance(subject, subject.twin)[:_MOST_COLUMNS]]
+    yield (
         f"## Importance of columns\n\nBy how much `{metric}` gets worse when the values of a column are shuffled among "
-        "the held-out rows. Columns that say the same share their importance.\n\n"
+        "the rows. Columns that say the same share their importance.\n\n"
     ) + _table(("column", "worse by"), rows)
 
 
@@ -183,8 +202,12 @@ def _calibration(subject: Subject) -> str:
         return (
             f"## Errors\n\nPredicted minus true, by quantile.\n\n{_table(names, [[f'{value:.4g}' for value in off]])}"
         )
-    sure = subject.scores.max(axis=1)
-    right = np.asarray(subject.dataset.classes)[subject.scores.argmax(axis=1)] == truth
+    classes = np.asarray(subject.dataset.classes)
+    probable, named = probabilities(subject.scores, len(classes)), places(subject.scores, len(classes))
+    if probable is None:
+        return "## Calibration\n\nIt names classes and gives no probabilities."
+    sure = probable[np.arange(len(named)), named]
+    right = classes[named] == truth
     rows, distance = [], 0.0
     for part in np.array_split(np.argsort(sure, kind="stable"), min(_BINS, len(sure))):
         said, seen = float(sure[part].mean()), float(right[part].mean())

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
@@ -29,6 +29,9 @@ from training.options import (
 from training.report import Terminal, gate_rows, moment
 from training.schema import model_file_schema
 from training.steps import headline
+
+if TYPE_CHECKING:
+    from training.gate import GateReport
 
 _INTERRUPTED = 130
 _GATE_COLUMNS = ("check", "figure", "bound", "verdict", "detail")
@@ -82,11 +85,16 @@ def run(
             {"model": result.name, **(registered if result.registered else {}), "metrics": headline(result.metrics)}
             | {"digest": result.digest, "artifacts": result.uri, "run": result.run_id, "mlflow": result.tracking_uri},
         )
-    for check in result.gate.failures:
+    return _ended(terminal, result.gate, result.name, result.run_id)
+
+
+def _ended(terminal: Terminal, gate: "GateReport", name: str, run_id: str | None) -> int:
+    """Say what a gate has against a model that was to be registered, and return the exit code."""
+    for check in gate.failures:
         terminal.error(f"gate: {check.sentence()}")
-    if not result.gate.passed:
-        terminal.error(f"{result.name} was not registered; run {result.run_id} has what was measured.")
-    return 0 if result.gate.passed else 2
+    if not gate.passed:
+        terminal.error(f"{name} was not registered; run {run_id} has what was measured.")
+    return 0 if gate.passed else 2
 
 
 @app.command
@@ -177,12 +185,7 @@ def register(
             | {"runtime": result.runtime, "metrics": headline(result.metrics), "digest": result.digest}
             | {"artifacts": result.uri, "run": result.run_id, "mlflow": result.tracking_uri},
         )
-    if result.gate is None or result.gate.passed:
-        return 0
-    for check in result.gate.failures:
-        terminal.error(f"gate: {check.sentence()}")
-    terminal.error(f"{result.name} was not registered; run {result.run_id} has what was measured.")
-    return 2
+    return _ended(terminal, result.gate, result.name, result.run_id) if result.gate else 0
 
 
 @app.command

@@ -122,4 +122,4 @@ def _allow(libc: Any, ruleset: int, place: Path, rights: int) -> None:
         rights &= 0b111
     rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, opened), 12)
     libc.syscall(_LANDLOCK_ADD, ruleset, 1, rule, 0)
-    os.close(opened)
+    # It stays open: the rule holds for this inode, and procfs makes another one once nobody holds the folder.

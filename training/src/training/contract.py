@@ -8,15 +8,17 @@ from modelformat.mlmodel import Label, Task, parse_mlmodel
 
 
 class Contract(Struct, frozen=True):
-    """Task, labels, columns (name and type), and the names of those where a value may be missing.
+    """What callers rely on; when any of it changes, the major release number rises.
 
-    When any of it changes, the major release number rises.
+    `features` are names and types, `optional` the names of those where a value may be missing; `probabilities` says
+    whether a classifier gives some.
     """
 
     task: Task
     classes: tuple[Label, ...]
     features: tuple[tuple[str, str], ...]
     optional: tuple[str, ...] = ()
+    probabilities: bool = True
 
 
 def contract_of(description: dict[str, Any]) -> Contract:
@@ -31,4 +33,5 @@ def contract_of(description: dict[str, Any]) -> Contract:
         found.metadata.classes,
         tuple((column.name, column.type) for column in found.inputs),
         tuple(column.name for column in found.inputs if not column.required),
+        found.metadata.labels != "only",
     )

@@ -96,7 +96,7 @@ def evaluate(
         if intact.passed:
             bundle = _opened(folder, stored)
             _refuse_other_contract(bundle, dataset)
-            verify_settings(settings.gate, dataset, bundle.quantile)
+            verify_settings(settings.gate, dataset, bundle.quantile, probable=bundle.contract.probabilities)
             measured = metrics.measure(
                 bundle.twin.scores(split.test_rows), split.test_truth, dataset.classes, bundle.quantile
             )

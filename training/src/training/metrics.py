@@ -11,11 +11,14 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold, cross_validate
 from sklearn.pipeline import Pipeline
 
+from training.labels import has_probabilities, places, probabilities
 from training.models import fit_parameters, quantile_of
 from training.settings import Label, Task
 
 # How far off a predicted quantile is, and the share of rows that lie at or below it.
 PINBALL, COVERAGE = "pinball", "coverage"
+# What only probabilities have.
+OF_PROBABILITIES = ("log_loss", "brier")
 LOWER_IS_BETTER = frozenset({"log_loss", "brier", "rmse", "mae", PINBALL})
 _DEFAULT_THRESHOLDS: dict[Task, dict[str, float]] = {"classification": {"accuracy": 0.7}, "regression": {"r2": 0.2}}
 _CHAMPION_METRIC: dict[Task, str] = {"classification": "f1_macro", "regression": "r2"}
@@ -40,22 +43,25 @@ def champion_metric(task: Task, quantile: float | None = None) -> str:
     return PINBALL if quantile is not None else _CHAMPION_METRIC[task]
 
 
-def baseline_metric(task: Task, quantile: float | None = None) -> str:
-    """What a guess without looking is beaten in."""
+def baseline_metric(task: Task, quantile: float | None = None, *, probable: bool = True) -> str:
+    """What a guess without looking is beaten in; `probable` says whether a classifier gives probabilities."""
+    if not probable and task == "classification":
+        return _CHAMPION_METRIC[task]
     return PINBALL if quantile is not None else _BASELINE_METRIC[task]
 
 
-def folds_metrics(task: Task, quantile: float | None = None) -> list[str]:
+def folds_metrics(task: Task, quantile: float | None = None, *, probable: bool = True) -> list[str]:
     """The metrics that cross-validation measures."""
-    return list(_scorers(task, quantile))
+    return list(_scorers(task, quantile, probable=probable))
 
 
-def metric_names(classes: Sequence[Label], quantile: float | None = None) -> list[str]:
+def metric_names(classes: Sequence[Label], quantile: float | None = None, *, probable: bool = True) -> list[str]:
     """The metrics of a task; without classes it is a regression, or the prediction of a quantile."""
     if not classes:
         return [*_SCORERS["regression"], *([PINBALL, COVERAGE] if quantile is not None else [])]
     per_class = [f"{kind}/{key}" for key in class_keys(classes) for kind in ("precision", "recall", "f1")]
-    return [*_SCORERS["classification"], "brier", *per_class]
+    names = [*_SCORERS["classification"], "brier", *per_class]
+    return names if probable else [name for name in names if name not in OF_PROBABILITIES]
 
 
 def measure(
@@ -64,14 +70,15 @@ def measure(
     """All metrics of some predictions.
 
     Args:
-        scores: Shape [rows, classes], probabilities; or [rows, 1], predicted values, without classes.
+        scores: Those of a classifier as in `training.labels`; or shape [rows, 1], predicted values, without classes.
         truth: Shape [rows].
         classes: The labels in the order of the columns; empty for regression.
         quantile: Which quantile of the target is predicted, where it is not its mean.
 
     Returns:
-        Metric by name, in the order of `metric_names`. `brier` is Brier's own multi-class score, the mean squared
-        distance of the probabilities from the truth, from 0 to 2 (Monthly Weather Review 78, 1950).
+        Metric by name, in the order of `metric_names`; no `log_loss` and no `brier` where there are no probabilities.
+        `brier` is Brier's own multi-class score, the mean squared distance of the probabilities from the truth, from
+        0 to 2 (Monthly Weather Review 78, 1950).
     """
     if not classes:
         predicted = scores[:, 0]
@@ -85,14 +92,15 @@ def measure(
             values[COVERAGE] = float((truth <= predicted).mean())
         return values
     labels = np.asarray(classes)
-    predicted = labels[scores.argmax(axis=1)]
+    predicted, probable = labels[places(scores, len(classes))], probabilities(scores, len(classes))
     precision, recall, f1, _ = sk.precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
     figures = {
         "accuracy": float(sk.accuracy_score(truth, predicted)),
         "f1_macro": float(np.mean(f1)),
-        "log_loss": float(sk.log_loss(truth, _summing_to_one(scores), labels=labels)),
-        "brier": float(((scores - (truth[:, None] == labels)) ** 2).sum(axis=1).mean()),
     }
+    if probable is not None:
+        figures["log_loss"] = float(sk.log_loss(truth, _summing_to_one(probable), labels=labels))
+        figures["brier"] = float(((probable - (truth[:, None] == labels)) ** 2).sum(axis=1).mean())
     for index, key in enumerate(class_keys(classes)):
         figures |= {
             f"precision/{key}": float(precision[index]),
@@ -133,7 +141,7 @@ def cross_validated(
     if not folds:
         return {}
     kind = StratifiedKFold if task == "classification" else KFold
-    scorers = _scorers(task, quantile_of(pipeline))
+    scorers = _scorers(task, quantile_of(pipeline), probable=has_probabilities(pipeline))
     with warnings.catch_warnings():
         # What there is to complain of, the fit on all training rows has said already.
         warnings.simplefilter("ignore")
@@ -153,9 +161,9 @@ def cross_validated(
     return figures
 
 
-def _scorers(task: Task, quantile: float | None) -> dict[str, tuple[Any, int]]:
+def _scorers(task: Task, quantile: float | None, *, probable: bool) -> dict[str, tuple[Any, int]]:
     if quantile is None:
-        return dict(_SCORERS[task])
+        return {name: how for name, how in _SCORERS[task].items() if probable or name not in OF_PROBABILITIES}
     pinball = sk.make_scorer(sk.mean_pinball_loss, greater_is_better=False, alpha=quantile)
     return {**_SCORERS[task], PINBALL: (pinball, -1)}
 
@@ -170,5 +178,7 @@ def class_keys(classes: Sequence[Label]) -> list[str]:
 
 def _summing_to_one(probabilities: np.ndarray) -> np.ndarray:
     """Float32 sums miss one by more than scikit-learn lets pass without a warning."""
-    normalised: np.ndarray = probabilities / probabilities.sum(axis=1, keepdims=True)
+    # Some graphs give one class a little more than 1, and the other as much less than 0.
+    bounded = probabilities.clip(0, 1)
+    normalised: np.ndarray = bounded / bounded.sum(axis=1, keepdims=True)
     return normalised

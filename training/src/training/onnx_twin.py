@@ -1,12 +1,14 @@
 """The ONNX twin: the same model as a graph of float32 operations, which serving runs without scikit-learn."""
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from msgspec import Struct
 from onnx import TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
@@ -16,11 +18,14 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 
-from modelformat.session import DTYPES, MATRIX, as_columns, open_session
+from modelformat.mlmodel import Labels
+from modelformat.session import DTYPES, LABEL, MATRIX, PROBABILITIES, as_columns, open_session
 from training.boosters import catboost_graph, package_of, register_converters
 from training.boosters import ready_to_convert as boosters_ready
 from training.errors import BadInputError
 from training.kinds import Column
+from training.labels import Threshold, unwrapped
+from training.onnx_labels import add_threshold, convertible, plain_outputs, type_of
 from training.onnx_preparation import OPSETS, prepend, raise_opsets
 from training.preparation import CENTRE, PREPARE
 
@@ -35,62 +40,104 @@ _LOAD_ERRORS = (
 )
 
 
-def to_onnx(pipeline: Pipeline, columns: Sequence[Column], *, classifier: bool) -> bytes:
+def to_onnx(pipeline: Pipeline, columns: Sequence[Column], *, classifier: bool, labels: Labels = "largest") -> bytes:
     """Convert a fitted pipeline.
 
     The graph has the input `features`, shape [rows, features], float32, or float64 where the pipeline begins by taking
     centres away; or, where text is among the columns, inputs `column_0`, `column_1`, ..., each of shape [rows, 1]. It
-    has one output: `probabilities`, shape [rows, classes], or `prediction`, shape [rows, 1].
+    has one output: `probabilities`, shape [rows, classes], or `prediction`, shape [rows, 1]; with `labels` other than
+    `largest` an output `label` beside the probabilities, or in their place: int64, [rows], the places of the classes.
 
     Raises:
         BadInputError: A step of the pipeline has no ONNX form.
     """
+    pipeline, threshold = _inside(pipeline)
+    naming = _Naming(labels, threshold) if classifier else None
     prepare = pipeline.named_steps.get(PREPARE)
     if prepare is not None:
         width = sum(part.stop - part.start for part in prepare.output_indices_.values())
-        graph = _converted(pipeline[1:], _PREPARED, width, classifier=classifier)
+        graph = _converted(pipeline[1:], _PREPARED, width, naming)
         prepend(graph, _PREPARED, prepare, columns)
     else:
         # A step `single` follows it, which is the graph's cast.
         centre = pipeline.named_steps.get(CENTRE)
-        graph = _converted(
-            pipeline[2:] if centre is not None else pipeline, MATRIX, len(columns), classifier=classifier
-        )
+        graph = _converted(pipeline[2:] if centre is not None else pipeline, MATRIX, len(columns), naming)
         if centre is not None:
             _centre_first(graph, centre.center_)
     content: bytes = graph.SerializeToString(deterministic=True)
     return content
 
 
-def _converted(pipeline: Pipeline, read: str, width: int, *, classifier: bool) -> onnx.ModelProto:
+class _Naming(Struct, frozen=True):
+    """How a classifier names its label."""
+
+    labels: Labels
+    threshold: Threshold | None
+
+
+def _inside(pipeline: Pipeline) -> tuple[Pipeline, Threshold | None]:
+    """A pipeline without searches, thresholds and pipelines in its last step."""
+    found, threshold = unwrapped(pipeline)
+    while isinstance(found[-1], Pipeline):
+        last, steps = found[-1], found.steps[:-1]
+        # Two pipelines may give their steps the same names.
+        found = Pipeline([*steps, *((f"{found.steps[-1][0]}-{name}", step) for name, step in last.steps)])
+    return found, threshold
+
+
+def _converted(pipeline: Pipeline, read: str, width: int, naming: _Naming | None) -> onnx.ModelProto:
+    classifier = naming is not None
     if len(pipeline) == 1 and package_of(pipeline[-1]) == "catboost":
         own = catboost_graph(pipeline[-1], read, width, classifier=classifier)
         raise_opsets(own)
-        return own
+        return _named(own, read, naming) if naming else own
     register_converters(pipeline[-1])
+    ready = _ready_to_convert(pipeline)
     try:
-        graph = convert_sklearn(
-            _ready_to_convert(pipeline),
-            name="model",
-            initial_types=[(read, FloatTensorType([None, width]))],
-            options={"zipmap": False} if classifier else None,
-            target_opset=OPSETS,
-            custom_conversion_functions=HISTOGRAM_CONVERTERS[0],
-            custom_shape_calculators=HISTOGRAM_CONVERTERS[1],
-        )
+        with warnings.catch_warnings():
+            # Of attributes that the converters still ask for.
+            warnings.simplefilter("ignore", FutureWarning)
+            graph = convert_sklearn(
+                ready,
+                name="model",
+                initial_types=[(read, FloatTensorType([None, width]))],
+                options=plain_outputs(ready[-1]) if classifier else None,
+                target_opset=OPSETS,
+                custom_conversion_functions=HISTOGRAM_CONVERTERS[0],
+                custom_shape_calculators=HISTOGRAM_CONVERTERS[1],
+            )
     except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, KeyError) as error:
         step, estimator = pipeline.steps[-1]
         raise BadInputError(
             f"step {step!r} ({type(estimator).__name__}) has no ONNX form with these parameters: "
             f"{' '.join(str(error).split())[:300]}"
         ) from error
-    if classifier:
-        # Leaves out the label output and whatever only it needs: labels are the caller's, by position.
-        extracted: onnx.ModelProto = Extractor(graph).extract_model([read], ["probabilities"])
-        return extracted
-    _rename_output(graph, "prediction")
+    if naming:
+        return _named(graph, read, naming)
+    _rename_output(graph, graph.graph.output[0].name, "prediction")
     typed: onnx.ModelProto = graph
     return typed
+
+
+def _named(graph: onnx.ModelProto, read: str, naming: _Naming) -> onnx.ModelProto:
+    """A classifier's graph with the outputs that its labels ask for; what only other outputs need is left out."""
+    if naming.threshold is not None:
+        if not naming.threshold.of_probability:
+            raise BadInputError(
+                "a threshold of a decision function has no ONNX form; set response_method='predict_proba'."
+            )
+        if any(LABEL in node.output for node in graph.graph.node):
+            _rename_output(graph, LABEL, "likeliest")
+        label = add_threshold(graph, PROBABILITIES, naming.threshold)
+        graph.graph.output.append(helper.make_tensor_value_info(label, TensorProto.INT64, [None]))
+        graph = Extractor(graph).extract_model([read], [PROBABILITIES, label])
+        _rename_output(graph, label, LABEL)
+        return graph
+    if naming.labels != "largest" and type_of(graph, LABEL) != TensorProto.INT64:
+        raise BadInputError("the estimator's own labels have no ONNX form; take another one.")
+    wanted = {"largest": [PROBABILITIES], "predicted": [PROBABILITIES, LABEL], "only": [LABEL]}[naming.labels]
+    extracted: onnx.ModelProto = Extractor(graph).extract_model([read], wanted)
+    return extracted
 
 
 class UnusableGraphError(Exception):
@@ -100,38 +147,49 @@ class UnusableGraphError(Exception):
 class Twin:
     """A loaded ONNX graph."""
 
-    def __init__(self, model: Path | bytes) -> None:
+    def __init__(self, model: Path | bytes, labels: Labels = "largest") -> None:
         """Load a graph.
 
+        Args:
+            model: The file, or what it holds.
+            labels: How it names the class of a row, where it is a classifier.
+
         Raises:
-            UnusableGraphError: It is damaged, or asks for more than this ONNX Runtime can do.
+            UnusableGraphError: It is damaged, asks for more than this ONNX Runtime can do, or lacks an output.
         """
         try:
             self._session = open_session(model)
         except _LOAD_ERRORS as error:
             raise UnusableGraphError(" ".join(str(error).split())) from error
-        self._outputs = [self._session.get_outputs()[0].name]
+        outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = {"largest": outputs[:1], "predicted": [PROBABILITIES, LABEL], "only": [LABEL]}[labels]
+        if missing := [name for name in self._outputs if name not in outputs]:
+            raise UnusableGraphError(f"it has no output {' and no output '.join(missing)}")
         inputs = self._session.get_inputs()
         self._matrix = inputs[0].name == MATRIX
         self._types = [DTYPES.get(read.type, np.float32) for read in inputs]
 
     def scores(self, rows: np.ndarray) -> np.ndarray:
-        """Probabilities, shape [rows, classes], or predicted values, shape [rows, 1]; float64.
+        """Scores of a classifier as in `training.labels`, or predicted values, shape [rows, 1]; float64.
 
         Args:
             rows: As in `training.data.Dataset`.
         """
         given = {MATRIX: rows.astype(self._types[0])} if self._matrix else as_columns(rows, tuple(self._types))
-        found = self._session.run(self._outputs, given)[0]
-        return np.asarray(found, dtype=np.float64).reshape(len(rows), -1)
+        found = self._session.run(self._outputs, given)
+        parts = [np.asarray(part, dtype=np.float64).reshape(len(rows), -1) for part in found]
+        return parts[0] if len(parts) == 1 else np.hstack(parts)
 
 
 def _ready_to_convert(pipeline: Pipeline) -> Pipeline:
     ready = copy.deepcopy(pipeline)
-    ready.steps[-1] = (ready.steps[-1][0], boosters_ready(ready[-1], _rounded_down))
+    ready.steps[-1] = (ready.steps[-1][0], boosters_ready(convertible(ready[-1]), _rounded_down))
     if hasattr(ready, "classes_") and not package_of(ready[-1]):
         # Labels of every type convert alike when the converter sees only their positions.
         ready[-1].classes_ = np.arange(len(pipeline.classes_))
+    if hasattr(ready[-1], "flatten_transform"):
+        # Of no meaning to predictions, and unknown to the converter.
+        ready[-1].flatten_transform = False
     for trees in getattr(ready[-1], "_predictors", ()):
         for tree in trees:
             tree.nodes["num_threshold"] = _rounded_down(tree.nodes["num_threshold"])
@@ -169,8 +227,8 @@ def _centre_first(graph: onnx.ModelProto, centres: np.ndarray) -> None:
     graph.graph.node.extend([*first, *rest])
 
 
-def _rename_output(graph: onnx.ModelProto, name: str) -> None:
-    output = graph.graph.output[0]
+def _rename_output(graph: onnx.ModelProto, old: str, name: str) -> None:
+    (output,) = (output for output in graph.graph.output if output.name == old)
     for node in graph.graph.node:
         for position, produced in enumerate(node.output):
             if produced == output.name:

@@ -114,11 +114,6 @@ def _refuse_other_tasks(estimator: BaseEstimator, path: Path, task: Task) -> Non
     name = type(estimator[-1] if isinstance(estimator, Pipeline) else estimator).__name__
     if not (is_classifier(estimator) if task == "classification" else is_regressor(estimator)):
         raise BadInputError(f"{path}: build() returns a {name}, which does no {task}; --task overrides the target's.")
-    if task == "classification" and not hasattr(estimator, "predict_proba"):
-        raise BadInputError(
-            f"{path}: build() returns a {name}, which gives no probabilities (predict_proba); wrap it in a "
-            "CalibratedClassifierCV, or take another classifier."
-        )
 
 
 def _strangers(value: Any, depth: int = 0) -> Iterator[str]:

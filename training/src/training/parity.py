@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from modelformat.mlmodel import SKOPS_FILE
 from training.bundle import Bundle
 from training.checks import Check, at_most
 from training.hard_rows import hard_rows
+from training.labels import places, shares
 from training.settings import GateSettings
 from training.split import Split
 
@@ -19,7 +19,7 @@ def parity_checks(bundle: Bundle, split: Split, settings: GateSettings, scale: f
         settings: How far they may be apart.
         scale: What distances are shares of.
     """
-    if not (bundle.folder / SKOPS_FILE).is_file():
+    if not bundle.has_pipeline:
         return [Check(name="parity", passed=True, detail="it has no scikit-learn form to be compared with")]
     hard = hard_rows(bundle.kinds, split.test_rows, bundle.pipeline)
     return [
@@ -30,22 +30,30 @@ def parity_checks(bundle: Bundle, split: Split, settings: GateSettings, scale: f
 
 def _compared(bundle: Bundle, rows: np.ndarray, tolerance: float, scale: float, which: str) -> list[Check]:
     original, scores = bundle.pipeline_scores(rows), bundle.twin.scores(rows)
-    distances = np.abs(original - scores).max(axis=1) / scale
+    classes = len(bundle.contract.classes)
+    distances = np.abs(_comparable(original, classes) - _comparable(scores, classes)).max(axis=1) / scale
     detail = f"ONNX against skops on {len(rows)} rows"
     if which and not distances.max() <= tolerance:
         detail += f"; farthest apart for {_shown(bundle, rows[int(np.nan_to_num(distances, nan=np.inf).argmax())])}"
     checks = [at_most(f"parity{which}", float(distances.max()), tolerance, detail)]
-    if bundle.contract.classes:
-        # Two classes that are level up to rounding have no order, in the pipeline neither.
-        top_two = np.sort(original, axis=1)[:, -2:]
-        decided = top_two[:, 1] - top_two[:, 0] > 2 * tolerance
-        labels = bundle.labels[scores.argmax(axis=1)]
-        differing = int((decided & (labels != bundle.pipeline_labels(rows))).sum())
+    if classes:
+        differs = bundle.labels[places(scores, classes)] != bundle.pipeline_labels(rows)
+        if bundle.labels_by == "largest":
+            # Two classes that are level up to rounding have no order, in the pipeline neither.
+            top_two = np.sort(original, axis=1)[:, -2:]
+            differs &= top_two[:, 1] - top_two[:, 0] > 2 * tolerance
         what = "rows with another label"
-        if differing and checks[0].passed:
-            what += "; the pipeline names labels by another rule than the largest probability, as tuned thresholds do"
-        checks.append(at_most(f"parity of labels{which}", differing, 0, what))
+        if differs.any() and bundle.labels_by == "predicted" and checks[0].passed:
+            what += (
+                "; a threshold that probabilities meet exactly, as those of forests do, is rounded to either side of "
+                "them: take one between two of them"
+            )
+        checks.append(at_most(f"parity of labels{which}", int(differs.sum()), 0, what))
     return checks
+
+
+def _comparable(scores: np.ndarray, classes: int) -> np.ndarray:
+    return shares(scores, classes) if classes else scores
 
 
 def _shown(bundle: Bundle, row: np.ndarray, most: int = 8) -> str:

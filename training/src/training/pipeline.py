@@ -11,23 +11,25 @@ from msgspec import Struct
 from sklearn.pipeline import Pipeline
 
 from modelformat.baseline import Baseline
+from modelformat.mlmodel import Labels
 from modelformat.tags import DIGEST, FAILED, GATE, PASSED, RELEASE
 from training import metrics, models, plots
 from training.baseline import measure_baseline
-from training.boosters import learnt_truth
+from training.boosters import learnt_truth, predicted_labels
 from training.bundle import Bundle, BundleWriter
 from training.card import Subject, card
 from training.champion import loaded_champion
 from training.data import Dataset, default_model_name, load
 from training.errors import BadInputError, OutageError
 from training.gate import GateReport, columns_check, duplicates_check, judge, verify_settings
+from training.labels import has_probabilities, places_of, rule_of
 from training.onnx_twin import Twin, to_onnx
 from training.own_code import build_own, refuse_untrusted
 from training.registry import Registry, Version
 from training.settings import CsvSettings, Scalar, Settings, SplitSettings
 from training.split import Split, split_dataset
 from training.steps import Silent, Steps, headline
-from training.tracking import CARD_FILE, Tracking, git_commit
+from training.tracking import Tracking, git_commit
 
 if TYPE_CHECKING:
     from training.search import Trial
@@ -80,10 +82,12 @@ class Plan(Struct, frozen=True, eq=False):
 class Trained(Struct, frozen=True, eq=False):
     """The ONNX twin of the fitted pipeline, its scores and metrics on the held-out rows, and those over folds.
 
-    `baseline` is what rows and answers looked like, `notes` what the estimator complained of.
+    `labels` is how it names classes, `baseline` what rows and answers looked like, `notes` what the estimator
+    complained of.
     """
 
     twin: bytes
+    labels: Labels
     baseline: Baseline
     scores: np.ndarray
     metrics: dict[str, float]
@@ -111,7 +115,7 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
     version: Version | None = None
     with tracking.run(plan.experiment) as run_id:
         with steps.step("record") as step:
-            writer = BundleWriter(plan.pipeline, trained.twin, trained.baseline, plan.dataset)
+            writer = BundleWriter(plan.pipeline, trained.twin, trained.baseline, plan.dataset, trained.labels)
             model_id = _record(tracking, plan, trained, writer)
             tracking.record_trials(trials, run_id)
             step.outcome = f"run {run_id} of experiment {plan.experiment} at {tracking.address}"
@@ -136,7 +140,7 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
         if report.passed:
             with steps.step("register") as step:
                 tags[RELEASE] = release
-                version = registry.register(plan.name, model_id, run_id, tags, _description(plan, trained))
+                version = registry.register(plan.name, model_id, run_id, tags, _description(plan, trained, tracking))
                 step.outcome = f"{version.title}, alias {', '.join(version.aliases)}"
     return RunResult(
         registered=version is not None,
@@ -171,7 +175,8 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
         dataset = load(settings)
         name = settings.name or default_model_name(dataset)
         model, pipeline = _unfitted(settings, dataset)
-        verify_settings(settings.gate, dataset, models.quantile_of(pipeline) if not dataset.classes else None)
+        quantile = models.quantile_of(pipeline) if not dataset.classes else None
+        verify_settings(settings.gate, dataset, quantile, probable=has_probabilities(pipeline))
         step.outcome = (
             f"{dataset.source}: {len(dataset.rows)} rows, {len(dataset.features)} features, "
             f"{dataset.task} of {dataset.target}" + (f" ({len(dataset.classes)} classes)" if dataset.classes else "")
@@ -239,7 +244,8 @@ def train(plan: Plan, steps: Steps) -> Trained:
         notes = models.fit(plan.pipeline, split.train_rows, truth, split.train_weights)
         if settings.code:
             refuse_untrusted(plan.pipeline, models.TRUSTED_TYPES, settings.code)
-        twin = to_onnx(plan.pipeline, dataset.columns, classifier=bool(dataset.classes))
+        labels = _labels(plan)
+        twin = to_onnx(plan.pipeline, dataset.columns, classifier=bool(dataset.classes), labels=labels)
         step.outcome = f"{plan.model}, seed {settings.seed}"
     for note in notes:
         steps.note(note)
@@ -254,7 +260,7 @@ def train(plan: Plan, steps: Steps) -> Trained:
             weights=split.train_weights,
         )
         # Measured on the twin, for that is what will answer.
-        scores = Twin(twin).scores(split.test_rows)
+        scores = Twin(twin, labels).scores(split.test_rows)
         if not np.isfinite(scores).all():
             raise BadInputError(
                 f"{dataset.source}: {plan.model} overflows float32 on these rows; rescale the largest features."
@@ -263,7 +269,18 @@ def train(plan: Plan, steps: Steps) -> Trained:
         measured = metrics.measure(scores, split.test_truth, dataset.classes, quantile)
         step.outcome = headline(measured)
     baseline = measure_baseline(dataset.columns, split.train_rows, scores, dataset.classes)
-    return Trained(twin, baseline, scores, measured, cross_validation, tuple(notes))
+    return Trained(twin, labels, baseline, scores, measured, cross_validation, tuple(notes))
+
+
+def _labels(plan: Plan) -> Labels:
+    """How a fitted pipeline names classes, by what it says of the rows that it was fitted on."""
+    if not plan.dataset.classes:
+        return "largest"
+    rows, classes = plan.split.train_rows, plan.dataset.classes
+    probable = np.asarray(plan.pipeline.predict_proba(rows)) if has_probabilities(plan.pipeline) else None
+    return rule_of(
+        plan.pipeline, probable, places_of(predicted_labels(plan.pipeline, rows, np.asarray(classes)), classes)
+    )
 
 
 def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWriter) -> str:
@@ -297,7 +314,7 @@ def _card(plan: Plan, trained: Trained, report: GateReport, run_id: str, release
             run_id=run_id,
             dataset=plan.dataset,
             split=plan.split,
-            twin=Twin(trained.twin),
+            twin=Twin(trained.twin, trained.labels),
             scores=trained.scores,
             metrics=trained.metrics,
             quantile=None if plan.dataset.classes else models.quantile_of(plan.pipeline),
@@ -308,11 +325,11 @@ def _card(plan: Plan, trained: Trained, report: GateReport, run_id: str, release
     )
 
 
-def _description(plan: Plan, trained: Trained) -> str:
+def _description(plan: Plan, trained: Trained, tracking: Tracking) -> str:
     dataset, commit = plan.dataset, git_commit()
     return (
         f"{plan.model} that predicts {dataset.target} from {len(dataset.features)} features. "
         f"Data: {dataset.source}, {len(dataset.rows)} rows (sha256 {dataset.sha256[:12]}). "
-        f"Held-out rows: {headline(trained.metrics)}. Model card: {CARD_FILE} of its run."
+        f"Held-out rows: {headline(trained.metrics)}. {tracking.card_link()}"
         + (f" Commit: {commit[:12]}." if commit else "")
     )

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
+from training.labels import places, probabilities
 from training.settings import Label
 
 # More labels than these are noise in a picture.
@@ -23,15 +24,16 @@ def figures(scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label]) -> 
             "plots/predicted_vs_true.png": _predicted_vs_true(predicted, truth),
             "plots/residuals.png": _residuals(predicted, truth),
         }
-    return {
-        "plots/confusion_matrix.png": _confusion(scores, truth, classes),
-        "plots/calibration.png": _calibration(scores, truth, classes),
-    }
+    drawn = {"plots/confusion_matrix.png": _confusion(scores, truth, classes)}
+    probable = probabilities(scores, len(classes))
+    if probable is not None:
+        drawn["plots/calibration.png"] = _calibration(probable, truth, classes)
+    return drawn
 
 
 def _confusion(scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label]) -> Figure:
     labels = np.asarray(classes)
-    counts = confusion_matrix(truth, labels[scores.argmax(axis=1)], labels=labels)
+    counts = confusion_matrix(truth, labels[places(scores, len(classes))], labels=labels)
     figure, axes = _canvas("Confusion matrix, held-out rows", "predicted", "true")
     picture = axes.imshow(counts, cmap="Blues")
     figure.colorbar(picture, ax=axes)

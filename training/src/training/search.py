@@ -12,6 +12,7 @@ from training import metrics, models
 from training.boosters import learnt_truth
 from training.data import Dataset
 from training.errors import BadInputError
+from training.labels import has_probabilities
 from training.settings import Range, Scalar, SearchSettings, suggestion
 from training.split import Split
 
@@ -66,9 +67,10 @@ def search(
         raise BadInputError("search: trials are compared by cross-validation; set cv (--cv) to 2 or more.")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     task, classes = dataset.task, dataset.classes
-    quantile = models.quantile_of(build({})) if task == "regression" else None
+    plain = build({})
+    quantile = models.quantile_of(plain) if task == "regression" else None
     metric = settings.metric or metrics.champion_metric(task, quantile)
-    known = metrics.folds_metrics(task, quantile)
+    known = metrics.folds_metrics(task, quantile, probable=has_probabilities(plain))
     if metric not in known:
         raise BadInputError(
             f"search.metric: no metric {metric!r} over folds.{suggestion(metric, known)} There are {', '.join(known)}."

@@ -116,6 +116,10 @@ def _without_index(content: pa.Table, path: Path, target: str | None) -> Table:
         for name in stored
         if not name.startswith("__index_level_")
     ]
+    notes += [
+        f"{path}: index {name!r} is left out, for it only counts the rows; reset_index() makes it a column."
+        for name in _counting_index(content.schema)
+    ]
     return Table(frame, tuple(notes))
 
 
@@ -155,11 +159,20 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def _stored_index(schema: pa.Schema) -> list[str]:
+def _described_index(schema: pa.Schema) -> list[Any]:
+    """What pandas wrote down of the index: names of columns, and a description where it only counts the rows."""
     try:
         described = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
-        index = described.get("index_columns", [])
-    except (ValueError, AttributeError):
-        index = []
-    named = [name for name in index if isinstance(name, str)]
+        return list(described.get("index_columns", []))
+    except (ValueError, AttributeError, TypeError):
+        return []
+
+
+def _counting_index(schema: pa.Schema) -> list[str]:
+    names = [each.get("name") for each in _described_index(schema) if isinstance(each, dict)]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _stored_index(schema: pa.Schema) -> list[str]:
+    named = [name for name in _described_index(schema) if isinstance(name, str)]
     return named + [name for name in schema.names if name.startswith("__index_level_") and name not in named]

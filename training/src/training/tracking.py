@@ -136,12 +136,12 @@ class Tracking:
             source = {"source": dataset.source}
         # MLflow's database has room for 36 characters of digest.
         with warnings.catch_warnings():
-            # That whole numbers cannot be missing: where they are, the column is `optional`.
+            # That whole numbers cannot be missing: where they are, the column is `optional`. Logging makes the schema.
             warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)
             described = from_pandas(
                 dataset.frame(), targets=dataset.target, name=dataset.name, digest=dataset.sha256[:32], **source
             )
-        mlflow.log_input(described, context="training", tags={"held_out_rows": str(held_out)})
+            mlflow.log_input(described, context="training", tags={"held_out_rows": str(held_out)})
 
     def record_run(self, parameters: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Record parameters, figures and the environment in the active run."""
@@ -194,6 +194,13 @@ class Tracking:
     def record_card(self, text: str) -> None:
         """Keep the model card as an artifact of the active run."""
         mlflow.log_text(text, CARD_FILE)
+
+    def card_link(self) -> str:
+        """Where the model card of the active run is, as MLflow's pages show a link in a description."""
+        run = mlflow.active_run()
+        assert run is not None  # noqa: S101  (narrows the type)
+        where = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{CARD_FILE}"
+        return f"Model card: [{CARD_FILE}]({where}) of its run."
 
     def model_of_run(self, run_id: str) -> str:
         """The id of the model that a run logged.

@@ -18,15 +18,39 @@ import httpx
 import psutil
 
 LOOPBACK = "127.0.0.1"
+NOBODYS_PORT = 1
+NOBODY = f"http://{LOOPBACK}:{NOBODYS_PORT}"
+"""Where nothing listens, for a server that is away: a port that is free now may be another server's in a second."""
 # Below those that systems give to outgoing connections, which could take one between its choice and its use, and below
 # those of Kubernetes' NodePorts.
 _PORTS = range(20_000, 30_000)
 _PORTS_TRIED = 50
 _STOP_SECONDS = 15.0
+_END_SECONDS = 5.0
 
 
 class ServerFailedError(RuntimeError):
     """A server ended, or did not answer in time. The message holds the last lines of its log."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return `count` different TCP ports on the loopback address that nothing listens on now.
+
+    Ask for all the ports of one server at once: two calls may return the same port.
+
+    Raises:
+        OSError: too few of those tried are free.
+    """
+    with contextlib.ExitStack() as held:
+        ports: list[int] = []
+        for port in random.SystemRandom().sample(_PORTS, _PORTS_TRIED + count):
+            probe = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind((LOOPBACK, port))
+                ports.append(port)
+            if len(ports) == count:
+                return ports
+    raise OSError(errno.EADDRINUSE, f"fewer than {count} ports between {_PORTS.start} and {_PORTS.stop} are free")
 
 
 def free_port() -> int:
@@ -35,11 +59,7 @@ def free_port() -> int:
     Raises:
         OSError: none of those tried is free.
     """
-    for port in random.SystemRandom().sample(_PORTS, _PORTS_TRIED):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((LOOPBACK, port))
-            return port
-    raise OSError(errno.EADDRINUSE, f"no port between {_PORTS.start} and {_PORTS.stop} is free")
+    return free_ports(1)[0]
 
 
 def program(name: str) -> str:
@@ -208,11 +228,20 @@ def _end(processes: list[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=5.0)
-    for process in alive:
+    for process in _alive(processes):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=5.0)
+    _alive(processes)
+
+
+def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Wait until processes have ended, and return those that have not in time."""
+    try:
+        _, alive = psutil.wait_procs(processes, timeout=_END_SECONDS)
+    except FileNotFoundError:
+        # What ended just while psutil began to wait for it.
+        _, alive = psutil.wait_procs(processes, timeout=_END_SECONDS)
+    return list(alive)
 
 
 @contextlib.contextmanager

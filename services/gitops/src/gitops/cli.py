@@ -19,6 +19,7 @@ from gitops.commands import (
     releases,
     removing,
     scaffold,
+    shadowing,
     stores,
     targets,
 )
@@ -44,6 +45,7 @@ for command in (
     looking.history,
     targets.targets,
     releases.bump,
+    shadowing.shadow,
     promotion.promote,
     promotion.verify,
     promotion.review,

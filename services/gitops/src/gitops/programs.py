@@ -29,12 +29,13 @@ class ProgramMissingError(GitopsError):
 
 
 class ProgramFailedError(GitopsError):
-    """A program ended with a status other than 0; `errors` is what it wrote to its error stream."""
+    """A program ended with a status other than 0; `errors` is its error stream, `last_line` the end of that."""
 
     status: int
 
     def __init__(self, command: Sequence[str], status: int, errors: str) -> None:
         self.errors = errors.strip()
+        self.last_line = self.errors.splitlines()[-1] if self.errors else "it said nothing"
         self.status = status
         said = "\n".join(self.errors.splitlines()[-_SHOWN_ERROR_LINES:]) or "and said nothing."
         super().__init__(f"`{shlex.join(command)}` failed with status {status}: {said}")

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
 from litestar import Litestar
@@ -39,9 +39,8 @@ from serving.sources import Sources
 from serving.spans import NO_SPANS
 
 if TYPE_CHECKING:
+    from serving.shadow.sampling import Shadow
     from serving.tracing import Tracing
-
-Rpc: TypeAlias = Callable[[Predictor, Models, About, Access | None], AbstractAsyncContextManager[None]]
 
 # Threads for predictions that would hold up others; more than a pod has cores would only take turns.
 _WORKERS = 2
@@ -71,11 +70,11 @@ def create_app(settings: Settings) -> Application:
         access=Access(keys, settings.api_key_requests_per_second) if keys else None,
         cors=open_cors(settings.cors_origins),
         metrics_port=settings.metrics_port,
+        path_prefix=settings.path_prefix,
         gzip_bytes=settings.gzip_answer_bytes,
         access_log=settings.access_log,
     )
     admission = Admission(settings.max_waiting_requests, settings.max_waiting_seconds)
-    rpc = _rpc(settings, admission, metrics)
     sources, folder = Sources(settings), _model_folder(settings)
     models = open_models(settings, sources, folder, metrics, spans)
     workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="predict")
@@ -83,10 +82,14 @@ def create_app(settings: Settings) -> Application:
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         following = asyncio.create_task(models.run())
+        if shadow:
+            shadow.start()
         try:
-            async with rpc(predictor, models, about, options.access):
+            async with rpc():
                 yield
         finally:
+            if shadow:
+                await shadow.aclose()
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
             await sources.aclose()
@@ -98,13 +101,15 @@ def create_app(settings: Settings) -> Application:
 
     about = About(models, draining, metrics)
     metrics.ready.set_function(lambda: float(about.is_ready))
-    batcher = Batcher(workers, _WORKERS, admission, settings.max_queue_seconds, metrics.predicted)
+    shadow, batcher_kind = _shadowed(models, settings.shadow_sample, metrics)
+    batcher = batcher_kind(workers, _WORKERS, admission, settings.max_queue_seconds, metrics.predicted)
     predictor = predictor_kind(models.main, batcher, admission, settings.max_rows, metrics.unknown)
+    rpc = _rpc(settings, about, admission, metrics, predictor, models, options.access)
     ours = version("serving")
     bodies = BodyReader(settings.max_body_bytes)
-    predictions = Predictions(predictor, models, bodies, ours)
+    predictions = Predictions(predictor, models, bodies, settings.max_rows, ours)
     invocations = Invocations(predictor, models, about, bodies, ours)
-    docs = Docs(lambda: openapi.document(table, models, settings.max_rows, ours))
+    docs = Docs(lambda: openapi.document(table, models, settings.max_rows, ours), settings.path_prefix)
     table = routes(about, predictions, invocations, docs)
     front = front_kind(table, UNMATCHED, lifespan, metrics, draining, options)
     return Application(front, Gate(admission, front.routes, metrics, settings.max_connections), draining)
@@ -126,13 +131,31 @@ def _traced(settings: Settings) -> "tuple[Tracing | None, type[Predictor], Calla
     return tracing, TracedPredictor, partial(TracedFront, tracing.tracer)
 
 
-def _rpc(settings: Settings, admission: Admission, metrics: Metrics) -> Rpc:
+def _shadowed(models: Models, sample: float, metrics: Metrics) -> "tuple[Shadow | None, Callable[..., Batcher]]":
+    """Gives what compares a shadow, and what runs models: where there is no shadow, the plain class."""
+    if not models.shadow:
+        return None, Batcher
+    from serving.shadow.sampling import Shadow, ShadowedBatcher  # noqa: PLC0415  (as above)
+
+    shadow = Shadow(models.shadow, sample, metrics)
+    return shadow, partial(ShadowedBatcher, shadow)
+
+
+def _rpc(
+    settings: Settings,
+    about: About,
+    admission: Admission,
+    metrics: Metrics,
+    predictor: Predictor,
+    models: Models,
+    access: Access | None,
+) -> Callable[[], AbstractAsyncContextManager[None]]:
     """Gives what serves gRPC as long as the application runs, if that is wanted."""
     if not settings.grpc_port:
-        return lambda *_: contextlib.nullcontext()
+        return contextlib.nullcontext
     try:
         # Imported here, because whoever does not serve it need not pay for it.
-        from serving.rpc.server import Options, serving  # noqa: PLC0415
+        from serving.rpc.server import Options, Service, serving  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"GRPC_PORT is set, but {error.name} is not installed: install serving with its extra `grpc`"
@@ -143,7 +166,7 @@ def _rpc(settings: Settings, admission: Admission, metrics: Metrics) -> Rpc:
         message_bytes=settings.max_body_bytes,
         grace_seconds=settings.shutdown_grace_seconds,
     )
-    return partial(serving, options, admission, metrics)
+    return partial(serving, options, Service(admission, metrics, predictor, models, about, access), about)
 
 
 def _keys(settings: Settings) -> Callable[[], Keys] | None:

@@ -55,9 +55,10 @@ class Bins:
             bins[_are_null(rows[:, index], text=index in self._categories), index] = place
         return np.bincount((bins + self._starts).reshape(-1), minlength=self.width)
 
-    def _of_numbers(self, rows: Matrix) -> NDArray[np.intp]:
-        numbers = rows.astype(np.float32)
-        bins = np.zeros(numbers.shape, dtype=np.intp)
+    def _of_numbers(self, rows: Matrix) -> NDArray[np.integer]:
+        numbers = rows.astype(np.float32, copy=False)
+        # In narrow numbers, of which the processor adds many at once.
+        bins = np.zeros(numbers.shape, dtype=np.int32)
         for edges in self._edges.T:
             bins += numbers >= edges
         return bins

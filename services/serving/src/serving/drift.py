@@ -22,8 +22,8 @@ from serving.runtimes.base import Matrix
 # A series a feature: beyond this many, Prometheus would be the one to suffer.
 MOST_FEATURES = 100
 _SLOTS = 12
-# Rows of one batch lie close together, so a part of them tells where it lies, and costs little beside the batch itself.
-_MOST_ROWS = 256
+# Of many rows a part tells where they lie, and costs little beside what it took to answer them.
+_MOST_ROWS = 512
 _PROBABILITY_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -67,8 +67,8 @@ class Drift:
         self._bins = Bins(features)
         self._answer_edges = np.array(prediction.edges, dtype=np.float32) if prediction.edges is not None else None
         self._answers = slice(self._bins.width, self._bins.width + len(prediction.shares))
-        self._expected = [_smoothed(np.array(all_shares(feature)) * baseline.rows) for feature in features]
-        self._expected_answers = _smoothed(np.array(prediction.shares) * prediction.rows)
+        self._expected = [smoothed(np.array(all_shares(feature)) * baseline.rows) for feature in features]
+        self._expected_answers = smoothed(np.array(prediction.shares) * prediction.rows)
         self._window = Window(self._answers.stop + 1, seconds, clock)
         self._probabilities = np.zeros(len(_PROBABILITY_BOUNDS) + 1, dtype=np.int64)
         self._probability_sum = 0.0
@@ -149,11 +149,12 @@ def drift_metrics(drifts: Mapping[str, Drift]) -> Iterator[Metric]:
 
 def psi(expected: NDArray[np.float64], counts: Counts) -> float:
     """Computes the index of counts against expected shares, both over the same bins."""
-    found = _smoothed(counts)
+    found = smoothed(counts)
     return float(((found - expected) * np.log(found / expected)).sum())
 
 
-def _smoothed(counts: NDArray[np.floating] | Counts) -> NDArray[np.float64]:
+def smoothed(counts: NDArray[np.floating] | Counts) -> NDArray[np.float64]:
+    """Makes shares of counts, none of them 0."""
     more = counts + 0.5
     shares: NDArray[np.float64] = more / more.sum()
     return shares

@@ -20,11 +20,12 @@ from serving.tally import CounterTally, HistogramTally
 _REQUEST_BUCKETS = (
     0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
-_INFERENCE_BUCKETS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
+INFERENCE_BUCKETS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 # Models with more classes than this have the rest counted together: each class is a time series.
 _MOST_CLASSES = 20
-# Predictions are looked at this many rows at a time, since numpy takes hardly longer for them than for one.
-_ROWS_AT_ONCE = 512
+# Predictions are looked at so many rows at a time, since numpy takes hardly longer for them than for one; or when they
+# came in so many runs or have so many values, for these are kept until then.
+_ROWS_AT_ONCE, _RUNS_AT_ONCE, _VALUES_AT_ONCE = 4096, 512, 65536
 
 
 class Metrics(CacheEvents, Collector):
@@ -43,7 +44,7 @@ class Metrics(CacheEvents, Collector):
             "serving_requests_shed", "Predictions refused unread because enough others waited", ("route",)
         )
         self._inference = HistogramTally(
-            "serving_inference_seconds", "Time in the model, a batch counting once", "runtime", _INFERENCE_BUCKETS
+            "serving_inference_seconds", "Time in the model, a batch counting once", "runtime", INFERENCE_BUCKETS
         )
         self._predictions = CounterTally(
             "serving_predictions", "Rows predicted", ("model_name", "model_version", "class")
@@ -61,7 +62,7 @@ class Metrics(CacheEvents, Collector):
             "serving_registry_errors", "Questions that MLflow left unanswered", ("operation",)
         )
         self._unseen: list[tuple[LoadedModel, Matrix, Matrix]] = []
-        self._unseen_rows = 0
+        self._unseen_rows = self._unseen_values = 0
         self._registry = registry = CollectorRegistry()
         for tally in (
             self._requests,
@@ -117,7 +118,12 @@ class Metrics(CacheEvents, Collector):
         self._inference.by_label[model.runtime.name].observe(seconds)
         self._unseen.append((model, rows, result))
         self._unseen_rows += len(result)
-        if self._unseen_rows >= _ROWS_AT_ONCE:
+        self._unseen_values += rows.size
+        if (
+            self._unseen_rows >= _ROWS_AT_ONCE
+            or self._unseen_values >= _VALUES_AT_ONCE
+            or len(self._unseen) >= _RUNS_AT_ONCE
+        ):
             self._catch_up()
 
     def _catch_up(self) -> None:
@@ -125,15 +131,18 @@ class Metrics(CacheEvents, Collector):
         by_model: dict[LoadedModel, list[tuple[Matrix, Matrix]]] = {}
         for model, rows, result in self._unseen:
             by_model.setdefault(model, []).append((rows, result))
-        self._unseen, self._unseen_rows = [], 0
+        self._unseen, self._unseen_rows, self._unseen_values = [], 0, 0
         for model, pairs in by_model.items():
             rows, result = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-            answered = np.isfinite(result.reshape(len(result), -1)).all(axis=1)
-            self._count(model, result[answered])
             for column, count in model.reader.unknown(rows):
                 self._unknown.counts[model.name, column] += count
+            finite = np.isfinite(result)
+            if not finite.all():
+                answered = finite.reshape(len(result), -1).all(axis=1)
+                rows, result = rows[answered], result[answered]
+            self._count(model, result)
             if drift := self._drift.get(model):
-                drift.add(rows[answered], result[answered])
+                drift.add(rows, result)
 
     def _count(self, model: LoadedModel, result: Matrix) -> None:
         classes = model.spec.classes
@@ -175,6 +184,10 @@ class Metrics(CacheEvents, Collector):
                 self._unknown.counts[model.name, column.name] += 0
         if model.baseline and self._drift_seconds:
             self._drift[model] = Drift(model.baseline, self._drift_seconds)
+
+    def register(self, collector: Collector) -> None:
+        """Tells of something more, which only some processes have."""
+        self._registry.register(collector)
 
     def keys(self, count: Callable[[], float]) -> None:
         """Tells how many API keys hold, which `count` is asked for; where no key is needed, nothing is told."""

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from serving.artifacts.files import ModelFiles
 from serving.backoff import Backoff
-from serving.cache import ModelCache
+from serving.cache import CacheEvents, ModelCache
 from serving.errors import UnknownVersionError
-from serving.loader import ModelLoader
+from serving.loader import LoadedModel, ModelLoader
 from serving.metrics import Metrics
 from serving.registry import Registry
 from serving.runtimes.base import RuntimeOptions
@@ -16,10 +17,15 @@ from serving.settings import Settings, WantedModel
 from serving.sources import Sources
 from serving.spans import Spans
 from serving.trial import Bounds
-from serving.versions.base import VersionManager
+from serving.versions.base import Listener, VersionManager
 from serving.versions.pinned import Pin, PinnedVersion
 from serving.versions.staged import FollowedStage, Stage
 
+if TYPE_CHECKING:
+    from serving.shadow.version import ShadowVersion
+
+# So many times as long as for a model that somebody waits for.
+_SHADOW_PATIENCE = 10
 # As many names as an answer to a wrong one lists.
 _NAMES_TOLD = 20
 
@@ -29,10 +35,12 @@ class Models:
 
     Attributes:
         main: The one that is asked where a request names none.
+        shadow: What the main one is compared with, if that is wanted. It is never asked, and nobody waits for it.
     """
 
-    def __init__(self, main: VersionManager, *others: VersionManager) -> None:
+    def __init__(self, main: VersionManager, *others: VersionManager, shadow: "ShadowVersion | None" = None) -> None:
         self.main = main
+        self.shadow = shadow
         self._by_name = {versions.name: versions for versions in (main, *others)}
 
     def __iter__(self) -> Iterator[VersionManager]:
@@ -79,7 +87,7 @@ class Models:
 
     async def run(self) -> None:
         """Loads them all, and follows those that are to be followed."""
-        await asyncio.gather(*(versions.run() for versions in self))
+        await asyncio.gather(*(versions.run() for versions in (*self, *filter(None, [self.shadow]))))
 
 
 def open_models(
@@ -94,33 +102,59 @@ def open_models(
     metrics.models_loaded.set_function(lambda: len(cache))
     loader = _loader(settings, sources, folder, spans)
 
-    def manager(wanted: WantedModel, digest_setting: str) -> VersionManager:
-        registry = Registry(
+    def registry_of(name: str) -> Registry:
+        return Registry(
             sources.mlflow,
-            wanted.name,
+            name,
             timeout=settings.registry_timeout_seconds,
             on_error=metrics.registry_error,
             spans=spans,
             folders=settings.registry_folders == "allow",
         )
+
+    def manager(wanted: WantedModel, digest_setting: str, on_change: Listener = metrics.served) -> VersionManager:
+        registry = registry_of(wanted.name)
         backoff = Backoff(settings.retry_min_seconds, settings.retry_max_seconds)
         if wanted.version:
-            pin = Pin(wanted.name, wanted.version, wanted.digest, wanted.uri, wanted.release, digest_setting)
+            pin = _pin(wanted, digest_setting)
             metrics.pinned(pin.name, pin.version, pin.digest)
-            return PinnedVersion(pin, loader, registry, cache, backoff, metrics.served, spans)
+            return PinnedVersion(pin, loader, registry, cache, backoff, on_change, spans)
         stage = Stage(wanted.name, wanted.stage, settings.model_poll_seconds)
-        return FollowedStage(stage, loader, registry, cache, backoff, metrics.served, spans)
+        return FollowedStage(stage, loader, registry, cache, backoff, on_change, spans)
 
-    main, *others = settings.models
+    def shadow_of(main: VersionManager, wanted: WantedModel) -> "ShadowVersion":
+        # Imported here, because whoever has none need not pay for it.
+        from serving.shadow.version import ShadowVersion  # noqa: PLC0415
+
+        # With a cache of its own: the other one keeps a single version of each name for sure.
+        own = ModelCache(1, settings.model_cache_bytes, CacheEvents())
+        backoff = Backoff(settings.retry_min_seconds, _SHADOW_PATIENCE * settings.retry_max_seconds)
+        pin = _pin(wanted, "SHADOW_DIGEST")
+        registry = registry_of(wanted.name)
+        return ShadowVersion(main, changed, pin, loader, registry, own, backoff, lambda _: None, spans)
+
+    changed = asyncio.Event()
+
+    def served(model: LoadedModel) -> None:
+        metrics.served(model)
+        changed.set()
+
+    wanted, *others = settings.models
+    main = manager(wanted, "MODEL_DIGEST", served)
     return Models(
-        manager(main, "MODEL_DIGEST"),
+        main,
         *(manager(other, f"EXTRA_MODELS[{index}].digest") for index, other in enumerate(others)),
+        shadow=shadow_of(main, settings.shadow) if settings.shadow else None,
     )
+
+
+def _pin(wanted: WantedModel, digest_setting: str) -> Pin:
+    return Pin(wanted.name, wanted.version, wanted.digest, wanted.uri, wanted.release, digest_setting)
 
 
 def _loader(settings: Settings, sources: Sources, folder: Path, spans: Spans) -> ModelLoader:
     # One more for each model, so that versions that are just being loaded push none out of the folder.
-    count = len(settings.models)
+    count = len(settings.models) + (settings.shadow is not None)
     keep = max(settings.model_cache_size, count) + count
     return ModelLoader(
         ModelFiles(

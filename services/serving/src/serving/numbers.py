@@ -5,6 +5,8 @@ JSON per Second, 2019) writes what it parses into one buffer. Whatever is not cl
 here, and is read, or refused in words, one value after the other.
 """
 
+from typing import Any
+
 import numpy as np
 import simdjson
 from numpy.typing import NDArray
@@ -18,27 +20,53 @@ _OF_NUMBERS = b"0123456789.+-eE \n\r\t"
 
 def table(text: bytes) -> Numbers | None:
     """Reads an array of rows, all of one length; shape [rows, columns]."""
-    # What is left are brackets and commas, which show the shape.
+    shape = _shape(text.translate(None, _OF_NUMBERS))
+    return _filled(_parsed(text), shape) if shape else None
+
+
+def table_in(text: bytes, field: str) -> Numbers | None:
+    """Reads the same where it is the only field of an object."""
     skeleton = text.translate(None, _OF_NUMBERS)
-    row = skeleton[1 : skeleton.find(b"]") + 1]
-    rows, rest = divmod(len(skeleton) - 1, len(row) + 1)
-    if rest or skeleton != b"[" + b",".join([row] * rows) + b"]":
+    # A name may have lost letters here that numbers are written with, so what it is shows later.
+    before = b'{"%s":' % field.encode().translate(None, _OF_NUMBERS)
+    shape = _shape(skeleton[len(before) : -1]) if skeleton.startswith(before) and skeleton.endswith(b"}") else None
+    if not shape:
         return None
-    values = _parsed(text)
-    return values.reshape(rows, len(row) - 1) if values is not None and values.size == rows * (len(row) - 1) else None
+    found = _parsed(text)
+    if not isinstance(found, simdjson.Object) or list(found) != [field]:
+        return None
+    return _filled(found[field], shape)
 
 
 def flat(text: bytes) -> Numbers | None:
     """Reads an array that has no arrays in it."""
-    return _parsed(text) if text.count(b"[") == 1 else None
+    return _values(_parsed(text)) if text.count(b"[") == 1 else None
 
 
-def _parsed(text: bytes) -> Numbers | None:
+def _shape(skeleton: bytes) -> tuple[int, int] | None:
+    """Gives the shape of a table of which only brackets and commas are left; None where rows differ."""
+    row = skeleton[1 : skeleton.find(b"]") + 1]
+    rows, rest = divmod(len(skeleton) - 1, len(row) + 1)
+    return (rows, len(row) - 1) if not rest and skeleton == b"[%s]" % ((row + b",") * rows)[:-1] else None
+
+
+def _parsed(text: bytes) -> Any:
     try:
         # A parser cannot be used again while what it parsed is there, and costs less than to make sure of that.
-        found = simdjson.Parser().parse(text)
-        if not isinstance(found, simdjson.Array):
-            return None
+        return simdjson.Parser().parse(text)
+    except ValueError:
+        return None
+
+
+def _values(found: Any) -> Numbers | None:
+    if not isinstance(found, simdjson.Array):
+        return None
+    try:
         return np.frombuffer(found.as_buffer(of_type="d"), dtype=np.float64)
     except (TypeError, ValueError):
         return None
+
+
+def _filled(found: Any, shape: tuple[int, int]) -> Numbers | None:
+    values = _values(found)
+    return values.reshape(shape) if values is not None and values.size == shape[0] * shape[1] else None

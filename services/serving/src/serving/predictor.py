@@ -12,18 +12,15 @@ from msgspec import UNSET
 from serving.admission import Admission
 from serving.batching import Batcher
 from serving.errors import FieldError, InvalidInputError, TooManyRowsError
-from serving.labels import of_places, places
 from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix
 from serving.schemas import NumbersRequest, Prediction, PredictRequest, PredictResponse, WrittenBatch
 from serving.signature import ModelSpec
 from serving.versions.base import LATEST, VersionManager
+from serving.writing import DECIMALS, numbers_of, predictions_of, written
 
 _T = TypeVar("_T")
 UnknownListener = Callable[[str, str], None]
-
-_DECIMALS = 6
-_encoder = msgspec.json.Encoder()
 
 
 class Predictor:
@@ -57,7 +54,7 @@ class Predictor:
         if isinstance(request, NumbersRequest):
             self._check_count(len(request.instances), "instances")
             if (rows := model.reader.of_numbers(request.instances)) is not None:
-                return model, await self._batch(model, rows, start)
+                return model, await self.batch(model, rows, start)
             request = request.by_value()
         features, instances = request.features, request.instances
         if features is not UNSET and instances is UNSET:
@@ -74,9 +71,10 @@ class Predictor:
         rows = self.read(model, model.reader.many, instances)
         # As lists they take ten times the memory, and many requests may wait together.
         del request, instances
-        return model, await self._batch(model, rows, start)
+        return model, await self.batch(model, rows, start)
 
-    async def _batch(self, model: LoadedModel, rows: Matrix, start: float) -> WrittenBatch:
+    async def batch(self, model: LoadedModel, rows: Matrix, start: float) -> WrittenBatch:
+        """Answers a matrix of shape [rows, columns] that came in at some time of `perf_counter` (see `infer`)."""
         result = await self.infer(model, rows, "instances[{}]")
         predictions = msgspec.Raw(written(result, model.spec))
         return WrittenBatch(predictions, model.release or model.version, _milliseconds_since(start))
@@ -132,42 +130,13 @@ def _one(result: Matrix, spec: ModelSpec) -> Prediction:
     if not classes:
         if not math.isfinite(values):
             raise _no_answer("features")
-        return Prediction(_shown(values, result), None)
+        return Prediction(numbers_of(result)[0], None)
     if not math.isfinite(sum(values)):
         raise _no_answer("features")
     if spec.labels == "largest":
         best = max(values)
-        return Prediction(classes[values.index(best)], round(best, _DECIMALS))
+        return Prediction(classes[values.index(best)], round(best, DECIMALS))
     return predictions_of(result, spec)[0]
-
-
-def predictions_of(result: Matrix, spec: ModelSpec) -> list[Prediction]:
-    """Says of each row of a result what the model predicts."""
-    classes = spec.classes
-    if not classes:
-        return [Prediction(_shown(value, result), None) for value in result.tolist()]
-    best = places(result, len(classes)).tolist()
-    if spec.labels == "only":
-        return [Prediction(classes[index], None) for index in best]
-    probabilities = of_places(result, len(classes)).astype(np.float64).round(_DECIMALS).tolist()
-    return [Prediction(classes[index], probability) for index, probability in zip(best, probabilities, strict=True)]
-
-
-def written(result: Matrix, spec: ModelSpec) -> bytes:
-    """Writes what `predictions_of` gives as JSON, without an object for each row."""
-    if not spec.classes or spec.labels == "only":
-        return _encoder.encode(predictions_of(result, spec))
-    best = places(result, len(spec.classes)).tolist()
-    heads = [b'{"prediction":' + _encoder.encode(label) + b',"probability":' for label in spec.classes]
-    probabilities = of_places(result, len(spec.classes)).astype(np.float64).round(_DECIMALS).tolist()
-    # Encoded in one go, and then parted: a number has no comma.
-    texts = _encoder.encode(probabilities)[1:-1].split(b",")
-    return b"[" + b"},".join([heads[at] + text for at, text in zip(best, texts, strict=True)]) + b"}]"
-
-
-def _shown(value: float, result: Matrix) -> float:
-    # Single precision has seven digits; the others are left over from its conversion.
-    return float(f"{value:.7g}") if result.dtype == np.float32 else value
 
 
 def _no_answer(field: str) -> InvalidInputError:

@@ -1,7 +1,7 @@
 """The bodies of requests and answers. The OpenAPI document is made from these same structs."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -92,10 +92,19 @@ class ModelHealth(msgspec.Struct, frozen=True):
     problem: str
 
 
+class ShadowHealth(msgspec.Struct, frozen=True):
+    """The version that the main model is compared with, and why it is not compared, if so."""
+
+    version: str
+    status: Literal["ready", "loading", "failed"]
+    reason: str
+
+
 class Health(msgspec.Struct, frozen=True):
     """Liveness and readiness at a glance, for people. `problem` is empty when every model is served as wanted.
 
-    `model_version` is that of the model that /predict asks, which is also the first of `models`.
+    `model_version` is that of the model that /predict asks, which is also the first of `models`. `shadow` is there if
+    there is one; readiness does not depend on it.
     """
 
     live: bool
@@ -104,6 +113,7 @@ class Health(msgspec.Struct, frozen=True):
     problem: str
     model_version: str | None
     models: list[ModelHealth]
+    shadow: ShadowHealth | UnsetType = UNSET
 
 
 class ColumnInfo(msgspec.Struct, frozen=True):

@@ -1,11 +1,13 @@
 """Runs the application under uvicorn: one process, no threads for requests, and a stop that drops nothing."""
 
 import asyncio
+import errno
 import gc
 import logging
 import signal
 import socket
 import time
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -105,12 +107,18 @@ def serve(settings: Settings) -> None:
     # What is imported by now stays for good; the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    DrainingServer(config, app.draining, settings.shutdown_drain_seconds).run(listeners)
+    try:
+        DrainingServer(config, app.draining, settings.shutdown_drain_seconds).run(listeners)
+    finally:
+        if settings.unix_socket:
+            Path(settings.unix_socket).unlink(missing_ok=True)
 
 
 def _listeners(settings: Settings) -> list[socket.socket]:
     first = _listener(settings.host, settings.port, "PORT")
     listeners = [first, *(first.dup() for _ in range(_LISTENERS - 1))]
+    if settings.unix_socket:
+        listeners.append(_unix_listener(Path(settings.unix_socket)))
     if settings.metrics_port:
         listeners.append(_listener(settings.host, settings.metrics_port, "METRICS_PORT"))
     return listeners
@@ -125,3 +133,26 @@ def _listener(host: str, port: int, setting: str) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
         raise SettingsError(f"HOST and {setting} cannot be listened on: {error.strerror}") from None
+
+
+def _unix_listener(path: Path) -> socket.socket:
+    """Listens on a Unix socket for the process's user and group.
+
+    A socket that nobody listens on any more is replaced: a process that was killed leaves its own behind.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket() and not _is_answered(path):
+            path.unlink()
+        listener.bind(str(path))
+        path.chmod(0o660)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(f"UNIX_SOCKET {path} cannot be listened on: {error.strerror}") from None
+    return listener
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) != errno.ECONNREFUSED

@@ -95,6 +95,18 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     extra_models: Annotated[
         tuple[WantedModel, ...], Meta(description="models to serve besides, under /v2 only: a JSON list of objects")
     ] = ()
+    shadow_version: Annotated[
+        str,
+        Meta(pattern=_NUMBER, description="a second version of MODEL_NAME, to be compared with what is answered"),
+    ] = ""
+    shadow_digest: Annotated[str, Meta(pattern=_DIGEST, description="content digest that the shadow must have")] = ""
+    shadow_uri: Annotated[
+        str, Meta(description="where the shadow's files are; with the digest, MLflow is not asked for them")
+    ] = ""
+    shadow_release: Annotated[str, Meta(pattern=_RELEASE, description="the shadow's release, such as v1.3.0")] = ""
+    shadow_sample: Annotated[
+        float, Meta(ge=0, le=1, description="the share of requests whose rows the shadow is given")
+    ] = 0.1
     s3_endpoint_url: Annotated[str, Meta(pattern=_HTTP, description="the S3 server of s3:// artifacts")] = (
         "http://minio:9000"
     )
@@ -106,6 +118,17 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         "0.0.0.0"  # noqa: S104  (a pod's own address)
     )
     port: Annotated[int, Meta(ge=1, le=65535, description="the port to listen on")] = 8080
+    unix_socket: Annotated[
+        str,
+        Meta(pattern="^(/.+)?$", max_length=100, description="the path of a Unix socket to listen on as well"),
+    ] = ""
+    path_prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+            description="what a proxy leaves before every path, such as /models/NAME; paths without it stay",
+        ),
+    ] = ""
     metrics_port: Annotated[
         int,
         Meta(
@@ -225,6 +248,8 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     def __post_init__(self) -> None:
         pin = (self.model_version, self.model_digest, self.model_uri, self.model_release)
         _check_pin(*pin, lambda field: f"MODEL_{field.upper()}")
+        shadow = (self.shadow_version, self.shadow_digest, self.shadow_uri, self.shadow_release)
+        _check_pin(*shadow, lambda field: f"SHADOW_{field.upper()}")
         if self.metrics_port == self.port:
             raise ValueError("METRICS_PORT is the same as PORT: give it another number, or leave it out")
         taken = {self.model_name}
@@ -251,6 +276,14 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
             for model in self.extra_models
         )
         return (main, *extra)
+
+    @property
+    def shadow(self) -> WantedModel | None:
+        """The version to compare the main model with, if there is one."""
+        if not self.shadow_version:
+            return None
+        pin = (self.shadow_version, self.shadow_digest, self.shadow_uri, self.shadow_release)
+        return WantedModel(self.model_name, "", *pin)
 
     @property
     def extra_trusted_types(self) -> frozenset[str]:

@@ -106,12 +106,13 @@ def _pace_of(runtime: Runtime, spec: ModelSpec, row: Matrix) -> Pace:
 
 def pace(first: float, further: float) -> Pace:
     """Works out how to run a model that takes `first` seconds for one row and `further` for each more."""
-    inline = _rows_within(INLINE_SECONDS, first, further)
-    shared = min(_MOST_SHARED_ROWS, inline or max(1, _rows_within(_SHARED_SECONDS, first, further)))
+    inline = rows_within(INLINE_SECONDS, first, further)
+    shared = min(_MOST_SHARED_ROWS, inline or max(1, rows_within(_SHARED_SECONDS, first, further)))
     return Pace(first, further, inline, shared if further < _WORTH_SHARING * first else 1)
 
 
-def _rows_within(seconds: float, first: float, further: float) -> int:
+def rows_within(seconds: float, first: float, further: float) -> int:
+    """How many rows a model computes in so many seconds, 0 where not even one."""
     if first > seconds:
         return 0
     return 1 + int(min((seconds - first) / max(further, 1e-9), _MOST_ROWS))

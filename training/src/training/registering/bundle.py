@@ -12,10 +12,9 @@ from msgspec import Struct
 
 from modelformat.baseline import FILE as BASELINE_FILE
 from modelformat.baseline import Baseline
-from modelformat.digest import content_digest
-from modelformat.mlmodel import FILE, ONNX_FILE, SKOPS_FILE, Labels, Task
+from modelformat.mlmodel import ONNX_FILE, SKOPS_FILE
 from training.baseline import encoded
-from training.bundle import example_of, signature_of
+from training.bundle import add_onnx, example_of, finished, metadata_of, signature_of
 from training.data import Dataset
 from training.registering.messages import Outcome
 
@@ -52,7 +51,7 @@ class ForeignWriter:
         form, folder = self._form, Path(path)
         folder.mkdir(parents=True)
         dataset, kind = form.dataset, form.outcome.form
-        mlflow_model.metadata = metadata_of(dataset, dataset.task, form.outcome.labels)
+        mlflow_model.metadata = metadata_of(dataset, form.outcome.labels)
         mlflow_model.signature = signature_of(dataset)
         file = ONNX_FILE if kind == "onnx" else SKOPS_FILE
         shutil.copyfile(form.file, folder / file)
@@ -61,7 +60,7 @@ class ForeignWriter:
         (folder / BASELINE_FILE).write_bytes(encoded(form.baseline))
         _save_example(mlflow_model, dataset, folder)
         if kind == "onnx":
-            mlflow_model.add_flavor("onnx", onnx_version=version("onnx"), data=file, providers=["CPUExecutionProvider"])
+            add_onnx(mlflow_model)
         else:
             mlflow_model.add_flavor(
                 "sklearn",
@@ -74,22 +73,7 @@ class ForeignWriter:
         mlflow_model.add_flavor(
             "python_function", loader_module=f"mlflow.{'onnx' if kind == 'onnx' else 'sklearn'}", **_pyfunc(file)
         )
-        mlflow_model.model_size_bytes = sum(found.stat().st_size for found in folder.rglob("*") if found.is_file())
-        mlflow_model.save(str(folder / FILE))
-        self.digest = content_digest(folder)
-
-
-def metadata_of(dataset: Dataset, task: Task, labels: Labels) -> dict[str, Any]:
-    """The metadata of an MLmodel file."""
-    found: dict[str, Any] = {"task": task, "target": dataset.target}
-    if dataset.classes:
-        found["classes"] = list(dataset.classes)
-    if labels != "largest":
-        found["labels"] = labels
-    described = [column.described() for column in dataset.columns]
-    if any(column["kind"] != "number" or column["optional"] for column in described):
-        found["columns"] = described
-    return found
+        self.digest = finished(folder, mlflow_model)
 
 
 def _pyfunc(file: str) -> Mapping[str, Any]:

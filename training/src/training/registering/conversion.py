@@ -9,19 +9,23 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
 
-from modelformat.columns import Kind
+from modelformat.columns import NO_TEXT, Kind
 from modelformat.mlmodel import Label, Labels
 from modelformat.session import LABEL, MATRIX, PREDICTION, PROBABILITIES, column_input
+from training.labels import Threshold, parts, unwrapped
+from training.onnx_labels import add_threshold, convertible, plain_outputs, type_of
 from training.onnx_preparation import OPSETS
 from training.onnx_twin import HISTOGRAM_CONVERTERS
 from training.registering.boosting import know_them
-from training.registering.estimators import Threshold, names_of, parts, unwrapped
+from training.registering.estimators import names_of
 from training.registering.graphs import GraphModel
 
 
@@ -68,25 +72,14 @@ def _of_sklearn(model: Any, kinds: Sequence[Kind], classes: Sequence[Label], *, 
         ]
     else:
         given = [(MATRIX, number([None, len(kinds)]))]
-    ready = copy.deepcopy(model)
-    last = ready[-1] if hasattr(ready, "steps") else ready
-    if classes:
-        # Labels of every type convert alike when the converter sees only their positions.
-        with contextlib.suppress(AttributeError):
-            last.classes_ = np.arange(len(classes))
-    if hasattr(last, "flatten_transform"):
-        # Of no meaning to predictions, and unknown to the converter.
-        last.flatten_transform = False
-    if hasattr(last, "get_booster"):
-        # The converter knows columns by their places.
-        last.get_booster().feature_names = None
+    ready, last = _ready(model, classes)
     converters, shapes = HISTOGRAM_CONVERTERS
     try:
         converted: onnx.ModelProto = convert_sklearn(
             ready,
             name="model",
             initial_types=given,
-            options={"zipmap": False} if classes else None,
+            options=plain_outputs(last) if classes else None,
             target_opset=OPSETS,
             custom_conversion_functions=converters,
             custom_shape_calculators=shapes,
@@ -100,6 +93,31 @@ def _of_sklearn(model: Any, kinds: Sequence[Kind], classes: Sequence[Label], *, 
                 # Texts that the model refuses are refused before they come here.
                 attribute.i = 1
     return converted
+
+
+def _ready(model: Any, classes: Sequence[Label]) -> tuple[Any, Any]:
+    """A copy that the converters take, and its last step."""
+    ready = copy.deepcopy(model)
+    if hasattr(ready, "steps"):
+        ready.steps[-1] = (ready.steps[-1][0], convertible(ready[-1]))
+    else:
+        ready = convertible(ready)
+    for part in parts(ready):
+        if isinstance(part, SimpleImputer) and part.statistics_.dtype.kind in "OU" and pd.isna(part.missing_values):
+            # A missing text is an empty one in the graph, and NaN is nothing that the converter knows of texts.
+            part.missing_values = NO_TEXT
+    last = ready[-1] if hasattr(ready, "steps") else ready
+    if classes:
+        # Labels of every type convert alike when the converter sees only their positions.
+        with contextlib.suppress(AttributeError):
+            last.classes_ = np.arange(len(classes))
+    if hasattr(last, "flatten_transform"):
+        # Of no meaning to predictions, and unknown to the converter.
+        last.flatten_transform = False
+    if hasattr(last, "get_booster"):
+        # The converter knows columns by their places.
+        last.get_booster().feature_names = None
+    return ready, last
 
 
 def _of_catboost(model: Any) -> onnx.ModelProto:
@@ -150,7 +168,7 @@ def _name_outputs(
     if threshold is not None:
         if not threshold.of_probability:
             raise NoOnnxError("its threshold is one of a decision function, which the graph does not give")
-        label = _by_threshold(graph, scores, threshold)
+        label = add_threshold(graph, scores, threshold)
     elif labels != "largest":
         label = _as_places(graph, label, classes)
     wanted = {scores: PROBABILITIES} if labels != "only" else {}
@@ -169,29 +187,11 @@ def _without_zipmap(graph: onnx.ModelProto) -> list[str]:
     return names
 
 
-def _by_threshold(graph: onnx.ModelProto, scores: str, threshold: Threshold) -> str:
-    kind = _type_of(graph, scores)
-    dtype = np.float64 if kind == TensorProto.DOUBLE else np.float32
-    column = numpy_helper.from_array(np.array(threshold.positive, dtype=np.int64), "positive_place")
-    value = numpy_helper.from_array(np.array(threshold.value, dtype=dtype), "threshold")
-    yes = numpy_helper.from_array(np.array(threshold.positive, dtype=np.int64), "positive")
-    no = numpy_helper.from_array(np.array(1 - threshold.positive, dtype=np.int64), "negative")
-    graph.graph.initializer.extend([column, value, yes, no])
-    graph.graph.node.extend(
-        [
-            helper.make_node("Gather", [scores, "positive_place"], ["positive_score"], "pick_positive", axis=1),
-            helper.make_node("GreaterOrEqual", ["positive_score", "threshold"], ["is_positive"], "compare"),
-            helper.make_node("Where", ["is_positive", "positive", "negative"], ["label_by_threshold"], "decide"),
-        ]
-    )
-    return "label_by_threshold"
-
-
 def _as_places(graph: onnx.ModelProto, label: str, classes: Sequence[Label]) -> str:
     """The label as its place among the classes."""
-    if _type_of(graph, label) == TensorProto.STRING:
+    if type_of(graph, label) == TensorProto.STRING:
         keys: dict[str, Any] = {"keys_strings": [str(each) for each in classes]}
-    elif _type_of(graph, label) == TensorProto.INT64:
+    elif type_of(graph, label) == TensorProto.INT64:
         if _gives_places(classes):
             return label
         keys = {"keys_int64s": [int(each) for each in classes]}
@@ -223,7 +223,7 @@ def _keep(graph: onnx.ModelProto, wanted: dict[str, str]) -> None:
     known = {output.name for output in graph.graph.output}
     for name in wanted:
         if name not in known:
-            graph.graph.output.append(helper.make_tensor_value_info(name, _type_of(graph, name), None))
+            graph.graph.output.append(helper.make_tensor_value_info(name, type_of(graph, name), None))
     for opset in graph.opset_import:
         least = OPSETS.get("" if opset.domain == "ai.onnx" else opset.domain, 0)
         opset.version = max(opset.version, least)
@@ -251,13 +251,3 @@ def _before(graph: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
     rest = list(graph.graph.node)
     del graph.graph.node[:]
     graph.graph.node.extend([*nodes, *rest])
-
-
-def _type_of(graph: onnx.ModelProto, name: str) -> int:
-    for value in (*graph.graph.output, *graph.graph.value_info):
-        if value.name == name:
-            found: int = value.type.tensor_type.elem_type
-            return found
-    if name in {"label_by_threshold", "label_place"}:
-        return int(TensorProto.INT64)
-    return int(TensorProto.FLOAT)

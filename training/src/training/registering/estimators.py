@@ -1,9 +1,9 @@
-"""What a fitted estimator is and answers: its task, its classes, its columns, and whether labels follow a threshold."""
+"""What a fitted estimator is and answers: its task, its classes and its columns."""
 
 import copy
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,23 +11,14 @@ import pandas as pd
 from msgspec import Struct
 from sklearn.base import is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
 
 from modelformat.mlmodel import Label, Task
+from training.labels import has_probabilities, parts
 from training.registering.errors import UnfitError
 from training.registering.graphs import GraphModel
 
 # Names that libraries give to columns that came without any.
 _NO_NAMES = re.compile(r"Column_\d+|\d+|f\d+")
-_OF_SCORES = ("SVC", "NuSVC", "LinearSVC")
-
-
-class Threshold(Struct, frozen=True):
-    """A classifier of two classes names the one at `positive` where its score reaches `value`."""
-
-    positive: int
-    value: float
-    of_probability: bool
 
 
 class Answers(Struct, frozen=True, eq=False):
@@ -103,64 +94,6 @@ def width_of(model: Any) -> int | None:
         return int(model.n_features_in_)
     except Exception:  # noqa: BLE001  (as above)
         return None
-
-
-def unwrapped(model: Any) -> tuple[Any, Threshold | None]:
-    """What is inside of searches and thresholds, with the threshold that decides, if any.
-
-    The model itself is left as it is.
-    """
-    if hasattr(model, "best_estimator_"):
-        return unwrapped(model.best_estimator_)
-    if type(model).__name__ in ("FixedThresholdClassifier", "TunedThresholdClassifierCV"):
-        inner, _ = unwrapped(model.estimator_)
-        return inner, _threshold(model)
-    if isinstance(model, Pipeline):
-        inner, threshold = unwrapped(model[-1])
-        if inner is not model[-1]:
-            shallow = copy.copy(model)
-            shallow.steps = [*model.steps[:-1], (model.steps[-1][0], inner)]
-            return shallow, threshold
-    return model, None
-
-
-def _threshold(model: Any) -> Threshold:
-    tuned = hasattr(model, "best_threshold_")
-    method = model.response_method
-    if method == "auto":
-        method = "predict_proba" if hasattr(model.estimator_, "predict_proba") else "decision_function"
-    of_probability = method == "predict_proba"
-    value = model.best_threshold_ if tuned else model.threshold
-    if value == "auto":
-        value = 0.5 if of_probability else 0.0
-    positive = getattr(model, "pos_label", None)
-    if tuned and positive is None:
-        positive = model._curve_scorer._get_pos_label()
-    place = 1 if positive is None else list(model.classes_).index(positive)
-    return Threshold(place, float(value), of_probability)
-
-
-def has_probabilities(model: Any) -> bool:
-    """Whether it gives probabilities."""
-    try:
-        return callable(model.predict_proba)
-    except AttributeError:
-        return False
-
-
-def decides_by_scores(model: Any) -> bool:
-    """Whether an estimator inside names its label by something else than its largest probability."""
-    return any(type(part).__name__ in _OF_SCORES for part in parts(model))
-
-
-def parts(model: Any) -> Iterator[Any]:
-    """An estimator and those inside of it that pass rows on."""
-    yield model
-    for _, step in getattr(model, "steps", ()):
-        yield from parts(step)
-    for _, step, _ in getattr(model, "transformers_", ()):
-        if not isinstance(step, str):
-            yield from parts(step)
 
 
 def answers(model: Any, given: Any, classes: Sequence[Label]) -> Answers:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from modelformat.columns import Kind
 from modelformat.mlmodel import Label, Labels
+from training.labels import rule_of
 from training.registering.agreement import Apart, disagreements
 from training.registering.conversion import NoOnnxError, to_graph
 from training.registering.errors import UnfitError
@@ -20,12 +21,9 @@ from training.registering.estimators import (
     answers_one_by_one,
     by_position,
     classes_of,
-    decides_by_scores,
-    has_probabilities,
     joined,
     names_of,
     task_of,
-    unwrapped,
     width_of,
 )
 from training.registering.graphs import GraphModel
@@ -106,14 +104,8 @@ def _places(model: Any, columns: Sequence[ColumnGiven]) -> tuple[int, ...]:
 def _labels(model: Any, found: Answers, classes: Sequence[Label]) -> Labels:
     if not classes:
         return "largest"
-    if not has_probabilities(model):
-        return "only"
-    inner, threshold = unwrapped(model)
-    assert found.probabilities is not None  # noqa: S101  (narrows the type)
-    assert found.codes is not None  # noqa: S101
-    if threshold is None and not decides_by_scores(inner) and (found.probabilities.argmax(axis=1) == found.codes).all():
-        return "largest"
-    return "predicted"
+    assert found.codes is not None  # noqa: S101  (narrows the type)
+    return rule_of(model, found.probabilities, found.codes)
 
 
 class _Asked(Struct, frozen=True, eq=False):

@@ -21,21 +21,21 @@ from training.settings import GateSettings
 
 _SINGLE_ROWS = 200
 _RUNS, _WARM_UP = 200, 20
-_OF_PROBABILITIES = ("log_loss", "brier")
 
 
 def measured(answers: Answers, dataset: Dataset) -> dict[str, float]:
     """All metrics of a model's answers to the data: of its labels, and of its probabilities where it has some."""
     count = len(dataset.rows)
+    return metrics.measure(scores_of(answers, count), dataset.truth, dataset.classes)
+
+
+def scores_of(answers: Answers, count: int) -> np.ndarray:
+    """The first answers as `training.metrics.measure` takes them."""
     if answers.codes is None:
         assert answers.values is not None  # noqa: S101  (narrows the type)
-        return metrics.measure(answers.values[:count].reshape(-1, 1), dataset.truth, ())
-    named = np.eye(len(dataset.classes))[answers.codes[:count]]
-    figures = metrics.measure(named, dataset.truth, dataset.classes)
-    if answers.probabilities is None:
-        return {name: value for name, value in figures.items() if name not in _OF_PROBABILITIES}
-    of_probabilities = metrics.measure(answers.probabilities[:count], dataset.truth, dataset.classes)
-    return figures | {name: of_probabilities[name] for name in _OF_PROBABILITIES}
+        return answers.values[:count].reshape(-1, 1)
+    probable = [] if answers.probabilities is None else [answers.probabilities[:count]]
+    return np.column_stack([*probable, answers.codes[:count]])
 
 
 def judge(

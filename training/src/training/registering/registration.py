@@ -26,7 +26,8 @@ from training.gate import GateReport, verify_settings
 from training.hard_rows import hard_rows
 from training.kinds import as_frame
 from training.registering.bundle import ForeignWriter, Form
-from training.registering.gate import judge, measured
+from training.registering.card import card_of
+from training.registering.gate import judge, measured, scores_of
 from training.registering.messages import SKOPS_FILE, TWIN_FILE, ColumnGiven, Outcome, Request
 from training.registering.opening import Opened, open_confined
 from training.registering.source import Source, found_source
@@ -267,7 +268,11 @@ def _runtime_notes(outcome: Outcome) -> tuple[str, ...]:
         return ()
     notes = ["serve it with the image that holds scikit-learn (services/serving, target sklearn)"]
     if outcome.untrusted:
-        notes.append(f"serving makes these types only when told: SKOPS_TRUSTED_TYPES={','.join(outcome.untrusted)}")
+        types = outcome.untrusted
+        notes.append(
+            f"serving makes these types only when told: SKOPS_TRUSTED_TYPES={','.join(types)}, for a service "
+            f"settings: {{skopsTrustedTypes: [{', '.join(types)}]}} in envs/ENV/SERVICE/values.yaml"
+        )
     return tuple(notes)
 
 
@@ -286,7 +291,9 @@ def _recorded(
     registry = Registry(tracking)
     outcome = opened.outcome
     # Serving tells drift by what the model answers.
-    baseline = measure_baseline(dataset.columns, dataset.rows, _shares(opened, dataset), dataset.classes)
+    baseline = measure_baseline(
+        dataset.columns, dataset.rows, scores_of(opened.answers, len(dataset.rows)), dataset.classes
+    )
     file = opened.folder / (TWIN_FILE if outcome.form == "onnx" else SKOPS_FILE)
     writer = ForeignWriter(Form(file, outcome, dataset, baseline))
     version: Version | None = None
@@ -305,11 +312,14 @@ def _recorded(
             report = judge(folder, opened, dataset, settings.gate, result.metrics)
             step.outcome = report.headline()
         tags = {DIGEST: digest, GATE: PASSED if report.passed else FAILED}
+        release = registry.next_release(result.name, contract) if report.passed else ""
         tracking.record_verdict(model_id, report, tags)
+        tracking.record_card(card_of(result.name, release, run_id, settings.readme or "", dataset, opened, report))
         if report.passed:
             with steps.step("register") as step:
-                tags[RELEASE] = registry.next_release(result.name, contract)
-                version = registry.register(result.name, model_id, run_id, tags, _description(result, dataset))
+                tags[RELEASE] = release
+                description = f"{_description(result, dataset)} {tracking.card_link()}"
+                version = registry.register(result.name, model_id, run_id, tags, description)
                 step.outcome = f"{version.title}, alias {', '.join(version.aliases)}"
     return msgspec.structs.replace(
         result,
@@ -322,16 +332,6 @@ def _recorded(
         run_id=run_id,
         gate=report,
     )
-
-
-def _shares(opened: Opened, dataset: Dataset) -> np.ndarray:
-    """Answers to the data as scores: shape [rows, classes], one where the label is, or [rows, 1]."""
-    count = len(dataset.rows)
-    if opened.answers.codes is None:
-        assert opened.answers.values is not None  # noqa: S101  (narrows the type)
-        return opened.answers.values[:count].reshape(-1, 1)
-    shares: np.ndarray = np.eye(len(dataset.classes))[opened.answers.codes[:count]]
-    return shares
 
 
 def _description(result: Registered, dataset: Dataset) -> str:

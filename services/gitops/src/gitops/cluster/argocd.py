@@ -8,7 +8,7 @@ from msgspec import Struct
 from gitops.cluster.secrets import OWNED, secret_manifest
 from gitops.documents import YAMLError, loaded_all
 from gitops.errors import BadInputError, OutageError
-from gitops.platform.model import ARGOCD, MONITORING, PIPELINE, Platform
+from gitops.platform.model import ARGOCD, MONITORING, PIPELINE, ROLLOUTS, Platform
 from gitops.programs import ProgramFailedError
 from gitops.rendering.applications import APPS
 from gitops.rendering.manifests import Manifest
@@ -50,7 +50,8 @@ def namespaces(platform: Platform, cluster: str = "") -> dict[str, str]:
     if cluster:
         return levels
     # node-exporter looks at the node itself, which anything stricter forbids.
-    return {ARGOCD: "restricted", PIPELINE: "restricted", **levels, MONITORING: "privileged"}
+    canaries = {ROLLOUTS: "restricted"} if platform.rollouts else {}
+    return {ARGOCD: "restricted", PIPELINE: "restricted", **levels, **canaries, MONITORING: "privileged"}
 
 
 def namespace_manifests(levels: Mapping[str, str], foreign: Collection[str] = ()) -> list[Manifest]:

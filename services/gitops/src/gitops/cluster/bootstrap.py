@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gitops.cluster import argocd, elsewhere, handover, notifications, webhooks
+from gitops.cluster import argocd, elsewhere, external, handover, notifications, webhooks
 from gitops.cluster.addresses import Address, Password, addresses, passwords
 from gitops.cluster.argocd import GitAccess, Login
 from gitops.cluster.client import Cluster
@@ -19,6 +19,7 @@ from gitops.cluster.resync import begin_again, end_outdated
 from gitops.cluster.secrets import (
     DOCKER_CONFIG,
     PULL_SECRET,
+    Made,
     bootstrap_secrets,
     decoded,
     docker_config,
@@ -40,7 +41,8 @@ from gitops.terminal import Terminal
 
 _WATCHED = (FILE, Path("argocd"), APPS, ENVS, MODELS, Path("charts"))
 _DEFINITION_PAUSE = 1.0
-_DEFINITION_SECONDS = 60.0
+# Minutes, and not seconds, where the machine of the API server is busy with something else.
+_DEFINITION_SECONDS = 180.0
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
@@ -48,7 +50,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """What a person may decide: `without` are names of applications, `minutes` how long to wait for the rest.
 
     `notify` holds what the services of Argo CD's notifications need, by their names; `contexts` are contexts of the
-    kubeconfig by the names of clusters in platform.yaml.
+    kubeconfig by the names of clusters in platform.yaml. With a `secret_store`, a ClusterSecretStore, the operator of
+    External Secrets makes the Secrets, and nothing is random.
     """
 
     without: tuple[str, ...] = ()
@@ -57,6 +60,7 @@ class Options(Struct, frozen=True, kw_only=True):
     registry: Login | None = None
     notify: Mapping[str, str] = {}
     contexts: Mapping[str, str] = {}
+    secret_store: str = ""
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -148,7 +152,7 @@ class Bootstrap:
     def _prepare(self, platform: Platform) -> None:
         with self._terminal.working("Making namespaces and Secrets"):
             levels = self._namespaces(platform, self._cluster, "")
-            made = make_secrets(self._cluster, bootstrap_secrets(platform))
+            made = self._secrets(platform, self._cluster, "")
             self._pull_secrets(platform, self._cluster, "")
             present = {
                 name: decoded(secret)
@@ -158,6 +162,7 @@ class Bootstrap:
             self._cluster.apply(argocd.repository_secrets(platform, self._options.git, self._options.registry, present))
         self._terminal.done("namespaces", ", ".join(levels))
         self._terminal.done("secrets", f"{len(made.made)} made, {len(made.kept)} were there")
+        self._await_operator(platform, self._cluster, "")
         for title in made.stale:
             self._terminal.note(
                 f"The Secret {title} no longer matches the one that it was made from: delete it, run bootstrap again, "
@@ -178,11 +183,39 @@ class Bootstrap:
                 cluster = self._cluster.other(context)
                 with self._terminal.working(f"Making namespaces and Secrets in {name}"):
                     levels = self._namespaces(platform, cluster, name)
-                    made = make_secrets(cluster, bootstrap_secrets(platform, name), self._cluster)
+                    made = self._secrets(platform, cluster, name)
                     self._pull_secrets(platform, cluster, name)
                 self._terminal.done(name, f"{', '.join(levels)}: {len(made.made)} Secrets made, {len(made.kept)} there")
+                self._await_operator(platform, cluster, name)
             for sentence in elsewhere.left_to_do(platform, name, self._cluster, made=bool(context)):
                 self._terminal.note(sentence)
+
+    def _secrets(self, platform: Platform, cluster: Cluster, name: str) -> Made:
+        """What is made here; all but the credentials of registries is left to the operator, where there is one."""
+        wanted = bootstrap_secrets(platform, name)
+        if store := self._options.secret_store:
+            external.check(cluster, external.wanted(platform, name))
+            cluster.apply(external.external_secrets(platform, store, name))
+            wanted = tuple(spec for spec in wanted if spec.name == PULL_SECRET)
+        return make_secrets(cluster, wanted, self._cluster if name and not store else None)
+
+    def _await_operator(self, platform: Platform, cluster: Cluster, name: str) -> None:
+        if not self._options.secret_store:
+            return
+        wanted = external.wanted(platform, name)
+
+        def left() -> list[str]:
+            return external.missing(cluster, wanted)
+
+        with self._terminal.working("Waiting for the operator of External Secrets"):
+            waiting = left_after(left, seconds=self._deadline - time.monotonic(), pause=_DEFINITION_PAUSE)
+        if waiting:
+            raise NotConvergedError(
+                f"{len(waiting)} Secrets have not come after {self._options.minutes:g} minutes: {waiting[0]}. gitops "
+                "bootstrap --secrets external --external-secrets-to FILE writes what the store has to hold; put it "
+                "there and run this again."
+            )
+        self._terminal.done("external secrets", f"{len(wanted)} Secrets, from {self._options.secret_store}")
 
     def _namespaces(self, platform: Platform, cluster: Cluster, name: str) -> Mapping[str, str]:
         levels = argocd.namespaces(platform, name)

@@ -42,8 +42,15 @@ _UNKNOWN_KIND = re.compile(r"doesn't have a resource type|could not find the req
 class Cluster:
     """One cluster, by a context of the user's kubeconfig."""
 
-    def __init__(self, context: str | None = None, *, patient: bool = True) -> None:
-        """Take the context, the current one by default; `patient` says whether to try again when nothing answers."""
+    def __init__(self, context: str | None = None, *, patient: bool = True, prometheus: str = "") -> None:
+        """Take the context, the current one by default.
+
+        Args:
+            context: A context of the kubeconfig.
+            patient: Whether to try again when nothing answers.
+            prometheus: The address of its Prometheus, where a port-forward is not the way.
+        """
+        self.prometheus = prometheus
         self._context = context
         self._pauses = _PAUSES if patient else ()
 
@@ -226,7 +233,7 @@ class Cluster:
                     raise
                 if pause is None:
                     raise OutageError(
-                        f"The cluster does not answer: {error.errors.splitlines()[-1]} "
+                        f"The cluster does not answer: {error.last_line} "
                         "Is it up, and does KUBECONFIG name the right one?"
                     ) from None
                 time.sleep(pause)

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from gitops.cluster.canary import Canary, canary_of
 from gitops.cluster.client import Cluster
 from gitops.cluster.convergence import application_state
 from gitops.cluster.kinds import INSTANCE
@@ -22,16 +23,26 @@ class Answer(Struct, frozen=True, kw_only=True):
     digest: str
 
 
+class ShadowHealth(Struct, frozen=True, kw_only=True):
+    """What the API says of its shadow: ready, loading or failed, and then why."""
+
+    version: str
+    status: str
+    reason: str | None = None
+
+
 class _Health(Struct, frozen=True):
     """What the API says of itself at /health, which needs no key: its models, the one that is pinned first."""
 
     models: Annotated[list[Answer], Meta(min_length=1)]
+    shadow: ShadowHealth | None = None
 
 
 class Live(Struct, frozen=True, kw_only=True):
     """A service in the cluster.
 
     `operation` is the phase of the last sync, which a failed smoke test fails; `problem` says why there is no answer.
+    `canary` is there where a Rollout runs the pods.
     """
 
     sync: str
@@ -41,6 +52,8 @@ class Live(Struct, frozen=True, kw_only=True):
     answer: Answer | None = None
     as_pinned: bool | None = None
     problem: str = ""
+    shadow: ShadowHealth | None = None
+    canary: Canary | None = None
 
 
 def look(cluster: Cluster, target: Target, release: Release | None, application: Manifest | None) -> Live | None:
@@ -64,6 +77,7 @@ def look(cluster: Cluster, target: Target, release: Release | None, application:
         # This context leads to the cluster of Argo CD.
         return msgspec.structs.replace(seen, problem=f"its pods are in the cluster {target.environment.cluster}")
     namespace = target.namespace
+    seen = msgspec.structs.replace(seen, canary=canary_of(cluster, target))
     selector = f"{INSTANCE}={target.release_name},app.kubernetes.io/component=server"
     services = cluster.items("services", namespace, selector)
     if not services:
@@ -76,7 +90,8 @@ def look(cluster: Cluster, target: Target, release: Release | None, application:
     except msgspec.MsgspecError as error:
         return msgspec.structs.replace(seen, problem=f"answers something else: {error}")
     answer = health.models[0]
-    return msgspec.structs.replace(seen, answer=answer, as_pinned=_as_pinned(answer, release))
+    as_pinned = _as_pinned(answer, release)
+    return msgspec.structs.replace(seen, answer=answer, as_pinned=as_pinned, shadow=health.shadow)
 
 
 def _port_of_health(service: Manifest) -> str:

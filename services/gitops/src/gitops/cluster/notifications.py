@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from gitops.cluster.secrets import encoded
+from gitops.cluster.secrets import filled_in, is_secret
 from gitops.errors import BadInputError
 from gitops.platform.model import Platform
 from gitops.rendering.manifests import Manifest
@@ -99,9 +99,9 @@ def filled(objects: Sequence[Manifest], values: Mapping[str, str]) -> list[Manif
     """
     if not values:
         return list(objects)
-    if not any(_is_secret(entry) for entry in objects):
+    if not any(is_secret(entry, SECRET) for entry in objects):
         raise BadInputError(f"Argo CD's installation brings no Secret {SECRET} for what --notify gives.")
-    return [entry | {"data": encoded(values)} if _is_secret(entry) else entry for entry in objects]
+    return filled_in(objects, SECRET, values)
 
 
 def subscribed(projects: Iterable[Manifest], keys: Iterable[str]) -> list[Manifest]:
@@ -124,7 +124,3 @@ def _annotated(project: Manifest, annotations: Mapping[str, str]) -> Manifest:
         return project
     metadata = project["metadata"]
     return project | {"metadata": metadata | {"annotations": {**metadata.get("annotations", {}), **annotations}}}
-
-
-def _is_secret(entry: Manifest) -> bool:
-    return entry.get("kind") == "Secret" and entry["metadata"]["name"] == SECRET

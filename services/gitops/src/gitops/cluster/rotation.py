@@ -15,6 +15,7 @@ from msgspec import Struct
 from gitops.cluster import elsewhere
 from gitops.cluster.client import Cluster
 from gitops.cluster.convergence import left_after, workload_state
+from gitops.cluster.external import brought, entry_of
 from gitops.cluster.secret_readers import reads, restart
 from gitops.cluster.secrets import (
     KEY_ID,
@@ -122,8 +123,14 @@ class Rotation:
                 "Secrets, and restart it and whoever reads them. docs/storage.md has the commands."
             )
         for spec in (MINIO_ROOT, *S3_USERS):
-            if self._cluster.find("secrets", spec.name, spec.namespace) is None:
+            present = self._cluster.find("secrets", spec.name, spec.namespace)
+            if present is None:
                 raise BadInputError(f"The Secret {spec.title} is missing: run gitops bootstrap first.")
+            if brought(present):
+                raise BadInputError(
+                    f"The Secret {spec.title} comes from a store of secrets, which would undo what is changed here: "
+                    f"change the entry {entry_of(spec.name)} there. docs/security.md says how."
+                )
         job = self._cluster.find("jobs.batch", PROVISION, PIPELINE)
         if job is None:
             raise BadInputError(

@@ -3,7 +3,7 @@
 import base64
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
@@ -278,6 +278,16 @@ def secret_manifest(
         "type": type_,
         "data": encoded(values),
     }
+
+
+def is_secret(entry: Manifest, name: str) -> bool:
+    """Whether an object is the Secret of a name."""
+    return bool(entry.get("kind") == "Secret" and entry["metadata"]["name"] == name)
+
+
+def filled_in(objects: Sequence[Manifest], name: str, values: Mapping[str, str]) -> list[Manifest]:
+    """Objects, with values in the Secret of a name among them."""
+    return [entry | {"data": encoded(values)} if is_secret(entry, name) else entry for entry in objects]
 
 
 def _manifest(spec: BootstrapSecret, values: Mapping[str, str]) -> Manifest:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Struct
@@ -9,10 +10,11 @@ from msgspec import Struct
 from gitops.cluster.client import Cluster
 from gitops.cluster.convergence import application_state
 from gitops.cluster.live import Live, look
+from gitops.cluster.shadows import ShadowStatus, shadows_of
 from gitops.errors import BadInputError, GitopsError
 from gitops.git.repository import Repository
 from gitops.pins.release import Release, load_release
-from gitops.pins.wording import age
+from gitops.pins.wording import age, percent
 from gitops.platform.model import ARGOCD
 from gitops.platform.reader import load_platform
 from gitops.platform.targets import Target, targets
@@ -34,7 +36,8 @@ class TargetStatus(Struct, frozen=True, kw_only=True):
     """One service in one environment.
 
     `release` is None where nothing is released, or where it cannot be read: then `problem` says why. `live` is None
-    where no cluster was asked.
+    where no cluster was asked. `card` is the page of the pinned version in MLflow, which leads to its model card; None
+    where MLflow's address is not known.
     """
 
     environment: str
@@ -45,6 +48,8 @@ class TargetStatus(Struct, frozen=True, kw_only=True):
     changed: LastChange | None
     problem: str = ""
     live: Live | None = None
+    shadow: ShadowStatus | None = None
+    card: str | None = None
 
 
 class PlatformStatus(Struct, frozen=True, kw_only=True):
@@ -64,20 +69,24 @@ class Status(Struct, frozen=True, kw_only=True):
     cluster: str
 
 
-def look_around(repository: Repository, cluster: Cluster | None, now: datetime | None = None) -> Status:
+def look_around(
+    repository: Repository, cluster: Cluster | None, now: datetime | None = None, mlflow_url: str | None = None
+) -> Status:
     """Look at git, and at the cluster where one is given and answers.
 
     Args:
         repository: The repository.
         cluster: The cluster; None asks none.
         now: The moment that ages are counted from.
+        mlflow_url: Where MLflow's pages are, for links; it is not asked.
 
     Raises:
         BadInputError: platform.yaml is not as it should be.
     """
     now = now or datetime.now(UTC)
-    there = targets(load_platform(repository.root))
-    from_git = [_from_git(repository, target, now) for target in there]
+    platform = load_platform(repository.root)
+    there = targets(platform)
+    from_git = [_with_card(_from_git(repository, target, now), mlflow_url) for target in there]
     if cluster is None:
         return Status(services=from_git, platform=[], cluster="not asked")
     try:
@@ -87,11 +96,15 @@ def look_around(repository: Repository, cluster: Cluster | None, now: datetime |
             look(cluster, target, entry.release, found.get(target.application))
             for target, entry in zip(there, from_git, strict=True)
         ]
+        shadows = shadows_of(repository, cluster, platform, [entry.release for entry in from_git])
     except GitopsError as error:
         return Status(services=from_git, platform=[], cluster=f"not asked: {error}")
     ours = {target.application for target in there}
     return Status(
-        services=[msgspec.structs.replace(entry, live=live) for entry, live in zip(from_git, lives, strict=True)],
+        services=[
+            msgspec.structs.replace(entry, live=live, shadow=shadow)
+            for entry, live, shadow in zip(from_git, lives, shadows, strict=True)
+        ],
         platform=_platform({name: entry for name, entry in found.items() if name not in ours}),
         cluster=context,
     )
@@ -99,7 +112,7 @@ def look_around(repository: Repository, cluster: Cluster | None, now: datetime |
 
 def service_table(statuses: Sequence[TargetStatus], *, live: bool) -> tuple[tuple[str, ...], list[list[str]]]:
     """Columns and rows for people, without digests; `live` says whether a cluster was asked."""
-    notes = [entry.problem or _held(entry) for entry in statuses]
+    notes = [entry.problem or "; ".join(filter(None, (_held(entry), _shadow(entry)))) for entry in statuses]
     columns = (
         "target",
         "chart",
@@ -145,6 +158,17 @@ def _from_git(repository: Repository, target: Target, now: datetime) -> TargetSt
     )
 
 
+def _with_card(entry: TargetStatus, mlflow_url: str | None) -> TargetStatus:
+    parts = urlsplit(mlflow_url or "")
+    if entry.release is None or parts.scheme not in ("http", "https"):
+        return entry
+    model = entry.release.model
+    # Without a name and a password that may stand in the address.
+    server = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+    card = f"{server}/#/models/{quote(model.name, safe='')}/versions/{model.version}"
+    return msgspec.structs.replace(entry, card=card)
+
+
 def _platform(found: Mapping[str, Manifest]) -> list[PlatformStatus]:
     states = [application_state(name, found[name]) for name in sorted(found)]
     return [
@@ -170,6 +194,26 @@ def _changed(change: LastChange | None) -> str:
 
 def _held(entry: TargetStatus) -> str:
     return f"held: {entry.hold}" if entry.hold is not None else ""
+
+
+def _shadow(entry: TargetStatus) -> str:
+    shadow = entry.release.tried if entry.release else None
+    if shadow is None:
+        return ""
+    pinned = f"shadow {shadow.version}, {100 * shadow.share:.3g} %"
+    health = entry.live.shadow if entry.live else None
+    if health and health.version == shadow.version and health.status != "ready":
+        return f"{pinned}: {health.status}" + (f", {health.reason}" if health.reason else "")
+    if entry.shadow is None:
+        return pinned
+    if entry.shadow.rows is None:
+        return f"{pinned}: {entry.shadow.problem}"
+    agreement = entry.shadow.agreement
+    return f"{pinned}: " + (
+        "nothing compared yet"
+        if agreement is None
+        else f"agrees with {percent(agreement)} of {entry.shadow.rows.judged:,} rows"
+    )
 
 
 def _live(live: Live | None) -> str:

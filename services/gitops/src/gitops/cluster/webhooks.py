@@ -5,7 +5,7 @@ The keys: https://argo-cd.readthedocs.io/en/stable/operator-manual/webhook/
 
 from collections.abc import Mapping, Sequence
 
-from gitops.cluster.secrets import encoded, random_secret
+from gitops.cluster.secrets import filled_in, random_secret
 from gitops.platform.model import ForgeKind
 from gitops.rendering.manifests import Manifest
 
@@ -28,8 +28,4 @@ def guarded(objects: Sequence[Manifest], present: Mapping[str, str]) -> list[Man
         present: What the Secret holds now, by key; it stays.
     """
     wanted = {key: present.get(key) or random_secret() for key in (*KEYS.values(), *_OTHERS)}
-    return [entry | {"data": encoded(wanted)} if _is_secret(entry) else entry for entry in objects]
-
-
-def _is_secret(entry: Manifest) -> bool:
-    return entry.get("kind") == "Secret" and entry["metadata"]["name"] == SECRET
+    return filled_in(objects, SECRET, wanted)

@@ -10,6 +10,8 @@ from cyclopts.validators import Number
 from gitops.cluster.argocd import GitAccess, Login
 from gitops.cluster.bootstrap import Bootstrap, Options
 from gitops.cluster.client import Cluster
+from gitops.cluster.elsewhere import used
+from gitops.cluster.external import external_secrets, remotes
 from gitops.cluster.notifications import SERVICES, checked
 from gitops.cluster.rotation import Rotation
 from gitops.cluster.teardown import take_down
@@ -17,6 +19,7 @@ from gitops.commands.options import Flag, Json, Names, contexts_of
 from gitops.errors import BadInputError
 from gitops.git.repository import Repository
 from gitops.platform.reader import load_platform
+from gitops.rendering.manifests import stream
 from gitops.terminal import Terminal
 
 _REFUSED = 3
@@ -30,6 +33,9 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
     git_ssh_key: Path | None = None,
     registry_user: str | None = None,
     notify: Annotated[tuple[Literal["people", "github"], ...], Parameter(negative="", show_default=False)] = (),
+    secrets: Literal["random", "external"] = "random",
+    secret_store: str = "ml-pipeline",  # noqa: S107  its name
+    external_secrets_to: Path | None = None,
     context: str | None = None,
     context_of: Names = (),
     json: Json = False,
@@ -46,12 +52,17 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
         git_ssh_key: Private key for an SSH address.
         registry_user: User of a private registry, for pods and for Argo CD.
         notify: Whom Argo CD tells what happens: people, in a chat, or github, to start the promotion; repeatable.
+        secrets: Whether Secrets are made with random values, or by the External Secrets Operator from a store of yours.
+        secret_store: The operator's ClusterSecretStore, with --secrets external.
+        external_secrets_to: Write the ExternalSecrets to this file, say what the store has to hold, and end.
         context: Context of the kubeconfig. [default: the current one]
         context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD: make namespaces and Secrets
             there too; repeatable.
         json: Print addresses and how to get passwords as JSON.
     """
     terminal = Terminal()
+    if external_secrets_to:
+        return _write_external(terminal, external_secrets_to, secret_store, named=secrets == "external")
     git = GitAccess(login=_login(terminal, "git", git_user), ssh_key=_key(git_ssh_key))
     options = Options(
         without=without,
@@ -60,6 +71,7 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
         registry=_login(terminal, "registry", registry_user),
         notify={name: _address(terminal, name) for name in notify},
         contexts=contexts_of(context_of),
+        secret_store=secret_store if secrets == "external" else "",
     )
     result = Bootstrap(Repository.find(), Cluster(context), terminal, options).run()
     if json:
@@ -114,6 +126,22 @@ def teardown(*, delete_data: Flag = False, yes: Flag = False, context: str | Non
             terminal.line("Nothing was deleted.")
             return _REFUSED
     take_down(repository.root, cluster, terminal, delete_data=delete_data)
+    return 0
+
+
+def _write_external(terminal: Terminal, file: Path, store: str, *, named: bool) -> int:
+    if not named:
+        raise BadInputError("--external-secrets-to goes with --secrets external: random values are written nowhere.")
+    platform = load_platform(Repository.find().root)
+    found = {name: external_secrets(platform, store, name) for name in ("", *used(platform))}
+    texts = [f"# For the cluster {name or 'of Argo CD'}\n{stream(entries)}" for name, entries in found.items()]
+    try:
+        file.write_text("".join(texts), encoding="utf-8")
+    except OSError as error:
+        raise BadInputError(f"--external-secrets-to: {file} cannot be written: {error.strerror}.") from None
+    rows = [[entry, ", ".join(properties)] for entry, properties in remotes(platform).items()]
+    count = sum(map(len, found.values()))
+    terminal.rows(f"{count} ExternalSecrets are in {file}. {store} has to hold:", ("entry", "properties"), rows)
     return 0
 
 

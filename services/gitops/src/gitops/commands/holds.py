@@ -1,14 +1,16 @@
 """The commands that stop automation, let it go on, and go back."""
 
+from gitops.cluster.client import Cluster
 from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
-from gitops.commands.options import Json
+from gitops.commands.options import Flag, Json
 from gitops.errors import BadInputError
 from gitops.forge.choice import forge
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Snapshot
 from gitops.pins.hold import hold_by, hold_services, lift_holds, roll_back
 from gitops.platform.reader import platform_at
-from gitops.platform.targets import chosen
+from gitops.platform.targets import chosen, targets
+from gitops.promotion.aborted import aborted_canaries, roll_back_aborted
 from gitops.promotion.promote import close_promotions, held_because
 from gitops.terminal import Terminal
 
@@ -39,28 +41,60 @@ def unhold(target: str, /, landing: LandingOptions = NO_LANDING, *, json: Json =
 
 
 def rollback(
-    target: str,
+    target: str | None = None,
     /,
     landing: LandingOptions = NO_LANDING,
     *,
     to: str | None = None,
-    reason: str = "rolled back",
+    reason: str | None = None,
+    aborted: Flag = False,
+    context: str | None = None,
     json: Json = False,
 ) -> int:
     """Pin what ran before, and hold the service so that nothing undoes it.
 
     Args:
-        target: ENV/SERVICE, or ENV for all of its services, a commit for each.
+        target: ENV/SERVICE, or ENV for all of its services, a commit for each. With --aborted it may be left out.
         landing: What becomes of the commits.
         to: A commit whose pins to take. [default: the last ones before those of now]
-        reason: Why, for everybody who runs into the hold.
+        reason: Why, for everybody who runs into the hold. [default: rolled back; with --aborted, what was measured]
+        aborted: Only where the cluster says that a canary was aborted: to the pins of the version that goes on
+            answering, with the figures of the analysis as reason.
+        context: With --aborted, the context of the kubeconfig. [default: the current one]
         json: Print what changed as JSON.
     """
     repository = Repository.find()
-    held = hold_by(repository, reason)
+    if aborted:
+        if to or reason:
+            raise BadInputError("--aborted takes pins and reason from the cluster: leave out --to and --reason.")
+        return _roll_back_aborted(repository, target or "", landing, Cluster(context), json=json)
+    if not target:
+        raise BadInputError("Name what to roll back, ENV/SERVICE or ENV; or --aborted for every aborted canary.")
+    held = hold_by(repository, reason or "rolled back")
     start = landing.start(repository)
     edit = roll_back(repository, start.commit, target, held, to)
     return _land(start, target, edit, landing, json=json)
+
+
+def _roll_back_aborted(
+    repository: Repository, name: str, landing: LandingOptions, cluster: Cluster, *, json: bool
+) -> int:
+    start = landing.start(repository)
+    platform = platform_at(start)
+    canaries = aborted_canaries(cluster, chosen(platform, name) if name else targets(platform))
+    if not canaries:
+        if json:
+            Terminal().json({"commit": None, "attempts": 0, "targets": []})
+        else:
+            Terminal().line("No canary is aborted.")
+        return 0
+    edit = roll_back_aborted(repository, start.commit, canaries, lambda reason: hold_by(repository, reason))
+    fate = land_and_show(start, edit, landing, json=json)
+    if not (landing.no_push or landing.dry_run or landing.pr):
+        now = Snapshot(repository, fate.commit or start.commit)
+        for target in canaries:
+            _close_promotions(now, str(target))
+    return fate.exit_code
 
 
 def _land(start: Snapshot, target: str, edit: Edit, options: LandingOptions, *, json: bool) -> int:

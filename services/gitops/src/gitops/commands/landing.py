@@ -19,6 +19,7 @@ from gitops.platform.reader import load_platform, platform_at
 from gitops.promotion.promote import push_proposal
 from gitops.terminal import Terminal
 
+BUMP = "bump"
 _DONE, _NOT_WANTED, _BAD_INPUT = 0, NotWantedError.exit_code, BadInputError.exit_code
 
 
@@ -118,10 +119,10 @@ def _propose(start: Snapshot, edit: Edit, *, json: bool) -> Fate:
         if not proposal.files:
             shown.append(_told(Landed(proposal=proposal, commit=None)))
             continue
-        told, unlabelled = _proposed(trunk, start, forge, proposal)
+        told, notes = _proposed(trunk, start, forge, proposal)
         shown.append(told)
-        if unlabelled:
-            terminal.note(f"{told.url} has no label: {unlabelled}")
+        for note in notes:
+            terminal.note(f"{told.url} {note}")
         if not json:
             terminal.line(f"{shown[-1].url}: {proposal.message.partition(chr(10))[0]}")
     if json:
@@ -131,13 +132,19 @@ def _propose(start: Snapshot, edit: Edit, *, json: bool) -> Fate:
     return Fate(commit=None, exit_code=exit_code_of(proposals))
 
 
-def _proposed(trunk: Trunk, start: Snapshot, forge: Forge, proposal: Proposal) -> tuple[Shown, str]:
-    """What came of a proposal, and why its pull request has no label where it has none."""
+def _proposed(trunk: Trunk, start: Snapshot, forge: Forge, proposal: Proposal) -> tuple[Shown, list[str]]:
+    """What came of a proposal, and what its pull request lacks."""
     title, _, details = proposal.message.partition("\n")
     commit = push_proposal(trunk, start, proposal)
     kept = forge.keep(proposal.branch, title, f"```text\n{details.strip()}\n```\n", [proposal.verb])
     shown = _told(Landed(proposal=proposal, commit=commit), branch=proposal.branch, url=kept.url)
-    return shown, kept.unlabelled
+    notes = [f"has no label: {kept.unlabelled}"] if kept.unlabelled else []
+    # What machines may move is approved by nobody; whatever else is proposed waits for people.
+    if proposal.verb == BUMP and kept.outcome != "merged":
+        pull = forge.open_from(proposal.branch)
+        why = forge.merge_itself(pull) if pull else ""
+        notes += [f"does not merge itself: {why.rstrip('.')}."] if why else []
+    return shown, notes
 
 
 def _told(entry: Landed, *, branch: str | None = None, url: str | None = None) -> Shown:

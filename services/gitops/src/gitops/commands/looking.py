@@ -7,7 +7,7 @@ from cyclopts.validators import Number
 
 from gitops.cluster.client import Cluster
 from gitops.cluster.status import look_around, service_table
-from gitops.commands.options import Flag, Json
+from gitops.commands.options import Flag, Json, MlflowUrl, PrometheusUrl
 from gitops.errors import GitopsError
 from gitops.git.repository import Repository
 from gitops.pins.history import entries, steps
@@ -23,17 +23,31 @@ from gitops.terminal import Terminal
 _WIDTH = 100
 
 
-def status(*, offline: Flag = False, context: str | None = None, json: Json = False) -> int:
+def status(
+    *,
+    offline: Flag = False,
+    prometheus_url: PrometheusUrl = "",
+    context: str | None = None,
+    mlflow_url: MlflowUrl = None,
+    json: Json = False,
+) -> int:
     """Show what runs where: what git pins, what Argo CD makes of it, and what really answers.
 
     Args:
         offline: Ask no cluster.
+        prometheus_url: Address of Prometheus, which tells how shadows do. [default: the cluster's own, through kubectl
+            port-forward]
         context: Context of the kubeconfig. [default: the current one]
+        mlflow_url: Where MLflow's pages are, for links to model cards; it is not asked.
         json: Print it as JSON, digests whole.
     """
     terminal = Terminal()
     with terminal.working("Looking"):
-        found = look_around(Repository.find(), None if offline else Cluster(context, patient=False))
+        found = look_around(
+            Repository.find(),
+            None if offline else Cluster(context, patient=False, prometheus=prometheus_url),
+            mlflow_url=mlflow_url,
+        )
     if json:
         terminal.json(found)
         return 0
@@ -42,6 +56,12 @@ def status(*, offline: Flag = False, context: str | None = None, json: Json = Fa
         terminal.rows("Services", *service_table(found.services, live=asked), width=_WIDTH)
     else:
         terminal.line("platform.yaml has no services yet: gitops new service NAME --model MODEL.")
+    for entry in found.services:
+        if entry.live and (canary := str(entry.live.canary or "")):
+            terminal.line(f"{entry.environment}/{entry.service}: {canary}")
+    for entry in found.services:
+        if entry.card:
+            terminal.line(f"Model card of {entry.environment}/{entry.service}: {entry.card}")
     if found.platform:
         rows = [[entry.application, entry.sync, entry.health, entry.message] for entry in found.platform]
         terminal.rows("Platform", ("application", "sync", "health", ""), rows, width=_WIDTH)

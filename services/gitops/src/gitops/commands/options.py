@@ -17,6 +17,7 @@ Json = Annotated[bool, Parameter(negative="", show_default=False)]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Names = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 MlflowUrl = Annotated[str | None, Parameter(env_var="MLFLOW_TRACKING_URI")]
+PrometheusUrl = Annotated[str, Parameter(env_var="GITOPS_PROMETHEUS_URL", show_default=False)]
 _MLFLOW_PORT = 5000
 
 

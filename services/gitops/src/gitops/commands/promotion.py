@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from gitops.cluster.client import Cluster
 from gitops.commands.landing import trunk_of
-from gitops.commands.options import Flag, Json, MlflowUrl, Names, registry
+from gitops.commands.options import Flag, Json, MlflowUrl, Names, PrometheusUrl, registry
 from gitops.errors import BadInputError, GitopsError, NotWantedError
 from gitops.forge.choice import needed_forge
 from gitops.forge.links import new_pull_request
@@ -37,13 +37,15 @@ def promote(
     min_age: Annotated[float | None, Parameter(env_var="GITOPS_MIN_AGE", validator=Number(gte=0))] = None,
     branch_only: Flag = False,
     dry_run: Flag = False,
+    prometheus_url: PrometheusUrl = "",
     context: str | None = None,
     json: Json = False,
 ) -> int:
     """Propose the exact pins of the environment that feeds another, a pull request for each service. Merging deploys.
 
     Refused, with exit code 3, while either side is held (which closes the pull request), while the pins are too young,
-    and where the cluster says that they are not rolled out or that their smoke test failed. Of several, one that is
+    where the cluster says that they are not rolled out or that their smoke test failed, and while a model has not met
+    what the target's values ask of a shadow (`shadow.minRows`, `shadow.maxDisagreement`). Of several, one that is
     refused stops no other; then the exit code is 3 only if all were.
 
     Args:
@@ -51,6 +53,8 @@ def promote(
         min_age: How many minutes the pins must have been there. [default: the environment's `minAge`]
         branch_only: Push the branches, and open no pull request.
         dry_run: Print the pull requests, and do nothing.
+        prometheus_url: Address of Prometheus, which tells how a shadow did. [default: the cluster's own, through
+            kubectl port-forward]
         context: Context of the kubeconfig. [default: the current one]
         json: Print what was done as a JSON list.
     """
@@ -59,7 +63,7 @@ def promote(
     forge = None
     if not (branch_only or dry_run):
         forge = needed_forge(platform, "promote", "--branch-only pushes the branches alone, and --dry-run only shows.")
-    trunk, cluster = trunk_of(repository), Cluster(context, patient=False)
+    trunk, cluster = trunk_of(repository), Cluster(context, patient=False, prometheus=prometheus_url)
     with terminal.working("Putting promotions together"):
         start = trunk.newest()
         platform = platform_at(start)
@@ -159,7 +163,7 @@ def verify(
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Check what a service pins: its image and chart by their signatures, its model in the registry.
+    """Check what a service pins: its image and chart by their signatures, its model and shadow in the registry.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its released services.
@@ -231,7 +235,7 @@ class _Verification:
             return [Check(part="pins", subject=str(target.file), problem=str(error), exit_code=error.exit_code)]
         return [
             *(verifier.image(self.trust) if not {"image", "signature"} & set(self.without) else []),
-            *([verifier.model(models)] if "model" not in self.without else []),
+            *(verifier.models(models) if "model" not in self.without else []),
             *([verifier.chart()] if "chart" not in self.without else []),
             *(verifier.chart_signature(self.trust) if not {"chart", "signature"} & set(self.without) else []),
         ]

@@ -1,7 +1,7 @@
 """The commands that move what an environment runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,6 +10,7 @@ from gitops.cluster.client import Cluster
 from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
 from gitops.commands.options import Json, MlflowUrl, registry
 from gitops.errors import BadInputError
+from gitops.forge.rules import PULL_REQUESTS
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Snapshot
 from gitops.pins.bump import Pins, bump_platform, bump_services, known_model, refuse_fed, refuse_held
@@ -53,7 +54,8 @@ def bump(
     """Pin a service to an image, a model version or a chart version, in a commit; a first release names all three.
 
     Nothing to change is no failure. A held service is left alone, with exit code 3. Without a target, what is held or
-    was never released is left alone too, and that is no failure.
+    was never released is left alone too, and that is no failure. Pull requests of it (--pr, or always with `bumps:
+    pull-requests` in platform.yaml) merge themselves once everything that the branch requires is there.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its released services, a commit for each; platform for the images of its
@@ -67,6 +69,8 @@ def bump(
     if not (pins.image or pins.model or pins.chart):
         raise BadInputError("Name what to pin: --image, --model or --chart.")
     start = landing.start(Repository.find())
+    if platform_at(start).bumps == PULL_REQUESTS and not (landing.no_push or landing.dry_run):
+        landing = replace(landing, pr=True)
     edit = _platform(pins) if target == PLATFORM else _services(start, target, pins, Cluster(context))
     return land_and_show(start, edit, landing, json=json).exit_code
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
+import msgspec
 from msgspec import Struct
 
 from gitops.errors import BadInputError
@@ -19,6 +20,13 @@ from gitops.forge.rules import Rules
 _PAGE = {"per_page": "100"}
 # Where the secrets of delivery stand, which only the branch can read.
 _ENVIRONMENT = "delivery"
+_AUTO_MERGE = """
+mutation($pull: ID!, $head: GitObjectID!, $method: PullRequestMergeMethod!) {
+  enablePullRequestAutoMerge(input: {pullRequestId: $pull, expectedHeadOid: $head, mergeMethod: $method}) {
+    clientMutationId
+  }
+}
+"""
 _PASSED = frozenset({"success", "neutral", "skipped"})
 _STATES: Mapping[str, Literal["passed", "waiting"]] = {"success": "passed", "pending": "waiting"}
 
@@ -44,6 +52,7 @@ class _Pull(Struct, frozen=True):
     labels: Sequence[_Name] = ()
     mergeable_state: str = ""
     merged_at: str | None = None
+    node_id: str = ""
 
     def told(self) -> PullRequest:
         """As the other modules know it."""
@@ -57,6 +66,14 @@ class _Pull(Struct, frozen=True):
             state="merged" if self.merged_at else "open" if self.state == "open" else "closed",
             labels=[label.name for label in self.labels],
         )
+
+
+class _Error(Struct, frozen=True):
+    message: str
+
+
+class _Outcome(Struct, frozen=True):
+    errors: Sequence[_Error] = ()
 
 
 class _Comment(Struct, frozen=True):
@@ -158,6 +175,8 @@ class GitHub(RepositoryForge):
             busy=frozenset({409}),
         )
         super().__init__(Api(access, pause), slug, base)
+        # On GitHub Enterprise one API is at /api/v3, and the other at /api/graphql.
+        self._graphql = Api(msgspec.structs.replace(access, url=api.removesuffix("/v3")), pause)
         self._owner = slug.partition("/")[0]
 
     def open_from(self, branch: str) -> PullRequest | None:
@@ -189,6 +208,14 @@ class GitHub(RepositoryForge):
         """Add labels to a pull request; GitHub makes those that the repository lacks."""
         self._api.do("POST", f"{self._repository}/issues/{pull.number}/labels", {"labels": list(labels)})
 
+    def merge_itself(self, pull: PullRequest) -> str:
+        """Turn auto-merge on; GitHub refuses it for what could be merged at once. Only its GraphQL API can."""
+        node = self._api.get(f"{self._repository}/pulls/{pull.number}", _Pull).node_id
+        # The head is named, so that nothing that is pushed since goes with it unseen.
+        variables = {"pull": node, "head": pull.head, "method": "SQUASH"}
+        answer = self._graphql.send("POST", "/graphql", {"query": _AUTO_MERGE, "variables": variables}, _Outcome)
+        return "; ".join(error.message for error in answer.errors)
+
     def opinion(self, pull: PullRequest) -> Opinion:
         """What people and checks say of a pull request."""
         words: dict[str, str] = {}
@@ -214,7 +241,7 @@ class GitHub(RepositoryForge):
         """Write rulesets, the environment of delivery and the repository's settings; `pusher` is an App's number."""
         if not re.fullmatch(r"[0-9]+", pusher):
             raise BadInputError(f"--pusher: {pusher!r} is not the number of a GitHub App, the one that bumps.")
-        return [*self._rulesets(rules, int(pusher)), self._environment(), self._settings()]
+        return [*self._rulesets(rules, int(pusher)), self._environment(), self._settings(rules)]
 
     def standing(self, rules: Rules) -> Standing:
         """What the token is worth, and what of the rules the repository has."""
@@ -279,10 +306,14 @@ class GitHub(RepositoryForge):
                 self._api.do("DELETE", f"{policies}/{each.id}")
         return f"environment {_ENVIRONMENT}: its secrets are for {self._base} alone"
 
-    def _settings(self) -> str:
+    def _settings(self, rules: Rules) -> str:
         permissions = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
         self._api.do("PUT", f"{self._repository}/actions/permissions/workflow", permissions)
-        merging = {"allow_merge_commit": False, "allow_auto_merge": False, "delete_branch_on_merge": True}
+        merging = {
+            "allow_merge_commit": False,
+            "allow_auto_merge": rules.merge_themselves,
+            "delete_branch_on_merge": True,
+        }
         self._api.do("PATCH", self._repository, merging)
         return "settings: workflows' tokens read alone, merges are squashed or rebased, merged branches go"
 

@@ -10,7 +10,7 @@ import httpx
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.forge.api import Access, Api, Variables
+from gitops.forge.api import Access, Api, Variables, said
 from gitops.forge.protocol import Check, Forge, Guards, Opinion, PullRequest, Standing
 from gitops.forge.rules import Rules
 
@@ -25,6 +25,8 @@ _STATES: Mapping[str, Literal["passed", "failed"]] = {
     "canceled": "failed",
 }
 _RULE = "gitops"
+# What GitLab says of one that cannot be merged now: https://docs.gitlab.com/api/merge_requests/#merge-a-merge-request
+_NOT_YET = frozenset({405, 406, 409, 422})
 
 
 class _User(Struct, frozen=True):
@@ -195,6 +197,17 @@ class GitLab(Forge):
         """Add labels to a merge request; GitLab makes those that the project lacks."""
         self._api.do("PUT", f"{self._merges}/{pull.number}", {"add_labels": ",".join(labels)})
 
+    def merge_itself(self, pull: PullRequest) -> str:
+        """Have it merge once its pipeline has passed; without the project's rule it would do so at once."""
+        if not self._api.get(self._project, _Project).only_allow_merge_if_pipeline_succeeds:
+            return "merges need no pipeline here: gitops branch-protection requires one"
+        content = {"auto_merge": True, "merge_when_pipeline_succeeds": True, "sha": pull.head}
+        answer = self._api.ask("PUT", f"{self._merges}/{pull.number}/merge", content)
+        if answer.status_code in _NOT_YET:
+            return f"its pipeline has not begun, or cannot pass any more ({said(answer)})"
+        self._api.done(answer)
+        return ""
+
     def opinion(self, pull: PullRequest) -> Opinion:
         """What people and pipelines say of a merge request."""
         path = f"{self._merges}/{pull.number}"
@@ -270,6 +283,8 @@ class GitLab(Forge):
 
     def _protect_branch(self, rules: Rules, pusher: _User) -> str:
         owners = {"code_owner_approval_required": rules.owners, "allow_force_push": False}
+        if rules.merge_themselves:
+            return self._protect_from_pushes(owners)
         wanted: list[Mapping[str, Any]] = [{"user_id": pusher.id}]
         there = self._api.seen(self._branch, _Protected)
         if there is None:
@@ -287,6 +302,18 @@ class GitLab(Forge):
             f"branch {self._base}: maintainers push and developers merge, for only Premium names single users: "
             f"make {pusher.username} a maintainer"
         )
+
+    def _protect_from_pushes(self, owners: Mapping[str, Any]) -> str:
+        there = self._api.seen(self._branch, _Protected)
+        if there is None:
+            content = {"name": self._base, "merge_access_level": _DEVELOPER, "push_access_level": _NOBODY, **owners}
+            self._api.do("POST", f"{self._project}/protected_branches", content)
+        else:
+            others = [each for each in there.push_access_levels if each.access_level != _NOBODY]
+            gone = [{"id": each.id, "_destroy": True} for each in others]
+            new = [] if len(others) < len(there.push_access_levels) else [{"access_level": _NOBODY}]
+            self._api.do("PATCH", self._branch, {"allowed_to_push": [*new, *gone], **owners})
+        return f"branch {self._base}: nobody pushes, developers merge; only Premium asks owners of files first"
 
     def _protect_tags(self, pattern: str) -> str:
         path = f"{self._project}/protected_tags"

@@ -11,6 +11,17 @@ _NEW: Mapping[ForgeKind, str] = {
     "gitea": "compare/{base}...{branch}",
 }
 
+_FILE: Mapping[ForgeKind, str] = {
+    "github": "blob/{branch}/{path}",
+    "gitlab": "-/blob/{branch}/{path}",
+    "gitea": "src/branch/{branch}/{path}",
+}
+
+
+def file_page(platform: Platform, path: str) -> str:
+    """Where a person reads a file or a folder of the fork's branch."""
+    return f"{platform.web}/{_FILE[platform.forge_kind].format(branch=quote(platform.branch), path=quote(path))}"
+
 
 def new_pull_request(platform: Platform, branch: str) -> str:
     """Where a person opens the pull request from a branch."""

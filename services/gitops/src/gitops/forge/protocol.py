@@ -131,6 +131,14 @@ class Forge(ABC):
         """Add labels to a pull request, made where the repository lacks them."""
 
     @abstractmethod
+    def merge_itself(self, pull: PullRequest) -> str:
+        """Have a pull request merge itself once everything that the branch requires is there; safe to do again.
+
+        Returns:
+            Why it does not; empty where it does. One that nothing would hold back is left for a person to merge.
+        """
+
+    @abstractmethod
     def opinion(self, pull: PullRequest) -> Opinion:
         """What people and checks say of a pull request."""
 

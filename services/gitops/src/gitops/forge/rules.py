@@ -12,6 +12,8 @@ from gitops.platform.model import Platform
 from gitops.platform.targets import ENVS, PINS, PLATFORM
 
 FOLDER = Path(".github/rulesets")
+PULL_REQUESTS = "pull-requests"
+_OWNERS_ALONE = {"required_approving_review_count": 0, "require_last_push_approval": False}
 _TAG = "refs/tags/"
 
 
@@ -32,6 +34,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     """Ways to merge: merge, squash, rebase."""
     machine_paths: Sequence[str]
     """Patterns of the files that machines write on the branch itself; what else changes goes by pull requests."""
+    merge_themselves: bool = False
+    """Whether machines push nothing, and their pull requests merge once the checks have passed."""
     tags: Sequence[str]
     """Patterns of tags that nobody moves or removes, and that machines or maintainers alone make."""
 
@@ -45,7 +49,7 @@ def read_rules(root: Path, platform: Platform) -> Rules:
     documents: list[dict[str, Any]] = []
     for file in sorted((root / FOLDER).glob("*.json")):
         try:
-            documents.append(json.loads(file.read_text(encoding="utf-8")))
+            documents.append(_read_by(json.loads(file.read_text(encoding="utf-8")), platform))
         except (OSError, ValueError) as error:
             raise BadInputError(f"{file.relative_to(root)} is not valid JSON: {error}.") from None
     try:
@@ -61,6 +65,7 @@ def read_rules(root: Path, platform: Platform) -> Rules:
             checks=[each["context"] for each in found["required_status_checks"]["required_status_checks"]],
             merges=review["allowed_merge_methods"],
             machine_paths=machine_paths(platform),
+            merge_themselves=platform.bumps == PULL_REQUESTS,
             tags=sorted(
                 {
                     name.removeprefix(_TAG)
@@ -75,6 +80,17 @@ def read_rules(root: Path, platform: Platform) -> Rules:
             f"{FOLDER} needs one ruleset of a branch with the rules pull_request and required_status_checks "
             f"({error!r}): restore it with git checkout HEAD -- {FOLDER}."
         ) from None
+
+
+def _read_by(document: dict[str, Any], platform: Platform) -> dict[str, Any]:
+    """A ruleset as it is where bumps are pull requests: nobody passes the branch's, and owners alone must approve."""
+    if platform.bumps != PULL_REQUESTS or document["target"] != "branch":
+        return document
+    rules = [
+        {**rule, "parameters": {**rule["parameters"], **_OWNERS_ALONE}} if rule["type"] == "pull_request" else rule
+        for rule in document["rules"]
+    ]
+    return {**document, "bypass_actors": [], "rules": rules}
 
 
 def machine_paths(platform: Platform) -> list[str]:

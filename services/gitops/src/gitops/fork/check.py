@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from gitops.documents import YAMLError, loaded, loaded_all
 from gitops.errors import BadInputError
+from gitops.forge.rules import PULL_REQUESTS, machine_paths
 from gitops.fork import owners, vendoring
 from gitops.fork.hosts import claimed_twice
 from gitops.fork.models import model_files, model_problems, unserved
@@ -55,7 +56,8 @@ def find_inconsistencies(repository: Repository) -> Findings:
         *problems_of_runners(root, platform),
         *model_problems(root, models),
     ]
-    return Findings(problems=problems, notes=[*_unreleased(root, platform), *unserved(platform, models), *_extra(root)])
+    notes = [*_unreleased(root, platform), *unserved(platform, models), *_extra(root), *_canaries(root, platform)]
+    return Findings(problems=problems, notes=notes)
 
 
 def _old_layout(root: Path) -> Iterator[str]:
@@ -101,6 +103,11 @@ def _releases(root: Path, platform: Platform) -> Iterator[str]:
                 f"{target.file} pins {release.model.name}, and {FILE} says that {target.service.name} serves "
                 f"{target.service.model}: bump it to a version of that, or change {FILE}."
             )
+        if release and release.tried and release.tried.is_model(release.model):
+            yield (
+                f"{target.file}: the shadow is the version that answers, so there is nothing to compare: "
+                f"gitops shadow {target} --off."
+            )
 
 
 def _values(root: Path) -> Iterator[str]:
@@ -133,6 +140,31 @@ def _values_files(root: Path) -> Iterator[tuple[Path, Path]]:
         yield path, _TRAINING
 
 
+def _canaries(root: Path, platform: Platform) -> Iterator[str]:
+    """Services that are to go by a canary, in the cluster of Argo CD, where nothing brings its controller."""
+    if platform.rollouts:
+        return
+    for target in targets(platform):
+        folder = root / target.file.parent
+        files = [root / ENVS / TUNING, folder.parent / TUNING, folder / TUNING]
+        said = [strategy for path in files if (strategy := _strategy(path))]
+        if said and said[-1] == "canary" and not target.environment.cluster:
+            yield (
+                f"{target} has rollout.strategy canary, and nothing here brings Argo Rollouts: where the cluster has "
+                f"none, set rollouts: true in {FILE}."
+            )
+
+
+def _strategy(path: Path) -> object:
+    """What a file of values says of how pods are replaced; None where it says nothing."""
+    try:
+        values = loaded(_read(path) or "")
+    except YAMLError:
+        return None
+    rollout = values.get("rollout") if isinstance(values, dict) else None
+    return rollout.get("strategy") if isinstance(rollout, dict) else None
+
+
 def _schema(chart: Path) -> dict[str, Any] | None:
     text = _read(chart / "values.schema.json")
     return json.loads(text) if text else None
@@ -142,10 +174,13 @@ def _owners(root: Path, platform: Platform) -> Iterator[str]:
     text = _read(root / owners.FILE)
     if text is None:
         return
+    yield from _owned_by_machines(text, platform)
     for service in platform.services:
         if not service.owner:
             continue
         for environment in platform.environments:
+            if platform.bumps == PULL_REQUESTS and not environment.source:
+                continue
             path = str(Target(environment=environment, service=service).file)
             if service.owner not in (found := owners.owners_of(text, path)):
                 pattern = owners.patterns_of_service(service.name)[0]
@@ -159,6 +194,18 @@ def _owners(root: Path, platform: Platform) -> Iterator[str]:
         if environment.source and not owners.owners_of(text, path):
             pattern = owners.pattern_of_environment(environment.name)
             yield f"{owners.FILE}: nobody owns {pattern}, which pull requests alone change: add a line with an owner."
+
+
+def _owned_by_machines(text: str, platform: Platform) -> Iterator[str]:
+    """What merges itself waits for the owners of its files for ever, unless there are none."""
+    if platform.bumps != PULL_REQUESTS:
+        return
+    for pattern in machine_paths(platform):
+        if found := owners.owners_of(text, pattern.replace("*", "any")):
+            yield (
+                f"{owners.FILE}: /{pattern} belongs to {listed(found)}, and {FILE} says that its pull requests merge "
+                f"themselves: add the line `/{pattern}`, without an owner, at its end."
+            )
 
 
 def _vendored(root: Path, platform: Platform) -> Iterator[str]:

@@ -29,10 +29,17 @@ def pattern_of_environment(name: str) -> str:
 
 
 def with_service(text: str, name: str, owner: str) -> str:
-    """The file with the lines of a service at its end, where they win over all before."""
+    """The file with the lines of a service at its end, where they win over all before.
+
+    Lines without an owner stay the last: what they name is nobody's, whichever service it is of.
+    """
     there = {pattern for pattern, _ in _lines(text)}
     new = [_line(pattern, [owner]) for pattern in patterns_of_service(name) if pattern not in there]
-    return _joined([*text.splitlines(), *new])
+    lines = text.splitlines()
+    place = len(lines)
+    while place and len(lines[place - 1].partition("#")[0].split()) == 1:
+        place -= 1
+    return _joined([*lines[:place], *new, *lines[place:]])
 
 
 def with_environment(text: str, name: str, owners: Sequence[str]) -> str:

@@ -55,7 +55,7 @@ class Snapshot:
 
 
 # What commands do to a subject: the first part of a branch, by which a pull request of gitops is known.
-Verb = Literal["bump", "promote", "rollback", "hold", "unhold", "new", "remove", "move"]
+Verb = Literal["bump", "promote", "rollback", "hold", "unhold", "shadow", "new", "remove", "move"]
 VERBS = frozenset(get_args(Verb))
 
 

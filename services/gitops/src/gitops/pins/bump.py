@@ -12,12 +12,9 @@ from gitops.pins.charts import Chart
 from gitops.pins.each import for_each, for_machines
 from gitops.pins.images import image_changes, pins_file, with_image
 from gitops.pins.registry import Candidate
-from gitops.pins.release import Change, Image, Model, Notes, Release, changes, parse_image, written
+from gitops.pins.release import Change, Image, Model, Notes, Release, changes, knows_releases, parse_image, written
 from gitops.pins.wording import commit_message, what_moved
 from gitops.platform.targets import PLATFORM, Target
-
-# The first version of the serving chart with the value `model.release`.
-_KNOWS_RELEASES = (0, 2, 0)
 
 
 class Pins(Struct, frozen=True, kw_only=True):
@@ -163,12 +160,13 @@ def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
         chart_digest=_content(before, chart),
         metrics=pins.candidate.metrics if pins.candidate else before.release.metrics,
     )
-    return msgspec.structs.replace(
+    after = msgspec.structs.replace(
         before,
         release=notes,
         image=image or before.image,
         model=_known_to(notes.chart, pins.candidate.model if pins.candidate else before.model),
     )
+    return after.tried_beside(before.tried)
 
 
 def _content(before: Release, chart: Chart | None) -> str | UnsetType | None:
@@ -180,5 +178,4 @@ def _content(before: Release, chart: Chart | None) -> str | UnsetType | None:
 
 def _known_to(chart: str, model: Model) -> Model:
     """The pins of a model without what the schema of the chart's version refuses."""
-    number = tuple(int(part) for part in chart.partition("-")[0].split("."))
-    return model if number >= _KNOWS_RELEASES else msgspec.structs.replace(model, release=UNSET)
+    return model if knows_releases(chart) else msgspec.structs.replace(model, release=UNSET)

@@ -60,13 +60,15 @@ def looked_up(root: Path, platform: Platform, chart: Chart) -> Chart:
         try:
             found = _SAID.search(run(command, timeout=_HELM_SECONDS))
         except ProgramFailedError as error:
-            said = error.errors.splitlines()[-1] if error.errors else "it said nothing"
             if AWAY.search(error.errors):
                 raise OutageError(
-                    f"{address} does not answer: {said}\nWhere it cannot be reached from here, name the content too: "
+                    f"{address} does not answer: {error.last_line}\n"
+                    "Where it cannot be reached from here, name the content too: "
                     f"--chart {chart.version}@sha256:DIGEST."
                 ) from None
-            raise BadInputError(f"--chart: {address} has no version {chart.version} to pin: {said}") from None
+            raise BadInputError(
+                f"--chart: {address} has no version {chart.version} to pin: {error.last_line}"
+            ) from None
     if found is None:
         raise BadInputError(f"Helm did not say which content {address} has in version {chart.version}.")
     return msgspec.structs.replace(chart, digest=found[1])

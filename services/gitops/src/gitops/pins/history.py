@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct
 
 from gitops.errors import BadInputError
 from gitops.git.repository import Commit, Repository
-from gitops.pins.release import Change, Release, changes, read_release
+from gitops.pins.release import Change, Release, Shadow, changes, read_release
 from gitops.pins.wording import what_moved
 from gitops.platform.targets import Target
 
@@ -73,6 +73,25 @@ def since(found: Sequence[Step]) -> Commit:
     return brought
 
 
+def ever_ran(found: Sequence[Step], shadow: Shadow) -> bool:
+    """Whether a shadow's version answered in one of the steps, the same by its content too."""
+    return any(step.release and shadow.is_model(step.release.model) for step in found)
+
+
+def tried_since(found: Sequence[Step]) -> Commit:
+    """The commit since which the newest step's model and shadow are compared, whatever share of the requests.
+
+    Args:
+        found: At least one step, the newest first; the newest has a shadow.
+    """
+    brought, pair = found[0].commit, _compared(found[0].release)
+    for step in found:
+        if _compared(step.release) != pair:
+            break
+        brought = step.commit
+    return brought
+
+
 def before_now(found: Sequence[Step]) -> Step | None:
     """The step to roll back to: the pins before the most recent forward release.
 
@@ -99,6 +118,13 @@ def same_pins(one: Release | None, other: Release | None) -> bool:
 
 def _pins(release: Release) -> tuple[object, ...]:
     return (release.release.chart, release.release.chart_digest or UNSET, release.image, release.model)
+
+
+def _compared(release: Release | None) -> tuple[object, ...] | None:
+    if release is None or release.tried is None:
+        return None
+    shadow = release.tried
+    return release.model, shadow.version, shadow.digest, shadow.uri
 
 
 def _readable(text: str | None) -> Release | None:

@@ -95,7 +95,7 @@ def roll_back(repository: Repository, revision: str, name: str, held: Hold, to: 
         def propose(target: Target) -> Proposal:
             if str(target) not in known:
                 known[str(target)] = rollback_target(repository, target, revision, commit)
-            return _rolled_back(snapshot, target, known[str(target)], held)
+            return rolled_back(snapshot, target, known[str(target)], held)
 
         return for_each("rollback", snapshot, name, propose)
 
@@ -134,17 +134,20 @@ def rollback_target(repository: Repository, target: Target, revision: str, to: s
     return before
 
 
-def _rolled_back(snapshot: Snapshot, target: Target, step: Step, held: Hold) -> Proposal:
+def rolled_back(snapshot: Snapshot, target: Target, step: Step, held: Hold) -> Proposal:
+    """The pins of a step in place of those of now, without a shadow, and held.
+
+    Raises:
+        BadInputError: They are those of now.
+    """
     if step.release is None:
         raise ValueError("a step without a release is nothing to go back to")
     then = f"{step.commit.sha[:7]} of {step.commit.when:%Y-%m-%d %H:%M}"
     text, before = _readable(snapshot, target)
     if same_pins(before, step.release):
         raise BadInputError(f"{target} runs the pins of {then} already.")
-    after = step.release
-    if before:
-        # A shadow is no part of what ran.
-        after = msgspec.structs.replace(after, shadow=before.shadow)
+    # Who goes back wants nothing beside what is known to work, neither the shadow of now nor that of then.
+    after = step.release.tried_beside(None)
     reason = f"Back to {then}: {held.reason}"
     return proposal("rollback", target, text, before, _held(after, held), reason=reason)
 

@@ -25,6 +25,10 @@ _WAY_OUT = (
     "If that is not committed, `git restore` it. If it is, fix it by hand, or restore the last pins that can be read: "
     "`gitops rollback ENV/SERVICE`."
 )
+# What serving takes where a pin does not say.
+DEFAULT_SAMPLE = 0.1
+# The first version of the serving chart with the values `model.release` and `shadow`.
+_SINCE = (0, 2, 0)
 _IMAGE = re.compile(r"(?P<repository>[^\s@]+?)(:(?P<tag>[^\s:/@]+))?(@(?P<digest>\S+))?")
 
 
@@ -67,12 +71,22 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Shadow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Another version of the same model that answers the same rows unseen."""
+    """Another version of the same model that answers the same rows unseen, those of `sample` of the requests."""
 
     version: RegistryNumber
     release: str | UnsetType | None = UNSET
     digest: ContentDigest
     uri: Uri
+    sample: Annotated[float, Meta(gt=0, le=1)] | UnsetType = UNSET
+
+    @property
+    def share(self) -> float:
+        """Of how many requests it sees the rows, from 0 to 1."""
+        return DEFAULT_SAMPLE if isinstance(self.sample, UnsetType) else self.sample
+
+    def is_model(self, model: "Model | Shadow") -> bool:
+        """Whether it is that version, by its content too: numbers start again where a model is registered anew."""
+        return (self.version, self.digest, self.uri) == (model.version, model.digest, model.uri)
 
 
 class Release(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,6 +103,16 @@ class Release(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         hold = self.release.hold
         return hold.reason if isinstance(hold, Hold) else hold
 
+    @property
+    def tried(self) -> Shadow | None:
+        """The shadow, where there is one."""
+        return self.shadow if isinstance(self.shadow, Shadow) else None
+
+    def tried_beside(self, shadow: Shadow | None) -> "Release":
+        """The same with a shadow, or none: also where it is what answers now, or the chart knows no shadows yet."""
+        kept = shadow and not shadow.is_model(self.model) and knows_shadows(self.release.chart)
+        return msgspec.structs.replace(self, shadow=shadow if kept else UNSET)
+
 
 class Change(Struct, frozen=True, kw_only=True):
     """One pin that differs; `before` is None where there was none, `after` where there is none any more."""
@@ -96,6 +120,16 @@ class Change(Struct, frozen=True, kw_only=True):
     pin: str
     before: Any
     after: Any
+
+
+def knows_releases(chart: str) -> bool:
+    """Whether a version of the serving chart takes what people call a model's version."""
+    return tuple(int(part) for part in chart.partition("-")[0].split(".")) >= _SINCE
+
+
+def knows_shadows(chart: str) -> bool:
+    """Whether a version of the serving chart runs a shadow; its schema refuses what it does not know."""
+    return knows_releases(chart)
 
 
 def read_release(text: str, name: str) -> Release:
@@ -175,7 +209,10 @@ def written(text: str | None, after: Release, name: str) -> str:
     Raises:
         BadInputError: The content so far cannot be edited.
     """
-    content = edited(text or "", msgspec.to_builtins(after), name)
+    values = msgspec.to_builtins(after)
+    if after.tried is None:
+        values.pop("shadow", None)
+    content = edited(text or "", values, name, without=() if after.tried else ("shadow",))
     return content if text is not None else _HEADING + content
 
 

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,13 +13,13 @@ from msgspec import Struct
 from gitops.errors import BadInputError, GitopsError, OutageError
 from gitops.pins.charts import AWAY, SERVING_CHART
 from gitops.pins.registry import MlflowRegistry
-from gitops.pins.release import Model, Release, load_release
+from gitops.pins.release import Model, Release, Shadow, load_release
 from gitops.platform.model import Platform
 from gitops.platform.targets import Target
 from gitops.programs import ProgramFailedError, run
 from gitops.rendering.render import find_helm
 
-Part = Literal["pins", "signature", "sbom", "model", "chart", "chart signature"]
+Part = Literal["pins", "signature", "sbom", "model", "shadow", "chart", "chart signature"]
 _COSIGN_SECONDS = 180.0
 _HELM_SECONDS = 90.0
 _GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
@@ -94,10 +95,16 @@ class Verifier:
             _checked("sbom", image, lambda: _cosign(self._root, attested)),
         ]
 
-    def model(self, registry: Callable[[], AbstractContextManager[MlflowRegistry]]) -> Check:
-        """Whether the registry has the version, with the digest and the location that are pinned."""
-        pinned = self._release.model
-        return _checked("model", f"{pinned.name} {pinned.version}", lambda: _compare(pinned, registry))
+    def models(self, registry: Callable[[], AbstractContextManager[MlflowRegistry]]) -> list[Check]:
+        """Whether the registry has the version, and the shadow's, with the digest and the location that are pinned."""
+        pinned, shadow = self._release.model, self._release.tried
+        pins: list[tuple[Part, Model | Shadow]] = [("model", pinned)]
+        if shadow:
+            pins.append(("shadow", shadow))
+        return [
+            _checked(part, f"{pinned.name} {pin.version}", partial(_compare, pinned.name, pin, registry))
+            for part, pin in pins
+        ]
 
     def chart(self) -> Check:
         """Whether the registry has the chart in the pinned version, and with the pinned content."""
@@ -162,9 +169,9 @@ def _checked(part: Part, subject: str, check: Callable[[], None]) -> Check:
     return Check(part=part, subject=subject)
 
 
-def _compare(pinned: Model, registry: Callable[[], AbstractContextManager[MlflowRegistry]]) -> None:
+def _compare(name: str, pinned: Model | Shadow, registry: Callable[[], AbstractContextManager[MlflowRegistry]]) -> None:
     with registry() as models:
-        found = models.find(f"{pinned.name}/{pinned.version}").model
+        found = models.find(f"{name}/{pinned.version}").model
     for what, here, there in (("digest", pinned.digest, found.digest), ("location", pinned.uri, found.uri)):
         if here != there:
             raise BadInputError(f"its {what} is pinned as {here}, and the registry has {there}: bump it anew.")
@@ -174,7 +181,6 @@ def _run(command: Sequence[str], seconds: float) -> None:
     try:
         run(command, timeout=seconds)
     except ProgramFailedError as error:
-        last = error.errors.splitlines()[-1] if error.errors else "it said nothing"
         if AWAY.search(error.errors):
-            raise OutageError(f"The registry does not answer: {last}") from None
-        raise BadInputError(last.removeprefix("Error: ")) from None
+            raise OutageError(f"The registry does not answer: {error.last_line}") from None
+        raise BadInputError(error.last_line.removeprefix("Error: ")) from None

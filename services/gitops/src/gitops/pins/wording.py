@@ -27,6 +27,12 @@ def age(seconds: int) -> str:
     return f"{max(0, seconds)} s"
 
 
+def percent(share: float) -> str:
+    """A share in percent, rounded so that what differs somewhere is never shown as all alike."""
+    shown = f"{100 * share:.1f}"
+    return "99.9 %" if shown == "100.0" and share < 1 else f"{shown} %"
+
+
 def what_moved(changes: Sequence[Change], release: Release) -> str:
     """What changed, as a commit's subject names it: `image 1.8.2, iris-classifier 7`."""
     moved = {change.pin.partition(".")[0].removesuffix("Digest") for change in changes}
@@ -34,6 +40,7 @@ def what_moved(changes: Sequence[Change], release: Release) -> str:
         "image": f"image {release.image.tag}",
         "model": f"{release.model.name} {release.model.version}",
         "chart": f"chart {release.release.chart}",
+        "shadow": f"shadow {release.tried.version}" if release.tried else "no shadow",
     }
     if pins := [text for part, text in names.items() if part in moved]:
         return ", ".join(pins)

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -18,7 +18,7 @@ from ruamel.yaml.tokens import CommentToken
 from gitops.documents import YAMLError, loaded
 from gitops.errors import BadInputError
 from gitops.pins.yaml_lines import line_ending, spliced
-from gitops.pins.yaml_spans import NOT_STRINGS, PLAIN, float_text, replaced
+from gitops.pins.yaml_spans import NOT_STRINGS, PLAIN, float_text, replaced, without_key
 
 _INDENTED_LIST = re.compile(r"^( *)[^\s#-][^\n]*:[^\S\n]*(?:#[^\n]*)?\n\1( +)- ", re.MULTILINE)
 _START = re.compile(r"\A(#[^\n]*\n|[ \t]*\n)*---")
@@ -26,7 +26,7 @@ _START = re.compile(r"\A(#[^\n]*\n|[ \t]*\n)*---")
 _END = re.compile(r"^\.\.\.[ \t]*(#[^\n]*)?\n?\Z", re.MULTILINE)
 
 
-def edited(text: str, values: Mapping[str, Any], name: str) -> str:
+def edited(text: str, values: Mapping[str, Any], name: str, without: Collection[str] = ()) -> str:
     """Return a YAML mapping's text with other values; what did not change keeps its form, and every comment stays.
 
     Args:
@@ -34,12 +34,19 @@ def edited(text: str, values: Mapping[str, Any], name: str) -> str:
         values: What the keys named here are to hold; keys of the text that are not named stay as they are. Inside a
             value that is a mapping, what is not named goes.
         name: What to call the text in an error.
+        without: Keys that go; where their lines hold something else too, they are null.
 
     Raises:
         BadInputError: The content so far is not a mapping, or uses YAML that cannot be edited, such as anchors.
     """
     try:
         before = loaded(text) or {}
+        if gone := [key for key in without if before.get(key) is not None]:
+            for key in gone:
+                text = without_key(text, key)
+            left = loaded(text) or {}
+            values = {**values, **dict.fromkeys(key for key in gone if key in left)}
+            before = {key: value for key, value in before.items() if key not in gone or key in left}
         wanted = {**before, **values}
         # Most edits replace a value as it stands; what is left adds, removes or reshapes.
         result = replaced(text, before, values)

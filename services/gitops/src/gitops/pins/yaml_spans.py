@@ -32,6 +32,41 @@ def replaced(text: str, before: Mapping[str, Any], values: Mapping[str, Any]) ->
     return text
 
 
+def without_key(text: str, name: str) -> str:
+    """Return a mapping's text without the lines of one of its own keys, and with every other byte as it was.
+
+    Comments between those lines go too. The text stays as it is where the key stands beside others on a line.
+
+    Args:
+        text: The content so far.
+        name: The key.
+
+    Raises:
+        yaml.YAMLError: It is not valid YAML.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(root, yaml.MappingNode) or root.flow_style:
+        return text
+    found = [(key, value) for key, value in root.value if key.value == name]
+    if len(found) != 1:
+        return text
+    key, value = found[0]
+    start, end = text.rfind("\n", 0, key.start_mark.index) + 1, _end(value)
+    if text[start : key.start_mark.index].strip():
+        return text
+    if not text[:end].endswith("\n"):
+        end = text.find("\n", end) + 1 or len(text)
+    return text[:start] + text[end:]
+
+
+def _end(node: yaml.Node) -> int:
+    """Where a node's last character is; a block counts what comes behind it as its own."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last)
+    return int(node.end_mark.index)
+
+
 def float_text(value: float) -> str:
     """A float that readers by YAML 1.1, which ask for a dot, take for one too."""
     text = repr(value)

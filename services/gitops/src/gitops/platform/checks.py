@@ -5,12 +5,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from gitops.platform.model import ARGOCD, MONITORING, PIPELINE, SCP_FORM, Cluster, Environment, Forge, Platform, Service
+from gitops.platform.model import (
+    ARGOCD,
+    MONITORING,
+    PIPELINE,
+    ROLLOUTS,
+    SCP_FORM,
+    Cluster,
+    Environment,
+    Forge,
+    Platform,
+    Service,
+)
 from gitops.platform.targets import Target
 
 _LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _URL_FORM = re.compile(r"(https?|ssh)://[^\s/]+/[^\s]+")
 _PAGE = re.compile(r"https?://[^\s/@?#]+(/[^\s?#]*)?")
+_GROUP = re.compile(r"[^\s,'\"\\`][^,'\"\\`\n\r]*")
 # A registry host with a path below it, as an OCI reference has it; upper case is not allowed there.
 _REGISTRY = re.compile(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
 _BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|@\{|\.lock$))[^\s~^:?*\[\\\x00-\x20]+(?<![/.])")
@@ -20,7 +32,7 @@ _LONGEST_LABEL = 63
 # Folders of envs/ that are no environments, services that would have an Application's name of the shared parts, and
 # namespaces that are taken.
 _TAKEN = {"environment": ("platform",), "service": ("training", "platform")}
-_RESERVED = (PIPELINE, ARGOCD, MONITORING, "kube-system", "kube-public", "kube-node-lease", "default")
+_RESERVED = (PIPELINE, ARGOCD, MONITORING, ROLLOUTS, "kube-system", "kube-public", "kube-node-lease", "default")
 # What readers of YAML take for something else than a text, where it stands without quotes.
 _WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
 # An environment's name is its alias in the registry: training moves one, and MLflow keeps the others to itself.
@@ -43,12 +55,43 @@ def problems(platform: Platform) -> list[str]:
         *_namespaces(platform),
         *_services(platform.services),
         *_stores(platform),
+        *_bumps(platform),
+        *_sign_in(platform),
     ]
 
 
 def _stores(platform: Platform) -> Iterator[str]:
     if platform.next_store == platform.store:
         yield f"nextStore: {platform.next_store} is the store already; leave nextStore out, or name the other one."
+
+
+def _bumps(platform: Platform) -> Iterator[str]:
+    if platform.bumps != "push" and platform.forge_kind == "gitea":
+        yield (
+            "bumps: on Gitea every merge waits for the same approvals, so nothing would merge itself, and pushes are "
+            "held to single files already: leave bumps out."
+        )
+
+
+def _sign_in(platform: Platform) -> Iterator[str]:
+    if (oidc := platform.oidc) is None:
+        return
+    addresses = {"issuer": oidc.issuer}
+    if oidc.argocd:
+        addresses["argocd.url"] = oidc.argocd.url
+    if grafana := oidc.grafana:
+        addresses |= {"grafana.url": grafana.url, "grafana.authUrl": grafana.auth_url}
+        addresses |= {"grafana.tokenUrl": grafana.token_url, "grafana.apiUrl": grafana.api_url}
+    for field, address in addresses.items():
+        if not _PAGE.fullmatch(address):
+            yield f"oidc.{field}: {address!r} is not an address such as https://login.example.com."
+    for owner in oidc.owners:
+        if owner not in {service.owner for service in platform.services}:
+            yield f"oidc.owners: no service has the owner {owner!r}; write it as `services` does."
+    for group in [*oidc.admins, *oidc.viewers, *(group for groups in oidc.owners.values() for group in groups)]:
+        # It stands in a line of a policy, and in a condition of Grafana's.
+        if not _GROUP.fullmatch(group):
+            yield f"oidc: the group {group!r} may not hold commas, quotes, backslashes or line breaks."
 
 
 def _repository(platform: Platform) -> Iterator[str]:

@@ -7,9 +7,12 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from gitops.platform.signin import Oidc
+
 PIPELINE = "ml-pipeline"
 ARGOCD = "argocd"
 MONITORING = "monitoring"
+ROLLOUTS = "argo-rollouts"
 # The cluster that Argo CD runs in.
 HERE = "https://kubernetes.default.svc"
 # A fresh fork lives nowhere yet.
@@ -120,6 +123,13 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         Literal["public", "private"],
         Meta(description="Who can open pull requests; runners of one's own are for a private repository only."),
     ] = "public"
+    bumps: Annotated[
+        Literal["push", "pull-requests"],
+        Meta(
+            description="How machines bring pins to the branch: they push, or pull requests merge themselves once "
+            "the checks have passed."
+        ),
+    ] = "push"
     store: Annotated[
         StoreKind, Meta(description="The S3 store that the parts use: charts/minio or charts/seaweedfs.")
     ] = "minio"
@@ -127,6 +137,13 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         StoreKind | Literal[""],
         Meta(description="A store that runs beside it, empty at first, to be moved to."),
     ] = ""
+    oidc: Annotated[Oidc | None, Meta(description="How people sign in, where not as the one local user.")] = None
+    rollouts: Annotated[
+        bool,
+        Meta(
+            description="Whether the controller of Argo Rollouts is there, for services with rollout.strategy canary."
+        ),
+    ] = False
     clusters: Annotated[dict[str, Cluster], Meta(description="Clusters beside that of Argo CD, by name.")] = {}
     argocd: Argocd = Argocd()
 

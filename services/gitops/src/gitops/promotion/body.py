@@ -8,7 +8,9 @@ from gitops.cluster.live import Live
 from gitops.git.repository import Commit
 from gitops.pins.release import Release, changes
 from gitops.pins.wording import age, what_moved, words
+from gitops.promotion.markdown import code, table
 from gitops.promotion.readiness import Readiness
+from gitops.promotion.trial import Trial, section
 from gitops.rendering.diff import ObjectChange
 
 # The API takes 65536 characters.
@@ -22,7 +24,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
     `source` and `target` are named ENV/SERVICE; `before` is None for a first release. `commits` came to the main branch
     between the two releases, the newest first; `objects` are the rendered differences, None where they could not be
-    rendered, and `unrendered` says why.
+    rendered, and `unrendered` says why. `trial` is None where no model moves that has something to be compared with.
     """
 
     source: str
@@ -33,6 +35,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     commits: Sequence[Commit] | None
     objects: Sequence[ObjectChange] | None
     unrendered: str = ""
+    trial: Trial | None = None
 
 
 def title(evidence: Evidence) -> str:
@@ -54,6 +57,7 @@ def body(evidence: Evidence) -> str:
         _pins(evidence),
         _metrics(evidence),
         _proof(evidence),
+        *([section(evidence.trial, evidence.target)] if evidence.trial else []),
         _commits(evidence),
     ]
     text = "\n\n".join(parts)
@@ -65,8 +69,8 @@ def _pins(evidence: Evidence) -> str:
         change for change in changes(evidence.before, evidence.after) if not change.pin.startswith(("metrics", "hold"))
     ]
     rows = [[change.pin, words(change.before), words(change.after)] for change in moved]
-    table = _table(("pin", f"{evidence.target} now", "after"), rows)
-    return f"## Pins\n\n{table}" if rows else "## Pins\n\nThe pins are the same; the metrics differ."
+    pins = table(("pin", f"{evidence.target} now", "after"), rows)
+    return f"## Pins\n\n{pins}" if rows else "## Pins\n\nThe pins are the same; the metrics differ."
 
 
 def _metrics(evidence: Evidence) -> str:
@@ -81,21 +85,21 @@ def _metrics(evidence: Evidence) -> str:
         return "## Metrics\n\nThe pins carry none."
     was = f"{evidence.before.model.name} {evidence.before.model.version}" if evidence.before else "nothing"
     columns = ("held-out data", was, f"{evidence.after.model.name} {evidence.after.model.version}", "difference")
-    return f"## Metrics\n\n{_table(columns, rows)}"
+    return f"## Metrics\n\n{table(columns, rows)}"
 
 
 def _proof(evidence: Evidence) -> str:
     ready = evidence.readiness
     when = f"{ready.commit.when:%Y-%m-%d %H:%M} {ready.commit.when:%Z}"
     ran = f"{evidence.source} has had these pins for {age(ready.seconds)}: since {when}, by {ready.commit.sha}."
-    said = _health(ready.live) if ready.live else f"The cluster told nothing: {_code(ready.problem)}"
+    said = _health(ready.live) if ready.live else f"The cluster told nothing: {code(ready.problem)}"
     return f"## Proof\n\n{ran} {said}"
 
 
 def _health(live: Live) -> str:
     answers = {
         True: "The API answers with the pinned model.",
-        None: f"The API could not be asked: {_code(live.problem)}",
+        None: f"The API could not be asked: {code(live.problem)}",
     }
     operation = f", its last sync {live.operation}" if live.operation else ""
     return f"Argo CD says {live.sync} and {live.health}{operation}. {answers.get(live.as_pinned, '')}"
@@ -106,8 +110,7 @@ def _commits(evidence: Evidence) -> str:
     if evidence.commits is None:
         return f"{heading}{evidence.source} never ran what {evidence.target} runs now, so there is no range to show."
     lines = [
-        f"- {commit.sha} {_code(commit.subject)} ({_code(commit.author)})"
-        for commit in evidence.commits[:_COMMITS_SHOWN]
+        f"- {commit.sha} {code(commit.subject)} ({code(commit.author)})" for commit in evidence.commits[:_COMMITS_SHOWN]
     ]
     if (more := len(evidence.commits) - _COMMITS_SHOWN) > 0:
         lines.append(f"- and {more} more")
@@ -118,10 +121,10 @@ def _objects(evidence: Evidence, room: int) -> str:
     heading = "## Rendered differences\n\n"
     by_hand = f"`gitops diff {evidence.target} --pins-of {evidence.source.partition('/')[0]}`"
     if evidence.objects is None:
-        return f"{heading}They could not be rendered ({_code(evidence.unrendered)}): {by_hand} shows them."
+        return f"{heading}They could not be rendered ({code(evidence.unrendered)}): {by_hand} shows them."
     if not evidence.objects:
         return f"{heading}None."
-    listed = "\n".join(f"- {entry.change}: {_code(entry.object)}" for entry in evidence.objects)
+    listed = "\n".join(f"- {entry.change}: {code(entry.object)}" for entry in evidence.objects)
     whole = "".join(entry.diff for entry in evidence.objects)
     room -= len(listed) + 500
     shown = whole[: max(0, room)]
@@ -131,13 +134,3 @@ def _objects(evidence: Evidence, room: int) -> str:
         f"<details><summary>{len(evidence.objects)} objects</summary>\n\n{_FENCE}diff\n{shown}\n{_FENCE}\n</details>"
     )
     return f"{heading}{listed}\n\n{block}{cut}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def _code(text: str) -> str:
-    """Words of other people as they are: nobody is mentioned, and nothing is formatted."""
-    return "`" + " ".join(text.replace("`", "'").split()) + "`"

@@ -18,9 +18,17 @@ _README = "README.md"
 # envs/ENV/SERVICE/FILE
 _DEPTH = 4
 # Sections of release.yaml, and what of them people may say: nothing else, for pins are written by commands.
-_PINNED: Mapping[str, Sequence[str]] = {"release": (), "image": ("pullPolicy",), "model": (), "shadow": ()}
+_PINNED: Mapping[str, Sequence[str]] = {
+    "release": (),
+    "image": ("pullPolicy",),
+    "model": (),
+    "shadow": ("minRows", "maxDisagreement"),
+}
 # Settings that would name another model, past the pins.
-_VARIABLES = ("MODEL_NAME", "MODEL_STAGE", "MODEL_VERSION", "MODEL_DIGEST", "MODEL_URI", "EXTRA_MODELS")
+_VARIABLES = (
+    *("MODEL_NAME", "MODEL_STAGE", "MODEL_VERSION", "MODEL_DIGEST", "MODEL_URI", "EXTRA_MODELS"),
+    *("SHADOW_VERSION", "SHADOW_RELEASE", "SHADOW_DIGEST", "SHADOW_URI", "SHADOW_SAMPLE"),
+)
 
 
 class Scope(Struct, frozen=True, kw_only=True):

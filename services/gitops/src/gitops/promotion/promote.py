@@ -27,6 +27,7 @@ from gitops.platform.targets import ENVS, Target, chosen, fed_by, source_of, tar
 from gitops.programs import ProgramMissingError
 from gitops.promotion.body import Evidence, body, marker, title
 from gitops.promotion.readiness import readiness
+from gitops.promotion.trial import WorseError, trial
 from gitops.rendering.diff import ObjectChange, promoted
 from gitops.rendering.render import find_helm
 
@@ -117,22 +118,24 @@ def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
 
     Raises:
         BadInputError: The source has nothing, or the result does not render.
-        NotWantedError: Either is held, or the source has not proved its pins.
+        NotWantedError: Either is held, the source has not proved its pins, or the candidate has not met what the
+            target's values ask of it.
     """
     text, source = start.released(route.source)
     there, before = start.release(route.target)
     refuse_held(route.source, source)
     refuse_held(route.target, before)
-    # A shadow is tried where it is, and is no part of what is promoted.
-    after = msgspec.structs.replace(source, shadow=before.shadow) if before else source
+    # A shadow is tried where it is, and is no part of what is promoted; what is promoted is no shadow any more.
+    after = source.tried_beside(before.tried if before else None)
     moved = changes(before, after)
     if not moved:
         return None
     file = route.target.file
     # A first release is the source's file; later ones keep what people wrote beside the target's pins.
-    content = text if there is None else written(there, after, str(file))
+    content = written(text if there is None else there, after, str(file))
     found = steps(start.repository, route.source, start.commit)
     ready = readiness(start.repository, cluster, route.source, found, route.min_age)
+    tried = trial(start, cluster, route.target, after)
     objects, unrendered = _rendered(start, route)
     evidence = Evidence(
         source=str(route.source),
@@ -143,6 +146,7 @@ def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
         commits=_between(start, found, before, ready.commit, route.target),
         objects=objects,
         unrendered=unrendered,
+        trial=tried,
     )
     subject = f"{_VERB}({route.target}): {what_moved(moved, after)}"
     message = commit_message(subject, moved, f"The pins of {route.source} as of {ready.commit.sha[:7]}.")
@@ -170,11 +174,16 @@ def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, 
 
     Raises:
         BadInputError: As `plan`, or the remote or the API refuses.
-        NotWantedError: As `plan`; the pull request is closed where either side is held.
+        NotWantedError: As `plan`; the pull request is closed where either side is held, or the candidate is known to
+            differ too much.
         OutageError: The remote or the API does not answer.
     """
     try:
         planned = plan(start, cluster, route)
+    except WorseError as error:
+        if forge:
+            forge.close(route.branch, str(error))
+        raise
     except NotWantedError:
         if forge and (why := _held(start, route)):
             forge.close(route.branch, why)

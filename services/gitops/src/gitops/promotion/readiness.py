@@ -84,6 +84,10 @@ def _objection(repository: Repository, application: Manifest, live: Live, commit
         return "a sync is under way, and its smoke test has not ended."
     if live.sync != "Synced" or live.health in ("Degraded", "Missing"):
         return f"Argo CD says {live.sync} and {live.health}."
-    if live.as_pinned is False:
-        return "its API serves another model."
-    return ""
+    return _of_pods(live)
+
+
+def _of_pods(live: Live) -> str:
+    if live.canary and not live.canary.ended:
+        return f"its canary has not ended: {live.canary}."
+    return "its API serves another model." if live.as_pinned is False else ""

@@ -124,6 +124,7 @@ class _Reviewer:
             after=None,
             feeding=_release(self._there, source),
             earlier=steps(self._repository, target, self._there.commit),
+            fed_by=steps(self._repository, source, self._there.commit),
             leaves=self._scope.leaves(target.file),
         )
         verdict = (

@@ -6,8 +6,8 @@ import msgspec
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.pins.history import Step, same_pins
-from gitops.pins.release import Change, Model, Release, Shadow, changes, read_release
+from gitops.pins.history import Step, ever_ran, same_pins
+from gitops.pins.release import Change, Release, changes, read_release
 from gitops.platform.targets import Target
 
 
@@ -15,8 +15,9 @@ class Proposed(Struct, frozen=True, kw_only=True):
     """What would become of one target.
 
     `before` and `feeding` are what the base has for the target and for what feeds it; `earlier` are the target's
-    releases in the base's own history, the newest first; `after` is the text that is proposed, None where the file
-    goes. `leaves` says that the service or the environment leaves platform.yaml with it.
+    releases in the base's own history, and `fed_by` those of what feeds it, the newest first; `after` is the text that
+    is proposed, None where the file goes. `leaves` says that the service or the environment leaves platform.yaml with
+    it.
     """
 
     target: Target
@@ -25,6 +26,7 @@ class Proposed(Struct, frozen=True, kw_only=True):
     after: str | Release | None
     feeding: Release | None
     earlier: Sequence[Step]
+    fed_by: Sequence[Step] = ()
     leaves: bool = False
 
     def of(self, after: str | Release | None) -> "Proposed":
@@ -94,14 +96,26 @@ def _holds(proposed: Proposed, after: Release) -> list[str]:
 
 
 def _shadow(proposed: Proposed, after: Release) -> list[str]:
-    """A shadow runs in the same pods, so it is a model that is known too."""
-    if not isinstance(after.shadow, Shadow):
+    """A shadow is set by a change of nothing else, to what ran where the pins come from; it may go with any change."""
+    target, source, before, shadow = proposed.target, proposed.source, proposed.before, after.tried
+    if shadow is None or (before and before.tried == shadow):
         return []
-    known: list[Shadow | Model] = []
-    for release in (proposed.before, proposed.feeding):
-        if release:
-            known += [release.model, *([release.shadow] if isinstance(release.shadow, Shadow) else [])]
-    wanted = (after.shadow.version, after.shadow.digest, after.shadow.uri)
-    if any((model.version, model.digest, model.uri) == wanted for model in known):
-        return []
-    return [f"The shadow of {proposed.target} is neither the one that it has nor a model that {proposed.source} runs."]
+    problems = []
+    if before is None or before.tried_beside(None) != after.tried_beside(None):
+        problems.append(
+            f"A change of the shadow of {target} changes nothing else: its pins, hold and metrics move by changes of "
+            "their own."
+        )
+    if before and before.held is not None:
+        problems.append(f"{target} is held ({before.held}): it gets no shadow before `gitops unhold {target}`.")
+    if before and before.tried and shadow.is_model(before.tried):
+        # It sees another share of the requests.
+        return problems
+    if before and shadow.is_model(before.model):
+        problems.append(f"The shadow of {target} is the version that answers: there would be nothing to compare.")
+    if proposed.feeding and proposed.feeding.held is not None:
+        problems.append(f"{source} is held ({proposed.feeding.held}): what it runs goes nowhere until it is not.")
+    ran = proposed.feeding and shadow.is_model(proposed.feeding.model)
+    if not ran and not ever_ran(proposed.fed_by, shadow):
+        problems.append(f"The shadow of {target} is no version that ever answered in {source}, which feeds it.")
+    return problems

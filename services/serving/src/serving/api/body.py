@@ -13,13 +13,14 @@ from litestar.types import Receive
 from serving.api.problems import RefusedError
 from serving.api.routes import JSON, Call
 from serving.errors import FieldError, InvalidInputError, OverloadedError
-from serving.numbers import SHORTEST, table
+from serving.numbers import SHORTEST, table, table_in
 from serving.schemas import NumbersRequest, PredictRequest, VersionName
 from serving.versions.base import LATEST
 
 # `curl -d` says that it sends a form, whatever it sends. What follows is parsed as JSON or refused, so nothing is lost
 # by taking curl's word lightly, and the shortest command of all works.
 JSON_TYPES = frozenset({JSON, b"application/x-www-form-urlencoded"})
+ARROW = b"application/vnd.apache.arrow.stream"
 # Whether a body of each encoding has to be inflated.
 _ENCODINGS = {b"identity": False, b"": False, b"gzip": True, b"x-gzip": True}
 _GZIP = zlib.MAX_WBITS | 16
@@ -110,9 +111,8 @@ class BodyReader:
 
 def _checked(headers: Mapping[bytes, bytes], limit: int, media_types: frozenset[bytes]) -> bool:
     """Checks a head, and tells whether the body is compressed."""
-    media_type = headers.get(b"content-type", JSON)
-    if media_type != JSON and media_type.partition(b";")[0].strip().lower() not in media_types:
-        raise RefusedError(415, "The body must be application/json.", {"accept": JSON.decode()})
+    if (sent := media_type(headers)) not in media_types:
+        raise RefusedError(415, *_expected(media_types, sent))
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding not in _ENCODINGS:
         raise RefusedError(415, "The body may be compressed by gzip, and not otherwise.", {"accept-encoding": "gzip"})
@@ -120,6 +120,21 @@ def _checked(headers: Mapping[bytes, bytes], limit: int, media_types: frozenset[
     if length.isdigit() and int(length) > limit:
         raise _too_long(limit)
     return _ENCODINGS[encoding]
+
+
+def media_type(headers: Mapping[bytes, bytes]) -> bytes:
+    """Names what a body is said to be, without its parameters."""
+    sent = headers.get(b"content-type", JSON)
+    return sent if sent == JSON else sent.partition(b";")[0].strip().lower()
+
+
+def _expected(media_types: frozenset[bytes], sent: bytes) -> tuple[str, dict[str, str]]:
+    """Says what a body must be, where it is something else."""
+    taken = [JSON, *sorted(media_types - JSON_TYPES)]
+    words = " or ".join(name.decode() for name in taken)
+    # Whoever sends a table elsewhere need not install anything.
+    hint = " Tables are read by /predict, where the server has its extra `arrow`." if sent == ARROW else ""
+    return f"The body must be {words}.{hint}", {"accept": ", ".join(name.decode() for name in taken)}
 
 
 def _inflated(body: bytes, limit: int) -> bytes:
@@ -148,6 +163,8 @@ def read_request(body: bytes) -> PredictRequest | NumbersRequest:
         RefusedError, InvalidInputError: as `parse_request`.
     """
     if len(body) >= SHORTEST:
+        if (rows := table_in(body, "instances")) is not None:
+            return NumbersRequest(rows, LATEST, partial(parse_request, body))
         try:
             given = _table_decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -1,9 +1,7 @@
 """The one road that every request takes: found in the table, let in, answered or told why not, counted and logged."""
 
-import itertools
 import logging
 import re
-import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +19,7 @@ from serving.api.access import Access
 from serving.api.body import ClientGoneError
 from serving.api.cors import Cors
 from serving.api.draining import Draining
+from serving.api.identity import Identities
 from serving.api.problems import RefusedError, nothing_here
 from serving.api.routes import Answer, Call, Route, Routes, litestar_path
 from serving.metrics import Metrics
@@ -29,7 +28,6 @@ logger = logging.getLogger("serving.access")
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
-_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NO_ANSWER = 499
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
@@ -41,13 +39,14 @@ _TAKES_GZIP = re.compile(rb"(?:^|,)\s*(?:x-)?gzip\s*(?:,|$|;(?!\s*q=0(?:\.0*)?\s
 class Options(msgspec.Struct, frozen=True):
     """What the settings say of the road: who may ask, from which pages, and what is logged and compressed.
 
-    `metrics_port` is where internal routes are answered, 0 for the same port; `gzip_bytes` from which size on answers
-    are compressed for those who take that, 0 for none.
+    `metrics_port` is where internal routes are answered, 0 for the same port; `path_prefix` is what may stand before
+    every path; `gzip_bytes` from which size on answers are compressed for those who take that, 0 for none.
     """
 
     access: Access | None = None
     cors: Cors | None = None
     metrics_port: int = 0
+    path_prefix: str = ""
     gzip_bytes: int = 0
     access_log: bool = False
 
@@ -80,7 +79,7 @@ class Front:
             logging_config=None,
             openapi_config=None,
         )
-        self.routes = Routes(self._litestar, unmatched)
+        self.routes = Routes(self._litestar, unmatched, options.path_prefix)
         self._elsewhere = unmatched["/"]
         self._unmatched = tuple(unmatched.values())
         self._metrics = metrics
@@ -90,8 +89,7 @@ class Front:
         self._metrics_port = options.metrics_port
         self._gzip_bytes = options.gzip_bytes or float("inf")
         self._access_log = options.access_log
-        self._prefix = secrets.token_hex(6).encode()
-        self._numbers = itertools.count(1)
+        self._identities = Identities()
 
     def _handler(self, route: Route) -> ASGIRouteHandler:
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,12 +123,7 @@ class Front:
         """Answers one request as its route says."""
         start = time.perf_counter()
         headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id")
-        # The caller's id if it is harmless, or one that no other request has.
-        if given is not None and _SANE_ID.fullmatch(given):
-            identity = given
-        else:
-            identity = b"%s-%x" % (self._prefix, next(self._numbers))
+        identity = self._identities.of(headers.get(b"x-request-id"))
         status = NO_ANSWER
         self._metrics.in_flight += 1
         try:

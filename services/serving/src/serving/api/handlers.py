@@ -1,6 +1,7 @@
 """What answers about the process: its health, its metrics, and the model that /predict asks."""
 
 import msgspec
+from msgspec import UNSET
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.api.draining import Draining
@@ -11,8 +12,6 @@ from serving.metrics import Metrics
 from serving.models import Models
 from serving.schemas import ColumnInfo, Example, Health, Live, ModelHealth, ModelInfo, Ready
 from serving.versions.base import VersionManager
-
-_DOCS = Answer(b"", status=307, headers=((b"location", b"docs"),))
 
 
 def answered(body: msgspec.Struct, status: int = 200) -> Answer:
@@ -43,10 +42,6 @@ class About:
             raise NotReadyError("The process has been told to stop.")
         self._models.require_all()
 
-    async def docs(self, _: Call) -> Answer:
-        """Leads whoever asks for nothing in particular to the documentation."""
-        return _DOCS
-
     async def live(self, _: Call) -> Answer:
         """Answers 200 from the moment that the server listens."""
         return answered(Live())
@@ -66,6 +61,7 @@ class About:
             problem=self._models.problem,
             model_version=told[0].version,
             models=told,
+            shadow=self._models.shadow.health if self._models.shadow else UNSET,
         )
         return answered(health, 200 if health.ready else 503)
 

@@ -8,9 +8,10 @@ from serving.api.handlers import About, answered
 from serving.api.predict import made_by
 from serving.api.routes import Answer, Call
 from serving.models import Models
-from serving.predictor import Predictor, predictions_of
+from serving.predictor import Predictor
 from serving.schemas import Ready
 from serving.scoring import InvocationResponse
+from serving.writing import named_in
 
 
 class Invocations:
@@ -33,7 +34,7 @@ class Invocations:
         rows = self._predictor.read(model, lambda found: scoring.read(model.reader, field, found), given)
         del given
         result = await self._predictor.infer(model, rows, f"{field}[{{}}]")
-        predictions = [each.prediction for each in predictions_of(result, model.spec)]
+        predictions = named_in(result, model.spec)
         return Answer(msgspec.json.encode(InvocationResponse(predictions)), headers=made_by(model))
 
     async def ping(self, _: Call) -> Answer:

@@ -9,26 +9,48 @@ from typing import Any
 
 import msgspec
 
-from serving.api.routes import Answer, Call
+from serving.api.routes import Answer, Call, has_prefix
 
+# As Traefik's StripPrefix and others send it. One that begins with // would lead to another server.
+_PREFIX = re.compile(rb"(?:/[A-Za-z0-9._~-]+)+/?")
 _DOCUMENT_TYPE = b"application/vnd.oai.openapi+json"
 
 
 class Docs:
-    """Answers with the page, and with the document that `describe` makes for the models that are served now."""
+    """Answers with the page, and with the document that `describe` makes for the models that are served now.
 
-    def __init__(self, describe: Callable[[], dict[str, Any]]) -> None:
+    `prefix` is what a proxy may leave before every path.
+    """
+
+    def __init__(self, describe: Callable[[], dict[str, Any]], prefix: str = "") -> None:
         page = files("serving.api").joinpath("docs.html").read_bytes()
         self._page = Answer(page, b"text/html; charset=utf-8", headers=_page_headers(page))
         self._describe = describe
+        self._prefix = prefix
+
+    async def lead(self, call: Call) -> Answer:
+        """Leads whoever asks for nothing in particular to the page."""
+        # Without a prefix that is known, a relative address: a proxy may have one all the same.
+        before = self._before(call)
+        location = f"{before}/docs" if before else "docs"
+        return Answer(b"", status=307, headers=((b"location", location.encode()),))
 
     async def page(self, _: Call) -> Answer:
         """Gives the page."""
         return self._page
 
-    async def document(self, _: Call) -> Answer:
+    async def document(self, call: Call) -> Answer:
         """Gives the document."""
-        return Answer(msgspec.json.encode(self._describe()), _DOCUMENT_TYPE)
+        document = self._describe()
+        if before := self._before(call):
+            document["servers"] = [{"url": before}]
+        return Answer(msgspec.json.encode(document), _DOCUMENT_TYPE)
+
+    def _before(self, call: Call) -> str:
+        """Returns what callers write before every path: what a proxy took off, as it says, and what it left."""
+        said = call.headers.get(b"x-forwarded-prefix", b"")
+        taken = said.decode().rstrip("/") if _PREFIX.fullmatch(said) else ""
+        return taken + (self._prefix if has_prefix(call.scope["path"], self._prefix) else "")
 
 
 def _page_headers(page: bytes) -> tuple[tuple[bytes, bytes], ...]:

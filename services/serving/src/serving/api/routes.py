@@ -92,10 +92,12 @@ class Routes:
     Args:
         app: The application that has the table's routes as handlers, each with its route under `route` in its `opt`.
         unmatched: What answers where there is no route, by the beginning of the path: the longest that fits.
+        prefix: What a proxy may leave before every path.
     """
 
-    def __init__(self, app: Litestar, unmatched: Mapping[str, Route]) -> None:
+    def __init__(self, app: Litestar, unmatched: Mapping[str, Route], prefix: str = "") -> None:
         self._find = app.asgi_router.handle_routing
+        self._prefix = prefix
         self._unmatched = unmatched
         self._match = lru_cache(1024)(self._matched)
 
@@ -105,6 +107,8 @@ class Routes:
 
     def _matched(self, path: str) -> tuple[Route, Parameters]:
         path = normalize_path(path)
+        if has_prefix(path, self._prefix):
+            path = path.removeprefix(self._prefix) or "/"
         try:
             # Without a method: the table has one for each path, and says so itself where another is used.
             _, handler, _, parameters, _ = self._find(path, None)
@@ -113,6 +117,11 @@ class Routes:
             return self._unmatched[first], {}
         route: Route = handler.opt["route"]
         return route, parameters
+
+
+def has_prefix(path: str, prefix: str) -> bool:
+    """Whether a path is the prefix, or lies below it."""
+    return path == prefix or path.startswith(f"{prefix}/")
 
 
 def litestar_path(route: Route) -> str:

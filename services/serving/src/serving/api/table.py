@@ -52,7 +52,7 @@ def routes(about: About, predictions: Predictions, invocations: Invocations, doc
         return answered(ServerReady())
 
     return (
-        Route("/", "GET", about.docs, as_problem),
+        Route("/", "GET", docs.lead, as_problem),
         Route("/docs", "GET", docs.page, as_problem),
         Route("/docs/openapi.json", "GET", docs.document, as_problem),
         Route("/openapi.json", "GET", docs.document, as_problem),

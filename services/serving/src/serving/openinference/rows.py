@@ -5,7 +5,7 @@ tensor a column, named like it, of shape [rows] or [rows, 1]. Null is NaN in a t
 one of BYTES.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,9 @@ def _from_matrix(reader: RowReader, tensors: dict[str, Array]) -> Matrix:
         raise _wrong(_field(FEATURES), f"expected shape [rows, {width}], got {list(matrix.shape)}")
     if matrix.dtype not in (bool, object) and (rows := reader.of_numbers(matrix)) is not None:
         return rows
-    parts = [(decoder, matrix[:, index], FEATURES) for index, decoder in enumerate(reader.decoders)]
-    return reader.of_columns(_read(parts))
+    field = _field(FEATURES)
+    parts = ((decoder, matrix[:, index], field) for index, decoder in enumerate(reader.decoders))
+    return reader.of_columns(read_columns(parts))
 
 
 def _from_columns(spec: ModelSpec, reader: RowReader, tensors: dict[str, Array]) -> Matrix:
@@ -92,7 +93,8 @@ def _from_columns(spec: ModelSpec, reader: RowReader, tensors: dict[str, Array])
     if len(lengths) > 1:
         raise _wrong("inputs", f"the tensors have different numbers of rows: {sorted(lengths)}")
     named = [(decoder, decoder.column.name) for decoder in reader.decoders]
-    return reader.of_columns(_read([(decoder, _one_column(name, tensors[name]), name) for decoder, name in named]))
+    parts = ((decoder, _one_column(name, tensors[name]), _field(name)) for decoder, name in named)
+    return reader.of_columns(read_columns(parts))
 
 
 def _one_column(name: str, values: Array) -> Array:
@@ -101,23 +103,27 @@ def _one_column(name: str, values: Array) -> Array:
     return values.reshape(-1)
 
 
-def _read(parts: list[tuple[Decoder, Array, str]]) -> list[Any]:
-    """Reads columns, each by its decoder from the tensor of a name."""
+def read_columns(parts: Iterable[tuple[Decoder, Array, str]]) -> list[Any]:
+    """Reads columns, each by its decoder from an array; the last is what errors call it.
+
+    Raises:
+        InvalidInputError: naming the first value of each that does not fit.
+    """
     columns: list[Any] = []
     errors: list[FieldError] = []
-    for decoder, values, tensor in parts:
+    for decoder, values, field in parts:
         if values.dtype == object:
-            errors += _text_errors(decoder, values, tensor)
+            errors += _text_errors(decoder, values, field)
             columns.append(() if errors else decoder.all(values.tolist()))
         else:
-            errors += _number_errors(decoder, values, tensor)
+            errors += _number_errors(decoder, values, field)
             columns.append(values)
     if errors:
         raise InvalidInputError(*errors[:_MOST_ERRORS])
     return columns
 
 
-def _text_errors(decoder: Decoder, values: Array, tensor: str) -> Iterator[FieldError]:
+def _text_errors(decoder: Decoder, values: Array, field: str) -> Iterator[FieldError]:
     """Says which text of a column does not fit it, if one does not."""
     try:
         decoder.all(values.tolist())
@@ -127,19 +133,19 @@ def _text_errors(decoder: Decoder, values: Array, tensor: str) -> Iterator[Field
                 decoder.one(value)
             except MismatchError as error:
                 name = decoder.column.name if isinstance(error, UnknownCategoryError) else ""
-                yield FieldError(_field(tensor), f"{error} in row {row} (column {decoder.column.name!r})", name)
+                yield FieldError(field, f"{error} in row {row} (column {decoder.column.name!r})", name)
                 return
 
 
-def _number_errors(decoder: Decoder, values: Array, tensor: str) -> Iterator[FieldError]:
+def _number_errors(decoder: Decoder, values: Array, field: str) -> Iterator[FieldError]:
     """Says which number of a column does not fit it, if one does not."""
     column = decoder.column
     if isinstance(decoder, BooleanDecoder):
         fits, expected = (values == 0) | (values == 1), "expected true or false"
     elif isinstance(decoder, CategoryDecoder):
-        fits, expected = np.zeros(len(values), dtype=bool), "expected BYTES, as the column is text,"
+        fits, expected = np.zeros(len(values), dtype=bool), "expected text (BYTES), as the column is text,"
     elif values.dtype == bool:
-        fits, expected = np.zeros(len(values), dtype=bool), "expected a number, not a BOOL,"
+        fits, expected = np.zeros(len(values), dtype=bool), "expected a number, not true or false (BOOL),"
     else:
         low, high = (decoder.low, decoder.high) if isinstance(decoder, NumberDecoder) else (column.low, column.high)
         # A date as text would be BYTES.
@@ -149,7 +155,7 @@ def _number_errors(decoder: Decoder, values: Array, tensor: str) -> Iterator[Fie
             expected = decoder.bounds()
             if decoder.whole and values.dtype.kind == "f":
                 fits &= np.isfinite(values) & (np.trunc(values) == values)
-    if column.optional and values.dtype.kind == "f":
+    if column.optional and values.dtype.kind == "f" and column.kind != "category":
         fits |= np.isnan(values)
     if not fits.all():
         row = int(fits.argmin())
@@ -157,7 +163,7 @@ def _number_errors(decoder: Decoder, values: Array, tensor: str) -> Iterator[Fie
             expected += ", got null, which the column does not take,"
         if isinstance(decoder, NumberDecoder) and values.dtype != bool and decoder.low <= values[row] <= decoder.high:
             expected = f"expected {decoder.expected}, got {values[row]}"
-        yield FieldError(_field(tensor), f"{expected} in row {row} (column {column.name!r})")
+        yield FieldError(field, f"{expected} in row {row} (column {column.name!r})")
 
 
 def _field(tensor: str) -> str:

@@ -6,6 +6,7 @@ They are in a pool of their own, so that a process may hold a client's generated
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from google.protobuf import descriptor_pb2, message_factory
@@ -141,6 +142,7 @@ POOL = DescriptorPool()
 POOL.AddSerializedFile(_file().SerializeToString())
 
 
+@cache
 def message(name: str) -> Any:
     """Gives the class of a message, such as `ModelInferRequest`."""
     return message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"{PACKAGE}.{name}"))

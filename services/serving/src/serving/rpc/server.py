@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
@@ -18,8 +16,9 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from serving.admission import Admission
 from serving.api.access import Access
 from serving.api.handlers import About
+from serving.api.identity import Identities
 from serving.api.problems import told
-from serving.errors import NotReadyError, OverloadedError, UnavailableError, UnknownVersionError
+from serving.errors import OverloadedError, UnavailableError, UnknownVersionError
 from serving.loader import LoadedModel
 from serving.metrics import Metrics
 from serving.models import Models
@@ -56,12 +55,15 @@ _ROUTES: Mapping[str, str] = {
 _PROBES = frozenset({"ServerLive", "ServerReady"})
 _INFER = "ModelInfer"
 _LOOK_SECONDS = 0.25
-# As a share of what a message may hold: what surrounds the values.
+# Room in a message for what surrounds the tensors.
 _FRAME_BYTES = 64 * 1024
 
 
 class Options(msgspec.Struct, frozen=True):
-    """Where to listen, how many bytes of tensors a message may hold, and how long calls may take once it shall stop."""
+    """Where to listen, and what calls may take.
+
+    `message_bytes` bounds the tensors of a message. Calls that are under way when the server stops get `grace_seconds`.
+    """
 
     host: str
     port: int
@@ -87,8 +89,8 @@ class Service:
         self._models = models
         self._about = about
         self._access = access
-        self._prefix = secrets.token_hex(6)
-        self._numbers = itertools.count(1)
+        self._told = schema.message("ServerMetadataResponse")(name="serving", version=version("serving"))
+        self._identities = Identities()
         self._answers: dict[str, Answer] = {
             "ServerLive": self._live,
             "ServerReady": self._ready,
@@ -118,7 +120,7 @@ class Service:
         async def serve(request: Any, context: Context) -> Any:
             start, status = time.perf_counter(), _CALLER_GONE
             headers = _headers(context)
-            identity = headers.get(b"x-request-id") or f"{self._prefix}-{next(self._numbers):x}".encode()
+            identity = self._identities.of(headers.get(b"x-request-id"))
             self._metrics.in_flight += 1
             try:
                 if self._access is not None and method not in _PROBES:
@@ -127,7 +129,7 @@ class Service:
                 status = _OK
             except Exception as error:  # noqa: BLE001  (told in gRPC's form)
                 status, detail, more = told(error, identity)
-                trailers = (("x-request-id", identity.decode("ascii", "replace")), *more.items())
+                trailers = (("x-request-id", identity.decode()), *more.items())
                 await context.abort(_CODES.get(status, grpc.StatusCode.INTERNAL), detail, trailers)
             else:
                 return made
@@ -155,12 +157,12 @@ class Service:
     async def _model_ready(self, request: Any, _: Context) -> Any:
         try:
             await self._model(request.name, request.version)
-        except (NotReadyError, UnavailableError, UnknownVersionError):
+        except (UnavailableError, UnknownVersionError):
             return schema.message("ModelReadyResponse")(ready=False)
         return schema.message("ModelReadyResponse")(ready=True)
 
     async def _metadata(self, _: Any, __: Context) -> Any:
-        return schema.message("ServerMetadataResponse")(name="serving", version=version("serving"))
+        return self._told
 
     async def _model_metadata(self, request: Any, _: Context) -> Any:
         model = await self._model(request.name, request.version)
@@ -192,15 +194,7 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    options: Options,
-    admission: Admission,
-    metrics: Metrics,
-    predictor: Predictor,
-    models: Models,
-    about: About,
-    access: Access | None,
-) -> AsyncIterator[None]:
+async def serving(options: Options, service: Service, about: About) -> AsyncIterator[None]:
     """Serves inside the block, and ends calls that are under way within `grace_seconds` after it."""
     server = grpc.aio.server(
         options=(
@@ -208,7 +202,7 @@ async def serving(
             ("grpc.so_reuseport", 0),
         )
     )
-    server.add_generic_rpc_handlers((Service(admission, metrics, predictor, models, about, access).handler(),))
+    server.add_generic_rpc_handlers((service.handler(),))
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     services = (schema.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)

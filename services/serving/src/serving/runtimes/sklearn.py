@@ -111,7 +111,7 @@ def _load_skops(path: Path, options: RuntimeOptions) -> Any:
     if untrusted:
         raise ModelUnusableError(
             f"its skops file is made of types that are not trusted: {', '.join(untrusted)}; "
-            "if you know them to be harmless, name them in SKOPS_TRUSTED_TYPES"
+            "if you know them to be harmless, name them in SKOPS_TRUSTED_TYPES (the chart's settings.skopsTrustedTypes)"
         )
     try:
         return skops.io.load(path, trusted=sorted(trusted))

@@ -16,6 +16,8 @@ from serving.spans import NO_SPANS, Spans
 logger = logging.getLogger(__name__)
 
 LATEST = "latest"
+# The problem before the first attempt.
+LOADING = "the model is being loaded"
 Listener = Callable[[LoadedModel], None]
 
 
@@ -29,6 +31,9 @@ class VersionManager(ABC):
     mode: str
     # The alias that is followed, in stage mode.
     stage: str | None = None
+    # What the log says when a version is loaded, and when it is not.
+    served_message = "model served"
+    not_served_message = "the wanted model is not served"
 
     def __init__(
         self, name: str, cache: ModelCache, backoff: Backoff, on_change: Listener, spans: Spans = NO_SPANS
@@ -39,7 +44,7 @@ class VersionManager(ABC):
         self._on_change = on_change
         self._spans = spans
         self._current: LoadedModel | None = None
-        self._problem = "the model is being loaded"
+        self._problem = LOADING
 
     @property
     def current(self) -> LoadedModel | None:
@@ -97,7 +102,7 @@ class VersionManager(ABC):
         wait = self._backoff.next()
         if problem != self._problem:
             logger.warning(
-                "the wanted model is not served",
+                self.not_served_message,
                 extra={"model": self.name, "reason": problem, "serving": self._serving()},
             )
         self._problem = problem
@@ -109,7 +114,7 @@ class VersionManager(ABC):
         self._cache.keep(model)
         self._on_change(model)
         logger.info(
-            "model served",
+            self.served_message,
             extra={
                 "model": model.name,
                 "version": model.version,

@@ -1,6 +1,6 @@
 """The links in this repository's Markdown: every path, heading and, when asked for, address that people are sent to.
 
-python -m tests.workflows.links [--external]
+python -m checks.links [--external]
 
 Addresses that mean nothing elsewhere (this machine's, a fork's placeholder) are left out. One that refuses programs is
 taken for one that is there.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tests.workflows.workflow import ROOT
+ROOT = Path(__file__).resolve().parents[1]
 
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
@@ -90,11 +90,11 @@ def unreachable(root: Path, files: list[Path], problem: Callable[[str], str | No
 
 def ask(address: str) -> str | None:
     """Ask an address, a few times where it does not answer."""
-    request = urllib.request.Request(address, headers={"User-Agent": "link-check"})  # http(s) alone gets here
+    request = urllib.request.Request(address, headers={"User-Agent": "link-check"})  # noqa: S310  http(s) alone gets here
     found = ""
     for _ in range(_TRIES):
         try:
-            with urllib.request.urlopen(request, timeout=_SECONDS):  # as above
+            with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310  as above
                 return None
         except urllib.error.HTTPError as error:
             if error.code in _REFUSED:
@@ -115,7 +115,7 @@ def tracked(root: Path) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.workflows.links", description="Check the links in Markdown.")
+    parser = argparse.ArgumentParser(prog="python -m checks.links", description="Check the links in Markdown.")
     parser.add_argument("--external", action="store_true", help="ask the addresses of other places too")
     options = parser.parse_args(arguments)
     files = tracked(ROOT)

@@ -1,0 +1,99 @@
+"""Questions to the Prometheus that watches an environment."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from gitops.cluster.client import Cluster
+from gitops.errors import OutageError
+from gitops.platform.model import MONITORING, Platform
+from gitops.platform.targets import Target
+
+# Where kube-prometheus-stack puts it.
+_SERVICE, _PORT = "monitoring-kube-prometheus-prometheus", 9090
+_SECONDS = 20.0
+
+
+class Sample(Struct, frozen=True):
+    """One series and its value."""
+
+    labels: dict[str, str]
+    value: float
+
+
+class _Series(Struct, frozen=True):
+    metric: dict[str, str]
+    value: tuple[float, str]
+
+
+class _Vector(Struct, frozen=True):
+    result: list[_Series]
+
+
+class _Answer(Struct, frozen=True):
+    status: str
+    data: _Vector | None = None
+    error: str = ""
+
+
+class Prometheus:
+    """One Prometheus."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        """Take a client whose base is its address."""
+        self._client = client
+
+    def query(self, expression: str) -> list[Sample]:
+        """What an expression, a vector, is now; without what is not a number.
+
+        Raises:
+            OutageError: It does not answer, or with something else.
+        """
+        where = self._client.base_url
+        try:
+            answer = self._client.get("api/v1/query", params={"query": expression})
+            found = msgspec.json.decode(answer.content, type=_Answer)
+        except httpx.HTTPError as error:
+            raise OutageError(f"Prometheus at {where} does not answer: {error or type(error).__name__}.") from None
+        except msgspec.MsgspecError as error:
+            raise OutageError(
+                f"What answers at {where} is not Prometheus ({answer.status_code}, {error}): check its address."
+            ) from None
+        if found.data is None:
+            raise OutageError(f"Prometheus at {where} refuses the question: {found.error or found.status}.")
+        samples = [Sample(entry.metric, float(entry.value[1])) for entry in found.data.result]
+        return [sample for sample in samples if math.isfinite(sample.value)]
+
+    def value(self, expression: str) -> float | None:
+        """The value of an expression that has at most one; None where it has none."""
+        found = self.query(expression)
+        return found[0].value if found else None
+
+
+@contextlib.contextmanager
+def prometheus_of(platform: Platform, target: Target, cluster: Cluster) -> Iterator[Prometheus]:
+    """The Prometheus that watches a target: that of its cluster in platform.yaml, or the one beside Argo CD.
+
+    Args:
+        platform: The facts of the fork.
+        target: The service in its environment.
+        cluster: The cluster of Argo CD, by a port-forward unless it was told an address of its Prometheus.
+
+    Raises:
+        OutageError: It cannot be reached, or platform.yaml does not say where it is.
+    """
+    with contextlib.ExitStack() as stack:
+        elsewhere = target.environment.cluster
+        url = platform.cluster_of(target.environment).prometheus if elsewhere else cluster.prometheus
+        if elsewhere and not url:
+            raise OutageError(f"platform.yaml does not say where Prometheus is: clusters.{elsewhere}.prometheus.")
+        where = url or stack.enter_context(cluster.forwarded(MONITORING, _SERVICE, _PORT))
+        try:
+            client = httpx.Client(base_url=where, timeout=_SECONDS, follow_redirects=False)
+        except httpx.InvalidURL as error:
+            raise OutageError(f"{where!r} is not an address of Prometheus: {error}.") from None
+        yield Prometheus(stack.enter_context(client))

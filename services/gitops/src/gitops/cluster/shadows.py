@@ -1,0 +1,71 @@
+"""How the shadows of all services do, for a look at everything."""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from gitops.cluster.client import Cluster
+from gitops.cluster.comparison import Rows, Watch, rows_of
+from gitops.cluster.prometheus import Prometheus, prometheus_of
+from gitops.errors import GitopsError
+from gitops.git.repository import Repository
+from gitops.pins.history import steps, tried_since
+from gitops.pins.release import Release, Shadow
+from gitops.platform.model import Platform
+from gitops.platform.targets import Target, targets
+
+
+class ShadowStatus(Struct, frozen=True, kw_only=True):
+    """A shadow that is compared with what answers `since` a moment; `rows` is None where `problem` says why."""
+
+    version: str
+    since: datetime | None = None
+    rows: Rows | None = None
+    agreement: float | None = None
+    problem: str = ""
+
+
+def shadows_of(
+    repository: Repository, cluster: Cluster, platform: Platform, releases: Sequence[Release | None]
+) -> list[ShadowStatus | None]:
+    """How the shadow of each target does; None for one without.
+
+    Args:
+        repository: The repository, whose history says since when a shadow is one.
+        cluster: The cluster of Argo CD.
+        platform: The facts of the fork.
+        releases: What each target runs, in the order of `targets`.
+    """
+    with contextlib.ExitStack() as stack:
+        # One way to each Prometheus, or why there is none, by the cluster that it is in.
+        ways: dict[str, Prometheus | str] = {}
+        found: list[ShadowStatus | None] = []
+        for target, release in zip(targets(platform), releases, strict=True):
+            shadow = release.tried if release else None
+            if shadow is None:
+                found.append(None)
+                continue
+            where = target.environment.cluster
+            if where not in ways:
+                try:
+                    ways[where] = stack.enter_context(prometheus_of(platform, target, cluster))
+                except GitopsError as error:
+                    ways[where] = str(error).partition("\n")[0]
+            found.append(_status(repository, target, shadow, ways[where]))
+        return found
+
+
+def _status(repository: Repository, target: Target, shadow: Shadow, way: Prometheus | str) -> ShadowStatus:
+    known = steps(repository, target, "HEAD")
+    if not known or known[0].release is None or known[0].release.tried != shadow:
+        return ShadowStatus(version=shadow.version, problem="it is not committed")
+    since = tried_since(known).when
+    if isinstance(way, str):
+        return ShadowStatus(version=shadow.version, since=since, problem=way)
+    try:
+        rows = rows_of(way, Watch(target=target, shadow=shadow, since=since))
+    except GitopsError as error:
+        return ShadowStatus(version=shadow.version, since=since, problem=str(error).partition("\n")[0])
+    return ShadowStatus(version=shadow.version, since=since, rows=rows, agreement=rows.agreement)

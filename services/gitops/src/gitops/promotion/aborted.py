@@ -1,0 +1,90 @@
+"""An aborted canary becomes git: the pins that stable runs, and a hold whose reason is what the analysis measured."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from gitops.cluster.canary import Canary, canary_of
+from gitops.cluster.client import Cluster
+from gitops.errors import BadInputError, GitopsError
+from gitops.git.repository import Repository
+from gitops.git.snapshot import Edit, Proposal, Snapshot
+from gitops.pins.history import Step, same_pins, steps
+from gitops.pins.hold import rollback_target, rolled_back
+from gitops.pins.release import Hold, Release
+from gitops.platform.targets import Target
+
+
+def aborted_canaries(cluster: Cluster, wanted: Sequence[Target]) -> dict[Target, Canary]:
+    """The canaries that the analysis, or the controller, gave up; those of other clusters cannot be seen from here.
+
+    Raises:
+        OutageError: The cluster does not answer.
+    """
+    seen = {target: canary_of(cluster, target) for target in wanted if not target.environment.cluster}
+    return {target: canary for target, canary in seen.items() if canary and canary.aborted}
+
+
+def roll_back_aborted(
+    repository: Repository, revision: str, canaries: Mapping[Target, Canary], hold: Callable[[str], Hold]
+) -> Edit:
+    """The edit that pins what stable runs wherever a canary was aborted, and holds it; a commit for each.
+
+    A service whose pins have moved on since is left alone: what git says now has not been tried yet.
+
+    Args:
+        repository: The repository.
+        revision: The commit to go back from.
+        canaries: The aborted ones.
+        hold: Makes a hold of a reason.
+    """
+
+    def edit(snapshot: Snapshot) -> Sequence[Proposal]:
+        return [_proposed(repository, snapshot, revision, target, canary, hold) for target, canary in canaries.items()]
+
+    return edit
+
+
+def reason_of(canary: Canary, release: Release) -> str:
+    """Why the service is held, for everybody who runs into it."""
+    return f"canary of {release.model.name} {release.model.version} aborted: {canary.why or 'no reason is told'}"
+
+
+def _proposed(
+    repository: Repository,
+    snapshot: Snapshot,
+    revision: str,
+    target: Target,
+    canary: Canary,
+    hold: Callable[[str], Hold],
+) -> Proposal:
+    try:
+        _, release = snapshot.released(target)
+        if canary.wanted is None or not canary.wanted.is_release(release):
+            return _left(target, "its canary was aborted, and git pins something else by now")
+        step = _stable_step(repository, target, revision, release, canary)
+        return rolled_back(snapshot, target, step, hold(reason_of(canary, release)))
+    except GitopsError as error:
+        return _left(target, str(error), error.exit_code)
+
+
+def _left(target: Target, why: str, exit_code: int = 0) -> Proposal:
+    return Proposal(verb="rollback", subject=str(target), left_alone=why, exit_code=exit_code)
+
+
+def _stable_step(repository: Repository, target: Target, revision: str, now: Release, canary: Canary) -> Step:
+    """The newest pins of git that stable runs; without a sight of what that is, those before the ones of now.
+
+    Raises:
+        BadInputError: Stable runs the pins of now too, or what ran before cannot be told.
+    """
+    stable = canary.stable
+    if stable is None:
+        return rollback_target(repository, target, revision)
+    for step in steps(repository, target, revision):
+        if step.release and stable.is_release(step.release) and not same_pins(step.release, now):
+            return step
+    if stable.is_release(now):
+        raise BadInputError(
+            f"The canary of {target} was aborted ({canary.why}), and the version that goes on answering has the same "
+            "pins: what changed stands in a values.yaml. Revert that commit."
+        )
+    return rollback_target(repository, target, revision)

@@ -1,0 +1,175 @@
+"""The messages of an Arrow IPC stream, looked at before they are decoded: how many rows they promise, and where.
+
+A table of a few bytes can promise any number of rows, and a compressed one can fill any memory. Of the format
+(flatbuffers, and Arrow's `Message.fbs` in them) this reads only what leads there, and needs no package.
+"""
+
+import struct
+from collections.abc import Iterator
+from itertools import chain
+from struct import unpack_from
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import TooManyRowsError
+
+Pairs = NDArray[np.int64]
+
+_CONTINUES = 0xFFFFFFFF
+_ALIGNED = 8
+# Places of fields, as Message.fbs has them, and what a message may be.
+_HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
+_SCHEMA, _DICTIONARY, _ROWS = 1, 2, 3
+_DATA_OF_DICTIONARY = 1
+_LENGTH, _COLUMNS, _BUFFERS, _COMPRESSION = 0, 1, 2, 3
+END = struct.pack("<II", _CONTINUES, 0)
+
+
+class TableError(Exception):
+    """It is not a table that can be read; the message says why."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message: what it is, and where it, its header, its body and the next one begin, in bytes."""
+
+    kind: int
+    start: int
+    table: int
+    header: int
+    body: int
+    end: int
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """A stream: its schema as a stream of its own, the messages of its rows, and how many rows these are.
+
+    `coded` tells whether there are dictionaries.
+    """
+
+    schema: bytes
+    parts: list[Message]
+    rows: int
+    coded: bool
+
+
+def scan(body: bytes, max_rows: int) -> Stream:
+    """Looks through the messages of a stream.
+
+    Raises:
+        TableError: when it is not a stream, or is compressed.
+        TooManyRowsError: when there are more rows than allowed.
+    """
+    parts: list[Message] = []
+    rows, first, coded = 0, 0, False
+    try:
+        for message in messages(body):
+            if message.kind == _SCHEMA:
+                first = first or message.end
+                continue
+            coded |= message.kind == _DICTIONARY
+            batch = table(body, message.header, _DATA_OF_DICTIONARY) if message.kind == _DICTIONARY else message.header
+            if field(body, batch, _COMPRESSION):
+                raise TableError("its buffers are compressed; send it without, or the whole body as gzip")
+            length = _number(body, batch, _LENGTH)
+            if message.kind == _ROWS:
+                parts.append(message)
+                rows += length
+            if length < 0 or rows > max_rows:
+                raise TooManyRowsError(f"the table has {rows} rows, but at most {max_rows} are answered at once")
+    except (struct.error, IndexError):
+        raise TableError("a message of it is broken") from None
+    return Stream(body[:first] + END, parts, rows, coded)
+
+
+def messages(body: bytes) -> Iterator[Message]:
+    """Gives each message, up to the end that a stream may tell.
+
+    Raises:
+        TableError: when one is not as Arrow's format has them.
+        IndexError, struct.error: when one leads out of the stream.
+    """
+    at = 0
+    while at < len(body):
+        continues, length = unpack_from("<Ii", body, at)
+        if continues != _CONTINUES:
+            raise TableError("a message of it does not begin as those of Arrow's format 1.0 do")
+        if length == 0:
+            break
+        message = at + 8 + unpack_from("<I", body, at + 8)[0]
+        kind_at, header = field(body, message, _HEADER_TYPE), table(body, message, _HEADER)
+        kind = body[kind_at] if kind_at else 0
+        if length < 0 or length % _ALIGNED or kind not in {_SCHEMA, _DICTIONARY, _ROWS} or not header:
+            raise TableError("a message of it is broken")
+        in_body = _number(body, message, _BODY_LENGTH)
+        start, at = at, at + 8 + length + in_body
+        if in_body < 0 or at > len(body):
+            raise TableError("it ends within a message")
+        yield Message(kind, start, message, header, at - in_body, at)
+
+
+def columns_of(body: bytes, part: Message) -> tuple[Pairs, Pairs]:
+    """Gives the columns of a message of rows, as [length, nulls], and their buffers, as [offset, length]."""
+    found = []
+    for place in (_COLUMNS, _BUFFERS):
+        at = table(body, part.header, place)
+        count = unpack_from("<I", body, at)[0] if at else 0
+        found.append(np.frombuffer(body, "<i8", 2 * count, at + 4).reshape(-1, 2))
+    return found[0], found[1]
+
+
+class Template:
+    """The messages of a table of one part, as a library writes them, to be filled with other rows.
+
+    Args:
+        example: A stream of a table of one row.
+    """
+
+    def __init__(self, example: bytes) -> None:
+        schema, part = messages(example)
+        self._schema = example[: schema.end]
+        self._head = example[part.start : part.body]
+        lengths = [field(example, part.table, _BODY_LENGTH), field(example, part.header, _LENGTH)]
+        self._lengths = [at - part.start for at in lengths]
+        self._columns, self._buffers = (
+            table(example, part.header, place) + 4 - part.start for place in (_COLUMNS, _BUFFERS)
+        )
+
+    def fill(self, rows: int, buffers: list[list[Any]]) -> bytes:
+        """Writes the stream of a table without nulls, from the buffers of each of its columns (None: there is none)."""
+        parts, pairs, length = [], [], 0
+        for buffer in chain.from_iterable(buffers):
+            part = b"" if buffer is None else memoryview(buffer).cast("B")
+            pairs += [length, len(part)]
+            parts += [part, bytes(-len(part) % _ALIGNED)]
+            length += len(part) + len(parts[-1])
+        head = bytearray(self._head)
+        for at, number in zip(self._lengths, (length, rows), strict=True):
+            struct.pack_into("<q", head, at, number)
+        struct.pack_into(f"<{2 * len(buffers)}q", head, self._columns, *([rows, 0] * len(buffers)))
+        struct.pack_into(f"<{len(pairs)}q", head, self._buffers, *pairs)
+        return b"".join([self._schema, head, *parts, END])
+
+
+def field(body: bytes, start: int, place: int) -> int:
+    """Finds a field of a table; 0 where it is left out."""
+    fields = start - unpack_from("<i", body, start)[0]
+    if fields < 0:
+        raise IndexError
+    size = unpack_from("<H", body, fields)[0]
+    offset = unpack_from("<H", body, fields + 4 + 2 * place)[0] if 4 + 2 * place < size else 0
+    return start + offset if offset else 0
+
+
+def table(body: bytes, start: int, place: int) -> int:
+    """Follows a field to the table that it leads to; 0 where it is left out."""
+    at = field(body, start, place)
+    return at + unpack_from("<I", body, at)[0] if at else 0
+
+
+def _number(body: bytes, start: int, place: int) -> int:
+    at = field(body, start, place)
+    number: int = unpack_from("<q", body, at)[0] if at else 0
+    return number

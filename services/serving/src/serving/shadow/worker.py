@@ -1,0 +1,90 @@
+"""The thread that the shadow computes in: one, of low priority, and with a bounded share of a processor."""
+
+import logging
+import os
+import sys
+import threading
+import time
+
+import numpy as np
+
+from serving.shadow.tally import ShadowTally
+from serving.shadow.waiting import Answered, Waiting
+
+logger = logging.getLogger(__name__)
+
+# As large a share of one processor the thread may take: four times as long as it computed, it rests.
+SHARE = 0.2
+_NICENESS = 10
+_STOP_SECONDS = 5.0
+
+
+class Worker:
+    """Has the shadow compute what waits, and tells the tally what that showed."""
+
+    def __init__(self, waiting: Waiting, tally: ShadowTally) -> None:
+        self._waiting = waiting
+        self._tally = tally
+        self._stopping = threading.Event()
+        self._failures: set[str] = set()
+        self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread after the run that it is at, and gives up what waits."""
+        self._stopping.set()
+        self._waiting.close()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECONDS)
+
+    def _work(self) -> None:
+        if sys.platform == "linux":
+            # There, and only there, each thread has a priority of its own.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        while group := self._waiting.take():
+            start = time.thread_time()
+            # A request whose answer was not finite was refused.
+            if group := [each for each in group if np.isfinite(each.result).all()]:
+                self._handle(group)
+            self._stopping.wait((time.thread_time() - start) * (1 / SHARE - 1))
+
+    def _handle(self, group: list[Answered]) -> None:
+        """Computes a group. The last request is computed by itself, as the main version mostly does, and timed."""
+        *others, last = group
+        if others:
+            self._compare(others, timed=False)
+        self._compare([last], timed=True)
+
+    def _compare(self, group: list[Answered], *, timed: bool) -> None:
+        pair = group[0].pair
+        rows, result = (
+            getattr(group[0], part) if len(group) == 1 else np.concatenate([getattr(each, part) for each in group])
+            for part in ("rows", "result")
+        )
+        # The time of the processor: the thread may have to wait for its turn long before and after.
+        start = time.thread_time()
+        try:
+            found = pair.run(rows)
+            seconds = time.thread_time() - start
+            comparison = pair.compare(rows, result, found)
+        except Exception as error:  # noqa: BLE001  (runtimes raise what they like)
+            if len(group) > 1:
+                for each in group:
+                    self._compare([each], timed=False)
+                return
+            self._tally.failed(len(rows))
+            self._say(error)
+            return
+        if timed:
+            self._tally.timed(seconds)
+        self._tally.compared(pair, comparison)
+
+    def _say(self, error: Exception) -> None:
+        """Says each kind of failure once: there may be one for each request."""
+        kind = type(error).__name__
+        if kind not in self._failures:
+            self._failures.add(kind)
+            logger.warning("the shadow fails on rows that were answered", extra={"reason": f"{kind}: {error}"[:500]})

@@ -1,0 +1,15 @@
+# Stands in for docker.io/library/haproxy, MinIO's guard, on clusters under test: Debian's HAProxy by the same name.
+ARG BASE_IMAGE=python:3.12-slim-bookworm
+FROM ${BASE_IMAGE}
+# What Debian has is what there is: its security updates come under versions that cannot be named ahead.
+# hadolint ignore=DL3008
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends haproxy \
+ && ln -s /usr/sbin/haproxy /usr/local/bin/haproxy \
+ && rm -rf /var/lib/apt/lists/*
+USER 99:99
+CMD ["haproxy"]
+# Last, because they change with every commit.
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION

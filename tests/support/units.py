@@ -1,0 +1,32 @@
+"""Which tests a worker of `pytest -n` takes at once, and in which order the workers take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
+
+# Beginnings of paths whose tests share what takes long to make: a server, a stack, a repository rendered. One worker
+# has all of them, so that it is made once. The test functions of any other file go to whichever worker is free.
+_SHARED = ("tests/observability/", "tests/charts/test_mlflow", "tests/store/")
+_SHARED_IN_A_FILE = ("tests/integration/", "tests/e2e/", "tests/faults/", "tests/gitops/", "tests/charts/test_postgres")
+
+
+def unit_of(node: str) -> str:
+    """Return the name of the unit that a test belongs to, by its node id."""
+    path, _, function = node.partition("::")
+    if path.startswith(_SHARED):
+        return next(beginning for beginning in _SHARED if path.startswith(beginning))
+    return path if path.startswith(_SHARED_IN_A_FILE) else f"{path}::{function.partition('[')[0]}"
+
+
+class UnitScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Hands units out in the order in which their first tests were collected, which is that of the command line."""
+
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)

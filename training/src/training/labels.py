@@ -1,0 +1,126 @@
+"""Which class a classifier names: mostly the one of the largest probability, but thresholds and scores decide as well.
+
+Answers of a classifier are called scores here, shape [rows, columns], and their width says what they hold. As many
+columns as there are classes are probabilities; the likeliest class is named. One more column is the place of the class
+that the model names itself (`labels: predicted`). A single column is that place alone (`labels: only`), of a model
+without probabilities.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from sklearn.pipeline import Pipeline
+
+from modelformat.mlmodel import Label, Labels
+
+_OF_SCORES = ("SVC", "NuSVC", "LinearSVC")
+_THRESHOLDS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
+
+
+class Threshold(Struct, frozen=True):
+    """A classifier of two classes names the one at `positive` where its score reaches `value`."""
+
+    positive: int
+    value: float
+    of_probability: bool
+
+
+def places(scores: np.ndarray, classes: int) -> np.ndarray:
+    """The place of the class that is named for each row, shape [rows]."""
+    named: np.ndarray = scores.argmax(axis=1) if scores.shape[1] == classes else scores[:, -1].astype(np.int64)
+    return named
+
+
+def places_of(labels: np.ndarray, classes: Sequence[Label]) -> np.ndarray:
+    """The places of labels among the classes, shape [rows]; -1 for a label that is none of them."""
+    known = {label: place for place, label in enumerate(classes)}
+    return np.array([known.get(label, -1) for label in labels.tolist()], dtype=np.int64)
+
+
+def probabilities(scores: np.ndarray, classes: int) -> np.ndarray | None:
+    """The probabilities among scores, shape [rows, classes]; None where there are none."""
+    return scores[:, :classes] if scores.shape[1] >= classes else None
+
+
+def shares(scores: np.ndarray, classes: int) -> np.ndarray:
+    """The probabilities, or where there are none 1 for the class that is named and 0 for the others."""
+    found = probabilities(scores, classes)
+    one: np.ndarray = np.eye(classes)[places(scores, classes)] if found is None else found
+    return one
+
+
+def rule_of(model: Any, probable: np.ndarray | None, named: np.ndarray) -> Labels:
+    """How a fitted classifier names its label.
+
+    Args:
+        model: The classifier.
+        probable: Its probabilities for some rows, shape [rows, classes]; None where it has none.
+        named: The places of the classes that it names for these rows, shape [rows].
+    """
+    if probable is None:
+        return "only"
+    inner, threshold = unwrapped(model)
+    if threshold is None and not decides_by_scores(inner) and (probable.argmax(axis=1) == named).all():
+        return "largest"
+    return "predicted"
+
+
+def unwrapped(model: Any) -> tuple[Any, Threshold | None]:
+    """What is inside of searches and thresholds, with the threshold that decides, if any.
+
+    The model itself is left as it is.
+    """
+    if hasattr(model, "best_estimator_"):
+        return unwrapped(model.best_estimator_)
+    if type(model).__name__ in _THRESHOLDS:
+        inner, _ = unwrapped(model.estimator_)
+        return inner, _threshold(model)
+    if isinstance(model, Pipeline):
+        inner, threshold = unwrapped(model[-1])
+        if inner is not model[-1]:
+            shallow = copy.copy(model)
+            shallow.steps = [*model.steps[:-1], (model.steps[-1][0], inner)]
+            return shallow, threshold
+    return model, None
+
+
+def _threshold(model: Any) -> Threshold:
+    tuned = hasattr(model, "best_threshold_")
+    method = model.response_method
+    if method == "auto":
+        method = "predict_proba" if hasattr(model.estimator_, "predict_proba") else "decision_function"
+    of_probability = method == "predict_proba"
+    value = model.best_threshold_ if tuned else model.threshold
+    if value == "auto":
+        value = 0.5 if of_probability else 0.0
+    positive = getattr(model, "pos_label", None)
+    if tuned and positive is None:
+        positive = model._curve_scorer._get_pos_label()
+    place = 1 if positive is None else list(model.classes_).index(positive)
+    return Threshold(place, float(value), of_probability)
+
+
+def has_probabilities(model: Any) -> bool:
+    """Whether it gives probabilities."""
+    try:
+        return callable(model.predict_proba)
+    except AttributeError:
+        return False
+
+
+def decides_by_scores(model: Any) -> bool:
+    """Whether an estimator inside names its label by something else than its largest probability."""
+    return any(type(part).__name__ in _OF_SCORES for part in parts(model))
+
+
+def parts(model: Any) -> Iterator[Any]:
+    """An estimator and those inside of it that pass rows on."""
+    yield model
+    for _, step in getattr(model, "steps", ()):
+        yield from parts(step)
+    for _, step, _ in getattr(model, "transformers_", ()):
+        if not isinstance(step, str):
+            yield from parts(step)

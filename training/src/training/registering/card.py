@@ -1,0 +1,51 @@
+"""The model card of a model that was made elsewhere."""
+
+from training.card import Subject, card
+from training.data import Dataset
+from training.gate import GateReport
+from training.onnx_twin import Twin
+from training.registering.gate import measured, scores_of
+from training.registering.messages import TWIN_FILE
+from training.registering.opening import Opened
+from training.split import Split
+
+
+def card_of(
+    name: str,
+    release: str,
+    run_id: str,
+    readme: str,
+    dataset: Dataset,
+    opened: Opened,
+    report: GateReport,
+) -> str:
+    """The card, with figures on all rows of the table: what the model learnt from, nobody knows.
+
+    Args:
+        name: The registered model.
+        release: The version's release, empty where the gate has refused it.
+        run_id: Its run.
+        readme: The path of what the owner says of it, empty where there is nothing.
+        dataset: The rows that it was asked.
+        opened: What it answered.
+        report: What the gate found.
+    """
+    outcome, nothing = opened.outcome, dataset.rows[:0]
+    return card(
+        Subject(
+            name=name,
+            model=outcome.kind,
+            release=release,
+            run_id=run_id,
+            dataset=dataset,
+            split=Split(nothing, dataset.truth[:0], dataset.rows, dataset.truth),
+            twin=Twin(opened.folder / TWIN_FILE, outcome.labels) if outcome.form == "onnx" else None,
+            scores=scores_of(opened.answers, len(dataset.rows)),
+            metrics=measured(opened.answers, dataset),
+            quantile=None,
+            report=report,
+            notes=(*dataset.notes, *outcome.notes),
+            readme=readme,
+            learnt="which it may have learnt from",
+        )
+    )
