@@ -30,3 +30,20 @@ class UnitScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no ty
 
     def _split_scope(self, nodeid: str) -> str:
         return unit_of(nodeid)
+
+    def remove_node(self, node: Any) -> str | None:
+        """Give what a worker that ended had left to the others, and return the test that ended it.
+
+        The scheduler of pytest-xdist 3.8 hands that very test out again, which ends one worker after the other, and
+        then waits for ever.
+        """
+        units = self.assigned_work.pop(node)
+        left = [(unit, test) for unit, tests in units.items() for test, done in tests.items() if not done]
+        if not left:
+            return None
+        (unit, ended_by), *others = left
+        units[unit][ended_by] = True
+        self.workqueue.update({unit: units[unit] for unit, _ in others})
+        for other in self.assigned_work:
+            self._reschedule(other)
+        return ended_by

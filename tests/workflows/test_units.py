@@ -1,0 +1,33 @@
+"""What pytest's workers do when one of them ends: the rest of its tests run, and the run comes to its end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.workflows.workflow import ROOT
+
+# One worker ends in the midst of a unit whose other tests are still to be run.
+TESTS = """
+import os
+import pytest
+
+@pytest.mark.parametrize("number", range(5))
+def test_of_one_unit(number):
+    if number == 2:
+        os._exit(11)
+
+@pytest.mark.parametrize("number", range(3))
+def test_of_another(number):
+    pass
+"""
+
+
+def test_a_worker_that_ends_fails_one_test_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-n", "2", "-q", "-p", "conftest", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "--rootdir", str(tmp_path), str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "1 failed, 7 passed" in done.stdout, done.stdout + done.stderr
+    assert "crashed while running 'test_it.py::test_of_one_unit[2]'" in done.stdout
