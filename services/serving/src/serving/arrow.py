@@ -5,6 +5,7 @@ nanoarrow reads and writes them, which takes 3 MB where pyarrow takes 150. It is
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -43,27 +44,45 @@ def read(body: bytes, reader: RowReader, max_rows: int) -> Matrix:
         InvalidInputError: when it is not a stream of Arrow's, or its columns or values do not fit the model.
         TooManyRowsError: when there are more rows than allowed.
     """
-    try:
+    with _refusing():
         stream = scan(body, max_rows)
         if not stream.rows:
             raise _wrong("", "expected at least one row")
         if reader.only_numbers and not stream.coded and (matrix := _of_numbers(body, stream, reader)) is not None:
             return matrix
-        with ipc.InputStream.from_readable(body) as given:
-            source = na.c_array_stream(given)
-            schema = source.get_schema()
-            order = _order(reader, *_columns(schema))
-            parts = [_part(reader, schema, part, order) for part in source]
-    except (TableError, na._utils.NanoarrowException, ValueError) as error:
-        # ValueErrors are of names that are not text, and of buffers that do not hold what they should.
-        raise _wrong("", f"the body is not a table as an Arrow IPC stream: {str(error)[:200]}") from None
-    columns = map(np.concatenate, zip(*parts, strict=True))
+    columns = values(body, reader)
     return reader.of_columns(
         read_columns(
             (decoder, column, _field(decoder.column.name))
             for decoder, column in zip(reader.decoders, columns, strict=True)
         )
     )
+
+
+def values(body: bytes, reader: RowReader) -> list[np.ndarray[Any, Any]]:
+    """Gives the values of a table, an array for each column of the model, before any is held against its column.
+
+    The table has rows, and `scan` has let it pass. Null is NaN among numbers, and the empty text among texts.
+
+    Raises:
+        InvalidInputError: when its columns are not the model's, or of types that are not read.
+    """
+    with _refusing(), ipc.InputStream.from_readable(body) as given:
+        source = na.c_array_stream(given)
+        schema = source.get_schema()
+        order = _order(reader, *_columns(schema))
+        parts = [_part(reader, schema, part, order) for part in source]
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Says of what is no table that it is none."""
+    try:
+        yield
+    except (TableError, na._utils.NanoarrowException, ValueError) as error:
+        # ValueErrors are of names that are not text, and of buffers that do not hold what they should.
+        raise _wrong("", f"the body is not a table as an Arrow IPC stream: {str(error)[:200]}") from None
 
 
 def _of_numbers(body: bytes, stream: Stream, reader: RowReader) -> Matrix | None:
