@@ -213,7 +213,7 @@ def test_a_store_that_is_cut_off_while_an_object_comes(
     place = S3Place(s3_client(url, "us-east-1", s3.writer.access_key, s3.writer.secret_key), f"s3://{DATA}/cut")
 
     rule.write_text("slow")
-    changes = threading.Thread(target=lambda: (time.sleep(1.0), rule.write_text("pass")))
+    changes = threading.Timer(1.0, lambda: rule.write_text("pass"))
     changes.start()
     with place.take("one.parquet") as taken:
         assert taken.path.read_bytes() == content
