@@ -3,7 +3,7 @@
 {{- $own := .Values.batch.image -}}
 {{- $tag := $own.tag -}}
 {{- if not (or $tag $own.digest) -}}
-{{- $tag = printf "%s-batch" (default .Chart.AppVersion .Values.image.tag) -}}
+{{- $tag = printf "%s-batch" (default .Chart.AppVersion .Values.image.tag | trimSuffix "-sklearn") -}}
 {{- end -}}
 {{- $image := dict "repository" (default .Values.image.repository $own.repository) "tag" $tag "digest" $own.digest -}}
 {{- include "pipeline.image" (list $image .Chart.AppVersion) -}}
