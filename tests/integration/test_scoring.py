@@ -113,8 +113,9 @@ def test_two_shards_over_a_store_answer_as_the_server_does(
     assert (again["scored"], again["skipped"]) == (1, 6)
 
 
-def test_a_kill_midway_leaves_nothing_under_the_final_name_and_the_next_run_goes_on(
-    pins: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_an_end_midway_leaves_nothing_under_the_final_name_and_the_next_run_goes_on(
+    pins: dict[str, str], tmp_path: Path, how: signal.Signals
 ) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
@@ -127,11 +128,12 @@ def test_a_kill_midway_leaves_nothing_under_the_final_name_and_the_next_run_goes
     for line in process.stderr:
         if "scoring" in line and "b.parquet" in line:
             break
-    process.send_signal(signal.SIGKILL)
+    process.send_signal(how)
     process.communicate()
+    assert process.returncode == (-how if how == signal.SIGKILL else 130)
     left = sorted(path.name for path in target.iterdir() if not path.name.startswith("."))
     assert left == ["a.manifest.json", "a.parquet"]
-    assert [path for path in target.iterdir() if path.name.startswith(".")]
+    assert any(path.name.startswith(".") for path in target.iterdir()) == (how == signal.SIGKILL)
 
     summary, _ = score(pins, *options)
     assert (summary["skipped"], summary["scored"], summary["rows"]) == (1, 1, 400_000)

@@ -1,6 +1,7 @@
 """The command `serving score`: from settings to a job, and from what came of it to an exit status."""
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,20 +20,28 @@ from serving.environment import read
 from serving.errors import ServingError
 from serving.settings import Settings
 
+_INTERRUPTED = 130
+
 
 def score(wanted: ScoreSettings, environ: Mapping[str, str] = os.environ) -> int:
     """Runs a job, and prints what came of it as a line of JSON.
 
     Returns:
-        The exit status: 0 when all files are scored, 1 when some are not, or the model or a store was not to be had.
+        The exit status: 0 when all files are scored, 1 when some are not, or the model or a store was not to be had,
+        130 when it was interrupted.
 
     Raises:
         SettingsError: when the settings name no model, or contradict each other.
     """
     pins = release_settings(Path(wanted.score_release)) if wanted.score_release else {}
     settings = read(Settings, {**environ, **pins})
+    # A pod that is stopped ends like Ctrl-C: what is begun is taken back, uploads in parts too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         summary = _job(wanted, settings)
+    except KeyboardInterrupt:
+        print("serving score: interrupted; run it again, and it goes on with the files that are left", file=sys.stderr)
+        return _INTERRUPTED
     except ServingError as error:
         print(f"serving score: {error}", file=sys.stderr)
         return 1
