@@ -24,6 +24,8 @@ from serving.versions.pinned import pinned_source
 _LOAD_SECONDS = 300.0
 _SECRET = ("SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY", "API_KEYS")
 REJECTED = "rejected"
+# What is computed at a time of a table, which may hold millions.
+_ROWS = 65_536
 
 
 def open_model(settings: Settings, seconds: float = _LOAD_SECONDS) -> LoadedModel:
@@ -123,7 +125,7 @@ class PinnedScorer:
         Raises:
             InvalidInputError: when its columns are not what the model takes, or are named like those of answers.
         """
-        parts = [self._answered(batch) for batch in table.combine_chunks().to_batches()]
+        parts = [self._answered(batch) for batch in table.to_batches(_ROWS)]
         return pa.Table.from_batches(parts, self._schema(table.schema))
 
     def in_arrow(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
