@@ -116,15 +116,18 @@ soak: $(VENV)/.dev ## Send the API mixed requests for half an hour, and fail if 
 	@./tools/install fortio
 	@$(BIN)/python -m tests.load.soak --fortio .cache/tools/bin/fortio $(SOAK_OPTIONS)
 
-IMAGES := image-serving image-serving-sklearn image-training image-mlflow image-gitops
+IMAGES := image-serving image-serving-sklearn image-serving-batch image-training image-mlflow image-gitops
 .PHONY: images $(IMAGES)
-images: $(IMAGES) ## Build the images of serving (two targets), training, MLflow and gitops (CONTAINER_BUILD, IMAGE_PREFIX, TAG)
+images: $(IMAGES) ## Build the images of serving (three targets), training, MLflow and gitops (CONTAINER_BUILD, IMAGE_PREFIX, TAG)
 
 image-serving:
 	$(CONTAINER_BUILD) --target onnx -t $(IMAGE_PREFIX)/serving:$(TAG) -f services/serving/Dockerfile $(IMAGE_LABELS) .
 
 image-serving-sklearn:
 	$(CONTAINER_BUILD) --target sklearn -t $(IMAGE_PREFIX)/serving:$(TAG)-sklearn -f services/serving/Dockerfile $(IMAGE_LABELS) .
+
+image-serving-batch:
+	$(CONTAINER_BUILD) --target batch -t $(IMAGE_PREFIX)/serving:$(TAG)-batch -f services/serving/Dockerfile $(IMAGE_LABELS) .
 
 image-training:
 	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/training:$(TAG) -f training/Dockerfile $(IMAGE_LABELS) .

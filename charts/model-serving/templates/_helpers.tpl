@@ -130,6 +130,7 @@ true
 {{- end -}}
 {{- end -}}
 {{- include "model-serving.validateExtraModels" . -}}
+{{- include "model-serving.validateBatch" . -}}
 {{- if and .Values.smoke.alias (not .Values.smoke.enabled) -}}
 {{- fail "smoke.alias is moved by the smoke test: set smoke.enabled, or leave smoke.alias empty." -}}
 {{- end -}}
