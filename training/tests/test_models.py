@@ -69,6 +69,7 @@ def test_regressors_and_their_twins_agree(model: str) -> None:
     assert [entry.name for entry in onnx.load_from_string(content).graph.output] == ["prediction"]
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=8)
 @given(low=st.floats(0.5, 1e6, width=32), seed=st.integers(0, 99))
 def test_thresholds_between_float32_neighbours_split_alike(low: float, seed: int) -> None:
