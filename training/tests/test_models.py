@@ -101,6 +101,14 @@ def test_training_twice_gives_the_same_bytes(model: str, tmp_path: Path) -> None
     assert digests[0][same] == digests[1][same]
 
 
+def test_every_model_is_named_where_people_look() -> None:
+    part = Path(__file__).parents[1]
+    readme = (part / "README.md").read_text(encoding="utf-8")
+    options = re.findall(r"[\w-]+", (part / "src/training/options.py").read_text(encoding="utf-8"))
+    assert [name for name in models.MODELS if f"`{name}`" not in readme] == []
+    assert sorted(set(models.MODELS) - set(options)) == []
+
+
 @pytest.mark.parametrize(
     ("model", "task", "params", "says"),
     [
