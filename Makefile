@@ -64,7 +64,7 @@ test-all: $(VENV)/.dev ## All suites in one run (WORKERS), which is quicker than
 .PHONY: check
 check: lint ## What to run on every save: lint, types, `gitops check` and the quick unit tests, in about a minute
 	@$(BIN)/gitops check
-	@$(BIN)/pytest -n 2 --quick -q --durations=0 $(unit_TESTS) $(TEST_OPTIONS)
+	@$(BIN)/pytest -n 2 --quick -q $(unit_TESTS) $(TEST_OPTIONS)
 
 .PHONY: $(addprefix test-,$(SUITES))
 $(addprefix test-,$(SUITES)): test-%: $(VENV)/.dev

@@ -73,7 +73,7 @@ def main() -> int:
         chosen = [entry for entry in chosen if (ROOT / entry).exists()]
         if chosen:
             print(f"\n{time.strftime('%H:%M:%S')} {' '.join(chosen)}", flush=True)
-            command = [sys.executable, "-m", "pytest", "--quick", "--failed-first", "-q", "--durations=0", *chosen]
+            command = [sys.executable, "-m", "pytest", "--quick", "--failed-first", "-q", *chosen]
             subprocess.run(command, cwd=ROOT, check=False)
     return 0
 
