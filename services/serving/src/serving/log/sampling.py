@@ -79,7 +79,7 @@ class PredictionLog:
 
     def start(self) -> None:
         """Starts to write. Belongs to the event loop."""
-        self._sending = asyncio.create_task(self._sender.run())
+        self._sending = self._sender.start()
         self._writer.start()
         logger.info("predictions are logged", extra={"uri": self._uri, "sample": self._sample})
 

@@ -23,7 +23,7 @@ _HURRIED_SECONDS = 0.2
 
 
 class Sender:
-    """Sends files from the event loop, which `run` belongs to; `offer` may be called by any thread."""
+    """Sends files from the event loop that it was started in; `offer` may be called by any thread."""
 
     def __init__(
         self, put: Callable[[str, bytes], Awaitable[None]], backoff: Backoff, tally: LogTally, most_bytes: int
@@ -41,10 +41,14 @@ class Sender:
 
     def offer(self, file: File) -> None:
         """Takes a file, or drops it where too many bytes wait for the store."""
-        if self._loop is None or self._loop.is_closed():
-            self._tally.dropped("stopped", file.rows)
-            return
-        self._loop.call_soon_threadsafe(self._take, file)
+        loop = self._loop
+        try:
+            if loop is not None:
+                loop.call_soon_threadsafe(self._take, file)
+                return
+        except RuntimeError:  # it was closed
+            pass
+        self._tally.dropped("stopped", file.rows)
 
     def _take(self, file: File) -> None:
         if self._bytes + len(file.body) > self._most_bytes:
@@ -54,9 +58,13 @@ class Sender:
         self._count(len(file.body))
         self._changed.set()
 
-    async def run(self) -> None:
-        """Sends what comes, until `end` was called and nothing is left."""
+    def start(self) -> "asyncio.Task[None]":
+        """Starts to send, in the event loop that runs."""
         self._loop = asyncio.get_running_loop()
+        return self._loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        """Sends what comes, until `end` was called and nothing is left."""
         while not (self._ending.is_set() and not self._files):
             if not self._files:
                 await self._changed.wait()
@@ -71,12 +79,13 @@ class Sender:
                 await self._rest()
 
     def end(self) -> None:
-        """Has `run` end once everything is sent, and waits between attempts be short."""
+        """Has the task end once everything is sent, and waits between attempts be short."""
         self._ending.set()
         self._changed.set()
 
     def give_up(self) -> None:
-        """Counts what was not sent, once `run` is over."""
+        """Counts what was not sent, once the task is over; what comes later is counted as well."""
+        self._loop = None
         rows = sum(file.rows for file in self._files)
         if rows:
             self._tally.dropped("stopped", rows)
