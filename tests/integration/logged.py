@@ -35,7 +35,7 @@ class Logged(msgspec.Struct, frozen=True):
             **more,
         }
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """The names of the files."""
         pages = self.s3.client(self.s3.writer).get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=LOG_BUCKET, Prefix=f"{self.prefix}/")
@@ -44,7 +44,7 @@ class Logged(msgspec.Struct, frozen=True):
     def lines(self) -> list[dict[str, Any]]:
         """The rows in all files."""
         client = self.s3.client(self.s3.writer)
-        bodies = [client.get_object(Bucket=LOG_BUCKET, Key=key)["Body"].read() for key in self.keys()]
+        bodies = [client.get_object(Bucket=LOG_BUCKET, Key=key)["Body"].read() for key in self.names()]
         return [json.loads(line) for body in bodies for line in gzip.decompress(body).splitlines()]
 
 

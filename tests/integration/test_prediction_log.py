@@ -64,9 +64,9 @@ def test_every_road_is_logged_with_who_asked_and_what_was_answered(
     assert [{name: line[name] for name in ("prediction", "probability")} for line in of_many] == answers["predictions"]
     same = {(line["model"], line["version"], line["release"], line["digest"], line["caller"]) for line in lines}
     assert same == {("iris-classifier", "7", "v1.2.0", bundle.digest, "team-a")}
-    keys = logged.keys()
+    names = logged.names()
     hours = {f"{logged.prefix}/date={line['time'][:10]}/hour={line['time'][11:13]}" for line in lines}
-    assert {name.rpartition("/")[0] for name in keys} == hours
+    assert {name.rpartition("/")[0] for name in names} == hours
     size = sum(entry["Size"] for entry in _entries(logged))
     assert size == told["bytes"]
 
