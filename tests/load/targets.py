@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -76,7 +77,8 @@ def this_project(tracking_uri: str, model: str, *, shadow: str = "", log: Mappin
         name = f"this project, shadow at {float(shadow):.0%}"
     if log:
         name = f"this project, prediction log at {float(log['PREDICTION_LOG_SAMPLE']):.0%}"
-    return Target(name, "/predict", json.dumps({"features": ROW}).encode(), server, _compares if shadow else _nothing)
+    settled = _compares if shadow else _logs if log else _nothing
+    return Target(name, "/predict", json.dumps({"features": ROW}).encode(), server, settled)
 
 
 def _compares(url: str) -> bool:
@@ -84,6 +86,16 @@ def _compares(url: str) -> bool:
     if shadow["status"] == "failed":
         raise RuntimeError(f"the shadow cannot be loaded: {shadow['reason']}")
     return bool(shadow["status"] == "ready")
+
+
+def _logs(url: str) -> bool:
+    """Ask until the store has a first file: only once the connection to it is made does the log cost what it will."""
+    for _ in range(20):
+        httpx.post(f"{url}/predict", json={"features": ROW}, trust_env=False)
+    written = re.search(
+        r"^serving_prediction_log_bytes_total ([^0].*)$", httpx.get(f"{url}/metrics").text, re.MULTILINE
+    )
+    return bool(written)
 
 
 def mlflow_models_serve(tracking_uri: str, model: str) -> Target:

@@ -7,6 +7,7 @@ of all the others, for as long as the process lives.
 import asyncio
 from collections.abc import AsyncGenerator
 from functools import cached_property
+from importlib import import_module
 from typing import Any, TypeAlias
 from xml.etree import ElementTree as ET
 
@@ -29,6 +30,11 @@ class Signature(httpx.Auth):
         """Signs for a region, with some keys or with those that the environment has."""
         self._region = region
         self._keys = keys
+
+    def prepare(self) -> None:
+        """Imports what signing needs, which takes some tenths of a second: for those who have callers by then."""
+        for name in ("auth", "awsrequest", "credentials", "session"):
+            import_module(f"botocore.{name}")
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Adds the headers of a signature that is made for this very URL."""

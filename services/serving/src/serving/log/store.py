@@ -1,6 +1,5 @@
 """Files of the log in S3: one request for each, PutObject, by a user who may do nothing else."""
 
-from functools import cached_property
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -18,6 +17,8 @@ _MEDIA_TYPE = "application/gzip"
 class LogStore:
     """Writes below one `s3://` address, with path-style requests.
 
+    All that it needs is there once it is made, so that no request waits for an import when the first file is sent.
+
     Args:
         uri: The address.
         endpoint_url: The server.
@@ -29,12 +30,11 @@ class LogStore:
     def __init__(self, uri: str, endpoint_url: str, region: str, keys: Keys | None, ssl_cert_file: str = "") -> None:
         parts = urlsplit(uri)
         self._bucket = parts.netloc
-        self._url = (
-            f"{endpoint_url.rstrip('/')}/{quote('/'.join([self._bucket, *parts.path.split('/')[1:]]).rstrip('/'))}"
-        )
-        self._region = region
-        self._keys = keys
-        self._ssl_cert_file = ssl_cert_file
+        place = f"{self._bucket}{parts.path}".rstrip("/")
+        self._url = f"{endpoint_url.rstrip('/')}/{quote(place)}"
+        signature = Signature(region, keys)
+        signature.prepare()
+        self._client = httpx.AsyncClient(auth=signature, verify=trusted(ssl_cert_file), timeout=_TIMEOUT_SECONDS)
 
     async def put(self, path: str, body: bytes) -> None:
         """Writes one file. The same file may be written again.
@@ -42,7 +42,7 @@ class LogStore:
         Raises:
             StoreUnavailableError: when the store does not answer, or refuses it.
         """
-        # What `=` and others are in a signature, they have to be on the wire.
+        # The signature is of the path as it is on the wire, `=` as %3D.
         url = f"{self._url}/{quote(path)}"
         headers = {"content-type": _MEDIA_TYPE, "accept-encoding": "identity"}
         try:
@@ -64,11 +64,5 @@ class LogStore:
         raise StoreUnavailableError(f"S3 refuses to write into bucket {self._bucket!r} ({code})")
 
     async def aclose(self) -> None:
-        """Closes the connections, if any were opened."""
-        if "_client" in vars(self):
-            await self._client.aclose()
-
-    @cached_property
-    def _client(self) -> httpx.AsyncClient:
-        signature = Signature(self._region, self._keys)
-        return httpx.AsyncClient(auth=signature, verify=trusted(self._ssl_cert_file), timeout=_TIMEOUT_SECONDS)
+        """Closes the connections."""
+        await self._client.aclose()
