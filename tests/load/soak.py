@@ -1,7 +1,7 @@
 """Send mixed requests to the serving API for a long time, and fail if its memory keeps growing.
 
-Every minute brings single rows and batches, in JSON, in the Open Inference Protocol and as binary tensors, and rows
-that do not fit the model. The first quarter counts as warming up: allocators and caches fill.
+Every minute brings single rows and batches, in JSON, in the Open Inference Protocol, as binary tensors and as Arrow
+tables, and rows that do not fit the model. The first quarter counts as warming up: allocators and caches fill.
 """
 
 import argparse
@@ -23,7 +23,9 @@ _MINUTE = 60.0
 _CONNECTIONS = 16
 _REFUSED = 50
 _GROWTH = 1.05
-_SHARES: Mapping[Kind, float] = {"row": 1, "v2-row": 1, "binary-row": 1, "batch": 0.05, "binary-batch": 0.05}
+_SHARES: Mapping[Kind, float] = {
+    "row": 1, "v2-row": 1, "binary-row": 1, "batch": 0.05, "binary-batch": 0.05, "arrow-batch": 0.05,
+}  # fmt: skip
 """The kinds of requests, each with its share of the rate: a batch costs as much as many rows."""
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import gzip
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 
@@ -240,24 +241,65 @@ def opened(iris: Bundle) -> Any:
 
 GOOD = stream(iris_table().slice(0, 5), 2)
 DICTIONARIES = stream(pa.table({name: pa.array(["a", None, "b"]).dictionary_encode() for name in COLUMNS}))
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.sampled_from([GOOD, DICTIONARIES]),
-    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=6),
-    st.integers(0, 400),
+MIXED = stream(
+    penguin_table([{**PENGUIN, "seen": MOMENT}, {**GAPS, "seen": MOMENT}], sex=pa.dictionary(pa.int8(), pa.string()))
 )
-def test_no_bytes_do_more_than_be_refused(opened: Any, good: bytes, changes: list[tuple[int, int]], cut: int) -> None:
+
+
+@pytest.fixture(scope="module")
+def opened_mixed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("mixed")
+    mixed.write_mixed(folder)
+    return open_folder(folder, RuntimeOptions())
+
+
+# Single bytes, and the four-byte numbers by which the format leads from one place to another.
+places = st.integers(0, 10_000)
+byte = st.tuples(places, st.integers(0, 255).map(lambda value: bytes([value])))
+step = st.tuples(
+    places.map(lambda at: at - at % 4),
+    (st.integers(-(2**31), 2**31 - 1) | st.integers(-64, 64)).map(lambda value: struct.pack("<i", value)),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from([GOOD, DICTIONARIES, MIXED]), st.lists(byte | step, max_size=6), st.integers(0, 400))
+@example(GOOD, [(1504, b"\x03")], 0)
+def test_no_bytes_do_more_than_be_refused(
+    opened: Any, opened_mixed: Any, good: bytes, changes: list[tuple[int, bytes]], cut: int
+) -> None:
     body = bytearray(good[: len(good) - cut])
     for at, value in changes:
-        body[at % len(body)] = value
+        start = at % len(body)
+        body[start : start + len(value)] = value
+    reader = (opened_mixed if good is MIXED else opened).reader
     try:
-        rows = arrow.read(bytes(body), opened.reader, 100)
+        rows = arrow.read(bytes(body), reader, 100)
     except ServingError:
         return
-    assert rows.shape[1] == 4
-    assert 0 < len(rows) <= 100
+    assert 0 < len(rows if not isinstance(rows, tuple) else rows[0]) <= 100
+
+
+def test_what_takes_long_to_read_is_refused(opened_mixed: Any) -> None:
+    wide = stream(pa.table({f"column {place}": [1.0] for place in range(10_001)}))
+    codes = [pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), [str(number)]) for number in range(1001)]
+    others = penguin_table([{**PENGUIN, "seen": MOMENT}] * 1001)
+    many = stream(others.set_column(others.column_names.index("sex"), "sex", pa.chunked_array(codes)), 1)
+    for body, words in ((wide, "10001 columns"), (many, "more than 1000 dictionaries")):
+        with pytest.raises(ServingError) as refused:
+            arrow.read(body, opened_mixed.reader, 5000)
+        assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("delta", [False, True])
+def test_dictionaries_may_grow_or_be_replaced_on_the_way(penguins: httpx.Client, delta: bool) -> None:
+    first = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), ["male"])
+    second = pa.DictionaryArray.from_arrays(pa.array([1], pa.int8()), ["male", "female"])
+    rows = penguin_table([{**PENGUIN, "seen": MOMENT}, {**PENGUIN, "sex": "female", "seen": MOMENT}])
+    place = rows.column_names.index("sex")
+    table = rows.set_column(place, "sex", pa.chunked_array([first, second]))
+    found = answered(post(penguins, stream(table, emit_dictionary_deltas=delta))).to_pydict()
+    assert found == answered(post(penguins, stream(rows))).to_pydict()
 
 
 def test_labels_of_all_kinds_are_written() -> None:

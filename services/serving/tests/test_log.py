@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -247,3 +249,13 @@ def test_settings_that_cannot_be_are_named(given: dict[str, str], message: str) 
     with pytest.raises(SettingsError) as caught:
         read(Settings, given)
     assert message in str(caught.value)
+
+
+def test_what_signs_is_imported_before_callers_come() -> None:
+    """On the event loop it would hold all of them up, when the first file is sent."""
+    script = (
+        "import sys; from serving.log.store import LogStore; LogStore('s3://b/x', 'http://s3', 'r', None); "
+        "print(*(name for name in ('auth', 'awsrequest', 'credentials') if f'botocore.{name}' not in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == ""

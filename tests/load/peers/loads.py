@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from sklearn.datasets import load_iris
 
 from tests.load.targets import COLUMNS, ROW
@@ -13,9 +14,9 @@ from tests.load.targets import COLUMNS, ROW
 BATCH_ROWS = 1000
 RATE_CONNECTIONS = 16
 
-Kind = Literal["row", "batch", "v2-row", "v2-batch", "binary-row", "binary-batch", "invocations-row"]
-"""A single row or a batch, in the server's own JSON, in V2 JSON, in V2 with binary tensors, or as MLflow's
-server is asked."""
+Kind = Literal["row", "batch", "v2-row", "v2-batch", "binary-row", "binary-batch", "arrow-batch", "invocations-row"]
+"""A single row or a batch, in the server's own JSON, in V2 JSON, in V2 with binary tensors, as an Arrow
+table, or as MLflow's server is asked."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -51,6 +52,7 @@ SATURATING = (
     Plan("batch", 16),
     Plan("v2-batch", 16),
     Plan("binary-batch", 16),
+    Plan("arrow-batch", 16),
 )
 
 
@@ -79,6 +81,16 @@ def v2_json(path: str) -> dict[Kind, Request]:
 def v2_binary(path: str) -> dict[Kind, Request]:
     """Return requests of the Open Inference Protocol with binary tensors, both ways."""
     return {"binary-row": _v2_binary(path, [ROW]), "binary-batch": _v2_binary(path, batch())}
+
+
+def arrow(path: str) -> dict[Kind, Request]:
+    """Return a batch as an Arrow IPC stream, answered by one."""
+    table = pa.table(dict(zip(COLUMNS, np.array(batch()).T, strict=True)))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    kind = {"Content-Type": "application/vnd.apache.arrow.stream"}
+    return {"arrow-batch": Request(path, sink.getvalue().to_pybytes(), kind)}
 
 
 def dataframe(rows: Sequence[Sequence[float]]) -> dict[str, object]:

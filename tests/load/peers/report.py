@@ -12,11 +12,16 @@ from tests.load.report import spread, table
 _TITLES = {"logistic-regression": "Logistic regression", "random-forest": "Random forest of 100 trees"}
 _LOADS = tuple(plan.key for plan in (Plan("row", 1), Plan("row", 16), Plan("row", 64), Plan("batch", 16)))
 _HEADS = ("1", "16", "64", "batches, 16")
-_V2_PLANS = (Plan("v2-row", 64), Plan("binary-row", 64), Plan("v2-batch", 16), Plan("binary-batch", 16))
+_V2_PLANS = (
+    Plan("v2-row", 64), Plan("binary-row", 64), Plan("v2-batch", 16), Plan("binary-batch", 16), Plan("arrow-batch", 16),
+)  # fmt: skip
 _V2 = tuple(plan.key for plan in _V2_PLANS)
-_V2_HEADS = ("rows, JSON", "rows, binary", "batches, JSON", "batches, binary")
+_V2_HEADS = ("rows, JSON", "rows, binary", "batches, JSON", "batches, binary", "batches, Arrow")
 _WHAT = f"""Requests/s per core, as fast as answers come, in each server's own JSON: single rows over 1, 16 and 64
 connections, and batches of {BATCH_ROWS:,} rows over 16."""
+
+_V2_WHAT = f"""The Open Inference Protocol: requests/s per core over 64 connections, batches of {BATCH_ROWS:,} over 16.
+Beside it, such a batch as an Arrow table."""
 
 
 def text(run: Run) -> str:
@@ -39,7 +44,7 @@ def _model(run: ModelRun, whole: Run) -> str:
         ratio_table(run, shown, _HEADS, _LOADS),
         f"Latency in ms, single rows: p50 / p99 over 64 connections, and at fixed rates over {RATE_CONNECTIONS}.",
         _latency(shown, whole.rates),
-        f"The Open Inference Protocol: requests/s per core over 64 connections, batches of {BATCH_ROWS:,} over 16.",
+        _V2_WHAT,
         rate_table(speakers, _V2_HEADS, _V2),
         ratio_table(run, speakers, _V2_HEADS, _V2),
         "Footprint: resident memory of all its processes, the time until it is ready, and its environment on disk.",

@@ -93,7 +93,7 @@ def _predict_requests(_model: str) -> loads.Requests:
 
 def _our_requests(model: str) -> loads.Requests:
     infer = f"/v2/models/{model}/infer"
-    return {**_predict_requests(model), **loads.v2_json(infer), **loads.v2_binary(infer)}
+    return {**_predict_requests(model), **loads.v2_json(infer), **loads.v2_binary(infer), **loads.arrow("/predict")}
 
 
 def ours(settings: Mapping[str, str]) -> Callable[[Place], Server]:

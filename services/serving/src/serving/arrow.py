@@ -1,19 +1,22 @@
 """Tables as Arrow IPC streams (columnar, binary): the rows of a request, and the answers to them.
 
-nanoarrow reads and writes them, which takes 3 MB where pyarrow takes 150. It is imported when a table comes.
+Requests are read in Python (`arrow_messages`). nanoarrow writes what answers are made from, which takes 3 MB where
+pyarrow takes 150. It is imported when a table comes.
 """
 
 import io
+import struct
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import nanoarrow as na
 import numpy as np
 from nanoarrow import ipc
 
-from serving.arrow_messages import Message, Stream, TableError, Template, columns_of, scan
+from serving.arrow_columns import bytes_at, fixed, texts_of, values_of
+from serving.arrow_messages import ROWS, Stream, TableError, Template, dictionary_of, part_of, scan
+from serving.arrow_schema import Column, columns
 from serving.decoding import Decoder, listed, shown_name
 from serving.errors import FieldError, InvalidInputError
 from serving.features import RowReader
@@ -22,18 +25,9 @@ from serving.openinference.rows import read_columns
 from serving.runtimes.base import Matrix
 from serving.signature import ModelSpec
 
-# Arrow's types by the letters that its C data interface has for them.
-_NUMBERS = {
-    "c": "i1", "C": "u1", "s": "<i2", "S": "<u2", "i": "<i4", "I": "<u4", "l": "<i8", "L": "<u8",
-    "e": "<f2", "f": "<f4", "g": "<f8",
-}  # fmt: skip
-_TEXTS = {"u": "<i4", "U": "<i8"}
-# Moments: how they are stored, and how many of them make a second.
-_MOMENTS: dict[str, tuple[str, float]] = {
-    "tdD": ("<i4", 1 / 86400), "tdm": ("<i8", 1e3),
-    "tss": ("<i8", 1), "tsm": ("<i8", 1e3), "tsu": ("<i8", 1e6), "tsn": ("<i8", 1e9),
-}  # fmt: skip
-_MOST_EXACT = 2**53
+# The longest schema whose columns stay in memory, in bytes, and how many dictionaries are joined at most.
+_LONGEST_KEPT = 2**16
+_MOST_DICTIONARIES = 1000
 
 
 def read(body: bytes, reader: RowReader, max_rows: int) -> Matrix:
@@ -47,85 +41,94 @@ def read(body: bytes, reader: RowReader, max_rows: int) -> Matrix:
         stream = scan(body, max_rows)
         if not stream.rows:
             raise _wrong("", "expected at least one row")
-        if reader.only_numbers and not stream.coded and (matrix := _of_numbers(body, stream, reader)) is not None:
+        given = _given(body[: stream.schema.end], stream.schema.header)
+        order = _order(reader, given)
+        if (matrix := _of_numbers(body, stream, reader, given, order)) is not None:
             return matrix
-        with ipc.InputStream.from_readable(body) as given:
-            source = na.c_array_stream(given)
-            schema = source.get_schema()
-            order = _order(reader, *_columns(schema))
-            parts = [_part(reader, schema, part, order) for part in source]
-    except (TableError, na._utils.NanoarrowException, ValueError) as error:
-        # ValueErrors are of names that are not text, and of buffers that do not hold what they should.
-        raise _wrong("", f"the body is not a table as an Arrow IPC stream: {str(error)[:200]}") from None
-    columns = map(np.concatenate, zip(*parts, strict=True))
+        parts = list(_parts(body, stream, given, reader, order))
+    except TableError as error:
+        raise _wrong("", f"the body is not a table as an Arrow IPC stream: {error}") from None
+    except (struct.error, IndexError, ValueError):
+        raise _wrong("", "the body is not a table as an Arrow IPC stream: a message of it is broken") from None
+    joined = map(np.concatenate, zip(*parts, strict=True))
     return reader.of_columns(
         read_columns(
             (decoder, column, _field(decoder.column.name))
-            for decoder, column in zip(reader.decoders, columns, strict=True)
+            for decoder, column in zip(reader.decoders, joined, strict=True)
         )
     )
 
 
-def _of_numbers(body: bytes, stream: Stream, reader: RowReader) -> Matrix | None:
-    """Reads a table of numbers without nulls where it lies; None where it is something else, or does not fit."""
-    names, kinds = _schema(stream.schema)
-    order = _order(reader, names, kinds)
-    dtypes = [np.dtype(_NUMBERS[kinds[at]]) for at in order if at is not None and kinds[at] in _NUMBERS]
-    if len(dtypes) < len(order):
+def _given(schema: bytes, header: int) -> list[Column]:
+    """Reads the columns of a schema, or has them still: callers send tables of one kind again and again."""
+    return (_kept if len(schema) <= _LONGEST_KEPT else columns)(schema, header)
+
+
+_kept = lru_cache(64)(columns)
+
+
+def _of_numbers(
+    body: bytes, stream: Stream, reader: RowReader, given: list[Column], order: list[int | None]
+) -> Matrix | None:
+    """Copies a table of numbers without nulls from where it lies; None where it is something else, or does not fit."""
+    if not reader.only_numbers or stream.coded:
+        return None
+    kinds = [(at, np.dtype(given[at].stored)) for at in order if at is not None and given[at].kind == "number"]
+    if len(kinds) < len(order):
         return None
     rows = np.empty((stream.rows, len(order)))
     first = 0
-    for part in stream.parts:
-        last = first + _copy_numbers(body, part, [*zip(order, dtypes, strict=True)], rows[first:])
-        if last == first:
+    for message in stream.parts:
+        part = part_of(body, message)
+        if len(part.columns) != len(given) or len(part.buffers) != 2 * len(given):
+            raise TableError("a part of it has other columns than its schema")
+        if (part.columns != (part.rows, 0)).any():
             return None
-        first = last
+        buffers = part.buffers.tolist()
+        for place, (at, dtype) in enumerate(kinds):
+            values = bytes_at(body, message, buffers[2 * at + 1])
+            rows[first : first + part.rows, place] = fixed(values, dtype, part.rows)
+        first += part.rows
     return reader.of_numbers(rows)
 
 
-def _copy_numbers(body: bytes, part: Message, order: list[Any], rows: np.ndarray[Any, Any]) -> int:
-    """Copies the columns of a part into rows, and gives how many these are; 0 where it is not as plain as that."""
-    columns, buffers = columns_of(body, part)
-    length = int(columns[0, 0]) if len(columns) == len(order) and len(buffers) == 2 * len(columns) else 0
-    if not 0 < length <= len(rows) or (columns != (length, 0)).any():
-        return 0
-    starts = buffers[1::2, 0].tolist()
-    for place, (at, dtype) in enumerate(order):
-        start = part.body + starts[at]
-        if starts[at] < 0 or start + length * dtype.itemsize > part.end:
-            return 0
-        rows[:length, place] = np.frombuffer(body, dtype, length, start)
-    return length
+def _parts(
+    body: bytes, stream: Stream, given: list[Column], reader: RowReader, order: list[int | None]
+) -> Iterator[list[np.ndarray[Any, Any]]]:
+    """Gives the columns of the model from each part of a table."""
+    for at in order:
+        if at is not None and not _read(given[at]):
+            raise _unknown(given[at])
+    if sum(message.kind != ROWS for message in stream.parts) > _MOST_DICTIONARIES:
+        raise TableError(f"it has more than {_MOST_DICTIONARIES} dictionaries; send each once")
+    dictionaries: dict[int, np.ndarray[Any, Any]] = {}
+    coded = {column.dictionary: column for column in given if column.dictionary is not None}
+    for message in stream.parts:
+        if message.kind == ROWS:
+            rows, found = part_of(body, message).rows, values_of(body, message, given, dictionaries)
+            picked = [None if at is None else found[at] for at in order]
+            yield [
+                _absent(decoder, rows) if values is None else values
+                for decoder, values in zip(reader.decoders, picked, strict=True)
+            ]
+            continue
+        number, is_more = dictionary_of(body, message)
+        if number not in coded:
+            raise TableError("it has a dictionary that none of its columns has")
+        values = texts_of(body, message, coded[number])
+        dictionaries[number] = np.append(dictionaries[number], values) if is_more and number in dictionaries else values
 
 
-@lru_cache(64)
-def _schema(stream: bytes) -> tuple[list[str], list[str]]:
-    with ipc.InputStream.from_readable(stream) as given:
-        return _columns(na.c_array_stream(given).get_schema())
+def _read(column: Column) -> bool:
+    return column.kind == "text" if column.dictionary is not None else bool(column.kind)
 
 
-def _columns(schema: Any) -> tuple[list[str], list[str]]:
-    """Gives the names of a table's columns, and their types as Arrow's C data interface has them."""
-    children = [schema.child(at) for at in range(schema.n_children)] if schema.format == "+s" else []
-    return [child.name for child in children], [child.format for child in children]
-
-
-def _part(reader: RowReader, schema: Any, part: Any, order: list[int | None]) -> list[np.ndarray[Any, Any]]:
-    """Copies the columns of a part of a table: its memory goes with it."""
-    view = part.view()
-    return [
-        _absent(decoder, view.length)
-        if at is None or schema.child(at).format == "n"
-        else _values(schema.child(at), view.child(at))
-        for decoder, at in zip(reader.decoders, order, strict=True)
-    ]
-
-
-def _order(reader: RowReader, given: list[str], kinds: list[str]) -> list[int | None]:
+def _order(reader: RowReader, columns: list[Column]) -> list[int | None]:
     """Finds where each column of the model stands in a table; None where an optional one is not there."""
+    given = [column.name for column in columns]
     known = [column.name for column in reader.columns]
-    if len(kinds) > len(known):
-        raise _wrong("", f"the table has {len(kinds)} columns, but the model has {listed(known)}")
+    if len(given) > len(known):
+        raise _wrong("", f"the table has {len(given)} columns, but the model has {listed(known)}")
     unknown = [name for name in given if name not in reader.names]
     missing = [column.name for column in reader.columns if column.name not in given and not column.optional]
     if unknown or missing:
@@ -136,64 +139,6 @@ def _order(reader: RowReader, given: list[str], kinds: list[str]) -> list[int | 
     if len(set(given)) < len(given) or len(set(known)) < len(known):
         raise _wrong("", "two columns have the same name, so they cannot be told apart")
     return [given.index(name) if name in given else None for name in known]
-
-
-def _values(schema: Any, view: Any) -> np.ndarray[Any, Any]:
-    """Copies the values of a column: numbers, with NaN for null, or text, with the empty one for null."""
-    kind, rows = schema.format, view.length
-    null = _nulls(view)
-    if schema.dictionary is not None:
-        if kind not in _NUMBERS or schema.dictionary.format not in _TEXTS:
-            raise _unknown(schema, f"dictionary of {na.Schema(schema.dictionary)}")
-        places = np.frombuffer(view.buffer(1), _NUMBERS[kind])[:rows].astype(np.int64)
-        known = np.append(_texts(schema.dictionary.format, view.dictionary), "")
-        places[null] = len(known) - 1
-        if places.size and not 0 <= places.min() <= places.max() < len(known):
-            raise TableError(f"column {shown_name(schema.name)} has a place that its dictionary has not")
-        return known[places]
-    if kind == "b":
-        bits = np.unpackbits(np.frombuffer(view.buffer(1), np.uint8), count=rows, bitorder="little").astype(bool)
-        return np.where(null, np.nan, bits) if null.any() else bits
-    if kind in _TEXTS:
-        return _texts(kind, view)
-    if kind in _NUMBERS:
-        return _numbers(np.frombuffer(view.buffer(1), _NUMBERS[kind])[:rows], null)
-    dtype, a_second = _MOMENTS.get(kind.partition(":")[0], ("", 0.0))
-    if not dtype:
-        raise _unknown(schema, str(na.Schema(schema).type.name).lower())
-    seconds = np.frombuffer(view.buffer(1), dtype)[:rows] / a_second
-    seconds[null] = np.nan
-    return seconds
-
-
-def _nulls(view: Any) -> np.ndarray[Any, Any]:
-    if not view.null_count or not view.n_buffers:
-        return np.zeros(view.length, dtype=bool)
-    return ~np.unpackbits(np.frombuffer(view.buffer(0), np.uint8), count=view.length, bitorder="little").astype(bool)
-
-
-def _numbers(values: np.ndarray[Any, Any], null: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if values.dtype.kind != "f" and not null.any():
-        return values.copy()
-    found = values.astype(np.float64)
-    if values.dtype.itemsize == 8 and values.dtype.kind != "f":
-        # What doubles cannot tell from its neighbours is refused, as it is where there is no null.
-        found[(values > _MOST_EXACT) | (values < -_MOST_EXACT if values.dtype.kind == "i" else False)] = np.inf
-    found[null] = np.nan
-    return found
-
-
-def _texts(kind: str, view: Any) -> np.ndarray[Any, Any]:
-    ends = np.frombuffer(view.buffer(1), _TEXTS[kind])[: view.length + 1].tolist()
-    content = bytes(view.buffer(2))
-    null = _nulls(view)
-    texts: np.ndarray[Any, Any] = np.empty(view.length, dtype=object)
-    try:
-        texts[:] = [content[start:end].decode() for start, end in pairwise(ends)]
-    except UnicodeDecodeError:
-        raise TableError("a text is not UTF-8") from None
-    texts[null] = ""
-    return texts
 
 
 def _absent(decoder: Decoder, rows: int) -> np.ndarray[Any, Any]:
@@ -246,9 +191,10 @@ def _field(name: str) -> str:
     return f"columns[{shown_name(name)}]"
 
 
-def _unknown(schema: Any, kind: str) -> InvalidInputError:
+def _unknown(column: Column) -> InvalidInputError:
+    kind = column.type if column.dictionary is None else f"dictionary of {column.type}"
     return _wrong(
-        _field(schema.name),
+        _field(column.name),
         f"its type is {kind}, which is not read: send numbers, booleans, strings, dates or timestamps",
     )
 

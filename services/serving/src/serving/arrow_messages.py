@@ -1,7 +1,8 @@
 """The messages of an Arrow IPC stream, looked at before they are decoded: how many rows they promise, and where.
 
-A table of a few bytes can promise any number of rows, and a compressed one can fill any memory. Of the format
-(flatbuffers, and Arrow's `Message.fbs` in them) this reads only what leads there, and needs no package.
+A table of a few bytes can promise any number of rows, and a compressed one can fill any memory. This reads the format
+(flatbuffers, and Arrow's `Message.fbs` in them) in Python, where no body can lead out of its own bytes: readers of
+packages that are small enough for an image (nanoarrow 0.9, arro3 0.9) ended the process at a few changed bytes.
 """
 
 import struct
@@ -22,9 +23,10 @@ _CONTINUES = 0xFFFFFFFF
 _ALIGNED = 8
 # Places of fields, as Message.fbs has them, and what a message may be.
 _HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
-_SCHEMA, _DICTIONARY, _ROWS = 1, 2, 3
-_DATA_OF_DICTIONARY = 1
+_SCHEMA, DICTIONARY, ROWS = 1, 2, 3
+_ID_OF_DICTIONARY, _DATA_OF_DICTIONARY, _IS_DELTA = 0, 1, 2
 _LENGTH, _COLUMNS, _BUFFERS, _COMPRESSION = 0, 1, 2, 3
+_MOST_COLUMNS = 10_000
 END = struct.pack("<II", _CONTINUES, 0)
 
 
@@ -42,17 +44,30 @@ class Message(msgspec.Struct, frozen=True):
     body: int
     end: int
 
+    def rows_in(self, body: bytes) -> int:
+        """Find the table of its rows, which a dictionary has one level further down; 0 where there is none."""
+        return table(body, self.header, _DATA_OF_DICTIONARY) if self.kind == DICTIONARY else self.header
+
+
+class Part(msgspec.Struct, frozen=True):
+    """The rows of a message: how many, their columns as [length, nulls], and their buffers as [offset, length]."""
+
+    rows: int
+    columns: Pairs
+    buffers: Pairs
+
 
 class Stream(msgspec.Struct, frozen=True):
-    """A stream: its schema as a stream of its own, the messages of its rows, and how many rows these are.
+    """A stream: its schema, the messages after it, and how many rows they have."""
 
-    `coded` tells whether there are dictionaries.
-    """
-
-    schema: bytes
+    schema: Message
     parts: list[Message]
     rows: int
-    coded: bool
+
+    @property
+    def coded(self) -> bool:
+        """Whether there are dictionaries."""
+        return any(part.kind == DICTIONARY for part in self.parts)
 
 
 def scan(body: bytes, max_rows: int) -> Stream:
@@ -61,27 +76,31 @@ def scan(body: bytes, max_rows: int) -> Stream:
     Raises:
         TableError: when it is not a stream, or is compressed.
         TooManyRowsError: when there are more rows than allowed.
+        IndexError, struct.error: when a message leads out of the stream.
     """
     parts: list[Message] = []
-    rows, first, coded = 0, 0, False
-    try:
-        for message in messages(body):
-            if message.kind == _SCHEMA:
-                first = first or message.end
-                continue
-            coded |= message.kind == _DICTIONARY
-            batch = table(body, message.header, _DATA_OF_DICTIONARY) if message.kind == _DICTIONARY else message.header
-            if field(body, batch, _COMPRESSION):
-                raise TableError("its buffers are compressed; send it without, or the whole body as gzip")
-            length = _number(body, batch, _LENGTH)
-            if message.kind == _ROWS:
-                parts.append(message)
-                rows += length
-            if length < 0 or rows > max_rows:
-                raise TooManyRowsError(f"the table has {rows} rows, but at most {max_rows} are answered at once")
-    except (struct.error, IndexError):
-        raise TableError("a message of it is broken") from None
-    return Stream(body[:first] + END, parts, rows, coded)
+    schema: Message | None = None
+    rows = 0
+    for message in messages(body):
+        if (message.kind == _SCHEMA) != (schema is None):
+            raise TableError("it does not begin with its one schema")
+        if message.kind == _SCHEMA:
+            schema = message
+            continue
+        at = message.rows_in(body)
+        if not at:
+            raise TableError("a dictionary of it has no values")
+        if field(body, at, _COMPRESSION):
+            raise TableError("its buffers are compressed; send it without, or the whole body as gzip")
+        length = number(body, at, _LENGTH)
+        if message.kind == ROWS:
+            rows += length
+        if length < 0 or rows > max_rows:
+            raise TooManyRowsError(f"the table has {rows} rows, but at most {max_rows} are answered at once")
+        parts.append(message)
+    if schema is None:
+        raise TableError("it has no schema")
+    return Stream(schema, parts, rows)
 
 
 def messages(body: bytes) -> Iterator[Message]:
@@ -101,23 +120,34 @@ def messages(body: bytes) -> Iterator[Message]:
         message = at + 8 + unpack_from("<I", body, at + 8)[0]
         kind_at, header = field(body, message, _HEADER_TYPE), table(body, message, _HEADER)
         kind = body[kind_at] if kind_at else 0
-        if length < 0 or length % _ALIGNED or kind not in {_SCHEMA, _DICTIONARY, _ROWS} or not header:
+        if length < 0 or length % _ALIGNED or kind not in {_SCHEMA, DICTIONARY, ROWS} or not header:
             raise TableError("a message of it is broken")
-        in_body = _number(body, message, _BODY_LENGTH)
+        in_body = number(body, message, _BODY_LENGTH)
         start, at = at, at + 8 + length + in_body
         if in_body < 0 or at > len(body):
             raise TableError("it ends within a message")
         yield Message(kind, start, message, header, at - in_body, at)
 
 
-def columns_of(body: bytes, part: Message) -> tuple[Pairs, Pairs]:
-    """Gives the columns of a message of rows, as [length, nulls], and their buffers, as [offset, length]."""
-    found = []
-    for place in (_COLUMNS, _BUFFERS):
-        at = table(body, part.header, place)
-        count = unpack_from("<I", body, at)[0] if at else 0
-        found.append(np.frombuffer(body, "<i8", 2 * count, at + 4).reshape(-1, 2))
-    return found[0], found[1]
+def part_of(body: bytes, message: Message) -> Part:
+    """Read where the columns of a message lie.
+
+    Raises:
+        ValueError, IndexError, struct.error: when it leads out of the stream.
+    """
+    at = message.rows_in(body)
+    return Part(number(body, at, _LENGTH), _pairs(body, at, _COLUMNS), _pairs(body, at, _BUFFERS))
+
+
+def dictionary_of(body: bytes, message: Message) -> tuple[int, bool]:
+    """Read the id of a dictionary, and whether its values come after those that it has already."""
+    return number(body, message.header, _ID_OF_DICTIONARY), bool(number(body, message.header, _IS_DELTA, "<B"))
+
+
+def _pairs(body: bytes, start: int, place: int) -> Pairs:
+    at = table(body, start, place)
+    count = unpack_from("<I", body, at)[0] if at else 0
+    return np.frombuffer(body, "<i8", 2 * count, at + 4).reshape(-1, 2) if count else np.zeros((0, 2), np.int64)
 
 
 class Template:
@@ -169,7 +199,18 @@ def table(body: bytes, start: int, place: int) -> int:
     return at + unpack_from("<I", body, at)[0] if at else 0
 
 
-def _number(body: bytes, start: int, place: int) -> int:
+def tables(body: bytes, start: int, place: int) -> list[int]:
+    """Find the tables of a field that is a vector of them."""
+    at = table(body, start, place)
+    count = unpack_from("<I", body, at)[0] if at else 0
+    if count > _MOST_COLUMNS:
+        raise TableError(f"it has {count} columns, and at most {_MOST_COLUMNS} are read")
+    places = range(at + 4, at + 4 + 4 * count, 4)
+    return [each + unpack_from("<I", body, each)[0] for each in places]
+
+
+def number(body: bytes, start: int, place: int, kind: str = "<q", default: int = 0) -> int:
+    """Read a field that is a whole number, of a kind as `struct` has them; the default where it is left out."""
     at = field(body, start, place)
-    number: int = unpack_from("<q", body, at)[0] if at else 0
-    return number
+    found: int = unpack_from(kind, body, at)[0] if at else default
+    return found
