@@ -51,7 +51,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(visible=True, color="#e3e3e3", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S", tz=UTC))
+    axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S", tz=UTC))  # type: ignore[no-untyped-call]  # it has no types
     if panel.unit == "percentunit":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     elif panel.unit == "s":
