@@ -149,7 +149,7 @@ e2e-charts: $(VENV)/.dev cluster-given e2e-images ## The charts alone on that cl
 	@$(ON_CLUSTER) tests/e2e/charts $(E2E_OPTIONS)
 
 .PHONY: e2e-argocd
-e2e-argocd: $(VENV)/.dev cluster-given e2e-images ## All of it, by git alone: adopt, bootstrap, promote, break, heal, add; takes the whole cluster
+e2e-argocd: $(VENV)/.dev cluster-given e2e-images e2e-prometheus ## All of it, by git alone: adopt, bootstrap, promote, break, heal, add; takes the whole cluster
 	@./tools/install crane helm
 	@$(ON_CLUSTER) tests/e2e/argocd $(E2E_OPTIONS)
 
@@ -162,6 +162,11 @@ e2e-migration: $(VENV)/.dev cluster-given e2e-images ## A platform of version 0.
 e2e-delivery: $(VENV)/.dev cluster-given e2e-images ## A change of code alone: image, bump, promotion, rollback, hold
 	@./tools/install crane helm
 	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_8_delivery.py $(E2E_OPTIONS)
+
+.PHONY: e2e-canary
+e2e-canary: $(VENV)/.dev cluster-given e2e-images e2e-prometheus ## Versions let in by degrees, alone: a good one, a wrong one that is taken back, and what git says of it
+	@./tools/install helm
+	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9c_canary.py $(E2E_OPTIONS)
 
 .PHONY: e2e-monitoring
 e2e-monitoring: $(VENV)/.dev cluster-given e2e-images ## Every monitor, rule, panel and two alerts under that cluster's own Prometheus and Alertmanager
@@ -189,6 +194,15 @@ e2e-images:
 	@$(MAKE) -j1 push-images
 	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/haproxy:$(TAG) -f tests/e2e/haproxy.Dockerfile $(IMAGE_LABELS) .
 	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images haproxy
+
+# The context is a folder of its own: what the images of the project are built from leaves out what is built.
+PROMETHEUS_CONTEXT := .cache/prometheus-image
+.PHONY: e2e-prometheus
+e2e-prometheus: $(VENV)/.dev e2e-images
+	@./tools/install prometheus
+	@install -D -m 755 .cache/tools/bin/prometheus $(PROMETHEUS_CONTEXT)/prometheus
+	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/prometheus:$(TAG) -f tests/e2e/prometheus.Dockerfile $(IMAGE_LABELS) $(PROMETHEUS_CONTEXT)
+	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images prometheus
 
 .PHONY: cluster-given
 cluster-given:

@@ -42,6 +42,8 @@ class Images(msgspec.Struct, frozen=True, rename="kebab"):
     gitops: Image | None = None
     haproxy: Image | None = None
     """What stands in for MinIO's guard; without it the chart's own image is pulled."""
+    prometheus: Image | None = None
+    """What watches canaries, on a cluster that cannot have the stack."""
 
 
 def remember_serving(root: Path, image: Image) -> None:

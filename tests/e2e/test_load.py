@@ -96,6 +96,7 @@ def test_nothing_is_dropped_by_a_service_that_answers(service: type[Service]) ->
         result = load(url)
     assert result["errors"] == []
     assert (result["dropped"], result["versions"]) == (0, {"3": result["sent"]})
+    assert result["predictions"] == {"setosa": result["sent"]}
     assert result["sent"] > 4
 
 

@@ -129,6 +129,37 @@ def test_a_release_of_the_chart_before_0_2_is_asked_at_its_only_port(released: P
     assert (live.problem, live.as_pinned) == ("", True)
 
 
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        (
+            [
+                {"type": "ComparisonError", "message": "failed to load target state:\n chart is not there"},
+                {"type": "UnknownError", "message": "of nobody's"},
+                {"type": "OrphanedResourceWarning", "message": "one more"},
+            ],
+            "ComparisonError: failed to load target state: chart is not there; UnknownError: of nobody's",
+        ),
+        ([{"type": "SharedResourceWarning", "message": "is of two"}], "SharedResourceWarning: is of two"),
+        (None, "Argo CD has not compared it with git, and gives no reason"),
+    ],
+)
+def test_why_argo_cd_does_not_know_is_told(
+    released: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    conditions: list[dict[str, str]] | None,
+    said: str,
+) -> None:
+    cluster = live_cluster("7")
+    status = {**WELL, "sync": {"status": "Unknown"}, "conditions": conditions}
+    cluster.put("applications", {"metadata": {"name": "iris-staging", "namespace": "argocd"}, "status": status})
+    monkeypatch.setattr("gitops.commands.looking.Cluster", lambda *_, **__: cluster)
+    assert execute(["status"]) == 0
+    # Below the table, whose cells are folded.
+    assert f"staging/iris: {said}\n" in capsys.readouterr().out
+
+
 def test_an_api_that_does_not_answer_is_said_so(released: Path) -> None:
     cluster = live_cluster("7")
     for answer in ("<html>", '{"models": []}', '{"models": [{"name": "iris", "version": null, "digest": null}]}'):

@@ -7,6 +7,7 @@ import urllib.request
 
 import pytest
 
+from tests.e2e.argocd import rollouts
 from tests.e2e.argocd.fork import ROOT
 from tests.e2e.argocd.pipeline import MARK, NAMESPACE
 from tests.e2e.images import Images
@@ -45,6 +46,7 @@ def take_away(kube: Kube) -> None:
     for name in names:
         if name.startswith(f"namespace/{_PLACES}"):
             kube.run("delete", name, "--ignore-not-found", "--timeout=120s", seconds=130)
+    rollouts.take_away(kube)
     kube.run("delete", "clusterrolebinding", _REMOTE, "--ignore-not-found")
     kube.run("delete", "namespace", NAMESPACE, "--timeout=120s", seconds=130)
 

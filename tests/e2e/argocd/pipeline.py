@@ -45,6 +45,7 @@ class LoadResult(msgspec.Struct, frozen=True):
     dropped: int
     errors: list[str]
     versions: dict[str, int]
+    predictions: dict[str, int]
     p99_ms: float | None
     longest_gap_ms: float
 

@@ -28,16 +28,18 @@ class Tally:
         self.started = time.monotonic()
         self.latencies: list[float] = []
         self.versions: dict[str, int] = {}
+        self.predictions: dict[str, int] = {}
         self.errors: list[str] = []
         self.last_answer = 0.0
         self.longest_gap = 0.0
 
-    def answered(self, seconds: float, version: str) -> None:
-        """Note an answer, and which model version gave it."""
+    def answered(self, seconds: float, version: str, prediction: str) -> None:
+        """Note an answer, which model version gave it, and what it was."""
         now = time.monotonic()
         with self.lock:
             self.latencies.append(seconds)
             self.versions[version] = self.versions.get(version, 0) + 1
+            self.predictions[prediction] = self.predictions.get(prediction, 0) + 1
             self.longest_gap = max(self.longest_gap, now - (self.last_answer or now))
             self.last_answer = now
 
@@ -58,6 +60,7 @@ class Tally:
             "rate": round(sent / seconds, 1),
             "errors": self.errors[:20],
             "versions": self.versions,
+            "predictions": self.predictions,
             "p50_ms": _milliseconds(latencies, 0.50),
             "p99_ms": _milliseconds(latencies, 0.99),
             "longest_gap_ms": round(self.longest_gap * 1000, 1),
@@ -77,8 +80,8 @@ class Caller:
         self.headers = {"Content-Type": "application/json", **({} if keeps else {"Connection": "close"})}
         self.connection = http.client.HTTPConnection(self.target.hostname or "", self.target.port or 80, timeout=10)
 
-    def predict(self) -> str:
-        """Return the version that answered; raise OSError or HTTPException where none did."""
+    def predict(self) -> tuple[str, str]:
+        """Return the version that answered and what; raise OSError or HTTPException where none did."""
         sock = self.connection.sock
         if sock is not None and select.select([sock], [], [], 0)[0]:
             self.connection.close()
@@ -87,9 +90,10 @@ class Caller:
         content = response.read()
         if response.status != http.HTTPStatus.OK:
             raise http.client.HTTPException(f"{response.status} {content[:200]!r}")
+        answer = json.loads(content)
         # The answer itself may name the release; pods before version 0.2 have no such header.
-        version: str = response.getheader("X-Model-Version") or json.loads(content)["model_version"]
-        return version
+        version: str = response.getheader("X-Model-Version") or answer["model_version"]
+        return version, str(answer.get("prediction", ""))
 
 
 def work(number: int, question: dict[str, Any], stop: threading.Event, tally: Tally) -> None:
@@ -104,12 +108,12 @@ def work(number: int, question: dict[str, Any], stop: threading.Event, tally: Ta
             return
         begun = time.monotonic()
         try:
-            version = caller.predict()
+            version, prediction = caller.predict()
         except (OSError, http.client.HTTPException) as error:
             caller.connection.close()
             tally.dropped(f"{type(error).__name__}: {error}")
         else:
-            tally.answered(time.monotonic() - begun, version)
+            tally.answered(time.monotonic() - begun, version, prediction)
 
 
 def main() -> None:

@@ -48,20 +48,27 @@ def application_state(name: str, application: Manifest | None) -> State:
     refreshing = REFRESH in (application["metadata"].get("annotations") or {})
     well = (sync, health, phase) == ("Synced", "Healthy", "Succeeded")
     message = (
-        "Argo CD has not looked at git again yet" if well and refreshing else "" if well else _message(status, phase)
+        "Argo CD has not looked at git again yet"
+        if well and refreshing
+        else ""
+        if well
+        else _message(status, sync, phase)
     )
     return State(name=name, sync=sync, health=health, settled=well and not refreshing, message=message)
 
 
-def _message(status: Mapping[str, object], phase: str) -> str:
-    conditions = status.get("conditions")
-    for condition in conditions if isinstance(conditions, list) else []:
-        if str(condition.get("type", "")).endswith("Error"):
-            return f"{condition['type']}: {condition.get('message', '')}"
+def _message(status: Mapping[str, object], sync: str, phase: str) -> str:
+    found = status.get("conditions")
+    conditions = found if isinstance(found, list) else []
+    errors = [condition for condition in conditions if str(condition.get("type", "")).endswith("Error")]
+    # What Argo CD only warns of may be why it knows nothing.
+    if told := errors or (conditions if sync == "Unknown" else []):
+        return "; ".join(f"{condition.get('type', '')}: {condition.get('message', '')}" for condition in told)
     operation, health = status.get("operationState"), status.get("health")
     if phase != "Succeeded" and isinstance(operation, dict) and operation.get("message"):
         return str(operation["message"])
-    return str(health.get("message", "")) if isinstance(health, dict) else ""
+    unsaid = "Argo CD has not compared it with git, and gives no reason" if sync == "Unknown" else ""
+    return str((isinstance(health, dict) and health.get("message")) or unsaid)
 
 
 def workload_state(workload: Manifest) -> State:

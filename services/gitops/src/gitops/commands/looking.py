@@ -57,8 +57,9 @@ def status(
     else:
         terminal.line("platform.yaml has no services yet: gitops new service NAME --model MODEL.")
     for entry in found.services:
-        if entry.live and (canary := str(entry.live.canary or "")):
-            terminal.line(f"{entry.environment}/{entry.service}: {canary}")
+        said = [str(entry.live.canary or ""), " ".join(entry.live.message.split())] if entry.live else []
+        if told := "; ".join(filter(None, said)):
+            terminal.line(f"{entry.environment}/{entry.service}: {told}")
     for entry in found.services:
         if entry.card:
             terminal.line(f"Model card of {entry.environment}/{entry.service}: {entry.card}")

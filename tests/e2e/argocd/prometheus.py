@@ -1,0 +1,139 @@
+"""Prometheus on clusters that cannot have kube-prometheus-stack: a real one under that one's address, for the analysis.
+
+It finds the pods as the stack's would by the charts' ServiceMonitors: by the Services that have a server behind them.
+"""
+
+from typing import Any
+
+import yaml
+
+from tests.e2e.images import Image
+from tests.e2e.kube import Kube, Manifest
+
+NAMESPACE = "monitoring"
+"""Made by bootstrap, which gives it to what watches."""
+_HOST, _PORT = "monitoring-kube-prometheus-prometheus", 9090
+_NAME = "e2e-prometheus"
+_LABELS = {"app.kubernetes.io/name": "prometheus"}  # by which the charts' network policies let it in
+_SCRAPE_SECONDS = 5
+
+
+def start(kube: Kube, image: Image) -> None:
+    """Run it, and wait until it answers. What it remembers lives as long as the pod."""
+    kube.apply([*_rights(), _config(), _pod(image), _service()])
+    kube.run("wait", "-n", NAMESPACE, f"pod/{_NAME}", "--for=condition=Ready", "--timeout=120s", seconds=130)
+
+
+def take_away(kube: Kube) -> None:
+    """Remove what outlives its namespace."""
+    kube.run("delete", "clusterrole,clusterrolebinding", _NAME, "--ignore-not-found")
+
+
+def _relabelled(source: str, target: str) -> dict[str, Any]:
+    return {"source_labels": [f"__meta_kubernetes_{source}"], "target_label": target}
+
+
+def _kept(source: str, value: str) -> dict[str, Any]:
+    return {"source_labels": [f"__meta_kubernetes_{source}"], "regex": value, "action": "keep"}
+
+
+def _config() -> Manifest:
+    scrape = {
+        "job_name": "serving",
+        "kubernetes_sd_configs": [{"role": "endpointslice"}],
+        "relabel_configs": [
+            _kept("service_label_app_kubernetes_io_name", "model-serving"),
+            _kept("service_label_app_kubernetes_io_component", "server"),
+            _kept("endpointslice_port_name", "metrics"),
+            _relabelled("namespace", "namespace"),
+            _relabelled("service_name", "job"),
+            _relabelled("pod_name", "pod"),
+            _relabelled("pod_label_rollouts_pod_template_hash", "rollouts_pod_template_hash"),
+        ],
+    }
+    interval = f"{_SCRAPE_SECONDS}s"
+    config = {
+        "global": {"scrape_interval": interval, "scrape_timeout": interval},
+        "scrape_configs": [scrape],
+    }
+    metadata = {"name": _NAME, "namespace": NAMESPACE}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "data": {"prometheus.yml": yaml.safe_dump(config)},
+    }
+
+
+def _rights() -> list[Manifest]:
+    """Whom it may look at: pods and Services, by name and label."""
+    verbs = ["get", "list", "watch"]
+    rbac = "rbac.authorization.k8s.io"
+    account = {"kind": "ServiceAccount", "name": _NAME, "namespace": NAMESPACE}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": _NAME, "namespace": NAMESPACE}},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": _NAME},
+            "rules": [
+                {"apiGroups": [""], "resources": ["pods", "services"], "verbs": verbs},
+                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": verbs},
+            ],
+        },
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": _NAME},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": _NAME},
+            "subjects": [account],
+        },
+    ]
+
+
+def _pod(image: Image) -> Manifest:
+    volumes = {"config": "/etc/prometheus", "data": "/prometheus"}
+    container = {
+        "name": "prometheus",
+        "image": image.reference,
+        "args": ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"],
+        "ports": [{"name": "http", "containerPort": _PORT}],
+        "readinessProbe": {"httpGet": {"path": "/-/ready", "port": "http"}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": name, "mountPath": path} for name, path in volumes.items()],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": _NAME, "namespace": NAMESPACE, "labels": _LABELS},
+        "spec": {
+            "serviceAccountName": _NAME,
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65534,
+                "runAsGroup": 65534,
+                "fsGroup": 65534,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+            "volumes": [
+                {"name": "config", "configMap": {"name": _NAME}},
+                {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}},
+            ],
+        },
+    }
+
+
+def _service() -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": _HOST, "namespace": NAMESPACE},
+        "spec": {"selector": _LABELS, "ports": [{"name": "http", "port": _PORT, "targetPort": "http"}]},
+    }
