@@ -16,12 +16,12 @@ from gitops.terminal import Terminal
 
 
 def hold(target: str, /, landing: LandingOptions = NO_LANDING, *, reason: str, json: Json = False) -> int:
-    """Have automation leave a service alone: bump and promote refuse, and an open promotion is closed.
+    """Stop automation for a service: bump and promote refuse, and an open promotion is closed.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services, a commit for each.
         landing: What becomes of the commits.
-        reason: Why, for everybody who runs into it.
+        reason: The reason, for everybody who finds the hold.
         json: Print what changed as JSON.
     """
     repository = Repository.find()
@@ -30,7 +30,7 @@ def hold(target: str, /, landing: LandingOptions = NO_LANDING, *, reason: str, j
 
 
 def unhold(target: str, /, landing: LandingOptions = NO_LANDING, *, json: Json = False) -> int:
-    """Lift the hold of a service.
+    """Remove the hold of a service.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services, a commit for each.
@@ -51,15 +51,15 @@ def rollback(
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Pin what ran before, and hold the service so that nothing undoes it.
+    """Pin what ran before, and hold the service so that automation does not undo it.
 
     Args:
-        target: ENV/SERVICE, or ENV for all of its services, a commit for each. With --aborted it may be left out.
+        target: ENV/SERVICE, or ENV for all of its services, a commit for each. Optional with --aborted.
         landing: What becomes of the commits.
-        to: A commit whose pins to take. [default: the last ones before those of now]
-        reason: Why, for everybody who runs into the hold. [default: rolled back; with --aborted, what was measured]
-        aborted: Only where the cluster says that a canary was aborted: to the pins of the version that goes on
-            answering, with the figures of the analysis as reason.
+        to: A commit whose pins to restore. [default: the last ones before those of now]
+        reason: The reason, for everybody who finds the hold. [default: rolled back; with --aborted, what was measured]
+        aborted: Only services with an aborted canary: restore the pins of the version that still answers, with the
+            figures of the analysis as the reason.
         context: With --aborted, the context of the kubeconfig. [default: the current one]
         json: Print what changed as JSON.
     """
