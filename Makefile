@@ -62,8 +62,9 @@ test-all: $(VENV)/.dev ## All suites in one run (WORKERS), which is quicker than
 	@$(BIN)/pytest -n $(WORKERS) $(foreach suite,$(SUITES),$(call TESTS_OF,$(suite))) $(TEST_OPTIONS)
 
 .PHONY: check
-check: $(VENV)/.run ## Everything in platform.yaml, envs/ and models/ that does not fit together; `make test` does it too
+check: lint ## What to run on every save: lint, types, `gitops check` and the quick unit tests, in about a minute
 	@$(BIN)/gitops check
+	@$(BIN)/pytest -n 2 --quick -q $(unit_TESTS) $(TEST_OPTIONS)
 
 .PHONY: $(addprefix test-,$(SUITES))
 $(addprefix test-,$(SUITES)): test-%: $(VENV)/.dev
@@ -116,15 +117,18 @@ soak: $(VENV)/.dev ## Send the API mixed requests for half an hour, and fail if 
 	@./tools/install fortio
 	@$(BIN)/python -m tests.load.soak --fortio .cache/tools/bin/fortio $(SOAK_OPTIONS)
 
-IMAGES := image-serving image-serving-sklearn image-training image-mlflow image-gitops
+IMAGES := image-serving image-serving-sklearn image-serving-batch image-training image-mlflow image-gitops
 .PHONY: images $(IMAGES)
-images: $(IMAGES) ## Build the images of serving (two targets), training, MLflow and gitops (CONTAINER_BUILD, IMAGE_PREFIX, TAG)
+images: $(IMAGES) ## Build the images of serving (three targets), training, MLflow and gitops (CONTAINER_BUILD, IMAGE_PREFIX, TAG)
 
 image-serving:
 	$(CONTAINER_BUILD) --target onnx -t $(IMAGE_PREFIX)/serving:$(TAG) -f services/serving/Dockerfile $(IMAGE_LABELS) .
 
 image-serving-sklearn:
 	$(CONTAINER_BUILD) --target sklearn -t $(IMAGE_PREFIX)/serving:$(TAG)-sklearn -f services/serving/Dockerfile $(IMAGE_LABELS) .
+
+image-serving-batch:
+	$(CONTAINER_BUILD) --target batch -t $(IMAGE_PREFIX)/serving:$(TAG)-batch -f services/serving/Dockerfile $(IMAGE_LABELS) .
 
 image-training:
 	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/training:$(TAG) -f training/Dockerfile $(IMAGE_LABELS) .
@@ -218,6 +222,10 @@ first-release: $(VENV)/.run .cache/images.json ## Train in the cluster what no s
 
 ##@ Work on it
 
+.PHONY: dev
+dev: $(VENV)/.dev ## Run the quick tests of a part again each time one of its files is saved (PART=services/serving, or all)
+	@$(BIN)/python -m tools.watch $(PART)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style, types, YAML, shell, Dockerfiles and compose.yaml
 	@./tests/lint
@@ -233,6 +241,13 @@ lock: $(VENV)/.uv ## Compile the locks under requirements/ anew (UPGRADE=1 takes
 .PHONY: lock-check
 lock-check: $(VENV)/.uv ## Fail when a lock is older than what it is compiled from
 	@./requirements/compile --check
+
+.PHONY: release
+release: $(VENV)/.dev ## Cut VERSION (1.2.3): the changelog's section and every version; what to do next is printed
+	@[ -n "$(VERSION)" ] || { echo "Name the version, as in: make release VERSION=1.2.3" >&2; exit 1; }
+	@./tools/install helm-docs
+	@$(BIN)/python -m tools.release $(VERSION)
+	@./tools/chart-docs
 
 .PHONY: clean
 clean: ## Remove everything that make made

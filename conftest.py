@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import hypothesis
 import pytest
 
-from tests.support import skips
+from tests.support import quick, skips
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 
@@ -22,6 +22,17 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # How long an example takes depends on what else the machine does, so no test asserts it.
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer --quick."""
+    parser.addoption("--quick", action="store_true", help="leave out tests that take seconds each")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is slow, where that was asked for."""
+    if config.getoption("quick"):
+        quick.leave_out_slow(config, items)
 
 
 @pytest.fixture(autouse=True)

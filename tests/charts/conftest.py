@@ -21,7 +21,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
 def release(tmp_path_factory: pytest.TempPathFactory, store: S3Store) -> Iterator[Release]:
     folder = tmp_path_factory.mktemp("mlflow")
     (folder / "run" / "mlflow").mkdir(parents=True)
-    with postgres(tmp_path_factory.mktemp("postgres")) as uri:
+    with postgres() as uri:
         yield Release(folder, uri, store)
 
 

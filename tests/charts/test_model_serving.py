@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from serving import environment
+from serving.batch.settings import ScoreSettings
 from serving.settings import Settings, SmokeSettings
 from tests.support import helm
 from tests.support.manifests import Manifest, name_of, parse
@@ -35,14 +36,15 @@ def only(manifests: dict[str, Manifest], kind: str) -> Manifest:
 
 def variables(manifests: dict[str, Manifest], kind: str) -> dict[str, str]:
     """Return a container's environment, ConfigMap included, with a word in place of each Secret's value."""
-    (container,) = only(manifests, kind)["spec"]["template"]["spec"]["containers"]
+    spec = only(manifests, kind)["spec"]
+    (container,) = spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"]["containers"]
     found: dict[str, str] = {}
     for source in container.get("envFrom") or []:
         found |= manifests[f"ConfigMap/{source['configMapRef']['name']}"]["data"]
     return found | {variable["name"]: variable.get("value", "from-a-secret") for variable in container["env"]}
 
 
-def names(kind: type[Settings] | type[SmokeSettings]) -> set[str]:
+def names(kind: type[Settings] | type[SmokeSettings] | type[ScoreSettings]) -> set[str]:
     return {variable.name for variable in environment.variables(kind)}
 
 
@@ -83,6 +85,19 @@ def test_the_smoke_test_checks_the_pin_and_moves_the_alias() -> None:
     assert settings.model_digest.startswith("sha256:fedcba")
     assert settings.smoke_alias == "production"
     assert settings.smoke_url == "http://serving-staging:80"
+
+
+def test_files_are_scored_by_the_settings_of_the_server_and_their_own() -> None:
+    manifests = render(helm.CHARTS / "model-serving/ci/10-batch.yaml")
+    # The index is an annotation of each pod.
+    given = variables(manifests, "CronJob") | {"SCORE_SHARD": "3"}
+    assert set(given) <= names(Settings) | names(ScoreSettings) | BY_OTHERS
+    server = variables(manifests, "Deployment")
+    assert {name: given[name] for name in server} == server
+    settings = environment.read(ScoreSettings, given)
+    assert (settings.score_shards, settings.score_shard, settings.kept) == (4, 3, ("id",))
+    assert (settings.score_input, settings.score_format) == ("s3://tables/iris/**/*.parquet", "parquet")
+    assert environment.read(Settings, given).model_version == "7"
 
 
 @pytest.mark.parametrize(

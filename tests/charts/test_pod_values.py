@@ -125,8 +125,8 @@ def rendered(chart: str, folder: Path, *values: dict[str, Any]) -> dict[str, Pod
     for number, more in enumerate(values):
         files.append(folder / f"{number}.yaml")
         files[-1].write_text(yaml.safe_dump(more), encoding="utf-8")
-    scenario = next(path for path in helm.scenarios(chart) if path.stem in {"2-everything", "3-exposed"})
-    outcome = helm.template(chart, scenario, *files)
+    scenarios = (path for path in helm.scenarios(chart) if path.stem in {"2-everything", "3-exposed", "10-batch"})
+    outcome = helm.template(chart, *scenarios, *files)
     assert outcome.code == 0, outcome.errors
     manifests = parse(outcome.output)
     faults = [fault for m in manifests for version in schemas.VERSIONS for fault in schemas.problems(m, version)]

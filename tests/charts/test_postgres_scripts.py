@@ -21,6 +21,7 @@ import pytest
 
 from embedded.processes import LOOPBACK, free_port
 from tests.support import helm
+from tests.support.folders import open_to_all
 from tests.support.manifests import Manifest, parse
 
 SCRIPTS = helm.CHARTS / "postgres" / "files"
@@ -115,14 +116,16 @@ def script(name: str, environment: dict[str, str]) -> subprocess.CompletedProces
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    folder = tmp_path_factory.mktemp("postgres")
-    # PostgreSQL refuses to run as root, and whom it runs as instead must be let into the folder.
+def server() -> Iterator[Database]:
+    with open_to_all("postgres") as folder:
+        yield from started(folder)
+
+
+def started(folder: Path) -> Iterator[Database]:
+    # PostgreSQL refuses to run as root.
     other_user: dict[str, Any] = {}
     if os.geteuid() == 0:
         other_user = {"user": "nobody", "extra_groups": []}
-        for parent in (folder, *folder.parents[:-2]):
-            parent.chmod(parent.stat().st_mode | 0o055)
         shutil.chown(folder, "nobody")
     for name in ("secret", "backup"):
         (folder / name).mkdir()

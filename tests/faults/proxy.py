@@ -16,6 +16,10 @@ from typing import TypeAlias
 LOOPBACK = "127.0.0.1"
 _PIECE = 64 * 1024
 _UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"
+_FULL = (
+    b"HTTP/1.1 507 Insufficient Storage\r\ncontent-type: application/xml\r\ncontent-length: 54\r\n\r\n"
+    b"<Error><Code>XMinioStorageFull</Code></Error>         "
+)
 _PAGE = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 27\r\n\r\n<html>please log in</html>\n"
 
 Reader: TypeAlias = asyncio.StreamReader
@@ -102,6 +106,11 @@ async def _unavailable(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) 
     await _answer(caller, _UNAVAILABLE)
 
 
+async def _full(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None:
+    """Answers as MinIO does when its disk is full."""
+    await _answer(caller, _FULL)
+
+
 async def _page(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None:
     await _answer(caller, _PAGE)
 
@@ -126,6 +135,7 @@ FAULTS: dict[str, Fault] = {
     "cut": _cut,
     "reset": _reset,
     "unavailable": _unavailable,
+    "full": _full,
     "page": _page,
     "bomb": _bomb,
 }

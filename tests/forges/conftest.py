@@ -3,10 +3,12 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from gitops.forge import api
+from gitops.platform.forges import ForgeKind
 from services.gitops.tests.conftest import (  # noqa: F401  (fixtures)
     ROOT,
     _only_what_a_test_sets,
@@ -24,7 +26,7 @@ from tests.forges.gitlab import GitLabStage
 from tests.forges.gitlab_standin import GitLab
 from tests.forges.stages import Stage
 
-KINDS = ("gitea", "github", "gitlab")
+KINDS = get_args(ForgeKind)
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +61,7 @@ def stage(
         with serving(GitHub(bare)) as hub, standing_before(hub.url) as front:
             yield _ready(GitHubStage(hub, front, fork, monkeypatch))
         return
+    assert request.param == "gitlab", f"{request.param} has no stage: add one to tests/forges"
     with serving(GitLab(bare)) as lab, standing_before(lab.url) as front:
         yield _ready(GitLabStage(lab, front, fork, monkeypatch))
 

@@ -104,7 +104,7 @@ class GiteaServer:
 def gitea(folder: Path) -> Iterator[GiteaServer]:
     """Have one run in a folder inside the block."""
     # Its other database, SQLite, needs a C compiler.
-    with postgres(folder) as address:
+    with postgres() as address:
         yield from _gitea(folder, make_url(address))
 
 

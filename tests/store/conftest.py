@@ -1,8 +1,9 @@
 """The stores under test: a real MinIO and a real SeaweedFS with what their charts make, or yours.
 
-With S3_ENDPOINT_URL it is yours alone. It needs two buckets, S3_MODELS_BUCKET (mlflow) with versioning on and
-S3_BACKUPS_BUCKET (backups), and four users with the rights of charts/minio/README.md, whose keys stand in
-S3_{ROOT,MLFLOW,SERVING,BACKUP}_{ACCESS_KEY_ID,SECRET_ACCESS_KEY}. What the tests write there begins with
+With S3_ENDPOINT_URL it is yours alone. It needs three buckets, S3_MODELS_BUCKET (mlflow) with versioning on,
+S3_BACKUPS_BUCKET (backups) and S3_PREDICTIONS_BUCKET (predictions) whose objects go after 30 days, and five users with
+the rights of charts/minio/README.md, whose keys stand in
+S3_{ROOT,MLFLOW,SERVING,BACKUP,PREDICTIONS}_{ACCESS_KEY_ID,SECRET_ACCESS_KEY}. What the tests write there begins with
 `conformance-`, and they remove it.
 """
 
@@ -62,4 +63,5 @@ def _yours() -> Target:
     return Target(
         _YOURS, _YOURS, users,
         models=os.environ.get("S3_MODELS_BUCKET", "mlflow"), backups=os.environ.get("S3_BACKUPS_BUCKET", "backups"),
+        predictions=os.environ.get("S3_PREDICTIONS_BUCKET", "predictions"),
     )  # fmt: skip

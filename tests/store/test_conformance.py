@@ -1,5 +1,6 @@
 """What the pipeline needs of an S3 store: versions, conditional writes, uploads in parts, lists, and rights refused."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -8,6 +9,8 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from serving.errors import StoreUnavailableError
+from serving.log.store import LogStore
 from tests.support.s3 import Target, random_keys
 
 PART = 5 << 20
@@ -158,3 +161,61 @@ def test_without_a_signature_nothing_is_done(store: Target, key: str, method: st
     body = b"forged" if method == "PUT" else None
     assert httpx.request(method, f"{store.url}/{store.models}/{key}", content=body, timeout=10).status_code == 403
     assert store.client("serving").get_object(Bucket=store.models, Key=key)["Body"].read() == b"model"
+
+
+def test_the_user_of_the_prediction_log_only_writes(store: Target, key: str) -> None:
+    writer, root = store.client("predictions"), store.client("root")
+    where = {"Bucket": store.predictions, "Key": key}
+    try:
+        writer.put_object(**where, Body=b"rows")
+        assert root.get_object(**where)["Body"].read() == b"rows"
+        refused(lambda: writer.get_object(**where))
+        refused(lambda: writer.head_object(**where), "AccessDenied", "403")
+        refused(lambda: writer.delete_object(**where))
+        refused(lambda: writer.list_objects_v2(Bucket=store.predictions))
+        refused(lambda: writer.list_multipart_uploads(Bucket=store.predictions))
+        refused(lambda: writer.copy_object(**{**where, "Key": f"{key}-2"}, CopySource=where))
+        refused(lambda: writer.put_object(Bucket=store.models, Key=key, Body=b"forged"))
+        refused(lambda: writer.get_object(Bucket=store.models, Key=key), "AccessDenied", "403")
+        for stranger in ("mlflow", "serving", "backup"):
+            refused(partial(store.client(stranger).get_object, **where))
+            refused(partial(store.client(stranger).put_object, **where, Body=b"forged"))
+        assert root.get_object(**where)["Body"].read() == b"rows"
+    finally:
+        root.delete_object(**where)
+
+
+def test_what_the_prediction_log_writes_goes_by_itself_and_for_good(store: Target) -> None:
+    root = store.client("root")
+    rules = root.get_bucket_lifecycle_configuration(Bucket=store.predictions)["Rules"]
+    assert [rule["Expiration"]["Days"] for rule in rules if rule["Status"] == "Enabled"] == [30]
+    assert root.get_bucket_versioning(Bucket=store.predictions).get("Status") != "Enabled"
+    rule = {"ID": "x", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 3650}}
+    for user in ("predictions", "serving"):
+        kept = partial(
+            store.client(user).put_bucket_lifecycle_configuration,
+            Bucket=store.predictions, LifecycleConfiguration={"Rules": [rule]},
+        )  # fmt: skip
+        refused(kept)
+
+
+def test_serving_writes_its_log_as_that_user(store: Target, key: str) -> None:
+    keys = tuple(store.users["predictions"][name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+    folder = key.rpartition("/")[0]
+    path = "date=2026-11-29/hour=12/20261129T121500Z-a-1.jsonl.gz"
+
+    async def write(secret: str) -> None:
+        log = LogStore(f"s3://{store.predictions}/{folder}", store.url, "us-east-1", (keys[0], secret))
+        try:
+            await log.put(path, b"rows")
+        finally:
+            await log.aclose()
+
+    root, where = store.client("root"), {"Bucket": store.predictions, "Key": f"{folder}/{path}"}
+    asyncio.run(write(keys[1]))
+    try:
+        assert root.get_object(**where)["Body"].read() == b"rows"
+        with pytest.raises(StoreUnavailableError, match="S3 refuses to write into bucket"):
+            asyncio.run(write("not-the-secret"))
+    finally:
+        root.delete_object(**where)

@@ -8,11 +8,11 @@ import boto3
 import msgspec
 from botocore.config import Config
 
-USERS = ("root", "mlflow", "serving", "backup")
+USERS = ("root", "mlflow", "serving", "backup", "predictions")
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A store with the bucket of the models, which keeps versions, that of the backups, and who may do what there."""
+    """A store with the buckets of models, which keeps versions, of backups and of logs, and who may do what there."""
 
     name: str
     url: str
@@ -20,6 +20,7 @@ class Target(msgspec.Struct, frozen=True):
     """By user, `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`."""
     models: str = "mlflow"
     backups: str = "backups"
+    predictions: str = "predictions"
 
     def client(self, user: str) -> Any:
         """A boto3 client with the keys of a user, which asks once."""

@@ -38,10 +38,13 @@ class UnitScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no ty
         then waits for ever.
         """
         units = self.assigned_work.pop(node)
-        left = [(unit, test) for unit, tests in units.items() for test, done in tests.items() if not done]
+        left: list[tuple[str, str]] = [
+            (unit, test) for unit, tests in units.items() for test, done in tests.items() if not done
+        ]
         if not left:
             return None
-        (unit, ended_by), *others = left
+        unit, ended_by = left[0]
+        others = left[1:]
         units[unit][ended_by] = True
         self.workqueue.update({unit: units[unit] for unit, _ in others})
         for other in self.assigned_work:

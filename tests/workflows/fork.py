@@ -12,7 +12,7 @@ from tests.workflows.act import PROGRAMS
 from tests.workflows.workflow import ROOT
 
 CHART = "postgres"
-IMAGES = ("serving", "serving-sklearn", "training", "mlflow", "gitops")
+IMAGES = ("serving", "serving-sklearn", "serving-batch", "training", "mlflow", "gitops")
 _GIT = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
 _FOLDERS = (
     "tools",

@@ -19,9 +19,11 @@ _GITOPS = ".venv/bin/gitops"
 # machines move, tools/bump chooses: it asks platform.yaml.
 _WRITES_THE_BRANCH = frozenset({"bump", "rollback", "hold", "unhold", "new", "remove", "migrate"})
 _OF_MACHINES = ("bump", "platform")
-# With a token that can push, nothing runs but these; promote pushes a branch of its own.
+# With a token that can push, nothing runs but these. promote pushes a branch of its own, and watch pins that were
+# approved once.
 _KEPT_BY = (
     (_GITOPS, "promote"),
+    (_GITOPS, "watch"),
     (".venv/bin/training", "run"),
     ("gh", "auth", "setup-git"),
     ("make", ".venv/.dev"),

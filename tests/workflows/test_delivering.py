@@ -96,9 +96,10 @@ def test_docker_pushes_where_nothing_else_is_named(fork: Fork, path: Path) -> No
     assert fork.run("tools/push-image", "here", "there/serving:1", CONTAINER_PUSH="").stdout.strip() == digest
     refused = fork.run("tools/push-image", "here", "elsewhere/serving:1", ok=False, CONTAINER_PUSH="")
     assert "gave no digest" in refused.stderr
-    for name in ("serving", "serving-sklearn"):
+    for name in ("serving", "serving-sklearn", "serving-batch"):
         fork.run("tools/push-images", name, CONTAINER_PUSH="", IMAGE_REPOSITORY="there")
     noted = json.loads((fork.root / ".cache/images.json").read_text())
+    assert noted["serving-batch"]["tag"] == "dev-batch"
     assert noted["serving-sklearn"] == {"repository": "there/serving", "tag": "dev-sklearn", "digest": digest}
 
 

@@ -19,7 +19,7 @@ from tests.workflows.workflow import ROOT, Job, read
 
 MAIN = "refs/heads/main"
 FILES = read()
-IMAGES = ["serving", "serving-sklearn", "training", "mlflow", "gitops"]
+IMAGES = ["serving", "serving-sklearn", "serving-batch", "training", "mlflow", "gitops"]
 DEFAULT_BRANCH = "github.ref_name == github.event.repository.default_branch"
 BY_MACHINES = [
     "envs/anywhere/anything/release.yaml",

@@ -114,7 +114,7 @@ def test_the_tag_follows_what_an_image_is_made_of(fork: Fork) -> None:
     (fork.root / "services/serving/src/serving/new.py").write_text("")
     fork.commit()
     after = {name: fork.facts(name)["tag"] for name in IMAGES}
-    assert {name for name in IMAGES if before[name] != after[name]} == {"serving", "serving-sklearn"}
+    assert {name for name in IMAGES if before[name] != after[name]} == {"serving", "serving-sklearn", "serving-batch"}
     (fork.root / "README.md").write_text("no image holds this")
     fork.commit()
     assert {name: fork.facts(name)["tag"] for name in IMAGES} == after
@@ -157,6 +157,7 @@ def test_a_release_names_the_digests_that_were_delivered(fork: Fork) -> None:
     assert named == [
         f"{fork.prefix}/serving:1.2.3@{digests['serving']}",
         f"{fork.prefix}/serving:1.2.3-sklearn@{digests['serving-sklearn']}",
+        f"{fork.prefix}/serving:1.2.3-batch@{digests['serving-batch']}",
         f"{fork.prefix}/training:1.2.3@{digests['training']}",
         f"{fork.prefix}/mlflow:1.2.3@{digests['mlflow']}",
         f"{fork.prefix}/gitops:1.2.3@{digests['gitops']}",

@@ -13,7 +13,10 @@ _SOURCE = "charts/common/pods.yaml"
 # What Helm itself puts into the values of a chart: a subchart's own, and those of a parent.
 _HELM = {
     "common": {"type": "object", "description": "Values of the library chart; it reads none"},
-    "global": {"type": "object", "description": "Values of a parent chart for all its subcharts; none is read"},
+    "global": {
+        "type": "object",
+        "description": "Values of a parent chart for all its subcharts; model-serving alone reads any",
+    },
     "enabled": {"type": "boolean", "description": "For a parent chart's condition; the chart itself does not read it"},
 }
 

@@ -45,6 +45,8 @@ _CHARTS_OWN = frozenset(
 )
 # The pins of the shadow, and its share of the requests, stand in the release, not in the settings.
 _RELEASES = ("SHADOW_VERSION", "SHADOW_RELEASE", "SHADOW_DIGEST", "SHADOW_URI", "SHADOW_SAMPLE")
+# The log has a group of its own, for it needs a store and keys as well.
+_GROUPS = ("PREDICTION_LOG",)
 _SECRET = re.compile(r"PASSWORD|USERNAME|SECRET|TOKEN|_KEYS?$|_KEYS?_")
 _COMMAS = ", separated by commas"
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "minLength", "maxLength", "enum")
@@ -74,7 +76,9 @@ def offered(kind: type[msgspec.Struct] = Settings) -> list[Setting]:
     return [
         _setting(field, schemas[field.encode_name], choices[field.name])
         for field in info.fields
-        if field.encode_name not in {*_CHARTS_OWN, *_RELEASES} and not _SECRET.search(field.encode_name)
+        if field.encode_name not in {*_CHARTS_OWN, *_RELEASES}
+        and not field.encode_name.startswith(_GROUPS)
+        and not _SECRET.search(field.encode_name)
     ]
 
 

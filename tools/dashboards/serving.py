@@ -45,6 +45,7 @@ def dashboard() -> Dashboard:
         (8, _saturation()),
         (8, _room()),
         (8, _shadow()),
+        (8, _log()),
         (8, _canary()),
         (6, [firing("Serving.*")]),
     ]
@@ -269,6 +270,36 @@ def _shadow() -> list[Panel]:
             "none",
             (f"sum by ({each}) (serving_shadow_ready{{{_SHADOW}}})", name),
             steps=[(None, "red"), (1, "green")],
+        ),
+    ]
+
+
+def _log() -> list[Panel]:
+    """The prediction log; empty where none is kept."""
+    name = "serving_prediction_log"
+    written = rate(f"{name}_rows_written_total", _HERE)
+    dropped = rate(f"{name}_rows_dropped_total", _HERE)
+    return [
+        lines(
+            "Prediction log: rows",
+            "Rows that the store has, and rows that could not be logged, by what was in the way.",
+            "rowsps",
+            [(f"sum({written})", "written"), (f"sum by (reason) ({dropped})", "dropped: {{reason}}")],
+        ),
+        lines(
+            "Prediction log: bytes",
+            "What the store takes in a second, compressed, and files that wait for it; beyond 16 MiB a pod they go.",
+            "bytes",
+            [
+                (f"sum({rate(f'{name}_bytes_total', _HERE)})", "taken a second"),
+                (f"max({name}_pending_bytes{{{_HERE}}})", "waiting, the most of a pod"),
+            ],
+        ),
+        lines(
+            "Prediction log: age",
+            "How long ago the store took a file of each service; where nobody asks, none is written.",
+            "s",
+            [(f"time() - max by (job) ({name}_last_write_timestamp_seconds{{{_HERE}}} > 0)", "{{job}}")],
         ),
     ]
 

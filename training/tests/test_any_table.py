@@ -17,6 +17,8 @@ from training.errors import BadInputError
 from training.hard_rows import hard_rows
 from training.onnx_twin import Twin, to_onnx
 
+pytestmark = pytest.mark.slow
+
 ROWS = 24
 letters = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)

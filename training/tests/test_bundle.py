@@ -17,6 +17,8 @@ from training.contract import Contract
 from training.data import Dataset, load_dataset
 from training.onnx_twin import Twin, to_onnx
 
+pytestmark = pytest.mark.slow
+
 
 def write(dataset: Dataset, folder: Path, model: str | None = None, **params: int) -> tuple[BundleWriter, Bundle]:
     pipeline = models.build(model or models.default_model(dataset.task), dataset.task, params, seed=1)

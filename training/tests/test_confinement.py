@@ -19,6 +19,7 @@ Path("/proc/self/maps").read_bytes()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access(CACHES, os.W_OK), reason="only root may drop the kernel's caches, on Linux")
 def test_a_confined_process_reads_about_itself_after_the_kernel_has_dropped_its_caches(tmp_path: Path) -> None:
     """Libraries that count threads do; procfs makes its files anew then, and a rule holds for one inode."""

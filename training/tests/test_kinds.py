@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pandas as pd
@@ -16,7 +17,9 @@ import pytest
 import skops.io
 import yaml
 
+from modelformat.columns import ColumnMetadata
 from training import models
+from training.bundle import metadata_of
 from training.data import Dataset, load_dataset
 from training.errors import BadInputError
 from training.hard_rows import hard_rows
@@ -152,7 +155,7 @@ def test_what_is_said_of_columns_wins_over_the_table(tmp_path: Path) -> None:
     said = {
         "code": ColumnSettings(kind="category", unknown="refuse"),
         "n": ColumnSettings(kind="number", optional=True),
-        "flag": ColumnSettings(kind="boolean"),
+        "flag": ColumnSettings(kind="boolean", sensitive=True),
         "at": ColumnSettings(kind="datetime"),
         "id": ColumnSettings(drop=True),
     }
@@ -162,7 +165,7 @@ def test_what_is_said_of_columns_wins_over_the_table(tmp_path: Path) -> None:
     assert dataset.columns[1:] == (
         Column("code", "category", False, ("007", "042"), "refuse"),
         Column("n", "number", optional=True),
-        Column("flag", "boolean"),
+        Column("flag", "boolean", sensitive=True),
         Column("at", "datetime"),
     )
 
@@ -254,7 +257,7 @@ def test_a_model_of_texts_gaps_and_dates_is_registered(training: Training, tmp_p
         yaml.safe_dump(
             {
                 "data": "data.csv", "target": "y", "name": "cities", "cv": 2,
-                "columns": {"n": {"drop": True}, "city": {"unknown": "refuse"}},
+                "columns": {"n": {"drop": True}, "city": {"unknown": "refuse"}, "age": {"sensitive": True}},
                 "gate": {"invariance": [{"feature": "age", "step": 0.1, "tolerance": 0.9}]},
             }
         )
@@ -268,7 +271,7 @@ def test_a_model_of_texts_gaps_and_dates_is_registered(training: Training, tmp_p
     assert description["metadata"]["columns"] == [
         {"name": "a", "kind": "number", "optional": False},
         {"name": "city", "kind": "category", "optional": True, "categories": known, "unknown": "refuse"},
-        {"name": "age", "kind": "number", "optional": True},
+        {"name": "age", "kind": "number", "optional": True, "sensitive": True},
         {"name": "when", "kind": "datetime", "optional": False},
     ]
     signature = json.loads(description["signature"]["inputs"])
@@ -301,3 +304,11 @@ def test_expectations_of_what_cannot_be_moved_are_refused(training: Training) ->
         "gate.invariance: feature 'city' of data.csv is of kind category, to which no `step` can be added"
         in outcome.err
     )
+
+
+def test_the_mark_of_a_sensitive_column_reaches_serving(tmp_path: Path) -> None:
+    dataset = load_dataset(csv(tmp_path, n=range(ROWS)), "y", said={"a": ColumnSettings(sensitive=True)})
+    (told,) = [entry for entry in metadata_of(dataset)["columns"] if entry["name"] == "a"]
+    assert msgspec.convert(told, ColumnMetadata).sensitive
+    plain = load_dataset(csv(tmp_path, n=np.arange(ROWS) + 0.5), "y")
+    assert "sensitive" not in str(metadata_of(plain))

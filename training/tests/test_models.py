@@ -69,6 +69,7 @@ def test_regressors_and_their_twins_agree(model: str) -> None:
     assert [entry.name for entry in onnx.load_from_string(content).graph.output] == ["prediction"]
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=8)
 @given(low=st.floats(0.5, 1e6, width=32), seed=st.integers(0, 99))
 def test_thresholds_between_float32_neighbours_split_alike(low: float, seed: int) -> None:
@@ -98,6 +99,14 @@ def test_training_twice_gives_the_same_bytes(model: str, tmp_path: Path) -> None
     # CatBoost writes into its model when it was trained, and a name of chance.
     same = slice(1, None) if model == "catboost" else slice(None)
     assert digests[0][same] == digests[1][same]
+
+
+def test_every_model_is_named_where_people_look() -> None:
+    part = Path(__file__).parents[1]
+    readme = (part / "README.md").read_text(encoding="utf-8")
+    options = re.findall(r"[\w-]+", (part / "src/training/options.py").read_text(encoding="utf-8"))
+    assert [name for name in models.MODELS if f"`{name}`" not in readme] == []
+    assert sorted(set(models.MODELS) - set(options)) == []
 
 
 @pytest.mark.parametrize(

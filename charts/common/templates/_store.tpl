@@ -1,7 +1,11 @@
 {{/* The policy of a user of an S3 store: what it may do with its bucket and the objects in it. Takes {bucket, access}. */}}
 {{- define "pipeline.storePolicy" -}}
-{{- $bucket := list "s3:GetBucketLocation" "s3:ListBucket" -}}
-{{- $objects := list "s3:GetObject" -}}
+{{- $bucket := list "s3:GetBucketLocation" -}}
+{{- $objects := list "s3:PutObject" -}}
+{{- if ne .access "writeOnly" -}}
+{{- $bucket = append $bucket "s3:ListBucket" -}}
+{{- $objects = list "s3:GetObject" -}}
+{{- end -}}
 {{- if eq .access "readWrite" -}}
 {{- $bucket = append $bucket "s3:ListBucketMultipartUploads" -}}
 {{- $objects = concat $objects (list "s3:PutObject" "s3:DeleteObject" "s3:AbortMultipartUpload" "s3:ListMultipartUploadParts") -}}
@@ -16,6 +20,11 @@
 {{- $statements = append $statements $onVersions -}}
 {{- end -}}
 {{- dict "Version" "2012-10-17" "Statement" $statements | toPrettyJson -}}
+{{- end -}}
+
+{{/* Words BUCKET:DAYS, one a bucket whose objects go by themselves, for the scripts. */}}
+{{- define "pipeline.storeExpiring" -}}
+{{- range $i, $rule := .Values.provisioning.expiring }}{{ if $i }} {{ end }}{{ $rule.bucket }}:{{ int $rule.days }}{{ end -}}
 {{- end -}}
 
 {{/* Refuses buckets and users that contradict each other, in a sentence. */}}
@@ -33,6 +42,14 @@
 {{- range .Values.provisioning.versioned -}}
 {{- if not (has . $.Values.provisioning.buckets) -}}
 {{- fail (printf "provisioning.versioned names bucket %s, which provisioning.buckets does not list." .) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.provisioning.expiring -}}
+{{- if not (has .bucket $.Values.provisioning.buckets) -}}
+{{- fail (printf "provisioning.expiring names bucket %s, which provisioning.buckets does not list." .bucket) -}}
+{{- end -}}
+{{- if has .bucket $.Values.provisioning.versioned -}}
+{{- fail (printf "provisioning.expiring names bucket %s, and provisioning.versioned too: what goes there would be kept as a version." .bucket) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

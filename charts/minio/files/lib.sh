@@ -14,7 +14,7 @@ connect() {
 }
 
 # make_buckets: makes the buckets $BUCKETS on the server `root`; those of $VERSIONED keep what is overwritten or deleted for
-# $NONCURRENT_DAYS days (0: for good).
+# $NONCURRENT_DAYS days (0: for good). What is in those of $EXPIRING (words BUCKET:DAYS) goes after these days (0: never).
 make_buckets() {
   for bucket in $BUCKETS; do
     mc mb --ignore-existing "root/$bucket"
@@ -30,5 +30,17 @@ make_buckets() {
       mc ilm rule rm --all --force "root/$bucket" >/dev/null 2>&1 || true  # It is an error to mc that there is none.
     fi
     echo "Bucket $bucket keeps versions."
+  done
+
+  for rule in $EXPIRING; do
+    bucket=${rule%%:*}
+    days=${rule##*:}
+    if [ "$days" -gt 0 ]; then
+      printf '{"Rules": [{"ID": "expiry", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": %s}}]}\n' \
+        "$days" | mc ilm rule import "root/$bucket" || fail "What is in bucket $bucket cannot be made to go after $days days."
+      echo "What is in bucket $bucket goes after $days days."
+    else
+      mc ilm rule rm --all --force "root/$bucket" >/dev/null 2>&1 || true  # As above.
+    fi
   done
 }

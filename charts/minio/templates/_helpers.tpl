@@ -41,6 +41,8 @@ env:
     value: {{ join " " .Values.provisioning.versioned | quote }}
   - name: NONCURRENT_DAYS
     value: {{ .Values.provisioning.noncurrentDays | quote }}
+  - name: EXPIRING
+    value: {{ include "pipeline.storeExpiring" . | quote }}
   - name: USERS
     value: {{ include "minio.users" . | quote }}
   - name: USERS_DIR

@@ -65,6 +65,29 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Where the log of predictions goes. */}}
+{{- define "model-serving.logUri" -}}
+{{- $names := default dict .Values.global -}}
+{{- $environment := default .Release.Namespace $names.environment -}}
+{{- $service := default (include "model-serving.fullname" .) $names.service -}}
+s3://{{ .Values.predictionLog.bucket }}/{{ default (printf "%s/%s" $environment $service) .Values.predictionLog.prefix }}
+{{- end -}}
+
+{{/* The keys of the log's own user. */}}
+{{- define "model-serving.logKeysEnv" -}}
+{{- with .Values.predictionLog -}}
+{{- if and .enabled .existingSecret -}}
+{{- range $key := list "ACCESS_KEY_ID" "SECRET_ACCESS_KEY" -}}
+- name: PREDICTION_LOG_{{ $key }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.Values.predictionLog.existingSecret | quote }}
+      key: AWS_{{ $key }}
+{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Whether the server asks MLflow: anything but a pin with files in the store does. Empty means no. */}}
 {{- define "model-serving.asksMlflow" -}}
 {{- $models := prepend .Values.extraModels .Values.model -}}
@@ -130,6 +153,7 @@ true
 {{- end -}}
 {{- end -}}
 {{- include "model-serving.validateExtraModels" . -}}
+{{- include "model-serving.validateBatch" . -}}
 {{- if and .Values.smoke.alias (not .Values.smoke.enabled) -}}
 {{- fail "smoke.alias is moved by the smoke test: set smoke.enabled, or leave smoke.alias empty." -}}
 {{- end -}}

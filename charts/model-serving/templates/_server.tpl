@@ -8,8 +8,8 @@ annotations:
   checksum/config: {{ include (print $.Template.BasePath "/configmap.yaml") . | sha256sum }}
 spec:
   serviceAccountName: {{ include "model-serving.serviceAccountName" . | quote }}
-  # The drain before SIGTERM, what the server takes to finish, and a little for the kubelet.
-  terminationGracePeriodSeconds: {{ add .Values.shutdown.drainSeconds .Values.shutdown.graceSeconds 5 }}
+  # The drain before SIGTERM, what the server takes to finish and to write its log, and a little for the kubelet.
+  terminationGracePeriodSeconds: {{ add .Values.shutdown.drainSeconds .Values.shutdown.graceSeconds (ternary .Values.predictionLog.endSeconds 0 .Values.predictionLog.enabled) 5 }}
   topologySpreadConstraints:
     - maxSkew: 1
       topologyKey: kubernetes.io/hostname
@@ -39,6 +39,9 @@ spec:
         {{- end }}
         {{- with include "pipeline.storeKeysEnv" .Values.s3.existingSecret }}
         {{- . | nindent 8 }}
+        {{- end }}
+        {{- with include "model-serving.logKeysEnv" . }}
+        {{- . | trim | nindent 8 }}
         {{- end }}
       ports:
         - name: http

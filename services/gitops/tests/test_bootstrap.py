@@ -262,7 +262,7 @@ def test_another_cluster_is_told_of_or_prepared(adopted: Path, capsys: pytest.Ca
     bootstrap(adopted, cluster)
     said = " ".join(capsys.readouterr().err.split())
     assert "Argo CD does not know the cluster west yet" in said
-    needed = "s3-serving, mlflow-serving, mlflow-smoke and registry-credentials"
+    needed = "s3-serving, s3-predictions, mlflow-serving, mlflow-smoke and registry-credentials"
     assert f"The cluster west needs the Secrets {needed} in ml-pipeline-eu" in said
     assert there.order == []
     bootstrap(adopted, cluster, Options(minutes=1, contexts={"west": "there"}))

@@ -186,6 +186,7 @@ def test_a_fork_alone_says_again_what_upstream_says(old: Path) -> None:
     assert "registry.example.com" in (old / "envs/staging/iris/release.yaml").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["old", "merged"])
 def test_after_a_kill_at_any_step_it_goes_on(
     kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

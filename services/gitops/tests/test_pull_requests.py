@@ -4,13 +4,15 @@ import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from gitops.errors import BadInputError, OutageError
 from gitops.forge import github
-from gitops.forge.choice import forge, needed_forge
+from gitops.forge.choice import forge, needed_forge, token_variable
 from gitops.forge.links import new_pull_request
+from gitops.platform.forges import FORGES, ForgeKind
 from gitops.platform.model import Platform
 from gitops.platform.reader import read_platform
 from services.gitops.tests.conftest import git
@@ -188,6 +190,13 @@ def test_where_the_api_is_comes_from_the_environment(monkeypatch: pytest.MonkeyP
     assert pulls
     assert pulls.open_from(BRANCH) is None
     assert hub.requests == [f"GET {PULLS}"] * 3
+
+
+def test_every_kind_of_forge_has_its_facts_and_an_adapter() -> None:
+    kinds = get_args(ForgeKind)
+    assert set(FORGES) == set(kinds)
+    variables = {token_variable(fork_at("https://git.example.com/acme/pipeline.git", kind)) for kind in kinds}
+    assert len(variables) == len(kinds)
 
 
 @pytest.mark.parametrize(

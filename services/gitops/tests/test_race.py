@@ -21,6 +21,8 @@ from gitops.cli import execute
 from gitops.pins.release import Image, Model, Notes, Release, read_release, written
 from services.gitops.tests.conftest import DIGEST, commit_all, git, release_file
 
+pytestmark = pytest.mark.slow
+
 WRITERS = 20
 COMMAND = Path(sys.executable).with_name("gitops")
 REPOSITORY = "registry.example.com/acme/serving"

@@ -14,6 +14,7 @@ from services.gitops.tests.conftest import DIGEST
 from services.gitops.tests.mlflow_answers import METRICS, TAGS, answering, as_mlflow
 
 
+@pytest.mark.slow
 def test_a_real_registry_gives_the_pins_of_a_version_that_passed_and_no_others(tmp_path: Path) -> None:
     """One test, so that one server is started: MLflow with clients that speak to the artifact store themselves."""
     with (

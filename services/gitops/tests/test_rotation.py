@@ -22,7 +22,7 @@ PLATFORM = Platform(
     registry=Registry(prefix="registry.example.com/flora/petals"),
     environments=[Environment(name="staging")],
 )
-USERS = ("mlflow", "backup", "serving")
+USERS = ("mlflow", "backup", "serving", "predictions")
 READERS = {("ml-pipeline", "mlflow"): "s3-mlflow", ("ml-pipeline-staging", "iris-staging"): "s3-serving"}
 NEXT = "NEXT_ACCESS_KEY_ID"
 
@@ -55,7 +55,8 @@ class Running(MemoryCluster):
         make_secrets(self, bootstrap_secrets(PLATFORM))
         for user in USERS:
             self._make_word("ml-pipeline", user)
-        self._make_word("ml-pipeline-staging", "serving")
+        for user in ("serving", "predictions"):
+            self._make_word("ml-pipeline-staging", user)
         root = {"root-user": "root", "root-password": "known"}
         super().apply([secret_manifest("ml-pipeline", "minio-root", root)])
         next_keys = {"secret": {"name": "s3-mlflow", "items": [{"key": NEXT, "path": "x"}]}}
@@ -138,7 +139,8 @@ def assert_new(cluster: Running) -> None:
     assert cluster.users == {*ids.values()}
     assert not {*USERS, "root"} & {*ids.values(), cluster.root}
     assert cluster.held == {"mlflow": ids["mlflow"], "iris-staging": ids["serving"]}
-    assert cluster.values("s3-serving", "ml-pipeline-staging") == cluster.values("s3-serving")
+    for name in ("s3-serving", "s3-predictions"):
+        assert cluster.values(name, "ml-pipeline-staging") == cluster.values(name)
     assert all(cluster.values(f"s3-{user}").keys() == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} for user in USERS)
     assert cluster.values("minio-root").keys() == {"root-user", "root-password"}
     assert cluster.root == cluster.values("minio-root")["root-user"]
@@ -149,7 +151,7 @@ def assert_new(cluster: Running) -> None:
 
 def test_every_key_changes_and_nothing_fails_meanwhile(capsys: pytest.CaptureFixture[str]) -> None:
     cluster = Running()
-    assert len(guessable(cluster)) == 4
+    assert len(guessable(cluster)) == 5
     before = [cluster.values(f"s3-{user}") for user in USERS]
     rotate(cluster)
     assert_new(cluster)
@@ -202,7 +204,8 @@ def test_environments_elsewhere_are_not_left_behind() -> None:
     assert cluster.changes == 0
     cluster.others["there"] = there
     rotate(cluster, platform, west="there")
-    assert decoded(there.objects["secrets", "ml-pipeline-eu", "s3-serving"]) == cluster.values("s3-serving")
+    for name in ("s3-serving", "s3-predictions"):
+        assert decoded(there.objects["secrets", "ml-pipeline-eu", name]) == cluster.values(name)
 
 
 def test_what_it_cannot_do_is_refused_before_it_begins() -> None:

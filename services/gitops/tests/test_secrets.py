@@ -85,7 +85,7 @@ def test_another_cluster_gets_copies_for_its_environments_alone() -> None:
         make_secrets(there, wanted, here)
     make_secrets(here, SECRETS)
     made = make_secrets(there, wanted, here)
-    copied = ["s3-serving", "mlflow-serving", "mlflow-smoke"]
+    copied = ["s3-serving", "s3-predictions", "mlflow-serving", "mlflow-smoke"]
     assert made.made == [f"ml-pipeline-eu/{name}" for name in (*copied, "registry-credentials")]
     for name in copied:
         assert there.values(f"ml-pipeline-eu/{name}") == here.values(f"ml-pipeline/{name}")
@@ -118,10 +118,13 @@ def test_access_key_ids_are_no_words() -> None:
         for store in (first, second)
         for title, key in (
             ("ml-pipeline/minio-root", "root-user"),
-            *((f"ml-pipeline/s3-{user}", "AWS_ACCESS_KEY_ID") for user in ("mlflow", "serving", "backup")),
+            *(
+                (f"ml-pipeline/s3-{user}", "AWS_ACCESS_KEY_ID")
+                for user in ("mlflow", "serving", "predictions", "backup")
+            ),
         )
     ]
-    assert len(set(ids)) == 8
+    assert len(set(ids)) == 10
     assert all(re.fullmatch("[A-Z0-9]{20}", value) for value in ids)
     assert guessable(first) == []
     first.objects["secrets", "ml-pipeline", "s3-backup"] = secret_manifest(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from gitops.cluster.bootstrap import Bootstrap, Options
 from gitops.cluster.secrets import decoded
-from gitops.cluster.webhooks import KEYS, SECRET
+from gitops.cluster.webhooks import SECRET
 from gitops.git.repository import Repository
+from gitops.platform.forges import FORGES
 from gitops.terminal import Terminal
 from services.gitops.tests.memory_cluster import MemoryCluster
 from services.gitops.tests.test_notifications import at_home
@@ -27,7 +28,7 @@ def test_every_forge_has_a_secret_of_its_own_which_stays(fork: Path) -> None:
         "webhook.github.secret", "webhook.gitlab.secret", "webhook.gogs.secret",
         "webhook.bitbucketserver.secret", "webhook.bitbucket.uuid", "webhook.azuredevops.password",
     }  # fmt: skip
-    assert set(KEYS.values()) <= set(made)
+    assert {facts.webhook_key for facts in FORGES.values()} <= set(made)
     assert len(set(made.values())) == len(made)
     assert all(len(value) >= 32 for value in made.values())
     assert bootstrap(fork, cluster) == made

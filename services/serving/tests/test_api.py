@@ -147,6 +147,7 @@ def test_a_body_in_pieces(iris_api: httpx.Client) -> None:
     assert iris_api.post("/predict", content=pieces).json()["prediction"] == "setosa"
 
 
+@pytest.mark.slow
 def test_large_batches_are_computed_aside(iris_api: httpx.Client, serve: Serve, diabetes: Bundle) -> None:
     answer = predict(iris_api, {"instances": [SETOSA] * 1000}).json()
     assert {one["prediction"] for one in answer["predictions"]} == {"setosa"}

@@ -36,9 +36,11 @@ def built(pipeline: Pipeline, report: Report) -> Image:
     pipeline.fork.commit("Change the service")
     done = workflows.run(pipeline, report, ".github/workflows/deliver.yml", "push")
     signed = {title for title, text in done.printed.items() if " / images " in title and "\nsigned " in text}
-    assert signed == {"deliver / images (serving)", "deliver / images (serving-sklearn)"}, (
-        "built for nothing, or not at all"
-    )
+    assert signed == {
+        "deliver / images (serving)",
+        "deliver / images (serving-sklearn)",
+        "deliver / images (serving-batch)",
+    }, "built for nothing, or not at all"
     pipeline.update()
     image = msgspec.convert(pipeline.pins(STAGING)["image"], Image)
     remember_serving(pipeline.fork.folder, image)

@@ -320,6 +320,7 @@ def _secrets(stack: Stack) -> list[Manifest]:
         return {"AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY": password()}
 
     database, root, reader = password(), {"user": "root-" + secrets.token_hex(4), "password": password()}, keys()
+    writer = keys()
     users = {f"mlflow-{name}": {"username": name, "password": password()} for name in _MLFLOW_USERS}
     asking = users["mlflow-gitops"]
     uri = f"postgresql+psycopg://mlflow:{database}@postgres.{stack.platform}:5432/mlflow"
@@ -339,11 +340,12 @@ def _secrets(stack: Stack) -> list[Manifest]:
         "s3-mlflow": keys(),
         "s3-serving": reader,
         "s3-backup": keys(),
+        "s3-predictions": writer,
         "s3-wrong-training": keys(),
         "s3-wrong-backup": keys(),
     }  # fmt: skip
     copied = {name: users[name] for name in ("mlflow-serving", "mlflow-smoke")}
-    serving = {"s3-serving": reader, "s3-wrong-serving": keys(), **copied}
+    serving = {"s3-serving": reader, "s3-predictions": writer, "s3-wrong-serving": keys(), **copied}
     return [
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "stringData": data}
         for namespace, named in ((stack.platform, platform), (stack.serving, serving))

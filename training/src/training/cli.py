@@ -23,6 +23,7 @@ from training.options import (
     Json,
     ModelOptions,
     RegisterOptions,
+    ScoreOptions,
     TrackingOptions,
     overrides,
 )
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _GATE_COLUMNS = ("check", "figure", "bound", "verdict", "detail")
-_NOT_TAKEN, _NO_FORM_GATE = RegisterOptions(), FormGateOptions()
+_NOT_TAKEN, _NO_FORM_GATE, _AS_USUAL = RegisterOptions(), FormGateOptions(), ScoreOptions()
 _NO_DATA, _NO_MODEL, _NO_GATE, _NO_TRACKING = DataOptions(), ModelOptions(), GateOptions(), TrackingOptions()
 
 app = App(
@@ -186,6 +187,34 @@ def register(
             | {"artifacts": result.uri, "run": result.run_id, "mlflow": result.tracking_uri},
         )
     return _ended(terminal, result.gate, result.name, result.run_id) if result.gate else 0
+
+
+@app.command(name="score")
+def score_files(
+    service: str,
+    /,
+    how: ScoreOptions = _AS_USUAL,
+    *,
+    input: str,  # noqa: A002  (the option's name)
+    output: str,
+    env: str | None = None,
+    envs: Path = Path("envs"),
+    again: Json = False,
+) -> int:
+    """Answer the rows of files with exactly what an environment runs: the pinned model, as the API answers them.
+
+    Args:
+        service: The service whose pins are taken.
+        how: How files are read and answers written.
+        input: A CSV or Parquet file, a folder of them, or a pattern with * and **; here or s3://BUCKET/...
+        output: The folder for the answers, here or s3://BUCKET/...
+        env: The environment; may be left out where only one has a release of the service.
+        envs: The folder of environments.
+        again: Score files that were scored already, too.
+    """
+    from training.scoring import release_of, score
+
+    return score(release_of(envs, env, service), input, output, how.flags(), again=again)
 
 
 @app.command

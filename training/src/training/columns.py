@@ -194,6 +194,7 @@ def _feature(name: str, values: pd.Series, said: ColumnSettings) -> tuple[Column
         optional=bool(gaps.any()) if said.optional is None else said.optional,
         categories=tuple(sorted(set(found.array) - {NO_TEXT})) if text else (),
         unknown=said.unknown or "accept",
+        sensitive=said.sensitive,
     )
     return column, found.array
 

@@ -23,6 +23,7 @@ class Column(Struct, frozen=True, omit_defaults=False):
         optional: Whether a value may be missing.
         categories: The texts that the table holds, sorted; of a category only.
         unknown: Whether other texts are accepted; of a category only.
+        sensitive: Whether its values must not be kept by the log of predictions.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Column(Struct, frozen=True, omit_defaults=False):
     optional: bool = False
     categories: tuple[str, ...] = ()
     unknown: Unknown = "accept"
+    sensitive: bool = False
 
     @property
     def is_text(self) -> bool:
@@ -41,7 +43,8 @@ class Column(Struct, frozen=True, omit_defaults=False):
         entry: dict[str, Any] = {"name": self.name, "kind": self.kind, "optional": self.optional}
         if self.is_text:
             entry |= {"categories": list(self.categories), "unknown": self.unknown}
-        return entry
+        # Where it is not, nothing is written, so that models without such columns keep their digests.
+        return entry | {"sensitive": True} if self.sensitive else entry
 
 
 def plain(columns: Sequence[Column]) -> bool:

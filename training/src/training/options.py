@@ -171,3 +171,27 @@ def _nested(values: dict[str, Any], table: str) -> dict[str, Any]:
     inner = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
     rest = {name: value for name, value in values.items() if not name.startswith(prefix)}
     return rest | ({table: inner} if inner else {})
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """How files are scored; `serving score --help` tells the defaults."""
+
+    format: str | None = None
+    """How answers are written: parquet or csv."""
+    keep: str | None = None
+    """The input's columns that stand beside the answers: all, none, or names between commas."""
+    csv_separator: str | None = None
+    """The character between fields of CSV files."""
+    max_rejected: float | None = None
+    """The share of a file's rows that may be rejected; with more it fails."""
+    shards: int | None = None
+    """How many processes share the files."""
+    shard: int | None = None
+    """The number of this one, from 0 on."""
+
+    def flags(self) -> list[str]:
+        """What was given, as the flags of `serving score`."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]

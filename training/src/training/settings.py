@@ -115,12 +115,14 @@ class ColumnSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             told.
         optional: Whether a value may be missing; where the table has gaps unless told.
         unknown: Whether texts that the table does not hold are accepted or refused, of a category.
+        sensitive: Whether its values must not be kept by the log of predictions.
         drop: Whether the column is left out.
     """
 
     kind: Kind | None = None
     optional: bool | None = None
     unknown: Unknown | None = None
+    sensitive: bool = False
     drop: bool = False
 
 

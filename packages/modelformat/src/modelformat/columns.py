@@ -22,10 +22,14 @@ NO_TEXT = ""
 
 
 class ColumnMetadata(Struct, frozen=True, omit_defaults=False):
-    """What `metadata.columns` says of a column; it has to agree with the signature."""
+    """What `metadata.columns` says of a column; it has to agree with the signature.
+
+    `sensitive` tells that no log of predictions may keep its values.
+    """
 
     name: str
     kind: Kind
     optional: bool = False
     categories: tuple[str, ...] = ()
     unknown: Unknown = "accept"
+    sensitive: bool = False

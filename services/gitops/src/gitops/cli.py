@@ -50,6 +50,7 @@ for command in (
     promotion.verify,
     promotion.review,
     holds.rollback,
+    holds.watch,
     holds.hold,
     holds.unhold,
     forges.pulls,

@@ -1,30 +1,38 @@
-"""The command `serving`: the server, and the smoke test that a deployment runs against it."""
+"""The command `serving`: the server, the smoke test that a deployment runs against it, and the scoring of files."""
 
 import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 
 import msgspec
 
 from serving import logs
+from serving.batch.settings import ScoreSettings
 from serving.environment import SettingsError, read, variables
 from serving.settings import Settings, SmokeSettings
 
 _AWS = """read by botocore for s3:// artifacts:
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and whatever else it knows (roles, web identities)"""
 
+_MODEL = """which model, and how it is run, variables of `serving run` say where --release does not:
+  MODEL_NAME, MODEL_VERSION, MODEL_DIGEST, MODEL_URI, MODEL_RELEASE, S3_ENDPOINT_URL, RUNTIME and the others;
+keys to the store are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"""
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command and gives its exit status: 0, 1 when the smoke test failed, 2 for wrong settings."""
+    """Runs the command and gives its exit status: 0, 1 when the smoke test or a file failed, 2 for wrong settings."""
     given = sys.argv[1:] if arguments is None else arguments
-    known = {"run", "smoke", "-h", "--help"}
+    known = {"run", "smoke", "score", "-h", "--help"}
     options = _parser().parse_args(given if given and given[0] in known else ["run", *given])
     flags = {name: value for name, value in vars(options).items() if name != "command" and value is not None}
     environ = {**os.environ, **flags}
     try:
         if options.command == "smoke":
             return _smoke(read(SmokeSettings, environ))
+        if options.command == "score":
+            return _score(environ)
         return _run(read(Settings, environ))
     except SettingsError as error:
         print(f"serving: {error}", file=sys.stderr)
@@ -50,17 +58,31 @@ def _smoke(settings: SmokeSettings) -> int:
     return 0
 
 
+def _score(environ: Mapping[str, str]) -> int:
+    settings = read(ScoreSettings, environ)
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        from serving.batch.command import score  # noqa: PLC0415  (as above, and an extra)
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"files cannot be scored without {error.name}: install serving with its extra `batch`, or use the image "
+            "built with `--target batch`"
+        ) from None
+    return score(settings, environ)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="serving",
         description="Serves a scikit-learn model from an MLflow registry over HTTP.",
         epilog="Without a command it runs the server. Settings come from the environment; a flag wins over its "
-        "variable.\n`serving run --help` and `serving smoke --help` list them all.",
+        "variable.\n`serving run --help`, `serving smoke --help` and `serving score --help` list them all.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", metavar="run | smoke")
+    commands = parser.add_subparsers(dest="command", metavar="run | smoke | score")
     _command(commands, "run", Settings, "run the server (the default)", _AWS)
     _command(commands, "smoke", SmokeSettings, "ask a running server for a prediction and compare it with the pins", "")
+    _command(commands, "score", ScoreSettings, "answer the rows of files by a pinned model", _MODEL, prefix="score-")
     return parser
 
 
@@ -70,6 +92,8 @@ def _command(
     settings: type[msgspec.Struct],
     summary: str,
     epilog: str,
+    *,
+    prefix: str = "",
 ) -> None:
     parser = commands.add_parser(
         name,
@@ -81,7 +105,7 @@ def _command(
     for variable in variables(settings):
         default = f"default: {variable.default}" if variable.default else "not set by default"
         parser.add_argument(
-            "--" + variable.name.lower().replace("_", "-"),
+            "--" + variable.name.lower().replace("_", "-").removeprefix(prefix),
             dest=variable.name,
             metavar="|".join(variable.choices) or variable.name,
             help=f"{variable.description} ({default})".replace("%", "%%"),

@@ -29,7 +29,8 @@ from serving.api.invocations import Invocations
 from serving.api.page import Docs
 from serving.api.predict import Predictions
 from serving.api.table import UNMATCHED, routes
-from serving.batching import Batcher
+from serving.asked import note
+from serving.batching import Batcher, WatchedBatcher, Watcher
 from serving.environment import SettingsError
 from serving.metrics import Metrics
 from serving.models import Models, open_models
@@ -39,6 +40,7 @@ from serving.sources import Sources
 from serving.spans import NO_SPANS
 
 if TYPE_CHECKING:
+    from serving.log.sampling import PredictionLog
     from serving.shadow.sampling import Shadow
     from serving.tracing import Tracing
 
@@ -66,8 +68,10 @@ def create_app(settings: Settings) -> Application:
     keys = _keys(settings)
     if keys:
         metrics.keys(lambda: len(keys()))
+    on_asked = note if settings.prediction_log else None
     options = Options(
         access=Access(keys, settings.api_key_requests_per_second) if keys else None,
+        on_asked=on_asked,
         cors=open_cors(settings.cors_origins),
         metrics_port=settings.metrics_port,
         path_prefix=settings.path_prefix,
@@ -82,6 +86,8 @@ def create_app(settings: Settings) -> Application:
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         following = asyncio.create_task(models.run())
+        if log:
+            log.start()
         if shadow:
             shadow.start()
         try:
@@ -90,6 +96,8 @@ def create_app(settings: Settings) -> Application:
         finally:
             if shadow:
                 await shadow.aclose()
+            if log:
+                await log.aclose()
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
             await sources.aclose()
@@ -101,10 +109,11 @@ def create_app(settings: Settings) -> Application:
 
     about = About(models, draining, metrics)
     metrics.ready.set_function(lambda: float(about.is_ready))
-    shadow, batcher_kind = _shadowed(models, settings.shadow_sample, metrics)
+    log = _log(settings, metrics)
+    shadow, batcher_kind = _watched(models, settings, metrics, log)
     batcher = batcher_kind(workers, _WORKERS, admission, settings.max_queue_seconds, metrics.predicted)
     predictor = predictor_kind(models.main, batcher, admission, settings.max_rows, metrics.unknown)
-    rpc = _rpc(settings, about, admission, metrics, predictor, models, options.access)
+    rpc = _rpc(settings, about, admission, metrics, predictor, models, options)
     ours = version("serving")
     bodies = BodyReader(settings.max_body_bytes)
     predictions = Predictions(predictor, models, bodies, settings.max_rows, ours)
@@ -131,14 +140,29 @@ def _traced(settings: Settings) -> "tuple[Tracing | None, type[Predictor], Calla
     return tracing, TracedPredictor, partial(TracedFront, tracing.tracer)
 
 
-def _shadowed(models: Models, sample: float, metrics: Metrics) -> "tuple[Shadow | None, Callable[..., Batcher]]":
-    """Gives what compares a shadow, and what runs models: where there is no shadow, the plain class."""
-    if not models.shadow:
-        return None, Batcher
-    from serving.shadow.sampling import Shadow, ShadowedBatcher  # noqa: PLC0415  (as above)
+def _log(settings: Settings, metrics: Metrics) -> "PredictionLog | None":
+    if not settings.prediction_log:
+        return None
+    # Imported here, because whoever has none need not pay for it.
+    from serving.log.sampling import PredictionLog  # noqa: PLC0415
 
-    shadow = Shadow(models.shadow, sample, metrics)
-    return shadow, partial(ShadowedBatcher, shadow)
+    return PredictionLog(settings, metrics)
+
+
+def _watched(
+    models: Models, settings: Settings, metrics: Metrics, log: "PredictionLog | None"
+) -> "tuple[Shadow | None, Callable[..., Batcher]]":
+    """Gives what compares a shadow, and what runs models: where nobody watches, the plain class."""
+    # The log before the shadow, which is told what the log takes anyhow.
+    watchers: list[Watcher] = [log.computed] if log else []
+    shadow = None
+    if models.shadow:
+        from serving.shadow.sampling import Shadow  # noqa: PLC0415  (as above)
+
+        on_differed = log.differed if log and settings.prediction_log_shadow else None
+        shadow = Shadow(models.shadow, settings.shadow_sample, metrics, on_differed)
+        watchers.append(shadow.computed)
+    return shadow, partial(WatchedBatcher, watchers) if watchers else Batcher
 
 
 def _rpc(
@@ -148,25 +172,27 @@ def _rpc(
     metrics: Metrics,
     predictor: Predictor,
     models: Models,
-    access: Access | None,
+    road: Options,
 ) -> Callable[[], AbstractAsyncContextManager[None]]:
     """Gives what serves gRPC as long as the application runs, if that is wanted."""
     if not settings.grpc_port:
         return contextlib.nullcontext
     try:
         # Imported here, because whoever does not serve it need not pay for it.
-        from serving.rpc.server import Options, Service, serving  # noqa: PLC0415
+        from serving.rpc.server import Options as RpcOptions  # noqa: PLC0415
+        from serving.rpc.server import Service, serving  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"GRPC_PORT is set, but {error.name} is not installed: install serving with its extra `grpc`"
         ) from None
-    options = Options(
+    options = RpcOptions(
         host=settings.host,
         port=settings.grpc_port,
         message_bytes=settings.max_body_bytes,
         grace_seconds=settings.shutdown_grace_seconds,
     )
-    return partial(serving, options, Service(admission, metrics, predictor, models, about, access), about)
+    service = Service(admission, metrics, predictor, models, about, road.access, road.on_asked)
+    return partial(serving, options, service, about)
 
 
 def _keys(settings: Settings) -> Callable[[], Keys] | None:

@@ -6,7 +6,9 @@ pyarrow takes 150. It is imported when a table comes.
 
 import io
 import struct
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -37,7 +39,7 @@ def read(body: bytes, reader: RowReader, max_rows: int) -> Matrix:
         InvalidInputError: when it is not a stream of Arrow's, or its columns or values do not fit the model.
         TooManyRowsError: when there are more rows than allowed.
     """
-    try:
+    with _refusing():
         stream = scan(body, max_rows)
         if not stream.rows:
             raise _wrong("", "expected at least one row")
@@ -45,18 +47,39 @@ def read(body: bytes, reader: RowReader, max_rows: int) -> Matrix:
         order = _order(reader, given)
         if (matrix := _of_numbers(body, stream, reader, given, order)) is not None:
             return matrix
-        parts = list(_parts(body, stream, given, reader, order))
+        found = _joined(body, stream, reader, given, order)
+    return reader.of_columns(
+        read_columns(
+            (decoder, column, _field(decoder.column.name))
+            for decoder, column in zip(reader.decoders, found, strict=True)
+        )
+    )
+
+
+def values(body: bytes, reader: RowReader) -> list[np.ndarray[Any, Any]]:
+    """Gives the values of a table, an array for each column of the model, before any is held against its column.
+
+    The table has rows. Null is NaN among numbers, and the empty text among texts.
+
+    Raises:
+        InvalidInputError: when it is not a stream of Arrow's, or its columns are not the model's, or of types that are
+            not read.
+    """
+    with _refusing():
+        stream = scan(body, sys.maxsize)
+        given = _given(body[: stream.schema.end], stream.schema.header)
+        return _joined(body, stream, reader, given, _order(reader, given))
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Says of what is no table that it is none."""
+    try:
+        yield
     except TableError as error:
         raise _wrong("", f"the body is not a table as an Arrow IPC stream: {error}") from None
     except (struct.error, IndexError, ValueError):
         raise _wrong("", "the body is not a table as an Arrow IPC stream: a message of it is broken") from None
-    joined = map(np.concatenate, zip(*parts, strict=True))
-    return reader.of_columns(
-        read_columns(
-            (decoder, column, _field(decoder.column.name))
-            for decoder, column in zip(reader.decoders, joined, strict=True)
-        )
-    )
 
 
 def _given(schema: bytes, header: int) -> list[Column]:
@@ -90,6 +113,13 @@ def _of_numbers(
             rows[first : first + part.rows, place] = fixed(values, dtype, part.rows)
         first += part.rows
     return reader.of_numbers(rows)
+
+
+def _joined(
+    body: bytes, stream: Stream, reader: RowReader, given: list[Column], order: list[int | None]
+) -> list[np.ndarray[Any, Any]]:
+    """Gives the columns of the model from all parts of a table."""
+    return [np.concatenate(column) for column in zip(*_parts(body, stream, given, reader, order), strict=True)]
 
 
 def _parts(

@@ -11,8 +11,9 @@ Runs that take long are computed in worker threads; what comes in meanwhile shar
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,6 +25,8 @@ from serving.runtimes.base import Matrix, Runtime
 
 # Told of every run: the model, its rows, what it gave, and the seconds that took.
 Listener = Callable[[LoadedModel, Matrix, Matrix, float], None]
+# Told of every request's part of a run, before it is answered: the model, the rows, and what it gave.
+Watcher = Callable[[LoadedModel, Matrix, Matrix], None]
 
 
 class _Waiting(msgspec.Struct, frozen=True, eq=False):
@@ -143,6 +146,21 @@ class Batcher:
             lane.runs -= 1
             if not lane.runs:
                 self._lanes.pop(model, None)
+
+
+class WatchedBatcher(Batcher):
+    """Shows what was computed for each request to those who watch. Takes the place of `Batcher` where there are any."""
+
+    def __init__(self, watchers: Sequence[Watcher], *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._watchers = watchers
+
+    async def run(self, model: LoadedModel, rows: Matrix) -> Matrix:
+        """Gives what a model computes for a matrix of shape [rows, columns]."""
+        result = await super().run(model, rows)
+        for watcher in self._watchers:
+            watcher(model, rows, result)
+        return result
 
 
 def _groups(waiting: deque[_Waiting], most_rows: int) -> Iterator[list[_Waiting]]:

@@ -32,8 +32,8 @@ class Column(msgspec.Struct, frozen=True):
     """One input: its name, MLflow's type name, its kind, and the values that it takes.
 
     `low` and `high` bound numbers; for dates they are seconds since 1970 UTC, for text they mean nothing. `optional`
-    tells whether it may be null, `categories` which texts training knew (empty: not told), and `unknown` what to do
-    with others.
+    tells whether it may be null, `categories` which texts training knew (empty: not told), `unknown` what to do with
+    others, and `sensitive` that nobody may keep its values.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Column(msgspec.Struct, frozen=True):
     optional: bool = False
     categories: tuple[str, ...] = ()
     unknown: Unknown = "accept"
+    sensitive: bool = False
 
     def fitting(self, value: float) -> Value:
         """The value that this column takes and that is nearest to a number; of text, a category."""
@@ -105,7 +106,7 @@ def _joined(index: int, column: Column, told: ColumnMetadata) -> Column:
         raise ModelUnusableError(
             f"its MLmodel file lists an empty or a repeated category in {field}.categories of {column.name!r}"
         )
-    return msgspec.structs.replace(column, categories=told.categories, unknown=told.unknown)
+    return msgspec.structs.replace(column, categories=told.categories, unknown=told.unknown, sensitive=told.sensitive)
 
 
 def _shown(value: object) -> str:

@@ -144,7 +144,11 @@ class CategoryDecoder(Decoder):
 
     def unknown(self, values: Iterable[Encoded]) -> int:
         """How many of the values that were read are texts that training did not know; 0 where that is not told."""
-        return sum(value not in self._known and value != "" for value in values) if self._known else 0
+        return sum(self.unknown_of(values)) if self._known else 0
+
+    def unknown_of(self, values: Iterable[Encoded]) -> list[bool]:
+        """Tells of each of the values that were read whether it is a text that training did not know."""
+        return [value not in self._known and value != "" for value in values]
 
     def all(self, values: Sequence[Value]) -> Sequence[Encoded]:
         """Reads many values."""

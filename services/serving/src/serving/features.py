@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.columns import LARGEST_NUMBER, Column, Value
 from serving.decoding import (
@@ -119,6 +120,14 @@ class RowReader:
         for index, decoder in enumerate(self.decoders):
             if isinstance(decoder, CategoryDecoder) and (count := decoder.unknown(rows[:, index])):
                 yield decoder.column.name, count
+
+    def unknown_in(self, rows: Matrix) -> NDArray[np.bool_]:
+        """Tells of each of some rows whether it has a text that training did not know; shape [rows]."""
+        found = np.zeros(len(rows), dtype=bool)
+        for index, decoder in enumerate(self.decoders):
+            if isinstance(decoder, CategoryDecoder) and decoder.column.categories:
+                found |= decoder.unknown_of(rows[:, index])
+        return found
 
     def _values(self, row: Row, field: str) -> Sequence[Value]:
         """Gives the values of a row in the order of the columns.

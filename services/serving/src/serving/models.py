@@ -1,7 +1,7 @@
 """All registered models that one process serves: a Version Manager for each, with one cache and one folder for all."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from serving.registry import Registry
 from serving.runtimes.base import RuntimeOptions
 from serving.settings import Settings, WantedModel
 from serving.sources import Sources
-from serving.spans import Spans
+from serving.spans import NO_SPANS, Spans
 from serving.trial import Bounds
 from serving.versions.base import Listener, VersionManager
 from serving.versions.pinned import Pin, PinnedVersion
@@ -100,27 +100,20 @@ def open_models(
     """Makes what serves the models that the settings name. Nothing is contacted before it runs."""
     cache = ModelCache(settings.model_cache_size, settings.model_cache_bytes, metrics)
     metrics.models_loaded.set_function(lambda: len(cache))
-    loader = _loader(settings, sources, folder, spans)
+    loader = model_loader(settings, sources, folder, spans)
 
     def registry_of(name: str) -> Registry:
-        return Registry(
-            sources.mlflow,
-            name,
-            timeout=settings.registry_timeout_seconds,
-            on_error=metrics.registry_error,
-            spans=spans,
-            folders=settings.registry_folders == "allow",
-        )
+        return registry(settings, sources, name, metrics.registry_error, spans)
 
     def manager(wanted: WantedModel, digest_setting: str, on_change: Listener = metrics.served) -> VersionManager:
-        registry = registry_of(wanted.name)
+        asked = registry_of(wanted.name)
         backoff = Backoff(settings.retry_min_seconds, settings.retry_max_seconds)
         if wanted.version:
-            pin = _pin(wanted, digest_setting)
+            pin = pin_of(wanted, digest_setting)
             metrics.pinned(pin.name, pin.version, pin.digest)
-            return PinnedVersion(pin, loader, registry, cache, backoff, on_change, spans)
+            return PinnedVersion(pin, loader, asked, cache, backoff, on_change, spans)
         stage = Stage(wanted.name, wanted.stage, settings.model_poll_seconds)
-        return FollowedStage(stage, loader, registry, cache, backoff, on_change, spans)
+        return FollowedStage(stage, loader, asked, cache, backoff, on_change, spans)
 
     def shadow_of(main: VersionManager, wanted: WantedModel) -> "ShadowVersion":
         # Imported here, because whoever has none need not pay for it.
@@ -129,9 +122,8 @@ def open_models(
         # With a cache of its own: the other one keeps a single version of each name for sure.
         own = ModelCache(1, settings.model_cache_bytes, CacheEvents())
         backoff = Backoff(settings.retry_min_seconds, _SHADOW_PATIENCE * settings.retry_max_seconds)
-        pin = _pin(wanted, "SHADOW_DIGEST")
-        registry = registry_of(wanted.name)
-        return ShadowVersion(main, changed, pin, loader, registry, own, backoff, lambda _: None, spans)
+        pin = pin_of(wanted, "SHADOW_DIGEST")
+        return ShadowVersion(main, changed, pin, loader, registry_of(wanted.name), own, backoff, lambda _: None, spans)
 
     changed = asyncio.Event()
 
@@ -148,11 +140,31 @@ def open_models(
     )
 
 
-def _pin(wanted: WantedModel, digest_setting: str) -> Pin:
+def registry(
+    settings: Settings,
+    sources: Sources,
+    name: str,
+    on_error: Callable[[str], None] = lambda _: None,
+    spans: Spans = NO_SPANS,
+) -> Registry:
+    """Makes what asks MLflow about one registered model."""
+    return Registry(
+        sources.mlflow,
+        name,
+        timeout=settings.registry_timeout_seconds,
+        on_error=on_error,
+        spans=spans,
+        folders=settings.registry_folders == "allow",
+    )
+
+
+def pin_of(wanted: WantedModel, digest_setting: str) -> Pin:
+    """Makes the pin of a model whose version the settings name; `digest_setting` is where its digest was set."""
     return Pin(wanted.name, wanted.version, wanted.digest, wanted.uri, wanted.release, digest_setting)
 
 
-def _loader(settings: Settings, sources: Sources, folder: Path, spans: Spans) -> ModelLoader:
+def model_loader(settings: Settings, sources: Sources, folder: Path, spans: Spans = NO_SPANS) -> ModelLoader:
+    """Makes what loads versions into a folder, by the settings' bounds."""
     # One more for each model, so that versions that are just being loaded push none out of the folder.
     count = len(settings.models) + (settings.shadow is not None)
     keep = max(settings.model_cache_size, count) + count

@@ -76,6 +76,16 @@ def _check_pin(version: str, digest: str, uri: str, release: str, named: Callabl
         )
 
 
+def _names(text: str, setting: str) -> tuple[str, ...]:
+    """Reads a JSON list of names; nothing is an empty one."""
+    try:
+        return msgspec.json.decode(text or "[]", type=tuple[str, ...])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ValueError(
+            f'{setting} takes a JSON list of names, such as ["age", "city"], but is none ({error})'
+        ) from None
+
+
 class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     """How the server behaves. `environment.read(Settings, os.environ)` makes it."""
 
@@ -233,6 +243,39 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     drift_window_seconds: Annotated[
         float, Meta(ge=0, le=604800, description="the sliding window for measuring drift; 0 turns it off")
     ] = 3600.0
+    prediction_log: Annotated[
+        str,
+        Meta(
+            pattern=r"^(s3://[A-Za-z0-9._-]+(/[^\s]*)?)?$",
+            description="where a share of the rows and answers are logged: an s3:// address; empty logs none",
+        ),
+    ] = ""
+    prediction_log_sample: Annotated[
+        float, Meta(ge=0, le=1, description="the share of requests whose rows are logged")
+    ] = 0.1
+    prediction_log_below: Annotated[
+        float,
+        Meta(ge=0, le=1, description="rows whose class is less probable than this are always logged; 0 for none"),
+    ] = 0.5
+    prediction_log_unknown: Annotated[
+        bool, Meta(description="whether rows with a text that training did not know are always logged")
+    ] = True
+    prediction_log_shadow: Annotated[
+        bool, Meta(description="whether rows for which the shadow says something else are always logged")
+    ] = True
+    prediction_log_columns: Annotated[
+        str, Meta(description="the columns to log, as a JSON list of names; empty for all that are not sensitive")
+    ] = ""
+    prediction_log_seconds: Annotated[
+        float, Meta(ge=0.1, le=3600, description="how old a file of the log may grow before the store gets it")
+    ] = 60.0
+    prediction_log_end_seconds: Annotated[
+        float, Meta(ge=0.1, le=300, description="after the last answer: how long the rest of the log may take")
+    ] = 5.0
+    prediction_log_access_key_id: Annotated[
+        str, Meta(description="the S3 key of the log's own user; without it the key for models is used")
+    ] = ""
+    prediction_log_secret_access_key: Annotated[str, Meta(description="and its secret")] = ""
     runtime: Annotated[
         Literal["auto", "onnx", "sklearn"], Meta(description="what computes predictions; auto prefers ONNX")
     ] = "auto"
@@ -259,6 +302,11 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
             taken.add(extra.name)
         if self.api_key_requests_per_second and not (self.api_keys or self.api_keys_file):
             raise ValueError("API_KEY_REQUESTS_PER_SECOND belongs to keys: set API_KEYS or API_KEYS_FILE too")
+        if bool(self.prediction_log_access_key_id) != bool(self.prediction_log_secret_access_key):
+            raise ValueError(
+                "PREDICTION_LOG_ACCESS_KEY_ID and PREDICTION_LOG_SECRET_ACCESS_KEY are one key: set both, or none"
+            )
+        _names(self.prediction_log_columns, "PREDICTION_LOG_COLUMNS")
         if self.retry_max_seconds < self.retry_min_seconds:
             raise ValueError(
                 "RETRY_MAX_SECONDS is less than RETRY_MIN_SECONDS: the waits grow from the one to the other"
@@ -283,6 +331,17 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
             return None
         pin = (self.shadow_version, self.shadow_digest, self.shadow_uri, self.shadow_release)
         return WantedModel(self.model_name, "", *pin)
+
+    @property
+    def logged_columns(self) -> tuple[str, ...]:
+        """PREDICTION_LOG_COLUMNS as names; none where all are meant."""
+        return _names(self.prediction_log_columns, "PREDICTION_LOG_COLUMNS")
+
+    @property
+    def prediction_log_keys(self) -> tuple[str, str] | None:
+        """The keys of the log's own user, if it has one."""
+        keys = (self.prediction_log_access_key_id, self.prediction_log_secret_access_key)
+        return keys if all(keys) else None
 
     @property
     def extra_trusted_types(self) -> frozenset[str]:

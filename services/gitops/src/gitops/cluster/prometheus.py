@@ -3,6 +3,8 @@
 import contextlib
 import math
 from collections.abc import Iterator
+from datetime import datetime
+from typing import TypeVar
 
 import httpx
 import msgspec
@@ -25,6 +27,15 @@ class Sample(Struct, frozen=True):
     value: float
 
 
+class Alert(Struct, frozen=True, rename="camel"):
+    """An alert, as Prometheus has it: since when its condition holds, and whether it fires by now."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    state: str
+    active_at: datetime
+
+
 class _Series(Struct, frozen=True):
     metric: dict[str, str]
     value: tuple[float, str]
@@ -34,10 +45,23 @@ class _Vector(Struct, frozen=True):
     result: list[_Series]
 
 
+class _Alerts(Struct, frozen=True):
+    alerts: list[Alert]
+
+
 class _Answer(Struct, frozen=True):
     status: str
     data: _Vector | None = None
     error: str = ""
+
+
+class _AlertsAnswer(Struct, frozen=True):
+    status: str
+    data: _Alerts | None = None
+    error: str = ""
+
+
+_A = TypeVar("_A", _Answer, _AlertsAnswer)
 
 
 class Prometheus:
@@ -53,10 +77,25 @@ class Prometheus:
         Raises:
             OutageError: It does not answer, or with something else.
         """
+        found = self._asked("api/v1/query", {"query": expression}, _Answer)
+        series = found.data.result if found.data else []
+        samples = [Sample(entry.metric, float(entry.value[1])) for entry in series]
+        return [sample for sample in samples if math.isfinite(sample.value)]
+
+    def alerts(self) -> list[Alert]:
+        """Return every alert whose condition holds now, pending ones too.
+
+        Raises:
+            OutageError: It does not answer, or with something else.
+        """
+        found = self._asked("api/v1/alerts", {}, _AlertsAnswer)
+        return found.data.alerts if found.data else []
+
+    def _asked(self, path: str, parameters: dict[str, str], kind: type[_A]) -> _A:
         where = self._client.base_url
         try:
-            answer = self._client.get("api/v1/query", params={"query": expression})
-            found = msgspec.json.decode(answer.content, type=_Answer)
+            answer = self._client.get(path, params=parameters)
+            found = msgspec.json.decode(answer.content, type=kind)
         except httpx.HTTPError as error:
             raise OutageError(f"Prometheus at {where} does not answer: {error or type(error).__name__}.") from None
         except msgspec.MsgspecError as error:
@@ -65,8 +104,7 @@ class Prometheus:
             ) from None
         if found.data is None:
             raise OutageError(f"Prometheus at {where} refuses the question: {found.error or found.status}.")
-        samples = [Sample(entry.metric, float(entry.value[1])) for entry in found.data.result]
-        return [sample for sample in samples if math.isfinite(sample.value)]
+        return found
 
     def value(self, expression: str) -> float | None:
         """The value of an expression that has at most one; None where it has none."""

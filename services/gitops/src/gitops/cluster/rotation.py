@@ -21,7 +21,7 @@ from gitops.cluster.secrets import (
     KEY_ID,
     MINIO_ROOT,
     OWNED,
-    S3_SERVING,
+    S3_COPIED,
     S3_USERS,
     SECRET_KEY,
     decoded,
@@ -50,12 +50,12 @@ class Place(Struct, frozen=True):
     cluster: Cluster
     namespace: str
     copy: bool
-    """Whether it has a copy of the serving user's Secret alone."""
+    """Whether it has copies of the Secrets of `S3_COPIED` alone."""
 
     @property
     def names(self) -> frozenset[str]:
         """The Secrets with keys that there may be here."""
-        return frozenset({S3_SERVING.name} if self.copy else {spec.name for spec in S3_USERS})
+        return frozenset(spec.name for spec in (S3_COPIED if self.copy else S3_USERS))
 
 
 class Rotation:
@@ -170,12 +170,13 @@ class Rotation:
         time.sleep(_PAUSE)  # Times are whole seconds: what starts from now on is younger.
 
     def _copy(self, places: Sequence[Place]) -> None:
-        values = self._values(S3_SERVING.name)
-        wanted = {key: values[key] for key in S3_SERVING.keys}
-        for place in places:
-            present = place.cluster.find("secrets", S3_SERVING.name, place.namespace) if place.copy else None
-            if present is not None and decoded(present) != wanted:
-                place.cluster.apply([secret_manifest(place.namespace, S3_SERVING.name, wanted)])
+        for spec in S3_COPIED:
+            values = self._values(spec.name)
+            wanted = {key: values[key] for key in spec.keys}
+            for place in places:
+                present = place.cluster.find("secrets", spec.name, place.namespace) if place.copy else None
+                if present is not None and decoded(present) != wanted:
+                    place.cluster.apply([secret_manifest(place.namespace, spec.name, wanted)])
 
     def _restart(self, places: Sequence[Place], since: str) -> None:
         restarted = [

@@ -101,8 +101,9 @@ def _mlflow_user(name: str) -> BootstrapSecret:
     return BootstrapSecret(namespace=PIPELINE, name=f"mlflow-{name}", keys=keys)
 
 
-S3_SERVING = _s3_user("serving")
-S3_USERS = (_s3_user("mlflow"), _s3_user("backup"), S3_SERVING)
+# The store's users of which each environment has a copy: who reads models, and who writes the prediction log.
+S3_COPIED = (_s3_user("serving"), _s3_user("predictions"))
+S3_USERS = (_s3_user("mlflow"), _s3_user("backup"), *S3_COPIED)
 MINIO_ROOT = BootstrapSecret(
     namespace=PIPELINE, name="minio-root", keys={"root-user": RandomId(), "root-password": Random()}
 )
@@ -120,7 +121,7 @@ MLFLOW_ADMIN = BootstrapSecret(
 MLFLOW_GITOPS = _mlflow_user("gitops")
 _MLFLOW_SERVING, _MLFLOW_SMOKE = _mlflow_user("serving"), _mlflow_user("smoke")
 # What each environment has a copy of.
-COPIED = (S3_SERVING, _MLFLOW_SERVING, _MLFLOW_SMOKE)
+COPIED = (*S3_COPIED, _MLFLOW_SERVING, _MLFLOW_SMOKE)
 # What the environments share, in an order in which each comes after those that it takes values from.
 _SHARED: tuple[BootstrapSecret, ...] = (
     BootstrapSecret(

@@ -5,7 +5,7 @@ from pathlib import Path
 from gitops.commands.options import Json
 from gitops.fork.adopt import Places, adopt_fork
 from gitops.git.repository import Repository
-from gitops.platform.model import ForgeKind
+from gitops.platform.forges import ForgeKind
 from gitops.terminal import Terminal
 
 

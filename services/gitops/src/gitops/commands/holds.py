@@ -1,17 +1,22 @@
-"""The commands that stop automation, let it go on, and go back."""
+"""The commands that stop automation, let it go on, and go back, by a person's word or by what is seen."""
 
+from collections.abc import Sequence
+
+from gitops.cluster.canary import Canary
 from gitops.cluster.client import Cluster
 from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
-from gitops.commands.options import Flag, Json
-from gitops.errors import BadInputError
+from gitops.commands.options import Flag, Json, PrometheusUrl
+from gitops.errors import BadInputError, GitopsError, OutageError
 from gitops.forge.choice import forge
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Snapshot
 from gitops.pins.hold import hold_by, hold_services, lift_holds, roll_back
+from gitops.pins.release import Hold
 from gitops.platform.reader import platform_at
-from gitops.platform.targets import chosen, targets
+from gitops.platform.targets import Target, chosen, targets
 from gitops.promotion.aborted import aborted_canaries, roll_back_aborted
 from gitops.promotion.promote import close_promotions, held_because
+from gitops.promotion.watching import Burning, burning, roll_back_burning
 from gitops.terminal import Terminal
 
 
@@ -95,6 +100,77 @@ def _roll_back_aborted(
         for target in canaries:
             _close_promotions(now, str(target))
     return fate.exit_code
+
+
+def watch(
+    target: str | None = None,
+    /,
+    landing: LandingOptions = NO_LANDING,
+    *,
+    prometheus_url: PrometheusUrl = "",
+    context: str | None = None,
+    json: Json = False,
+) -> int:
+    """Check the releases once, and roll back in git those that do badly: the earlier pins, and a hold with the reason.
+
+    It rolls back a canary that the cluster aborted, and a service with a critical alert that began within
+    `watch.minutes` of its values after its pins changed. Held services are skipped. Run it every few minutes.
+
+    Args:
+        target: ENV/SERVICE, or ENV for all of its services. [default: all]
+        landing: What becomes of the commits.
+        prometheus_url: Address of Prometheus, which has the alerts. With it, a cluster that cannot be reached
+            for canaries does not fail the command. [default: the cluster's own, through kubectl port-forward]
+        context: Context of the kubeconfig. [default: the current one]
+        json: Print what changed as JSON.
+    """
+    terminal, repository = Terminal(), Repository.find()
+    start = landing.start(repository)
+    platform = platform_at(start)
+    wanted = chosen(platform, target) if target else targets(platform)
+    canaries, found, outages = _seen(start, Cluster(context, patient=False, prometheus=prometheus_url), wanted)
+    code = max((error.exit_code for error in outages), default=0)
+    if not canaries and not found:
+        if json:
+            terminal.json({"commit": None, "attempts": 0, "targets": []})
+        elif not outages:
+            terminal.line("Nothing that was released does badly.")
+        return code
+
+    def hold_because(reason: str) -> Hold:
+        return hold_by(repository, reason)
+
+    aborted = roll_back_aborted(repository, start.commit, canaries, hold_because)
+    burnt = roll_back_burning(repository, start.commit, found, hold_because)
+    fate = land_and_show(start, lambda now: [*aborted(now), *burnt(now)], landing, json=json)
+    if not (landing.no_push or landing.dry_run or landing.pr):
+        now = Snapshot(repository, fate.commit or start.commit)
+        for one in (*canaries, *found):
+            _close_promotions(now, str(one))
+    return fate.exit_code or code
+
+
+def _seen(
+    start: Snapshot, cluster: Cluster, wanted: Sequence[Target]
+) -> tuple[dict[Target, Canary], dict[Target, Burning], list[GitopsError]]:
+    """The aborted canaries, the releases that do badly, and what could not be looked at."""
+    terminal = Terminal()
+    outages: list[GitopsError] = []
+    canaries: dict[Target, Canary] = {}
+    try:
+        canaries = aborted_canaries(cluster, wanted)
+    except OutageError as error:
+        terminal.note(f"Canaries could not be seen: {error}")
+        outages += [] if cluster.prometheus else [error]
+    found: dict[Target, Burning] = {}
+    for one in wanted:
+        try:
+            if one not in canaries and (seen := burning(start, cluster, one)):
+                found[one] = seen
+        except GitopsError as error:
+            terminal.error(f"{one}: {error}")
+            outages.append(error)
+    return canaries, found, outages
 
 
 def _land(start: Snapshot, target: str, edit: Edit, options: LandingOptions, *, json: bool) -> int:

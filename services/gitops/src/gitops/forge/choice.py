@@ -4,37 +4,20 @@ import os
 import re
 from collections.abc import Mapping
 
-from msgspec import Struct
-
 from gitops.errors import BadInputError
 from gitops.forge.gitea import Gitea
 from gitops.forge.github import GitHub
 from gitops.forge.gitlab import GitLab
 from gitops.forge.protocol import Forge
-from gitops.platform.model import ForgeKind, Platform
+from gitops.platform.forges import FORGES, ForgeKind
+from gitops.platform.model import Platform
 
-
-class _Kind(Struct, frozen=True, kw_only=True):
-    """A kind of forge: its adapter, and where its API is below its address.
-
-    `central` is the forge that gives the kind its name, whose API is elsewhere.
-    """
-
-    adapter: type[GitHub | GitLab | Gitea]
-    below: str
-    central: Mapping[str, str] = {}
-
-
-_KINDS: Mapping[ForgeKind, _Kind] = {
-    "github": _Kind(adapter=GitHub, below="/api/v3", central={"https://github.com": "https://api.github.com"}),
-    "gitlab": _Kind(adapter=GitLab, below="/api/v4"),
-    "gitea": _Kind(adapter=Gitea, below="/api/v1"),
-}
+_ADAPTERS: Mapping[ForgeKind, type[GitHub | GitLab | Gitea]] = {"github": GitHub, "gitlab": GitLab, "gitea": Gitea}
 
 
 def token_variable(platform: Platform) -> str:
     """The variable of the environment that holds the token for a fork's forge."""
-    return _KINDS[platform.forge_kind].adapter.variables.token
+    return _ADAPTERS[platform.forge_kind].variables.token
 
 
 def forge(platform: Platform) -> Forge | None:
@@ -43,8 +26,8 @@ def forge(platform: Platform) -> Forge | None:
     Raises:
         BadInputError: The token is not one.
     """
-    kind = _KINDS[platform.forge_kind]
-    variables = kind.adapter.variables
+    adapter, facts = _ADAPTERS[platform.forge_kind], FORGES[platform.forge_kind]
+    variables = adapter.variables
     token = os.environ.get(variables.token, "").strip()
     if not token:
         return None
@@ -52,8 +35,8 @@ def forge(platform: Platform) -> Forge | None:
         # Further on it would show in the error.
         raise BadInputError(f"{variables.token} holds characters that no token has, such as spaces or line ends.")
     base = platform.forge_url
-    api = os.environ.get(variables.api) or platform.forge_api or kind.central.get(base) or f"{base}{kind.below}"
-    return kind.adapter(api, os.environ.get(variables.repository) or platform.slug, token, platform.branch)
+    api = os.environ.get(variables.api) or platform.forge_api or facts.central.get(base) or f"{base}{facts.api}"
+    return adapter(api, os.environ.get(variables.repository) or platform.slug, token, platform.branch)
 
 
 def needed_forge(platform: Platform, what: str, instead: str) -> Forge:

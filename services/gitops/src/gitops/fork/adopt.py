@@ -1,6 +1,5 @@
 """Make a fork yours: platform.yaml says where it lives, and everything else derives from it."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,10 @@ from gitops.errors import BadInputError
 from gitops.files import write_whole
 from gitops.fork import vendoring
 from gitops.git.repository import Repository
-from gitops.platform.model import Forge, ForgeKind, Platform, Registry
+from gitops.platform.forges import FORGES, ForgeKind
+from gitops.platform.model import Forge, Platform, Registry
 from gitops.platform.reader import FILE, decoded, edited_platform, load_platform
 from gitops.platform.targets import listed
-
-# Hosts whose forge their name tells.
-_KNOWN_FORGES: Mapping[str, ForgeKind] = {"github.com": "github", "gitlab.com": "gitlab", "codeberg.org": "gitea"}
 
 
 class Places(Struct, frozen=True, kw_only=True):
@@ -85,7 +82,7 @@ def refuse_sparse(repository: Repository) -> None:
 def forge_of(repository: str) -> ForgeKind | None:
     """What hosts a repository, where its address tells."""
     there = Platform(repository=repository, registry=Registry(prefix=""), environments=[])
-    return _KNOWN_FORGES.get(there.host)
+    return next((kind for kind, facts in FORGES.items() if there.host in facts.hosts), None)
 
 
 def _wanted(before: Platform, places: Places, *, vendored: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from gitops.platform.forges import ForgeKind
 from gitops.platform.signin import Oidc
 
 PIPELINE = "ml-pipeline"
@@ -92,9 +93,6 @@ class Argocd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     vendored: Annotated[
         bool, Meta(description="Whether its manifest is taken from argocd/vendored, for clusters without internet.")
     ] = False
-
-
-ForgeKind = Literal["github", "gitlab", "gitea"]
 
 
 class Forge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,6 @@ from msgspec import Meta, Struct
 from gitops.cluster.client import Cluster
 from gitops.cluster.comparison import Comparison, Quantiles, Watch, comparison
 from gitops.cluster.prometheus import prometheus_of
-from gitops.documents import YAMLError, loaded
 from gitops.errors import BadInputError, GitopsError, NotWantedError
 from gitops.git.repository import Commit
 from gitops.git.snapshot import Snapshot
@@ -18,6 +17,7 @@ from gitops.pins.release import Model, Release, Shadow
 from gitops.pins.wording import percent
 from gitops.platform.reader import platform_at
 from gitops.platform.targets import Target
+from gitops.promotion.asked import asked
 from gitops.promotion.markdown import code, table
 
 _PAIRS_SHOWN = 10
@@ -104,16 +104,8 @@ def bounds_of(start: Snapshot, target: Target) -> Bounds | None:
     Raises:
         BadInputError: It is not as it should be.
     """
-    said: dict[str, object] = {}
-    for path in target.values_files[:-1]:
-        try:
-            values = loaded(start.read(path) or "")
-        except YAMLError as error:
-            raise BadInputError(f"{path} is not valid YAML: {error}.") from None
-        shadow = values.get("shadow") if isinstance(values, dict) else None
-        if isinstance(shadow, dict):
-            said |= {name: shadow[name] for name in ("minRows", "maxDisagreement") if name in shadow}
-    wanted = {name: value for name, value in said.items() if value is not None}
+    said = asked(start, target, "shadow")
+    wanted = {name: said[name] for name in ("minRows", "maxDisagreement") if name in said}
     try:
         bounds = msgspec.convert(wanted, Bounds)
         return None if bounds == Bounds() else bounds

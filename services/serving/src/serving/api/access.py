@@ -106,8 +106,8 @@ class Access:
         self._most = max(1.0, per_second * _BURST_SECONDS)
         self._left: dict[str, tuple[float, float]] = {}
 
-    def check(self, headers: Mapping[bytes, bytes]) -> None:
-        """Counts a request.
+    def check(self, headers: Mapping[bytes, bytes]) -> str:
+        """Counts a request, and names whose key it has.
 
         Raises:
             RefusedError: 401 without a key that is known, 429 when the key's rate is used up.
@@ -121,6 +121,7 @@ class Access:
             )
         if self._per_second:
             self._take(name)
+        return name
 
     def _owner(self, key: bytes) -> str:
         """Finds whose key it is, in a time that does not depend on how much of it is right."""

@@ -40,10 +40,12 @@ class Options(msgspec.Struct, frozen=True):
     """What the settings say of the road: who may ask, from which pages, and what is logged and compressed.
 
     `metrics_port` is where internal routes are answered, 0 for the same port; `path_prefix` is what may stand before
-    every path; `gzip_bytes` from which size on answers are compressed for those who take that, 0 for none.
+    every path; `gzip_bytes` from which size on answers are compressed for those who take that, 0 for none. `on_asked`
+    is told the id of each request that is about to be answered, and whose key it has.
     """
 
     access: Access | None = None
+    on_asked: Callable[[bytes, str], None] | None = None
     cors: Cors | None = None
     metrics_port: int = 0
     path_prefix: str = ""
@@ -85,6 +87,7 @@ class Front:
         self._metrics = metrics
         self._draining = draining
         self._access = options.access
+        self._on_asked = options.on_asked
         self._cors = options.cors
         self._metrics_port = options.metrics_port
         self._gzip_bytes = options.gzip_bytes or float("inf")
@@ -145,8 +148,11 @@ class Front:
         method = call.scope["method"]
         if method != route.method and (method != "HEAD" or route.method != "GET"):
             return self._other_method(route, call)
+        owner = ""
         if self._access is not None and not route.probe:
-            self._access.check(call.headers)
+            owner = self._access.check(call.headers)
+        if self._on_asked is not None:
+            self._on_asked(call.identity, owner)
         answer = await route.handler(call)
         if len(answer.body) >= self._gzip_bytes and _TAKES_GZIP.search(call.headers.get(b"accept-encoding", b"")):
             return _compressed(answer)

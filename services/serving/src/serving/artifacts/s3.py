@@ -1,16 +1,13 @@
 """Artifacts in S3 or anything that speaks its protocol (`s3://bucket/prefix`).
 
-Two requests are needed, ListObjectsV2 and GetObject. botocore finds credentials and signs; its client for the same two
-requests would hold 15 MB of descriptions of all the others, for as long as the process lives.
+Two requests are needed, ListObjectsV2 and GetObject.
 """
 
-import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 from xml.etree import ElementTree as ET
 
@@ -18,6 +15,7 @@ import httpx
 
 from serving.answers import AnswerRefusedError, read, why
 from serving.artifacts.base import MAX_FILES, BoundedWriter, RemoteFile
+from serving.artifacts.signing import Signature, code_of
 from serving.certificates import trusted
 from serving.errors import ModelUnusableError, StoreUnavailableError
 
@@ -25,8 +23,6 @@ _TIMEOUT_SECONDS = 10.0
 _PAGE = MAX_FILES
 # A folder may be an object too, whose name is listed like a file's.
 _MOST_PAGES = 5
-# Of an error's document, which is short.
-_ERROR_BYTES = 64 * 1024
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _NO_LIST = "S3's list of files is not what its protocol promises"
 
@@ -98,7 +94,7 @@ class S3Store:
                     f"S3 redirects elsewhere (status {response.status_code}); set S3_ENDPOINT_URL to the address that "
                     "it really has, and AWS_REGION to its region"
                 )
-            reason = f"({await _code(response)}{self._keys})"
+            reason = f"({await code_of(response)}{self._keys})"
             raise StoreUnavailableError(f"S3 refuses to give files of bucket {bucket!r} {reason}")
 
     async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
@@ -121,50 +117,8 @@ class S3Store:
     @cached_property
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            auth=_Signature(self._region), verify=trusted(self._ssl_cert_file), timeout=_TIMEOUT_SECONDS
+            auth=Signature(self._region), verify=trusted(self._ssl_cert_file), timeout=_TIMEOUT_SECONDS
         )
-
-
-class _Signature(httpx.Auth):
-    """Signs requests as AWS asks for (Signature Version 4)."""
-
-    def __init__(self, region: str) -> None:
-        self._region = region
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Adds the headers of a signature that is made for this very URL."""
-        # Imported here, because deployments without S3 need not pay for it.
-        from botocore.auth import S3SigV4Auth  # noqa: PLC0415
-        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
-
-        signed = AWSRequest(method=request.method, url=str(request.url))
-        S3SigV4Auth(await self._credentials(), "s3", self._region).add_auth(signed)
-        request.headers.update(dict(signed.headers.items()))
-        yield request
-
-    async def _credentials(self) -> Any:
-        """Finds credentials, fresh ones where they expire. That may take requests of its own, so it gets a thread."""
-        found = await asyncio.to_thread(lambda: self._source and self._source.get_frozen_credentials())
-        if not found:
-            raise StoreUnavailableError(
-                "there are no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role"
-            )
-        return found
-
-    @cached_property
-    def _source(self) -> Any:
-        from botocore.session import Session  # noqa: PLC0415  (as above)
-
-        return Session().get_credentials()
-
-
-async def _code(response: httpx.Response) -> str:
-    """Finds S3's own name for an error, such as AccessDenied; else the status."""
-    try:
-        document = ET.fromstring(await read(response, _ERROR_BYTES))  # noqa: S314  (as above)
-    except (ET.ParseError, AnswerRefusedError):
-        return str(response.status_code)
-    return document.findtext("Code", "")[:100] or str(response.status_code)
 
 
 def _size(entry: ET.Element) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.columns import Column
 from serving.decoding import (
@@ -140,12 +141,25 @@ def _text_errors(decoder: Decoder, values: Array, field: str) -> Iterator[FieldE
 def _number_errors(decoder: Decoder, values: Array, field: str) -> Iterator[FieldError]:
     """Says which number of a column does not fit it, if one does not."""
     column = decoder.column
+    fits, expected = numbers_fit(decoder, values)
+    if not fits.all():
+        row = int(fits.argmin())
+        if values.dtype.kind == "f" and np.isnan(values[row]):
+            expected += ", got null, which the column does not take,"
+        if isinstance(decoder, NumberDecoder) and values.dtype != bool and decoder.low <= values[row] <= decoder.high:
+            expected = f"expected {decoder.expected}, got {values[row]}"
+        yield FieldError(field, f"{expected} in row {row} (column {column.name!r})")
+
+
+def numbers_fit(decoder: Decoder, values: Array) -> tuple[NDArray[np.bool_], str]:
+    """Tells which numbers fit a column, shape [rows], and what it expects of them."""
+    column = decoder.column
     if isinstance(decoder, BooleanDecoder):
         fits, expected = (values == 0) | (values == 1), "expected true or false"
     elif isinstance(decoder, CategoryDecoder):
-        fits, expected = np.zeros(len(values), dtype=bool), "expected text (BYTES), as the column is text,"
+        return np.zeros(len(values), dtype=bool), "expected text (BYTES), as the column is text,"
     elif values.dtype == bool:
-        fits, expected = np.zeros(len(values), dtype=bool), "expected a number, not true or false (BOOL),"
+        return np.zeros(len(values), dtype=bool), "expected a number, not true or false (BOOL),"
     else:
         low, high = (decoder.low, decoder.high) if isinstance(decoder, NumberDecoder) else (column.low, column.high)
         # A date as text would be BYTES.
@@ -155,15 +169,9 @@ def _number_errors(decoder: Decoder, values: Array, field: str) -> Iterator[Fiel
             expected = decoder.bounds()
             if decoder.whole and values.dtype.kind == "f":
                 fits &= np.isfinite(values) & (np.trunc(values) == values)
-    if column.optional and values.dtype.kind == "f" and column.kind != "category":
+    if column.optional and values.dtype.kind == "f":
         fits |= np.isnan(values)
-    if not fits.all():
-        row = int(fits.argmin())
-        if values.dtype.kind == "f" and np.isnan(values[row]):
-            expected += ", got null, which the column does not take,"
-        if isinstance(decoder, NumberDecoder) and values.dtype != bool and decoder.low <= values[row] <= decoder.high:
-            expected = f"expected {decoder.expected}, got {values[row]}"
-        yield FieldError(field, f"{expected} in row {row} (column {column.name!r})")
+    return fits, expected
 
 
 def _field(tensor: str) -> str:

@@ -72,7 +72,10 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Service:
-    """Answers the protocol's methods."""
+    """Answers the protocol's methods.
+
+    `on_asked` is told the id of each call that is about to be answered, and whose key it has.
+    """
 
     def __init__(
         self,
@@ -82,6 +85,7 @@ class Service:
         models: Models,
         about: About,
         access: Access | None,
+        on_asked: Callable[[bytes, str], None] | None = None,
     ) -> None:
         self._admission = admission
         self._metrics = metrics
@@ -89,6 +93,7 @@ class Service:
         self._models = models
         self._about = about
         self._access = access
+        self._on_asked = on_asked
         self._told = schema.message("ServerMetadataResponse")(name="serving", version=version("serving"))
         self._identities = Identities()
         self._answers: dict[str, Answer] = {
@@ -123,8 +128,11 @@ class Service:
             identity = self._identities.of(headers.get(b"x-request-id"))
             self._metrics.in_flight += 1
             try:
+                owner = ""
                 if self._access is not None and method not in _PROBES:
-                    self._access.check(headers)
+                    owner = self._access.check(headers)
+                if self._on_asked is not None:
+                    self._on_asked(identity, owner)
                 made = await admitted(request, context)
                 status = _OK
             except Exception as error:  # noqa: BLE001  (told in gRPC's form)

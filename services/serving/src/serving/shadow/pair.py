@@ -28,9 +28,10 @@ Differences = NDArray[np.float64]
 class Comparison(msgspec.Struct, frozen=True, eq=False):
     """What some rows showed.
 
-    `differences` has a number for each row that both answered, where there is something to measure. `confusion` [main,
-    shadow] counts rows by the classes of both, in the order of `Pair.shown`. `main_bins` and `shadow_bins` count the
-    answers of each in the same bins. Regression has no confusion, and no bins without a baseline.
+    `differing` tells of each row, shape [rows], whether both answered it, and differently. `differences` has a number
+    for each row that both answered, where there is something to measure. `confusion` [main, shadow] counts rows by the
+    classes of both, in the order of `Pair.shown`. `main_bins` and `shadow_bins` count the answers of each in the same
+    bins. Regression has no confusion, and no bins without a baseline.
     """
 
     agreed: int
@@ -40,6 +41,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
     confusion: Counts | None
     main_bins: Counts
     shadow_bins: Counts
+    differing: NDArray[np.bool_]
 
 
 class Pair:
@@ -88,18 +90,18 @@ class Pair:
 
         Rows that the shadow has no finite answer for have failed, and so have those that it would refuse.
         """
-        answered = np.isfinite(shadow.reshape(len(rows), -1)).all(axis=1)
+        answered: NDArray[np.bool_] = np.all(np.isfinite(shadow.reshape(len(rows), -1)), axis=1)
         for index, known in self._refusing:
             answered &= np.array([value in known or value == "" for value in rows[:, index]], dtype=bool)
-        failed = len(rows) - int(answered.sum())
-        if failed:
+        if not answered.all():
             main, shadow = main[answered], shadow[answered]
-        return self._of_classes(main, shadow, failed) if self._classes else self._of_numbers(main, shadow, failed)
+        how = self._of_classes if self._classes else self._of_numbers
+        return how(main, shadow, answered)
 
-    def _of_classes(self, main: Matrix, shadow: Matrix, failed: int) -> Comparison:
+    def _of_classes(self, main: Matrix, shadow: Matrix, answered: NDArray[np.bool_]) -> Comparison:
         ours = self._ours[places(main, len(self._ours))]
         theirs = self._theirs[places(shadow, len(self._theirs))]
-        agreed = int((ours == theirs).sum())
+        differing = _among(answered, ours != theirs)
         size = len(self.shown)
         pairs = np.minimum(ours, size - 1) * size + np.minimum(theirs, size - 1)
         differences: Differences = np.empty(0)
@@ -108,34 +110,43 @@ class Pair:
             found = np.where(columns < 0, 0.0, shadow[np.arange(len(shadow)), columns])
             differences = np.abs(of_places(main, len(self._ours)).astype(np.float64) - found)
         return Comparison(
-            agreed=agreed,
-            differed=len(ours) - agreed,
-            failed=failed,
+            agreed=len(ours) - int(differing.sum()),
+            differed=int(differing.sum()),
+            failed=len(answered) - len(ours),
             differences=differences,
             confusion=np.bincount(pairs, minlength=size * size).reshape(size, size),
             main_bins=np.bincount(ours, minlength=self._classes),
             shadow_bins=np.bincount(theirs, minlength=self._classes),
+            differing=differing,
         )
 
-    def _of_numbers(self, main: Matrix, shadow: Matrix, failed: int) -> Comparison:
+    def _of_numbers(self, main: Matrix, shadow: Matrix, answered: NDArray[np.bool_]) -> Comparison:
         ours, theirs = main.astype(np.float64), shadow.astype(np.float64)
         scale = self._spread or np.maximum(np.maximum(np.abs(ours), np.abs(theirs)), np.finfo(np.float32).tiny)
         differences: Differences = np.abs(ours - theirs) / scale
-        agreed = int((differences <= TOLERANCE).sum())
+        differing = _among(answered, differences > TOLERANCE)
         return Comparison(
-            agreed=agreed,
-            differed=len(ours) - agreed,
-            failed=failed,
+            agreed=len(ours) - int(differing.sum()),
+            differed=int(differing.sum()),
+            failed=len(answered) - len(ours),
             differences=differences,
             confusion=None,
             main_bins=self._binned(ours),
             shadow_bins=self._binned(theirs),
+            differing=differing,
         )
 
     def _binned(self, values: Differences) -> Counts:
         if self._edges is None:
             return np.zeros(0, dtype=np.int64)
         return np.bincount(np.searchsorted(self._edges, values, side="right"), minlength=len(self._edges) + 1)
+
+
+def _among(answered: NDArray[np.bool_], found: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Puts what was found of the rows that were answered at their places among all."""
+    placed = np.zeros(len(answered), dtype=bool)
+    placed[answered] = found
+    return placed
 
 
 def _check(main: ModelSpec, shadow: ModelSpec) -> None:

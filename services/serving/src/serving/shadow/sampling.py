@@ -2,9 +2,8 @@
 
 import asyncio
 import random
-from typing import Any
 
-from serving.batching import Batcher
+from serving.asked import ASKED, Asked
 from serving.loader import LoadedModel
 from serving.metrics import Metrics
 from serving.runtimes.base import Matrix
@@ -12,7 +11,8 @@ from serving.shadow.pair import Pair
 from serving.shadow.tally import ShadowTally
 from serving.shadow.version import ShadowVersion
 from serving.shadow.waiting import Answered, Waiting
-from serving.shadow.worker import Worker
+from serving.shadow.worker import Differed, Worker
+from serving.sizes import own, size_of
 
 # What may wait for the shadow.
 MOST_ROWS = 10_000
@@ -20,22 +20,24 @@ MOST_BYTES = 16 * 1024 * 1024
 # Rows are handed over so long after the first of them was computed, so all answers are out, and the worker wakes up
 # for many at once: to wake it costs more than to compute some rows.
 _AFTER_SECONDS = 0.1
-# Roughly what Python takes for each value of a row with text, beside the letters.
-_VALUE_BYTES = 64
-_LETTER_BYTES = 4
 
 
 class Shadow:
-    """Compares a share of what the main model answers with what a second version would have."""
+    """Compares a share of what the main model answers with what a second version would have.
 
-    def __init__(self, version: ShadowVersion, sample: float, metrics: Metrics) -> None:
+    `on_differed` is told the rows for which the two differ, by requests.
+    """
+
+    def __init__(
+        self, version: ShadowVersion, sample: float, metrics: Metrics, on_differed: Differed | None = None
+    ) -> None:
         self._version = version
         self._sample = sample
         self._tally = ShadowTally(version.name, version.version, lambda: version.pair is not None)
         metrics.register(self._tally)
         self._waiting = Waiting(MOST_ROWS, MOST_BYTES)
-        self._worker = Worker(self._waiting, self._tally)
-        self._later: list[tuple[Pair, Matrix, Matrix]] = []
+        self._worker = Worker(self._waiting, self._tally, on_differed)
+        self._later: list[tuple[Pair, Matrix, Matrix, Asked | None]] = []
         self._later_rows = 0
 
     def start(self) -> None:
@@ -56,34 +58,13 @@ class Shadow:
             return
         if not self._later:
             asyncio.get_running_loop().call_later(_AFTER_SECONDS, self._hand_over)
-        self._later.append((pair, rows, result))
+        self._later.append((pair, rows, result, ASKED.get(None)))
         self._later_rows += len(rows)
 
     def _hand_over(self) -> None:
         later, self._later, self._later_rows = self._later, [], 0
-        for pair, rows, result in later:
-            # A part of something larger would keep all of that in memory.
-            own, found = (part if part.base is None else part.copy() for part in (rows, result))
-            if not self._waiting.put(Answered(pair, own, found, _size(pair, own) + found.nbytes)):
+        for pair, rows, result, asked in later:
+            alone, found = own(rows), own(result)
+            size = size_of(pair.main.spec, alone) + found.nbytes
+            if not self._waiting.put(Answered(pair, alone, found, size, asked)):
                 self._tally.dropped(len(rows))
-
-
-class ShadowedBatcher(Batcher):
-    """Shows a shadow what was computed. Takes the place of `Batcher` where there is one."""
-
-    def __init__(self, shadow: Shadow, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._shadow = shadow
-
-    async def run(self, model: LoadedModel, rows: Matrix) -> Matrix:
-        """Gives what a model computes for a matrix of shape [rows, columns]."""
-        result = await super().run(model, rows)
-        self._shadow.computed(model, rows, result)
-        return result
-
-
-def _size(pair: Pair, rows: Matrix) -> int:
-    if not pair.main.spec.mixed:
-        return rows.nbytes
-    texts = (index for index, column in enumerate(pair.main.spec.columns) if column.kind == "category")
-    return rows.size * _VALUE_BYTES + _LETTER_BYTES * sum(sum(map(len, rows[:, index])) for index in texts)

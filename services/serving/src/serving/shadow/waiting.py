@@ -5,17 +5,33 @@ from collections import deque
 
 import msgspec
 
+from serving.asked import Asked
 from serving.runtimes.base import Matrix
 from serving.shadow.pair import Pair
 
 
 class Answered(msgspec.Struct, frozen=True, eq=False):
-    """Rows of one request, of shape [rows, columns], what the main version of a pair gave for them, and their size."""
+    """Rows of one request, of shape [rows, columns], what the main version of a pair gave for them, and their size.
+
+    `asked` tells of the request, where that is noted; `first` is the place of the first of the rows in it.
+    """
 
     pair: Pair
     rows: Matrix
     result: Matrix
     bytes: int
+    asked: Asked | None = None
+    first: int = 0
+
+    def halved(self, first: int) -> "tuple[Answered, Answered]":
+        """The first rows, and the others."""
+        size = self.bytes * first // len(self.rows)
+        return (
+            Answered(self.pair, self.rows[:first], self.result[:first], size, self.asked, self.first),
+            Answered(
+                self.pair, self.rows[first:], self.result[first:], self.bytes - size, self.asked, self.first + first
+            ),
+        )
 
 
 class Waiting:
@@ -65,13 +81,9 @@ class Waiting:
     def _next(self, most: int) -> Answered:
         """Takes the first request, or of a long one its first rows."""
         first = self._queue.popleft()
-        rows = len(first.rows)
-        if rows <= most:
-            self._rows -= rows
-            self._bytes -= first.bytes
-            return first
-        part = first.bytes * most // rows
-        self._rows -= most
-        self._bytes -= part
-        self._queue.appendleft(Answered(first.pair, first.rows[most:], first.result[most:], first.bytes - part))
-        return Answered(first.pair, first.rows[:most], first.result[:most], part)
+        if len(first.rows) > most:
+            first, rest = first.halved(most)
+            self._queue.appendleft(rest)
+        self._rows -= len(first.rows)
+        self._bytes -= first.bytes
+        return first

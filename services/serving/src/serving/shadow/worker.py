@@ -5,13 +5,23 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from serving.asked import Asked
+from serving.loader import LoadedModel
+from serving.runtimes.base import Matrix
 from serving.shadow.tally import ShadowTally
 from serving.shadow.waiting import Answered, Waiting
 
 logger = logging.getLogger(__name__)
+
+# Told of a request for some rows of which the shadow says something else: the model that answered, those rows, what it
+# gave for them, who asked, and the rows' places in the request.
+Differed: TypeAlias = Callable[[LoadedModel, Matrix, Matrix, Asked, Sequence[int]], None]
 
 # As large a share of one processor the thread may take: four times as long as it computed, it rests.
 SHARE = 0.2
@@ -20,11 +30,12 @@ _STOP_SECONDS = 5.0
 
 
 class Worker:
-    """Has the shadow compute what waits, and tells the tally what that showed."""
+    """Has the shadow compute what waits, and tells the tally what that showed, and somebody else what differed."""
 
-    def __init__(self, waiting: Waiting, tally: ShadowTally) -> None:
+    def __init__(self, waiting: Waiting, tally: ShadowTally, on_differed: Differed | None) -> None:
         self._waiting = waiting
         self._tally = tally
+        self._on_differed = on_differed
         self._stopping = threading.Event()
         self._failures: set[str] = set()
         self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
@@ -81,6 +92,8 @@ class Worker:
         if timed:
             self._tally.timed(seconds)
         self._tally.compared(pair, comparison)
+        if self._on_differed is not None and comparison.differed:
+            _tell(self._on_differed, group, comparison.differing)
 
     def _say(self, error: Exception) -> None:
         """Says each kind of failure once: there may be one for each request."""
@@ -88,3 +101,14 @@ class Worker:
         if kind not in self._failures:
             self._failures.add(kind)
             logger.warning("the shadow fails on rows that were answered", extra={"reason": f"{kind}: {error}"[:500]})
+
+
+def _tell(on_differed: Differed, group: list[Answered], differing: NDArray[np.bool_]) -> None:
+    """Parts the rows that differ by the requests that they came in."""
+    first = 0
+    for each in group:
+        places = np.flatnonzero(differing[first : first + len(each.rows)])
+        first += len(each.rows)
+        if each.asked is not None and len(places):
+            rows, result = each.rows[places], each.result[places]
+            on_differed(each.pair.main, rows, result, each.asked, (places + each.first).tolist())

@@ -60,17 +60,22 @@ class PinnedVersion(VersionManager):
             pass
 
     async def _load(self) -> None:
-        source = await self._source()
+        source = await pinned_source(self._pin, self._registry)
         self._become(await self._cache.get_or_load(source.name, source.version, lambda: self._loader.load(source)))
 
-    async def _source(self) -> ModelSource:
-        pin = self._pin
-        if pin.uri:
-            return ModelSource(pin.name, pin.version, pin.uri, pin.digest, pin.release)
-        source = await registered_source(self._registry, pin.name, await self._registry.by_number(pin.version))
-        if pin.digest and source.digest and pin.digest != source.digest:
-            raise DigestMismatchError(f"the registry gives version {pin.version} the digest {source.digest}, "
-                                      f"but {pin.digest_setting} is {pin.digest}")  # fmt: skip
-        return msgspec.structs.replace(
-            source, digest=pin.digest or source.digest, release=pin.release or source.release
-        )
+
+async def pinned_source(pin: Pin, registry: Registry) -> ModelSource:
+    """Finds what the loader needs of a pinned version; the registry is asked only where the pin has no address.
+
+    Raises:
+        DigestMismatchError: when the registry gives the version another digest.
+        UnknownVersionError: when the version has not passed the gate, or is not complete yet.
+        RegistryUnavailableError: when MLflow does not answer.
+    """
+    if pin.uri:
+        return ModelSource(pin.name, pin.version, pin.uri, pin.digest, pin.release)
+    source = await registered_source(registry, pin.name, await registry.by_number(pin.version))
+    if pin.digest and source.digest and pin.digest != source.digest:
+        raise DigestMismatchError(f"the registry gives version {pin.version} the digest {source.digest}, "
+                                  f"but {pin.digest_setting} is {pin.digest}")  # fmt: skip
+    return msgspec.structs.replace(source, digest=pin.digest or source.digest, release=pin.release or source.release)

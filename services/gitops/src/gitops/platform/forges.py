@@ -1,0 +1,58 @@
+"""What is known of each kind of forge without asking it. How it is asked says its adapter (`gitops.forge.choice`)."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+ForgeKind = Literal["github", "gitlab", "gitea"]
+
+
+class ForgeFacts(Struct, frozen=True, kw_only=True):
+    """Where things are on a kind of forge.
+
+    Attributes:
+        hosts: Git servers that are known to be of this kind.
+        api: The API's path below the forge's address.
+        central: The address of the API for those addresses that have it elsewhere.
+        file_page: The page of a file, below the repository's, with {branch} and {path}.
+        new_pull_request: The page that opens a pull request, below the repository's, with {base} and {branch}.
+        webhook_key: The key of Argo CD's Secret that its webhooks are signed with:
+            https://argo-cd.readthedocs.io/en/stable/operator-manual/webhook/
+    """
+
+    hosts: tuple[str, ...]
+    api: str
+    central: Mapping[str, str] = {}
+    file_page: str
+    new_pull_request: str
+    webhook_key: str
+
+
+FORGES: Mapping[ForgeKind, ForgeFacts] = {
+    "github": ForgeFacts(
+        hosts=("github.com",),
+        api="/api/v3",
+        central={"https://github.com": "https://api.github.com"},
+        file_page="blob/{branch}/{path}",
+        new_pull_request="compare/{base}...{branch}?expand=1",
+        webhook_key="webhook.github.secret",
+    ),
+    "gitlab": ForgeFacts(
+        hosts=("gitlab.com",),
+        api="/api/v4",
+        file_page="-/blob/{branch}/{path}",
+        new_pull_request=(
+            "-/merge_requests/new?merge_request%5Bsource_branch%5D={branch}&merge_request%5Btarget_branch%5D={base}"
+        ),
+        webhook_key="webhook.gitlab.secret",
+    ),
+    "gitea": ForgeFacts(
+        hosts=("codeberg.org",),
+        api="/api/v1",
+        file_page="src/branch/{branch}/{path}",
+        new_pull_request="compare/{base}...{branch}",
+        # Gitea and Forgejo sign as Gogs does.
+        webhook_key="webhook.gogs.secret",
+    ),
+}

@@ -1,0 +1,227 @@
+"""Releases that do badly go back in git: critical alerts of a real Prometheus, and canaries that were aborted."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from msgspec import Struct
+
+from embedded.processes import LOOPBACK, NOBODY, Server, free_port
+from gitops.cli import execute
+from gitops.errors import OutageError
+from services.gitops.tests import test_canary
+from services.gitops.tests.conftest import ROOT, commit_all, git
+from services.gitops.tests.memory_cluster import MemoryCluster
+from services.gitops.tests.promotion_setup import release
+from services.gitops.tests.test_canary import pin, pinned
+from tests.support import helm
+
+pytestmark = pytest.mark.usefixtures("cluster_without_canaries")
+VALUES = "envs/staging/iris/values.yaml"
+REASON = "Burning began 7 min after the release: 4.1 % of the requests fail"
+OURS = {"severity": "critical", "namespace": "ml-pipeline-staging", "job": "iris"}
+# Alerts that hold from the beginning. What differs from ours is nobody's reason to go back.
+ALERTS: dict[str, dict[str, str]] = {
+    "Burning": OURS,
+    "Warns": {**OURS, "severity": "warning"},
+    "Elsewhere": {**OURS, "namespace": "ml-pipeline-production"},
+    "Another": {**OURS, "job": "wine"},
+    "NoService": {"severity": "critical"},
+}
+
+
+class Away(MemoryCluster):
+    """A cluster that does not answer."""
+
+    def find(self, kind: str, name: str, namespace: str | None = None) -> Any:
+        raise OutageError("the cluster does not answer.")
+
+
+class Seen(Struct, frozen=True):
+    """A Prometheus, and since when its alerts hold."""
+
+    url: str
+    since: datetime
+
+
+def prometheus(folder: Path, alerts: dict[str, dict[str, str]], **more: str) -> Server:
+    """Describe a Prometheus in which some alerts hold; `more` of a rule, such as `for`."""
+    folder.mkdir()
+    summary = {"summary": "4.1 % of the requests fail"}
+    rules = [
+        {"alert": name, "expr": "vector(1)", "labels": labels, "annotations": summary, **more}
+        for name, labels in alerts.items()
+    ]
+    (folder / "rules.json").write_text(json.dumps({"groups": [{"name": "all", "rules": rules}]}))
+    config = {"global": {"evaluation_interval": "1s"}, "rule_files": [str(folder / "rules.json")]}
+    (folder / "prometheus.json").write_text(json.dumps(config))
+    address = f"{LOOPBACK}:{free_port()}"
+    command = [
+        str(helm.ROOT / ".cache/tools/bin/prometheus"), f"--config.file={folder / 'prometheus.json'}",
+        f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}",
+    ]  # fmt: skip
+    return Server("Prometheus", command, url=f"http://{address}", ready_path="/-/ready", log=folder / "log")
+
+
+def alerting(server: Server, count: int) -> datetime:
+    """Wait until so many alerts hold, and return since when."""
+    deadline = time.monotonic() + 60
+    while len(found := httpx.get(f"{server.url}/api/v1/alerts").json()["data"]["alerts"]) < count:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return datetime.fromisoformat(found[0]["activeAt"])
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    """A Prometheus in which an alert of iris burns, and others do."""
+    subprocess.run([ROOT / "tools" / "install", "prometheus"], check=True, capture_output=True, timeout=900)
+    with prometheus(tmp_path_factory.mktemp("metrics") / "it", ALERTS) as server:
+        yield Seen(server.url, alerting(server, len(ALERTS)))
+
+
+@pytest.fixture
+def metrics(seen: Seen) -> str:
+    return seen.url
+
+
+@pytest.fixture
+def cluster_without_canaries(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, MemoryCluster())
+
+
+def use(monkeypatch: pytest.MonkeyPatch, made: MemoryCluster) -> None:
+    def found(context: str | None, *, patient: bool, prometheus: str) -> MemoryCluster:
+        made.prometheus = prometheus
+        return made
+
+    monkeypatch.setattr("gitops.commands.holds.Cluster", found)
+
+
+@pytest.fixture
+def clone(fork: Path, origin: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Staging ran version 1, and version 2 from 7 minutes before the alerts on; they count for a quarter of an hour."""
+    ask(fork, "watch: {minutes: 15}")
+    released(fork, 1, seen.since - timedelta(minutes=60), monkeypatch)
+    released(fork, 2, seen.since - timedelta(minutes=7), monkeypatch)
+    return fork
+
+
+def ask(fork: Path, values: str) -> None:
+    file = fork / VALUES
+    file.parent.mkdir(exist_ok=True, parents=True)
+    file.write_text(f"{values}\n")
+    commit_all(fork, "ask for it")
+    git(fork, "push", "--quiet")
+
+
+def released(fork: Path, version: int, when: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as then:
+        for role in ("AUTHOR", "COMMITTER"):
+            then.setenv(f"GIT_{role}_DATE", when.isoformat(timespec="seconds"))
+        pin(fork, release(version))
+    git(fork, "push", "--quiet")
+
+
+def watch(where: str, *options: str) -> int:
+    return execute(["watch", f"--prometheus-url={where}", *options])
+
+
+def test_a_release_after_which_a_critical_alert_began_goes_back_and_is_held(
+    clone: Path, origin: Path, metrics: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert watch(metrics, "--json") == 0
+    (told,) = json.loads(capsys.readouterr().out)["targets"]
+    assert told["target"] == "staging/iris"
+    after = pinned(origin)
+    assert after.model.version == "1"
+    assert after.held == REASON
+
+    # The alert burns on, and what is held stays.
+    git(clone, "pull", "--quiet")
+    assert watch(metrics) == 0
+    assert "Nothing that was released does badly." in capsys.readouterr().out
+    assert pinned(origin) == after
+
+
+@pytest.mark.parametrize("values", ["{}", "watch: {minutes: 0}", "watch: {minutes: 5}"])
+def test_alerts_beyond_the_watched_minutes_are_a_persons_matter(
+    clone: Path, origin: Path, metrics: str, values: str
+) -> None:
+    ask(clone, values)
+    assert watch(metrics) == 0
+    assert pinned(origin).model.version == "2"
+
+
+def test_an_alert_that_burnt_before_the_release_is_not_its_doing(
+    clone: Path, origin: Path, metrics: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released(clone, 3, datetime.now(UTC) + timedelta(seconds=2), monkeypatch)
+    assert watch(metrics) == 0
+    assert pinned(origin).model.version == "3"
+
+
+def test_an_alert_that_is_only_pending_is_waited_for(
+    clone: Path, origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released(clone, 3, datetime.now(UTC) - timedelta(minutes=1), monkeypatch)
+    with prometheus(tmp_path / "it", {"Burning": OURS}, **{"for": "1h"}) as server:
+        alerting(server, 1)
+        assert watch(server.url) == 0
+    assert pinned(origin).model.version == "3"
+
+
+def test_a_dry_run_and_another_service_change_nothing(
+    clone: Path, origin: Path, metrics: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert watch(metrics, "--dry-run") == 0
+    assert "Burning began" in "".join(capsys.readouterr())
+    assert watch(metrics, "production/iris") == 0
+    assert pinned(origin).model.version == "2"
+
+
+def test_the_first_release_has_nothing_to_go_back_to(
+    fork: Path, origin: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(fork, "watch: {minutes: 15}")
+    released(fork, 1, seen.since - timedelta(minutes=7), monkeypatch)
+    assert watch(seen.url) == 2
+    assert "staging/iris has no earlier pins to go back to" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("values", ["watch: {minutes: soon}", "watch: {minutes: -1}"])
+def test_minutes_that_are_none_are_named(
+    clone: Path, metrics: str, values: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(clone, values)
+    assert watch(metrics) == 2
+    assert "The values of staging/iris under watch" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_prometheus_that_is_away_is_an_outage_and_no_verdict(
+    clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert watch(NOBODY) == 1
+    said = capsys.readouterr()
+    assert "does not answer" in " ".join(said.err.split())
+    assert "does badly" not in said.out
+    assert pinned(origin).model.version == "2"
+
+
+def test_canaries_go_back_too_and_a_cluster_that_is_away_is_told(
+    clone: Path, origin: Path, metrics: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(monkeypatch, Away())
+    assert watch(metrics, "--dry-run") == 0
+    assert "Canaries could not be seen" in " ".join(capsys.readouterr().err.split())
+
+    ask(clone, "{}")
+    use(monkeypatch, test_canary.cluster(test_canary.ERRORS, wanted=2, stable=1, **test_canary.ABORTED))
+    assert watch(metrics) == 0
+    assert pinned(origin).held == "canary of iris-classifier 2 aborted: errors 4.1 % against 0.1 %"

@@ -1,0 +1,62 @@
+"""What is written beside the answers to a file: to what they are answers, and by which model."""
+
+import msgspec
+
+from serving.batch.places import Identity
+from serving.errors import MALFORMED
+
+SUFFIX = ".manifest.json"
+
+
+class Model(msgspec.Struct, frozen=True):
+    """The model that answered."""
+
+    name: str
+    version: str
+    release: str
+    digest: str
+    runtime: str
+
+
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file: its address, its content and its rows."""
+
+    address: str
+    identity: Identity
+    rows: int = 0
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What else the answers depend on."""
+
+    format: str
+    keep: str
+    csv_separator: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """One file that was scored. It is written last, so where it is the answers are whole.
+
+    `rejected` are the rows that were not answered; None where there are none. `input.rows` counts them too.
+    """
+
+    input: Part
+    model: Model
+    options: Options
+    output: Part
+    rejected: Part | None
+    finished: str
+    seconds: float
+    serving: str
+
+    def encoded(self) -> bytes:
+        """As JSON for people and programs."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+def decoded(content: bytes | None) -> Manifest | None:
+    """Reads a manifest; None where there is none, or something else."""
+    try:
+        return msgspec.json.decode(content or b"", type=Manifest)
+    except MALFORMED:
+        return None

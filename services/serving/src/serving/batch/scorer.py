@@ -1,0 +1,121 @@
+"""A model and tables of Arrow: an answer for each row, to the last digit the one that the API gives."""
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from serving.batch.rows import read_rows
+from serving.decoding import shown_name
+from serving.errors import FieldError, InvalidInputError
+from serving.labels import of_places, places
+from serving.loader import LoadedModel
+from serving.runtimes.base import Matrix
+from serving.signature import ModelSpec
+from serving.writing import DECIMALS, numbers_of
+
+NO_ANSWER = "the model has no finite answer to values like these"
+# So many rows as the API takes in one request unless told otherwise. Single precision has a last digit that depends on
+# how many rows are computed together: a single one, or tens of thousands, come out differently from some.
+ROWS_A_RUN = 1000
+ANSWERS = ("prediction", "probability", "model_name", "model_version", "model_digest")
+
+
+class Scored(msgspec.Struct, frozen=True, eq=False):
+    """Answers to a table: an array each, null for the rows that `wrong` tells the reason of, by their places."""
+
+    prediction: pa.Array
+    probability: pa.Array
+    wrong: dict[int, str]
+
+
+class Scorer:
+    """Answers tables with one model."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        self.kind = _kind(model.spec)
+        self.release = model.release or model.version
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns that an answered table has more."""
+        types = dict.fromkeys(ANSWERS, pa.string()) | {"prediction": self.kind, "probability": pa.float64()}
+        return pa.schema(list(types.items()))
+
+    def check_names(self, names: Collection[str]) -> None:
+        """Refuses tables with columns that are named like those of the answers.
+
+        Raises:
+            InvalidInputError: naming one.
+        """
+        if clash := [name for name in names if name in ANSWERS]:
+            raise InvalidInputError(
+                FieldError(
+                    f"column {shown_name(clash[0])}", "is named like one of the answers: rename it, or keep others only"
+                )
+            )
+
+    def score(self, batch: pa.RecordBatch) -> Scored:
+        """Answers each row of a table.
+
+        Raises:
+            InvalidInputError: when its columns are not what the model takes.
+        """
+        if not batch.num_rows:
+            return Scored(pa.array([], self.kind), pa.array([], pa.float64()), {})
+        matrix, wrong = read_rows(batch, self.model.reader)
+        fits = np.ones(batch.num_rows, dtype=bool)
+        fits[list(wrong)] = False
+        result = self._run(matrix)
+        finite = np.isfinite(result).reshape(len(matrix), -1).all(axis=1)
+        if not finite.all():
+            at = np.flatnonzero(fits)
+            wrong |= dict.fromkeys(at[~finite].tolist(), NO_ANSWER)
+            fits[at[~finite]] = False
+            result = result[finite]
+        prediction, probability = self._answers(result)
+        if wrong:
+            where = np.full(len(fits), -1)
+            where[fits] = np.arange(len(result))
+            at = pa.array(where, mask=~fits)
+            prediction, probability = prediction.take(at), probability.take(at)
+        return Scored(prediction, probability, dict(sorted(wrong.items())))
+
+    def columns(self, scored: Scored) -> list[pa.Array]:
+        """The columns of `schema` for an answered table."""
+        told = (self.model.name, self.release, self.model.digest)
+        rows = len(scored.prediction)
+        return [scored.prediction, scored.probability, *(pa.repeat(pa.scalar(text), rows) for text in told)]
+
+    def _run(self, matrix: Matrix) -> Matrix:
+        """Computes in runs of nearly equal size, so that none is of a single row unless there is but one."""
+        if not len(matrix):
+            return np.empty((0, max(1, len(self.model.spec.classes))))
+        runs = np.array_split(matrix, -(-len(matrix) // ROWS_A_RUN))
+        return np.concatenate([self.model.runtime.run(np.ascontiguousarray(rows)) for rows in runs])
+
+    def _answers(self, result: Matrix) -> tuple[pa.Array, pa.Array]:
+        spec = self.model.spec
+        if not spec.classes:
+            numbers = numbers_of(result.reshape(-1)) if len(result) else []
+            return pa.array(numbers, pa.float64()), pa.nulls(len(result), pa.float64())
+        best = places(result, len(spec.classes)) if len(result) else np.empty(0, dtype=np.int64)
+        prediction = _labels(spec, self.kind).take(pa.array(best))
+        if spec.labels == "only" or not len(result):
+            return prediction, pa.nulls(len(result), pa.float64())
+        return prediction, pa.array(of_places(result, len(spec.classes)).astype(np.float64).round(DECIMALS))
+
+
+def _kind(spec: ModelSpec) -> pa.DataType:
+    if not spec.classes:
+        return pa.float64()
+    kinds: set[Any] = set(map(type, spec.classes))
+    return pa.bool_() if kinds == {bool} else pa.int64() if kinds == {int} else pa.string()
+
+
+def _labels(spec: ModelSpec, kind: pa.DataType) -> pa.Array:
+    labels = [str(label) for label in spec.classes] if kind == pa.string() else list(spec.classes)
+    return pa.array(labels, kind)

@@ -1,0 +1,164 @@
+"""CSV files as tables: every value as the text that it is, and those of the model's columns by their kinds besides."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from serving.batch.errors import FileError
+from serving.columns import Column
+from serving.decoding import shown_name, shown_text
+
+# What programs write for nothing: among numbers it cannot mean anything else. As training reads them.
+MISSING = (
+    "", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "-NaN", "None", "NULL", "null", "1.#QNAN",
+)  # fmt: skip
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+_NOUNS = {"number": "a number", "integer": "an integer", "boolean": "true or false"}
+_BLOCK_BYTES = 4 << 20
+
+
+class Chunk(msgspec.Struct, frozen=True, eq=False):
+    """Some rows of a file.
+
+    Attributes:
+        numbers: The number of each row in its file, counted from 1 without the header.
+        given: The rows as the file has them.
+        typed: The same for the model, by the kinds of its columns.
+        wrong: Why a row of these cannot be read, by its place.
+        broken: Lines of the file that are no rows: their numbers, what they are, and why they are none.
+    """
+
+    numbers: range | list[int]
+    given: pa.RecordBatch
+    typed: pa.RecordBatch
+    wrong: dict[int, str] = {}
+    broken: tuple[tuple[int, str, str], ...] = ()
+
+
+def read_csv(path: Path, columns: tuple[Column, ...], separator: str) -> Iterator[Chunk]:
+    """Reads a CSV file in UTF-8 with a header, a few megabytes at a time; gzip by its name.
+
+    Raises:
+        FileError: when it is not such a file.
+    """
+    broken: list[tuple[int, str, str]] = []
+
+    def refused(row: csv.InvalidRow) -> str:
+        # Counted from 1, the header being the first.
+        reason = f"expected {row.expected_columns} values, got {row.actual_columns}"
+        broken.append((row.number - 1, row.text, reason))
+        return "skip"
+
+    try:
+        with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as source:
+            reader = csv.open_csv(
+                source,
+                read_options=csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+                parse_options=csv.ParseOptions(
+                    delimiter=separator, newlines_in_values=True, invalid_row_handler=refused
+                ),
+                convert_options=_all_text(_header(path, separator)),
+            )
+            yield from _chunks(reader, columns, broken)
+    except (pa.ArrowInvalid, OSError, UnicodeError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise FileError(
+            f"it is not a CSV file in UTF-8 with {separator!r} between fields and a header ({told})"
+        ) from None
+
+
+def _header(path: Path, separator: str) -> list[str]:
+    """Reads the names alone: types are to be given by them before rows are read."""
+    with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as source:
+        reader = csv.open_csv(
+            source,
+            read_options=csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+            parse_options=csv.ParseOptions(
+                delimiter=separator, newlines_in_values=True, invalid_row_handler=lambda _: "skip"
+            ),
+        )
+        names: list[str] = reader.schema.names
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise FileError(f"two of its columns are named {shown_name(twice)}, so they cannot be told apart")
+    return names
+
+
+def _all_text(names: list[str]) -> csv.ConvertOptions:
+    return csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+
+
+def _chunks(reader: Any, columns: tuple[Column, ...], broken: list[tuple[int, str, str]]) -> Iterator[Chunk]:
+    kinds = {column.name: column for column in columns}
+    at, seen = 1, 0
+    for batch in reader:
+        skipped = {number for number, *_ in broken if number >= at}
+        numbers: range | list[int] = range(at, at + batch.num_rows)
+        if skipped and min(skipped) in numbers:
+            numbers = _free_numbers(at, batch.num_rows, skipped)
+        wrong: dict[int, str] = {}
+        arrays = [
+            _typed(batch.column(index), kinds[name], wrong) if name in kinds else batch.column(index)
+            for index, name in enumerate(batch.schema.names)
+        ]
+        typed = pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+        fresh, seen = tuple(broken[seen:]), len(broken)
+        at = numbers[-1] + 1 if batch.num_rows else at
+        yield Chunk(numbers, batch, typed, wrong, fresh)
+    if len(broken) > seen:
+        empty = reader.schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema=reader.schema)]
+        yield Chunk([], empty[0], empty[0], {}, tuple(broken[seen:]))
+
+
+def _free_numbers(at: int, rows: int, skipped: set[int]) -> list[int]:
+    found: list[int] = []
+    while len(found) < rows:
+        if at not in skipped:
+            found.append(at)
+        at += 1
+    return found
+
+
+def _typed(values: pa.Array, column: Column, wrong: dict[int, str]) -> pa.Array:
+    """Reads the texts of a column by its kind, and notes by their places those that cannot be."""
+    if column.kind in ("category", "datetime"):
+        return values
+    blank = pc.is_in(values, value_set=pa.array(MISSING))
+    present = pc.if_else(blank, pa.scalar(None, pa.string()), values)
+    for kind in _types(column):
+        try:
+            return present.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return _one_by_one(present, column, wrong)
+
+
+def _types(column: Column) -> tuple[pa.DataType, ...]:
+    if column.kind == "boolean":
+        return (pa.bool_(),)
+    # Whole numbers as such, because doubles round large ones before anybody can refuse them.
+    return (pa.int64(), pa.float64()) if column.kind == "integer" else (pa.float64(),)
+
+
+def _one_by_one(values: pa.Array, column: Column, wrong: dict[int, str]) -> pa.Array:
+    found: list[bool | float | None] = []
+    for row, text in enumerate(values.to_pylist()):
+        value = None if text is None else _value(text, column)
+        if value is None and text is not None:
+            reason = f"column {shown_name(column.name)}: expected {_NOUNS[column.kind]}, got {shown_text(text)}"
+            wrong[row] = f"{wrong[row]}; {reason}" if row in wrong else reason
+        found.append(value)
+    return pa.array(found, pa.bool_() if column.kind == "boolean" else pa.float64())
+
+
+def _value(text: str, column: Column) -> bool | float | None:
+    if column.kind == "boolean":
+        return _BOOLEANS.get(text.strip().lower())
+    return float(text) if _NUMBER.fullmatch(text) else None

@@ -1,0 +1,141 @@
+"""Between the answers and the log: notes the rows of requests, and hands them over once their answers are out."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from serving.asked import ASKED, Asked
+from serving.backoff import Backoff
+from serving.loader import LoadedModel
+from serving.log.entries import Entry, Waiting
+from serving.log.files import Files
+from serving.log.lines import Choice
+from serving.log.sender import MOST_BYTES as MOST_UNSENT_BYTES
+from serving.log.sender import Sender
+from serving.log.store import LogStore
+from serving.log.tally import LogTally
+from serving.log.writer import Writer
+from serving.metrics import Metrics
+from serving.runtimes.base import Matrix
+from serving.settings import Settings
+from serving.sizes import own, size_of
+
+logger = logging.getLogger(__name__)
+
+# What may wait to be written.
+MOST_ROWS = 20_000
+MOST_BYTES = 16 * 1024 * 1024
+# Rows are handed over so long after the first of them was computed, so all answers are out, and the thread wakes up for
+# many at once.
+_AFTER_SECONDS = 0.1
+# Of the time to end, what the thread may take for the rows that wait; the rest is the store's.
+_WRITING_SHARE = 0.4
+
+
+class _Noted(msgspec.Struct, frozen=True, eq=False):
+    model: LoadedModel
+    rows: Matrix
+    result: Matrix
+    asked: Asked
+    time: float
+
+
+class PredictionLog:
+    """Logs a share of what models answer, and every row that deserves it, as the settings say."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Contacts nobody yet.
+
+        Args:
+            settings: The process's, whose PREDICTION_LOG names an address.
+            metrics: Tell how the log does.
+        """
+        choice = Choice(settings.logged_columns, settings.prediction_log_below, settings.prediction_log_unknown)
+        self._uri = settings.prediction_log
+        self._sample = settings.prediction_log_sample
+        self._by_row = bool(choice.below or choice.unknown)
+        self._end_seconds = settings.prediction_log_end_seconds
+        self._tally = LogTally()
+        metrics.register(self._tally)
+        self._store = LogStore(
+            self._uri,
+            settings.s3_endpoint_url,
+            settings.aws_region,
+            settings.prediction_log_keys,
+            settings.ssl_cert_file,
+        )
+        backoff = Backoff(settings.retry_min_seconds, settings.retry_max_seconds)
+        self._sender = Sender(self._store.put, backoff, self._tally, MOST_UNSENT_BYTES)
+        self._waiting = Waiting(MOST_ROWS, MOST_BYTES)
+        files = Files(settings.prediction_log_seconds, self._sender.offer)
+        self._writer = Writer(self._waiting, files, choice, self._tally)
+        self._later: list[_Noted] = []
+        self._later_rows = 0
+        self._sending: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts to write. Belongs to the event loop."""
+        self._sending = self._sender.start()
+        self._writer.start()
+        logger.info("predictions are logged", extra={"uri": self._uri, "sample": self._sample})
+
+    async def aclose(self) -> None:
+        """Writes and sends what there is, as far as PREDICTION_LOG_END_SECONDS reach."""
+        deadline = time.monotonic() + self._end_seconds
+        self._hand_over()
+        await asyncio.to_thread(self._writer.stop, self._end_seconds * _WRITING_SHARE)
+        # The thread's last file is put down by a callback of the loop.
+        await asyncio.sleep(0)
+        self._sender.end()
+        if self._sending:
+            await asyncio.wait([self._sending], timeout=max(0.0, deadline - time.monotonic()))
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+        self._sender.give_up()
+        await self._store.aclose()
+
+    def computed(self, model: LoadedModel, rows: Matrix, result: Matrix) -> None:
+        """Notes what is about to be answered. That, and no more, is on the way of every request."""
+        asked = ASKED.get(None)
+        if asked is None:
+            return
+        asked.sampled = random.random() < self._sample  # noqa: S311  (a sample)
+        if not (asked.sampled or self._by_row):
+            return
+        if self._later_rows + len(rows) > MOST_ROWS:
+            self._tally.dropped("queue", len(rows))
+            return
+        if not self._later:
+            asyncio.get_running_loop().call_later(_AFTER_SECONDS, self._hand_over)
+        self._later.append(_Noted(model, rows, result, asked, time.time()))
+        self._later_rows += len(rows)
+
+    def differed(self, model: LoadedModel, rows: Matrix, result: Matrix, asked: Asked, places: Sequence[int]) -> None:
+        """Takes rows of a request for which the shadow says something else; called by the shadow's thread."""
+        if not asked.sampled:
+            size = size_of(model.spec, rows) + result.nbytes
+            entry = Entry(model, rows, result, asked, places, time.time(), "shadow", size)
+            self._tally.dropped("queue", self._waiting.put([entry]))
+
+    def _hand_over(self) -> None:
+        later, self._later, self._later_rows = self._later, [], 0
+        if later:
+            self._tally.dropped("queue", self._waiting.put(map(_entry, later)))
+
+
+def _entry(noted: _Noted) -> Entry:
+    rows, result = own(noted.rows), own(noted.result)
+    return Entry(
+        noted.model,
+        rows,
+        result,
+        noted.asked,
+        range(len(rows)),
+        noted.time,
+        "sample" if noted.asked.sampled else "perhaps",
+        size_of(noted.model.spec, rows) + result.nbytes,
+    )

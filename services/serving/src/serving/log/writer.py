@@ -1,0 +1,76 @@
+"""The thread that writes lines and compresses them, with a bounded share of a processor."""
+
+import logging
+import threading
+import time
+
+from serving.log.entries import Entry, Waiting
+from serving.log.files import Files
+from serving.log.lines import Choice, Lines
+from serving.log.tally import LogTally
+
+logger = logging.getLogger(__name__)
+
+# As large a share of one processor the thread may take: four times as long as it computed, it rests. It has the
+# priority of all others: it holds Python's lock now and then, and one that has to wait for its turn would keep it.
+SHARE = 0.2
+# So many rows are written at a time, in less than a millisecond, for requests wait meanwhile.
+_ROWS_AT_ONCE = 128
+
+
+class Writer:
+    """Makes files of what waits."""
+
+    def __init__(self, waiting: Waiting, files: Files, choice: Choice, tally: LogTally) -> None:
+        self._waiting = waiting
+        self._files = files
+        self._choice = choice
+        self._tally = tally
+        self._stopping = threading.Event()
+        # Of the version of each model that was written last.
+        self._lines: dict[str, tuple[object, Lines]] = {}
+        self._failures: set[str] = set()
+        self._thread = threading.Thread(target=self._work, name="prediction log", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Has the thread write what waits, without a rest, and end its file, within so many seconds."""
+        self._stopping.set()
+        self._waiting.close()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def _work(self) -> None:
+        while (group := self._waiting.take(_ROWS_AT_ONCE, self._files.wait())) is not None:
+            start = time.thread_time()
+            if group:
+                self._write(group)
+            self._files.end_if_due()
+            self._stopping.wait((time.thread_time() - start) * (1 / SHARE - 1))
+        self._files.end()
+
+    def _write(self, group: list[Entry]) -> None:
+        try:
+            for hour in self._lines_of(group).of(group):
+                self._files.add(hour)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the next rows are to be written)
+            self._tally.dropped("failed", sum(len(entry.places) for entry in group))
+            self._say(error)
+
+    def _lines_of(self, group: list[Entry]) -> Lines:
+        model = group[0].model
+        known, lines = self._lines.get(model.name, (None, None))
+        if lines is None or known is not model:
+            lines = Lines(model, self._choice)
+            self._lines[model.name] = (model, lines)
+        return lines
+
+    def _say(self, error: Exception) -> None:
+        """Says each kind of failure once: there may be one for each request."""
+        kind = type(error).__name__
+        if kind not in self._failures:
+            self._failures.add(kind)
+            logger.warning("rows cannot be written into the prediction log", extra={"reason": f"{kind}: {error}"[:500]})

@@ -1,0 +1,261 @@
+"""What the prediction log holds of rows and answers, and how much of it may wait."""
+
+import gzip
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.serving.tests import mixed
+from services.serving.tests.bundles import CLASSES, SETOSA, write_bundle
+from services.serving.tests.mixed import write_mixed
+from serving.asked import Asked
+from serving.environment import SettingsError, read
+from serving.features import RowReader
+from serving.loader import LoadedModel
+from serving.log.entries import Entry, Waiting, Why
+from serving.log.files import File, Files
+from serving.log.lines import Choice, Lines
+from serving.opening import open_folder
+from serving.runtimes.base import RuntimeOptions
+from serving.settings import Settings
+
+NOON = 1_767_268_800.0  # 2026-01-01T12:00:00Z
+
+
+def opened(folder: Path) -> LoadedModel:
+    found = open_folder(folder, RuntimeOptions())
+    return LoadedModel(
+        "penguins", "7", "sha256-v2:x", "v1.2.0", found.spec, found.runtime, found.reader, found.example, found.pace
+    )
+
+
+@pytest.fixture(scope="module")
+def iris(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    folder = tmp_path_factory.mktemp("iris")
+    write_bundle(folder)
+    return opened(folder)
+
+
+@pytest.fixture(scope="module")
+def penguins(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """A table of every kind of column, of which one is sensitive."""
+    columns = [dict(column) for column in mixed.COLUMNS]
+    columns[2] |= {"sensitive": True}
+    folder = tmp_path_factory.mktemp("penguins")
+    write_mixed(folder, columns=columns)
+    return opened(folder)
+
+
+def entry(
+    model: LoadedModel,
+    rows: Sequence[Any],
+    why: Why = "sample",
+    *,
+    result: Any = None,
+    time: float = NOON,
+    places: Sequence[int] = (),
+) -> Entry:
+    matrix = model.reader.many(rows)
+    found = model.runtime.run(matrix) if result is None else np.array(result, dtype=np.float32)
+    asked = Asked(b"id-1", "team-a")
+    return Entry(model, matrix, found, asked, places or range(len(matrix)), time, why, matrix.nbytes)
+
+
+def lines(model: LoadedModel, choice: Choice, *entries: Entry) -> list[dict[str, Any]]:
+    return [json.loads(line) for hour in Lines(model, choice).of(entries) for line in hour.text.splitlines()]
+
+
+def test_a_line_says_what_was_asked_and_answered(iris: LoadedModel) -> None:
+    [line] = lines(iris, Choice(), entry(iris, [SETOSA]))
+    probability = line.pop("probability")
+    assert line == {
+        "time": "2026-01-01T12:00:00.000000Z",
+        "request_id": "id-1",
+        "row": 0,
+        "model": "penguins",
+        "version": "7",
+        "release": "v1.2.0",
+        "digest": "sha256-v2:x",
+        "caller": "team-a",
+        "reason": "sample",
+        "prediction": "setosa",
+        "features": dict(zip([column.name for column in iris.spec.columns], SETOSA, strict=True)),
+    }
+    assert probability == pytest.approx(0.98, abs=0.03)
+
+
+def test_numbers_are_told_from_their_neighbours_with_few_digits(iris: LoadedModel) -> None:
+    chance = np.random.default_rng(3)
+    given = np.concatenate([chance.normal(0, 1e4, (300, 4)), chance.random((40, 4)) * 1e-7, np.full((1, 4), 5.1)])
+    given = given.astype(np.float32)
+    found = lines(iris, Choice(), entry(iris, given.astype(float).tolist()))
+    back = np.array([list(line["features"].values()) for line in found], dtype=np.float32)
+    assert (back == given).all()
+    assert list(found[-1]["features"].values()) == [5.1] * 4
+
+
+def test_every_kind_is_written_as_callers_write_it_and_what_is_sensitive_never(penguins: LoadedModel) -> None:
+    gaps = ["Dream", None, None, 3, None, mixed.SEEN]
+    found = lines(penguins, Choice(), entry(penguins, [mixed.ROW, gaps]))
+    whole = {name: value for name, value in mixed.ROW.items() if name != "sex"}
+    assert [line["features"] for line in found] == [
+        whole,
+        {"island": "Dream", "bill (mm)": None, "eggs": 3, "ringed": None, "seen": mixed.ROW["seen"]},
+    ]
+    assert [line["row"] for line in found] == [0, 1]
+
+
+def test_only_named_columns_are_kept_and_a_sensitive_one_not_even_then(
+    penguins: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    choice = Choice(("eggs", "sex", "wings"))
+    found = lines(penguins, choice, entry(penguins, [mixed.ROW]))
+    assert [line["features"] for line in found] == [{"eggs": 2}]
+    told = {record.getMessage(): getattr(record, "columns", "") for record in caplog.records}
+    assert told == {
+        "sensitive columns are not logged, though they are named": "'sex'",
+        "columns that shall be logged are not there": "'wings'",
+    }
+
+
+def test_rows_are_chosen_for_what_they_are(penguins: LoadedModel) -> None:
+    known, strange = dict(mixed.ROW), {**mixed.ROW, "island": "Anvers"}
+    sure, unsure = [0.9, 0.1], [0.55, 0.45]
+    perhaps = entry(penguins, [known, known, strange, strange], "perhaps", result=[sure, unsure, sure, unsure])
+    found = lines(penguins, Choice(below=0.6, unknown=True), perhaps)
+    assert [(line["row"], line["reason"]) for line in found] == [(1, "confidence"), (2, "unknown"), (3, "unknown")]
+    assert [line["row"] for line in lines(penguins, Choice(below=0.6), perhaps)] == [1, 3]
+    assert [line["row"] for line in lines(penguins, Choice(unknown=True), perhaps)] == [2, 3]
+    assert lines(penguins, Choice(), perhaps) == []
+    # What the shadow says otherwise is written once: not where the row was chosen already.
+    differed = entry(penguins, [known, strange], "shadow", result=[sure, sure], places=[4, 9])
+    found = lines(penguins, Choice(below=0.6, unknown=True), differed)
+    assert [(line["row"], line["reason"]) for line in found] == [(4, "shadow")]
+
+
+def test_what_has_no_finite_answer_was_refused_and_is_not_logged(iris: LoadedModel) -> None:
+    nothing = [[np.nan] * 3, [0.2, 0.2, 0.6]]
+    found = lines(iris, Choice(), entry(iris, [SETOSA, SETOSA], result=nothing))
+    assert [(line["row"], line["prediction"]) for line in found] == [(1, CLASSES[2])]
+
+
+def finished(files: list[File]) -> list[tuple[str, int, list[Any]]]:
+    return [
+        (
+            file.path.rpartition("/")[0],
+            file.rows,
+            [json.loads(line) for line in gzip.decompress(file.body).splitlines()],
+        )
+        for file in files
+    ]
+
+
+def test_files_are_of_one_hour_and_whole(iris: LoadedModel) -> None:
+    made: list[File] = []
+    files = Files(60, made.append)
+    both = [entry(iris, [SETOSA], time=NOON - 0.5), entry(iris, [SETOSA] * 3)]
+    for hour in Lines(iris, Choice()).of(both):
+        files.add(hour)
+    files.end()
+    found = finished(made)
+    assert [(folder, rows, len(read_back)) for folder, rows, read_back in found] == [
+        ("date=2026-01-01/hour=11", 1, 1),
+        ("date=2026-01-01/hour=12", 3, 3),
+    ]
+    assert len({file.path for file in made}) == 2
+    assert all(file.path.endswith(".jsonl.gz") for file in made)
+    files.end()
+    assert len(made) == 2
+
+
+def test_a_file_ends_when_it_is_old_or_large(iris: LoadedModel) -> None:
+    made: list[File] = []
+    files = Files(0.05, made.append)
+    [hour] = Lines(iris, Choice()).of([entry(iris, [SETOSA])])
+    files.add(hour)
+    files.end_if_due()
+    assert made == []
+    threading.Event().wait(files.wait() + 0.01)
+    files.end_if_due()
+    assert len(made) == 1
+    patient = Files(3600, made.append)
+    rows = np.random.default_rng(1).random((20_000, 4)).tolist()
+    for _ in range(2):
+        for hour in Lines(iris, Choice()).of([entry(iris, rows)]):
+            patient.add(hour)
+    assert len(made) > 1
+    assert all(len(file.body) < 4 << 20 for file in made)
+
+
+def test_what_waits_is_bounded_by_rows_and_by_bytes(iris: LoadedModel) -> None:
+    row = entry(iris, [SETOSA])
+    by_rows = Waiting(3, 10**9)
+    assert by_rows.put([row] * 5) == 2
+    by_bytes = Waiting(10**9, 2 * row.bytes)
+    assert by_bytes.put([row] * 5) == 3
+    assert len(by_bytes.take(10, 0) or []) == 2
+    assert by_bytes.put([row] * 2) == 0
+    by_bytes.close()
+    assert by_bytes.put([row]) == 1
+    assert len(by_bytes.take(10, 0) or []) == 2
+    assert by_bytes.take(10, 0) is None
+
+
+def test_long_requests_are_taken_in_parts_and_models_apart(iris: LoadedModel, penguins: LoadedModel) -> None:
+    waiting = Waiting(1000, 10**9)
+    waiting.put([entry(iris, [SETOSA] * 5), entry(iris, [SETOSA]), entry(penguins, [mixed.ROW])])
+    taken = [waiting.take(4, 0) or [] for _ in range(3)]
+    assert [[list(each.places) for each in group] for group in taken] == [[[0, 1, 2, 3]], [[4], [0]], [[0]]]
+    assert waiting.take(4, 0) == []
+    # All room is free again.
+    assert waiting.put([entry(iris, [SETOSA] * 1000)]) == 0
+
+
+def test_the_mark_of_a_column_has_to_be_a_boolean(tmp_path: Path) -> None:
+    columns = [dict(column) for column in mixed.COLUMNS]
+    columns[0] |= {"sensitive": True}
+    write_mixed(tmp_path, columns=columns)
+    assert [column.sensitive for column in opened(tmp_path).spec.columns] == [True, *[False] * 5]
+    text = (tmp_path / "MLmodel").read_text().replace("sensitive: true", "sensitive: 'yes'")
+    (tmp_path / "MLmodel").write_text(text)
+    with pytest.raises(Exception, match=r"columns\[0\].sensitive"):
+        opened(tmp_path)
+
+
+def test_unknown_texts_are_found_by_row(penguins: LoadedModel) -> None:
+    reader: RowReader = penguins.reader
+    rows = reader.many([mixed.ROW, {**mixed.ROW, "island": "Anvers"}, {**mixed.ROW, "sex": None}])
+    assert reader.unknown_in(rows).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"PREDICTION_LOG": "/var/log"}, "PREDICTION_LOG is '/var/log', but takes text that matches"),
+        ({"PREDICTION_LOG_COLUMNS": "age, city"}, "PREDICTION_LOG_COLUMNS takes a JSON list of names"),
+        ({"PREDICTION_LOG_COLUMNS": "[1]"}, "PREDICTION_LOG_COLUMNS takes a JSON list of names"),
+        ({"PREDICTION_LOG_ACCESS_KEY_ID": "x"}, "are one key: set both, or none"),
+        ({"PREDICTION_LOG_SAMPLE": "2"}, "PREDICTION_LOG_SAMPLE is '2', but takes a number from 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(given: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(Settings, given)
+    assert message in str(caught.value)
+
+
+def test_what_signs_is_imported_before_callers_come() -> None:
+    """On the event loop it would hold all of them up, when the first file is sent."""
+    script = (
+        "import sys; from serving.log.store import LogStore; LogStore('s3://b/x', 'http://s3', 'r', None); "
+        "print(*(name for name in ('auth', 'awsrequest', 'credentials') if f'botocore.{name}' not in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == ""

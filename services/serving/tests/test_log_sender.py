@@ -1,0 +1,100 @@
+"""Files wait for a store that fails, up to a bound, and the end of the process waits for it no longer than it must."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from serving.backoff import Backoff
+from serving.errors import StoreUnavailableError
+from serving.log.files import File
+from serving.log.sender import Sender
+from serving.log.tally import LogTally
+
+FILES = [File(str(number), b"x" * 10, 1 + number) for number in range(5)]
+
+
+class Store:
+    """What takes files, unless it is told not to."""
+
+    def __init__(self) -> None:
+        self.fails = False
+        self.asked = 0
+        self.files: list[str] = []
+        # From then on a wait is longer than a test may take.
+        self.often = asyncio.Event()
+
+    async def put(self, path: str, body: bytes) -> None:
+        self.asked += 1
+        if self.asked == 9:
+            self.often.set()
+        if self.fails:
+            raise StoreUnavailableError("not now")
+        self.files.append(path)
+
+
+def told(tally: LogTally) -> dict[str, float]:
+    return {
+        sample.labels.get("reason", sample.name.removeprefix("serving_prediction_log_")): sample.value
+        for family in tally.collect()
+        for sample in family.samples
+    }
+
+
+def run(script: Callable[[Sender, Store, "asyncio.Task[None]"], Awaitable[None]], most_bytes: int = 25) -> LogTally:
+    tally = LogTally()
+
+    async def main() -> None:
+        store = Store()
+        sender = Sender(store.put, Backoff(0.01, 30.0), tally, most_bytes)
+        await script(sender, store, sender.start())
+
+    asyncio.run(main())
+    return tally
+
+
+def test_what_the_store_does_not_take_waits_up_to_a_bound_and_comes_later() -> None:
+    async def script(sender: Sender, store: Store, task: "asyncio.Task[None]") -> None:
+        store.fails = True
+        for file in FILES:
+            await asyncio.to_thread(sender.offer, file)
+        await asyncio.sleep(0.05)
+        assert store.files == []
+        assert store.asked > 1
+        store.fails = False
+        sender.end()
+        await task
+        assert store.files == ["0", "1"]
+        sender.give_up()
+
+    counted = told(run(script))
+    assert (counted["rows_written_total"], counted["store"], counted["stopped"]) == (3, 12, 0)
+    assert (counted["bytes_total"], counted["pending_bytes"]) == (20, 0)
+    assert abs(counted["last_write_timestamp_seconds"] - time.time()) < 60
+
+
+def test_a_long_wait_between_attempts_ends_when_the_process_does() -> None:
+    async def script(sender: Sender, store: Store, task: "asyncio.Task[None]") -> None:
+        store.fails = True
+        sender.offer(FILES[0])
+        await store.often.wait()
+        store.fails = False
+        start = time.monotonic()
+        sender.end()
+        await task
+        assert time.monotonic() - start < 1
+        assert store.files == ["0"]
+
+    run(script)
+
+
+def test_what_is_lost_at_the_end_and_what_comes_after_it_is_counted() -> None:
+    async def script(sender: Sender, store: Store, task: "asyncio.Task[None]") -> None:
+        store.fails = True
+        sender.offer(FILES[1])
+        await asyncio.sleep(0)
+        task.cancel()
+        sender.give_up()
+        sender.offer(FILES[4])
+
+    counted = told(run(script))
+    assert (counted["stopped"], counted["pending_bytes"]) == (7, 0)

@@ -1,0 +1,74 @@
+"""docs/closed-loop.md: its lines read what a real service logged, and erase what they say."""
+
+import contextlib
+import io
+import secrets
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.serving.tests.bundles import write_bundle
+from services.serving.tests.conftest import Bundle
+from tests.integration.logged import LOG_BUCKET, Logged, pinned
+from tests.integration.page import Page
+from tests.integration.serving_fixtures import served
+from tests.integration.stores import S3Store
+
+PAGE = Page("closed-loop.md")
+ROWS = [[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [7.2, 3.0, 5.8, 1.6]]
+
+
+@pytest.fixture
+def copied(s3: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a log, as `mc mirror` makes it, below the folder that is worked in."""
+    client = s3.client(s3.writer)
+    if LOG_BUCKET not in [found["Name"] for found in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket=LOG_BUCKET)
+    logged = Logged(s3, f"docs-{secrets.token_hex(4)}/iris")
+    model = tmp_path / "model"
+    settings = {**pinned(Bundle(model, write_bundle(model))), **logged.settings()}
+    with served(tmp_path, settings) as (_, api):
+        for name in ("order-4711", "order-1", "order-4712", "order-2"):
+            api.post("/predict", json={"instances": ROWS}, headers={"x-request-id": name})
+    for key in logged.names():
+        file = tmp_path / LOG_BUCKET / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        client.download_file(LOG_BUCKET, key, str(file))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / LOG_BUCKET
+
+
+def run(block: str) -> tuple[dict[str, Any], str]:
+    """Run a block of the page; return its names, and what it printed."""
+    names: dict[str, Any] = {}
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(block, "docs/closed-loop.md", "exec"), names)  # noqa: S102  (ours)
+    return names, said.getvalue()
+
+
+def test_duckdb_and_pandas_read_the_log_and_a_person_s_rows_are_erased(copied: Path) -> None:
+    duck, pandas, erase = _blocks()
+    assert [len(block.strip().splitlines()) for block in (duck, pandas)] == [2, 2]
+    _, table = run(duck)
+    assert all(word in table for word in ("12", "version", "date"))
+    log = run(pandas)[0]["log"]
+    assert sorted(set(log["request_id"])) == ["order-1", "order-2", "order-4711", "order-4712"]
+    assert set(log["version"]) == {"7"}
+    assert sorted(log["row"]) == sorted([0, 1, 2] * 4)
+    assert log["features"].iloc[0]["petal width (cm)"] in {0.2, 1.3, 1.6}
+    _, named = run(erase)
+    assert named.strip()
+    assert all(Path(name).is_file() for name in named.splitlines())
+    left = run(pandas)[0]["log"]
+    assert sorted(set(left["request_id"])) == ["order-1", "order-2"]
+    assert len(left) == 6
+    assert run(erase)[1] == ""
+    assert len(list(copied.rglob("*.jsonl.gz"))) >= 1
+
+
+def _blocks() -> list[str]:
+    """The page's blocks of Python, also that which a list indents."""
+    return [textwrap.dedent(part.partition("```")[0]) for part in PAGE.text.split("```python\n")[1:]]

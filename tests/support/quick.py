@@ -1,0 +1,35 @@
+"""Which tests `pytest --quick` leaves out: those that take seconds each, for `make check` and `make dev`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+# Fixtures that take long, or whose tests do: an MLflow store with its schema, and a fork with Helm and git.
+# A test that takes one of them, also by another fixture, is left out.
+SLOW_FIXTURES = frozenset({"database", "original"})
+MARKER = "slow"
+
+
+def is_slow(fixtures: Sequence[str], markers: Sequence[str]) -> bool:
+    """Say whether a test is left out.
+
+    Args:
+        fixtures: The names of all fixtures that it takes, also by others.
+        markers: The names of its marks.
+    """
+    return MARKER in markers or not SLOW_FIXTURES.isdisjoint(fixtures)
+
+
+def leave_out_slow(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the slow ones of what was collected."""
+    slow = [
+        item
+        for item in items
+        if is_slow(getattr(item, "fixturenames", ()), [mark.name for mark in item.iter_markers()])
+    ]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        left_out = set(slow)
+        items[:] = [item for item in items if item not in left_out]

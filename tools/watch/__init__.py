@@ -1,0 +1,1 @@
+"""Tests that run again each time a file is saved."""
