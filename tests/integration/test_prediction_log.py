@@ -140,3 +140,18 @@ def test_columns_are_named_as_json(logged: Logged, bundle: Bundle, tmp_path: Pat
         client.post("/predict", json={"features": SETOSA})
     [line] = logged.lines()
     assert line["features"] == {"sepal length (cm)": 5.1, "petal width (cm)": 0.2}
+
+
+def test_of_requests_that_are_not_sampled_only_rows_that_the_model_is_unsure_of_are_logged(
+    logged: Logged, bundle: Bundle, tmp_path: Path
+) -> None:
+    settings = {**pinned(bundle), **logged.settings(PREDICTION_LOG_SAMPLE="0", PREDICTION_LOG_BELOW="0.8")}
+    with served(tmp_path, settings) as (_, client):
+        answers = client.post("/predict", json={"instances": ROWS}, headers={"x-request-id": "all"}).json()
+        for row in ROWS[:5]:
+            client.post("/predict", json={"features": row}, headers={"x-request-id": "sure"})
+    unsure = [at for at, answer in enumerate(answers["predictions"]) if answer["probability"] < 0.8]
+    assert 0 < len(unsure) < 75
+    lines = logged.lines()
+    assert sorted(line["row"] for line in lines) == unsure
+    assert {(line["request_id"], line["reason"]) for line in lines} == {("all", "confidence")}

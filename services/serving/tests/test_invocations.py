@@ -77,6 +77,7 @@ def as_mlflow(_mlflow_loaded: None, iris: Bundle, tmp_path_factory: pytest.TempP
     return ask
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_mlflows_own_server(iris_api: httpx.Client, as_mlflow: Any) -> None:
     split = TABLE.to_dict(orient="split")
     backwards = TABLE[reversed(COLUMNS)].assign(noise=1).to_dict(orient="split")
@@ -93,6 +94,7 @@ def test_answers_are_those_of_mlflows_own_server(iris_api: httpx.Client, as_mlfl
         assert predictions(iris_api, body) == expected
 
 
+@pytest.mark.slow
 def test_mlflows_own_client(iris_api: httpx.Client, penguins: httpx.Client) -> None:
     client = mlflow_client(iris_api)
     client.ping()

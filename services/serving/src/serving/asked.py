@@ -5,7 +5,7 @@ from contextvars import ContextVar
 import msgspec
 
 
-class Asked(msgspec.Struct, eq=False):
+class Asked(msgspec.Struct, eq=False, gc=False):
     """A request: its id, whose API key it has (empty: none needed), and whether all its rows are logged by chance."""
 
     identity: bytes

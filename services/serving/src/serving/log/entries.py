@@ -15,7 +15,7 @@ from serving.runtimes.base import Matrix
 Why = Literal["sample", "perhaps", "shadow"]
 
 
-class Entry(msgspec.Struct, frozen=True, eq=False):
+class Entry(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Rows of one request, of shape [rows, columns], and what a model gave for them.
 
     `places` are the rows' numbers in the request, `time` is when it was answered, in seconds since 1970, and `bytes`

@@ -18,6 +18,7 @@ from serving.labels import of_places
 from serving.loader import LoadedModel
 from serving.log.entries import Entry
 from serving.runtimes.base import Matrix
+from serving.signature import ModelSpec
 from serving.writing import numbers_of, predictions_of
 
 logger = logging.getLogger(__name__)
@@ -138,12 +139,25 @@ class Lines:
         return self._model.reader.unknown_in(rows)
 
     def _unsure(self, result: Matrix) -> NDArray[np.bool_]:
-        spec = self._model.spec
-        if not self._choice.below or not spec.classes or spec.labels == "only":
+        if not self._choice.below or not answers_surely(self._model.spec):
             return np.zeros(len(result), dtype=bool)
-        finite = np.nan_to_num(result, nan=0.0, posinf=0.0, neginf=0.0)
-        unsure: NDArray[np.bool_] = of_places(finite, len(spec.classes)) < self._choice.below
-        return unsure
+        return unsure_in(result, self._model.spec, self._choice.below)
+
+
+def answers_surely(spec: ModelSpec) -> bool:
+    """Whether a model says how sure it is."""
+    return bool(spec.classes) and spec.labels != "only"
+
+
+def unsure_in(result: Matrix, spec: ModelSpec, below: float) -> NDArray[np.bool_]:
+    """Tells of each row of a result whether the class that it names is less probable than a bound; shape [rows].
+
+    What is not finite is not sure either; it was refused.
+    """
+    if not np.isfinite(result).all():
+        result = np.nan_to_num(result, nan=0.0, posinf=0.0, neginf=0.0)
+    unsure: NDArray[np.bool_] = of_places(result, len(spec.classes)) < below
+    return unsure
 
 
 def _reason(entry: Entry, *, unknown: bool, unsure: bool) -> str:

@@ -4,16 +4,17 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
-import msgspec
+import numpy as np
 
 from serving.asked import ASKED, Asked
 from serving.backoff import Backoff
 from serving.loader import LoadedModel
 from serving.log.entries import Entry, Waiting
 from serving.log.files import Files
-from serving.log.lines import Choice
+from serving.log.lines import Choice, answers_surely, unsure_in
 from serving.log.sender import MOST_BYTES as MOST_UNSENT_BYTES
 from serving.log.sender import Sender
 from serving.log.store import LogStore
@@ -36,12 +37,8 @@ _AFTER_SECONDS = 0.1
 _WRITING_SHARE = 0.4
 
 
-class _Noted(msgspec.Struct, frozen=True, eq=False):
-    model: LoadedModel
-    rows: Matrix
-    result: Matrix
-    asked: Asked
-    time: float
+# What a request leaves behind: the model, its rows, what that gave, who asked, and when. Nothing cheaper holds them.
+_Noted: TypeAlias = tuple[LoadedModel, Matrix, Matrix, Asked, float]
 
 
 class PredictionLog:
@@ -54,7 +51,9 @@ class PredictionLog:
             settings: The process's, whose PREDICTION_LOG names an address.
             metrics: Tell how the log does.
         """
-        choice = Choice(settings.logged_columns, settings.prediction_log_below, settings.prediction_log_unknown)
+        self._choice = choice = Choice(
+            settings.logged_columns, settings.prediction_log_below, settings.prediction_log_unknown
+        )
         self._uri = settings.prediction_log
         self._sample = settings.prediction_log_sample
         self._by_row = bool(choice.below or choice.unknown)
@@ -111,7 +110,7 @@ class PredictionLog:
             return
         if not self._later:
             asyncio.get_running_loop().call_later(_AFTER_SECONDS, self._hand_over)
-        self._later.append(_Noted(model, rows, result, asked, time.time()))
+        self._later.append((model, rows, result, asked, time.time()))
         self._later_rows += len(rows)
 
     def differed(self, model: LoadedModel, rows: Matrix, result: Matrix, asked: Asked, places: Sequence[int]) -> None:
@@ -123,19 +122,27 @@ class PredictionLog:
 
     def _hand_over(self) -> None:
         later, self._later, self._later_rows = self._later, [], 0
-        if later:
-            self._tally.dropped("queue", self._waiting.put(map(_entry, later)))
+        by_model: dict[LoadedModel, list[_Noted]] = {}
+        for noted in later:
+            by_model.setdefault(noted[0], []).append(noted)
+        for model, group in by_model.items():
+            chosen = [_entry(noted) for noted in self._deserving(model, group)]
+            self._tally.dropped("queue", self._waiting.put(chosen))
+
+    def _deserving(self, model: LoadedModel, group: list[_Noted]) -> Iterable[_Noted]:
+        """Leaves out requests of which no row is going to be written; those are most, and told at little cost."""
+        if not self._by_row or (self._choice.unknown and model.spec.mixed):
+            return group
+        if not (self._choice.below and answers_surely(model.spec)):
+            return (noted for noted in group if noted[3].sampled)
+        unsure = unsure_in(np.concatenate([noted[2] for noted in group]), model.spec, self._choice.below)
+        firsts = np.cumsum([0, *(len(noted[2]) for noted in group[:-1])])
+        some = np.logical_or.reduceat(unsure, firsts).tolist()
+        return (noted for noted, wanted in zip(group, some, strict=True) if wanted or noted[3].sampled)
 
 
 def _entry(noted: _Noted) -> Entry:
-    rows, result = own(noted.rows), own(noted.result)
-    return Entry(
-        noted.model,
-        rows,
-        result,
-        noted.asked,
-        range(len(rows)),
-        noted.time,
-        "sample" if noted.asked.sampled else "perhaps",
-        size_of(noted.model.spec, rows) + result.nbytes,
-    )
+    model, rows, result, asked, when = noted
+    rows, result = own(rows), own(result)
+    size = size_of(model.spec, rows) + result.nbytes
+    return Entry(model, rows, result, asked, range(len(rows)), when, "sample" if asked.sampled else "perhaps", size)
