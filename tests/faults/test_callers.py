@@ -155,7 +155,7 @@ def test_too_many_connections(pinned: dict[str, str], tmp_path: Path) -> None:
 
 @fault(
     "all of `MAX_CONNECTIONS` held by connections that say nothing, half a head, or a head without its body",
-    "whoever asks for something takes the place of the one that has been silent for longest",
+    "a caller that sends a request takes the place of the connection that was silent longest",
 )
 @pytest.mark.parametrize(
     "said", [b"", HEAD[:20], HEAD + b"content-length: 10\r\n\r\n"], ids=["nothing", "half", "head"]
@@ -267,7 +267,7 @@ def test_body_limits(plain: Target, note: Note) -> None:
             assert b"HTTP/1.1 400" in answer(connection)
 
 
-@fault("bytes that are no HTTP, such as a TLS greeting", "400, and the connection is closed")
+@fault("bytes that are not HTTP, such as a TLS greeting", "400, and the connection is closed")
 @pytest.mark.parametrize("content", [b"\x16\x03\x01\x02\x00\x01\x00\x01", b"\x00" * 1000, b"\r\n\r\nhello\r\n\r\n"])
 def test_other_protocols(plain: Target, note: Note, content: bytes) -> None:
     with others_are_served(plain, note), plain.connect() as connection:
@@ -329,7 +329,10 @@ def test_pipelined_requests_whose_answers_nobody_takes(
         assert more < MOST_MB
 
 
-@fault("20,000 requests in one go", "as many are answered as may wait in line, then the connection is closed")
+@fault(
+    "20,000 requests at once on one connection",
+    "as many are answered as may wait in line, then the connection is closed",
+)
 def test_pipelining_without_end(plain: Target, note: Note) -> None:
     before = plain.resident_mb()
     with others_are_served(plain, note), plain.connect() as connection:
@@ -370,7 +373,7 @@ def test_hang_ups(plain: Target, note: Note) -> None:
     assert '"level":"error"' not in plain.server.log.read_text()
 
 
-@fault("all of the above", "no answer was a 500, no error stands in the log, all requests have ended")
+@fault("all of the above", "no answer was a 500, the log has no error, all requests have ended")
 def test_nothing_is_left(plain: Target, note: Note) -> None:
     wait_for(lambda: plain.count("serving_requests_in_flight") == 1)
     text = plain.client.get("/metrics").text

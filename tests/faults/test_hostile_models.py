@@ -36,7 +36,7 @@ def trials(server: Server) -> list[psutil.Process]:
             write_endless,
             {"TRIAL_SECONDS": "4"},
             "TRIAL_SECONDS",
-            marks=fault("a model of 300 bytes that loops for ever", EXPECTED),
+            marks=fault("a model of 300 bytes that loops forever", EXPECTED),
             id="endless",
         ),
         pytest.param(
@@ -77,7 +77,7 @@ def test_a_model_that_takes_too_much(
         note("requests answered", len(callers.versions))
 
 
-@fault("SIGTERM while a model that loops for ever is opened", "it ends with 0, and what tries the model with it")
+@fault("SIGTERM while a model that loops forever is opened", "it ends with 0, and what tries the model with it")
 def test_sigterm_while_a_model_is_opened(mlflow_proxied: Server, tmp_path: Path, note: Note) -> None:
     model = Model(mlflow_proxied.url, tmp_path)
     model.register(alias="production", write=write_endless)

@@ -4,7 +4,7 @@
 PATH_PREFIX: {{ . | quote }}
 {{- end }}
 {{- with .Values.settings.corsOrigins }}
-CORS_ORIGINS: {{ . | quote }}
+CORS_ORIGINS: {{ join "," . | quote }}
 {{- end }}
 GZIP_ANSWER_BYTES: {{ int64 .Values.settings.gzipAnswerBytes | quote }}
 LOG_LEVEL: {{ .Values.settings.logLevel | quote }}

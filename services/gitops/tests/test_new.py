@@ -175,12 +175,12 @@ def test_what_came_goes_again_after_a_dry_run(fork: Path, origin: Path, capsys: 
 def test_what_a_removal_leaves_is_said(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["remove", "service", "iris", "--git-only"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "by hand: models/iris stays, so iris-classifier goes on being trained: git rm -r models/iris" in said
+    assert "by hand: models/iris stays, so iris-classifier is still trained: git rm -r models/iris" in said
     assert "models/wine" not in said
     assert "by hand: The store's user `serving` is shared by all services" in said
     assert execute(["remove", "environment", "production", "--git-only"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "goes on being trained" not in said
+    assert "is still trained" not in said
     assert "is shared by all services" in said
 
 

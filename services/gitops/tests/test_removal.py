@@ -99,7 +99,7 @@ def test_an_environment_goes_with_its_namespace(here: MemoryCluster) -> None:
     let_go(here, "iris-staging", "wine-staging")
     removal.carry_out(plan, clusters, Terminal())
     assert not here.find("namespaces", "ml-pipeline-staging")
-    assert "--mlflow-url takes it away" in plan.by_hand[0]
+    assert "--mlflow-url removes it" in plan.by_hand[0]
 
 
 def test_a_namespace_that_was_there_before_stays(here: MemoryCluster) -> None:

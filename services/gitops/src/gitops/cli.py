@@ -30,8 +30,8 @@ _INTERRUPTED = 130
 
 app = App(
     name="gitops",
-    help="Make a fork yours, bring the platform up, and see and move what runs where.",
-    help_epilogue="Exit codes: 0 done, 1 away or not come up, 2 unusable input, 3 not wanted, 130 interrupted.",
+    help="Adopt a fork, install the platform, and show and change what runs where.",
+    help_epilogue="Exit codes: 0 done, 1 down or not started, 2 unusable input, 3 not allowed now, 130 interrupted.",
     version=lambda: version("gitops"),
     suppress_keyboard_interrupt=False,
 )

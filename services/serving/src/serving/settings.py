@@ -19,29 +19,27 @@ _NUMBER = r"^([1-9][0-9]{0,17})?$"
 _RELEASE = r"^(v[0-9]+\.[0-9]+\.[0-9]+)?$"
 _DIGEST = rf"^({PATTERN})?$"
 
-TrackingUri = Annotated[str, Meta(pattern=_HTTP, description="where MLflow is")]
+TrackingUri = Annotated[str, Meta(pattern=_HTTP, description="address of MLflow")]
 CertFile = Annotated[
     str,
-    Meta(description="a PEM file of the authorities to trust, for MLflow and S3 alike, instead of the usual ones"),
+    Meta(description="a PEM file of the authorities to trust for MLflow and S3, instead of the system's"),
 ]
 ModelName = Annotated[str, Meta(pattern=_NAME, description="the registered model to serve")]
 Stage = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9_-]+$",
-        description="the alias to follow when no version is pinned: as it is written, or else lower-cased",
+        description="the alias to follow if no version is pinned: as written, or else in lower case",
     ),
 ]
 Pin = Annotated[
-    str, Meta(pattern=_NUMBER, description="a registry number: serve this version and no other (wins over the stage)")
+    str, Meta(pattern=_NUMBER, description="a registry number: serve only this version (overrides the stage)")
 ]
 Digest = Annotated[str, Meta(pattern=_DIGEST, description="content digest that the pinned version must have")]
-Uri = Annotated[
-    str, Meta(description="where the pinned version's files are; with the digest, MLflow is not needed at all")
-]
+Uri = Annotated[str, Meta(description="address of the pinned version's files; with the digest, MLflow is not needed")]
 Release = Annotated[
     str,
-    Meta(pattern=_RELEASE, description="the pinned version's release, such as v1.2.0, which answers name it by"),
+    Meta(pattern=_RELEASE, description="the pinned version's release, such as v1.2.0, for model_version in answers"),
 ]
 
 
@@ -92,9 +90,9 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     """How the server behaves. `environment.read(Settings, os.environ)` makes it."""
 
     mlflow_tracking_uri: TrackingUri = "http://mlflow:5000"
-    mlflow_tracking_username: Annotated[str, Meta(description="MLflow's user, where it asks for one")] = ""
-    mlflow_tracking_password: Annotated[str, Meta(description="and the password")] = ""
-    mlflow_tracking_token: Annotated[str, Meta(description="or MLflow's bearer token, where there is no user")] = ""
+    mlflow_tracking_username: Annotated[str, Meta(description="MLflow's user, if it needs one")] = ""
+    mlflow_tracking_password: Annotated[str, Meta(description="that user's password")] = ""
+    mlflow_tracking_token: Annotated[str, Meta(description="MLflow's bearer token, instead of a user")] = ""
     ssl_cert_file: CertFile = ""
     model_name: ModelName = "iris-classifier"
     model_stage: Stage = "Production"
@@ -103,25 +101,25 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     model_uri: Uri = ""
     model_release: Release = ""
     extra_models: Annotated[
-        tuple[WantedModel, ...], Meta(description="models to serve besides, under /v2 only: a JSON list of objects")
+        tuple[WantedModel, ...], Meta(description="further models to serve, under /v2 only: a JSON list of objects")
     ] = ()
     shadow_version: Annotated[
         str,
-        Meta(pattern=_NUMBER, description="a second version of MODEL_NAME, to be compared with what is answered"),
+        Meta(pattern=_NUMBER, description="a second version of MODEL_NAME, to compare with the one that answers"),
     ] = ""
     shadow_digest: Annotated[str, Meta(pattern=_DIGEST, description="content digest that the shadow must have")] = ""
     shadow_uri: Annotated[
-        str, Meta(description="where the shadow's files are; with the digest, MLflow is not asked for them")
+        str, Meta(description="address of the shadow's files; with the digest, MLflow is not needed for them")
     ] = ""
     shadow_release: Annotated[str, Meta(pattern=_RELEASE, description="the shadow's release, such as v1.3.0")] = ""
     shadow_sample: Annotated[
-        float, Meta(ge=0, le=1, description="the share of requests whose rows the shadow is given")
+        float, Meta(ge=0, le=1, description="the share of requests whose rows the shadow gets")
     ] = 0.1
     s3_endpoint_url: Annotated[str, Meta(pattern=_HTTP, description="the S3 server of s3:// artifacts")] = (
         "http://minio:9000"
     )
     s3_secret_name: Annotated[
-        str, Meta(description="the Kubernetes Secret that the S3 keys come from, to be named when S3 refuses them")
+        str, Meta(description="the Kubernetes Secret with the S3 keys, for the message when S3 refuses them")
     ] = ""
     aws_region: Annotated[str, Meta(description="the region that S3 requests are signed for")] = "us-east-1"
     host: Annotated[str, Meta(description="the address to listen on, of either family; `::` listens on both")] = (
@@ -136,7 +134,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         str,
         Meta(
             pattern=r"^(/[A-Za-z0-9._~-]+)*$",
-            description="what a proxy leaves before every path, such as /models/NAME; paths without it stay",
+            description="a prefix that a proxy leaves in every path, such as /models/NAME; paths without it still work",
         ),
     ] = ""
     metrics_port: Annotated[
@@ -144,70 +142,70 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         Meta(
             ge=0,
             le=65535,
-            description="a port of their own for /metrics and /health, which are not found on PORT then; 0 for none",
+            description="a separate port for /metrics and /health, which PORT then does not answer; 0 for none",
         ),
     ] = 0
     grpc_port: Annotated[
         int, Meta(ge=0, le=65535, description="a port for the Open Inference Protocol over gRPC; 0 for none")
     ] = 0
     cors_origins: Annotated[
-        str, Meta(description="origins whose pages may call the API from browsers, between commas; * for any")
+        str, Meta(description="origins whose pages may call the API from browsers, separated by commas; * for any")
     ] = ""
     gzip_answer_bytes: Annotated[
         int,
-        Meta(ge=0, description="from which size on answers are compressed, for callers that take gzip; 0 for never"),
+        Meta(ge=0, description="minimum size of answers to compress, for callers that accept gzip; 0 for never"),
     ] = 64 * 1024
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="the least severe messages to write")
+        Literal["debug", "info", "warning", "error"], Meta(description="the lowest level of messages to write")
     ] = "info"
     log_format: Annotated[
-        Literal["json", "console"], Meta(description="one JSON object a line, or lines for people")
+        Literal["json", "console"], Meta(description="one JSON object per line, or lines for people")
     ] = "json"
     access_log: Annotated[bool, Meta(description="log every request, not only those that failed")] = False
     tracing: Annotated[
         bool,
-        Meta(description="send traces by OpenTelemetry, whose own variables (OTEL_...) say where to and how many"),
+        Meta(description="send traces with OpenTelemetry; its own variables (OTEL_...) set the address and the rate"),
     ] = False
     model_dir: Annotated[
-        str, Meta(description="where downloads are kept; empty means a temporary folder that goes with the process")
+        str, Meta(description="folder for downloads; empty means a temporary folder that is deleted with the process")
     ] = ""
     model_cache_size: Annotated[
         int, Meta(ge=1, le=100, description="how many versions stay loaded, of all models together")
     ] = 3
-    model_cache_bytes: Annotated[
-        int, Meta(ge=1, description="how large the files of loaded versions may be together")
-    ] = 256 * 1024 * 1024
+    model_cache_bytes: Annotated[int, Meta(ge=1, description="maximum total size of the files of loaded versions")] = (
+        256 * 1024 * 1024
+    )
     model_poll_seconds: Annotated[float, Meta(ge=0.05, le=3600, description="how often the alias is looked up")] = 15.0
     max_model_bytes: Annotated[int, Meta(ge=1, description="the largest model that is downloaded")] = 512 * 1024 * 1024
     download_seconds: Annotated[
         float, Meta(ge=0.1, le=86400, description="how long the download of one version may take")
     ] = 300.0
     trial_seconds: Annotated[
-        float, Meta(ge=0.5, le=3600, description="how long a version may take to open, in a process of its own")
+        float, Meta(ge=0.5, le=3600, description="how long the trial of a version may take, in a separate process")
     ] = 120.0
     trial_cpu_seconds: Annotated[
-        int, Meta(ge=1, le=3600, description="how many seconds of a processor that may take")
+        int, Meta(ge=1, le=3600, description="how many seconds of CPU time the trial may take")
     ] = 30
     trial_memory_bytes: Annotated[
         int,
-        Meta(ge=1, description="how much memory that may take, beside four times the size of the version's files"),
+        Meta(ge=1, description="how much memory the trial may take, beside four times the size of the version's files"),
     ] = 384 * 1024 * 1024
     max_body_bytes: Annotated[int, Meta(ge=1, description="the largest request body")] = 1024 * 1024
-    max_rows: Annotated[int, Meta(ge=1, description="the most rows in one request")] = 1000
+    max_rows: Annotated[int, Meta(ge=1, description="maximum number of rows in one request")] = 1000
     api_keys: Annotated[
-        str, Meta(description="keys that predictions need, as NAME:KEY between commas; empty lets everybody in")
+        str, Meta(description="keys that predictions need, as NAME:KEY separated by commas; empty lets everybody in")
     ] = ""
     api_keys_file: Annotated[
-        str, Meta(description="a file of such keys, one a line, read again when it changes; wins over API_KEYS")
+        str, Meta(description="a file of such keys, one per line, read again when it changes; overrides API_KEYS")
     ] = ""
     api_key_requests_per_second: Annotated[
-        float, Meta(ge=0, description="how often each key may ask, in each process; 0 for any number")
+        float, Meta(ge=0, description="requests per second for each key, in each process; 0 for no limit")
     ] = 0.0
     keep_alive_seconds: Annotated[
         int, Meta(ge=1, le=86400, description="how long a connection may be idle; longer than proxies keep theirs")
     ] = 75
     max_connections: Annotated[
-        int, Meta(ge=1, description="how many connections may be open, those of probes aside")
+        int, Meta(ge=1, description="how many connections may be open, without those of probes")
     ] = 2048
     max_waiting_requests: Annotated[
         int, Meta(ge=1, description="how many requests may wait for an answer; more are refused at once with 503")
@@ -217,7 +215,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         Meta(
             ge=0.001,
             le=60,
-            description="how long a request may have to wait for those before it, by what requests took lately; "
+            description="how long a request may have to wait for those before it, estimated from recent requests; "
             "16 may wait in any case",
         ),
     ] = 0.1
@@ -226,23 +224,24 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     ] = 0.5
     registry_folders: Annotated[
         Literal["refuse", "allow"],
-        Meta(description="whether MLflow may name folders of this machine (file://) as places of versions"),
+        Meta(description="whether MLflow may name folders of this machine (file://) for versions"),
     ] = "refuse"
     registry_timeout_seconds: Annotated[
-        float, Meta(ge=0.05, le=300, description="how long one question to MLflow may take, repeats included")
+        float, Meta(ge=0.05, le=300, description="how long one call to MLflow may take, retries included")
     ] = 5.0
     retry_min_seconds: Annotated[
-        float, Meta(ge=0.01, le=60, description="the first wait before loading is tried again; it doubles each time")
+        float, Meta(ge=0.01, le=60, description="the first wait before a retry of loading; it doubles each time")
     ] = 0.5
     retry_max_seconds: Annotated[float, Meta(ge=0.01, le=3600, description="the longest such wait")] = 30.0
     shutdown_drain_seconds: Annotated[
-        float, Meta(ge=0, le=300, description="after SIGTERM: not ready but still serving, so that callers can leave")
+        float,
+        Meta(ge=0, le=300, description="after SIGTERM: how long to serve while not ready, so that callers can leave"),
     ] = 1.0
     shutdown_grace_seconds: Annotated[
-        int, Meta(ge=1, le=3600, description="and then, how long requests under way may take to finish")
+        int, Meta(ge=1, le=3600, description="after that, how long requests in progress may take to finish")
     ] = 20
     drift_window_seconds: Annotated[
-        float, Meta(ge=0, le=604800, description="the sliding window that drift is measured over; 0 measures none")
+        float, Meta(ge=0, le=604800, description="the sliding window for measuring drift; 0 turns it off")
     ] = 3600.0
     prediction_log: Annotated[
         str,
@@ -353,7 +352,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
 class SmokeSettings(msgspec.Struct, frozen=True, rename=str.upper):
     """What `serving smoke` asks, and what it expects."""
 
-    smoke_url: Annotated[str, Meta(pattern=_HTTP, description="the service to ask")] = "http://127.0.0.1:8080"
+    smoke_url: Annotated[str, Meta(pattern=_HTTP, description="the service to test")] = "http://127.0.0.1:8080"
     model_name: Annotated[str, Meta(pattern=_NAME, description="the model that must be served")] = "iris-classifier"
     model_version: Annotated[
         str, Meta(pattern=_NUMBER, description="the version that must be served; empty means any")
@@ -365,18 +364,18 @@ class SmokeSettings(msgspec.Struct, frozen=True, rename=str.upper):
         str,
         Meta(
             pattern=r"^([A-Za-z0-9_-]+)?$",
-            description="the alias to move to the version once it has answered; needs MODEL_VERSION; empty moves none",
+            description="the alias to move to the version after its answer; needs MODEL_VERSION; empty moves none",
         ),
     ] = ""
-    smoke_api_key: Annotated[str, Meta(description="the key to ask with, where the service needs one")] = ""
-    smoke_seconds: Annotated[
-        float, Meta(ge=0.05, le=3600, description="how long to go on trying before it counts as failed")
-    ] = 60.0
+    smoke_api_key: Annotated[str, Meta(description="the API key, if the service needs one")] = ""
+    smoke_seconds: Annotated[float, Meta(ge=0.05, le=3600, description="how long to retry before the test fails")] = (
+        60.0
+    )
     mlflow_tracking_uri: TrackingUri = "http://mlflow:5000"
-    mlflow_tracking_username: Annotated[str, Meta(description="MLflow's user, where it asks for one")] = ""
-    mlflow_tracking_password: Annotated[str, Meta(description="and the password")] = ""
-    mlflow_tracking_token: Annotated[str, Meta(description="or MLflow's bearer token, where there is no user")] = ""
+    mlflow_tracking_username: Annotated[str, Meta(description="MLflow's user, if it needs one")] = ""
+    mlflow_tracking_password: Annotated[str, Meta(description="that user's password")] = ""
+    mlflow_tracking_token: Annotated[str, Meta(description="MLflow's bearer token, instead of a user")] = ""
     ssl_cert_file: CertFile = ""
     registry_timeout_seconds: Annotated[
-        float, Meta(ge=0.05, le=300, description="how long one question to MLflow may take, repeats included")
+        float, Meta(ge=0.05, le=300, description="how long one call to MLflow may take, retries included")
     ] = 5.0

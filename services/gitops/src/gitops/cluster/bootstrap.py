@@ -350,7 +350,7 @@ class Bootstrap:
                 self._terminal.detail(line)
             self._terminal.detail(f"-> {finding.advice}")
         raise NotConvergedError(
-            f"After {self._options.minutes:g} minutes this has not come up: {what}. Argo CD goes on trying; mend what "
+            f"After {self._options.minutes:g} minutes this has not come up: {what}. Argo CD keeps trying; fix what "
             "is named above and run bootstrap again, or wait longer with --minutes."
         )
 

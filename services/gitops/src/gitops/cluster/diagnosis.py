@@ -57,7 +57,7 @@ _ADVICE = (
     ),
     _Advice(
         r"violates podsecurity",
-        "The pod asks for more than its namespace allows: mend its chart's security context.",
+        "The pod asks for more than its namespace allows: fix its chart's security context.",
     ),
     _Advice(
         r"is not permitted in project",
@@ -65,7 +65,7 @@ _ADVICE = (
     ),
     _Advice(
         r"no matches for kind|could not find the requested resource",
-        "The kind comes with another application, often `monitoring`: this one is tried again once that is there.",
+        "The kind comes with another application, often `monitoring`: Argo CD retries this one when the kind exists.",
     ),
     _Advice(
         r"failed to load open api schema",

@@ -3,7 +3,7 @@
 Before services had names, one ApplicationSet made an application LEGACY-ENV in each environment, and the application
 `argocd` owned the projects. Argo CD knows by an annotation which application an object belongs to, and syncs nothing
 that belongs to another (FailOnSharedResource), so the annotation is changed here. A StatefulSet whose pod management
-policy changed cannot be updated: it goes alone, its pods and claims stay, and Argo CD makes it anew around them. Argo
+policy changed cannot be updated: it goes alone, its pods and claims stay, and Argo CD makes it again around them. Argo
 CD's controllers stand still meanwhile: nothing is put back or synced halfway. Each step looks first, so the next run
 finishes one that was killed.
 """
@@ -59,7 +59,7 @@ class Released(Struct, frozen=True, kw_only=True):
         """For people."""
         return (
             f"StatefulSet {self.namespace}/{self.name}: deleted without its pods and data, since podManagementPolicy "
-            f"{self.before} cannot be changed to {self.after}; Argo CD makes it anew"
+            f"{self.before} cannot be changed to {self.after}; Argo CD makes it again"
         )
 
 

@@ -71,9 +71,7 @@ def _notes(cluster: AskedCluster, cores: float, memory: float) -> list[str]:
             "No storage class is the default, so set storage.storageClass in envs/platform, or volumes wait for ever."
         )
     if not cluster.find("apiservices.apiregistration.k8s.io", _METRICS_API):
-        notes.append(
-            "There is no metrics-server, so services stay at their fewest pods: autoscaling has nothing to go by."
-        )
+        notes.append("There is no metrics-server, so services stay at their fewest pods: autoscaling has no figures.")
     return notes
 
 

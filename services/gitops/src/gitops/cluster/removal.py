@@ -181,9 +181,7 @@ def _of_target(removal: Removal, clusters: Mapping[str, Cluster], target: Target
 def _of_registry(removal: Removal, registry: Aliases | None, target: Target) -> None:
     model, alias = target.service.model, target.environment.name
     if registry is None:
-        removal.by_hand.append(
-            f"Without MLflow's address the alias {alias} of {model} stays: --mlflow-url takes it away."
-        )
+        removal.by_hand.append(f"Without MLflow's address the alias {alias} of {model} stays: --mlflow-url removes it.")
     elif version := registry.alias(model, alias):
         removal.aliases.append(Alias(model=model, alias=alias, version=version))
 
@@ -215,7 +213,7 @@ def _wait(cluster: Cluster, items: Sequence[Item], seconds: float) -> None:
     if left := left_after(there, seconds=seconds, pause=_PAUSE):
         raise NotConvergedError(
             f"Argo CD still has {left[0]}: push the change to its branch, see that the application {ROOT_NAME} is "
-            "synced, and run the command again. Nothing was taken away."
+            "synced, and run the command again. Nothing was removed."
         )
 
 

@@ -235,7 +235,7 @@ class Rotation:
                 if (condition["type"], condition["status"]) == ("Failed", "True"):
                     raise NotConvergedError(
                         f"The Job {PIPELINE}/{name} failed: kubectl --namespace {PIPELINE} logs job/{name} says why. "
-                        "Mend that and run it again: it goes on from here."
+                        "Fix that and run it again: it continues from here."
                     )
             return [] if status.get("succeeded") else [name]
 

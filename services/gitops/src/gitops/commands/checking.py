@@ -8,9 +8,9 @@ from gitops.terminal import Terminal
 
 
 def check(*, json: Json = False) -> int:
-    """Tell of everything in the working tree that does not fit together; needs no cluster and no network.
+    """Report everything in the working tree that does not fit together. Needs no cluster and no network.
 
-    Exit code 2 where there is a problem; notes alone are no failure.
+    The exit code is 2 if there is a problem, and 0 if there are only notes.
 
     Args:
         json: Print problems and notes as JSON.

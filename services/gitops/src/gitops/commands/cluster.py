@@ -40,24 +40,25 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
     context_of: Names = (),
     json: Json = False,
 ) -> int:
-    """Bring the platform up: namespaces, Secrets, Argo CD, and everything that git says. Safe to run again.
+    """Install the platform: namespaces, Secrets, Argo CD, and everything in git. Safe to run again.
 
-    Passwords come from GITOPS_GIT_PASSWORD and GITOPS_REGISTRY_PASSWORD, what notifications need from
-    GITOPS_NOTIFY_WEBHOOK_URL and GITOPS_NOTIFY_GITHUB_TOKEN, or they are asked for; existing Secrets are kept.
+    Passwords come from GITOPS_GIT_PASSWORD and GITOPS_REGISTRY_PASSWORD, the secrets of notifications from
+    GITOPS_NOTIFY_WEBHOOK_URL and GITOPS_NOTIFY_GITHUB_TOKEN. Otherwise the command asks for them. Existing Secrets are
+    kept.
 
     Args:
         without: An application of apps/values.yaml to leave out, such as monitoring, or training or extra; repeatable.
-        minutes: How long to wait until everything is Synced and Healthy.
+        minutes: Maximum time until everything is Synced and Healthy.
         git_user: User of a private git repository.
         git_ssh_key: Private key for an SSH address.
         registry_user: User of a private registry, for pods and for Argo CD.
-        notify: Whom Argo CD tells what happens: people, in a chat, or github, to start the promotion; repeatable.
-        secrets: Whether Secrets are made with random values, or by the External Secrets Operator from a store of yours.
+        notify: Receiver of Argo CD's notifications: people, in a chat, or github, to start the promotion; repeatable.
+        secrets: Whether Secrets get random values, or come from your store through the External Secrets Operator.
         secret_store: The operator's ClusterSecretStore, with --secrets external.
-        external_secrets_to: Write the ExternalSecrets to this file, say what the store has to hold, and end.
+        external_secrets_to: Write the ExternalSecrets to this file, list what the store must hold, and stop.
         context: Context of the kubeconfig. [default: the current one]
-        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD: make namespaces and Secrets
-            there too; repeatable.
+        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD: also make namespaces and
+            Secrets there; repeatable.
         json: Print addresses and how to get passwords as JSON.
     """
     terminal = Terminal()
@@ -93,10 +94,11 @@ def rotate_keys(
 ) -> int:
     """Give all users of the store new access key ids and secrets, without a failing prediction. Safe to run again.
 
-    New users are added, what reads the keys is restarted, then the old users go; MinIO restarts once, with a new root.
+    It adds new users, restarts the readers of the keys, and then deletes the old users. MinIO restarts once, with a new
+    root user.
 
     Args:
-        minutes: How long to wait for pods that hold old keys, such as a training under way.
+        minutes: How long to wait for pods that use old keys, such as a running training.
         context: Context of the kubeconfig. [default: the current one]
         context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable.
     """
@@ -108,7 +110,7 @@ def rotate_keys(
 
 
 def teardown(*, delete_data: Flag = False, yes: Flag = False, context: str | None = None) -> int:
-    """Take the platform out of the cluster; volumes and Secrets stay for the next bootstrap unless told otherwise.
+    """Remove the platform from the cluster. By default, volumes and Secrets stay for the next bootstrap.
 
     Args:
         delete_data: Delete volumes, Secrets and namespaces too.

@@ -49,8 +49,8 @@ def dispatch(
     """Start a workflow at the forge, on the branch that Argo CD reads.
 
     Args:
-        workflow: Its name: that of its file without the ending, such as train.
-        input: NAME=VALUE, which the workflow takes; repeatable.
+        workflow: The name of its file without the ending, such as train.
+        input: An input of the workflow, NAME=VALUE; repeatable.
     """
     terminal, platform = Terminal(), load_platform(Repository.find().root)
     inputs = {}
@@ -65,13 +65,14 @@ def dispatch(
 
 
 def branch_protection(*, pusher: str) -> int:
-    """Write the settings of the repository at its forge, so that the branch moves by reviewed pull requests alone.
+    """Write the settings of the repository at its forge, so that the branch changes only by reviewed pull requests.
 
-    What is required stands in .github/rulesets, whichever forge it is. Safe to run again: what is there is changed. The
+    The rules are in .github/rulesets, for every forge. Safe to run again: existing settings are updated. The
     token must administer the repository.
 
     Args:
-        pusher: Who bumps, and may push all the same: the number of a GitHub App; on other forges a user's name.
+        pusher: Who bumps, and may push to the protected branch: the number of a GitHub App, or on other forges a user's
+            name.
     """
     terminal, root = Terminal(), Repository.find().root
     platform = load_platform(root)
@@ -91,12 +92,12 @@ def doctor(
     without: Annotated[tuple[Part, ...], Parameter(negative="", show_default=False)] = (),
     json: Json = False,
 ) -> int:
-    """Say what is missing at the forge: token, rights, push, protection, webhook. Nothing is changed.
+    """Report what is missing at the forge: token, rights, push, protection, webhook. Changes nothing.
 
-    Exit code 1 when something is missing. What the token must not see is said, and does not count.
+    The exit code is 1 if something is missing. A setting that the token may not read is reported, and does not count.
 
     Args:
-        without: What to leave out, such as the webhook of a cluster that the forge cannot reach; repeatable.
+        without: Check to skip, such as the webhook of a cluster that the forge cannot reach; repeatable.
         json: Print what was found as JSON.
     """
     terminal, repository = Terminal(), Repository.find()

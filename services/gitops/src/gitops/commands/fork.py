@@ -21,16 +21,16 @@ def adopt(  # noqa: PLR0913  each is an option of the command
     vendor_argocd: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Make this fork yours: platform.yaml says where it lives, and everything derives from that. Nothing is committed.
+    """Adopt this fork: write its address to platform.yaml, from which everything derives. Nothing is committed.
 
     Args:
         repo: Address to clone this fork from, as Argo CD will: https://github.com/you/pipeline.git.
         registry: Prefix of its images, with the charts below it: ghcr.io/you/pipeline.
         registry_plain_http: Whether that registry speaks plain HTTP, as one inside a cluster may.
         branch: The branch that Argo CD reads and that `gitops` pushes to. [default: what is there, main at first]
-        forge: What hosts the repository. [default: what its host tells, or what is there]
-        forge_url: Where a browser finds the forge, where that is not the host of the repository.
-        forge_api: Address of the forge's API, where it is not the usual place.
+        forge: The forge that hosts the repository. [default: what its host tells, or what is there]
+        forge_url: Web address of the forge, if that is not the host of the repository.
+        forge_api: Address of the forge's API, if it is not the usual one.
         vendor_argocd: Argo CD's install.yaml, to keep in the repository for a cluster without internet.
         json: Print what was written as JSON.
     """

@@ -21,12 +21,12 @@ from gitops.terminal import Terminal
 
 
 def hold(target: str, /, landing: LandingOptions = NO_LANDING, *, reason: str, json: Json = False) -> int:
-    """Have automation leave a service alone: bump and promote refuse, and an open promotion is closed.
+    """Stop automation for a service: bump and promote refuse, and an open promotion is closed.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services, a commit for each.
         landing: What becomes of the commits.
-        reason: Why, for everybody who runs into it.
+        reason: The reason, for everybody who finds the hold.
         json: Print what changed as JSON.
     """
     repository = Repository.find()
@@ -35,7 +35,7 @@ def hold(target: str, /, landing: LandingOptions = NO_LANDING, *, reason: str, j
 
 
 def unhold(target: str, /, landing: LandingOptions = NO_LANDING, *, json: Json = False) -> int:
-    """Lift the hold of a service.
+    """Remove the hold of a service.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services, a commit for each.
@@ -56,15 +56,15 @@ def rollback(
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Pin what ran before, and hold the service so that nothing undoes it.
+    """Pin what ran before, and hold the service so that automation does not undo it.
 
     Args:
-        target: ENV/SERVICE, or ENV for all of its services, a commit for each. With --aborted it may be left out.
+        target: ENV/SERVICE, or ENV for all of its services, a commit for each. Optional with --aborted.
         landing: What becomes of the commits.
-        to: A commit whose pins to take. [default: the last ones before those of now]
-        reason: Why, for everybody who runs into the hold. [default: rolled back; with --aborted, what was measured]
-        aborted: Only where the cluster says that a canary was aborted: to the pins of the version that goes on
-            answering, with the figures of the analysis as reason.
+        to: A commit whose pins to restore. [default: the last ones before those of now]
+        reason: The reason, for everybody who finds the hold. [default: rolled back; with --aborted, what was measured]
+        aborted: Only services with an aborted canary: restore the pins of the version that still answers, with the
+            figures of the analysis as the reason.
         context: With --aborted, the context of the kubeconfig. [default: the current one]
         json: Print what changed as JSON.
     """
@@ -111,16 +111,16 @@ def watch(
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Look once at what was released, and take back in git what does badly: pins of before, and a hold that says why.
+    """Check the releases once, and roll back in git those that do badly: the earlier pins, and a hold with the reason.
 
-    Two things count: a canary that the cluster aborted, and a critical alert of the service that began within
-    `watch.minutes` of its values after its pins moved. Held services are left alone. Run it every few minutes.
+    It rolls back a canary that the cluster aborted, and a service with a critical alert that began within
+    `watch.minutes` of its values after its pins changed. Held services are skipped. Run it every few minutes.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services. [default: all]
         landing: What becomes of the commits.
-        prometheus_url: Address of Prometheus, which tells the alerts. With one, a cluster that cannot be asked for
-            canaries is no failure. [default: the cluster's own, through kubectl port-forward]
+        prometheus_url: Address of Prometheus, which has the alerts. With it, a cluster that cannot be reached
+            for canaries does not fail the command. [default: the cluster's own, through kubectl port-forward]
         context: Context of the kubeconfig. [default: the current one]
         json: Print what changed as JSON.
     """

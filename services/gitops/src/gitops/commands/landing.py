@@ -29,11 +29,11 @@ class LandingOptions:
     """What becomes of the commits: they are pushed to the branch that Argo CD reads, unless something else is said."""
 
     no_push: Flag = False
-    """Commit to what is checked out, and push nothing."""
+    """Commit to the checked-out branch, and push nothing."""
     pr: Flag = False
-    """Open a pull request for each commit in its place, where the branch is protected."""
+    """Open a pull request for each commit instead, if the branch is protected."""
     dry_run: Flag = False
-    """Print what would be committed, and do nothing."""
+    """Print what would be committed, and change nothing."""
 
     def start(self, repository: Repository) -> Snapshot:
         """The files that the commits would start from.

@@ -31,15 +31,15 @@ def status(
     mlflow_url: MlflowUrl = None,
     json: Json = False,
 ) -> int:
-    """Show what runs where: what git pins, what Argo CD makes of it, and what really answers.
+    """Show what runs where: what git pins, what Argo CD reports, and which version answers.
 
     Args:
-        offline: Ask no cluster.
-        prometheus_url: Address of Prometheus, which tells how shadows do. [default: the cluster's own, through kubectl
-            port-forward]
+        offline: Do not connect to a cluster.
+        prometheus_url: Address of Prometheus, which has the metrics of shadows. [default: the cluster's own, through
+            kubectl port-forward]
         context: Context of the kubeconfig. [default: the current one]
-        mlflow_url: Where MLflow's pages are, for links to model cards; it is not asked.
-        json: Print it as JSON, digests whole.
+        mlflow_url: Web address of MLflow, for links to model cards; it is not called.
+        json: Print it as JSON, with complete digests.
     """
     terminal = Terminal()
     with terminal.working("Looking"):
@@ -77,7 +77,7 @@ def render(
     *apps: str,
     chart_from: ChartFrom = "auto",
 ) -> int:
-    """Print the manifests that Argo CD would apply, from the working tree. One broken service leaves the others.
+    """Print the manifests that Argo CD would apply, from the working tree. A broken service does not affect the others.
 
     Args:
         target: ENV/SERVICE, ENV for all of its services, or platform.
@@ -116,13 +116,13 @@ def diff(
     pins_of: str | None = None,
     json: Json = False,
 ) -> int:
-    """Show how rendered manifests differ, object by object: the working tree now, compared with something else.
+    """Show how rendered manifests differ, object by object: the working tree compared with another state.
 
     Args:
         target: ENV/SERVICE, ENV for all of its services, or platform.
         apps: Only these applications. [default: all]
         revision: A commit, branch or tag to compare with. [default: HEAD]
-        against: Another environment, or ENV/SERVICE, to compare with; its names are taken for this one's.
+        against: Another environment, or ENV/SERVICE, to compare with; its names count as the names of this one.
         pins_of: Another environment whose pins to try here: what a promotion from it would change.
         json: Print the differences as JSON.
     """
@@ -148,11 +148,11 @@ def history(
     limit: Annotated[int, Parameter(validator=Number(gt=0))] = 20,
     json: Json = False,
 ) -> int:
-    """Show who changed what a service runs, when, and to what: from git, as far as it is checked out.
+    """Show who changed what a service runs, when, and to what. Reads git at the checked-out commit.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services.
-        limit: How many changes of each service to show, the newest first.
+        limit: Number of changes to show for each service, the newest first.
         json: Print them as JSON, with each pin before and after.
     """
     terminal, repository = Terminal(), Repository.find()

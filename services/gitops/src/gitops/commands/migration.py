@@ -7,12 +7,12 @@ from gitops.terminal import Terminal
 
 
 def migrate(*, service: str = "", json: Json = False) -> int:
-    """Move a fork of the layout before version 0.2 to that of today, in the working tree. Nothing is committed.
+    """Migrate a fork from the layout before version 0.2 to the current one, in the working tree. Nothing is committed.
 
-    Run it again after an interruption: it goes on from there. Objects in the cluster keep their names.
+    Run it again after an interruption: it continues there. Objects in the cluster keep their names.
 
     Args:
-        service: What to call the one service. [default: by its model, iris for iris-classifier]
+        service: Name of the one service. [default: by its model, iris for iris-classifier]
         json: Print what was written and removed as JSON.
     """
     terminal = Terminal()

@@ -41,19 +41,19 @@ def promote(
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Propose the exact pins of the environment that feeds another, a pull request for each service. Merging deploys.
+    """Propose the exact pins of the source environment, in a pull request for each service. A merge deploys them.
 
-    Refused, with exit code 3, while either side is held (which closes the pull request), while the pins are too young,
-    where the cluster says that they are not rolled out or that their smoke test failed, and while a model has not met
-    what the target's values ask of a shadow (`shadow.minRows`, `shadow.maxDisagreement`). Of several, one that is
-    refused stops no other; then the exit code is 3 only if all were.
+    A promotion is refused with exit code 3 while either side is held (which closes the pull request) or the pins are
+    too young. It is also refused if the cluster reports that the pins are not rolled out or that their smoke test
+    failed, and while a model does not meet the bounds for a shadow in the target's values (`shadow.minRows`,
+    `shadow.maxDisagreement`). A refused promotion does not stop the others; the exit code is 3 only if all are refused.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services. [default: every service of every environment with a `from`]
-        min_age: How many minutes the pins must have been there. [default: the environment's `minAge`]
-        branch_only: Push the branches, and open no pull request.
-        dry_run: Print the pull requests, and do nothing.
-        prometheus_url: Address of Prometheus, which tells how a shadow did. [default: the cluster's own, through
+        min_age: Minimum age of the pins in minutes. [default: the environment's `minAge`]
+        branch_only: Push the branches, but open no pull request.
+        dry_run: Print the pull requests, and change nothing.
+        prometheus_url: Address of Prometheus, which has the metrics of shadows. [default: the cluster's own, through
             kubectl port-forward]
         context: Context of the kubeconfig. [default: the current one]
         json: Print what was done as a JSON list.
@@ -135,15 +135,15 @@ class TrustOptions:
     """Whose signatures count; by default those of this repository's deliver workflow on GitHub."""
 
     key: Annotated[str | None, Parameter(env_var="GITOPS_COSIGN_KEY")] = None
-    """Public key, as a file or in any form that cosign takes."""
+    """Public key, as a file or in any form that cosign accepts."""
     identity: str | None = None
-    """Regular expression of the keyless identity that signed."""
+    """Regular expression for the keyless identity that signed."""
     issuer: str | None = None
-    """Who vouches for that identity. [default: GitHub Actions]"""
+    """Issuer of that identity. [default: GitHub Actions]"""
     no_transparency_log: Annotated[
         bool, Parameter(negative="", show_default=False, env_var="GITOPS_COSIGN_NO_TRANSPARENCY_LOG")
     ] = False
-    """Take signatures that stand in no public log, as those of a private key pair."""
+    """Accept signatures that are in no public log, such as those of a private key pair."""
 
 
 _OWN_WORKFLOW = TrustOptions()
@@ -163,13 +163,13 @@ def verify(
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Check what a service pins: its image and chart by their signatures, its model and shadow in the registry.
+    """Verify the pins of a service: its image and chart by their signatures, its model and shadow in the registry.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its released services.
         trust: Whose signatures count.
         signed: REPOSITORY@sha256:DIGEST of an image or chart whose signature to check, not a target's; repeatable.
-        without: What to leave out: what cannot be reached, or signatures where nothing is signed; repeatable.
+        without: Check to skip: one that cannot be made, or signatures if nothing is signed; repeatable.
         mlflow_url: Address of MLflow. [default: the cluster's own, through kubectl port-forward]
         context: Context of the kubeconfig, for the port-forward. [default: the current one]
         json: Print the checks as JSON.
@@ -251,13 +251,13 @@ def _trust(options: TrustOptions) -> Trust:
 
 
 def review(*, base: str, head: str = "HEAD", json: Json = False) -> int:
-    """Judge a pull request by what it does to environments that another one feeds: only known pins may move, and alone.
+    """Check a pull request against the rules for environments with a `from`: only known pins may move, and alone.
 
-    Every commit of it counts. What feeds what, and what ran before, is taken from the base.
+    Every commit of it is checked. The environments and their history come from the base.
 
     Args:
-        base: The tip of the branch that it would go into.
-        head: Its own newest commit; naming it lets the base's gitops judge.
+        base: The newest commit of the target branch.
+        head: The newest commit of the pull request; with it, the gitops of the target branch can run the check.
         json: Print the verdict as JSON.
     """
     terminal = Terminal()

@@ -34,7 +34,7 @@ class PinOptions:
     """VERSION or @ALIAS of the service's model in the registry, or NAME/VERSION or NAME@ALIAS; it must have passed its
     gate."""
     chart: str | None = None
-    """Published version of the serving chart, whose content the registry is asked for; or VERSION@sha256:DIGEST."""
+    """Published version of the serving chart; its digest comes from the registry. Or VERSION@sha256:DIGEST."""
     mlflow_url: MlflowUrl = None
     """Address of MLflow. [default: the cluster's own, through kubectl port-forward]"""
 
@@ -53,9 +53,9 @@ def bump(
 ) -> int:
     """Pin a service to an image, a model version or a chart version, in a commit; a first release names all three.
 
-    Nothing to change is no failure. A held service is left alone, with exit code 3. Without a target, what is held or
-    was never released is left alone too, and that is no failure. Pull requests of it (--pr, or always with `bumps:
-    pull-requests` in platform.yaml) merge themselves once everything that the branch requires is there.
+    If nothing changes, the exit code is 0. A held service is skipped, with exit code 3. Without a target, services that
+    are held or were never released are skipped, with exit code 0. Pull requests of a bump (--pr, or always with `bumps:
+    pull-requests` in platform.yaml) merge automatically once all requirements of the branch are met.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its released services, a commit for each; platform for the images of its

@@ -21,7 +21,7 @@ from gitops.platform.reader import FILE, platform_at
 from gitops.platform.targets import Target, known_environment, known_service, targets
 from gitops.terminal import Terminal
 
-app = App(name="remove", help="Take a service or an environment away: a dry run, unless --yes is given.")
+app = App(name="remove", help="Remove a service or an environment: a dry run, unless --yes is given.")
 
 
 @Parameter(name="*")
@@ -30,13 +30,13 @@ class RemovalOptions:
     """How something is taken away, and where what outlives it is."""
 
     yes: Flag = False
-    """Do it; without, only what would go is listed."""
+    """Do it; without this, only list what would be removed."""
     git_only: Flag = False
-    """Leave the cluster alone."""
+    """Do not change the cluster."""
     no_push: Flag = False
-    """Commit to what is checked out, push nothing, and leave the cluster alone."""
+    """Commit to the checked-out branch, push nothing, and do not change the cluster."""
     pr: Flag = False
-    """Open a pull request; once it is merged, the same command takes the rest out of the cluster."""
+    """Open a pull request; after its merge, the same command removes the rest from the cluster."""
     mlflow_url: MlflowUrl = None
     """Address of MLflow. [default: the cluster's own, through kubectl port-forward]"""
     context: str | None = None
@@ -77,7 +77,7 @@ def service(
     /,
     options: RemovalOptions = _NO_OPTIONS,
 ) -> int:
-    """Take a service out of every environment: its files in git, then its pods and aliases. Model versions stay.
+    """Remove a service from every environment: its files in git, then its pods and aliases. Model versions stay.
 
     Args:
         name: The service.
@@ -100,7 +100,7 @@ def environment(
     /,
     options: RemovalOptions = _NO_OPTIONS,
 ) -> int:
-    """Take an environment away: its files in git, then its pods, namespace, Secrets and aliases. Model versions stay.
+    """Remove an environment: its files in git, then its pods, namespace, Secrets and aliases. Model versions stay.
 
     Args:
         name: The environment.

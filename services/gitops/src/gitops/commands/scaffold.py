@@ -32,11 +32,11 @@ def service(
     """Add a service: its entry in platform.yaml, its tuning with a host name in each environment, and its owner.
 
     Args:
-        name: What to call it: a DNS label.
+        name: Its name: a DNS label.
         landing: What becomes of the commit.
         model: The registered model that it serves.
         owner: Who reviews it, as CODEOWNERS writes it: @you or @organisation/team.
-        environments: Only in these it gets a host name now; repeatable. [default: all]
+        environments: The environments in which it gets a host name now; repeatable. [default: all]
         json: Print what changed as JSON.
     """
     wanted = Service(name=name, model=model, owner=owner)
@@ -57,10 +57,10 @@ def environment(
     min_age: str = "0s",
     json: Json = False,
 ) -> int:
-    """Add an environment: its entry in platform.yaml, and the tuning of the one that feeds it, with hosts of its own.
+    """Add an environment: its entry in platform.yaml, and a copy of its source's tuning with other host names.
 
     Args:
-        name: What to call it: a DNS label.
+        name: Its name: a DNS label.
         landing: What becomes of the commit.
         from_: The environment whose pins are promoted to it, and whose tuning is copied.
         cluster: A name under `clusters` of platform.yaml. [default: the cluster of Argo CD]

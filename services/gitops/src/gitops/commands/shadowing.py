@@ -31,9 +31,9 @@ class ShadowOptions:
     model: str | None = None
     """VERSION or @ALIAS of the service's model in the registry; it must have passed its gate."""
     sample: Annotated[float | None, Parameter(validator=Number(gt=0, lte=1))] = None
-    """Of how many requests it sees the rows, above 0 and up to 1. [default: what it is, 0.1 at first]"""
+    """Share of the requests whose rows it gets, above 0 and up to 1. [default: what it is, 0.1 at first]"""
     off: Flag = False
-    """Take the shadow away."""
+    """Remove the shadow."""
     mlflow_url: MlflowUrl = None
     """Address of MLflow. [default: the cluster's own, through kubectl port-forward]"""
 
@@ -50,11 +50,11 @@ def shadow(
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Have another version answer the same rows in the same pods, unseen, and count where it differs.
+    """Run another version on the same rows in the same pods, without answering, and count the differences.
 
-    It pins the shadow and nothing else, so machines may do it where pins come by pull requests too. Refused are a
-    version that never answered in the environment that feeds this one, and, with exit code 3, one that does badly there
-    or a service that is held; --off works always.
+    It pins the shadow and nothing else, so machines may do it even if other pins change only by pull requests. It
+    refuses a version that never answered in the source environment. With exit code 3 it refuses a version that the
+    source environment's cluster reports a problem with, and a held service. --off always works.
 
     Args:
         target: ENV/SERVICE.

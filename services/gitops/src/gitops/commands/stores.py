@@ -14,14 +14,14 @@ _PORT = 9000
 
 
 def move_store(landing: LandingOptions = NO_LANDING, *, late: Flag = False, context: str | None = None) -> int:
-    """Copy all buckets to the store of nextStore, compare every digest, and have all parts use it by one commit.
+    """Copy all buckets to the store of nextStore, compare every digest, and switch all parts to it with one commit.
 
-    Both stores run, and predictions go on. Safe to run again: what is there is compared and not written again. Once the
-    commit is synced, --late brings what was written to the former store meanwhile.
+    Both stores run, and predictions continue. Safe to run again: existing objects are compared and not written again.
+    After the commit is synced, --late copies the objects that were written to the old store in the meantime.
 
     Args:
         landing: What becomes of the commit; with --dry-run nothing is written to the store either.
-        late: After the switch, from the former store (nextStore) to the one in use; commits nothing.
+        late: After the switch, copy from the old store (nextStore) to the new one; commits nothing.
         context: Context of the kubeconfig. [default: the current one]
     """
     # Only this command speaks S3, and its library takes as long to load as all the others together.

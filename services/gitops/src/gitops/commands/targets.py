@@ -41,14 +41,14 @@ def targets(
     model: str | None = None,
     json: Json = False,
 ) -> int:
-    """List the services of the environments as ENV/SERVICE, one a line, from the working tree.
+    """List the services of the environments as ENV/SERVICE, one on each line, from the working tree.
 
     Args:
         target: ENV/SERVICE, or ENV for all its services. [default: all]
-        moved_by: Only of environments without `from`, which `bump` moves, or only of those with one.
-        released: Only those that have pins.
-        model: Only those that serve this registered model.
-        json: Print them as JSON, with the names that they have in the cluster.
+        moved_by: Only environments without `from`, which `bump` moves, or only those with one.
+        released: Only services with pins.
+        model: Only services of this registered model.
+        json: Print them as JSON, with their names in the cluster.
     """
     terminal, root = Terminal(), Repository.find().root
     platform = load_platform(root)

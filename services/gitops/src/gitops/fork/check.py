@@ -240,7 +240,7 @@ def _extra(root: Path) -> Iterator[str]:
             continue
         for entry in documents:
             if not isinstance(entry, dict) or not {"apiVersion", "kind", "metadata"} <= entry.keys():
-                yield f"{where} holds something that is no object of Kubernetes: apiVersion, kind and metadata."
+                yield f"{where} holds something that is not a Kubernetes object with apiVersion, kind and metadata."
 
 
 def _release(root: Path, target: Target) -> Release | None:

@@ -143,7 +143,7 @@ class _Moving:
             elif key in values and key != "resources":
                 self.by_hand.append(f"{path}: {key} belongs in models/NAME/training.yaml now: move it there.")
         if "environment" in (values.get("bump") or {}):
-            self.by_hand.append(f"{path}: bump.environment follows from platform.yaml now: take the line away.")
+            self.by_hand.append(f"{path}: bump.environment follows from platform.yaml now: remove the line.")
         return text
 
     def argocd(self) -> None:

@@ -18,7 +18,7 @@ from gitops.platform.reader import FILE, platform_at, read_platform
 from gitops.platform.targets import ENVS, TUNING, Target, known_environment, known_service
 
 _MODELS, _TRAINING = Path("models"), "training.yaml"
-_HEADING = "# Tuning of this service here. What it runs stands in release.yaml.\n"
+_HEADING = "# Tuning of this service here. What it runs is in release.yaml.\n"
 
 
 def new_service(service: Service, environments: Sequence[str] = ()) -> Edit:
@@ -145,7 +145,7 @@ def left_by_hand(snapshot: Snapshot, services: Sequence[Service]) -> list[str]:
         if path.name != _TRAINING or (model := _trained(snapshot, path)) not in served:
             continue
         found.append(
-            f"{path.parent} stays, so {model} goes on being trained: git rm -r {path.parent}, commit and push, unless "
+            f"{path.parent} stays, so {model} is still trained: git rm -r {path.parent}, commit and push, unless "
             "another service is to serve it."
         )
     found.append(

@@ -174,7 +174,7 @@ def _compare(name: str, pinned: Model | Shadow, registry: Callable[[], AbstractC
         found = models.find(f"{name}/{pinned.version}").model
     for what, here, there in (("digest", pinned.digest, found.digest), ("location", pinned.uri, found.uri)):
         if here != there:
-            raise BadInputError(f"its {what} is pinned as {here}, and the registry has {there}: bump it anew.")
+            raise BadInputError(f"its {what} is pinned as {here}, and the registry has {there}: bump it again.")
 
 
 def _run(command: Sequence[str], seconds: float) -> None:

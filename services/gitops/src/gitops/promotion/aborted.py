@@ -84,7 +84,7 @@ def _stable_step(repository: Repository, target: Target, revision: str, now: Rel
             return step
     if stable.is_release(now):
         raise BadInputError(
-            f"The canary of {target} was aborted ({canary.why}), and the version that goes on answering has the same "
-            "pins: what changed stands in a values.yaml. Revert that commit."
+            f"The canary of {target} was aborted ({canary.why}), and the version that still answers has the same "
+            "pins: the change is in a values.yaml. Revert that commit."
         )
     return rollback_target(repository, target, revision)

@@ -136,7 +136,7 @@ def _said(values: Mapping[str, Any]) -> Iterator[str]:
             continue
         for key in said or {}:
             if key not in allowed:
-                yield f"{section}.{key} is a pin or stands in for one: pins stand in {PINS} alone."
+                yield f"{section}.{key} is a pin or replaces one: pins belong only in {PINS}."
     yield from _extra_models(values.get("extraModels"))
     yield from _variables(values)
 

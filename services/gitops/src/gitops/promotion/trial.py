@@ -147,7 +147,7 @@ def _said(found: Trial, target: str) -> list[str]:
     seen, rows = found.comparison, found.comparison.rows
     left = f"Failed: {rows.failed:,} rows. Dropped, as there was no time for them: {rows.dropped:,} rows."
     if rows.agreement is None:
-        ready = f"It is in use in {seen.ready} of {seen.pods} pods that tell of it."
+        ready = f"It is in use in {seen.ready} of {seen.pods} pods that report it."
         return [f"Nothing was compared yet: the candidate is the shadow of {target} {since}. {ready} {left}"]
     share = f"{100 * found.shadow.share:.3g} % of the requests, {since}"
     where_not = "; where not:" if seen.differing else "."

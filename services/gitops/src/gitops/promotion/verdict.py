@@ -49,7 +49,7 @@ def judge(proposed: Proposed) -> Verdict:
         if proposed.leaves or proposed.before is None:
             return Verdict(problems=[], changes=[], origin="removed")
         problem = (
-            f"{target.file} is gone, which would take {target} away: remove the service or the environment "
+            f"{target.file} is gone, which would remove {target}: remove the service or the environment "
             "(gitops remove), or keep its pins."
         )
         return Verdict(problems=[problem], changes=[], origin="none")
@@ -117,5 +117,5 @@ def _shadow(proposed: Proposed, after: Release) -> list[str]:
         problems.append(f"{source} is held ({proposed.feeding.held}): what it runs goes nowhere until it is not.")
     ran = proposed.feeding and shadow.is_model(proposed.feeding.model)
     if not ran and not ever_ran(proposed.fed_by, shadow):
-        problems.append(f"The shadow of {target} is no version that ever answered in {source}, which feeds it.")
+        problems.append(f"The shadow of {target} never answered in {source}, which feeds it.")
     return problems

@@ -75,7 +75,7 @@ def copy_bucket(
             if what not in {"same", "gone"}:
                 tell(f"{what}: s3://{bucket}/{key} ({size} bytes)")
     except (ClientError, BotoCoreError) as error:
-        raise OutageError(f"The copy of bucket {bucket} stopped: {error} Run it again: it goes on from here.") from None
+        raise OutageError(f"The copy of bucket {bucket} stopped: {error} Run it again: it continues here.") from None
     return Pass(
         objects=counted["objects"], size=counted["size"], same=counted["same"], copied=counted["copied"],
         missing=counted["missing"], differing=counted["differs"], newer=counted["newer"],
