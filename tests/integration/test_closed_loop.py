@@ -51,7 +51,7 @@ def run(block: str) -> tuple[dict[str, Any], str]:
 
 def test_duckdb_and_pandas_read_the_log_and_a_person_s_rows_are_erased(copied: Path) -> None:
     duck, pandas, erase = _blocks()
-    assert [len(block.strip().splitlines()) for block in (duck, pandas)] == [2, 2]
+    assert [len([*filter(None, block.splitlines())]) for block in (duck, pandas)] == [2, 2]
     _, table = run(duck)
     assert all(word in table for word in ("12", "version", "date"))
     log = run(pandas)[0]["log"]
