@@ -54,7 +54,7 @@ def test_the_alias_takes_its_followers_along(stack: Stack) -> None:
     stack.kube.wait(
         "the follower serves version 2",
         lambda: stack.predict(follower.name)["info"]["version"] == "2",
-        seconds=30, namespace=stack.serving, names=(follower.name,),
+        seconds=120, namespace=stack.serving, names=(follower.name,),
     )  # fmt: skip
     assert {pod["metadata"]["uid"] for pod in stack.serving_pods(follower.name)} == pods
     stack.helm.uninstall(follower)
