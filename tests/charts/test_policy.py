@@ -109,7 +109,7 @@ BROKEN = [
     ("named", SERVICE, "metadata.name", "Web", "Service/Web: its name must be a DNS label"),
     ("named", SERVICE, "metadata.name", "2024-web", "Service/2024-web: its name must start with a letter"),
     ("named", SERVICE, "metadata.labels", {"helm.sh/chart": "web-1.0.0+7"}, "helm.sh/chart must not be 'web-1.0.0+7'"),
-    ("hooked_twice", JOB, "metadata.annotations", {"helm.sh/hook": "test"}, "a hook must carry both"),
+    ("hooked_twice", JOB, "metadata.annotations", {"helm.sh/hook": "post-upgrade"}, "a hook must carry both"),
     ("hooked_twice", JOB, "metadata.annotations", {"argocd.argoproj.io/hook": "Sync"}, "a hook must carry both"),
     (
         "hooked_twice",
