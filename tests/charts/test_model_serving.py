@@ -88,7 +88,7 @@ def test_the_smoke_test_checks_the_pin_and_moves_the_alias() -> None:
 
 
 def test_files_are_scored_by_the_settings_of_the_server_and_their_own() -> None:
-    manifests = render(helm.CHARTS / "model-serving/ci/10-batch.yaml")
+    manifests = render(helm.CHARTS / "model-serving/ci/9-batch.yaml")
     # The index is an annotation of each pod.
     given = variables(manifests, "CronJob") | {"SCORE_SHARD": "3"}
     assert set(given) <= names(Settings) | names(ScoreSettings) | BY_OTHERS

@@ -26,9 +26,10 @@ PINNED = "model-serving, pinned"
 
 @cache
 def release(name: str) -> list[Manifest]:
-    chart, scenario = name.partition(",")[0], int(name == PINNED)
+    chart, _, wanted = name.partition(", ")
+    scenario = next(path for path in helm.scenarios(chart) if wanted in path.stem)
     derived = [SERVED_NAMESPACES] if chart in CALLED_BY_SERVING else []
-    outcome = helm.template(chart, helm.scenarios(chart)[scenario], *derived)
+    outcome = helm.template(chart, scenario, *derived)
     assert outcome.code == 0, outcome.errors
     return parse(outcome.output)
 
