@@ -135,10 +135,11 @@ def _parts(
     coded = {column.dictionary: column for column in given if column.dictionary is not None}
     for message in stream.parts:
         if message.kind == ROWS:
-            rows, found = part_of(body, message).rows, values_of(body, message, given, dictionaries)
+            part = part_of(body, message)
+            found = values_of(body, message, part, given, dictionaries)
             picked = [None if at is None else found[at] for at in order]
             yield [
-                _absent(decoder, rows) if values is None else values
+                _absent(decoder, part.rows) if values is None else values
                 for decoder, values in zip(reader.decoders, picked, strict=True)
             ]
             continue

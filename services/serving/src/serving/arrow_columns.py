@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.arrow_messages import Message, TableError, part_of
+from serving.arrow_messages import Message, Part, TableError, part_of
 from serving.arrow_schema import Column
 from serving.decoding import shown_name
 
@@ -19,14 +19,13 @@ _MOST_EXACT = 2**53
 
 
 def values_of(
-    body: bytes, message: Message, columns: list[Column], dictionaries: dict[int, Values]
+    body: bytes, message: Message, part: Part, columns: list[Column], dictionaries: dict[int, Values]
 ) -> list[Values | None]:
     """Copy the values of all columns of a message of rows: NaN or an empty text for null; None of a column of nulls.
 
     Raises:
         TableError: when a column does not fit the schema, or leads out of the message.
     """
-    part = part_of(body, message)
     counts = [_buffers(column) for column in columns]
     if len(part.columns) != len(columns) or len(part.buffers) != sum(counts) or (part.columns[:, 0] != part.rows).any():
         raise TableError("a part of it has other columns than its schema")

@@ -152,6 +152,11 @@ def rolled_back(snapshot: Snapshot, target: Target, step: Step, held: Hold) -> P
     return proposal("rollback", target, text, before, _held(after, held), reason=reason)
 
 
+def not_rolled_back(target: Target, why: str, exit_code: int = 0) -> Proposal:
+    """What stands in the place of a rollback that is left alone."""
+    return Proposal(verb="rollback", subject=str(target), left_alone=why, exit_code=exit_code)
+
+
 def _readable(snapshot: Snapshot, target: Target) -> tuple[str | None, Release | None]:
     """What the file holds; nothing where it is gone or broken, so that it is written anew."""
     try:

@@ -8,7 +8,7 @@ from gitops.errors import BadInputError, GitopsError
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Proposal, Snapshot
 from gitops.pins.history import Step, same_pins, steps
-from gitops.pins.hold import rollback_target, rolled_back
+from gitops.pins.hold import not_rolled_back, rollback_target, rolled_back
 from gitops.pins.release import Hold, Release
 from gitops.platform.targets import Target
 
@@ -59,15 +59,11 @@ def _proposed(
     try:
         _, release = snapshot.released(target)
         if canary.wanted is None or not canary.wanted.is_release(release):
-            return _left(target, "its canary was aborted, and git pins something else by now")
+            return not_rolled_back(target, "its canary was aborted, and git pins something else by now")
         step = _stable_step(repository, target, revision, release, canary)
         return rolled_back(snapshot, target, step, hold(reason_of(canary, release)))
     except GitopsError as error:
-        return _left(target, str(error), error.exit_code)
-
-
-def _left(target: Target, why: str, exit_code: int = 0) -> Proposal:
-    return Proposal(verb="rollback", subject=str(target), left_alone=why, exit_code=exit_code)
+        return not_rolled_back(target, str(error), error.exit_code)
 
 
 def _stable_step(repository: Repository, target: Target, revision: str, now: Release, canary: Canary) -> Step:

@@ -13,7 +13,7 @@ from gitops.errors import BadInputError, GitopsError
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Proposal, Snapshot
 from gitops.pins.history import since, steps
-from gitops.pins.hold import rollback_target, rolled_back
+from gitops.pins.hold import not_rolled_back, rollback_target, rolled_back
 from gitops.pins.release import Hold, Release
 from gitops.platform.reader import platform_at
 from gitops.platform.targets import Target
@@ -116,11 +116,7 @@ def _proposed(
 ) -> Proposal:
     try:
         if snapshot.released(target)[1] != found.release:
-            return _left(target, f"{found}; but git says something else by now")
+            return not_rolled_back(target, f"{found}; but git says something else by now")
         return rolled_back(snapshot, target, rollback_target(repository, target, revision), hold(str(found)))
     except GitopsError as error:
-        return _left(target, f"{found}; {error}", error.exit_code)
-
-
-def _left(target: Target, why: str, exit_code: int = 0) -> Proposal:
-    return Proposal(verb="rollback", subject=str(target), left_alone=why, exit_code=exit_code)
+        return not_rolled_back(target, f"{found}; {error}", error.exit_code)
