@@ -2,8 +2,9 @@
 
 import gzip
 import json
+import secrets
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import msgspec
@@ -20,6 +21,14 @@ class Logged(msgspec.Struct, frozen=True):
 
     s3: S3Store
     prefix: str
+
+    @classmethod
+    def below(cls, s3: S3Store, folder: str) -> Self:
+        """A log at a prefix that nobody else has, in a bucket that is made where it is not there."""
+        client = s3.client(s3.writer)
+        if LOG_BUCKET not in [found["Name"] for found in client.list_buckets()["Buckets"]]:
+            client.create_bucket(Bucket=LOG_BUCKET)
+        return cls(s3, f"{folder}{secrets.token_hex(4)}")
 
     def settings(self, **more: str) -> dict[str, str]:
         """Settings that log every row at once, with keys that are the log's own."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import secrets
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,7 @@ ROWS = [[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [7.2, 3.0, 5.8, 1.6]]
 def copied(s3: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of a log, as `mc mirror` makes it, below the folder that is worked in."""
     client = s3.client(s3.writer)
-    if LOG_BUCKET not in [found["Name"] for found in client.list_buckets()["Buckets"]]:
-        client.create_bucket(Bucket=LOG_BUCKET)
-    logged = Logged(s3, f"docs-{secrets.token_hex(4)}/iris")
+    logged = Logged.below(s3, "docs/iris-")
     model = tmp_path / "model"
     settings = {**pinned(Bundle(model, write_bundle(model))), **logged.settings()}
     with served(tmp_path, settings) as (_, api):

@@ -1,7 +1,6 @@
 """A real serving process that logs into a real S3 store: every row that is to be there is, once, with its answer."""
 
 import json
-import secrets
 import time
 from collections import Counter
 from pathlib import Path
@@ -29,10 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def logged(s3: S3Store) -> Logged:
-    client = s3.client(s3.writer)
-    if LOG_BUCKET not in [found["Name"] for found in client.list_buckets()["Buckets"]]:
-        client.create_bucket(Bucket=LOG_BUCKET)
-    return Logged(s3, f"test/{secrets.token_hex(4)}")
+    return Logged.below(s3, "test/")
 
 
 def test_every_road_is_logged_with_who_asked_and_what_was_answered(
