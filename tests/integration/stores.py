@@ -68,9 +68,10 @@ def s3_server(folder: Path) -> tuple[Server, S3Store]:
     data.mkdir(parents=True, exist_ok=True)
     config = folder / "s3.json"
     config.write_text(json.dumps(identities))
+    # Each bucket takes seven volumes at its first write; where none are left, a write is refused as an internal error.
     command = [
         program("weed"), "server", "-s3", f"-s3.config={config}", f"-s3.port={own.s3}", *own.arguments,
-        f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", "-master.volumeSizeLimitMB=64", "-volume.max=20",
+        f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", "-master.volumeSizeLimitMB=64", "-volume.max=100",
         "-volume.preStopSeconds=0", "-s3.port.iceberg=0", "-s3.port.lance=0",
     ]  # fmt: skip
     server = Server(

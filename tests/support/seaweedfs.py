@@ -77,7 +77,7 @@ def own_places(folder: Path) -> Places:
 def _here(argument: str, folder: Path, own: Places) -> str:
     changed = {
         "-dir=": folder / "data", "-s3.ip.bind=": LOOPBACK, "-s3.port=": own.s3, "-s3.config=": folder / "s3.json",
-        "-metricsIp=": LOOPBACK, "-metricsPort=": own.metrics, "-volume.max=": 40, "-master.volumeSizeLimitMB=": 32,
+        "-metricsIp=": LOOPBACK, "-metricsPort=": own.metrics, "-volume.max=": 100, "-master.volumeSizeLimitMB=": 32,
     }  # fmt: skip
     return next((f"{name}{value}" for name, value in changed.items() if argument.startswith(name)), argument)
 
