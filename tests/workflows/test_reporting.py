@@ -17,6 +17,7 @@ from tests.workflows.workflow import ROOT
 
 MARK = "<!-- rendered-diff -->"
 DIGEST = "sha256:" + "0f" * 32
+BATCH = "sha256:" + "0e" * 32
 SERVING, MLFLOW = f"ghcr.io/you/serving@{DIGEST}", f"ghcr.io/you/mlflow@{DIGEST}"
 
 
@@ -137,7 +138,9 @@ def test_what_git_pins_is_found(place: Place) -> None:
     (place.root / ".venv").symlink_to(ROOT / ".venv")
     contents = {
         "here/a/release.yaml": {"image": {"repository": "ghcr.io/you/serving", "tag": "1", "digest": DIGEST}},
-        "there/b/release.yaml": {"image": {"repository": "ghcr.io/you/serving", "tag": "0", "digest": DIGEST}},
+        "there/b/release.yaml": {
+            "image": {"repository": "ghcr.io/you/serving", "tag": "0", "digest": DIGEST, "batchDigest": BATCH}
+        },
         "platform/pins/mlflow.yaml": {"image": {"repository": "ghcr.io/you/mlflow", "tag": "1", "digest": DIGEST}},
         "platform/training.yaml": {"image": {"repository": "ghcr.io/you/training", "tag": "", "digest": ""}},
         "platform/minio.yaml": {"persistence": {}},
@@ -146,7 +149,7 @@ def test_what_git_pins_is_found(place: Place) -> None:
         path = place.root / "envs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
-    assert place.run("tools/pinned-images").stdout.split() == [MLFLOW, SERVING]
+    assert place.run("tools/pinned-images").stdout.split() == [MLFLOW, f"ghcr.io/you/serving@{BATCH}", SERVING]
 
 
 def test_a_fresh_fork_pins_nothing(place: Place) -> None:

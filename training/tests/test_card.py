@@ -37,6 +37,13 @@ def test_the_card_quotes_the_owner_and_says_what_was_measured(training: Training
     assert table(card, "| class | rows | precision | recall | f1 |")["Gentoo"][0] == "31"
     importance = table(card, "| column | worse by |")
     assert next(iter(importance)) == "bill_length_mm"
+    contributions = table(card, "| column | moves the answer by |")
+    assert set(contributions) == set(importance)
+    assert next(iter(contributions)) == "bill_length_mm"
+    moved = [float(value) for (value,) in contributions.values()]
+    assert moved == sorted(moved, reverse=True)
+    picture = MlflowClient().download_artifacts(outcome.json["run_id"], "plots/contributions.png", str(tmp_path))
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
     assert "other values than those of the table are refused" in card
     version = MlflowClient().get_model_version("penguins-classifier", "1")
     assert "card.md" in str(version.description)
@@ -46,6 +53,7 @@ def test_a_regression_has_a_card_of_its_own(training: Training, tmp_path: Path) 
     outcome = training("run", "--data", "diabetes", "--json")
     card = card_of(outcome, tmp_path)
     assert "## Errors" in card
+    assert "moves the predicted number away from the mean answer, in the mean of held-out rows" in card
     assert "## Calibration" not in card
     assert "Nobody has written down what it must not be used for" in card
 
@@ -84,6 +92,8 @@ def test_a_registered_model_has_a_card_too(training: Training, tmp_path: Path, b
     assert "## Figures on rows of the table, which it may have learnt from" in card
     assert table(card, "| class | rows | precision | recall | f1 |")["left"][0] == "30"
     assert set(table(card, "| column | worse by |")) == {"a", "b"}
+    assert "moves the probability of the answered label away from the mean answer, in the mean of rows of" in card
+    assert set(table(card, "| column | moves the answer by |")) == {"a", "b"}
     assert "It names classes and gives no probabilities." in card
     version = MlflowClient().get_model_version("given", "1")
     run = MlflowClient().get_run(outcome.json["run_id"]).info

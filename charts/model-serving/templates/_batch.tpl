@@ -5,7 +5,8 @@
 {{- if not (or $tag $own.digest) -}}
 {{- $tag = printf "%s-batch" (default .Chart.AppVersion .Values.image.tag | trimSuffix "-sklearn") -}}
 {{- end -}}
-{{- $image := dict "repository" (default .Values.image.repository $own.repository) "tag" $tag "digest" $own.digest -}}
+{{- $digest := ternary $own.digest .Values.image.batchDigest (not (empty (or $own.tag $own.digest))) -}}
+{{- $image := dict "repository" (default .Values.image.repository $own.repository) "tag" $tag "digest" $digest -}}
 {{- include "pipeline.image" (list $image .Chart.AppVersion) -}}
 {{- end -}}
 

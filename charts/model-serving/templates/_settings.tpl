@@ -20,6 +20,11 @@ TRIAL_CPU_SECONDS: {{ int64 .Values.settings.trialCpuSeconds | quote }}
 TRIAL_MEMORY_BYTES: {{ int64 .Values.settings.trialMemoryBytes | quote }}
 MAX_BODY_BYTES: {{ int64 .Values.settings.maxBodyBytes | quote }}
 MAX_ROWS: {{ int64 .Values.settings.maxRows | quote }}
+EXPLAIN: {{ .Values.settings.explain | quote }}
+EXPLAIN_ROWS: {{ int64 .Values.settings.explainRows | quote }}
+EXPLAIN_EVALUATIONS: {{ int64 .Values.settings.explainEvaluations | quote }}
+EXPLAIN_SECONDS: {{ .Values.settings.explainSeconds | quote }}
+EXPLAIN_WAITING: {{ int64 .Values.settings.explainWaiting | quote }}
 KEEP_ALIVE_SECONDS: {{ int64 .Values.settings.keepAliveSeconds | quote }}
 MAX_CONNECTIONS: {{ int64 .Values.settings.maxConnections | quote }}
 MAX_WAITING_REQUESTS: {{ int64 .Values.settings.maxWaitingRequests | quote }}

@@ -85,6 +85,34 @@ def test_a_later_bump_moves_only_what_it_names(
     assert "\nchart: 0.1.0 -> 0.2.0" in git(origin, "show", "--no-patch", "--format=%B", "main")
 
 
+def test_the_variant_for_files_is_pinned_with_the_image(
+    released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pinned() -> object:
+        return read_release((released / STAGING).read_text(), "file").image.batch_digest
+
+    repository, batch = IMAGE.partition(":")[0], "sha256:" + "b" * 64
+    # The schema of a chart that knows no batches would refuse it.
+    assert bump("--batch-image", f"1.8.2-batch@{batch}") == 0
+    assert pinned() is UNSET
+    assert bump("--chart", "0.2.0", "--batch-image", f"1.8.2-batch@{batch}") == 0
+    assert pinned() == batch
+    assert f"\nimage.batchDigest: - -> {batch}" in git(origin, "show", "--no-patch", "--format=%B", "main")
+    # It stays with its image, and goes with it.
+    assert bump("--chart", "0.2.1") == 0
+    assert pinned() == batch
+    assert bump("--image", "1.8.3@sha256:" + "c" * 64) == 0
+    assert pinned() is UNSET
+    assert "batchDigest" not in (released / STAGING).read_text()
+    assert bump("--image", IMAGE, "--batch-image", f"{repository}:1.8.2-batch@{batch}") == 0
+    assert pinned() == batch
+    capsys.readouterr()
+    assert bump("--batch-image", f"registry.example.com/other/serving:1@{batch}") == 2
+    assert "is another repository than the image's" in capsys.readouterr().err
+    assert bump("--batch-image", "1.8.2-batch") == 2
+    assert "--batch-image: '1.8.2-batch' has no digest" in capsys.readouterr().err
+
+
 def test_nothing_to_change_makes_no_commit(released: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = git(origin, "rev-parse", "main")
     assert bump("--chart", "0.1.0", "--image", IMAGE) == 0

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 import yaml
 
@@ -171,6 +172,18 @@ def test_an_image_that_nobody_signed_fails_and_the_rest_is_checked_all_the_same(
     assert "no signatures found" in problems["signature"]
     assert problems["sbom"]
     assert problems["chart"] == ""
+
+
+def test_the_variant_for_files_must_be_signed_too(
+    verified: Path, shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pin(verified, msgspec.structs.replace(shop.image, batch_digest=shop.unsigned.digest))
+    options = ("--key", str(shop.key), "--no-transparency-log", "--without", "model", "--without", "chart", "--json")
+    assert execute(["verify", "staging/iris", *options]) == 2
+    checks = json.loads(capsys.readouterr().out)[0]["checks"]
+    problems = {(check["subject"].partition("@")[2], check["part"]): check["problem"] for check in checks}
+    assert problems[shop.image.digest, "signature"] == problems[shop.image.digest, "sbom"] == ""
+    assert "no signatures found" in problems[shop.unsigned.digest, "signature"]
 
 
 def test_a_signature_of_another_key_does_not_count(

@@ -86,6 +86,23 @@ def test_columns_of_kinds_are_told_and_hold_too(serve: Serve, tmp_path: Path) ->
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(400)
+def test_explanations_are_told_where_they_are_on_and_hold_too(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    bundle = Bundle(tmp_path / "model", write_mixed(tmp_path / "model", drift=True))
+    api = serve(bundle.pin(EXPLAIN="true", EXPLAIN_ROWS="3"))
+    until_ready(api)
+    found = document(api)
+    properties = found["components"]["schemas"]["ExplainRequest"]["properties"]
+    assert properties["instances"]["maxItems"] == 3
+    assert properties["labels"]["enum"] == ["all", "answered"]
+    example = found["paths"]["/explain"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    assert api.post("/explain", json=example).status_code == 200
+    done = schemathesis(api, tmp_path, "--include-path", "/explain")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Tested: 1" in done.stdout
+
+
 def test_the_document_follows_the_model(iris_api: httpx.Client, serve: Serve, diabetes: Bundle) -> None:
     row, by_name = document(iris_api)["components"]["schemas"]["PredictRequest"]["properties"]["features"]["anyOf"]
     assert [column["title"] for column in row["prefixItems"]] == COLUMNS

@@ -13,6 +13,7 @@ from training.kinds import NO_TEXT, Column, numeric
 from training.labels import places, probabilities
 from training.metrics import LOWER_IS_BETTER, baseline_metric, class_keys, measure
 from training.onnx_twin import Twin
+from training.plots import CONTRIBUTIONS_FILE
 from training.split import Split
 
 _MOST_COLUMNS = 60
@@ -43,6 +44,7 @@ class Subject(Struct, frozen=True, eq=False):
         notes: What should be known of data and fit, in sentences.
         readme: The path of what the owner says of it, empty where there is nothing.
         learnt: What is to be said of the rows that the figures are on, where they are not held out.
+        contributions: The mean contribution of each column, the largest first; none where nothing could be asked.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Subject(Struct, frozen=True, eq=False):
     notes: Sequence[str]
     readme: str = ""
     learnt: str = ""
+    contributions: Sequence[tuple[str, float]] = ()
 
     @property
     def rows(self) -> str:
@@ -69,7 +72,14 @@ class Subject(Struct, frozen=True, eq=False):
 def card(subject: Subject) -> str:
     """The card."""
     parts = [_head(subject), *_owner(subject), _data(subject), _figures(subject)]
-    parts += [*_slices(subject), *_importance(subject), _calibration(subject), _gate(subject), _limits(subject)]
+    parts += [
+        *_slices(subject),
+        *_importance(subject),
+        *_contributions(subject),
+        _calibration(subject),
+        _gate(subject),
+        _limits(subject),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -192,6 +202,18 @@ def _importance(subject: Subject) -> Iterator[str]:
         f"## Importance of columns\n\nBy how much `{metric}` gets worse when the values of a column are shuffled among "
         "the rows. Columns that say the same share their importance.\n\n"
     ) + _table(("column", "worse by"), rows)
+
+
+def _contributions(subject: Subject) -> Iterator[str]:
+    if not subject.contributions:
+        return
+    what = "the probability of the answered label" if subject.dataset.classes else "the predicted number"
+    rows = [[name, f"{value:.4g}"] for name, value in subject.contributions[:_MOST_COLUMNS]]
+    yield (
+        f"## Contributions of columns\n\nBy how much the value of a column moves {what} away from the mean answer, in "
+        f"the mean of {subject.rows}, up or down (Shapley values, as `/explain` gives them for one row). Picture: "
+        f"`{CONTRIBUTIONS_FILE}` of the run.\n\n"
+    ) + _table(("column", "moves the answer by"), rows)
 
 
 def _calibration(subject: Subject) -> str:

@@ -19,6 +19,7 @@ from training.boosters import learnt_truth, predicted_labels
 from training.bundle import Bundle, BundleWriter
 from training.card import Subject, card
 from training.champion import loaded_champion
+from training.contributions import mean_contributions
 from training.data import Dataset, default_model_name, load
 from training.errors import BadInputError, OutageError
 from training.gate import GateReport, columns_check, duplicates_check, judge, verify_settings
@@ -136,7 +137,9 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
         tags = {DIGEST: digest, GATE: PASSED if report.passed else FAILED}
         release = registry.next_release(plan.name, contract) if report.passed else ""
         tracking.record_verdict(model_id, report, tags)
-        tracking.record_card(_card(plan, trained, report, run_id, release))
+        subject = _subject(plan, trained, report, run_id, release)
+        tracking.record_figures(plots.contributions(subject.contributions))
+        tracking.record_card(card(subject))
         if report.passed:
             with steps.step("register") as step:
                 tags[RELEASE] = release
@@ -305,23 +308,24 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
     return tracking.record_model(writer)
 
 
-def _card(plan: Plan, trained: Trained, report: GateReport, run_id: str, release: str) -> str:
-    return card(
-        Subject(
-            name=plan.name,
-            model=plan.model,
-            release=release,
-            run_id=run_id,
-            dataset=plan.dataset,
-            split=plan.split,
-            twin=Twin(trained.twin, trained.labels),
-            scores=trained.scores,
-            metrics=trained.metrics,
-            quantile=None if plan.dataset.classes else models.quantile_of(plan.pipeline),
-            report=report,
-            notes=(*plan.dataset.warnings, *trained.notes),
-            readme=plan.settings.readme or "",
-        )
+def _subject(plan: Plan, trained: Trained, report: GateReport, run_id: str, release: str) -> Subject:
+    """What the card speaks of."""
+    dataset, split, twin = plan.dataset, plan.split, Twin(trained.twin, trained.labels)
+    return Subject(
+        name=plan.name,
+        model=plan.model,
+        release=release,
+        run_id=run_id,
+        dataset=dataset,
+        split=split,
+        twin=twin,
+        scores=trained.scores,
+        metrics=trained.metrics,
+        quantile=None if dataset.classes else models.quantile_of(plan.pipeline),
+        report=report,
+        notes=(*dataset.warnings, *trained.notes),
+        readme=plan.settings.readme or "",
+        contributions=mean_contributions(twin, dataset.columns, dataset.classes, trained.baseline, split.test_rows),
     )
 
 

@@ -14,6 +14,9 @@ from training.settings import Label
 # More labels than these are noise in a picture.
 _MOST_CURVES = 10
 _MOST_NUMBERS = 20
+_MOST_BARS = 20
+_LONGEST_NAME = 30
+CONTRIBUTIONS_FILE = "plots/contributions.png"
 
 
 def figures(scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label]) -> dict[str, Figure]:
@@ -29,6 +32,17 @@ def figures(scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label]) -> 
     if probable is not None:
         drawn["plots/calibration.png"] = _calibration(probable, truth, classes)
     return drawn
+
+
+def contributions(found: Sequence[tuple[str, float]]) -> dict[str, Figure]:
+    """The picture of the mean contributions of columns, the largest first, by file name; none where there are none."""
+    if not found:
+        return {}
+    shown = list(reversed(found[:_MOST_BARS]))
+    figure, axes = _canvas("Contributions of columns, mean over rows", "moves the answer by", "")
+    axes.barh(range(len(shown)), [value for _, value in shown])
+    axes.set_yticks(range(len(shown)), [_plain(_short(name)) for name, _ in shown])
+    return {CONTRIBUTIONS_FILE: figure}
 
 
 def _confusion(scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label]) -> Figure:
@@ -77,6 +91,10 @@ def _canvas(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set(title=title, xlabel=x, ylabel=y)
     return figure, axes
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
 
 
 def _plain(label: Label) -> str:

@@ -40,6 +40,7 @@ from serving.sources import Sources
 from serving.spans import NO_SPANS
 
 if TYPE_CHECKING:
+    from serving.api.explain import Explaining
     from serving.log.sampling import PredictionLog
     from serving.shadow.sampling import Shadow
     from serving.tracing import Tracing
@@ -65,19 +66,7 @@ def create_app(settings: Settings) -> Application:
     metrics, draining = Metrics(settings.drift_window_seconds), Draining()
     tracing, predictor_kind, front_kind = _traced(settings)
     spans = tracing or NO_SPANS
-    keys = _keys(settings)
-    if keys:
-        metrics.keys(lambda: len(keys()))
-    on_asked = note if settings.prediction_log else None
-    options = Options(
-        access=Access(keys, settings.api_key_requests_per_second) if keys else None,
-        on_asked=on_asked,
-        cors=open_cors(settings.cors_origins),
-        metrics_port=settings.metrics_port,
-        path_prefix=settings.path_prefix,
-        gzip_bytes=settings.gzip_answer_bytes,
-        access_log=settings.access_log,
-    )
+    options = _options(settings, metrics)
     admission = Admission(settings.max_waiting_requests, settings.max_waiting_seconds)
     sources, folder = Sources(settings), _model_folder(settings)
     models = open_models(settings, sources, folder, metrics, spans)
@@ -94,6 +83,8 @@ def create_app(settings: Settings) -> Application:
             async with rpc():
                 yield
         finally:
+            if explaining:
+                explaining.close()
             if shadow:
                 await shadow.aclose()
             if log:
@@ -118,8 +109,11 @@ def create_app(settings: Settings) -> Application:
     bodies = BodyReader(settings.max_body_bytes)
     predictions = Predictions(predictor, models, bodies, settings.max_rows, ours)
     invocations = Invocations(predictor, models, about, bodies, ours)
-    docs = Docs(lambda: openapi.document(table, models, settings.max_rows, ours), settings.path_prefix)
-    table = routes(about, predictions, invocations, docs)
+    explaining = _explaining(settings, predictor, models, bodies, admission, metrics)
+    docs = Docs(
+        lambda: openapi.document(table, models, settings.max_rows, settings.explain_rows, ours), settings.path_prefix
+    )
+    table = routes(about, predictions, explaining, invocations, docs)
     front = front_kind(table, UNMATCHED, lifespan, metrics, draining, options)
     return Application(front, Gate(admission, front.routes, metrics, settings.max_connections), draining)
 
@@ -147,6 +141,28 @@ def _log(settings: Settings, metrics: Metrics) -> "PredictionLog | None":
     from serving.log.sampling import PredictionLog  # noqa: PLC0415
 
     return PredictionLog(settings, metrics)
+
+
+def _explaining(
+    settings: Settings,
+    predictor: Predictor,
+    models: Models,
+    bodies: BodyReader,
+    admission: Admission,
+    metrics: Metrics,
+) -> "Explaining | None":
+    if not settings.explain:
+        return None
+    # Imported here, because whoever has none need not pay for it.
+    from serving.api.explain import Bounds, Explaining  # noqa: PLC0415
+    from serving.explaining.queue import Limits, Queue  # noqa: PLC0415
+    from serving.explaining.tally import ExplainTally  # noqa: PLC0415
+
+    tally = ExplainTally()
+    metrics.register(tally)
+    queue = Queue(Limits(settings.explain_waiting, settings.explain_seconds), tally)
+    bounds = Bounds(settings.explain_rows, settings.explain_evaluations)
+    return Explaining(predictor, models, bodies, admission, queue, bounds, tally)
 
 
 def _watched(
@@ -193,6 +209,21 @@ def _rpc(
     )
     service = Service(admission, metrics, predictor, models, about, road.access, road.on_asked)
     return partial(serving, options, service, about)
+
+
+def _options(settings: Settings, metrics: Metrics) -> Options:
+    keys = _keys(settings)
+    if keys:
+        metrics.keys(lambda: len(keys()))
+    return Options(
+        access=Access(keys, settings.api_key_requests_per_second) if keys else None,
+        on_asked=note if settings.prediction_log else None,
+        cors=open_cors(settings.cors_origins),
+        metrics_port=settings.metrics_port,
+        path_prefix=settings.path_prefix,
+        gzip_bytes=settings.gzip_answer_bytes,
+        access_log=settings.access_log,
+    )
 
 
 def _keys(settings: Settings) -> Callable[[], Keys] | None:

@@ -71,6 +71,53 @@ class WrittenBatch(msgspec.Struct, frozen=True):
     latency_ms: float
 
 
+class ExplainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows as in a `PredictRequest`; `labels` says of which labels the probability is explained."""
+
+    features: list[Value] | dict[str, Value] | UnsetType = UNSET
+    instances: list[list[Value] | dict[str, Value]] | UnsetType = UNSET
+    model_version: VersionName = "latest"
+    labels: Literal["answered", "all"] = "answered"
+
+
+class Contribution(msgspec.Struct, frozen=True):
+    """What one column adds to the answer, less than nothing included."""
+
+    column: str
+    contribution: float
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """One number, explained: the probability of a label, or for regression (where `label` is null) the prediction.
+
+    `base` and the contributions add up to `value`. `error` is the largest standard error among them, 0 where they are
+    exact.
+    """
+
+    label: Label | None
+    base: float
+    value: float
+    contributions: list[Contribution]
+    error: Annotated[float, Meta(ge=0)]
+
+
+class RowExplanation(msgspec.Struct, frozen=True):
+    """What the model says of one row, and why."""
+
+    prediction: Label | float
+    probability: Annotated[float, Meta(ge=0, le=1.001)] | None
+    explained: list[Explanation]
+
+
+class ExplainResponse(msgspec.Struct, frozen=True):
+    """The rows in their order. `latency_ms` includes the wait for those before it."""
+
+    explanations: list[RowExplanation]
+    method: Literal["exact", "sampled"]
+    model_version: str
+    latency_ms: Annotated[float, Meta(ge=0)]
+
+
 class Live(msgspec.Struct, frozen=True):
     """The process answers."""
 

@@ -192,6 +192,21 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     ] = 384 * 1024 * 1024
     max_body_bytes: Annotated[int, Meta(ge=1, description="the largest request body")] = 1024 * 1024
     max_rows: Annotated[int, Meta(ge=1, description="maximum number of rows in one request")] = 1000
+    explain: Annotated[bool, Meta(description="answer /explain: what each column adds to an answer")] = False
+    explain_rows: Annotated[
+        int, Meta(ge=1, le=1000, description="maximum number of rows in one request for explanations")
+    ] = 10
+    explain_evaluations: Annotated[
+        int,
+        Meta(ge=64, le=1_000_000, description="how many rows the model computes for each row that is explained"),
+    ] = 4096
+    explain_seconds: Annotated[
+        float, Meta(ge=0.1, le=300, description="how long explanations of one request may take, their wait included")
+    ] = 10.0
+    explain_waiting: Annotated[
+        int,
+        Meta(ge=0, le=100, description="requests for explanations that may wait for the one under way; more get 503"),
+    ] = 4
     api_keys: Annotated[
         str, Meta(description="keys that predictions need, as NAME:KEY separated by commas; empty lets everybody in")
     ] = ""

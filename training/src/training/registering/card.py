@@ -1,6 +1,10 @@
 """The model card of a model that was made elsewhere."""
 
-from training.card import Subject, card
+import msgspec
+
+from modelformat.baseline import Baseline
+from training.card import Subject
+from training.contributions import mean_contributions
 from training.data import Dataset
 from training.gate import GateReport
 from training.onnx_twin import Twin
@@ -10,7 +14,7 @@ from training.registering.opening import Opened
 from training.split import Split
 
 
-def card_of(
+def subject_of(
     name: str,
     release: str,
     run_id: str,
@@ -18,8 +22,8 @@ def card_of(
     dataset: Dataset,
     opened: Opened,
     report: GateReport,
-) -> str:
-    """The card, with figures on all rows of the table: what the model learnt from, nobody knows.
+) -> Subject:
+    """What the card speaks of, with figures on all rows of the table: what the model learnt from, nobody knows.
 
     Args:
         name: The registered model.
@@ -31,21 +35,29 @@ def card_of(
         report: What the gate found.
     """
     outcome, nothing = opened.outcome, dataset.rows[:0]
-    return card(
-        Subject(
-            name=name,
-            model=outcome.kind,
-            release=release,
-            run_id=run_id,
-            dataset=dataset,
-            split=Split(nothing, dataset.truth[:0], dataset.rows, dataset.truth),
-            twin=Twin(opened.folder / TWIN_FILE, outcome.labels) if outcome.form == "onnx" else None,
-            scores=scores_of(opened.answers, len(dataset.rows)),
-            metrics=measured(opened.answers, dataset),
-            quantile=None,
-            report=report,
-            notes=(*dataset.notes, *outcome.notes),
-            readme=readme,
-            learnt="which it may have learnt from",
-        )
+    twin = Twin(opened.folder / TWIN_FILE, outcome.labels) if outcome.form == "onnx" else None
+    return Subject(
+        name=name,
+        model=outcome.kind,
+        release=release,
+        run_id=run_id,
+        dataset=dataset,
+        split=Split(nothing, dataset.truth[:0], dataset.rows, dataset.truth),
+        twin=twin,
+        scores=scores_of(opened.answers, len(dataset.rows)),
+        metrics=measured(opened.answers, dataset),
+        quantile=None,
+        report=report,
+        notes=(*dataset.notes, *outcome.notes),
+        readme=readme,
+        learnt="which it may have learnt from",
     )
+
+
+def with_contributions(subject: Subject, baseline: Baseline) -> Subject:
+    """Adds what each column contributes on these rows, where there is a graph to be asked."""
+    if subject.twin is None:
+        return subject
+    columns, classes = subject.dataset.columns, subject.dataset.classes
+    found = mean_contributions(subject.twin, columns, classes, baseline, subject.split.test_rows)
+    return msgspec.structs.replace(subject, contributions=found)

@@ -17,7 +17,9 @@ from modelformat.digest import content_digest
 from modelformat.mlmodel import FILE, Label
 from modelformat.tags import DIGEST, FAILED, GATE, PASSED, RELEASE
 from training import columns as table_columns
+from training import plots
 from training.baseline import measure_baseline
+from training.card import card
 from training.confinement import Bounds
 from training.contract import contract_of
 from training.data import Dataset, default_model_name, load_dataset
@@ -26,7 +28,7 @@ from training.gate import GateReport, verify_settings
 from training.hard_rows import hard_rows
 from training.kinds import as_frame
 from training.registering.bundle import ForeignWriter, Form
-from training.registering.card import card_of
+from training.registering.card import subject_of, with_contributions
 from training.registering.gate import judge, measured, scores_of
 from training.registering.messages import SKOPS_FILE, TWIN_FILE, ColumnGiven, Outcome, Request
 from training.registering.opening import Opened, open_confined
@@ -314,7 +316,10 @@ def _recorded(
         tags = {DIGEST: digest, GATE: PASSED if report.passed else FAILED}
         release = registry.next_release(result.name, contract) if report.passed else ""
         tracking.record_verdict(model_id, report, tags)
-        tracking.record_card(card_of(result.name, release, run_id, settings.readme or "", dataset, opened, report))
+        subject = subject_of(result.name, release, run_id, settings.readme or "", dataset, opened, report)
+        subject = with_contributions(subject, baseline)
+        tracking.record_figures(plots.contributions(subject.contributions))
+        tracking.record_card(card(subject))
         if report.passed:
             with steps.step("register") as step:
                 tags[RELEASE] = release

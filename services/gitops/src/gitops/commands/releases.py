@@ -30,6 +30,9 @@ class PinOptions:
     image: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     """REPOSITORY:TAG@sha256:DIGEST, or TAG@sha256:DIGEST of the repository that is pinned now; for the platform
     PART=REPOSITORY:TAG@sha256:DIGEST, repeatable."""
+    batch_image: str | None = None
+    """The variant of the image that answers files (docs/batch.md), in the same forms; without it, another image leaves
+    none pinned."""
     model: str | None = None
     """VERSION or @ALIAS of the service's model in the registry, or NAME/VERSION or NAME@ALIAS; it must have passed its
     gate."""
@@ -66,8 +69,8 @@ def bump(
         context: Context of the kubeconfig, for the port-forward. [default: the current one]
         json: Print what changed as JSON.
     """
-    if not (pins.image or pins.model or pins.chart):
-        raise BadInputError("Name what to pin: --image, --model or --chart.")
+    if not (pins.image or pins.batch_image or pins.model or pins.chart):
+        raise BadInputError("Name what to pin: --batch-image, --image, --model or --chart.")
     start = landing.start(Repository.find())
     if platform_at(start).bumps == PULL_REQUESTS and not (landing.no_push or landing.dry_run):
         landing = replace(landing, pr=True)
@@ -76,8 +79,8 @@ def bump(
 
 
 def _platform(pins: PinOptions) -> Edit:
-    if pins.model or pins.chart:
-        raise BadInputError(f"{PLATFORM} has images to pin, and neither --model nor --chart.")
+    if pins.model or pins.chart or pins.batch_image:
+        raise BadInputError(f"{PLATFORM} has images to pin, and neither --model nor --chart nor --batch-image.")
     return bump_platform(dict(_platform_image(reference) for reference in pins.image))
 
 
@@ -88,7 +91,8 @@ def _services(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster) 
     image = wanted.image[0] if wanted.image else None
     if not name:
         _say_unserved(start, candidate)
-    return bump_services(name, Pins(image=image, candidate=candidate, chart=_chart(start, name, wanted)))
+    chart = _chart(start, name, wanted)
+    return bump_services(name, Pins(image=image, batch_image=wanted.batch_image, candidate=candidate, chart=chart))
 
 
 def _say_unserved(start: Snapshot, candidate: Candidate | None) -> None:

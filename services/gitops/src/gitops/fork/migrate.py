@@ -25,6 +25,8 @@ from gitops.platform.reader import FILE, read_platform
 from gitops.platform.targets import ENVS, PINS, PLATFORM, TUNING
 
 _SUFFIXES = ("-classifier", "-regressor", "-model")
+# What pinned an image in the layout that is left.
+_PINNED = {"repository", "tag", "digest"}
 _FIRST_MODEL = "iris-classifier"
 _SMOKE_COMMENT = "What the smoke test found good becomes the registry's"
 _TEXT = """\
@@ -122,10 +124,10 @@ class _Moving:
         values = _mapping(text, str(path))
         image = values.get("image")
         if isinstance(image, dict) and image.get("digest"):
-            pinned = Image(**{key: image.get(key, "") for key in Image.__struct_fields__})
+            pinned = Image(**{key: image.get(key, "") for key in _PINNED})
             pins = path.parent / "pins" / path.name
             self.write(pins, self.read(pins) or with_image(None, pinned, str(pins)))
-        if isinstance(image, dict) and image.keys() <= set(Image.__struct_fields__):
+        if isinstance(image, dict) and image.keys() <= _PINNED:
             own = image.get("digest") or str(image.get("repository", "")).startswith(
                 (identity.registry, "ghcr.io/OWNER")
             )

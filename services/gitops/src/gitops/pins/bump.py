@@ -12,15 +12,30 @@ from gitops.pins.charts import Chart
 from gitops.pins.each import for_each, for_machines
 from gitops.pins.images import image_changes, pins_file, with_image
 from gitops.pins.registry import Candidate
-from gitops.pins.release import Change, Image, Model, Notes, Release, changes, knows_releases, parse_image, written
+from gitops.pins.release import (
+    Change,
+    Image,
+    Model,
+    Notes,
+    Release,
+    changes,
+    knows_batches,
+    knows_releases,
+    parse_image,
+    written,
+)
 from gitops.pins.wording import commit_message, what_moved
 from gitops.platform.targets import PLATFORM, Target
 
 
 class Pins(Struct, frozen=True, kw_only=True):
-    """What to pin; None keeps what is pinned now. `image` is a reference, as `parse_image` takes it."""
+    """What to pin; None keeps what is pinned now. Images are references, as `parse_image` takes them.
+
+    `batch_image` goes with the image: another image without one is pinned alone.
+    """
 
     image: str | None = None
+    batch_image: str | None = None
     candidate: Candidate | None = None
     chart: Chart | None = None
 
@@ -144,7 +159,7 @@ def _bumped(snapshot: Snapshot, target: Target, pins: Pins) -> Proposal:
 
 def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
     chart = pins.chart
-    image = parse_image(pins.image, before.image.repository if before else None) if pins.image else None
+    image = _image(before, pins)
     if pins.candidate:
         known_model(target, pins.candidate.model.name)
     if before is None:
@@ -153,7 +168,11 @@ def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
                 f"Nothing is released to {target} yet: its first release needs --image, --model and --chart."
             )
         notes = Notes(chart=chart.version, chart_digest=chart.digest or UNSET, metrics=pins.candidate.metrics)
-        return Release(release=notes, image=image, model=_known_to(chart.version, pins.candidate.model))
+        return Release(
+            release=notes,
+            image=_image_known_to(chart.version, image),
+            model=_known_to(chart.version, pins.candidate.model),
+        )
     notes = msgspec.structs.replace(
         before.release,
         chart=chart.version if chart else before.release.chart,
@@ -163,10 +182,31 @@ def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
     after = msgspec.structs.replace(
         before,
         release=notes,
-        image=image or before.image,
+        image=_image_known_to(notes.chart, image or before.image),
         model=_known_to(notes.chart, pins.candidate.model if pins.candidate else before.model),
     )
     return after.tried_beside(before.tried)
+
+
+def _image(before: Release | None, pins: Pins) -> Image | None:
+    """The image to pin with its variant for files; None where neither is named.
+
+    Raises:
+        BadInputError: One is no reference, or the variant is of another repository, or of an image that nobody named.
+    """
+    image = parse_image(pins.image, before.image.repository if before else None) if pins.image else None
+    if not pins.batch_image:
+        return image
+    of = image or (before.image if before else None)
+    if of is None:
+        raise BadInputError("--batch-image belongs to an image: name that too, with --image.")
+    batch = parse_image(pins.batch_image, of.repository, "--batch-image")
+    if batch.repository != of.repository:
+        raise BadInputError(
+            f"--batch-image: {batch.repository} is another repository than the image's, {of.repository}: push both to "
+            "one, or set batch.image in values.yaml."
+        )
+    return msgspec.structs.replace(of, batch_digest=batch.digest)
 
 
 def _content(before: Release, chart: Chart | None) -> str | UnsetType | None:
@@ -174,6 +214,11 @@ def _content(before: Release, chart: Chart | None) -> str | UnsetType | None:
     if chart and chart.digest:
         return chart.digest
     return before.release.chart_digest if chart is None or chart.version == before.release.chart else UNSET
+
+
+def _image_known_to(chart: str, image: Image) -> Image:
+    """The pins of an image without what the schema of the chart's version refuses."""
+    return image if knows_batches(chart) else msgspec.structs.replace(image, batch_digest=UNSET)
 
 
 def _known_to(chart: str, model: Model) -> Model:

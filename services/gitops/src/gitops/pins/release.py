@@ -52,12 +52,16 @@ class Notes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
     metrics: dict[str, float] = {}
 
 
-class Image(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The serving image; the digest decides, the tag is for people."""
+class Image(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """The serving image; the digest decides, the tag is for people.
+
+    `batch_digest` is the variant of the same repository that answers files, where it was named.
+    """
 
     repository: Annotated[str, Meta(min_length=1)]
     tag: Tag
     digest: Digest
+    batch_digest: Digest | UnsetType | None = UNSET
 
 
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,6 +131,11 @@ def knows_releases(chart: str) -> bool:
     return tuple(int(part) for part in chart.partition("-")[0].split(".")) >= _SINCE
 
 
+def knows_batches(chart: str) -> bool:
+    """Whether a version of the serving chart answers files, by an image of its own."""
+    return knows_releases(chart)
+
+
 def knows_shadows(chart: str) -> bool:
     """Whether a version of the serving chart runs a shadow; its schema refuses what it does not know."""
     return knows_releases(chart)
@@ -163,12 +172,13 @@ def load_release(path: Path, name: Path) -> Release | None:
     return read_release(text, str(name))
 
 
-def parse_image(reference: str, repository: str | None = None) -> Image:
+def parse_image(reference: str, repository: str | None = None, option: str = "--image") -> Image:
     """Split REPOSITORY:TAG@sha256:DIGEST, or TAG@sha256:DIGEST where the repository is known.
 
     Args:
         reference: The image.
         repository: Where it is when the reference does not say.
+        option: Where it was named, for an error.
 
     Raises:
         BadInputError: A part is missing or of the wrong form.
@@ -181,12 +191,12 @@ def parse_image(reference: str, repository: str | None = None) -> Image:
     for part, example in (("digest", "@sha256:..."), ("tag", ":1.8.2")):
         if not parts.get(part):
             raise BadInputError(
-                f"--image: {reference!r} has no {part}: name it as REPOSITORY:TAG@sha256:DIGEST, with {example}."
+                f"{option}: {reference!r} has no {part}: name it as REPOSITORY:TAG@sha256:DIGEST, with {example}."
             )
     try:
         return msgspec.convert(parts, Image)
     except msgspec.ValidationError as error:
-        raise BadInputError(f"--image: {reference!r} is not an image reference: {error}.") from None
+        raise BadInputError(f"{option}: {reference!r} is not an image reference: {error}.") from None
 
 
 def changes(before: Release | None, after: Release) -> list[Change]:

@@ -85,8 +85,12 @@ class Verifier:
         self._release: Release = release
 
     def image(self, trust: Trust) -> list[Check]:
-        """The image's signature, and the list of its parts, both by cosign."""
-        image = f"{self._release.image.repository}@{self._release.image.digest}"
+        """The image's signature, and the list of its parts, both by cosign; and those of its variant for files."""
+        pinned = self._release.image
+        digests = [pinned.digest, *([pinned.batch_digest] if pinned.batch_digest else [])]
+        return [check for digest in digests for check in self._proven(f"{pinned.repository}@{digest}", trust)]
+
+    def _proven(self, image: str, trust: Trust) -> list[Check]:
         options = _options(self._platform, trust, image)
         verify = ["verify", *options, image]
         attested = ["verify-attestation", "--type", "cyclonedx", *options, image]

@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar.types import Receive
@@ -24,6 +24,7 @@ ARROW = b"application/vnd.apache.arrow.stream"
 # Whether a body of each encoding has to be inflated.
 _ENCODINGS = {b"identity": False, b"": False, b"gzip": True, b"x-gzip": True}
 _GZIP = zlib.MAX_WBITS | 16
+_T = TypeVar("_T", bound=msgspec.Struct)
 _REST_SECONDS = 10.0
 _BODIES_AT_ONCE = 32
 
@@ -182,10 +183,15 @@ def parse_request(body: bytes) -> PredictRequest:
         RefusedError: 400 when it is not JSON.
         InvalidInputError: when it is, but of another form.
     """
+    return parse(body, _decoder)
+
+
+def parse(body: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
+    """Parses a body (see `parse_request`)."""
     try:
-        return _decoder.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidInputError(_field_error(str(error))) from None
+        raise InvalidInputError(_field_error(str(error), decoder.type.__struct_fields__)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not UTF-8"
         raise RefusedError(400, f"The body is not JSON: {reason}.") from None
@@ -193,11 +199,10 @@ def parse_request(body: bytes) -> PredictRequest:
         raise RefusedError(400, "The body is nested too deeply.") from None
 
 
-def _field_error(message: str) -> FieldError:
+def _field_error(message: str, fields: tuple[str, ...]) -> FieldError:
     """Rewrites msgspec's messages in the words of JSON, with the field in front."""
     if unknown := _UNKNOWN.match(message):
-        known = ", ".join(PredictRequest.__struct_fields__)
-        return FieldError(unknown[1][:100], f"unknown field; known ones are {known}")
+        return FieldError(unknown[1][:100], f"unknown field; known ones are {', '.join(fields)}")
     match = _LOCATED.fullmatch(message)
     reason, field = (match["reason"], match["field"] or "") if match else (message, "")
     if reason == "Number out of range":

@@ -42,7 +42,7 @@ _ERROR_FORMS: dict[ErrorStyle, tuple[type[msgspec.Struct], str]] = {
 _VERSION_NAME = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
 
 
-def document(routes: Iterable[Route], models: Models, max_rows: int, version: str) -> dict[str, Any]:
+def document(routes: Iterable[Route], models: Models, max_rows: int, explain_rows: int, version: str) -> dict[str, Any]:
     """Describes the routes that have something to say, for the models that are served now."""
     main = models.main.current
     described = [(route, route.operation) for route in routes if route.operation]
@@ -51,7 +51,9 @@ def document(routes: Iterable[Route], models: Models, max_rows: int, version: st
         structs.update(_answers(operation), filter(None, [operation.body]))
     ordered = sorted(structs, key=lambda struct: struct.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_REFERENCE + "{name}")
-    _refine_rows(schemas["PredictRequest"], main, max_rows)
+    for name, most in (("PredictRequest", max_rows), ("ExplainRequest", explain_rows)):
+        if name in schemas:
+            _refine_rows(schemas[name], main, most)
     _refine_invocations(schemas, main)
     _refine_tensors(schemas, [versions.current for versions in models if versions.current])
     return {

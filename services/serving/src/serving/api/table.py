@@ -1,5 +1,7 @@
 """The table of routes."""
 
+from typing import TYPE_CHECKING
+
 from serving.api.handlers import About, answered
 from serving.api.invocations import Invocations
 from serving.api.page import Docs
@@ -10,6 +12,8 @@ from serving.openinference.mapping import ModelMetadata
 from serving.openinference.messages import InferRequest, InferResponse
 from serving.schemas import (
     BatchResponse,
+    ExplainRequest,
+    ExplainResponse,
     Health,
     Live,
     ModelInfo,
@@ -22,6 +26,9 @@ from serving.schemas import (
     ServerReady,
 )
 from serving.scoring import InvocationRequest, InvocationResponse
+
+if TYPE_CHECKING:
+    from serving.api.explain import Explaining
 
 _UNREADY = (500, 503)
 _NAMED = (404, 500, 503)
@@ -41,8 +48,10 @@ UNMATCHED = {
 }
 
 
-def routes(about: About, predictions: Predictions, invocations: Invocations, docs: Docs) -> tuple[Route, ...]:
-    """Lists every route, in the order of the OpenAPI document."""
+def routes(
+    about: About, predictions: Predictions, explaining: "Explaining | None", invocations: Invocations, docs: Docs
+) -> tuple[Route, ...]:
+    """Lists every route, in the order of the OpenAPI document; explanations only where they are switched on."""
 
     async def live(_: Call) -> Answer:
         return answered(ServerLive())
@@ -82,6 +91,7 @@ def routes(about: About, predictions: Predictions, invocations: Invocations, doc
                 "predict", "Predict one row or many", (PredictResponse, BatchResponse), PredictRequest, _PREDICTING
             ),
         ),
+        *_explain(explaining),
         Route(
             "/invocations", "POST", invocations.invocations, as_mlflow_error, sheddable=True,
             operation=Operation(
@@ -111,6 +121,19 @@ def routes(about: About, predictions: Predictions, invocations: Invocations, doc
         ),
         *_of_models("/v2/models/{model_name}", "version that `latest` means", predictions),
         *_of_models("/v2/models/{model_name}/versions/{model_version}", "named version of the model", predictions),
+    )  # fmt: skip
+
+
+def _explain(explaining: "Explaining | None") -> tuple[Route, ...]:
+    if explaining is None:
+        return ()
+    return (
+        Route(
+            "/explain", "POST", explaining.explain, as_problem, sheddable=True,
+            operation=Operation(
+                "predict", "What each column adds to an answer", ExplainResponse, ExplainRequest, _PREDICTING
+            ),
+        ),
     )  # fmt: skip
 
 

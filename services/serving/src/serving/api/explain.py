@@ -1,0 +1,118 @@
+"""POST /explain: what each column adds to an answer, where that is switched on."""
+
+import time
+
+import msgspec
+from msgspec import UNSET
+
+from modelformat.baseline import Baseline
+from serving.admission import Admission
+from serving.api.body import BodyReader, parse
+from serving.api.predict import made_by
+from serving.api.routes import Answer, Call
+from serving.errors import FieldError, InvalidInputError, TooManyRowsError
+from serving.explaining.queue import Queue
+from serving.explaining.rows import explain
+from serving.explaining.tally import ExplainTally
+from serving.loader import LoadedModel
+from serving.models import Models
+from serving.predictor import Predictor
+from serving.runtimes.base import Matrix
+from serving.schemas import ExplainRequest, ExplainResponse
+
+# As many numbers as one answer may hold: with all labels there is one for each, in each column of each row.
+_MOST_CONTRIBUTIONS = 100_000
+_decoder = msgspec.json.Decoder(ExplainRequest)
+_encoder = msgspec.json.Encoder()
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """How many rows a request may have, and how many the model computes for each of them."""
+
+    rows: int
+    evaluations: int
+
+
+class Explaining:
+    """Explains what the model that /predict asks answers."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        models: Models,
+        bodies: BodyReader,
+        admission: Admission,
+        queue: Queue,
+        bounds: Bounds,
+        tally: ExplainTally,
+    ) -> None:
+        self._predictor = predictor
+        self._models = models
+        self._bodies = bodies
+        self._admission = admission
+        self._queue = queue
+        self._bounds = bounds
+        self._tally = tally
+
+    async def explain(self, call: Call) -> Answer:
+        """Tells for each row what each column adds to the answer that /predict gives, as Shapley values.
+
+        `base` is the mean answer for rows like those of training, `value` the answer for the row; the contributions
+        add up to the difference. For a classification the answer is the probability of a label: of the one that is
+        answered, or with `labels: all` of each. Contributions are exact for few columns (`method`), and otherwise have
+        a standard error of at most `error`.
+        """
+        request = parse(await self._bodies.read(call), _decoder)
+        start = time.perf_counter()
+        model = await self._predictor.model(self._models.main, request.model_version)
+        rows = self._read(model, request)
+        baseline = self._baseline(model)
+        self._check_size(model, rows, request)
+        every = request.labels == "all"
+        # Who waits here does not compete with predictions.
+        with self._admission.parked():
+            found, seconds = await self._queue.run(
+                lambda check: explain(model, baseline, rows, self._bounds.evaluations, every, check)
+            )
+        self._tally.explained(model.name, len(rows), seconds)
+        took = round((time.perf_counter() - start) * 1000, 3)
+        answer = ExplainResponse(
+            found.rows, "exact" if found.exact else "sampled", model.release or model.version, took
+        )
+        return Answer(_encoder.encode(answer), headers=made_by(model))
+
+    def close(self) -> None:
+        """Ends what is under way."""
+        self._queue.close()
+
+    def _read(self, model: LoadedModel, request: ExplainRequest) -> Matrix:
+        features, instances = request.features, request.instances
+        if features is not UNSET and instances is UNSET:
+            return self._predictor.read(model, model.reader.one, features)
+        if features is not UNSET or instances is UNSET:
+            raise InvalidInputError(
+                FieldError("features", "expected either `features` (one row) or `instances` (many)")
+            )
+        if len(instances) > self._bounds.rows:
+            raise TooManyRowsError(f"`instances` has {len(instances)} rows, but at most {self._bounds.rows} are "
+                                   "explained at once.")  # fmt: skip
+        return self._predictor.read(model, model.reader.many, instances)
+
+    def _check_size(self, model: LoadedModel, rows: Matrix, request: ExplainRequest) -> None:
+        labels = len(model.spec.classes) if request.labels == "all" else 1
+        if rows.size * labels > _MOST_CONTRIBUTIONS:
+            raise TooManyRowsError(
+                f"The answer would hold {rows.size * labels} contributions, but may hold {_MOST_CONTRIBUTIONS}: send "
+                "fewer rows, or leave `labels` out."
+            )
+
+    def _baseline(self, model: LoadedModel) -> Baseline:
+        if model.baseline is None:
+            raise InvalidInputError(
+                FieldError(
+                    "model_version",
+                    f"version {model.version} carries no usable baseline.json, from which explanations take what is "
+                    "usual; train or register it again",
+                )
+            )
+        return model.baseline

@@ -1,0 +1,123 @@
+"""One thread at a time for long work that may wait: few waiters, a time limit, and the lowest share of a processor."""
+
+import asyncio
+import contextlib
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from serving.errors import UnavailableError
+from serving.explaining.tally import ExplainTally
+
+_T = TypeVar("_T")
+# Is called between the runs of a model, and ends the work by what it raises.
+Check = Callable[[], None]
+
+_NICENESS = 10
+_LONGEST_RETRY = 60
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How many may wait for their turn, and how long one may take, its wait included."""
+
+    waiting: int
+    seconds: float
+
+
+class Queue:
+    """Lets one request after the other have a thread.
+
+    Not one of an executor, which the end of the process would wait for.
+    """
+
+    def __init__(self, limits: Limits, tally: ExplainTally) -> None:
+        self._limits = limits
+        self._tally = tally
+        self._turn = asyncio.Semaphore(1)
+        self._present = 0
+        self._stopping = threading.Event()
+        # What one took lately, in seconds.
+        self._pace = 1.0
+
+    async def run(self, work: Callable[[Check], _T]) -> tuple[_T, float]:
+        """Has a thread do some work when its turn comes, and tells how many seconds it took.
+
+        Raises:
+            UnavailableError: when enough wait already, or it takes too long.
+        """
+        if self._present > self._limits.waiting:
+            self._tally.refused("full")
+            raise UnavailableError("Too many explanations are waiting already; try again later.", self._retry_after())
+        self._present += 1
+        try:
+            return await self._in_turn(work, time.monotonic() + self._limits.seconds)
+        except TimeoutError:
+            self._tally.refused("time")
+            raise UnavailableError(
+                f"The explanation was not ready within {self._limits.seconds:g} seconds; send fewer rows, try again "
+                "later, or have EXPLAIN_EVALUATIONS lowered or EXPLAIN_SECONDS raised.",
+                self._retry_after(),
+            ) from None
+        finally:
+            self._present -= 1
+
+    def close(self) -> None:
+        """Ends what is under way after the run of the model that it is at."""
+        self._stopping.set()
+
+    def _retry_after(self) -> int:
+        return min(max(1, math.ceil(self._pace * self._present)), _LONGEST_RETRY)
+
+    async def _in_turn(self, work: Callable[[Check], _T], deadline: float) -> tuple[_T, float]:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            await self._turn.acquire()
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[_T] = loop.create_future()
+        start = time.monotonic()
+
+        def check() -> None:
+            if self._stopping.is_set():
+                raise UnavailableError("The process has been told to stop.")
+            if time.monotonic() > deadline:
+                raise TimeoutError
+
+        def done(settle: Callable[[], None]) -> None:
+            # Here and not where it is awaited: whoever awaits it may be gone before the thread is.
+            self._turn.release()
+            if not found.done():
+                settle()
+
+        def act() -> None:
+            _step_back()
+            try:
+                check()
+                result = work(check)
+            except BaseException as error:  # noqa: BLE001  (raised again where it is awaited)
+                failure = error
+                _call(loop, lambda: done(lambda: found.set_exception(failure)))
+            else:
+                _call(loop, lambda: done(lambda: found.set_result(result)))
+
+        threading.Thread(target=act, name="explain", daemon=True).start()
+        result = await found
+        seconds = time.monotonic() - start
+        self._pace += (seconds - self._pace) / 4
+        return result, seconds
+
+
+def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        loop.call_soon_threadsafe(what)
+
+
+def _step_back() -> None:
+    """Has predictions go first where the processor is short."""
+    if sys.platform == "linux":
+        # There, and only there, each thread has a priority of its own.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
