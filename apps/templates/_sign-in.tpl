@@ -3,41 +3,39 @@
 {{- define "apps.argocdSignIn" -}}
 {{- $oidc := .Values.oidc | default dict -}}
 {{- with $oidc.argocd -}}
-kustomize:
-  patches:
-    - target: {kind: ConfigMap, name: argocd-cm}
-      patch: |
-        apiVersion: v1
-        kind: ConfigMap
-        metadata: {name: argocd-cm}
-        data:
-          url: {{ .url | quote }}
-          oidc.config: |
-            name: Single sign-on
-            issuer: {{ $oidc.issuer | quote }}
-            clientID: {{ .client | quote }}
-            enablePKCEAuthentication: true
-            requestedScopes: [openid, profile, email, {{ $oidc.groupsClaim | default "groups" | quote }}]
-    - target: {kind: ConfigMap, name: argocd-rbac-cm}
-      patch: |
-        apiVersion: v1
-        kind: ConfigMap
-        metadata: {name: argocd-rbac-cm}
-        data:
-          scopes: {{ printf "[%s]" ($oidc.groupsClaim | default "groups") | quote }}
-          policy.default: ""
-          policy.csv: |
-            {{- range $oidc.admins }}
-            g, {{ . }}, role:admin
-            {{- end }}
-            {{- range $oidc.viewers }}
-            g, {{ . }}, role:readonly
-            {{- end }}
-            {{- range $owner, $groups := $oidc.owners }}
-            {{- range $groups }}
-            g, {{ . }}, role:readonly
-            {{- end }}
-            {{- end }}
+- target: {kind: ConfigMap, name: argocd-cm}
+  patch: |
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: argocd-cm}
+    data:
+      url: {{ .url | quote }}
+      oidc.config: |
+        name: Single sign-on
+        issuer: {{ $oidc.issuer | quote }}
+        clientID: {{ .client | quote }}
+        enablePKCEAuthentication: true
+        requestedScopes: [openid, profile, email, {{ $oidc.groupsClaim | default "groups" | quote }}]
+- target: {kind: ConfigMap, name: argocd-rbac-cm}
+  patch: |
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: argocd-rbac-cm}
+    data:
+      scopes: {{ printf "[%s]" ($oidc.groupsClaim | default "groups") | quote }}
+      policy.default: ""
+      policy.csv: |
+        {{- range $oidc.admins }}
+        g, {{ . }}, role:admin
+        {{- end }}
+        {{- range $oidc.viewers }}
+        g, {{ . }}, role:readonly
+        {{- end }}
+        {{- range $owner, $groups := $oidc.owners }}
+        {{- range $groups }}
+        g, {{ . }}, role:readonly
+        {{- end }}
+        {{- end }}
 {{- end -}}
 {{- end -}}
 

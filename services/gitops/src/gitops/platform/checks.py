@@ -56,6 +56,7 @@ def problems(platform: Platform) -> list[str]:
         *_services(platform.services),
         *_stores(platform),
         *_bumps(platform),
+        *_chats(platform),
         *_sign_in(platform),
     ]
 
@@ -71,6 +72,17 @@ def _bumps(platform: Platform) -> Iterator[str]:
             "bumps: on Gitea every merge waits for the same approvals, so nothing would merge itself, and pushes are "
             "held to single files already: leave bumps out."
         )
+
+
+def _chats(platform: Platform) -> Iterator[str]:
+    owners = {service.owner for service in platform.services}
+    for owner, chat in platform.chats.items():
+        if owner not in owners:
+            yield f"chats: no service has the owner {owner!r}; write it as `services` does."
+        if chat in ("people", "github"):
+            yield f"chats: {chat!r} is the name of a receiver of everything: give the chat of {owner} another name."
+        if not _LABEL.fullmatch(chat):
+            yield f"chats: {chat!r} is not a DNS label: lower-case letters, digits and hyphens."
 
 
 def _sign_in(platform: Platform) -> Iterator[str]:
