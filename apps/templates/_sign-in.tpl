@@ -97,3 +97,24 @@ grafana:
       allow_assign_grafana_admin: false
 {{- end -}}
 {{- end -}}
+
+{{/* MLflow's sign-in, as values of its chart: owners look at everything, as in Grafana, since a model's entry is changed by
+     training alone. */}}
+{{- define "apps.mlflowSignIn" -}}
+{{- $oidc := .Values.oidc | default dict -}}
+{{- with $oidc.mlflow -}}
+{{- $viewers := $oidc.viewers | default list -}}
+{{- range $oidc.owners -}}
+{{- $viewers = concat $viewers . -}}
+{{- end -}}
+signIn:
+  enabled: true
+  issuer: {{ $oidc.issuer | quote }}
+  client: {{ .client | quote }}
+  clientSecret: {{ .secret | default "" | quote }}
+  url: {{ .url | quote }}
+  groupsClaim: {{ $oidc.groupsClaim | default "groups" | quote }}
+  admins: {{ $oidc.admins | default list | toJson }}
+  viewers: {{ $viewers | uniq | toJson }}
+{{- end -}}
+{{- end -}}
