@@ -3,41 +3,39 @@
 {{- define "apps.argocdSignIn" -}}
 {{- $oidc := .Values.oidc | default dict -}}
 {{- with $oidc.argocd -}}
-kustomize:
-  patches:
-    - target: {kind: ConfigMap, name: argocd-cm}
-      patch: |
-        apiVersion: v1
-        kind: ConfigMap
-        metadata: {name: argocd-cm}
-        data:
-          url: {{ .url | quote }}
-          oidc.config: |
-            name: Single sign-on
-            issuer: {{ $oidc.issuer | quote }}
-            clientID: {{ .client | quote }}
-            enablePKCEAuthentication: true
-            requestedScopes: [openid, profile, email, {{ $oidc.groupsClaim | default "groups" | quote }}]
-    - target: {kind: ConfigMap, name: argocd-rbac-cm}
-      patch: |
-        apiVersion: v1
-        kind: ConfigMap
-        metadata: {name: argocd-rbac-cm}
-        data:
-          scopes: {{ printf "[%s]" ($oidc.groupsClaim | default "groups") | quote }}
-          policy.default: ""
-          policy.csv: |
-            {{- range $oidc.admins }}
-            g, {{ . }}, role:admin
-            {{- end }}
-            {{- range $oidc.viewers }}
-            g, {{ . }}, role:readonly
-            {{- end }}
-            {{- range $owner, $groups := $oidc.owners }}
-            {{- range $groups }}
-            g, {{ . }}, role:readonly
-            {{- end }}
-            {{- end }}
+- target: {kind: ConfigMap, name: argocd-cm}
+  patch: |
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: argocd-cm}
+    data:
+      url: {{ .url | quote }}
+      oidc.config: |
+        name: Single sign-on
+        issuer: {{ $oidc.issuer | quote }}
+        clientID: {{ .client | quote }}
+        enablePKCEAuthentication: true
+        requestedScopes: [openid, profile, email, {{ $oidc.groupsClaim | default "groups" | quote }}]
+- target: {kind: ConfigMap, name: argocd-rbac-cm}
+  patch: |
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: argocd-rbac-cm}
+    data:
+      scopes: {{ printf "[%s]" ($oidc.groupsClaim | default "groups") | quote }}
+      policy.default: ""
+      policy.csv: |
+        {{- range $oidc.admins }}
+        g, {{ . }}, role:admin
+        {{- end }}
+        {{- range $oidc.viewers }}
+        g, {{ . }}, role:readonly
+        {{- end }}
+        {{- range $owner, $groups := $oidc.owners }}
+        {{- range $groups }}
+        g, {{ . }}, role:readonly
+        {{- end }}
+        {{- end }}
 {{- end -}}
 {{- end -}}
 
@@ -97,5 +95,26 @@ grafana:
       # Who is in none of the groups is not let in.
       role_attribute_strict: true
       allow_assign_grafana_admin: false
+{{- end -}}
+{{- end -}}
+
+{{/* MLflow's sign-in, as values of its chart: owners look at everything, as in Grafana, since a model's entry is changed by
+     training alone. */}}
+{{- define "apps.mlflowSignIn" -}}
+{{- $oidc := .Values.oidc | default dict -}}
+{{- with $oidc.mlflow -}}
+{{- $viewers := $oidc.viewers | default list -}}
+{{- range $oidc.owners -}}
+{{- $viewers = concat $viewers . -}}
+{{- end -}}
+signIn:
+  enabled: true
+  issuer: {{ $oidc.issuer | quote }}
+  client: {{ .client | quote }}
+  clientSecret: {{ .secret | default "" | quote }}
+  url: {{ .url | quote }}
+  groupsClaim: {{ $oidc.groupsClaim | default "groups" | quote }}
+  admins: {{ $oidc.admins | default list | toJson }}
+  viewers: {{ $viewers | uniq | toJson }}
 {{- end -}}
 {{- end -}}

@@ -24,9 +24,10 @@ VALUES = {
 class Release:
     """The rendered chart, and what a kubelet would know: Secrets, the pod's address, and where volumes are."""
 
-    def __init__(self, folder: Path, database: str, store: S3Store) -> None:
+    def __init__(self, folder: Path, database: str, store: S3Store, **more: object) -> None:
         values = folder / "values.yaml"
-        values.write_text(yaml.safe_dump({**VALUES, "artifacts": {"endpointUrl": store.url}}), encoding="utf-8")
+        settings = {**VALUES, "artifacts": {"endpointUrl": store.url}, **more}
+        values.write_text(yaml.safe_dump(settings), encoding="utf-8")
         outcome = helm.template("mlflow", values)
         assert outcome.code == 0, outcome.errors
         self.manifests = {name_of(manifest): manifest for manifest in parse(outcome.output)}

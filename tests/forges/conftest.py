@@ -24,16 +24,29 @@ from tests.forges.gitea_server import GiteaServer, gitea
 from tests.forges.github import GitHubStage
 from tests.forges.gitlab import GitLabStage
 from tests.forges.gitlab_standin import GitLab
+from tests.forges.provider import Provider
 from tests.forges.stages import Stage
 
 KINDS = get_args(ForgeKind)
 
 
 @pytest.fixture(scope="session")
-def gitea_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GiteaServer]:
+def gitea_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server keeps its files."""
+    return tmp_path_factory.mktemp("gitea")
+
+
+@pytest.fixture(scope="session")
+def gitea_server(gitea_folder: Path) -> Iterator[GiteaServer]:
     """One server for all tests; each has a repository of its own there."""
-    with gitea(tmp_path_factory.mktemp("gitea")) as server:
+    with gitea(gitea_folder) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def provider(gitea_server: GiteaServer, gitea_folder: Path) -> Provider:
+    """The same server, as what people sign in by."""
+    return Provider(gitea_server, gitea_folder)
 
 
 @pytest.fixture(params=KINDS)

@@ -35,6 +35,7 @@ oidc:
     authUrl: https://login.example.com/dex/auth
     tokenUrl: https://login.example.com/dex/token
     apiUrl: https://login.example.com/dex/userinfo
+  mlflow: {url: "https://models.example.com", client: mlflow}
 """
 
 
@@ -131,11 +132,29 @@ def test_grafana_lets_in_the_same_groups_and_nobody_else(objects: dict[tuple[str
     )
 
 
+def test_mlflow_lets_in_the_same_groups_and_gives_owners_no_more_than_to_read(
+    objects: dict[tuple[str, str], Manifest],
+) -> None:
+    values = objects["Application", "mlflow"]["spec"]["source"]["helm"]["valuesObject"]
+    assert values["networkPolicy"]["servingNamespaces"], "the other values that are derived stay"
+    assert values["signIn"] == {
+        "enabled": True,
+        "issuer": "https://login.example.com/dex",
+        "client": "mlflow",
+        "clientSecret": "",
+        "url": "https://models.example.com",
+        "groupsClaim": "groups",
+        "admins": ["platform"],
+        "viewers": ["everyone", "iris-people", "wine-people", "cellar"],
+    }
+
+
 def test_without_the_block_nothing_changes(tmp_path: Path) -> None:
     objects = rendered(tmp_path, WIDE)
     assert "kustomize" not in objects["Application", "argocd"]["spec"]["source"]
     assert [role["name"] for role in objects["AppProject", "serving"]["spec"]["roles"]] == ["viewer", "promoter"]
     assert "valuesObject" not in objects["Application", "monitoring"]["spec"]["sources"][0]["helm"]
+    assert "signIn" not in str(objects["Application", "mlflow"])
 
 
 @pytest.mark.parametrize(
@@ -145,6 +164,8 @@ def test_without_the_block_nothing_changes(tmp_path: Path) -> None:
         ('@flora/wine":', '@flora/whine":', "no service has the owner '@flora/whine'"),
         ("[everyone]", "['every, one']", "the group 'every, one' may not hold commas"),
         ("apiUrl:", "apiURL:", "apiURL"),
+        ("models.example.com", "models.example.com/mlflow", "oidc.mlflow.url: MLflow has a host of its own"),
+        ("client: mlflow", "client: mlflow, secret: Mlflow_Oidc", "oidc.mlflow.secret: 'Mlflow_Oidc' is not the name"),
     ],
 )
 def test_what_is_wrong_is_named(before: str, after: str, said: str) -> None:

@@ -12,6 +12,7 @@ from gitops.cluster.secrets import decoded, encoded
 from gitops.errors import BadInputError
 from gitops.fork.adopt import Places, adopt_fork
 from gitops.git.repository import Repository
+from gitops.platform.reader import load_platform
 from gitops.rendering.manifests import Manifest
 from gitops.terminal import Terminal
 from services.gitops.tests.conftest import commit_all
@@ -110,6 +111,45 @@ def test_what_cannot_be_used_is_refused_unseen(
     assert execute(["bootstrap", "--notify", name]) == 2
     said = capsys.readouterr().err
     assert SERVICES[name].variable in said
+    assert "5ecret" not in said
+
+
+def with_a_chat(fork: Path) -> None:
+    file = fork / "platform.yaml"
+    owner = load_platform(fork).services[0].owner
+    file.write_text(file.read_text() + f'chats: {{"{owner}": green-house}}\n')
+    commit_all(fork, "an owner has a chat")
+
+
+def test_an_owners_chat_needs_its_address_once(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with_a_chat(adopted)
+    cluster = MemoryCluster()
+    with pytest.raises(BadInputError, match="GITOPS_NOTIFY_WEBHOOK_URL_GREEN_HOUSE, and add --notify green-house"):
+        bootstrap(adopted, cluster)
+    assert cluster.order == [], "nothing is begun that would send to no address"
+    bootstrap(adopted, cluster, **{"green-house": WEBHOOK})
+    bootstrap(adopted, cluster)
+    assert secret(cluster) == {"webhook-url-green-house": WEBHOOK}
+    # The Applications subscribe, and not the project, whose Applications are of all owners.
+    assert not subscriptions(cluster, "serving") | subscriptions(cluster, "platform")
+    assert "5ecret" not in "".join(capsys.readouterr())
+
+
+def test_a_chat_that_nobody_has_is_refused_with_those_that_there_are(adopted: Path) -> None:
+    with_a_chat(adopted)
+    cluster = MemoryCluster()
+    with pytest.raises(BadInputError, match="--notify greenhouse: there are people, github, green-house"):
+        bootstrap(adopted, cluster, greenhouse=WEBHOOK)
+    assert cluster.order == []
+
+
+def test_the_address_of_a_chat_is_an_address(
+    adopted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITOPS_NOTIFY_WEBHOOK_URL_GREEN_HOUSE", "chat.example.com/5ecret")
+    assert execute(["bootstrap", "--notify", "green-house"]) == 2
+    said = capsys.readouterr().err
+    assert "GITOPS_NOTIFY_WEBHOOK_URL_GREEN_HOUSE is not an address" in said
     assert "5ecret" not in said
 
 

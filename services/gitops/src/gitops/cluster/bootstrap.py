@@ -100,8 +100,8 @@ class Bootstrap:
             found = applications(tree, helm)
             root = argocd.root_manifest(tree, platform, without)
             self._look(platform, found)
+            notified = self._notified(platform)
             self._prepare(platform)
-            notified = self._notified()
             fresh = [*notifications.subscribed(map(dict, found.projects), notified), root]
             if handover.needed(self._cluster):
                 self._hand_over_old(platform, fresh, _own_objects(tree, helm, found, without))
@@ -234,10 +234,11 @@ class Bootstrap:
                 ]
             )
 
-    def _notified(self) -> dict[str, str]:
+    def _notified(self, platform: Platform) -> dict[str, str]:
         """What the Secret of the notifications is to hold: what is given now, and what was given earlier."""
         present = self._cluster.find("secrets", notifications.SECRET, ARGOCD)
-        return notifications.wanted(decoded(present) if present else {}, self._options.notify)
+        given = self._options.notify
+        return notifications.wanted(decoded(present) if present else {}, given, platform.chats.values())
 
     def _hand_over_old(self, platform: Platform, fresh: Sequence[Manifest], wanted: Sequence[Manifest]) -> None:
         """What the old layout runs goes to the applications of the new one, before Argo CD sees that."""

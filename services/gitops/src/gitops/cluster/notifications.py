@@ -1,7 +1,9 @@
 """Argo CD's notifications: addresses for its Secret, and subscriptions for as long as the Secret has them.
 
 Without its key a service would send all the same, be refused, and try again at each look at an application. So nothing
-in git subscribes: bootstrap does, by annotations of the projects, and only to services whose key is there.
+in git subscribes: bootstrap does, by annotations of the projects, and only to services whose key is there. Chats of
+owners are the exception, for only an ApplicationSet can annotate its Applications: bootstrap refuses to start without
+their addresses.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,44 +49,79 @@ SERVICES: Mapping[str, Service] = {
 }
 
 
+def chat(name: str) -> Service:
+    """The webhook of an owner's chat. apps/templates/_notifications.tpl decides which application tells it of what."""
+    return Service(
+        key=f"{SERVICES['people'].key}-{name}",
+        variable=f"{SERVICES['people'].variable}_{name.upper().replace('-', '_')}",
+        what=f"Address of the incoming webhook of the chat {name}",
+        triggers={},
+    )
+
+
+def service(name: str) -> Service:
+    """One of the services by its name, or else the chat of an owner that is called so."""
+    return SERVICES.get(name) or chat(name)
+
+
 def checked(name: str, value: str) -> str:
     """What was given for a service, fit for an address or a header.
 
     Raises:
         BadInputError: It is neither; the sentence does not show it.
     """
-    variable, value = SERVICES[name].variable, value.strip()
+    variable, value = service(name).variable, value.strip()
     if not (value.isascii() and value.isprintable()) or " " in value:
         raise BadInputError(f"{variable} holds blanks or characters that stand in no address or token.")
-    if name == "people" and not value.startswith(("https://", "http://")):
+    if name != "github" and not value.startswith(("https://", "http://")):
         raise BadInputError(f"{variable} is not an address: it begins with https://.")
     return value
 
 
 def check_reach(names: Iterable[str], platform: Platform) -> None:
-    """Refuse to tell GitHub of a repository that is elsewhere.
+    """Refuse to tell GitHub of a repository that is elsewhere, and chats that no owner has.
 
     Raises:
-        BadInputError: It is elsewhere.
+        BadInputError: It is elsewhere, or there is no such chat.
     """
+    names = frozenset(names)
+    if unknown := sorted(names - {*SERVICES, *platform.chats.values()}):
+        known = ", ".join([*SERVICES, *sorted(set(platform.chats.values()))])
+        raise BadInputError(
+            f"--notify {unknown[0]}: there are {known}; name the chat of an owner under `chats` in platform.yaml, and "
+            "commit that."
+        )
     if "github" in names and platform.host.partition(":")[0] != "github.com":
         raise BadInputError(
             f"--notify github starts a workflow at github.com, and {platform.repository} is not there: leave it out."
         )
 
 
-def wanted(present: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+def wanted(present: Mapping[str, str], given: Mapping[str, str], chats: Iterable[str] = ()) -> dict[str, str]:
     """What the Secret is to hold, by key.
 
     Args:
         present: What it holds now. Keys that no service takes are not ours, and stay without being named.
         given: What is given now, by the services' names; it wins.
+        chats: The chats of owners, whose Applications subscribe in git.
+
+    Raises:
+        BadInputError: A chat has no address.
     """
-    return {
-        service.key: value
-        for name, service in SERVICES.items()
-        if (value := given.get(name) or present.get(service.key, ""))
+    chats = sorted(set(chats))
+    found = {
+        entry.key: value
+        for name, entry in {**SERVICES, **{name: chat(name) for name in chats}}.items()
+        if (value := given.get(name) or present.get(entry.key, ""))
     }
+    for name in chats:
+        if chat(name).key not in found:
+            raise BadInputError(
+                f"platform.yaml gives an owner the chat {name}, and nothing says where it is. Argo CD would send to no "
+                f"address, again and again: put the address of its incoming webhook into {chat(name).variable}, and "
+                f"add --notify {name}."
+            )
+    return found
 
 
 def filled(objects: Sequence[Manifest], values: Mapping[str, str]) -> list[Manifest]:

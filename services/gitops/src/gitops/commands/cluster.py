@@ -12,7 +12,7 @@ from gitops.cluster.bootstrap import Bootstrap, Options
 from gitops.cluster.client import Cluster
 from gitops.cluster.elsewhere import used
 from gitops.cluster.external import external_secrets, remotes
-from gitops.cluster.notifications import SERVICES, checked
+from gitops.cluster.notifications import checked, service
 from gitops.cluster.rotation import Rotation
 from gitops.cluster.teardown import take_down
 from gitops.commands.options import Flag, Json, Names, contexts_of
@@ -32,7 +32,7 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
     git_user: str | None = None,
     git_ssh_key: Path | None = None,
     registry_user: str | None = None,
-    notify: Annotated[tuple[Literal["people", "github"], ...], Parameter(negative="", show_default=False)] = (),
+    notify: Names = (),
     secrets: Literal["random", "external"] = "random",
     secret_store: str = "ml-pipeline",  # noqa: S107  its name
     external_secrets_to: Path | None = None,
@@ -43,8 +43,8 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
     """Install the platform: namespaces, Secrets, Argo CD, and everything in git. Safe to run again.
 
     Passwords come from GITOPS_GIT_PASSWORD and GITOPS_REGISTRY_PASSWORD, the secrets of notifications from
-    GITOPS_NOTIFY_WEBHOOK_URL and GITOPS_NOTIFY_GITHUB_TOKEN. Otherwise the command asks for them. Existing Secrets are
-    kept.
+    GITOPS_NOTIFY_WEBHOOK_URL, GITOPS_NOTIFY_WEBHOOK_URL_CHAT and GITOPS_NOTIFY_GITHUB_TOKEN. Otherwise the command asks
+    for them. Existing Secrets are kept.
 
     Args:
         without: An application of apps/values.yaml to leave out, such as monitoring, or training or extra; repeatable.
@@ -52,7 +52,8 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
         git_user: User of a private git repository.
         git_ssh_key: Private key for an SSH address.
         registry_user: User of a private registry, for pods and for Argo CD.
-        notify: Receiver of Argo CD's notifications: people, in a chat, or github, to start the promotion; repeatable.
+        notify: Receiver of Argo CD's notifications: people, in a chat, or github, to start the promotion, or an owner's
+            chat by its name under `chats` in platform.yaml; repeatable.
         secrets: Whether Secrets get random values, or come from your store through the External Secrets Operator.
         secret_store: The operator's ClusterSecretStore, with --secrets external.
         external_secrets_to: Write the ExternalSecrets to this file, list what the store must hold, and stop.
@@ -158,9 +159,9 @@ def _login(terminal: Terminal, what: str, user: str | None) -> Login | None:
 
 
 def _address(terminal: Terminal, name: str) -> str:
-    service = SERVICES[name]
-    if not (value := _secret(terminal, service.variable, service.what)):
-        raise BadInputError(f"--notify {name} needs something to reach it by: put it into {service.variable}.")
+    found = service(name)
+    if not (value := _secret(terminal, found.variable, found.what)):
+        raise BadInputError(f"--notify {name} needs something to reach it by: put it into {found.variable}.")
     return checked(name, value)
 
 

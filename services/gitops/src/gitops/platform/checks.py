@@ -17,6 +17,7 @@ from gitops.platform.model import (
     Platform,
     Service,
 )
+from gitops.platform.signin import MlflowClient, Oidc
 from gitops.platform.targets import Target
 
 _LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
@@ -56,6 +57,7 @@ def problems(platform: Platform) -> list[str]:
         *_services(platform.services),
         *_stores(platform),
         *_bumps(platform),
+        *_chats(platform),
         *_sign_in(platform),
     ]
 
@@ -73,18 +75,25 @@ def _bumps(platform: Platform) -> Iterator[str]:
         )
 
 
+def _chats(platform: Platform) -> Iterator[str]:
+    owners = {service.owner for service in platform.services}
+    for owner, chat in platform.chats.items():
+        if owner not in owners:
+            yield f"chats: no service has the owner {owner!r}; write it as `services` does."
+        if chat in ("people", "github"):
+            yield f"chats: {chat!r} is the name of a receiver of everything: give the chat of {owner} another name."
+        if not _LABEL.fullmatch(chat):
+            yield f"chats: {chat!r} is not a DNS label: lower-case letters, digits and hyphens."
+
+
 def _sign_in(platform: Platform) -> Iterator[str]:
     if (oidc := platform.oidc) is None:
         return
-    addresses = {"issuer": oidc.issuer}
-    if oidc.argocd:
-        addresses["argocd.url"] = oidc.argocd.url
-    if grafana := oidc.grafana:
-        addresses |= {"grafana.url": grafana.url, "grafana.authUrl": grafana.auth_url}
-        addresses |= {"grafana.tokenUrl": grafana.token_url, "grafana.apiUrl": grafana.api_url}
-    for field, address in addresses.items():
+    for field, address in _addresses(oidc).items():
         if not _PAGE.fullmatch(address):
             yield f"oidc.{field}: {address!r} is not an address such as https://login.example.com."
+    if oidc.mlflow:
+        yield from _mlflow_sign_in(oidc, oidc.mlflow)
     for owner in oidc.owners:
         if owner not in {service.owner for service in platform.services}:
             yield f"oidc.owners: no service has the owner {owner!r}; write it as `services` does."
@@ -92,6 +101,27 @@ def _sign_in(platform: Platform) -> Iterator[str]:
         # It stands in a line of a policy, and in a condition of Grafana's.
         if not _GROUP.fullmatch(group):
             yield f"oidc: the group {group!r} may not hold commas, quotes, backslashes or line breaks."
+
+
+def _addresses(oidc: Oidc) -> dict[str, str]:
+    found = {"issuer": oidc.issuer}
+    if oidc.argocd:
+        found["argocd.url"] = oidc.argocd.url
+    if grafana := oidc.grafana:
+        found |= {"grafana.url": grafana.url, "grafana.authUrl": grafana.auth_url}
+        found |= {"grafana.tokenUrl": grafana.token_url, "grafana.apiUrl": grafana.api_url}
+    if oidc.mlflow:
+        found["mlflow.url"] = oidc.mlflow.url
+    return found
+
+
+def _mlflow_sign_in(oidc: Oidc, mlflow: MlflowClient) -> Iterator[str]:
+    if urlsplit(mlflow.url).path not in ("", "/"):
+        yield "oidc.mlflow.url: MLflow has a host of its own there; leave the path out."
+    if mlflow.secret and not _LABEL.fullmatch(mlflow.secret):
+        yield f"oidc.mlflow.secret: {mlflow.secret!r} is not the name of a Secret."
+    if not (oidc.admins or oidc.viewers or oidc.owners):
+        yield "oidc.mlflow: nobody could sign in; name groups in admins, viewers or owners."
 
 
 def _repository(platform: Platform) -> Iterator[str]:

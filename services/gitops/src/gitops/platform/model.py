@@ -135,6 +135,12 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         StoreKind | Literal[""],
         Meta(description="A store that runs beside it, empty at first, to be moved to."),
     ] = ""
+    chats: Annotated[
+        dict[str, Name],
+        Meta(
+            description="Chat by owner of services: it is told of the owner's own services (gitops bootstrap --notify)."
+        ),
+    ] = {}
     oidc: Annotated[Oidc | None, Meta(description="How people sign in, where not as the one local user.")] = None
     rollouts: Annotated[
         bool,

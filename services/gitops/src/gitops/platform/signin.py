@@ -22,6 +22,17 @@ class GrafanaClient(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     api_url: Annotated[str, Meta(description="Its userinfo_endpoint.")]
 
 
+class MlflowClient(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the provider knows the MLflow of people as. Machines sign in with their own passwords, at another server."""
+
+    url: Annotated[str, Meta(description="Where a browser finds it: a host of its own, without a path.")]
+    client: Annotated[str, Meta(min_length=1, description="Its client id.")]
+    secret: Annotated[
+        str,
+        Meta(description="Secret of ml-pipeline with the key client-secret; empty for a public client with PKCE."),
+    ] = ""
+
+
 class Oidc(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """The provider, and which of its groups may do what; who is in none of them is not let in."""
 
@@ -35,3 +46,4 @@ class Oidc(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename
     ] = {}
     argocd: Client | None = None
     grafana: GrafanaClient | None = None
+    mlflow: MlflowClient | None = None

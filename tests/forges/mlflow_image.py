@@ -1,0 +1,58 @@
+"""What the MLflow image holds, installed from its own lock for the Python of its own: the sign-in needs 3.12."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from embedded.processes import program
+from tests.support.helm import ROOT
+
+LEAST = (3, 12)
+MISSING = "the plugin of MLflow's sign-in needs Python 3.12 or newer, and none is on PATH"
+_CHECK = f"import sys, venv, ensurepip; sys.exit(sys.version_info < {LEAST})"
+
+
+def python() -> str | None:
+    """A Python that the image's lock can be installed for; None where this machine has none."""
+    return next((found for found in _candidates() if _fits(found)), None)
+
+
+def installed(interpreter: str) -> Path:
+    """The environment with the image's packages, made once and again when the lock changes."""
+    folder = ROOT / ".cache" / "mlflow-image"
+    lock = ROOT / "requirements" / "mlflow.txt"
+    made, wanted = folder / ".lock", hashlib.sha256(lock.read_bytes()).hexdigest()
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "mlflow-image.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not made.exists() or made.read_text() != wanted:
+            shutil.rmtree(folder, ignore_errors=True)
+            _uv("venv", "--quiet", "--python", interpreter, str(folder))
+            into = ("--python", str(folder / "bin/python"))
+            _uv("pip", "install", "--quiet", *into, "--require-hashes", "--requirement", str(lock))
+            made.write_text(wanted)
+    return folder
+
+
+def _uv(*arguments: str) -> None:
+    done = subprocess.run([program("uv"), *arguments], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _candidates() -> Iterator[str]:
+    yield sys.executable
+    for minor in (12, 13, 14):
+        if found := shutil.which(f"python3.{minor}"):
+            yield found
+    # The names on PATH are pyenv's own, and do not answer for versions that are not switched on.
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    yield from (str(found) for found in sorted(versions.glob("3.*/bin/python3")))
+
+
+def _fits(candidate: str) -> bool:
+    return subprocess.run([candidate, "-c", _CHECK], capture_output=True, timeout=60, check=False).returncode == 0
