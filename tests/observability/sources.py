@@ -34,6 +34,21 @@ ELSEWHERE = {
         "minio_s3_traffic_received_bytes",
         "minio_s3_traffic_sent_bytes",
     },
+    # tests/store/test_three.py reads them from real ones
+    "SeaweedFS": {
+        "SeaweedFS_master_is_leader",
+        "SeaweedFS_master_replica_placement_mismatch",
+        "SeaweedFS_s3_request_total",
+        "SeaweedFS_volumeServer_max_volumes",
+        "SeaweedFS_volumeServer_read_only_volumes",
+        "SeaweedFS_volumeServer_resource",
+        "SeaweedFS_volumeServer_volumes",
+    },
+    "etcd beside SeaweedFS": {
+        "etcd_mvcc_db_total_size_in_bytes",
+        "etcd_server_has_leader",
+        "etcd_server_quota_backend_bytes",
+    },
     # https://docs.haproxy.org/3.2/management.html; tests/store/test_refusals.py reads it from a real one
     "HAProxy before MinIO": {"haproxy_frontend_requests_denied_total"},
     # https://github.com/prometheus-community/postgres_exporter, the collectors that are on by default

@@ -1,4 +1,4 @@
-"""The stores under test: a real MinIO and a real SeaweedFS with what their charts make, or yours.
+"""The stores under test, with what their charts make: a MinIO, a SeaweedFS of one server and one of three; or yours.
 
 With S3_ENDPOINT_URL it is yours alone. It needs three buckets, S3_MODELS_BUCKET (mlflow) with versioning on,
 S3_BACKUPS_BUCKET (backups) and S3_PREDICTIONS_BUCKET (predictions) whose objects go after 30 days, and five users with
@@ -13,11 +13,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import minio, seaweedfs
+from tests.support import minio, seaweedfs, seaweedfs_three
 from tests.support.s3 import USERS, Target
 
 _YOURS = os.environ.get("S3_ENDPOINT_URL", "")
-_STORES = ["yours"] if _YOURS else ["minio", "seaweedfs"]
+_STORES = ["yours"] if _YOURS else ["minio", "seaweedfs", "three"]
 
 
 @pytest.fixture(scope="session", params=_STORES)
@@ -33,6 +33,11 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         with minio.running(folder) as server:
             server.provision()
             yield server.target()
+    elif request.param == "three":
+        if not seaweedfs_three.NEEDED:
+            pytest.skip(seaweedfs_three.WITHOUT)
+        with seaweedfs_three.running(folder) as servers:
+            yield servers.target()
     else:
         with seaweedfs.running(folder) as target:
             yield target

@@ -1,4 +1,4 @@
-"""The dashboard Platform: MLflow, Postgres, MinIO, backups and training."""
+"""The dashboard Platform: MLflow, Postgres, the store, backups and training."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -31,8 +31,9 @@ def dashboard() -> Dashboard:
         (8, _postgres()),
         (8, _minio()),
         (8, _sizes()),
+        (8, _seaweedfs()),
         (8, _jobs()),
-        (6, [firing("Mlflow.*|Minio.*|Postgres.*")]),
+        (6, [firing("Mlflow.*|Minio.*|Seaweedfs.*|Postgres.*")]),
     ]
     return (
         frame("platform", "Platform", "Are the registry, its stores, backups and training well?", rows)
@@ -140,6 +141,38 @@ def _minio() -> list[Panel]:
             [
                 (f"sum({rate('minio_s3_traffic_received_bytes', _HERE)})", "received"),
                 (f"sum({rate('minio_s3_traffic_sent_bytes', _HERE)})", "sent"),
+            ],
+        ),
+    ]
+
+
+def _seaweedfs() -> list[Panel]:
+    def requests(codes: str) -> str:
+        return f"sum({rate('SeaweedFS_s3_request_total', f'{_HERE}{codes}')})"
+
+    def disk(kind: str) -> str:
+        return f'SeaweedFS_volumeServer_resource{{{_HERE}, type="{kind}"}}'
+
+    return [
+        lines(
+            "SeaweedFS requests",
+            "S3 requests, and those that failed.",
+            "reqps",
+            [(requests(""), "all"), *((requests(f', code=~"{n}.."'), f"{n}xx") for n in (4, 5))],
+        ),
+        lines(
+            "Free space of SeaweedFS",
+            "Of the disk of each server. Alerted below 10 %.",
+            "percentunit",
+            [(f"min by (pod) ({disk('avail')} / ignoring (type) {disk('all')})", "{{pod}}")],
+        ),
+        lines(
+            "SeaweedFS volumes",
+            "In use, and the most that fit on each server. A bucket takes seven at its first write.",
+            "none",
+            [
+                (f"sum by (pod) (SeaweedFS_volumeServer_volumes{{{_HERE}}})", "{{pod}}"),
+                (f"max by (pod) (SeaweedFS_volumeServer_max_volumes{{{_HERE}}})", "{{pod}} at most"),
             ],
         ),
     ]

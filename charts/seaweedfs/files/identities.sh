@@ -1,6 +1,7 @@
 #!/bin/sh
 # Writes $CONFIG, the users that the server knows: root ($ROOT_DIR), who may do everything, and $USERS (words
-# NAME:BUCKET:ACCESS) with the policies of $POLICIES. Keys stand as files in $USERS_DIR/NAME.
+# NAME:BUCKET:ACCESS) with the policies of $POLICIES. Keys stand as files in $USERS_DIR/NAME. While keys are rotated, the
+# pairs NEXT_* and PREVIOUS_* there open the store too.
 set -eu
 
 # read_key FILE: a key that can stand in JSON as it is
@@ -15,11 +16,24 @@ read_key() {
   printf %s "$key"
 }
 
+# credential ID-FILE SECRET-FILE
+credential() {
+  id=$(read_key "$1")
+  secret=$(read_key "$2")
+  printf '{"accessKey": "%s", "secretKey": "%s"}' "$id" "$secret"
+}
+
 # identity NAME DIRECTORY RIGHTS
 identity() {
-  id=$(read_key "$2/AWS_ACCESS_KEY_ID")
-  secret=$(read_key "$2/AWS_SECRET_ACCESS_KEY")
-  printf '{"name": "%s", "credentials": [{"accessKey": "%s", "secretKey": "%s"}], %s}' "$1" "$id" "$secret" "$3"
+  printf '{"name": "%s", "credentials": [' "$1"
+  credential "$2/AWS_ACCESS_KEY_ID" "$2/AWS_SECRET_ACCESS_KEY"
+  for pair in NEXT PREVIOUS; do
+    if [ -f "$2/${pair}_ACCESS_KEY_ID" ] && [ -f "$2/${pair}_SECRET_ACCESS_KEY" ]; then
+      printf ', '
+      credential "$2/${pair}_ACCESS_KEY_ID" "$2/${pair}_SECRET_ACCESS_KEY"
+    fi
+  done
+  printf '], %s}' "$3"
 }
 
 umask 077

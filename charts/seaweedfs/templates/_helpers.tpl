@@ -13,6 +13,41 @@
 http://{{ include "seaweedfs.fullname" . }}:9000
 {{- end -}}
 
+{{/* The Service with a name for each of three servers, by which they find each other. */}}
+{{- define "seaweedfs.nodes" -}}
+{{- include "seaweedfs.suffixed" (list . "nodes") -}}
+{{- end -}}
+
+{{/* The names of the three servers, as JSON. */}}
+{{- define "seaweedfs.nodeNames" -}}
+{{- $names := list -}}
+{{- range $i := until (int .Values.replicas) -}}
+{{- $names = append $names (printf "%s-%d.%s" (include "seaweedfs.fullname" $) $i (include "seaweedfs.nodes" $)) -}}
+{{- end -}}
+{{- toJson $names -}}
+{{- end -}}
+
+{{/* Where the scripts reach each server by itself, as words. */}}
+{{- define "seaweedfs.nodeUrls" -}}
+{{- if gt (int .Values.replicas) 1 -}}
+{{- $urls := list -}}
+{{- range include "seaweedfs.nodeNames" . | fromJsonArray -}}
+{{- $urls = append $urls (printf "http://%s:9000" .) -}}
+{{- end -}}
+{{- join " " $urls -}}
+{{- else -}}
+{{- include "seaweedfs.url" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Ports at which three servers reach each other, and nobody else does: masters, volume servers, filers, gateways, and the
+     metadata. None of them asks who is there. */}}
+{{- define "seaweedfs.nodePorts" -}}
+{{- range list 9333 19333 8080 18080 8888 18888 19000 2380 }}
+- port: {{ . }}
+{{- end }}
+{{- end -}}
+
 {{/* Words NAME:BUCKET:ACCESS, one a user, for the scripts. */}}
 {{- define "seaweedfs.users" -}}
 {{- range $i, $user := .Values.provisioning.users }}{{ if $i }} {{ end }}{{ $user.name }}:{{ $user.bucket }}:{{ $user.access }}{{ end -}}
@@ -51,6 +86,8 @@ env:
     value: /root-user
   - name: ROOT_SECRET_NAME
     value: {{ .Values.auth.existingSecret | quote }}
+  - name: NODE_URLS
+    value: {{ include "seaweedfs.nodeUrls" . | quote }}
   - name: WAIT_SECONDS
     value: {{ .Values.provisioning.waitSeconds | quote }}
   - name: MC_CONFIG_DIR
@@ -66,7 +103,8 @@ volumeMounts:
     mountPath: /tmp
 {{- end -}}
 
-{{/* The users' keys, side by side, as NAME/AWS_ACCESS_KEY_ID and so on. */}}
+{{/* The users' keys, side by side, as NAME/AWS_ACCESS_KEY_ID and so on. NEXT_* and PREVIOUS_* are there while keys are rotated;
+     a source is there or not as a whole, so each of them has its own. */}}
 {{- define "seaweedfs.usersVolume" -}}
 - name: users
   projected:
@@ -78,6 +116,14 @@ volumeMounts:
           items:
             - {key: AWS_ACCESS_KEY_ID, path: {{ .name }}/AWS_ACCESS_KEY_ID}
             - {key: AWS_SECRET_ACCESS_KEY, path: {{ .name }}/AWS_SECRET_ACCESS_KEY}
+      {{- $user := . }}
+      {{- range list "NEXT_ACCESS_KEY_ID" "NEXT_SECRET_ACCESS_KEY" "PREVIOUS_ACCESS_KEY_ID" "PREVIOUS_SECRET_ACCESS_KEY" }}
+      - secret:
+          name: {{ $user.existingSecret | quote }}
+          optional: true
+          items:
+            - {key: {{ . }}, path: {{ $user.name }}/{{ . }}}
+      {{- end }}
       {{- end }}
 {{- end -}}
 
@@ -118,12 +164,28 @@ volumeMounts:
 {{/* Refuses values that contradict each other, in a sentence. */}}
 {{- define "seaweedfs.validate" -}}
 {{- include "pipeline.storeValidate" . -}}
+{{- if gt (int .Values.replicas) 1 -}}
+{{- if not .Values.networkPolicy.enabled -}}
+{{- fail "replicas: 3 needs networkPolicy.enabled: the servers ask each other for no password, so nobody else may reach those ports." -}}
+{{- end -}}
+{{- if ne .Values.podManagementPolicy "Parallel" -}}
+{{- fail "replicas: 3 needs podManagementPolicy: Parallel. The first server gets ready when there is a second one." -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* What the server starts with. Apart from its ConfigMap, so that its checksum changes with it. */}}
 {{- define "seaweedfs.config" -}}
 identities.sh: |
   {{- .Files.Get "files/identities.sh" | trim | nindent 2 }}
+serve.sh: |
+  {{- .Files.Get "files/serve.sh" | trim | nindent 2 }}
 policies.json: |
   {{- include "seaweedfs.policies" . | nindent 2 }}
+{{- if gt (int .Values.replicas) 1 }}
+{{- range list "filer.toml" "master.toml" }}
+{{ . }}: |
+  {{- $.Files.Get (printf "files/%s" .) | trim | nindent 2 }}
+{{- end }}
+{{- end }}
 {{- end -}}

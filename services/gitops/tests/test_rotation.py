@@ -234,9 +234,85 @@ def test_a_job_that_fails_ends_it_with_the_way_to_its_log() -> None:
         rotate(cluster)
 
 
-def test_a_store_that_reads_keys_when_it_starts_is_left_alone() -> None:
+class Watching(Running):
+    """A SeaweedFS, which reads the keys of its users, and of root, from the Secrets while it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[list[str]] = []
+        labels = {"app.kubernetes.io/name": "seaweedfs"}
+        template: Manifest = {}
+        for kind, theirs, name in (
+            ("jobs", "minio-provision", "seaweedfs-provision"),
+            ("statefulsets", "minio", "seaweedfs"),
+        ):
+            manifest = self.objects.pop((kind, "ml-pipeline", theirs))
+            manifest["metadata"]["name"] = name
+            template = manifest["spec"]["template"]
+            template.setdefault("metadata", {})["labels"] = labels
+            template["spec"].setdefault("volumes", []).append({"secret": {"secretName": "s3-mlflow"}})
+            self.put(kind, manifest)
+        metadata = {"name": "seaweedfs-0", "namespace": "ml-pipeline", "creationTimestamp": self.now()}
+        pod = {"metadata": {**metadata, "labels": labels}, "spec": template["spec"], "status": {"phase": "Running"}}
+        self.put("pods", pod)
+
+    def merge(self, kind: str, name: str, namespace: str, patch: Manifest) -> None:
+        assert name != "seaweedfs"
+        super().merge(kind, name, namespace, patch)
+
+    def _changed(self) -> None:
+        if self.ready:
+            # An id without its secret beside it opens nothing.
+            pairs = [
+                (prefix + "ACCESS_KEY_ID", prefix + "SECRET_ACCESS_KEY") for prefix in ("AWS_", "NEXT_", "PREVIOUS_")
+            ]
+            secrets = [self.values(f"s3-{user}") for user in USERS]
+            self.users = {values[key] for values in secrets for key, secret in pairs if secret in values}
+            self.root = self.values("minio-root")["root-user"]
+        super()._changed()
+
+    def _provision(self, job: Manifest) -> None:
+        self.objects["jobs", "ml-pipeline", job["metadata"]["name"]]["status"] = {"succeeded": 1}
+        self.asked.append(sorted(self.values("s3-mlflow")))
+
+
+def test_seaweedfs_is_asked_and_not_restarted() -> None:
+    """tests/store does the same on a real one."""
+    cluster = Watching()
+    rotate(cluster, msgspec.structs.replace(PLATFORM, store="seaweedfs"))
+    assert [key for key in cluster.objects if key[0] == "jobs"] == [("jobs", "ml-pipeline", "seaweedfs-provision")]
+    assert cluster.root == cluster.values("minio-root")["root-user"] != "root"
+    assert cluster.users == {cluster.values(f"s3-{user}")["AWS_ACCESS_KEY_ID"] for user in USERS}
+    pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    assert cluster.asked == [
+        [*pair, NEXT, "NEXT_SECRET_ACCESS_KEY"],
+        [*pair, "PREVIOUS_ACCESS_KEY_ID", "PREVIOUS_SECRET_ACCESS_KEY"],
+        # By its id the store is asked whether it has forgotten the user.
+        [*pair, "PREVIOUS_ACCESS_KEY_ID"],
+    ]
+    assert all(sorted(cluster.values(f"s3-{user}")) == pair for user in USERS)
+
+
+def test_with_seaweedfs_too_it_goes_on_wherever_it_was_interrupted() -> None:
+    platform = msgspec.structs.replace(PLATFORM, store="seaweedfs")
+    whole = Watching()
+    rotate(whole, platform)
+    assert whole.changes > 10
+    for change in range(1, whole.changes + 1):
+        cluster = Watching()
+        cluster.ends_after = change
+        with pytest.raises(OutageError):
+            rotate(cluster, platform)
+        rotate(cluster, platform)
+        ids = {user: cluster.values(f"s3-{user}")["AWS_ACCESS_KEY_ID"] for user in USERS}
+        assert cluster.users == {*ids.values()}
+        assert not {*USERS, "root"} & {*ids.values(), cluster.root}
+        assert cluster.held == {"mlflow": ids["mlflow"], "iris-staging": ids["serving"]}
+
+
+def test_another_store_without_a_job_is_left_alone() -> None:
     cluster = Running()
     before = copy.deepcopy(cluster.objects)
-    with pytest.raises(BadInputError, match="The store is seaweedfs, which reads keys when it starts"):
+    with pytest.raises(BadInputError, match=r"seaweedfs-provision is not there.*sync the application seaweedfs"):
         rotate(cluster, msgspec.structs.replace(PLATFORM, store="seaweedfs"))
     assert cluster.objects == before

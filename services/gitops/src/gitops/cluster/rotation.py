@@ -1,9 +1,12 @@
 """New access key ids and secrets for all of the store's users, while everything runs.
 
 New users come first, then whoever reads the keys is moved, and the old users go last. How far it is stands in the
-cluster: in the keys of each user's Secret (`NEXT_*`: added, not used yet; `PREVIOUS_ACCESS_KEY_ID`: used by nobody
-new), and in a ConfigMap that is there from the move on. Its age tells which pods still hold old keys, by the clock of
-the cluster.
+cluster: in the keys of each user's Secret (`NEXT_*`: added, not used yet; `PREVIOUS_*`: used by nobody new), and in a
+ConfigMap that is there from the move on. Its age tells which pods still hold old keys, by the clock of the cluster.
+
+MinIO has its users from the Job of its chart, and reads root's keys when it starts. SeaweedFS reads all of them from
+the Secrets while it runs, and the Job of its chart waits until every server has. There it is never restarted, and is
+asked besides whether it has forgotten the ids whose `PREVIOUS_SECRET_ACCESS_KEY` is gone.
 """
 
 import secrets
@@ -35,9 +38,8 @@ from gitops.rendering.manifests import Manifest
 from gitops.terminal import Terminal
 
 MARKER = "store-keys-moved"
-PROVISION = "minio-provision"
-SERVER = "minio"
-NEXT_ID, NEXT_SECRET, PREVIOUS_ID = "NEXT_ACCESS_KEY_ID", "NEXT_SECRET_ACCESS_KEY", "PREVIOUS_ACCESS_KEY_ID"
+NEXT_ID, NEXT_SECRET = "NEXT_ACCESS_KEY_ID", "NEXT_SECRET_ACCESS_KEY"
+PREVIOUS_ID, PREVIOUS_SECRET = "PREVIOUS_ACCESS_KEY_ID", "PREVIOUS_SECRET_ACCESS_KEY"
 _ROTATED = "rotation"
 _PAUSE = 2.0
 _JOB_OWN = ("controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name")
@@ -72,6 +74,8 @@ class Rotation:
     ) -> None:
         """Take whose keys to change, where, how long to wait for pods, and other clusters' contexts by their names."""
         self._platform = platform
+        self._store = platform.store
+        self._job = f"{platform.store}-provision"
         self._cluster = cluster
         self._terminal = terminal
         self._deadline = time.monotonic() + minutes * 60
@@ -117,11 +121,6 @@ class Rotation:
 
     def _check(self) -> None:
         """Refuse what would stop half-way."""
-        if self._platform.store != SERVER:
-            raise BadInputError(
-                f"The store is {self._platform.store}, which reads keys when it starts: write new ones into the "
-                "Secrets, and restart it and whoever reads them. docs/storage.md has the commands."
-            )
         for spec in (MINIO_ROOT, *S3_USERS):
             present = self._cluster.find("secrets", spec.name, spec.namespace)
             if present is None:
@@ -131,16 +130,16 @@ class Rotation:
                     f"The Secret {spec.title} comes from a store of secrets, which would undo what is changed here: "
                     f"change the entry {entry_of(spec.name)} there. docs/security.md says how."
                 )
-        job = self._cluster.find("jobs.batch", PROVISION, PIPELINE)
+        job = self._cluster.find("jobs.batch", self._job, PIPELINE)
         if job is None:
             raise BadInputError(
-                f"The Job {PIPELINE}/{PROVISION} is not there, which adds users to MinIO: sync the application minio "
-                "first. With another store, change its keys there: docs/operations.md."
+                f"The Job {PIPELINE}/{self._job} is not there, which sees to the store's users: sync the application "
+                f"{self._store} first. With another store, change its keys there: docs/operations.md."
             )
         if NEXT_ID not in str(job["spec"]["template"]):
             raise BadInputError(
-                f"The Job {PIPELINE}/{PROVISION} was made by an earlier version of the chart, which knows no rotation: "
-                "sync the application minio first."
+                f"The Job {PIPELINE}/{self._job} was made by an earlier version of the chart, which knows no rotation: "
+                f"sync the application {self._store} first."
             )
 
     def _marker(self) -> Manifest | None:
@@ -162,8 +161,8 @@ class Rotation:
         for spec in S3_USERS:
             values = self._values(spec.name)
             if NEXT_ID in values:
-                fresh = {KEY_ID: values[NEXT_ID], SECRET_KEY: values[NEXT_SECRET], PREVIOUS_ID: values[KEY_ID]}
-                self._write(spec.name, fresh)
+                fresh = {KEY_ID: values[NEXT_ID], SECRET_KEY: values[NEXT_SECRET]}
+                self._write(spec.name, {**fresh, PREVIOUS_ID: values[KEY_ID], PREVIOUS_SECRET: values[SECRET_KEY]})
         self._copy(places)
         metadata = {"name": MARKER, "namespace": PIPELINE, "labels": OWNED}
         self._cluster.apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}])
@@ -182,11 +181,11 @@ class Rotation:
         restarted = [
             f"{place.namespace}/{name}"
             for place in places
-            for name in restart(place.cluster, place.namespace, place.names, since)
+            for name in restart(place.cluster, place.namespace, place.names, since, frozenset({self._store}))
         ]
 
         def old() -> list[str]:
-            return [f"{place.namespace}/{name}" for place in places for name in _old_pods(place, since)]
+            return [f"{place.namespace}/{name}" for place in places for name in _old_pods(place, since, self._store)]
 
         with self._terminal.working("Waiting until no pod holds an old key"):
             self._wait(old, "These pods still hold old keys")
@@ -197,36 +196,51 @@ class Rotation:
         if self._values(MINIO_ROOT.name).get(_ROTATED) != identity:
             fresh = {"root-user": random_id(), "root-password": random_secret(), _ROTATED: identity}
             self._write(MINIO_ROOT.name, fresh)
-        server = frozenset({MINIO_ROOT.name})
-
-        def waiting() -> list[str]:
-            found = self._cluster.items("statefulsets.apps", PIPELINE)
-            mine = [entry for entry in found if entry["metadata"]["name"] == SERVER]
-            return [SERVER] if not mine else [s.name for s in map(workload_state, mine) if not s.settled]
-
-        with self._terminal.working("Restarting the store under a new root user"):
-            restart(self._cluster, PIPELINE, server, identity)
-            self._wait(waiting, "The store does not come back")
+        if self._store == "seaweedfs":
+            with self._terminal.working("Waiting until the store goes by a new root user"):
+                self._provision()
+        else:
+            self._restart_server(identity)
         self._terminal.done("root", "the store runs under a new root user")
 
+    def _restart_server(self, stamp: str) -> None:
+        def waiting() -> list[str]:
+            found = self._cluster.items("statefulsets.apps", PIPELINE)
+            mine = [entry for entry in found if entry["metadata"]["name"] == self._store]
+            return [self._store] if not mine else [s.name for s in map(workload_state, mine) if not s.settled]
+
+        with self._terminal.working("Restarting the store under a new root user"):
+            restart(self._cluster, PIPELINE, frozenset({MINIO_ROOT.name}), stamp)
+            self._wait(waiting, "The store does not come back")
+
     def _remove_old(self) -> None:
-        for spec in S3_USERS:
-            values = self._values(spec.name)
-            self._write(spec.name, {key: values[key] for key in spec.keys})
+        # SeaweedFS's Job asks by its id whether the old user is gone. MinIO's lets one stay whose id is still there.
+        self._drop(keep=(PREVIOUS_ID,) if self._store == "seaweedfs" else ())
         with self._terminal.working("Removing the old users"):
             self._provision()
+        self._drop()
         self._cluster.delete(["configmaps"], namespace=PIPELINE, names=[MARKER])
         # Last, since with the ConfigMap there root would be changed again, and MinIO not restarted for it.
         root = self._values(MINIO_ROOT.name)
         self._write(MINIO_ROOT.name, {key: root[key] for key in MINIO_ROOT.keys})
         self._terminal.done("removed", "the old ids and keys open nothing any more")
 
+    def _drop(self, keep: tuple[str, ...] = ()) -> None:
+        """Leave in each user's Secret its keys, and what else is to be kept."""
+        for spec in S3_USERS:
+            values = self._values(spec.name)
+            wanted = {key: value for key, value in values.items() if key in (*spec.keys, *keep)}
+            if wanted != values:
+                self._write(spec.name, wanted)
+
     def _provision(self) -> None:
         """Run what the chart's Job runs, once more."""
-        job = self._cluster.find("jobs.batch", PROVISION, PIPELINE)
+        job = self._cluster.find("jobs.batch", self._job, PIPELINE)
         if job is None:
-            raise NotConvergedError(f"The Job {PIPELINE}/{PROVISION} has gone: run it again after the sync of minio.")
-        name = f"minio-rotate-{secrets.token_hex(3)}"
+            raise NotConvergedError(
+                f"The Job {PIPELINE}/{self._job} has gone: run it again after the sync of {self._store}."
+            )
+        name = f"{self._store}-rotate-{secrets.token_hex(3)}"
         self._cluster.apply([_again(job, name)])
 
         def unfinished() -> list[str]:
@@ -255,10 +269,12 @@ class Rotation:
         self._cluster.apply([secret_manifest(PIPELINE, name, values)])
 
 
-def _old_pods(place: Place, since: str) -> Iterator[str]:
+def _old_pods(place: Place, since: str, store: str) -> Iterator[str]:
     for pod in place.cluster.items("pods", place.namespace):
-        ended = (pod.get("status") or {}).get("phase") in _ENDED
-        if not ended and pod["metadata"]["creationTimestamp"] <= since and reads(pod["spec"], place.names):
+        left_out = (pod.get("status") or {}).get("phase") in _ENDED
+        # The store's own servers and Jobs, which have the keys of everybody.
+        left_out = left_out or (pod["metadata"].get("labels") or {}).get("app.kubernetes.io/name") == store
+        if not left_out and pod["metadata"]["creationTimestamp"] <= since and reads(pod["spec"], place.names):
             yield pod["metadata"]["name"]
 
 

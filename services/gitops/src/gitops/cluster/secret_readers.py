@@ -20,7 +20,9 @@ def reads(spec: Any, names: frozenset[str]) -> bool:
     return isinstance(spec, list) and any(reads(value, names) for value in spec)
 
 
-def restart(cluster: Cluster, namespace: str, names: frozenset[str], stamp: str) -> list[str]:
+def restart(
+    cluster: Cluster, namespace: str, names: frozenset[str], stamp: str, leave: frozenset[str] = frozenset()
+) -> list[str]:
     """Have the Deployments and StatefulSets that read one of these Secrets replace their pods, as their strategy says.
 
     Args:
@@ -28,6 +30,7 @@ def restart(cluster: Cluster, namespace: str, names: frozenset[str], stamp: str)
         namespace: Of the Secrets and their readers.
         names: Of the Secrets.
         stamp: What the annotation is to say. With the same one nothing is restarted a second time.
+        leave: Names of workloads that read these Secrets while they run.
 
     Returns:
         The names of those that were restarted.
@@ -35,10 +38,10 @@ def restart(cluster: Cluster, namespace: str, names: frozenset[str], stamp: str)
     restarted = []
     for kind in ("deployments.apps", "statefulsets.apps"):
         for workload in cluster.items(kind, namespace):
-            template = workload["spec"]["template"]
+            template, name = workload["spec"]["template"], workload["metadata"]["name"]
             annotations = (template.get("metadata") or {}).get("annotations") or {}
-            if reads(template["spec"], names) and annotations.get(RESTARTED) != stamp:
+            if name not in leave and reads(template["spec"], names) and annotations.get(RESTARTED) != stamp:
                 patch = {"spec": {"template": {"metadata": {"annotations": {RESTARTED: stamp}}}}}
-                cluster.merge(kind, workload["metadata"]["name"], namespace, patch)
-                restarted.append(workload["metadata"]["name"])
+                cluster.merge(kind, name, namespace, patch)
+                restarted.append(name)
     return restarted

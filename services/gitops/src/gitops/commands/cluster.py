@@ -96,7 +96,7 @@ def rotate_keys(
     """Give all users of the store new access key ids and secrets, without a failing prediction. Safe to run again.
 
     It adds new users, restarts the readers of the keys, and then deletes the old users. MinIO restarts once, with a new
-    root user.
+    root user. SeaweedFS does not restart.
 
     Args:
         minutes: How long to wait for pods that use old keys, such as a running training.

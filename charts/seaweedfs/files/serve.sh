@@ -1,0 +1,38 @@
+#!/bin/sh
+# Runs the server with the arguments given. When the keys in $ROOT_DIR or $USERS_DIR change, it writes the users' file anew
+# and has the server read it (SIGHUP), which goes on meanwhile. $METADATA says where the server keeps the names of objects.
+set -eu
+here=${0%/*}
+
+# The names are in one place or the other. A server that looked into the wrong one would be an empty store.
+case $METADATA in
+  own) wrong=$DATA_DIR/etcd before=three ;;
+  shared) wrong=$DATA_DIR/filerldb2 before=one ;;
+esac
+if [ -e "$wrong" ]; then
+  echo "This disk was made by a store with replicas: $before (it has $wrong). A store keeps the number that it was made with:" \
+    "set it back, or make a new one under another name and copy the objects (docs/storage.md)." >&2
+  exit 1
+fi
+
+weed "$@" &
+server=$!
+trap 'kill -TERM "$server" 2>/dev/null || true' TERM INT
+
+while sleep "$RELOAD_SECONDS"; do
+  known=$(sha256sum <"$CONFIG")
+  # Keys that cannot be used change nothing: the script says which, and the server goes on with those that it has.
+  sh "$here/identities.sh" >/dev/null || continue
+  [ "$known" = "$(sha256sum <"$CONFIG")" ] || { kill -HUP "$server" && echo "The server reads its users anew."; }
+done &
+watcher=$!
+
+status=0
+wait "$server" || status=$?
+# A signal ends the wait, and not the server.
+while kill -0 "$server" 2>/dev/null; do
+  status=0
+  wait "$server" || status=$?
+done
+kill "$watcher" 2>/dev/null || true
+exit "$status"

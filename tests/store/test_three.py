@@ -1,0 +1,226 @@
+"""Three real SeaweedFS servers with the chart's own arguments: any one may go and come back, and lose its disk."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import boto3
+import httpx
+import msgspec
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from embedded.processes import LOOPBACK, ServerFailedError
+from tests.support import seaweedfs, seaweedfs_three
+from tests.support.s3 import Target
+from tests.support.seaweedfs_three import Node, Three
+
+pytestmark = pytest.mark.skipif(not seaweedfs_three.NEEDED, reason=seaweedfs_three.WITHOUT)
+# Long, for a machine that does other things beside: what is asserted is that it comes, and not when.
+PATIENCE = 120.0
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Three]:
+    with seaweedfs_three.running(tmp_path_factory.mktemp("three")) as store:
+        yield store
+
+
+def patient(target: Target, user: str = "mlflow") -> Any:
+    """A client that asks again, as those of the pipeline do."""
+    retries = Config(
+        retries={"total_max_attempts": 8, "mode": "standard"}, connect_timeout=2, read_timeout=15,
+        s3={"addressing_style": "path"},
+    )  # fmt: skip
+    keys = target.users[user]
+    return boto3.client(
+        "s3", endpoint_url=target.url, region_name="us-east-1", config=retries,
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"], aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+    )  # fmt: skip
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, f"not after {PATIENCE:.0f} s: {what}"
+        time.sleep(0.5)
+
+
+class Traffic(msgspec.Struct):
+    """What was written while something happened, and what failed in spite of retries."""
+
+    written: list[str] = []
+    failed: list[str] = []
+
+    def goes_on(self, count: int = 15) -> None:
+        """Wait for as many more writes."""
+        wanted = len(self.written) + count
+        eventually(lambda: len(self.written) >= wanted or bool(self.failed), "writes that go on")
+
+
+@contextlib.contextmanager
+def traffic(target: Target, prefix: str) -> Iterator[Traffic]:
+    """Write and read, one after the other, meanwhile."""
+    seen, stop = Traffic(), threading.Event()
+    writer, reader = patient(target), patient(target, "serving")
+
+    def run() -> None:
+        number = 0
+        while not stop.wait(0.05):
+            key, number = f"{prefix}/{number}", number + 1
+            try:
+                writer.put_object(Bucket=target.models, Key=key, Body=key.encode())
+                seen.written.append(key)
+                reader.get_object(Bucket=target.models, Key=seen.written[number // 2])["Body"].read()
+            except (BotoCoreError, ClientError) as error:
+                seen.failed.append(f"{key}: {error}")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+def there(target: Target, keys: list[str]) -> bool:
+    """Read every one of them, once."""
+    client = target.client("serving")
+    return all(client.get_object(Bucket=target.models, Key=key)["Body"].read() == key.encode() for key in keys)
+
+
+def metric(node: Node, name: str) -> list[float]:
+    text = httpx.get(f"http://{LOOPBACK}:{node.ports['metrics']}/metrics", timeout=10).text
+    return [float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)]
+
+
+def leader(servers: Three) -> Node:
+    leading = [node for node in servers.nodes if node.running and metric(node, "SeaweedFS_master_is_leader") == [1.0]]
+    return leading[0]
+
+
+def copies_complete(servers: Three) -> bool:
+    """Whether the leading master finds every volume on two servers."""
+    with contextlib.suppress(IndexError, httpx.HTTPError):
+        missing = metric(leader(servers), "SeaweedFS_master_replica_placement_mismatch")
+        return bool(missing) and not any(missing)
+    return False
+
+
+def lost_and_back(servers: Three, node: Node, prefix: str) -> None:
+    rest = [other for other in servers.nodes if other is not node]
+    with traffic(servers.target(), prefix) as seen:
+        seen.goes_on()
+        node.kill()
+        seen.goes_on()
+        for other in rest:
+            assert there(servers.target(other), [*seen.written])
+        servers.start(node)
+        seen.goes_on()
+    assert seen.failed == []
+    # By the one that was away alone.
+    assert there(servers.target(node), seen.written)
+    eventually(partial(copies_complete, servers), "two copies of each volume")
+
+
+def test_a_server_that_follows_may_go(servers: Three) -> None:
+    node = next(node for node in servers.nodes if node is not leader(servers))
+    lost_and_back(servers, node, "follower")
+
+
+def test_the_server_that_leads_may_go(servers: Three) -> None:
+    lost_and_back(servers, leader(servers), "leader")
+
+
+def test_all_servers_say_the_same_at_once(servers: Three) -> None:
+    clients = [servers.target(node).client("mlflow") for node in servers.nodes]
+
+    def once(client: Any, key: str) -> bool:
+        try:
+            client.put_object(Bucket="mlflow", Key=key, Body=b"x", IfNoneMatch="*")
+        except ClientError as error:
+            assert error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict")  # noqa: PT017
+            return False
+        return True
+
+    for number in range(10):
+        with ThreadPoolExecutor(len(clients)) as pool:
+            won = list(pool.map(partial(once, key=f"once/{number}"), clients))
+        assert won.count(True) == 1
+        for client in clients:
+            assert client.get_object(Bucket="mlflow", Key=f"once/{number}")["Body"].read() == b"x"
+
+
+def test_a_lost_disk_is_made_good_as_the_runbook_says(servers: Three) -> None:
+    with traffic(servers.target(), "disk") as seen:
+        seen.goes_on()
+    node = servers.nodes[1]
+    node.kill()
+    shutil.rmtree(node.folder)
+    with pytest.raises(ServerFailedError, match="etcd ended"):
+        servers.start(node)
+    node.kill()
+    assert "has already been bootstrapped" in (node.folder / "etcd.log").read_text()
+
+    # etcdctl member list, remove, add; then joining: true.
+    cluster = f"http://{LOOPBACK}:{servers.nodes[0].ports['clients']}/v3/cluster/member"
+    members = httpx.post(f"{cluster}/list", json={}, timeout=10).json()["members"]
+    gone = next(member["ID"] for member in members if member["name"] == "seaweedfs-1")
+    httpx.post(f"{cluster}/remove", json={"ID": gone}, timeout=10).raise_for_status()
+    httpx.post(f"{cluster}/add", json={"peerURLs": [node.peer]}, timeout=10).raise_for_status()
+    shutil.rmtree(node.folder)
+    servers.joining = node
+    servers.start(node)
+    servers.joining = None
+
+    # What the leading master runs every 17 minutes.
+    script = servers.rendering.config["master.toml"]
+    commands = re.findall(r"^ {2}((?:un)?lock|volume\.fix\.replication.*)$", script, re.MULTILINE)
+    assert len(commands) == 3
+    eventually(lambda: len(metric(node, "SeaweedFS_volumeServer_max_volumes")) == 1, "the server is back")
+
+    def fixed() -> bool:
+        servers.shell(servers.nodes[0], "\n".join(commands) + "\n")
+        return copies_complete(servers)
+
+    eventually(fixed, "two copies of each volume")
+    servers.nodes[2].kill()
+    # The new disk and one other have everything.
+    assert there(servers.target(servers.nodes[0]), seen.written)
+    servers.start(servers.nodes[2])
+
+
+def test_one_alone_answers_nothing_and_loses_nothing(servers: Three) -> None:
+    with traffic(servers.target(), "alone") as seen:
+        seen.goes_on()
+    last, *others = servers.nodes
+    for node in others:
+        node.kill()
+    eventually(lambda: not last.is_up(), "not ready, so that the Service sends nobody")
+    servers.start(*others)
+    eventually(last.is_up, "ready again")
+    assert there(servers.target(last), seen.written)
+
+
+@pytest.mark.parametrize(("metadata", "made_by", "said"), [("own", "etcd", "three"), ("shared", "filerldb2", "one")])
+def test_a_store_keeps_the_number_of_servers_that_it_was_made_with(
+    tmp_path_factory: pytest.TempPathFactory, metadata: str, made_by: str, said: str
+) -> None:
+    folder = tmp_path_factory.mktemp("disk")
+    (folder / made_by).mkdir()
+    done = subprocess.run(
+        ["sh", seaweedfs.FILES / "serve.sh", "version"],
+        env={"METADATA": metadata, "DATA_DIR": str(folder), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"made by a store with replicas: {said}" in done.stderr
