@@ -26,8 +26,8 @@ from serving.runtimes.base import Matrix, Runtime
 
 # Told of every run: the model, its rows, what it gave, and the seconds that took.
 Listener = Callable[[LoadedModel, Matrix, Matrix, float], None]
-# Told of every run before what it gave is sent: the model, its rows, what it gave, and whose rows these are, one request
-# after the other: who asked, where that is noted, and how many rows.
+# Told of every run before what it gave is sent: the model, its rows, what it gave, and whose rows these are, request
+# after request: who asked, where that is noted, and how many rows.
 Shares = Sequence[tuple[Asked | None, int]]
 Watcher = Callable[[LoadedModel, Matrix, Matrix, Shares], None]
 

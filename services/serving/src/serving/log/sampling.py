@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from serving.asked import Asked
 from serving.backoff import Backoff
 from serving.batching import Shares
 from serving.loader import LoadedModel
-from serving.log.entries import Entry, Waiting
+from serving.log.entries import Entry, Waiting, Why
 from serving.log.files import Files
 from serving.log.lines import Choice, answers_surely, unsure_in
 from serving.log.sender import MOST_BYTES as MOST_UNSENT_BYTES
@@ -37,6 +37,8 @@ MOST_BYTES = 16 * 1024 * 1024
 # wakes up for many at once, and numpy takes hardly longer for them than for one; or when they are so many already.
 _AFTER_SECONDS = 0.1
 _ROWS_AT_ONCE, _VALUES_AT_ONCE = 4096, 65536
+# Requests of so many rows wait, or are left out, by themselves.
+_LONG = 32
 # Of the time to end, what the thread may take for the rows that wait; the rest is the store's.
 _WRITING_SHARE = 0.4
 
@@ -121,8 +123,8 @@ class PredictionLog:
     def differed(self, model: LoadedModel, rows: Matrix, result: Matrix, asked: Asked, places: Sequence[int]) -> None:
         """Takes rows of a request for which the shadow says something else; called by the shadow's thread."""
         if not asked.sampled:
-            size = size_of(model.spec, rows) + result.nbytes
-            entry = Entry(model, rows, result, asked, places, time.time(), "shadow", size)
+            count = len(places)
+            entry = _entry(model, rows, result, [asked] * count, places, [time.time()] * count, "shadow")
             self._tally.dropped("queue", self._waiting.put([entry]))
 
     def _hand_over(self) -> None:
@@ -132,43 +134,79 @@ class PredictionLog:
         later, self._later, self._due = self._later, {}, None
         self._later_rows = self._later_values = 0
         for model, noted in later.items():
-            chosen = list(self._chosen(model, noted))
-            if chosen:
+            # Nothing to write is no reason to wake the thread.
+            if chosen := list(self._chosen(model, noted)):
                 self._tally.dropped("queue", self._waiting.put(chosen))
 
     def _chosen(self, model: LoadedModel, noted: list[_Noted]) -> Iterator[Entry]:
+        """Gives long requests each by itself, and the rows of short ones together: an entry each would cost more."""
         deserving = deque(self._deserving(model, noted))
-        # Where a run begins among all rows, and in it a request.
+        sampled, others = _Gathered(), _Gathered()
+        # Where a request begins among the rows of all runs.
         first = 0
         for rows, result, shares, when in noted:
-            begin = 0
+            before = first
             for asked, count in shares:
-                places: list[int] = []
-                end = begin + count
-                while deserving and deserving[0] < first + end:
-                    places.append(deserving.popleft() - first - begin)
-                if asked is not None and asked.sampled:
-                    part = slice(begin, end)
-                    yield _entry(model, own(rows[part]), own(result[part]), asked, range(count), when)
-                elif asked is not None and places:
-                    some = [begin + place for place in places]
-                    yield _entry(model, rows[some], result[some], asked, places, when)
-                begin = end
-            first += begin
+                is_sampled = asked is not None and asked.sampled
+                if asked is not None and is_sampled and count >= _LONG:
+                    part = slice(first - before, first - before + count)
+                    told = [asked] * count, range(count), [when] * count
+                    yield _entry(model, own(rows[part]), own(result[part]), *told, "sample")
+                elif asked is not None and is_sampled:
+                    sampled.add(first, range(count), asked, when)
+                while deserving and deserving[0] < first + count:
+                    place = deserving.popleft() - first
+                    if asked is not None and not is_sampled:
+                        others.add(first, (place,), asked, when)
+                first += count
+        whys: tuple[tuple[_Gathered, Why], ...] = ((sampled, "sample"), (others, "perhaps"))
+        for gathered, why in whys:
+            if gathered.at:
+                rows, result = (np.concatenate(part)[gathered.at] for part in _parts(noted))
+                yield _entry(model, rows, result, gathered.asked, gathered.places, gathered.times, why)
 
     def _deserving(self, model: LoadedModel, noted: list[_Noted]) -> list[int]:
         """Finds the rows that are written for their own sake, by their places among all; these are few."""
+        rows, result = _parts(noted)
         found: NDArray[np.bool_] | None = None
         if self._choice.below and answers_surely(model.spec):
-            found = unsure_in(np.concatenate([result for _, result, *_ in noted]), model.spec, self._choice.below)
+            found = unsure_in(np.concatenate(result), model.spec, self._choice.below)
         if self._choice.unknown and model.spec.mixed:
-            unknown = model.reader.unknown_in(np.concatenate([rows for rows, *_ in noted]))
+            unknown = model.reader.unknown_in(np.concatenate(rows))
             found = unknown if found is None else found | unknown
         return [] if found is None else np.flatnonzero(found).tolist()
 
 
+class _Gathered:
+    """Rows of several requests, by their places among the rows of all runs."""
+
+    def __init__(self) -> None:
+        self.at: list[int] = []
+        self.asked: list[Asked] = []
+        self.places: list[int] = []
+        self.times: list[float] = []
+
+    def add(self, first: int, places: Iterable[int], asked: Asked, when: float) -> None:
+        """Adds rows of one request, whose first is at some place among all."""
+        for place in places:
+            self.at.append(first + place)
+            self.asked.append(asked)
+            self.places.append(place)
+            self.times.append(when)
+
+
+def _parts(noted: list[_Noted]) -> tuple[list[Matrix], list[Matrix]]:
+    return [rows for rows, *_ in noted], [result for _, result, *_ in noted]
+
+
 def _entry(
-    model: LoadedModel, rows: Matrix, result: Matrix, asked: Asked, places: Sequence[int], when: float
+    model: LoadedModel,
+    rows: Matrix,
+    result: Matrix,
+    asked: Sequence[Asked],
+    places: Sequence[int],
+    times: Sequence[float],
+    why: Why,
 ) -> Entry:
     size = size_of(model.spec, rows) + result.nbytes
-    return Entry(model, rows, result, asked, places, when, "sample" if asked.sampled else "perhaps", size)
+    return Entry(model, rows, result, asked, places, times, why, size)
