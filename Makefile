@@ -99,8 +99,8 @@ bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare u
 
 .PHONY: bench-peers
 bench-peers: $(VENV)/.dev ## Measure the API beside MLServer, KServe, BentoML, FastAPI and MLflow's server, each in its own environment
-	@./tools/install fortio
-	@$(BIN)/python -m bench.peers --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
+	@./tools/install fortio ghz
+	@$(BIN)/python -m bench.peers --fortio .cache/tools/bin/fortio --ghz .cache/tools/bin/ghz $(BENCH_OPTIONS)
 
 .PHONY: bench-overload
 bench-overload: $(VENV)/.dev ## Offer the API up to three times what it can answer, and see how long the accepted requests take (BENCH_OPTIONS)

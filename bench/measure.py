@@ -47,8 +47,13 @@ def sample(server: Server, program: Path, load: fortio.Load, cpus: frozenset[int
     Raises:
         LoadFailedError: fortio failed, or any answer had another status than 200.
     """
+    return costing(server, lambda: fortio.run(program, load, cpus))
+
+
+def costing(server: Server, send: Callable[[], fortio.Measured]) -> Sample:
+    """Have a load sent to a running server, and tell what that cost it."""
     before = _cpu_seconds(server)
-    measured = fortio.run(program, load, cpus)
+    measured = send()
     # The clock of processor time ticks every 10 ms, so that a load of a few requests may seem to have cost nothing.
     used = max(_cpu_seconds(server) - before, 0.01)
     return Sample(measured, measured.answered / used)

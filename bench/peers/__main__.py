@@ -15,13 +15,13 @@ import msgspec
 
 from bench import document
 from bench.measure import processors
-from bench.peers import charts, loads, mixed, mixed_report, models, report, results, rounds
+from bench.peers import calls, calls_report, charts, loads, mixed, mixed_report, models, report, results, rounds
 from bench.peers.environments import EnvironmentFailedError, prepare
 from bench.peers.subjects import Subject, everything
 from bench.report import machine
 from embedded.processes import stopped_by_signals
 
-_MODELS = (*models.NAMES, mixed.NAME)
+_MODELS = (*models.NAMES, mixed.NAME, calls.NAME)
 _SERVERS = sorted({subject.key for subject in everything()} | {mixed.OURS_NUMBERS})
 
 
@@ -39,23 +39,28 @@ def main() -> None:
 
 def _tell(run: results.Run, *, write: bool) -> None:
     """Print a run, and with `write` put it into its section of the document."""
-    mixed_alone = all(model.model == mixed.NAME for model in run.models)
-    text = mixed_report.text(run) if mixed_alone else report.text(run)
+    sections = {
+        mixed.NAME: ("bench-peers-mixed", mixed_report.text),
+        calls.NAME: ("bench-peers-grpc", calls_report.text),
+    }
+    section, draw = sections.get(run.models[0].model, ("bench-peers", report.text))
+    text = draw(run)
     sys.stdout.write(text)
     if write:
-        document.replace_between(document.DOCUMENT, "bench-peers-mixed" if mixed_alone else "bench-peers", text)
-        for model in () if mixed_alone else run.models:
+        document.replace_between(document.DOCUMENT, section, text)
+        for model in run.models if section == "bench-peers" else ():
             charts.draw(model, min(run.rates))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-peers", description=__doc__.splitlines()[0])
     parser.add_argument("--fortio", type=Path, required=True, help="the load generator")
+    parser.add_argument("--ghz", type=Path, required=True, help="the load generator for calls of gRPC")
     parser.add_argument("--rounds", type=int, default=5, help="how often each load is sent (default 5)")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of each load (default 2)")
     parser.add_argument("--rates", type=int, nargs="+", default=[100, 500, 1000], help="fixed rates, requests/s")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=_SERVERS, help="these servers only")
-    parser.add_argument("--models", nargs="+", choices=_MODELS, default=_MODELS, help="these models only")
+    parser.add_argument("--models", nargs="+", choices=_MODELS, default=_MODELS, help="these models, or gRPC, only")
     parser.add_argument("--quick", action="store_true", help="one round of 0.5 s a load, printed only: to see it work")
     parser.add_argument("--no-write", action="store_true", help="print only, leave docs/ alone")
     parser.add_argument("--from", dest="earlier", type=Path, metavar="FILE", help="measure nothing, draw this file")
@@ -70,6 +75,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[results.Run]
     plain = _chosen(everything(), options.only)
     how = rounds.Options(
         fortio=options.fortio.absolute(),
+        ghz=options.ghz.absolute(),
+        descriptors=calls.write_descriptors(folder / "protocol.protoset"),
         rounds=1 if options.quick else options.rounds,
         seconds=0.5 if options.quick else options.seconds,
         plans=(*loads.SATURATING, *loads.at_rates(options.rates)),
@@ -90,6 +97,14 @@ def _measure(options: argparse.Namespace, folder: Path) -> Iterator[results.Run]
         how = msgspec.structs.replace(how, plans=mixed.PLANS)
         run = rounds.measure(penguins.model, chosen, place / "servers", how)
         yield _kept(options, results.MIXED_FILE, how, [run])
+    if calls.NAME in options.models:
+        place = _place(calls.NAME, folder)
+        chosen = _chosen(calls.everything(), options.only)
+        _install(chosen)
+        how = msgspec.structs.replace(how, plans=calls.PLANS)
+        model = msgspec.structs.replace(models.train(calls.MODEL, place), name=calls.NAME)
+        run = rounds.measure(model, chosen, place / "servers", how)
+        yield _kept(options, results.CALLS_FILE, how, [run])
 
 
 def _place(name: str, folder: Path) -> Path:

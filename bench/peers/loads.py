@@ -14,13 +14,16 @@ from bench.targets import COLUMNS, ROW
 BATCH_ROWS = 1000
 RATE_CONNECTIONS = 16
 
-Kind = Literal["row", "batch", "v2-row", "v2-batch", "binary-row", "binary-batch", "arrow-batch", "invocations-row"]
+Kind = Literal[
+    "row", "batch", "v2-row", "v2-batch", "binary-row", "binary-batch", "arrow-batch", "invocations-row",
+    "grpc-row", "grpc-batch",
+]  # fmt: skip
 """A single row or a batch, in the server's own JSON, in V2 JSON, in V2 with binary tensors, as an Arrow
-table, or as MLflow's server is asked."""
+table, as MLflow's server is asked, or in V2 over gRPC."""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One POST request."""
+    """One POST request, or a call of gRPC: then `path` is the method, and `body` the encoded message."""
 
     path: str
     body: bytes
@@ -36,6 +39,11 @@ class Plan(msgspec.Struct, frozen=True):
     kind: Kind
     connections: int
     rate: int = 0
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it goes over gRPC."""
+        return self.kind.startswith("grpc-")
 
     @property
     def key(self) -> str:

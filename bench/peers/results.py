@@ -9,7 +9,7 @@ import msgspec
 from bench.measure import Sample
 from bench.peers.environments import CACHE
 
-FILE, MIXED_FILE = CACHE / "results.json", CACHE / "results-mixed.json"
+FILE, MIXED_FILE, CALLS_FILE = (CACHE / name for name in ("results.json", "results-mixed.json", "results-grpc.json"))
 
 
 class SubjectRun(msgspec.Struct):

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from bench import fortio
-from bench.measure import Processors, Sample, resident_mb, sample
+from bench import fortio, ghz
+from bench.measure import Processors, Sample, costing, resident_mb, sample
 from bench.peers.environments import EnvironmentFailedError, prepare
 from bench.peers.loads import RATE_CONNECTIONS, Plan, Requests
 from bench.peers.models import Model
 from bench.peers.results import ModelRun, SubjectRun
 from bench.peers.subjects import Place, Subject
 from bench.program import LoadFailedError
-from embedded.processes import Server, ServerFailedError
+from embedded.processes import LOOPBACK, Server, ServerFailedError, free_port
 
 _READY_SECONDS = 180.0
 
@@ -28,6 +28,9 @@ class Options(msgspec.Struct, frozen=True):
     """How to measure."""
 
     fortio: Path
+    ghz: Path
+    descriptors: Path
+    """Of the methods that ghz calls."""
     rounds: int
     seconds: float
     plans: Sequence[Plan]
@@ -39,6 +42,8 @@ class _Running(msgspec.Struct, frozen=True):
     requests: Requests
     bodies: Path
     result: SubjectRun
+    grpc: str
+    """The address for calls of gRPC."""
 
 
 def measure(model: Model, subjects: Sequence[Subject], folder: Path, options: Options) -> ModelRun:
@@ -62,7 +67,7 @@ def measure(model: Model, subjects: Sequence[Subject], folder: Path, options: Op
                 _say(f"{subject.name} is left out: {error}")
         for one in running:
             _say(f"{model.name}: warming up {one.result.name}")
-            _measure(one, Plan("row", RATE_CONNECTIONS), options)  # a warm-up, not kept
+            _measure(one, Plan(next(iter(one.requests)), RATE_CONNECTIONS), options)  # a warm-up, not kept
         for number in range(options.rounds):
             for plan in options.plans:
                 _say(f"{model.name}: round {number + 1} of {options.rounds}, {plan.key}")
@@ -77,7 +82,8 @@ def measure(model: Model, subjects: Sequence[Subject], folder: Path, options: Op
 def _started(subject: Subject, model: Model, folder: Path, result: SubjectRun, options: Options) -> Iterator[_Running]:
     environment = prepare(subject.environment)
     folder.mkdir(parents=True)
-    server = subject.server(Place(environment, model, folder, options.processors.server))
+    port = free_port() if any(plan.is_call for plan in options.plans) else 0
+    server = subject.server(Place(environment, model, folder, options.processors.server, port))
     requests = subject.requests(model.name)
     for kind, request in requests.items():
         (folder / f"{kind}.body").write_bytes(request.body)
@@ -85,7 +91,7 @@ def _started(subject: Subject, model: Model, folder: Path, result: SubjectRun, o
     try:
         server.start()
         result.ready_seconds = server.wait_ready(_READY_SECONDS)
-        yield _Running(server, requests, folder, result)
+        yield _Running(server, requests, folder, result, f"{LOOPBACK}:{port}")
     finally:
         server.stop()
 
@@ -105,17 +111,15 @@ def _beyond(result: SubjectRun, plan: Plan) -> bool:
 
 
 def _measure(one: _Running, plan: Plan, options: Options) -> Sample | None:
-    request = one.requests[plan.kind]
-    load = fortio.Load(
-        one.server.url + request.path,
-        one.bodies / f"{plan.kind}.body",
-        plan.connections,
-        options.seconds,
-        plan.rate,
-        request.headers,
-    )
+    request, body = one.requests[plan.kind], one.bodies / f"{plan.kind}.body"
+    cpus = options.processors.generator
+    calls = ghz.Calls(one.grpc, request.path, options.descriptors, body, plan.connections, options.seconds)
+    url = one.server.url + request.path
+    load = fortio.Load(url, body, plan.connections, options.seconds, plan.rate, request.headers)
     try:
-        return sample(one.server, options.fortio, load, options.processors.generator)
+        if plan.is_call:
+            return costing(one.server, lambda: ghz.run(options.ghz, calls, cpus))
+        return sample(one.server, options.fortio, load, cpus)
     except LoadFailedError as error:
         one.result.failures[plan.key] = str(error)
         _say(f"{one.result.name}, {plan.key}: {error}")

@@ -27,6 +27,8 @@ class Place(msgspec.Struct, frozen=True):
     folder: Path
     """Its own, for logs and settings; empty."""
     cpus: frozenset[int] | None
+    grpc_port: int = 0
+    """Where to listen for calls of gRPC; 0 where none are sent."""
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -56,7 +58,7 @@ def everything() -> list[Subject]:
         Subject(OURS_WITHOUT_DRIFT, "this project, drift off", "serving", _predict_requests, no_drift),
         Subject(RAW_ASGI, "raw ASGI, msgspec, ONNX", "serving", _predict_requests, _raw_asgi),
         Subject("mlserver", "MLServer", "mlserver", _mlserver_requests, mlserver),
-        Subject("kserve", "KServe", "kserve", _kserve_requests, _kserve),
+        Subject("kserve", "KServe", "kserve", _kserve_requests, kserve),
         Subject("bentoml", "BentoML", "bentoml", _bentoml_requests, plain),
         Subject("bentoml-batchable", "BentoML, batchable", "bentoml", _bentoml_requests, batchable),
         Subject("fastapi-numpy", "FastAPI, NumPy", "fastapi", _fastapi_numpy_requests, numpy),
@@ -109,6 +111,7 @@ def ours(settings: Mapping[str, str]) -> Callable[[Place], Server]:
             "MODEL_VERSION": "1",
             "MODEL_DIGEST": place.model.digest,
             "MODEL_URI": place.model.folder.as_uri(),
+            **({"GRPC_PORT": str(place.grpc_port)} if place.grpc_port else {}),
         }
         command = ["serving", "run"]
         return _server(
@@ -133,6 +136,7 @@ def _mlserver_requests(_model: str) -> loads.Requests:
 def mlserver(place: Place) -> Server:
     """Return MLServer with its scikit-learn runtime; it calls the model `iris`, whatever it is."""
     port, grpc, metrics = free_ports(3)
+    grpc = place.grpc_port or grpc
     settings = {
         "host": LOOPBACK, "http_port": port, "grpc_port": grpc, "metrics_port": metrics,
         "parallel_workers": 0, "debug": False,
@@ -154,9 +158,11 @@ def _kserve_requests(_model: str) -> loads.Requests:
     return {**own, **loads.v2_json(infer), **loads.v2_binary(infer)}
 
 
-def _kserve(place: Place) -> Server:
+def kserve(place: Place) -> Server:
+    """Return KServe's server; it calls the model `iris`, whatever it is."""
     port = free_port()
-    command = ["python", str(_APPS / "kserve_sklearn.py"), "--http_port", str(port)]
+    grpc = ["--grpc_port", str(place.grpc_port)] if place.grpc_port else ["--enable_grpc", "false"]
+    command = ["python", str(_APPS / "kserve_sklearn.py"), "--http_port", str(port), *grpc]
     return _server("KServe", place, command, port=port, ready_path="/v2/models/iris/ready")
 
 

@@ -1,4 +1,4 @@
-"""KServe's Python server with a scikit-learn model, as its own sklearn server has it: one worker, no gRPC."""
+"""KServe's Python server with a scikit-learn model, as its own sklearn server has it, with one worker."""
 
 import logging
 import os
@@ -25,4 +25,4 @@ if __name__ == "__main__":
     model = SklearnModel("iris")
     model.load()
     logging.disable(logging.INFO)  # it writes three lines for each request, and has no setting for two of them
-    ModelServer(workers=1, enable_grpc=False, enable_latency_logging=False).start([model])
+    ModelServer(workers=1, enable_latency_logging=False).start([model])

@@ -64,8 +64,9 @@ def entry(
 ) -> Entry:
     matrix = model.reader.many(rows)
     found = model.runtime.run(matrix) if result is None else np.array(result, dtype=np.float32)
-    asked = Asked(b"id-1", "team-a")
-    return Entry(model, matrix, found, asked, places or range(len(matrix)), time, why, matrix.nbytes)
+    count = len(matrix)
+    asked = [Asked(b"id-1", "team-a")] * count
+    return Entry(model, matrix, found, asked, places or range(count), [time] * count, why, matrix.nbytes)
 
 
 def lines(model: LoadedModel, choice: Choice, *entries: Entry) -> list[dict[str, Any]]:

@@ -30,6 +30,9 @@ from serving.signature import ModelSpec
 # The longest schema whose columns stay in memory, in bytes, and how many dictionaries are joined at most.
 _LONGEST_KEPT = 2**16
 _MOST_DICTIONARIES = 1000
+# Of longer labels, to take out what fills the shorter ones would cost more than a Python object for each row.
+_LONGEST_LABEL = 64
+_FILLING = b"\xff"
 
 
 def read(body: bytes, reader: RowReader, max_rows: int) -> Matrix:
@@ -210,12 +213,22 @@ def _answers(result: Matrix, spec: ModelSpec) -> Iterator[tuple[str, str, list[A
     elif kinds == {int}:
         yield "prediction", "int64", [None, np.array(classes, dtype=np.int64)[best]]
     else:
-        texts = [str(label).encode() for label in classes]
-        ends = np.zeros(len(best) + 1, dtype=np.int32)
-        np.cumsum(np.array(list(map(len, texts)), dtype=np.int32)[best], out=ends[1:])
-        yield "prediction", "string", [None, ends, b"".join(map(texts.__getitem__, best.tolist()))]
+        yield "prediction", "string", [None, *_texts([str(label).encode() for label in classes], best)]
     if spec.labels != "only":
         yield "probability", number, [None, result[np.arange(len(result)), best]]
+
+
+def _texts(labels: list[bytes], best: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], bytes]:
+    """Gives where the label of each row ends, and the labels of all rows, one after the other."""
+    lengths = np.array(list(map(len, labels)), dtype=np.int32)
+    ends = np.zeros(len(best) + 1, dtype=np.int32)
+    lengths.take(best).cumsum(dtype=np.int32, out=ends[1:])
+    longest = max(map(len, labels))
+    if not 0 < longest <= _LONGEST_LABEL:
+        return ends, b"".join(map(labels.__getitem__, best.tolist()))
+    # As rows of one length, less the byte that fills them, which no text has.
+    filled = b"".join(label.ljust(longest, _FILLING) for label in labels)
+    return ends, np.frombuffer(filled, f"V{longest}").take(best).tobytes().translate(None, _FILLING)
 
 
 def _field(name: str) -> str:

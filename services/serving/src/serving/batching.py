@@ -19,19 +19,23 @@ import msgspec
 import numpy as np
 
 from serving.admission import Admission
+from serving.asked import ASKED, Asked
 from serving.errors import OverloadedError
 from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix, Runtime
 
 # Told of every run: the model, its rows, what it gave, and the seconds that took.
 Listener = Callable[[LoadedModel, Matrix, Matrix, float], None]
-# Told of every request's part of a run, before it is answered: the model, the rows, and what it gave.
-Watcher = Callable[[LoadedModel, Matrix, Matrix], None]
+# Told of every run before what it gave is sent: the model, its rows, what it gave, and whose rows these are, request
+# after request: who asked, where that is noted, and how many rows.
+Shares = Sequence[tuple[Asked | None, int]]
+Watcher = Callable[[LoadedModel, Matrix, Matrix, Shares], None]
 
 
 class _Waiting(msgspec.Struct, frozen=True, eq=False):
     rows: Matrix
     result: "asyncio.Future[Matrix]"
+    asked: Asked | None
 
 
 class _Run(msgspec.Struct, frozen=True, eq=False):
@@ -83,7 +87,7 @@ class Batcher:
         if model.pace.shared_rows == 1 or (not self._ready_requests and self._admission.competing <= 1):
             return self._at_once(model, rows)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(rows, loop.create_future())
+        waiting = _Waiting(rows, loop.create_future(), ASKED.get(None))
         self._ready.setdefault(model, []).append(waiting)
         self._ready_requests += 1
         if self._ready_requests >= self._admission.competing:
@@ -125,7 +129,7 @@ class Batcher:
         # The models that are asked now take turns at the threads.
         if lane.rows and model.pace.seconds(lane.rows) * len(self._lanes) / self._threads > self._queue_seconds:
             raise OverloadedError
-        waiting = _Waiting(rows, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(rows, asyncio.get_running_loop().create_future(), ASKED.get(None))
         lane.waiting.append(waiting)
         lane.rows += len(rows)
         if lane.runs < self._threads:
@@ -149,18 +153,29 @@ class Batcher:
 
 
 class WatchedBatcher(Batcher):
-    """Shows what was computed for each request to those who watch. Takes the place of `Batcher` where there are any."""
+    """Shows every run to those who watch, all its requests at once. Takes `Batcher`'s place where there are any."""
 
     def __init__(self, watchers: Sequence[Watcher], *arguments: Any) -> None:
         super().__init__(*arguments)
         self._watchers = watchers
 
-    async def run(self, model: LoadedModel, rows: Matrix) -> Matrix:
-        """Gives what a model computes for a matrix of shape [rows, columns]."""
-        result = await super().run(model, rows)
-        for watcher in self._watchers:
-            watcher(model, rows, result)
+    def _settle(self, model: LoadedModel, group: list[_Waiting], runs: list[_Run]) -> None:
+        # First, for nobody shall wait in vain should a watcher fail.
+        super()._settle(model, group, runs)
+        shares = [(waiting.asked, len(waiting.rows)) for waiting in group]
+        parts = [shares] if len(runs) == 1 else [[share] for share in shares]
+        for run, part in zip(runs, parts, strict=True):
+            if not isinstance(run.result, Exception):
+                self._show(model, run.rows, run.result, part)
+
+    def _at_once(self, model: LoadedModel, rows: Matrix) -> Matrix:
+        result = super()._at_once(model, rows)
+        self._show(model, rows, result, ((ASKED.get(None), len(rows)),))
         return result
+
+    def _show(self, model: LoadedModel, rows: Matrix, result: Matrix, shares: Shares) -> None:
+        for watcher in self._watchers:
+            watcher(model, rows, result, shares)
 
 
 def _groups(waiting: deque[_Waiting], most_rows: int) -> Iterator[list[_Waiting]]:

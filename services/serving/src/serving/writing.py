@@ -19,11 +19,15 @@ from serving.signature import ModelSpec
 Bytes = NDArray[np.uint8]
 
 DECIMALS = 6
-# What fills the answers of shorter classes. JSON has no such byte, so it can be taken out of the whole afterwards.
+# What fills the answers of shorter classes. JSON has no such byte, so it can be taken out of the whole afterwards. That
+# takes a third of the time of everything else, so a few bytes are filled with spaces that may stay.
 _FILLING = b"\0"
+_MOST_SPACES = 8
 # Of longer ones, filling and taking out would cost more than an object for each row.
 _LONGEST_ANSWER = 256
-_THREE_DIGITS: Bytes = np.array([list(b"%03d" % number) for number in range(1000)], dtype=np.uint8)
+# A number below 10 with six digits is written as two words of four bytes: `0.12`, and `3456`.
+_UPPER_WORDS = np.frombuffer(b"".join(b"%d.%02d" % divmod(number, 100) for number in range(1000)), "<u4")
+_LOWER_WORDS = np.frombuffer(b"".join(b"%04d" % number for number in range(10_000)), "<u4")
 # From so many numbers on, numpy rounds them faster than Python does. Of which size, and what makes their digits whole.
 _MANY = 16
 _POWERS = np.array([10.0**power for power in range(-6, 8)])
@@ -88,11 +92,10 @@ def written(result: Matrix, spec: ModelSpec) -> bytes:
         millionths = np.rint(probabilities * 10**DECIMALS)
         if not (millionths.min() >= 0 and millionths.max() < 10 * 10**DECIMALS):
             return _encoder.encode(predictions_of(result, spec))
-        thousandths, lower = np.divmod(millionths.astype(np.int32), 1000)
-        ones, upper = np.divmod(thousandths, 1000)
-        rows[:, _ONES] += ones.astype(np.uint8)
-        rows[:, _UPPER] = _THREE_DIGITS.take(upper, axis=0)
-        rows[:, _LOWER] = _THREE_DIGITS.take(lower, axis=0)
+        upper, lower = np.divmod(millionths.astype(np.int32), 10_000)
+        for at, words in ((_UPPER, _UPPER_WORDS.take(upper)), (_LOWER, _LOWER_WORDS.take(lower))):
+            # The same memory, of which four bytes of each row are one word.
+            np.ndarray(len(rows), "<u4", rows, rows.shape[1] + at, rows.strides[:1])[:] = words
     text = rows.tobytes()
     if filled:
         text = text.replace(_FILLING, b"")
@@ -101,7 +104,7 @@ def written(result: Matrix, spec: ModelSpec) -> bytes:
 
 # Where the digits stand in an answer, which ends in them, a brace and a comma.
 _END = b"0.000000},"
-_ONES, _UPPER, _LOWER = -10, slice(-8, -5), slice(-5, -2)
+_UPPER, _LOWER = -10, -6
 
 
 @lru_cache(64)
@@ -111,9 +114,12 @@ def _answers(classes: bytes, with_digits: bool) -> tuple[Bytes | None, bool]:
     None where one is too long.
     """
     end = b',"probability":' + (_END if with_digits else b"null},")
-    texts = [b'{"prediction":' + bytes(label) + end for label in msgspec.json.decode(classes, type=list[msgspec.Raw])]
-    longest = max(map(len, texts))
-    if longest > _LONGEST_ANSWER:
+    texts = [b'{"prediction":' + bytes(label) for label in msgspec.json.decode(classes, type=list[msgspec.Raw])]
+    longest, shortest = max(map(len, texts)), min(map(len, texts))
+    size = longest + len(end)
+    if size > _LONGEST_ANSWER:
         return None, False
-    filled = b"".join(text.rjust(longest, _FILLING) for text in texts)
-    return np.frombuffer(filled, np.uint8).reshape(-1, longest), any(len(text) < longest for text in texts)
+    stays = longest - shortest <= _MOST_SPACES
+    begun = [text + end[:1] + b" " * (longest - len(text)) + end[1:] if stays else text + end for text in texts]
+    filled = b"".join(text.rjust(size, _FILLING) for text in begun)
+    return np.frombuffer(filled, np.uint8).reshape(-1, size), not stays

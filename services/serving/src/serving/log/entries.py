@@ -16,18 +16,18 @@ Why = Literal["sample", "perhaps", "shadow"]
 
 
 class Entry(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Rows of one request, of shape [rows, columns], and what a model gave for them.
+    """Rows of one model, of one request or of many, what it gave for them, and of each row who asked.
 
-    `places` are the rows' numbers in the request, `time` is when it was answered, in seconds since 1970, and `bytes`
-    the size of it all.
+    `places` are the rows' numbers in their requests, `times` when they were answered, in seconds since 1970, and
+    `bytes` the size of it all.
     """
 
     model: LoadedModel
     rows: Matrix
     result: Matrix
-    asked: Asked
+    asked: Sequence[Asked]
     places: Sequence[int]
-    time: float
+    times: Sequence[float]
     why: Why
     bytes: int
 
@@ -37,8 +37,10 @@ class Entry(msgspec.Struct, frozen=True, eq=False, gc=False):
         return self._part(slice(first), size), self._part(slice(first, None), self.bytes - size)
 
     def _part(self, part: slice, size: int) -> "Entry":
-        rows, result, places = self.rows[part], self.result[part], self.places[part]
-        return Entry(self.model, rows, result, self.asked, places, self.time, self.why, size)
+        rows, result, asked, places, times = (
+            self.rows[part], self.result[part], self.asked[part], self.places[part], self.times[part],
+        )  # fmt: skip
+        return Entry(self.model, rows, result, asked, places, times, self.why, size)
 
 
 class Waiting:

@@ -4,7 +4,8 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelformat.mlmodel import Label
+from serving.asked import Asked
 from serving.columns import EPOCH, Column, Value
 from serving.decoding import listed
 from serving.labels import of_places
 from serving.loader import LoadedModel
-from serving.log.entries import Entry
+from serving.log.entries import Entry, Why
 from serving.runtimes.base import Matrix
 from serving.signature import ModelSpec
 from serving.writing import numbers_of, predictions_of
@@ -92,37 +94,42 @@ class Lines:
 
     def of(self, entries: Sequence[Entry]) -> Iterator[Hour]:
         """Writes those rows of some entries that are to be, as one text for each hour."""
-        rows, result = (np.concatenate([getattr(entry, part) for entry in entries]) for part in ("rows", "result"))
-        # A request whose answer was not finite was refused.
-        answered = np.isfinite(result.reshape(len(result), -1)).all(axis=1)
-        unknown, unsure = self._unknown(rows), self._unsure(result)
-        chosen: list[int] = []
-        heads: list[tuple[str, int, str]] = []
-        at = 0
-        for entry in entries:
-            for place in entry.places:
-                if answered[at] and (reason := _reason(entry, unknown=bool(unknown[at]), unsure=bool(unsure[at]))):
-                    chosen.append(at)
-                    heads.append((reason, place, entry.asked.identity.decode()))
-                at += 1
-        if not chosen:
-            return
-        owners = [entry for entry in entries for _ in entry.places]
-        yield from self._by_hour([owners[index] for index in chosen], heads, rows[chosen], result[chosen])
+        rows, result = (_joined([getattr(entry, part) for entry in entries]) for part in ("rows", "result"))
+        reasons = self._reasons(entries, rows, result)
+        told = (zip(each.asked, each.places, each.times, strict=True) for each in entries)
+        heads = [(reason, *head) for reason, head in zip(reasons, chain.from_iterable(told), strict=True) if reason]
+        if len(heads) < len(reasons):
+            chosen = [at for at, reason in enumerate(reasons) if reason]
+            rows, result = rows[chosen], result[chosen]
+        if heads:
+            yield from self._by_hour(heads, rows, result)
 
-    def _by_hour(
-        self, entries: list[Entry], heads: list[tuple[str, int, str]], rows: Matrix, result: Matrix
-    ) -> Iterator[Hour]:
+    def _reasons(self, entries: Sequence[Entry], rows: Matrix, result: Matrix) -> list[str]:
+        """Why each row is written; empty where it is not."""
+        whys = [entry.why for entry in entries for _ in entry.places]
+        if any(why != "sample" for why in whys):
+            unknown, unsure = self._unknown(rows).tolist(), self._unsure(result).tolist()
+            reasons = list(map(_reason, whys, unknown, unsure))
+        else:
+            reasons = [*whys]
+        # A request whose answer was not finite was refused.
+        answered = np.isfinite(result)
+        if not answered.all():
+            for at in np.flatnonzero(~answered.reshape(len(result), -1).all(axis=1)).tolist():
+                reasons[at] = ""
+        return reasons
+
+    def _by_hour(self, heads: list[tuple[str, Asked, int, float]], rows: Matrix, result: Matrix) -> Iterator[Hour]:
         features = self._features(rows)
         predictions = predictions_of(result, self._model.spec)
         name, version, release, digest = self._told
         hours: dict[int, list[Line]] = {}
-        for entry, (reason, place, identity), found, values in zip(entries, heads, predictions, features, strict=True):
+        for (reason, asked, place, time), found, values in zip(heads, predictions, features, strict=True):
             line = Line(
-                _moment(entry.time), identity, place, name, version, release, digest, entry.asked.owner or None,
+                _moment(time), asked.identity.decode(), place, name, version, release, digest, asked.owner or None,
                 reason, found.prediction, found.probability, values,
             )  # fmt: skip
-            hours.setdefault(int(entry.time) // _HOUR_SECONDS * _HOUR_SECONDS, []).append(line)
+            hours.setdefault(int(time) // _HOUR_SECONDS * _HOUR_SECONDS, []).append(line)
         for began, lines in hours.items():
             yield Hour(began, len(lines), _encoder.encode_lines(lines))
 
@@ -160,19 +167,30 @@ def unsure_in(result: Matrix, spec: ModelSpec, below: float) -> NDArray[np.bool_
     return unsure
 
 
-def _reason(entry: Entry, *, unknown: bool, unsure: bool) -> str:
+def _reason(why: Why, unknown: bool, unsure: bool) -> str:
     """Why a row is written; empty where it is not."""
-    if entry.why == "sample":
+    if why == "sample":
         return "sample"
     of_its_own = "unknown" if unknown else "confidence" if unsure else ""
-    if entry.why == "shadow":
+    if why == "shadow":
         # A row that is written for its own sake came by itself.
         return "" if of_its_own else "shadow"
     return of_its_own
 
 
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _joined(parts: list[Matrix]) -> Matrix:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _moment(time: float) -> str:
+    seconds, part = divmod(round(time * 1_000_000), 1_000_000)
+    return f"{_second(seconds)}.{part:06d}Z"
+
+
+@lru_cache(4)
+def _second(seconds: int) -> str:
+    """A second since 1970 as text, which is the same for many rows in a row and takes longer than all else."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def _reader(column: Column) -> Callable[[NDArray[Any]], list[Value]]:

@@ -4,15 +4,18 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from serving.asked import ASKED, Asked
+from serving.asked import Asked
 from serving.backoff import Backoff
+from serving.batching import Shares
 from serving.loader import LoadedModel
-from serving.log.entries import Entry, Waiting
+from serving.log.entries import Entry, Waiting, Why
 from serving.log.files import Files
 from serving.log.lines import Choice, answers_surely, unsure_in
 from serving.log.sender import MOST_BYTES as MOST_UNSENT_BYTES
@@ -30,15 +33,18 @@ logger = logging.getLogger(__name__)
 # What may wait to be written.
 MOST_ROWS = 20_000
 MOST_BYTES = 16 * 1024 * 1024
-# Rows are handed over so long after the first of them was computed, so all answers are out, and the thread wakes up for
-# many at once.
+# Rows are looked at and handed over so long after the first of them was computed, so all answers are out, the thread
+# wakes up for many at once, and numpy takes hardly longer for them than for one; or when they are so many already.
 _AFTER_SECONDS = 0.1
+_ROWS_AT_ONCE, _VALUES_AT_ONCE = 4096, 65536
+# Requests of so many rows wait, or are left out, by themselves.
+_LONG = 32
 # Of the time to end, what the thread may take for the rows that wait; the rest is the store's.
 _WRITING_SHARE = 0.4
 
 
-# What a request leaves behind: the model, its rows, what that gave, who asked, and when. Nothing cheaper holds them.
-_Noted: TypeAlias = tuple[LoadedModel, Matrix, Matrix, Asked, float]
+# What a run leaves behind: its rows, what that gave, who asked, and when. Nothing cheaper holds them.
+_Noted: TypeAlias = tuple[Matrix, Matrix, Shares, float]
 
 
 class PredictionLog:
@@ -72,8 +78,9 @@ class PredictionLog:
         self._waiting = Waiting(MOST_ROWS, MOST_BYTES)
         files = Files(settings.prediction_log_seconds, self._sender.offer)
         self._writer = Writer(self._waiting, files, choice, self._tally)
-        self._later: list[_Noted] = []
-        self._later_rows = 0
+        self._later: dict[LoadedModel, list[_Noted]] = {}
+        self._later_rows = self._later_values = 0
+        self._due: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -97,52 +104,109 @@ class PredictionLog:
         self._sender.give_up()
         await self._store.aclose()
 
-    def computed(self, model: LoadedModel, rows: Matrix, result: Matrix) -> None:
+    def computed(self, model: LoadedModel, rows: Matrix, result: Matrix, shares: Shares) -> None:
         """Notes what is about to be answered. That, and no more, is on the way of every request."""
-        asked = ASKED.get(None)
-        if asked is None:
+        wanted = self._by_row
+        for asked, _ in shares:
+            if asked is not None and random.random() < self._sample:  # noqa: S311  (a sample)
+                asked.sampled = wanted = True
+        if not wanted:
             return
-        asked.sampled = random.random() < self._sample  # noqa: S311  (a sample)
-        if not (asked.sampled or self._by_row):
-            return
-        if self._later_rows + len(rows) > MOST_ROWS:
-            self._tally.dropped("queue", len(rows))
-            return
-        if not self._later:
-            asyncio.get_running_loop().call_later(_AFTER_SECONDS, self._hand_over)
-        self._later.append((model, rows, result, asked, time.time()))
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(_AFTER_SECONDS, self._hand_over)
+        self._later.setdefault(model, []).append((rows, result, shares, time.time()))
         self._later_rows += len(rows)
+        self._later_values += rows.size
+        if self._later_rows >= _ROWS_AT_ONCE or self._later_values >= _VALUES_AT_ONCE:
+            self._hand_over()
 
     def differed(self, model: LoadedModel, rows: Matrix, result: Matrix, asked: Asked, places: Sequence[int]) -> None:
         """Takes rows of a request for which the shadow says something else; called by the shadow's thread."""
         if not asked.sampled:
-            size = size_of(model.spec, rows) + result.nbytes
-            entry = Entry(model, rows, result, asked, places, time.time(), "shadow", size)
+            count = len(places)
+            entry = _entry(model, rows, result, [asked] * count, places, [time.time()] * count, "shadow")
             self._tally.dropped("queue", self._waiting.put([entry]))
 
     def _hand_over(self) -> None:
-        later, self._later, self._later_rows = self._later, [], 0
-        by_model: dict[LoadedModel, list[_Noted]] = {}
-        for noted in later:
-            by_model.setdefault(noted[0], []).append(noted)
-        for model, group in by_model.items():
-            chosen = [_entry(noted) for noted in self._deserving(model, group)]
-            self._tally.dropped("queue", self._waiting.put(chosen))
+        """Puts down for the thread all rows of requests in the sample, and of others those that deserve it."""
+        if self._due is not None:
+            self._due.cancel()
+        later, self._later, self._due = self._later, {}, None
+        self._later_rows = self._later_values = 0
+        for model, noted in later.items():
+            # Nothing to write is no reason to wake the thread.
+            if chosen := list(self._chosen(model, noted)):
+                self._tally.dropped("queue", self._waiting.put(chosen))
 
-    def _deserving(self, model: LoadedModel, group: list[_Noted]) -> Iterable[_Noted]:
-        """Leaves out requests of which no row is going to be written; those are most, and told at little cost."""
-        if not self._by_row or (self._choice.unknown and model.spec.mixed):
-            return group
-        if not (self._choice.below and answers_surely(model.spec)):
-            return (noted for noted in group if noted[3].sampled)
-        unsure = unsure_in(np.concatenate([noted[2] for noted in group]), model.spec, self._choice.below)
-        firsts = np.cumsum([0, *(len(noted[2]) for noted in group[:-1])])
-        some = np.logical_or.reduceat(unsure, firsts).tolist()
-        return (noted for noted, wanted in zip(group, some, strict=True) if wanted or noted[3].sampled)
+    def _chosen(self, model: LoadedModel, noted: list[_Noted]) -> Iterator[Entry]:
+        """Gives long requests each by itself, and the rows of short ones together: an entry each would cost more."""
+        deserving = deque(self._deserving(model, noted))
+        sampled, others = _Gathered(), _Gathered()
+        # Where a request begins among the rows of all runs.
+        first = 0
+        for rows, result, shares, when in noted:
+            before = first
+            for asked, count in shares:
+                is_sampled = asked is not None and asked.sampled
+                if asked is not None and is_sampled and count >= _LONG:
+                    part = slice(first - before, first - before + count)
+                    told = [asked] * count, range(count), [when] * count
+                    yield _entry(model, own(rows[part]), own(result[part]), *told, "sample")
+                elif asked is not None and is_sampled:
+                    sampled.add(first, range(count), asked, when)
+                while deserving and deserving[0] < first + count:
+                    place = deserving.popleft() - first
+                    if asked is not None and not is_sampled:
+                        others.add(first, (place,), asked, when)
+                first += count
+        whys: tuple[tuple[_Gathered, Why], ...] = ((sampled, "sample"), (others, "perhaps"))
+        for gathered, why in whys:
+            if gathered.at:
+                rows, result = (np.concatenate(part)[gathered.at] for part in _parts(noted))
+                yield _entry(model, rows, result, gathered.asked, gathered.places, gathered.times, why)
+
+    def _deserving(self, model: LoadedModel, noted: list[_Noted]) -> list[int]:
+        """Finds the rows that are written for their own sake, by their places among all; these are few."""
+        rows, result = _parts(noted)
+        found: NDArray[np.bool_] | None = None
+        if self._choice.below and answers_surely(model.spec):
+            found = unsure_in(np.concatenate(result), model.spec, self._choice.below)
+        if self._choice.unknown and model.spec.mixed:
+            unknown = model.reader.unknown_in(np.concatenate(rows))
+            found = unknown if found is None else found | unknown
+        return [] if found is None else np.flatnonzero(found).tolist()
 
 
-def _entry(noted: _Noted) -> Entry:
-    model, rows, result, asked, when = noted
-    rows, result = own(rows), own(result)
+class _Gathered:
+    """Rows of several requests, by their places among the rows of all runs."""
+
+    def __init__(self) -> None:
+        self.at: list[int] = []
+        self.asked: list[Asked] = []
+        self.places: list[int] = []
+        self.times: list[float] = []
+
+    def add(self, first: int, places: Iterable[int], asked: Asked, when: float) -> None:
+        """Adds rows of one request, whose first is at some place among all."""
+        for place in places:
+            self.at.append(first + place)
+            self.asked.append(asked)
+            self.places.append(place)
+            self.times.append(when)
+
+
+def _parts(noted: list[_Noted]) -> tuple[list[Matrix], list[Matrix]]:
+    return [rows for rows, *_ in noted], [result for _, result, *_ in noted]
+
+
+def _entry(
+    model: LoadedModel,
+    rows: Matrix,
+    result: Matrix,
+    asked: Sequence[Asked],
+    places: Sequence[int],
+    times: Sequence[float],
+    why: Why,
+) -> Entry:
     size = size_of(model.spec, rows) + result.nbytes
-    return Entry(model, rows, result, asked, range(len(rows)), when, "sample" if asked.sampled else "perhaps", size)
+    return Entry(model, rows, result, asked, places, times, why, size)

@@ -141,8 +141,14 @@ def to_bytes(array: Array) -> bytes:
     """Encodes a tensor as bytes, strings in UTF-8."""
     if array.dtype != object:
         return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    encoded = [str(value).encode() for value in array.flat]
-    return b"".join(chain.from_iterable((len(value).to_bytes(_LENGTH, "little"), value) for value in encoded))
+    # Labels repeat themselves, so each is encoded once; as text, for Python takes True for 1.
+    texts = [value if type(value) is str else str(value) for value in array.reshape(-1).tolist()]
+    encoded = {text: _element(text.encode()) for text in set(texts)}
+    return b"".join(map(encoded.__getitem__, texts))
+
+
+def _element(value: bytes) -> bytes:
+    return len(value).to_bytes(_LENGTH, "little") + value
 
 
 def shaped(array: Array, shape: Sequence[int], field: str) -> Array:

@@ -3,7 +3,8 @@
 import asyncio
 import random
 
-from serving.asked import ASKED, Asked
+from serving.asked import Asked
+from serving.batching import Shares
 from serving.loader import LoadedModel
 from serving.metrics import Metrics
 from serving.runtimes.base import Matrix
@@ -48,17 +49,24 @@ class Shadow:
         """Ends it, whatever still waits."""
         await asyncio.to_thread(self._worker.stop)
 
-    def computed(self, model: LoadedModel, rows: Matrix, result: Matrix) -> None:
-        """Notes what is about to be answered, if the request is one of those to be compared."""
+    def computed(self, model: LoadedModel, rows: Matrix, result: Matrix, shares: Shares) -> None:
+        """Notes what is about to be answered of those requests in a run that are to be compared."""
         pair = self._version.pair
-        if pair is None or model is not pair.main or random.random() >= self._sample:  # noqa: S311  (a sample)
+        if pair is None or model is not pair.main:
             return
+        first = 0
+        for asked, count in shares:
+            if random.random() < self._sample:  # noqa: S311  (a sample)
+                self._note(pair, rows[first : first + count], result[first : first + count], asked)
+            first += count
+
+    def _note(self, pair: Pair, rows: Matrix, result: Matrix, asked: Asked | None) -> None:
         if self._later_rows + len(rows) > MOST_ROWS:
             self._tally.dropped(len(rows))
             return
         if not self._later:
             asyncio.get_running_loop().call_later(_AFTER_SECONDS, self._hand_over)
-        self._later.append((pair, rows, result, ASKED.get(None)))
+        self._later.append((pair, rows, result, asked))
         self._later_rows += len(rows)
 
     def _hand_over(self) -> None:
