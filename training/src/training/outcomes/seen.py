@@ -41,22 +41,25 @@ class Day(Struct, eq=False):
 
 
 class Seen:
-    """Days by version."""
+    """Days by version, and when each version answered last."""
 
     def __init__(self) -> None:
         self.days: dict[tuple[Version, str], Day] = {}
+        self.latest: dict[Version, str] = {}
         self._versions: dict[tuple[str, str, str | None, str], Version] = {}
 
     def add(self, line: Line) -> None:
         """Count a line, if chance chose it."""
         if line.reason != SAMPLE:
             return
-        key = (self.version_of(line), line.time[:10])
+        version = self.version_of(line)
+        key = (version, line.time[:10])
         day = self.days.get(key)
         if day is None and len(self.days) < _MOST_KEYS:
             day = self.days[key] = Day()
         if day is not None:
             day.add(line.probability)
+            self.latest[version] = max(self.latest.get(version, ""), line.time)
 
     def version_of(self, line: Line) -> Version:
         """What answered a line."""
