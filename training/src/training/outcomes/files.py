@@ -63,7 +63,7 @@ class LogFile(Struct, frozen=True, eq=False):
             UnreadableFileError: The file is broken from here on.
         """
         try:
-            with gzip.GzipFile(fileobj=self.body) as text:
+            with gzip.GzipFile(fileobj=self.body, mode="rb") as text:
                 while line := text.readline(_LONGEST_LINE):
                     if len(line) == _LONGEST_LINE:
                         raise UnreadableFileError(f"has a line of more than {_LONGEST_LINE >> 20} MiB")
