@@ -80,14 +80,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, s3: S3Store) -> Iterator[Sta
     below = msgspec.structs.replace(logged, prefix=f"{logged.prefix}/{ENVIRONMENT}/{SERVICE}")
     with mlflow_server(folder) as mlflow, pushgateway(folder) as gateway:
         model = Model(mlflow.url, folder)
-        version = model.register()
+        version = model.register(tags={"release": "v1.0.0"})
         run = model.client.get_model_version(model.name, version.number).run_id
         model.client.log_metric(run, "accuracy", 0.97)
         model.client.log_text(run, json.dumps(GATE), "gate.json")
         pin = model.pin(version)
-        settings = {f"MODEL_{name.upper()}": value for name, value in pin.items()} | {
-            "MODEL_URI": version.folder.as_uri()
-        }
+        settings = {f"MODEL_{name.upper()}": value for name, value in pin.items()}
+        settings |= {"MODEL_URI": version.folder.as_uri(), "MODEL_RELEASE": "v1.0.0"}
         with served(folder, {**settings, **below.settings()}) as (_, client):
             for at in range(50):
                 rows = IRIS.data[3 * at : 3 * at + 3].tolist()
