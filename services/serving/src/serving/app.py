@@ -41,6 +41,7 @@ from serving.spans import NO_SPANS
 
 if TYPE_CHECKING:
     from serving.api.explain import Explaining
+    from serving.api.feedback import Feedback
     from serving.log.sampling import PredictionLog
     from serving.shadow.sampling import Shadow
     from serving.tracing import Tracing
@@ -113,7 +114,7 @@ def create_app(settings: Settings) -> Application:
     docs = Docs(
         lambda: openapi.document(table, models, settings.max_rows, settings.explain_rows, ours), settings.path_prefix
     )
-    table = routes(about, predictions, explaining, invocations, docs)
+    table = routes(about, predictions, invocations, docs, explaining, _feedback(settings, log, bodies))
     front = front_kind(table, UNMATCHED, lifespan, metrics, draining, options)
     return Application(front, Gate(admission, front.routes, metrics, settings.max_connections), draining)
 
@@ -163,6 +164,14 @@ def _explaining(
     queue = Queue(Limits(settings.explain_waiting, settings.explain_seconds), tally)
     bounds = Bounds(settings.explain_rows, settings.explain_evaluations)
     return Explaining(predictor, models, bodies, admission, queue, bounds, tally)
+
+
+def _feedback(settings: Settings, log: "PredictionLog | None", bodies: BodyReader) -> "Feedback | None":
+    if log is None or not settings.prediction_log_feedback:
+        return None
+    from serving.api.feedback import Feedback  # noqa: PLC0415  (as above)
+
+    return Feedback(log, bodies, settings.max_rows)
 
 
 def _watched(

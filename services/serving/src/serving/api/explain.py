@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from modelformat.baseline import Baseline
 from serving.admission import Admission
-from serving.api.body import BodyReader, parse
+from serving.api.body import BodyReader, parsed
 from serving.api.predict import made_by
 from serving.api.routes import Answer, Call
 from serving.errors import FieldError, InvalidInputError, TooManyRowsError
@@ -62,7 +62,7 @@ class Explaining:
         answered, or with `labels: all` of each. Contributions are exact for few columns (`method`), and otherwise have
         a standard error of at most `error`.
         """
-        request = parse(await self._bodies.read(call), _decoder)
+        request = parsed(await self._bodies.read(call), _decoder)
         start = time.perf_counter()
         model = await self._predictor.model(self._models.main, request.model_version)
         rows = self._read(model, request)

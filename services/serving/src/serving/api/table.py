@@ -14,6 +14,8 @@ from serving.schemas import (
     BatchResponse,
     ExplainRequest,
     ExplainResponse,
+    FeedbackRequest,
+    FeedbackResponse,
     Health,
     Live,
     ModelInfo,
@@ -30,9 +32,13 @@ from serving.scoring import InvocationRequest, InvocationResponse
 if TYPE_CHECKING:
     from serving.api.explain import Explaining
 
+    # With what writes the log, which whoever has none need not load.
+    from serving.api.feedback import Feedback
+
 _UNREADY = (500, 503)
 _NAMED = (404, 500, 503)
 _PREDICTING = (400, 404, 408, 413, 415, 422, 500, 503)
+_TELLING = (400, 408, 413, 415, 422, 500, 503)
 _INVOKING = (400, 408, 413, 415, 500, 503)
 _INFERRING = (400, 404, 408, 413, 415, 500, 503)
 
@@ -49,9 +55,14 @@ UNMATCHED = {
 
 
 def routes(
-    about: About, predictions: Predictions, explaining: "Explaining | None", invocations: Invocations, docs: Docs
+    about: About,
+    predictions: Predictions,
+    invocations: Invocations,
+    docs: Docs,
+    explaining: "Explaining | None" = None,
+    feedback: "Feedback | None" = None,
 ) -> tuple[Route, ...]:
-    """Lists every route, in the order of the OpenAPI document; explanations only where they are switched on."""
+    """Lists every route, in the order of the OpenAPI document; explanations and feedback only where they are on."""
 
     async def live(_: Call) -> Answer:
         return answered(ServerLive())
@@ -92,6 +103,7 @@ def routes(
             ),
         ),
         *_explain(explaining),
+        *_of_feedback(feedback),
         Route(
             "/invocations", "POST", invocations.invocations, as_mlflow_error, sheddable=True,
             operation=Operation(
@@ -132,6 +144,19 @@ def _explain(explaining: "Explaining | None") -> tuple[Route, ...]:
             "/explain", "POST", explaining.explain, as_problem, sheddable=True,
             operation=Operation(
                 "predict", "What each column adds to an answer", ExplainResponse, ExplainRequest, _PREDICTING
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _of_feedback(feedback: "Feedback | None") -> tuple[Route, ...]:
+    if feedback is None:
+        return ()
+    return (
+        Route(
+            "/feedback", "POST", feedback.take, as_problem, sheddable=True,
+            operation=Operation(
+                "feedback", "Tell what was true of answered rows", FeedbackResponse, FeedbackRequest, _TELLING
             ),
         ),
     )  # fmt: skip

@@ -12,39 +12,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from modelformat.mlmodel import Label
+from modelformat.logged import SAMPLE, Line, Told
 from serving.asked import Asked
 from serving.columns import EPOCH, Column, Value
 from serving.decoding import listed
 from serving.labels import of_places
 from serving.loader import LoadedModel
-from serving.log.entries import Entry, Why
+from serving.log.entries import Entry, Truths, Why
 from serving.runtimes.base import Matrix
 from serving.signature import ModelSpec
 from serving.writing import numbers_of, predictions_of
 
 logger = logging.getLogger(__name__)
-
-
-class Line(msgspec.Struct, frozen=True):
-    """One row of one request, and what was answered.
-
-    `row` is its place in the request, and `reason` why it was written: `sample` by chance, `confidence` and `unknown`
-    because of the row itself, `shadow` because a second version disagrees.
-    """
-
-    time: str
-    request_id: str
-    row: int
-    model: str
-    version: str
-    release: str | None
-    digest: str
-    caller: str | None
-    reason: str
-    prediction: Label | float
-    probability: float | None
-    features: dict[str, Value]
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -151,6 +130,18 @@ class Lines:
         return unsure_in(result, self._model.spec, self._choice.below)
 
 
+def of_truths(entries: Sequence[Truths]) -> Iterator[Hour]:
+    """Writes what was told later, as one text for each hour."""
+    hours: dict[int, list[Told]] = {}
+    for entry in entries:
+        told = [
+            Told(_moment(entry.time), each.request_id, each.row, entry.owner or None, each.truth) for each in entry.told
+        ]
+        hours.setdefault(int(entry.time) // _HOUR_SECONDS * _HOUR_SECONDS, []).extend(told)
+    for began, lines in hours.items():
+        yield Hour(began, len(lines), _encoder.encode_lines(lines))
+
+
 def answers_surely(spec: ModelSpec) -> bool:
     """Whether a model says how sure it is."""
     return bool(spec.classes) and spec.labels != "only"
@@ -169,8 +160,8 @@ def unsure_in(result: Matrix, spec: ModelSpec, below: float) -> NDArray[np.bool_
 
 def _reason(why: Why, unknown: bool, unsure: bool) -> str:
     """Why a row is written; empty where it is not."""
-    if why == "sample":
-        return "sample"
+    if why == SAMPLE:
+        return SAMPLE
     of_its_own = "unknown" if unknown else "confidence" if unsure else ""
     if why == "shadow":
         # A row that is written for its own sake came by itself.

@@ -11,11 +11,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from modelformat.logged import FEEDBACK_SUFFIX
 from serving.asked import Asked
 from serving.backoff import Backoff
 from serving.batching import Shares
 from serving.loader import LoadedModel
-from serving.log.entries import Entry, Waiting, Why
+from serving.log.entries import Entry, Truths, Waiting, Why
 from serving.log.files import Files
 from serving.log.lines import Choice, answers_surely, unsure_in
 from serving.log.sender import MOST_BYTES as MOST_UNSENT_BYTES
@@ -25,6 +26,7 @@ from serving.log.tally import LogTally
 from serving.log.writer import Writer
 from serving.metrics import Metrics
 from serving.runtimes.base import Matrix
+from serving.schemas import TruthOfRow
 from serving.settings import Settings
 from serving.sizes import own, size_of
 
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 # What may wait to be written.
 MOST_ROWS = 20_000
 MOST_BYTES = 16 * 1024 * 1024
+# What a truth takes beside its texts.
+_TRUTH_BYTES = 200
 # Rows are looked at and handed over so long after the first of them was computed, so all answers are out, the thread
 # wakes up for many at once, and numpy takes hardly longer for them than for one; or when they are so many already.
 _AFTER_SECONDS = 0.1
@@ -77,7 +81,8 @@ class PredictionLog:
         self._sender = Sender(self._store.put, backoff, self._tally, MOST_UNSENT_BYTES)
         self._waiting = Waiting(MOST_ROWS, MOST_BYTES)
         files = Files(settings.prediction_log_seconds, self._sender.offer)
-        self._writer = Writer(self._waiting, files, choice, self._tally)
+        truths = Files(settings.prediction_log_seconds, self._sender.offer, FEEDBACK_SUFFIX)
+        self._writer = Writer(self._waiting, files, truths, choice, self._tally)
         self._later: dict[LoadedModel, list[_Noted]] = {}
         self._later_rows = self._later_values = 0
         self._due: asyncio.TimerHandle | None = None
@@ -119,6 +124,11 @@ class PredictionLog:
         self._later_values += rows.size
         if self._later_rows >= _ROWS_AT_ONCE or self._later_values >= _VALUES_AT_ONCE:
             self._hand_over()
+
+    def told(self, truths: Sequence[TruthOfRow], owner: str) -> bool:
+        """Takes what was true of rows that were answered before; False where there is no room for it now."""
+        size = sum(len(each.request_id) + len(str(each.truth)) + _TRUTH_BYTES for each in truths)
+        return not self._waiting.put([Truths(truths, owner, time.time(), size)])
 
     def differed(self, model: LoadedModel, rows: Matrix, result: Matrix, asked: Asked, places: Sequence[int]) -> None:
         """Takes rows of a request for which the shadow says something else; called by the shadow's thread."""
