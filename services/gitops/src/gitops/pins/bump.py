@@ -13,7 +13,7 @@ from gitops.pins.each import for_each, for_machines
 from gitops.pins.images import image_changes, pins_file, with_image
 from gitops.pins.registry import Candidate
 from gitops.pins.release import Change, Image, Model, Notes, Release, changes, knows_releases, parse_image, written
-from gitops.pins.wording import commit_message, what_moved
+from gitops.pins.wording import commit_message, trained_because, what_moved
 from gitops.platform.targets import PLATFORM, Target
 
 
@@ -139,7 +139,10 @@ def _bumped(snapshot: Snapshot, target: Target, pins: Pins) -> Proposal:
     refuse_fed(target)
     text, before = snapshot.release(target)
     refuse_held(target, before)
-    return proposal("bump", target, text, before, _merged(before, target, pins))
+    after = _merged(before, target, pins)
+    moved = pins.candidate is not None and (before is None or before.model != after.model)
+    reason = trained_because(pins.candidate.reason) if pins.candidate and moved else ""
+    return proposal("bump", target, text, before, after, reason=reason)
 
 
 def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
