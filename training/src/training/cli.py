@@ -29,6 +29,7 @@ from training.options import (
     TrackingOptions,
     overrides,
 )
+from training.outcomes.command import outcomes
 from training.report import Terminal, gate_rows, moment
 from training.schema import model_file_schema
 from training.steps import headline
@@ -232,6 +233,9 @@ def score_files(
     from training.scoring import release_of, score
 
     return score(release_of(envs, env, service), input, output, how.flags(), again=again)
+
+
+app.command(outcomes)
 
 
 @app.command

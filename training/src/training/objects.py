@@ -17,7 +17,8 @@ from training.tables import PARQUET_SUFFIXES
 _CHUNK = 1 << 20
 _MOST_OBJECTS = 10_000
 _REFUSED = frozenset({"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
-_ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404", "NotFound", "InvalidArgument"})
+# The codes of what is not there.
+ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404", "NotFound", "InvalidArgument"})
 
 
 def fetch(address: str, folder: Path) -> Fetched:
@@ -40,21 +41,16 @@ def fetch(address: str, folder: Path) -> Fetched:
         raise BadInputError(f"--data: {shown(address)!r} is not of the form s3://BUCKET/KEY.")
     version = parse_qs(parts.query).get("versionId", [""])[0]
     try:
-        store = _store()
+        store = client()
         if key.endswith("/"):
             return _folder(store, bucket, key, folder, shown(address))
         return _object(store, bucket, key, version, folder, shown(address))
-    except ClientError as error:
-        raise _told(error, shown(address)) from error
-    except NoCredentialsError as error:
-        raise BadInputError(
-            f"{shown(address)}: there are no keys to the store; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY hold them."
-        ) from error
-    except (BotoCoreError, OSError) as error:
-        raise OutageError(f"{shown(address)}: the store does not answer ({' '.join(str(error).split())}).") from error
+    except (ClientError, BotoCoreError, OSError) as error:
+        raise explained(error, shown(address)) from error
 
 
-def _store() -> Any:
+def client() -> Any:
+    """A client of the store that holds data, with bounded waits and three attempts."""
     return boto3.client(
         "s3",
         endpoint_url=told("S3_ENDPOINT_URL") or os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None,
@@ -98,9 +94,16 @@ def _folder(store: Any, bucket: str, prefix: str, folder: Path, address: str) ->
     return Fetched(root, f"{len(objects)} objects, sha256 {digest.hexdigest()}")
 
 
-def _told(error: ClientError, address: str) -> BadInputError | OutageError:
+def explained(error: Exception, address: str) -> BadInputError | OutageError:
+    """What an error of the store's client means, in a sentence that names what was asked for."""
+    if isinstance(error, NoCredentialsError):
+        return BadInputError(
+            f"{address}: there are no keys to the store; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY hold them."
+        )
+    if not isinstance(error, ClientError):
+        return OutageError(f"{address}: the store does not answer ({' '.join(str(error).split())}).")
     code = str(error.response.get("Error", {}).get("Code", ""))
-    if code in _ABSENT:
+    if code in ABSENT:
         return BadInputError(f"{address}: there is no such object ({code}).")
     if code in _REFUSED:
         return BadInputError(f"{address}: the store does not let it out to these keys ({code}).")

@@ -13,10 +13,13 @@ from msgspec import Struct
 
 from training.csv_files import read_csv, refuse_bad_names
 from training.errors import BadInputError
+from training.json_lines import read_json_lines
 from training.settings import CsvSettings
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
+JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
+SUFFIXES = CSV_SUFFIXES + PARQUET_SUFFIXES + JSON_SUFFIXES
 
 
 class Table(Struct, frozen=True, eq=False):
@@ -30,12 +33,12 @@ def stem(path: Path) -> str:
     """A data file's name without what says how it is written."""
     if path.is_dir():
         return path.name
-    known = [suffix for suffix in CSV_SUFFIXES + PARQUET_SUFFIXES if path.name.lower().endswith(suffix)]
+    known = [suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)]
     return path.name[: -len(max(known, key=len))] if known else path.name
 
 
 def read_table(path: Path, csv: CsvSettings, target: str | None = None, texts: Collection[str] = ()) -> Table:
-    """Read a CSV (with a header, optionally gzipped) or Parquet file, or a folder of Parquet files.
+    """Read a CSV (with a header) or JSON-lines file, optionally gzipped, a Parquet file, or a folder of Parquet files.
 
     What the names of a folder's inner folders say (`year=2024`) is a column.
 
@@ -57,8 +60,10 @@ def read_table(path: Path, csv: CsvSettings, target: str | None = None, texts: C
             table = Table(read.table, tuple(f"{path}: {note}." for note in read.notes))
         elif name.endswith(PARQUET_SUFFIXES):
             table = _without_index(_read_parquet(path), path, target)
+        elif name.endswith(JSON_SUFFIXES):
+            table = Table(read_json_lines(path))
         else:
-            raise BadInputError(f"{path}: a data file ends in {', '.join(CSV_SUFFIXES + PARQUET_SUFFIXES)}.")
+            raise BadInputError(f"{path}: a data file ends in {', '.join(SUFFIXES)}.")
     except EOFError as error:
         raise BadInputError(f"{path}: the file is cut off.") from error
     except OSError as error:

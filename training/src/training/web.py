@@ -18,7 +18,7 @@ from training.addresses import (
     too_large,
 )
 from training.errors import BadInputError, OutageError
-from training.tables import CSV_SUFFIXES, PARQUET_SUFFIXES
+from training.tables import CSV_SUFFIXES, PARQUET_SUFFIXES, SUFFIXES
 
 _CHUNK = 1 << 20
 _PARQUET_MARK = b"PAR1"
@@ -66,7 +66,7 @@ def fetch(address: str, folder: Path) -> Fetched:
 
 def _with_suffix(path: Path, kind: str) -> Path:
     """The file under a name that says how it is written, where the address does not."""
-    if path.name.lower().endswith(CSV_SUFFIXES + PARQUET_SUFFIXES):
+    if path.name.lower().endswith(SUFFIXES):
         return path
     with path.open("rb") as file:
         parquet = file.read(len(_PARQUET_MARK)) == _PARQUET_MARK

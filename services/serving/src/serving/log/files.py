@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from modelformat.logged import SUFFIX
 from serving.log.lines import Hour
 
 # A file ends when it is so large, compressed or not.
@@ -47,7 +48,7 @@ class _Open:
         self._keep(self._deflator.flush())
         hour = datetime.fromtimestamp(self.began, UTC)
         opened = datetime.fromtimestamp(self._opened, UTC)
-        path = f"date={hour:%Y-%m-%d}/hour={hour:%H}/{opened:%Y%m%dT%H%M%SZ}-{name}.jsonl.gz"
+        path = f"date={hour:%Y-%m-%d}/hour={hour:%H}/{opened:%Y%m%dT%H%M%SZ}-{name}{SUFFIX}"
         return File(path, b"".join(self._parts), self.rows)
 
     def _keep(self, part: bytes) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from modelformat.mlmodel import Label
+from modelformat.logged import SAMPLE, Line
 from serving.columns import EPOCH, Column, Value
 from serving.decoding import listed
 from serving.labels import of_places
@@ -22,27 +22,6 @@ from serving.signature import ModelSpec
 from serving.writing import numbers_of, predictions_of
 
 logger = logging.getLogger(__name__)
-
-
-class Line(msgspec.Struct, frozen=True):
-    """One row of one request, and what was answered.
-
-    `row` is its place in the request, and `reason` why it was written: `sample` by chance, `confidence` and `unknown`
-    because of the row itself, `shadow` because a second version disagrees.
-    """
-
-    time: str
-    request_id: str
-    row: int
-    model: str
-    version: str
-    release: str | None
-    digest: str
-    caller: str | None
-    reason: str
-    prediction: Label | float
-    probability: float | None
-    features: dict[str, Value]
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -162,8 +141,8 @@ def unsure_in(result: Matrix, spec: ModelSpec, below: float) -> NDArray[np.bool_
 
 def _reason(entry: Entry, *, unknown: bool, unsure: bool) -> str:
     """Why a row is written; empty where it is not."""
-    if entry.why == "sample":
-        return "sample"
+    if entry.why == SAMPLE:
+        return SAMPLE
     of_its_own = "unknown" if unknown else "confidence" if unsure else ""
     if entry.why == "shadow":
         # A row that is written for its own sake came by itself.

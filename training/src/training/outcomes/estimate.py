@@ -1,0 +1,78 @@
+"""An estimate of the accuracy where truth is late: the mean of the confidences, calibrated where there is truth.
+
+This is confidence-based performance estimation (CBPE) as NannyML describes it (docs/how_it_works/performance_estimation
+in its repository), for the accuracy: an answer of probability p is right in p of all cases. It holds as long as
+confidences mean what they say. It sees that rows are harder; it cannot see that the world answers otherwise than it did
+(concept drift). So it is an estimate, and is called one everywhere.
+"""
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+from sklearn.isotonic import IsotonicRegression
+
+from modelformat.logged import SAMPLE
+from training.outcomes.figures import Figure, by_version
+from training.outcomes.intervals import of_confidences
+from training.outcomes.join import Joined
+from training.outcomes.seen import Version, bin_of, centres
+
+# With fewer rows of known truth, a calibration would be chance.
+_FEWEST = 200
+
+
+class DayEstimate(Struct, frozen=True, omit_defaults=False):
+    """The estimated accuracy of a day's rows, with or without a truth."""
+
+    day: str
+    rows: int
+    accuracy: Figure
+    calibrated: bool
+
+
+class Estimated(Struct, frozen=True, omit_defaults=False):
+    """The estimated accuracy of a version's rows; `calibrated` where that holds for every day."""
+
+    rows: int
+    accuracy: Figure
+    calibrated: bool
+    days: tuple[DayEstimate, ...]
+
+
+def estimated(joined: Joined) -> dict[Version, Estimated]:
+    """The estimate for each version that says how sure it is."""
+    known = dict(by_version(joined.answers[joined.answers["reason"] == SAMPLE]))
+    counts: dict[Version, dict[str, np.ndarray]] = {}
+    for (version, day), seen in joined.seen.days.items():
+        if seen.confidences is not None:
+            counts.setdefault(version, {})[day] = seen.confidences
+    return {version: _of_version(days, known.get(version)) for version, days in counts.items()}
+
+
+def _of_version(days: dict[str, np.ndarray], known: pd.DataFrame | None) -> Estimated:
+    found, total, mean, variance = [], 0, 0.0, 0.0
+    for day in sorted(days):
+        confidences, rows = days[day], int(days[day].sum())
+        meaning, calibrated = _meaning(known, day)
+        right, spread = float(confidences @ meaning), float(confidences @ (meaning * (1 - meaning)))
+        found.append(DayEstimate(day, rows, _figure(right / rows, spread, rows), calibrated))
+        total, mean, variance = total + rows, mean + right, variance + spread
+    calibrated = all(each.calibrated for each in found)
+    return Estimated(total, _figure(mean / total, variance, total), calibrated, tuple(found))
+
+
+def _figure(mean: float, variance: float, rows: int) -> Figure:
+    return Figure(mean, *of_confidences(mean, variance, rows))
+
+
+def _meaning(known: pd.DataFrame | None, day: str) -> tuple[np.ndarray, bool]:
+    """What a confidence of each bin means on a day, by the truth of the days before alone; shape [BINS]."""
+    if known is None:
+        return centres(), False
+    before = known[known["time"] < pd.Timestamp(day, tz="UTC")]
+    right = (before["prediction"] == before["truth"]).to_numpy(dtype=float)
+    if len(before) < _FEWEST or right.min() == right.max():
+        return centres(), False
+    rule = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+    rule.fit(np.array([centres()[bin_of(p)] for p in before["probability"]]), right)
+    return np.asarray(rule.predict(centres())), True

@@ -1,0 +1,178 @@
+"""Realised metrics of joined rows, of each version by day and slice, with 95 % intervals."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+
+from modelformat.logged import SAMPLE
+from training.outcomes.intervals import bootstrapped, bootstrapped_cells, wilson
+from training.outcomes.join import Joined
+from training.outcomes.seen import Version
+
+# A slice of fewer rows says more of chance than of the model.
+SMALL = 30
+# A column with more values than these is no slice, but a name.
+MOST_VALUES = 50
+MISSING = "(missing)"
+_KEYS = ["model", "version", "release", "digest"]
+
+
+class Figure(Struct, frozen=True, omit_defaults=False):
+    """A metric of some rows, and its 95 % interval, where there is one."""
+
+    value: float
+    lower: float | None = None
+    upper: float | None = None
+
+
+class Slice(Struct, frozen=True, omit_defaults=False):
+    """Rows with one value of a column; no metrics where they are fewer than `SMALL`."""
+
+    column: str
+    value: str
+    rows: int
+    small: bool
+    metrics: dict[str, Figure] = {}
+
+
+class DayFigures(Struct, frozen=True, omit_defaults=False):
+    """The rows that one day's requests had."""
+
+    day: str
+    rows: int
+    small: bool
+    metrics: dict[str, Figure] = {}
+
+
+class Realised(Struct, frozen=True, omit_defaults=False):
+    """What a version's answers were worth, of the rows that chance chose and whose truth is known.
+
+    `left_out` are rows that are in the log for a reason of their own; `new_labels` are truths that the version never
+    answered, most often first.
+    """
+
+    rows: int
+    left_out: int
+    metrics: dict[str, Figure]
+    days: tuple[DayFigures, ...]
+    slices: tuple[Slice, ...]
+    new_labels: tuple[str, ...] = ()
+
+
+def realised(joined: Joined, slices: Mapping[Version, Sequence[str]]) -> dict[Version, Realised]:
+    """The figures of each version.
+
+    Args:
+        joined: The rows.
+        slices: The columns whose values make slices, by version; those that the log does not keep are left out.
+    """
+    found = {}
+    for version, answers in by_version(joined.answers):
+        chosen = answers[answers["reason"] == SAMPLE]
+        columns = [name for name in slices.get(version, ()) if name in joined.inputs.columns]
+        found[version] = Realised(
+            len(chosen), len(answers) - len(chosen), measured(chosen), tuple(_days(chosen)),
+            tuple(_slices(chosen, joined.inputs.loc[chosen.index], columns)), _new_labels(chosen),
+        )  # fmt: skip
+    return found
+
+
+def by_version(answers: pd.DataFrame) -> Iterator[tuple[Version, pd.DataFrame]]:
+    """The rows of each version."""
+    for key, rows in answers.groupby(_KEYS, dropna=False, sort=False):
+        model, version, release, digest = (part if isinstance(part, str) else None for part in key)
+        yield Version(model or "", version or "", release, digest or ""), rows
+
+
+def measured(answers: pd.DataFrame) -> dict[str, Figure]:
+    """The metrics of some rows, under the names that training has for them; none of no rows."""
+    if not len(answers):
+        return {}
+    if isinstance(answers["prediction"].iloc[0], float):
+        return _of_values(answers)
+    return _of_labels(answers)
+
+
+def _of_labels(answers: pd.DataFrame) -> dict[str, Figure]:
+    right = int((answers["prediction"] == answers["truth"]).sum())
+    figures = {"accuracy": Figure(right / len(answers), *wilson(right, len(answers)))}
+    # By the text, for labels of a column are of one type, and pandas sorts no mixed ones.
+    labels = sorted({*answers["truth"].map(str), *answers["prediction"].map(str)})
+    places = {label: at for at, label in enumerate(labels)}
+    size = len(labels)
+    cells = (
+        answers["truth"].map(str).map(places).to_numpy() * size + answers["prediction"].map(str).map(places).to_numpy()
+    )
+    counts = np.bincount(cells, minlength=size * size)
+    present = counts.reshape(size, size).sum(axis=1) > 0
+    figures["f1_macro"] = _with_interval(
+        counts.astype(float), lambda sums: _f1(sums, size, present), bootstrapped_cells
+    )
+    return figures
+
+
+def _f1(counts: np.ndarray, size: int, present: np.ndarray) -> np.ndarray:
+    """The mean F1 of the labels that are true of some row, shape [resamples]; counts of [resamples, truth x answer]."""
+    matrix = counts.reshape(-1, size, size)
+    hits = np.diagonal(matrix, axis1=1, axis2=2)
+    both = matrix.sum(axis=1) + matrix.sum(axis=2)
+    f1 = np.divide(2 * hits, both, out=np.zeros_like(hits), where=both > 0)
+    means: np.ndarray = f1[:, present].mean(axis=1)
+    return means
+
+
+def _of_values(answers: pd.DataFrame) -> dict[str, Figure]:
+    truth, predicted = (answers[name].to_numpy(dtype=float) for name in ("truth", "prediction"))
+    error = truth - predicted
+    # Around the mean, so that squares of large values do not lose what differs between them.
+    centred = truth - truth.mean()
+    parts = np.column_stack([np.ones(len(answers)), error**2, np.abs(error), centred, centred**2])
+    metrics: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "rmse": lambda sums: np.sqrt(sums[:, 1] / sums[:, 0]),
+        "mae": lambda sums: sums[:, 2] / sums[:, 0],
+        "r2": _r2,
+    }
+    figures = {name: _with_interval(parts, metric, bootstrapped) for name, metric in metrics.items()}
+    return {name: figure for name, figure in figures.items() if np.isfinite(figure.value)}
+
+
+def _r2(sums: np.ndarray) -> np.ndarray:
+    spread = sums[:, 4] - sums[:, 3] ** 2 / sums[:, 0]
+    known = spread > 1e-12 * np.maximum(sums[:, 4], 1e-300)
+    return np.where(known, 1 - sums[:, 1] / np.where(known, spread, 1), np.nan)
+
+
+def _with_interval(parts: np.ndarray, metric: Callable[[np.ndarray], np.ndarray], how: Callable[..., Any]) -> Figure:
+    sums = parts.sum(axis=0) if parts.ndim == 2 else parts
+    value = float(metric(sums[None, :])[0])
+    interval = how(parts, metric) if np.isfinite(value) else None
+    return Figure(value, *(interval or (None, None)))
+
+
+def _days(answers: pd.DataFrame) -> Iterator[DayFigures]:
+    for day, rows in answers.groupby(answers["time"].dt.strftime("%Y-%m-%d")):
+        small = len(rows) < SMALL
+        yield DayFigures(str(day), len(rows), small, {} if small else measured(rows))
+
+
+def _slices(answers: pd.DataFrame, inputs: pd.DataFrame, columns: Sequence[str]) -> Iterator[Slice]:
+    for column in columns:
+        values = inputs[column].map(lambda value: MISSING if pd.isna(value) else str(value))
+        counts = values.value_counts()
+        if len(counts) > MOST_VALUES:
+            continue
+        for value in sorted(counts.index):
+            rows = answers[values == value]
+            small = len(rows) < SMALL
+            yield Slice(column, value, len(rows), small, {} if small else measured(rows))
+
+
+def _new_labels(answers: pd.DataFrame) -> tuple[str, ...]:
+    if not len(answers) or isinstance(answers["prediction"].iloc[0], float):
+        return ()
+    answered = set(answers["prediction"].map(str))
+    counts = answers["truth"].map(str).value_counts()
+    return tuple(label for label in counts.index if label not in answered)[:20]

@@ -1,0 +1,246 @@
+"""Joins the prediction log with truth by request and row; whatever is in doubt is refused, counted and listed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pandas as pd
+from msgspec import Struct
+
+from modelformat.logged import SAMPLE, Line
+from training.errors import BadInputError
+from training.outcomes.files import Days, LogFile, UnreadableFileError, log_files
+from training.outcomes.refused import HARMLESS, Refusals
+from training.outcomes.seen import Seen
+from training.outcomes.truth import Entry, Truth, TruthColumns, Typed, read_truth, typed
+from training.settings import CsvSettings
+
+# What a pod has room for: rows of thirty columns take 1 KiB each.
+MOST_JOINED = 2_000_000
+# A file of other lines than ours would fill the list by itself.
+_MOST_LINES_A_FILE = 100
+_COLUMNS = (
+    "request_id", "row", "time", "model", "version", "release", "digest", "caller", "reason", "prediction",
+    "probability", "truth",
+)  # fmt: skip
+_AS_USUAL, _ALL_DAYS, _CSV = TruthColumns(), Days(), CsvSettings()
+
+
+class Joined(Struct, frozen=True, eq=False):
+    """Rows of the log whose truth is known, and the count of everything else.
+
+    Attributes:
+        answers: A row each: `request_id` (str), `row` (int), `time` (UTC), `model`, `version`, `release`, `digest`,
+            `caller`, `reason` (str; figures are right only for `sample`), `prediction`, `probability` (float, NaN for a
+            model without) and `truth`, which has the type of `prediction`.
+        inputs: The same rows' features as the log has them, by name: gaps are None, times are ISO 8601 texts, and
+            columns that the log does not keep are absent.
+        seen: All rows of the log that chance chose, joined or not, by version and day.
+        refusals: What was not joined, and why.
+        logged: How many rows the log has in these days, whatever their reason.
+        repeated: Rows that the log has more than once with the same answer, joined once.
+        truths: How many rows of truth there are.
+    """
+
+    answers: pd.DataFrame
+    inputs: pd.DataFrame
+    seen: Seen
+    refusals: Refusals
+    logged: int
+    repeated: int
+    truths: int
+
+    @property
+    def refused(self) -> int:
+        """How many rows of truth, or lines and files of the log, were not joined."""
+        return sum(count for reason, count in self.refusals.counts.items() if reason not in HARMLESS)
+
+    def table(self, target: str) -> pd.DataFrame:
+        """Inputs with the truth as a column, as a table to learn from.
+
+        Raises:
+            BadInputError: An input has that name.
+        """
+        if target in self.inputs.columns:
+            raise BadInputError(f"target: {target!r} is among the columns that the log keeps.")
+        # By position, for a keyword would give columns such as `self` another meaning.
+        table = self.inputs.copy()
+        table.insert(len(table.columns), target, self.answers["truth"])
+        return table
+
+
+def joined(
+    log: str,
+    truth: Sequence[str],
+    *,
+    query: str | None = None,
+    columns: TruthColumns = _AS_USUAL,
+    csv: CsvSettings = _CSV,
+    days: Days = _ALL_DAYS,
+) -> Joined:
+    """Join a log with truth.
+
+    The log is read line by line and only rows with a truth are kept, so that memory grows with those alone.
+
+    Args:
+        log: The log of one service: `s3://BUCKET/ENVIRONMENT/SERVICE`, or a folder.
+        truth: Tables of truth, each what `training.sources.read_source` takes.
+        query: The statement that gives the rows, where truth is in a database.
+        columns: What the columns of truth are called.
+        csv: How CSV files of truth are written.
+        days: The days of the log that are read.
+
+    Raises:
+        BadInputError: The log or the truth is not there, is not let out, or is too large.
+        OutageError: Where it is does not answer.
+    """
+    refusals = Refusals()
+    known = read_truth(truth, query, columns, csv, refusals)
+    reading = _Reading(known, refusals)
+    for file in log_files(log, days):
+        reading.read(file)
+    answers = reading.settled()
+    return Joined(
+        _answers(answers), _inputs([line for line, _ in answers]), reading.seen, refusals, reading.logged,
+        reading.repeated, known.rows,
+    )  # fmt: skip
+
+
+class _Reading:
+    """The lines of one log as they come, of which those are kept that a truth asks for."""
+
+    def __init__(self, truth: Truth, refusals: Refusals) -> None:
+        self.seen = Seen()
+        self.logged = self.repeated = 0
+        self._truth = truth.entries
+        self._refusals = refusals
+        self._decoder = msgspec.json.Decoder(Line)
+        # Rows of each request that a truth names, by their numbers; None where the log contradicts itself.
+        self._lines: dict[str, dict[int, Line | None]] = {}
+        self._kept = 0
+
+    def read(self, file: LogFile) -> None:
+        """Read a file, as far as it can be."""
+        wrong = 0
+        try:
+            for number, text in enumerate(file.lines(), start=1):
+                try:
+                    line = self._decoder.decode(text)
+                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                    wrong += 1
+                    if wrong <= _MOST_LINES_A_FILE:
+                        self._refusals.add("line", f"{file.name} line {number}", detail=str(error))
+                    else:
+                        self._refusals.counts["line"] += 1
+                    continue
+                self._take(line)
+        except UnreadableFileError as error:
+            self._refusals.add("file", file.name, detail=str(error))
+
+    def _take(self, line: Line) -> None:
+        self.logged += 1
+        if line.request_id not in self._truth:
+            self.seen.add(line)
+            return
+        rows = self._lines.setdefault(line.request_id, {})
+        if line.row not in rows:
+            self._kept += 1
+            if self._kept > MOST_JOINED:
+                raise BadInputError(f"--log: more than {MOST_JOINED:,} rows to join; read fewer days (--days).")
+            rows[line.row] = line
+        elif (before := rows[line.row]) is not None and _same(before, line):
+            # A caller that tried again, or a file that somebody put there twice.
+            self.repeated += 1
+            return
+        else:
+            rows[line.row] = None
+        self.seen.add(line)
+
+    def settled(self) -> list[tuple[Line, Typed]]:
+        """The rows with what was true, in the order of their times."""
+        found: list[tuple[Line, Typed]] = []
+        for request_id, entries in self._truth.items():
+            rows = self._lines.get(request_id)
+            if rows is None:
+                for entry in entries:
+                    self._refusals.add("unknown", entry.source, request_id, entry.row)
+                continue
+            by_row: dict[int, list[Entry]] = {}
+            for entry in entries:
+                row = self._row_of(request_id, entry, rows)
+                if row is not None:
+                    by_row.setdefault(row, []).append(entry)
+            for row, some in by_row.items():
+                line = rows[row]
+                assert line is not None  # noqa: S101  (narrows the type)
+                value = self._agreed(line, some)
+                if value is not None:
+                    found.append((line, value))
+        return sorted(found, key=lambda pair: (pair[0].time, pair[0].request_id, pair[0].row))
+
+    def _row_of(self, request_id: str, entry: Entry, rows: dict[int, Line | None]) -> int | None:
+        """Which row an entry is of; None where that is refused."""
+        row = entry.row
+        if row is None:
+            only = rows.get(0)
+            if len(rows) != 1 or (only is not None and only.reason != SAMPLE):
+                # Of a request that chance did not choose, the log has single rows, and tells not how many there were.
+                self._refusals.add(
+                    "no_row", entry.source, request_id,
+                    detail="the request may have several rows; a column with row numbers from 0 on says which",
+                )  # fmt: skip
+                return None
+            row = next(iter(rows))
+        if row not in rows:
+            detail = f"the log has {len(rows)} rows of this request, and not this one"
+            self._refusals.add("unknown_row", entry.source, request_id, row, detail)
+            return None
+        if rows[row] is None:
+            detail = "the log has different rows or answers under this id"
+            self._refusals.add("asked_again", entry.source, request_id, row, detail)
+            return None
+        return row
+
+    def _agreed(self, line: Line, entries: list[Entry]) -> Typed | None:
+        """What entries of one row say together; None where that is nothing."""
+        values: list[tuple[Entry, Typed]] = []
+        for entry in entries:
+            value = typed(entry, line.prediction)
+            if value is None:
+                detail = f"{entry.value!r} is no {_kind(line.prediction)}, as the model's answers are"
+                self._refusals.add("type", entry.source, line.request_id, line.row, detail)
+            else:
+                values.append((entry, value))
+        different = {value for _, value in values}
+        if len(different) > 1:
+            detail = " and ".join(sorted(map(repr, different))[:5])
+            for entry, _ in values:
+                self._refusals.add("contradiction", entry.source, line.request_id, line.row, detail)
+            return None
+        for entry, _ in values[1:]:
+            self._refusals.add("double", entry.source, line.request_id, line.row)
+        return values[0][1] if values else None
+
+
+def _same(one: Line, other: Line) -> bool:
+    return (one.prediction, one.digest, one.version, one.features) == (
+        other.prediction, other.digest, other.version, other.features,
+    )  # fmt: skip
+
+
+def _kind(answer: Typed) -> str:
+    return {str: "text", bool: "true or false", int: "whole number"}.get(type(answer), "number")
+
+
+def _answers(found: Sequence[tuple[Line, Typed]]) -> pd.DataFrame:
+    rows = [(*(getattr(line, name) for name in _COLUMNS[:-1]), value) for line, value in found]
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    frame["time"] = pd.to_datetime(frame["time"], utc=True, format="ISO8601")
+    frame["probability"] = frame["probability"].astype(float)
+    return frame
+
+
+def _inputs(lines: Sequence[Line]) -> pd.DataFrame:
+    names = list(dict.fromkeys(name for line in lines for name in line.features))
+    columns: dict[str, list[Any]] = {name: [line.features.get(name) for line in lines] for name in names}
+    return pd.DataFrame(columns, index=range(len(lines)))

@@ -1,0 +1,176 @@
+"""Truth that arrived later: tables with a request's id, a row's number where there are several, and what was true."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+
+from modelformat.mlmodel import Label
+from training.errors import BadInputError
+from training.outcomes.refused import Refusals
+from training.settings import CsvSettings, suggestion
+from training.sources import read_source
+from training.tables import CSV_SUFFIXES
+
+# What a pod has room for beside the rows that these are joined with.
+MOST_ROWS = 5_000_000
+_BOOLEANS = {"true": True, "false": False}
+
+Typed = Label | float
+
+
+class TruthColumns(Struct, frozen=True):
+    """What the columns of a table of truth are called; the one of row numbers may be absent."""
+
+    request_id: str = "request_id"
+    row: str = "row"
+    truth: str = "truth"
+
+
+class Entry(Struct, frozen=True, gc=False):
+    """One line of truth: of which row (None where it is not said), what, and where that stands.
+
+    `untyped` says that it is the text of a file without types, which means whatever the model's answers are.
+    """
+
+    row: int | None
+    value: Any
+    untyped: bool
+    source: str
+
+
+class Truth:
+    """What is known of each request."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, list[Entry]] = {}
+        self.rows = 0
+
+    def add(self, request_id: str, entry: Entry) -> None:
+        """Take one more.
+
+        Raises:
+            BadInputError: There are too many.
+        """
+        self.rows += 1
+        if self.rows > MOST_ROWS:
+            raise BadInputError(
+                f"--truth: more than {MOST_ROWS:,} rows; give a part of them, as those of the days that --days reads."
+            )
+        self.entries.setdefault(request_id, []).append(entry)
+
+
+def read_truth(
+    sources: Sequence[str], query: str | None, columns: TruthColumns, csv: CsvSettings, refusals: Refusals
+) -> Truth:
+    """Read tables of truth.
+
+    Args:
+        sources: Each what `training.sources.read_source` takes: a path, s3://, https:// or a database's address.
+        query: The statement that gives the rows of a database.
+        columns: What the columns are called.
+        csv: How CSV files are written.
+        refusals: Takes what says nothing: rows without an id, without a truth, or with a number that is none.
+
+    Raises:
+        BadInputError: There is no such table, or it lacks a column.
+        OutageError: Where it is does not answer.
+    """
+    truth = Truth()
+    for source in sources:
+        try:
+            found = read_source(source, query, csv, columns.truth, (columns.request_id, columns.truth))
+        except BadInputError as error:
+            raise BadInputError(str(error).replace("--data:", "--truth:")) from error
+        untyped = urlsplit(source).path.lower().endswith(CSV_SUFFIXES)
+        _add(truth, found.table.frame, found.shown, columns, refusals, untyped=untyped)
+    return truth
+
+
+def _add(
+    truth: Truth, frame: pd.DataFrame, title: str, columns: TruthColumns, refusals: Refusals, *, untyped: bool
+) -> None:
+    for name in (columns.request_id, columns.truth):
+        if name not in frame.columns:
+            raise BadInputError(
+                f"--truth: {title} has no column {name!r}.{suggestion(name, frame.columns)} Its columns are "
+                f"{', '.join(map(repr, frame.columns[:20]))}; --id and --target name others."
+            )
+    numbered = columns.row in frame.columns
+    ids, values = (frame[name].tolist() for name in (columns.request_id, columns.truth))
+    rows: Iterable[Any] = frame[columns.row].tolist() if numbered else [None] * len(ids)
+    for at, (identity, row, value) in enumerate(zip(ids, rows, values, strict=True), start=1):
+        source = f"{title} row {at}"
+        if _absent(identity) or identity == "":
+            refusals.add("no_id", source)
+            continue
+        name = _name(identity)
+        number = None if not numbered or _absent(row) else _number(row)
+        if number is not None and number < 0:
+            refusals.add("bad_row", source, name, detail=f"{columns.row} is {row!r}, and no number from 0 on")
+        elif _absent(value) or value == "":
+            refusals.add("empty", source, name, number)
+        else:
+            truth.add(name, Entry(number, _plain(value), untyped, source))
+
+
+def typed(entry: Entry, answer: Typed) -> Typed | None:
+    """What an entry says, in the type of the model's answer; None where it is of another type."""
+    value = entry.value
+    kind = type(answer)
+    if entry.untyped and isinstance(value, str) and kind is not str:
+        return _read(value.strip(), kind)
+    if kind is str:
+        return value if isinstance(value, str) else None
+    if kind is bool:
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    if kind is float:
+        return float(value)
+    # A column of whole numbers with gaps is one of floats.
+    return int(value) if value == int(value) else None
+
+
+def _read(text: str, kind: type) -> Typed | None:
+    if kind is bool:
+        return _BOOLEANS.get(text.lower())
+    try:
+        number = float(text)
+        if not math.isfinite(number):
+            return None
+        if kind is float:
+            return number
+        return (
+            int(text) if "." not in text and "e" not in text.lower() else int(number) if number == int(number) else None
+        )
+    except ValueError:
+        return None
+
+
+def _name(identity: Any) -> str:
+    """An id as callers send it in a header: a whole number without a point."""
+    plain = _plain(identity)
+    return str(int(plain)) if isinstance(plain, float) and plain.is_integer() else str(plain)
+
+
+def _number(row: Any) -> int:
+    """A row's number; -1 where it is none."""
+    plain = _plain(row)
+    try:
+        number = float(plain)
+    except (TypeError, ValueError):
+        return -1
+    return int(number) if number.is_integer() and not isinstance(plain, bool) else -1
+
+
+def _absent(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,86 @@
+"""The steps of `training outcomes`, one after the other."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import Struct
+
+from training.errors import BadInputError
+from training.outcomes.files import Days
+from training.outcomes.join import joined
+from training.outcomes.known import known_of
+from training.outcomes.recording import record
+from training.outcomes.refused import Refusal, write
+from training.outcomes.report import Asked, Report, report_of, versions_of
+from training.outcomes.truth import TruthColumns
+from training.settings import CsvSettings
+from training.steps import Steps
+from training.tracking import Tracking
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What is to be done; as the options of the command say."""
+
+    service: str
+    environment: str
+    log: str
+    truth: tuple[str, ...]
+    query: str | None = None
+    request_id: str = "request_id"
+    row: str = "row"
+    target: str = "truth"
+    days: int = 30
+    slices: tuple[str, ...] = ()
+    refused: Path | None = None
+    record: bool = True
+    tracking_uri: str | None = None
+
+
+class Done(Struct, frozen=True):
+    """The report, and the run that has it."""
+
+    report: Report
+    run_id: str | None
+
+
+def work(asked: Work, steps: Steps) -> Done:
+    """Join, measure, and tell whoever is to be told.
+
+    Raises:
+        BadInputError: The log or the truth cannot be used.
+        OutageError: The store, MLflow or the Pushgateway does not answer.
+    """
+    tracking = Tracking(asked.tracking_uri)
+    tracking.check()
+    log = f"{asked.log.rstrip('/')}/{asked.environment}/{asked.service}"
+    with steps.step("join") as step:
+        found = joined(
+            log, asked.truth, query=asked.query, columns=TruthColumns(asked.request_id, asked.row, asked.target),
+            csv=CsvSettings(), days=Days.until(datetime.now(UTC).date(), asked.days),
+        )  # fmt: skip
+        step.outcome = f"{len(found.answers)} of {found.truths} truths, {found.logged} rows in the log"
+    with steps.step("measure") as step:
+        known = known_of(tracking, versions_of(found))
+        report = report_of(Asked(asked.service, asked.environment, log, asked.truth), found, known, asked.slices)
+        step.outcome = f"{len(report.versions)} versions"
+    for version in report.versions:
+        if not version.held_out:
+            steps.note(f"{version.title}: MLflow at {tracking.address} has no version of its digest, so no gate of it.")
+    if found.refusals.unlisted:
+        steps.note(f"{found.refusals.unlisted} that were not joined are counted, and too many to be listed.")
+    if asked.refused is not None:
+        _written(found.refusals.listed, asked.refused)
+    run_id = None
+    if asked.record:
+        with steps.step("record") as step:
+            run_id = record(tracking, report, found.refusals)
+            step.outcome = f"run {run_id}"
+    return Done(report, run_id)
+
+
+def _written(refusals: list[Refusal], path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(refusals, path)
+    except OSError as error:
+        raise BadInputError(f"--refused: {path} cannot be written ({error.strerror or error}).") from error
