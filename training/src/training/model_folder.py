@@ -107,9 +107,11 @@ def load_settings(
         read = read_content(model_dir / TRAINING_FILE)
         _checked(read, model_dir / TRAINING_FILE)
         read = {key: value for key, value in read.items() if key not in OF_THE_CLUSTER}
-        beside = model_dir / read["data"]
-        if not is_address(read["data"]) and beside.exists():
-            read["data"] = str(beside)
+        read["data"] = _beside(model_dir, read["data"])
+        if isinstance(known := read.get("outcomes"), dict):
+            truth = [_beside(model_dir, each) for each in known["truth"]]
+            start = {"start": _beside(model_dir, known["start"])} if known.get("start") else {}
+            read["outcomes"] = {**known, "truth": truth, **start}
         if (model_dir / README_FILE).is_file():
             read["readme"] = str(model_dir / README_FILE)
         code = model_dir / CODE_FILE
@@ -124,6 +126,12 @@ def load_settings(
     settings = converted(merged(merged(defaults or {}, read), overrides), Settings, "the options")
     refuse_one_fold(settings)
     return settings
+
+
+def _beside(folder: Path, data: str) -> str:
+    """Data as it is named, or where that is a path beside the file, as a path from the current folder."""
+    beside = folder / data
+    return str(beside) if not is_address(data) and beside.exists() else data
 
 
 def read_model_file(path: Path) -> ModelFile:

@@ -308,6 +308,9 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
         parameters["csv"] = msgspec.json.encode(settings.csv).decode()
     if settings.query:
         parameters["query"] = settings.query
+    if plan.dataset.times is not None:
+        # Where there were too few rows for the log, the data is another one.
+        parameters["outcomes"] = msgspec.json.encode(settings.outcomes).decode()
     for name in ("split", "weights", "class_weights", "search"):
         value = getattr(settings, name)
         if value not in (None, SplitSettings()):

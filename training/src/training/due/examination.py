@@ -146,11 +146,15 @@ def _by_data(base: _Base, wanted: DueSettings, settings: Settings) -> Finding:
     if dataset.sha256 == hashed:
         return Finding("data", "not due", f"{dataset.source} is what {base.title} was trained with, {then} rows.")
     rows, more = len(dataset.rows), len(dataset.rows) - int(then)
+    if dataset.times is not None:
+        # What a log forgets after its days is no fewer to learn from.
+        more = int((dataset.times > base.trained.timestamp()).sum())
     said = f"{dataset.source} has {rows} rows, and {base.title} was trained with {then}"
     if wanted.rows == 0:
         return Finding("data", "due", f"{said}; its content has changed.")
     share = more / int(then)
-    said += f": {share:+.0%}, and due.rows is {wanted.rows:.0%}."
+    newer = f"{more} are newer than it" if dataset.times is not None else f"{share:+.0%}"
+    said += f": {newer}, and due.rows is {wanted.rows:.0%}."
     return Finding("data", "due" if share >= wanted.rows else "not due", said)
 
 
