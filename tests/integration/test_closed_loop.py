@@ -1,13 +1,16 @@
 """docs/closed-loop.md: its lines read what a real service logged, and erase what they say."""
 
 import contextlib
+import gzip
 import io
 import textwrap
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from modelformat.logged import FEEDBACK_SUFFIX, Told
 from services.serving.tests.bundles import write_bundle
 from services.serving.tests.conftest import Bundle
 from tests.integration.logged import LOG_BUCKET, Logged, pinned
@@ -64,6 +67,20 @@ def test_duckdb_and_pandas_read_the_log_and_a_person_s_rows_are_erased(copied: P
     assert len(left) == 6
     assert run(erase)[1] == ""
     assert len(list(copied.rglob("*.jsonl.gz"))) >= 1
+
+
+def test_what_callers_told_stands_beside_and_is_erased_too(copied: Path) -> None:
+    duck, pandas, erase = _blocks()
+    whole = run(duck)[1]
+    folder = next(copied.rglob("hour=*"))
+    told = [Told("2026-01-01T00:00:00Z", name, 0, None, 1.5) for name in ("order-4711", "order-1")]
+    (folder / f"told{FEEDBACK_SUFFIX}").write_bytes(gzip.compress(msgspec.json.Encoder().encode_lines(told)))
+    assert run(duck)[1] == whole
+    log = run(pandas)[0]["log"]
+    assert (sum(log["reason"] == "sample"), sum(log["reason"] == "feedback")) == (12, 2)
+    assert f"told{FEEDBACK_SUFFIX}" in run(erase)[1]
+    left = run(pandas)[0]["log"]
+    assert left[left["reason"] == "feedback"]["request_id"].tolist() == ["order-1"]
 
 
 def _blocks() -> list[str]:

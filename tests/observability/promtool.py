@@ -1,7 +1,7 @@
 """promtool and Prometheus, as tools/install puts them into .cache/tools/bin."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,15 +25,20 @@ def promtool(*arguments: str | Path) -> helm.Outcome:
     return helm.run("promtool", *arguments)
 
 
-def prometheus_server(folder: Path, targets: Mapping[str, str]) -> Server:
+def prometheus_server(folder: Path, targets: Mapping[str, str], honoured: Collection[str] = ()) -> Server:
     """Describe a Prometheus that scrapes each target twice a second, with the chart's rules.
 
     Args:
         folder: holds its configuration, data and log.
         targets: host and port, by the name of the job.
+        honoured: jobs whose series keep a `job` and `namespace` of their own, as a Pushgateway's have to.
     """
     scraped = [
-        {"job_name": job, "static_configs": [{"targets": [address], "labels": {"namespace": "here", "pod": job}}]}
+        {
+            "job_name": job,
+            "honor_labels": job in honoured,
+            "static_configs": [{"targets": [address], "labels": {"namespace": "here", "pod": job}}],
+        }
         for job, address in targets.items()
     ]
     configuration = {

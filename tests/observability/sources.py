@@ -47,6 +47,20 @@ ELSEWHERE = {
         "pg_stat_database_xact_rollback",
         "pg_up",
     },
+    # training/outcomes/pushing.py; test_outcomes.py reads them from a real Pushgateway
+    "training outcomes": {
+        "model_estimated",
+        "model_gate_bound",
+        "model_held_out",
+        "model_outcomes_joined",
+        "model_outcomes_refused",
+        "model_outcomes_timestamp_seconds",
+        "model_realised",
+        "model_realised_lower",
+        "model_realised_rows",
+        "model_realised_slice",
+        "model_realised_upper",
+    },
     # https://argoproj.github.io/argo-rollouts/features/controller-metrics/
     "Argo Rollouts": {"rollout_info"},
     # https://github.com/kubernetes/kube-state-metrics/tree/main/docs/metrics

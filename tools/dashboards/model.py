@@ -36,6 +36,8 @@ def dashboard() -> Dashboard:
         (8, _predictions()),
         (8, _drift()),
         (8, _confidence()),
+        (8, _quality()),
+        (6, _outcomes()),
         (8, _versions()),
         (6, [firing("Model.*|ServingModel.*", "model_name")]),
     ]
@@ -106,6 +108,58 @@ def _drift() -> list[Panel]:
             "none",
             (f"min by (model_name) (serving_drift_window_rows{{{_MODEL}}})", "{{model_name}}"),
             steps=[(None, "orange"), (500, "green")],
+        ),
+    ]
+
+
+def _quality() -> list[Panel]:
+    legend = "{{model_name}} {{model_version}} {{metric}}"
+    by = "job, model_name, model_version, metric"
+
+    def queries(metrics: str) -> list[tuple[str, str]]:
+        where = f'{_MODEL}, model_version=~"$version", metric=~"{metrics}"'
+        kinds = [("realised", "realised"), ("estimated", "estimated"), ("held_out", "held out"), ("gate_bound", "gate")]
+        return [(f"max by ({by}) (model_{name}{{{where}}})", f"{legend} {word}") for name, word in kinds]
+
+    return [
+        lines(
+            "Realised, estimated and held out",
+            "What answers were worth once their truth came, beside the estimate from confidences, the held-out rows of"
+            " training, and what the gate asks. Trust them in this order.",
+            "percentunit",
+            queries("accuracy|f1_macro|r2"),
+            least=None,
+        ),
+        lines(
+            "Realised and held-out errors",
+            "The same for a regression, in the unit of its target.",
+            "none",
+            queries("rmse|mae"),
+        ),
+    ]
+
+
+def _outcomes() -> list[Panel]:
+    slices = ["job", "model_name", "model_version", "metric", "slice"]
+    refused = ["namespace", "job", "reason"]
+    return [
+        listing(
+            "Slices",
+            "Realised metrics of the current version, by the values of its columns of texts; the worst may need rows.",
+            f"max by ({', '.join(slices)}) (model_realised_slice{{{_MODEL}}})",
+            slices,
+        ),
+        listing(
+            "Not joined",
+            "Truths that were not joined with the log, by reason; the run in MLflow lists them.",
+            f"max by ({', '.join(refused)}) (model_outcomes_refused{{{_HERE}}})",
+            refused,
+        ),
+        number(
+            "Joined",
+            "Rows of the log whose truth is known.",
+            "none",
+            (f"max by (job) (model_outcomes_joined{{{_HERE}}})", "{{job}}"),
         ),
     ]
 

@@ -132,6 +132,9 @@ true
 {{- if and .Values.apiKeys.requestsPerSecond (not .Values.apiKeys.existingSecret) -}}
 {{- fail "apiKeys.requestsPerSecond bounds what each key may ask, and there are no keys: name them in apiKeys.existingSecret." -}}
 {{- end -}}
+{{- if and .Values.predictionLog.feedback (not (and .Values.predictionLog.enabled .Values.apiKeys.existingSecret)) -}}
+{{- fail "predictionLog.feedback takes truth from known callers into the log: set predictionLog.enabled and apiKeys.existingSecret." -}}
+{{- end -}}
 {{- if and .Values.tracing.enabled (not .Values.tracing.endpoint) -}}
 {{- fail "tracing.enabled sends traces to a collector: name its address in tracing.endpoint." -}}
 {{- end -}}

@@ -19,11 +19,12 @@ from serving.asked import Asked
 from serving.environment import SettingsError, read
 from serving.features import RowReader
 from serving.loader import LoadedModel
-from serving.log.entries import Entry, Waiting, Why
+from serving.log.entries import Entry, Truths, Waiting, Why
 from serving.log.files import File, Files
-from serving.log.lines import Choice, Lines
+from serving.log.lines import Choice, Lines, of_truths
 from serving.opening import open_folder
 from serving.runtimes.base import RuntimeOptions
+from serving.schemas import TruthOfRow
 from serving.settings import Settings
 
 NOON = 1_767_268_800.0  # 2026-01-01T12:00:00Z
@@ -259,3 +260,34 @@ def test_what_signs_is_imported_before_callers_come() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == ""
+
+
+def truths(*ids: str, time: float = NOON) -> Truths:
+    return Truths([TruthOfRow(name, "setosa") for name in ids], "team-a", time, 100 * len(ids))
+
+
+def test_what_was_told_later_is_written_by_the_hour_that_it_was_told_in() -> None:
+    first, second = of_truths([truths("a", "b"), truths("c", time=NOON + 3600)])
+    assert (first.began, first.rows, second.rows) == (int(NOON), 2, 1)
+    assert json.loads(first.text.splitlines()[0]) == {
+        "time": "2026-01-01T12:00:00.000000Z", "request_id": "a", "row": None, "caller": "team-a", "truth": "setosa",
+        "reason": "feedback",
+    }  # fmt: skip
+
+
+def test_truths_wait_beside_rows_and_are_not_mixed_with_them(iris: LoadedModel) -> None:
+    waiting = Waiting(10, 10**9)
+    assert waiting.put([truths("a", "b", "c"), entry(iris, [SETOSA]), truths("d")]) == 0
+    taken = [waiting.take(2, 0) for _ in range(4)]
+    assert [[len(each.places) for each in group or []] for group in taken] == [[2], [1], [1], [1]]
+    assert [isinstance(group[0], Truths) for group in taken if group] == [True, True, False, True]
+    assert waiting.put([truths(*map(str, range(11)))]) == 11
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [({}, "set PREDICTION_LOG too"), ({"PREDICTION_LOG": "s3://predictions/a/b"}, "set API_KEYS or API_KEYS_FILE")],
+)
+def test_feedback_needs_a_log_and_keys(more: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        read(Settings, {"PREDICTION_LOG_FEEDBACK": "true", **more})

@@ -52,6 +52,7 @@ def _series(values: list[Any]) -> pd.Series:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pd.Series(values, dtype=object)
     if pa.types.is_integer(array.type) and array.null_count:
-        return array.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+        nullable: pd.Series = array.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+        return nullable
     found: pd.Series = array.to_pandas()
     return found

@@ -6,8 +6,11 @@ from modelformat.mlmodel import Label
 
 # Why a line was written whose request was taken by chance: only of these are shares and means right.
 SAMPLE = "sample"
-# How the log's files are named.
+# Why a line was written that says what was true, and what was answered is not in.
+FEEDBACK = "feedback"
+# How the log's files are named, and those of them with feedback alone.
 SUFFIX = ".jsonl.gz"
+FEEDBACK_SUFFIX = f".feedback{SUFFIX}"
 
 Value = bool | int | float | str | None
 
@@ -31,3 +34,18 @@ class Line(Struct, frozen=True):
     prediction: Label | float
     probability: float | None
     features: dict[str, Value]
+
+
+class Told(Struct, frozen=True, omit_defaults=False):
+    """What a caller told later: what was true of one row of one request.
+
+    `row` is null where the caller did not say which, `time` is when it was told, `caller` the name of the API key, and
+    `reason` always `feedback`.
+    """
+
+    time: str
+    request_id: str
+    row: int | None
+    caller: str | None
+    truth: Label | float
+    reason: str = FEEDBACK

@@ -40,6 +40,7 @@ from serving.sources import Sources
 from serving.spans import NO_SPANS
 
 if TYPE_CHECKING:
+    from serving.api.feedback import Feedback
     from serving.log.sampling import PredictionLog
     from serving.shadow.sampling import Shadow
     from serving.tracing import Tracing
@@ -119,7 +120,7 @@ def create_app(settings: Settings) -> Application:
     predictions = Predictions(predictor, models, bodies, settings.max_rows, ours)
     invocations = Invocations(predictor, models, about, bodies, ours)
     docs = Docs(lambda: openapi.document(table, models, settings.max_rows, ours), settings.path_prefix)
-    table = routes(about, predictions, invocations, docs)
+    table = routes(about, predictions, invocations, docs, _feedback(settings, log, bodies))
     front = front_kind(table, UNMATCHED, lifespan, metrics, draining, options)
     return Application(front, Gate(admission, front.routes, metrics, settings.max_connections), draining)
 
@@ -147,6 +148,14 @@ def _log(settings: Settings, metrics: Metrics) -> "PredictionLog | None":
     from serving.log.sampling import PredictionLog  # noqa: PLC0415
 
     return PredictionLog(settings, metrics)
+
+
+def _feedback(settings: Settings, log: "PredictionLog | None", bodies: BodyReader) -> "Feedback | None":
+    if log is None or not settings.prediction_log_feedback:
+        return None
+    from serving.api.feedback import Feedback  # noqa: PLC0415  (as above)
+
+    return Feedback(log, bodies, settings.max_rows)
 
 
 def _watched(

@@ -20,6 +20,11 @@ VersionName = Annotated[
 ]
 
 
+RequestName = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9._-]{1,128}$", description="the id of a request, as its answer had it")
+]
+
+
 class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row as `features`, or many as `instances`: arrays in the order of the model's columns, or objects by name."""
 
@@ -69,6 +74,29 @@ class WrittenBatch(msgspec.Struct, frozen=True):
     predictions: msgspec.Raw
     model_version: str
     latency_ms: float
+
+
+class TruthOfRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was true of one row: `request_id` is the answer's X-Request-ID, `row` its number in the request, from 0.
+
+    `row` may be left out where the request had one row. `truth` has the type of the prediction.
+    """
+
+    request_id: RequestName
+    truth: Label | float
+    row: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
+
+
+class FeedbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was true of some rows."""
+
+    feedback: Annotated[list[TruthOfRow], Meta(min_length=1)]
+
+
+class FeedbackResponse(msgspec.Struct, frozen=True):
+    """How many rows were taken for the log; the log of a pod that is killed may lose those of the last minute."""
+
+    accepted: int
 
 
 class Live(msgspec.Struct, frozen=True):

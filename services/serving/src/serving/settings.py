@@ -266,6 +266,9 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     prediction_log_columns: Annotated[
         str, Meta(description="the columns to log, as a JSON list of names; empty for all that are not sensitive")
     ] = ""
+    prediction_log_feedback: Annotated[
+        bool, Meta(description="whether callers with an API key may tell what was true, at /feedback")
+    ] = False
     prediction_log_seconds: Annotated[
         float, Meta(ge=0.1, le=3600, description="how old a file of the log may grow before the store gets it")
     ] = 60.0
@@ -302,6 +305,12 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
             taken.add(extra.name)
         if self.api_key_requests_per_second and not (self.api_keys or self.api_keys_file):
             raise ValueError("API_KEY_REQUESTS_PER_SECOND belongs to keys: set API_KEYS or API_KEYS_FILE too")
+        if self.prediction_log_feedback and not self.prediction_log:
+            raise ValueError("PREDICTION_LOG_FEEDBACK writes into the log: set PREDICTION_LOG too")
+        if self.prediction_log_feedback and not (self.api_keys or self.api_keys_file):
+            raise ValueError(
+                "PREDICTION_LOG_FEEDBACK takes truth from known callers only: set API_KEYS or API_KEYS_FILE"
+            )
         if bool(self.prediction_log_access_key_id) != bool(self.prediction_log_secret_access_key):
             raise ValueError(
                 "PREDICTION_LOG_ACCESS_KEY_ID and PREDICTION_LOG_SECRET_ACCESS_KEY are one key: set both, or none"

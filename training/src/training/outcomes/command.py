@@ -48,6 +48,10 @@ class ResultOptions:
     """A file for what is not joined, as JSON lines with reasons."""
     record: Annotated[bool, Parameter(negative="--no-record")] = True
     """Write a run to MLflow."""
+    push: str | None = None
+    """Address of a Pushgateway that gets the figures for Prometheus, as http://HOST:9091."""
+    namespace: str | None = None
+    """The label `namespace` of what is pushed, by which alerts find the service. [default: the environment]"""
 
 
 _NONE, _AS_USUAL = TruthOptions(), ResultOptions()
@@ -86,7 +90,8 @@ def outcomes(
         Work(
             service=service, environment=environment, log=log, truth=tuple(known.truth or ()), query=known.query,
             request_id=known.id, row=known.row, target=known.target, days=how.days, slices=tuple(how.slice or ()),
-            refused=how.refused, record=how.record, tracking_uri=tracking.tracking_uri,
+            refused=how.refused, record=how.record, push=how.push,
+            namespace=how.namespace or environment, tracking_uri=tracking.tracking_uri,
         ),
         terminal,
     )  # fmt: skip

@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec import Struct
 
-from modelformat.logged import SUFFIX
+from modelformat.logged import FEEDBACK_SUFFIX, SUFFIX
 from training import objects
 from training.addresses import shown
 from training.errors import BadInputError, OutageError
+from training.outcomes.refused import Refusals
 
 # A file that serving writes has 1 MiB; what is larger waits on the disk.
 _IN_MEMORY = 8 << 20
@@ -26,6 +28,9 @@ _AT_ONCE = 4
 _ATTEMPTS = 3
 # A line of ours has some kilobytes; one that never ends shall not fill the memory.
 _LONGEST_LINE = 16 << 20
+# A file of other lines than ours would fill the list by itself.
+_MOST_LINES_A_FILE = 100
+_Record = TypeVar("_Record", bound=Struct)
 
 
 class Days(Struct, frozen=True):
@@ -76,8 +81,14 @@ class LogFile(Struct, frozen=True, eq=False):
             raise UnreadableFileError(f"is broken ({error})") from error
 
 
+def feedback_files(address: str, days: Days) -> Iterator[LogFile]:
+    """Read the files of a log with what callers told of these days and later; there may be none. As `log_files`."""
+    later = Days(days.first, None)
+    yield from _found(address, later, FEEDBACK_SUFFIX)
+
+
 def log_files(address: str, days: Days) -> Iterator[LogFile]:
-    """Read the files of a log, those of one day after those of the day before.
+    """Read the files of a log with answers, those of one day after those of the day before.
 
     What is deleted while this reads, as old files are, is left out.
 
@@ -91,7 +102,7 @@ def log_files(address: str, days: Days) -> Iterator[LogFile]:
         OutageError: The store does not answer.
     """
     count = 0
-    for found in _objects(address, days) if urlsplit(address).scheme == "s3" else _paths(address, days):
+    for found in _found(address, days, SUFFIX):
         count += 1
         yield found
     if not count:
@@ -102,13 +113,18 @@ def log_files(address: str, days: Days) -> Iterator[LogFile]:
         )
 
 
-def _paths(address: str, days: Days) -> Iterator[LogFile]:
+def _found(address: str, days: Days, suffix: str) -> Iterator[LogFile]:
+    kind = _objects if urlsplit(address).scheme == "s3" else _paths
+    return kind(address, days, suffix)
+
+
+def _paths(address: str, days: Days, suffix: str) -> Iterator[LogFile]:
     root = Path(address)
     if "://" in address or not root.is_dir():
         raise BadInputError(f"--log: {shown(address) if '://' in address else address} is no folder and no s3://.")
-    for path in sorted(root.rglob(f"*{SUFFIX}")):
+    for path in sorted(root.rglob(f"*{suffix}")):
         name = path.relative_to(root).as_posix()
-        if not _wanted(name, days):
+        if not _wanted(name, days, suffix):
             continue
         try:
             with path.open("rb") as body:
@@ -119,30 +135,32 @@ def _paths(address: str, days: Days) -> Iterator[LogFile]:
             raise BadInputError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def _objects(address: str, days: Days) -> Iterator[LogFile]:
+def _objects(address: str, days: Days, suffix: str) -> Iterator[LogFile]:
     parts = urlsplit(address)
     bucket, prefix = parts.netloc, unquote(parts.path.strip("/"))
     if not bucket or not prefix:
         raise BadInputError(f"--log: {shown(address)!r} is not of the form s3://BUCKET/ENVIRONMENT/SERVICE.")
     try:
         store = objects.client()
-        names = _keys(store, bucket, f"{prefix}/", days)
+        names = _keys(store, bucket, f"{prefix}/", days, suffix)
         yield from _fetched_ahead(store, bucket, f"{prefix}/", names)
     except (ClientError, BotoCoreError) as error:
         raise objects.explained(error, shown(address)) from error
 
 
-def _keys(store: Any, bucket: str, prefix: str, days: Days) -> Iterator[str]:
+def _keys(store: Any, bucket: str, prefix: str, days: Days, suffix: str) -> Iterator[str]:
     after = f"{prefix}date={days.first}" if days.first else prefix
     for page in store.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=after):
         for entry in page.get("Contents", []):
             key: str = entry["Key"]
-            if key.endswith(SUFFIX) and _wanted(key.removeprefix(prefix), days):
+            if _wanted(key.removeprefix(prefix), days, suffix):
                 yield key
 
 
-def _wanted(name: str, days: Days) -> bool:
-    """Whether a file is of one of the days, by the folder that it lies in."""
+def _wanted(name: str, days: Days, suffix: str) -> bool:
+    """Whether a file is of a kind, told by its name, and of one of the days, by the folder that it lies in."""
+    if not name.endswith(suffix) or (suffix == SUFFIX and name.endswith(FEEDBACK_SUFFIX)):
+        return False
     day = name.partition("/")[0]
     return days == Days() or (day.startswith("date=") and days.holds(day.removeprefix("date=")))
 
@@ -196,3 +214,24 @@ def _fetched(store: Any, bucket: str, key: str) -> IO[bytes] | None:
             body.seek(0)
             return body
     raise OutageError(f"s3://{bucket}/{key}: the store breaks off ({' '.join(str(reason).split())}).") from reason
+
+
+def decoded(
+    file: LogFile, decoder: "msgspec.json.Decoder[_Record]", refusals: Refusals
+) -> Iterator[tuple[int, _Record]]:
+    """The lines of a file with their numbers, as far as they can be read; the others are refused."""
+    wrong = 0
+    try:
+        for number, text in enumerate(file.lines(), start=1):
+            try:
+                record = decoder.decode(text)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                wrong += 1
+                if wrong <= _MOST_LINES_A_FILE:
+                    refusals.add("line", f"{file.name} line {number}", detail=str(error))
+                else:
+                    refusals.counts["line"] += 1
+                continue
+            yield number, record
+    except UnreadableFileError as error:
+        refusals.add("file", file.name, detail=str(error))

@@ -9,16 +9,14 @@ from msgspec import Struct
 
 from modelformat.logged import SAMPLE, Line
 from training.errors import BadInputError
-from training.outcomes.files import Days, LogFile, UnreadableFileError, log_files
+from training.outcomes.files import Days, LogFile, decoded, feedback_files, log_files
 from training.outcomes.refused import HARMLESS, Refusals
 from training.outcomes.seen import Seen
-from training.outcomes.truth import Entry, Truth, TruthColumns, Typed, read_truth, typed
+from training.outcomes.truth import Entry, Truth, TruthColumns, Typed, read_feedback, read_truth, typed
 from training.settings import CsvSettings
 
 # What a pod has room for: rows of thirty columns take 1 KiB each.
 MOST_JOINED = 2_000_000
-# A file of other lines than ours would fill the list by itself.
-_MOST_LINES_A_FILE = 100
 _COLUMNS = (
     "request_id", "row", "time", "model", "version", "release", "digest", "caller", "reason", "prediction",
     "probability", "truth",
@@ -80,7 +78,8 @@ def joined(
 ) -> Joined:
     """Join a log with truth.
 
-    The log is read line by line and only rows with a truth are kept, so that memory grows with those alone.
+    What callers told the service itself (`POST /feedback`) is in the log, and is truth like any other. The log is read
+    line by line and only rows with a truth are kept, so that memory grows with those alone.
 
     Args:
         log: The log of one service: `s3://BUCKET/ENVIRONMENT/SERVICE`, or a folder.
@@ -96,6 +95,7 @@ def joined(
     """
     refusals = Refusals()
     known = read_truth(truth, query, columns, csv, refusals)
+    read_feedback(known, feedback_files(log, days), refusals)
     reading = _Reading(known, refusals)
     for file in log_files(log, days):
         reading.read(file)
@@ -121,21 +121,8 @@ class _Reading:
 
     def read(self, file: LogFile) -> None:
         """Read a file, as far as it can be."""
-        wrong = 0
-        try:
-            for number, text in enumerate(file.lines(), start=1):
-                try:
-                    line = self._decoder.decode(text)
-                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                    wrong += 1
-                    if wrong <= _MOST_LINES_A_FILE:
-                        self._refusals.add("line", f"{file.name} line {number}", detail=str(error))
-                    else:
-                        self._refusals.counts["line"] += 1
-                    continue
-                self._take(line)
-        except UnreadableFileError as error:
-            self._refusals.add("file", file.name, detail=str(error))
+        for _, line in decoded(file, self._decoder, self._refusals):
+            self._take(line)
 
     def _take(self, line: Line) -> None:
         self.logged += 1

@@ -5,12 +5,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import numpy as np
 import pandas as pd
 from msgspec import Struct
 
+from modelformat.logged import Told
 from modelformat.mlmodel import Label
 from training.errors import BadInputError
+from training.outcomes.files import LogFile, decoded
 from training.outcomes.refused import Refusals
 from training.settings import CsvSettings, suggestion
 from training.sources import read_source
@@ -89,6 +92,19 @@ def read_truth(
         untyped = urlsplit(source).path.lower().endswith(CSV_SUFFIXES)
         _add(truth, found.table.frame, found.shown, columns, refusals, untyped=untyped)
     return truth
+
+
+def read_feedback(truth: Truth, files: Iterable[LogFile], refusals: Refusals) -> None:
+    """Add what callers told the service itself, which stands in its log.
+
+    Raises:
+        BadInputError: There is too much.
+    """
+    decoder = msgspec.json.Decoder(Told)
+    for file in files:
+        for number, told in decoded(file, decoder, refusals):
+            source = f"{file.name} line {number}"
+            truth.add(told.request_id, Entry(told.row, told.truth, untyped=False, source=source))
 
 
 def _add(

@@ -9,6 +9,7 @@ from training.errors import BadInputError
 from training.outcomes.files import Days
 from training.outcomes.join import joined
 from training.outcomes.known import known_of
+from training.outcomes.pushing import push
 from training.outcomes.recording import record
 from training.outcomes.refused import Refusal, write
 from training.outcomes.report import Asked, Report, report_of, versions_of
@@ -33,6 +34,8 @@ class Work(Struct, frozen=True, kw_only=True):
     slices: tuple[str, ...] = ()
     refused: Path | None = None
     record: bool = True
+    push: str | None = None
+    namespace: str = ""
     tracking_uri: str | None = None
 
 
@@ -75,6 +78,10 @@ def work(asked: Work, steps: Steps) -> Done:
         with steps.step("record") as step:
             run_id = record(tracking, report, found.refusals)
             step.outcome = f"run {run_id}"
+    if asked.push is not None:
+        with steps.step("push") as step:
+            push(report, asked.push, asked.namespace)
+            step.outcome = asked.push
     return Done(report, run_id)
 
 

@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar.types import Receive
@@ -35,6 +35,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model_version: VersionName = LATEST
 
 
+_Body = TypeVar("_Body", bound=msgspec.Struct)
 _decoder = msgspec.json.Decoder(PredictRequest)
 _table_decoder = msgspec.json.Decoder(_Table)
 _LOCATED = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<field>.*)`)?", re.DOTALL)
@@ -179,13 +180,22 @@ def parse_request(body: bytes) -> PredictRequest:
     """Parses the body of a prediction request, one value after the other.
 
     Raises:
+        RefusedError, InvalidInputError: as `parsed`.
+    """
+    return parsed(body, _decoder)
+
+
+def parsed(body: bytes, decoder: "msgspec.json.Decoder[_Body]") -> _Body:
+    """Parses a body.
+
+    Raises:
         RefusedError: 400 when it is not JSON.
         InvalidInputError: when it is, but of another form.
     """
     try:
-        return _decoder.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidInputError(_field_error(str(error))) from None
+        raise InvalidInputError(_field_error(str(error), decoder.type)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not UTF-8"
         raise RefusedError(400, f"The body is not JSON: {reason}.") from None
@@ -193,10 +203,10 @@ def parse_request(body: bytes) -> PredictRequest:
         raise RefusedError(400, "The body is nested too deeply.") from None
 
 
-def _field_error(message: str) -> FieldError:
+def _field_error(message: str, body: type[msgspec.Struct]) -> FieldError:
     """Rewrites msgspec's messages in the words of JSON, with the field in front."""
-    if unknown := _UNKNOWN.match(message):
-        known = ", ".join(PredictRequest.__struct_fields__)
+    if (unknown := _UNKNOWN.match(message)) and " - at `$" not in message:
+        known = ", ".join(body.__struct_fields__)
         return FieldError(unknown[1][:100], f"unknown field; known ones are {known}")
     match = _LOCATED.fullmatch(message)
     reason, field = (match["reason"], match["field"] or "") if match else (message, "")

@@ -19,7 +19,7 @@ from serving.openinference.mapping import example
 from serving.openinference.messages import InferRequest
 from serving.openinference.rows import FEATURES
 from serving.openinference.tensors import DATATYPES
-from serving.schemas import InferenceError, InvocationError, Problem
+from serving.schemas import FeedbackRequest, InferenceError, InvocationError, Problem
 from serving.scoring import InvocationRequest
 
 _REFERENCE = "#/components/schemas/"
@@ -124,6 +124,12 @@ def _parameters(path: str, names: Sequence[str]) -> list[dict[str, Any]]:
 def _example(body: type[msgspec.Struct], main: LoadedModel) -> dict[str, Any]:
     if body is InferRequest:
         return example(main)
+    if body is FeedbackRequest:
+        return {
+            "feedback": [
+                {"request_id": "order-4711", "row": 0, "truth": main.spec.classes[0] if main.spec.classes else 1.5}
+            ]
+        }
     if body is InvocationRequest:
         names = [column.name for column in main.spec.columns]
         return {"dataframe_split": {"columns": names, "data": [list(main.example)]}}

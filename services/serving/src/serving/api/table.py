@@ -1,5 +1,7 @@
 """The table of routes."""
 
+from typing import TYPE_CHECKING
+
 from serving.api.handlers import About, answered
 from serving.api.invocations import Invocations
 from serving.api.page import Docs
@@ -10,6 +12,8 @@ from serving.openinference.mapping import ModelMetadata
 from serving.openinference.messages import InferRequest, InferResponse
 from serving.schemas import (
     BatchResponse,
+    FeedbackRequest,
+    FeedbackResponse,
     Health,
     Live,
     ModelInfo,
@@ -23,9 +27,14 @@ from serving.schemas import (
 )
 from serving.scoring import InvocationRequest, InvocationResponse
 
+if TYPE_CHECKING:
+    # With what writes the log, which whoever has none need not load.
+    from serving.api.feedback import Feedback
+
 _UNREADY = (500, 503)
 _NAMED = (404, 500, 503)
 _PREDICTING = (400, 404, 408, 413, 415, 422, 500, 503)
+_TELLING = (400, 408, 413, 415, 422, 500, 503)
 _INVOKING = (400, 408, 413, 415, 500, 503)
 _INFERRING = (400, 404, 408, 413, 415, 500, 503)
 
@@ -41,8 +50,10 @@ UNMATCHED = {
 }
 
 
-def routes(about: About, predictions: Predictions, invocations: Invocations, docs: Docs) -> tuple[Route, ...]:
-    """Lists every route, in the order of the OpenAPI document."""
+def routes(
+    about: About, predictions: Predictions, invocations: Invocations, docs: Docs, feedback: "Feedback | None" = None
+) -> tuple[Route, ...]:
+    """Lists every route, in the order of the OpenAPI document; that of feedback where it is taken."""
 
     async def live(_: Call) -> Answer:
         return answered(ServerLive())
@@ -82,6 +93,7 @@ def routes(about: About, predictions: Predictions, invocations: Invocations, doc
                 "predict", "Predict one row or many", (PredictResponse, BatchResponse), PredictRequest, _PREDICTING
             ),
         ),
+        *_of_feedback(feedback),
         Route(
             "/invocations", "POST", invocations.invocations, as_mlflow_error, sheddable=True,
             operation=Operation(
@@ -111,6 +123,19 @@ def routes(about: About, predictions: Predictions, invocations: Invocations, doc
         ),
         *_of_models("/v2/models/{model_name}", "version that `latest` means", predictions),
         *_of_models("/v2/models/{model_name}/versions/{model_version}", "named version of the model", predictions),
+    )  # fmt: skip
+
+
+def _of_feedback(feedback: "Feedback | None") -> tuple[Route, ...]:
+    if feedback is None:
+        return ()
+    return (
+        Route(
+            "/feedback", "POST", feedback.take, as_problem, sheddable=True,
+            operation=Operation(
+                "feedback", "Tell what was true of answered rows", FeedbackResponse, FeedbackRequest, _TELLING
+            ),
+        ),
     )  # fmt: skip
 
 

@@ -5,17 +5,18 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-import msgspec
+from msgspec import Struct
 
 from serving.asked import Asked
 from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix
+from serving.schemas import TruthOfRow
 
 # Why rows may be written: by chance, because they deserve it (which is seen later), or because the shadow disagrees.
 Why = Literal["sample", "perhaps", "shadow"]
 
 
-class Entry(msgspec.Struct, frozen=True, eq=False, gc=False):
+class Entry(Struct, frozen=True, eq=False, gc=False):
     """Rows of one request, of shape [rows, columns], and what a model gave for them.
 
     `places` are the rows' numbers in the request, `time` is when it was answered, in seconds since 1970, and `bytes`
@@ -41,18 +42,44 @@ class Entry(msgspec.Struct, frozen=True, eq=False, gc=False):
         return Entry(self.model, rows, result, self.asked, places, self.time, self.why, size)
 
 
+class Truths(Struct, frozen=True, eq=False, gc=False):
+    """What a caller told of rows that were answered before, when, in seconds since 1970, and the size of it all."""
+
+    told: Sequence[TruthOfRow]
+    owner: str
+    time: float
+    bytes: int
+    model: None = None
+
+    @property
+    def places(self) -> Sequence[int]:
+        """A number for each row."""
+        return range(len(self.told))
+
+    def halved(self, first: int) -> "tuple[Truths, Truths]":
+        """The first rows, and the others."""
+        size = self.bytes * first // len(self.told)
+        return (
+            Truths(self.told[:first], self.owner, self.time, size),
+            Truths(self.told[first:], self.owner, self.time, self.bytes - size),
+        )
+
+
+Pending = Entry | Truths
+
+
 class Waiting:
     """A queue that takes nothing more once it holds `most_rows` rows or `most_bytes` bytes."""
 
     def __init__(self, most_rows: int, most_bytes: int) -> None:
         self._most_rows = most_rows
         self._most_bytes = most_bytes
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[Pending] = deque()
         self._rows = self._bytes = 0
         self._changed = threading.Condition()
         self._closed = False
 
-    def put(self, entries: Iterable[Entry]) -> int:
+    def put(self, entries: Iterable[Pending]) -> int:
         """Adds entries, and gives the number of rows that there was no room for."""
         left_out = 0
         with self._changed:
@@ -68,8 +95,8 @@ class Waiting:
             self._changed.notify()
         return left_out
 
-    def take(self, most_rows: int, seconds: float) -> list[Entry] | None:
-        """Takes entries of one model, of some rows together, waiting for so many seconds where there are none.
+    def take(self, most_rows: int, seconds: float) -> list[Pending] | None:
+        """Takes entries of one model, or truths, of some rows together; waits for so many seconds where there are none.
 
         Nothing is waited for any more once the queue is closed; None tells that it is empty as well.
         """
@@ -77,7 +104,8 @@ class Waiting:
             self._changed.wait_for(lambda: self._queue or self._closed, seconds)
             if not self._queue:
                 return None if self._closed else []
-            model, group = self._queue[0].model, []
+            model = self._queue[0].model
+            group: list[Pending] = []
             while most_rows and self._queue and self._queue[0].model is model:
                 entry = self._next(most_rows)
                 most_rows -= len(entry.places)
@@ -90,10 +118,11 @@ class Waiting:
             self._closed = True
             self._changed.notify_all()
 
-    def _next(self, most: int) -> Entry:
+    def _next(self, most: int) -> Pending:
         """Takes the first entry, or of a long one its first rows."""
         entry = self._queue.popleft()
         if len(entry.places) > most:
+            rest: Pending
             entry, rest = entry.halved(most)
             self._queue.appendleft(rest)
         self._rows -= len(entry.places)

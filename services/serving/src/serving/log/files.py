@@ -48,7 +48,7 @@ class _Open:
         self._keep(self._deflator.flush())
         hour = datetime.fromtimestamp(self.began, UTC)
         opened = datetime.fromtimestamp(self._opened, UTC)
-        path = f"date={hour:%Y-%m-%d}/hour={hour:%H}/{opened:%Y%m%dT%H%M%SZ}-{name}{SUFFIX}"
+        path = f"date={hour:%Y-%m-%d}/hour={hour:%H}/{opened:%Y%m%dT%H%M%SZ}-{name}"
         return File(path, b"".join(self._parts), self.rows)
 
     def _keep(self, part: bytes) -> None:
@@ -63,11 +63,13 @@ class Files:
     Args:
         seconds: How old a file may grow.
         on_file: Is given each that is finished.
+        suffix: What their names end in.
     """
 
-    def __init__(self, seconds: float, on_file: Callable[[File], None]) -> None:
+    def __init__(self, seconds: float, on_file: Callable[[File], None], suffix: str = SUFFIX) -> None:
         self._seconds = seconds
         self._on_file = on_file
+        self._suffix = suffix
         self._name = secrets.token_hex(8)
         self._count = 0
         self._open: _Open | None = None
@@ -95,5 +97,5 @@ class Files:
         """Ends the file, if there is one."""
         if self._open is not None:
             self._count += 1
-            ended, self._open = self._open.end(f"{self._name}-{self._count}"), None
+            ended, self._open = self._open.end(f"{self._name}-{self._count}{self._suffix}"), None
             self._on_file(ended)

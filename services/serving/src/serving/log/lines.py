@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from modelformat.logged import SAMPLE, Line
+from modelformat.logged import SAMPLE, Line, Told
 from serving.columns import EPOCH, Column, Value
 from serving.decoding import listed
 from serving.labels import of_places
 from serving.loader import LoadedModel
-from serving.log.entries import Entry
+from serving.log.entries import Entry, Truths
 from serving.runtimes.base import Matrix
 from serving.signature import ModelSpec
 from serving.writing import numbers_of, predictions_of
@@ -121,6 +121,18 @@ class Lines:
         if not self._choice.below or not answers_surely(self._model.spec):
             return np.zeros(len(result), dtype=bool)
         return unsure_in(result, self._model.spec, self._choice.below)
+
+
+def of_truths(entries: Sequence[Truths]) -> Iterator[Hour]:
+    """Writes what was told later, as one text for each hour."""
+    hours: dict[int, list[Told]] = {}
+    for entry in entries:
+        told = [
+            Told(_moment(entry.time), each.request_id, each.row, entry.owner or None, each.truth) for each in entry.told
+        ]
+        hours.setdefault(int(entry.time) // _HOUR_SECONDS * _HOUR_SECONDS, []).extend(told)
+    for began, lines in hours.items():
+        yield Hour(began, len(lines), _encoder.encode_lines(lines))
 
 
 def answers_surely(spec: ModelSpec) -> bool:

@@ -9,10 +9,11 @@ from typing import TypeAlias
 
 import numpy as np
 
+from modelformat.logged import FEEDBACK_SUFFIX
 from serving.asked import ASKED, Asked
 from serving.backoff import Backoff
 from serving.loader import LoadedModel
-from serving.log.entries import Entry, Waiting
+from serving.log.entries import Entry, Truths, Waiting
 from serving.log.files import Files
 from serving.log.lines import Choice, answers_surely, unsure_in
 from serving.log.sender import MOST_BYTES as MOST_UNSENT_BYTES
@@ -22,6 +23,7 @@ from serving.log.tally import LogTally
 from serving.log.writer import Writer
 from serving.metrics import Metrics
 from serving.runtimes.base import Matrix
+from serving.schemas import TruthOfRow
 from serving.settings import Settings
 from serving.sizes import own, size_of
 
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 # What may wait to be written.
 MOST_ROWS = 20_000
 MOST_BYTES = 16 * 1024 * 1024
+# What a truth takes beside its texts.
+_TRUTH_BYTES = 200
 # Rows are handed over so long after the first of them was computed, so all answers are out, and the thread wakes up for
 # many at once.
 _AFTER_SECONDS = 0.1
@@ -71,7 +75,8 @@ class PredictionLog:
         self._sender = Sender(self._store.put, backoff, self._tally, MOST_UNSENT_BYTES)
         self._waiting = Waiting(MOST_ROWS, MOST_BYTES)
         files = Files(settings.prediction_log_seconds, self._sender.offer)
-        self._writer = Writer(self._waiting, files, choice, self._tally)
+        truths = Files(settings.prediction_log_seconds, self._sender.offer, FEEDBACK_SUFFIX)
+        self._writer = Writer(self._waiting, files, truths, choice, self._tally)
         self._later: list[_Noted] = []
         self._later_rows = 0
         self._sending: asyncio.Task[None] | None = None
@@ -112,6 +117,11 @@ class PredictionLog:
             asyncio.get_running_loop().call_later(_AFTER_SECONDS, self._hand_over)
         self._later.append((model, rows, result, asked, time.time()))
         self._later_rows += len(rows)
+
+    def told(self, truths: Sequence[TruthOfRow], owner: str) -> bool:
+        """Takes what was true of rows that were answered before; False where there is no room for it now."""
+        size = sum(len(each.request_id) + len(str(each.truth)) + _TRUTH_BYTES for each in truths)
+        return not self._waiting.put([Truths(truths, owner, time.time(), size)])
 
     def differed(self, model: LoadedModel, rows: Matrix, result: Matrix, asked: Asked, places: Sequence[int]) -> None:
         """Takes rows of a request for which the shadow says something else; called by the shadow's thread."""

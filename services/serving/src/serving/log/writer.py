@@ -4,9 +4,9 @@ import logging
 import threading
 import time
 
-from serving.log.entries import Entry, Waiting
+from serving.log.entries import Entry, Pending, Truths, Waiting
 from serving.log.files import Files
-from serving.log.lines import Choice, Lines
+from serving.log.lines import Choice, Lines, of_truths
 from serving.log.tally import LogTally
 
 logger = logging.getLogger(__name__)
@@ -21,9 +21,10 @@ _ROWS_AT_ONCE = 128
 class Writer:
     """Makes files of what waits."""
 
-    def __init__(self, waiting: Waiting, files: Files, choice: Choice, tally: LogTally) -> None:
+    def __init__(self, waiting: Waiting, files: Files, truths: Files, choice: Choice, tally: LogTally) -> None:
         self._waiting = waiting
         self._files = files
+        self._truths = truths
         self._choice = choice
         self._tally = tally
         self._stopping = threading.Event()
@@ -44,17 +45,26 @@ class Writer:
             self._thread.join(seconds)
 
     def _work(self) -> None:
-        while (group := self._waiting.take(_ROWS_AT_ONCE, self._files.wait())) is not None:
+        while (group := self._waiting.take(_ROWS_AT_ONCE, self._wait())) is not None:
             start = time.thread_time()
             if group:
                 self._write(group)
             self._files.end_if_due()
+            self._truths.end_if_due()
             self._stopping.wait((time.thread_time() - start) * (1 / SHARE - 1))
         self._files.end()
+        self._truths.end()
 
-    def _write(self, group: list[Entry]) -> None:
+    def _wait(self) -> float:
+        return min(self._files.wait(), self._truths.wait())
+
+    def _write(self, group: list[Pending]) -> None:
         try:
-            for hour in self._lines_of(group).of(group):
+            truths = [entry for entry in group if isinstance(entry, Truths)]
+            for hour in of_truths(truths):
+                self._truths.add(hour)
+            answers = [entry for entry in group if isinstance(entry, Entry)]
+            for hour in self._lines_of(answers).of(answers) if answers else ():
                 self._files.add(hour)
         except Exception as error:  # noqa: BLE001  (whatever it is, the next rows are to be written)
             self._tally.dropped("failed", sum(len(entry.places) for entry in group))
