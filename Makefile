@@ -29,8 +29,9 @@ IMAGE_LABELS = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-
 ##@ Use it
 
 .PHONY: demo
-demo: $(VENV)/.run ## Train, gate, register and serve a model here, and show its predictions (KEEP=1 leaves it running)
-	@$(BIN)/embedded demo $(if $(KEEP),--keep)
+demo: $(VENV)/$(if $(LOOP),.dev,.run) ## Train, gate, register and serve a model here, and show its predictions (KEEP=1 leaves it running; LOOP=1 closes the loop)
+	@$(if $(LOOP),./tools/install helm prometheus pushgateway)
+	@$(BIN)/embedded $(if $(LOOP),loop,demo) $(if $(KEEP),--keep)
 
 .PHONY: install
 install: $(VENV)/.run ## Install the commands gitops, training and serving into .venv/bin; other targets do it by themselves
@@ -47,7 +48,7 @@ observability_TOOLS := prometheus pushgateway helm
 workflows_TOOLS := actionlint crane helm
 store_TOOLS := helm minio mc
 integration_TESTS := tests/integration tests/e2e/test_load.py
-integration_TOOLS := helm minio mc
+integration_TOOLS := helm minio mc prometheus pushgateway
 forges_TOOLS := gitea helm
 TESTS_OF = $(or $($(1)_TESTS),tests/$(1))
 # Twice as many as there are processors: tests wait for servers, too.

@@ -8,7 +8,19 @@
 - name: training
   image: {{ include "pipeline.image" (list .Values.image .Chart.AppVersion) | quote }}
   imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
-  args: [run, --model-dir, {{ printf "/models/%s" (include "training.model" .) | quote }}]
+  args:
+    - run
+    - --model-dir
+    - {{ printf "/models/%s" (include "training.model" .) | quote }}
+    {{- if .Values.due.enabled }}
+    - --if-due
+    {{- with .Values.due.prometheus }}
+    - {{ printf "--prometheus=%s" . | quote }}
+    {{- end }}
+    {{- range $name, $value := .Values.due.labels }}
+    - {{ printf "--alert-label=%s=%s" $name $value | quote }}
+    {{- end }}
+    {{- end }}
   {{- with .Values.data.existingSecret }}
   envFrom:
     - prefix: DATA_

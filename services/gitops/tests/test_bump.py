@@ -113,6 +113,29 @@ def test_the_variant_for_files_is_pinned_with_the_image(
     assert "--batch-image: '1.8.2-batch' has no digest" in capsys.readouterr().err
 
 
+def test_a_commit_says_why_the_version_was_trained_where_the_registry_does(
+    released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "ModelInputDrift since\nnoon: x. " + "y" * 600
+
+    def answer(path: str, before: int) -> tuple[int, bytes]:
+        status, body = as_mlflow(path, before)
+        said = json.loads(body)
+        if version := said.get("model_version"):
+            version["version"] = "2"
+            version["tags"].append({"key": "reason", "value": why})
+        return status, json.dumps(said).encode()
+
+    with answering(answer) as (url, _):
+        assert bump("--model", "@candidate", "--mlflow-url", url) == 0
+        message = git(origin, "show", "--no-patch", "--format=%B", "main")
+        assert message.split("\n")[2] == "Trained because: ModelInputDrift since noon: x. ..."
+        assert message.split("\n")[3:5] == ["", "model.version: 1 -> 2"]
+        # An image alone has nothing to do with it.
+        assert bump("--image", IMAGE.replace("1.8.2", "1.8.3"), "--model", "@candidate", "--mlflow-url", url) == 0
+    assert "Trained because" not in git(origin, "show", "--no-patch", "--format=%B", "main")
+
+
 def test_nothing_to_change_makes_no_commit(released: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = git(origin, "rev-parse", "main")
     assert bump("--chart", "0.1.0", "--image", IMAGE) == 0

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gitops.cli import execute
@@ -10,7 +11,8 @@ from gitops.errors import NotWantedError
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Snapshot
 from gitops.git.trunk import Trunk
-from gitops.pins.release import Hold, read_release
+from gitops.pins.history import steps, why_trained
+from gitops.pins.release import Hold, read_release, written
 from gitops.platform.reader import platform_at
 from gitops.promotion.body import Evidence, body
 from gitops.promotion.promote import Route, plan, routes
@@ -65,6 +67,40 @@ def test_the_first_promotion_is_the_sources_file_byte_for_byte(
     assert promote(capsys)["outcome"] == "nothing to promote"
     assert execute(["history", "production/iris"]) == 0
     assert "Merge promotion" in capsys.readouterr().out
+
+
+def test_the_body_says_why_a_model_was_trained_also_after_a_merge_and_an_environment_on(
+    clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(clone, "production", release(1), "promote(production): iris 1")
+    git(clone, "checkout", "--quiet", "-b", "bump")
+    (clone / STAGING).write_text(written((clone / STAGING).read_text(), release(3), "staging"))
+    commit_all(clone, "bump(staging/iris): iris 3\n\nTrained because: Drift of `x`, @ada.\n\nmodel.version: 2 -> 3")
+    git(clone, "checkout", "--quiet", "main")
+    git(clone, "merge", "--quiet", "--no-ff", "--message", "Merge pull request 7", "bump")
+    git(clone, "push", "--quiet")
+    # What is pinned besides, later, does not hide it.
+    image = msgspec.structs.replace(release(3).image, tag="2.0.0")
+    push(clone, "staging", msgspec.structs.replace(release(3), image=image), "bump(staging/iris): image 2.0.0")
+    promote(capsys)
+    (pull,) = hub.opened()
+    assert "## Why it was trained\n\n`Drift of 'x', @ada.`\n" in pull["body"]
+    assert "\nTrained because: Drift of `x`, @ada.\n" in git(origin, "show", "--format=%B", "--no-patch", BRANCH)
+    merge(clone)
+    start = Snapshot(Repository(clone), git(clone, "rev-parse", "HEAD"))
+    (route,) = routes(platform_at(start), None, 0)
+    found = steps(start.repository, route.target, start.commit)
+    assert why_trained(start.repository, route.target, found, release(3).model) == "Drift of `x`, @ada."
+    assert why_trained(start.repository, route.target, found, release(2).model) == ""
+
+
+def test_a_model_that_stays_needs_no_reason(clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+    push(clone, "staging", release(3), "bump(staging/iris): iris 3\n\nTrained because: Drift.")
+    push(clone, "production", release(3), "promote(production): iris 3")
+    image = msgspec.structs.replace(release(3).image, tag="2.0.0")
+    push(clone, "staging", msgspec.structs.replace(release(3), image=image), "bump(staging/iris): image 2.0.0")
+    promote(capsys)
+    assert "Why it was trained" not in hub.opened()[0]["body"]
 
 
 def test_a_later_promotion_copies_every_pin_and_keeps_what_people_wrote(

@@ -25,4 +25,4 @@ def loaded_champion(tracking: Tracking, registry: Registry, name: str | None) ->
             bundle: Bundle | BundleError = Bundle(folder)
         except BundleError as error:
             bundle = error
-        yield Champion(version.title, bundle)
+        yield Champion(version.title, bundle, version.created / 1000)

@@ -13,6 +13,8 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 from cyclopts.validators import Number
 
+from training.due.command import due
+from training.due.options import WhyOptions
 from training.environment import prepare_environment
 from training.errors import BadInputError, TrainingError
 from training.model_folder import list_folders, load_settings
@@ -39,15 +41,18 @@ _INTERRUPTED = 130
 _GATE_COLUMNS = ("check", "figure", "bound", "verdict", "detail")
 _NOT_TAKEN, _NO_FORM_GATE, _AS_USUAL = RegisterOptions(), FormGateOptions(), ScoreOptions()
 _NO_DATA, _NO_MODEL, _NO_GATE, _NO_TRACKING = DataOptions(), ModelOptions(), GateOptions(), TrackingOptions()
+_NO_REASON = WhyOptions()
 
 app = App(
     name="training",
     help="Train, evaluate, gate and register scikit-learn models in MLflow.",
-    help_epilogue="Exit codes: 0 done, 1 MLflow or its store away, 2 unusable input or failed gate, 130 interrupted.",
+    help_epilogue="Exit codes: 0 done, 1 MLflow or its store away, 2 unusable input or failed gate, 3 not due, "
+    "130 interrupted.",
     version=lambda: version("training"),
     config=Env("TRAINING_", command=False),
     suppress_keyboard_interrupt=False,
 )
+app.command(due)
 
 
 @app.command
@@ -56,6 +61,7 @@ def run(
     model: ModelOptions = _NO_MODEL,
     gate: GateOptions = _NO_GATE,
     tracking: TrackingOptions = _NO_TRACKING,
+    why: WhyOptions = _NO_REASON,
     *,
     model_dir: Path | None = None,
     json: Json = False,
@@ -67,16 +73,26 @@ def run(
         model: What to train.
         gate: What the model has to show.
         tracking: Where MLflow is.
+        why: Why it is trained.
         model_dir: A model's folder, for what its training.yaml says; options and environment win over it.
         json: Print the result as JSON on the output stream.
     """
     terminal = Terminal()
     settings = load_settings(overrides(data, model, gate, tracking), model_dir)
+    reason = why.reason
+    if why.if_due:
+        from training.due.command import reason_to_train
+
+        reason, ended = reason_to_train(model_dir, why, settings, terminal, json=json)
+        if not reason:
+            return ended
     with terminal.step("start") as step:
-        from training.pipeline import train_and_register
+        from training.due.changes import fingerprint
+        from training.pipeline import Occasion, train_and_register
 
         step.outcome = f"training {version('training')}"
-    result = train_and_register(settings, terminal)
+    occasion = Occasion(reason=reason, settings=fingerprint(model_dir) if model_dir else {})
+    result = train_and_register(settings, terminal, occasion)
     if json:
         terminal.json(result)
     else:
@@ -84,7 +100,8 @@ def run(
         registered = {"version": result.version, "release": result.release, "aliases": ", ".join(result.aliases)}
         terminal.facts(
             "Registered" if result.registered else "Not registered",
-            {"model": result.name, **(registered if result.registered else {}), "metrics": headline(result.metrics)}
+            {"model": result.name, **(registered if result.registered else {}), "trained because": reason or None}
+            | {"metrics": headline(result.metrics)}
             | {"digest": result.digest, "artifacts": result.uri, "run": result.run_id, "mlflow": result.tracking_uri},
         )
     return _ended(terminal, result.gate, result.name, result.run_id)

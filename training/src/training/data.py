@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 from msgspec import Struct
+from msgspec.structs import replace
 from sklearn import datasets
 
 from training import columns
@@ -17,7 +18,7 @@ from training.aside import Aside, without_aside
 from training.concerns import Concern, find_concerns
 from training.errors import BadInputError
 from training.kinds import Column, as_frame, mixed, numeric
-from training.settings import ColumnSettings, CsvSettings, Label, Settings, Task, suggestion
+from training.settings import ColumnSettings, CsvSettings, Label, OutcomesSettings, Settings, Task, suggestion
 from training.sources import Source, read_source
 from training.tables import Table
 
@@ -41,6 +42,7 @@ class Dataset(Struct, frozen=True, eq=False):
         concerns: What should be known of single columns.
         aside: Values, shape [rows], of columns that are not learnt from: times (float64), groups (integers) or weights.
         version: What the source says of which version it gave; empty for built-in data and paths.
+        times: When each row was asked for, in seconds since 1970, shape [rows]; of a prediction log alone.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Dataset(Struct, frozen=True, eq=False):
     concerns: tuple[Concern, ...] = ()
     version: str = ""
     aside: Mapping[Aside, np.ndarray] = {}
+    times: np.ndarray | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -99,6 +102,7 @@ def load_dataset(  # noqa: PLR0913  what a table is read by is this much
     query: str | None = None,
     aside: Mapping[Aside, str] | None = None,
     *,
+    outcomes: OutcomesSettings | None = None,
     exact: bool = False,
 ) -> Dataset:
     """Load and check a data set.
@@ -111,6 +115,7 @@ def load_dataset(  # noqa: PLR0913  what a table is read by is this much
         said: What is said of single feature columns, by name, over what the table says.
         query: The statement that gives the rows, of a database.
         aside: Columns that are not learnt from, by what they are for.
+        outcomes: What was true, where the source is a prediction log.
         exact: Whether numbers stay as they are; otherwise float32 holds them, but for those of `centred` columns.
 
     Raises:
@@ -119,7 +124,11 @@ def load_dataset(  # noqa: PLR0913  what a table is read by is this much
     """
     said = said or {}
     texts = [name for name, about in said.items() if about.kind == "category"]
-    found = _found(source, query, csv or CsvSettings(), target, texts)
+    csv = csv or CsvSettings()
+    if outcomes is None:
+        found = _found(source, query, csv, target, texts)
+    else:
+        found = _of_log(source, query, csv, target, texts, outcomes, (aside or {}).get("time"))
     read, source = found.table, found.shown
     table = read.frame
     target = target or (BUILT_IN[source].target if source in BUILT_IN else None)
@@ -158,6 +167,7 @@ def load_dataset(  # noqa: PLR0913  what a table is read by is this much
         concerns=find_concerns(features.columns, features.rows, truth, classes),
         version=found.version,
         aside=set_aside,
+        times=found.times,
     )
 
 
@@ -169,6 +179,7 @@ def load(settings: Settings) -> Dataset:
     return load_dataset(
         settings.data, settings.target, settings.task, settings.csv, settings.columns, settings.query,
         {purpose: name for purpose, name in asides.items() if name is not None},
+        outcomes=settings.outcomes,
     )  # fmt: skip
 
 
@@ -192,6 +203,28 @@ def _found(source: str, query: str | None, csv: CsvSettings, target: str | None,
             f"({', '.join(BUILT_IN)}).{suggestion(source, BUILT_IN)}"
         )
     return read_source(source, query, csv, target, texts)
+
+
+def _of_log(
+    log: str, query: str | None, csv: CsvSettings, target: str | None, texts: Collection[str],
+    outcomes: OutcomesSettings, time: str | None,
+) -> Source:  # fmt: skip
+    """The rows of a log with a truth, or what is learnt from until there are enough."""
+    from training.outcomes.learning import LOGGED_AT, read_outcomes  # noqa: PLC0415 # nobody else joins
+
+    if target is None:
+        raise BadInputError("target: name the column to predict; the truth of a prediction log is called so.")
+    if query is not None:
+        raise BadInputError(f"query: {log} is a prediction log, and no database; outcomes.query is for the truth.")
+    found = read_outcomes(log, target, outcomes, csv, timed=time == LOGGED_AT)
+    if found is not None:
+        return found
+    assert outcomes.start is not None  # noqa: S101  (narrows the type)
+    if time == LOGGED_AT:
+        raise BadInputError(f"split.time: {outcomes.start} has no {LOGGED_AT!r}, which rows of a log alone have.")
+    start = _found(outcomes.start, None, csv, target, texts)
+    note = f"{log}: fewer than {outcomes.rows} rows have a truth, so {start.shown} is learnt from (outcomes.start)."
+    return replace(start, table=replace(start.table, notes=(*start.table.notes, note)))
 
 
 def _built_in_table(built_in: BuiltIn) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from training.errors import BadInputError
 from training.gate import GateReport, columns_check, judge, verify_settings
 from training.model_folder import load_settings
 from training.registry import Registry, Version
-from training.settings import ColumnSettings, CsvSettings, Kind, SplitSettings
+from training.settings import ColumnSettings, CsvSettings, Kind, OutcomesSettings, SplitSettings
 from training.split import split_dataset
 from training.steps import Silent, Steps
 from training.tracking import Tracking
@@ -140,6 +140,8 @@ def _as_settings(recorded: Mapping[str, str]) -> dict[str, Any]:
             found["csv"] = msgspec.to_builtins(msgspec.json.decode(recorded["csv"], type=CsvSettings))
         if "split" in recorded:
             found["split"] = msgspec.to_builtins(msgspec.json.decode(recorded["split"], type=SplitSettings))
+        if "outcomes" in recorded:
+            found["outcomes"] = msgspec.to_builtins(msgspec.json.decode(recorded["outcomes"], type=OutcomesSettings))
         if "columns" in recorded:
             found["columns"] = msgspec.to_builtins(
                 msgspec.json.decode(recorded["columns"], type=dict[str, ColumnSettings])

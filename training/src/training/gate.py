@@ -31,6 +31,8 @@ _LATENCY_RUNS = 200
 _WARM_UP_RUNS = 20
 _SINGLE_ROWS = 200
 _MOST_NAMED = 10
+# Of fewer rows that are newer than the champion, chance says more than they do.
+_FEWEST_NEWEST = 20
 # Equal rows happen; more of them than this say that the data has copies.
 _MOST_DUPLICATES = 0.01
 
@@ -54,11 +56,13 @@ class GateReport(Struct, frozen=True):
 class Champion(Struct, frozen=True, eq=False):
     """The registered model that a new one is compared with.
 
-    `bundle` is the reason why it could not be read, where it could not.
+    `bundle` is the reason why it could not be read, where it could not; `trained` is when it was registered, in seconds
+    since 1970.
     """
 
     title: str
     bundle: Bundle | BundleError
+    trained: float | None = None
 
 
 class _Subject(Struct, frozen=True, eq=False):
@@ -194,6 +198,7 @@ def judge(
         *_thresholds(subject, settings),
         _baseline(subject),
         _versus_champion(subject, settings, champion),
+        *_versus_champion_on_newest(subject, settings, champion),
         *_classes_named(subject, settings),
         *parity_checks(bundle, split, settings, subject.scale),
         _row_order(subject),
@@ -246,6 +251,27 @@ def _versus_champion(subject: _Subject, settings: GateSettings, champion: Champi
     margin = settings.champion_margin if metric in metrics.LOWER_IS_BETTER else -settings.champion_margin
     detail = f"{metric}; {champion.title} has {best:.6g}, margin {settings.champion_margin:g}"
     return _metric_check(metric, "champion", subject.figures[metric], best + margin, detail)
+
+
+def _versus_champion_on_newest(subject: _Subject, settings: GateSettings, champion: Champion | None) -> list[Check]:
+    """The same on those held-out rows alone that came after the champion, which neither of them learnt from."""
+    times = subject.split.test_times
+    if champion is None or champion.trained is None or times is None:
+        return []
+    newest = times > champion.trained
+    if newest.sum() < _FEWEST_NEWEST:
+        detail = (
+            f"{int(newest.sum())} held-out rows came after {champion.title}; at least {_FEWEST_NEWEST} tell something"
+        )
+        return [Check(name="champion on the newest rows", passed=True, detail=detail)]
+    split = replace(
+        subject.split, test_rows=subject.split.test_rows[newest], test_truth=subject.split.test_truth[newest]
+    )
+    scores, bundle = subject.scores[newest], subject.bundle
+    figures = metrics.measure(scores, split.test_truth, subject.classes, bundle.quantile)
+    found = _versus_champion(_Subject(bundle, split, scores, figures, subject.scale), settings, champion)
+    detail = f"{found.detail}; on the {int(newest.sum())} held-out rows that came after it"
+    return [replace(found, name="champion on the newest rows", detail=detail)]
 
 
 def _classes_named(subject: _Subject, settings: GateSettings) -> list[Check]:

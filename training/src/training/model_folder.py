@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from training.addresses import is_address
+from training.due.settings import DueSettings
 from training.errors import BadInputError
 from training.settings import Learning, ModelName, Settings, converted, merged, refuse_one_fold
 
@@ -58,12 +59,14 @@ class ModelFile(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True)
             that exists beside this file is that; in the cluster `/data/NAME` is a file of the chart's `dataVolume`.
         name: The registered model.
         schedule: When the cluster trains it; without one it is trained by hand only.
+        due: What counts as a reason to train it again, for `training due`.
         resources: What a training pod gets; the chart's `resources` unless told.
     """
 
     data: Annotated[str, Meta(min_length=1)]
     name: ModelName
     schedule: Schedule | None = None
+    due: DueSettings | None = None
     resources: Resources | None = None
 
 
@@ -81,8 +84,8 @@ class ModelFolder(Struct, frozen=True, kw_only=True):
     suspend: bool
 
 
-# What only the cluster looks at.
-_OF_THE_CLUSTER = ("schedule", "resources")
+# What no run looks at: when it is made, and with what.
+OF_THE_CLUSTER = ("schedule", "resources", "due")
 
 
 def load_settings(
@@ -101,12 +104,14 @@ def load_settings(
     """
     read: dict[str, Any] = {}
     if model_dir is not None:
-        read = _content(model_dir / TRAINING_FILE)
+        read = read_content(model_dir / TRAINING_FILE)
         _checked(read, model_dir / TRAINING_FILE)
-        read = {key: value for key, value in read.items() if key not in _OF_THE_CLUSTER}
-        beside = model_dir / read["data"]
-        if not is_address(read["data"]) and beside.exists():
-            read["data"] = str(beside)
+        read = {key: value for key, value in read.items() if key not in OF_THE_CLUSTER}
+        read["data"] = _beside(model_dir, read["data"])
+        if isinstance(known := read.get("outcomes"), dict):
+            truth = [_beside(model_dir, each) for each in known["truth"]]
+            start = {"start": _beside(model_dir, known["start"])} if known.get("start") else {}
+            read["outcomes"] = {**known, "truth": truth, **start}
         if (model_dir / README_FILE).is_file():
             read["readme"] = str(model_dir / README_FILE)
         code = model_dir / CODE_FILE
@@ -123,13 +128,19 @@ def load_settings(
     return settings
 
 
+def _beside(folder: Path, data: str) -> str:
+    """Data as it is named, or where that is a path beside the file, as a path from the current folder."""
+    beside = folder / data
+    return str(beside) if not is_address(data) and beside.exists() else data
+
+
 def read_model_file(path: Path) -> ModelFile:
     """A training.yaml, by the rules of YAML 1.2.
 
     Raises:
         BadInputError: It cannot be read, or a value is not allowed.
     """
-    return _checked(_content(path), path)
+    return _checked(read_content(path), path)
 
 
 def list_folders(root: Path) -> list[ModelFolder]:
@@ -191,7 +202,12 @@ def _shared_names(folders: Sequence[ModelFolder]) -> list[str]:
     ]
 
 
-def _content(path: Path) -> dict[str, Any]:
+def read_content(path: Path) -> dict[str, Any]:
+    """The settings in a file of YAML 1.2, unchecked.
+
+    Raises:
+        BadInputError: It cannot be read, or holds something else than `key: value`.
+    """
     try:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from modelformat.baseline import Baseline
 from modelformat.mlmodel import Labels
-from modelformat.tags import DIGEST, FAILED, GATE, PASSED, RELEASE
+from modelformat.tags import DIGEST, FAILED, GATE, PASSED, REASON, RELEASE, SETTINGS
 from training import metrics, models, plots
 from training.baseline import measure_baseline
 from training.boosters import learnt_truth, predicted_labels
@@ -96,10 +96,27 @@ class Trained(Struct, frozen=True, eq=False):
     notes: tuple[str, ...]
 
 
-def train_and_register(settings: Settings, steps: Steps | None = None) -> RunResult:
+class Occasion(Struct, frozen=True, kw_only=True):
+    """Why a model is trained, in a sentence; and by what settings, as a hash for each. Empty where nobody says so."""
+
+    reason: str = ""
+    settings: Mapping[str, str] = {}
+
+    def tags(self) -> dict[str, str]:
+        """What a version is tagged with by it."""
+        settings = msgspec.json.encode(self.settings, order="deterministic").decode()
+        return {**({REASON: self.reason} if self.reason else {}), **({SETTINGS: settings} if self.settings else {})}
+
+
+def train_and_register(settings: Settings, steps: Steps | None = None, occasion: Occasion | None = None) -> RunResult:
     """Load, split, train, evaluate, record, gate and register.
 
     A failed gate is no error: the run is recorded, nothing is registered, and the result says which checks failed.
+
+    Args:
+        settings: What is trained.
+        steps: Who shows the steps.
+        occasion: Why it is trained.
 
     Raises:
         BadInputError: Data, model or settings cannot be used; nothing was recorded.
@@ -134,7 +151,7 @@ def train_and_register(settings: Settings, steps: Steps | None = None) -> RunRes
                     extra=[columns_check(plan.dataset, settings.gate), duplicates_check(plan.split, settings.gate)],
                 )
             step.outcome = report.headline()
-        tags = {DIGEST: digest, GATE: PASSED if report.passed else FAILED}
+        tags = {DIGEST: digest, GATE: PASSED if report.passed else FAILED, **(occasion or Occasion()).tags()}
         release = registry.next_release(plan.name, contract) if report.passed else ""
         tracking.record_verdict(model_id, report, tags)
         subject = _subject(plan, trained, report, run_id, release)
@@ -294,6 +311,9 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
         parameters["csv"] = msgspec.json.encode(settings.csv).decode()
     if settings.query:
         parameters["query"] = settings.query
+    if plan.dataset.times is not None:
+        # Where there were too few rows for the log, the data is another one.
+        parameters["outcomes"] = msgspec.json.encode(settings.outcomes).decode()
     for name in ("split", "weights", "class_weights", "search"):
         value = getattr(settings, name)
         if value not in (None, SplitSettings()):

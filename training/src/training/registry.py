@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import yaml
+from mlflow.entities import RunData
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from msgspec import Struct
 
-from modelformat.tags import CANDIDATE, CHAMPION, DIGEST, GATE, PASSED, RELEASE
+from modelformat.tags import CANDIDATE, CHAMPION, DIGEST, GATE, PASSED, REASON, RELEASE, SETTINGS
 from training.contract import Contract, contract_of
 from training.errors import BadInputError, OutageError
 from training.tracking import Tracking
@@ -19,7 +20,10 @@ _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 
 
 class Version(Struct, frozen=True, kw_only=True):
-    """One registered version, as this pipeline sees it."""
+    """One registered version, as this pipeline sees it.
+
+    `reason` is why it was trained, and `settings` the fingerprint of its folder, where its tags hold them.
+    """
 
     name: str
     version: str
@@ -30,6 +34,8 @@ class Version(Struct, frozen=True, kw_only=True):
     run_id: str | None
     created: int
     metrics: dict[str, float] = {}
+    reason: str | None = None
+    settings: str | None = None
 
     @property
     def title(self) -> str:
@@ -102,7 +108,12 @@ class Registry:
 
     def champion(self, name: str) -> Version | None:
         """The version with the alias `production`, if any."""
-        return next((version for version in self.versions(name) if CHAMPION in version.aliases), None)
+        return self.champion_of(self.versions(name))
+
+    @staticmethod
+    def champion_of(versions: Iterable[Version]) -> Version | None:
+        """The one with that alias among versions, if any."""
+        return next((version for version in versions if CHAMPION in version.aliases), None)
 
     def next_release(self, name: str, contract: Contract) -> str:
         """The release number of a further version: v1.0.0, or the highest one's successor.
@@ -174,22 +185,30 @@ class Registry:
 
     def run_data(self, run_id: str | None) -> tuple[dict[str, str], dict[str, float]]:
         """Parameters and metrics of a run; both empty when there is none."""
-        if not run_id:
-            return {}, {}
-        with self._tracking.reachable():
-            try:
-                data = self._client.get_run(run_id).data
-            except MlflowException as error:
-                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                    return {}, {}
-                raise
-        return dict(data.params), dict(data.metrics)
+        data = self._run(run_id)
+        return (dict(data.params), dict(data.metrics)) if data else ({}, {})
+
+    def run_record(self, run_id: str | None) -> tuple[dict[str, str], dict[str, str]]:
+        """Parameters and tags of a run; both empty when there is none."""
+        data = self._run(run_id)
+        return (dict(data.params), dict(data.tags)) if data else ({}, {})
 
     def artifact_uri(self, version: Version) -> str:
         """Where the artifact store keeps a version's folder."""
         with self._tracking.reachable():
             uri: str = self._client.get_model_version_download_uri(version.name, version.version)
         return uri
+
+    def _run(self, run_id: str | None) -> RunData | None:
+        if not run_id:
+            return None
+        with self._tracking.reachable():
+            try:
+                return self._client.get_run(run_id).data
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
 
     def _aliases(self, name: str) -> dict[str, str] | None:
         try:
@@ -244,6 +263,8 @@ def _version(entry: ModelVersion, aliases: Mapping[str, str]) -> Version:
         aliases=_pointing_at(number, aliases.items()),
         run_id=entry.run_id or None,
         created=int(entry.creation_timestamp),
+        reason=entry.tags.get(REASON),
+        settings=entry.tags.get(SETTINGS),
     )
 
 

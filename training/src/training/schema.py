@@ -6,6 +6,7 @@ import msgspec
 from docstring_parser import parse
 from msgspec import Struct
 
+from training.due.settings import DueSettings
 from training.model_folder import ModelFile, Resources, Schedule
 from training.settings import (
     ColumnSettings,
@@ -13,6 +14,7 @@ from training.settings import (
     Directional,
     GateSettings,
     Invariance,
+    OutcomesSettings,
     Range,
     SearchSettings,
     SplitSettings,
@@ -21,8 +23,10 @@ from training.settings import (
 _STRUCTS: tuple[type[Struct], ...] = (
     ModelFile,
     Schedule,
+    DueSettings,
     Resources,
     CsvSettings,
+    OutcomesSettings,
     ColumnSettings,
     SplitSettings,
     SearchSettings,

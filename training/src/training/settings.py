@@ -168,12 +168,37 @@ class SearchSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     metric: str | None = None
 
 
+class OutcomesSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What was true, where `data` is a prediction log: the rows that have a truth are learnt from.
+
+    Attributes:
+        truth: Tables of truth: each a path, s3://, https://, or a database's address with `query`.
+        query: The statement that gives the rows, where truth is in a database.
+        id: The column with the request's id.
+        row: The column with the row's number in its request, from 0 on; it may be absent where requests have one row.
+        column: The column with what was true.
+        days: So many days of the log are read, today the last; all that there are unless told.
+        rows: With fewer rows that have a truth, nothing is learnt from the log.
+        start: The data to learn from until there are so many; without it, a run is refused until then.
+    """
+
+    truth: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1)]
+    query: str | None = None
+    id: str = "request_id"
+    row: str = "row"
+    column: str = "truth"
+    days: Annotated[int, Meta(ge=1)] | None = None
+    rows: Annotated[int, Meta(ge=1)] = 100
+    start: Annotated[str, Meta(min_length=1)] | None = None
+
+
 class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a run learns, and how; a model's file says the same by the same names.
 
     Attributes:
         query: The statement that gives the rows, where `data` is a database.
         target: The column to predict; built-in data sets know theirs.
+        outcomes: What was true, where `data` is a prediction log, as s3://predictions/ENVIRONMENT/SERVICE.
         csv: How the data is written, where it is a CSV file.
         columns: What is said of single feature columns, by name.
         split: Which rows are held out together; at random unless told.
@@ -192,6 +217,7 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     query: str | None = None
     target: str | None = None
+    outcomes: OutcomesSettings | None = None
     csv: CsvSettings = CsvSettings()
     columns: dict[str, ColumnSettings] = {}
     split: SplitSettings = SplitSettings()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 from msgspec import Struct
 
 from training.addresses import is_address, is_database, shown
@@ -23,12 +24,14 @@ class Source(Struct, frozen=True, eq=False):
         name: A short name, empty where the source has none.
         version: What tells this content from a later one at the same place (a version, an ETag or a hash); empty for
             a path, whose content the data set's own hash tells.
+        times: When each row was, in seconds since 1970, shape [rows]; where the source knows it.
     """
 
     table: Table
     shown: str
     name: str
     version: str = ""
+    times: np.ndarray | None = None
 
 
 def read_source(

@@ -27,7 +27,8 @@ class Split(Struct, frozen=True, eq=False):
     """Training and held-out rows; arrays as in `Dataset`.
 
     `folds` are pairs of training row numbers (to learn from, to judge on), where they are not simply random ones.
-    `train_weights` is what each training row counts, where rows do not count alike.
+    `train_weights` is what each training row counts, where rows do not count alike. `test_times` is when held-out rows
+    were, in seconds since 1970, where the data knows it.
     """
 
     train_rows: np.ndarray
@@ -36,6 +37,7 @@ class Split(Struct, frozen=True, eq=False):
     test_truth: np.ndarray
     folds: Folds = ()
     train_weights: np.ndarray | None = None
+    test_times: np.ndarray | None = None
 
 
 def split_dataset(
@@ -77,6 +79,7 @@ def split_dataset(
         dataset.truth[test],
         _folds(dataset, train, folds, seed),
         _weights(dataset, train, class_weights),
+        None if dataset.times is None else dataset.times[test],
     )
 
 

@@ -3,6 +3,10 @@
 DIGEST = "digest"
 GATE = "gate"
 RELEASE = "release"
+# Why the version was trained, in a sentence; where nobody said why, it is not there.
+REASON = "reason"
+# What it was trained by: a short hash of each setting of its folder, as JSON.
+SETTINGS = "settings"
 
 # What GATE says of a version that may be served.
 PASSED = "passed"

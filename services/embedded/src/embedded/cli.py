@@ -43,6 +43,33 @@ def demo(
     return 0
 
 
+@app.command
+def loop(*, model_dir: Path = Path("models/iris"), report: Path = Path("dist/loop.html")) -> int:
+    """Close the loop once: predict, log, learn the truth late, see the model go wrong, train it again with a reason.
+
+    Parameters
+    ----------
+    model_dir:
+        The folder of the iris model.
+    report:
+        The file for the report, an HTML page.
+    """
+    console = Console(highlight=False)
+    errors = Console(stderr=True, highlight=False)
+    from embedded import loop as loop_steps  # noqa: PLC0415 # boto3 takes a while to load
+
+    try:
+        with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="ml-pipeline-loop-") as folder:
+            loop_steps.run(console, Path(folder), model_dir, report)
+    except KeyboardInterrupt:
+        errors.print("Stopped; everything that the loop made is removed.")
+        return 130
+    except (demo_steps.StepFailedError, ServerFailedError, httpx.HTTPError) as error:
+        errors.print(f"The loop failed: {error}", markup=False)
+        return 1
+    return 0
+
+
 def main() -> None:
     """Run the command line."""
     sys.exit(app())

@@ -8,7 +8,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _ROWS = 6
 _SWAP_SECONDS = 30.0
 # What the demo's API follows, and so what promotes a version here.
-_ALIAS = "production"
+ALIAS = "production"
 
 
 class StepFailedError(RuntimeError):
@@ -39,6 +39,7 @@ class StepFailedError(RuntimeError):
 class Trained(msgspec.Struct, frozen=True):
     """What `training run --json` says about the version that it registered."""
 
+    name: str
     version: str
     release: str
     metrics: dict[str, float]
@@ -84,20 +85,20 @@ def run(console: Console, folder: Path, model_dir: Path, table_dir: Path, *, kee
     """
     model = _registered_name(model_dir)
     with contextlib.ExitStack() as stack:
-        with _step(console, "Starting MLflow (SQLite, a local folder)"):
+        with step(console, "Starting MLflow (SQLite, a local folder)"):
             mlflow = stack.enter_context(mlflow_server(folder))
-        with _step(console, "Training, gating and registering a logistic regression"):
+        with step(console, "Training, gating and registering a logistic regression"):
             first = _train(mlflow, model_dir, "logistic-regression")
-        with _step(console, f"Promoting version {first.version} and serving it"):
-            _promote(mlflow, model, first)
+        with step(console, f"Promoting version {first.version} and serving it"):
+            promote(mlflow, model, first)
             api = stack.enter_context(serving(folder, _settings(mlflow, model)))
         rows = _held_out_rows(model_dir)
         answers = [(row, _predict(api, row)) for row in rows]
-        with _step(console, "Training, gating and registering a random forest"):
+        with step(console, "Training, gating and registering a random forest"):
             second = _train(mlflow, model_dir, "random-forest")
-        with _step(console, f"Promoting version {second.version}: the API swaps to it while it serves"):
-            _promote(mlflow, model, second)
-            _wait_for_version(api, second.version)
+        with step(console, f"Promoting version {second.version}: the API swaps to it while it serves"):
+            promote(mlflow, model, second)
+            wait_for_version(api, second.version)
         answers += [(row, _predict(api, row)) for row in rows]
         console.print(_table(answers, {trained.release: trained.version for trained in (first, second)}))
         table_api, table_row = _table_with_gaps(console, stack, folder, mlflow, table_dir)
@@ -110,11 +111,11 @@ def _table_with_gaps(
     console: Console, stack: contextlib.ExitStack, folder: Path, mlflow: Server, table_dir: Path
 ) -> tuple[Server, HeldOutRow]:
     """Train, serve and ask a model of a table with text and gaps; gives its API and a row to ask for."""
-    with _step(console, f"Training, gating and registering {table_dir.name}, a table with text and gaps"):
+    with step(console, f"Training, gating and registering {table_dir.name}, a table with text and gaps"):
         trained = _train(mlflow, table_dir)
-    with _step(console, f"Promoting version {trained.version} and serving it"):
+    with step(console, f"Promoting version {trained.version} and serving it"):
         model = _registered_name(table_dir)
-        _promote(mlflow, model, trained)
+        promote(mlflow, model, trained)
         api = stack.enter_context(serving(folder, _settings(mlflow, model)))
     rows = _rows_with_gaps(table_dir)
     console.print(_questions([(row, _predict(api, row)) for row in rows]))
@@ -122,7 +123,8 @@ def _table_with_gaps(
 
 
 @contextlib.contextmanager
-def _step(console: Console, what: str) -> Iterator[None]:
+def step(console: Console, what: str) -> Iterator[None]:
+    """Say what is being done, and how long it took."""
     started = time.perf_counter()
     with console.status(what):
         yield
@@ -133,22 +135,34 @@ def _settings(mlflow: Server, model: str) -> dict[str, str]:
     return {
         "MLFLOW_TRACKING_URI": mlflow.url,
         "MODEL_NAME": model,
-        "MODEL_STAGE": _ALIAS,
+        "MODEL_STAGE": ALIAS,
         "MODEL_POLL_SECONDS": "1",
         "LOG_FORMAT": "json",
     }
 
 
-def _training(mlflow: Server, arguments: Sequence[str]) -> bytes:
+def training(
+    mlflow: Server,
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    ends: Sequence[int] = (0,),
+) -> bytes:
     """Run the `training` command and return what it wrote to standard output.
+
+    Args:
+        mlflow: the MLflow that it speaks to.
+        arguments: what comes after its name.
+        environment: more variables.
+        ends: the exit codes that are as they should be.
 
     Raises:
         StepFailedError: it failed.
     """
     command = [program("training"), *arguments]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.url}
-    done = subprocess.run(command, env=environment, capture_output=True, check=False)
-    if done.returncode != 0:
+    variables = {**os.environ, **(environment or {}), "MLFLOW_TRACKING_URI": mlflow.url}
+    done = subprocess.run(command, env=variables, capture_output=True, check=False)
+    if done.returncode not in ends:
         said = (done.stderr or done.stdout).decode(errors="replace").strip()
         raise StepFailedError(f"`training {' '.join(arguments)}` ended with status {done.returncode}:\n{said}")
     return done.stdout
@@ -163,12 +177,18 @@ def _registered_name(model_dir: Path) -> str:
 
 def _train(mlflow: Server, model_dir: Path, model: str | None = None) -> Trained:
     other = ["--model", model] if model else []
-    said = _training(mlflow, ["run", "--model-dir", str(model_dir), *other, "--json"])
+    said = training(mlflow, ["run", "--model-dir", str(model_dir), *other, "--json"])
+    return trained_by(said)
+
+
+def trained_by(said: bytes) -> Trained:
+    """What `training run --json` said."""
     return msgspec.json.decode(said, type=Trained)
 
 
-def _promote(mlflow: Server, model: str, trained: Trained) -> None:
-    _training(mlflow, ["promote", model, "--from", trained.version, "--to", _ALIAS])
+def promote(mlflow: Server, model: str, trained: Trained) -> None:
+    """Have the API serve a version."""
+    training(mlflow, ["promote", model, "--from", trained.version, "--to", ALIAS])
 
 
 def _held_out_rows(model_dir: Path) -> list[HeldOutRow]:
@@ -215,7 +235,12 @@ def _predict(api: Server, row: HeldOutRow) -> Answer:
     return msgspec.json.decode(response.content, type=Answer)
 
 
-def _wait_for_version(api: Server, version: str) -> None:
+def wait_for_version(api: Server, version: str) -> None:
+    """Wait until the API has swapped to a version.
+
+    Raises:
+        StepFailedError: it does not.
+    """
     deadline = time.monotonic() + _SWAP_SECONDS
     while httpx.get(f"{api.url}/model/info", timeout=5.0, trust_env=False).json()["version"] != version:
         if time.monotonic() > deadline:

@@ -55,6 +55,10 @@ class UnreadableFileError(Exception):
     """A file, or what is left of it, is no compressed text; the message says why."""
 
 
+class EmptyLogError(BadInputError):
+    """The log has no file of these days."""
+
+
 class LogFile(Struct, frozen=True, eq=False):
     """A file of the log: its name below the log's address, and its compressed bytes."""
 
@@ -93,7 +97,8 @@ def log_files(address: str, days: Days) -> Iterator[LogFile]:
         days: Those whose files are read.
 
     Raises:
-        BadInputError: There is no such place, it has no file of these days, or it is not let out.
+        EmptyLogError: It has no file of these days.
+        BadInputError: There is no such place, or it is not let out.
         OutageError: The store does not answer.
     """
     count = 0
@@ -102,7 +107,7 @@ def log_files(address: str, days: Days) -> Iterator[LogFile]:
         yield found
     if not count:
         days_told = f" of {days.first or 'the beginning'} to {days.last or 'now'}" if days.first or days.last else ""
-        raise BadInputError(
+        raise EmptyLogError(
             f"--log: {shown(address) if '://' in address else address} has no file of a prediction log{days_told} "
             f"(date=YYYY-MM-DD/hour=HH/*{SUFFIX}); `predictionLog.enabled` turns it on."
         )

@@ -14,6 +14,7 @@ from gitops.programs import EXACT, ProgramFailedError, run
 # Nothing here may wait for a password that nobody types.
 ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 _REMOTE_SECONDS = 20.0
+_MERGED_READ = 20
 _FORMAT = "%H%x00%an%x00%cI%x00%s"
 # The file at the root of this project.
 _MARK = "platform.yaml"
@@ -103,6 +104,17 @@ class Repository:
             sha, author, when, subject = line.split("\0", 3)
             commits.append(Commit(sha=sha, author=author, when=datetime.fromisoformat(when), subject=subject))
         return commits
+
+    def messages(self, commit: str, path: Path) -> list[str]:
+        """The message of a commit that changed a file, and those of the newest such commits that it merged."""
+        options = ["log", f"--max-count={_MERGED_READ}", "--full-history", "--no-show-signature", "-z"]
+        options += ["--format=%B", "--end-of-options"]
+        try:
+            found = self.git(*options, f"{commit}^1..{commit}", "--", f":(top,literal){path}")
+        except ProgramFailedError:
+            # The first commit of all, or the last that a shallow clone has.
+            found = self.git("show", "--no-patch", "--no-show-signature", "--format=%B", "--end-of-options", commit)
+        return [message for message in found.split("\0") if message.strip()]
 
     def changed(self, *paths: Path) -> list[str]:
         """The files under the paths that differ from the last commit, new ones included."""

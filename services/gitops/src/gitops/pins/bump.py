@@ -24,7 +24,7 @@ from gitops.pins.release import (
     parse_image,
     written,
 )
-from gitops.pins.wording import commit_message, what_moved
+from gitops.pins.wording import commit_message, trained_because, what_moved
 from gitops.platform.targets import PLATFORM, Target
 
 
@@ -154,7 +154,10 @@ def _bumped(snapshot: Snapshot, target: Target, pins: Pins) -> Proposal:
     refuse_fed(target)
     text, before = snapshot.release(target)
     refuse_held(target, before)
-    return proposal("bump", target, text, before, _merged(before, target, pins))
+    after = _merged(before, target, pins)
+    moved = pins.candidate is not None and (before is None or before.model != after.model)
+    reason = trained_because(pins.candidate.reason) if pins.candidate and moved else ""
+    return proposal("bump", target, text, before, after, reason=reason)
 
 
 def _merged(before: Release | None, target: Target, pins: Pins) -> Release:

@@ -8,9 +8,12 @@ from msgspec import UNSET, Struct
 
 from gitops.errors import BadInputError
 from gitops.git.repository import Commit, Repository
-from gitops.pins.release import Change, Release, Shadow, changes, read_release
-from gitops.pins.wording import what_moved
+from gitops.pins.release import Change, Model, Release, Shadow, changes, read_release
+from gitops.pins.wording import reason_in, what_moved
 from gitops.platform.targets import Target
+
+# A version that was bumped by image and chart so often since is no news any more.
+_STEPS_READ = 20
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -71,6 +74,20 @@ def since(found: Sequence[Step]) -> Commit:
             break
         brought = step.commit
     return brought
+
+
+def why_trained(repository: Repository, target: Target, found: Sequence[Step], model: Model) -> str:
+    """Why a version was trained, as the newest commit says that brought it; empty where none does.
+
+    Args:
+        repository: Where the steps are.
+        target: Who has the version.
+        found: The steps of it, the newest first.
+        model: The version.
+    """
+    brought = [step.commit.sha for step in found if step.release and step.release.model.is_version(model)]
+    said = (reason_in(message) for sha in brought[:_STEPS_READ] for message in repository.messages(sha, target.file))
+    return next(filter(None, said), "")
 
 
 def ever_ran(found: Sequence[Step], shadow: Shadow) -> bool:

@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct
 from gitops.errors import BadInputError, OutageError
 from gitops.pins.release import Model
 from modelformat.digest import is_digest
-from modelformat.tags import DIGEST, GATE, PASSED, RELEASE
+from modelformat.tags import DIGEST, GATE, PASSED, REASON, RELEASE
 
 _REFERENCE = re.compile(r"(?P<name>[^/@\s]+)(/(?P<version>[1-9][0-9]*)|@(?P<alias>[A-Za-z0-9_-]+))")
 _NAMELESS = re.compile(r"[1-9][0-9]*|@[A-Za-z0-9_-]+")
@@ -52,10 +52,14 @@ def given_login() -> MlflowLogin | None:
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A model version that may be released: its pins, and what its run measured on held-out data."""
+    """A model version that may be released: its pins, and what its run measured on held-out data.
+
+    `reason` is why it was trained, where training said so.
+    """
 
     model: Model
     metrics: dict[str, float]
+    reason: str = ""
 
 
 class _Tag(Struct, frozen=True):
@@ -151,7 +155,7 @@ class MlflowRegistry:
         release = tags.get(RELEASE, "")
         named = release if _RELEASE.fullmatch(release) else UNSET
         model = Model(name=found.name, version=found.version, release=named, digest=digest, uri=uri)
-        return Candidate(model=model, metrics=self._metrics(found.run_id))
+        return Candidate(model=model, metrics=self._metrics(found.run_id), reason=tags.get(REASON, ""))
 
     def alias(self, model: str, alias: str) -> str | None:
         """The version of a registered model that an alias names, or None.

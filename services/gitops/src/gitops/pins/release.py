@@ -73,6 +73,10 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     digest: ContentDigest
     uri: Uri
 
+    def is_version(self, other: "Model") -> bool:
+        """Whether it is that version, by its content too: numbers start again where a model is registered anew."""
+        return (self.name, self.version, self.digest) == (other.name, other.version, other.digest)
+
 
 class Shadow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another version of the same model that answers the same rows unseen, those of `sample` of the requests."""

@@ -7,6 +7,9 @@ from gitops.pins.release import Change, Release
 
 _DIGEST_SHOWN = 12
 _SUBJECT = 100
+# How a commit says why the version that it pins was trained, in a line of its own: promotions look for it.
+_TRAINED = "Trained because: "
+_LONGEST_REASON = 500
 
 
 def short(digest: str) -> str:
@@ -53,6 +56,22 @@ def commit_message(subject: str, changes: Sequence[Change], reason: str = "") ->
     """A subject, the reason where there is one, and a line for each change."""
     lines = [f"{change.pin}: {_whole(change.before)} -> {_whole(change.after)}" for change in changes]
     return "\n".join([shorten(subject, _SUBJECT), "", *([reason, ""] if reason else []), *lines, ""])
+
+
+def trained_because(reason: str) -> str:
+    """The line of a commit that says why a version was trained; empty where nobody said so.
+
+    Args:
+        reason: A tag of the registry, where others than those who commit may write.
+    """
+    said = shorten(reason, _LONGEST_REASON, placeholder=" ...")
+    return f"{_TRAINED}{said}" if said else ""
+
+
+def reason_in(message: str) -> str:
+    """Why the version was trained that a commit pins, as its message says; empty where it does not."""
+    lines = (line.strip() for line in message.splitlines())
+    return next((line.removeprefix(_TRAINED) for line in lines if line.startswith(_TRAINED)), "")
 
 
 def _whole(value: object) -> str:

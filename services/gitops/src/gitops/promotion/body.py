@@ -25,6 +25,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     `source` and `target` are named ENV/SERVICE; `before` is None for a first release. `commits` came to the main branch
     between the two releases, the newest first; `objects` are the rendered differences, None where they could not be
     rendered, and `unrendered` says why. `trial` is None where no model moves that has something to be compared with.
+    `trained` is why a new model was trained, where anybody said so.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     objects: Sequence[ObjectChange] | None
     unrendered: str = ""
     trial: Trial | None = None
+    trained: str = ""
 
 
 def title(evidence: Evidence) -> str:
@@ -55,6 +57,7 @@ def body(evidence: Evidence) -> str:
         marker(evidence.source, evidence.target),
         f"Merging this gives {evidence.target} exactly the pins that {evidence.source} runs; Argo CD does the rest.",
         _pins(evidence),
+        *([f"## Why it was trained\n\n{code(evidence.trained)}"] if evidence.trained else []),
         _metrics(evidence),
         _proof(evidence),
         *([section(evidence.trial, evidence.target)] if evidence.trial else []),

@@ -18,9 +18,9 @@ from gitops.git.repository import Commit
 from gitops.git.snapshot import Proposal, Snapshot
 from gitops.git.trunk import Pushed, Trunk, commit_on
 from gitops.pins.bump import refuse_held
-from gitops.pins.history import Step, same_pins, steps
+from gitops.pins.history import Step, same_pins, steps, why_trained
 from gitops.pins.release import Release, changes, written
-from gitops.pins.wording import commit_message, what_moved
+from gitops.pins.wording import commit_message, trained_because, what_moved
 from gitops.platform.model import Platform
 from gitops.platform.reader import platform_at
 from gitops.platform.targets import ENVS, Target, chosen, fed_by, source_of, targets
@@ -137,6 +137,8 @@ def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
     ready = readiness(start.repository, cluster, route.source, found, route.min_age)
     tried = trial(start, cluster, route.target, after)
     objects, unrendered = _rendered(start, route)
+    new_model = before is None or not before.model.is_version(after.model)
+    reason = why_trained(start.repository, route.source, found, after.model) if new_model else ""
     evidence = Evidence(
         source=str(route.source),
         target=str(route.target),
@@ -147,9 +149,12 @@ def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
         objects=objects,
         unrendered=unrendered,
         trial=tried,
+        trained=reason,
     )
     subject = f"{_VERB}({route.target}): {what_moved(moved, after)}"
-    message = commit_message(subject, moved, f"The pins of {route.source} as of {ready.commit.sha[:7]}.")
+    origin = f"The pins of {route.source} as of {ready.commit.sha[:7]}."
+    # The next environment's promotion finds it in this commit.
+    message = commit_message(subject, moved, "\n\n".join(filter(None, (origin, trained_because(reason)))))
     proposal = Proposal(verb=_VERB, subject=str(route.target), files={file: content}, changes=moved, message=message)
     return Plan(proposal=proposal, title=title(evidence), body=body(evidence))
 

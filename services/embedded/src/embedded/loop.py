@@ -1,0 +1,228 @@
+"""The closed loop on one machine: ask, log, learn the truth late, see a model go wrong, train it again with a reason.
+
+Everything lives in a temporary folder and is gone afterwards, but for the report.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from rich.console import Console
+from ruamel.yaml import YAML
+
+from embedded.demo import ALIAS, StepFailedError, promote, step, trained_by, training, wait_for_version
+from embedded.loop_report import Act, Report, page
+from embedded.loop_servers import Store, prometheus, pushgateway, store
+from embedded.loop_traffic import Answered, Flowers, Meadow, ask, tell
+from embedded.processes import LOOPBACK, Server, free_port
+from embedded.servers import mlflow_server, serving
+
+SERVICE, ENVIRONMENT, BUCKET = "iris", "demo", "predictions"
+LOG = f"s3://{BUCKET}"
+# The order of trust: what was true, what the model doubts, what is asked.
+ALERTS = ("ModelQualityBelowGate", "ModelInputDrift")
+_USUAL, _DRY, _AFTER = 400, 900, 300
+_SECONDS = 60.0
+_T = TypeVar("_T")
+
+
+class _Servers(msgspec.Struct, frozen=True):
+    """What runs, and where training finds it."""
+
+    mlflow: Server
+    store: Store
+    gateway: Server
+    prometheus: Server
+    api_port: int
+    truth: Path
+
+    def training(self, *arguments: str, ends: Sequence[int] = (0,)) -> bytes:
+        """Run the `training` command, and return what it wrote to standard output.
+
+        Raises:
+            StepFailedError: it ended otherwise.
+        """
+        return training(self.mlflow, arguments, environment=self.store.environment(), ends=ends)
+
+    def outcomes(self) -> Any:
+        """What answers were worth, which Prometheus is told, too."""
+        truth = ["--truth", str(self.truth)] if self.truth.exists() else []
+        options = ["--environment", ENVIRONMENT, "--log", LOG, *truth, "--push", self.gateway.url, "--json"]
+        return msgspec.json.decode(self.training("outcomes", SERVICE, *options))
+
+    def due(self, folder: Path) -> Any:
+        """Whether the model of a folder should be trained again."""
+        options = ["--model-dir", str(folder), "--prometheus", self.prometheus.url, "--json"]
+        return msgspec.json.decode(self.training("due", *options, ends=(0, 3)))
+
+
+def run(console: Console, folder: Path, model_dir: Path, report: Path) -> None:
+    """Run the loop.
+
+    Args:
+        console: where it tells what it does.
+        folder: an empty folder for everything that it makes.
+        model_dir: the folder of the iris model, which learns from its log here.
+        report: the file for the report.
+
+    Raises:
+        StepFailedError: a step failed, or what should be seen was not.
+        ServerFailedError: a server did not start.
+        httpx.HTTPError: a prediction failed.
+    """
+    started = time.monotonic()
+    truth = folder / "truth.csv"
+    with contextlib.ExitStack() as stack:
+        with step(console, "Starting MLflow, an S3 store, a Pushgateway and Prometheus with the chart's alerts"):
+            servers = _started(stack, folder, truth)
+        model = _learning_from_its_log(folder / "models" / SERVICE, model_dir, truth)
+        with step(console, "Training the first version, from the iris table: there is no log yet"):
+            first = trained_by(servers.training("run", "--model-dir", str(model), "--if-due", "--json"))
+            promote(servers.mlflow, first.name, first)
+        with step(console, f"Serving {first.release}, with its prediction log on"):
+            api = stack.enter_context(serving(folder, _settings(servers, first.name), port=servers.api_port))
+        meadow = _meadow(model_dir)
+        with step(console, f"A usual summer: {_USUAL} flowers; what they are turns out at once"):
+            usual = _asked(api, meadow.flowers(_USUAL, dry=False))
+            tell(truth, usual)
+            before = _until(servers.outcomes, lambda said: said["joined"] >= _USUAL, "the log did not fill")
+        _say(console, before)
+        with step(console, f"A dry summer: {_DRY} flowers of other sizes; what they are is not known yet"):
+            dry = _asked(api, meadow.flowers(_DRY, dry=True))
+            logged = _USUAL + _DRY
+            late = _until(servers.outcomes, lambda said: said["logged"] >= logged, "the log did not fill")
+            drift = _until(lambda: servers.due(model), lambda said: "ModelInputDrift" in said["reason"], "no drift")
+        _say(console, late)
+        console.print(f"  {drift['reason']}", markup=False)
+        with step(console, "The truth arrives late, and is joined with the log"):
+            tell(truth, dry)
+            known = servers.outcomes()
+            due = _until(
+                lambda: servers.due(model), lambda said: all(name in said["reason"] for name in ALERTS), "no alert"
+            )
+        _say(console, known)
+        console.print("  training due says why:", *(f"\n  - {each['says']}" for each in _reasons(due)), markup=False)
+        with step(console, "Training again, from the log joined with its truth, and holding it against the champion"):
+            options = ["--model-dir", str(model), "--if-due", "--prometheus", servers.prometheus.url, "--json"]
+            said = servers.training("run", *options)
+            second, result = trained_by(said), msgspec.json.decode(said)
+        with step(console, f"Promoting {second.release}: the API swaps to it while it serves"):
+            promote(servers.mlflow, first.name, second)
+            wait_for_version(api, second.version)
+            after = _asked(api, meadow.flowers(_AFTER, dry=True))
+        acts = [Act("a usual summer", usual), Act("a dry summer", dry), Act("the new version", after)]
+        written = page(
+            Report(acts=acts, before=before, late=late, known=known, due=due, second=result, first=first.release),
+            round(time.monotonic() - started),
+        )
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(written, encoding="utf-8")
+    console.print(f"Right answers: {_share(usual)}, then {_share(dry)}, and with {second.release} {_share(after)}.")
+    console.print(f"The report: {report.resolve().as_uri()}", soft_wrap=True)
+
+
+def _started(stack: contextlib.ExitStack, folder: Path, truth: Path) -> _Servers:
+    store_server, made = store(folder)
+    gateway, mlflow, port = pushgateway(folder), mlflow_server(folder), free_port()
+    addresses = f"{LOOPBACK}:{port}", gateway.url.removeprefix("http://")
+    watching = prometheus(folder, SERVICE, ENVIRONMENT, *addresses, ALERTS)
+    servers = (store_server, gateway, mlflow, watching)
+    # All at once, for MLflow alone takes as long as the others together.
+    for server in servers:
+        server.start()
+        stack.callback(server.kill if server is store_server else server.stop)
+    for server in servers:
+        server.wait_ready()
+    made.make_bucket(BUCKET)
+    return _Servers(mlflow, made, gateway, watching, port, truth)
+
+
+def _learning_from_its_log(folder: Path, model_dir: Path, truth: Path) -> Path:
+    """Write the model's folder as it is, but for its data: the log with its truth, and until there is one the table."""
+    yaml = YAML()
+    content = yaml.load(model_dir / "training.yaml")
+    content["outcomes"] = {"truth": [str(truth)], "start": content["data"], "rows": _USUAL}
+    content |= {"data": f"{LOG}/{ENVIRONMENT}/{SERVICE}", "model": "random-forest"}
+    content.pop("params", None)
+    # What a longer petal means is another thing in a dry summer.
+    content["gate"].pop("directional", None)
+    # A change of both kinds is what the demo is about: the size of the log is no news.
+    content["due"] = {"rows": None}
+    folder.mkdir(parents=True)
+    yaml.dump(content, folder / "training.yaml")
+    (folder / "README.md").write_text((model_dir / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    return folder
+
+
+def _settings(servers: _Servers, model: str) -> dict[str, str]:
+    return {
+        "MLFLOW_TRACKING_URI": servers.mlflow.url,
+        "MODEL_NAME": model,
+        "MODEL_STAGE": ALIAS,
+        "MODEL_POLL_SECONDS": "1",
+        "LOG_FORMAT": "json",
+        "PREDICTION_LOG": f"{LOG}/{ENVIRONMENT}/{SERVICE}",
+        "PREDICTION_LOG_SAMPLE": "1",
+        "PREDICTION_LOG_SECONDS": "0.5",
+        "PREDICTION_LOG_ACCESS_KEY_ID": servers.store.access_key,
+        "PREDICTION_LOG_SECRET_ACCESS_KEY": servers.store.secret_key,
+        "S3_ENDPOINT_URL": servers.store.url,
+    }
+
+
+def _meadow(model_dir: Path) -> Meadow:
+    # Imported here: it brings scikit-learn along, which takes a second that the command's help need not wait for.
+    from training.data import load  # noqa: PLC0415
+    from training.model_folder import load_settings  # noqa: PLC0415
+
+    dataset = load(load_settings({}, model_dir))
+    return Meadow(dataset.rows, dataset.truth)
+
+
+def _asked(api: Server, flowers: Flowers) -> list[Answered]:
+    return ask(api.url, flowers)
+
+
+def _until(asked: Callable[[], _T], enough: Callable[[_T], bool], otherwise: str) -> _T:
+    """Ask again until what comes is enough: logs are written and figures scraped a moment later.
+
+    Raises:
+        StepFailedError: it is not, in a minute.
+    """
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            found = asked()
+            if enough(found):
+                return found
+            said = msgspec.json.encode(found).decode()
+        except StepFailedError as error:
+            # A log whose first file is still being written is refused.
+            said = str(error)
+        if time.monotonic() > deadline:
+            raise StepFailedError(f"{otherwise} in {_SECONDS:.0f} s; the last answer was:\n{said[:2000]}")
+        time.sleep(0.2)
+
+
+def _reasons(due: Any) -> list[Any]:
+    return [finding for finding in due["findings"] if finding["answer"] == "due"]
+
+
+def _say(console: Console, outcomes: Any) -> None:
+    version = next(each for each in outcomes["versions"] if each["current"])
+    realised = (version.get("realised") or {}).get("metrics", {}).get("accuracy")
+    estimated = (version.get("estimated") or {}).get("accuracy")
+    real = f"{realised['value']:.3f}" if realised else "not known"
+    guess = f"{estimated['value']:.3f}" if estimated else "not known"
+    below = f"; below its gate: {', '.join(version['below_gate'])}" if version["below_gate"] else ""
+    console.print(
+        f"  realised accuracy {real} of {outcomes['joined']} rows, estimated {guess} of {version['answered']}{below}",
+        markup=False,
+    )
+
+
+def _share(answered: Sequence[Answered]) -> str:
+    return f"{sum(each.right for each in answered) / len(answered):.1%}"

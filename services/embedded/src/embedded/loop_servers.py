@@ -1,0 +1,129 @@
+"""What the closed loop needs beside MLflow and the API: a store, a Pushgateway, Prometheus with the chart's alerts."""
+
+import json
+import secrets
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import boto3
+import msgspec
+import yaml
+
+from embedded.processes import LOOPBACK, Server, ServerFailedError, free_port, free_ports, program
+
+TOOLS = Path(".cache/tools/bin")
+_REGION = "us-east-1"
+_SECONDS = 60
+
+
+class Store(msgspec.Struct, frozen=True):
+    """An S3 store and the keys of its only user, which are made up anew each time."""
+
+    url: str
+    access_key: str
+    secret_key: str
+
+    def make_bucket(self, name: str) -> None:
+        """Make a bucket."""
+        boto3.client(
+            "s3", endpoint_url=self.url, region_name=_REGION,
+            aws_access_key_id=self.access_key, aws_secret_access_key=self.secret_key,
+        ).create_bucket(Bucket=name)  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which training finds it."""
+        keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+        return {**keys, "AWS_DEFAULT_REGION": _REGION, "S3_ENDPOINT_URL": self.url}
+
+
+def store(folder: Path) -> tuple[Server, Store]:
+    """Describe a SeaweedFS with its data in a folder, and the store that it will be."""
+    data, config = folder / "store", folder / "store.json"
+    data.mkdir()
+    named = [f"{part}.port" for part in ("master", "volume", "filer")]
+    named += [f"{part}.port.grpc" for part in ("master", "volume", "filer", "s3")]
+    port, *others = free_ports(1 + len(named))
+    made = Store(f"http://{LOOPBACK}:{port}", secrets.token_hex(10), secrets.token_hex(20))
+    keys = [{"accessKey": made.access_key, "secretKey": made.secret_key}]
+    user = {"name": "loop", "credentials": keys, "actions": ["Admin", "Read", "Write", "List"]}
+    config.write_text(json.dumps({"identities": [user]}))
+    command = [
+        program("weed"), "server", "-s3", f"-s3.config={config}", f"-s3.port={port}", f"-dir={data}",
+        f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", "-master.volumeSizeLimitMB=64", "-volume.max=30",
+        "-volume.preStopSeconds=0", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        *(f"-{name}={other}" for name, other in zip(named, others, strict=True)),
+        *(f"-{part}.localSocket={folder / part}.sock" for part in ("s3", "filer")),
+    ]  # fmt: skip
+    return Server("SeaweedFS", command, url=made.url, ready_path="/status", log=folder / "store.log"), made
+
+
+def pushgateway(folder: Path) -> Server:
+    """Describe a Pushgateway."""
+    port = free_port()
+    command = [_tool("pushgateway"), f"--web.listen-address={LOOPBACK}:{port}"]
+    url, log = f"http://{LOOPBACK}:{port}", folder / "pushgateway.log"
+    return Server("Pushgateway", command, url=url, ready_path="/-/ready", log=log)
+
+
+def prometheus(folder: Path, service: str, namespace: str, api: str, gateway: str, alerts: Sequence[str]) -> Server:
+    """Describe a Prometheus that asks the API and the Pushgateway twice a second, with some of the chart's alerts.
+
+    They fire at once: nobody watches a demo for a quarter of an hour.
+
+    Args:
+        folder: holds its configuration, data and log.
+        service: the service's name, which its figures carry as `job`.
+        namespace: what they carry as `namespace`.
+        api: host and port of the API.
+        gateway: host and port of the Pushgateway.
+        alerts: the names of the alerts.
+
+    Raises:
+        ServerFailedError: the chart cannot be rendered, or has no such alert.
+    """
+    rules = folder / "rules.json"
+    rules.write_text(json.dumps({"groups": [{"name": "loop", "rules": [_at_once(each) for each in _rules(alerts)]}]}))
+    own = {"job_name": service, "static_configs": [{"targets": [api], "labels": {"namespace": namespace}}]}
+    pushed = {"job_name": "pushed", "honor_labels": True, "static_configs": [{"targets": [gateway]}]}
+    configuration = {
+        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+        "rule_files": [str(rules)],
+        "scrape_configs": [own, pushed],
+    }
+    file, port = folder / "prometheus.json", free_port()
+    file.write_text(json.dumps(configuration))
+    command = [
+        _tool("prometheus"), f"--config.file={file}", f"--storage.tsdb.path={folder / 'figures'}",
+        f"--web.listen-address={LOOPBACK}:{port}",
+    ]  # fmt: skip
+    url, log = f"http://{LOOPBACK}:{port}", folder / "prometheus.log"
+    return Server("Prometheus", command, url=url, ready_path="/-/ready", log=log)
+
+
+def _at_once(rule: Mapping[str, Any]) -> dict[str, Any]:
+    return {**rule, "for": "0s"}
+
+
+def _rules(alerts: Sequence[str]) -> list[dict[str, Any]]:
+    """The chart's rules of some alerts, with its own thresholds."""
+    chart = Path("charts/observability")
+    command = [_tool("helm"), "template", "observability", str(chart), "--values", str(chart / "ci/1-defaults.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    if done.returncode:
+        raise ServerFailedError(f"{chart} cannot be rendered: {done.stderr.strip()}")
+    # Kubernetes takes `=` as a text, and PyYAML does not.
+    found = [each for each in done.stdout.split("\n---\n") if "\nkind: PrometheusRule\n" in each]
+    groups = [group for text in found for group in yaml.safe_load(text)["spec"]["groups"]]
+    chosen = [rule for group in groups for rule in group["rules"] if rule.get("alert") in alerts]
+    if missing := set(alerts) - {rule["alert"] for rule in chosen}:
+        raise ServerFailedError(f"{chart} has no alert {', '.join(sorted(missing))}.")
+    return chosen
+
+
+def _tool(name: str) -> str:
+    path = TOOLS / name
+    if not path.exists():
+        raise ServerFailedError(f"{path} is missing: run ./tools/install {name} in the repository.")
+    return str(path.resolve())

@@ -1,0 +1,72 @@
+"""`make demo LOOP=1` as a person sees it: a model goes wrong on purpose, and each part of the loop does its part.
+
+The API, MLflow, the S3 store, the Pushgateway and Prometheus with the chart's own alerts are real.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from embedded.processes import program
+
+_LIMIT_SECONDS = 900
+
+
+@pytest.mark.timeout(_LIMIT_SECONDS + 60)
+def test_a_model_that_goes_wrong_is_seen_and_trained_again_with_a_reason(tmp_path: Path) -> None:
+    report, temporary = tmp_path / "report.html", tmp_path / "temporary"
+    temporary.mkdir()
+    done = subprocess.run(
+        [program("embedded"), "loop", "--report", str(report)],
+        env={**os.environ, "TMPDIR": str(temporary), "COLUMNS": "400"},
+        capture_output=True, check=False, text=True, timeout=_LIMIT_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
+    said = done.stdout
+
+    # A usual summer: as good as the gate found it. A dry one: doubts first, then the truth, which is worse.
+    figures = re.findall(r"realised accuracy ([\d.]+) of (\d+) rows, estimated ([\d.]+) of (\d+)(.*)", said)
+    assert [(joined, logged) for _, joined, _, logged, _ in figures] == [
+        ("400", "400"), ("400", "1300"), ("1300", "1300"),
+    ]  # fmt: skip
+    usual, late, known = ((float(real), float(guess)) for real, _, guess, *_ in figures)
+    assert usual[0] > 0.93
+    assert abs(usual[0] - usual[1]) < 0.05
+    assert late[0] == usual[0]
+    assert late[1] < usual[1] - 0.02
+    assert known[0] < 0.88
+    assert "below its gate: accuracy" in figures[2][4]
+    assert not any("below its gate" in below for *_, below in figures[:2])
+
+    # The truth is trusted more than the drift, and both are reasons.
+    reasons = said[said.index("training due says why") :]
+    assert re.search(
+        r"ModelQualityBelowGate since .*turned out worse than its gate asks.*ModelInputDrift since", reasons
+    )
+
+    shares = re.search(r"Right answers: ([\d.]+)%, then ([\d.]+)%, and with v1\.1\.0 ([\d.]+)%", said)
+    assert shares is not None, said
+    before, wrong, after = map(float, shares.groups())
+    assert before > 93
+    assert wrong < 85
+    assert after > 93
+
+    page = report.read_text(encoding="utf-8")
+    assert page.count("<polyline") == 2
+    assert "champion on the newest rows" in page
+    assert "v1.1.0 answers" in page
+    assert not re.search(r"(src|href)=", page), "it needs nothing from elsewhere"
+    assert report.as_uri() in said
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_loop_without_its_tools_says_which_is_missing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [program("embedded"), "loop"], cwd=tmp_path, capture_output=True, check=False, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert "pushgateway is missing: run ./tools/install pushgateway" in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []

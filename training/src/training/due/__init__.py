@@ -1,0 +1,1 @@
+"""Whether a model should be trained again, and why."""

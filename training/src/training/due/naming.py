@@ -1,0 +1,54 @@
+"""Which model's folder a name means: the folder's own name, that of the registered model, or of a service of it."""
+
+from pathlib import Path
+
+from training.errors import BadInputError
+from training.model_folder import ModelFolder, list_folders, read_content
+from training.settings import suggestion
+
+
+def folder_of(name: str, models: Path, platform: Path) -> Path:
+    """The folder of the model that a name means.
+
+    Args:
+        name: A service of platform.yaml, a registered model, or a folder of models.
+        models: The folder of models.
+        platform: The platform.yaml, which need not be there.
+
+    Raises:
+        BadInputError: Nothing is named so, or several models are.
+    """
+    folders = list_folders(models)
+    served = _served(platform)
+    wanted = {name, served.get(name, name)}
+    found = [entry for entry in folders if entry.name == name or entry.model in wanted]
+    if len(found) > 1:
+        raise BadInputError(
+            f"{name!r} means several models: {', '.join(_title(entry) for entry in found)}; give the registered name "
+            "of one of them, or its folder with --model-dir."
+        )
+    if not found:
+        if name in served:
+            raise BadInputError(
+                f"{platform}: the service {name!r} serves {served[name]}, and no folder of {models} registers that: "
+                "a model that is trained elsewhere is due when its owners say so."
+            )
+        known = [*served, *(entry.name for entry in folders), *(entry.model for entry in folders)]
+        raise BadInputError(
+            f"{name!r} is neither a service of {platform} nor a model of {models}.{suggestion(name, known)} There are "
+            f"{', '.join(_title(entry) for entry in folders)}."
+        )
+    return Path(found[0].folder)
+
+
+def _served(platform: Path) -> dict[str, str]:
+    """The registered models by service, as far as the file says; `gitops check` says what is wrong with it."""
+    if not platform.is_file():
+        return {}
+    services = read_content(platform).get("services")
+    found = [entry for entry in services if isinstance(entry, dict)] if isinstance(services, list) else []
+    return {str(entry["name"]): str(entry["model"]) for entry in found if "name" in entry and "model" in entry}
+
+
+def _title(entry: ModelFolder) -> str:
+    return f"{entry.model} ({entry.folder})"

@@ -1,0 +1,41 @@
+"""The options of the commands that ask whether a model is due."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from training.options import Json
+from training.settings import assignments
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DueOptions:
+    """Who is asked whether the model is due."""
+
+    prometheus: Annotated[str, Parameter(show_default=False)] = ""
+    """Address of the Prometheus whose alerts count, as http://HOST:9090. [default: none is asked]"""
+    alert_label: Annotated[list[str] | None, Parameter(negative="")] = None
+    """A label that alerts must have, as namespace=NAME; repeatable. [default: any]"""
+
+    def labels(self) -> dict[str, str]:
+        """The labels.
+
+        Raises:
+            BadInputError: One is not of the form key=value.
+        """
+        pairs = assignments("alert-label", self.alert_label or [])
+        return {name: str(value) for name, value in pairs.items()}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class WhyOptions(DueOptions):
+    """Why it is trained."""
+
+    reason: Annotated[str, Parameter(show_default=False)] = ""
+    """Why, in a sentence: a tag of the version, and part of the commit that pins it."""
+    if_due: Json = False
+    """Ask `training due` first, and train only where it gives a reason, which then is the version's. If it gives none,
+    the exit code is 0 and nothing is trained."""

@@ -1,0 +1,28 @@
+"""What counts as a reason to train a model again, as its training.yaml says under `due`."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Days = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0)]
+
+
+class DueSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What counts as a reason to train the model again: `training due` asks, and `training run --if-due`.
+
+    Attributes:
+        days: The model is due when its newest version is older than so many days; null for never.
+        rows: The model is due when its data has so many more rows than the newest version was trained with, as a share
+            of those: 0.1 is a tenth more, 0 any change of content. Null for never.
+        alerts: The model is due when one of these alerts of Prometheus fires for it.
+        settings: Whether the model is due when its training.yaml or pipeline.py says something else than then.
+        patience: For so many days after a version was trained, alerts that fired before are no reason to train another
+            one: a version waits for its promotion, and alerts look back at what was asked before it.
+    """
+
+    days: Days | None = 30
+    rows: Share | None = 0.1
+    alerts: tuple[str, ...] = ("ModelQualityBelowGate", "ModelInputDrift", "ModelPredictionDrift")
+    settings: bool = True
+    patience: Annotated[float, Meta(ge=0)] = 1

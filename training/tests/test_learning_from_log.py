@@ -1,0 +1,143 @@
+"""Proves that a log with its truth is learnt from, once there is enough of it, and held against the champion."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from training.data import load, load_dataset
+from training.errors import BadInputError
+from training.model_folder import load_settings
+from training.settings import OutcomesSettings
+from training.tests.logs import line, write_log
+
+Command = Callable[..., Any]
+NAME = "blobs"
+NOW = datetime.now(UTC)
+
+
+def log(
+    folder: Path, rows: int, *, hours: float = 1.0, shift: float = 0.0, name: str = "a", **more: Any
+) -> pd.DataFrame:
+    """A log of requests of one row each, the last of them a number of hours ahead, and what was true of them."""
+    random = np.random.default_rng(rows)
+    kinds = np.repeat(["left", "right"], rows // 2)
+    points = random.normal(np.where(kinds == "left", 0, 6)[:, None] + shift, 1, size=(len(kinds), 2))
+    lines, truth = [], []
+    for at, (kind, (a, b)) in enumerate(zip(kinds, points.tolist(), strict=True)):
+        time = NOW + timedelta(hours=hours, seconds=at - rows)
+        moment, request = time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), f"{name}-{at}"
+        lines.append(line(request, "left", time=moment, features={"a": a, "b": b}, **more))
+        truth.append({"request_id": request, "truth": str(kind)})
+    write_log(folder / "log", lines, name)
+    return pd.DataFrame(truth)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, blobs: pd.DataFrame) -> Path:
+    """A model that learns from its log, and until there is one from a table."""
+    made = tmp_path / "models" / "points"
+    (made / "log").mkdir(parents=True)
+    (made / "README.md").write_text("Left and right.")
+    blobs.to_csv(made / "points.csv", index=False)
+    write(made)
+    return made
+
+
+def write(folder: Path, outcomes: dict[str, Any] | None = None, **more: Any) -> None:
+    known = {"truth": ["truth.csv"], "start": "points.csv", "rows": 40, **(outcomes or {})}
+    content = {"data": "log", "target": "kind", "name": NAME, "cv": 0, "outcomes": known, **more}
+    (folder / "training.yaml").write_text(json.dumps(content))
+
+
+def test_the_table_is_learnt_from_until_the_log_has_enough(training: Command, folder: Path) -> None:
+    first = training("run", "--model-dir", str(folder), "--json").json
+    assert first["data"].endswith("points/points.csv")
+    assert any("fewer than 40 rows have a truth" in note for note in first["notes"])
+    assert training("due", NAME).code == 3
+    log(folder, 38).to_csv(folder / "truth.csv", index=False)
+    assert training("due", NAME, "--json").json["due"] is False
+    few, more = log(folder, 38), log(folder, 26, name="b")
+    pd.concat([few, more, few[:3], pd.DataFrame([{"request_id": "?", "truth": "left"}])]).to_csv(
+        folder / "truth.csv", index=False
+    )
+    found = training("due", NAME, "--json").json
+    assert found["reason"].endswith(
+        "log has 64 rows, and version 1 (v1.0.0) was trained with 60: 64 are newer than it, and due.rows is 10%."
+    )
+    second = training("run", "--model-dir", str(folder), "--json").json
+    assert second["data"].endswith("points/log")
+    params = MlflowClient().get_run(second["run_id"]).data.params
+    assert params["rows"] == "64"
+    assert params["data_version"].startswith("64 rows, 20")
+    assert any("1 of 68 truths were not joined (" in note for note in second["notes"])
+    # It is judged on its own held-out rows again, without being told where they are.
+    assert training("evaluate", f"{NAME}@candidate", "--json").json["same_data"] is True
+
+
+def test_a_new_model_is_held_against_the_champion_on_what_came_after_it(training: Command, folder: Path) -> None:
+    assert training("run", "--model-dir", str(folder)).code == 0
+    assert training("promote", NAME).code == 0
+    # Half of it is as it was, and half has moved to where the champion says something else.
+    old, new = log(folder, 200, hours=-1), log(folder, 120, hours=1, shift=-4.0, name="b")
+    pd.concat([old, new]).to_csv(folder / "truth.csv", index=False)
+    write(folder, model="random-forest", gate={"thresholds": {"log_loss": 1.0}})
+    found = training("run", "--model-dir", str(folder), "--json").json
+    checks = {check["name"]: check for check in found["gate"]["checks"]}
+    newest, whole = checks["champion on the newest rows"], checks["champion"]
+    assert newest["passed"], newest
+    assert "held-out rows that came after it" in newest["detail"]
+    assert newest["bound"] < whole["bound"]
+    gate = json.loads(Path(_artifact(found["run_id"], "gate.json")).read_text())
+    assert "champion on the newest rows" in [check["name"] for check in gate["checks"]]
+
+
+def _artifact(run: str, name: str) -> str:
+    return str(MlflowClient().download_artifacts(run, name))
+
+
+def test_by_time_the_newest_rows_are_held_out(folder: Path) -> None:
+    truth = log(folder, 60)
+    truth.to_csv(folder / "truth.csv", index=False)
+    write(folder, split={"time": "logged_at"})
+    dataset = load(load_settings({}, folder))
+    assert dataset.features == ("a", "b")
+    assert dataset.times is not None
+    np.testing.assert_allclose(dataset.aside["time"], dataset.times)
+    assert dataset.times[0] == pytest.approx((NOW + timedelta(hours=1, seconds=-60)).timestamp(), abs=1)
+
+
+def test_only_rows_that_chance_chose_are_learnt_from(folder: Path) -> None:
+    chosen, unusual = log(folder, 60), log(folder, 60, name="b", reason="confidence")
+    pd.concat([chosen, unusual]).assign(row=0).to_csv(folder / "truth.csv", index=False)
+    assert len(load(load_settings({}, folder)).rows) == 60
+
+
+def test_what_cannot_be_learnt_from_is_refused(folder: Path) -> None:
+    known = {"truth": [str(folder / "truth.csv")], "start": None}
+
+    def refused(**outcomes: Any) -> str:
+        settings = OutcomesSettings(**{**known, **outcomes})
+        with pytest.raises(BadInputError) as caught:
+            load_dataset(str(folder / "log"), "kind", outcomes=settings)
+        return str(caught.value)
+
+    assert "has no file of a prediction log" in refused()
+    truth = log(folder, 60)
+    truth.to_csv(folder / "truth.csv", index=False)
+    assert "60 rows have a truth, and outcomes.rows asks for 100. outcomes.start names what" in refused()
+    assert "has no column 'id'" in refused(id="id", rows=10)
+    assert "'a' is among the columns that the log keeps" in _with_target(folder, known, "a")
+    assert "target: name the column to predict" in _with_target(folder, known, None)
+
+
+def _with_target(folder: Path, known: dict[str, Any], target: str | None) -> str:
+    with pytest.raises(BadInputError) as caught:
+        load_dataset(str(folder / "log"), target, outcomes=OutcomesSettings(**{**known, "rows": 10}))
+    return str(caught.value)
