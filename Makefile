@@ -149,10 +149,14 @@ e2e-charts: $(VENV)/.dev cluster-given e2e-images ## The charts alone on that cl
 	@./tools/install helm
 	@$(ON_CLUSTER) tests/e2e/charts $(E2E_OPTIONS)
 
+# Without the internet there is no stack of Prometheus for the analysis of canaries either.
+WATCHED := $(if $(ROLLOUTS_INSTALL_MANIFEST),e2e-prometheus,e2e-images)
+# What targets of their own run.
+LONG := test_9c_canary_faults.py test_9d_move_store.py
 .PHONY: e2e-argocd
-e2e-argocd: $(VENV)/.dev cluster-given e2e-images ## All of it, by git alone: adopt, bootstrap, promote, break, heal, add; takes the whole cluster
+e2e-argocd: $(VENV)/.dev cluster-given $(WATCHED) ## All of it, by git alone: adopt, bootstrap, promote, break, heal, add; takes the whole cluster
 	@./tools/install crane helm
-	@$(ON_CLUSTER) tests/e2e/argocd --ignore tests/e2e/argocd/test_9c_canary.py $(E2E_OPTIONS)
+	@$(ON_CLUSTER) tests/e2e/argocd $(addprefix --ignore tests/e2e/argocd/,$(LONG)) $(E2E_OPTIONS)
 
 .PHONY: e2e-migration
 e2e-migration: $(VENV)/.dev cluster-given e2e-images ## A platform of version 0.1 handed over under load, alone
@@ -165,9 +169,14 @@ e2e-delivery: $(VENV)/.dev cluster-given e2e-images ## A change of code alone: i
 	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_8_delivery.py $(E2E_OPTIONS)
 
 .PHONY: e2e-canary
-e2e-canary: $(VENV)/.dev cluster-given e2e-images e2e-prometheus ## Versions let in by degrees, alone: a good one, a wrong one that is taken back, and what git says of it
+e2e-canary: $(VENV)/.dev cluster-given $(WATCHED) e2e-faulty ## Versions let in by degrees, alone: a good one, three bad ones that are taken back, and faults beside them
 	@./tools/install helm
-	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9c_canary.py $(E2E_OPTIONS)
+	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py $(addprefix tests/e2e/argocd/test_9c_canary,.py _faults.py _end.py) $(E2E_OPTIONS)
+
+.PHONY: e2e-move-store
+e2e-move-store: $(VENV)/.dev cluster-given e2e-images ## The pipeline moved from MinIO to SeaweedFS and back under load, alone
+	@./tools/install helm
+	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9d_move_store.py $(E2E_OPTIONS)
 
 .PHONY: e2e-monitoring
 e2e-monitoring: $(VENV)/.dev cluster-given e2e-images ## Every monitor, rule, panel and two alerts under that cluster's own Prometheus and Alertmanager
@@ -195,6 +204,15 @@ e2e-images:
 	@$(MAKE) -j1 push-images
 	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/haproxy:$(TAG) -f tests/e2e/haproxy.Dockerfile $(IMAGE_LABELS) .
 	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images haproxy
+
+# Serving with a fault in its code, as a canary must stop it.
+.PHONY: e2e-faulty
+e2e-faulty: e2e-images
+	@for fault in slow failing; do \
+	  $(CONTAINER_BUILD) --target $$fault --build-arg SERVING=$(IMAGE_PREFIX)/serving:$(TAG) \
+	    -t $(IMAGE_PREFIX)/serving:$(TAG)-$$fault -f tests/e2e/faulty/Dockerfile $(IMAGE_LABELS) tests/e2e/faulty; \
+	done
+	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images serving-slow serving-failing
 
 # The context is a folder of its own: what the images of the project are built from leaves out what is built.
 PROMETHEUS_CONTEXT := .cache/prometheus-image

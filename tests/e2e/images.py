@@ -44,6 +44,10 @@ class Images(msgspec.Struct, frozen=True, rename="kebab"):
     """What stands in for MinIO's guard; without it the chart's own image is pulled."""
     prometheus: Image | None = None
     """What watches canaries, on a cluster that cannot have the stack."""
+    serving_slow: Image | None = None
+    """Serving with a fault (`faulty/`): it answers late."""
+    serving_failing: Image | None = None
+    """Serving with a fault: it fails some requests."""
 
 
 def remember_serving(root: Path, image: Image) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -45,6 +46,17 @@ class ClosesWhenIdle(Service):
     def answer(self) -> None:
         super().answer()
         self.close_connection = True
+
+
+class WaitsAtEveryTenth(Service):
+    """Takes more than a second now and then."""
+
+    numbers = itertools.count(1)
+
+    def answer(self) -> None:
+        if next(self.numbers) % 10 == 0:
+            time.sleep(1.2)
+        self.reply(200)
 
 
 class RefusesEveryFifth(Service):
@@ -98,6 +110,7 @@ def test_nothing_is_dropped_by_a_service_that_answers(service: type[Service]) ->
     assert (result["dropped"], result["versions"]) == (0, {"3": result["sent"]})
     assert result["predictions"] == {"setosa": result["sent"]}
     assert result["sent"] > 4
+    assert result["slow"] == 0
 
 
 @pytest.mark.parametrize(("service", "reason"), [(RefusesEveryFifth, "503"), (HangsUpEveryFifth, "RemoteDisconnected")])
@@ -107,6 +120,13 @@ def test_each_request_without_an_answer_is_dropped(service: type[Service], reaso
     assert result["dropped"] == result["sent"] // 5 > 0
     assert all(reason in error for error in result["errors"])
     assert result["versions"] == {"3": result["sent"] - result["dropped"]}
+
+
+def test_slow_answers_are_counted_and_are_no_failures() -> None:
+    with serving(WaitsAtEveryTenth) as url:
+        result = load(url)
+    assert result["slow"] == result["sent"] // 10 > 0
+    assert result["dropped"] == 0
 
 
 def test_everything_is_dropped_where_nobody_listens() -> None:

@@ -1,6 +1,8 @@
 """Releases that do badly go back in git: critical alerts of a real Prometheus, and canaries that were aborted."""
 
+import contextlib
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -202,6 +204,27 @@ def test_minutes_that_are_none_are_named(
     ask(clone, values)
     assert watch(metrics) == 2
     assert "The values of staging/iris under watch" in " ".join(capsys.readouterr().err.split())
+
+
+def test_one_port_forward_does_for_all_services(
+    clone: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ways: list[str] = []
+
+    class Forwarding(MemoryCluster):
+        @contextlib.contextmanager
+        def forwarded(self, namespace: str, service: str, port: int) -> Iterator[str]:
+            ways.append(f"{namespace}/{service}:{port}")
+            yield seen.url
+
+    use(monkeypatch, Forwarding())
+    for part in ("release.yaml", "values.yaml"):
+        shutil.copy(clone / f"envs/staging/iris/{part}", clone / f"envs/production/iris/{part}")
+    commit_all(clone, "promote(production/iris)")
+    git(clone, "push", "--quiet")
+    assert execute(["watch", "--dry-run"]) == 0
+    assert ways == ["monitoring/monitoring-kube-prometheus-prometheus:9090"]
+    assert "staging/iris" in "".join(capsys.readouterr())
 
 
 def test_a_prometheus_that_is_away_is_an_outage_and_no_verdict(

@@ -13,6 +13,7 @@ import pytest
 from pytest_helm_charts.clusters import Cluster  # type: ignore[import-untyped]  # it has no types
 
 from tests.e2e.argocd import gitea
+from tests.e2e.argocd.canaries import Canaries, canaries_of
 from tests.e2e.argocd.cluster import left_out, plain_http, require_free, take_away
 from tests.e2e.argocd.fork import Fork, make_fork
 from tests.e2e.argocd.gitea import Gitea
@@ -106,3 +107,9 @@ def pipeline(kube: Kube, forge: Gitea, fork: Fork, images: Images) -> Pipeline:
         chart=chart,
         without=left_out(kube, images),
     )
+
+
+@pytest.fixture(scope="session")
+def canary(pipeline: Pipeline) -> Canaries:
+    """The service whose versions are let in by degrees."""
+    return canaries_of(pipeline)

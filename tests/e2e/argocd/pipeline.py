@@ -46,6 +46,8 @@ class LoadResult(msgspec.Struct, frozen=True):
     errors: list[str]
     versions: dict[str, int]
     predictions: dict[str, int]
+    slow: int
+    """Answers that took more than a second."""
     p99_ms: float | None
     longest_gap_ms: float
 
@@ -227,10 +229,12 @@ class Pipeline(msgspec.Struct, frozen=True):
         return Answer(info["version"], info["digest"], prediction["prediction"])
 
     @contextlib.contextmanager
-    def load(self, place: Place, *, rate: float = 20, seconds: float = 600) -> Iterator[list[LoadResult]]:
+    def load(
+        self, place: Place, *, rate: float = 20, workers: int = 4, seconds: float = 600
+    ) -> Iterator[list[LoadResult]]:
         """Send predictions all along the block; the list holds what became of them once it has ended."""
         question = {
-            "url": f"{place.address}/predict", "rate": rate, "workers": 4, "rows": 1,
+            "url": f"{place.address}/predict", "rate": rate, "workers": workers, "rows": 1,
             "features": place.row, "seconds": seconds,
         }  # fmt: skip
         script = Script(f"load-{secrets.token_hex(3)}", NAMESPACE, "load.py", question)

@@ -24,6 +24,11 @@ def start(kube: Kube, image: Image) -> None:
     kube.run("wait", "-n", NAMESPACE, f"pod/{_NAME}", "--for=condition=Ready", "--timeout=120s", seconds=130)
 
 
+def stop(kube: Kube) -> None:
+    """Take it away, with what it remembers; nothing answers at its address."""
+    kube.delete(NAMESPACE, f"pod/{_NAME}")
+
+
 def take_away(kube: Kube) -> None:
     """Remove what outlives its namespace."""
     kube.run("delete", "clusterrole,clusterrolebinding", _NAME, "--ignore-not-found")

@@ -1,6 +1,7 @@
 """Argo Rollouts on the cluster under test, and what a Rollout of it says."""
 
 import os
+from typing import Any
 
 import msgspec
 
@@ -38,7 +39,7 @@ def install(pipeline: Pipeline) -> str:
     """
     fork, kube = pipeline.fork, pipeline.kube
     manifest = os.environ.get("ROLLOUTS_INSTALL_MANIFEST", "")
-    fork.edit("platform.yaml", lambda said: said.update(rollouts=True))
+    fork.edit("platform.yaml", _switched_on)
     fork.commit("Let versions in by degrees")
     without = [*pipeline.without, *([APPLICATION] if manifest else [])]
     fork.gitops("bootstrap", *(f"--without={name}" for name in without), seconds=400)
@@ -50,6 +51,26 @@ def install(pipeline: Pipeline) -> str:
         assert image, "this cluster does not get kube-prometheus-stack: make e2e-prometheus"
         prometheus.start(kube, image)
     return "its manifest" if manifest else "its chart"
+
+
+def _switched_on(platform: dict[str, Any]) -> None:
+    """The switch, and what a migration from version 0.1 cannot know: which forge it is, and that nobody waits here."""
+    platform.update(rollouts=True, forge="gitea")
+    for environment in platform["environments"]:
+        environment.pop("minAge", None)
+
+
+def kill(kube: Kube) -> None:
+    """Kill the controller at once, and keep it away."""
+    kube.run("scale", "-n", NAMESPACE, "deployment/argo-rollouts", "--replicas=0")
+    pods = f"app.kubernetes.io/name={APPLICATION}"
+    kube.run("delete", "pods", "-n", NAMESPACE, "-l", pods, "--force", "--grace-period=0", "--timeout=60s", seconds=70)
+
+
+def restart(kube: Kube) -> None:
+    """Bring the controller back."""
+    kube.run("scale", "-n", NAMESPACE, "deployment/argo-rollouts", "--replicas=1")
+    kube.wait_rolled_out(NAMESPACE, "deployment/argo-rollouts")
 
 
 def take_away(kube: Kube) -> None:

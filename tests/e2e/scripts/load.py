@@ -18,6 +18,8 @@ import urllib.parse
 from typing import Any
 
 STOP = pathlib.Path("/tmp/stop")  # noqa: S108  the pod's own
+SLOW_SECONDS = 1.0
+"""An answer that takes longer is counted as slow."""
 
 
 class Tally:
@@ -61,6 +63,7 @@ class Tally:
             "errors": self.errors[:20],
             "versions": self.versions,
             "predictions": self.predictions,
+            "slow": sum(latency > SLOW_SECONDS for latency in latencies),
             "p50_ms": _milliseconds(latencies, 0.50),
             "p99_ms": _milliseconds(latencies, 0.99),
             "longest_gap_ms": round(self.longest_gap * 1000, 1),

@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import httpx
 import msgspec
@@ -135,3 +135,38 @@ def prometheus_of(platform: Platform, target: Target, cluster: Cluster) -> Itera
         except httpx.InvalidURL as error:
             raise OutageError(f"{where!r} is not an address of Prometheus: {error}.") from None
         yield Prometheus(stack.enter_context(client))
+
+
+class Prometheuses:
+    """The way to each Prometheus that is asked, found once: a port-forward takes longer than all the questions."""
+
+    def __init__(self, platform: Platform, cluster: Cluster) -> None:
+        """Take the facts of the fork and the cluster of Argo CD; nothing is reached before it is asked for."""
+        self._platform, self._cluster = platform, cluster
+        self._stack = contextlib.ExitStack()
+        self._ways: dict[str, Prometheus | OutageError] = {}
+
+    def __enter__(self) -> Self:
+        """Begin; what is reached inside the block stays open until its end."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Close every way."""
+        self._stack.close()
+
+    def of(self, target: Target) -> Prometheus:
+        """Return the one that watches a target.
+
+        Raises:
+            OutageError: It cannot be reached, or platform.yaml does not say where it is; also when asked again.
+        """
+        where = target.environment.cluster
+        if where not in self._ways:
+            try:
+                self._ways[where] = self._stack.enter_context(prometheus_of(self._platform, target, self._cluster))
+            except OutageError as error:
+                self._ways[where] = error
+        way = self._ways[where]
+        if isinstance(way, OutageError):
+            raise way
+        return way

@@ -1,6 +1,5 @@
 """How the shadows of all services do, for a look at everything."""
 
-import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -8,7 +7,7 @@ from msgspec import Struct
 
 from gitops.cluster.client import Cluster
 from gitops.cluster.comparison import Rows, Watch, rows_of
-from gitops.cluster.prometheus import Prometheus, prometheus_of
+from gitops.cluster.prometheus import Prometheuses
 from gitops.errors import GitopsError
 from gitops.git.repository import Repository
 from gitops.pins.history import steps, tried_since
@@ -38,34 +37,20 @@ def shadows_of(
         platform: The facts of the fork.
         releases: What each target runs, in the order of `targets`.
     """
-    with contextlib.ExitStack() as stack:
-        # One way to each Prometheus, or why there is none, by the cluster that it is in.
-        ways: dict[str, Prometheus | str] = {}
-        found: list[ShadowStatus | None] = []
-        for target, release in zip(targets(platform), releases, strict=True):
-            shadow = release.tried if release else None
-            if shadow is None:
-                found.append(None)
-                continue
-            where = target.environment.cluster
-            if where not in ways:
-                try:
-                    ways[where] = stack.enter_context(prometheus_of(platform, target, cluster))
-                except GitopsError as error:
-                    ways[where] = str(error).partition("\n")[0]
-            found.append(_status(repository, target, shadow, ways[where]))
-        return found
+    with Prometheuses(platform, cluster) as ways:
+        return [
+            _status(repository, target, shadow, ways) if (shadow := release.tried if release else None) else None
+            for target, release in zip(targets(platform), releases, strict=True)
+        ]
 
 
-def _status(repository: Repository, target: Target, shadow: Shadow, way: Prometheus | str) -> ShadowStatus:
+def _status(repository: Repository, target: Target, shadow: Shadow, ways: Prometheuses) -> ShadowStatus:
     known = steps(repository, target, "HEAD")
     if not known or known[0].release is None or known[0].release.tried != shadow:
         return ShadowStatus(version=shadow.version, problem="it is not committed")
     since = tried_since(known).when
-    if isinstance(way, str):
-        return ShadowStatus(version=shadow.version, since=since, problem=way)
     try:
-        rows = rows_of(way, Watch(target=target, shadow=shadow, since=since))
+        rows = rows_of(ways.of(target), Watch(target=target, shadow=shadow, since=since))
     except GitopsError as error:
         return ShadowStatus(version=shadow.version, since=since, problem=str(error).partition("\n")[0])
     return ShadowStatus(version=shadow.version, since=since, rows=rows, agreement=rows.agreement)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from gitops.cluster.canary import Canary
 from gitops.cluster.client import Cluster
+from gitops.cluster.prometheus import Prometheuses
 from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
 from gitops.commands.options import Flag, Json, PrometheusUrl
 from gitops.errors import BadInputError, GitopsError, OutageError
@@ -163,13 +164,14 @@ def _seen(
         terminal.note(f"Canaries could not be seen: {error}")
         outages += [] if cluster.prometheus else [error]
     found: dict[Target, Burning] = {}
-    for one in wanted:
-        try:
-            if one not in canaries and (seen := burning(start, cluster, one)):
-                found[one] = seen
-        except GitopsError as error:
-            terminal.error(f"{one}: {error}")
-            outages.append(error)
+    with Prometheuses(platform_at(start), cluster) as prometheuses:
+        for one in wanted:
+            try:
+                if one not in canaries and (seen := burning(start, prometheuses, one)):
+                    found[one] = seen
+            except GitopsError as error:
+                terminal.error(f"{one}: {error}")
+                outages.append(error)
     return canaries, found, outages
 
 

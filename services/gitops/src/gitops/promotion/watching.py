@@ -7,15 +7,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from gitops.cluster.client import Cluster
-from gitops.cluster.prometheus import Alert, prometheus_of
+from gitops.cluster.prometheus import Alert, Prometheuses
 from gitops.errors import BadInputError, GitopsError
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Proposal, Snapshot
 from gitops.pins.history import since, steps
 from gitops.pins.hold import not_rolled_back, rollback_target, rolled_back
 from gitops.pins.release import Hold, Release
-from gitops.platform.reader import platform_at
 from gitops.platform.targets import Target
 from gitops.promotion.asked import asked
 
@@ -55,14 +53,14 @@ def watched_minutes(start: Snapshot, target: Target) -> float:
         raise BadInputError(f"The values of {target} under watch: {error}.") from None
 
 
-def burning(start: Snapshot, cluster: Cluster, target: Target) -> Burning | None:
+def burning(start: Snapshot, prometheuses: Prometheuses, target: Target) -> Burning | None:
     """Return the first critical alert that began in the watched minutes after the pins moved, if it fires now.
 
     An alert that began earlier is not the release's doing. Held services are left alone: somebody decided already.
 
     Args:
         start: The newest files of the main branch.
-        cluster: The cluster of Argo CD, by which Prometheus is reached.
+        prometheuses: The ways to Prometheus.
         target: The service in its environment.
 
     Raises:
@@ -74,8 +72,7 @@ def burning(start: Snapshot, cluster: Cluster, target: Target) -> Burning | None
     if not minutes or release is None or release.held is not None:
         return None
     released = since(steps(start.repository, target, start.commit)).when
-    with prometheus_of(platform_at(start), target, cluster) as prometheus:
-        alerts = prometheus.alerts()
+    alerts = prometheuses.of(target).alerts()
     last = released + timedelta(minutes=minutes)
     began = [alert for alert in alerts if _is_critical(alert, target) and released <= alert.active_at <= last]
     if not began:

@@ -1,0 +1,146 @@
+"""More versions that a canary stops, and faults beside it: code that is slow or fails, no controller, no Prometheus.
+
+They take longer than all of the rest of the canaries, so `make e2e-canary` alone runs them.
+"""
+
+import time
+
+import pytest
+
+from tests.e2e.argocd import canaries, prometheus, rollouts
+from tests.e2e.argocd.canaries import ALIAS, FIRST, PASSED, RATE, REVERTED_AFTER, RIGHT, SECOND, SMOKE, VALUES, Canaries
+from tests.e2e.argocd.pipeline import Pipeline
+from tests.e2e.argocd.rollouts import Standing
+from tests.e2e.faulty.sitecustomize import FAILING_ONE_IN
+from tests.e2e.report import Report
+
+# A slow answer keeps its worker waiting: with so many the load goes on at its rate.
+_WORKERS = 40
+_AWAY_SECONDS = 20
+# Longer than a step takes: with no judgement the share must not grow.
+_UNWATCHED_SECONDS = 60
+
+
+def test_a_slow_version_is_stopped_and_watch_takes_it_back(
+    pipeline: Pipeline, report: Report, canary: Canaries
+) -> None:
+    good, production = canary.version(), canary.production
+    canary.image(pipeline.images.serving_slow, good)
+    canary.unheld()
+    old = canary.standing()
+    with pipeline.load(production, rate=RATE, workers=_WORKERS) as results:
+        canary.promoted()
+        canary.stopped(old)
+    status = canary.status()
+    assert "aborted: latency" in status
+    report.add("Requests", f"- a slow version, stopped: {results[0]}")
+    report.add(
+        "Canary",
+        f"- {canaries.compared(results[0].slow, 'slow', RATE * REVERTED_AFTER)}",
+        f"- gitops status: {status}",
+    )
+    assert results[0].dropped == 0, results[0].errors
+    _taken_back(pipeline, report, canary, ("watch",), "latency")
+
+
+def test_a_version_that_fails_some_requests_is_stopped_and_taken_back(
+    pipeline: Pipeline, report: Report, canary: Canaries
+) -> None:
+    good, production = canary.version(), canary.production
+    canary.image(pipeline.images.serving_failing, good)
+    canary.unheld()
+    old = canary.standing()
+    with pipeline.load(production, rate=RATE) as results:
+        canary.promoted()
+        canary.stopped(old)
+    status = canary.status()
+    assert "aborted: errors" in status
+    failed = results[0].dropped
+    assert [error for error in results[0].errors if "500" not in error] == []
+    report.add("Requests", f"- a version that fails one in {FAILING_ONE_IN}, stopped: {results[0]}")
+    report.add(
+        "Canary",
+        f"- {canaries.compared(failed, 'failed', RATE * REVERTED_AFTER // FAILING_ONE_IN)}",
+        f"- gitops status: {status}",
+    )
+    _taken_back(pipeline, report, canary, ("rollback", "--aborted"), "errors")
+    # The environment that feeds production gets the code without a fault back.
+    canary.bumped(f"--image={pipeline.images.serving.pin}")
+
+
+def _taken_back(pipeline: Pipeline, report: Report, canary: Canaries, command: tuple[str, ...], reason: str) -> None:
+    """See git go back to what ran before, with a hold that says why, and nobody lend Argo CD a hand."""
+    good = canary.version()
+    with pipeline.load(canary.production, rate=RATE) as results:
+        commit = canary.taken_back(*command)
+    pins = pipeline.pins(canary.production)
+    assert (pins["image"]["digest"], pins["model"]["version"]) == (pipeline.images.serving.digest, good)
+    assert reason in str(pins["release"]["hold"])
+    assert pipeline.images_of(canary.production) == {pipeline.images.serving.digest}
+    report.add("Canary", f"- gitops {' '.join(command)}: commit {commit[:7]} holds it: {pins['release']['hold']}")
+    report.add("Requests", f"- its rollback by gitops {' '.join(command)}: {results[0]}")
+    assert (results[0].dropped, set(results[0].predictions)) == (0, {RIGHT}), results[0].errors
+
+
+def _begun_anew(pipeline: Pipeline, canary: Canaries, name: str) -> Standing:
+    """Begin a canary of pods that differ in an annotation alone, and wait until its first share is judged."""
+    old = canary.standing()
+    pipeline.fork.edit(VALUES, lambda values: values.update(podAnnotations={"pipeline/attempt": name}))
+    pipeline.fork.commit(f"Begin a canary: {name}")
+    pipeline.look_at_git()
+    begun = canary.begun(old)
+    canary.wait_analysis(begun.wanted, FIRST)
+    return begun
+
+
+def _ended(pipeline: Pipeline, canary: Canaries, begun: Standing) -> None:
+    """See it go to all pods, every share judged."""
+    ended = canary.wait("the canary ends", lambda now: now.phase in {"Healthy", "Degraded"}, seconds=400)
+    found = rollouts.analyses(pipeline.kube, canary.production, begun.wanted)
+    assert (ended.phase, ended.stable) == ("Healthy", begun.wanted), (found, canary.status())
+    assert found == dict.fromkeys((SMOKE, FIRST, SECOND, ALIAS), PASSED)
+
+
+def test_a_killed_controller_costs_no_request_and_goes_on(pipeline: Pipeline, report: Report, canary: Canaries) -> None:
+    with pipeline.load(canary.production, rate=RATE) as results:
+        begun = _begun_anew(pipeline, canary, "killed-controller")
+        rollouts.kill(pipeline.kube)
+        time.sleep(_AWAY_SECONDS)
+        assert len(pipeline.ready_names(canary.production)) > 1, "what answered goes on"
+        rollouts.restart(pipeline.kube)
+        _ended(pipeline, canary, begun)
+    report.add(
+        "Requests", f"- the controller killed for {_AWAY_SECONDS} s amid a canary, which then ended: {results[0]}"
+    )
+    assert results[0].dropped == 0, results[0].errors
+
+
+def test_without_prometheus_nothing_is_judged_and_the_share_stays(
+    pipeline: Pipeline, report: Report, canary: Canaries
+) -> None:
+    if "monitoring" not in pipeline.without:
+        report.add("Left out", "- Prometheus away amid a canary: this cluster's own is not these tests' to stop")
+        pytest.skip("the cluster has a Prometheus of its own")
+    with pipeline.load(canary.production, rate=RATE) as results:
+        begun = _begun_anew(pipeline, canary, "no-prometheus")
+        prometheus.stop(pipeline.kube)
+        stopped = time.monotonic()
+        status = pipeline.kube.wait(
+            "gitops status says that nothing is measured",
+            lambda: said if "Prometheus gives no answer" in (said := canary.status()) else None,
+            seconds=120,
+            namespace=canary.production.namespace,
+            names=("none",),
+        )
+        time.sleep(max(0.0, _UNWATCHED_SECONDS - (time.monotonic() - stopped)))
+        found = canary.standing()
+        assert (found.stable, found.wanted, found.aborted) == (begun.stable, begun.wanted, False)
+        judged = rollouts.analyses(pipeline.kube, canary.production, begun.wanted)
+        assert judged == {SMOKE: PASSED, FIRST: "Running"}, "judged by nobody"
+        image = pipeline.images.prometheus
+        assert image
+        prometheus.start(pipeline.kube, image)
+        _ended(pipeline, canary, begun)
+    report.add("Canary", f"- without Prometheus for {_UNWATCHED_SECONDS} s the share stayed: {status}")
+    report.add("Requests", f"- a canary without Prometheus for a while: {results[0]}")
+    assert results[0].dropped == 0, results[0].errors
