@@ -1,5 +1,6 @@
 """Versions let in by degrees: a good one goes to all, a wrong one is taken back by itself, and git says why."""
 
+import re
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.e2e.argocd.canaries import (
     Canaries,
 )
 from tests.e2e.argocd.pipeline import Pipeline
+from tests.e2e.argocd.rollouts import Standing
 from tests.e2e.kube import CommandError
 from tests.e2e.report import Report
 
@@ -66,19 +68,40 @@ def test_a_deployment_becomes_a_rollout_without_a_failed_request(
     assert results[0].dropped == 0, results[0].errors
 
 
-def test_a_good_version_goes_by_degrees_to_all(pipeline: Pipeline, report: Report, canary: Canaries) -> None:
+def test_a_candidate_answers_productions_requests_unseen(pipeline: Pipeline, report: Report, canary: Canaries) -> None:
     production, before = canary.production, canary.version()
     version = canary.trained("a-good-version", _other_rows)
     old = canary.standing()
     with pipeline.load(production, rate=RATE) as results:
-        commit = canary.promoted()
-        under_way = canary.begun(old)
-        assert (under_way.stable, under_way.aborted) == (old.stable, False)
-        ended = canary.wait("the canary ends", lambda now: now.phase in {"Healthy", "Degraded"}, seconds=300)
-        pipeline.wait_settled(production.application, commit)
-    found = rollouts.analyses(pipeline.kube, production, under_way.wanted)
+        pipeline.fork.gitops("shadow", str(production), f"--model={version}", "--sample=1", "--pr")
+        commit = pipeline.merge_pull(pipeline.forge.pull(f"shadow/{production}"))
+        pipeline.look_at_git()
+        _let_in(pipeline, canary, old, commit)
+    assert set(results[0].versions) == {before}
+    report.add("Requests", f"- a shadow, by degrees: {results[0]}")
+    assert results[0].dropped == 0, results[0].errors
+
+
+def _let_in(pipeline: Pipeline, canary: Canaries, old: Standing, commit: str) -> None:
+    """See a canary through to its end: every share was judged, and found good."""
+    under_way = canary.begun(old)
+    assert (under_way.stable, under_way.aborted) == (old.stable, False)
+    ended = canary.wait("the canary ends", lambda now: now.phase in {"Healthy", "Degraded"}, seconds=300)
+    pipeline.wait_settled(canary.production.application, commit)
+    found = rollouts.analyses(pipeline.kube, canary.production, under_way.wanted)
     assert (ended.phase, ended.stable) == ("Healthy", under_way.wanted), (found, canary.status())
     assert found == dict.fromkeys((SMOKE, FIRST, SECOND, ALIAS), PASSED)
+
+
+def test_a_good_version_goes_by_degrees_to_all(pipeline: Pipeline, report: Report, canary: Canaries) -> None:
+    production, before = canary.production, canary.version()
+    version = pipeline.pins(canary.staging)["model"]["version"]
+    old = canary.standing()
+    with pipeline.load(production, rate=RATE) as results:
+        _let_in(pipeline, canary, old, canary.promoted())
+    told = re.search(r"Over [\d,]+ rows of \S+ the candidate agrees with .*", pipeline.proposal(production).body)
+    assert told, pipeline.proposal(production).body
+    report.add("Canary", f"- the promotion of version {version} says: {told[0]}")
     answer = pipeline.predict(production)
     assert (answer.version, answer.prediction) == (version, RIGHT)
     assert set(results[0].versions) == {before, version}, "both answered meanwhile"
