@@ -84,7 +84,7 @@ def create_app(settings: Settings) -> Application:
                 yield
         finally:
             if explaining:
-                explaining.close()
+                await explaining.aclose()
             if shadow:
                 await shadow.aclose()
             if log:

@@ -205,7 +205,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     ] = 10.0
     explain_waiting: Annotated[
         int,
-        Meta(ge=0, le=100, description="requests for explanations that may wait for the one under way; more get 503"),
+        Meta(ge=0, le=100, description="requests for explanations that may wait for the one in progress; more get 503"),
     ] = 4
     api_keys: Annotated[
         str, Meta(description="keys that predictions need, as NAME:KEY separated by commas; empty lets everybody in")

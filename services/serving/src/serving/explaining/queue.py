@@ -21,6 +21,7 @@ Check = Callable[[], None]
 
 _NICENESS = 10
 _LONGEST_RETRY = 60
+_STOP_SECONDS = 5.0
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -33,7 +34,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Queue:
     """Lets one request after the other have a thread.
 
-    Not one of an executor, which the end of the process would wait for.
+    Not one of an executor, which the end of the process would wait for however long it takes.
     """
 
     def __init__(self, limits: Limits, tally: ExplainTally) -> None:
@@ -42,6 +43,7 @@ class Queue:
         self._turn = asyncio.Semaphore(1)
         self._present = 0
         self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
         # What one took lately, in seconds.
         self._pace = 1.0
 
@@ -67,9 +69,14 @@ class Queue:
         finally:
             self._present -= 1
 
-    def close(self) -> None:
-        """Ends what is under way after the run of the model that it is at."""
+    async def aclose(self) -> None:
+        """Ends what is under way after the run of the model that it is at.
+
+        The interpreter must not end around a thread that computes, which would take the process down with a signal.
+        """
         self._stopping.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, _STOP_SECONDS)
 
     def _retry_after(self) -> int:
         return min(max(1, math.ceil(self._pace * self._present)), _LONGEST_RETRY)
@@ -104,7 +111,8 @@ class Queue:
             else:
                 _call(loop, lambda: done(lambda: found.set_result(result)))
 
-        threading.Thread(target=act, name="explain", daemon=True).start()
+        self._thread = threading.Thread(target=act, name="explain", daemon=True)
+        self._thread.start()
         result = await found
         seconds = time.monotonic() - start
         self._pace += (seconds - self._pace) / 4
