@@ -16,9 +16,12 @@ from serving.errors import UnavailableError
 from serving.explaining.tally import ExplainTally
 
 _T = TypeVar("_T")
-# Is called between the runs of a model, and ends the work by what it raises.
+# Is called between the runs of a model: it rests, and ends the work by what it raises.
 Check = Callable[[], None]
 
+# As large a share of one processor the thread may take: three times as long as it computed, it rests. Its priority
+# alone does not keep it from slowing predictions down, for it holds what lets only one thread run Python.
+SHARE = 0.25
 _NICENESS = 10
 _LONGEST_RETRY = 60
 _STOP_SECONDS = 5.0
@@ -88,7 +91,13 @@ class Queue:
         found: asyncio.Future[_T] = loop.create_future()
         start = time.monotonic()
 
+        worked = 0.0
+
         def check() -> None:
+            nonlocal worked
+            now = time.thread_time()
+            self._stopping.wait((now - worked) * (1 / SHARE - 1))
+            worked = now
             if self._stopping.is_set():
                 raise UnavailableError("The process has been told to stop.")
             if time.monotonic() > deadline:
