@@ -1,6 +1,6 @@
 """One real stack for all tests here: MLflow, a service of two models that follow an alias, and a Prometheus.
 
-One of the models has a shadow, and what the service answers is logged in a store.
+One of the models has a shadow, what the service answers is logged in a store, and a row has been explained.
 
 The stack goes through its script once: MLflow is asked and ends, the service is asked and goes on, and Prometheus has
 seen all of it when the first test begins.
@@ -68,11 +68,13 @@ def observed(tmp_path_factory: pytest.TempPathFactory, s3: S3Store) -> Iterator[
             SHADOW_SAMPLE="1",
             PREDICTION_LOG="s3://predictions/here/serving-here",
             PREDICTION_LOG_SECONDS="0.5",
+            EXPLAIN="true",
             S3_ENDPOINT_URL=s3.url,
             AWS_ACCESS_KEY_ID=s3.writer.access_key,
             AWS_SECRET_ACCESS_KEY=s3.writer.secret_key,
         )
         with served(folder, settings) as (service, client):
+            assert client.post("/explain", json={"features": held_out[0]}).status_code == 200
             addresses = {"serving-here": service.url, "mlflow": mlflow.url}
             targets = {job: httpx.URL(url).netloc.decode() for job, url in addresses.items()}
             with prometheus_server(folder, targets) as server, Prometheus(server.url) as prometheus:

@@ -85,7 +85,7 @@ def create_app(settings: Settings) -> Application:
                 yield
         finally:
             if explaining:
-                explaining.close()
+                await explaining.aclose()
             if shadow:
                 await shadow.aclose()
             if log:

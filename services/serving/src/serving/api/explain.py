@@ -81,9 +81,9 @@ class Explaining:
         )
         return Answer(_encoder.encode(answer), headers=made_by(model))
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Ends what is under way."""
-        self._queue.close()
+        await self._queue.aclose()
 
     def _read(self, model: LoadedModel, request: ExplainRequest) -> Matrix:
         features, instances = request.features, request.instances

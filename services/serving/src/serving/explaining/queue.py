@@ -16,11 +16,15 @@ from serving.errors import UnavailableError
 from serving.explaining.tally import ExplainTally
 
 _T = TypeVar("_T")
-# Is called between the runs of a model, and ends the work by what it raises.
+# Is called between the runs of a model: it rests, and ends the work by what it raises.
 Check = Callable[[], None]
 
+# As large a share of one processor the thread may take: three times as long as it computed, it rests. Its priority
+# alone does not keep it from slowing predictions down, for it holds what lets only one thread run Python.
+SHARE = 0.25
 _NICENESS = 10
 _LONGEST_RETRY = 60
+_STOP_SECONDS = 5.0
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -33,7 +37,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Queue:
     """Lets one request after the other have a thread.
 
-    Not one of an executor, which the end of the process would wait for.
+    Not one of an executor, which the end of the process would wait for however long it takes.
     """
 
     def __init__(self, limits: Limits, tally: ExplainTally) -> None:
@@ -42,6 +46,7 @@ class Queue:
         self._turn = asyncio.Semaphore(1)
         self._present = 0
         self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
         # What one took lately, in seconds.
         self._pace = 1.0
 
@@ -67,9 +72,14 @@ class Queue:
         finally:
             self._present -= 1
 
-    def close(self) -> None:
-        """Ends what is under way after the run of the model that it is at."""
+    async def aclose(self) -> None:
+        """Ends what is under way after the run of the model that it is at.
+
+        The interpreter must not end around a thread that computes, which would take the process down with a signal.
+        """
         self._stopping.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, _STOP_SECONDS)
 
     def _retry_after(self) -> int:
         return min(max(1, math.ceil(self._pace * self._present)), _LONGEST_RETRY)
@@ -81,7 +91,13 @@ class Queue:
         found: asyncio.Future[_T] = loop.create_future()
         start = time.monotonic()
 
+        worked = 0.0
+
         def check() -> None:
+            nonlocal worked
+            now = time.thread_time()
+            self._stopping.wait((now - worked) * (1 / SHARE - 1))
+            worked = now
             if self._stopping.is_set():
                 raise UnavailableError("The process has been told to stop.")
             if time.monotonic() > deadline:
@@ -104,7 +120,8 @@ class Queue:
             else:
                 _call(loop, lambda: done(lambda: found.set_result(result)))
 
-        threading.Thread(target=act, name="explain", daemon=True).start()
+        self._thread = threading.Thread(target=act, name="explain", daemon=True)
+        self._thread.start()
         result = await found
         seconds = time.monotonic() - start
         self._pace += (seconds - self._pace) / 4
