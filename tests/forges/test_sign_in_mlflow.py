@@ -8,6 +8,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ ADMINS, VIEWERS = f"{ORGANISATION}:platform", f"{ORGANISATION}:data"
 NAME = "Deployment/mlflow-sign-in"
 MODEL = "iris-classifier"
 REFUSED, FORBIDDEN, OK = httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.OK
+_START_SECONDS = 300.0
 Enter = Callable[..., tuple[Browser, httpx.Response]]
 
 
@@ -45,11 +48,12 @@ class SignIn(Release):
     def environment(self, container: dict[str, Any]) -> dict[str, str]:
         return super().environment(container) | {"PATH": f"{self.image / 'bin'}:{os.environ['PATH']}"}
 
-    def people(self, url: str, **changed: str) -> Server:
-        """The server at which people sign in, with the variables `changed`."""
+    @contextmanager
+    def people(self, url: str, **changed: str) -> Iterator[Server]:
+        """Run the server at which people sign in, with the variables `changed`."""
         container = self.container(NAME)
         where = {"MLFLOW_HOST": LOOPBACK, "MLFLOW_PORT": url.rpartition(":")[2]}
-        return Server(
+        server = Server(
             "people's MLflow",
             self.command(container),
             url=url,
@@ -57,6 +61,13 @@ class SignIn(Release):
             log=self.folder / f"people-{where['MLFLOW_PORT']}.log",
             environment=self.environment(container) | where | changed,
         )
+        server.start()
+        try:
+            # It imports for ten seconds, twice: minutes where several suites share two processors.
+            server.wait_ready(_START_SECONDS)
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +158,44 @@ def test_a_viewer_sees_what_machines_made_and_changes_nothing(enter: Enter, peop
     ):
         answer = browser.client.request(method, f"{people.url}{API}/{path}", json=body)
         assert answer.status_code == FORBIDDEN, f"{path}: {answer.status_code} {answer.text}"
+    elsewhere = {"Host": "evil.example"}
+    answer = browser.client.get(f"{people.url}{API}/registered-models/search", headers=elsewhere)
+    assert answer.status_code == FORBIDDEN, "a page of another site reaches it by a name of its own"
+    # The plugin lets anybody make these, and calls to wherever they lead: the gateway is off, for administrators too.
+    secret = {"secret_name": "of-vera", "secret_value": {"api_key": "x"}, "provider": "openai"}
+    answer = browser.client.post(f"{people.url}/api/3.0/mlflow/gateway/secrets/create", json=secret)
+    assert answer.status_code == httpx.codes.NOT_IMPLEMENTED, answer.text
+    assert "AI Gateway feature is disabled" in answer.text
+    hook = {
+        "name": "of-vera",
+        "url": "https://evil.example",
+        "events": [{"entity": "MODEL_VERSION", "action": "CREATED"}],
+    }
+    assert browser.client.post(f"{people.url}{API}/webhooks", json=hook).status_code == FORBIDDEN
 
 
 def test_an_administrator_of_the_platform_administrates(enter: Enter, people: Server) -> None:
     browser, _ = enter("ada", "platform")
     body = {"name": MODEL, "key": "told", "value": "by ada"}
     assert browser.client.post(f"{people.url}{API}/registered-models/set-tag", json=body).status_code == OK
+
+
+def test_a_token_for_a_program_has_the_persons_rights_and_ends_with_the_person(enter: Enter, people: Server) -> None:
+    browser, _ = enter("vera", "data")
+    until = datetime.fromtimestamp(now() + 86400, UTC).isoformat()
+    body = {"name": "notebook", "expiration": until}
+    made = browser.client.post(f"{people.url}{API}/users/current/tokens", json=body)
+    assert made.is_success, made.text
+    login = f"{browser.login}@example.com"
+    with httpx.Client(base_url=people.url, auth=(login, made.json()["token"]), timeout=60, trust_env=False) as program:
+        assert program.get(f"{API}/registered-models/search").status_code == OK
+        tag = {"name": MODEL, "key": "gate", "value": "passed"}
+        assert program.post(f"{API}/registered-models/set-tag", json=tag).status_code == FORBIDDEN
+        admin, _ = enter("ada", "platform")
+        answer = admin.client.patch(f"{people.url}{API}/users/{login}/active", json={"active": False})
+        assert answer.is_success, answer.text
+        assert program.get(f"{API}/registered-models/search").status_code == REFUSED
+    assert models(browser, people.url) == REFUSED
 
 
 def test_whom_the_provider_knows_and_no_group_lets_in_stays_outside(enter: Enter, people: Server) -> None:

@@ -7,7 +7,11 @@
 {{- define "mlflow.signInEnv" -}}
 {{- $signIn := .Values.signIn -}}
 {{- $issuer := trimSuffix "/" $signIn.issuer -}}
+{{- $address := urlParse $signIn.url -}}
+{{- $host := regexFind "^[^:]+" $address.host -}}
 {{- $said := dict
+  "MLFLOW_SERVER_ALLOWED_HOSTS" (printf "%s,%s:*" $host $host)
+  "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS" (printf "%s://%s" $address.scheme $address.host)
   "OIDC_DISCOVERY_URL" (printf "%s/.well-known/openid-configuration" $issuer)
   "OIDC_ISSUER" $signIn.issuer
   "OIDC_CLIENT_ID" $signIn.client
@@ -18,6 +22,7 @@
   "OIDC_ADMIN_GROUP_NAME" (join "," $signIn.admins)
   "OIDC_GROUP_NAME" (join "," $signIn.viewers)
   "OIDC_PROVIDER_DISPLAY_NAME" "Single sign-on"
+  "MLFLOW_ENABLE_AI_GATEWAY" "false"
   "OIDC_GEN_AI_GATEWAY_ENABLED" "false"
   "AUTOMATIC_LOGIN_REDIRECT" "true"
   "DEFAULT_MLFLOW_PERMISSION" "READ"

@@ -52,7 +52,7 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
         git_user: User of a private git repository.
         git_ssh_key: Private key for an SSH address.
         registry_user: User of a private registry, for pods and for Argo CD.
-        notify: Receiver of Argo CD's notifications: people, in a chat, or github, to start the promotion, or an owner's
+        notify: Receiver of Argo CD's notifications: people, in a chat, github, to start the promotion, or an owner's
             chat by its name under `chats` in platform.yaml; repeatable.
         secrets: Whether Secrets get random values, or come from your store through the External Secrets Operator.
         secret_store: The operator's ClusterSecretStore, with --secrets external.
