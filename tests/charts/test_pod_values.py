@@ -125,7 +125,9 @@ def rendered(chart: str, folder: Path, *values: dict[str, Any]) -> dict[str, Pod
     for number, more in enumerate(values):
         files.append(folder / f"{number}.yaml")
         files[-1].write_text(yaml.safe_dump(more), encoding="utf-8")
-    scenarios = (path for path in helm.scenarios(chart) if path.stem in {"2-everything", "3-exposed", "9-batch"})
+    scenarios = (
+        path for path in helm.scenarios(chart) if path.stem in {"2-everything", "3-exposed", "5-outcomes", "9-batch"}
+    )
     outcome = helm.template(chart, *scenarios, *files)
     assert outcome.code == 0, outcome.errors
     manifests = parse(outcome.output)

@@ -21,6 +21,7 @@ branch: trunk
 forge: {kind: gitlab, api: https://git.example.com/api/v4}
 registry: {prefix: registry.example.com:5000/flora/petals}
 store: seaweedfs
+pushgateway: true
 environments:
   - {name: dev}
   - {name: qa, from: dev, minAge: 5m}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gitops.cluster.argocd import namespaces
-from gitops.platform.model import HERE, ROLLOUTS
+from gitops.platform.model import HERE, PUSHGATEWAY, ROLLOUTS
 from gitops.platform.targets import targets
 from tests.gitops import capacity
 from tests.gitops.stack import App, Stack, placed
@@ -66,7 +66,8 @@ def test_every_file_of_envs_is_read_by_an_application(files: tuple[Path, Stack])
     }
     there = {str(path.relative_to(tree)) for path in (tree / "envs").rglob("*.yaml")}
     # What platform.yaml does not choose is not there.
-    others = STORES - {stack.platform.store} | (set() if stack.platform.rollouts else {ROLLOUTS})
+    wanted = {ROLLOUTS: stack.platform.rollouts, PUSHGATEWAY: stack.platform.pushgateway}
+    others = STORES - {stack.platform.store} | {name for name, there in wanted.items() if not there}
     assert there - {f"envs/platform/{name}.yaml" for name in others} <= read
 
 
@@ -83,6 +84,20 @@ def test_every_chart_is_run_by_an_application(everything: Stack, wide: Stack) ->
 def test_every_model_has_its_training(everything: Stack) -> None:
     models = {path.parent.name for path in (ROOT / "models").glob("*/training.yaml")}
     assert {f"training-{name}" for name in models} <= {app.name for app in everything.apps}
+
+
+def test_there_is_a_pushgateway_where_it_is_wanted_and_trainings_know_it(everything: Stack, wide: Stack) -> None:
+    assert PUSHGATEWAY not in {app.name for app in everything.apps}
+    assert wide.app(PUSHGATEWAY).namespace == "monitoring"
+    for stack, pushed in ((everything, None), (wide, {"pushgateway": "http://pushgateway.monitoring:9091"})):
+        given = [
+            source["helm"]["valuesObject"].get("outcomes")
+            for app in stack.apps
+            for source in app.sources
+            if app.name.startswith("training-")
+        ]
+        assert given
+        assert given == [pushed] * len(given)
 
 
 def test_every_service_runs_where_platform_yaml_says(stack: Stack) -> None:

@@ -82,6 +82,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, s3: S3Store) -> Iterator[Sta
         model = Model(mlflow.url, folder)
         version = model.register(tags={"release": "v1.0.0"})
         run = model.client.get_model_version(model.name, version.number).run_id
+        assert run
         model.client.log_metric(run, "accuracy", 0.97)
         model.client.log_text(run, json.dumps(GATE), "gate.json")
         pin = model.pin(version)

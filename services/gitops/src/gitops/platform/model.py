@@ -14,6 +14,7 @@ PIPELINE = "ml-pipeline"
 ARGOCD = "argocd"
 MONITORING = "monitoring"
 ROLLOUTS = "argo-rollouts"
+PUSHGATEWAY = "pushgateway"
 # The cluster that Argo CD runs in.
 HERE = "https://kubernetes.default.svc"
 # A fresh fork lives nowhere yet.
@@ -141,6 +142,10 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         Meta(
             description="Whether the controller of Argo Rollouts is there, for services with rollout.strategy canary."
         ),
+    ] = False
+    pushgateway: Annotated[
+        bool,
+        Meta(description="Whether a Pushgateway is there, by which `training outcomes` tells Prometheus its figures."),
     ] = False
     clusters: Annotated[dict[str, Cluster], Meta(description="Clusters beside that of Argo CD, by name.")] = {}
     argocd: Argocd = Argocd()

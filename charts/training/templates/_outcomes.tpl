@@ -1,0 +1,91 @@
+{{/* The name of the CronJob of a service. Takes (list $ SERVICE). */}}
+{{- define "training.outcomesName" -}}
+{{- $service := index . 1 -}}
+{{- include "pipeline.suffixed" (list (printf "%s-%s-%s" (include "training.fullname" (index . 0)) $service.service $service.environment) "outcomes" 52) -}}
+{{- end -}}
+
+{{/* A pod that joins a service's log with its truth. Takes (list $ SERVICE). */}}
+{{- define "training.outcomesPod" -}}
+{{- $root := index . 0 -}}
+{{- $service := index . 1 -}}
+{{- $outcomes := $root.Values.outcomes -}}
+labels:
+  {{- include "pipeline.mlflowClient" $root | nindent 2 }}
+spec:
+  {{- with include "pipeline.serviceAccountName" (list $root (include "training.fullname" $root)) }}
+  serviceAccountName: {{ . | quote }}
+  {{- end }}
+  restartPolicy: Never
+  containers:
+    - name: outcomes
+      image: {{ include "pipeline.image" (list $root.Values.image $root.Chart.AppVersion) | quote }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy | quote }}
+      args:
+        - outcomes
+        - {{ $service.service | quote }}
+        - --environment={{ $service.environment }}
+        - --log={{ $outcomes.log }}
+        - --days={{ int $outcomes.days }}
+        {{- range $service.truth }}
+        - {{ printf "--truth=%s" . | quote }}
+        {{- end }}
+        {{- range $option := list "query" "id" "row" "target" }}
+        {{- with get $service $option }}
+        - {{ printf "--%s=%s" $option . | quote }}
+        {{- end }}
+        {{- end }}
+        {{- range $service.slices }}
+        - {{ printf "--slice=%s" . | quote }}
+        {{- end }}
+        {{- with $outcomes.pushgateway }}
+        - --push={{ . }}
+        - --namespace={{ default (printf "ml-pipeline-%s" $service.environment) $service.namespace }}
+        {{- end }}
+      {{- with $outcomes.existingSecret }}
+      envFrom:
+        - prefix: DATA_
+          secretRef:
+            name: {{ . | quote }}
+      {{- end }}
+      env:
+        {{- include "pipeline.registryEnv" (list $root $root.Values.registry.existingSecret) | nindent 8 }}
+        {{- with $root.Values.s3.endpointUrl }}
+        - name: MLFLOW_S3_ENDPOINT_URL
+          value: {{ . | quote }}
+        {{- end }}
+        - name: AWS_DEFAULT_REGION
+          value: {{ $root.Values.s3.region | quote }}
+        {{- with include "pipeline.storeKeysEnv" $root.Values.s3.existingSecret }}
+        {{- . | nindent 8 }}
+        {{- end }}
+      resources:
+        {{- toYaml $outcomes.resources | nindent 8 }}
+      volumeMounts:
+        - name: tmp
+          mountPath: /tmp
+  volumes:
+    - name: tmp
+      emptyDir:
+        sizeLimit: 2Gi
+{{- end -}}
+
+{{/* The way out to the Pushgateway, as a JSON list of egress rules. */}}
+{{- define "training.pushEgress" -}}
+{{- $rules := list -}}
+{{- with .Values.outcomes -}}
+{{- if .services -}}
+{{- $rules = .egress -}}
+{{- with .pushgateway -}}
+{{- $address := urlParse . -}}
+{{- $host := regexReplaceAll ":[0-9]+$" $address.host "" -}}
+{{- $port := regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default "80" | int -}}
+{{- $rule := dict "ports" (list (dict "port" $port)) -}}
+{{- if regexMatch "^[a-z0-9-]+\\.[a-z0-9-]+(\\.svc.*)?$" $host -}}
+{{- $_ := set $rule "to" (list (dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" (index (splitList "." $host) 1))))) -}}
+{{- end -}}
+{{- $rules = append $rules $rule -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $rules -}}
+{{- end -}}
