@@ -6,6 +6,8 @@ The API, MLflow, the S3 store, the Pushgateway and Prometheus with the chart's o
 import os
 import re
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,16 @@ from embedded.processes import program
 _LIMIT_SECONDS = 900
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder with a short name: those of the tests are too long for the sockets of a store."""
+    with tempfile.TemporaryDirectory(prefix="loop-") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.timeout(_LIMIT_SECONDS + 60)
-def test_a_model_that_goes_wrong_is_seen_and_trained_again_with_a_reason(tmp_path: Path) -> None:
-    report, temporary = tmp_path / "report.html", tmp_path / "temporary"
-    temporary.mkdir()
+def test_a_model_that_goes_wrong_is_seen_and_trained_again_with_a_reason(tmp_path: Path, temporary: Path) -> None:
+    report = tmp_path / "report.html"
     done = subprocess.run(
         [program("embedded"), "loop", "--report", str(report)],
         env={**os.environ, "TMPDIR": str(temporary), "COLUMNS": "400"},

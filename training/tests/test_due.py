@@ -17,12 +17,14 @@ from mlflow import MlflowClient
 
 from training.due.changes import changed, commits_since, fingerprint
 from training.due.examination import Asked, examine
+from training.due.settings import DueSettings
 from training.due.verdict import Finding, Verdict, reason_of
 from training.errors import OutageError
 from training.model_folder import load_settings
 
 Command = Callable[..., Any]
 NAME = "blobs"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -342,6 +344,12 @@ def test_a_run_asks_first_and_says_why(training: Command, folder: Path, blobs_of
     refused = training("run", "--if-due")
     assert refused.code == 2
     assert "--if-due: name the model's folder" in refused.err
+
+
+def test_the_alerts_that_count_are_those_of_the_chart() -> None:
+    rules = [path.read_text() for path in (ROOT / "charts" / "observability" / "rules").glob("*.yaml")]
+    for name in DueSettings().alerts:
+        assert any(f"- alert: {name}\n" in text for text in rules), name
 
 
 def test_a_reason_is_one_line_of_bounded_length() -> None:

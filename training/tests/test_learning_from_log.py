@@ -1,16 +1,19 @@
 """Proves that a log with its truth is learnt from, once there is enough of it, and held against the champion."""
 
+import gzip
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from modelformat.logged import FEEDBACK_SUFFIX, Told
 from training.data import load, load_dataset
 from training.errors import BadInputError
 from training.model_folder import load_settings
@@ -117,6 +120,19 @@ def test_only_rows_that_chance_chose_are_learnt_from(folder: Path) -> None:
     chosen, unusual = log(folder, 60), log(folder, 60, name="b", reason="confidence")
     pd.concat([chosen, unusual]).assign(row=0).to_csv(folder / "truth.csv", index=False)
     assert len(load(load_settings({}, folder)).rows) == 60
+
+
+def test_what_callers_told_is_truth_enough(folder: Path) -> None:
+    truth = log(folder, 60)
+    told = [
+        Told(time=NOW.strftime("%Y-%m-%dT%H:%M:%SZ"), request_id=request, row=0, caller=None, truth=kind)
+        for request, kind in truth.itertuples(index=False)
+    ]
+    day = next(path.parent for path in (folder / "log").rglob("*.gz"))
+    (day / f"a{FEEDBACK_SUFFIX}").write_bytes(gzip.compress(msgspec.json.Encoder().encode_lines(told)))
+    write(folder, {"truth": []})
+    dataset = load(load_settings({}, folder))
+    assert dataset.truth.tolist() == truth["truth"].tolist()
 
 
 def test_what_cannot_be_learnt_from_is_refused(folder: Path) -> None:

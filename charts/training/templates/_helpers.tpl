@@ -131,6 +131,15 @@
 {{- toJson $rules -}}
 {{- end -}}
 
+{{/* Ways out to Prometheus, where a run asks it first; as a JSON list of egress rules. */}}
+{{- define "training.dueEgress" -}}
+{{- $rules := list -}}
+{{- if and .Values.due.enabled .Values.due.prometheus -}}
+{{- $rules = default list .Values.due.egress -}}
+{{- end -}}
+{{- toJson $rules -}}
+{{- end -}}
+
 {{/* Refuses values that contradict each other, in a sentence. */}}
 {{- define "training.validate" -}}
 {{- $file := include "training.file" . | fromYaml -}}

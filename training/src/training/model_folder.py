@@ -109,7 +109,7 @@ def load_settings(
         read = {key: value for key, value in read.items() if key not in OF_THE_CLUSTER}
         read["data"] = _beside(model_dir, read["data"])
         if isinstance(known := read.get("outcomes"), dict):
-            truth = [_beside(model_dir, each) for each in known["truth"]]
+            truth = [_beside(model_dir, each) for each in known.get("truth", [])]
             start = {"start": _beside(model_dir, known["start"])} if known.get("start") else {}
             read["outcomes"] = {**known, "truth": truth, **start}
         if (model_dir / README_FILE).is_file():

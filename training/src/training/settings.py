@@ -172,7 +172,8 @@ class OutcomesSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What was true, where `data` is a prediction log: the rows that have a truth are learnt from.
 
     Attributes:
-        truth: Tables of truth: each a path, s3://, https://, or a database's address with `query`.
+        truth: Tables of truth: each a path, s3://, https://, or a database's address with `query`. Beside them, and
+            without them, what callers told the service itself (`POST /feedback`) is truth.
         query: The statement that gives the rows, where truth is in a database.
         id: The column with the request's id.
         row: The column with the row's number in its request, from 0 on; it may be absent where requests have one row.
@@ -182,7 +183,7 @@ class OutcomesSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         start: The data to learn from until there are so many; without it, a run is refused until then.
     """
 
-    truth: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1)]
+    truth: list[Annotated[str, Meta(min_length=1)]] = []
     query: str | None = None
     id: str = "request_id"
     row: str = "row"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import msgspec
 from rich.console import Console
 from ruamel.yaml import YAML
@@ -25,7 +26,7 @@ LOG = f"s3://{BUCKET}"
 # The order of trust: what was true, what the model doubts, what is asked.
 ALERTS = ("ModelQualityBelowGate", "ModelInputDrift")
 _USUAL, _DRY, _AFTER = 400, 900, 300
-_SECONDS = 60.0
+_SECONDS = 120.0
 _T = TypeVar("_T")
 
 
@@ -50,7 +51,8 @@ class _Servers(msgspec.Struct, frozen=True):
     def outcomes(self) -> Any:
         """What answers were worth, which Prometheus is told, too."""
         truth = ["--truth", str(self.truth)] if self.truth.exists() else []
-        options = ["--environment", ENVIRONMENT, "--log", LOG, *truth, "--push", self.gateway.url, "--json"]
+        options = ["--environment", ENVIRONMENT, "--log", LOG, *truth, "--push", self.gateway.url]
+        options += ["--namespace", ENVIRONMENT, "--json"]
         return msgspec.json.decode(self.training("outcomes", SERVICE, *options))
 
     def due(self, folder: Path) -> Any:
@@ -88,21 +90,22 @@ def run(console: Console, folder: Path, model_dir: Path, report: Path) -> None:
         with step(console, f"A usual summer: {_USUAL} flowers; what they are turns out at once"):
             usual = _asked(api, meadow.flowers(_USUAL, dry=False))
             tell(truth, usual)
-            before = _until(servers.outcomes, lambda said: said["joined"] >= _USUAL, "the log did not fill")
+            _until(lambda: _logged(api), lambda rows: rows >= _USUAL, "the log did not fill")
+            before = servers.outcomes()
         _say(console, before)
         with step(console, f"A dry summer: {_DRY} flowers of other sizes; what they are is not known yet"):
             dry = _asked(api, meadow.flowers(_DRY, dry=True))
-            logged = _USUAL + _DRY
-            late = _until(servers.outcomes, lambda said: said["logged"] >= logged, "the log did not fill")
-            drift = _until(lambda: servers.due(model), lambda said: "ModelInputDrift" in said["reason"], "no drift")
+            _until(lambda: _logged(api), lambda rows: rows >= _USUAL + _DRY, "the log did not fill")
+            late = servers.outcomes()
+            _until(lambda: _firing(servers), lambda names: "ModelInputDrift" in names, "no drift was seen")
+            drift = servers.due(model)
         _say(console, late)
         console.print(f"  {drift['reason']}", markup=False)
         with step(console, "The truth arrives late, and is joined with the log"):
             tell(truth, dry)
             known = servers.outcomes()
-            due = _until(
-                lambda: servers.due(model), lambda said: all(name in said["reason"] for name in ALERTS), "no alert"
-            )
+            _until(lambda: _firing(servers), lambda names: set(names) >= set(ALERTS), "an alert is missing")
+            due = servers.due(model)
         _say(console, known)
         console.print("  training due says why:", *(f"\n  - {each['says']}" for each in _reasons(due)), markup=False)
         with step(console, "Training again, from the log joined with its truth, and holding it against the champion"):
@@ -190,21 +193,29 @@ def _until(asked: Callable[[], _T], enough: Callable[[_T], bool], otherwise: str
     """Ask again until what comes is enough: logs are written and figures scraped a moment later.
 
     Raises:
-        StepFailedError: it is not, in a minute.
+        StepFailedError: it is not, in two minutes.
     """
     deadline = time.monotonic() + _SECONDS
-    while True:
-        try:
-            found = asked()
-            if enough(found):
-                return found
-            said = msgspec.json.encode(found).decode()
-        except StepFailedError as error:
-            # A log whose first file is still being written is refused.
-            said = str(error)
+    while not enough(found := asked()):
         if time.monotonic() > deadline:
-            raise StepFailedError(f"{otherwise} in {_SECONDS:.0f} s; the last answer was:\n{said[:2000]}")
+            raise StepFailedError(f"{otherwise} in {_SECONDS:.0f} s; the last answer was {found}.")
         time.sleep(0.2)
+    return found
+
+
+def _logged(api: Server) -> int:
+    """How many rows the log has in the store."""
+    text = httpx.get(f"{api.url}/metrics", timeout=10.0, trust_env=False).text
+    found = [
+        line.split()[-1] for line in text.splitlines() if line.startswith("serving_prediction_log_rows_written_total")
+    ]
+    return int(sum(map(float, found)))
+
+
+def _firing(servers: _Servers) -> list[str]:
+    """The names of the alerts that fire."""
+    said = httpx.get(f"{servers.prometheus.url}/api/v1/alerts", timeout=10.0, trust_env=False).json()
+    return sorted({each["labels"]["alertname"] for each in said["data"]["alerts"] if each["state"] == "firing"})
 
 
 def _reasons(due: Any) -> list[Any]:

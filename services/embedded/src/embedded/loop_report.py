@@ -156,7 +156,7 @@ def _picture(acts: Sequence[Act], bound: float | None, first: str, second: str) 
     if bound is not None:
         y = _y(bound)
         parts.append(_level(y, 'var(--bad)" stroke-dasharray="6 5'))
-        parts.append(f'<text x="{_WIDTH - 190}" y="{y - 6:.1f}">what the gate asks: {bound:.0%}</text>')
+        parts.append(f'<text x="{_LEFT + 6}" y="{y + 16:.1f}">what the gate asks: {bound:.0%}</text>')
     for values, colour in ((sure, "--sure"), (right, "--right")):
         line = " ".join(f"{_LEFT + at * step:.1f},{_y(value):.1f}" for at, value in enumerate(values))
         parts.append(f'<polyline points="{line}" fill="none" stroke="var({colour})" stroke-width="2.5"/>')
