@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from tests.support import quick, skips
+from tests.support.cpu import CpuTimes
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 
@@ -28,8 +29,15 @@ hypothesis.settings.load_profile("project")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer --quick."""
+    """Offer --quick and --cpu."""
     parser.addoption("--quick", action="store_true", help="leave out tests that take seconds each")
+    parser.addoption("--cpu", action="store_true", help="say which files take how much processor time")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure, where that was asked for."""
+    if config.getoption("cpu"):
+        config.pluginmanager.register(CpuTimes())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
