@@ -7,8 +7,9 @@ and everything below it: the servers that it keeps count for the tests during wh
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Generator
+from operator import itemgetter
 
 import psutil
 import pytest
@@ -37,8 +38,8 @@ class CpuTimes:
         reports = [report for kind in terminalreporter.stats.values() for report in kind]
         files = by_file([report for report in reports if isinstance(report, pytest.TestReport)])
         terminalreporter.section("processor time")
-        terminalreporter.write_line(f"{files.total():8.1f} s  all tests, without their collection")
-        for file, seconds in files.most_common(_SHOWN):
+        terminalreporter.write_line(f"{sum(files.values()):8.1f} s  all tests, without their collection")
+        for file, seconds in sorted(files.items(), key=itemgetter(1), reverse=True)[:_SHOWN]:
             terminalreporter.write_line(f"{seconds:8.1f} s  {file}")
 
 
@@ -54,9 +55,9 @@ def spent() -> float:
     return total
 
 
-def by_file(reports: list[pytest.TestReport]) -> Counter[str]:
+def by_file(reports: list[pytest.TestReport]) -> dict[str, float]:
     """Return the seconds of each file."""
-    files: Counter[str] = Counter()
+    files: defaultdict[str, float] = defaultdict(float)
     for report in reports:
         for name, value in report.user_properties:
             if name == _PROPERTY and isinstance(value, float):
