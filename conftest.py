@@ -3,6 +3,7 @@
 What a test records as the property `summary` is printed when all is done, from whichever process it ran in.
 """
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from functools import cache
@@ -12,6 +13,7 @@ import hypothesis
 import pytest
 
 from tests.support import quick, skips
+from tests.support.cpu import CpuTimes
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 
@@ -19,20 +21,39 @@ _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 os.environ |= {"GOGC": "off", "GOMEMLIMIT": "512MiB"}
 # Workers share the cores as it is; threads that wait for each other on busy ones make everything slow.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# What tests import stays. To look for garbage among it, over and over while it loads, is a seventh of that time.
+gc.disable()
 # How long an example takes depends on what else the machine does, so no test asserts it.
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer --quick."""
+    """Offer --quick and --cpu."""
     parser.addoption("--quick", action="store_true", help="leave out tests that take seconds each")
+    parser.addoption("--cpu", action="store_true", help="say which files take how much processor time")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure, where that was asked for."""
+    if config.getoption("cpu"):
+        config.pluginmanager.register(CpuTimes())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is slow, where that was asked for."""
     if config.getoption("quick"):
         quick.leave_out_slow(config, items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage again once tests are loaded, but not among what was loaded until then."""
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from embedded.processes import LOOPBACK
+from serving.certificates import trusted
 
 _PASSED_ON = ("host", "authorization", "content-type", "x-amz-date", "x-amz-content-sha256")
 
@@ -62,12 +63,14 @@ def front(target_url: str, rule: Rule = lambda _: None, certificate: Path | None
 
         def _from_target(self, headers: dict[str, str], body: bytes) -> Answer:
             kept = {name: value for name, value in headers.items() if name in _PASSED_ON}
-            found = httpx.request(self.command, target_url + self.path, headers=kept, content=body, trust_env=False)
+            found = target.request(self.command, target_url + self.path, headers=kept, content=body)
             return Answer(found.status_code, {"content-type": found.headers.get("content-type", "")}, found.content)
 
         def log_message(self, *_: object) -> None:
             pass
 
+    # One for all requests: to make one takes longer than a request. It keeps no connection, so none has to be closed.
+    target = httpx.Client(trust_env=False, verify=trusted(), limits=httpx.Limits(max_keepalive_connections=0))
     server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from embedded.processes import Server
 from embedded.servers import serving
 from services.serving.tests.bundles import SETOSA, write_bundle
+from serving.certificates import trusted
 
 _numbers = itertools.count(1)
 
@@ -85,7 +86,7 @@ def served(folder: Path, settings: Mapping[str, str], *, ready: bool = True) -> 
     server = serving(folder, settings)
     server.start()
     try:
-        with httpx.Client(base_url=server.url, timeout=10.0, trust_env=False) as client:
+        with httpx.Client(base_url=server.url, timeout=10.0, trust_env=False, verify=trusted()) as client:
             if ready:
                 server.wait_ready()
             else:
@@ -142,7 +143,7 @@ class Callers:
             thread.join()
 
     def _ask(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=10.0, trust_env=False) as client:
+        with httpx.Client(base_url=self._url, timeout=10.0, trust_env=False, verify=trusted()) as client:
             while not self._stop.is_set():
                 try:
                     response = predict(client)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.once import made_once
 from tests.workflows.fork import Fork
 from tests.workflows.workflow import ROOT
 
@@ -51,7 +52,20 @@ def remote_registry(tools: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory, tools: Path) -> Fork:
+    """A repository with the scripts and real charts; tests work on copies of it."""
+    folder = made_once(tmp_path_factory, "scripts", lambda made: _made(made / "fork", tools))
+    return Fork(root=folder / "fork", prefix="", crane=tools / "crane")
+
+
+def _made(root: Path, tools: Path) -> None:
+    made = Fork.make(root, tools)
+    # One pack instead of hundreds of files: it is copied for each test.
+    made.git("repack", "-a", "-d", "--quiet")
+
+
 @pytest.fixture
-def fork(tmp_path: Path, registry: str, tools: Path) -> Fork:
+def fork(original: Fork, tmp_path: Path, registry: str) -> Fork:
     """A repository with the scripts and real charts, and a registry that has nothing yet."""
-    return Fork.make(tmp_path / "fork", registry, tools)
+    return original.copied(tmp_path / "fork", registry)

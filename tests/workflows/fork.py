@@ -3,11 +3,12 @@
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
+from tests.support.folders import copied
 from tests.workflows.act import PROGRAMS
 from tests.workflows.workflow import ROOT
 
@@ -89,8 +90,8 @@ class Fork:
     crane: Path
 
     @classmethod
-    def make(cls, root: Path, registry: str, tools: Path) -> "Fork":
-        """Copy what the scripts read, and commit it; nothing is released there."""
+    def make(cls, root: Path, tools: Path) -> "Fork":
+        """Copy what the scripts read, and commit it; nothing is released there, and it has no registry."""
         left_out = shutil.ignore_patterns(*_LEFT_OUT)
         for name in (*_FOLDERS, *(f"charts/{chart}" for chart in _CHARTS)):
             shutil.copytree(ROOT / name, root / name, ignore=left_out, symlinks=True)
@@ -108,10 +109,14 @@ class Fork:
         (root / ".cache/tools/bin/cosign").symlink_to(PROGRAMS / "cosign")
         (root / ".cache/signed").touch()
         (root / ".venv").symlink_to(ROOT / ".venv")
-        made = cls(root=root, prefix=f"{registry}/you/pipeline", crane=tools / "crane")
+        made = cls(root=root, prefix="", crane=tools / "crane")
         made.git("init", "--quiet", "--initial-branch", "trunk")
         made.commit()
         return made
+
+    def copied(self, root: Path, registry: str) -> "Fork":
+        """Return a copy of it, which publishes to a registry of its own."""
+        return replace(self, root=copied(self.root, root), prefix=f"{registry}/you/pipeline")
 
     @property
     def environment(self) -> dict[str, str]:

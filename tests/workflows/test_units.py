@@ -25,6 +25,7 @@ def test_of_another(number):
 def test_a_worker_that_ends_fails_one_test_and_no_other(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-n", "2", "-q", "-p", "conftest", "-p", "no:cacheprovider"]
+    command += ["-c", "pyproject.toml"]  # without it, all plugins that are installed would be loaded
     done = subprocess.run(
         [*command, "--rootdir", str(tmp_path), str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,

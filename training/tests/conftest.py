@@ -27,6 +27,7 @@ from msgspec import Struct
 if getattr(sys.modules.get("training"), "__file__", None) is None:
     sys.modules.pop("training", None)
 
+from tests.support.once import made_once
 from training.cli import execute
 from training.environment import prepare_environment
 
@@ -62,11 +63,13 @@ def _mlflow_loaded() -> None:
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with MLflow's schema in it."""
+    return made_once(tmp_path_factory, "schema", _make_schema) / "mlflow.db"
+
+
+def _make_schema(folder: Path) -> None:
     from mlflow import MlflowClient  # noqa: PLC0415 # not in the process that only hands tests to workers
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
-    return path
+    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments(max_results=1)
 
 
 @pytest.fixture
@@ -98,15 +101,18 @@ def training(store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 @pytest.fixture(scope="session")
 def _trained_once(database: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    folder = tmp_path_factory.mktemp("trained")
-    path = folder / "mlflow.db"
-    shutil.copy(database, path)
-    output = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder), contextlib.redirect_stdout(output):
-        # MLflow writes the address that it is given to the environment, where other suites' tests would find it.
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
-        assert execute(["run", "--tracking-uri", f"sqlite:///{path}", "--json"]) == 0
-    return path, json.loads(output.getvalue())
+    def train(folder: Path) -> None:
+        path = folder / "mlflow.db"
+        shutil.copy(database, path)
+        output = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder), contextlib.redirect_stdout(output):
+            # MLflow writes the address that it is given to the environment, where other suites' tests would find it.
+            patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+            assert execute(["run", "--tracking-uri", f"sqlite:///{path}", "--json"]) == 0
+        (folder / "result.json").write_text(output.getvalue())
+
+    made = made_once(tmp_path_factory, "trained", train)
+    return made / "mlflow.db", json.loads((made / "result.json").read_text())
 
 
 @pytest.fixture

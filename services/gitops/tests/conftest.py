@@ -2,12 +2,15 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from gitops.platform.model import Environment, Service
 from gitops.platform.targets import Target
+from tests.support.folders import copied
+from tests.support.once import made_once
 
 ROOT = Path(__file__).resolve().parents[3]
 DIGEST = "sha256:" + "0f" * 32
@@ -71,10 +74,13 @@ def commit_all(folder: Path, message: str = "change") -> str:
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's own files as one commit, with Helm; tests work on copies of it."""
     subprocess.run([ROOT / "tools" / "install", "helm"], check=True, capture_output=True, timeout=900)
-    folder = tmp_path_factory.mktemp("original")
+    return made_once(tmp_path_factory, "original", _make_original)
+
+
+def _make_original(folder: Path) -> None:
     for name in _COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name)
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=_left_out)
         elif (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
@@ -87,14 +93,17 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(folder, "repack", "-a", "-d", "--quiet")
     (folder / ".cache" / "tools" / "bin").mkdir(parents=True)
     (folder / ".cache" / "tools" / "bin" / "helm").symlink_to(ROOT / ".cache" / "tools" / "bin" / "helm")
-    return folder
+
+
+def _left_out(folder: str, names: Sequence[str]) -> set[str]:
+    """What only the charts' own tests read: a third of their files, which each test would copy and commit."""
+    return {"ci", "tests"} if Path(folder).parent == ROOT / "charts" else set()
 
 
 @pytest.fixture
 def fork(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project, which is also where commands run."""
-    folder = tmp_path / "fork"
-    shutil.copytree(original, folder, symlinks=True)
+    folder = copied(original, tmp_path / "fork")
     monkeypatch.chdir(folder)
     return folder
 

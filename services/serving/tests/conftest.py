@@ -13,6 +13,7 @@ import uvicorn
 
 from services.serving.tests.bundles import write_bundle
 from serving.app import create_app
+from serving.certificates import trusted
 from serving.environment import read
 from serving.settings import Settings
 
@@ -71,7 +72,7 @@ def running(environ: dict[str, str]) -> Iterator[httpx.Client]:
     try:
         wait_for(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0, verify=trusted()) as client:
             yield client
     finally:
         server.should_exit = True

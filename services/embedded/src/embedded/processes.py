@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -157,7 +158,9 @@ class Server:
             ServerFailedError: it ended, or did not answer in `seconds`.
         """
         started = time.perf_counter()
-        with httpx.Client(timeout=2.0, trust_env=False) as client:
+        # To read all authorities, and to ask a hundred times while a large program loads, would slow that down.
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        with httpx.Client(timeout=2.0, trust_env=False, verify=trust) as client:
             while True:
                 if (status := self.exit_status()) is not None:
                     raise ServerFailedError(f"{self.name} ended with status {status}.\n{self.last_lines()}")
@@ -168,7 +171,7 @@ class Server:
                     raise ServerFailedError(
                         f"{self.name} did not answer at {self._ready_url} in {seconds:.0f} s.\n{self.last_lines()}"
                     )
-                time.sleep(0.02)
+                time.sleep(max(0.02, (time.perf_counter() - started) / 20))
 
     def exit_status(self) -> int | None:
         """Return the status that the process ended with, or None while it runs or before it is started."""

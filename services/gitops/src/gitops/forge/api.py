@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gitops.errors import BadInputError, OutageError
+from gitops.trust import usual_trust
 
 T = TypeVar("T")
 
@@ -219,11 +220,12 @@ class Api:
         """The CAs of SSL_CERT_FILE or SSL_CERT_DIR; without them those of the system and those that httpx brings."""
         if self._trust is None:
             try:
-                self._trust = httpx.create_ssl_context()
+                self._trust = usual_trust(self._url)
             except OSError as error:
                 named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
                 raise BadInputError(f"SSL_CERT_FILE: {named} cannot be read as certificates: {error}.") from None
-            self._trust.load_default_certs()
+            if not self._url.lower().startswith("http:"):
+                self._trust.load_default_certs()
         return self._trust
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, TypeVar
 
 import httpx
@@ -13,6 +14,7 @@ from msgspec import UNSET, Struct
 
 from gitops.errors import BadInputError, OutageError
 from gitops.pins.release import Model
+from gitops.trust import usual_trust
 from modelformat.digest import is_digest
 from modelformat.tags import DIGEST, GATE, PASSED, REASON, RELEASE
 
@@ -225,10 +227,14 @@ class MlflowRegistry:
             )
         raise OutageError(f"MLflow at {self._url} answered {answer.status_code}: {message}")
 
+    @cached_property
+    def _access(self) -> dict[str, Any]:
+        return {"auth": self._auth, "timeout": _SECONDS, "verify": usual_trust(self._url)}
+
     def _answer(self, url: str, query: Mapping[str, str], method: str) -> httpx.Response:
         for pause in (*_PAUSES, None):
             try:
-                answer = httpx.request(method, url, **_carried(method, query), auth=self._auth, timeout=_SECONDS)
+                answer = httpx.request(method, url, **_carried(method, query), **self._access)
             except httpx.InvalidURL as error:
                 raise BadInputError(f"--mlflow-url: {self._url!r} is not an address: {error}.") from None
             except httpx.HTTPError as error:

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -44,10 +45,16 @@ def find_helm(root: Path) -> str:
     """
     own = root / ".cache" / "tools" / "bin" / "helm"
     helm = str(own) if own.exists() else shutil.which("helm") or "helm"
-    version = run([helm, "version", "--template", "{{.Version}}"]).strip()
+    version = _version(helm, Path(helm).stat().st_mtime_ns if Path(helm).exists() else 0)
     if not version.startswith("v4."):
         raise BadInputError(f"{helm} is {version}, and Argo CD renders with Helm 4: run tools/install helm.")
     return helm
+
+
+@cache
+def _version(helm: str, written: int) -> str:  # noqa: ARG001  (when it was, which is half of the cache's key)
+    """What a program says that it is; one that is written anew is asked again."""
+    return run([helm, "version", "--template", "{{.Version}}"]).strip()
 
 
 class Selection(Struct, frozen=True, kw_only=True):
