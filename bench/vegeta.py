@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.load.program import run
+from bench.program import run
 
 _TIMEOUT_SECONDS = 10
 

@@ -8,10 +8,10 @@ import msgspec
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tests.load.peers.loads import Plan
-from tests.load.peers.results import ModelRun, SubjectRun
-from tests.load.peers.subjects import OURS, OURS_WITHOUT_DRIFT
-from tests.load.pictures import OTHERS, OWN, save
+from bench.peers.loads import Plan
+from bench.peers.results import ModelRun, SubjectRun
+from bench.peers.subjects import OURS, OURS_WITHOUT_DRIFT
+from bench.pictures import OTHERS, OWN, save
 
 FOLDER = Path("docs/benchmarks")
 

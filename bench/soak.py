@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from bench import fortio
+from bench.measure import processors, resident_mb
+from bench.own import Own, own_server
+from bench.peers.loads import Kind
 from embedded.processes import Server
-from tests.load import fortio
-from tests.load.measure import processors, resident_mb
-from tests.load.own import Own, own_server
-from tests.load.peers.loads import Kind
 
 _MINUTE = 60.0
 _CONNECTIONS = 16

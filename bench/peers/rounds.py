@@ -11,15 +11,15 @@ from pathlib import Path
 
 import msgspec
 
+from bench import fortio
+from bench.measure import Processors, Sample, resident_mb, sample
+from bench.peers.environments import EnvironmentFailedError, prepare
+from bench.peers.loads import RATE_CONNECTIONS, Plan, Requests
+from bench.peers.models import Model
+from bench.peers.results import ModelRun, SubjectRun
+from bench.peers.subjects import Place, Subject
+from bench.program import LoadFailedError
 from embedded.processes import Server, ServerFailedError
-from tests.load import fortio
-from tests.load.measure import Processors, Sample, resident_mb, sample
-from tests.load.peers.environments import EnvironmentFailedError, prepare
-from tests.load.peers.loads import RATE_CONNECTIONS, Plan, Requests
-from tests.load.peers.models import Model
-from tests.load.peers.results import ModelRun, SubjectRun
-from tests.load.peers.subjects import Place, Subject
-from tests.load.program import LoadFailedError
 
 _READY_SECONDS = 180.0
 

@@ -12,9 +12,9 @@ import msgspec
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tests.load import document
-from tests.load.pictures import OTHERS, OWN, save
-from tests.load.report import machine, spread, table
+from bench import document
+from bench.pictures import OTHERS, OWN, save
+from bench.report import machine, spread, table
 
 FIGURES = Path(".cache/e2e/scale.json")
 PICTURE = Path("docs/benchmarks/scale.svg")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
+from bench.peers import loads
+from bench.peers.environments import Environment
+from bench.peers.models import Model
+from bench.targets import ROW, uvicorn_options
 from embedded.processes import LOOPBACK, Server, free_port, free_ports
-from tests.load.peers import loads
-from tests.load.peers.environments import Environment
-from tests.load.peers.models import Model
-from tests.load.targets import ROW, uvicorn_options
 
 _APPS = Path(__file__).parent / "apps"
 

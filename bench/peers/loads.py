@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from sklearn.datasets import load_iris
 
-from tests.load.targets import COLUMNS, ROW
+from bench.targets import COLUMNS, ROW
 
 BATCH_ROWS = 1000
 RATE_CONNECTIONS = 16

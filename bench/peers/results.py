@@ -6,8 +6,8 @@ from statistics import median
 
 import msgspec
 
-from tests.load.measure import Sample
-from tests.load.peers.environments import CACHE
+from bench.measure import Sample
+from bench.peers.environments import CACHE
 
 FILE, MIXED_FILE = CACHE / "results.json", CACHE / "results-mixed.json"
 

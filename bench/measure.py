@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from bench import fortio
 from embedded.processes import Server
-from tests.load import fortio
 
 
 class Sample(msgspec.Struct, frozen=True):

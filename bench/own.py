@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 
+from bench.measure import processors
+from bench.peers import models
+from bench.peers.environments import prepare
+from bench.peers.loads import Requests
+from bench.peers.subjects import OURS, Place, everything
 from embedded.processes import Server, stopped_by_signals
-from tests.load.measure import processors
-from tests.load.peers import models
-from tests.load.peers.environments import prepare
-from tests.load.peers.loads import Requests
-from tests.load.peers.subjects import OURS, Place, everything
 
 
 class Own(msgspec.Struct, frozen=True):

@@ -9,8 +9,8 @@ from statistics import median
 
 import msgspec
 
-from tests.load.fortio import Measured
-from tests.load.measure import Sample
+from bench.fortio import Measured
+from bench.measure import Sample
 
 
 class Round(msgspec.Struct, frozen=True):

@@ -17,11 +17,11 @@ from statistics import median
 import httpx
 import msgspec
 
+from bench import document
+from bench.own import own_server
+from bench.report import machine, table
 from gitops.documents import loaded
 from tests.gitops import repository
-from tests.load import document
-from tests.load.own import own_server
-from tests.load.report import machine, table
 from tests.support.helm import ROOT
 
 ENVIRONMENTS = ("staging", "qa", "production")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from tests.load import program
-from tests.load.program import LoadFailedError
+from bench import program
+from bench.program import LoadFailedError
 
 _RESOLUTION_SECONDS = 0.00005
 _TIMEOUT_SECONDS = 30

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from statistics import median
 
-from tests.load.peers.aims import judge
-from tests.load.peers.loads import BATCH_ROWS, RATE_CONNECTIONS, Plan, at_rates
-from tests.load.peers.results import ModelRun, Run, SubjectRun, ratios
-from tests.load.peers.subjects import OURS
-from tests.load.report import spread, table
+from bench.peers.aims import judge
+from bench.peers.loads import BATCH_ROWS, RATE_CONNECTIONS, Plan, at_rates
+from bench.peers.results import ModelRun, Run, SubjectRun, ratios
+from bench.peers.subjects import OURS
+from bench.report import spread, table
 
 _TITLES = {"logistic-regression": "Logistic regression", "random-forest": "Random forest of 100 trees"}
 _LOADS = tuple(plan.key for plan in (Plan("row", 1), Plan("row", 16), Plan("row", 64), Plan("batch", 16)))

@@ -17,12 +17,12 @@ from statistics import median
 import msgspec
 import numpy as np
 
+from bench import document, fortio, vegeta
+from bench.measure import processors
+from bench.own import own_server
+from bench.report import machine, table
+from bench.targets import ROW
 from embedded.processes import Server
-from tests.load import document, fortio, vegeta
-from tests.load.measure import processors
-from tests.load.own import own_server
-from tests.load.report import machine, table
-from tests.load.targets import ROW
 
 _PATH = "/predict"
 _SATURATING = 16

@@ -5,9 +5,9 @@ from statistics import median
 
 import msgspec
 
-from tests.load.peers.loads import Plan, at_rates
-from tests.load.peers.results import ModelRun, Run, SubjectRun, ratios
-from tests.load.peers.subjects import OURS, OURS_WITHOUT_DRIFT, RAW_ASGI
+from bench.peers.loads import Plan, at_rates
+from bench.peers.results import ModelRun, Run, SubjectRun, ratios
+from bench.peers.subjects import OURS, OURS_WITHOUT_DRIFT, RAW_ASGI
 
 _MANY = Plan("row", 64).key
 _FOREST_TIMES = 60.0

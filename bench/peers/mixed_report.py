@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from statistics import median
 
-from tests.load.peers.loads import Plan
-from tests.load.peers.mixed import INVOCATIONS_ROW, NUMBERS_ROW, OURS_NUMBERS, PLANS, V2_ROW
-from tests.load.peers.report import failures, footprint, rate_table, ratio_table
-from tests.load.peers.results import ModelRun, Run, ratios
-from tests.load.peers.subjects import OURS
-from tests.load.report import spread, table
+from bench.peers.loads import Plan
+from bench.peers.mixed import INVOCATIONS_ROW, NUMBERS_ROW, OURS_NUMBERS, PLANS, V2_ROW
+from bench.peers.report import failures, footprint, rate_table, ratio_table
+from bench.peers.results import ModelRun, Run, ratios
+from bench.peers.subjects import OURS
+from bench.report import spread, table
 
 _HEADS = ("1", "16", "64", "V2, 64", "/invocations, 64")
 _LOADS = tuple(plan.key for plan in PLANS)

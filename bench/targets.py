@@ -47,7 +47,7 @@ def ceiling() -> Target:
 
     def server(folder: Path, cpus: frozenset[int] | None) -> Server:
         port = free_port()
-        command = [program("uvicorn"), "tests.load.ceiling:app", *uvicorn_options(port)]
+        command = [program("uvicorn"), "bench.ceiling:app", *uvicorn_options(port)]
         return Server(
             "bare uvicorn",
             command,

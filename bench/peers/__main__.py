@@ -13,13 +13,13 @@ from pathlib import Path
 
 import msgspec
 
+from bench import document
+from bench.measure import processors
+from bench.peers import charts, loads, mixed, mixed_report, models, report, results, rounds
+from bench.peers.environments import EnvironmentFailedError, prepare
+from bench.peers.subjects import Subject, everything
+from bench.report import machine
 from embedded.processes import stopped_by_signals
-from tests.load import document
-from tests.load.measure import processors
-from tests.load.peers import charts, loads, mixed, mixed_report, models, report, results, rounds
-from tests.load.peers.environments import EnvironmentFailedError, prepare
-from tests.load.peers.subjects import Subject, everything
-from tests.load.report import machine
 
 _MODELS = (*models.NAMES, mixed.NAME)
 _SERVERS = sorted({subject.key for subject in everything()} | {mixed.OURS_NUMBERS})

@@ -20,11 +20,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from bench.peers import subjects
+from bench.peers.loads import Plan, Request, Requests, in_json
+from bench.peers.models import Model, Registered
+from bench.peers.subjects import OURS, Place, Subject
 from embedded.processes import Server, program
-from tests.load.peers import subjects
-from tests.load.peers.loads import Plan, Request, Requests, in_json
-from tests.load.peers.models import Model, Registered
-from tests.load.peers.subjects import OURS, Place, Subject
 
 NAME = "penguins"
 OURS_NUMBERS = "ours-numbers"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import scale
-from tests.load.scale import POD_CORES, Moment, Point, Scale, section
+from bench import scale
+from bench.scale import POD_CORES, Moment, Point, Scale, section
 
 
 def test_the_section_tells_rates_costs_and_the_autoscaler() -> None:

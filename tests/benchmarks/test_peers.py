@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import document
-from tests.load.fortio import Measured
-from tests.load.measure import Sample
-from tests.load.peers import aims, charts, mixed_report, report, results
-from tests.load.peers.results import ModelRun, Run, SubjectRun
+from bench import document
+from bench.fortio import Measured
+from bench.measure import Sample
+from bench.peers import aims, charts, mixed_report, report, results
+from bench.peers.results import ModelRun, Run, SubjectRun
 
 
 def _samples(per_core: list[float], p99_ms: float = 1.0) -> list[Sample | None]:

@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench import document, fortio, targets
+from bench.measure import Sample, processors, resident_mb, sample
+from bench.report import Round, Subject, machine, ratio_table, throughput_table
 from embedded.processes import program
 from embedded.servers import mlflow_server
 from tests.integration.stores import s3_server
-from tests.load import document, fortio, targets
-from tests.load.measure import Sample, processors, resident_mb, sample
-from tests.load.report import Round, Subject, machine, ratio_table, throughput_table
 
 _MODEL = "iris-classifier"
 _CONNECTIONS = 64
