@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from embedded.processes import LOOPBACK, ServerFailedError
+from tests.observability import sources
 from tests.support import seaweedfs, seaweedfs_three
 from tests.support.s3 import Target
 from tests.support.seaweedfs_three import Node, Three
@@ -158,6 +159,17 @@ def test_all_servers_say_the_same_at_once(servers: Three) -> None:
         assert won.count(True) == 1
         for client in clients:
             assert client.get_object(Bucket="mlflow", Key=f"once/{number}")["Body"].read() == b"x"
+
+
+def test_servers_export_what_alerts_and_panels_ask_for(servers: Three) -> None:
+    node = leader(servers)
+    exported = {
+        name: sources.in_text(httpx.get(f"http://{LOOPBACK}:{node.ports[port]}/metrics", timeout=10).text)
+        for name, port in (("SeaweedFS", "metrics"), ("etcd beside SeaweedFS", "state"))
+    }
+    assert {name: sources.ELSEWHERE[name] - found for name, found in exported.items()} == {
+        name: set() for name in exported
+    }
 
 
 def test_a_lost_disk_is_made_good_as_the_runbook_says(servers: Three) -> None:
