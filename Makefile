@@ -39,7 +39,7 @@ install: $(VENV)/.run ## Install the commands gitops, training and serving into 
 
 # The suites in the order in which workers take their tests (tests/support/units.py): those that wait long come first.
 SUITES := integration faults forges observability clients workflows store gitops charts unit
-unit_TESTS := packages services training tests/load
+unit_TESTS := packages services training tests/benchmarks
 unit_TOOLS := helm
 charts_TOOLS := helm helm-unittest helm-docs minio mc
 gitops_TOOLS := helm
@@ -95,27 +95,27 @@ docs: $(VENV)/.dev ## The documentation as a site in dist/docs, every link check
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
 	@./tools/install fortio
-	@$(BIN)/python -m tests.load --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
+	@$(BIN)/python -m bench --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
 
 .PHONY: bench-peers
 bench-peers: $(VENV)/.dev ## Measure the API beside MLServer, KServe, BentoML, FastAPI and MLflow's server, each in its own environment
 	@./tools/install fortio ghz
-	@$(BIN)/python -m tests.load.peers --fortio .cache/tools/bin/fortio --ghz .cache/tools/bin/ghz $(BENCH_OPTIONS)
+	@$(BIN)/python -m bench.peers --fortio .cache/tools/bin/fortio --ghz .cache/tools/bin/ghz $(BENCH_OPTIONS)
 
 .PHONY: bench-overload
 bench-overload: $(VENV)/.dev ## Offer the API up to three times what it can answer, and see how long the accepted requests take (BENCH_OPTIONS)
 	@./tools/install fortio vegeta
-	@$(BIN)/python -m tests.load.overload --tools .cache/tools/bin $(BENCH_OPTIONS)
+	@$(BIN)/python -m bench.overload --tools .cache/tools/bin $(BENCH_OPTIONS)
 
 .PHONY: bench-services
 bench-services: $(VENV)/.dev ## Measure gitops on a repository of 20 services in 3 environments, and count metric series (BENCH_OPTIONS)
 	@./tools/install helm
-	@$(BIN)/python -m tests.load.services $(BENCH_OPTIONS)
+	@$(BIN)/python -m bench.services $(BENCH_OPTIONS)
 
 .PHONY: soak
 soak: $(VENV)/.dev ## Send the API mixed requests for half an hour, and fail if its memory keeps growing (SOAK_OPTIONS)
 	@./tools/install fortio
-	@$(BIN)/python -m tests.load.soak --fortio .cache/tools/bin/fortio $(SOAK_OPTIONS)
+	@$(BIN)/python -m bench.soak --fortio .cache/tools/bin/fortio $(SOAK_OPTIONS)
 
 IMAGES := image-serving image-serving-sklearn image-serving-batch image-training image-mlflow image-gitops
 .PHONY: images $(IMAGES)
@@ -177,7 +177,7 @@ e2e-monitoring: $(VENV)/.dev cluster-given e2e-images ## Every monitor, rule, pa
 bench-scale: $(VENV)/.dev cluster-given e2e-images ## Throughput of one to five pods on that cluster, then of the autoscaler's (BENCH_OPTIONS)
 	@./tools/install helm fortio
 	@$(ON_CLUSTER) tests/e2e/scale $(E2E_OPTIONS)
-	@$(BIN)/python -m tests.load.scale $(BENCH_OPTIONS)
+	@$(BIN)/python -m bench.scale $(BENCH_OPTIONS)
 
 .PHONY: recording
 recording: e2e-delivery ## Record a delivery on that cluster, for the picture that the README begins with
@@ -242,7 +242,7 @@ dev: $(VENV)/.dev ## Run the quick tests of a part again each time one of its fi
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style, types, YAML, shell, Dockerfiles and compose.yaml
-	@./tests/lint
+	@./checks/lint
 
 .PHONY: format
 format: $(VENV)/.dev ## Rewrite Python files in the project's style

@@ -22,8 +22,8 @@ import pandas as pd
 import requests
 import tritonclient.http
 
+from bench.peers.environments import CACHE, prepare
 from services.serving.tests.bundles import COLUMNS, SETOSA
-from tests.load.peers.environments import CACHE, prepare
 
 ROW = '{"features":[5.1,3.5,1.4,0.2]}'
 MANY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]] * 1000})

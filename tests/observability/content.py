@@ -1,7 +1,10 @@
-"""What charts/observability brings: its rules, and the queries of its dashboards."""
+"""What charts/observability brings: its rules, and the queries of its dashboards, with the chart's own thresholds."""
 
+import atexit
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -10,15 +13,47 @@ from typing import Any
 import msgspec
 import yaml
 
+from tests.support import helm
+from tests.support.manifests import parse
+
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "observability"
-RULES = sorted((CHART / "rules").glob("*.yaml"))
-DASHBOARDS = sorted((CHART / "dashboards").glob("*.json"))
+PATTERNS = sorted((CHART / "rules").glob("*.yaml"))
+"""The rules as they stand there, with placeholders."""
 RULE_TESTS = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 
 # What Grafana puts in place of its own variables; the rest are the dashboards'.
 _BUILT_IN = {"__rate_interval": "5m", "__interval": "1m", "__range": "1h"}
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
+
+
+# Grafana has some of its own, `${__value.raw}`.
+PLACEHOLDER = re.compile(r"\$\{(\w+)\.(\w+)(:percent)?\}")
+
+
+def _filled() -> tuple[list[Path], list[Path]]:
+    """Return what the chart makes of its rules and of its dashboards, as files that end with this process."""
+    outcome = helm.template("observability", CHART / "ci" / "1-defaults.yaml")
+    assert outcome.code == 0, outcome.errors
+    folder = Path(tempfile.mkdtemp(prefix="observability-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    rules_folder, dashboards_folder = folder / "rules", folder / "dashboards"
+    for made in (rules_folder, dashboards_folder):
+        made.mkdir()
+    for manifest in parse(outcome.output):
+        if manifest["kind"] == "PrometheusRule":
+            name = manifest["metadata"]["name"].rpartition("-")[2]
+            text = yaml.safe_dump(manifest["spec"], sort_keys=False, allow_unicode=True, width=1000)
+            (rules_folder / f"{name}.yaml").write_text(text.replace(f"{_REPOSITORY}/", ""), encoding="utf-8")
+        elif manifest["kind"] == "ConfigMap":
+            for name, text in manifest["data"].items():
+                (dashboards_folder / name).write_text(text, encoding="utf-8")
+    return sorted(rules_folder.iterdir()), sorted(dashboards_folder.iterdir())
+
+
+_REPOSITORY = "https://github.com/OWNER/NAME/blob/main"
+# Tests have a case for each, so they are needed when the tests are collected.
+RULES, DASHBOARDS = _filled()
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):

@@ -87,8 +87,8 @@ def _drift() -> list[Panel]:
     return [
         lines(
             "Input drift by feature",
-            "Population stability index of what is sent against what was trained on, averaged over the pods. Below 0.1"
-            " nothing has changed, above 0.25 much has.",
+            "Population stability index of what is sent against what was trained on, averaged over the pods. Below"
+            " ${drift.changedPsi} nothing has changed, above ${drift.maxPsi} much has.",
             "none",
             [(f"avg by ({each}, feature) (serving_input_psi{{{_MODEL}}})", "{{job}} {{model_name}} {{feature}}")],
             steps=DRIFT_STEPS,
@@ -102,10 +102,11 @@ def _drift() -> list[Panel]:
         ),
         number(
             "Rows in the window",
-            "Rows that drift is computed from, in the pod with fewest. Below 500 it says nothing; nobody hears of it.",
+            "Rows that drift is computed from, in the pod with fewest. Below ${drift.minRows} it says"
+            " nothing; nobody hears of it.",
             "none",
             (f"min by (model_name) (serving_drift_window_rows{{{_MODEL}}})", "{{model_name}}"),
-            steps=[(None, "orange"), (500, "green")],
+            steps=[(None, "orange"), ("${drift.minRows}", "green")],
         ),
     ]
 

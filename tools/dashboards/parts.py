@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import cast
 
 from grafana_foundation_sdk.builders import common, heatmap, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.builders import dashboard as build
@@ -14,19 +15,18 @@ Panel = timeseries.Panel | stat.Panel | heatmap.Panel | table.Panel
 Row = tuple[int, list[Panel]]
 # A query and the legend of its series.
 Query = tuple[str, str]
-# A value from which on a colour holds; None for what lies below all others.
-Step = tuple[float | None, str]
+# A value from which on a colour holds, a number or a placeholder of one; None for what lies below all others.
+Step = tuple[float | str | None, str]
 
 SOURCE = grafana.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "ml-pipeline"
 _COLUMNS = 24
 
-# The objectives of charts/observability/rules/slo.yaml.
-FAILED_BUDGET = 0.001
-SLOW_BUDGET = 0.01
-SLOW_SECONDS = 0.1
-# How alarming a PSI is: charts/observability/rules/serving.yaml alerts from the second on.
-DRIFT_STEPS: list[Step] = [(None, "green"), (0.1, "orange"), (0.25, "red")]
+# Placeholders: charts/observability puts the values of its `thresholds` in their place.
+FAILED_BUDGET = "${slo.maxFailedRatio}"
+SLOW_BUDGET = "${slo.maxSlowRatio}"
+SLOW_SECONDS = "${slo.slowSeconds}"
+DRIFT_STEPS: list[Step] = [(None, "green"), ("${drift.changedPsi}", "orange"), ("${drift.maxPsi}", "red")]
 
 
 # A placeholder: charts/observability puts `rules.repository` in its place.
@@ -232,5 +232,6 @@ def _thresholds(steps: Sequence[Step]) -> build.ThresholdsConfig:
     return (
         build.ThresholdsConfig()
         .mode(grafana.ThresholdsMode.ABSOLUTE)
-        .steps([grafana.Threshold(value=value, color=color) for value, color in steps])
+        # A placeholder is a text here, and a number once the chart has filled it in.
+        .steps([grafana.Threshold(value=cast("float | None", value), color=color) for value, color in steps])
     )

@@ -52,10 +52,10 @@ def _at_a_glance() -> list[Panel]:
         number("Postgres", "1 while it answers.", "none", (f"max(pg_up{{{_HERE}}})", ""), steps=up),
         number(
             "Free space of MinIO",
-            "Alerted below 10 %.",
+            "Alerted below ${platform.minFreeRatio:percent}.",
             "percentunit",
             (f"min({free}{{{_HERE}}} / {total}{{{_HERE}}})", ""),
-            steps=[(None, "red"), (0.1, "orange"), (0.2, "green")],
+            steps=[(None, "red"), ("${platform.minFreeRatio}", "orange"), (0.2, "green")],
         ),
         number(
             "Age of the last backup",

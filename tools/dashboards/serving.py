@@ -81,7 +81,8 @@ def _at_a_glance() -> list[Panel]:
         ),
         number(
             "Failing now",
-            "Share of the requests that fail (5xx), over five minutes. The objective is below 0.1 % over 30 days.",
+            "Share of the requests that fail (5xx), over five minutes. The objective is below"
+            " ${slo.maxFailedRatio:percent} over 30 days.",
             "percentunit",
             (f"max({_FAILED}5m{{{_HERE}}})", ""),
             steps=[(None, "green"), (FAILED_BUDGET, "red")],
@@ -95,7 +96,8 @@ def _at_a_glance() -> list[Panel]:
         ),
         number(
             "Latency budget burn",
-            "The same for answers that took more than 0.1 s, of which 1 % is allowed.",
+            "The same for answers that took more than ${slo.slowSeconds} s, of which"
+            " ${slo.maxSlowRatio:percent} is allowed.",
             "none",
             (f"max({_SLOW}1h{{{_HERE}}}) / {SLOW_BUDGET}", ""),
             steps=burn,
@@ -121,7 +123,8 @@ def _time() -> list[Panel]:
     return [
         lines(
             "Latency",
-            "From a request's head to its answer. The line is the objective for 99 of 100 requests.",
+            "From a request's head to its answer. The line is the objective for all requests but"
+            " ${slo.maxSlowRatio:percent}.",
             "s",
             [(quantile(share, _DURATION, _ASKED), name) for share, name in ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"))],
             steps=[(None, "transparent"), (SLOW_SECONDS, "red")],
@@ -154,7 +157,7 @@ def _objectives() -> list[Panel]:
         ),
         lines(
             "Share that is slow",
-            "Answers that took more than 0.1 s. The line is the objective.",
+            "Answers that took more than ${slo.slowSeconds} s. The line is the objective.",
             "percentunit",
             _over_windows(_SLOW),
             steps=[(None, "transparent"), (SLOW_BUDGET, "red")],

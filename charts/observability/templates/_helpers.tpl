@@ -7,8 +7,32 @@
 {{- include "pipeline.suffixed" (list (include "observability.fullname" (index . 0)) (index . 1) 63) -}}
 {{- end -}}
 
+{{/*
+A file with the values of `thresholds` in place of ${group.name}, as a number, and of ${group.name:percent}. Takes (list $ "path").
+In JSON, a text that is a placeholder and nothing else becomes a number.
+*/}}
+{{- define "observability.filled" -}}
+{{- $root := index . 0 -}}
+{{- $path := index . 1 -}}
+{{- $text := $root.Files.Get $path | trim -}}
+{{- range $group, $settings := $root.Values.thresholds -}}
+{{- range $name, $value := $settings -}}
+{{- if hasSuffix ".json" $path -}}
+{{- $text = $text | replace (printf "\"${%s.%s}\"" $group $name) (toJson $value) -}}
+{{- end -}}
+{{- $text = $text | replace (printf "${%s.%s}" $group $name) (toJson $value) -}}
+{{- $text = $text | replace (printf "${%s.%s:percent}" $group $name) (printf "%s %%" (mulf 100 $value | toJson)) -}}
+{{- end -}}
+{{- end -}}
+{{- $text -}}
+{{- end -}}
+
 {{/* Refuses values that contradict each other, in a sentence. */}}
 {{- define "observability.validate" -}}
+{{- $bounds := list 0.0005 0.001 0.0015 0.002 0.003 0.005 0.0075 0.01 0.015 0.025 0.05 0.1 0.25 0.5 1.0 2.5 5.0 10.0 -}}
+{{- if not (has (float64 .Values.thresholds.slo.slowSeconds) $bounds) -}}
+{{- fail (printf "thresholds.slo.slowSeconds is not one of the bounds by which the serving API counts: %v. They are %s." .Values.thresholds.slo.slowSeconds (join ", " $bounds)) -}}
+{{- end -}}
 {{- $names := list -}}
 {{- range .Values.serviceMonitors -}}
 {{- if has .name $names -}}

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.scale import FIGURES, Scale
 from tests.e2e.charts.conftest import images, kube_cluster, stack
 from tests.e2e.charts.stack import Stack
 from tests.e2e.kube import together
 from tests.e2e.scale.generator import Generator
 from tests.e2e.story import Story, begin, report
-from tests.load.scale import FIGURES, Scale
 
 __all__ = ["images", "kube_cluster", "report", "stack"]  # fixtures, as the charts' own tests have them
 

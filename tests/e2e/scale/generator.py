@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+from bench import fortio
 from tests.e2e.charts.stack import CLIENT, ROW, Stack
 from tests.e2e.pods import Script
-from tests.load import fortio
 
 PROGRAM = Path(".cache/tools/bin/fortio")
 _POD = "load-generator"

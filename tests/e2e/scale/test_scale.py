@@ -7,11 +7,11 @@ how throughput grows with pods, not what a pod can do at most.
 import time
 from typing import Any
 
+from bench.scale import CONNECTIONS, CONNECTIONS_PER_POD, MOST_PODS, POD_CORES, Moment, Point, Scale
 from tests.e2e.charts.stack import Stack
 from tests.e2e.helm import Release
 from tests.e2e.report import Report
 from tests.e2e.scale.generator import Generator
-from tests.load.scale import CONNECTIONS, CONNECTIONS_PER_POD, MOST_PODS, POD_CORES, Moment, Point, Scale
 
 _ROUNDS = 3
 _SECONDS = 8.0

@@ -17,7 +17,7 @@ from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix
 from serving.tally import CounterTally, HistogramTally
 
-_REQUEST_BUCKETS = (
+REQUEST_BUCKETS = (
     0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 INFERENCE_BUCKETS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
@@ -38,7 +38,7 @@ class Metrics(CacheEvents, Collector):
     def __init__(self, drift_seconds: float = 0.0) -> None:
         self._requests = CounterTally("serving_requests", "Requests answered", ("route", "method", "status"))
         self._durations = HistogramTally(
-            "serving_request_duration_seconds", "Time from a request's head to its answer", "route", _REQUEST_BUCKETS
+            "serving_request_duration_seconds", "Time from a request's head to its answer", "route", REQUEST_BUCKETS
         )
         self._shed = CounterTally(
             "serving_requests_shed", "Predictions refused unread because enough others waited", ("route",)

@@ -1,0 +1,165 @@
+"""Measure gitops on a repository of many services, and count the metric series of their pods; `make bench-services`.
+
+Everything is here: a clone and its bare remote in a temporary folder, no cluster and no network.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import httpx
+import msgspec
+
+from bench import document
+from bench.own import own_server
+from bench.report import machine, table
+from gitops.documents import loaded
+from tests.gitops import repository
+from tests.support.helm import ROOT
+
+ENVIRONMENTS = ("staging", "qa", "production")
+_FEEDS = dict(zip(ENVIRONMENTS[1:], ENVIRONMENTS, strict=False))
+_HEAD = """\
+repository: https://git.example.com/you/pipeline.git
+registry: {prefix: registry.example.com/you/pipeline}
+"""
+_TOOLS = ROOT / ".cache/tools/bin"
+# A process begins with the peak of the one that starts it, so a small one does.
+_LAUNCHER = """
+import resource, subprocess, sys, time
+begin = time.monotonic()
+code = subprocess.run(sys.argv[1:], stdout=sys.stderr).returncode
+print(time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One command over all rounds: seconds by the clock, and MB of the largest process that it started or is."""
+
+    what: str
+    seconds: list[float]
+    peak_mb: list[float]
+
+    @property
+    def cells(self) -> list[str]:
+        """Its line of the table: medians."""
+        return [f"`{self.what}`", f"{median(self.seconds):.2f}", f"{median(self.peak_mb):.0f}"]
+
+
+def main() -> None:
+    """Measure, print the section and put it into the document."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--services", type=int, default=20, help="how many services (default 20)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each command is run (default 3)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="services-") as name:
+        clone = many_services(Path(name), options.services)
+        measured = [
+            _measured(clone, what, [_command(what, number, clone) for number in range(options.rounds)])
+            for what in commands()
+        ]
+    text = section(measured, options.services, options.rounds, count_series())
+    sys.stdout.write(text)
+    document.replace_between(document.DOCUMENT, "bench-services", text)
+
+
+def many_services(folder: Path, count: int) -> Path:
+    """Make a clone with its bare remote: so many services, each released in each environment."""
+    environments = [
+        f"  - {{name: {name}{f', from: {_FEEDS[name]}' if name in _FEEDS else ''}}}\n" for name in ENVIRONMENTS
+    ]
+    services = [f"  - {{name: model-{n:02}, model: classifier-{n:02}}}\n" for n in range(1, count + 1)]
+    platform = f"{_HEAD}environments:\n{''.join(environments)}services:\n{''.join(services)}"
+    clone = repository.grown(folder, (), platform)
+    # Charts of other versions would have to be fetched.
+    version = loaded((clone / "charts/model-serving/Chart.yaml").read_text())["version"]
+    for release in clone.glob("envs/*/*/release.yaml"):
+        unheld = re.sub(r"(?m)^  hold:\n(    .*\n)*", "", release.read_text())
+        release.write_text(re.sub(r"(?m)^(\s+chart): .*", rf'\1: "{version}"', unheld))
+    repository.git(clone, "commit", "--quiet", "--all", "--message", "pin the chart of the tree")
+    repository.git(clone, "push", "--quiet", "--set-upstream", "origin", "HEAD")
+    return clone
+
+
+def commands() -> list[str]:
+    """The commands that are measured, as people type them."""
+    first, last = ENVIRONMENTS[0], ENVIRONMENTS[-1]
+    return [
+        "helm template apps",
+        "gitops targets",
+        "gitops check",
+        "gitops status --offline",
+        f"gitops render {first}/model-01",
+        f"gitops render {first}",
+        f"gitops bump {first} --image TAG@DIGEST",
+        f"gitops promote {ENVIRONMENTS[1]}/model-01 --dry-run",
+        f"gitops rollback {first}/model-01",
+        f"gitops history {last}",
+    ]
+
+
+def _command(what: str, number: int, clone: Path) -> list[str]:
+    """The command with a full path, and what differs between rounds."""
+    program, *rest = what.split()
+    if program == "helm":
+        rest = ["template", "apps", str(clone / "apps"), "--values", str(clone / "platform.yaml")]
+        return [str(_TOOLS / "helm"), *rest]
+    image = f"round-{number}@sha256:{f'{number + 1:x}' * 64}"
+    promotion = ["--min-age", "0"] if rest[0] == "promote" else []
+    return [str(ROOT / ".venv/bin/gitops"), *(image if word == "TAG@DIGEST" else word for word in rest), *promotion]
+
+
+def _measured(clone: Path, what: str, rounds: Sequence[Sequence[str]]) -> Measured:
+    found = [_run(clone, command) for command in rounds]
+    return Measured(what, [seconds for seconds, _ in found], [peak for _, peak in found])
+
+
+def _run(clone: Path, command: Sequence[str]) -> tuple[float, float]:
+    """Run a command to its end; returns the seconds that it took, and the peak of its largest process in MB."""
+    path = f"{_TOOLS}:{os.environ['PATH']}"
+    environment = {**os.environ, **repository.PERSON, "PATH": path, "KUBECONFIG": str(clone / "no-kubeconfig")}
+    launched = [sys.executable, "-S", "-c", _LAUNCHER, *command]
+    done = subprocess.run(launched, cwd=clone, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+    seconds, peak = done.stdout.split()
+    return float(seconds), float(peak) / 1024
+
+
+def count_series() -> int:
+    """Count the series that Prometheus would keep of one pod that has answered, been refused and measured drift."""
+    with own_server() as own, httpx.Client(base_url=own.server.url, timeout=10) as client:
+        row = {"features": [5.1, 3.5, 1.4, 0.2]}
+        for body in (row, {"instances": [row["features"]]}, {"features": "nothing"}):
+            client.post("/predict", json=body)
+        client.get("/health")
+        lines = client.get("/metrics").text.splitlines()
+    return len([line for line in lines if line and not line.startswith("#")])
+
+
+def section(measured: Sequence[Measured], services: int, rounds: int, series: int) -> str:
+    """Write the section's text."""
+    pods = services * len(ENVIRONMENTS)
+    return f"""
+Measured {datetime.now(UTC):%Y-%m-%d} with `make bench-services`: {machine()}
+{services} services in {len(ENVIRONMENTS)} environments, {pods} releases, on one disk with a bare remote; medians of
+{rounds} rounds. The peak is that of the largest process, Helm and git included.
+
+{table(["command", "seconds", "peak MB"], [entry.cells for entry in measured])}
+
+One pod of iris, logistic regression, has {series:,} metric series; one for each service and environment come to
+{series * pods:,}.
+
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Proves that thresholds have one home: the chart's values fill rules and dashboards, and the docs name the same."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serving.metrics import REQUEST_BUCKETS
+from tests.observability.content import CHART, PATTERNS, PLACEHOLDER, ROOT, dashboard, rules
+from tests.observability.promtool import promtool
+from tests.support import helm
+from tests.support.manifests import parse
+
+THRESHOLDS: dict[str, dict[str, float]] = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))["thresholds"]
+SOURCES = [*PATTERNS, *sorted((CHART / "dashboards").glob("*.json"))]
+TABLE = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+
+
+def rendered(tmp_path: Path, thresholds: dict[str, Any]) -> helm.Outcome:
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"thresholds": thresholds}), encoding="utf-8")
+    return helm.template("observability", values)
+
+
+def named(text: str) -> set[tuple[str, str]]:
+    return {(group, name) for group, name, _ in PLACEHOLDER.findall(text) if group != "__value"}
+
+
+def alert_patterns() -> Iterator[tuple[str, str]]:
+    """Yield each alert's name and its rule as it stands in the chart, with placeholders."""
+    for path in PATTERNS:
+        for part in re.split(r"(?m)^      - (?=alert: |record: )", path.read_text(encoding="utf-8")):
+            # The objectives stand in a section of their own.
+            if part.startswith("alert: ") and "BudgetBurn" not in part.splitlines()[0]:
+                yield part.splitlines()[0].removeprefix("alert: "), part
+
+
+def test_every_threshold_is_used_and_every_placeholder_is_one() -> None:
+    used = {key for path in SOURCES for key in named(path.read_text(encoding="utf-8"))}
+    assert used == {(group, name) for group, values in THRESHOLDS.items() for name in values}
+
+
+def test_other_values_reach_expressions_sentences_panels_and_are_taken_by_prometheus(tmp_path: Path) -> None:
+    changed = {
+        "drift": {"maxPsi": 0.4, "minutes": 25},
+        "slo": {"maxFailedRatio": 0.0005, "slowSeconds": 0.25},
+        "platform": {"minFreeRatio": 0.15},
+    }
+    outcome = rendered(tmp_path, changed)
+    assert outcome.code == 0, outcome.errors
+    made = {m["metadata"]["name"]: m for m in parse(outcome.output)}
+    serving = made["observability-serving"]["spec"]
+    (drift,) = [
+        rule for group in serving["groups"] for rule in group["rules"] if rule.get("alert") == "ModelInputDrift"
+    ]
+    assert drift["expr"].rstrip().endswith("> 0.4")
+    assert drift["for"] == "25m"
+    assert "limit 0.4" in drift["annotations"]["summary"]
+    assert "above 0.4 for 25 minutes" in drift["annotations"]["description"]
+    slo = yaml.safe_dump(made["observability-slo"]["spec"], width=1000)
+    assert "14.4 * 0.0005" in slo
+    assert re.search(r'le=\\?"0.25\\?"', slo)
+    assert "0.05 % may" in slo
+    assert "15 %" in yaml.safe_dump(made["observability-platform"]["spec"], width=1000)
+    model = json.loads(made["observability-dashboard-model"]["data"]["model.json"])
+    (panel,) = [panel for panel in model["panels"] if panel["title"] == "Input drift by feature"]
+    assert [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]] == [None, 0.1, 0.4]
+    for name in ("serving", "slo", "platform", "delivery"):
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(made[f"observability-{name}"]["spec"]), encoding="utf-8")
+        checked = promtool("check", "rules", "--lint=all", "--lint-fatal", file)
+        assert checked.code == 0, checked.output + checked.errors
+
+
+def test_a_limit_that_the_histogram_does_not_count_is_refused(tmp_path: Path) -> None:
+    outcome = rendered(tmp_path, {"slo": {"slowSeconds": 0.2}})
+    assert outcome.code != 0
+    (said,) = re.findall(r"thresholds.slo.slowSeconds is not .*: 0.2. They are (.*)\.", outcome.errors)
+    assert [float(bound) for bound in said.split(", ")] == list(REQUEST_BUCKETS)
+
+
+def test_panels_colour_from_the_same_limits_as_alerts() -> None:
+    serving, model = dashboard(CHART / "dashboards" / "serving.json"), dashboard(CHART / "dashboards" / "model.json")
+    for content, key in ((serving, "slo.maxFailedRatio"), (serving, "slo.slowSeconds"), (model, "drift.maxPsi")):
+        assert f'"value": "${{{key}}}"' in json.dumps(content)
+    assert any("14.4 * 0.001" in rule.expr for rule in rules())
+
+
+@pytest.mark.parametrize(("alert", "pattern"), alert_patterns(), ids=lambda value: value.split("\n")[0])
+def test_the_docs_name_the_numbers_of_an_alert(alert: str, pattern: str) -> None:
+    """The table says the chart's own numbers, in figures: as a number or in percent."""
+    (row,) = [line for line in TABLE.splitlines() if line.startswith(f"| [{alert}](")]
+    figures = {float(figure) for figure in re.findall(r"(?<![\w.])\d+(?:\.\d+)?", row)}
+    for group, name in named(pattern):
+        value = THRESHOLDS[group][name]
+        assert {value, round(100 * value, 6)} & figures, f"thresholds.{group}.{name} is {value}: {row}"
+
+
+def test_the_docs_name_the_objectives() -> None:
+    slo = THRESHOLDS["slo"]
+    for share in (slo["maxFailedRatio"], slo["maxSlowRatio"]):
+        assert f"{100 - 100 * share:g} %" in TABLE
+    assert f"{slo['slowSeconds']:g} s" in TABLE
