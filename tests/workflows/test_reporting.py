@@ -134,6 +134,23 @@ def test_a_difference_is_shown_by_service_and_cut_where_it_is_long(place: Place)
     place.run("tools/rendered-diff", "abc", ok=False)
 
 
+def test_what_is_delivered_is_verified_and_pinned_with_the_variant_for_files(place: Place) -> None:
+    place.program("tools/image", 'echo "reference=ghcr.io/you/$1:src@sha256:$1"')
+    place.program("tools/chart-version", "echo reference=oci://chart@sha256:c; echo pin=0.2.0@sha256:c")
+    place.program("tools/is-latest", "echo latest=true")
+    place.program(".venv/bin/gitops", "")
+    place.run("tools/pin-delivered")
+    verified, platform, services = [call for call in place.calls if call.startswith(("verify", "bump"))]
+    image = "ghcr.io/you/{0}:src@sha256:{0}".format
+    assert all(f"--signed {image(name)}" in verified for name in ("serving", "serving-batch", "mlflow", "training"))
+    assert platform == f"bump platform --image mlflow={image('mlflow')} --image training={image('training')}"
+    pins = f"--image {image('serving')} --batch-image {image('serving-batch')} --chart 0.2.0@sha256:c"
+    assert services == f"bump {pins}"
+    # Without one of them nothing is pinned.
+    place.program("tools/image", '[ "$1" = serving-batch ] || echo "reference=ghcr.io/you/$1:src@sha256:$1"')
+    assert "serving-batch of this commit is not delivered" in place.run("tools/pin-delivered", ok=False).stderr
+
+
 def test_what_git_pins_is_found(place: Place) -> None:
     (place.root / ".venv").symlink_to(ROOT / ".venv")
     contents = {
