@@ -29,6 +29,7 @@ class Provider:
         self.issuer = server.url
         self._server = server
         self._folder = folder
+        self._teams: dict[str, int] = {}
         server.call("POST", "/orgs", {"username": ORGANISATION})
 
     def client(self, name: str, *redirects: str) -> str:
@@ -39,11 +40,11 @@ class Provider:
     def person(self, name: str, *teams: str) -> str:
         """Make a person who is in teams, and return the login."""
         login = self._server.user(name)
-        found = {team["name"]: team["id"] for team in self._server.call("GET", f"/orgs/{ORGANISATION}/teams?limit=50")}
         for team in teams:
-            content = {"name": team, "permission": "read", "units": ["repo.code"]}
-            known = found.get(team) or self._server.call("POST", f"/orgs/{ORGANISATION}/teams", content)["id"]
-            self._server.call("PUT", f"/teams/{known}/members/{login}")
+            if team not in self._teams:
+                content = {"name": team, "permission": "read", "units": ["repo.code"]}
+                self._teams[team] = self._server.call("POST", f"/orgs/{ORGANISATION}/teams", content)["id"]
+            self._server.call("PUT", f"/teams/{self._teams[team]}/members/{login}")
         return login
 
     def discovery(self) -> dict[str, Any]:
