@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from embedded.processes import LOOPBACK, ServerFailedError
 from tests.observability import sources
 from tests.support import seaweedfs, seaweedfs_three
-from tests.support.s3 import Target
+from tests.support.s3 import Target, client, random_keys
 from tests.support.seaweedfs_three import Node, Three
 
 pytestmark = pytest.mark.skipif(not seaweedfs_three.NEEDED, reason=seaweedfs_three.WITHOUT)
@@ -95,8 +95,8 @@ def traffic(target: Target, prefix: str) -> Iterator[Traffic]:
 
 def there(target: Target, keys: list[str]) -> bool:
     """Read every one of them, once."""
-    client = target.client("serving")
-    return all(client.get_object(Bucket=target.models, Key=key)["Body"].read() == key.encode() for key in keys)
+    reader = target.client("serving")
+    return all(reader.get_object(Bucket=target.models, Key=key)["Body"].read() == key.encode() for key in keys)
 
 
 def metric(node: Node, name: str) -> list[float]:
@@ -142,12 +142,31 @@ def test_the_server_that_leads_may_go(servers: Three) -> None:
     lost_and_back(servers, leader(servers), "leader")
 
 
+def test_new_keys_reach_the_servers_that_run_and_later_the_one_that_does_not(servers: Three) -> None:
+    away = servers.nodes[2]
+    held = seaweedfs.keys(servers.mounts)["serving"]
+    fresh = random_keys()
+    away.kill()
+    servers.mounts.write("serving", {**held, **{key.replace("AWS_", "NEXT_"): value for key, value in fresh.items()}})
+    assert f"{away.url} does not answer. It reads its users when it starts." in servers.provision()
+    for node in servers.nodes[:2]:
+        for values in (held, fresh):
+            client(node.url, values).list_objects_v2(Bucket="mlflow")
+    servers.mounts.write("serving", fresh)
+    servers.start(away)
+    servers.provision()
+    client(away.url, fresh).list_objects_v2(Bucket="mlflow")
+    for node in servers.nodes:
+        with pytest.raises(ClientError, match="InvalidAccessKeyId"):
+            client(node.url, held).list_objects_v2(Bucket="mlflow")
+
+
 def test_all_servers_say_the_same_at_once(servers: Three) -> None:
     clients = [servers.target(node).client("mlflow") for node in servers.nodes]
 
-    def once(client: Any, key: str) -> bool:
+    def once(writer: Any, key: str) -> bool:
         try:
-            client.put_object(Bucket="mlflow", Key=key, Body=b"x", IfNoneMatch="*")
+            writer.put_object(Bucket="mlflow", Key=key, Body=b"x", IfNoneMatch="*")
         except ClientError as error:
             assert error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict")  # noqa: PT017
             return False
@@ -157,8 +176,8 @@ def test_all_servers_say_the_same_at_once(servers: Three) -> None:
         with ThreadPoolExecutor(len(clients)) as pool:
             won = list(pool.map(partial(once, key=f"once/{number}"), clients))
         assert won.count(True) == 1
-        for client in clients:
-            assert client.get_object(Bucket="mlflow", Key=f"once/{number}")["Body"].read() == b"x"
+        for reader in clients:
+            assert reader.get_object(Bucket="mlflow", Key=f"once/{number}")["Body"].read() == b"x"
 
 
 def test_servers_export_what_alerts_and_panels_ask_for(servers: Three) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
-from embedded.processes import LOOPBACK, Server, free_ports, program
+from embedded.processes import LOOPBACK, Server, ServerFailedError, free_ports, program
 from tests.support import helm, s3
 from tests.support.manifests import parse
 from tests.support.minio import PROGRAMS
@@ -127,7 +128,7 @@ def mounted(
         try:
             yield made, rendering, process.url
         finally:
-            process.kill()  # Its data goes anyway, and an orderly end takes it a quarter of a minute.
+            end_at_once(process)  # Its data goes anyway, and an orderly end takes it a quarter of a minute.
 
 
 def server(rendering: Rendering, made: Mounts, folder: Path, changed: Mapping[str, object], more: list[str]) -> Server:
@@ -160,6 +161,15 @@ def server(rendering: Rendering, made: Mounts, folder: Path, changed: Mapping[st
             "RELOAD_SECONDS": RELOAD_SECONDS, "PATH": f"{Path(program('weed')).parent}:{os.environ['PATH']}",
         },
     )  # fmt: skip
+
+
+def end_at_once(process: Server) -> None:
+    """Let the server, and the script around it, end without hearing of it, as where power is lost."""
+    with contextlib.suppress(ServerFailedError):
+        for each in process.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+    process.kill()
 
 
 class Places(msgspec.Struct, frozen=True):

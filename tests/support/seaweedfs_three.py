@@ -45,7 +45,7 @@ class Node:
     def kill(self) -> None:
         """End everything of it at once, as a node that loses its power does."""
         for server in self.running:
-            server.kill()
+            seaweedfs.end_at_once(server)
         self.running = []
 
     def is_up(self) -> bool:

@@ -162,7 +162,7 @@ def _seaweedfs() -> list[Panel]:
         ),
         lines(
             "Free space of SeaweedFS",
-            "Of the disk of each server. Alerted below 10 %.",
+            "Of the disk of each server. Alerted below ${platform.minFreeRatio:percent}.",
             "percentunit",
             [(f"min by (pod) ({disk('avail')} / ignoring (type) {disk('all')})", "{{pod}}")],
         ),

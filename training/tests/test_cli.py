@@ -45,7 +45,7 @@ def test_a_run_registers_all_that_is_documented(trained: Any, tmp_path: Path) ->
     assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.digest == trained["data_sha256"][:32]
     pictures = {entry.path for entry in client.list_artifacts(trained["run_id"], "plots")}
-    assert pictures == {"plots/confusion_matrix.png", "plots/calibration.png"}
+    assert pictures == {"plots/confusion_matrix.png", "plots/calibration.png", "plots/contributions.png"}
     assert client.get_logged_model(trained["model_id"]).status == "READY"
 
 

@@ -147,8 +147,14 @@ def test_tuning_that_is_there_already_stays(fork: Path, origin: Path) -> None:
     assert (fork / "envs/staging/wine/values.yaml").read_text() == own
 
 
+def _kept(fork: Path) -> dict[str, str]:
+    """What git keeps; a link counts by where it leads."""
+    found = {path: fork / path for path in git(fork, "ls-files").splitlines()}
+    return {path: str(file.readlink()) if file.is_symlink() else file.read_text() for path, file in found.items()}
+
+
 def test_what_came_goes_again_after_a_dry_run(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    held = {path: (fork / path).read_text() for path in git(fork, "ls-files").splitlines()}
+    held = _kept(fork)
     assert execute([*WINE]) == 0
     assert execute([*QA]) == 0
     (fork / "envs/staging/wine/release.yaml").write_text("pins: {}\n")
@@ -164,7 +170,7 @@ def test_what_came_goes_again_after_a_dry_run(fork: Path, origin: Path, capsys: 
 
     assert execute(["remove", "service", "wine", "--git-only", "--yes"]) == 0
     assert execute(["remove", "environment", "qa", "--git-only", "--yes"]) == 0
-    now = {path: (fork / path).read_text() for path in git(fork, "ls-files").splitlines()}
+    now = _kept(fork)
     models = "/models/wine/             @flora/wine\n"
     assert now.pop(".github/CODEOWNERS") == held.pop(".github/CODEOWNERS") + models
     assert now == held
