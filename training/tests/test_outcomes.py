@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from tests.support.prediction_logs import line, write_log
 from training.tests.conftest import Outcome
-from training.tests.logs import line, write_log
 
 NOW = datetime.now(UTC).isoformat()
 

@@ -10,12 +10,12 @@ from scipy.stats import binomtest  # type: ignore[import-untyped]
 from sklearn import metrics as sk
 
 from modelformat.logged import Line
+from tests.support.prediction_logs import line, write_log
 from training.outcomes.figures import SMALL, measured, realised
 from training.outcomes.intervals import bootstrapped, wilson
 from training.outcomes.join import Joined, joined
 from training.outcomes.known import Bound, Known
 from training.outcomes.report import Asked, Report, report_of, versions_of
-from training.tests.logs import line, write_log
 
 RANDOM = np.random.default_rng(5)
 ASKED = Asked("iris", "staging", "log", ("truth",))

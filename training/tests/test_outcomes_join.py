@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from modelformat.logged import SUFFIX
+from tests.support.prediction_logs import DAY, line, write_log
 from training.errors import BadInputError
 from training.outcomes.files import Days
 from training.outcomes.join import Joined, joined
 from training.outcomes.refused import write
 from training.outcomes.truth import TruthColumns
-from training.tests.logs import DAY, line, write_log
 
 
 @pytest.fixture

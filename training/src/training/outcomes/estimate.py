@@ -3,7 +3,8 @@
 This is confidence-based performance estimation (CBPE) as NannyML describes it (docs/how_it_works/performance_estimation
 in its repository), for the accuracy: an answer of probability p is right in p of all cases. It holds as long as
 confidences mean what they say. It sees that rows are harder; it cannot see that the world answers otherwise than it did
-(concept drift). So it is an estimate, and is called one everywhere.
+(concept drift). So it is an estimate, and is called one everywhere. NannyML itself is not used: it asks for the
+probability of every class, and the log keeps that of the answer alone.
 """
 
 import numpy as np

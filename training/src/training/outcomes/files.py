@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from msgspec import Struct
 
 from modelformat.logged import FEEDBACK_SUFFIX, SUFFIX
@@ -144,13 +145,15 @@ def _objects(address: str, days: Days, suffix: str) -> Iterator[LogFile]:
         store = objects.client()
         names = _keys(store, bucket, f"{prefix}/", days, suffix)
         yield from _fetched_ahead(store, bucket, f"{prefix}/", names)
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, ResponseParserError) as error:
         raise objects.explained(error, shown(address)) from error
 
 
 def _keys(store: Any, bucket: str, prefix: str, days: Days, suffix: str) -> Iterator[str]:
     after = f"{prefix}date={days.first}" if days.first else prefix
     for page in store.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=after):
+        if "Name" not in page:
+            raise _no_store(f"s3://{bucket}/{prefix}")
         for entry in page.get("Contents", []):
             key: str = entry["Key"]
             if _wanted(key.removeprefix(prefix), days, suffix):
@@ -199,7 +202,10 @@ def _fetched(store: Any, bucket: str, key: str) -> IO[bytes] | None:
     for _ in range(_ATTEMPTS):
         body: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  (who reads it closes it)
         try:
-            for chunk in store.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(_CHUNK):
+            found = store.get_object(Bucket=bucket, Key=key)
+            if "ETag" not in found:
+                raise _no_store(f"s3://{bucket}/{key}")
+            for chunk in found["Body"].iter_chunks(_CHUNK):
                 body.write(chunk)
         except ClientError as error:
             body.close()
@@ -235,3 +241,8 @@ def decoded(
             yield number, record
     except UnreadableFileError as error:
         refusals.add("file", file.name, detail=str(error))
+
+
+def _no_store(address: str) -> OutageError:
+    """The sentence for what answers as no store does, such as the login page of a proxy."""
+    return OutageError(f"{address}: what answers is not the store; S3_ENDPOINT_URL names its address.")
