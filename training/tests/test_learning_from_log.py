@@ -14,11 +14,11 @@ import pytest
 from mlflow import MlflowClient
 
 from modelformat.logged import FEEDBACK_SUFFIX, Told
+from tests.support.prediction_logs import line, write_log
 from training.data import load, load_dataset
 from training.errors import BadInputError
 from training.model_folder import load_settings
 from training.settings import OutcomesSettings
-from training.tests.logs import line, write_log
 
 Command = Callable[..., Any]
 NAME = "blobs"
