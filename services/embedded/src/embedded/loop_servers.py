@@ -56,7 +56,9 @@ def store(folder: Path) -> tuple[Server, Store]:
         *(f"-{name}={other}" for name, other in zip(named, others, strict=True)),
         *(f"-{part}.localSocket={folder / part}.sock" for part in ("s3", "filer")),
     ]  # fmt: skip
-    return Server("SeaweedFS", command, url=made.url, ready_path="/status", log=folder / "store.log"), made
+    # Beside what it prints it writes log files, into the folder for temporary ones.
+    own, log = {"TMPDIR": str(folder)}, folder / "store.log"
+    return Server("SeaweedFS", command, url=made.url, ready_path="/status", log=log, environment=own), made
 
 
 def pushgateway(folder: Path) -> Server:
