@@ -32,7 +32,7 @@ def _model(run: ModelRun) -> Iterator[str]:
     yield "Footprint: resident memory of all its processes, the time until it is ready, and its environment on disk."
     yield footprint(shown)
     yield from failures(run.subjects)
-    yield "What it wants to be, by calls/s per core over 64 connections:"
+    yield "The aims, in calls/s per core over 64 connections:"
     yield table(["aim", "wanted", "seen", ""], list(_aims(run)), left=1)
 
 

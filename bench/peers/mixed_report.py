@@ -39,7 +39,7 @@ connections, by the Open Inference Protocol with a tensor a column, and as MLflo
     yield "Footprint: resident memory of all its processes, the time until it is ready, and its environment on disk."
     yield footprint(shown)
     yield from failures(run.subjects)
-    yield "What it wants to be, by requests/s per core over 64 connections:"
+    yield "The aims, in requests/s per core over 64 connections:"
     yield table(["aim", "wanted", "seen", ""], list(_aims(run)), left=1)
 
 

@@ -83,7 +83,7 @@ def test_without_chats_nothing_changes(tmp_path: Path) -> None:
     ("before", "after", "said"),
     [
         ('"@flora/iris"', '"@flora/irris"', "chats: no service has the owner '@flora/irris'"),
-        ("greenhouse", "people", "chats: 'people' is the name of a receiver of everything"),
+        ("greenhouse", "people", "chats: 'people' is reserved for a receiver of all events"),
         ("greenhouse", "Green_House", "chats: 'Green_House' is not a DNS label"),
     ],
 )

@@ -164,7 +164,7 @@ def test_without_the_block_nothing_changes(tmp_path: Path) -> None:
         ('@flora/wine":', '@flora/whine":', "no service has the owner '@flora/whine'"),
         ("[everyone]", "['every, one']", "the group 'every, one' may not hold commas"),
         ("apiUrl:", "apiURL:", "apiURL"),
-        ("models.example.com", "models.example.com/mlflow", "oidc.mlflow.url: MLflow has a host of its own"),
+        ("models.example.com", "models.example.com/mlflow", "oidc.mlflow.url: MLflow needs a separate host"),
         ("client: mlflow", "client: mlflow, secret: Mlflow_Oidc", "oidc.mlflow.secret: 'Mlflow_Oidc' is not the name"),
     ],
 )

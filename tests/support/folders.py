@@ -10,8 +10,8 @@ from pathlib import Path
 def copied(source: Path, target: Path) -> Path:
     """Copy a folder with all that is in it to `target`, which is not there yet, and return that.
 
-    Links stay links. cp takes half the processor time of shutil.copytree, and most tests of a repository begin with a
-    copy of it.
+    Links stay links. When it was measured, cp took about a third less processor time than shutil.copytree, and most
+    tests of a repository begin with a copy of it.
     """
     subprocess.run(["cp", "-R", source, target], check=True, timeout=60)
     return target

@@ -53,7 +53,7 @@ def test_a_regression_has_a_card_of_its_own(training: Training, tmp_path: Path) 
     outcome = training("run", "--data", "diabetes", "--json")
     card = card_of(outcome, tmp_path)
     assert "## Errors" in card
-    assert "moves the predicted number away from the mean answer, in the mean of held-out rows" in card
+    assert "moves the predicted number away from the mean answer, up or down, on average over held-out rows" in card
     assert "## Calibration" not in card
     assert "Nobody has written down what it must not be used for" in card
 
@@ -92,7 +92,8 @@ def test_a_registered_model_has_a_card_too(training: Training, tmp_path: Path, b
     assert "## Figures on rows of the table, which it may have learnt from" in card
     assert table(card, "| class | rows | precision | recall | f1 |")["left"][0] == "30"
     assert set(table(card, "| column | worse by |")) == {"a", "b"}
-    assert "moves the probability of the answered label away from the mean answer, in the mean of rows of" in card
+    assert "moves the probability of the answered label away from the mean answer" in card
+    assert "on average over rows of" in card
     assert set(table(card, "| column | moves the answer by |")) == {"a", "b"}
     assert "It names classes and gives no probabilities." in card
     version = MlflowClient().get_model_version("given", "1")

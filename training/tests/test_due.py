@@ -125,9 +125,9 @@ def test_a_new_version_is_not_due_and_every_name_of_it_is_understood(
     assert "No Prometheus was named" in " ".join(said.out.split())
     for subject, sentence in (
         ([], "name a service or a model, or its folder with --model-dir"),
-        ([NAME, "--model-dir", "models/points"], "and not both"),
+        ([NAME, "--model-dir", "models/points"], "but not both"),
         (["sort"], "'sort' is neither a service of platform.yaml nor a model of models. Did you mean \"sorting\"?"),
-        (["away"], "the service 'away' serves other, and no folder of models registers that"),
+        (["away"], "the service 'away' serves other, but no folder of models registers it"),
     ):
         refused = training("due", *subject)
         assert refused.code == 2
@@ -260,7 +260,7 @@ def test_an_alert_that_a_version_answers_is_no_reason_for_another_one(folder: Pa
     [
         (200, b"<html>", "is not Prometheus (200): check its address."),
         (500, b"", "is not Prometheus (500): check its address."),
-        (400, b'{"status":"error","error":"no"}', "refuses the question: no."),
+        (400, b'{"status":"error","error":"no"}', "refuses the query: no."),
     ],
 )
 def test_a_prometheus_that_cannot_be_asked_is_not_a_no(

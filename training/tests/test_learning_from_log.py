@@ -72,7 +72,8 @@ def test_the_table_is_learnt_from_until_the_log_has_enough(training: Command, fo
     )
     found = training("due", NAME, "--json").json
     assert found["reason"].endswith(
-        "log has 64 rows, and version 1 (v1.0.0) was trained with 60: 64 are newer than it, and due.rows is 10%."
+        "log has 64 rows, and version 1 (v1.0.0) was trained with 60: 64 are newer than the version, and due.rows is "
+        "10%."
     )
     second = training("run", "--model-dir", str(folder), "--json").json
     assert second["data"].endswith("points/log")
@@ -147,7 +148,7 @@ def test_what_cannot_be_learnt_from_is_refused(folder: Path) -> None:
     assert "has no file of a prediction log" in refused()
     truth = log(folder, 60)
     truth.to_csv(folder / "truth.csv", index=False)
-    assert "60 rows have a truth, and outcomes.rows asks for 100. outcomes.start names what" in refused()
+    assert "60 rows have a truth, and outcomes.rows asks for 100. outcomes.start names the data" in refused()
     assert "has no column 'id'" in refused(id="id", rows=10)
     assert "'a' is among the columns that the log keeps" in _with_target(folder, known, "a")
     assert "target: name the column to predict" in _with_target(folder, known, None)

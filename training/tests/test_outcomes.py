@@ -87,10 +87,10 @@ def test_a_version_that_mlflow_does_not_have_is_said(
 @pytest.mark.parametrize(
     ("change", "code", "sentence"),
     [
-        (("--log", "nowhere"), 2, "--log: nowhere/staging/iris is no folder"),
+        (("--log", "nowhere"), 2, "--log: nowhere/staging/iris is neither a folder"),
         (("--truth", "gone.csv"), 2, "gone.csv: cannot be read"),
         (("--target", "outcome"), 2, "has no column 'outcome'"),
-        (("--environment", "production"), 2, "production/iris is no folder"),
+        (("--environment", "production"), 2, "production/iris is neither a folder"),
         (("--days", "0"), 2, "days"),
         (("--query", "SELECT 1"), 2, "truth.csv is no database"),
     ],

@@ -46,7 +46,7 @@ _NO_REASON = WhyOptions()
 app = App(
     name="training",
     help="Train, evaluate, gate and register scikit-learn models in MLflow.",
-    help_epilogue="Exit codes: 0 done, 1 MLflow or its store away, 2 unusable input or failed gate, 3 not due, "
+    help_epilogue="Exit codes: 0 done, 1 MLflow or its store down, 2 unusable input or failed gate, 3 not due, "
     "130 interrupted.",
     version=lambda: version("training"),
     config=Env("TRAINING_", command=False),

@@ -213,17 +213,17 @@ def _of_log(
     from training.outcomes.learning import LOGGED_AT, read_outcomes  # noqa: PLC0415 # nobody else joins
 
     if target is None:
-        raise BadInputError("target: name the column to predict; the truth of a prediction log is called so.")
+        raise BadInputError("target: name the column to predict; the truth of a prediction log gets this name.")
     if query is not None:
-        raise BadInputError(f"query: {log} is a prediction log, and no database; outcomes.query is for the truth.")
+        raise BadInputError(f"query: {log} is a prediction log, not a database; outcomes.query is for the truth.")
     found = read_outcomes(log, target, outcomes, csv, timed=time == LOGGED_AT)
     if found is not None:
         return found
     assert outcomes.start is not None  # noqa: S101  (narrows the type)
     if time == LOGGED_AT:
-        raise BadInputError(f"split.time: {outcomes.start} has no {LOGGED_AT!r}, which rows of a log alone have.")
+        raise BadInputError(f"split.time: {outcomes.start} has no {LOGGED_AT!r}, which only rows of a log have.")
     start = _found(outcomes.start, None, csv, target, texts)
-    note = f"{log}: fewer than {outcomes.rows} rows have a truth, so {start.shown} is learnt from (outcomes.start)."
+    note = f"{log}: fewer than {outcomes.rows} rows have a truth, so it learns from {start.shown} (outcomes.start)."
     return replace(start, table=replace(start.table, notes=(*start.table.notes, note)))
 
 

@@ -260,9 +260,7 @@ def _versus_champion_on_newest(subject: _Subject, settings: GateSettings, champi
         return []
     newest = times > champion.trained
     if newest.sum() < _FEWEST_NEWEST:
-        detail = (
-            f"{int(newest.sum())} held-out rows came after {champion.title}; at least {_FEWEST_NEWEST} tell something"
-        )
+        detail = f"{int(newest.sum())} held-out rows came after {champion.title}; the check needs {_FEWEST_NEWEST}"
         return [Check(name="champion on the newest rows", passed=True, detail=detail)]
     split = replace(
         subject.split, test_rows=subject.split.test_rows[newest], test_truth=subject.split.test_truth[newest]

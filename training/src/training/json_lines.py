@@ -34,7 +34,7 @@ def read_json_lines(path: Path) -> pd.DataFrame:
             try:
                 found = decoder.decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise BadInputError(f"{path}: line {number} is no JSON object ({error}).") from error
+                raise BadInputError(f"{path}: line {number} is not a JSON object ({error}).") from error
             for name, value in found.items():
                 column = columns.setdefault(name, [])
                 column += [None] * (count - len(column))

@@ -98,7 +98,7 @@ def explained(error: Exception, address: str) -> BadInputError | OutageError:
     """What an error of the store's client means, in a sentence that names what was asked for."""
     if isinstance(error, NoCredentialsError):
         return BadInputError(
-            f"{address}: there are no keys to the store; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY hold them."
+            f"{address}: there are no keys for the store; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     if not isinstance(error, ClientError):
         return OutageError(f"{address}: the store does not answer ({' '.join(str(error).split())}).")

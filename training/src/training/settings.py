@@ -169,18 +169,18 @@ class SearchSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class OutcomesSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What was true, where `data` is a prediction log: the rows that have a truth are learnt from.
+    """The truth, if `data` is a prediction log: the model learns from the rows that have a truth.
 
     Attributes:
-        truth: Tables of truth: each a path, s3://, https://, or a database's address with `query`. Beside them, and
-            without them, what callers told the service itself (`POST /feedback`) is truth.
-        query: The statement that gives the rows, where truth is in a database.
+        truth: Tables of truth: each a path, s3://, https://, or a database's address with `query`. The truth that
+            callers sent to the service (`POST /feedback`) always counts too.
+        query: The statement that gives the rows, if the truth is in a database.
         id: The column with the request's id.
-        row: The column with the row's number in its request, from 0 on; it may be absent where requests have one row.
-        column: The column with what was true.
-        days: So many days of the log are read, today the last; all that there are unless told.
-        rows: With fewer rows that have a truth, nothing is learnt from the log.
-        start: The data to learn from until there are so many; without it, a run is refused until then.
+        row: The column with the row's number in its request, from 0; it may be absent if requests have one row.
+        column: The column with the truth.
+        days: How many days of the log are read, including today; all of them by default.
+        rows: How many rows must have a truth before the model learns from the log.
+        start: The data to learn from until then; without it, a run is refused until then.
     """
 
     truth: list[Annotated[str, Meta(min_length=1)]] = []
@@ -199,7 +199,7 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     Attributes:
         query: The statement that gives the rows, where `data` is a database.
         target: The column to predict; built-in data sets know theirs.
-        outcomes: What was true, where `data` is a prediction log, as s3://predictions/ENVIRONMENT/SERVICE.
+        outcomes: The truth, if `data` is a prediction log, such as s3://predictions/ENVIRONMENT/SERVICE.
         csv: How the data is written, where it is a CSV file.
         columns: What is said of single feature columns, by name.
         split: Which rows are held out together; at random unless told.

@@ -45,7 +45,7 @@ def demo(
 
 @app.command
 def loop(*, model_dir: Path = Path("models/iris"), report: Path = Path("dist/loop.html")) -> int:
-    """Close the loop once: predict, log, learn the truth late, see the model go wrong, train it again with a reason.
+    """Run the closed loop once: predict, log, join the late truth, see the model go wrong, train again with a reason.
 
     Parameters
     ----------

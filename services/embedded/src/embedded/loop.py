@@ -87,13 +87,13 @@ def run(console: Console, folder: Path, model_dir: Path, report: Path) -> None:
         with step(console, f"Serving {first.release}, with its prediction log on"):
             api = stack.enter_context(serving(folder, _settings(servers, first.name), port=servers.api_port))
         meadow = _meadow(model_dir)
-        with step(console, f"A usual summer: {_USUAL} flowers; what they are turns out at once"):
+        with step(console, f"A usual summer: {_USUAL} flowers, whose truth is known at once"):
             usual = _asked(api, meadow.flowers(_USUAL, dry=False))
             tell(truth, usual)
             _until(lambda: _logged(api), lambda rows: rows >= _USUAL, "the log did not fill")
             before = servers.outcomes()
         _say(console, before)
-        with step(console, f"A dry summer: {_DRY} flowers of other sizes; what they are is not known yet"):
+        with step(console, f"A dry summer: {_DRY} flowers of other sizes, whose truth is not known yet"):
             dry = _asked(api, meadow.flowers(_DRY, dry=True))
             _until(lambda: _logged(api), lambda rows: rows >= _USUAL + _DRY, "the log did not fill")
             late = servers.outcomes()
@@ -107,8 +107,8 @@ def run(console: Console, folder: Path, model_dir: Path, report: Path) -> None:
             _until(lambda: _firing(servers), lambda names: set(names) >= set(ALERTS), "an alert is missing")
             due = servers.due(model)
         _say(console, known)
-        console.print("  training due says why:", *(f"\n  - {each['says']}" for each in _reasons(due)), markup=False)
-        with step(console, "Training again, from the log joined with its truth, and holding it against the champion"):
+        console.print("  Why training is due:", *(f"\n  - {each['says']}" for each in _reasons(due)), markup=False)
+        with step(console, "Training again, from the log joined with its truth, and comparing with the champion"):
             options = ["--model-dir", str(model), "--if-due", "--prometheus", servers.prometheus.url, "--json"]
             said = servers.training("run", *options)
             second, result = trained_by(said), msgspec.json.decode(said)
@@ -228,9 +228,9 @@ def _say(console: Console, outcomes: Any) -> None:
     estimated = (version.get("estimated") or {}).get("accuracy")
     real = f"{realised['value']:.3f}" if realised else "not known"
     guess = f"{estimated['value']:.3f}" if estimated else "not known"
-    below = f"; below its gate: {', '.join(version['below_gate'])}" if version["below_gate"] else ""
+    below = f"; below the gate: {', '.join(version['below_gate'])}" if version["below_gate"] else ""
     console.print(
-        f"  realised accuracy {real} of {outcomes['joined']} rows, estimated {guess} of {version['answered']}{below}",
+        f"  accuracy: realised {real} on {outcomes['joined']} rows, estimated {guess} on {version['answered']}{below}",
         markup=False,
     )
 

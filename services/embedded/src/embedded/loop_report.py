@@ -56,22 +56,22 @@ def page(report: Report, seconds: int) -> str:
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>The closed loop</title><style>{_STYLE.read_text(encoding="utf-8")}</style>
 <h1>A model went wrong, and somebody noticed</h1>
-<p class="dim">predict, log, learn the truth late, see it, say why, train again: {seconds} seconds on one machine</p>
+<p class="dim">predict, log, join the late truth, notice, say why, train again: {seconds} seconds on one machine</p>
 {_picture(report.acts, bound, report.first, release)}
 <div class="cards">
 <section><h2>A usual summer</h2><div class="big good">{usual.right:.1%}</div>of the answers of {
         escape(report.first)
     } were
-right. Held-out rows had said {_held_out(report.known)}.</section>
+right. On held-out rows it was {_held_out(report.known)}.</section>
 <section><h2>A dry summer</h2><div class="big bad">{
-        dry.right:.1%}</div>Sepals a fifth longer, petals a fifth shorter: the
-model learnt from others.</section>
+        dry.right:.1%}</div>Sepals a fifth longer, petals a fifth shorter: not
+what the model learnt from.</section>
 <section><h2>The new version</h2><div class="big good">{after.right:.1%}</div>of the answers of {
         escape(release)
     } to flowers
 of the same dry summer.</section>
 </div>
-<section class="wide"><h2>Who saw it, in the order of trust</h2>{_seen(report)}</section>
+<section class="wide"><h2>What showed it, most trusted first</h2>{_seen(report)}</section>
 <section class="wide"><h2>Why it was trained: <code>training due</code></h2>
 {
         _table(
@@ -90,9 +90,9 @@ def _seen(report: Report) -> str:
     late, known = _current(report.late), _current(report.known)
     before = _current(report.before)
     rows = [
-        ["realised, once the truth is known", _realised(before), _realised(known)],
-        ["estimated from confidences, before it is", _estimated(before), _estimated(late)],
-        ["drift of the inputs, before anything is", "-", _drift(report.due)],
+        ["realised, when the truth is known", _realised(before), _realised(known)],
+        ["estimated from confidences, before that", _estimated(before), _estimated(late)],
+        ["drift of the inputs, at once", "-", _drift(report.due)],
     ]
     return _table(("accuracy of all rows so far", "usual summer", "with the dry summer"), rows)
 
@@ -118,7 +118,7 @@ def _estimated(version: Any) -> str:
 
 def _held_out(outcomes: Any) -> str:
     found = _current(outcomes)["held_out"].get("accuracy")
-    return f"{found:.1%}" if found is not None else "nothing"
+    return f"{found:.1%}" if found is not None else "not known"
 
 
 def _check(check: Any) -> list[str]:
@@ -156,7 +156,7 @@ def _picture(acts: Sequence[Act], bound: float | None, first: str, second: str) 
     if bound is not None:
         y = _y(bound)
         parts.append(_level(y, 'var(--bad)" stroke-dasharray="6 5'))
-        parts.append(f'<text x="{_LEFT + 6}" y="{y + 16:.1f}">what the gate asks: {bound:.0%}</text>')
+        parts.append(f'<text x="{_LEFT + 6}" y="{y + 16:.1f}">bound of the gate: {bound:.0%}</text>')
     for values, colour in ((sure, "--sure"), (right, "--right")):
         line = " ".join(f"{_LEFT + at * step:.1f},{_y(value):.1f}" for at, value in enumerate(values))
         parts.append(f'<polyline points="{line}" fill="none" stroke="var({colour})" stroke-width="2.5"/>')

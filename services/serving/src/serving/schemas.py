@@ -77,7 +77,7 @@ class WrittenBatch(msgspec.Struct, frozen=True):
 
 
 class ExplainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rows as in a `PredictRequest`; `labels` says of which labels the probability is explained."""
+    """Rows as in a `PredictRequest`; `labels` says which labels' probabilities are explained."""
 
     features: list[Value] | dict[str, Value] | UnsetType = UNSET
     instances: list[list[Value] | dict[str, Value]] | UnsetType = UNSET
@@ -86,17 +86,17 @@ class ExplainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Contribution(msgspec.Struct, frozen=True):
-    """What one column adds to the answer, less than nothing included."""
+    """What one column adds to the answer; it may be negative."""
 
     column: str
     contribution: float
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """One number, explained: the probability of a label, or for regression (where `label` is null) the prediction.
+    """The explanation of one number: a label's probability, or for regression (`label` is null) the prediction.
 
-    `base` and the contributions add up to `value`. `error` is the largest standard error among them, 0 where they are
-    exact.
+    `base` and the contributions add up to `value`. `error` is the largest standard error of the contributions, and
+    0 if they are exact.
     """
 
     label: Label | None
@@ -107,7 +107,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 class RowExplanation(msgspec.Struct, frozen=True):
-    """What the model says of one row, and why."""
+    """The prediction for one row, and its explanations."""
 
     prediction: Label | float
     probability: Annotated[float, Meta(ge=0, le=1.001)] | None
@@ -115,7 +115,7 @@ class RowExplanation(msgspec.Struct, frozen=True):
 
 
 class ExplainResponse(msgspec.Struct, frozen=True):
-    """The rows in their order. `latency_ms` includes the wait for those before it."""
+    """The rows in their order. `latency_ms` includes the wait for earlier requests."""
 
     explanations: list[RowExplanation]
     method: Literal["exact", "sampled"]
@@ -124,9 +124,9 @@ class ExplainResponse(msgspec.Struct, frozen=True):
 
 
 class TruthOfRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was true of one row: `request_id` is the answer's X-Request-ID, `row` its number in the request, from 0.
+    """The truth of one row: `request_id` is the answer's X-Request-ID, `row` is the row's number in it, from 0.
 
-    `row` may be left out where the request had one row. `truth` has the type of the prediction.
+    `row` may be left out if the request had one row. `truth` has the type of the prediction.
     """
 
     request_id: RequestName
@@ -135,13 +135,13 @@ class TruthOfRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FeedbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was true of some rows."""
+    """The truth of some rows."""
 
     feedback: Annotated[list[TruthOfRow], Meta(min_length=1)]
 
 
 class FeedbackResponse(msgspec.Struct, frozen=True):
-    """How many rows were taken for the log; the log of a pod that is killed may lose those of the last minute."""
+    """How many truths were accepted. A pod that is killed may lose those of the last minute."""
 
     accepted: int
 

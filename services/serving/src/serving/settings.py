@@ -201,7 +201,8 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         Meta(ge=64, le=1_000_000, description="how many rows the model computes for each row that is explained"),
     ] = 4096
     explain_seconds: Annotated[
-        float, Meta(ge=0.1, le=300, description="how long explanations of one request may take, their wait included")
+        float,
+        Meta(ge=0.1, le=300, description="how long the explanations of one request may take, including their wait"),
     ] = 10.0
     explain_waiting: Annotated[
         int,
@@ -282,7 +283,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         str, Meta(description="the columns to log, as a JSON list of names; empty for all that are not sensitive")
     ] = ""
     prediction_log_feedback: Annotated[
-        bool, Meta(description="whether callers with an API key may tell what was true, at /feedback")
+        bool, Meta(description="whether callers with an API key may send the truth of answered rows to /feedback")
     ] = False
     prediction_log_seconds: Annotated[
         float, Meta(ge=0.1, le=3600, description="how old a file of the log may grow before the store gets it")

@@ -75,10 +75,10 @@ def firing(
 def _asked(address: str, pause: Callable[[float], None]) -> list[Alert]:
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadInputError(f"--prometheus: {shown(address)!r} is no address of Prometheus, as http://HOST:9090.")
+        raise BadInputError(f"--prometheus: {shown(address)!r} is not an address such as http://HOST:9090.")
     if parts.password:
         raise BadInputError(
-            f"--prometheus: {shown(address)} is given with a password, which would stand in the list of processes; "
+            f"--prometheus: {shown(address)} has a password in it, which would be visible in the list of processes; "
             "leave it out, and set PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD."
         )
     where = shown(address)
@@ -102,11 +102,11 @@ def _once(address: str, where: str) -> list[Alert]:
             for chunk in answer.iter_content(_CHUNK):
                 content += chunk
                 if len(content) > _MOST_BYTES or time.monotonic() - started > _SECONDS:
-                    raise OutageError(f"Prometheus at {where} gives no end of alerts within {_SECONDS:.0f} s.")
+                    raise OutageError(f"Prometheus at {where} sends too much, or for more than {_SECONDS:.0f} s.")
             status = answer.status_code
         if status == requests.codes.unauthorized:
             raise BadInputError(
-                f"Prometheus at {where} asks for a password (401): PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD hold it."
+                f"Prometheus at {where} asks for a password (401): set PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD."
             )
         found = msgspec.json.decode(bytes(content), type=_Answered)
     except requests.RequestException as error:
@@ -114,5 +114,5 @@ def _once(address: str, where: str) -> list[Alert]:
     except msgspec.MsgspecError as error:
         raise OutageError(f"What answers at {where} is not Prometheus ({status}): check its address.") from error
     if found.data is None:
-        raise OutageError(f"Prometheus at {where} refuses the question: {found.error or found.status}.")
+        raise OutageError(f"Prometheus at {where} refuses the query: {found.error or found.status}.")
     return found.data.alerts

@@ -30,22 +30,22 @@ def due(
     platform: Path = Path("platform.yaml"),
     json: Json = False,
 ) -> int:
-    """Tell whether a model should be trained again, and why: age, alerts, new data, changed settings or code.
+    """Say whether a model should be trained again, and why: age, alerts, new data, changed settings or code.
 
-    It ends with 0 where the model is due and with 3 where it is not. Where somebody who was asked does not answer and
-    nobody else gives a reason, it ends with 1. What counts as a reason stands under `due` in the model's training.yaml.
+    The exit code is 0 if the model is due and 3 if it is not. It is 1 if MLflow, Prometheus or the store does not
+    answer and nothing else is a reason. `due` in the model's training.yaml says what counts as a reason.
 
     Args:
         subject: A service, a registered model, or the name of a model's folder.
         asked: Who is asked.
         tracking: Where MLflow is.
         model_dir: The model's folder, instead of a name.
-        models: The folder of models that is searched for the name.
-        platform: The platform.yaml that knows services.
+        models: The folder that is searched for the model.
+        platform: The platform.yaml that names the services.
         json: Print the answer as JSON on the output stream.
     """
     if bool(subject) == (model_dir is not None):
-        raise BadInputError("name a service or a model, or its folder with --model-dir; and not both.")
+        raise BadInputError("name a service or a model, or its folder with --model-dir, but not both.")
     from training.due.naming import folder_of
 
     folder = model_dir or folder_of(subject, models, platform)
@@ -95,7 +95,9 @@ def reason_to_train(
         OutageError: MLflow does not answer.
     """
     if model_dir is None:
-        raise BadInputError("--if-due: name the model's folder with --model-dir; its training.yaml says what is due.")
+        raise BadInputError(
+            "--if-due: name the model's folder with --model-dir; its training.yaml says what counts as a reason."
+        )
     with terminal.step("due") as step:
         verdict = found(model_dir, asked, settings)
         step.outcome = verdict.reason or "no reason to train"

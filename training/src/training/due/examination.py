@@ -123,8 +123,8 @@ def _by_alerts(name: str, base: _Base, wanted: DueSettings, asked: Asked, now: d
     names = ", ".join(dict.fromkeys(alert.name for alert in found))
     return Finding(
         "alerts", "not due",
-        f"{names} fired before {base.title} was trained at {moment(base.version.created)} UTC, which waits for its "
-        f"promotion or for the alert's window to pass; after {wanted.patience:g} days it is a reason again.",
+        f"{names} fired before {base.title} was trained at {moment(base.version.created)} UTC. That version waits for "
+        f"its promotion or for the end of the alert's window; after {wanted.patience:g} days, the alert counts again.",
     )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def _by_data(base: _Base, wanted: DueSettings, settings: Settings) -> Finding:
     except OutageError as error:
         return Finding("data", "unknown", str(error))
     if dataset.sha256 == hashed:
-        return Finding("data", "not due", f"{dataset.source} is what {base.title} was trained with, {then} rows.")
+        return Finding("data", "not due", f"{dataset.source} has not changed since {base.title}: {then} rows.")
     rows, more = len(dataset.rows), len(dataset.rows) - int(then)
     if dataset.times is not None:
         # What a log forgets after its days is no fewer to learn from.
@@ -153,7 +153,7 @@ def _by_data(base: _Base, wanted: DueSettings, settings: Settings) -> Finding:
     if wanted.rows == 0:
         return Finding("data", "due", f"{said}; its content has changed.")
     share = more / int(then)
-    newer = f"{more} are newer than it" if dataset.times is not None else f"{share:+.0%}"
+    newer = f"{more} are newer than the version" if dataset.times is not None else f"{share:+.0%}"
     said += f": {newer}, and due.rows is {wanted.rows:.0%}."
     return Finding("data", "due" if share >= wanted.rows else "not due", said)
 
@@ -167,12 +167,12 @@ def _by_settings(base: _Base, wanted: DueSettings, folder: Path) -> Finding:
         names = changed(then, fingerprint(folder))
         if names:
             return Finding("settings", "due", f"{', '.join(names)} changed since {base.title}{by}.")
-        return Finding("settings", "not due", f"{folder} says what it said for {base.title}.")
+        return Finding("settings", "not due", f"{folder} has not changed since {base.title}.")
     if commits:
         return Finding("settings", "due", f"{folder} changed in git since {base.title}{by}.")
     if commits is not None:
         return Finding("settings", "not due", f"{folder} has not changed in git since {base.title}.")
-    return Finding("settings", "not asked", f"{_first(base.title)} has no record of its settings, and git none either.")
+    return Finding("settings", "not asked", f"Neither {base.title} nor git has a record of its settings.")
 
 
 def _first(text: str) -> str:

@@ -30,8 +30,8 @@ def folder_of(name: str, models: Path, platform: Path) -> Path:
     if not found:
         if name in served:
             raise BadInputError(
-                f"{platform}: the service {name!r} serves {served[name]}, and no folder of {models} registers that: "
-                "a model that is trained elsewhere is due when its owners say so."
+                f"{platform}: the service {name!r} serves {served[name]}, but no folder of {models} registers it. Ask "
+                "the owners of a model that is trained elsewhere."
             )
         known = [*served, *(entry.name for entry in folders), *(entry.model for entry in folders)]
         raise BadInputError(

@@ -15,9 +15,9 @@ class DueOptions:
     """Who is asked whether the model is due."""
 
     prometheus: Annotated[str, Parameter(show_default=False)] = ""
-    """Address of the Prometheus whose alerts count, as http://HOST:9090. [default: none is asked]"""
+    """Address of the Prometheus whose alerts count, such as http://HOST:9090. [default: none is asked]"""
     alert_label: Annotated[list[str] | None, Parameter(negative="")] = None
-    """A label that alerts must have, as namespace=NAME; repeatable. [default: any]"""
+    """A label that alerts must have, such as namespace=NAME; repeatable. [default: any]"""
 
     def labels(self) -> dict[str, str]:
         """The labels.
@@ -35,7 +35,7 @@ class WhyOptions(DueOptions):
     """Why it is trained."""
 
     reason: Annotated[str, Parameter(show_default=False)] = ""
-    """Why, in a sentence: a tag of the version, and part of the commit that pins it."""
+    """Why the model is trained, in a sentence: a tag of the version, and a line of the commit that pins it."""
     if_due: Json = False
-    """Ask `training due` first, and train only where it gives a reason, which then is the version's. If it gives none,
-    the exit code is 0 and nothing is trained."""
+    """Ask `training due` first, and train only if there is a reason, which the version then records. Without a reason,
+    nothing is trained and the exit code is 0."""

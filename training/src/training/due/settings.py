@@ -12,13 +12,13 @@ class DueSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """What counts as a reason to train the model again: `training due` asks, and `training run --if-due`.
 
     Attributes:
-        days: The model is due when its newest version is older than so many days; null for never.
-        rows: The model is due when its data has so many more rows than the newest version was trained with, as a share
-            of those: 0.1 is a tenth more, 0 any change of content. Null for never.
+        days: The model is due when its newest version is older than this many days; null for never.
+        rows: The model is due when its data has grown by this share since the newest version was trained: 0.1 is a
+            tenth more rows, 0 is any change of content. Null for never.
         alerts: The model is due when one of these alerts of Prometheus fires for it.
-        settings: Whether the model is due when its training.yaml or pipeline.py says something else than then.
-        patience: For so many days after a version was trained, alerts that fired before are no reason to train another
-            one: a version waits for its promotion, and alerts look back at what was asked before it.
+        settings: Whether the model is due when its training.yaml or pipeline.py has changed.
+        patience: For this many days after a version was trained, alerts that fired before do not count: the version
+            still waits for its promotion, and alerts look back at requests that came before it.
     """
 
     days: Days | None = 30

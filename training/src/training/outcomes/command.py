@@ -23,35 +23,35 @@ class TruthOptions:
     """Where the truth is, and how it is written."""
 
     truth: Annotated[list[str] | None, Parameter(negative="")] = None
-    """A table of request ids and truths: a CSV, Parquet or JSON-lines file; s3://, https:// or a database's address;
-    repeatable. Without one there is only the estimate."""
+    """A table of request ids and truths: a CSV, Parquet or JSON-lines file, s3://, https:// or a database's address;
+    repeatable. Without one, only the truth that callers sent counts."""
     query: str | None = None
     """The statement that gives the rows of a database."""
     id: str = "request_id"
     """The column with the request's id."""
     row: str = "row"
-    """The column with the row's number in its request, from 0 on; it may be absent where requests have one row."""
+    """The column with the row's number in its request, from 0; it may be absent if requests have one row."""
     target: str = "truth"
-    """The column with what was true."""
+    """The column with the truth."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ResultOptions:
-    """What is looked at, and where figures go."""
+    """What is read, and where the figures go."""
 
     days: Annotated[int, Parameter(validator=Number(gte=1))] = 30
-    """How many days of the log are read, today the last."""
+    """How many days of the log are read, including today."""
     slice: Annotated[list[str] | None, Parameter(negative="")] = None
-    """A column whose values make slices; repeatable. [default: the version's columns of texts]"""
+    """A column whose values make slices; repeatable. [default: the version's text columns]"""
     refused: Path | None = None
-    """A file for what is not joined, as JSON lines with reasons."""
+    """A file for the truths that are not joined, as JSON lines with reasons."""
     record: Annotated[bool, Parameter(negative="--no-record")] = True
     """Write a run to MLflow."""
     push: str | None = None
-    """Address of a Pushgateway that gets the figures for Prometheus, as http://HOST:9091."""
+    """Address of a Pushgateway that gets the figures for Prometheus, such as http://HOST:9091."""
     namespace: str | None = None
-    """The label `namespace` of what is pushed, by which alerts find the service. [default: the environment]"""
+    """The label `namespace` of the pushed figures, by which alerts find the service. [default: the environment]"""
 
 
 _NONE, _AS_USUAL = TruthOptions(), ResultOptions()
@@ -68,15 +68,15 @@ def outcomes(
     log: str,
     json: Json = False,
 ) -> int:
-    """Hold what a service answered against what turned out to be true, as docs/closed-loop.md tells.
+    """Compare the answers of a service with the truth that came later (docs/closed-loop.md).
 
     Args:
         service: The service whose prediction log is read.
         known: Where the truth is.
-        how: What is looked at.
+        how: What is read, and where the figures go.
         tracking: Where MLflow is.
         environment: The environment.
-        log: Where logs are, s3://BUCKET or a folder; ENVIRONMENT/SERVICE below it is read.
+        log: Where the logs are, s3://BUCKET or a folder; ENVIRONMENT/SERVICE in it is read.
         json: Print the result as JSON on the output stream.
     """
     terminal = Terminal()
@@ -113,6 +113,6 @@ def _show(terminal: Terminal, report: "Report") -> None:
     )
     slices = slice_rows(report)
     if slices:
-        terminal.rows("Slices of what answered last", ("slice", "rows", "metrics"), slices)
+        terminal.rows("Slices of the version that answered last", ("slice", "rows", "metrics"), slices)
     if report.refused:
         terminal.rows("Not joined", ("reason", "rows", "meaning"), refused_rows(report))

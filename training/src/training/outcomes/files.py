@@ -122,7 +122,7 @@ def _found(address: str, days: Days, suffix: str) -> Iterator[LogFile]:
 def _paths(address: str, days: Days, suffix: str) -> Iterator[LogFile]:
     root = Path(address)
     if "://" in address or not root.is_dir():
-        raise BadInputError(f"--log: {shown(address) if '://' in address else address} is no folder and no s3://.")
+        raise BadInputError(f"--log: {shown(address) if '://' in address else address} is neither a folder nor s3://.")
     for path in sorted(root.rglob(f"*{suffix}")):
         name = path.relative_to(root).as_posix()
         if not _wanted(name, days, suffix):
@@ -219,7 +219,7 @@ def _fetched(store: Any, bucket: str, key: str) -> IO[bytes] | None:
         else:
             body.seek(0)
             return body
-    raise OutageError(f"s3://{bucket}/{key}: the store breaks off ({' '.join(str(reason).split())}).") from reason
+    raise OutageError(f"s3://{bucket}/{key}: the download was cut off ({' '.join(str(reason).split())}).") from reason
 
 
 def decoded(
@@ -245,4 +245,4 @@ def decoded(
 
 def _no_store(address: str) -> OutageError:
     """The sentence for what answers as no store does, such as the login page of a proxy."""
-    return OutageError(f"{address}: what answers is not the store; S3_ENDPOINT_URL names its address.")
+    return OutageError(f"{address}: what answers is not the store; set S3_ENDPOINT_URL to its address.")

@@ -54,7 +54,7 @@ def read_outcomes(log: str, target: str, known: OutcomesSettings, csv: CsvSettin
             return None
         raise BadInputError(
             f"{title}: {rows} rows have a truth, and outcomes.rows asks for {known.rows}.{_not_joined(found)} "
-            "outcomes.start names what is learnt from until then."
+            "outcomes.start names the data to use until then."
         )
     table = found.table(target)[by_chance].reset_index(drop=True)
     moments = found.answers["time"][by_chance]

@@ -62,7 +62,7 @@ class Truth:
         self.rows += 1
         if self.rows > MOST_ROWS:
             raise BadInputError(
-                f"--truth: more than {MOST_ROWS:,} rows; give a part of them, as those of the days that --days reads."
+                f"--truth: more than {MOST_ROWS:,} rows; give fewer, such as those of the days that --days reads."
             )
         self.entries.setdefault(request_id, []).append(entry)
 
@@ -127,7 +127,7 @@ def _add(
         name = _name(identity)
         number = None if not numbered or _absent(row) else _number(row)
         if number is not None and number < 0:
-            refusals.add("bad_row", source, name, detail=f"{columns.row} is {row!r}, and no number from 0 on")
+            refusals.add("bad_row", source, name, detail=f"{columns.row} is {row!r}, not a whole number from 0")
         elif _absent(value) or value == "":
             refusals.add("empty", source, name, number)
         else:

@@ -6,18 +6,18 @@ from training.outcomes.report import Report
 
 # What each reason means; docs/closed-loop.md has the same words.
 MEANINGS: dict[Reason, str] = {
-    "unknown": "the log has no row of this request: it was not sampled, is of other days, or the id is wrong",
+    "unknown": "the log has no row of this request: not sampled, outside the days that were read, or a wrong id",
     "unknown_row": "the log has this request, but not this row of it",
     "no_id": "the truth names no request",
     "no_row": "the request may have several rows, and the truth does not say which",
-    "bad_row": "the row's number is not a whole number from 0 on",
+    "bad_row": "the row number is not a whole number from 0",
     "empty": "the truth is empty",
     "type": "the truth has another type than the model's answers",
     "double": "the same truth again; it counts once",
-    "contradiction": "several truths of one row contradict each other; none counts",
+    "contradiction": "several truths of one row differ; none counts",
     "asked_again": "the log has different rows or answers under one request id",
-    "line": "a line of the log is no row",
-    "file": "a file of the log is broken; its rows up to there count",
+    "line": "a line of the log cannot be read",
+    "file": "a file of the log is broken; the rows before the fault count",
 }
 
 

@@ -88,8 +88,8 @@ def check_reach(names: Iterable[str], platform: Platform) -> None:
     if unknown := sorted(names - {*SERVICES, *platform.chats.values()}):
         known = ", ".join([*SERVICES, *sorted(set(platform.chats.values()))])
         raise BadInputError(
-            f"--notify {unknown[0]}: there are {known}; name the chat of an owner under `chats` in platform.yaml, and "
-            "commit that."
+            f"--notify {unknown[0]} is unknown. There are {known}; to add an owner's chat, name it under `chats` in "
+            "platform.yaml and commit that."
         )
     if "github" in names and platform.host.partition(":")[0] != "github.com":
         raise BadInputError(
@@ -117,9 +117,9 @@ def wanted(present: Mapping[str, str], given: Mapping[str, str], chats: Iterable
     for name in chats:
         if chat(name).key not in found:
             raise BadInputError(
-                f"platform.yaml gives an owner the chat {name}, and nothing says where it is. Argo CD would send to no "
-                f"address, again and again: put the address of its incoming webhook into {chat(name).variable}, and "
-                f"add --notify {name}."
+                f"platform.yaml gives an owner the chat {name}, but it has no address, and Argo CD would keep "
+                f"failing to send: put the address of its incoming webhook into {chat(name).variable}, and add "
+                f"--notify {name}."
             )
     return found
 

@@ -52,8 +52,8 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
         git_user: User of a private git repository.
         git_ssh_key: Private key for an SSH address.
         registry_user: User of a private registry, for pods and for Argo CD.
-        notify: Receiver of Argo CD's notifications: people, in a chat, github, to start the promotion, or an owner's
-            chat by its name under `chats` in platform.yaml; repeatable.
+        notify: Receiver of Argo CD's notifications; repeatable: people (a chat), github (starts the promotion), or the
+            name of an owner's chat under `chats` in platform.yaml.
         secrets: Whether Secrets get random values, or come from your store through the External Secrets Operator.
         secret_store: The operator's ClusterSecretStore, with --secrets external.
         external_secrets_to: Write the ExternalSecrets to this file, list what the store must hold, and stop.
@@ -161,7 +161,7 @@ def _login(terminal: Terminal, what: str, user: str | None) -> Login | None:
 def _address(terminal: Terminal, name: str) -> str:
     found = service(name)
     if not (value := _secret(terminal, found.variable, found.what)):
-        raise BadInputError(f"--notify {name} needs something to reach it by: put it into {found.variable}.")
+        raise BadInputError(f"--notify {name} needs its address or token: put it into {found.variable}.")
     return checked(name, value)
 
 

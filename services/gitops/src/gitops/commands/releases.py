@@ -31,8 +31,8 @@ class PinOptions:
     """REPOSITORY:TAG@sha256:DIGEST, or TAG@sha256:DIGEST of the repository that is pinned now; for the platform
     PART=REPOSITORY:TAG@sha256:DIGEST, repeatable."""
     batch_image: str | None = None
-    """The variant of the image that answers files (docs/batch.md), in the same forms; without it, another image leaves
-    none pinned."""
+    """The image's variant for batch scoring (docs/batch.md), in the same forms. A new --image without it removes this
+    pin."""
     model: str | None = None
     """VERSION or @ALIAS of the service's model in the registry, or NAME/VERSION or NAME@ALIAS; it must have passed its
     gate."""

@@ -202,7 +202,7 @@ def _image(before: Release | None, pins: Pins) -> Image | None:
         return image
     of = image or (before.image if before else None)
     if of is None:
-        raise BadInputError("--batch-image belongs to an image: name that too, with --image.")
+        raise BadInputError("--batch-image needs --image: name the image that it belongs to.")
     batch = parse_image(pins.batch_image, of.repository, "--batch-image")
     if batch.repository != of.repository:
         raise BadInputError(

@@ -81,7 +81,7 @@ def _chats(platform: Platform) -> Iterator[str]:
         if owner not in owners:
             yield f"chats: no service has the owner {owner!r}; write it as `services` does."
         if chat in ("people", "github"):
-            yield f"chats: {chat!r} is the name of a receiver of everything: give the chat of {owner} another name."
+            yield f"chats: {chat!r} is reserved for a receiver of all events: give the chat of {owner} another name."
         if not _LABEL.fullmatch(chat):
             yield f"chats: {chat!r} is not a DNS label: lower-case letters, digits and hyphens."
 
@@ -117,7 +117,7 @@ def _addresses(oidc: Oidc) -> dict[str, str]:
 
 def _mlflow_sign_in(oidc: Oidc, mlflow: MlflowClient) -> Iterator[str]:
     if urlsplit(mlflow.url).path not in ("", "/"):
-        yield "oidc.mlflow.url: MLflow has a host of its own there; leave the path out."
+        yield "oidc.mlflow.url: MLflow needs a separate host; leave the path out."
     if mlflow.secret and not _LABEL.fullmatch(mlflow.secret):
         yield f"oidc.mlflow.secret: {mlflow.secret!r} is not the name of a Secret."
     if not (oidc.admins or oidc.viewers or oidc.owners):

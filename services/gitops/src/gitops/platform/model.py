@@ -138,9 +138,7 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     ] = ""
     chats: Annotated[
         dict[str, Name],
-        Meta(
-            description="Chat by owner of services: it is told of the owner's own services (gitops bootstrap --notify)."
-        ),
+        Meta(description="Chat of an owner, for notifications about its services (gitops bootstrap --notify)."),
     ] = {}
     oidc: Annotated[Oidc | None, Meta(description="How people sign in, where not as the one local user.")] = None
     rollouts: Annotated[
@@ -151,7 +149,7 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     ] = False
     pushgateway: Annotated[
         bool,
-        Meta(description="Whether a Pushgateway is there, by which `training outcomes` tells Prometheus its figures."),
+        Meta(description="Whether to install a Pushgateway, for the figures of `training outcomes` in Prometheus."),
     ] = False
     clusters: Annotated[dict[str, Cluster], Meta(description="Clusters beside that of Argo CD, by name.")] = {}
     argocd: Argocd = Argocd()

@@ -23,9 +23,9 @@ class GrafanaClient(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class MlflowClient(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the provider knows the MLflow of people as. Machines sign in with their own passwords, at another server."""
+    """The provider's client for MLflow's server for people. Machines use another server, with their own passwords."""
 
-    url: Annotated[str, Meta(description="Where a browser finds it: a host of its own, without a path.")]
+    url: Annotated[str, Meta(description="Its address for browsers: a separate host, without a path.")]
     client: Annotated[str, Meta(min_length=1, description="Its client id.")]
     secret: Annotated[
         str,

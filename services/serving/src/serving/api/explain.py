@@ -55,12 +55,12 @@ class Explaining:
         self._tally = tally
 
     async def explain(self, call: Call) -> Answer:
-        """Tells for each row what each column adds to the answer that /predict gives, as Shapley values.
+        """Says for each row what each column adds to the answer of /predict, as Shapley values.
 
-        `base` is the mean answer for rows like those of training, `value` the answer for the row; the contributions
-        add up to the difference. For a classification the answer is the probability of a label: of the one that is
-        answered, or with `labels: all` of each. Contributions are exact for few columns (`method`), and otherwise have
-        a standard error of at most `error`.
+        `base` is the mean answer for rows like those of training, and `value` is the answer for the row. The
+        contributions add up to the difference. For a classification, the answer is the probability of the answered
+        label, or with `labels: all` of each label. For few columns the contributions are exact (`method`). For more,
+        their standard error is at most `error`.
         """
         request = parsed(await self._bodies.read(call), _decoder)
         start = time.perf_counter()
@@ -111,8 +111,8 @@ class Explaining:
             raise InvalidInputError(
                 FieldError(
                     "model_version",
-                    f"version {model.version} carries no usable baseline.json, from which explanations take what is "
-                    "usual; train or register it again",
+                    f"version {model.version} has no usable baseline.json, which explanations need; train or register "
+                    "it again",
                 )
             )
         return model.baseline

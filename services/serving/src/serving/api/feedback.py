@@ -22,14 +22,14 @@ class Feedback:
         self._max_rows = max_rows
 
     async def take(self, call: Call) -> Answer:
-        """Takes what was true of rows that were answered before, by the id of their request.
+        """Takes the truth of rows that were answered before, by the id of their request.
 
-        It goes into the prediction log, where `training outcomes` joins it with the answers. Nothing looks here whether
-        there is such a request, and the same row may be told again.
+        The truth goes into the prediction log, and `training outcomes` joins it with the answers. The API does not
+        check whether the request exists, and the same truth may be sent again.
         """
         truths = parsed(await self._bodies.read(call), _decoder).feedback
         if len(truths) > self._max_rows:
-            raise TooManyRowsError(f"At most {self._max_rows} rows may be told at once; {len(truths)} were.")
+            raise TooManyRowsError(f"A request may have {self._max_rows} truths at most; it has {len(truths)}.")
         asked = ASKED.get(None)
         if not self._log.told(truths, asked.owner if asked else ""):
             raise OverloadedError

@@ -156,7 +156,7 @@ def _of_feedback(feedback: "Feedback | None") -> tuple[Route, ...]:
         Route(
             "/feedback", "POST", feedback.take, as_problem, sheddable=True,
             operation=Operation(
-                "feedback", "Tell what was true of answered rows", FeedbackResponse, FeedbackRequest, _TELLING
+                "feedback", "Send the truth of answered rows", FeedbackResponse, FeedbackRequest, _TELLING
             ),
         ),
     )  # fmt: skip

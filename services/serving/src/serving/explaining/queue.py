@@ -66,7 +66,7 @@ class Queue:
             self._tally.refused("time")
             raise UnavailableError(
                 f"The explanation was not ready within {self._limits.seconds:g} seconds; send fewer rows, try again "
-                "later, or have EXPLAIN_EVALUATIONS lowered or EXPLAIN_SECONDS raised.",
+                "later, or ask for a lower EXPLAIN_EVALUATIONS or a higher EXPLAIN_SECONDS.",
                 self._retry_after(),
             ) from None
         finally:

@@ -52,8 +52,8 @@ class _Runner:
             raise InvalidInputError(
                 FieldError(
                     "body",
-                    "the model has no finite answer to a row, or to what is made of it where values of the training "
-                    "data take the place of some of its own, so it cannot be explained",
+                    "the model has no finite answer for a row, or for a copy of it in which usual values replace some "
+                    "of its values, so it cannot be explained",
                 )
             )
         return result

@@ -23,7 +23,7 @@ class ExplainTally(Collector):
             "serving_explanation_seconds", "Time to explain the rows of a request, once its turn came", "model_name",
             _BUCKETS,
         )  # fmt: skip
-        self._refused = CounterTally("serving_explanations_refused", "Requests given up, by why", ("reason",))
+        self._refused = CounterTally("serving_explanations_refused", "Requests not explained, by reason", ("reason",))
         for reason in ("full", "time"):
             self._refused.counts[reason,] += 0
 
