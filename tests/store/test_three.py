@@ -204,10 +204,10 @@ def test_a_lost_disk_is_made_good_as_the_runbook_says(servers: Three) -> None:
 
     # etcdctl member list, remove, add; then joining: true.
     cluster = f"http://{LOOPBACK}:{servers.nodes[0].ports['clients']}/v3/cluster/member"
-    members = httpx.post(f"{cluster}/list", json={}, timeout=10).json()["members"]
+    members = httpx.post(f"{cluster}/list", json={}, timeout=60).json()["members"]
     gone = next(member["ID"] for member in members if member["name"] == "seaweedfs-1")
-    httpx.post(f"{cluster}/remove", json={"ID": gone}, timeout=10).raise_for_status()
-    httpx.post(f"{cluster}/add", json={"peerURLs": [node.peer]}, timeout=10).raise_for_status()
+    httpx.post(f"{cluster}/remove", json={"ID": gone}, timeout=60).raise_for_status()
+    httpx.post(f"{cluster}/add", json={"peerURLs": [node.peer]}, timeout=60).raise_for_status()
     shutil.rmtree(node.folder)
     servers.joining = node
     servers.start(node)

@@ -167,8 +167,10 @@ def test_upstreams_old_files_go_and_those_of_people_stay(merged: Path, capsys: p
     assert sorted(path.name for path in (merged / "apps").glob("*.yaml")) == [
         "Chart.yaml",
         "mlflow.yaml",
+        "notifications.yaml",
         "values.yaml",
     ]
+    assert (merged / "apps/notifications.yaml").is_symlink(), "it is upstream's, and leads to what the chart reads"
     assert (merged / "apps/extra/ours.yaml").read_text() == own
     assert not list((merged / "argocd/projects").glob("*"))
     (merged / "apps/mlflow.yaml").unlink()

@@ -173,6 +173,8 @@ class _Moving:
                 )
         for path in sorted((self.root / "apps").glob("*.yaml")):
             where = path.relative_to(self.root)
+            if path.is_symlink():  # Upstream's own: it leads to texts that the chart reads.
+                continue
             if str(where) not in previous.FILES and path.name not in ("Chart.yaml", "values.yaml"):
                 self.write(Path("apps/extra") / path.name, self.read(where) or "")
                 self.remove(where)
