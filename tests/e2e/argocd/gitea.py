@@ -112,11 +112,11 @@ class Gitea(msgspec.Struct, frozen=True):
     # --- the repository ---
 
     def pulls(self) -> list[Pull]:
-        """Every pull request, oldest first."""
+        """Every pull request, oldest first; one whose branch is gone keeps its name as the label alone."""
         answer = self.call("GET", f"/repos/{SLUG}/pulls?state=all&sort=oldest&limit=50")
         return [
             Pull(
-                number=pull["number"], branch=pull["head"]["ref"], title=pull["title"], body=pull["body"],
+                number=pull["number"], branch=pull["head"]["label"], title=pull["title"], body=pull["body"],
                 state="merged" if pull["merged"] else pull["state"], head=pull["head"]["sha"],
             )
             for pull in answer
