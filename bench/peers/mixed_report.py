@@ -5,10 +5,10 @@ from statistics import median
 
 from bench.peers.loads import Plan
 from bench.peers.mixed import INVOCATIONS_ROW, NUMBERS_ROW, OURS_NUMBERS, PLANS, V2_ROW
-from bench.peers.report import failures, footprint, rate_table, ratio_table
-from bench.peers.results import ModelRun, Run, ratios
+from bench.peers.report import one_table
+from bench.peers.results import ModelRun, ratios
 from bench.peers.subjects import OURS
-from bench.report import spread, table
+from bench.report import spread
 
 _HEADS = ("1", "16", "64", "V2, 64", "/invocations, 64")
 _LOADS = tuple(plan.key for plan in PLANS)
@@ -22,27 +22,6 @@ _AIMS = (
 """Server, load, the least ratio of requests/s per core over 64 connections, and what to call it."""
 
 
-def text(run: Run) -> str:
-    """Return all tables of a run, with one line for each aim."""
-    head = f"""Measured {run.date} with `make bench-peers`: {run.machine}
-{run.rounds} interleaved rounds of {run.seconds:g} s a load; medians, in brackets the lowest and highest round."""
-    return "\n" + "\n\n".join([head, *[part for model in run.models for part in _model(model)]]) + "\n\n"
-
-
-def _model(run: ModelRun) -> Iterator[str]:
-    shown = [subject for subject in run.subjects if "" not in subject.failures]
-    yield """Requests/s per core, single rows as fast as answers come: in each server's own JSON over 1, 16 and 64
-connections, by the Open Inference Protocol with a tensor a column, and as MLflow's server is asked."""
-    yield rate_table(shown, _HEADS, _LOADS)
-    yield "The same as ratios: this project over the other, within a round."
-    yield ratio_table(run, shown, _HEADS, _LOADS)
-    yield "Footprint: resident memory of all its processes, the time until it is ready, and its environment on disk."
-    yield footprint(shown)
-    yield from failures(run.subjects)
-    yield "The aims, in requests/s per core over 64 connections:"
-    yield table(["aim", "wanted", "seen", ""], list(_aims(run)), left=1)
-
-
 def _aims(run: ModelRun) -> Iterator[list[str]]:
     ours = run.subject(OURS)
     for key, load, wanted, what in _AIMS:
@@ -50,3 +29,9 @@ def _aims(run: ModelRun) -> Iterator[list[str]]:
         if ours and other and (seen := ratios(ours, other, load)):
             met = "met" if median(seen) >= wanted else "**missed**"
             yield [what.format(other.name), f"at least {wanted:g}", spread(seen, 2), met]
+
+
+_WHAT = """Requests/s per core, single rows as fast as answers come: in each server's own JSON over 1, 16 and 64
+connections, by the Open Inference Protocol with a tensor a column, and as MLflow's server is asked."""
+text = one_table(_WHAT, _HEADS, _LOADS, "The aims, in requests/s per core over 64 connections:", _aims)
+"""Return all tables of a run, with one line for each aim."""

@@ -1,6 +1,6 @@
 """Turn a run into the text of docs/benchmarks.md."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 from bench.peers.aims import judge
@@ -23,12 +23,20 @@ connections, and batches of {BATCH_ROWS:,} rows over 16."""
 _V2_WHAT = f"""The Open Inference Protocol: requests/s per core over 64 connections, batches of {BATCH_ROWS:,} over 16.
 Beside it, such a batch as an Arrow table."""
 
+_AS_RATIOS = "The same as ratios: this project over the other, within a round."
+_FOOTPRINT = "Footprint: resident memory of all its processes, the time until it is ready, and its environment on disk."
+Judged = Callable[[ModelRun], Iterator[list[str]]]
+
 
 def text(run: Run) -> str:
     """Return all tables of a run, with one line for each aim."""
-    head = f"""Measured {run.date} with `make bench-peers`: {run.machine}
+    return "\n" + "\n\n".join([head(run), *[_model(model, run) for model in run.models], _aims(run)]) + "\n\n"
+
+
+def head(run: Run) -> str:
+    """Return when, where and how a run was measured."""
+    return f"""Measured {run.date} with `make bench-peers`: {run.machine}
 {run.rounds} interleaved rounds of {run.seconds:g} s a load; medians, in brackets the lowest and highest round."""
-    return "\n" + "\n\n".join([head, *[_model(model, run) for model in run.models], _aims(run)]) + "\n\n"
 
 
 def _model(run: ModelRun, whole: Run) -> str:
@@ -40,18 +48,42 @@ def _model(run: ModelRun, whole: Run) -> str:
         f"![{title}: requests a second, p99 and memory of each server](benchmarks/{run.model}.svg)",
         _WHAT,
         rate_table(shown, _HEADS, _LOADS),
-        "The same as ratios: this project over the other, within a round.",
+        _AS_RATIOS,
         ratio_table(run, shown, _HEADS, _LOADS),
         f"Latency in ms, single rows: p50 / p99 over 64 connections, and at fixed rates over {RATE_CONNECTIONS}.",
         _latency(shown, whole.rates),
         _V2_WHAT,
         rate_table(speakers, _V2_HEADS, _V2),
         ratio_table(run, speakers, _V2_HEADS, _V2),
-        "Footprint: resident memory of all its processes, the time until it is ready, and its environment on disk.",
+        _FOOTPRINT,
         footprint(shown),
         *failures(run.subjects),
     ]
     return "\n\n".join(parts)
+
+
+def one_table(what: str, heads: Sequence[str], loads: Sequence[str], aims: str, judged: Judged) -> Callable[[Run], str]:
+    """Return what makes the text of a run whose loads fit one table.
+
+    Args:
+        what: the sentence before the rates.
+        heads: the heads of the loads' columns.
+        loads: the loads.
+        aims: the sentence before the aims.
+        judged: gives a line for each aim: what, wanted, seen, whether it is met.
+    """
+
+    def parts(run: ModelRun) -> Iterator[str]:
+        shown = [subject for subject in run.subjects if "" not in subject.failures]
+        yield from (what, rate_table(shown, heads, loads))
+        yield from (_AS_RATIOS, ratio_table(run, shown, heads, loads), _FOOTPRINT, footprint(shown))
+        yield from failures(run.subjects)
+        yield from (aims, table(["aim", "wanted", "seen", ""], list(judged(run)), left=1))
+
+    def text_of(run: Run) -> str:
+        return "\n" + "\n\n".join([head(run), *[part for model in run.models for part in parts(model)]]) + "\n\n"
+
+    return text_of
 
 
 def rate_table(subjects: Sequence[SubjectRun], heads: Sequence[str], loads: Sequence[str]) -> str:

@@ -160,7 +160,7 @@ class WatchedBatcher(Batcher):
         self._watchers = watchers
 
     def _settle(self, model: LoadedModel, group: list[_Waiting], runs: list[_Run]) -> None:
-        # First, for nobody shall wait in vain should a watcher fail.
+        # Before the watchers: one that fails must not leave callers without their answer.
         super()._settle(model, group, runs)
         shares = [(waiting.asked, len(waiting.rows)) for waiting in group]
         parts = [shares] if len(runs) == 1 else [[share] for share in shares]

@@ -64,9 +64,7 @@ class Predictor:
                 answer.prediction, answer.probability, model.release or model.version, _milliseconds_since(start)
             )
         if features is not UNSET or instances is UNSET:
-            raise InvalidInputError(
-                FieldError("features", "expected either `features` (one row) or `instances` (many)")
-            )
+            raise not_one_of_both()
         self._check_count(len(instances), "instances")
         rows = self.read(model, model.reader.many, instances)
         # As lists they take ten times the memory, and many requests may wait together.
@@ -137,6 +135,11 @@ def _one(result: Matrix, spec: ModelSpec) -> Prediction:
         best = max(values)
         return Prediction(classes[values.index(best)], round(best, DECIMALS))
     return predictions_of(result, spec)[0]
+
+
+def not_one_of_both() -> InvalidInputError:
+    """What a request with both or neither of `features` and `instances` is told."""
+    return InvalidInputError(FieldError("features", "expected either `features` (one row) or `instances` (many)"))
 
 
 def _no_answer(field: str) -> InvalidInputError:

@@ -27,7 +27,7 @@ _IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
 _AT_ONCE = 4
 _ATTEMPTS = 3
-# A line of ours has some kilobytes; one that never ends shall not fill the memory.
+# A line of the log has a few kilobytes. A line without an end must not fill the memory.
 _LONGEST_LINE = 16 << 20
 # A file of other lines than ours would fill the list by itself.
 _MOST_LINES_A_FILE = 100

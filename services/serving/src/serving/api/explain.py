@@ -16,7 +16,7 @@ from serving.explaining.rows import explain
 from serving.explaining.tally import ExplainTally
 from serving.loader import LoadedModel
 from serving.models import Models
-from serving.predictor import Predictor
+from serving.predictor import Predictor, not_one_of_both
 from serving.runtimes.base import Matrix
 from serving.schemas import ExplainRequest, ExplainResponse
 
@@ -90,9 +90,7 @@ class Explaining:
         if features is not UNSET and instances is UNSET:
             return self._predictor.read(model, model.reader.one, features)
         if features is not UNSET or instances is UNSET:
-            raise InvalidInputError(
-                FieldError("features", "expected either `features` (one row) or `instances` (many)")
-            )
+            raise not_one_of_both()
         if len(instances) > self._bounds.rows:
             raise TooManyRowsError(f"`instances` has {len(instances)} rows, but at most {self._bounds.rows} are "
                                    "explained at once.")  # fmt: skip
