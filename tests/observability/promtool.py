@@ -1,6 +1,5 @@
 """promtool and Prometheus, as tools/install puts them into .cache/tools/bin."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -8,9 +7,12 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from embedded.processes import LOOPBACK, Server, free_port
+from embedded import monitoring
+from embedded.processes import Server
 from tests.observability.content import RULES
 from tests.support import helm
+
+TOOLS = helm.ROOT / ".cache" / "tools" / "bin"
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -41,23 +43,7 @@ def prometheus_server(folder: Path, targets: Mapping[str, str], honoured: Collec
         }
         for job, address in targets.items()
     ]
-    configuration = {
-        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
-        "rule_files": [str(path) for path in RULES],
-        "scrape_configs": scraped,
-    }
-    file = folder / "prometheus.json"  # JSON is YAML
-    file.write_text(json.dumps(configuration), encoding="utf-8")
-    port = free_port()
-    command = [
-        str(helm.ROOT / ".cache" / "tools" / "bin" / "prometheus"),
-        f"--config.file={file}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address={LOOPBACK}:{port}",
-    ]
-    return Server(
-        "Prometheus", command, url=f"http://{LOOPBACK}:{port}", ready_path="/-/ready", log=folder / "prometheus.log"
-    )
+    return monitoring.prometheus(TOOLS / "prometheus", folder, RULES, scraped)
 
 
 class Prometheus:

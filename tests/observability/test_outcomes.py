@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 
-from embedded.processes import LOOPBACK, Server, free_port, program
+from embedded.monitoring import pushgateway
+from embedded.processes import Server, program
 from embedded.servers import mlflow_server
 from services.serving.tests.bundles import CLASSES
 from tests.integration.logged import LOG_BUCKET, Logged
@@ -21,9 +22,8 @@ from tests.integration.serving_fixtures import Model, Version, served, wait_for
 from tests.integration.stores import S3Store
 from tests.observability import sources
 from tests.observability.content import rules
-from tests.observability.promtool import Prometheus, prometheus_server
+from tests.observability.promtool import TOOLS, Prometheus, prometheus_server
 from tests.observability.test_metrics import documented
-from tests.support import helm
 
 IRIS = load_iris()
 LABELS = [CLASSES[label] for label in IRIS.target]
@@ -65,20 +65,12 @@ def report(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
     return found
 
 
-def pushgateway(folder: Path) -> Server:
-    """Describe a Pushgateway that keeps nothing."""
-    port = free_port()
-    command = [str(helm.ROOT / ".cache" / "tools" / "bin" / "pushgateway"), f"--web.listen-address={LOOPBACK}:{port}"]
-    url = f"http://{LOOPBACK}:{port}"
-    return Server("Pushgateway", command, url=url, ready_path="/-/ready", log=folder / "pushgateway.log")
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, s3: S3Store) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("outcomes")
     logged = Logged.below(s3, "outcomes-")
     below = msgspec.structs.replace(logged, prefix=f"{logged.prefix}/{ENVIRONMENT}/{SERVICE}")
-    with mlflow_server(folder) as mlflow, pushgateway(folder) as gateway:
+    with mlflow_server(folder) as mlflow, pushgateway(TOOLS / "pushgateway", folder) as gateway:
         model = Model(mlflow.url, folder)
         version = model.register(tags={"release": "v1.0.0"})
         run = model.client.get_model_version(model.name, version.number).run_id

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import psutil
 
-from embedded.processes import LOOPBACK, Server, ServerFailedError, free_ports, program
+from embedded.processes import LOOPBACK, Server, ServerFailedError, program
+from embedded.seaweedfs import own_places
 from tests.support import helm, s3
 from tests.support.manifests import parse
 from tests.support.minio import PROGRAMS
@@ -170,23 +171,6 @@ def end_at_once(process: Server) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
     process.kill()
-
-
-class Places(msgspec.Struct, frozen=True):
-    """What one of several servers has for itself: the ports of S3 and of metrics, and arguments for the rest."""
-
-    s3: int
-    metrics: int
-    arguments: list[str]
-
-
-def own_places(folder: Path) -> Places:
-    """Choose them, all different."""
-    named = [f"{part}.port" for part in ("master", "volume", "filer")]
-    named += [f"{part}.port.grpc" for part in ("master", "volume", "filer", "s3")]
-    of_s3, metrics, *others = free_ports(2 + len(named))
-    arguments = [f"-{name}={port}" for name, port in zip(named, others, strict=True)]
-    return Places(of_s3, metrics, arguments + [f"-{part}.localSocket={folder / part}.sock" for part in ("s3", "filer")])
 
 
 def run_script(name: str, container: Mapping[str, Any], changed: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from embedded.loop_traffic import Answered, Flowers, Meadow, ask, tell
 from embedded.processes import LOOPBACK, Server, free_port
 from embedded.servers import mlflow_server, serving
 
-SERVICE, ENVIRONMENT, BUCKET = "iris", "demo", "predictions"
+ENVIRONMENT, BUCKET = "demo", "predictions"
 LOG = f"s3://{BUCKET}"
 # The order of trust: what was true, what the model doubts, what is asked.
 ALERTS = ("ModelQualityBelowGate", "ModelInputDrift")
@@ -39,6 +39,12 @@ class _Servers(msgspec.Struct, frozen=True):
     prometheus: Server
     api_port: int
     truth: Path
+    service: str
+
+    @property
+    def log(self) -> str:
+        """Where the service's prediction log is."""
+        return f"{LOG}/{ENVIRONMENT}/{self.service}"
 
     def training(self, *arguments: str, ends: Sequence[int] = (0,)) -> bytes:
         """Run the `training` command, and return what it wrote to standard output.
@@ -53,7 +59,7 @@ class _Servers(msgspec.Struct, frozen=True):
         truth = ["--truth", str(self.truth)] if self.truth.exists() else []
         options = ["--environment", ENVIRONMENT, "--log", LOG, *truth, "--push", self.gateway.url]
         options += ["--namespace", ENVIRONMENT, "--json"]
-        return msgspec.json.decode(self.training("outcomes", SERVICE, *options))
+        return msgspec.json.decode(self.training("outcomes", self.service, *options))
 
     def due(self, folder: Path) -> Any:
         """Whether the model of a folder should be trained again."""
@@ -79,8 +85,8 @@ def run(console: Console, folder: Path, model_dir: Path, report: Path) -> None:
     truth = folder / "truth.csv"
     with contextlib.ExitStack() as stack:
         with step(console, "Starting MLflow, an S3 store, a Pushgateway and Prometheus with the chart's alerts"):
-            servers = _started(stack, folder, truth)
-        model = _learning_from_its_log(folder / "models" / SERVICE, model_dir, truth)
+            servers = _started(stack, folder, truth, model_dir.name)
+        model = _learning_from_its_log(folder / "models" / servers.service, model_dir, servers)
         with step(console, "Training the first version, from the iris table: there is no log yet"):
             first = trained_by(servers.training("run", "--model-dir", str(model), "--if-due", "--json"))
             promote(servers.mlflow, first.name, first)
@@ -127,11 +133,11 @@ def run(console: Console, folder: Path, model_dir: Path, report: Path) -> None:
     console.print(f"The report: {report.resolve().as_uri()}", soft_wrap=True)
 
 
-def _started(stack: contextlib.ExitStack, folder: Path, truth: Path) -> _Servers:
+def _started(stack: contextlib.ExitStack, folder: Path, truth: Path, service: str) -> _Servers:
     store_server, made = store(folder)
     gateway, mlflow, port = pushgateway(folder), mlflow_server(folder), free_port()
     addresses = f"{LOOPBACK}:{port}", gateway.url.removeprefix("http://")
-    watching = prometheus(folder, SERVICE, ENVIRONMENT, *addresses, ALERTS)
+    watching = prometheus(folder, service, ENVIRONMENT, *addresses, ALERTS)
     servers = (store_server, gateway, mlflow, watching)
     # All at once, for MLflow alone takes as long as the others together.
     for server in servers:
@@ -140,15 +146,15 @@ def _started(stack: contextlib.ExitStack, folder: Path, truth: Path) -> _Servers
     for server in servers:
         server.wait_ready()
     made.make_bucket(BUCKET)
-    return _Servers(mlflow, made, gateway, watching, port, truth)
+    return _Servers(mlflow, made, gateway, watching, port, truth, service)
 
 
-def _learning_from_its_log(folder: Path, model_dir: Path, truth: Path) -> Path:
+def _learning_from_its_log(folder: Path, model_dir: Path, servers: _Servers) -> Path:
     """Write the model's folder as it is, but for its data: the log with its truth, and until there is one the table."""
     yaml = YAML()
     content = yaml.load(model_dir / "training.yaml")
-    content["outcomes"] = {"truth": [str(truth)], "start": content["data"], "rows": _USUAL}
-    content |= {"data": f"{LOG}/{ENVIRONMENT}/{SERVICE}", "model": "random-forest"}
+    content["outcomes"] = {"truth": [str(servers.truth)], "start": content["data"], "rows": _USUAL}
+    content |= {"data": servers.log, "model": "random-forest"}
     content.pop("params", None)
     # What a longer petal means is another thing in a dry summer.
     content["gate"].pop("directional", None)
@@ -167,7 +173,7 @@ def _settings(servers: _Servers, model: str) -> dict[str, str]:
         "MODEL_STAGE": ALIAS,
         "MODEL_POLL_SECONDS": "1",
         "LOG_FORMAT": "json",
-        "PREDICTION_LOG": f"{LOG}/{ENVIRONMENT}/{SERVICE}",
+        "PREDICTION_LOG": servers.log,
         "PREDICTION_LOG_SAMPLE": "1",
         "PREDICTION_LOG_SECONDS": "0.5",
         "PREDICTION_LOG_ACCESS_KEY_ID": servers.store.access_key,

@@ -11,7 +11,8 @@ import boto3
 import msgspec
 import yaml
 
-from embedded.processes import LOOPBACK, Server, ServerFailedError, free_port, free_ports, program
+from embedded import monitoring, seaweedfs
+from embedded.processes import Server, ServerFailedError
 
 TOOLS = Path(".cache/tools/bin")
 _REGION = "us-east-1"
@@ -40,33 +41,16 @@ class Store(msgspec.Struct, frozen=True):
 
 def store(folder: Path) -> tuple[Server, Store]:
     """Describe a SeaweedFS with its data in a folder, and the store that it will be."""
-    data, config = folder / "store", folder / "store.json"
-    data.mkdir()
-    named = [f"{part}.port" for part in ("master", "volume", "filer")]
-    named += [f"{part}.port.grpc" for part in ("master", "volume", "filer", "s3")]
-    port, *others = free_ports(1 + len(named))
-    made = Store(f"http://{LOOPBACK}:{port}", secrets.token_hex(10), secrets.token_hex(20))
-    keys = [{"accessKey": made.access_key, "secretKey": made.secret_key}]
-    user = {"name": "loop", "credentials": keys, "actions": ["Admin", "Read", "Write", "List"]}
-    config.write_text(json.dumps({"identities": [user]}))
-    command = [
-        program("weed"), "server", "-s3", f"-s3.config={config}", f"-s3.port={port}", f"-dir={data}",
-        f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", "-master.volumeSizeLimitMB=64", "-volume.max=30",
-        "-volume.preStopSeconds=0", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        *(f"-{name}={other}" for name, other in zip(named, others, strict=True)),
-        *(f"-{part}.localSocket={folder / part}.sock" for part in ("s3", "filer")),
-    ]  # fmt: skip
-    # Beside what it prints it writes log files, into the folder for temporary ones.
-    own, log = {"TMPDIR": str(folder)}, folder / "store.log"
-    return Server("SeaweedFS", command, url=made.url, ready_path="/status", log=log, environment=own), made
+    access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
+    server = seaweedfs.server(
+        folder, [seaweedfs.user("loop", access_key, secret_key, ["Admin", "Read", "Write", "List"])]
+    )
+    return server, Store(server.url, access_key, secret_key)
 
 
 def pushgateway(folder: Path) -> Server:
     """Describe a Pushgateway."""
-    port = free_port()
-    command = [_tool("pushgateway"), f"--web.listen-address={LOOPBACK}:{port}"]
-    url, log = f"http://{LOOPBACK}:{port}", folder / "pushgateway.log"
-    return Server("Pushgateway", command, url=url, ready_path="/-/ready", log=log)
+    return monitoring.pushgateway(_tool("pushgateway"), folder)
 
 
 def prometheus(folder: Path, service: str, namespace: str, api: str, gateway: str, alerts: Sequence[str]) -> Server:
@@ -89,19 +73,7 @@ def prometheus(folder: Path, service: str, namespace: str, api: str, gateway: st
     rules.write_text(json.dumps({"groups": [{"name": "loop", "rules": [_at_once(each) for each in _rules(alerts)]}]}))
     own = {"job_name": service, "static_configs": [{"targets": [api], "labels": {"namespace": namespace}}]}
     pushed = {"job_name": "pushed", "honor_labels": True, "static_configs": [{"targets": [gateway]}]}
-    configuration = {
-        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
-        "rule_files": [str(rules)],
-        "scrape_configs": [own, pushed],
-    }
-    file, port = folder / "prometheus.json", free_port()
-    file.write_text(json.dumps(configuration))
-    command = [
-        _tool("prometheus"), f"--config.file={file}", f"--storage.tsdb.path={folder / 'figures'}",
-        f"--web.listen-address={LOOPBACK}:{port}",
-    ]  # fmt: skip
-    url, log = f"http://{LOOPBACK}:{port}", folder / "prometheus.log"
-    return Server("Prometheus", command, url=url, ready_path="/-/ready", log=log)
+    return monitoring.prometheus(_tool("prometheus"), folder, [rules], [own, pushed])
 
 
 def _at_once(rule: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +83,7 @@ def _at_once(rule: Mapping[str, Any]) -> dict[str, Any]:
 def _rules(alerts: Sequence[str]) -> list[dict[str, Any]]:
     """The chart's rules of some alerts, with its own thresholds."""
     chart = Path("charts/observability")
-    command = [_tool("helm"), "template", "observability", str(chart), "--values", str(chart / "ci/1-defaults.yaml")]
+    command = [str(_tool("helm")), "template", "observability", str(chart), "--values", str(chart / "ci/1-defaults.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     if done.returncode:
         raise ServerFailedError(f"{chart} cannot be rendered: {done.stderr.strip()}")
@@ -124,8 +96,8 @@ def _rules(alerts: Sequence[str]) -> list[dict[str, Any]]:
     return chosen
 
 
-def _tool(name: str) -> str:
+def _tool(name: str) -> Path:
     path = TOOLS / name
     if not path.exists():
         raise ServerFailedError(f"{path} is missing: run ./tools/install {name} in the repository.")
-    return str(path.resolve())
+    return path.resolve()
