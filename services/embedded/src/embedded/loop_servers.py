@@ -83,7 +83,8 @@ def _at_once(rule: Mapping[str, Any]) -> dict[str, Any]:
 def _rules(alerts: Sequence[str]) -> list[dict[str, Any]]:
     """The chart's rules of some alerts, with its own thresholds."""
     chart = Path("charts/observability")
-    command = [str(_tool("helm")), "template", "observability", str(chart), "--values", str(chart / "ci/1-defaults.yaml")]
+    values = chart / "ci" / "1-defaults.yaml"
+    command = [str(_tool("helm")), "template", "observability", str(chart), "--values", str(values)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     if done.returncode:
         raise ServerFailedError(f"{chart} cannot be rendered: {done.stderr.strip()}")
