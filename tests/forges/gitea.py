@@ -83,6 +83,12 @@ class GiteaStage(Stage):
             time.sleep(0.2)
         self._ask("POST", f"/pulls/{number}/merge", {"Do": "merge"})
 
+    def await_conflict_check(self, number: int) -> None:
+        """Until then it forgets to merge what merges itself, however many checks pass."""
+        until = time.monotonic() + _SECONDS
+        while not self._ask("GET", f"/pulls/{number}")["mergeable"] and time.monotonic() < until:
+            time.sleep(0.05)
+
     def review(self, number: int, *, approve: bool) -> str:
         content = {"event": "APPROVED" if approve else "REQUEST_CHANGES", "body": "seen"}
         self._server.call("POST", f"/repos/{self.slug}/pulls/{number}/reviews", content, login=self._reviewer)

@@ -109,6 +109,9 @@ class Stage(ABC):
     def add_workflow(self, name: str) -> None:  # noqa: B027  what stands in for a forge knows no workflows
         """Have the branch hold a workflow that can be started; where the forge looks."""
 
+    def await_conflict_check(self, number: int) -> None:  # noqa: B027  what stands in for a forge looks at once
+        """Wait until the forge knows whether a pull request has conflicts."""
+
     def opened(self) -> list[Seen]:
         """Those that are open."""
         return [pull for pull in self.pulls() if pull.state == "open"]

@@ -17,7 +17,7 @@ CHECKS = ("test (3.11)", "test (3.12)", "images", "e2e", "promotion")
 BRANCH = "bump/staging/iris"
 BUMP = ["bump", "staging/iris", "--image", IMAGE]
 MACHINES = ("/envs/staging/*/release.yaml", "/envs/platform/pins/*.yaml")
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def by_pull_requests(stage: Stage) -> None:
@@ -56,6 +56,7 @@ def test_a_bump_merges_itself_once_its_checks_have_passed(stage: Stage, capsys: 
     for check in CHECKS[:-1]:
         stage.report(BRANCH, check, passed=True)
     assert (stage.pulls()[0].state, stage.head("main")) == ("open", before)
+    stage.await_conflict_check(1)
     stage.report(BRANCH, CHECKS[-1], passed=True)
     assert state(stage, "merged") == "merged"
     assert stage.head("main") != before

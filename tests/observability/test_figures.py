@@ -46,10 +46,12 @@ def test_error_ratio(observed: Observed, prometheus: Prometheus) -> None:
 
 
 def test_slow_ratio(observed: Observed, prometheus: Prometheus) -> None:
-    ratio = sum(answer.seconds > 0.1 for answer in observed.answers) / len(observed.answers)
-    assert ratio > SCRIPT["slow"] / len(observed.answers)
-    # What an answer takes on its way is the caller's to see alone, and near the bound that decides.
-    assert recorded("serving:requests_slow:ratio_rate5m", prometheus) == pytest.approx(ratio, rel=0.2)
+    answers = len(observed.answers)
+    made = SCRIPT["slow"] / answers
+    seen = sum(answer.seconds > 0.1 for answer in observed.answers) / answers
+    # Only the caller sees the time that an answer spends on its way: it counts more slow answers on a busy machine.
+    assert 0 < made < seen
+    assert made * 0.95 <= recorded("serving:requests_slow:ratio_rate5m", prometheus) <= seen * 1.05
 
 
 def test_requests_by_status_are_those_that_were_answered(observed: Observed, prometheus: Prometheus) -> None:

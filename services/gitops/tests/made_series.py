@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from embedded.monitoring import DATA
 from embedded.processes import Server
 from services.gitops.tests.conftest import ROOT
 from tests.observability.promtool import prometheus_server, promtool
@@ -106,6 +107,6 @@ def prometheus(folder: Path) -> Server:
         lines += one.samples(end)
     file = folder / "series.txt"
     file.write_text("\n".join([*lines, "# EOF", ""]))
-    done = promtool("tsdb", "create-blocks-from", "openmetrics", file, folder / "data")
+    done = promtool("tsdb", "create-blocks-from", "openmetrics", file, folder / DATA)
     assert done.code == 0, done
     return prometheus_server(folder, {})

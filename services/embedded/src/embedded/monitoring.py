@@ -7,6 +7,9 @@ from typing import Any
 
 from embedded.processes import LOOPBACK, Server, free_port
 
+DATA = "prometheus-data"
+"""The folder of Prometheus's time series, in the folder that it is given."""
+
 
 def pushgateway(program: Path, folder: Path) -> Server:
     """Describe a Pushgateway, with its log in `folder`."""
@@ -36,7 +39,7 @@ def prometheus(program: Path, folder: Path, rules: Sequence[Path], scraped: Sequ
     command = [
         str(program),
         f"--config.file={file}",
-        f"--storage.tsdb.path={folder / 'prometheus-data'}",
+        f"--storage.tsdb.path={folder / DATA}",
         f"--web.listen-address={LOOPBACK}:{port}",
     ]
     url, log = f"http://{LOOPBACK}:{port}", folder / "prometheus.log"
