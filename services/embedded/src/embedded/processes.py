@@ -21,7 +21,8 @@ import psutil
 LOOPBACK = "127.0.0.1"
 NOBODYS_PORT = 1
 NOBODY = f"http://{LOOPBACK}:{NOBODYS_PORT}"
-"""Where nothing listens, for a server that is away: a port that is free now may be another server's in a second."""
+"""An address where nothing listens, for a server that is down: a port that is free now may be another server's in a
+second."""
 # Below those that systems give to outgoing connections, which could take one between its choice and its use, and below
 # those of Kubernetes' NodePorts.
 _PORTS = range(20_000, 30_000)

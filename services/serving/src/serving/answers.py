@@ -49,9 +49,7 @@ def _redirected(
     same = url.host == request.url.host and (url.scheme, url.port) == (request.url.scheme, request.url.port)
     safer = url.host == request.url.host and (request.url.scheme, url.scheme) == ("http", "https")
     if not (same or safer) or (request.method not in {"GET", "HEAD"} and response.status_code not in {307, 308}):
-        raise AnswerRefusedError(
-            f"it redirects elsewhere (status {response.status_code}); set the address that it really has"
-        )
+        raise AnswerRefusedError(f"it redirects elsewhere (status {response.status_code}); set its real address")
     return client.build_request(request.method, url, content=request.content, headers=_plain(request))
 
 

@@ -41,7 +41,7 @@ class Metrics(CacheEvents, Collector):
             "serving_request_duration_seconds", "Time from a request's head to its answer", "route", REQUEST_BUCKETS
         )
         self._shed = CounterTally(
-            "serving_requests_shed", "Predictions refused unread because enough others waited", ("route",)
+            "serving_requests_shed", "Predictions refused because too many others were waiting", ("route",)
         )
         self._inference = HistogramTally(
             "serving_inference_seconds", "Time in the model, a batch counting once", "runtime", INFERENCE_BUCKETS
@@ -59,7 +59,7 @@ class Metrics(CacheEvents, Collector):
         self._loads = CounterTally("serving_model_loads", "Versions loaded")
         self._failures = CounterTally("serving_model_load_failures", "Versions that could not be loaded")
         self._registry_errors = CounterTally(
-            "serving_registry_errors", "Questions that MLflow left unanswered", ("operation",)
+            "serving_registry_errors", "Requests that MLflow did not answer", ("operation",)
         )
         self._unseen: list[tuple[LoadedModel, Matrix, Matrix]] = []
         self._unseen_rows = self._unseen_values = 0
@@ -94,11 +94,11 @@ class Metrics(CacheEvents, Collector):
         )
         self._pinned = Gauge(
             "serving_pinned_model_info",
-            "What each pinned model is pinned to, loaded or not",
+            "The pin of each pinned model, loaded or not",
             ("name", "version", "digest"),
             registry=registry,
         )
-        self.ready = Gauge("serving_ready", "1 while requests are welcome", registry=registry)
+        self.ready = Gauge("serving_ready", "1 while the process is ready for requests", registry=registry)
         self.in_flight = 0
         in_flight = Gauge("serving_requests_in_flight", "Requests being answered now", registry=registry)
         in_flight.set_function(lambda: self.in_flight)
@@ -191,7 +191,7 @@ class Metrics(CacheEvents, Collector):
 
     def keys(self, count: Callable[[], float]) -> None:
         """Tells how many API keys hold, which `count` is asked for; where no key is needed, nothing is told."""
-        Gauge("serving_api_keys", "API keys that hold now", registry=self._registry).set_function(count)
+        Gauge("serving_api_keys", "API keys that are valid now", registry=self._registry).set_function(count)
 
     def registry_error(self, operation: str) -> None:
         """Counts a question that MLflow left unanswered."""

@@ -89,8 +89,8 @@ class Trials:
                     status = await process.wait()
             except TimeoutError:
                 raise ModelUnusableError(
-                    f"its trial in a process of its own did not end within {bounds.seconds:g} s; "
-                    "if the model is known to be good, raise TRIAL_SECONDS"
+                    f"its trial in a separate process did not end within {bounds.seconds:g} s; if the model is known "
+                    "to be good, raise TRIAL_SECONDS"
                 ) from None
         if not last.passed:
             raise ModelUnusableError(self._reason(last, status, memory))
@@ -98,18 +98,18 @@ class Trials:
     def _reason(self, last: Report, status: int, memory: int) -> str:
         if last.out_of_memory or status == -signal.SIGKILL:
             return (
-                f"its trial in a process of its own needed more than {memory // 2**20} MiB of memory; if the model is "
-                "known to be good, raise TRIAL_MEMORY_BYTES, and the memory that the process may have"
+                f"its trial in a separate process needed more than {memory // 2**20} MiB of memory; if the model is "
+                "known to be good, raise TRIAL_MEMORY_BYTES and the memory limit of the process"
             )
         if last.refused:
             return last.refused
         if status == -getattr(signal, "SIGXCPU", 0):
             return (
-                f"its trial in a process of its own took more than {self._bounds.cpu_seconds} s of a processor; "
-                "if the model is known to be good, raise TRIAL_CPU_SECONDS"
+                f"its trial in a separate process took more than {self._bounds.cpu_seconds} s of CPU time; if "
+                "the model is known to be good, raise TRIAL_CPU_SECONDS"
             )
         ended = signal.Signals(-status).name if status < 0 else f"status {status}"
-        return f"opening it ended the process that tried it ({ended}), so its files are broken or made to do that"
+        return f"the process that opened it ended ({ended}), so its files are broken or malicious"
 
 
 @contextlib.asynccontextmanager

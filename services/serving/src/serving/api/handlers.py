@@ -39,7 +39,7 @@ class About:
             NotReadyError: when they are not, with the reason.
         """
         if self._draining.active:
-            raise NotReadyError("The process has been told to stop.")
+            raise NotReadyError("The process is stopping.")
         self._models.require_all()
 
     async def live(self, _: Call) -> Answer:
@@ -47,7 +47,7 @@ class About:
         return answered(Live())
 
     async def ready(self, _: Call) -> Answer:
-        """Answers 200 once every model is loaded and has answered a warm-up, until the process is told to stop."""
+        """Answers 200 once every model is loaded and has answered a warm-up, until SIGTERM."""
         self.require_ready()
         return answered(Ready())
 

@@ -41,7 +41,7 @@ class RefusedError(Exception):
 
 def nothing_here() -> RefusedError:
     """The refusal of a path that nothing answers."""
-    return RefusedError(404, "There is nothing here; /docs lists what there is.")
+    return RefusedError(404, "This path does not exist; /docs lists all paths.")
 
 
 def as_problem(error: Exception, identity: bytes) -> Answer:
@@ -91,5 +91,5 @@ def told(error: Exception, identity: bytes) -> tuple[int, str, dict[str, str]]:
             found = 503, f"This version cannot be served: {error}", {"retry-after": str(_UNUSABLE_RETRY_AFTER)}
         case _:
             logger.error("unforeseen error", exc_info=error, extra={"request_id": identity.decode()})
-            found = 500, "Something unforeseen went wrong; the server's log has it under this request id.", {}
+            found = 500, "An unexpected error occurred; the server's log has it under this request id.", {}
     return found

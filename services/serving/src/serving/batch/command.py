@@ -40,7 +40,7 @@ def score(wanted: ScoreSettings, environ: Mapping[str, str] = os.environ) -> int
     try:
         summary = _job(wanted, settings)
     except KeyboardInterrupt:
-        print("serving score: interrupted; run it again, and it goes on with the files that are left", file=sys.stderr)
+        print("serving score: interrupted; run it again, and it continues with the remaining files", file=sys.stderr)
         return _INTERRUPTED
     except ServingError as error:
         print(f"serving score: {error}", file=sys.stderr)

@@ -41,7 +41,7 @@ def open_model(settings: Settings, seconds: float = _LOAD_SECONDS) -> LoadedMode
     if not settings.model_version or not settings.model_digest:
         missing = "MODEL_DIGEST" if settings.model_version else "MODEL_VERSION"
         raise SettingsError(
-            f"{missing} is not set: files are scored by a pinned version alone. Name a release.yaml (SCORE_RELEASE, "
+            f"{missing} is not set: only a pinned version can score files. Name a release.yaml (SCORE_RELEASE, "
             "--release), or set MODEL_NAME, MODEL_VERSION, MODEL_DIGEST and MODEL_URI"
         )
     if settings.model_dir:

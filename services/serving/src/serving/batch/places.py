@@ -171,7 +171,7 @@ class FolderPlace:
 
         def check() -> None:
             if _stamp(path) != begun or (fresh and _identity(path) != identity):
-                raise InputChangedError("it changed while it was read; score it again once whoever writes it is done")
+                raise InputChangedError("it changed while it was read; score it again when its writer has finished")
 
         yield Taken(path, identity, check)
 
@@ -219,7 +219,7 @@ def _stamp(path: Path) -> tuple[int, int, int, int]:
     try:
         found = path.stat()
     except OSError as error:
-        raise InputChangedError(f"it cannot be found any more ({error.strerror})") from error
+        raise InputChangedError(f"it no longer exists ({error.strerror})") from error
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 

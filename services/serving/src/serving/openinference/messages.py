@@ -132,7 +132,7 @@ def _tensors(request: InferRequest, rest: memoryview) -> dict[str, Array]:
         tensors[tensor.name] = from_bytes(rest[:size], tensor.datatype, tensor.shape, field)
         rest = rest[size:]
     if len(rest):
-        raise _wrong("", f"{len(rest)} bytes follow that no binary_data_size speaks of")
+        raise _wrong("", f"{len(rest)} bytes follow that no binary_data_size covers")
     return tensors
 
 

@@ -136,7 +136,7 @@ class FollowedStage(VersionManager):
         if _RELEASE.fullmatch(name):
             return (await self._registry.by_release(name)).number
         if not _ALIAS.fullmatch(name):
-            raise UnknownVersionError(f"{name!r} is no registry number, alias or release tag (v1.2.0)")
+            raise UnknownVersionError(f"{name!r} is not a registry number, an alias or a release tag (v1.2.0)")
         return (await self._registry.by_alias(name)).number
 
     async def _named(self, number: str) -> LoadedModel:
