@@ -218,7 +218,7 @@ def firing(names: str, *labels: str) -> table.Panel:
     columns = ["alertname", "severity", "namespace", "job", *labels]
     return listing(
         "Alerts",
-        "What fires now. The name leads to the runbook.",
+        "Alerts that fire now. The name links to the runbook.",
         f'max by ({", ".join(columns)}) (ALERTS{{alertstate="firing", alertname=~"{names}"}})',
         columns,
     ).override_by_name("alertname", [grafana.DynamicConfigValue(id_val="links", value=[runbook])])
