@@ -50,7 +50,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001  named by MkDocs
-    """Have links to what is no page lead to the forge.
+    """Make links to files that are not pages lead to the forge.
 
     Raises:
         PluginError: a link leads to nothing in the repository.

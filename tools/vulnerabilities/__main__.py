@@ -1,6 +1,6 @@
 """Look for known vulnerabilities in every lock of requirements/ and every go.mod of tools/go.
 
-What is known and left for now stands in .vulnerabilities.yaml, with a reason and a day; from that day on it fails here.
+Exceptions are in .vulnerabilities.yaml, each with a reason and a day; from that day on they fail here.
 Everything is looked at, also after something that fails.
 """
 

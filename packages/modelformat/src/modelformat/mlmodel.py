@@ -23,7 +23,7 @@ Labels = Literal["largest", "predicted", "only"]
 
 
 class FormatError(ValueError):
-    """A folder is no model of the documented format; the message says why."""
+    """A folder is not a model in the documented format; the message says why."""
 
 
 class Metadata(Struct, frozen=True):

@@ -65,7 +65,7 @@ def free_port() -> int:
 
 
 def program(name: str) -> str:
-    """Return the path of a command installed beside this Python, so that an activated environment is not needed."""
+    """Return the path of a command in the environment of this Python, even if it is not activated."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else name
 

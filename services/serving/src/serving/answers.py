@@ -23,7 +23,7 @@ async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Respo
     """Sends a request, follows redirects within the same server, and gives an answer whose body is still to be read.
 
     A redirect may lead from http to https, but to no other host, which would get the credentials or be asked in the
-    name of this process. Whoever calls this closes the answer.
+    name of this process. The caller closes the answer.
 
     Raises:
         AnswerRefusedError: when the redirects lead elsewhere, or do not end.

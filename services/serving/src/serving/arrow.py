@@ -76,7 +76,7 @@ def values(body: bytes, reader: RowReader) -> list[np.ndarray[Any, Any]]:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Says of what is no table that it is none."""
+    """Reports a body that is not a table."""
     try:
         yield
     except TableError as error:
@@ -158,7 +158,7 @@ def _read(column: Column) -> bool:
 
 
 def _order(reader: RowReader, columns: list[Column]) -> list[int | None]:
-    """Finds where each column of the model stands in a table; None where an optional one is not there."""
+    """Finds the position of each column of the model in a table; None for an optional one that is missing."""
     given = [column.name for column in columns]
     known = [column.name for column in reader.columns]
     if len(given) > len(known):

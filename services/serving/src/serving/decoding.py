@@ -147,7 +147,7 @@ class CategoryDecoder(Decoder):
         return sum(self.unknown_of(values)) if self._known else 0
 
     def unknown_of(self, values: Iterable[Encoded]) -> list[bool]:
-        """Tells of each of the values that were read whether it is a text that training did not know."""
+        """Tells for each value that was read whether it is a text that training did not know."""
         return [value not in self._known and value != "" for value in values]
 
     def all(self, values: Sequence[Value]) -> Sequence[Encoded]:

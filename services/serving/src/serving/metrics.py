@@ -29,7 +29,7 @@ _ROWS_AT_ONCE, _RUNS_AT_ONCE, _VALUES_AT_ONCE = 4096, 512, 65536
 
 
 class Metrics(CacheEvents, Collector):
-    """All metrics of one process, in a registry of their own.
+    """All metrics of one process, in a separate registry.
 
     `drift_seconds` is the sliding window that what `latest` means, of each model, is compared with its baseline over; 0
     for none.
@@ -172,7 +172,7 @@ class Metrics(CacheEvents, Collector):
         self._pinned.labels(name, version, digest).set(1)
 
     def served(self, model: LoadedModel) -> None:
-        """Names the version that `latest` means from now on, in place of the one of the same name before."""
+        """Names the version that `latest` means from now on, instead of the one with the same name before."""
         self._catch_up()
         if before := self._latest.get(model.name):
             self._drift.pop(before, None)
@@ -186,7 +186,7 @@ class Metrics(CacheEvents, Collector):
             self._drift[model] = Drift(model.baseline, self._drift_seconds)
 
     def register(self, collector: Collector) -> None:
-        """Tells of something more, which only some processes have."""
+        """Adds further metrics, which only some processes have."""
         self._registry.register(collector)
 
     def keys(self, count: Callable[[], float]) -> None:

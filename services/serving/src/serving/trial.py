@@ -1,8 +1,8 @@
-"""The trial: a version is opened and answers once in a process of its own, before the one that serves lets it in.
+"""The trial: a version is opened and answers once in a separate process, before the serving process loads it.
 
 A file that passes for a model can loop for ever, take all memory or end the process that opens it, and neither a thread
-nor a timeout keeps it from that: the library that reads it need not let go of the interpreter. Another process can be
-ended at any moment. It is started anew, because a copy of this one would have its threads' locks without its threads;
+nor a timeout keeps it from that: the library that reads it may hold the interpreter's lock. Another process can be
+ended at any moment. It is a new process, because a fork of this one would have its threads' locks without its threads;
 it inherits neither credentials nor connections, and it ends with this one.
 """
 
@@ -40,7 +40,7 @@ _REMEMBERED = 16
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """What the trial of a version may take: `seconds` by the clock, and of a processor, and memory."""
+    """What the trial of a version may take: `seconds` of wall time, CPU time, and memory."""
 
     seconds: float = 120.0
     cpu_seconds: int = 30
@@ -56,7 +56,7 @@ class Trials:
         self._refused: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     async def run(self, version: Downloaded, chosen: Callable[[str], None] = lambda _: None) -> None:
-        """Opens a version in a process of its own. `chosen` hears the name of its runtime as soon as that is known.
+        """Opens a version in a separate process. `chosen` gets the name of its runtime as soon as that is known.
 
         Raises:
             ModelUnusableError: when that failed or took too much, now or not long ago.

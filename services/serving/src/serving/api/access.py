@@ -30,7 +30,7 @@ def parse_keys(text: str, source: str) -> Keys:
         The SHA-256 of each key, and the name of whom it was given to.
 
     Raises:
-        SettingsError: when something else stands there; it says where, and not what.
+        SettingsError: when an entry has another form; the message says where, but not what it holds.
     """
     found: dict[bytes, str] = {}
     lines = [line.strip() for line in text.replace(",", "\n").splitlines()]

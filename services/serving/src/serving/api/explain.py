@@ -82,7 +82,7 @@ class Explaining:
         return Answer(_encoder.encode(answer), headers=made_by(model))
 
     async def aclose(self) -> None:
-        """Ends what is under way."""
+        """Ends the running work."""
         await self._queue.aclose()
 
     def _read(self, model: LoadedModel, request: ExplainRequest) -> Matrix:

@@ -60,7 +60,7 @@ class Front:
         table: All routes.
         unmatched: What answers where there is no route, by the beginning of the path.
         lifespan: What is around all requests.
-        metrics: Is told of every answer.
+        metrics: Is called for every answer.
         draining: Whether callers are asked to leave.
         options: What the settings say.
     """

@@ -52,7 +52,7 @@ class About:
         return answered(Ready())
 
     async def health(self, _: Call) -> Answer:
-        """Says what is going on, with 200 while requests are welcome and 503 else."""
+        """Reports the state, with 200 while the process is ready and 503 otherwise."""
         told = [_health_of(versions) for versions in self._models]
         health = Health(
             live=True,

@@ -36,7 +36,7 @@ class S3Store:
         Args:
             endpoint_url: The server.
             region: What requests are signed for.
-            secret_name: Where whoever runs this keeps the keys; named when the server refuses them.
+            secret_name: Where the operator keeps the keys; named when the server refuses them.
             ssl_cert_file: The authorities to trust instead of the usual ones; empty for those.
         """
         self._ssl_cert_file = ssl_cert_file

@@ -108,7 +108,7 @@ class SideFile:
         self._file: Any = None
 
     def write(self, number: int, reason: str, values: Any) -> None:
-        """Adds a row; `values` are a dictionary by column, or the text of a line that is no row."""
+        """Adds a row; `values` are a dictionary by column, or the text of a line that is not a row."""
         if self._file is None:
             self._file = self.path.open("wb")
         self.rows += 1

@@ -41,7 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct):
-    """What came of a job."""
+    """The result of a job."""
 
     files: int = 0
     scored: int = 0

@@ -55,7 +55,8 @@ class Taken(msgspec.Struct, frozen=True):
 class Place(Protocol):
     """A folder, on this machine or in a bucket.
 
-    All methods raise `FileError` for what concerns one file, and `StoreUnavailableError` when the store is away.
+    All methods raise `FileError` for what concerns one file, and `StoreUnavailableError` when the store does not
+    answer.
     """
 
     @property
@@ -177,7 +178,7 @@ class FolderPlace:
 
     @contextmanager
     def room(self) -> Iterator[Path]:
-        """Gives a hidden folder beside the files, so that they need only be renamed; and removes what others left."""
+        """Makes a hidden folder next to the files, for files to be renamed later, and removes leftovers."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for leftover in self._folder.glob(f"{_PARTIAL}*"):

@@ -1,4 +1,4 @@
-"""One thread at a time for long work that may wait: few waiters, a time limit, and the lowest share of a processor."""
+"""One thread at a time for long work that may wait: few waiters, a time limit, and the lowest CPU priority."""
 
 import asyncio
 import contextlib
@@ -73,7 +73,7 @@ class Queue:
             self._present -= 1
 
     async def aclose(self) -> None:
-        """Ends what is under way after the run of the model that it is at.
+        """Ends the running work after its present run of the model.
 
         The interpreter must not end around a thread that computes, which would take the process down with a signal.
         """

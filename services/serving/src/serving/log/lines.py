@@ -150,7 +150,7 @@ def answers_surely(spec: ModelSpec) -> bool:
 
 
 def unsure_in(result: Matrix, spec: ModelSpec, below: float) -> NDArray[np.bool_]:
-    """Tells of each row of a result whether the class that it names is less probable than a bound; shape [rows].
+    """Tells for each row of a result whether its class is less probable than a bound; shape [rows].
 
     What is not finite is not sure either; it was refused.
     """

@@ -114,7 +114,7 @@ def parse(body: bytes, header_length: int | None) -> Inference:
 
 
 def _tensors(request: InferRequest, rest: memoryview) -> dict[str, Array]:
-    """Decodes the tensors; those that travel as bytes stand in `rest` one after the other."""
+    """Decodes the tensors; those that travel as bytes are in `rest`, one after the other."""
     tensors: dict[str, Array] = {}
     for tensor in request.inputs:
         field = f"inputs[{tensor.name[:100]!r}]"

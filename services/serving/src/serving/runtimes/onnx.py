@@ -147,7 +147,7 @@ def _of_matrix(session: Session, spec: ModelSpec) -> tuple[Dtype, ...]:
 
 
 def _of_columns(session: Session, spec: ModelSpec) -> tuple[Dtype, ...]:
-    """Checks the inputs of a graph that takes each column as an input of its own."""
+    """Checks the inputs of a graph that has one input for each column."""
     inputs = {entry.name: entry.type for entry in session.get_inputs()}
     expected = [column_input(index) for index in range(len(spec.columns))]
     if sorted(inputs) != sorted(expected):

@@ -28,7 +28,7 @@ Differences = NDArray[np.float64]
 class Comparison(msgspec.Struct, frozen=True, eq=False):
     """What some rows showed.
 
-    `differing` tells of each row, shape [rows], whether both answered it, and differently. `differences` has a number
+    `differing` says for each row, shape [rows], whether both answered it differently. `differences` has a number
     for each row that both answered, where there is something to measure. `confusion` [main, shadow] counts rows by the
     classes of both, in the order of `Pair.shown`. `main_bins` and `shadow_bins` count the answers of each in the same
     bins. Regression has no confusion, and no bins without a baseline.

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the shadow. The worker counts, and the event loop asks: so there is a lock."""
+"""The metrics of the shadow. The worker counts, and the event loop asks: so there is a lock."""
 
 import threading
 from collections import Counter
