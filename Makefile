@@ -1,5 +1,5 @@
-# One way in: `make help` lists every target. Needs git, make and Python >= 3.11; the rest is installed
-# into .venv from the hashed locks under requirements/.
+# `make help` lists every target. Needs git, make and Python >= 3.11; everything else is installed into .venv from the hashed
+# locks in requirements/.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -12,15 +12,15 @@ UV := $(BIN)/uv
 export PATH := $(BIN):$(abspath .cache/tools/bin):$(PATH)
 
 PACKAGES := packages/modelformat services/serving[sklearn] services/gitops services/embedded training[boosting]
-# What the demo and the servers need; `dev` holds all of it and the checkers besides.
+# What the demo and the servers need; `dev` has all of it, and the checkers.
 RUN_LOCKS := requirements/serving-sklearn.txt requirements/training.txt requirements/mlflow.txt requirements/embedded.txt requirements/gitops.txt
 PYPROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml services/*/pyproject.toml) training/pyproject.toml
 
-# How images are built and what they are called; BASE_IMAGE takes another Python than the Dockerfiles name.
+# How images are built and named; BASE_IMAGE replaces the Python image of the Dockerfiles.
 CONTAINER_BUILD ?= docker build
 IMAGE_PREFIX ?= ml-pipeline
 TAG ?= dev
-# Where they are pushed to, and a command that takes LOCAL and REMOTE and prints the digest; docker where it is empty.
+# Where they are pushed to, and a command that takes LOCAL and REMOTE and prints the digest; docker if it is empty.
 IMAGE_REPOSITORY ?= $(if $(REGISTRY),$(REGISTRY)/ml-pipeline)
 export CONTAINER_BUILD CONTAINER_PUSH BASE_IMAGE
 IMAGE_LABELS = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(TAG) \
@@ -29,12 +29,12 @@ IMAGE_LABELS = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-
 ##@ Use it
 
 .PHONY: demo
-demo: $(VENV)/$(if $(LOOP),.dev,.run) ## Train, gate, register and serve a model here, and show its predictions (KEEP=1 leaves it running; LOOP=1 closes the loop)
+demo: $(VENV)/$(if $(LOOP),.dev,.run) ## Train, gate, register and serve a model on this machine, and show its predictions (KEEP=1 keeps it running; LOOP=1 closes the loop)
 	@$(if $(LOOP),./tools/install helm prometheus pushgateway)
 	@$(BIN)/embedded $(if $(LOOP),loop,demo) $(if $(KEEP),--keep)
 
 .PHONY: install
-install: $(VENV)/.run ## Install the commands gitops, training and serving into .venv/bin; other targets do it by themselves
+install: $(VENV)/.run ## Install the commands gitops, training and serving into .venv/bin; all other targets do this too
 
 ##@ Check it
 
@@ -55,15 +55,15 @@ TESTS_OF = $(or $($(1)_TESTS),tests/$(1))
 WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) * 2)))
 
 .PHONY: test
-test: lock-check lint test-all ## Everything that needs no cluster
+test: lock-check lint test-all ## Run every check that needs no cluster
 
 .PHONY: test-all
-test-all: $(VENV)/.dev ## All suites in one run (WORKERS), which is quicker than one after the other
+test-all: $(VENV)/.dev ## Run all suites at once (WORKERS), which is faster than one after the other
 	@./tools/install $(sort $(foreach suite,$(SUITES),$($(suite)_TOOLS)))
 	@$(BIN)/pytest -n $(WORKERS) $(foreach suite,$(SUITES),$(call TESTS_OF,$(suite))) $(TEST_OPTIONS)
 
 .PHONY: check
-check: lint ## What to run on every save: lint, types, `gitops check` and the quick unit tests, in about a minute
+check: lint ## Run on every save, in about a minute: lint, types, `gitops check` and the quick unit tests
 	@$(BIN)/gitops check
 	@$(BIN)/pytest -n 2 --quick -q $(unit_TESTS) $(TEST_OPTIONS)
 
@@ -72,39 +72,39 @@ $(addprefix test-,$(SUITES)): test-%: $(VENV)/.dev
 	@$(if $($*_TOOLS),./tools/install $($*_TOOLS))
 	@$(BIN)/pytest -n 2 $(call TESTS_OF,$*) $(TEST_OPTIONS)
 
-test-unit: ## The parts' own tests
-test-charts: ## The charts: lint, unit tests, schemas, policies, what must be rejected, generated docs
-test-gitops: ## Every app in every environment, rendered and judged as Argo CD would see it
-test-observability: ## Every alert, panel and metric: promtool, and a real Prometheus beside the real API
-test-workflows: ## The workflows: rules, graph, every line resolved, a delivery on a real registry
-test-store: ## What the pipeline needs of an S3 store, on a real MinIO and SeaweedFS, or on yours (S3_ENDPOINT_URL, tests/store/conftest.py)
-test-integration: ## The parts together, against real MLflow, Postgres and S3 servers
-test-clients: ## The API and the clients that are here (curl, Java, Node, Go, Python), as a table: client, what it asked, family
-test-faults: ## The API against broken callers and stores, as a table: fault, expected, seen (about two minutes)
-test-forges: ## The gitops commands on a real Gitea, and on what stands in for GitHub and GitLab
+test-unit: ## Run the unit tests of all parts
+test-charts: ## Test the charts: lint, unit tests, schemas, policies, values that must be rejected, generated docs
+test-gitops: ## Render every application in every environment as Argo CD does, and check it
+test-observability: ## Test every alert, panel and metric, with promtool and with a real Prometheus and the real API
+test-workflows: ## Test the workflows: rules, graph, every line executed, a delivery with a real registry
+test-store: ## Test the S3 functions that the pipeline needs, on MinIO and SeaweedFS, or on your store (S3_ENDPOINT_URL, tests/store/conftest.py)
+test-integration: ## Test the parts together, with real MLflow, Postgres and S3 servers
+test-clients: ## Test the API with the clients on this machine (curl, Java, Node, Go, Python); prints a table: client, request, IP family
+test-faults: ## Test the API with broken callers and stores; prints a table: fault, expected, seen (about three minutes)
+test-forges: ## Test the gitops commands on a real Gitea, and on stand-ins for GitHub and GitLab
 
 .PHONY: audit
-audit: $(VENV)/.dev ## Known vulnerabilities in the locks of Python and Go, less those that .vulnerabilities.yaml leaves for now; asks the internet
+audit: $(VENV)/.dev ## Look up known vulnerabilities of the locked Python and Go dependencies, except those in .vulnerabilities.yaml; needs the internet
 	@./tools/install govulncheck
 	@./tools/audit $(AUDIT_OPTIONS)
 
 .PHONY: docs
-docs: $(VENV)/.dev ## The documentation as a site in dist/docs, every link checked (SERVE=1 shows it while you write)
+docs: $(VENV)/.dev ## Build the documentation as a site in dist/docs and check every link (SERVE=1 shows it while you write)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(if $(SERVE),serve --livereload,build --quiet)
 	@$(if $(SERVE),,echo "dist/docs/index.html")
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure the API beside `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
+bench: $(VENV)/.dev ## Compare the API with `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
 	@./tools/install fortio
 	@$(BIN)/python -m bench --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
 
 .PHONY: bench-peers
-bench-peers: $(VENV)/.dev ## Measure the API beside MLServer, KServe, BentoML, FastAPI and MLflow's server, each in its own environment
+bench-peers: $(VENV)/.dev ## Compare the API with MLServer, KServe, BentoML, FastAPI and MLflow's server, each in its own environment
 	@./tools/install fortio ghz
 	@$(BIN)/python -m bench.peers --fortio .cache/tools/bin/fortio --ghz .cache/tools/bin/ghz $(BENCH_OPTIONS)
 
 .PHONY: bench-overload
-bench-overload: $(VENV)/.dev ## Offer the API up to three times what it can answer, and see how long the accepted requests take (BENCH_OPTIONS)
+bench-overload: $(VENV)/.dev ## Send the API up to three times the load that it can answer, and measure the accepted requests (BENCH_OPTIONS)
 	@./tools/install fortio vegeta
 	@$(BIN)/python -m bench.overload --tools .cache/tools/bin $(BENCH_OPTIONS)
 
@@ -142,59 +142,59 @@ image-gitops:
 
 ON_CLUSTER := $(BIN)/pytest -p pytest_helm_charts.plugin
 .PHONY: e2e
-e2e: e2e-charts e2e-argocd ## Prove it on a real cluster: needs kubectl, KUBECONFIG and REGISTRY (tests/e2e/README.md); -j2 runs both suites at once
+e2e: e2e-charts e2e-argocd ## Test everything on a real cluster: needs kubectl, KUBECONFIG and REGISTRY (tests/e2e/README.md); -j2 runs both suites at once
 
 .PHONY: e2e-charts
-e2e-charts: $(VENV)/.dev cluster-given e2e-images ## The charts alone on that cluster: install, upgrade under load, break, restore
+e2e-charts: $(VENV)/.dev cluster-given e2e-images ## Test only the charts on that cluster: install, upgrade under load, break, restore
 	@./tools/install helm
 	@$(ON_CLUSTER) tests/e2e/charts $(E2E_OPTIONS)
 
 # Without the internet there is no stack of Prometheus for the analysis of canaries either.
 WATCHED := $(if $(ROLLOUTS_INSTALL_MANIFEST),e2e-prometheus,e2e-images)
-# What targets of their own run.
+# Tests that have separate targets.
 LONG := test_9c_canary_faults.py test_9d_move_store.py
 .PHONY: e2e-argocd
-e2e-argocd: $(VENV)/.dev cluster-given $(WATCHED) ## All of it, by git alone: adopt, bootstrap, promote, break, heal, add; takes the whole cluster
+e2e-argocd: $(VENV)/.dev cluster-given $(WATCHED) ## Test everything through git: adopt, bootstrap, promote, break, heal, add; uses the whole cluster
 	@./tools/install crane helm
 	@$(ON_CLUSTER) tests/e2e/argocd $(addprefix --ignore tests/e2e/argocd/,$(LONG)) $(E2E_OPTIONS)
 
 .PHONY: e2e-migration
-e2e-migration: $(VENV)/.dev cluster-given e2e-images ## A platform of version 0.1 handed over under load, alone
+e2e-migration: $(VENV)/.dev cluster-given e2e-images ## Test only the migration of a platform of version 0.1, under load
 	@./tools/install helm
 	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9b_migration.py $(E2E_OPTIONS)
 
 .PHONY: e2e-delivery
-e2e-delivery: $(VENV)/.dev cluster-given e2e-images ## A change of code alone: image, bump, promotion, rollback, hold
+e2e-delivery: $(VENV)/.dev cluster-given e2e-images ## Test only a change of code: image, bump, promotion, rollback, hold
 	@./tools/install crane helm
 	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_8_delivery.py $(E2E_OPTIONS)
 
 .PHONY: e2e-canary
-e2e-canary: $(VENV)/.dev cluster-given $(WATCHED) e2e-faulty ## Versions let in by degrees, alone: a good one, three bad ones that are taken back, and faults beside them
+e2e-canary: $(VENV)/.dev cluster-given $(WATCHED) e2e-faulty ## Test only canaries: a good version, three bad ones that are rolled back, and faults during a canary
 	@./tools/install helm
 	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py $(addprefix tests/e2e/argocd/test_9c_canary,.py _faults.py _end.py) $(E2E_OPTIONS)
 
 .PHONY: e2e-move-store
-e2e-move-store: $(VENV)/.dev cluster-given e2e-images ## The pipeline moved from MinIO to SeaweedFS and back under load, alone
+e2e-move-store: $(VENV)/.dev cluster-given e2e-images ## Test only the move from MinIO to SeaweedFS and back, under load
 	@./tools/install helm
 	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9d_move_store.py $(E2E_OPTIONS)
 
 .PHONY: e2e-monitoring
-e2e-monitoring: $(VENV)/.dev cluster-given e2e-images ## Every monitor, rule, panel and two alerts under that cluster's own Prometheus and Alertmanager
+e2e-monitoring: $(VENV)/.dev cluster-given e2e-images ## Test every monitor, rule and panel, and two alerts, with that cluster's own Prometheus and Alertmanager
 	@./tools/install helm
 	@$(ON_CLUSTER) tests/e2e/monitoring $(E2E_OPTIONS)
 
 .PHONY: bench-scale
-bench-scale: $(VENV)/.dev cluster-given e2e-images ## Throughput of one to five pods on that cluster, then of the autoscaler's (BENCH_OPTIONS)
+bench-scale: $(VENV)/.dev cluster-given e2e-images ## Measure the throughput of one to five pods on that cluster, then with the autoscaler (BENCH_OPTIONS)
 	@./tools/install helm fortio
 	@$(ON_CLUSTER) tests/e2e/scale $(E2E_OPTIONS)
 	@$(BIN)/python -m bench.scale $(BENCH_OPTIONS)
 
 .PHONY: recording
-recording: e2e-delivery ## Record a delivery on that cluster, for the picture that the README begins with
+recording: e2e-delivery ## Record a delivery on that cluster, for the first picture in the README
 	@$(BIN)/termtosvg render .cache/e2e/delivery.cast docs/recording.svg -t window_frame -m 200 -M 2500 -D 4000
 
 .PHONY: push-images
-push-images: ## Push what `make images` built to IMAGE_REPOSITORY (CONTAINER_PUSH says how)
+push-images: ## Push the images of `make images` to IMAGE_REPOSITORY (CONTAINER_PUSH says how)
 	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images
 
 # Beside them the image of MinIO's guard, so that no cluster under test depends on pulling it from where it comes from.
@@ -225,14 +225,14 @@ e2e-prometheus: $(VENV)/.dev e2e-images
 
 .PHONY: cluster-given
 cluster-given:
-	@[ -n "$${KUBECONFIG:-}" ] || { echo "Set KUBECONFIG to the cluster to use: what the tests make there, they remove again." >&2; exit 1; }
+	@[ -n "$${KUBECONFIG:-}" ] || { echo "Set KUBECONFIG to the cluster to use. The tests remove everything that they create there." >&2; exit 1; }
 	@[ -n "$(IMAGE_REPOSITORY)" ] || { echo "Set REGISTRY to a registry that you can push to and the cluster can pull from." >&2; exit 1; }
 	@command -v kubectl >/dev/null || { echo "kubectl is not on PATH." >&2; exit 1; }
 
 ##@ Run it on a cluster
 
 .PHONY: cluster-up
-cluster-up: ## Make a k3s cluster with a registry in Docker, by k3d, and say which variables lead to it
+cluster-up: ## Create a k3s cluster with a registry in Docker, with k3d, and print the variables to use it
 	@./tools/k3d-cluster up >&2
 	@./tools/k3d-cluster env
 
@@ -243,14 +243,14 @@ publish: $(VENV)/.run images push-images ## Build and push images and charts, an
 	@$(BIN)/gitops bump platform --image mlflow=$$(./tools/pushed mlflow) --image training=$$(./tools/pushed training)
 
 .PHONY: bootstrap
-bootstrap: $(VENV)/.run ## Bring the platform up on the cluster of KUBECONFIG (BOOTSTRAP_OPTIONS); safe to run again
+bootstrap: $(VENV)/.run ## Install the platform on the cluster of KUBECONFIG (BOOTSTRAP_OPTIONS); safe to run again
 	@$(BIN)/gitops bootstrap $(BOOTSTRAP_OPTIONS)
 
 .cache/images.json:
 	@$(MAKE) publish
 
 .PHONY: first-release
-first-release: $(VENV)/.run .cache/images.json ## Train in the cluster what no service runs yet (SERVICES), and release it where machines do; publishes what is not published
+first-release: $(VENV)/.run .cache/images.json ## Train the models of services that have no release yet (SERVICES) in the cluster, and release them; publishes images and charts first, if needed
 	@./tools/first-release $(SERVICES)
 
 ##@ Work on it
@@ -260,7 +260,7 @@ dev: $(VENV)/.dev ## Run the quick tests of a part again each time one of its fi
 	@$(BIN)/python -m tools.watch $(PART)
 
 .PHONY: lint
-lint: $(VENV)/.dev ## Check style, types, YAML, shell, Dockerfiles and compose.yaml
+lint: $(VENV)/.dev ## Check style, types, YAML, shell, Dockerfiles, compose.yaml, links and prose
 	@./checks/lint
 
 .PHONY: format
@@ -268,22 +268,22 @@ format: $(VENV)/.dev ## Rewrite Python files in the project's style
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format --quiet .
 
 .PHONY: lock
-lock: $(VENV)/.uv ## Compile the locks under requirements/ anew (UPGRADE=1 takes newer versions)
+lock: $(VENV)/.uv ## Recompile the locks in requirements/ (UPGRADE=1 takes newer versions)
 	@./requirements/compile $(if $(UPGRADE),--upgrade)
 
 .PHONY: lock-check
-lock-check: $(VENV)/.uv ## Fail when a lock is older than what it is compiled from
+lock-check: $(VENV)/.uv ## Fail if a lock is stale
 	@./requirements/compile --check
 
 .PHONY: release
-release: $(VENV)/.dev ## Cut VERSION (1.2.3): the changelog's section and every version; what to do next is printed
+release: $(VENV)/.dev ## Cut VERSION (1.2.3): write the changelog's section and every version, and print what to do next
 	@[ -n "$(VERSION)" ] || { echo "Name the version, as in: make release VERSION=1.2.3" >&2; exit 1; }
 	@./tools/install helm-docs
 	@$(BIN)/python -m tools.release $(VERSION)
 	@./tools/chart-docs
 
 .PHONY: clean
-clean: ## Remove everything that make made
+clean: ## Remove everything that make created
 	@rm -rf $(VENV) .cache dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -31,11 +31,11 @@ _FIXED_CONNECTIONS = 16
 def main() -> None:
     """Run the benchmark and write its tables into docs/benchmarks.md."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="how often each server is measured (default 5)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of each load (default 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="how many times to measure each server (default 5)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of each load in seconds (default 5)")
     parser.add_argument("--rates", type=int, nargs="*", default=[100, 1000, 3000], help="fixed rates, requests/s")
     parser.add_argument("--fortio", type=Path, required=True, help="the load generator")
-    parser.add_argument("--no-write", action="store_true", help="print only, leave docs/benchmarks.md alone")
+    parser.add_argument("--no-write", action="store_true", help="only print, do not change docs/benchmarks.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)

@@ -25,7 +25,7 @@ class Load(msgspec.Struct, frozen=True):
     seconds: float
     rate: int = 0
     headers: dict[str, str] = msgspec.field(default_factory=dict)
-    """Beside the media type, which is JSON unless a Content-Type stands here."""
+    """In addition to the media type, which is JSON unless a Content-Type stands here."""
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -105,6 +105,6 @@ def read(printed: str, load: Load) -> Measured:
     result = msgspec.json.decode(printed, type=_Result)
     others = {status: count for status, count in result.statuses.items() if status != "200"}
     if others:
-        raise LoadFailedError(f"{load.url} answered {others} beside {result.statuses.get('200', 0)} times 200")
+        raise LoadFailedError(f"{load.url} answered {others} in addition to {result.statuses.get('200', 0)} times 200")
     quantiles = {p.percentile: p.value * 1000 for p in result.durations.percentiles}
     return Measured(result.durations.count, result.nanoseconds / 1e9, p50_ms=quantiles[50], p99_ms=quantiles[99])

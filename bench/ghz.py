@@ -1,4 +1,4 @@
-"""Run ghz, the load generator for calls of gRPC, and read what it measured.
+"""Run ghz, the load generator for gRPC calls, and read what it measured.
 
 ghz (Apache-2.0, https://ghz.sh) keeps its connections open and sends messages that were encoded before.
 """

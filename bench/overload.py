@@ -46,11 +46,11 @@ class Step(msgspec.Struct, frozen=True):
 def main() -> int:
     """Run the benchmark, and write its table into docs/benchmarks.md."""
     parser = argparse.ArgumentParser(prog="make bench-overload", description=__doc__.splitlines()[0])
-    parser.add_argument("--tools", type=Path, required=True, help="the folder of fortio and vegeta")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each rate is offered (default 5)")
+    parser.add_argument("--tools", type=Path, required=True, help="the folder with fortio and vegeta")
+    parser.add_argument("--rounds", type=int, default=5, help="how many times to send each rate (default 5)")
     parser.add_argument("--rows", type=int, default=500, help="rows in each request (default 500)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of each load (default 4)")
-    parser.add_argument("--no-write", action="store_true", help="print only, leave docs/benchmarks.md alone")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of each load in seconds (default 4)")
+    parser.add_argument("--no-write", action="store_true", help="only print, do not change docs/benchmarks.md")
     options = parser.parse_args()
     with own_server() as own:
         body = own.folder / "body.json"
@@ -80,7 +80,7 @@ def _step(share: float, answers: Sequence[vegeta.Answer], seconds: float) -> Ste
     refused = [answer.milliseconds for answer in answers if answer.status == 503]
     if len(accepted) + len(refused) < len(answers):
         others = {answer.status for answer in answers} - {200, 503}
-        raise SystemExit(f"some requests had neither an answer nor a refusal, but {sorted(others)}")
+        raise SystemExit(f"some requests got neither an answer nor a refusal, but {sorted(others)}")
     return Step(
         share,
         len(answers) / seconds,

@@ -36,7 +36,7 @@ def run(command: Sequence[str], cpus: frozenset[int] | None, *, against: str, se
             preexec_fn=_pin_to(cpus),
         )
     except subprocess.TimeoutExpired as error:
-        raise LoadFailedError(f"{name} had not come to an end against {against} after {seconds:.0f} s") from error
+        raise LoadFailedError(f"{name} did not end against {against} after {seconds:.0f} s") from error
     if done.returncode != 0:
         raise LoadFailedError(f"{name} failed against {against}: {done.stderr[-500:]}")
     return done.stdout

@@ -65,7 +65,7 @@ class Scale(msgspec.Struct):
 def main() -> None:
     """Draw the picture and write the section."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--price", type=float, default=0.04, help="dollars for a core and hour (default 0.04)")
+    parser.add_argument("--price", type=float, default=0.04, help="dollars per core and hour (default 0.04)")
     options = parser.parse_args()
     scale = msgspec.json.decode(FIGURES.read_bytes(), type=Scale)
     draw(scale)

@@ -58,7 +58,7 @@ def main() -> None:
     """Measure, print the section and put it into the document."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--services", type=int, default=20, help="how many services (default 20)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each command is run (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="how many times to run each command (default 3)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="services-") as name:
         clone = many_services(Path(name), options.services)

@@ -42,8 +42,8 @@ def main() -> int:
     """Run the soak, print a line a minute, and return 1 if memory grew by more than 5% after the first quarter."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__.splitlines()[0])
     parser.add_argument("--fortio", type=Path, required=True, help="the load generator")
-    parser.add_argument("--minutes", type=int, default=30, help="how long (default 30)")
-    parser.add_argument("--rate", type=int, default=200, help="single rows a second (default 200)")
+    parser.add_argument("--minutes", type=int, default=30, help="how many minutes (default 30)")
+    parser.add_argument("--rate", type=int, default=200, help="single rows per second (default 200)")
     options = parser.parse_args()
     with own_server() as own:
         minutes = [_minute(own, options) for _ in range(options.minutes)]

@@ -31,7 +31,7 @@ class Target(msgspec.Struct, frozen=True):
     server: Callable[[Path, frozenset[int] | None], Server]
     """Makes the server, not started: (folder for its files, processors that it may use)."""
     settled: Callable[[str], bool] = _nothing
-    """Tells of the server at an address whether it has done what it does after it is ready."""
+    """Tells whether the server at an address has finished its work after it became ready."""
 
 
 def uvicorn_options(port: int) -> list[str]:

@@ -1,1 +1,1 @@
-"""Checks of the repository itself, which lint runs and people can run: each is a program of its own."""
+"""Checks of the repository itself, which lint runs and people can run. Each is a separate program."""

@@ -68,11 +68,11 @@ def broken(root: Path, files: list[Path]) -> Iterator[str]:
             path, _, fragment = unquote(link.target).partition("#")
             target = root / path.removeprefix("/") if path.startswith("/") else (root / file).parent / path
             if path and not target.exists():
-                yield f"{file}: {link.target} is not there"
+                yield f"{file}: {link.target} does not exist"
                 continue
             goal = target if path else root / file
             if fragment and goal.suffix == ".md" and fragment not in anchors(goal.read_text(encoding="utf-8")):
-                yield f"{file}: {link.target} names no heading of {goal.name}"
+                yield f"{file}: {link.target} is not a heading of {goal.name}"
 
 
 def unreachable(root: Path, files: list[Path], problem: Callable[[str], str | None]) -> Iterator[str]:
@@ -107,16 +107,17 @@ def ask(address: str) -> str | None:
     return found
 
 
-def tracked(root: Path) -> list[Path]:
-    """The Markdown files that git knows."""
-    listed = subprocess.run(["git", "ls-files", "-z", "*.md"], cwd=root, capture_output=True, text=True, check=True)
+def tracked(root: Path, *patterns: str) -> list[Path]:
+    """Return the files that git knows and that match one of the patterns; by default the Markdown files."""
+    command = ["git", "ls-files", "-z", *(patterns or ("*.md",))]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     return [Path(name) for name in listed.stdout.split("\0") if name and (root / name).is_file()]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The entry point; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m checks.links", description="Check the links in Markdown.")
-    parser.add_argument("--external", action="store_true", help="ask the addresses of other places too")
+    parser.add_argument("--external", action="store_true", help="also check addresses of other sites")
     options = parser.parse_args(arguments)
     files = tracked(ROOT)
     problems = list(broken(ROOT, files))

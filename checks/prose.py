@@ -1,5 +1,7 @@
 """The prose of the documentation: phrases that are hard to read, sentences that are too long, and proselint's checks.
 
+The phrases also apply to the texts of programs (`checks.texts`): help, messages, alerts.
+
 python -m checks.prose [FILE...]
 
 `checks/prose.yaml` holds the phrases, each with the better words and the reason. Code, addresses of links and diagrams
@@ -19,6 +21,7 @@ from proselint.registry import CheckRegistry
 from proselint.tools import LintFile
 
 from checks.links import ROOT, tracked
+from checks.texts import programs, texts
 
 RULES = Path(__file__).with_suffix(".yaml")
 
@@ -48,12 +51,14 @@ class Phrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
-    """All rules, and the files that are not checked."""
+    """All rules, the documents that are not checked, and the folders of programs whose texts are."""
 
     phrases: list[Phrase]
     proselint: list[str]
     words: int
     without: list[str]
+    programs: list[str]
+    text: int
 
     @classmethod
     def read(cls, path: Path = RULES) -> "Rules":
@@ -120,14 +125,29 @@ def long_sentences(text: str, words: int) -> Iterator[Problem]:
             begin = after
 
 
+def phrases(text: str, rules: Rules) -> Iterator[Problem]:
+    """Yield the phrases to avoid that a text has."""
+    for phrase in rules.phrases:
+        for match in phrase.found(text):
+            line = text.count("\n", 0, match.start() + len(match[0]) - len(match[0].lstrip())) + 1
+            yield Problem(line, f"{' '.join(match[0].split())!r}: {phrase.why}. Write: {phrase.say}")
+
+
+def problems_of_program(path: Path, rules: Rules) -> list[Problem]:
+    """Return the phrases to avoid in the texts of a program, at the lines where these begin."""
+    found = {
+        Problem(line, problem.text)
+        for line, text in texts(path, rules.text)
+        for problem in phrases(_CODE.sub("x", text), rules)
+    }
+    return sorted(found)
+
+
 def problems(text: str, rules: Rules) -> list[Problem]:
     """Return what the rules find in a text, in the order of its lines."""
     plain = prose(text)
     found = set(long_sentences(prose(text, help_too=False), rules.words))
-    for phrase in rules.phrases:
-        for match in phrase.found(plain):
-            line = plain.count("\n", 0, match.start() + len(match[0]) - len(match[0].lstrip())) + 1
-            found.add(Problem(line, f"{' '.join(match[0].split())!r}: {phrase.why}. Write: {phrase.say}"))
+    found |= set(phrases(plain, rules))
     registry = CheckRegistry()
     if not registry.checks:
         registry.register_many(known)
@@ -142,14 +162,20 @@ def documents(root: Path, rules: Rules) -> list[Path]:
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
-    """Check the documentation, or these files; return 1 if there is a problem."""
-    parser = argparse.ArgumentParser(prog="python -m checks.prose", description="Check the prose of the documentation.")
-    parser.add_argument("files", nargs="*", type=Path, help="the files to check [default: the documentation]")
+    """Check the documentation and the texts of programs, or these files; return 1 if there is a problem."""
+    parser = argparse.ArgumentParser(
+        prog="python -m checks.prose", description="Check the prose of the documentation and of programs."
+    )
+    parser.add_argument("files", nargs="*", type=Path, help="the files to check [default: all]")
     options = parser.parse_args(None if arguments is None else list(arguments))
     rules = Rules.read()
     failed = False
-    for path in options.files or documents(ROOT, rules):
-        for problem in problems((ROOT / path).read_text(encoding="utf-8"), rules):
+    for path in options.files or [*documents(ROOT, rules), *programs(rules.programs)]:
+        if path.suffix == ".md":
+            found = problems((ROOT / path).read_text(encoding="utf-8"), rules)
+        else:
+            found = problems_of_program(path, rules)
+        for problem in found:
             print(f"{path}:{problem.line}: {problem.text}", file=sys.stderr)
             failed = True
     return int(failed)

@@ -55,15 +55,17 @@ def _tell(run: results.Run, *, write: bool) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-peers", description=__doc__.splitlines()[0])
     parser.add_argument("--fortio", type=Path, required=True, help="the load generator")
-    parser.add_argument("--ghz", type=Path, required=True, help="the load generator for calls of gRPC")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each load is sent (default 5)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of each load (default 2)")
+    parser.add_argument("--ghz", type=Path, required=True, help="the load generator for gRPC calls")
+    parser.add_argument("--rounds", type=int, default=5, help="how many times to send each load (default 5)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of each load in seconds (default 2)")
     parser.add_argument("--rates", type=int, nargs="+", default=[100, 500, 1000], help="fixed rates, requests/s")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=_SERVERS, help="these servers only")
     parser.add_argument("--models", nargs="+", choices=_MODELS, default=_MODELS, help="these models, or gRPC, only")
-    parser.add_argument("--quick", action="store_true", help="one round of 0.5 s a load, printed only: to see it work")
-    parser.add_argument("--no-write", action="store_true", help="print only, leave docs/ alone")
-    parser.add_argument("--from", dest="earlier", type=Path, metavar="FILE", help="measure nothing, draw this file")
+    parser.add_argument("--quick", action="store_true", help="a trial: one round of 0.5 s per load, only printed")
+    parser.add_argument("--no-write", action="store_true", help="only print, do not change docs/")
+    parser.add_argument(
+        "--from", dest="earlier", type=Path, metavar="FILE", help="measure nothing, only draw the charts of this file"
+    )
     return parser.parse_args()
 
 

@@ -276,7 +276,7 @@ def test_a_forged_backup_is_refused(database: Database) -> None:
     assert database.dump().returncode == 0
     with database.dump_file().open("ab") as file:
         file.write(b"x")
-    refused(database, "is not by the key of Secret postgres-backup-key")
+    refused(database, "was not made with the key of Secret postgres-backup-key")
 
 
 def test_a_backup_under_another_name_is_refused(database: Database) -> None:
@@ -290,14 +290,14 @@ def test_a_backup_under_another_name_is_refused(database: Database) -> None:
 def test_a_backup_of_another_database_is_refused(database: Database) -> None:
     assert database.dump().returncode == 0
     database.sign("other")
-    refused(database, "it is of another database than mlflow")
+    refused(database, "it is from another database than mlflow")
 
 
 def test_a_backup_signed_by_another_key_is_refused(database: Database) -> None:
     assert database.dump().returncode == 0
     (database.folder / "hmac-key").write_text(KEY[::-1], encoding="utf-8")
     try:
-        refused(database, "is not by the key")
+        refused(database, "was not made with the key")
     finally:
         (database.folder / "hmac-key").write_text(KEY, encoding="utf-8")
 
@@ -313,7 +313,7 @@ def test_an_old_backup_must_be_named(database: Database) -> None:
     assert database.dump().returncode == 0
     old = database.dump_file().rename(database.dump_file().with_name("2026-01-01T00-00-00Z.dump"))
     database.sign()
-    refused(database, "is older than 48 hours. If none is missing, name it in restore.object")
+    refused(database, "is older than 48 hours. If no newer one is missing, name it in restore.object")
     done = database.restore(RESTORE_OBJECT=old.name)
     assert done.returncode == 0, done.stderr
 

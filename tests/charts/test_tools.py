@@ -18,7 +18,7 @@ def test_there_is_nothing_to_do_a_second_time() -> None:
 def test_an_unknown_tool_is_refused_with_those_that_there_are() -> None:
     done = install("no-such-tool")
     assert done.returncode != 0
-    assert "no tool is called no-such-tool" in done.stderr
+    assert "there is no tool no-such-tool" in done.stderr
     assert "helm-unittest" in done.stderr
 
 

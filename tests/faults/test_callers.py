@@ -118,7 +118,7 @@ def test_missing_bodies(plain: Target, note: Note) -> None:
         assert {answer(connection) for connection in connections} == {b""}
 
 
-@fault("1,000 connections that say nothing", f"held for `KEEP_ALIVE_SECONDS`, at most {MOST_MB} MB more")
+@fault("1,000 connections that send nothing", f"held for `KEEP_ALIVE_SECONDS`, at most {MOST_MB} MB more")
 def test_idle_connections(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
     with ExitStack() as stack:
         started = stack.enter_context(target(tmp_path, {**pinned, "KEEP_ALIVE_SECONDS": "5"}))
@@ -134,7 +134,7 @@ def test_idle_connections(pinned: dict[str, str], tmp_path: Path, note: Note) ->
 
 @fault(
     "more connections than `MAX_CONNECTIONS`, none of them idle",
-    "503 for those, once they ask or have said nothing for a second; the first are served",
+    "503 for those, when they send a request or have sent nothing for a second; the first are served",
 )
 def test_too_many_connections(pinned: dict[str, str], tmp_path: Path) -> None:
     with ExitStack() as stack:
@@ -154,8 +154,8 @@ def test_too_many_connections(pinned: dict[str, str], tmp_path: Path) -> None:
 
 
 @fault(
-    "all of `MAX_CONNECTIONS` held by connections that say nothing, half a head, or a head without its body",
-    "a caller that sends a request takes the place of the connection that was silent longest",
+    "all of `MAX_CONNECTIONS` held by connections that send nothing, half a head, or a head without its body",
+    "a caller that sends a request replaces the connection that was silent longest",
 )
 @pytest.mark.parametrize(
     "said", [b"", HEAD[:20], HEAD + b"content-length: 10\r\n\r\n"], ids=["nothing", "half", "head"]
@@ -245,7 +245,7 @@ def test_deep_json(plain: Target, note: Note, path: str) -> None:
             assert plain.client.post(path, content=content).status_code in (400, 422)
 
 
-@fault("bodies at the limit, over it, of no length, or longer than they said", "200, 413, 413, 400")
+@fault("bodies at the limit, over it, of no length, or longer than declared", "200, 413, 413, 400")
 def test_body_limits(plain: Target, note: Note) -> None:
     limit = 1024 * 1024
     exact = BODY + b" " * (limit - len(BODY))
@@ -275,7 +275,7 @@ def test_other_protocols(plain: Target, note: Note, content: bytes) -> None:
         assert answer(connection).startswith(b"HTTP/1.1 400")
 
 
-@fault("200 requests in one write, no answer awaited (pipelining)", "200 answers, in order")
+@fault("200 requests in one write, without waiting for answers (pipelining)", "200 answers, in order")
 def test_pipelining(plain: Target, note: Note) -> None:
     with others_are_served(plain, note), plain.connect() as connection:
         names = [b"id-%d" % index for index in range(200)]
@@ -289,7 +289,7 @@ def test_pipelining(plain: Target, note: Note) -> None:
         assert ids == names
 
 
-@fault("200 callers that never take their answers", f"they wait for themselves; at most {MOST_MB} MB more")
+@fault("200 callers that never read their answers", f"only they wait; at most {MOST_MB} MB more")
 def test_answers_that_nobody_takes(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
     body = json.dumps({"instances": [SETOSA] * 1000}).encode()
     request = HEAD + b"content-length: %d\r\n\r\n%s" % (len(body), body)
@@ -310,8 +310,8 @@ def test_answers_that_nobody_takes(pinned: dict[str, str], tmp_path: Path, note:
 
 
 @fault(
-    "10 connections with 300 requests each in one write, and no answer taken",
-    "they wait for themselves: nobody else is refused where 16 may wait",
+    "10 connections with 300 requests each in one write, and no answer read",
+    "only they wait: no other caller is refused where 16 may wait",
 )
 @pytest.mark.parametrize("asked", [b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n", REQUEST], ids=["metrics", "predict"])
 def test_pipelined_requests_whose_answers_nobody_takes(
@@ -364,7 +364,7 @@ def test_a_bad_request_behind_a_good_one(plain: Target, note: Note) -> None:
     assert [found[at : at + 12] for at in (0, found.rindex(b"HTTP/1.1"))] == [b"HTTP/1.1 200", b"HTTP/1.1 400"]
 
 
-@fault("callers that hang up in the middle of a request or before the answer", "counted as 499; nothing in the log")
+@fault("callers that disconnect in the middle of a request or before the answer", "counted as 499; nothing in the log")
 def test_hang_ups(plain: Target, note: Note) -> None:
     with others_are_served(plain, note):
         for index in range(200):

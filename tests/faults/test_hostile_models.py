@@ -16,7 +16,7 @@ from tests.faults.conftest import Note
 from tests.faults.matrix import fault
 from tests.integration.serving_fixtures import Callers, Model, served, version_served, wait_for
 
-EXPECTED = "refused in words with the way out; the version before goes on, no request fails, no memory is kept"
+EXPECTED = "refused with a reason and a remedy; the version before is still served, no request fails, no memory is kept"
 
 
 def problem(client: httpx.Client) -> str:
@@ -63,7 +63,7 @@ def test_a_model_that_takes_too_much(
         before = psutil.Process(server.pid).memory_info().rss
         model.move("production", hostile.number)
         wait_for(lambda: reason in problem(client), 120.0)
-        assert "its trial in a process of its own" in problem(client)
+        assert "its trial in a separate process" in problem(client)
         assert version_served(client) == first.number
         assert client.get("/health/ready").status_code == 200
         assert trials(server) == []
@@ -77,7 +77,7 @@ def test_a_model_that_takes_too_much(
         note("requests answered", len(callers.versions))
 
 
-@fault("SIGTERM while a model that loops forever is opened", "it ends with 0, and what tries the model with it")
+@fault("SIGTERM while a model that loops forever is opened", "it ends with 0, and so does the trial of the model")
 def test_sigterm_while_a_model_is_opened(mlflow_proxied: Server, tmp_path: Path, note: Note) -> None:
     model = Model(mlflow_proxied.url, tmp_path)
     model.register(alias="production", write=write_endless)

@@ -1,4 +1,4 @@
-"""The store is cut off while the log is read: the join ends with a sentence, or reads on, and never joins half."""
+"""The store is cut off while the log is read: the join ends with a clear error, or reads on, and never joins half."""
 
 import gzip
 from pathlib import Path
@@ -42,10 +42,10 @@ def join(address: str, folder: Path) -> Joined:
 @pytest.mark.parametrize(
     "what",
     [
-        pytest.param(what, marks=fault(f"the log's store {title}", "the join ends with a sentence"), id=what)
+        pytest.param(what, marks=fault(f"the log's store {title}", "the join ends with a clear error"), id=what)
         for what, title in (
             ("reset", "resets every connection while outcomes are joined"),
-            ("cut", "hangs up in the middle of every answer while outcomes are joined"),
+            ("cut", "disconnects in the middle of every answer while outcomes are joined"),
             ("unavailable", "answers 503 while outcomes are joined"),
             ("page", "answers with somebody's login page while outcomes are joined"),
         )

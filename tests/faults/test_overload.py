@@ -86,7 +86,7 @@ def test_other_spellings_are_refused_likewise(pinned: dict[str, str], tmp_path: 
 
 
 @fault(
-    "300 rows at once for a model that takes a worker thread for each, where rows may wait 0.05 s",
+    "300 rows at once for a model that needs a worker thread for each, where rows may wait 0.05 s",
     "those that can be computed soon are; the rest get 503 with `Retry-After`",
 )
 def test_more_rows_than_a_slow_model_computes(tmp_path: Path, note: Note) -> None:
@@ -112,8 +112,8 @@ def test_more_rows_than_a_slow_model_computes(tmp_path: Path, note: Note) -> Non
 
 
 @fault(
-    "300 callers connect at once while 32 others ask for 1,000 rows each, again and again",
-    "each newcomer is taken after a few answers to the others, not after as many as there are newcomers",
+    "300 callers connect at once while 32 others send 1,000 rows each, again and again",
+    "each new caller is answered after a few answers to the others, not after as many as there are new callers",
 )
 def test_newcomers_while_others_are_busy(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
     patient = {"MAX_WAITING_REQUESTS": "1000", "MAX_WAITING_SECONDS": "60", "MAX_QUEUE_SECONDS": "60"}

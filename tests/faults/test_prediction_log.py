@@ -30,15 +30,19 @@ def logged(s3: S3Store) -> Logged:
     "what",
     [
         pytest.param(
-            what, marks=fault(f"the log's store {title}", "every answer; all rows are there once it is well"), id=what
+            what,
+            marks=fault(
+                f"the log's store {title}", "every request is answered; all rows are written once it works again"
+            ),
+            id=what,
         )
         for what, title in (
-            ("silent", "takes files and never answers"),
+            ("silent", "accepts files and never answers"),
             ("reset", "resets every connection"),
             ("flapping", "resets every other connection"),
-            ("cut", "hangs up in the middle of every answer"),
+            ("cut", "disconnects in the middle of every answer"),
             ("unavailable", "answers 503"),
-            ("full", "has no room left"),
+            ("full", "has no space left"),
             ("page", "answers with somebody's login page"),
         )
     ],
@@ -69,10 +73,10 @@ def test_a_log_that_cannot_be_written_delays_nobody(
     said = _said(tmp_path)
     if what != "flapping":
         assert said.count("the prediction log cannot be written now") == 1
-        assert said.count("the prediction log is written again") == 1
+        assert said.count("the prediction log can be written again") == 1
 
 
-@fault("the log's store is silent when the process has to end", "it ends in time, and says what is lost")
+@fault("the log's store does not answer when the process must end", "it ends in time, and reports what is lost")
 def test_the_end_is_not_delayed_by_the_store(logged: Logged, bundle: Bundle, tmp_path: Path) -> None:
     with proxied(logged.s3.url, tmp_path, "silent") as store:
         settings = {**pinned(bundle), **logged.settings(S3_ENDPOINT_URL=store.url, PREDICTION_LOG_END_SECONDS="1")}
@@ -85,7 +89,7 @@ def test_the_end_is_not_delayed_by_the_store(logged: Logged, bundle: Bundle, tmp
     assert '"rows": 70' in said or '"rows":70' in said
 
 
-@fault("rows come faster than the log may write", "every answer; rows are dropped, and each is counted")
+@fault("rows come faster than the log can write", "every request is answered; rows are dropped, and each is counted")
 def test_more_rows_than_the_log_may_write(logged: Logged, bundle: Bundle, tmp_path: Path, note: Note) -> None:
     rows = np.random.default_rng(7).uniform(0, 8, (1000, 4)).tolist()
     requests = 60

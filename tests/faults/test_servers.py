@@ -80,17 +80,17 @@ def problem(client: httpx.Client) -> str:
         pytest.param(
             what,
             reason,
-            marks=fault(f"S3 {title}", f'not ready, alive; says "{reason}"; served once S3 is well again'),
+            marks=fault(f"S3 {title}", f'not ready, alive; says "{reason}"; served once S3 works again'),
             id=what,
         )
         for what, title, reason in (
-            ("silent", "takes requests and never answers", "did not arrive within"),
-            ("drip", "gives a byte every tenth of a second", "did not arrive within"),
-            ("corrupt", "gives wrong bytes", "digest"),
-            ("cut", "hangs up in the middle of every answer", "S3 does not answer"),
+            ("silent", "accepts requests and never answers", "did not arrive within"),
+            ("drip", "sends a byte every tenth of a second", "did not arrive within"),
+            ("corrupt", "sends wrong bytes", "digest"),
+            ("cut", "disconnects in the middle of every answer", "S3 does not answer"),
             ("reset", "resets every connection", "S3 does not answer"),
             ("unavailable", "answers 503", "S3 answers 503"),
-            ("page", "answers with somebody's login page", "not what its protocol promises"),
+            ("page", "answers with somebody's login page", "does not follow its protocol"),
         )
     ],
 )
@@ -113,7 +113,7 @@ def test_s3_that_does_not_give_the_model(
 @pytest.mark.parametrize(
     "what",
     [
-        pytest.param("slow", marks=fault("S3 gives 40 KB a second", "ready, only later"), id="slow"),
+        pytest.param("slow", marks=fault("S3 sends 40 KB a second", "ready, only later"), id="slow"),
         pytest.param("flapping", marks=fault("S3 resets every other connection", "ready all the same"), id="flapping"),
     ],
 )
@@ -139,15 +139,15 @@ def registered(mlflow_proxied: Server, tmp_path_factory: pytest.TempPathFactory)
             what != "flapping",
             marks=fault(
                 f"MLflow {title} while a version is served",
-                "that goes on, no request fails; the alias is followed once MLflow is well again",
+                "it is still served, no request fails; the alias is followed once MLflow works again",
             ),
             id=what,
         )
         for what, title in (
-            ("silent", "takes questions and never answers"),
-            ("drip", "answers a byte every tenth of a second"),
+            ("silent", "accepts requests and never answers"),
+            ("drip", "sends a byte every tenth of a second"),
             ("corrupt", "answers with wrong bytes"),
-            ("cut", "hangs up in the middle of every answer"),
+            ("cut", "disconnects in the middle of every answer"),
             ("reset", "resets every connection"),
             ("flapping", "resets every other connection"),
             ("unavailable", "answers 503"),
@@ -180,7 +180,9 @@ def test_mlflow_that_cannot_be_asked(
         note("requests answered", len(callers.versions))
 
 
-@fault("MLflow hands out the model with wrong bytes, and then slowly", "the version before stays until they are right")
+@fault(
+    "MLflow sends the model with wrong bytes, and then slowly", "the version before is served until the bytes are right"
+)
 def test_a_model_that_mlflow_hands_out_wrongly(mlflow_proxied: Server, tmp_path: Path) -> None:
     with proxied(mlflow_proxied.url, tmp_path, "pass") as registry:
         model = Model(mlflow_proxied.url, tmp_path)

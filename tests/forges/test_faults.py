@@ -43,7 +43,7 @@ def test_a_token_that_ended_is_said(stage: Stage, capsys: pytest.CaptureFixture[
     assert execute(["promote"]) == 2
     said = told(capsys)
     assert "with 401" in said
-    assert f"{stage.token_variable} is not valid there, or no longer" in said
+    assert f"{stage.token_variable} is not valid there, or has expired" in said
     stage.hold_token("all")
     assert execute(["promote"]) == 0
     assert len(stage.opened()) == 1
@@ -135,7 +135,7 @@ def test_a_page_of_somebody_elses_at_the_address_is_said(stage: Stage, capsys: p
     stage.pin("staging", 1)
     stage.front.rule = whenever(re.compile(""), Answer(200, "please log in"))
     assert execute(["promote"]) == 1
-    assert "does not speak" in told(capsys)
+    assert "does not offer" in told(capsys)
 
 
 def test_its_own_authority_is_named_by_ssl_cert_file(

@@ -122,7 +122,7 @@ def test_on_gitlab_nobody_pushes_and_a_pipeline_that_has_not_begun_is_said(
     assert [each["access_level"] for each in stage.hub.settings.branches["main"]["push_access_levels"]] == [0]
     stage.hub.begun = False
     assert execute(BUMP) == 0
-    assert "its pipeline has not begun" in " ".join(capsys.readouterr().err.split())
+    assert "its pipeline has not started" in " ".join(capsys.readouterr().err.split())
     assert [pull.state for pull in stage.pulls()] == ["open"]
 
 

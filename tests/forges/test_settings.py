@@ -55,7 +55,7 @@ def test_what_is_missing_is_said_in_sentences(stage: Stage, capsys: pytest.Captu
     said = " ".join(capsys.readouterr().out.split())
     assert "gitops branch-protection writes it." in said
     assert "does not wait for e2e, images, promotion" in said or "promotion: gitops branch-protection" in said
-    assert "No webhook tells Argo CD of pushes (https://ARGOCD/api/webhook)" in said
+    assert "No webhook reports pushes to Argo CD (https://ARGOCD/api/webhook)" in said
 
 
 def test_without_a_token_there_is_one_thing_to_do(
@@ -130,7 +130,7 @@ def test_a_leaked_token_of_the_machine_user_moves_pins_and_nothing_else(
     with answering(as_mlflow_of_many) as (url, _):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         assert execute(["shadow", "production/iris", "--model", "1"]) == 2
-        assert "propose the change in its place: --pr." in " ".join(capsys.readouterr().err.split())
+        assert "propose the change instead: --pr." in " ".join(capsys.readouterr().err.split())
         assert execute(["shadow", "production/iris", "--model", "1", "--pr"]) == 0
     assert stage.head("main") == before
     assert stage.push_as_machine("envs/platform/pins/mlflow.yaml") == "pushed"
@@ -202,7 +202,7 @@ def test_a_free_gitlab_says_what_it_cannot_require(stage: GitLabStage, capsys: p
     stage.hub.settings.premium = False
     assert protect(stage) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "only Premium names single users: make robot a maintainer" in said
+    assert "only Premium can name single users: make robot a maintainer" in said
     assert "approvals: only Premium requires them" in said
     code, found = doctor(capsys, "--without", "webhook")
     assert (code, found["protection"]) == (0, ["unseen", "there"])

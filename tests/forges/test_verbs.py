@@ -43,12 +43,12 @@ def test_a_shadow_is_proposed_where_pins_come_by_pull_requests(
     stage.merge(shadow.number)
     assert stage.pinned("production") == "1"
     assert execute(["promote"]) == 0
-    assert "What came of it is not known" in stage.opened()[0].body
+    assert "Its result is not known" in stage.opened()[0].body
     stage.merge(promotion.number)
     assert stage.pinned("production") == "2"
     capsys.readouterr()
     assert execute(["shadow", "production/iris", "--off"]) == 0
-    assert "like that already" in capsys.readouterr().out
+    assert "already so" in capsys.readouterr().out
 
 
 def test_a_rollback_is_proposed_and_ends_the_promotion_once_it_is_merged(stage: Stage) -> None:

@@ -51,9 +51,7 @@ def test_a_model_that_goes_wrong_is_seen_and_trained_again_with_a_reason(tmp_pat
 
     # The truth is trusted more than the drift, and both are reasons.
     reasons = said[said.index("Why training is due") :]
-    assert re.search(
-        r"ModelQualityBelowGate since .*turned out worse than its gate asks.*ModelInputDrift since", reasons
-    )
+    assert re.search(r"ModelQualityBelowGate since .*are worse than its gate requires.*ModelInputDrift since", reasons)
 
     shares = re.search(r"Right answers: ([\d.]+)%, then ([\d.]+)%, and with v1\.1\.0 ([\d.]+)%", said)
     assert shares is not None, said

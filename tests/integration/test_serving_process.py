@@ -118,7 +118,7 @@ def test_metrics_have_a_port_of_their_own(pin: dict[str, str], tmp_path: Path) -
         second = serving(tmp_path / "second", {**pin, "METRICS_PORT": str(port)})
         second.start()
         wait_for(lambda: ended(second))
-        assert "HOST and METRICS_PORT cannot be listened on" in second.log.read_text()
+        assert "HOST and METRICS_PORT cannot be used to listen on" in second.log.read_text()
 
 
 def test_an_emptied_file_of_keys_lets_nobody_in(pin: dict[str, str], tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_an_emptied_file_of_keys_lets_nobody_in(pin: dict[str, str], tmp_path: P
         hold("")
         wait_for(lambda: keys() == "serving_api_keys 0.0")
         assert predict(client).status_code == 401
-        assert "API_KEYS_FILE holds no keys any more, so nobody is let in" in server.log.read_text()
+        assert "API_KEYS_FILE no longer holds keys, so all requests are refused" in server.log.read_text()
         hold(f"me:{key}\n")
         wait_for(lambda: predict(client).status_code == 200)
 
@@ -171,7 +171,7 @@ def test_a_unix_socket_is_listened_on_as_well(pin: dict[str, str], tmp_path: Pat
         second = serving(tmp_path / "second", {**pin, "UNIX_SOCKET": str(path)})
         second.start()
         wait_for(lambda: ended(second))
-        assert f"UNIX_SOCKET {path} cannot be listened on: Address already in use" in second.log.read_text()
+        assert f"UNIX_SOCKET {path} cannot be used to listen on: Address already in use" in second.log.read_text()
     assert not path.exists()
 
 
@@ -181,7 +181,7 @@ def test_a_port_in_use_and_a_wrong_setting_end_it_with_a_reason(pin: dict[str, s
         second.start()
         wait_for(lambda: ended(second))
         assert second.exit_status() == 2
-        assert "serving: HOST and PORT cannot be listened on: Address already in use" in second.log.read_text()
+        assert "serving: HOST and PORT cannot be used to listen on: Address already in use" in second.log.read_text()
     third = serving(tmp_path / "third", {**pin, "MAX_ROWS": "many"})
     third.start()
     wait_for(lambda: ended(third))

@@ -59,7 +59,7 @@ def test_what_is_as_pinned_passes_and_moves_the_alias(model: Model, version: Ver
         ({"MODEL_VERSION": "99"}, "the version is '1', but '99' is expected"),
         ({"MODEL_DIGEST": "sha256:" + "0" * 64}, "the digest is 'sha256-v2:"),
         ({"MODEL_NAME": "another"}, "the model is "),
-        ({"SMOKE_URL": NOBODY}, "GET /model/info is not answered (ConnectError)"),
+        ({"SMOKE_URL": NOBODY}, "GET /model/info gets no answer (ConnectError)"),
     ],
 )
 def test_what_differs_fails_with_the_difference_and_moves_nothing(

@@ -50,7 +50,7 @@ def test_a_request_is_followed_to_the_registry_and_the_store(mlflow_proxied: Ser
         wait_for(lambda: "POST /predict" in collector.of(trace))
         spans = collector.of(trace)
         start = next(found for found in collector.spans if found.name == "load model" and found.trace != trace)
-        wait_for(lambda: "find the wanted model" in collector.of(start.trace))
+        wait_for(lambda: "find the requested model" in collector.of(start.trace))
         background = collector.of(start.trace)
 
     request, load = spans["POST /predict"], spans["load model"]
@@ -76,7 +76,7 @@ def test_a_request_is_followed_to_the_registry_and_the_store(mlflow_proxied: Ser
     assert spans["download model"].parent == load.id
 
     # What happens of itself is a trace of its own.
-    root = background["find the wanted model"]
+    root = background["find the requested model"]
     assert root.parent == ""
     assert background["registry registered-models/alias"].parent == root.id
     assert background["load model"].attributes["model.version"] == second.number
@@ -108,10 +108,10 @@ def test_a_failed_start_is_a_failed_span(pinned: dict[str, str], tmp_path: Path)
     with Collector() as collector:
         wrong["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{collector.url}/v1/traces"
         with served(tmp_path, {**QUICK, **wrong}, ready=False) as (_, client):
-            wait_for(lambda: any(span.name == "find the wanted model" for span in collector.spans))
+            wait_for(lambda: any(span.name == "find the requested model" for span in collector.spans))
             assert client.get("/health/ready").status_code == 503
     failed = {span.name for span in collector.spans if span.failed}
-    assert {"load model", "find the wanted model"} <= failed
+    assert {"load model", "find the requested model"} <= failed
 
 
 def test_who_decides_what_is_sampled(pinned: dict[str, str], tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_collector_that_goes_away_costs_spans_and_nothing_else(pinned: dict[st
             assert predict(client).status_code == 200
         with collector:
             wait_for(lambda: predict(client).status_code == 200 and bool(collector.spans))
-            wait_for(lambda: "takes traces again" in server.log.read_text())
+            wait_for(lambda: "accepts traces again" in server.log.read_text())
         for _ in range(200):
             assert predict(client).status_code == 200
     log = server.log.read_text()

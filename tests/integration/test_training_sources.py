@@ -100,8 +100,8 @@ def test_a_folder_of_objects_is_one_table() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (f"s3://{BUCKET}/tables/none.csv", "there is no such object"),
-        ("s3://elsewhere/penguins.csv", "there is no such object|does not let it out"),
+        (f"s3://{BUCKET}/tables/none.csv", "this object does not exist"),
+        ("s3://elsewhere/penguins.csv", "this object does not exist|these keys may not read it"),
         (f"s3://{BUCKET}/nothing/", "no Parquet object is below it"),
     ],
 )
@@ -117,7 +117,7 @@ def test_refused_keys_are_told(s3: S3Store, stored: str, monkeypatch: pytest.Mon
     # The data's own keys win over those of MLflow's store.
     monkeypatch.setenv("DATA_AWS_ACCESS_KEY_ID", "stranger")
     monkeypatch.setenv("DATA_AWS_SECRET_ACCESS_KEY", "not-a-key")
-    with pytest.raises(BadInputError, match="does not let it out to these keys"):
+    with pytest.raises(BadInputError, match="these keys may not read it"):
         load_dataset(FILE, "species")
 
 

@@ -79,7 +79,7 @@ def test_other_values_reach_expressions_sentences_panels_and_are_taken_by_promet
 def test_a_limit_that_the_histogram_does_not_count_is_refused(tmp_path: Path) -> None:
     outcome = rendered(tmp_path, {"slo": {"slowSeconds": 0.2}})
     assert outcome.code != 0
-    (said,) = re.findall(r"thresholds.slo.slowSeconds is not .*: 0.2. They are (.*)\.", outcome.errors)
+    (said,) = re.findall(r"thresholds.slo.slowSeconds must be .*, but is 0.2. They are (.*)\.", outcome.errors)
     assert [float(bound) for bound in said.split(", ")] == list(REQUEST_BUCKETS)
 
 

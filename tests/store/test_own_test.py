@@ -42,9 +42,9 @@ def test_the_rights_are_as_wanted(store: Target, tmp_path: Path) -> None:
 
 def test_rights_that_are_others_are_said(store: Target, tmp_path: Path) -> None:
     for user, rights, reason in (
-        ("backup", "backups:writeOnly", "User backup can list bucket backups, and should not."),
+        ("backup", "backups:writeOnly", "User backup can list bucket backups, but should not."),
         ("predictions", "predictions:readWrite", "User predictions cannot list its bucket predictions."),
-        ("mlflow", "mlflow:readOnly", "User mlflow can write to mlflow, and should only read."),
+        ("mlflow", "mlflow:readOnly", "User mlflow can write to mlflow, but should only read."),
     ):
         done = asked(store, tmp_path, {user: rights})
         assert (done.returncode, done.stderr.splitlines()[-1]) == (1, reason)

@@ -183,7 +183,7 @@ def test_an_old_key_that_still_opens_the_store_is_no_success(store: Running, tmp
     stays = seaweedfs.keys(store.mounts)["serving"]
     fresh = {"AWS_ACCESS_KEY_ID": random_id(), "AWS_SECRET_ACCESS_KEY": random_secret()}
     others.write("serving", fresh)
-    with pytest.raises(AssertionError, match=r"The keys of user serving are unknown at .*, and should be known"):
+    with pytest.raises(AssertionError, match=r"The keys of user serving are unknown at .*, but should be known"):
         others.provision(store.rendering, store.url, seconds=1)
     others.write("serving", {**stays, "PREVIOUS_ACCESS_KEY_ID": stays["AWS_ACCESS_KEY_ID"]})
     with pytest.raises(

@@ -104,7 +104,7 @@ def test_docker_pushes_where_nothing_else_is_named(fork: Fork, path: Path) -> No
 
 
 def test_the_registry_is_logged_in_at_where_there_is_a_user(fork: Fork, path: Path, tmp_path: Path) -> None:
-    assert "nobody is logged in" in fork.run("tools/registry-login").stdout
+    assert "no login" in fork.run("tools/registry-login").stdout
     fork.run(
         "tools/registry-login", REGISTRY_USERNAME="ada", REGISTRY_PASSWORD="of-the-tests", DOCKER_CONFIG=str(tmp_path)
     )

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from checks.prose import Phrase, Rules, documents, main, problems, prose
+from checks.prose import Phrase, Rules, documents, main, problems, problems_of_program, prose
+from checks.texts import alert_texts, programs, python_texts
 from tests.workflows.workflow import ROOT
 
 RULES = Rules.read()
@@ -77,3 +78,32 @@ def test_a_bad_file_fails_with_its_name_and_line(tmp_path: Path, capsys: pytest.
     (tmp_path / "page.md").write_text("# Title\n\nThe body is no JSON.\n", encoding="utf-8")
     assert main([str(tmp_path / "page.md")]) == 1
     assert re.match(r".*/page\.md:3: 'is no JSON': .* Write: is not a", capsys.readouterr().err)
+
+
+def test_the_texts_of_programs_and_alerts_are_checked() -> None:
+    checked = set(programs(RULES.programs))
+    assert {Path("training/src/training/options.py"), Path("charts/observability/rules/slo.yaml")} <= checked
+    assert not [path for path in checked if "tests" in path.parts]
+
+
+def test_a_message_of_a_program_fails_at_its_line(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        '"""The body is no JSON."""\n\n\ndef run(what: str) -> str:\n    return f"{what} is no JSON here"\n'
+    )
+    [problem] = problems_of_program(program, RULES)
+    assert problem.line == 5
+    assert problem.text.startswith("'is no JSON'")
+
+
+def test_the_help_of_an_option_counts_and_a_docstring_does_not() -> None:
+    source = 'class Options:\n    """How it runs."""\n\n    again: bool = False\n    """Run it anew, as before."""\n'
+    assert list(python_texts(source)) == [(5, "Run it anew, as before.")]
+
+
+def test_the_texts_of_an_alert_are_found_at_its_line() -> None:
+    source = (
+        "groups:\n  - name: one\n    rules:\n      - alert: Down\n        annotations:\n"
+        "          summary: It is away.\n          description: Look.\n"
+    )
+    assert list(alert_texts(source)) == [(4, "It is away."), (4, "Look.")]

@@ -72,7 +72,7 @@ def test_a_published_version_never_changes(fork: Fork) -> None:
     training = fork.root / "charts/training/Chart.yaml"
     training.write_text(re.sub("(?m)^version: .*", "version: 9.2.0", training.read_text()))
     refused = fork.run("tools/push-charts", ok=False)
-    assert f"another content: {CHART} {VERSIONS[CHART]}; raise version in Chart.yaml" in refused.stderr
+    assert f"other content: {CHART} {VERSIONS[CHART]}; raise version in Chart.yaml" in refused.stderr
     assert "# changed" in refused.stderr
     assert fork.run("tools/image-digest", f"{fork.prefix}/charts/{CHART}:{VERSIONS[CHART]}").stdout == before
     # What is refused is refused whole.

@@ -70,9 +70,9 @@ def test_what_was_unreleased_is_the_section_that_publishing_takes(copy: Path) ->
 @pytest.mark.parametrize(
     ("version", "said"),
     [
-        ("v1.2.3", "takes three numbers"),
-        ("1.2", "takes three numbers"),
-        ("0.0.1", "above 0.0.1: take a version above it"),
+        ("v1.2.3", "must be three numbers"),
+        ("1.2", "must be three numbers"),
+        ("0.0.1", "above 0.0.1: use a higher version"),
     ],
 )
 def test_a_version_that_is_none_or_goes_back_changes_nothing(copy: Path, version: str, said: str) -> None:
@@ -88,7 +88,7 @@ def test_a_version_that_is_none_or_goes_back_changes_nothing(copy: Path, version
     [
         ("# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-01-01\n\n- Old.\n", "nothing below"),
         ("# Changelog\n\n## [0.1.0] - 2026-01-01\n", "has no line '## [Unreleased]'"),
-        (f"## [Unreleased]\n\n- New.\n\n## [{_VERSION}] - 2026-01-01\n", "already: take the next version"),
+        (f"## [Unreleased]\n\n- New.\n\n## [{_VERSION}] - 2026-01-01\n", "use the next version"),
     ],
 )
 def test_a_changelog_that_has_nothing_to_release_is_named(copy: Path, changelog: str, said: str) -> None:

@@ -126,9 +126,9 @@ def test_a_difference_is_shown_by_service_and_cut_where_it_is_long(place: Place)
         "targets --released", *(f"diff {name} --revision abc" for name in ("platform", *services))
     ]  # fmt: skip
     assert shown.startswith("<details><summary>here/b</summary>")
-    assert "18000 of 20000 characters shown; all of it: `gitops diff here/b --revision abc`" in shown
+    assert "18000 of 20000 characters shown. To see all of it: `gitops diff here/b --revision abc`" in shown
     # What one comment cannot hold is named.
-    assert "0 of 20000 characters shown; all of it: `gitops diff here/f --revision abc`" in shown
+    assert "0 of 20000 characters shown. To see all of it: `gitops diff here/f --revision abc`" in shown
     assert len(shown) < 65000
     place.program(".venv/bin/gitops", "exit 1")
     place.run("tools/rendered-diff", "abc", ok=False)

@@ -13,15 +13,15 @@ _CHARTS = Path(__file__).resolve().parents[2] / "charts"
 def main() -> int:
     """Run the command; 1 where --check found something."""
     parser = argparse.ArgumentParser(prog="python -m tools.chart_values", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file would change")
-    parser.add_argument("--charts", type=Path, default=_CHARTS, help="where the charts are (%(default)s)")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
+    parser.add_argument("--charts", type=Path, default=_CHARTS, help="the folder of the charts (%(default)s)")
     options = parser.parse_args()
     texts = Texts(options.charts)
     pods.write(texts)
     settings.write(texts)
     for path in texts.changed():
         if options.check:
-            print(f"{path} is not what tools/chart_values writes: run python -m tools.chart_values", file=sys.stderr)
+            print(f"{path} is stale: run python -m tools.chart_values", file=sys.stderr)
         else:
             path.write_text(texts[path], encoding="utf-8")
     return 1 if options.check and texts.changed() else 0

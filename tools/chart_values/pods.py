@@ -56,7 +56,7 @@ def _of_one_kind(pods: list[str]) -> dict[str, Any]:
     return {
         "type": "object",
         "additionalProperties": False,
-        "description": "The values of pods for one kind of pod alone, in place of the chart's",
+        "description": "The values of pods for one kind of pod only, instead of the chart's",
         "properties": kinds,
     }
 

@@ -56,7 +56,7 @@ def value(name: str, comment: str, default: Any, indent: int = 0) -> str:
 
 
 def _entry(name: str, default: Any) -> str:
-    """The outermost level of a dictionary in lines of its own, what is inside as it comes."""
+    """A dictionary with one line for each entry of the outermost level."""
     if isinstance(default, dict) and default:
         return f"{name}:\n" + textwrap.indent("".join(_entry(key, item) for key, item in default.items()), "  ")
     if default == "":

@@ -16,8 +16,8 @@ _DASHBOARDS = {"delivery": delivery, "model": model, "platform": platform, "serv
 def main() -> int:
     """Run the command; 1 where --check found something."""
     parser = argparse.ArgumentParser(prog="python -m tools.dashboards", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file would change")
-    parser.add_argument("--folder", type=Path, default=_FOLDER, help="where they are (%(default)s)")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
+    parser.add_argument("--folder", type=Path, default=_FOLDER, help="the folder of the dashboards (%(default)s)")
     options = parser.parse_args()
     folder: Path = options.folder
     wanted = {folder / f"{name}.json": _text(module.dashboard()) for name, module in _DASHBOARDS.items()}
@@ -25,7 +25,7 @@ def main() -> int:
     surplus = sorted(set(folder.glob("*.json")) - set(wanted))
     if options.check:
         for path in stale + surplus:
-            print(f"{path} is not what tools/dashboards writes: run python -m tools.dashboards", file=sys.stderr)
+            print(f"{path} is stale: run python -m tools.dashboards", file=sys.stderr)
         return 1 if stale or surplus else 0
     for path in stale:
         path.write_text(wanted[path], encoding="utf-8")

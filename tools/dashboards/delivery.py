@@ -38,7 +38,7 @@ def dashboard() -> Dashboard:
         (6, [firing("Argo.*|ServingVersion.*", "name")]),
     ]
     return (
-        frame("delivery", "Delivery", "Is what runs what git says, since when, and what was deployed?", rows)
+        frame("delivery", "Delivery", "Does the cluster run what git says, since when, and what was deployed?", rows)
         .with_variable(environment())
         .with_variable(service())
         .with_variable(model(_HERE))
@@ -59,7 +59,7 @@ def _at_a_glance() -> list[Panel]:
     return [
         count(
             "Out of sync",
-            "Applications that differ from git, or of which Argo CD does not know.",
+            "Applications that differ from git, or whose state Argo CD does not know.",
             f'argocd_app_info{{{_APP}, sync_status!="Synced"}}',
         ),
         count(
@@ -72,7 +72,7 @@ def _at_a_glance() -> list[Panel]:
             "Applications whose automated syncs are off, as after a rollback by hand.",
             f'argocd_app_info{{{_APP}, autosync_enabled="false"}}',
         ),
-        count("Pins that nobody serves", "Versions that git names and no pod serves.", unserved),
+        count("Pins that no pod serves", "Versions that git names and no pod serves.", unserved),
     ]
 
 
@@ -81,7 +81,7 @@ def _applications() -> list[Panel]:
     return [
         listing(
             "Applications",
-            "What Argo CD makes of each now.",
+            "The state of each application in Argo CD now.",
             f"max by ({', '.join(columns)}) (argocd_app_info{{{_APP}}})",
             columns,
         )
@@ -94,13 +94,13 @@ def _versions() -> list[Panel]:
     return [
         listing(
             "Pinned",
-            "What git names for each environment, and how many pods have that pin.",
+            "The pins of each environment in git, and how many pods have them.",
             f"count by ({by}) ({_PINNED})",
             columns,
         ),
         listing(
             "Served",
-            "What each environment serves, and how many pods do.",
+            "The versions that each environment serves, and in how many pods.",
             f"count by ({by}) ({_SERVED})",
             columns,
         ),
@@ -112,13 +112,13 @@ def _pins() -> list[Panel]:
     return [
         number(
             "Age of the pins",
-            "For how long each environment has had its pins, to the hour. No more than 14 days are looked at.",
+            "How long each environment has had its pins, in whole hours, up to 14 days.",
             "s",
             (f"3600 * count_over_time({pin}[14d:1h]) and {pin}", "{{namespace}} {{job}} {{version}}"),
         ),
         lines(
             "Pods by version",
-            "A rollout shows as one version taking the place of another.",
+            "During a rollout, one version replaces another.",
             "none",
             [(f"count by (namespace, job, name, version) ({_SERVED})", "{{namespace}} {{job}} {{version}}")],
         ),
@@ -130,7 +130,7 @@ def _work() -> list[Panel]:
     return [
         lines(
             "Syncs",
-            "Operations that ended, by how.",
+            "Operations that ended, by result.",
             "none",
             [(f"sum by (name, phase) ({syncs})", "{{name}} {{phase}}")],
         ),

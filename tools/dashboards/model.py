@@ -43,7 +43,12 @@ def dashboard() -> Dashboard:
     ]
     versions = f"label_values(serving_predictions_total{{{_MODEL}}}, model_version)"
     return (
-        frame("model", "Model", "Which model answers, what does it say, and is it asked what it knows?", rows)
+        frame(
+            "model",
+            "Model",
+            "Which model answers, what does it predict, and are its inputs like its training data?",
+            rows,
+        )
         .with_variable(environment())
         .with_variable(service())
         .with_variable(model(_HERE))
@@ -89,23 +94,23 @@ def _drift() -> list[Panel]:
     return [
         lines(
             "Input drift by feature",
-            "Population stability index of what is sent against what was trained on, averaged over the pods. Below"
-            " ${drift.changedPsi} nothing has changed, above ${drift.maxPsi} much has.",
+            "Population stability index of the requests' values against the training data, averaged over the pods. "
+            "Below ${drift.changedPsi} nothing has changed; above ${drift.maxPsi} much has changed.",
             "none",
             [(f"avg by ({each}, feature) (serving_input_psi{{{_MODEL}}})", "{{job}} {{model_name}} {{feature}}")],
             steps=DRIFT_STEPS,
         ),
         lines(
             "Prediction drift",
-            "The same index over what is predicted.",
+            "The same index for the predictions.",
             "none",
             [(f"avg by ({each}) (serving_prediction_psi{{{_MODEL}}})", "{{job}} {{model_name}}")],
             steps=DRIFT_STEPS,
         ),
         number(
             "Rows in the window",
-            "Rows that drift is computed from, in the pod with fewest. Below ${drift.minRows} it says"
-            " nothing; nobody hears of it.",
+            "Rows that drift is computed from, in the pod with fewest. Below ${drift.minRows} drift is not reliable, "
+            "and no alert fires.",
             "none",
             (f"min by (model_name) (serving_drift_window_rows{{{_MODEL}}})", "{{model_name}}"),
             steps=[(None, "orange"), ("${drift.minRows}", "green")],
@@ -125,8 +130,8 @@ def _quality() -> list[Panel]:
     return [
         lines(
             "Realised, estimated and held out",
-            "What answers were worth once their truth came, beside the estimate from confidences, the held-out rows of"
-            " training, and what the gate asks. Trust them in this order.",
+            "Quality of the answers whose truth is known, the estimate from confidences, the held-out rows of "
+            "training, and the threshold of the gate. Trust them in this order.",
             "percentunit",
             queries("accuracy|f1_macro|r2"),
             least=None,
@@ -146,7 +151,8 @@ def _outcomes() -> list[Panel]:
     return [
         listing(
             "Slices",
-            "Realised metrics of the current version, by the values of its columns of texts; the worst may need rows.",
+            "Realised metrics of the current version, by the values of its text columns; the worst ones may need more "
+            "training rows.",
             f"max by ({', '.join(slices)}) (model_realised_slice{{{_MODEL}}})",
             slices,
         ),
@@ -170,7 +176,7 @@ def _confidence() -> list[Panel]:
     return [
         lines(
             "Confidence",
-            "Probability of the predicted class: half of the rows, and nine of ten, have more than this.",
+            "Probability of the predicted class: 50 % and 90 % of the rows are above these lines.",
             "percentunit",
             [
                 (quantile(share, _PROBABILITY, _MODEL, by="le, model_name"), f"{{{{model_name}}}} {name}")
@@ -179,7 +185,7 @@ def _confidence() -> list[Panel]:
         ),
         heat(
             "Confidence of all rows",
-            "How many rows were predicted with which probability, by the chosen models together.",
+            "How many rows were predicted with which probability, by all chosen models together.",
             "percentunit",
             f"sum by (le) ({probabilities})",
         ),

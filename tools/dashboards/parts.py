@@ -213,12 +213,12 @@ def listing(title: str, description: str, expr: str, columns: Sequence[str]) -> 
 
 
 def firing(names: str, *labels: str) -> table.Panel:
-    """Return the alerts whose names match, each leading to its runbook, with `labels` beside those that most have."""
+    """Return the alerts whose names match, each with a link to its runbook, and with these further `labels`."""
     runbook = {"title": "Runbook", "url": f"{_FILES}/docs/runbooks/${{__value.raw}}.md", "targetBlank": True}
     columns = ["alertname", "severity", "namespace", "job", *labels]
     return listing(
         "Alerts",
-        "What fires now. The name leads to the runbook.",
+        "Alerts that fire now. The name links to the runbook.",
         f'max by ({", ".join(columns)}) (ALERTS{{alertstate="firing", alertname=~"{names}"}})',
         columns,
     ).override_by_name("alertname", [grafana.DynamicConfigValue(id_val="links", value=[runbook])])

@@ -36,7 +36,7 @@ def dashboard() -> Dashboard:
         (6, [firing("Mlflow.*|Minio.*|Seaweedfs.*|Postgres.*")]),
     ]
     return (
-        frame("platform", "Platform", "Are the registry, its stores, backups and training well?", rows)
+        frame("platform", "Platform", "Do the registry, its stores, backups and training work?", rows)
         .with_variable(variable("namespace", "Namespace", 'label_values(up{job="mlflow"}, namespace)'))
         .build()
     )
@@ -60,7 +60,7 @@ def _at_a_glance() -> list[Panel]:
         ),
         number(
             "Age of the last backup",
-            "Since the last backup of Postgres that succeeded. Alerted from 36 hours on.",
+            "Since the last backup of Postgres that succeeded. An alert fires after 36 hours.",
             "s",
             (f'time() - max({success}{{{_HERE}, cronjob="postgres-backup"}})', ""),
             steps=[(None, "green"), (26 * _HOUR, "orange"), (36 * _HOUR, "red")],
@@ -79,7 +79,7 @@ def _mlflow() -> list[Panel]:
     return [
         lines(
             "MLflow requests by status",
-            "What the tracking server was asked; health checks do not count.",
+            "Requests to the tracking server, without health checks.",
             "reqps",
             [(f"sum by (status) ({rate('mlflow_http_request_total', _HERE)})", "{{status}}")],
             stacked=True,
@@ -98,7 +98,7 @@ def _postgres() -> list[Panel]:
     return [
         lines(
             "Postgres connections",
-            "In use, and the most that there may be.",
+            "In use, and the maximum.",
             "none",
             [
                 (f"sum(pg_stat_database_numbackends{{{_HERE}}})", "in use"),
@@ -162,13 +162,13 @@ def _seaweedfs() -> list[Panel]:
         ),
         lines(
             "Free space of SeaweedFS",
-            "Of the disk of each server. Alerted below ${platform.minFreeRatio:percent}.",
+            "Of the disk of each server. An alert fires below ${platform.minFreeRatio:percent}.",
             "percentunit",
             [(f"min by (pod) ({disk('avail')} / ignoring (type) {disk('all')})", "{{pod}}")],
         ),
         lines(
             "SeaweedFS volumes",
-            "In use, and the most that fit on each server. A bucket takes seven at its first write.",
+            "In use, and the maximum of each server. The first write to a bucket creates seven.",
             "none",
             [
                 (f"sum by (pod) (SeaweedFS_volumeServer_volumes{{{_HERE}}})", "{{pod}}"),
@@ -188,7 +188,7 @@ def _sizes() -> list[Panel]:
         ),
         lines(
             "MinIO usage",
-            "What the objects take. MinIO counts them from time to time, so it lags behind.",
+            "Size of the objects. MinIO counts them from time to time, so the figure lags behind.",
             "bytes",
             [(f"max(minio_cluster_usage_total_bytes{{{_HERE}}})", "in use")],
         ),
@@ -209,7 +209,7 @@ def _jobs() -> list[Panel]:
     return [
         lines(
             "Training runs",
-            "Jobs of training that are still there, by how they ended. Failed are also those that the gate refused.",
+            "Training Jobs that still exist, by result. Those that the gate refused count as failed.",
             "none",
             [runs("kube_job_complete", "succeeded"), runs("kube_job_failed", "failed")],
         ),
@@ -221,7 +221,7 @@ def _jobs() -> list[Panel]:
         ),
         listing(
             "Scheduled jobs",
-            "1 where a CronJob is suspended, and so never starts by itself.",
+            "1 if a CronJob is suspended, so that it never starts by itself.",
             f"max by (namespace, cronjob) (kube_cronjob_spec_suspend{{{_HERE}}})",
             ["namespace", "cronjob"],
         ),

@@ -51,7 +51,7 @@ def dashboard() -> Dashboard:
     ]
     routes = f"label_values({_REQUESTS}{{{_HERE}}}, route)"
     return (
-        frame("serving", "Serving", "Do callers get good answers, fast, and is there room for more?", rows)
+        frame("serving", "Serving", "Do callers get good answers fast, and is there spare capacity?", rows)
         .with_variable(environment())
         .with_variable(service())
         .with_variable(variable("route", "Route", routes, chosen="/predict"))
@@ -81,23 +81,24 @@ def _at_a_glance() -> list[Panel]:
         ),
         number(
             "Failing now",
-            "Share of the requests that fail (5xx), over five minutes. The objective is below"
-            " ${slo.maxFailedRatio:percent} over 30 days.",
+            "Share of the requests that fail (5xx), over five minutes. The objective is below "
+            "${slo.maxFailedRatio:percent} over 30 days.",
             "percentunit",
             (f"max({_FAILED}5m{{{_HERE}}})", ""),
             steps=[(None, "green"), (FAILED_BUDGET, "red")],
         ),
         number(
             "Error budget burn",
-            "How many times as fast as allowed errors came in the last hour. 1 uses up exactly the budget of 30 days.",
+            "How many times faster than allowed errors came in the last hour. At 1, the budget of 30 days is used up "
+            "exactly.",
             "none",
             (f"max({_FAILED}1h{{{_HERE}}}) / {FAILED_BUDGET}", ""),
             steps=burn,
         ),
         number(
             "Latency budget burn",
-            "The same for answers that took more than ${slo.slowSeconds} s, of which"
-            " ${slo.maxSlowRatio:percent} is allowed.",
+            "The same for answers that took more than ${slo.slowSeconds} s, of which "
+            "${slo.maxSlowRatio:percent} is allowed.",
             "none",
             (f"max({_SLOW}1h{{{_HERE}}}) / {SLOW_BUDGET}", ""),
             steps=burn,
@@ -123,8 +124,8 @@ def _time() -> list[Panel]:
     return [
         lines(
             "Latency",
-            "From a request's head to its answer. The line is the objective for all requests but"
-            " ${slo.maxSlowRatio:percent}.",
+            "From a request's head to its answer. The line is the objective for all requests except "
+            "${slo.maxSlowRatio:percent}.",
             "s",
             [(quantile(share, _DURATION, _ASKED), name) for share, name in ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"))],
             steps=[(None, "transparent"), (SLOW_SECONDS, "red")],
@@ -176,7 +177,8 @@ def _saturation() -> list[Panel]:
         ),
         lines(
             "Refused unread",
-            "Predictions refused at once because enough others waited: more load than the pods carry.",
+            "Predictions refused at once because too many others were waiting: the load is more than the pods can "
+            "handle.",
             "reqps",
             [(f"sum by (pod) ({rate('serving_requests_shed_total', _HERE)})", "{{pod}}")],
         ),
@@ -193,7 +195,7 @@ def _room() -> list[Panel]:
     return [
         lines(
             "Pods",
-            "Running and ready, and between which numbers the autoscaler may choose.",
+            "Running and ready pods, and the limits of the autoscaler.",
             "none",
             [
                 (f"count(serving_ready{{{_HERE}}})", "running"),
@@ -212,7 +214,7 @@ def _room() -> list[Panel]:
         ),
         lines(
             "Unanswered by MLflow",
-            "Questions to the registry that got no answer. Predictions do not need one.",
+            "Requests to the registry that got no answer. Predictions do not need one.",
             "none",
             [(f"sum by (operation) ({unanswered})", "{{operation}}")],
         ),
@@ -229,14 +231,14 @@ def _shadow() -> list[Panel]:
     return [
         lines(
             "Shadow: rows",
-            "Rows that the second version was given, by what came of them. Dropped: more than it could take.",
+            "Rows given to the second version, by outcome. Dropped: more than it could handle.",
             "rowsps",
             [(f"sum by ({each}, outcome) ({rate(rows, _SHADOW)})", f"{name} {{{{outcome}}}}")],
             stacked=True,
         ),
         lines(
             "Shadow: disagreement",
-            "Share of the compared rows that it answers otherwise or not at all, and the PSI of its answers.",
+            "Share of the compared rows with another answer or none, and the PSI of its answers.",
             "none",
             [
                 (f"sum by ({each}) ({apart}) / sum by ({each}) ({compared})", f"{name} share"),
@@ -245,13 +247,13 @@ def _shadow() -> list[Panel]:
         ),
         lines(
             "Shadow: answers",
-            "What was answered, and what the second version says.",
+            "The answer that was given, and that of the second version.",
             "none",
             [(f"sum by (answer, shadow_answer) ({confused})", "{{answer}} / {{shadow_answer}}")],
         ),
         lines(
             "Shadow: difference",
-            "In the probability of the answer, or in the number by its spread: half of the rows, and 99 of 100.",
+            "In the probability of the answer, or in the number relative to its spread: median and 99th percentile.",
             "none",
             [
                 (quantile(share, "serving_shadow_difference", _SHADOW, by=f"le, {each}"), f"{name} {part}")
@@ -285,13 +287,14 @@ def _log() -> list[Panel]:
     return [
         lines(
             "Prediction log: rows",
-            "Rows that the store has, and rows that could not be logged, by what was in the way.",
+            "Rows in the store, and rows that could not be logged, by reason.",
             "rowsps",
             [(f"sum({written})", "written"), (f"sum by (reason) ({dropped})", "dropped: {{reason}}")],
         ),
         lines(
             "Prediction log: bytes",
-            "What the store takes in a second, compressed, and files that wait for it; beyond 16 MiB a pod they go.",
+            "Compressed bytes sent to the store per second, and bytes that wait; above 16 MiB in a pod, files are "
+            "dropped.",
             "bytes",
             [
                 (f"sum({rate(f'{name}_bytes_total', _HERE)})", "taken a second"),
@@ -300,7 +303,7 @@ def _log() -> list[Panel]:
         ),
         lines(
             "Prediction log: age",
-            "How long ago the store took a file of each service; where nobody asks, none is written.",
+            "Time since the store accepted a file of each service; without requests, no file is written.",
             "s",
             [(f"time() - max by (job) ({name}_last_write_timestamp_seconds{{{_HERE}}} > 0)", "{{job}}")],
         ),
@@ -316,7 +319,7 @@ def _canary() -> list[Panel]:
     return [
         lines(
             "Canary: requests",
-            "By the pods that answer: new and old ones, each under the hash of their template.",
+            "By the pods that answer: old and new ones, by the hash of their template.",
             "reqps",
             [(asked, side)],
             stacked=True,
@@ -329,13 +332,13 @@ def _canary() -> list[Panel]:
         ),
         lines(
             "Canary: time to answer",
-            "95 of 100 requests of each side were answered faster.",
+            "95 % of the requests of each side were answered faster.",
             "s",
             [(quantile(0.95, _DURATION, _ASKED, by=f"le, {_SIDE}"), side)],
         ),
         lines(
             "Canary: state",
-            "1 for the state that a Rollout is in. Degraded: aborted. Paused: the analysis could not tell.",
+            "1 for the state of a Rollout. Degraded: aborted. Paused: the analysis was inconclusive.",
             "none",
             [('max by (name, phase) (rollout_info{namespace=~"$namespace", name=~"$job"})', "{{name}} {{phase}}")],
         ),

@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tools.pictures", description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=300.0, help="how long callers ask (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=300.0, help="how many seconds callers send requests (%(default)s)"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="where to (%(default)s)")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 from tools.release.cut import ReleaseError, cut
 
 _NEXT = """\
-Look at it with git diff, then:
+Check it with git diff, then run:
   git switch --create release-{version}
   git commit --all --message "Release {version}"
   git push --set-upstream origin HEAD
-Once that is merged and delivered, start the workflow: gitops dispatch release --input tag=v{version}"""
+When it is merged and delivered, start the workflow: gitops dispatch release --input tag=v{version}"""
 
 
 def main() -> int:

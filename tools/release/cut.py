@@ -31,7 +31,7 @@ def cut(root: Path, version: str, day: date) -> dict[Path, str]:
         ReleaseError: The version is none, or goes back, or there is nothing to release.
     """
     if not _VERSION.fullmatch(version):
-        raise ReleaseError(f"VERSION is {version!r}, but takes three numbers, as in: make release VERSION=1.2.3")
+        raise ReleaseError(f"VERSION is {version!r}, but must be three numbers, as in: make release VERSION=1.2.3")
     changed = {CHANGELOG: _changelog(_read(root, CHANGELOG), version, day)}
     for path in _projects(root):
         changed[path] = _raised(path, _read(root, path), r'^version = "([^"]*)"$', version)
@@ -52,14 +52,14 @@ def _changelog(text: str, version: str, day: date) -> str:
     heading = f"## [{version}]"
     lines = text.splitlines()
     if any(line.startswith(heading) for line in lines):
-        raise ReleaseError(f"{CHANGELOG} has a section {heading} already: take the next version")
+        raise ReleaseError(f"{CHANGELOG} already has a section {heading}: use the next version")
     if _UNRELEASED not in lines:
-        raise ReleaseError(f"{CHANGELOG} has no line {_UNRELEASED!r}: put it above what the release brings")
+        raise ReleaseError(f"{CHANGELOG} has no line {_UNRELEASED!r}: put it above the changes of the release")
     place = lines.index(_UNRELEASED)
     after = lines[place + 1 :]
     end = next((number for number, line in enumerate(after) if line.startswith("## ")), len(after))
     if not any(line.strip() for line in after[:end]):
-        raise ReleaseError(f"{CHANGELOG} has nothing below {_UNRELEASED!r}: write down what the release brings")
+        raise ReleaseError(f"{CHANGELOG} has nothing below {_UNRELEASED!r}: write down the changes of the release")
     section = [_UNRELEASED, "", f"{heading} - {day.isoformat()}"]
     return "\n".join([*lines[:place], *section, *after]) + "\n"
 
@@ -67,11 +67,11 @@ def _changelog(text: str, version: str, day: date) -> str:
 def _raised(path: Path, text: str, pattern: str, version: str) -> str:
     found = re.findall(pattern, text, re.MULTILINE)
     if len(found) != 1:
-        raise ReleaseError(f"{path} has {len(found)} lines with its version, and needs one")
+        raise ReleaseError(f"{path} has {len(found)} lines with its version, but needs exactly one")
     if not _VERSION.fullmatch(found[0]):
-        raise ReleaseError(f"{path} is version {found[0]!r}, which is not three numbers: mend it first")
+        raise ReleaseError(f"{path} is version {found[0]!r}, which is not three numbers: fix it first")
     if _order(found[0]) > _order(version):
-        raise ReleaseError(f"{path} is version {found[0]}, above {version}: take a version above it")
+        raise ReleaseError(f"{path} is version {found[0]}, above {version}: use a higher version")
     return re.sub(pattern, lambda match: match[0].replace(match[1], version), text, flags=re.MULTILINE)
 
 
@@ -83,4 +83,4 @@ def _read(root: Path, path: Path) -> str:
     try:
         return (root / path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ReleaseError(f"{path} is not there: run this in the repository") from error
+        raise ReleaseError(f"{path} does not exist: run this in the repository") from error

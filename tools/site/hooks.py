@@ -50,7 +50,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001  named by MkDocs
-    """Have links to what is no page lead to the forge.
+    """Make links to files that are not pages lead to the forge.
 
     Raises:
         PluginError: a link leads to nothing in the repository.
@@ -65,7 +65,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if files.get_file_from_path(place):
             return match[0]
         if not (ROOT / place).exists():
-            raise PluginError(f"{page.file.src_uri}: {target} is not there")
+            raise PluginError(f"{page.file.src_uri}: {target} does not exist")
         return file_page(load_platform(ROOT), place) + hash_sign + fragment
 
     return _CODE_OR_LINK.sub(led, markdown)

@@ -1,6 +1,6 @@
 """Look for known vulnerabilities in every lock of requirements/ and every go.mod of tools/go.
 
-What is known and left for now stands in .vulnerabilities.yaml, with a reason and a day; from that day on it fails here.
+Exceptions are in .vulnerabilities.yaml, each with a reason and a day; from that day on they fail here.
 Everything is looked at, also after something that fails.
 """
 
@@ -18,8 +18,13 @@ from tools.vulnerabilities.scanners import Finding, ScannerError, of_lock, of_to
 def main() -> int:
     """Run the command; 1 where something is vulnerable, expired, or was not looked at."""
     parser = argparse.ArgumentParser(prog="tools/audit", description=__doc__)
-    parser.add_argument("--only", choices=["python", "go"], help="look at one kind alone")
-    parser.add_argument("--go-database", default="", metavar="URL", help="in place of https://vuln.go.dev; file:// too")
+    parser.add_argument("--only", choices=["python", "go"], help="check only one kind")
+    parser.add_argument(
+        "--go-database",
+        default="",
+        metavar="URL",
+        help="the database to use instead of https://vuln.go.dev; may be file://",
+    )
     options = parser.parse_args()
     root = Path.cwd()
     try:
@@ -38,10 +43,10 @@ def main() -> int:
                 used |= names
             else:
                 problems.append(_told(finding))
-        print(f"{where}: looked at, {len(found)} known")
+        print(f"{where}: checked, {len(found)} known")
     for each in left:
         if each.id not in used and not options.only:
-            print(f"{FILE}: {each.id} is not found any more: take it out")
+            print(f"{FILE}: {each.id} is no longer found: remove it")
     for problem in problems:
         print(f"tools/audit: {problem}", file=sys.stderr)
     return 1 if problems else 0
@@ -66,12 +71,12 @@ def _expired(left: list[Left]) -> Iterator[str]:
     today = datetime.now(UTC).date()
     for each in left:
         if each.until <= today:
-            what = f"{FILE}: {each.id} was left until {each.until} ({each.reason})"
-            yield f"{what}: look again, then mend it or name another day"
+            what = f"{FILE}: {each.id} was excepted until {each.until} ({each.reason})"
+            yield f"{what}: check again, then fix it or set a later day"
 
 
 def _told(finding: Finding) -> str:
-    way_out = f"mended in {finding.fixed}" if finding.fixed else "no version mends it yet"
+    way_out = f"mended in {finding.fixed}" if finding.fixed else "no version fixes it yet"
     return f"{finding.where}: {finding.what}: {', '.join(finding.names)} ({way_out})"
 
 

@@ -38,4 +38,4 @@ def read(root: Path) -> list[Left]:
     except FileNotFoundError:
         return []
     except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise ExceptionsError(f"{FILE} is not as it should be: {error}") from None
+        raise ExceptionsError(f"{FILE} is not valid: {error}") from None

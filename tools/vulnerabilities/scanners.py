@@ -29,7 +29,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     """All that the vulnerability is called, the scanner's own name first."""
     fixed: str
-    """The versions that mend it, empty where none does."""
+    """The versions that fix it; empty if there is none."""
 
 
 class _Vulnerability(Struct):
@@ -84,10 +84,10 @@ def of_lock(root: Path, lock: Path) -> list[Finding]:
     try:
         audit = msgspec.json.decode(said, type=_Audit)
     except msgspec.DecodeError as error:
-        raise ScannerError(f"pip-audit did not say what it found in {lock}: {error}") from None
+        raise ScannerError(f"pip-audit did not report what it found in {lock}: {error}") from None
     # pip-audit ends with 0 for these, as if they were clean.
     if skipped := [each.skip_reason for each in audit.dependencies if each.skip_reason]:
-        raise ScannerError(f"{lock}: {len(skipped)} packages were not looked at, such as: {skipped[0]}")
+        raise ScannerError(f"{lock}: {len(skipped)} packages were not checked, such as: {skipped[0]}")
     return [
         Finding(
             where=str(lock),
@@ -137,7 +137,7 @@ def _messages(said: str, folder: Path) -> Iterator[_Message]:
             yield msgspec.convert(value, _Message)
             rest = rest[end:].lstrip()
     except (ValueError, msgspec.ValidationError) as error:
-        raise ScannerError(f"govulncheck did not say what it found in {folder}: {error}") from None
+        raise ScannerError(f"govulncheck did not report what it found in {folder}: {error}") from None
 
 
 def _run(command: Sequence[str], root: Path, ended_well: set[int]) -> str:

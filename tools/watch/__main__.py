@@ -65,8 +65,8 @@ def main() -> int:
     watched = parser.parse_args().parts or known
     for part in watched:
         if part not in known:
-            parser.error(f"{part} is no part with tests; there are {', '.join(map(str, known))}")
-    print(f"Watching {', '.join(map(str, watched))}; Ctrl-C ends it.", flush=True)
+            parser.error(f"{part} is not a part with tests; parts are {', '.join(map(str, known))}")
+    print(f"Watching {', '.join(map(str, watched))}; press Ctrl-C to stop.", flush=True)
     for changes in watch(*(ROOT / part for part in watched), watch_filter=_Watched(), raise_interrupt=False):
         chosen = run_by(sorted(Path(path).relative_to(ROOT) for _, path in changes), watched)
         # What was deleted has no tests any more.

@@ -92,7 +92,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no MLmodel"):
         Bundle(tmp_path)
     (tmp_path / "MLmodel").write_text("flavors: {sklearn: {}}\n")
-    with pytest.raises(BundleError, match="not as this pipeline writes it"):
+    with pytest.raises(BundleError, match="not written by this pipeline"):
         Bundle(tmp_path)
     _, bundle = write(load_dataset("iris"), tmp_path / "model")
     (bundle.folder / "model.onnx").write_bytes(b"no graph")

@@ -44,7 +44,7 @@ def test_the_card_quotes_the_owner_and_says_what_was_measured(training: Training
     assert moved == sorted(moved, reverse=True)
     picture = MlflowClient().download_artifacts(outcome.json["run_id"], "plots/contributions.png", str(tmp_path))
     assert Path(picture).read_bytes().startswith(b"\x89PNG")
-    assert "other values than those of the table are refused" in card
+    assert "values that the table does not have are refused" in card
     version = MlflowClient().get_model_version("penguins-classifier", "1")
     assert "card.md" in str(version.description)
 
@@ -53,7 +53,7 @@ def test_a_regression_has_a_card_of_its_own(training: Training, tmp_path: Path) 
     outcome = training("run", "--data", "diabetes", "--json")
     card = card_of(outcome, tmp_path)
     assert "## Errors" in card
-    assert "moves the predicted number away from the mean answer, up or down, on average over held-out rows" in card
+    assert "moves the predicted number from the mean answer, on average over held-out rows" in card
     assert "## Calibration" not in card
     assert "Nobody has written down what it must not be used for" in card
 
@@ -89,13 +89,13 @@ def test_a_registered_model_has_a_card_too(training: Training, tmp_path: Path, b
     assert outcome.code == 0, outcome.err
     card = card_of(outcome, tmp_path)
     assert card.startswith("# given v1.0.0\n")
-    assert "## Figures on rows of the table, which it may have learnt from" in card
+    assert "## Figures on rows of the table, which it may have learned from" in card
     assert table(card, "| class | rows | precision | recall | f1 |")["left"][0] == "30"
     assert set(table(card, "| column | worse by |")) == {"a", "b"}
     assert "moves the probability of the answered label away from the mean answer" in card
     assert "on average over rows of" in card
     assert set(table(card, "| column | moves the answer by |")) == {"a", "b"}
-    assert "It names classes and gives no probabilities." in card
+    assert "The model predicts classes without probabilities." in card
     version = MlflowClient().get_model_version("given", "1")
     run = MlflowClient().get_run(outcome.json["run_id"]).info
     link = f"[card.md](#/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/card.md)"

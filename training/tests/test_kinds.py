@@ -178,7 +178,7 @@ def test_what_is_said_of_columns_wins_over_the_table(tmp_path: Path) -> None:
         ({"b": ColumnSettings(kind="boolean")}, "column 'b' holds 'Bonn' in row 2, which is neither true nor false"),
         ({"a": ColumnSettings(kind="integer")}, "which is not a whole number"),
         ({"b": ColumnSettings(optional=False)}, "column 'b' has 1 empty or NaN cell (first in row 1)"),
-        ({"a": ColumnSettings(unknown="refuse")}, "column 'a' is of kind number; `unknown` speaks of categories"),
+        ({"a": ColumnSettings(unknown="refuse")}, "column 'a' is of kind number; `unknown` is for categories only"),
         ({"c": ColumnSettings()}, "no column 'c'"),
         ({"y": ColumnSettings(drop=True)}, "'y' is the target"),
     ],
@@ -196,10 +196,10 @@ def test_a_mark_among_numbers_is_one_among_words_too(tmp_path: Path) -> None:
     words[3] = numbers[5] = "NA"
     dataset = load_dataset(csv(tmp_path, city=words, n=numbers), "y")
     assert [column.optional for column in dataset.columns] == [False, True, True]
-    assert "column 'city' holds 'NA' in 1 row, taken for a missing value" in dataset.notes[0]
+    assert "column 'city' holds 'NA' in 1 row, read as a missing value" in dataset.notes[0]
     alone = load_dataset(csv(tmp_path, city=words), "y")
     assert "NA" in alone.columns[1].categories
-    assert 'taken for a category; csv.missing: ["NA"]' in alone.notes[0]
+    assert 'read as a category; csv.missing: ["NA"]' in alone.notes[0]
 
 
 def test_letters_of_windows_and_utf16_are_read_and_said(tmp_path: Path) -> None:
@@ -231,9 +231,9 @@ def test_an_index_saved_with_a_csv_file_is_left_out_and_said(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ([f"id-{row}" for row in range(ROWS)], "has another text in nearly every row"),
+        ([f"id-{row}" for row in range(ROWS)], "has a different text in nearly every row"),
         (["same"] * ROWS, "has the same value in every row"),
-        (np.where(LABELS == "left", "L", "R"), "says the same as the target"),
+        (np.where(LABELS == "left", "L", "R"), "repeats the target"),
     ],
 )
 def test_texts_not_to_learn_from_are_named(tmp_path: Path, values: Any, says: str) -> None:
@@ -301,7 +301,7 @@ def test_expectations_of_what_cannot_be_moved_are_refused(training: Training) ->
     outcome = training("run", "--model-dir", ".")
     assert outcome.code == 2
     assert (
-        "gate.invariance: feature 'city' of data.csv is of kind category, to which no `step` can be added"
+        "gate.invariance: feature 'city' of data.csv is of kind category, so `step` cannot be added to it"
         in outcome.err
     )
 

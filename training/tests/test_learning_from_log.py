@@ -145,12 +145,12 @@ def test_what_cannot_be_learnt_from_is_refused(folder: Path) -> None:
             load_dataset(str(folder / "log"), "kind", outcomes=settings)
         return str(caught.value)
 
-    assert "has no file of a prediction log" in refused()
+    assert "has no files of a prediction log" in refused()
     truth = log(folder, 60)
     truth.to_csv(folder / "truth.csv", index=False)
-    assert "60 rows have a truth, and outcomes.rows asks for 100. outcomes.start names the data" in refused()
+    assert "60 rows have a truth, but outcomes.rows requires 100. Set outcomes.start to the data" in refused()
     assert "has no column 'id'" in refused(id="id", rows=10)
-    assert "'a' is among the columns that the log keeps" in _with_target(folder, known, "a")
+    assert "'a' is already a column of the log; choose another name" in _with_target(folder, known, "a")
     assert "target: name the column to predict" in _with_target(folder, known, None)
 
 

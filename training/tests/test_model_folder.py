@@ -158,7 +158,7 @@ def test_everything_wrong_with_a_folder_of_models_is_said_at_once(tmp_path: Path
 
 
 def test_an_empty_folder_of_models_and_a_missing_one_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="no model in it"):
+    with pytest.raises(BadInputError, match="it contains no model"):
         list_folders(tmp_path)
     with pytest.raises(BadInputError, match="cannot be read"):
         list_folders(tmp_path / "nowhere")

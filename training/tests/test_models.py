@@ -172,7 +172,7 @@ def test_a_quantile_is_judged_as_one(model: str, training: Callable[..., Any]) -
     assert 0.75 < figures["coverage"] < 1
     checks = {check["name"]: check for check in outcome.json["gate"]["checks"]}
     assert "r2" not in checks
-    assert checks["baseline"]["detail"] == "pinball of a guess without looking"
+    assert checks["baseline"]["detail"] == "pinball of a constant guess"
     evaluated = training("evaluate", f"{outcome.json['name']}@candidate", "--json")
     assert evaluated.json["metrics"] == figures
 

@@ -80,7 +80,7 @@ def test_a_version_that_mlflow_does_not_have_is_said(
         "outcomes", "iris", "--environment", "staging", "--log", "logs", "--truth", "truth.csv", "--no-record"
     )
     assert found.code == 0, found.err
-    assert "has no version of its digest" in found.err
+    assert "has no version with its digest" in found.err
     assert MlflowClient(store).get_experiment_by_name("iris-outcomes") is None
 
 
@@ -92,7 +92,7 @@ def test_a_version_that_mlflow_does_not_have_is_said(
         (("--target", "outcome"), 2, "has no column 'outcome'"),
         (("--environment", "production"), 2, "production/iris is neither a folder"),
         (("--days", "0"), 2, "days"),
-        (("--query", "SELECT 1"), 2, "truth.csv is no database"),
+        (("--query", "SELECT 1"), 2, "truth.csv is not a database"),
     ],
 )
 def test_what_is_not_there_is_said_in_a_sentence(

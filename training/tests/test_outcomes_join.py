@@ -156,7 +156,7 @@ def test_a_broken_file_and_a_broken_line_are_told_and_the_rest_is_read(tmp_path:
     ("log", "table", "sentence"),
     [
         ("nowhere", None, "--log: nowhere is neither a folder nor s3://"),
-        (".", None, "has no file of a prediction log"),
+        (".", None, "has no files of a prediction log"),
         ("s3://bucket", None, "is not of the form s3://BUCKET/ENVIRONMENT/SERVICE"),
         (".", {"id": ["one"], "truth": ["a"]}, "has no column 'request_id'"),
     ],

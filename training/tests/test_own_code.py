@@ -78,14 +78,14 @@ def test_another_model_by_name_leaves_own_code_out(training: Training, tmp_path:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("x = 1", "there is no function build(columns)"),
-        ("def build(): ...", "build has to take one argument"),
+        ("x = 1", "it has no function build(columns)"),
+        ("def build(): ...", "build must take one argument"),
         ("def build(columns): return 3", "build() returns a int"),
         ("def build(columns):\n    return columns[9]", "line 2: IndexError"),
         ("def build(columns)\n", "line 1: SyntaxError"),
         ("import nothing_of_the_kind\n", "line 1: ModuleNotFoundError"),
-        (STRANGE_CLASS, "build() uses Mine, which no installed package has"),
-        (STRANGE_FUNCTIONS, "build() uses build.<locals>.<lambda>, halved, which no installed package has"),
+        (STRANGE_CLASS, "build() uses Mine, but no installed package has it"),
+        (STRANGE_FUNCTIONS, "build() uses build.<locals>.<lambda>, halved, but no installed package has it"),
         (RETURNS.format("linear_model", "Ridge()"), "returns a Ridge, which does no classification"),
         (
             RETURNS.format("neighbors", "KNeighborsClassifier(algorithm='ball_tree')"),
@@ -105,7 +105,7 @@ def test_what_cannot_be_used_is_told_by_name(code: str, words: str, training: Tr
 def test_a_named_model_beside_own_code_is_refused(training: Training, tmp_path: Path) -> None:
     outcome = training("run", "--model-dir", folder(tmp_path, GOOD, "model: random-forest\n"))
     assert outcome.code == 2
-    assert "leave out one of them" in outcome.err
+    assert "leave one of them out" in outcome.err
 
 
 OWN_LABELS = {

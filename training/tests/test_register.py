@@ -47,7 +47,7 @@ def test_walls_are_named_in_one_message(training: Command, tmp_path: Path) -> No
         "register", str(tmp_path / "model.joblib"), "--data", str(tmp_path / "rows.csv"), "--target", "y"
     )
     assert outcome.code == 2
-    assert "say --trust-pickle" in outcome.err
+    assert "add --trust-pickle" in outcome.err
     assert "column 'b' holds inf in row 1" in outcome.err
     assert nothing_is_registered()
 

@@ -33,7 +33,7 @@ def test_files_are_answered_by_the_pins_of_an_environment(
     assert json.loads(capfd.readouterr().out)["scored"] == 1
     assert (tmp_path / "out" / "rows.csv").read_text().startswith('"prediction","probability","model_name"')
     assert execute([*command[:-1], f"{tmp_path}/none.csv", "--output", f"{tmp_path}/out"]) == 1
-    assert "no file is like" in capfd.readouterr().err
+    assert "no file matches" in capfd.readouterr().err
 
 
 def test_the_environment_is_named_where_several_have_a_release(envs: Path) -> None:

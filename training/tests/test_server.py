@@ -96,7 +96,7 @@ def registers_and_loads(training: Command, uri: str, folder: Path) -> Any:
 def leaves_nothing_behind(training: Command, uri: str, broken_uri: str, name: str) -> None:
     outcome = training("run", "--name", name, "--tracking-uri", broken_uri)
     assert outcome.code == 1
-    assert outcome.err.splitlines()[-1] == f"error: MLflow at {broken_uri} keeps failing inside (500)."
+    assert outcome.err.splitlines()[-1] == f"error: MLflow at {broken_uri} keeps failing with internal errors (500)."
     client = MlflowClient(uri, uri)
     assert client.search_registered_models(f"name='{name}'") == []
     experiment = client.get_experiment_by_name(name)
@@ -128,7 +128,7 @@ def test_an_mlflow_that_hangs_is_given_up(training: Command, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, "asks for a password (401): name a user of it in MLFLOW_TRACKING_USERNAME"),
+        (401, "requires a password (401): set MLFLOW_TRACKING_USERNAME"),
         (403, "refuses this client (403)"),
     ],
 )

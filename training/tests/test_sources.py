@@ -79,7 +79,7 @@ def test_a_folder_is_one_table_with_its_inner_folders_as_a_column(tmp_path: Path
 
 def test_a_folder_without_parquet_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInputError, match=r"empty: a folder without Parquet files"):
+    with pytest.raises(BadInputError, match=r"empty: the folder has no Parquet files"):
         load_dataset(str(tmp_path / "empty"), "kind")
 
 
@@ -146,11 +146,11 @@ def test_a_query_in_no_order_is_said(database: str) -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        (None, "has to say which rows"),
+        (None, "must select the rows"),
         ("SELECT nothing FROM blobs", "refuses the query"),
-        ("SELECT * FROM blobs WHERE a > 1e9", "gives no rows"),
-        ("DELETE FROM blobs", "has to be a SELECT"),
-        ("SELECT a, a, kind FROM blobs", "column 'a' comes more than once"),
+        ("SELECT * FROM blobs WHERE a > 1e9", "returns no rows"),
+        ("DELETE FROM blobs", "must be a SELECT"),
+        ("SELECT a, a, kind FROM blobs", "column 'a' occurs more than once"),
     ],
 )
 def test_a_query_that_gives_no_table_is_refused(database: str, query: str | None, words: str) -> None:
@@ -164,8 +164,8 @@ def test_a_query_that_gives_no_table_is_refused(database: str, query: str | None
     [
         ("postgresql+psycopg://me:secret@db/shop", "DATA_PASSWORD"),
         ("https://me:secret@example.com/a.csv", "DATA_PASSWORD"),
-        ("ftp://me:secret@example.com/a.csv", "of no kind that is known"),
-        ("postgresql+nothing://db/shop", "no such database or driver"),
+        ("ftp://me:secret@example.com/a.csv", "is not a known kind of address"),
+        ("postgresql+nothing://db/shop", "this database or driver"),
         ("s3://bucket", "not of the form s3://BUCKET/KEY"),
     ],
 )
@@ -177,7 +177,7 @@ def test_an_address_that_cannot_be_used_is_refused_without_its_password(address:
 
 
 def test_a_query_of_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"--query: .* is no database"):
+    with pytest.raises(BadInputError, match=r"--query: .* is not a database"):
         load_dataset("iris", query="SELECT 1")
 
 

@@ -82,10 +82,10 @@ def test_weights_and_class_weights_are_multiplied(table: pd.DataFrame, tmp_path:
     ("settings", "words"),
     [
         ({"split": SplitSettings(time="whn")}, "split.time: .* no column 'whn'. Did you mean \"when\""),
-        ({"split": SplitSettings(time="who")}, "split.time: .*holds text, and no times"),
-        ({"split": SplitSettings(time="when", group="who")}, "leave out one of them"),
+        ({"split": SplitSettings(time="who")}, "split.time: .*holds text, not times"),
+        ({"split": SplitSettings(time="when", group="who")}, "leave one of them out"),
         ({"split": SplitSettings(group="kind")}, "split.group: 'kind' is the target"),
-        ({"weights": "who"}, "weights: .*holds text, and no numbers"),
+        ({"weights": "who"}, "weights: .*holds text, not numbers"),
         ({"class_weights": {"lft": 2.0}}, "class_weights: .* no class 'lft'; there are left, right"),
         ({"split": SplitSettings(group="counts")}, "too few"),
     ],
@@ -117,7 +117,7 @@ def test_weights_that_an_estimator_does_not_take_are_refused(training: Training,
     (tmp_path / "training.yaml").write_text("data: iris\nname: own\nclass_weights: balanced\n")
     outcome = training("run", "--model-dir", str(tmp_path))
     assert outcome.code == 2
-    assert "KNeighborsClassifier takes no weights of rows" in outcome.err
+    assert "KNeighborsClassifier does not support weights of rows" in outcome.err
 
 
 SEARCH = """

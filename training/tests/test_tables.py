@@ -49,7 +49,7 @@ def test_decimal_commas_are_recognised_and_said(tmp_path: Path) -> None:
     expected = loaded(tmp_path, table(n=range(ROWS)))
     found = loaded(tmp_path, table(n=range(ROWS)), sep=";", decimal=",")
     assert found.sha256 == expected.sha256
-    assert "a semicolon between fields and a comma as decimal sign (csv.separator, csv.decimal" in found.notes[0]
+    assert "a semicolon between fields and a comma as decimal separator (csv.separator, csv.decimal" in found.notes[0]
 
 
 def test_decimal_commas_beside_decimal_points_are_left_as_text(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_names_that_are_wrong_are_all_said(tmp_path: Path) -> None:
     assert [line.partition(": ")[2] for line in lines] == [
         "column 2 has no name in the header.",
         "column 4 has no name in the header.",
-        "column 'a' comes more than once.",
+        "column 'a' occurs more than once.",
     ]
 
 
@@ -135,7 +135,7 @@ def test_a_stored_index_is_left_out_and_said(tmp_path: Path) -> None:
     table(customer=np.random.default_rng(2).permutation(ROWS)).set_index("customer").to_parquet(path)
     found = load_dataset(str(path), "kind")
     assert found.features == ("a",)
-    assert "column 'customer' is left out, for it is the index that pandas stored" in found.notes[0]
+    assert "column 'customer' is left out, because it is the index that pandas stored" in found.notes[0]
     table().set_index("kind").to_parquet(path)
     assert load_dataset(str(path), "kind").target == "kind"
 
@@ -145,7 +145,7 @@ def test_a_named_index_that_only_counts_is_told_of(tmp_path: Path) -> None:
     table().rename_axis("customer").to_parquet(path)
     found = load_dataset(str(path), "kind")
     assert found.features == ("a",)
-    assert "index 'customer' is left out, for it only counts the rows" in found.notes[0]
+    assert "index 'customer' is left out, because it only counts the rows" in found.notes[0]
 
 
 def test_whole_numbers_are_no_reason_to_warn(
@@ -161,10 +161,10 @@ def test_whole_numbers_are_no_reason_to_warn(
     [
         ({"Unnamed: 0": range(ROWS)}, "column 'Unnamed: 0' counts the rows"),
         ({"n": range(100, 100 + ROWS)}, "column 'n' counts the rows"),
-        ({"code": np.repeat([4, 9], ROWS // 2)}, "column 'code' says the same as the target"),
+        ({"code": np.repeat([4, 9], ROWS // 2)}, "column 'code' repeats the target"),
         ({"same": 7.5}, "column 'same' has the same value in every row"),
-        ({"id": np.random.default_rng(1).permutation(ROWS) * 17}, "column 'id' has another whole number in every row"),
-        ({"big": np.resize([1, 10**9 + 1, 10**12 + 3], ROWS)}, "column 'big' holds whole numbers too far apart"),
+        ({"id": np.random.default_rng(1).permutation(ROWS) * 17}, "column 'id' has a different whole number"),
+        ({"big": np.resize([1, 10**9 + 1, 10**12 + 3], ROWS)}, "numbers that float32 cannot tell apart"),
     ],
 )
 def test_columns_not_to_learn_from_are_named(tmp_path: Path, columns: dict[str, Any], says: str) -> None:
@@ -226,7 +226,7 @@ def test_a_leak_is_said_and_can_be_refused(training: Training, tmp_path: Path) -
     frame = table(code=np.repeat([0, 1], ROWS // 2))
     warned = run(training, frame)
     assert warned.code == 0, warned.err
-    assert "column 'code' says the same as the target" in warned.err
+    assert "column 'code' repeats the target" in warned.err
     assert any("'code'" in note for note in warned.json["notes"])
     assert "'code'" in check(warned, "columns")["detail"]
 
@@ -234,7 +234,7 @@ def test_a_leak_is_said_and_can_be_refused(training: Training, tmp_path: Path) -
     refused = training("run", "--model-dir", str(tmp_path), "--json")
     assert refused.code == 2
     assert not check(refused, "columns")["passed"]
-    assert "gate: columns: 1, must be at most 0 (columns not to learn from: 'code')" in refused.err
+    assert "gate: columns: 1, must be at most 0 (columns that a model should not learn from: 'code')" in refused.err
 
 
 def test_a_class_that_is_never_named_stops_the_model_unless_allowed(training: Training, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_class_that_is_never_named_stops_the_model_unless_allowed(training: Tr
     frame = pd.DataFrame({"a": random.normal(size=300), "kind": ["common"] * 290 + ["rare"] * 10})
     refused = run(training, frame)
     assert refused.code == 2
-    assert "classes never named: 'rare'" in check(refused, "classes")["detail"]
+    assert "classes that are never predicted: 'rare'" in check(refused, "classes")["detail"]
     (tmp_path / "training.yaml").write_text("data: data.csv\nname: rare\ntarget: kind\ngate: {classes: warn}\n")
     allowed = training("run", "--model-dir", str(tmp_path), "--json")
     assert check(allowed, "classes")["passed"]
@@ -273,7 +273,7 @@ def test_what_mlflow_refuses_for_good_is_no_outage(training: Training) -> None:
     # As many characters of names as 25,000 columns have: more than MLflow has room for.
     outcome = run(training, table().rename(columns={"a": "a" * 1_100_000}))
     assert outcome.code == 2, outcome.err
-    assert "refuses what it was given: 'schema' exceeds the maximum length" in outcome.err
+    assert "refuses the request: 'schema' exceeds the maximum length" in outcome.err
 
 
 def check(outcome: Any, name: str) -> Any:

@@ -24,7 +24,7 @@
 {{- $volumes := list -}}
 {{- $ca := .Values.ca -}}
 {{- if and $ca.existingConfigMap $ca.existingSecret -}}
-{{- fail "ca: the certificates stand in existingConfigMap or in existingSecret. Name one of them." -}}
+{{- fail "ca: the certificates are either in existingConfigMap or in existingSecret. Name one of them." -}}
 {{- end -}}
 {{- $items := list (dict "key" $ca.key "path" (include "pipeline.caFile" . | base)) -}}
 {{- with $ca.existingConfigMap -}}

@@ -52,7 +52,7 @@
 {{- $settings := include "pipeline.podSettings" . | fromJson -}}
 {{- range $name := list "name" "instance" "component" -}}
 {{- if hasKey ($settings.podLabels | default dict) (printf "app.kubernetes.io/%s" $name) -}}
-{{- fail (printf "podLabels sets app.kubernetes.io/%s, by which selectors find the pods: leave it out." $name) -}}
+{{- fail (printf "podLabels sets app.kubernetes.io/%s, but selectors find the pods by this label: leave it out." $name) -}}
 {{- end -}}
 {{- end -}}
 {{- with merge dict ($settings.podAnnotations | default dict) (index . 3) -}}

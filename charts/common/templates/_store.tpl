@@ -32,7 +32,7 @@
 {{- $names := list -}}
 {{- range .Values.provisioning.users -}}
 {{- if has .name $names -}}
-{{- fail (printf "provisioning.users names %s twice: each name is one policy." .name) -}}
+{{- fail (printf "provisioning.users names %s twice, but each name has one policy." .name) -}}
 {{- end -}}
 {{- if not (has .bucket $.Values.provisioning.buckets) -}}
 {{- fail (printf "provisioning.users: %s works in bucket %s, which provisioning.buckets does not list." .name .bucket) -}}
@@ -49,7 +49,7 @@
 {{- fail (printf "provisioning.expiring names bucket %s, which provisioning.buckets does not list." .bucket) -}}
 {{- end -}}
 {{- if has .bucket $.Values.provisioning.versioned -}}
-{{- fail (printf "provisioning.expiring names bucket %s, and provisioning.versioned too: what goes there would be kept as a version." .bucket) -}}
+{{- fail (printf "provisioning.expiring names bucket %s, and provisioning.versioned too, so expired objects would be kept as versions." .bucket) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

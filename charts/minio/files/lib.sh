@@ -37,8 +37,8 @@ make_buckets() {
     days=${rule##*:}
     if [ "$days" -gt 0 ]; then
       printf '{"Rules": [{"ID": "expiry", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": %s}}]}\n' \
-        "$days" | mc ilm rule import "root/$bucket" || fail "What is in bucket $bucket cannot be made to go after $days days."
-      echo "What is in bucket $bucket goes after $days days."
+        "$days" | mc ilm rule import "root/$bucket" || fail "Objects in bucket $bucket cannot be set to expire after $days days."
+      echo "Objects in bucket $bucket expire after $days days."
     else
       mc ilm rule rm --all --force "root/$bucket" >/dev/null 2>&1 || true  # As above.
     fi

@@ -12,7 +12,7 @@ set -eu
 add_user() {
   key=$(cat "$2")
   printf '%s\n%s\n' "$key" "$(cat "$3")" | mc admin user add root >/dev/null ||
-    fail "The keys of user $1 do not suit: AWS_ACCESS_KEY_ID has 3 to 20 characters, AWS_SECRET_ACCESS_KEY 8 to 40."
+    fail "The keys of user $1 are not valid: AWS_ACCESS_KEY_ID must have 3 to 20 characters, AWS_SECRET_ACCESS_KEY 8 to 40."
   # Attaching a second time is an error to mc, and exactly what is wanted here.
   if ! reason=$(mc admin policy attach root "$1" --user "$key" 2>&1); then
     case $reason in
@@ -58,7 +58,7 @@ for user in $USERS; do
   if [ -f "$USERS_DIR/$name/NEXT_ACCESS_KEY_ID" ]; then
     add_user "$name" "$USERS_DIR/$name/NEXT_ACCESS_KEY_ID" "$USERS_DIR/$name/NEXT_SECRET_ACCESS_KEY"
   fi
-  echo "User $name is there, with its policy."
+  echo "User $name exists, with its policy."
 done
 
 # An id that was in use once opens the store for ever unless it goes. One object a line; the list is kept in a file,
@@ -70,7 +70,7 @@ printf '%s\n' "$known" | while read -r line; do
   for user in $USERS; do
     if [ -n "$id" ] && [ "$policy" = "${user%%:*}" ] && ! stays "$id" "$policy"; then
       mc admin user rm root "$id" >/dev/null || fail "A former user of policy $policy cannot be removed."
-      echo "A former user of policy $policy is gone."
+      echo "A former user of policy $policy is removed."
     fi
   done
 done

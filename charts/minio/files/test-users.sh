@@ -20,7 +20,7 @@ for user in $USERS; do
     if [ "$bucket" = "$own" ] && [ "$access" != writeOnly ]; then
       mc ls "$name/$bucket" >/dev/null || fail "User $name cannot list its bucket $bucket."
     elif mc ls "$name/$bucket" >/dev/null 2>&1; then
-      fail "User $name can list bucket $bucket, and should not."
+      fail "User $name can list bucket $bucket, but should not."
     fi
   done
 
@@ -28,16 +28,16 @@ for user in $USERS; do
   if [ "$access" = writeOnly ]; then
     # `put` does not ask what is there, as `cp` does. What it writes stays, until the bucket's rule takes it away.
     reason=$(mc put "$written" "$object" 2>&1) || fail "User $name cannot write to its bucket $own: $reason"
-    ! mc cat "$object" >/dev/null 2>&1 || fail "User $name can read what is in $own, and should only write."
-    ! mc rm --quiet "$object" >/dev/null 2>&1 || fail "User $name can delete what is in $own, and should only write."
-    echo "User $name: $access on $own, as wanted."
+    ! mc cat "$object" >/dev/null 2>&1 || fail "User $name can read objects in $own, but should only write."
+    ! mc rm --quiet "$object" >/dev/null 2>&1 || fail "User $name can delete objects in $own, but should only write."
+    echo "User $name: $access on $own, as configured."
     continue
   fi
   if reason=$(mc cp --quiet "$written" "$object" 2>&1); then
-    mc rm --quiet "$object" >/dev/null || fail "User $name can write to $own, but not delete what it wrote."
-    [ "$access" = readWrite ] || fail "User $name can write to $own, and should only read."
+    mc rm --quiet "$object" >/dev/null || fail "User $name can write to $own, but cannot delete its objects."
+    [ "$access" = readWrite ] || fail "User $name can write to $own, but should only read."
   elif [ "$access" = readWrite ]; then
     fail "User $name cannot write to its bucket $own: $reason"
   fi
-  echo "User $name: $access on $own, as wanted."
+  echo "User $name: $access on $own, as configured."
 done

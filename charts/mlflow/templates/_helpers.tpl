@@ -105,12 +105,12 @@
 {{- fail "auth.enabled needs a Secret in auth.existingSecret, with the keys username, password and flask-secret-key." -}}
 {{- end -}}
 {{- if and .Values.auth.enabled (empty .Values.auth.users.serving) -}}
-{{- fail "auth.enabled needs a Secret in auth.users.serving, with the keys username and password: helm test signs in with it too." -}}
+{{- fail "auth.enabled needs a Secret in auth.users.serving, with the keys username and password: helm test uses it too." -}}
 {{- end -}}
 {{- if eq (int .Values.service.port) (int .Values.service.metricsPort) -}}
 {{- fail "service.port and service.metricsPort are the same: give the metrics another port." -}}
 {{- end -}}
 {{- if and .Values.artifacts.existingSecret (empty .Values.artifacts.readSecret) -}}
-{{- fail "artifacts.existingSecret names keys that write: name keys that only read in artifacts.readSecret, for the server." -}}
+{{- fail "artifacts.existingSecret names keys that may write: name read-only keys in artifacts.readSecret, for the server." -}}
 {{- end -}}
 {{- end -}}

@@ -58,7 +58,7 @@
 {{- end -}}
 {{- end -}}
 {{- if not $.Values.auth.enabled -}}
-{{- fail "signIn.enabled needs auth.enabled: without it, machines' server would ask nobody for a password, and signIn has no key for its cookies." -}}
+{{- fail "signIn.enabled needs auth.enabled: without it, the machines' server needs no password, and signIn has no key for its cookies." -}}
 {{- end -}}
 {{- if not (concat .admins .viewers) -}}
 {{- fail "signIn.enabled needs a group in signIn.admins or signIn.viewers: nobody could sign in." -}}

@@ -98,7 +98,7 @@ spec:
 {{- define "model-serving.validateBatch" -}}
 {{- if .Values.batch.enabled -}}
 {{- if not (and .Values.model.version .Values.model.digest) -}}
-{{- fail "batch.enabled answers files by a pinned version alone: set model.version and model.digest, or leave it off." -}}
+{{- fail "batch.enabled needs a pinned version: set model.version and model.digest, or turn it off." -}}
 {{- end -}}
 {{- if not (and .Values.batch.input .Values.batch.output) -}}
 {{- fail "batch.enabled needs batch.input, the files to answer, and batch.output, the folder for the answers." -}}

@@ -130,10 +130,10 @@ true
 {{- define "model-serving.validate" -}}
 {{- $model := .Values.model -}}
 {{- if and .Values.apiKeys.requestsPerSecond (not .Values.apiKeys.existingSecret) -}}
-{{- fail "apiKeys.requestsPerSecond bounds what each key may ask, and there are no keys: name them in apiKeys.existingSecret." -}}
+{{- fail "apiKeys.requestsPerSecond limits the requests of each key, but there are no keys: name them in apiKeys.existingSecret." -}}
 {{- end -}}
 {{- if and .Values.predictionLog.feedback (not (and .Values.predictionLog.enabled .Values.apiKeys.existingSecret)) -}}
-{{- fail "predictionLog.feedback takes truth from known callers into the log: set predictionLog.enabled and apiKeys.existingSecret." -}}
+{{- fail "predictionLog.feedback needs a log and known callers: set predictionLog.enabled and apiKeys.existingSecret." -}}
 {{- end -}}
 {{- if and .Values.tracing.enabled (not .Values.tracing.endpoint) -}}
 {{- fail "tracing.enabled sends traces to a collector: name its address in tracing.endpoint." -}}
@@ -145,23 +145,23 @@ true
 {{- fail "model.digest and model.uri belong to one version: set model.version too, or leave them out to follow model.stage." -}}
 {{- end -}}
 {{- if and $model.uri (not $model.digest) -}}
-{{- fail "model.uri loads files without asking the registry, so it needs model.digest to check them against." -}}
+{{- fail "model.uri loads files without the registry, so it needs model.digest to verify them." -}}
 {{- end -}}
 {{- with .Values.shadow -}}
 {{- if and (not .version) (or .digest .uri) -}}
 {{- fail "shadow.digest and shadow.uri belong to one version: set shadow.version too, or leave them out for no shadow." -}}
 {{- end -}}
 {{- if and .uri (not .digest) -}}
-{{- fail "shadow.uri loads files without asking the registry, so it needs shadow.digest to check them against." -}}
+{{- fail "shadow.uri loads files without the registry, so it needs shadow.digest to verify them." -}}
 {{- end -}}
 {{- end -}}
 {{- include "model-serving.validateExtraModels" . -}}
 {{- include "model-serving.validateBatch" . -}}
 {{- if and .Values.smoke.alias (not .Values.smoke.enabled) -}}
-{{- fail "smoke.alias is moved by the smoke test: set smoke.enabled, or leave smoke.alias empty." -}}
+{{- fail "The smoke test moves smoke.alias: set smoke.enabled, or leave smoke.alias empty." -}}
 {{- end -}}
 {{- if and .Values.smoke.alias (not $model.version) -}}
-{{- fail "smoke.alias is moved to the pinned version: set model.version, or leave smoke.alias empty to follow model.stage." -}}
+{{- fail "smoke.alias moves to the pinned version: set model.version, or leave smoke.alias empty to follow model.stage." -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
 {{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas." -}}
@@ -170,16 +170,16 @@ true
 {{- fail "rollout.progressDeadlineSeconds must be above rollout.minReadySeconds, or no rollout can succeed." -}}
 {{- end -}}
 {{- if and (eq .Values.rollout.strategy "canary") (not .Values.serviceMonitor.enabled) -}}
-{{- fail "rollout.strategy canary is judged by what Prometheus counts: set serviceMonitor.enabled." -}}
+{{- fail "rollout.strategy canary needs the metrics in Prometheus: set serviceMonitor.enabled." -}}
 {{- end -}}
 {{- if and .Values.rollout.trafficRouting (ne .Values.rollout.strategy "canary") -}}
-{{- fail "rollout.trafficRouting leads traffic to a canary: set rollout.strategy to canary." -}}
+{{- fail "rollout.trafficRouting is for canaries: set rollout.strategy to canary." -}}
 {{- end -}}
 {{- if and (eq .Values.rollout.trafficRouting "gatewayAPI") (not .Values.httpRoute.enabled) -}}
 {{- fail "rollout.trafficRouting gatewayAPI moves the weights of an HTTPRoute: set httpRoute.enabled." -}}
 {{- end -}}
 {{- if and (eq .Values.rollout.trafficRouting "traefik") (not .Values.ingress.enabled) -}}
-{{- fail "rollout.trafficRouting traefik leads the hosts of the Ingress by weights: set ingress.enabled." -}}
+{{- fail "rollout.trafficRouting traefik sets weights for the hosts of the Ingress: set ingress.enabled." -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (empty .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled needs at least one name in ingress.hosts." -}}
@@ -191,7 +191,7 @@ true
 {{- fail "service.port and service.metricsPort are the same: give the metrics another port." -}}
 {{- end -}}
 {{- if has (int .Values.service.grpcPort) (list (int .Values.service.port) (int .Values.service.metricsPort)) -}}
-{{- fail "service.grpcPort is taken by another port of the Service: give gRPC a port of its own." -}}
+{{- fail "service.grpcPort is used by another port of the Service: give gRPC a separate port." -}}
 {{- end -}}
 {{- if and .Values.service.loadBalancerSourceRanges (ne .Values.service.type "LoadBalancer") -}}
 {{- fail "service.loadBalancerSourceRanges needs service.type LoadBalancer." -}}
@@ -203,20 +203,20 @@ true
 {{- $names := list .Values.model.name -}}
 {{- range .Values.extraModels -}}
 {{- if has .name $names -}}
-{{- fail (printf "extraModels: %s is served already, by model.name or by another entry. Each model is served once." .name) -}}
+{{- fail (printf "extraModels: %s is already served, by model.name or by another entry. Name each model once." .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- if and .version .stage -}}
-{{- fail (printf "extraModels: %s has a version and a stage. Leave out the stage to pin the version, or the version to follow the stage." .name) -}}
+{{- fail (printf "extraModels: %s has a version and a stage. Remove the stage to pin the version, or the version to follow the stage." .name) -}}
 {{- end -}}
 {{- if and (not .version) (or .digest .uri) -}}
 {{- fail (printf "extraModels: digest and uri of %s belong to one version: set its version too, or leave them out to follow a stage." .name) -}}
 {{- end -}}
 {{- if and .uri (not .digest) -}}
-{{- fail (printf "extraModels: %s loads files from its uri without asking the registry, so it needs a digest to check them against." .name) -}}
+{{- fail (printf "extraModels: %s loads files from its uri without the registry, so it needs a digest to verify them." .name) -}}
 {{- end -}}
 {{- if not (or .version .stage $.Values.model.stage) -}}
-{{- fail (printf "extraModels: %s has no version, and no stage that it could take from model.stage. Set one of them." .name) -}}
+{{- fail (printf "extraModels: %s has no version and no stage, and model.stage is empty. Set one of them." .name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -31,7 +31,7 @@ In JSON, a text that is a placeholder and nothing else becomes a number.
 {{- define "observability.validate" -}}
 {{- $bounds := list 0.0005 0.001 0.0015 0.002 0.003 0.005 0.0075 0.01 0.015 0.025 0.05 0.1 0.25 0.5 1.0 2.5 5.0 10.0 -}}
 {{- if not (has (float64 .Values.thresholds.slo.slowSeconds) $bounds) -}}
-{{- fail (printf "thresholds.slo.slowSeconds is not one of the bounds by which the serving API counts: %v. They are %s." .Values.thresholds.slo.slowSeconds (join ", " $bounds)) -}}
+{{- fail (printf "thresholds.slo.slowSeconds must be one of the bounds of the serving API's histogram, but is %v. They are %s." .Values.thresholds.slo.slowSeconds (join ", " $bounds)) -}}
 {{- end -}}
 {{- $names := list -}}
 {{- range .Values.serviceMonitors -}}

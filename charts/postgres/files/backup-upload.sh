@@ -9,7 +9,7 @@ connect
 for dump in "$BACKUP_DIR"/*.dump; do
   for file in "$dump" "$dump.hmac" "$dump.sha256"; do
     mc cp --quiet "$file" "store/$S3_TARGET/" >/dev/null ||
-      fail "No backup: $S3_ENDPOINT_URL did not take ${file##*/} into $S3_TARGET (keys: $STORE_KEYS)."
+      fail "No backup: $S3_ENDPOINT_URL did not accept ${file##*/} into $S3_TARGET (keys: $STORE_KEYS)."
   done
 done
 

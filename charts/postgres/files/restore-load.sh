@@ -30,17 +30,17 @@ checksum=$(sha256sum "$dump")
 if [ -f "$dump.hmac" ]; then
   expected=$(signature "$dump" "${checksum%% *}")
   [ "$(cat "$dump.hmac")" = "$expected" ] ||
-    fail "Nothing restored: the signature of $dump is not by the key of Secret $BACKUP_KEY_SECRET_NAME. Somebody changed the backup, its name or the key, or it is of another database than $target."
+    fail "Nothing restored: the signature of $dump was not made with the key of Secret $BACKUP_KEY_SECRET_NAME. Somebody changed the backup, its name or the key, or it is from another database than $target."
 elif [ "$ALLOW_UNSIGNED" != true ]; then
-  fail "Nothing restored: $dump has no signature. If it was made before backups were signed, and nobody but you could write it since, set restore.allowUnsigned for this one restore."
+  fail "Nothing restored: $dump has no signature. If it was made before backups were signed, and only you could write to it since then, set restore.allowUnsigned for this one restore."
 fi
 
 # Who can delete newer backups could choose which one is the newest.
 if [ -z "$RESTORE_OBJECT" ]; then
   time=${dump%Z.dump}
-  made=$(date -u -d "${time%T*} $(echo "${time#*T}" | tr - :)" +%s) || fail "Nothing restored: $dump does not name its time."
+  made=$(date -u -d "${time%T*} $(echo "${time#*T}" | tr - :)" +%s) || fail "Nothing restored: the name of $dump contains no time."
   [ $(($(date +%s) - made)) -le $((MAX_AGE_HOURS * 3600)) ] ||
-    fail "Nothing restored: the newest backup, $dump, is older than $MAX_AGE_HOURS hours. If none is missing, name it in restore.object."
+    fail "Nothing restored: the newest backup, $dump, is older than $MAX_AGE_HOURS hours. If no newer one is missing, name it in restore.object."
 fi
 
 # --- load it ----------------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ SQL
 
 if ! load || ! hand_over; then
   clear_away
-  fail "Nothing restored: $dump did not load. Database $target is as it was."
+  fail "Nothing restored: $dump did not load. Database $target is unchanged."
 fi
 
 # --- change names -----------------------------------------------------------------------------------------------------
@@ -106,6 +106,6 @@ SQL
 
 change_names || {
   sql --command="ALTER DATABASE \"$target\" WITH ALLOW_CONNECTIONS true"
-  fail "The restore stopped while the databases changed names. Run it once more."
+  fail "The restore stopped while it renamed the databases. Run it again."
 }
 echo "Restored $target from $dump."

@@ -9,7 +9,7 @@ read_key() {
   key=$(cat "$1")
   case $key in
     "" | *[!A-Za-z0-9/+=_.-]*)
-      echo "The key in $1 cannot be used: letters, digits and the characters / + = _ . - are taken." >&2
+      echo "The key in $1 cannot be used: it may have letters, digits and the characters / + = _ . - only." >&2
       exit 1
       ;;
   esac

@@ -32,7 +32,7 @@ until_is() {
       "$1" | silent) return ;;
     esac
     [ "$(date +%s)" -lt "$deadline" ] ||
-      fail "The keys of $2 are $state at $3 after $WAIT_SECONDS seconds, and should be $1: kubectl logs of its pod says which keys cannot be used."
+      fail "The keys of $2 are $state at $3 after $WAIT_SECONDS seconds, but should be $1: kubectl logs of its pod says which keys cannot be used."
     sleep 2
   done
 }

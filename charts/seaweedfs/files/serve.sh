@@ -10,7 +10,7 @@ case $METADATA in
   shared) wrong=$DATA_DIR/filerldb2 before=one ;;
 esac
 if [ -e "$wrong" ]; then
-  echo "This disk was made by a store with replicas: $before (it has $wrong). A store keeps the number that it was made with:" \
+  echo "This disk was made by a store with replicas: $before (it has $wrong). This number cannot be changed:" \
     "set it back, or make a new one under another name and copy the objects (docs/storage.md)." >&2
   exit 1
 fi
@@ -23,7 +23,7 @@ while sleep "$RELOAD_SECONDS"; do
   known=$(sha256sum <"$CONFIG")
   # Keys that cannot be used change nothing: the script says which, and the server goes on with those that it has.
   sh "$here/identities.sh" >/dev/null || continue
-  [ "$known" = "$(sha256sum <"$CONFIG")" ] || { kill -HUP "$server" && echo "The server reads its users anew."; }
+  [ "$known" = "$(sha256sum <"$CONFIG")" ] || { kill -HUP "$server" && echo "The server reads its users again."; }
 done &
 watcher=$!
 

@@ -166,10 +166,10 @@ volumeMounts:
 {{- include "pipeline.storeValidate" . -}}
 {{- if gt (int .Values.replicas) 1 -}}
 {{- if not .Values.networkPolicy.enabled -}}
-{{- fail "replicas: 3 needs networkPolicy.enabled: the servers ask each other for no password, so nobody else may reach those ports." -}}
+{{- fail "replicas: 3 needs networkPolicy.enabled: the servers call each other without a password, so no other pod may reach those ports." -}}
 {{- end -}}
 {{- if ne .Values.podManagementPolicy "Parallel" -}}
-{{- fail "replicas: 3 needs podManagementPolicy: Parallel. The first server gets ready when there is a second one." -}}
+{{- fail "replicas: 3 needs podManagementPolicy: Parallel. The first server becomes ready only when a second one runs." -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -96,7 +96,7 @@
 {{- fail (printf "training is not a training.yaml (%s): %s." $file.Error $way) -}}
 {{- end -}}
 {{- if not (and (kindIs "string" $file.data) $file.data (kindIs "string" $file.name) $file.name) -}}
-{{- fail (printf "training names no data or no name: %s." $way) -}}
+{{- fail (printf "training has no data or no name: %s." $way) -}}
 {{- end -}}
 {{- with $file.schedule -}}
 {{- if not (and (kindIs "map" .) (kindIs "string" .cron) (regexMatch "^(@[a-z]+|\\S+( +\\S+){4})$" (default "" .cron))) -}}
@@ -108,7 +108,7 @@
 {{- end -}}
 {{- with $file.resources -}}
 {{- if not (and (kindIs "map" .) (kindIs "map" .requests) (kindIs "map" .limits)) -}}
-{{- fail "training: resources holds requests and limits, as Kubernetes writes them." -}}
+{{- fail "training: resources must hold requests and limits, as in Kubernetes." -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $file -}}
@@ -144,10 +144,10 @@
 {{- define "training.validate" -}}
 {{- $file := include "training.file" . | fromYaml -}}
 {{- if and (hasPrefix "/data/" $file.data) (not .Values.dataVolume) -}}
-{{- fail (printf "training: data is %s, and dataVolume names no volume to mount at /data." $file.data) -}}
+{{- fail (printf "training: data is %s, but dataVolume names no volume to mount at /data." $file.data) -}}
 {{- end -}}
 {{- if gt (len .Values.dataVolume) 1 -}}
-{{- fail "dataVolume is one volume: name persistentVolumeClaim or configMap, not both." -}}
+{{- fail "dataVolume is one volume: name either persistentVolumeClaim or configMap." -}}
 {{- end -}}
 {{- if and .Values.bump.enabled (not .Values.bump.repository) -}}
 {{- fail "bump.enabled needs the SSH address of the git repository in bump.repository." -}}

@@ -36,8 +36,8 @@ def test_it_is_read(tmp_path: Path) -> None:
         ({"signature": {"inputs": "{"}}, "does not follow docs/model-format.md"),
         ({"flavors": {"onnx": {"data": "../model.onnx"}}}, "outside its folder"),
         ({"flavors": {"sklearn": {"pickled_model": "/etc/passwd"}}}, "outside its folder"),
-        ({"flavors": {"onnx": {"data": "registered_model_meta"}}}, "MLflow writes over"),
-        ({"flavors": {"onnx": {"data": "./registered_model_meta"}}}, "MLflow writes over"),
+        ({"flavors": {"onnx": {"data": "registered_model_meta"}}}, "MLflow overwrites"),
+        ({"flavors": {"onnx": {"data": "./registered_model_meta"}}}, "MLflow overwrites"),
     ],
 )
 def test_what_is_not_of_the_format_is_refused(changes: dict[str, Any], sentence: str) -> None:

@@ -91,7 +91,7 @@ def test_a_well_known_host_says_which_forge_it_is(fork: Path, repository: str, f
         (["--repo", FIRST[1], "--registry", "https://registry.example.com/acme"], "without a scheme"),
         (["--repo", FIRST[1], "--registry", "ghcr.io/Acme/Pipeline"], "lower case"),
         (["--repo", FIRST[1], "--registry", "ghcr.io"], "is not a registry with a path"),
-        ([*FIRST, "--branch", "a..b"], "is not a name that git takes for a branch"),
+        ([*FIRST, "--branch", "a..b"], "is not a valid name of a branch"),
         ([*FIRST, "--vendor-argocd", "missing.yaml"], "missing.yaml cannot be read"),
         ([*FIRST, "--vendor-argocd", "argocd/root.yaml"], "is not Argo CD's install manifest"),
     ],
@@ -140,7 +140,7 @@ def test_a_vendored_manifest_takes_the_place_of_the_download(
 
     (tmp_path / "wrong.yaml").write_text(manifest("v1.0.0"))
     assert execute(["adopt", *FIRST, "--vendor-argocd", str(tmp_path / "wrong.yaml")]) == 2
-    assert f"take the manifest of {version}" in " ".join(capsys.readouterr().err.split())
+    assert f"use the manifest of {version}" in " ".join(capsys.readouterr().err.split())
     assert changed(fork) == []
 
     (tmp_path / "install.yaml").write_text(manifest(version))

@@ -118,7 +118,7 @@ def test_a_sync_that_argo_cd_gave_up_on_is_begun_again(adopted: Path, capsys: py
     assert "ServerSideApply=true" in operation["sync"]["syncOptions"]
     assert operation["retry"]["limit"] == -1
     assert "revision" not in operation["sync"], "the newest one of the branch"
-    assert "begun again after it had failed: minio, mlflow" in " ".join(capsys.readouterr().err.split())
+    assert "restarted after a failure: minio, mlflow" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_sync_that_runs_is_not_disturbed(adopted: Path) -> None:
@@ -181,7 +181,7 @@ def test_an_application_can_be_left_out_where_its_kinds_are_known(adopted: Path)
 def test_a_fork_that_is_nobodys_is_refused_even_when_adopting_was_not_committed(fork: Path) -> None:
     cluster = MemoryCluster()
     adopt_fork(Repository(fork), PLACES)
-    with pytest.raises(BadInputError, match=r"as committed still names a place that is nobody's"):
+    with pytest.raises(BadInputError, match=r"as committed still has the address of the template"):
         bootstrap(fork, cluster)
     assert cluster.order == []
 
@@ -190,7 +190,7 @@ def test_a_fork_that_is_nobodys_is_refused_even_when_adopting_was_not_committed(
     ("change", "named"),
     [
         ({"version": "v1.31.9"}, "1.32 or newer is needed"),
-        ({"administrator": False}, "may not do everything"),
+        ({"administrator": False}, "is not an administrator of the cluster"),
         ({"objects": {}}, "No node of the cluster is ready"),
     ],
 )

@@ -108,11 +108,11 @@ def use(monkeypatch: pytest.MonkeyPatch, made: MemoryCluster) -> None:
         (measured("answers", "[1.3168]"), "another mix of answers, PSI 1.32"),
         (measured("pods", "[2]"), "2 pods restarted or not ready"),
         (measured("smoke", ""), "the smoke test failed"),
-        (measured("answers", "[]", "Inconclusive"), "answers: too few requests to tell"),
+        (measured("answers", "[]", "Inconclusive"), "answers: too few requests to decide"),
         (measured("own", "[3]"), "own 3"),
         (
             {"name": "errors", "phase": "Running", "consecutiveError": 2, "measurements": [{"message": "refused"}]},
-            "waits, as Prometheus gives no answer: refused",
+            "waits, because Prometheus gives no answer: refused",
         ),
     ],
 )
@@ -130,7 +130,7 @@ def test_the_figures_are_those_of_the_analysis(result: dict[str, Any], said: str
         (
             {"phase": "Paused", "message": "InconclusiveAnalysisRun"},
             [measured("errors", "[]", "Inconclusive")],
-            "canary paused at 20 %: errors: too few requests to tell",
+            "canary paused at 20 %: errors: too few requests to decide",
         ),
         ({"phase": "Healthy", "currentStepIndex": 4}, [], ""),
     ],
@@ -169,7 +169,7 @@ def test_an_aborted_canary_becomes_the_pins_of_stable_and_a_hold_with_the_figure
 
     # What runs it may come again: the cluster still says aborted, until Argo CD has brought the commit.
     assert execute(["rollback", "--aborted"]) == 0
-    assert "git pins something else by now" in " ".join(capsys.readouterr().err.split())
+    assert "git pins something else now" in " ".join(capsys.readouterr().err.split())
     assert pinned(origin) == after
 
     # Nothing moves the pins to what is known to be bad, nor anywhere else, until a person says so.
@@ -247,7 +247,7 @@ def test_check_names_a_canary_that_nothing_here_brings_the_controller_for(
     values.write_text(f"{values.read_text()}rollout: {{strategy: canary}}\n")
     assert execute(["check", "--json"]) == 0
     (note,) = (note for note in json.loads(capsys.readouterr().out)["notes"] if "rollouts: true" in note)
-    assert note.startswith("staging/iris has rollout.strategy canary, and nothing here brings Argo Rollouts")
+    assert note.startswith("staging/iris has rollout.strategy canary, but nothing here installs Argo Rollouts")
     platform = fork / "platform.yaml"
     platform.write_text(f"{platform.read_text()}rollouts: true\n")
     assert execute(["check", "--json"]) == 0

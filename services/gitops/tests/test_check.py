@@ -54,12 +54,12 @@ def runs_on(runs_on: str, folder: str = ".github") -> Callable[[Path], None]:
 
 
 CASES = [
-    (runs_on("self-hosted"), ".github/workflows/own.yml: the job train runs on self-hosted, a runner of your own"),
-    (runs_on("[linux, self-hosted]"), "the job train runs on linux, a runner of your own"),
-    (runs_on("{group: gpus, labels: [ubuntu-24.04]}"), "the job train runs on gpus, a runner of your own"),
-    (runs_on("gpu", ".gitea"), ".gitea/workflows/own.yml: the job train runs on gpu, a runner of your own"),
-    (edit("platform.yaml", "from: staging", "from: dev"), "production is fed `from: dev`"),
-    (write("envs/dev/iris/values.yaml", ""), "envs/dev: there is no such environment in platform.yaml"),
+    (runs_on("self-hosted"), ".github/workflows/own.yml: the job train runs on self-hosted, your own runner"),
+    (runs_on("[linux, self-hosted]"), "the job train runs on linux, your own runner"),
+    (runs_on("{group: gpus, labels: [ubuntu-24.04]}"), "the job train runs on gpus, your own runner"),
+    (runs_on("gpu", ".gitea"), ".gitea/workflows/own.yml: the job train runs on gpu, your own runner"),
+    (edit("platform.yaml", "from: staging", "from: dev"), "production has `from: dev`"),
+    (write("envs/dev/iris/values.yaml", ""), "envs/dev: platform.yaml has no such environment"),
     (write("envs/staging/pear/values.yaml", ""), "envs/staging/pear: there is no service 'pear'"),
     (write("envs/staging/iris/release.yaml", "release: {"), "envs/staging/iris/release.yaml is not valid YAML"),
     (write("envs/staging/iris/release.yaml", "release: {}"), "envs/staging/iris/release.yaml"),
@@ -85,7 +85,7 @@ CASES = [
     (link, "envs/production/iris/values.yaml is a symbolic link"),
     (
         write("envs/staging/iris/values.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n"),
-        "envs/staging/iris/values.yaml is kept by Git LFS",
+        "envs/staging/iris/values.yaml is stored in Git LFS",
     ),
     (edit("platform.yaml", '"@OWNER"', '"@flora/iris"'), "add the line `/envs/*/iris/ @flora/iris` at its end"),
     (write(".github/CODEOWNERS", "/docs/ @a\n"), "nobody owns /envs/production/"),
@@ -132,10 +132,10 @@ def test_what_training_would_refuse_is_a_problem(fork: Path, capsys: pytest.Capt
     assert "models/plum/training.yaml: there is no setting nme" in said
     assert "models/plum/training.yaml: there is no setting gate.treshold" in said
     assert "models/fig/training.yaml is not valid YAML" in said
-    assert "models/pear/training.yaml: name must be there" in said
+    assert "models/pear/training.yaml: name must be set" in said
     assert "models/cherry and models/plum register the same model 'plum'" in said
     assert "models/cherry/values.yaml: the chart training has no value data.secret" in said
-    assert "models/kiwi/training.yaml: data: there is no 'tables/kiwi.csv' beside this file" in said
+    assert "models/kiwi/training.yaml: data: 'tables/kiwi.csv' is not next to this file" in said
     assert not any(name in said for name in ("lime", "date", "sloe"))
 
 
@@ -149,7 +149,7 @@ def test_what_is_only_worth_knowing_is_a_note(fork: Path, capsys: pytest.Capture
     problems, notes = found(capsys)
     said = "\n".join(notes)
     assert problems == []
-    assert "production/iris was never released, and staging was: `gitops promote production/iris`" in said
+    assert "production/iris was never released, but staging was: `gitops promote production/iris`" in said
     assert "models/pear trains pear-classifier, which no service serves" in said
     assert "apps/extra/broken.yaml is not valid YAML" in said
     assert "apps/extra/odd.yaml holds something" in said

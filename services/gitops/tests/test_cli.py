@@ -19,7 +19,7 @@ from gitops.cli import execute
         (["bootstrap", "--notify", "everybody"], "everybody"),
         (["bootstrap", "--minutes", "0"], "--minutes"),
         (["bootstrap"], "gitops adopt --repo URL --registry PREFIX"),
-        (["teardown"], "say --yes"),
+        (["teardown"], "add --yes"),
         (["status", "--verbose"], "--verbose"),
         (["release"], "release"),
         (["promote"], "promote needs GITHUB_TOKEN"),

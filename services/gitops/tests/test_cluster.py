@@ -140,7 +140,7 @@ def test_a_service_without_pods_is_an_outage_in_kubectls_words(kubectl: Path) ->
 
 
 def test_a_missing_program_and_a_hanging_one_are_told_apart() -> None:
-    with pytest.raises(ProgramMissingError, match="none-such is needed and was not found"):
+    with pytest.raises(ProgramMissingError, match="none-such is required but was not found"):
         run(["none-such"])
     with pytest.raises(OutageError, match="did not end within 0 s"):
         run([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2)

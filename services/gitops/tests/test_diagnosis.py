@@ -38,7 +38,7 @@ def test_pods_that_are_ready_or_done_are_passed_over(findings: dict[str, Finding
         ("crashes", "ended with status 1", "describe pod"),
         ("no-secret", 'secret "mlflow-database" not found', "Run `gitops bootstrap` again"),
         ("too-big", "Insufficient cpu", "lower `resources.requests`"),
-        ("not-ready", "runs and is not ready", "describe pod"),
+        ("not-ready", "runs but is not ready", "describe pod"),
     ],
 )
 def test_each_says_why_and_what_to_do(findings: dict[str, Finding], pod: str, why: str, advice: str) -> None:
@@ -103,7 +103,7 @@ COMPARISON = {
             },
             "ServiceMonitor ml-pipeline/mlflow",
             "could not find",
-            "comes with another application",
+            "brings this kind",
         ),
         (
             {

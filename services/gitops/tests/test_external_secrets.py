@@ -181,4 +181,4 @@ def test_the_file_holds_them_all_and_the_terminal_says_what_the_store_needs(
         assert entry in said
         assert all(name in said for name in properties)
     assert execute(["bootstrap", "--external-secrets-to=found.yaml"]) == 2
-    assert "goes with --secrets external" in " ".join(capsys.readouterr().err.split())
+    assert "needs --secrets external" in " ".join(capsys.readouterr().err.split())

@@ -50,7 +50,7 @@ def test_the_switch_is_one_commit_that_changes_the_two_lines(fork: Path) -> None
 
 def test_a_switch_that_was_made_is_not_made_again(fork: Path) -> None:
     (proposal,) = switched(Route(source="seaweedfs", target="minio", late=False))(snapshot(fork))
-    assert (proposal.files, proposal.left_alone) == ({}, "minio is the store already")
+    assert (proposal.files, proposal.left_alone) == ({}, "minio is already the store")
 
 
 def test_the_root_user_is_that_of_both_stores() -> None:
@@ -63,12 +63,12 @@ def test_the_root_user_is_that_of_both_stores() -> None:
 
 
 def test_nothing_is_switched_while_objects_are_still_written() -> None:
-    with pytest.raises(NotConvergedError, match="objects are still written: 3 in the last one"):
+    with pytest.raises(NotConvergedError, match="objects are still being written: 3 in the last one"):
         refuse_unlike([Pass(objects=9, same=6, copied=3), Pass()])
 
 
 def test_a_pass_says_what_it_found() -> None:
     done = Pass(objects=5, size=70, same=2, copied=1, missing=1, newer=1)
     assert said(done) == (
-        "5 objects, 70 bytes, 2 with the same digest, 1 copied, 1 missing, 1 written since in the store in use"
+        "5 objects, 70 bytes, 2 with the same digest, 1 copied, 1 missing, 1 newer in the store in use"
     )

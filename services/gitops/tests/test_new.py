@@ -66,7 +66,7 @@ def test_an_environment_is_one_commit_and_tuned_as_its_source(
     said = " ".join(capsys.readouterr().out.split())
     assert "gitops promote qa" in said
     assert "gitops bootstrap" in said
-    assert "It stands beside production" in said
+    assert "It is next to production" in said
     assert git(origin, "rev-list", "--count", f"{before}..main") == "1"
     platform = load_platform(fork)
     assert [entry.name for entry in platform.environments] == ["staging", "qa", "production"]
@@ -89,20 +89,20 @@ def test_an_environment_is_one_commit_and_tuned_as_its_source(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["new", "service", "iris", "--model", "x", "--owner", "@a"], "There is a service 'iris' already"),
+        (["new", "service", "iris", "--model", "x", "--owner", "@a"], "The service 'iris' already exists"),
         (["new", "service", "Wine", "--model", "x", "--owner", "@a"], "'Wine' cannot be the name of objects"),
         (["new", "service", "w" * 40, "--model", "x", "--owner", "@a"], "at most 45"),
         (["new", "service", "wine", "--model", "iris-classifier", "--owner", "@a"], "both serve iris-classifier"),
         (["new", "service", "wine", "--model", "x", "--owner", "team"], "is not @USER"),
         ([*WINE, "--environments", "qa"], "There is no environment 'qa'"),
-        (["new", "environment", "staging", "--from", "staging"], "There is an environment 'staging' already"),
+        (["new", "environment", "staging", "--from", "staging"], "The environment 'staging' already exists"),
         (["new", "environment", "qa", "--from", "dev"], "There is no environment 'dev'"),
         (["new", "environment", "EU.Prod", "--from", "staging"], "'EU.Prod' cannot be the name of objects"),
-        ([*QA, "--cluster", "west"], "is not under `clusters`"),
+        ([*QA, "--cluster", "west"], "is not in `clusters`"),
         ([*QA, "--namespace", "ml-pipeline-staging"], "share the namespace"),
         ([*QA, "--min-age", "soon"], "minAge"),
         (["remove", "service", "wine", "--yes"], "There is no service 'wine'"),
-        (["remove", "environment", "staging", "--yes", "--git-only"], "production is fed `from: staging`"),
+        (["remove", "environment", "staging", "--yes", "--git-only"], "production has `from: staging`"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_committed(

@@ -138,7 +138,7 @@ def test_an_owners_chat_needs_its_address_once(adopted: Path, capsys: pytest.Cap
 def test_a_chat_that_nobody_has_is_refused_with_those_that_there_are(adopted: Path) -> None:
     with_a_chat(adopted)
     cluster = MemoryCluster()
-    with pytest.raises(BadInputError, match=r"--notify greenhouse is unknown\. There are people, github, green-house"):
+    with pytest.raises(BadInputError, match=r"--notify greenhouse is unknown\. Known are people, github, green-house"):
         bootstrap(adopted, cluster, greenhouse=WEBHOOK)
     assert cluster.order == []
 

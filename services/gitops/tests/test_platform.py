@@ -78,36 +78,36 @@ def test_an_address_says_how_else_a_repository_is_mentioned(repository: str, slu
     [
         ({"repository": "flora/petals"}, "repository: 'flora/petals' is not an address to clone from"),
         ({"repository": "https://a:b@x.example/y.git"}, "a password does not belong"),
-        ({"branch": "feature..x"}, "branch: 'feature..x' is not a name that git takes"),
+        ({"branch": "feature..x"}, "branch: 'feature..x' is not a valid name"),
         ({"registry": {"prefix": "https://ghcr.io/x"}}, "registry.prefix: 'https://ghcr.io/x' is not a registry"),
         ({"registry": {"prefix": "ghcr.io/Flora/petals"}}, "in lower case"),
         ({"forge": "sourceforge"}, "$.forge"),
         ({"colour": "red"}, "unknown field `colour`"),
         ({"store": "ceph"}, "$.store"),
-        ({"nextStore": "minio"}, "nextStore: minio is the store already"),
+        ({"nextStore": "minio"}, "nextStore: minio is already the store"),
         ({"environments": []}, "$.environments"),
         (environment(name="EU.Prod"), "'EU.Prod' cannot be the name of objects in a cluster"),
         (environment(name="prod_us"), "'prod_us' cannot be the name"),
         (environment(name="dev env"), "'dev env' cannot be the name"),
         (environment(name="prod.eu"), "'prod.eu' cannot be the name"),
         (environment(name="2024-pilot"), "'2024-pilot' cannot be the name"),
-        (environment(name="true"), "'true' is not read as a text everywhere"),
-        (environment(name="e" * 61), f"'iris-{'e' * 61}' has 66 characters, and at most 45"),
+        (environment(name="true"), "'true' is not always read as text"),
+        (environment(name="e" * 61), f"'iris-{'e' * 61}' has 66 characters, but may have at most 45"),
         (environment(name="e" * 61), "is longer than 63 characters"),
         (environment(name="platform"), "'platform' is a name of the shared parts"),
         (environment(name="candidate"), "'candidate' cannot be an alias of models"),
         (environment(name="v2"), "'v2' cannot be an alias of models"),
         (environment(name="dev"), "'dev' is there 2 times"),
         (environment(name="qa", minAge="ten minutes"), "minAge"),
-        (environment(name="qa", **{"from": "staging"}), "qa is fed `from: staging`, and there is no such environment"),
+        (environment(name="qa", **{"from": "staging"}), "qa has `from: staging`, but there is no such environment"),
         (environment(name="qa", **{"from": "qa"}), "qa feeds itself"),
-        (environment(name="qa", cluster="east"), "qa is on the cluster 'east', which is not under `clusters`"),
+        (environment(name="qa", cluster="east"), "qa is on the cluster 'east', which is not in `clusters`"),
         (environment(name="qa", namespace="ml-pipeline-dev"), "dev and qa share the namespace ml-pipeline-dev"),
         (environment(name="qa", namespace="kube-system"), "kube-system of qa is taken"),
         (environment(name="qa", namespace="Qa"), "the namespace 'Qa' of qa is not a DNS label"),
         (
             {"environments": [{"name": "a", "from": "b"}, {"name": "b", "from": "a"}]},
-            "a feeds itself by its `from`: a <- b",
+            "a feeds itself through its `from`: a <- b",
         ),
         (
             {"environments": [{"name": "a", "from": "b"}, {"name": "b", "from": "a"}]},
@@ -147,7 +147,7 @@ def test_services_and_environments_that_come_to_one_application_are_refused() ->
         environments=[{"name": "b-c"}, {"name": "c"}],
         services=[{"name": "a", "model": "one"}, {"name": "a-b", "model": "two"}],
     )
-    assert "come to the one application 'a-b-c'" in said
+    assert "would share the application 'a-b-c'" in said
 
 
 def test_all_mistakes_are_told_at_once() -> None:

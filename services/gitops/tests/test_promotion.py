@@ -132,7 +132,7 @@ def test_the_body_tells_a_reviewer_what_changes_and_why_it_may(
     assert "`promote(production): iris 1`" not in text
     assert "staging/iris has had these pins for" in text
     assert git(clone, "log", "-1", "--format=%H", "HEAD~1") in text
-    assert "The cluster told nothing: `" in text
+    assert "The cluster gave no information: `" in text
     assert "`gitops diff production/iris --pins-of staging` shows them" in text
 
 
@@ -242,7 +242,7 @@ def test_nothing_left_to_promote_closes_it(clone: Path, hub: GitHub, capsys: pyt
 
 def test_pins_that_are_too_young_wait(clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["promote", "--min-age", "60"]) == 3
-    assert "60 minutes are asked for" in capsys.readouterr().err
+    assert "60 minutes are required" in capsys.readouterr().err
     assert hub.requests == []
     assert promote(capsys, "--min-age", "0")["outcome"] == "opened"
 
@@ -277,7 +277,7 @@ def test_a_clone_without_history_cannot_tell_and_says_so(
     [
         ({"operationState": {"phase": "Failed", "message": "smoke failed"}}, "2", "last sync failed.* smoke failed"),
         ({"operationState": {"phase": "Running"}}, "2", "smoke test has not ended"),
-        ({"sync": {"status": "Synced", "revisions": ["0.1.0", "0" * 40]}}, "2", "has not taken up"),
+        ({"sync": {"status": "Synced", "revisions": ["0.1.0", "0" * 40]}}, "2", "has not yet read"),
         ({"sync": {"status": "OutOfSync"}}, "2", "says OutOfSync and Healthy"),
         ({"health": {"status": "Degraded", "message": "crashes"}}, "2", "says Synced and Degraded.*crashes"),
         ({}, "1", "serves another model"),
@@ -368,5 +368,5 @@ def test_a_body_that_gets_too_long_is_cut_and_says_so(clone: Path) -> None:
     )
     text = body(evidence)
     assert 50_000 < len(text) < 65_536
-    assert "Cut here, being too long: `gitops diff production/iris --pins-of staging` shows all of it." in text
+    assert "Cut because it is too long: `gitops diff production/iris --pins-of staging` shows all of it." in text
     assert "- and 30 more" in text

@@ -70,7 +70,7 @@ def test_each_environment_asks_for_an_age_of_its_own(
     monkeypatch.delenv("GITOPS_MIN_AGE")
     assert "minAge: 10m" in (garden / "platform.yaml").read_text()
     assert execute(["promote", "production/wine"]) == 3
-    assert "10 minutes are asked for" in capsys.readouterr().err
+    assert "10 minutes are required" in capsys.readouterr().err
     assert outcomes(capsys, "production/wine", "--min-age", "0") == {"production/wine": "opened"}
 
 

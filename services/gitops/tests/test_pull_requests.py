@@ -141,7 +141,7 @@ def test_a_rate_limit_past_patience_is_said(hub: GitHub) -> None:
     [
         (Answer(401, {"message": "Bad credentials"}), "GITHUB_TOKEN is not valid"),
         (Answer(403, {"message": "Resource not accessible by integration"}), "rights to write contents and pull"),
-        (Answer(404, {"message": "Not Found"}), "does not see this repository"),
+        (Answer(404, {"message": "Not Found"}), "has no access to this repository"),
         (Answer(301, {"message": "Moved Permanently"}), "has moved"),
         (invalid("base is invalid"), "Validation Failed: base is invalid"),
     ],
@@ -159,7 +159,7 @@ def test_a_branch_that_is_not_there_is_refused_in_the_apis_words(hub: GitHub) ->
 
 def test_something_else_at_the_address_is_said(hub: GitHub) -> None:
     hub.faults = [Answer(200, {"hello": "world"})]
-    with pytest.raises(OutageError, match="does not speak GitHub's API"):
+    with pytest.raises(OutageError, match="does not offer GitHub's API"):
         client(hub).open_from(BRANCH)
     with pytest.raises(BadInputError, match="is not an address"):
         github.GitHub("http://127.0.0.1:port", SLUG, TOKEN, "main").open_from(BRANCH)

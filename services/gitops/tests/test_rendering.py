@@ -174,8 +174,8 @@ def test_the_pins_of_another_environment_show_what_a_promotion_would_change(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["staging", "--revision", "none-such"], "git knows no 'none-such'"),
-        (["staging", "--revision=--output=x"], "git knows no"),
+        (["staging", "--revision", "none-such"], "git does not know 'none-such'"),
+        (["staging", "--revision=--output=x"], "git does not know"),
         (["staging", "--revision", "HEAD", "--against", "production"], "name one"),
         (["platform", "--against", "staging"], "is none"),
         (["production", "--pins-of", "qa"], "the environments staging and production"),

@@ -81,7 +81,7 @@ def test_every_secret_is_made_with_every_key_and_they_fit_together() -> None:
 def test_another_cluster_gets_copies_for_its_environments_alone() -> None:
     here, there = Store(), Store()
     wanted = bootstrap_secrets(PLATFORM, "west")
-    with pytest.raises(BadInputError, match="ml-pipeline/s3-serving is not there to be copied"):
+    with pytest.raises(BadInputError, match="ml-pipeline/s3-serving does not exist, so it cannot be copied"):
         make_secrets(there, wanted, here)
     make_secrets(here, SECRETS)
     made = make_secrets(there, wanted, here)
@@ -171,7 +171,7 @@ def test_a_copy_that_fell_behind_is_named_and_left_alone() -> None:
 def test_a_secret_without_a_key_is_refused_by_name() -> None:
     store = Store()
     store.create(secret_manifest("ml-pipeline", "postgres-auth", {"postgres-password": "x"}))
-    with pytest.raises(BadInputError, match=r"ml-pipeline/postgres-auth is there without the key 'mlflow-username'"):
+    with pytest.raises(BadInputError, match=r"ml-pipeline/postgres-auth lacks the key 'mlflow-username'"):
         make_secrets(store, SECRETS)
 
 

@@ -73,7 +73,7 @@ def test_it_pins_the_shadow_and_nothing_else_where_pins_come_by_pull_requests_to
 
     commit = git(origin, "rev-parse", "main")
     assert execute(["shadow", "production/iris", "--model", "2"]) == 0
-    assert "like that already" in capsys.readouterr().out
+    assert "already so" in capsys.readouterr().out
     assert git(origin, "rev-parse", "main") == commit
 
     assert execute(["shadow", "production/iris", "--sample", "0.5"]) == 0
@@ -88,7 +88,7 @@ def test_it_pins_the_shadow_and_nothing_else_where_pins_come_by_pull_requests_to
     assert (both / PRODUCTION).read_bytes() == before
     assert git(origin, "log", "-1", "--format=%s", "main") == "shadow(production/iris): off"
     assert execute(["shadow", "production/iris", "--off"]) == 0
-    assert "like that already" in capsys.readouterr().out
+    assert "already so" in capsys.readouterr().out
 
 
 def test_what_staging_ran_once_may_be_tried_too(both: Path, origin: Path) -> None:
@@ -109,7 +109,7 @@ def test_an_environment_that_nothing_feeds_tries_whatever_passed_its_gate(clone:
         (["production/iris", "--model", "1"], "answers with iris-classifier 1 itself"),
         (["production/iris", "--model", "99"], "did not pass its gate"),
         (["production/iris", "--model", "wine/1"], "another registered model"),
-        (["production/iris", "--sample", "0.2"], "no shadow whose --sample could change"),
+        (["production/iris", "--sample", "0.2"], "no shadow, so --sample cannot be changed"),
         (["production/iris", "--model", "2", "--sample", "1.5"], "<= 1"),
         (["production/iris", "--model", "2", "--sample", "0"], "> 0"),
         (["production/iris", "--model", "2", "--off"], "--model"),
@@ -127,7 +127,7 @@ def test_what_cannot_be_tried_is_refused_and_nothing_is_written(
 
 def test_a_chart_that_runs_no_shadows_gets_none(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["bump", "staging/iris", "--chart", "0.1.0"]) == 0
-    assert "version 0.1.0 of the serving chart, which runs no shadows" in refused(
+    assert "version 0.1.0 of the serving chart, which does not support shadows" in refused(
         capsys, 2, "staging/iris", "--model", "9"
     )
 

@@ -166,7 +166,7 @@ def test_an_api_that_does_not_answer_is_said_so(released: Path) -> None:
         cluster.answers["ml-pipeline-staging/iris:metrics/health"] = answer
         live = look_around(Repository(released), cluster).services[0].live
         assert live
-        assert "answers something else" in live.problem
+        assert "gives an unexpected answer" in live.problem
     cluster.answers.clear()
     live = look_around(Repository(released), cluster).services[0].live
     assert live

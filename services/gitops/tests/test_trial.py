@@ -99,8 +99,8 @@ def test_the_body_says_how_the_candidate_would_have_answered(
                 "| version 2, the candidate | 1 ms | 9.1 ms |",
             ]
         ),
-        "Failed: 0 rows. Dropped, as there was no time for them: 57 rows.",
-        "No bounds are set (`shadow.minRows` and `shadow.maxDisagreement` in values.yaml): judge for yourself.",
+        "Failed: 0 rows. Dropped because there was no time: 57 rows.",
+        "No bounds are set (`shadow.minRows` and `shadow.maxDisagreement` in values.yaml), so you decide.",
     ]
 
 
@@ -108,7 +108,7 @@ def test_bounds_that_are_met_let_it_through_and_are_named(
     tried: Path, metrics: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask(tried, "shadow: {minRows: 12431, maxDisagreement: 0.014}")
-    assert "Asked for is at least 12,431 rows compared, and at most 0.014 of them different, which is met." in promote(
+    assert "Required: at least 12,431 rows compared, and at most 0.014 of them different. This is met." in promote(
         capsys, metrics
     )
 
@@ -177,9 +177,9 @@ def test_where_nobody_can_be_asked_the_body_says_so_and_bounds_wait(
     tried: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert f"is not known: `Prometheus at {NOWHERE}" in promote(capsys, NOWHERE)
-    assert "What came of it is not known: `" in promote(capsys, "")
+    assert "Its result is not known: `" in promote(capsys, "")
     ask(tried, "shadow: {minRows: 1}")
-    assert "how iris-classifier 2 does could not be learned. Prometheus at" in promote(capsys, NOWHERE, 3)
+    assert "how iris-classifier 2 does is not known. Prometheus at" in promote(capsys, NOWHERE, 3)
 
 
 def test_a_candidate_that_is_not_tried_is_said_so_and_bounds_ask_for_it(

@@ -144,8 +144,8 @@ def test_a_shadow_that_is_there_may_see_more_stay_or_go() -> None:
 @pytest.mark.parametrize("base", [release(3), release(2, hold="a freeze")], ids=["pins", "a hold"])
 def test_a_shadow_is_set_by_a_change_of_nothing_else(base: Release) -> None:
     fed_by = [step(4)]
-    assert "changes nothing else" in only_problem(judge(proposed(shadowed(4, base), fed_by=fed_by)))
-    assert "changes nothing else" in only_problem(
+    assert "must change nothing else" in only_problem(judge(proposed(shadowed(4, base), fed_by=fed_by)))
+    assert "must change nothing else" in only_problem(
         judge(proposed(shadowed(4, base, sample=0.5), before=shadowed(4), fed_by=fed_by))
     )
 

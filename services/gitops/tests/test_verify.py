@@ -262,7 +262,7 @@ def test_a_fork_on_github_trusts_its_own_workflow_alone() -> None:
 
 def test_whose_signature_counts_has_to_be_said_elsewhere() -> None:
     elsewhere = place("https://git.example.com/acme/pipeline.git")
-    with pytest.raises(BadInputError, match="Name --key, or --identity"):
+    with pytest.raises(BadInputError, match="give --key, or --identity"):
         Trust().options(elsewhere)
     with pytest.raises(BadInputError, match="exclude one another"):
         Trust(key="cosign.pub", identity="me").options(GITHUB)

@@ -148,7 +148,7 @@ def test_a_release_after_which_a_critical_alert_began_goes_back_and_is_held(
     # The alert burns on, and what is held stays.
     git(clone, "pull", "--quiet")
     assert watch(metrics) == 0
-    assert "Nothing that was released does badly." in capsys.readouterr().out
+    assert "No release does badly." in capsys.readouterr().out
     assert pinned(origin) == after
 
 
@@ -194,7 +194,7 @@ def test_the_first_release_has_nothing_to_go_back_to(
     ask(fork, "watch: {minutes: 15}")
     released(fork, 1, seen.since - timedelta(minutes=7), monkeypatch)
     assert watch(seen.url) == 2
-    assert "staging/iris has no earlier pins to go back to" in " ".join(capsys.readouterr().err.split())
+    assert "staging/iris has no earlier pins to restore" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("values", ["watch: {minutes: soon}", "watch: {minutes: -1}"])
@@ -242,7 +242,7 @@ def test_canaries_go_back_too_and_a_cluster_that_is_away_is_told(
 ) -> None:
     use(monkeypatch, Away())
     assert watch(metrics, "--dry-run") == 0
-    assert "Canaries could not be seen" in " ".join(capsys.readouterr().err.split())
+    assert "Canaries could not be checked" in " ".join(capsys.readouterr().err.split())
 
     ask(clone, "{}")
     use(monkeypatch, test_canary.cluster(test_canary.ERRORS, wanted=2, stable=1, **test_canary.ABORTED))

@@ -145,5 +145,5 @@ def test_what_cannot_be_edited_safely_is_left_to_people(text: str, why: str) -> 
 
 @pytest.mark.parametrize("text", ["image: ghcr.io/acme/mlflow:1\n", "- a\n", "image: [\n"])
 def test_a_file_of_another_form_has_no_image_to_pin(text: str) -> None:
-    with pytest.raises(BadInputError, match=r"mlflow\.yaml (does not hold an image|is not valid YAML)"):
+    with pytest.raises(BadInputError, match=r"mlflow\.yaml (does not name an image|is not valid YAML)"):
         with_image(text, image(), "mlflow.yaml")

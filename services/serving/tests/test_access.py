@@ -76,7 +76,7 @@ def test_a_rate_that_is_used_up_is_told(serve: Serve, iris: Bundle) -> None:
     assert refused.status_code == 429
     assert 900 < int(refused.headers["retry-after"]) <= 1000
     assert ask(api, bearer(SECOND)).status_code == 200
-    assert api.get("/v2", headers=bearer(FIRST)).json() == {"error": "This key may ask 0.001 times a second."}
+    assert api.get("/v2", headers=bearer(FIRST)).json() == {"error": "This key may send 0.001 requests a second."}
 
 
 def test_keys_in_a_file_can_be_changed(

@@ -218,7 +218,7 @@ def test_a_missing_column_and_a_wrong_type_fail_the_file_and_no_other(run: Run, 
     assert "column 'eggs': holds text, expected an integer" in told
     assert "broken.parquet: it cannot be read as Parquet" in told
     assert "empty.csv: it is not a CSV file" in told
-    assert "column 'prediction': is named like one of the answers" in told
+    assert "column 'prediction': has the name of an answer" in told
     assert names_in(tmp_path / "out") == ["good.manifest.json", "good.parquet"]
 
 
@@ -308,9 +308,9 @@ def test_what_would_overwrite_or_be_taken_for_input_is_refused(run: Run, tmp_pat
     (tmp_path / "in" / "one.csv").write_bytes(csv_of(penguins_table(5)))
     with pytest.raises(ServingError, match=r"both be answered in one\.parquet"):
         run()
-    with pytest.raises(ServingError, match="taken for input the next time"):
+    with pytest.raises(ServingError, match="read as input the next time"):
         run(f"{tmp_path}/**/*.parquet")
-    with pytest.raises(ServingError, match="no file is like"):
+    with pytest.raises(ServingError, match="no file matches"):
         run(f"{tmp_path}/in/*.pq")
 
 

@@ -275,7 +275,7 @@ def test_a_model_without_an_answer_to_what_is_made_of_a_row_says_so(tmp_path: Pa
     write_bundle(tmp_path)
     with_baseline(tmp_path, of_iris())
     model = opened(tmp_path)
-    with pytest.raises(InvalidInputError, match="so it cannot be explained"):
+    with pytest.raises(InvalidInputError, match="so the row cannot be explained"):
         by_function(msgspec.structs.replace(model, runtime=_Speechless(model.runtime)), SETOSA)
 
 
@@ -312,7 +312,7 @@ def test_who_comes_when_enough_wait_is_told_when_to_come_again(serve: Serve, dia
     assert {answer.status_code for answer in answers} == {200, 503}
     assert 5 <= len(refused) <= 6
     for answer in refused:
-        assert answer.json()["detail"] == "Too many explanations are waiting already; try again later."
+        assert answer.json()["detail"] == "Too many explanations are already waiting; try again later."
         assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert metric(api, "serving_explanations_refused_total", reason="full") == len(refused)
     done = len(answers) - len(refused)

@@ -60,8 +60,8 @@ def test_every_wrong_value_is_named() -> None:
         "features[0]": "expected a number, got a boolean (column 'c0')",
         "features[1]": "expected an integer, got 1.5 (column 'c1')",
         "features[2]": "expected true or false, got 0 (column 'c2')",
-        "features[3]": "expected a whole number between -16777216 and 16777216, as the model, which computes in "
-        "float32, rounds others (column 'c3')",
+        "features[3]": "expected a whole number between -16777216 and 16777216, because the model computes in float32 "
+        "and would round others (column 'c3')",
     }
 
 

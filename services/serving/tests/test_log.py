@@ -122,8 +122,8 @@ def test_only_named_columns_are_kept_and_a_sensitive_one_not_even_then(
     assert [line["features"] for line in found] == [{"eggs": 2}]
     told = {record.getMessage(): getattr(record, "columns", "") for record in caplog.records}
     assert told == {
-        "sensitive columns are not logged, though they are named": "'sex'",
-        "columns that shall be logged are not there": "'wings'",
+        "sensitive columns are not logged, although the settings name them": "'sex'",
+        "the model lacks columns that should be logged": "'wings'",
     }
 
 

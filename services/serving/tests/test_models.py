@@ -102,7 +102,7 @@ def test_not_all_of_very_many_names_are_listed(serve: Serve, diabetes: Bundle) -
 
 def test_the_document_describes_all_of_them(both: httpx.Client) -> None:
     document = both.get("/docs/openapi.json").json()
-    assert "/predict and /model/info are about iris-classifier" in document["info"]["description"]
+    assert "/predict and /model/info use iris-classifier" in document["info"]["description"]
     [name] = document["paths"]["/v2/models/{model_name}/infer"]["post"]["parameters"]
     assert name["schema"] == {"enum": ["iris-classifier", "diabetes"]}
     tensors = document["components"]["schemas"]["InputTensor"]["properties"]["name"]["enum"]

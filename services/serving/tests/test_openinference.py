@@ -98,7 +98,7 @@ def test_only_the_outputs_that_are_asked_for_come(iris_api: httpx.Client) -> Non
         ([features([[1, 2, 1e39, 4]])], "in row 0 (column 'petal length (cm)')"),
         ([features([SETOSA, [1, 2, 3, -2e30]])], "in row 1 (column 'petal width (cm)')"),
         ([features([[True] * 4], datatype="BOOL")], "expected a number, not true or false (BOOL)"),
-        ([features(), {**features(), "name": "more"}], "no place for 'more'"),
+        ([features(), {**features(), "name": "more"}], "must not have 'more'"),
         ([{**features(), "name": "rows"}], "unknown tensor 'rows'; expected 'features', or one tensor for each of"),
         ([{"name": COLUMNS[0], "datatype": "FP64", "shape": [1], "data": [1]}], "'sepal width (cm)' is missing"),
         ([{"name": n, "datatype": "FP64", "shape": [1, 2], "data": [1, 2]} for n in COLUMNS], "or [rows, 1]"),

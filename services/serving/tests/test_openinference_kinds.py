@@ -128,7 +128,7 @@ def test_a_table_as_mlservers_client_sends_it(api: httpx.Client) -> None:
         (one_row(island=("BYTES", [""])), "an empty one, which means null in row 0 (column 'island')"),
         (one_row(eggs=("FP64", [None])), "inputs['eggs']: expected a whole number between"),
         (one_row(eggs=("FP64", [1.5])), "inputs['eggs']: expected an integer, got 1.5 in row 0"),
-        (one_row(eggs=("INT64", [2**24 + 2])), "as the model, which computes in float32, rounds others in row 0"),
+        (one_row(eggs=("INT64", [2**24 + 2])), "because the model computes in float32 and would round others in row 0"),
         (one_row(ringed=("FP64", [2.0])), "inputs['ringed']: expected true or false in row 0"),
         (one_row(seen=("FP64", [1.7e12])), "inputs['seen']: expected seconds since 1970-01-01 UTC between -62"),
         (one_row(seen=("FP64", [None])), "got null, which the column does not take, in row 0 (column 'seen')"),

@@ -33,15 +33,15 @@ def test_a_regression_of_several_numbers(tmp_path: Path, estimator: Any, onnx: b
     model = estimator.fit(NUMBERS, np.stack([VALUES, -VALUES], axis=1))
     write_bundle(tmp_path, "diabetes", estimator=model, onnx=onnx)
     reason = refused(tmp_path)
-    assert "has shape (1, 2), but its MLmodel file promises (1,)" in reason
-    assert "several outputs, of which only one can be served: register a model for each of them" in reason
+    assert "has shape (1, 2), but its MLmodel file says (1,)" in reason
+    assert "several outputs, but only one can be served: register a model for each of them" in reason
 
 
 def test_a_classifier_of_several_labels(tmp_path: Path) -> None:
     labels = np.stack([LABELS, 2 - LABELS], axis=1)
     model = make_pipeline(StandardScaler(), RandomForestClassifier(3)).fit(ROWS, labels)
     write_bundle(tmp_path, estimator=model, onnx=False)
-    assert "its Pipeline has several outputs, of which only one can be served" in refused(tmp_path)
+    assert "its Pipeline has several outputs, but only one can be served" in refused(tmp_path)
 
 
 def test_a_classifier_that_may_name_several_classes_at_once(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_refusal_says_what_to_look_at(status: int) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"model_version": {"version": 3}}'])
 def test_an_answer_of_another_form_is_an_outage(body: bytes) -> None:
-    with pytest.raises(RegistryUnavailableError, match="not what its API promises"):
+    with pytest.raises(RegistryUnavailableError, match="does not follow its API"):
         ask(lambda _: httpx.Response(200, content=body), lambda registry: registry.by_number("1"))
 
 

@@ -54,29 +54,29 @@ def test_further_models_follow_or_are_pinned() -> None:
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        ("[{", "EXTRA_MODELS takes a JSON list of objects of name, stage, version, digest, uri, release, but is none"),
+        ("[{", "a JSON list of objects of name, stage, version, digest, uri, release, but is not one"),
         ("[" * 100_000, "EXTRA_MODELS takes a JSON list of objects"),
         ({"name": "wine"}, "EXTRA_MODELS takes a JSON list of objects"),
         (["wine"], "EXTRA_MODELS takes a JSON list of objects"),
         ([{"stage": "Production"}], "EXTRA_MODELS[0].name is missing"),
         ([{"name": "a/b"}], "EXTRA_MODELS[0].name is 'a/b', but takes text that matches"),
         ([{"name": "wine", "alias": "x"}], "EXTRA_MODELS[0].alias is unknown; known ones are name, stage, version"),
-        ([{"name": "wine", "version": 3}], "EXTRA_MODELS[0].version is 3, but takes text: put it in quotes"),
+        ([{"name": "wine", "version": 3}], "EXTRA_MODELS[0].version is 3, but must be text: put it in quotes"),
         ([{"name": "wine", "version": "latest"}], "EXTRA_MODELS[0].version is 'latest'"),
         ([{"name": "wine", "stage": "a b"}], "EXTRA_MODELS[0].stage is 'a b'"),
         (
             [{"name": "wine"}, {"name": "x", "version": "1", "digest": "sha256:x"}],
             "EXTRA_MODELS[1].digest is 'sha256:x'",
         ),
-        ([{"name": "wine", "stage": "Production", "version": "1"}], "EXTRA_MODELS[0].stage is to be followed, and"),
+        ([{"name": "wine", "stage": "Production", "version": "1"}], "EXTRA_MODELS[0].stage names an alias to follow"),
         ([{"name": "wine", "digest": DIGEST}], "EXTRA_MODELS[0].digest belongs to a pinned version: set version too"),
-        ([{"name": "wine", "version": "1", "uri": "s3://b/x"}], "EXTRA_MODELS[0].uri is used without asking MLflow"),
+        ([{"name": "wine", "version": "1", "uri": "s3://b/x"}], "EXTRA_MODELS[0].uri is used without MLflow"),
         (
             [{"name": "wine", "version": "1", "uri": "gs://b/x", "digest": DIGEST}],
             "EXTRA_MODELS[0].uri is 'gs://b/x', but takes an address that starts with s3://",
         ),
-        ([{"name": "wine"}, {"name": "wine"}], "EXTRA_MODELS[1].name is 'wine', which is served already"),
-        ([{"name": "iris-classifier"}], "EXTRA_MODELS[0].name is 'iris-classifier', which is served already"),
+        ([{"name": "wine"}, {"name": "wine"}], "EXTRA_MODELS[1].name is 'wine', which is already served"),
+        ([{"name": "iris-classifier"}], "EXTRA_MODELS[0].name is 'iris-classifier', which is already served"),
     ],
 )
 def test_mistakes_in_further_models_are_named_by_place(models: Any, message: str) -> None:

@@ -233,12 +233,12 @@ def with_broken_graph(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (with_another_name, "other columns than the model that answers: it lacks 'petal width (cm)' and has 'width'"),
+        (with_another_name, "the model that answers: it lacks 'petal width (cm)' and has 'width'"),
         (with_whole_numbers, "its column 'sepal length (cm)' is of kind integer, and that of the model that answers"),
         (with_broken_graph, "its ONNX file cannot be loaded"),
         (None, "but sha256-v2:" + "0" * 64 + " is expected"),
         ("gone", "there are no files"),
-        ("regression", "it is made for regression, and the model that answers for classification"),
+        ("regression", "its task is regression, but that of the model that answers is classification"),
     ],
 )
 def test_one_that_cannot_be_compared_says_why_and_nothing_else_changes(

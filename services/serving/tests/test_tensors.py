@@ -60,8 +60,8 @@ def test_strings_are_written_with_their_length_in_front() -> None:
     ("data", "datatype", "shape", "reason"),
     [
         (b"[1,2,3]", "FP64", [2, 2], "takes 4 values, but its data holds 3"),
-        (b"[[1,2],[3]]", "FP64", [2, 2], "nested otherwise"),
-        (b"[[1,2],[3,4]]", "FP64", [4], "nested otherwise"),
+        (b"[[1,2],[3]]", "FP64", [2, 2], "does not match its shape"),
+        (b"[[1,2],[3,4]]", "FP64", [4], "does not match its shape"),
         (b"[[[1]]]", "FP64", [1, 1], "a list of FP64 values"),
         (b"[300]", "UINT8", [1], "a list of UINT8 values"),
         (b"[-1]", "UINT64", [1], "a list of UINT64 values"),
@@ -84,7 +84,7 @@ def test_json_that_does_not_fit_is_refused(data: bytes, datatype: str, shape: li
 @pytest.mark.parametrize(
     ("data", "datatype", "shape", "reason"),
     [
-        (b"\x00" * 7, "FP32", [2], "no whole number of FP32"),
+        (b"\x00" * 7, "FP32", [2], "not a whole number of FP32"),
         (b"\x00" * 8, "FP32", [3], "takes 3 values, but its data holds 2"),
         (b"\x02", "BOOL", [1], "0 or 1"),
     ],
@@ -121,7 +121,7 @@ def test_binary_and_json_tensors_mix_in_the_order_of_the_inputs() -> None:
         (message(binary("a", True), rest=b"1"), "binary_data_size is True"),
         (message(binary("a", "4"), rest=b"1234"), "binary_data_size is '4'"),
         (message(binary("a", 10**30), rest=b"1234"), "binary_data_size is 1"),
-        (message(PLAIN, rest=b"1234"), "4 bytes follow that no binary_data_size speaks of"),
+        (message(PLAIN, rest=b"1234"), "4 bytes follow that no binary_data_size covers"),
         ((b"{}", 3), "Inference-Header-Content-Length is 3, but the body has 2 bytes"),
         ((b"{}", 2), "not an inference request"),
         ((b"", 0), "not an inference request"),

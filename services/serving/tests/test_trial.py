@@ -93,7 +93,7 @@ def running(folder: Path, code: str) -> str:
 
 def test_a_file_that_ends_the_process_ends_only_that_one(tmp_path: Path) -> None:
     digest = running(tmp_path, "import os; os.abort()")
-    with pytest.raises(ModelUnusableError, match=r"ended the process that tried it \(SIGABRT\)"):
+    with pytest.raises(ModelUnusableError, match=r"the process that opened it ended \(SIGABRT\)"):
         tried(tmp_path, digest, options=TRUSTING)
 
 

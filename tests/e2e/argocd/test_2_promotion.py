@@ -111,7 +111,7 @@ def test_the_promotion_serves_the_same_digest_without_a_failed_request(
     pins = pipeline.pins(STAGING)["model"]
     assert (answer.version, answer.digest) == (pins["version"], pins["digest"])
     assert "## Shadow" in pipeline.proposal(PRODUCTION).body
-    assert "shadow" not in pipeline.pins(PRODUCTION), "what answers is no shadow any more"
+    assert "shadow" not in pipeline.pins(PRODUCTION), "what answers is no longer a shadow"
     assert set(results[0].versions) == {before, pins["version"]}
     report.add("Requests", f"- promotion: {results[0]}")
     assert results[0].dropped == 0, results[0].errors

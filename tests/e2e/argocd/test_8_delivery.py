@@ -77,7 +77,7 @@ def test_the_forge_is_set_up_by_the_projects_own_commands(pipeline: Pipeline, re
         pipeline.fork.gitops("doctor")
     said = pipeline.fork.gitops("branch-protection", f"--pusher={gitea.ROBOT}")
     webhook.connect(pipeline.kube, pipeline.forge)
-    assert "Argo CD is told of pushes" in pipeline.fork.gitops("doctor")
+    assert "A webhook reports pushes to Argo CD" in pipeline.fork.gitops("doctor")
     report.add("Delivery", *(f"- {line}" for line in said.splitlines()))
 
 

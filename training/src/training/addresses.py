@@ -52,11 +52,11 @@ def refuse_password(address: str) -> None:
     """Refuse an address with a password in it.
 
     Raises:
-        BadInputError: There is one: it would stand in git, in the list of processes, or in the history of a shell.
+        BadInputError: There is one: it would be visible in git, in the list of processes, or in the history of a shell.
     """
     if urlsplit(address).netloc.rpartition("@")[0].partition(":")[2]:
         raise BadInputError(
-            f"--data: {shown(address)} is given with a password, which would stand in git or in the list of "
+            f"--data: {shown(address)} contains a password, which would be visible in git or in the list of "
             "processes; leave it out, and set DATA_PASSWORD."
         )
 
@@ -90,7 +90,7 @@ def kept(chunks: Iterable[bytes], path: Path, address: str, room: int = MOST_BYT
             if size > room:
                 raise too_large(address)
             if time.monotonic() - started > MOST_SECONDS:
-                raise OutageError(f"{address}: not there after {MOST_SECONDS} s.")
+                raise OutageError(f"{address}: not downloaded after {MOST_SECONDS} s.")
             file.write(chunk)
     return size
 
@@ -98,7 +98,8 @@ def kept(chunks: Iterable[bytes], path: Path, address: str, room: int = MOST_BYT
 def too_large(address: str) -> BadInputError:
     """The sentence for what is larger than is fetched."""
     return BadInputError(
-        f"{address}: larger than the {MOST_BYTES >> 20} MiB that are fetched; give a part of it, or mount it as a file."
+        f"{address}: larger than the {MOST_BYTES >> 20} MiB that may be downloaded; give a part of it, or mount it as "
+        "a file."
     )
 
 

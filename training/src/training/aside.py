@@ -23,7 +23,7 @@ def without_aside(
         BadInputError: There is no such column, or it does not hold what it is for.
     """
     if "time" in names and "group" in names:
-        raise BadInputError("split: rows are held out by time or by group; leave out one of them.")
+        raise BadInputError("split: rows are held out either by time or by group; leave one of them out.")
     found = {}
     for purpose, name in names.items():
         setting = _SETTINGS[purpose]
@@ -46,12 +46,12 @@ def _values(column: pd.Series, purpose: Aside) -> np.ndarray:
         return np.asarray(pd.factorize(column)[0])
     values = values_of(column)
     if values.kind == "category":
-        raise UnusableError(f"holds text, and no {'times' if purpose == 'time' else 'numbers'}.")
+        raise UnusableError(f"holds text, not {'times' if purpose == 'time' else 'numbers'}.")
     numbers = values.array.astype(np.float64)
     wrong = ~np.isfinite(numbers) | ((numbers < 0) if purpose == "weights" else False)
     if wrong.any():
         row = int(wrong.argmax())
-        raise UnusableError(f"holds {numbers[row]:g} in row {row + 1}, which is no weight or time.")
+        raise UnusableError(f"holds {numbers[row]:g} in row {row + 1}, which cannot be a weight or a time.")
     if purpose == "weights" and not numbers.any():
-        raise UnusableError("holds nothing but zeros.")
+        raise UnusableError("holds only zeros.")
     return numbers

@@ -33,7 +33,7 @@ _LABEL_TYPES = {str: "string", int: "long", bool: "boolean"}
 
 
 class BundleError(Exception):
-    """A folder is no model of the documented format."""
+    """A folder is not a model in the documented format."""
 
 
 class BundleWriter:
@@ -109,9 +109,9 @@ class Bundle:
         except FileNotFoundError as error:
             raise BundleError("it has no MLmodel file") from error
         except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"its MLmodel file is not as this pipeline writes it ({error})") from error
+            raise BundleError(f"its MLmodel file was not written by this pipeline ({error})") from error
         if flavor is None:
-            raise BundleError("it has no ONNX form, by which models are judged here")
+            raise BundleError("it has no ONNX form, which the evaluation needs")
         graph = folder / flavor["data"]
         if not graph.is_file():
             raise BundleError(f"{graph.name} is missing")
@@ -139,7 +139,7 @@ class Bundle:
 
     @property
     def has_pipeline(self) -> bool:
-        """Whether there is a scikit-learn form beside the graph."""
+        """Whether there is a scikit-learn form in addition to the graph."""
         return (self.folder / SKOPS_FILE).is_file()
 
     @cached_property

@@ -36,7 +36,7 @@ class Subject(Struct, frozen=True, eq=False):
         run_id: Its run.
         dataset: What was learnt from.
         split: How it was cut.
-        twin: The model; None where it has no graph that could be asked here.
+        twin: The model; None if it has no graph that can run here.
         scores: The twin's answers for the held-out rows.
         metrics: Its figures on them.
         quantile: Which quantile is predicted, where one is.
@@ -44,7 +44,7 @@ class Subject(Struct, frozen=True, eq=False):
         notes: What should be known of data and fit, in sentences.
         readme: The path of what the owner says of it, empty where there is nothing.
         learnt: What is to be said of the rows that the figures are on, where they are not held out.
-        contributions: The mean contribution of each column, the largest first; none where nothing could be asked.
+        contributions: The mean contribution of each column, the largest first; none if the model cannot run here.
     """
 
     name: str
@@ -200,7 +200,7 @@ def _importance(subject: Subject) -> Iterator[str]:
     rows = [[name, f"{value:.4g}"] for name, value in permutation_importance(subject, subject.twin)[:_MOST_COLUMNS]]
     yield (
         f"## Importance of columns\n\nBy how much `{metric}` gets worse when the values of a column are shuffled among "
-        "the rows. Columns that say the same share their importance.\n\n"
+        "the rows. Columns with the same information share their importance.\n\n"
     ) + _table(("column", "worse by"), rows)
 
 
@@ -255,9 +255,9 @@ def _gate(subject: Subject) -> str:
 
 def _limits(subject: Subject) -> str:
     lines = [
-        "Rows like those above are what it was tried on; what it says of others was not tried.",
+        "It was tested only on rows like those above.",
         *(
-            f"`{_cell(one.name)}`: other values than those of the table are "
+            f"`{_cell(one.name)}`: values that the table does not have are "
             + ("refused." if one.unknown == "refuse" else "taken, and answered as rare ones.")
             for one in subject.dataset.columns
             if one.is_text
@@ -265,7 +265,7 @@ def _limits(subject: Subject) -> str:
         *(_cell(note) for note in subject.notes),
     ]
     if not subject.readme:
-        lines.append("Nobody has written down what it must not be used for: a README.md in its folder does.")
+        lines.append("Nobody has written down what it must not be used for: do so in a README.md in its folder.")
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 

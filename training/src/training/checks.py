@@ -23,7 +23,7 @@ class Check(Struct, frozen=True, kw_only=True, omit_defaults=False):
 
     @property
     def verdict(self) -> str:
-        """What came of it, in a word."""
+        """Its result, in a word."""
         if not self.passed:
             return "FAILED"
         return "warning" if self.warning else "passed"

@@ -1,4 +1,4 @@
-"""The command `training`: reads options, calls the steps, turns what came of them into output and an exit code."""
+"""The command `training`: reads options, calls the steps, and turns their result into output and an exit code."""
 
 # ruff: noqa: PLC0415 # commands import what they need when they run: help must not wait for scikit-learn and MLflow
 import signal
@@ -69,12 +69,12 @@ def run(
     """Train a model, evaluate it, and register it if it passes the gate.
 
     Args:
-        data: What to learn from.
-        model: What to train.
-        gate: What the model has to show.
+        data: The training data.
+        model: The estimator and its name.
+        gate: What the model must achieve.
         tracking: Where MLflow is.
-        why: Why it is trained.
-        model_dir: A model's folder, for what its training.yaml says; options and environment win over it.
+        why: Why the model is trained.
+        model_dir: A model's folder; its training.yaml gives settings, which options and environment variables override.
         json: Print the result as JSON on the output stream.
     """
     terminal = Terminal()
@@ -112,7 +112,7 @@ def _ended(terminal: Terminal, gate: "GateReport", name: str, run_id: str | None
     for check in gate.failures:
         terminal.error(f"gate: {check.sentence()}")
     if not gate.passed:
-        terminal.error(f"{name} was not registered; run {run_id} has what was measured.")
+        terminal.error(f"{name} was not registered; the measurements are in run {run_id}.")
     return 0 if gate.passed else 2
 
 
@@ -127,14 +127,14 @@ def evaluate(
     model_dir: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Judge a stored model again, on the held-out rows of its own training run unless told otherwise.
+    """Evaluate a stored model again, by default on the held-out rows of its own training run.
 
     Args:
         model: NAME@ALIAS, NAME/VERSION, NAME/RELEASE or runs:/RUN_ID.
-        data: What to judge on.
-        gate: What the model has to show.
+        data: The rows to evaluate on.
+        gate: What the model must achieve.
         tracking: Where MLflow is.
-        model_dir: A model's folder, for what its training.yaml says; options and environment win over it.
+        model_dir: A model's folder; its training.yaml gives settings, which options and environment variables override.
         json: Print the result as JSON on the output stream.
     """
     terminal = Terminal()
@@ -166,24 +166,25 @@ def register(
     model_dir: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Take in a fitted model from elsewhere: open it, convert it, hold it to the gate, and register it.
+    """Register a fitted model that was made elsewhere: open it, convert it, check it against the gate, and register it.
 
-    It is opened in a process of its own, which has no credentials and no network, and asked about every row of the
-    data. What is registered answers each of them as the model's own `predict` does, thresholds included, or nothing is
-    registered. Columns and classes are the model's and the data's.
+    A separate process, without credentials and network, opens the model and predicts every row of the data. The
+    model is registered only if its stored form gives the same answer for each row as its own `predict`, thresholds
+    included. Columns and classes come from the model and the data.
 
     Args:
         model: models:/NAME/VERSION, models:/NAME@ALIAS, runs:/RUN_ID/NAME (logged as sklearn, xgboost, lightgbm,
             catboost or onnx), or a file (.skops, .onnx, .joblib, .pkl).
-        taken: What it is tried with, and how.
-        gate: What it has to show; metrics only where you give a threshold, for it may have learnt from these rows.
+        taken: The data to test it with, and how it is opened.
+        gate: What it must achieve; metrics count only if you give a threshold, because it may have learned from
+            these rows.
         tracking: Where MLflow is.
-        model_dir: A folder with a training.yaml, for what it says of the data; options and environment win over it.
+        model_dir: A folder whose training.yaml describes the data; options and environment variables override it.
         json: Print the result as JSON on the output stream.
     """
     terminal = Terminal()
     if taken.data is None and model_dir is None:
-        raise BadInputError("--data: name a file of rows as the model takes them, with the target among its columns.")
+        raise BadInputError("--data: name a file with the columns that the model takes, and the target.")
     settings = load_settings(overrides(taken.data_options(), gate, tracking) | taken.named(), model_dir)
     with terminal.step("start") as step:
         from training.registering.registration import Taking
@@ -219,16 +220,16 @@ def score_files(
     envs: Path = Path("envs"),
     again: Json = False,
 ) -> int:
-    """Answer the rows of files with exactly what an environment runs: the pinned model, as the API answers them.
+    """Predict the rows of files with the model that an environment pins, with the same answers as its API.
 
     Args:
-        service: The service whose pins are taken.
-        how: How files are read and answers written.
+        service: The service whose pins are used.
+        how: How files are read and answers are written.
         input: A CSV or Parquet file, a folder of them, or a pattern with * and **; here or s3://BUCKET/...
         output: The folder for the answers, here or s3://BUCKET/...
-        env: The environment; may be left out where only one has a release of the service.
+        env: The environment; needed only if several have a release of the service.
         envs: The folder of environments.
-        again: Score files that were scored already, too.
+        again: Also score files that were already scored.
     """
     from training.scoring import release_of, score
 

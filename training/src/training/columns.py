@@ -17,7 +17,7 @@ _MOST_PROBLEMS = 20
 # How coarse float32 may be beside a column's spread before the column is centred: well below the gate's parity.
 _COARSE = 2e-5
 _LARGEST = float(np.finfo(np.float32).max)
-_WAY_OUT = "columns: {NAME: {drop: true}} in training.yaml leaves a column out, {kind: ...} says what one holds."
+_WAY_OUT = "columns: {NAME: {drop: true}} in training.yaml leaves a column out; {kind: ...} sets its kind."
 _SILENT = ColumnSettings()
 _kinds = pd.api.types
 
@@ -29,7 +29,7 @@ class Features(Struct, frozen=True, eq=False):
         columns: What each one is.
         rows: float64, shape [rows, features], or objects (float and str) where text is among them. float32 holds the
             numbers exactly, but for those of `centred`. NaN and the empty text are missing values.
-        centred: Columns that float32 holds too coarsely as they are, so that their centre is taken away first.
+        centred: Columns that float32 cannot hold precisely, so their centre is subtracted first.
     """
 
     columns: tuple[Column, ...]
@@ -58,7 +58,7 @@ def without_dropped(table: pd.DataFrame, target: str, said: Mapping[str, ColumnS
     wrong = []
     for name in said:
         if name == target:
-            wrong.append(f"columns: {name!r} is the target, of which `task` speaks; columns are those to predict from.")
+            wrong.append(f"columns: {name!r} is the target, not a column to predict from; `task` sets its kind.")
         elif name not in table.columns:
             wrong.append(f"columns: {source} has no column {name!r}.{suggestion(name, table.columns)}")
     if wrong:
@@ -147,14 +147,14 @@ def truth(values: pd.Series, source: str, task: Task | None) -> tuple[Task, np.n
         whole = labels.astype(np.int64, casting="unsafe") if (np.abs(labels) < 2**53).all() else None
         if whole is None or not (whole == labels).all():
             raise BadInputError(
-                f"{source}: column {column!r} holds fractional numbers, which are no classes; use --task regression."
+                f"{source}: column {column!r} holds fractional numbers, which cannot be classes; use --task regression."
             )
         labels = whole
     return task, labels
 
 
 def _sound_features(table: pd.DataFrame, target: str, said: Mapping[str, ColumnSettings]) -> dict[str, Column]:
-    """The columns of finite numbers without gaps, found all at once, for there may be thousands."""
+    """The columns of finite numbers without gaps, found all at once, because there may be thousands."""
     dtypes = zip(table.columns, table.dtypes, strict=True)
     typed = [(str(name), dtype) for name, dtype in dtypes if name != target and name not in said and is_number(dtype)]
     values = table[[name for name, _ in typed]].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -183,11 +183,10 @@ def _feature(name: str, values: pd.Series, said: ColumnSettings) -> tuple[Column
         _refuse_infinite(found)
     if gaps.any() and said.optional is False:
         raise UnusableError(
-            f"has {_cells(gaps)}; fill them, drop the rows, or have the column `optional`, which it is declared not "
-            "to be."
+            f"has {_cells(gaps)}; fill them, drop the rows, or remove `optional: false` from the column."
         )
     if not text and said.unknown is not None:
-        raise UnusableError(f"is of kind {found.kind}; `unknown` speaks of categories.")
+        raise UnusableError(f"is of kind {found.kind}; `unknown` is for categories only.")
     column = Column(
         name,
         found.kind,

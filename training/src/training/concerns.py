@@ -63,9 +63,9 @@ def _about(
         codes = codes[present] if codes is not None else None
     if (values == values[0]).all():
         # That it is there or missing may still say something.
-        return None if gaps else "has the same value in every row; nothing can be learnt from it."
+        return None if gaps else "has the same value in every row, so a model cannot learn from it."
     if not gaps and _is_copy(values.astype(np.float64), truth, codes, classes, number=not column.is_text):
-        return "says the same as the target: is it known when the model is asked? Leave it out if not."
+        return "repeats the target: will it be known when the model predicts? If not, leave it out."
     sentence = _about_texts(values) if column.is_text else _about_numbers(column, values)
     return sentence or _nearly_constant(values)
 
@@ -73,8 +73,8 @@ def _about(
 def _about_texts(codes: np.ndarray) -> str | None:
     if len(codes) >= _FEWEST_IDENTIFIERS and len(np.unique(codes)) >= _ALMOST_ALL * len(codes):
         return (
-            "has another text in nearly every row, as names and identifiers have; nothing can be learnt from it that "
-            "holds for new rows. Leave it out."
+            "has a different text in nearly every row, like a name or an identifier, so it says nothing about new "
+            "rows. Leave it out."
         )
     return None
 
@@ -82,7 +82,7 @@ def _about_texts(codes: np.ndarray) -> str | None:
 def _about_numbers(column: Column, values: np.ndarray) -> str | None:
     whole = bool((values == np.floor(values)).all())
     if _WRITTEN_INDEX.fullmatch(column.name) or (whole and _counts(values)):
-        return "counts the rows: it says where a row stands, not what it is. Leave it out (pandas: index=False)."
+        return "counts the rows: it is a row number, not a property. Leave it out (pandas: index=False)."
     return _about_whole(values) if whole and column.kind != "datetime" else None
 
 
@@ -93,7 +93,7 @@ def _nearly_constant(values: np.ndarray) -> str | None:
     share = float((values == np.median(values)).mean())
     if share < _NEARLY_CONSTANT:
         return None
-    return f"has the same value in {share:.1%} of the rows; hardly anything can be learnt from it."
+    return f"has the same value in {share:.1%} of the rows, so a model can hardly learn from it."
 
 
 def _counts(values: np.ndarray) -> bool:
@@ -104,11 +104,11 @@ def _counts(values: np.ndarray) -> bool:
 def _about_whole(values: np.ndarray) -> str | None:
     if not _exact_when_centred(values):
         return (
-            "holds whole numbers too far apart for float32, so that neighbours look alike to the model. "
-            "If they are identifiers, leave the column out; else split it into columns of smaller numbers."
+            "holds whole numbers that float32 cannot tell apart. If they are identifiers, leave the column out; "
+            "otherwise split it into columns of smaller numbers."
         )
     if len(values) >= _FEWEST_IDENTIFIERS and len(np.unique(values)) == len(values):
-        return "has another whole number in every row, as identifiers have. Leave it out if it is one."
+        return "has a different whole number in every row, like an identifier. If it is one, leave it out."
     return None
 
 

@@ -40,7 +40,7 @@ _REFUSED = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", 
 
 
 class Bounds(Struct, frozen=True):
-    """What a process may take: seconds of a processor, memory that it writes to, and the size of a file."""
+    """What a process may take: seconds of CPU time, memory that it writes to, and the size of a file."""
 
     cpu_seconds: int = 600
     memory_bytes: int = 4 * 2**30
@@ -53,7 +53,7 @@ def confine(bounds: Bounds, writable: Path, readable: Iterable[Path]) -> str:
     Args:
         bounds: What it may take.
         writable: The folder that it may write to.
-        readable: What it may read beside Python and its packages.
+        readable: What it may read in addition to Python and its packages.
 
     Returns:
         What keeps it, in words.
@@ -69,18 +69,18 @@ def confine(bounds: Bounds, writable: Path, readable: Iterable[Path]) -> str:
         libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
         if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
             if _keep_to_files(libc, writable, readable):
-                kept.append("the kernel (Landlock) refuses it every file but Python's, its input and its own folder")
+                kept.append("the kernel (Landlock) blocks all files except Python's, its input and its own folder")
             if _keep_from_sockets(libc):
-                kept.append("the kernel (seccomp) refuses it every socket")
+                kept.append("the kernel (seccomp) blocks all sockets")
     if len(kept) < 2:
         sys.addaudithook(_refuse)
-        kept.append("Python refuses it sockets and programs, which code made for that can get round")
+        kept.append("Python blocks sockets and programs, which code written for the purpose can bypass")
     return "; ".join(kept)
 
 
 def _refuse(event: str, _arguments: tuple[Any, ...]) -> None:
     if event.startswith(_REFUSED):
-        raise PermissionError(f"{event} is refused to what opens a model")
+        raise PermissionError(f"{event} is not allowed in the process that opens a model")
 
 
 def _keep_from_sockets(libc: Any) -> bool:

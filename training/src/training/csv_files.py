@@ -73,7 +73,7 @@ def _read_encoded(
     separator = settings.separator or _recognised_separator(path, encoding)
     notes = [] if settings.separator or separator == "," else [f"{_SEPARATORS[separator]} between fields"]
     if encoding == _WINDOWS and settings.encoding is None:
-        notes.append(f"the letters of {_WINDOWS}, for it is not UTF-8")
+        notes.append(f"the letters of {_WINDOWS}, because it is not UTF-8")
     try:
         # pandas renames a column that comes twice, so the header is read by itself first.
         header = pd.read_csv(
@@ -90,26 +90,26 @@ def _read_encoded(
         table, said = _read(path, settings.missing, target, how | {"decimal": settings.decimal or "."})
         if settings.decimal is None and separator != "," and _has_decimal_commas(table, texts):
             table, said = _read(path, settings.missing, target, how | {"decimal": ","})
-            notes.append("a comma as decimal sign")
+            notes.append("a comma as decimal separator")
     except pd.errors.EmptyDataError as error:
         raise BadInputError(f"{path}: the file is empty.") from error
     except pd.errors.ParserError as error:
         what = _SEPARATORS.get(separator, repr(separator))
         raise BadInputError(
-            f"{path}: not a table with {what} between fields ({' '.join(str(error).split())}); "
-            "csv.separator names another one."
+            f"{path}: not a table with {what} between fields ({' '.join(str(error).split())}); set csv.separator to "
+            "another one."
         ) from error
     if not isinstance(table.index, pd.RangeIndex):
         # pandas takes the surplus for row names.
         raise BadInputError(
             f"{path}: rows have more fields than the header has names, with "
-            f"{_SEPARATORS.get(separator, repr(separator))} between fields; csv.separator names another one."
+            f"{_SEPARATORS.get(separator, repr(separator))} between fields; set csv.separator to another one."
         )
     if index:
         table = table.drop(columns=table.columns[0])
-        said = ["column 1 has no name and is left out, as an index that was saved with the table (index=False)", *said]
+        said = ["column 1 has no name and is left out, like an index saved with the table (index=False)", *said]
     if notes:
-        said = [f"read with {' and '.join(notes)} (csv.separator, csv.decimal, csv.encoding say otherwise)", *said]
+        said = [f"read with {' and '.join(notes)} (csv.separator, csv.decimal and csv.encoding override this)", *said]
     return CsvTable(table, tuple(said))
 
 
@@ -117,7 +117,7 @@ def _known_encoding(name: str) -> str:
     try:
         codec = codecs.lookup(name)
     except LookupError as error:
-        raise BadInputError(f"csv.encoding: {name!r} is not an encoding that Python knows, as utf-8 is.") from error
+        raise BadInputError(f"csv.encoding: {name!r} is not an encoding that Python knows, such as utf-8.") from error
     return _UTF8 if codec.name == "utf-8" else codec.name
 
 
@@ -138,7 +138,7 @@ def refuse_bad_names(names: Sequence[str], path: Path | str, first: int = 1) -> 
         if not name.strip()
     ]
     wrong += [
-        f"{path}: column {name!r} comes more than once."
+        f"{path}: column {name!r} occurs more than once."
         for name, count in Counter(names).items()
         if count > 1 and name.strip()
     ]
@@ -184,9 +184,9 @@ def _settled(table: pd.DataFrame, name: str, marker: str, proven: Collection[str
     where = f"column {name!r} holds {marker!r} in {count} row{'' if count == 1 else 's'}"
     if marker in proven:
         table.loc[rows, name] = np.nan
-        return f"{where}, taken for a missing value, as in the columns of numbers"
+        return f"{where}, read as a missing value, as in the columns of numbers"
     quoted = msgspec.json.encode(marker).decode()
-    return f"{where}, taken for a category; csv.missing: [{quoted}] has it as a missing value"
+    return f"{where}, read as a category; csv.missing: [{quoted}] has it as a missing value"
 
 
 def _columns_of_words(table: pd.DataFrame) -> list[str]:

@@ -37,7 +37,7 @@ class Dataset(Struct, frozen=True, eq=False):
         truth: Shape [rows]: labels (str, int64 or bool) or float64 values.
         classes: The labels in sorted order, empty for regression.
         sha256: Hash of names, rows and truth, in hexadecimal.
-        centred: Columns whose centre has to be taken away before float32 can hold them.
+        centred: Columns whose centre must be subtracted before float32 can hold them.
         notes: What should be known of how the data was read, in sentences.
         concerns: What should be known of single columns.
         aside: Values, shape [rows], of columns that are not learnt from: times (float64), groups (integers) or weights.
@@ -109,7 +109,7 @@ def load_dataset(  # noqa: PLR0913  what a table is read by is this much
 
     Args:
         source: A built-in name, or what `read_source` takes.
-        target: The column to predict; a must for files.
+        target: The column to predict; required for files.
         task: Overrides what the target's type says (a float target means regression, anything else classification).
         csv: How a CSV file is written, as far as it is not to be recognised.
         said: What is said of single feature columns, by name, over what the table says.
@@ -143,13 +143,15 @@ def load_dataset(  # noqa: PLR0913  what a table is read by is this much
     said = {name: about for name, about in said.items() if name not in (aside or {}).values()}
     table = columns.without_dropped(table, target, said, source)
     if len(table.columns) < 2:
-        raise BadInputError(f"{source}: no column beside the target {target!r} to predict from.{_as_read(read)}")
+        raise BadInputError(f"{source}: no column besides the target {target!r} to predict from.{_as_read(read)}")
     examined = columns.examine(table, target, said)
     columns.refuse(examined.problems, source)
     task, truth = columns.truth(table[target], source, task)
     labels = np.unique(truth)
     if len(labels) < 2:
-        raise BadInputError(f"{source}: column {target!r} has one value in every row; there is nothing to learn.")
+        raise BadInputError(
+            f"{source}: column {target!r} has the same value in every row, so there is nothing to learn."
+        )
     classes = tuple(labels.tolist()) if task == "classification" else ()
     features = columns.features(examined, exact=exact)
     return Dataset(
@@ -190,7 +192,7 @@ def default_model_name(dataset: Dataset) -> str:
         return built_in.model_name
     name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in dataset.name).strip("._-").lower()
     if not name:
-        raise BadInputError(f"{dataset.source}: the data's name makes no model name; give one with --name.")
+        raise BadInputError(f"{dataset.source}: the data's name cannot be a model's name; give one with --name.")
     return name[:100].rstrip("._-")
 
 
@@ -199,7 +201,7 @@ def _found(source: str, query: str | None, csv: CsvSettings, target: str | None,
         return Source(Table(_built_in_table(BUILT_IN[source])), source, source)
     if source not in BUILT_IN and not is_address(source) and not Path(source).exists():
         raise BadInputError(
-            f"--data: there is neither a file {source!r} nor a built-in data set of that name "
+            f"--data: {source!r} is neither a file nor a built-in data set "
             f"({', '.join(BUILT_IN)}).{suggestion(source, BUILT_IN)}"
         )
     return read_source(source, query, csv, target, texts)
@@ -213,15 +215,17 @@ def _of_log(
     from training.outcomes.learning import LOGGED_AT, read_outcomes  # noqa: PLC0415 # nobody else joins
 
     if target is None:
-        raise BadInputError("target: name the column to predict; the truth of a prediction log gets this name.")
+        raise BadInputError(
+            "target: name the column to predict; the truth that is joined to a prediction log gets this name."
+        )
     if query is not None:
-        raise BadInputError(f"query: {log} is a prediction log, not a database; outcomes.query is for the truth.")
+        raise BadInputError(f"query: {log} is a prediction log, not a database; outcomes.query selects the truth.")
     found = read_outcomes(log, target, outcomes, csv, timed=time == LOGGED_AT)
     if found is not None:
         return found
     assert outcomes.start is not None  # noqa: S101  (narrows the type)
     if time == LOGGED_AT:
-        raise BadInputError(f"split.time: {outcomes.start} has no {LOGGED_AT!r}, which only rows of a log have.")
+        raise BadInputError(f"split.time: {outcomes.start} has no {LOGGED_AT!r}, which only the rows of a log have.")
     start = _found(outcomes.start, None, csv, target, texts)
     note = f"{log}: fewer than {outcomes.rows} rows have a truth, so it learns from {start.shown} (outcomes.start)."
     return replace(start, table=replace(start.table, notes=(*start.table.notes, note)))

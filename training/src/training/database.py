@@ -50,17 +50,18 @@ def read_database(address: str, query: str | None) -> tuple[pd.DataFrame, str, t
     title = shown(address)
     refuse_password(address)
     if not query or not query.strip():
-        raise BadInputError(f"{title}: `query` (--query) has to say which rows, in SQL and with an ORDER BY.")
+        raise BadInputError(f"{title}: `query` (--query) must select the rows, in SQL and with an ORDER BY.")
     try:
         frame = _rows(_engine(address), query, title)
     except (SQLAlchemyError, ValueError, ModuleNotFoundError) as error:
         raise _told(error, title) from error
     if not len(frame):
-        raise BadInputError(f"{title}: the query gives no rows.")
+        raise BadInputError(f"{title}: the query returns no rows.")
     notes = []
     if not _ORDERED.search(query):
         notes.append(
-            f"{title}: the query has no ORDER BY, so rows may come in another order next time, and others be held out."
+            f"{title}: the query has no ORDER BY, so the next run may get the rows in another order and hold out "
+            "other rows."
         )
     return frame, f"query sha256 {hashlib.sha256(query.encode()).hexdigest()}", tuple(notes)
 
@@ -68,7 +69,7 @@ def read_database(address: str, query: str | None) -> tuple[pd.DataFrame, str, t
 def _told(error: Exception, title: str) -> BadInputError | OutageError:
     text = _first_line(error)
     if isinstance(error, NoSuchModuleError):
-        return BadInputError(f"--data: {title}: SQLAlchemy knows no such database or driver.")
+        return BadInputError(f"--data: {title}: SQLAlchemy does not know this database or driver.")
     if isinstance(error, DBAPIError):
         # A database in a file is always there.
         if isinstance(error, OperationalError | InterfaceError) and not title.startswith("sqlite"):
@@ -99,7 +100,7 @@ def _rows(engine: sa.Engine, query: str, title: str) -> pd.DataFrame:
             connection.exec_driver_sql(f"SET statement_timeout = {MOST_SECONDS * 1000}")
         result = connection.execution_options(**options).exec_driver_sql(query)
         if not result.returns_rows:
-            raise BadInputError(f"{title}: the query gives no rows; it has to be a SELECT.")
+            raise BadInputError(f"{title}: the query returns no rows; it must be a SELECT.")
         names = list(result.keys())
         refuse_bad_names(names, title)
         for rows in result.partitions(_PART):

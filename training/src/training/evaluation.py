@@ -57,13 +57,13 @@ class _Stored(Struct, frozen=True):
 def evaluate(
     reference: str, overrides: Mapping[str, Any], model_dir: Path | None = None, steps: Steps | None = None
 ) -> EvaluationResult:
-    """Judge a stored model on held-out rows, those of its own training run unless told otherwise.
+    """Evaluate a stored model on held-out rows, by default those of its own training run.
 
     Args:
         reference: `NAME@ALIAS`, `NAME/VERSION`, `NAME/RELEASE` or `runs:/RUN_ID`.
         overrides: As for `load_settings`; data, target, task, seed and test size come from the model's run by default.
         model_dir: A model's folder, for what its training.yaml says.
-        steps: Who shows what is going on.
+        steps: What shows the progress.
 
     Raises:
         BadInputError: There is no such model, or the data do not fit it.
@@ -86,7 +86,8 @@ def evaluate(
     same_data = recorded.get("data_sha256") == dataset.sha256
     if not same_data:
         steps.note(
-            f"{dataset.source} is not what the model was trained on; it may have learnt from some of these rows."
+            f"{dataset.source} differs from the data that the model was trained on; the model may have learned from "
+            "some of these rows."
         )
     name = stored.version.name if stored.version else None
     with steps.step("gate") as step, tracking.downloaded(stored.uri) as folder:
@@ -128,7 +129,7 @@ def _found(reference: str, tracking: Tracking, registry: Registry) -> _Stored:
         return _Stored(f"models:/{tracking.model_of_run(run['run'])}", run["run"], None)
     registered = _REFERENCE.fullmatch(reference)
     if not registered:
-        raise BadInputError(f"{reference!r} is not NAME@ALIAS, NAME/VERSION, NAME/RELEASE or runs:/RUN_ID.")
+        raise BadInputError(f"{reference!r} is not of the form NAME@ALIAS, NAME/VERSION, NAME/RELEASE or runs:/RUN_ID.")
     version = registry.find(registered["name"], registered["version"])
     return _Stored(version.uri, version.run_id, version)
 
@@ -171,7 +172,7 @@ def _refuse_other_contract(bundle: Bundle, dataset: Dataset) -> None:
             here, there = (" with gaps" if gaps else " without gaps" for gaps in (column.optional, optional))
             wrong.append(
                 f"{dataset.source}: column {column.name!r} is of kind {column.kind}{here}; the model takes "
-                f"{kind}{there}. `columns` in training.yaml says what a column holds."
+                f"{kind}{there}. `columns` in training.yaml sets the kind of a column."
             )
     if wrong:
         raise BadInputError("\n".join(wrong))
@@ -183,7 +184,7 @@ def _refuse_other_contract(bundle: Bundle, dataset: Dataset) -> None:
 
 
 def _takes(wanted: Kind, given: Kind) -> bool:
-    """Whether values of one kind can be asked for where another was learnt from."""
+    """Whether a model that learned from one kind of values can predict another."""
     return wanted == given or {wanted, given} <= {"number", "integer", "boolean"}
 
 

@@ -126,8 +126,8 @@ def verify_settings(
         kind = dataset.columns[dataset.features.index(check.feature)].kind
         if kind in ("category", "boolean"):
             raise BadInputError(
-                f"gate.{setting}: feature {check.feature!r} of {dataset.source} is of kind {kind}, to which no `step` "
-                "can be added; only numbers, integers and datetimes can be moved."
+                f"gate.{setting}: feature {check.feature!r} of {dataset.source} is of kind {kind}, so `step` cannot "
+                "be added to it; use a column of numbers, integers or datetimes."
             )
     for check in settings.directional:
         if dataset.classes and not any(check.label == c and type(check.label) is type(c) for c in dataset.classes):
@@ -145,11 +145,11 @@ def columns_check(dataset: Dataset, settings: GateSettings) -> Check:
     if len(dataset.concerns) > _MOST_NAMED:
         named += f" and {len(dataset.concerns) - _MOST_NAMED} more"
     if settings.columns == "refuse":
-        detail = f"columns not to learn from: {named or 'none'}"
+        detail = f"columns that a model should not learn from: {named or 'none'}"
         return at_most("columns", len(dataset.concerns), 0, detail)
     if not named:
-        return Check(name="columns", passed=True, detail="nothing to be said of them")
-    detail = f"should perhaps not be learnt from: {named}; gate.columns: refuse would stop here"
+        return Check(name="columns", passed=True, detail="no concerns")
+    detail = f"a model should perhaps not learn from: {named}; with gate.columns: refuse, this would fail"
     return Check(name="columns", passed=True, detail=detail, warning=True)
 
 
@@ -158,12 +158,12 @@ def duplicates_check(split: Split, settings: GateSettings) -> Check:
     learnt = set(_row_hashes(split.train_rows, split.train_truth).tolist())
     both = sum(found in learnt for found in _row_hashes(split.test_rows, split.test_truth).tolist())
     share = both / len(split.test_rows)
-    detail = f"{both} of {len(split.test_rows)} held-out rows are equal to one that was learnt from"
+    detail = f"{both} of {len(split.test_rows)} held-out rows are equal to a training row"
     if settings.duplicates == "refuse":
         return at_most("duplicates", share, _MOST_DUPLICATES, detail)
     much = share > _MOST_DUPLICATES
     if much:
-        detail += "; `split: {group: COLUMN}` keeps rows together, gate.duplicates: refuse would stop here"
+        detail += "; `split: {group: COLUMN}` keeps rows together; with gate.duplicates: refuse, this would fail"
     return Check(name="duplicates", passed=True, detail=detail, warning=much)
 
 
@@ -228,7 +228,7 @@ def _baseline(subject: _Subject) -> Check:
     metric = metrics.baseline_metric(contract.task, quantile, probable=contract.probabilities)
     guesses = metrics.baseline_scores(subject.split.train_truth, len(subject.scores), subject.classes, quantile)
     bound = metrics.measure(guesses, subject.split.test_truth, subject.classes, quantile)[metric]
-    return _metric_check(metric, "baseline", subject.figures[metric], bound, f"{metric} of a guess without looking")
+    return _metric_check(metric, "baseline", subject.figures[metric], bound, f"{metric} of a constant guess")
 
 
 def _versus_champion(subject: _Subject, settings: GateSettings, champion: Champion | None) -> Check:
@@ -245,7 +245,7 @@ def _versus_champion(subject: _Subject, settings: GateSettings, champion: Champi
     scores = champion.bundle.twin.scores(subject.split.test_rows)
     measured = metrics.measure(scores, subject.split.test_truth, subject.classes, quantile)
     if metric not in measured:
-        detail = f"{champion.title} is not comparable: it gives no probabilities, and so has no {metric}"
+        detail = f"{champion.title} is not comparable: it gives no probabilities, so it has no {metric}"
         return Check(name="champion", passed=True, detail=detail)
     best = measured[metric]
     margin = settings.champion_margin if metric in metrics.LOWER_IS_BETTER else -settings.champion_margin
@@ -282,18 +282,18 @@ def _classes_named(subject: _Subject, settings: GateSettings) -> list[Check]:
         for index, label in enumerate(subject.classes)
         if index not in named
     ]
-    detail = f"classes never named: {', '.join(never[:_MOST_NAMED]) or 'none'}"
+    detail = f"classes that are never predicted: {', '.join(never[:_MOST_NAMED]) or 'none'}"
     if never:
-        detail += "; params class_weight: balanced weighs rare ones more"
+        detail += "; class_weight: balanced (in params) gives rare classes more weight"
     if settings.classes == "refuse":
-        return [at_most("classes", len(never), 0, detail + ("; gate.classes: warn allows it" if never else ""))]
+        return [at_most("classes", len(never), 0, detail + ("; gate.classes: warn allows this" if never else ""))]
     return [Check(name="classes", passed=True, detail=detail, warning=bool(never))]
 
 
 def _row_order(subject: _Subject) -> Check:
     backwards = subject.answers(subject.split.test_rows[::-1])[::-1]
     moved = float(np.abs(backwards - subject.comparable(subject.scores)).max()) / subject.scale
-    return at_most("row order", moved, _ROUNDING, "largest change when the rows come backwards")
+    return at_most("row order", moved, _ROUNDING, "largest change when the rows come in reverse order")
 
 
 def _batch_and_single(subject: _Subject) -> Check:

@@ -1,4 +1,4 @@
-"""Rows made to hurt: what a pipeline and its ONNX twin would most easily take for different things."""
+"""Difficult rows: those that a pipeline and its ONNX form would most easily read differently."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -18,7 +18,7 @@ def read_json_lines(path: Path) -> pd.DataFrame:
     A column that holds values of several types keeps each as it is.
 
     Raises:
-        BadInputError: A line is no object, or the file is broken.
+        BadInputError: A line is not an object, or the file is broken.
         OSError: It cannot be read.
         EOFError: It is cut off.
         UnicodeDecodeError: It is not UTF-8.

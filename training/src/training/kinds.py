@@ -23,7 +23,7 @@ class Column(Struct, frozen=True, omit_defaults=False):
         optional: Whether a value may be missing.
         categories: The texts that the table holds, sorted; of a category only.
         unknown: Whether other texts are accepted; of a category only.
-        sensitive: Whether its values must not be kept by the log of predictions.
+        sensitive: Whether the prediction log must not keep its values.
     """
 
     name: str

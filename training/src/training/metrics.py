@@ -34,12 +34,12 @@ _SCORERS: dict[Task, dict[str, tuple[str, int]]] = {
 
 
 def default_thresholds(task: Task, quantile: float | None = None) -> dict[str, float]:
-    """What a model has to reach unless told; a quantile is no good guess of the value, so nothing for that."""
+    """What a model must reach by default; none for a quantile, which is not a good guess of the value."""
     return {} if quantile is not None else _DEFAULT_THRESHOLDS[task]
 
 
 def champion_metric(task: Task, quantile: float | None = None) -> str:
-    """What is compared with the champion unless told."""
+    """What is compared with the champion by default."""
     return PINBALL if quantile is not None else _CHAMPION_METRIC[task]
 
 

@@ -55,12 +55,13 @@ class ModelFile(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     Attributes:
         data: A built-in data set's name; the path of a CSV or Parquet file, or of a folder of Parquet files; or an
-            address: `s3://BUCKET/KEY`, `https://...`, or a database's, as `postgresql+psycopg://HOST/DATABASE`. A path
-            that exists beside this file is that; in the cluster `/data/NAME` is a file of the chart's `dataVolume`.
+            address: `s3://BUCKET/KEY`, `https://...`, or a database's, as `postgresql+psycopg://HOST/DATABASE`. A
+                path that exists next to this file means that file; in the cluster `/data/NAME` is a file of the
+                chart's `dataVolume`.
         name: The registered model.
         schedule: When the cluster trains it; without one it is trained by hand only.
         due: What counts as a reason to train it again, for `training due`.
-        resources: What a training pod gets; the chart's `resources` unless told.
+        resources: What a training pod gets; by default the chart's `resources`.
     """
 
     data: Annotated[str, Meta(min_length=1)]
@@ -71,7 +72,7 @@ class ModelFile(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class ModelFolder(Struct, frozen=True, kw_only=True):
-    """One folder of models: its name, its path, the registered model, and what its file says beside.
+    """One folder of models: its name, its path, the registered model, and the other content of its file.
 
     `cron` is null where the model is trained by hand only.
     """
@@ -95,7 +96,7 @@ def load_settings(
 
     Args:
         overrides: What flags and environment say, in the shape of the file; nested tables are merged. Where they name
-            another `model` than the file does, its `params` are left out, for they belong to the estimator.
+            another `model` than the file does, its `params` are left out, because they belong to the estimator.
         model_dir: A model's folder.
         defaults: What holds where neither says anything, in the same shape.
 
@@ -117,7 +118,7 @@ def load_settings(
         code = model_dir / CODE_FILE
         if code.is_file() and "model" in read:
             raise BadInputError(
-                f"{model_dir / TRAINING_FILE}: model: {read['model']!r}, and {code} is there; leave out one of them."
+                f"{model_dir / TRAINING_FILE}: model: {read['model']!r}, and {code} exists; leave one of them out."
             )
         if overrides.get("model") not in (None, read.get("model")):
             read.pop("params", None)
@@ -129,7 +130,7 @@ def load_settings(
 
 
 def _beside(folder: Path, data: str) -> str:
-    """Data as it is named, or where that is a path beside the file, as a path from the current folder."""
+    """Data as it is named; a path next to the file becomes a path from the current folder."""
     beside = folder / data
     return str(beside) if not is_address(data) and beside.exists() else data
 
@@ -154,7 +155,9 @@ def list_folders(root: Path) -> list[ModelFolder]:
     except OSError as error:
         raise BadInputError(f"{root}: the folder of models cannot be read ({error.strerror}).") from error
     if not folders:
-        raise BadInputError(f"{root}: no model in it; a model is a folder with {TRAINING_FILE} and {README_FILE}.")
+        raise BadInputError(
+            f"{root}: it contains no model; a model is a folder with {TRAINING_FILE} and {README_FILE}."
+        )
     found, wrong = [], []
     for folder in folders:
         wrong += _faults(folder)
@@ -183,20 +186,20 @@ def _faults(folder: Path) -> list[str]:
     wrong = []
     if not _FOLDER_NAME.fullmatch(folder.name) or len(folder.name) > _LONGEST_NAME:
         wrong.append(
-            f"{folder}: the folder's name becomes part of names in the cluster: lower-case letters, digits and "
-            f"hyphens, at most {_LONGEST_NAME} characters."
+            f"{folder}: the folder's name becomes part of names in the cluster: it must have lower-case letters, "
+            f"digits and hyphens only, at most {_LONGEST_NAME} characters."
         )
     readme = folder / README_FILE
     if not readme.is_file() or not readme.read_bytes().strip():
-        wrong.append(f"{readme}: missing or empty; say there what the model is for, and what it must not be used for.")
+        wrong.append(f"{readme}: missing or empty; write what the model is for, and what it must not be used for.")
     return wrong
 
 
 def _shared_names(folders: Sequence[ModelFolder]) -> list[str]:
     counts = Counter(folder.model for folder in folders)
     return [
-        f"{', '.join(folder.folder for folder in folders if folder.model == name)}: all register {name!r}; "
-        "give each a `name` of its own."
+        f"{', '.join(folder.folder for folder in folders if folder.model == name)}: all register {name!r}; give each "
+        "its own `name`."
         for name, count in counts.items()
         if count > 1
     ]
@@ -220,7 +223,7 @@ def read_content(path: Path) -> dict[str, Any]:
     except (YAMLError, ValueError) as error:
         raise BadInputError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(content, dict):
-        raise BadInputError(f"{path}: it holds {_kind(content)}, and must hold settings as `key: value`.")
+        raise BadInputError(f"{path}: it holds {_kind(content)}, but must hold settings as `key: value`.")
     return content
 
 

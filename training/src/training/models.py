@@ -165,7 +165,7 @@ def prepared(pipeline: Pipeline, columns: Sequence[Column], *, centre: bool, sca
     Args:
         pipeline: Unfitted.
         columns: What the rows have.
-        centre: Whether the median of every number is taken away first, in float64.
+        centre: Whether the median of every number is subtracted first, in float64.
         scale: Whether the preparation standardises numbers.
     """
     if not plain(columns):
@@ -201,7 +201,7 @@ def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray, weights: np.nda
 
 
 def fit_parameters(pipeline: Pipeline, weights: np.ndarray | None) -> dict[str, np.ndarray]:
-    """What `fit` takes beside rows and truth.
+    """What `fit` takes in addition to rows and truth.
 
     Raises:
         BadInputError: The estimator takes no weights.
@@ -210,7 +210,7 @@ def fit_parameters(pipeline: Pipeline, weights: np.ndarray | None) -> dict[str, 
         return {}
     name, estimator = pipeline.steps[-1]
     if not has_fit_parameter(estimator, "sample_weight"):
-        raise BadInputError(f"weights, class_weights: {type(estimator).__name__} takes no weights of rows.")
+        raise BadInputError(f"weights, class_weights: {type(estimator).__name__} does not support weights of rows.")
     return {f"{name}__sample_weight": weights}
 
 

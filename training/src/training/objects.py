@@ -98,13 +98,13 @@ def explained(error: Exception, address: str) -> BadInputError | OutageError:
     """What an error of the store's client means, in a sentence that names what was asked for."""
     if isinstance(error, NoCredentialsError):
         return BadInputError(
-            f"{address}: there are no keys for the store; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            f"{address}: the keys for the store are missing; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     if not isinstance(error, ClientError):
         return OutageError(f"{address}: the store does not answer ({' '.join(str(error).split())}).")
     code = str(error.response.get("Error", {}).get("Code", ""))
     if code in ABSENT:
-        return BadInputError(f"{address}: there is no such object ({code}).")
+        return BadInputError(f"{address}: this object does not exist ({code}).")
     if code in _REFUSED:
-        return BadInputError(f"{address}: the store does not let it out to these keys ({code}).")
+        return BadInputError(f"{address}: these keys may not read it ({code}).")
     return OutageError(f"{address}: the store answers {code or 'with an error'}.")

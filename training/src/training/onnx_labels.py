@@ -37,7 +37,7 @@ def add_threshold(graph: onnx.ModelProto, scores: str, threshold: Threshold) -> 
     """Compare the probability of one of two classes with a threshold.
 
     Returns:
-        The name of the new value, which is no output yet.
+        The name of the new value, which is not an output yet.
     """
     dtype = np.float64 if type_of(graph, scores) == TensorProto.DOUBLE else np.float32
     column = numpy_helper.from_array(np.array(threshold.positive, dtype=np.int64), "positive_place")

@@ -49,8 +49,8 @@ def prepend(model: onnx.ModelProto, read: str, prepare: ColumnTransformer, colum
 
     Args:
         model: A graph with one input, which takes prepared rows; changed in place. Its inputs are afterwards the one
-            matrix `features`, or `column_0`, `column_1`, ... where text is among the columns: float, or double where
-            centres are taken away, or string.
+            matrix `features`, or `column_0`, `column_1`, ... where text is among the columns: float, or double if
+            centres are subtracted, or string.
         read: The name of that input.
         prepare: The fitted preparation.
         columns: What it prepares.

@@ -43,10 +43,12 @@ _LOAD_ERRORS = (
 def to_onnx(pipeline: Pipeline, columns: Sequence[Column], *, classifier: bool, labels: Labels = "largest") -> bytes:
     """Convert a fitted pipeline.
 
-    The graph has the input `features`, shape [rows, features], float32, or float64 where the pipeline begins by taking
-    centres away; or, where text is among the columns, inputs `column_0`, `column_1`, ..., each of shape [rows, 1]. It
+    The graph has the input `features`, shape [rows, features], float32, or float64 if the pipeline starts by
+    subtracting centres; or, where text is among the columns, inputs `column_0`, `column_1`, ..., each of shape
+    [rows, 1]. It
     has one output: `probabilities`, shape [rows, classes], or `prediction`, shape [rows, 1]; with `labels` other than
-    `largest` an output `label` beside the probabilities, or in their place: int64, [rows], the places of the classes.
+    `largest` an output `label` in addition to the probabilities, or instead of them: int64, [rows], the places of
+    the classes.
 
     Raises:
         BadInputError: A step of the pipeline has no ONNX form.
@@ -124,7 +126,7 @@ def _named(graph: onnx.ModelProto, read: str, naming: _Naming) -> onnx.ModelProt
     if naming.threshold is not None:
         if not naming.threshold.of_probability:
             raise BadInputError(
-                "a threshold of a decision function has no ONNX form; set response_method='predict_proba'."
+                "a threshold on a decision function has no ONNX form; set response_method='predict_proba'."
             )
         if any(LABEL in node.output for node in graph.graph.node):
             _rename_output(graph, LABEL, "likeliest")
@@ -134,7 +136,7 @@ def _named(graph: onnx.ModelProto, read: str, naming: _Naming) -> onnx.ModelProt
         _rename_output(graph, label, LABEL)
         return graph
     if naming.labels != "largest" and type_of(graph, LABEL) != TensorProto.INT64:
-        raise BadInputError("the estimator's own labels have no ONNX form; take another one.")
+        raise BadInputError("the estimator's own labels have no ONNX form; use another estimator.")
     wanted = {"largest": [PROBABILITIES], "predicted": [PROBABILITIES, LABEL], "only": [LABEL]}[naming.labels]
     extracted: onnx.ModelProto = Extractor(graph).extract_model([read], wanted)
     return extracted
@@ -208,7 +210,7 @@ def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
 
 
 def _centre_first(graph: onnx.ModelProto, centres: np.ndarray) -> None:
-    """Have the graph take float64 rows, and take the centres away before it goes on in float32.
+    """Have the graph take float64 rows, and subtract the centres before it continues in float32.
 
     ONNX's own scaler would first round what it is given to float32.
     """

@@ -25,54 +25,54 @@ class DataOptions:
     """What to learn from, and which rows to hold out."""
 
     data: str | None = None
-    """iris, wine, breast-cancer, diabetes; the path of a CSV or Parquet file; s3://, https:// or a database's address.
+    """iris, wine, breast-cancer or diabetes; the path of a CSV or Parquet file; an s3://, https:// or database address.
     [default: iris]"""
     query: str | None = None
-    """The statement that gives the rows of a database."""
+    """The SQL query that selects the rows of a database."""
     target: str | None = None
-    """The column to predict; a must for files."""
+    """The column to predict; required for files."""
     task: Task | None = None
-    """Overrides what the target's type says: floats are regression, anything else classification."""
+    """Overrides the task that follows from the target's type: regression for floats, classification for all others."""
     seed: int | None = None
-    """Seeds split, folds and estimator. [default: 42]"""
+    """The random seed of split, folds and estimator. [default: 42]"""
     test_size: float | None = None
-    """The share of rows held out. [default: 0.25]"""
+    """The share of rows to hold out. [default: 0.25]"""
     csv_separator: str | None = None
-    """The character between fields of a CSV file. [default: recognised]"""
+    """The field separator of a CSV file. [default: detected]"""
     csv_decimal: str | None = None
-    """The decimal sign of a CSV file. [default: recognised]"""
+    """The decimal separator of a CSV file. [default: detected]"""
     csv_missing: Annotated[list[str] | None, Parameter(negative="")] = None
-    """A text that stands for a missing value in a CSV file; repeatable. [default: NA and its like, among numbers]"""
+    """A text that means a missing value in a CSV file; repeatable. [default: NA and similar texts, among numbers]"""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class FormGateOptions:
-    """What a model has to show that was made elsewhere."""
+    """What a model that was made elsewhere must achieve."""
 
     threshold: Annotated[list[str] | None, Parameter(negative="")] = None
-    """A bound for a metric as metric=value; repeatable."""
+    """A threshold for a metric, as metric=value; repeatable."""
     parity_tolerance: float | None = None
-    """Largest difference between the model and its stored form. [default: 0.0001]"""
+    """The largest allowed difference between the model and its stored form. [default: 0.0001]"""
     latency_ms: float | None = None
-    """Bound for the median time of one single-row prediction, in ms. [default: 5]"""
+    """The largest allowed median time of a single-row prediction, in ms. [default: 5]"""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class GateOptions:
-    """What the model has to show."""
+    """What the model must achieve."""
 
     threshold: Annotated[list[str] | None, Parameter(negative="")] = None
-    """A bound for a metric as metric=value, over the task's defaults; repeatable."""
+    """A threshold for a metric, as metric=value; overrides the task's default; repeatable."""
     champion_metric: str | None = None
-    """The metric compared with the champion's. [default: f1_macro, or r2 for regression]"""
+    """The metric to compare with the champion's. [default: f1_macro, or r2 for regression]"""
     champion_margin: float | None = None
-    """How much worse than the champion is still good enough. [default: 0.02]"""
+    """How much worse than the champion the model may be. [default: 0.02]"""
     parity_tolerance: float | None = None
-    """Largest difference between the pipeline and its ONNX twin. [default: 0.0001]"""
+    """The largest allowed difference between the pipeline and its ONNX form. [default: 0.0001]"""
     latency_ms: float | None = None
-    """Bound for the median time of one single-row prediction, in ms. [default: 5]"""
+    """The largest allowed median time of a single-row prediction, in ms. [default: 5]"""
 
 
 @Parameter(name="*")
@@ -84,11 +84,11 @@ class ModelOptions:
     """logistic-regression, ridge, random-forest, extra-trees, hist-gradient-boosting, lightgbm, xgboost, catboost,
     quantile or quantile-boosting. [default: the task's first]"""
     param: Annotated[list[str] | None, Parameter(negative="")] = None
-    """A parameter of the estimator as key=value; repeatable."""
+    """A parameter of the estimator, as key=value; repeatable."""
     cv: int | None = None
-    """Cross-validation folds on the training rows, 0 for none. [default: 5]"""
+    """The number of cross-validation folds on the training rows; 0 for none. [default: 5]"""
     name: str | None = None
-    """The registered model's name. [default: from the data, as in iris-classifier]"""
+    """The registered model's name. [default: made from the data's name, such as iris-classifier]"""
     experiment: str | None = None
     """The MLflow experiment. [default: the registered model's name]"""
 
@@ -96,32 +96,34 @@ class ModelOptions:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class RegisterOptions:
-    """What a model from elsewhere is tried with, and how it is opened."""
+    """The data to test a model from elsewhere with, and how the model is opened."""
 
     data: str | None = None
-    """Rows as the model takes them, with the target: the path of a CSV or Parquet file."""
+    """The path of a CSV or Parquet file with the columns that the model takes, and the target."""
     target: str | None = None
-    """The column that it predicts."""
+    """The column that the model predicts."""
     task: Task | None = None
-    """What the model does, where you want that checked; it says so by itself."""
+    """The task that you expect of the model; the command refuses a model with another task."""
     csv_separator: str | None = None
-    """The character between fields of a CSV file. [default: recognised]"""
+    """The field separator of a CSV file. [default: detected]"""
     csv_decimal: str | None = None
-    """The decimal sign of a CSV file. [default: recognised]"""
+    """The decimal separator of a CSV file. [default: detected]"""
     csv_missing: Annotated[list[str] | None, Parameter(negative="")] = None
-    """A text that stands for a missing value in a CSV file; repeatable. [default: NA and its like, among numbers]"""
+    """A text that means a missing value in a CSV file; repeatable. [default: NA and similar texts, among numbers]"""
     name: str | None = None
-    """The registered model's name. [default: the one that MODEL is a version of, else from the data]"""
+    """The registered model's name. [default: the name that MODEL is registered under, else made from the data's
+    name]"""
     experiment: str | None = None
     """The MLflow experiment. [default: the registered model's name]"""
     trust_pickle: Annotated[bool, Parameter(negative="")] = False
-    """Open a pickle (cloudpickle, joblib), which can run any code of whoever made it: I trust them."""
+    """Allow opening a pickle (cloudpickle, joblib). A pickle can run any code: use this only if you trust its
+    author."""
     dry_run: Annotated[bool, Parameter(negative="")] = False
-    """Do all but record and register."""
+    """Do everything except recording and registering."""
     seconds: float = 600.0
-    """How long opening and asking the model may take."""
+    """How many seconds opening the model and predicting the rows may take."""
     memory_mb: int = 4096
-    """How much memory that may take, in MiB."""
+    """How much memory this may use, in MiB."""
 
     def data_options(self) -> DataOptions:
         """What says how the data is read."""
@@ -166,7 +168,7 @@ def overrides(*groups: TrackingOptions | DataOptions | GateOptions | FormGateOpt
 
 
 def _nested(values: dict[str, Any], table: str) -> dict[str, Any]:
-    """Have `TABLE_KEY` as KEY of a table of its own."""
+    """Move `TABLE_KEY` to KEY of a nested table."""
     prefix = f"{table}_"
     inner = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
     rest = {name: value for name, value in values.items() if not name.startswith(prefix)}
@@ -176,20 +178,20 @@ def _nested(values: dict[str, Any], table: str) -> dict[str, Any]:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions:
-    """How files are scored; `serving score --help` tells the defaults."""
+    """How files are scored; `serving score --help` shows the defaults."""
 
     format: str | None = None
-    """How answers are written: parquet or csv."""
+    """The format of the answers: parquet or csv."""
     keep: str | None = None
-    """The input's columns that stand beside the answers: all, none, or names between commas."""
+    """The input's columns to write together with the answers: all, none, or names separated by commas."""
     csv_separator: str | None = None
-    """The character between fields of CSV files."""
+    """The field separator of CSV files."""
     max_rejected: float | None = None
-    """The share of a file's rows that may be rejected; with more it fails."""
+    """The share of a file's rows that may be rejected; a file with more fails."""
     shards: int | None = None
     """How many processes share the files."""
     shard: int | None = None
-    """The number of this one, from 0 on."""
+    """The number of this process, from 0."""
 
     def flags(self) -> list[str]:
         """What was given, as the flags of `serving score`."""

@@ -30,18 +30,18 @@ def build_own(path: Path, task: Task, params: Mapping[str, Scalar], seed: int, c
         task: What it has to do.
         params: Parameters over those that the code sets, by scikit-learn's names (`model__C`).
         seed: For every `random_state` that the code leaves open.
-        columns: What `build` is told of the table.
+        columns: What `build` gets to know about the table.
 
     Raises:
-        BadInputError: The code fails, makes no estimator of the task, or one that is made of more than installed
-            packages: whoever loads the model has nothing else.
+        BadInputError: The code fails, makes no estimator for the task, or one that needs more than installed
+        packages: a process that loads the model has nothing else.
     """
     estimator = _estimator(path, columns)
     strangers = sorted(dict.fromkeys(_strangers(estimator)))
     if strangers:
         raise BadInputError(
-            f"{path}: build() uses {', '.join(strangers)}, which no installed package has; whoever loads the model "
-            "has installed packages only. Use classes of scikit-learn, or of a package that is installed with it."
+            f"{path}: build() uses {', '.join(strangers)}, but no installed package has it. A process that loads the "
+            "model has installed packages only. Use classes of scikit-learn, or of a package that is installed with it."
         )
     _refuse_other_tasks(estimator, path, task)
     known = estimator.get_params()
@@ -90,11 +90,11 @@ def _estimator(path: Path, columns: Sequence[Column]) -> BaseEstimator:
     finally:
         del sys.modules[_MODULE]
     if takes is None:
-        raise BadInputError(f"{path}: there is no function build(columns) in it.")
+        raise BadInputError(f"{path}: it has no function build(columns).")
     if takes != 1:
-        raise BadInputError(f"{path}: build has to take one argument, the columns.")
+        raise BadInputError(f"{path}: build must take one argument, the columns.")
     if not isinstance(made, BaseEstimator) or not hasattr(made, "fit"):
-        raise BadInputError(f"{path}: build() returns {_named(made)}, and has to return a scikit-learn estimator.")
+        raise BadInputError(f"{path}: build() returns {_named(made)}, but must return a scikit-learn estimator.")
     return made
 
 
@@ -113,7 +113,9 @@ def _where(error: Exception, path: Path) -> str:
 def _refuse_other_tasks(estimator: BaseEstimator, path: Path, task: Task) -> None:
     name = type(estimator[-1] if isinstance(estimator, Pipeline) else estimator).__name__
     if not (is_classifier(estimator) if task == "classification" else is_regressor(estimator)):
-        raise BadInputError(f"{path}: build() returns a {name}, which does no {task}; --task overrides the target's.")
+        raise BadInputError(
+            f"{path}: build() returns a {name}, which does not do {task}; --task overrides the task of the target."
+        )
 
 
 def _strangers(value: Any, depth: int = 0) -> Iterator[str]:

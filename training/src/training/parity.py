@@ -1,4 +1,4 @@
-"""Whether the pipeline and its ONNX twin are the same model, on rows as they come and on rows made to hurt."""
+"""Whether the pipeline and its ONNX twin are the same model, on ordinary rows and on difficult ones."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def parity_checks(bundle: Bundle, split: Split, settings: GateSettings, scale: f
         scale: What distances are shares of.
     """
     if not bundle.has_pipeline:
-        return [Check(name="parity", passed=True, detail="it has no scikit-learn form to be compared with")]
+        return [Check(name="parity", passed=True, detail="it has no scikit-learn form to compare with")]
     hard = hard_rows(bundle.kinds, split.test_rows, bundle.pipeline)
     return [
         *_compared(bundle, split.test_rows, settings.parity_tolerance, scale, ""),
@@ -45,8 +45,8 @@ def _compared(bundle: Bundle, rows: np.ndarray, tolerance: float, scale: float, 
         what = "rows with another label"
         if differs.any() and bundle.labels_by == "predicted" and checks[0].passed:
             what += (
-                "; a threshold that probabilities meet exactly, as those of forests do, is rounded to either side of "
-                "them: take one between two of them"
+                "; a threshold that is exactly a possible probability, as in forests, may be rounded to either side: "
+                "choose one between two of them"
             )
         checks.append(at_most(f"parity of labels{which}", int(differs.sum()), 0, what))
     return checks

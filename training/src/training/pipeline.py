@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
-    """What came of a run; `version`, `release` and `uri` are null where the gate failed.
+    """The result of a run; `version`, `release` and `uri` are null where the gate failed.
 
-    `uri` is where the artifact store keeps the folder, `source` how MLflow addresses it. `notes` are sentences on what
-    stopped nothing and should be known.
+    `uri` is where the artifact store keeps the folder, `source` how MLflow addresses it. `notes` are sentences about
+    problems that did not stop the run.
     """
 
     registered: bool
@@ -111,12 +111,12 @@ class Occasion(Struct, frozen=True, kw_only=True):
 def train_and_register(settings: Settings, steps: Steps | None = None, occasion: Occasion | None = None) -> RunResult:
     """Load, split, train, evaluate, record, gate and register.
 
-    A failed gate is no error: the run is recorded, nothing is registered, and the result says which checks failed.
+    A failed gate is not an error: the run is recorded, nothing is registered, and the result says which checks failed.
 
     Args:
         settings: What is trained.
-        steps: Who shows the steps.
-        occasion: Why it is trained.
+        steps: What shows the steps.
+        occasion: Why the model is trained.
 
     Raises:
         BadInputError: Data, model or settings cannot be used; nothing was recorded.
@@ -141,7 +141,9 @@ def train_and_register(settings: Settings, steps: Steps | None = None, occasion:
             bundle = Bundle(folder)
             digest, contract = bundle.digest(), bundle.contract
             if digest != writer.digest:
-                raise OutageError(f"The artifact store returned other bytes for models:/{model_id} than it was given.")
+                raise OutageError(
+                    f"The artifact store returned different bytes for models:/{model_id} than were uploaded."
+                )
             with loaded_champion(tracking, registry, plan.name) as champion:
                 report = judge(
                     bundle,
@@ -212,7 +214,7 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
             class_weights=settings.class_weights,
         )
         models.fit_parameters(pipeline, split.train_weights)
-        step.outcome = f"{len(split.train_rows)} rows to learn from, {len(split.test_rows)} held out"
+        step.outcome = f"{len(split.train_rows)} training rows, {len(split.test_rows)} held out"
     return Plan(settings, dataset, split, pipeline, model, name)
 
 

@@ -26,7 +26,7 @@ def preparation(columns: Sequence[Column], *, centre: bool, scale: bool) -> Colu
 
     Args:
         columns: What the rows have, in their order.
-        centre: Whether to take the median away from every number first.
+        centre: Whether to subtract the median from every number first.
         scale: Whether to standardise the numbers.
     """
     numbers = [index for index, column in enumerate(columns) if not column.is_text]

@@ -170,7 +170,9 @@ class Registry:
             OutageError: MLflow does not answer.
         """
         if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
-            raise BadInputError(f"--to: {alias!r} is no alias: a word that is neither 'latest' nor a version number.")
+            raise BadInputError(
+                f"--to: {alias!r} cannot be an alias: an alias is a word other than 'latest' and version numbers."
+            )
         version = self.find(name, source)
         if version.gate != PASSED:
             raise BadInputError(f"{version.title} did not pass the gate (its tag 'gate' is {version.gate!r}).")
@@ -239,7 +241,8 @@ class Registry:
         ]
         if others:
             raise OutageError(
-                f"Another training registered {others[0].title} at the same moment; nothing was registered, run again."
+                f"Another training run registered {others[0].title} at the same moment. Nothing was registered: run "
+                "this again."
             )
 
     def _contract(self, version: Version) -> Contract | None:

@@ -26,7 +26,7 @@ class Terminal:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """Show that a step is under way, and what it came to."""
+        """Show that a step is running, and its result."""
         step = Step()
         with self._errors.status(f"{name} ..."):
             yield step

@@ -28,11 +28,11 @@ class Directional(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """Adding `step` to `feature` must not move the prediction against `direction`.
 
     Attributes:
-        feature: The column that rises.
+        feature: The column whose value rises.
         step: By how much, in the column's own unit.
-        label: The class whose probability is looked at (written `class` in a file); a regression has none.
-        direction: Where the prediction should go.
-        tolerance: Movement allowed the wrong way: a probability, or a share of the target's standard deviation.
+        label: The class whose probability is checked (written `class` in a file); a regression has none.
+        direction: The direction in which the prediction should move.
+        tolerance: How far it may move the wrong way: a probability, or a share of the target's standard deviation.
     """
 
     feature: str
@@ -43,10 +43,10 @@ class Directional(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class Invariance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Adding or taking away `step` from `feature` must not move any prediction by more than `tolerance`.
+    """Adding `step` to `feature`, or subtracting it, must not move any prediction by more than `tolerance`.
 
     Attributes:
-        feature: The column that moves.
+        feature: The column whose value moves.
         step: By how much, in the column's own unit.
         tolerance: A probability, or a share of the target's standard deviation.
     """
@@ -57,23 +57,26 @@ class Invariance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a model has to show before it is registered.
+    """What a model must achieve before it is registered.
 
     Attributes:
-        thresholds: Bounds by metric name, over the defaults of the task.
-        champion_metric: The metric compared with the champion's; `f1_macro` or `r2` unless told.
-        champion_margin: How much worse than the champion's figure is still good enough, in the metric's own unit.
-        parity_tolerance: Largest difference between the pipeline and its ONNX twin: a probability, or a share of the
-            target's standard deviation.
-        latency_ms: Bound for the median time of one single-row prediction, in milliseconds.
+        thresholds: Thresholds by metric name; they override the task's defaults.
+        champion_metric: The metric to compare with the champion's; by default `f1_macro`, or `r2` for regression.
+        champion_margin: How much worse than the champion the model may be, in the metric's unit.
+        parity_tolerance: The largest allowed difference between the pipeline and its ONNX form: a probability, or a
+            share of the target's standard deviation.
+        latency_ms: The largest allowed median time of a single-row prediction, in milliseconds.
         noise: Size of the random noise of the noise check, in standard deviations of each feature.
-        confidence: Probability from which a prediction counts as confident, and noise must not flip it.
+        confidence: The probability from which a prediction counts as confident; noise must not flip confident
+            predictions.
         directional: Expected directions, by feature.
         invariance: Expected insensitivities, by feature.
-        columns: Whether columns that should not be learnt from (row numbers, copies of the target, constants, whole
-            numbers that float32 cannot hold) are refused, or only named.
-        duplicates: Whether more than a hundredth of the held-out rows may be equal to one that was learnt from.
-        classes: Whether a model that never names one of its classes on the held-out rows is refused, or only named.
+        columns: Whether the gate refuses columns that a model should not learn from (row numbers, copies of the
+            target, constants, whole numbers that float32 cannot hold), or only reports them.
+        duplicates: Whether the gate refuses a model if more than 1 % of the held-out rows are equal to a training
+            row, or only reports it.
+        classes: Whether the gate refuses a model that never predicts one of its classes on the held-out rows, or
+            only reports it.
     """
 
     thresholds: dict[str, float] = {}
@@ -94,11 +97,12 @@ class CsvSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """How a CSV file is written.
 
     Attributes:
-        separator: The character between fields; recognised among comma, semicolon, tab and bar unless told.
-        decimal: The decimal sign; recognised unless told.
-        missing: Texts that stand for a missing value, beside the empty cell. Unless told, the usual ones (NA, NaN,
-            None, null and their like) do so in columns of numbers, and are text like any other elsewhere.
-        encoding: How letters are written, by Python's name for it; UTF-8, UTF-16 by its mark, else cp1252 unless told.
+        separator: The field separator; by default detected (comma, semicolon, tab or bar).
+        decimal: The decimal separator; by default detected.
+        missing: Texts that mean a missing value, besides the empty cell. By default, the usual ones (NA, NaN, None,
+            null and similar) mean it in columns of numbers; in other columns they are ordinary text.
+        encoding: The text encoding, by its name in Python; by default detected: UTF-8, UTF-16 if the file has its
+            byte order mark, else cp1252.
     """
 
     separator: Annotated[str, Meta(min_length=1, max_length=1)] | None = None
@@ -108,14 +112,14 @@ class CsvSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class ColumnSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is said of a feature column, where the table does not say it or says it otherwise.
+    """Facts about a feature column that the table does not show, or that override what it shows.
 
     Attributes:
-        kind: What its values are: `number`, `integer`, `boolean`, `category` (text) or `datetime`; by the table unless
-            told.
-        optional: Whether a value may be missing; where the table has gaps unless told.
-        unknown: Whether texts that the table does not hold are accepted or refused, of a category.
-        sensitive: Whether its values must not be kept by the log of predictions.
+        kind: What its values are: `number`, `integer`, `boolean`, `category` (text) or `datetime`; by default as in
+            the table.
+        optional: Whether a value may be missing; by default yes if the column has gaps in the table.
+        unknown: For a category: whether texts that the table does not have are accepted or refused.
+        sensitive: Whether the prediction log must not keep its values.
         drop: Whether the column is left out.
     """
 
@@ -127,11 +131,11 @@ class ColumnSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class SplitSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which rows are held out together; a column that is named here is not learnt from.
+    """Which rows are held out together; the model does not learn from a column that is named here.
 
     Attributes:
         time: A column of times or numbers: the last rows by it are held out, and folds go forward in time.
-        group: A column of whatever: rows that have the same of it are all held out, or none of them.
+        group: A column of any kind: rows with the same value are either all held out, or all used for training.
     """
 
     time: str | None = None
@@ -139,12 +143,12 @@ class SplitSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Range(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Numbers to try; whole ones where both bounds are.
+    """A range of numbers to try; whole numbers if both bounds are whole.
 
     Attributes:
         low: The smallest.
         high: The largest.
-        log: Whether small and large ones are tried alike, by their logarithm.
+        log: Whether to draw the numbers on a logarithmic scale.
     """
 
     low: int | float
@@ -153,13 +157,13 @@ class Range(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class SearchSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A search for parameters, over `params`, by cross-validation on the training rows.
+    """A search for parameters by cross-validation on the training rows; what it finds overrides `params` of the model.
 
     Attributes:
         params: What to try for each parameter: a list of values, or a range `{low, high, log}`.
-        trials: How many sets of parameters are tried at most.
-        seconds: How long; the trial that is under way then is ended.
-        metric: By which metric of the folds; the champion's unless told.
+        trials: The most sets of parameters to try.
+        seconds: The time limit; the trial that is running then is ended.
+        metric: The metric that the search compares; by default that of the champion.
     """
 
     params: Annotated[dict[str, list[Scalar] | Range], Meta(min_length=1)]
@@ -174,12 +178,12 @@ class OutcomesSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     Attributes:
         truth: Tables of truth: each a path, s3://, https://, or a database's address with `query`. The truth that
             callers sent to the service (`POST /feedback`) always counts too.
-        query: The statement that gives the rows, if the truth is in a database.
+        query: The SQL query that selects the rows, if the truth is in a database.
         id: The column with the request's id.
         row: The column with the row's number in its request, from 0; it may be absent if requests have one row.
         column: The column with the truth.
         days: How many days of the log are read, including today; all of them by default.
-        rows: How many rows must have a truth before the model learns from the log.
+        rows: The number of rows that must have a truth before the model learns from the log.
         start: The data to learn from until then; without it, a run is refused until then.
     """
 
@@ -197,23 +201,24 @@ class Learning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a run learns, and how; a model's file says the same by the same names.
 
     Attributes:
-        query: The statement that gives the rows, where `data` is a database.
-        target: The column to predict; built-in data sets know theirs.
+        query: The SQL query that selects the rows, if `data` is a database.
+        target: The column to predict; not needed for built-in data sets.
         outcomes: The truth, if `data` is a prediction log, such as s3://predictions/ENVIRONMENT/SERVICE.
-        csv: How the data is written, where it is a CSV file.
-        columns: What is said of single feature columns, by name.
-        split: Which rows are held out together; at random unless told.
-        weights: A column that says how much each row counts while the model is fitted; it is not learnt from.
-        class_weights: How much rows of each class count besides, by label; `balanced` weighs classes alike.
+        csv: How to read the data, if it is a CSV file.
+        columns: Facts about single feature columns, by name.
+        split: Which rows are held out together; by default at random.
+        weights: A column with the weight of each row in training; the model does not learn from it.
+        class_weights: An additional weight for the rows of each class, by label; `balanced` gives all classes the
+            same total weight.
         search: A search for parameters.
-        task: Overrides what the target's type says.
-        model: A model's name; the simplest one of the task unless told.
-        params: Parameters of the estimator, over the model's defaults.
-        experiment: The MLflow experiment; the registered model's name unless told.
-        seed: Seeds the split, the folds and the estimator.
-        test_size: The share of rows held out.
-        cv: Cross-validation folds on the training rows; 0 for none.
-        gate: What the model has to show.
+        task: Overrides the task that follows from the target's type.
+        model: The estimator's name; by default the simplest one for the task.
+        params: Parameters of the estimator; they override the model's defaults.
+        experiment: The MLflow experiment; by default the registered model's name.
+        seed: The random seed of split, folds and estimator.
+        test_size: The share of rows to hold out.
+        cv: The number of cross-validation folds on the training rows; 0 for none.
+        gate: What the model must achieve.
     """
 
     query: str | None = None
@@ -240,10 +245,10 @@ class Settings(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     Attributes:
         data: A built-in data set's name, the path of a CSV or Parquet file or of a folder of the latter, or an address.
-        name: The registered model; derived from the data unless told.
-        code: The path of the model's own code, where its folder has some.
-        readme: The path of what its owner says of it, for the model card.
-        tracking_uri: Where MLflow is; MLflow's own default unless told.
+        name: The registered model; by default made from the data's name.
+        code: The path of the model's own code, if its folder has any.
+        readme: The path of the text that its owner wrote for the model card.
+        tracking_uri: Where MLflow is; by default MLflow's own default.
     """
 
     data: Annotated[str, Meta(min_length=1)] = "iris"
@@ -261,7 +266,7 @@ def refuse_one_fold(settings: Learning, origin: str = "") -> None:
     """
     if settings.cv == 1:
         raise BadInputError(
-            f"{origin}cv: one fold leaves nothing to train on; use 0 for no cross-validation, or 2 and more."
+            f"{origin}cv: one fold leaves nothing to train on; use 0 for no cross-validation, or at least 2."
         )
 
 

@@ -60,8 +60,8 @@ def read_source(
         return _fetched(data, scheme, csv, target, texts)
     if not is_database(data):
         raise BadInputError(
-            f"--data: {shown(data)!r} is of no kind that is known: a path, s3://BUCKET/KEY, https://..., or a database "
-            "as postgresql+psycopg://HOST/DATABASE."
+            f"--data: {shown(data)!r} is not a known kind of address: use a path, s3://BUCKET/KEY, https://..., or a "
+            "database such as postgresql+psycopg://HOST/DATABASE."
         )
     from training.database import read_database  # noqa: PLC0415 # nobody else needs SQLAlchemy's dialects
 
@@ -92,4 +92,4 @@ def _folder() -> Iterator[Path]:
 
 def _refuse_query(data: str, query: str | None) -> None:
     if query is not None:
-        raise BadInputError(f"--query: {data} is no database; `query` says which rows of a database are learnt from.")
+        raise BadInputError(f"--query: {data} is not a database; `query` selects rows of a database.")

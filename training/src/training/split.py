@@ -67,7 +67,7 @@ def split_dataset(
     if min(len(train) - MIN_TRAINING, len(test) - MIN_HELD_OUT) < 0:
         raise BadInputError(
             f"{dataset.source}: split by {_by(dataset)} leaves {len(train)} rows to learn from and {len(test)} held "
-            "out; too few have values of their own."
+            "out; there are too few different values."
         )
     if dataset.classes:
         _refuse_missing_classes(dataset, dataset.truth[train], dataset.truth[test], max(folds, 1))
@@ -95,7 +95,7 @@ def _cut(dataset: Dataset, held_out: int, seed: int) -> tuple[np.ndarray, np.nda
     if "group" in dataset.aside:
         groups = dataset.aside["group"]
         if len(np.unique(groups)) < 2:
-            raise BadInputError(f"{dataset.source}: split.group names a column with one value in every row.")
+            raise BadInputError(f"{dataset.source}: split.group names a column with the same value in every row.")
         cutter = GroupShuffleSplit(n_splits=1, test_size=held_out / len(every), random_state=seed)
         return next(cutter.split(every, groups=groups))  # type: ignore[no-any-return]
     train, test = train_test_split(
@@ -124,7 +124,7 @@ def _folds(dataset: Dataset, train: np.ndarray, count: int, seed: int) -> Folds:
         if absent:
             raise BadInputError(
                 f"{dataset.source}: fold {number} of {count} by {_by(dataset)} has no row of class {absent[0]!r} to "
-                "learn from; lower --cv, or 0 for none."
+                "learn from; lower --cv, or use 0 for none."
             )
     return pairs
 
@@ -142,7 +142,7 @@ def _weights(dataset: Dataset, train: np.ndarray, classes: ClassWeights | None) 
         by_place = classes if classes == "balanced" else _by_place(dataset, classes)
         weights = weights * compute_sample_weight(by_place, truth)
     if not weights.any():
-        raise BadInputError(f"{dataset.source}: no row to learn from counts anything by its weight.")
+        raise BadInputError(f"{dataset.source}: all training rows have the weight zero.")
     return np.asarray(weights / weights.mean())
 
 
@@ -175,7 +175,7 @@ def _refuse_missing_classes(dataset: Dataset, train: np.ndarray, test: np.ndarra
 def _too_rare(dataset: Dataset, label: object, count: int) -> str:
     way_out = "" if isinstance(label, str | bool) else " (or use --task regression)"
     return (
-        f"{dataset.source}: class {label!r} of column {dataset.target!r} has {count} "
-        f"row{'' if count == 1 else 's'}, too few to have it among the training rows, in every fold and among the "
-        f"held-out rows; collect more, drop the class or lower --cv{way_out}."
+        f"{dataset.source}: class {label!r} of column {dataset.target!r} has {count} row{'' if count == 1 else 's'}, "
+        "too few for the training rows, every fold and the held-out rows; collect more, drop the class or lower --cv"
+        f"{way_out}."
     )

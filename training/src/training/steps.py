@@ -1,4 +1,4 @@
-"""Naming what is going on while it goes on; how that looks is the terminal's business."""
+"""Name the steps while they run; the terminal decides how that looks."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -6,14 +6,14 @@ from typing import Protocol
 
 
 class Step:
-    """One step under way."""
+    """One running step."""
 
     def __init__(self) -> None:
         self.outcome = ""
 
 
 class Steps(Protocol):
-    """Whoever shows steps."""
+    """What shows steps."""
 
     def step(self, name: str) -> contextlib.AbstractContextManager[Step]:
         """A step by name; what it came to is written to `outcome` inside the block."""

@@ -71,10 +71,10 @@ def read_table(path: Path, csv: CsvSettings, target: str | None = None, texts: C
     except UnicodeDecodeError as error:
         encoding = "UTF-8" if error.encoding.startswith("utf-8") else error.encoding
         raise BadInputError(
-            f"{path}: not {encoding} text (byte {error.start}); csv.encoding names how it is written, as cp1252."
+            f"{path}: not {encoding} text (byte {error.start}); set csv.encoding, for example to cp1252."
         ) from error
     except UnicodeError as error:
-        raise BadInputError(f"{path}: not text of its encoding ({error}); csv.encoding names another one.") from error
+        raise BadInputError(f"{path}: not text in its encoding ({error}); set csv.encoding to another one.") from error
     if not len(table.frame):
         raise BadInputError(f"{path}: no rows.")
     return table
@@ -96,7 +96,7 @@ def _read_folder(path: Path) -> pa.Table:
         and not any(part.startswith(("_", ".")) for part in file.relative_to(path).parts)
     )
     if not files:
-        raise BadInputError(f"{path}: a folder without Parquet files ({', '.join(PARQUET_SUFFIXES)}).")
+        raise BadInputError(f"{path}: the folder has no Parquet files ({', '.join(PARQUET_SUFFIXES)}).")
     try:
         found = ds.dataset(files, format="parquet", partitioning="hive", partition_base_dir=str(path))
         # The first file alone does not tell what columns the others have.
@@ -116,20 +116,20 @@ def _without_index(content: pa.Table, path: Path, target: str | None) -> Table:
     refuse_bad_names(content.column_names, path)
     frame = as_frame(content)
     notes = [
-        f"{path}: column {name!r} is left out, for it is the index that pandas stored; reset_index() before saving "
-        "makes it a column like any other."
+        f"{path}: column {name!r} is left out, because it is the index that pandas stored; call reset_index() before "
+        "saving to make it a normal column."
         for name in stored
         if not name.startswith("__index_level_")
     ]
     notes += [
-        f"{path}: index {name!r} is left out, for it only counts the rows; reset_index() makes it a column."
+        f"{path}: index {name!r} is left out, because it only counts the rows; reset_index() makes it a column."
         for name in _counting_index(content.schema)
     ]
     return Table(frame, tuple(notes))
 
 
 def as_frame(content: pa.Table) -> pd.DataFrame:
-    """An Arrow table in pandas' types: decimals as floats, dates as times, whole numbers whole beside gaps."""
+    """An Arrow table in pandas' types: decimals as floats, dates as times, whole numbers whole, even with gaps."""
     odd = {}
     for name, column in zip(content.column_names, content.columns, strict=True):
         plain = _plain(column)

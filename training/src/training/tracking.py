@@ -48,7 +48,7 @@ CARD_FILE = "card.md"
 
 
 class Writer(Protocol):
-    """Who writes the artifact folder of a model, as a flavor of MLflow's does."""
+    """Writes the artifact folder of a model, as a flavor of MLflow does."""
 
     def save_model(self, path: str, mlflow_model: Model, **_handed_on: object) -> None:
         """Write the folder."""
@@ -73,7 +73,7 @@ class Tracking:
             try:
                 self.client = MlflowClient()
             except (UnsupportedModelRegistryStoreURIException, InvalidUrlException) as error:
-                raise BadInputError(f"--tracking-uri: MLflow does not know the kind of {self.address!r}.") from error
+                raise BadInputError(f"--tracking-uri: MLflow does not support the address {self.address!r}.") from error
 
     @property
     def address(self) -> str:
@@ -93,7 +93,7 @@ class Tracking:
         except MlflowException as error:
             if error.error_code in _PERMANENT:
                 text = " ".join(str(error.message).split())[:400]
-                raise BadInputError(f"MLflow at {self.address} refuses what it was given: {text}") from error
+                raise BadInputError(f"MLflow at {self.address} refuses the request: {text}") from error
             raise OutageError(f"MLflow at {self.address} {_reason(error)}") from error
         except (RequestException, SQLAlchemyError) as error:
             raise OutageError(f"MLflow at {self.address} {_reason(error)}") from error
@@ -279,7 +279,7 @@ def _refuse_unusable(uri: str) -> None:
 
 # What the innermost of nested connection errors says, and what it means.
 _CAUSES = {
-    "too many 500 error responses": "keeps failing inside (500)",
+    "too many 500 error responses": "keeps failing with internal errors (500)",
     "error responses": "keeps answering with errors",
     "Connection refused": "cannot be reached: connection refused",
     "timed out": "cannot be reached: timed out",
@@ -289,7 +289,7 @@ _CAUSES = {
 
 
 def _keys() -> str:
-    """Say where the store's keys are from, which only whoever deploys this knows: they may be what is wrong."""
+    """Say where the store's keys come from, because they may be wrong; only the deployment knows this."""
     secret = os.environ.get("S3_SECRET_NAME")
     return f" (keys: Secret {secret})" if secret else ""
 
@@ -300,7 +300,7 @@ def _reason(error: Exception) -> str:
         if words in text:
             return f"{meaning}."
     if "error code 401" in text:
-        return "asks for a password (401): name a user of it in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        return "requires a password (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
     if "error code 403" in text:
-        return "refuses this client (403): it allows neither this host name nor these credentials."
+        return "refuses this client (403): it does not allow this host name or these credentials."
     return f"reports: {text[:400]}"

@@ -20,7 +20,7 @@ _MOST_CATEGORIES = 5000
 
 
 class UnusableError(Exception):
-    """A column cannot be learnt from; the sentence goes on from `column NAME`."""
+    """A column cannot be learnt from; the sentence continues `column NAME`."""
 
 
 class Values(Struct, frozen=True, eq=False):
@@ -74,8 +74,8 @@ def _own_kind(column: pd.Series, *, told: bool) -> Kind:
         return "boolean"
     if not all(isinstance(value, str) for value in present):
         raise UnusableError(
-            f"holds {described(column)}; features are numbers, booleans, texts, dates or times. Leave it out, or make "
-            "columns of those."
+            f"holds {described(column)}; features are numbers, booleans, texts, dates or times. Leave it out, or "
+            "convert it to columns of these kinds."
         )
     return _kind_of_texts(column, present, told=told)
 
@@ -85,8 +85,8 @@ def _kind_of_texts(column: pd.Series, present: pd.Series, *, told: bool) -> Kind
         _refuse_odd_among_numbers(column, present)
         if present.str.strip().str.fullmatch(_WITH_COMMA).all():
             raise UnusableError(
-                f"holds {described(column)}: numbers with a decimal comma, where other columns have points? Correct "
-                "them, or have them as texts by kind: category."
+                f"holds {described(column)}: are these numbers with a decimal comma, while other columns have points? "
+                "Correct them, or read them as text with kind: category."
             )
     if present.str.fullmatch(_DATE).all() and _parsed(present).notna().all():
         return "datetime"
@@ -103,14 +103,14 @@ def _refuse_odd_among_numbers(column: pd.Series, present: pd.Series) -> None:
         quoted = msgspec.json.encode(value).decode()
         raise UnusableError(
             f"holds {value!r} in row {row + 1} among numbers ({count} of {len(present)} values are not numbers). "
-            f"If it stands for a missing value, declare that by csv.missing: [{quoted}] (--csv-missing); "
-            "if the numbers are names, have them as texts by kind: category; else correct it."
+            f"If it means a missing value, declare it with csv.missing: [{quoted}] (--csv-missing); if the numbers are "
+            "names, read them as text with kind: category; otherwise correct it."
         )
 
 
 def _numbers(column: pd.Series, own: Kind) -> np.ndarray:
     if own == "datetime":
-        raise UnusableError("holds dates or times, and is declared as numbers.")
+        raise UnusableError("holds dates or times, but is declared as numbers.")
     if own == "category":
         found = pd.to_numeric(column, errors="coerce").astype(np.float64)
         _refuse_first(column, found.isna() & column.notna(), "which is not a number")
@@ -141,9 +141,9 @@ def _times(column: pd.Series, own: Kind) -> np.ndarray:
     if own in ("number", "integer"):
         return _numbers(column, own)
     if own == "boolean":
-        raise UnusableError("holds booleans, and is declared as dates or times.")
+        raise UnusableError("holds booleans, but is declared as dates or times.")
     times = _parsed(column)
-    _refuse_first(column, times.isna() & column.notna(), "which is not a date or time as in 2024-01-31T23:59:59Z")
+    _refuse_first(column, times.isna() & column.notna(), "which is not a date or time such as 2024-01-31T23:59:59Z")
     if times.dt.tz is not None:
         times = times.dt.tz_convert("UTC").dt.tz_localize(None)
     stamps = times.to_numpy().astype("datetime64[us]")
@@ -160,19 +160,19 @@ def _parsed(column: pd.Series) -> pd.Series:
 
 def _texts(column: pd.Series, own: Kind) -> np.ndarray:
     if own == "datetime" and kinds.is_datetime64_any_dtype(column):
-        raise UnusableError("holds times, and is declared as texts; save it as text.")
+        raise UnusableError("holds times, but is declared as text; save it as text.")
     if own == "number":
         numbers = _numbers(column, own)
         with np.errstate(invalid="ignore"):
             fractions = pd.Series(~np.isnan(numbers) & ~(numbers == np.floor(numbers)))
-        _refuse_first(column, fractions, "and a fractional number has no one text; save it as text")
+        _refuse_first(column, fractions, "and a fractional number has several forms as text; save it as text")
         column = pd.Series(pd.array(numbers, dtype="Int64"))
     texts = np.array([NO_TEXT if gap else str(value) for value, gap in zip(column, column.isna(), strict=True)], object)
     count = len(set(texts))
     if count > _MOST_CATEGORIES:
         raise UnusableError(
             f"holds {count} different texts, more than the {_MOST_CATEGORIES} that a column of categories may have; "
-            "leave it out, or make columns of what matters in it."
+            "leave it out, or extract the important parts into columns."
         )
     return texts
 

@@ -42,7 +42,7 @@ def fetch(address: str, folder: Path) -> Fetched:
     try:
         with requests.get(address, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS), auth=login) as answer:
             if address.startswith("https:") and not answer.url.startswith("https:"):
-                raise BadInputError(f"{title}: leads to an address without encryption.")
+                raise BadInputError(f"{title}: redirects to an address without encryption.")
             if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
                 raise OutageError(f"{title}: the server answers {answer.status_code}.")
             if answer.status_code != 200:

@@ -72,7 +72,7 @@ def _bin(shares: Sequence[float], level: float) -> tuple[int, float]:
 
 
 def _number(edges: Sequence[float], place: int, within: float) -> float:
-    """A number of a bin. An outer one, which has no end, is taken to be half as wide as the bin beside it."""
+    """A number of a bin. An outer one, which has no end, counts as half as wide as the bin next to it."""
     first = (edges[1] - edges[0]) / 2 if len(edges) > 1 else 0.0
     last = (edges[-1] - edges[-2]) / 2 if len(edges) > 1 else 0.0
     ends = [edges[0] - first, *edges, edges[-1] + last]

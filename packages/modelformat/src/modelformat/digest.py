@@ -13,8 +13,8 @@ CURRENT: Rule = "sha256-v2"
 ADDED_BY_DOWNLOAD = "registered_model_meta"
 PATTERN = r"sha256(-v2)?:[0-9a-f]{64}"
 OLD_RULE = (
-    f"its digest is of the old rule sha256:, which does not cover a file {ADDED_BY_DOWNLOAD}; "
-    "register the model again for one that covers every file"
+    f"its digest uses the old sha256: rule, which does not cover a file {ADDED_BY_DOWNLOAD}; register the model again, "
+    "so that its digest covers every file"
 )
 
 _DIGEST = re.compile(PATTERN)

@@ -23,7 +23,7 @@ Labels = Literal["largest", "predicted", "only"]
 
 
 class FormatError(ValueError):
-    """A folder is no model of the documented format; the message says why."""
+    """A folder is not a model in the documented format; the message says why."""
 
 
 class Metadata(Struct, frozen=True):
@@ -132,4 +132,4 @@ def _refuse_outside(path: str) -> None:
     if not path or parts.is_absolute() or ".." in parts.parts:
         raise FormatError(f"its MLmodel file names a file outside its folder: {path!r}")
     if parts.parts == (ADDED_BY_DOWNLOAD,):
-        raise FormatError(f"its MLmodel file names {path!r}, which MLflow writes over when it downloads a version")
+        raise FormatError(f"its MLmodel file names {path!r}, which MLflow overwrites when it downloads a version")

@@ -1,4 +1,4 @@
-"""Types of skops files that serving makes by itself, beside those that skops trusts."""
+"""Types of skops files that serving allows by default, in addition to those that skops trusts."""
 
 # Plain parts of fitted scikit-learn estimators: they hold arrays and parameters, and making one runs no code.
 TRUSTED_TYPES = frozenset(

@@ -11,7 +11,9 @@ from rich.console import Console
 from embedded import demo as demo_steps
 from embedded.processes import ServerFailedError, stopped_by_signals
 
-app = App(name="embedded", help="The whole pipeline as processes on one machine: no Docker, no cluster, no account.")
+app = App(
+    name="embedded", help="Run the whole pipeline on one machine, as processes: no Docker, no cluster, no account."
+)
 
 
 @app.command
@@ -35,7 +37,7 @@ def demo(
         with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="ml-pipeline-demo-") as folder:
             demo_steps.run(console, Path(folder), model_dir, table_dir, keep=keep)
     except KeyboardInterrupt:
-        errors.print("Stopped; everything that the demo made is removed.")
+        errors.print("Stopped; everything that the demo created is removed.")
         return 0 if keep else 130
     except (demo_steps.StepFailedError, ServerFailedError, httpx.HTTPError) as error:
         errors.print(f"The demo failed: {error}", markup=False)
@@ -62,7 +64,7 @@ def loop(*, model_dir: Path = Path("models/iris"), report: Path = Path("dist/loo
         with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="ml-pipeline-loop-") as folder:
             loop_steps.run(console, Path(folder), model_dir, report)
     except KeyboardInterrupt:
-        errors.print("Stopped; everything that the loop made is removed.")
+        errors.print("Stopped; everything that the loop created is removed.")
         return 130
     except (demo_steps.StepFailedError, ServerFailedError, httpx.HTTPError) as error:
         errors.print(f"The loop failed: {error}", markup=False)

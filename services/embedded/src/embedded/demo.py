@@ -284,14 +284,14 @@ def _questions(answers: Sequence[tuple[HeldOutRow, Answer]]) -> Table:
 
 def _say_what_next(console: Console, mlflow: Server, apis: Sequence[tuple[Server, HeldOutRow]], *, keep: bool) -> None:
     if not keep:
-        console.print("Everything is stopped and removed again. To leave it running: [bold]make demo KEEP=1[/]")
+        console.print("Everything is stopped and removed. To keep it running: [bold]make demo KEEP=1[/]")
         console.print("What to read next: README.md, docs/bring-your-own-table.md, services/serving/README.md")
         return
     console.print(f"MLflow        {mlflow.url}")
     for api, row in apis:
         console.print(f"Predictions   {api.url}/docs")
         request = msgspec.json.encode({"features": row.features, "model_version": "latest"}).decode()
-        console.print(f"Ask it        curl -d '{request}' {api.url}/predict", soft_wrap=True, markup=False)
+        console.print(f"Try it        curl -d '{request}' {api.url}/predict", soft_wrap=True, markup=False)
     train = "training run --model hist-gradient-boosting"
     console.print(f"Train more    MLFLOW_TRACKING_URI={mlflow.url} .venv/bin/{train}", soft_wrap=True)
     console.print("Ctrl-C stops everything and removes it.")

@@ -107,7 +107,7 @@ def run(console: Console, folder: Path, model_dir: Path, report: Path) -> None:
             drift = servers.due(model)
         _say(console, late)
         console.print(f"  {drift['reason']}", markup=False)
-        with step(console, "The truth arrives late, and is joined with the log"):
+        with step(console, "The truth arrives late and is joined with the log"):
             tell(truth, dry)
             known = servers.outcomes()
             _until(lambda: _firing(servers), lambda names: set(names) >= set(ALERTS), "an alert is missing")

@@ -56,7 +56,9 @@ def page(report: Report, seconds: int) -> str:
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>The closed loop</title><style>{_STYLE.read_text(encoding="utf-8")}</style>
 <h1>A model went wrong, and somebody noticed</h1>
-<p class="dim">predict, log, join the late truth, notice, say why, train again: {seconds} seconds on one machine</p>
+<p class="dim">predict, log, join the late truth, notice, find the reason, train again: {
+        seconds
+    } seconds on one machine</p>
 {_picture(report.acts, bound, report.first, release)}
 <div class="cards">
 <section><h2>A usual summer</h2><div class="big good">{usual.right:.1%}</div>of the answers of {
@@ -156,7 +158,7 @@ def _picture(acts: Sequence[Act], bound: float | None, first: str, second: str) 
     if bound is not None:
         y = _y(bound)
         parts.append(_level(y, 'var(--bad)" stroke-dasharray="6 5'))
-        parts.append(f'<text x="{_LEFT + 6}" y="{y + 16:.1f}">bound of the gate: {bound:.0%}</text>')
+        parts.append(f'<text x="{_LEFT + 6}" y="{y + 16:.1f}">threshold of the gate: {bound:.0%}</text>')
     for values, colour in ((sure, "--sure"), (right, "--right")):
         line = " ".join(f"{_LEFT + at * step:.1f},{_y(value):.1f}" for at, value in enumerate(values))
         parts.append(f'<polyline points="{line}" fill="none" stroke="var({colour})" stroke-width="2.5"/>')

@@ -1,4 +1,4 @@
-"""What the closed loop needs beside MLflow and the API: a store, a Pushgateway, Prometheus with the chart's alerts."""
+"""What the closed loop needs in addition to MLflow and the API: a store, a Pushgateway, Prometheus with alerts."""
 
 import json
 import secrets
@@ -20,7 +20,7 @@ _SECONDS = 60
 
 
 class Store(msgspec.Struct, frozen=True):
-    """An S3 store and the keys of its only user, which are made up anew each time."""
+    """An S3 store and the keys of its only user, which are new each time."""
 
     url: str
     access_key: str

@@ -91,7 +91,7 @@ def ask(url: str, flowers: Flowers) -> list[Answered]:
 
 
 def tell(file: Path, requests: Sequence[Answered]) -> None:
-    """Write down what was true of requests, after what stands in a file already."""
+    """Append the truth of requests to a file."""
     new = not file.exists()
     with file.open("a", newline="", encoding="utf-8") as out:
         lines = csv.writer(out)

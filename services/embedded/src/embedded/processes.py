@@ -21,7 +21,8 @@ import psutil
 LOOPBACK = "127.0.0.1"
 NOBODYS_PORT = 1
 NOBODY = f"http://{LOOPBACK}:{NOBODYS_PORT}"
-"""Where nothing listens, for a server that is away: a port that is free now may be another server's in a second."""
+"""An address where nothing listens, for a server that is down: a port that is free now may be another server's in a
+second."""
 # Below those that systems give to outgoing connections, which could take one between its choice and its use, and below
 # those of Kubernetes' NodePorts.
 _PORTS = range(20_000, 30_000)
@@ -64,7 +65,7 @@ def free_port() -> int:
 
 
 def program(name: str) -> str:
-    """Return the path of a command installed beside this Python, so that an activated environment is not needed."""
+    """Return the path of a command in the environment of this Python, even if it is not activated."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else name
 

@@ -1,4 +1,4 @@
-"""The command `gitops`: knows its commands, and turns what came of them into an exit code."""
+"""The command `gitops`: it registers the commands, and turns their result into an exit code."""
 
 import signal
 import sys
@@ -82,7 +82,7 @@ def execute(arguments: Sequence[str]) -> int:
         Terminal().error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        Terminal().error("interrupted; run the same command again to go on.")
+        Terminal().error("interrupted; run the same command again to continue.")
         return _INTERRUPTED
     return code if isinstance(code, int) else 0
 

@@ -1,7 +1,7 @@
 """YAML as version 1.2 reads it: `on`, `no` and `=` are texts, `010` is ten, a date is a text.
 
-PyYAML follows version 1.1, under which real manifests cannot be read at all: a bare `=` stands in the definitions of
-the Prometheus operator. Its C parser is kept, with the rules of https://yaml.org/spec/1.2.2/#103-core-schema.
+PyYAML follows version 1.1, which cannot read real manifests: the definitions of the Prometheus operator contain a
+bare `=`. Its C parser is kept, with the rules of https://yaml.org/spec/1.2.2/#103-core-schema.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""How other programs are run: by name, with a time-out, and with errors that name the command and the way out."""
+"""How other programs are run: by name, with a timeout, and with errors that name the command and a remedy."""
 
 import os
 import shlex
@@ -10,7 +10,7 @@ from gitops.errors import GitopsError, OutageError
 
 _WAYS_TO_GET = {
     "git": "install it with the system's package manager",
-    "kubectl": "install it as https://kubernetes.io/docs/tasks/tools/ says",
+    "kubectl": "install it as described at https://kubernetes.io/docs/tasks/tools/",
     "cosign": "run tools/install cosign in the repository",
     "helm": "run tools/install helm in the repository",
 }
@@ -25,7 +25,7 @@ class ProgramMissingError(GitopsError):
     exit_code = 2
 
     def __init__(self, program: str) -> None:
-        super().__init__(f"{program} is needed and was not found: {_WAYS_TO_GET.get(program, 'install it')}.")
+        super().__init__(f"{program} is required but was not found: {_WAYS_TO_GET.get(program, 'install it')}.")
 
 
 class ProgramFailedError(GitopsError):
@@ -77,8 +77,8 @@ def run(
         raise ProgramMissingError(Path(command[0]).name) from None
     except subprocess.TimeoutExpired:
         raise OutageError(
-            f"`{shlex.join(command)}` did not end within {timeout:.0f} s: "
-            "what it speaks to does not answer, or is very slow; run it by hand to see."
+            f"`{shlex.join(command)}` did not end within {timeout:.0f} s: its server does not answer, or is very slow; "
+            "run the command by hand to see."
         ) from None
     if done.returncode:
         raise ProgramFailedError(command, done.returncode, done.stderr.decode(errors="replace"))

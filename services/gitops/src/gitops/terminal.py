@@ -34,7 +34,7 @@ class Terminal:
 
     @property
     def interactive(self) -> bool:
-        """Whether a person can be asked."""
+        """Whether there is a person to answer questions."""
         return sys.stdin.isatty() and sys.stderr.isatty()
 
     def ask(self, question: str) -> str:
@@ -47,7 +47,7 @@ class Terminal:
 
     @contextlib.contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """Show that something is under way."""
+        """Show that something is running."""
         with self._errors.status(f"{what} ..."):
             yield
 

@@ -16,7 +16,7 @@ from serving.settings import Settings, SmokeSettings
 _AWS = """read by botocore for s3:// artifacts:
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and whatever else it knows (roles, web identities)"""
 
-_MODEL = """which model, and how it is run, variables of `serving run` say where --release does not:
+_MODEL = """variables of `serving run` name the model and how it runs, if --release does not:
   MODEL_NAME, MODEL_VERSION, MODEL_DIGEST, MODEL_URI, MODEL_RELEASE, S3_ENDPOINT_URL, RUNTIME and the others;
 keys to the store are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"""
 
@@ -74,15 +74,15 @@ def _score(environ: Mapping[str, str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="serving",
-        description="Serves a scikit-learn model from an MLflow registry over HTTP.",
-        epilog="Without a command it runs the server. Settings come from the environment; a flag wins over its "
-        "variable.\n`serving run --help`, `serving smoke --help` and `serving score --help` list them all.",
+        description="Serve a scikit-learn model from an MLflow registry over HTTP.",
+        epilog="Without a command it runs the server. Settings come from the environment; flags override them."
+        "\n`serving run --help`, `serving smoke --help` and `serving score --help` list them all.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="run | smoke | score")
     _command(commands, "run", Settings, "run the server (the default)", _AWS)
-    _command(commands, "smoke", SmokeSettings, "ask a running server for a prediction and compare it with the pins", "")
-    _command(commands, "score", ScoreSettings, "answer the rows of files by a pinned model", _MODEL, prefix="score-")
+    _command(commands, "smoke", SmokeSettings, "request a prediction from a running server and check its version", "")
+    _command(commands, "score", ScoreSettings, "answer the rows of files with a pinned model", _MODEL, prefix="score-")
     return parser
 
 

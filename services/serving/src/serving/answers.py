@@ -23,7 +23,7 @@ async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Respo
     """Sends a request, follows redirects within the same server, and gives an answer whose body is still to be read.
 
     A redirect may lead from http to https, but to no other host, which would get the credentials or be asked in the
-    name of this process. Whoever calls this closes the answer.
+    name of this process. The caller closes the answer.
 
     Raises:
         AnswerRefusedError: when the redirects lead elsewhere, or do not end.
@@ -49,9 +49,7 @@ def _redirected(
     same = url.host == request.url.host and (url.scheme, url.port) == (request.url.scheme, request.url.port)
     safer = url.host == request.url.host and (request.url.scheme, url.scheme) == ("http", "https")
     if not (same or safer) or (request.method not in {"GET", "HEAD"} and response.status_code not in {307, 308}):
-        raise AnswerRefusedError(
-            f"it redirects elsewhere (status {response.status_code}); set the address that it really has"
-        )
+        raise AnswerRefusedError(f"it redirects elsewhere (status {response.status_code}); set its real address")
     return client.build_request(request.method, url, content=request.content, headers=_plain(request))
 
 

@@ -76,7 +76,7 @@ def values(body: bytes, reader: RowReader) -> list[np.ndarray[Any, Any]]:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Says of what is no table that it is none."""
+    """Reports a body that is not a table."""
     try:
         yield
     except TableError as error:
@@ -107,7 +107,7 @@ def _of_numbers(
     for message in stream.parts:
         part = part_of(body, message)
         if len(part.columns) != len(given) or len(part.buffers) != 2 * len(given):
-            raise TableError("a part of it has other columns than its schema")
+            raise TableError("the columns of a batch differ from its schema")
         if (part.columns != (part.rows, 0)).any():
             return None
         buffers = part.buffers.tolist()
@@ -148,7 +148,7 @@ def _parts(
             continue
         number, is_more = dictionary_of(body, message)
         if number not in coded:
-            raise TableError("it has a dictionary that none of its columns has")
+            raise TableError("it has a dictionary that no column uses")
         values = texts_of(body, message, coded[number])
         dictionaries[number] = np.append(dictionaries[number], values) if is_more and number in dictionaries else values
 
@@ -158,7 +158,7 @@ def _read(column: Column) -> bool:
 
 
 def _order(reader: RowReader, columns: list[Column]) -> list[int | None]:
-    """Finds where each column of the model stands in a table; None where an optional one is not there."""
+    """Finds the position of each column of the model in a table; None for an optional one that is missing."""
     given = [column.name for column in columns]
     known = [column.name for column in reader.columns]
     if len(given) > len(known):
@@ -239,7 +239,7 @@ def _unknown(column: Column) -> InvalidInputError:
     kind = column.type if column.dictionary is None else f"dictionary of {column.type}"
     return _wrong(
         _field(column.name),
-        f"its type is {kind}, which is not read: send numbers, booleans, strings, dates or timestamps",
+        f"its type is {kind}, which is not supported: send numbers, booleans, strings, dates or timestamps",
     )
 
 

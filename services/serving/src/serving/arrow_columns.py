@@ -28,7 +28,7 @@ def values_of(
     """
     counts = [_buffers(column) for column in columns]
     if len(part.columns) != len(columns) or len(part.buffers) != sum(counts) or (part.columns[:, 0] != part.rows).any():
-        raise TableError("a part of it has other columns than its schema")
+        raise TableError("the columns of a batch differ from its schema")
     found: list[Values | None] = []
     first, listed = 0, part.buffers.tolist()
     for column, nulls, count in zip(columns, part.columns[:, 1].tolist(), counts, strict=True):
@@ -60,7 +60,7 @@ def bytes_at(body: bytes, message: Message, buffer: list[int]) -> memoryview:
     offset, length = buffer
     start = message.body + offset
     if offset < 0 or length < 0 or start + length > message.end:
-        raise TableError("a column of it leads out of its message")
+        raise TableError("a column of it points outside its message")
     return memoryview(body)[start : start + length]
 
 
@@ -105,7 +105,7 @@ def _of_dictionary(column: Column, given: Values, null: Values, dictionaries: di
     known = np.append(dictionaries.get(column.dictionary or 0, np.zeros(0, object)), "")
     places = np.where(null, len(known) - 1, given)
     if not (((given >= 0) & (given < len(known) - 1)) | null).all():
-        raise TableError(f"column {shown_name(column.name)} has a place that its dictionary has not")
+        raise TableError(f"column {shown_name(column.name)} has an index that its dictionary does not have")
     texts: Values = known[places.astype(np.int64)]
     return texts
 
@@ -140,7 +140,7 @@ def _texts(column: Column, rows: int, null: Values, buffers: list[memoryview]) -
     ends = fixed(buffers[1], np.dtype(column.stored), rows + 1)
     content = bytes(buffers[2])
     if ends[0] < 0 or ends[-1] > len(content) or (ends[1:] < ends[:-1]).any():
-        raise TableError(f"column {shown_name(column.name)} has texts that end before they begin, or outside of it")
+        raise TableError(f"column {shown_name(column.name)} has texts with invalid offsets")
     try:
         texts[:] = [content[start:end].decode() for start, end in pairwise(ends.tolist())]
     except UnicodeDecodeError:

@@ -83,7 +83,7 @@ def scan(body: bytes, max_rows: int) -> Stream:
     rows = 0
     for message in messages(body):
         if (message.kind == _SCHEMA) != (schema is None):
-            raise TableError("it does not begin with its one schema")
+            raise TableError("it does not begin with exactly one schema")
         if message.kind == _SCHEMA:
             schema = message
             continue
@@ -91,7 +91,7 @@ def scan(body: bytes, max_rows: int) -> Stream:
         if not at:
             raise TableError("a dictionary of it has no values")
         if field(body, at, _COMPRESSION):
-            raise TableError("its buffers are compressed; send it without, or the whole body as gzip")
+            raise TableError("its buffers are compressed; send them uncompressed, or the whole body as gzip")
         length = number(body, at, _LENGTH)
         if message.kind == ROWS:
             rows += length
@@ -114,7 +114,7 @@ def messages(body: bytes) -> Iterator[Message]:
     while at < len(body):
         continues, length = unpack_from("<Ii", body, at)
         if continues != _CONTINUES:
-            raise TableError("a message of it does not begin as those of Arrow's format 1.0 do")
+            raise TableError("a message of it does not follow Arrow's format 1.0")
         if length == 0:
             break
         message = at + 8 + unpack_from("<I", body, at + 8)[0]
@@ -204,7 +204,7 @@ def tables(body: bytes, start: int, place: int) -> list[int]:
     at = table(body, start, place)
     count = unpack_from("<I", body, at)[0] if at else 0
     if count > _MOST_COLUMNS:
-        raise TableError(f"it has {count} columns, and at most {_MOST_COLUMNS} are read")
+        raise TableError(f"it has {count} columns, but at most {_MOST_COLUMNS} are allowed")
     places = range(at + 4, at + 4 + 4 * count, 4)
     return [each + unpack_from("<I", body, each)[0] for each in places]
 

@@ -18,5 +18,5 @@ class Backoff:
         return wait * random.uniform(0.75, 1.0)  # noqa: S311  (spreads load; nothing secret)
 
     def reset(self) -> None:
-        """Starts anew after a success."""
+        """Starts again after a success."""
         self._failures = 0

@@ -44,7 +44,7 @@ def _typical(feature: FeatureBaseline, column: Column) -> Value:
 def read_baseline(folder: Path, spec: ModelSpec) -> Baseline | None:
     """Reads the baseline of a version; None where it has none.
 
-    One that cannot be used is none either, and a warning in the log: it is no reason not to serve the model.
+    An unusable one counts as missing, with a warning in the log: the model is still served.
 
     Raises:
         ModelUnusableError: when it has the classes of the model in another order.

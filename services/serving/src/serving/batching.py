@@ -1,8 +1,9 @@
 """Running models: what is ready in the same turn of the event loop shares one run, where that is faster.
 
 A run over many rows costs hardly more than one over a single row for most models, and while it is computed nothing else
-happens in this process. So requests whose rows are ready together are computed together: at once, when nobody else is
-under way, and else at the end of the turn, when all who were woken by it have put their rows down. Nobody waits for
+happens in this process. So requests whose rows are ready together are computed together: at once if no other request
+is in progress, otherwise at the end of the turn, when all who were woken by it have put their rows down. Nobody
+waits for
 company: there is no timer.
 
 Runs that take long are computed in worker threads; what comes in meanwhile shares the next one.
@@ -58,9 +59,9 @@ class Batcher:
     Args:
         workers: The threads for long runs.
         threads: How many these are.
-        admission: Tells whether anybody else is under way.
+        admission: Tells whether another request is in progress.
         queue_seconds: How long rows may have to wait for a thread; more are refused.
-        on_run: Is told of every run.
+        on_run: Is called for every run.
     """
 
     def __init__(

@@ -11,13 +11,13 @@ _T = TypeVar("_T")
 
 
 class SingleFlight(Generic[_T]):
-    """Runs one piece of work a key at a time: whoever asks for a key that is under way waits for the same result."""
+    """Runs one piece of work per key at a time: a caller with a key that is running waits for the same result."""
 
     def __init__(self) -> None:
         self._under_way: dict[Hashable, asyncio.Task[_T]] = {}
 
     async def run(self, key: Hashable, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Starts `work`, or joins the run that is under way. A caller that gives up does not stop it for the others."""
+        """Starts `work`, or joins the run that is in progress. A caller that gives up does not stop it."""
         task = self._under_way.get(key)
         if task is None:
             task = asyncio.ensure_future(self._guarded(work))
@@ -56,7 +56,7 @@ class CacheEvents:
 class ModelCache:
     """Keeps the versions that were used last: at most `capacity` of them, of at most `max_bytes` together.
 
-    All registered models share these bounds. What `keep` was told of stays whatever happens, one version a model, and
+    All registered models share these bounds. Versions given to `keep` always stay, one version a model, and
     so does the version loaded last, so there may be one more than there is room for.
     """
 
@@ -75,7 +75,7 @@ class ModelCache:
         return len(self._models)
 
     def keep(self, model: LoadedModel) -> None:
-        """Never drops this version from now on, in place of the one of the same name before."""
+        """Never drops this version from now on, instead of the one with the same name before."""
         self._kept[model.name] = model.version
         # Others may have been loaded since it was, and have pushed it out.
         self._models[model.name, model.version] = model

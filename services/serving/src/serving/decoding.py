@@ -73,7 +73,7 @@ class NumberDecoder(Decoder):
         exact = _EXACT[dtype] if self.whole else float("inf")
         self.low, self.high = max(column.low, -exact), min(column.high, exact)
         self.expected = "an integer" if self.whole else "a number"
-        rounds = f", as the model, which computes in {np.dtype(dtype).name}, rounds others"
+        rounds = f", because the model computes in {np.dtype(dtype).name} and would round others"
         self._why = rounds if exact < column.high else ""
 
     def one(self, value: Value) -> Encoded:
@@ -147,7 +147,7 @@ class CategoryDecoder(Decoder):
         return sum(self.unknown_of(values)) if self._known else 0
 
     def unknown_of(self, values: Iterable[Encoded]) -> list[bool]:
-        """Tells of each of the values that were read whether it is a text that training did not know."""
+        """Tells for each value that was read whether it is a text that training did not know."""
         return [value not in self._known and value != "" for value in values]
 
     def all(self, values: Sequence[Value]) -> Sequence[Encoded]:
@@ -171,8 +171,8 @@ class DatetimeDecoder(Decoder):
                 return float(value)
             if value == value:  # noqa: PLR0124  (NaN is null)
                 raise MismatchError(
-                    f"expected {self.expected}, got {shown(value)}, which is not within the years 1 to 9999 "
-                    "(milliseconds, perhaps)"
+                    f"expected {self.expected}, got {shown(value)}, which is not in the years 1 to 9999 (is it in "
+                    "milliseconds?)"
                 )
             value = None
         if (value is None or value == "") and self.column.optional:

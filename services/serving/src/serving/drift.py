@@ -28,7 +28,7 @@ _PROBABILITY_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 class Window:
-    """Counts of a sliding window of some seconds: a ring of slots, of which the oldest is emptied as time goes on."""
+    """Counts of a sliding window of some seconds: a ring of slots, of which the oldest is emptied over time."""
 
     def __init__(self, width: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._ring: Counts = np.zeros((_SLOTS, width), dtype=np.int64)

@@ -72,7 +72,7 @@ def _objects(variable: Variable, kind: type[msgspec.Struct], text: str) -> tuple
     try:
         objects = msgspec.json.decode(text, type=list[dict[str, Any]])
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise SettingsError(f"{variable.name} takes {variable.takes}, but is none ({error})") from None
+        raise SettingsError(f"{variable.name} takes {variable.takes}, but is not one ({error})") from None
     return tuple(_object(kind, found, f"{variable.name}[{index}].") for index, found in enumerate(objects))
 
 
@@ -82,7 +82,7 @@ def _object(kind: type[T], found: dict[str, Any], within: str) -> T:
         if name not in known:
             raise SettingsError(f"{within}{name} is unknown; known ones are {_names(kind)}")
         if not isinstance(value, str):
-            raise SettingsError(f"{within}{name} is {value!r}, but takes text: put it in quotes")
+            raise SettingsError(f"{within}{name} is {value!r}, but must be text: put it in quotes")
     return read(kind, found, within)
 
 

@@ -51,7 +51,7 @@ class OverloadedError(UnavailableError):
     """More requests are waiting already than can be answered soon."""
 
     def __init__(self) -> None:
-        super().__init__("Too many requests are waiting already; try again shortly.", retry_after=1)
+        super().__init__("Too many requests are already waiting; try again shortly.", retry_after=1)
 
 
 class NotReadyError(UnavailableError):

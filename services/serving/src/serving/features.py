@@ -116,13 +116,13 @@ class RowReader:
         return rows
 
     def unknown(self, rows: Matrix) -> Iterator[tuple[str, int]]:
-        """Tells of each column of text how many values of some rows training did not know, if any."""
+        """Tells for each text column how many values of some rows training did not know, if any."""
         for index, decoder in enumerate(self.decoders):
             if isinstance(decoder, CategoryDecoder) and (count := decoder.unknown(rows[:, index])):
                 yield decoder.column.name, count
 
     def unknown_in(self, rows: Matrix) -> NDArray[np.bool_]:
-        """Tells of each of some rows whether it has a text that training did not know; shape [rows]."""
+        """Tells for each row whether it has a text that training did not know; shape [rows]."""
         found = np.zeros(len(rows), dtype=bool)
         for index, decoder in enumerate(self.decoders):
             if isinstance(decoder, CategoryDecoder) and decoder.column.categories:

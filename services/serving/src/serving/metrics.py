@@ -29,7 +29,7 @@ _ROWS_AT_ONCE, _RUNS_AT_ONCE, _VALUES_AT_ONCE = 4096, 512, 65536
 
 
 class Metrics(CacheEvents, Collector):
-    """All metrics of one process, in a registry of their own.
+    """All metrics of one process, in a separate registry.
 
     `drift_seconds` is the sliding window that what `latest` means, of each model, is compared with its baseline over; 0
     for none.
@@ -41,7 +41,7 @@ class Metrics(CacheEvents, Collector):
             "serving_request_duration_seconds", "Time from a request's head to its answer", "route", REQUEST_BUCKETS
         )
         self._shed = CounterTally(
-            "serving_requests_shed", "Predictions refused unread because enough others waited", ("route",)
+            "serving_requests_shed", "Predictions refused because too many others were waiting", ("route",)
         )
         self._inference = HistogramTally(
             "serving_inference_seconds", "Time in the model, a batch counting once", "runtime", INFERENCE_BUCKETS
@@ -59,7 +59,7 @@ class Metrics(CacheEvents, Collector):
         self._loads = CounterTally("serving_model_loads", "Versions loaded")
         self._failures = CounterTally("serving_model_load_failures", "Versions that could not be loaded")
         self._registry_errors = CounterTally(
-            "serving_registry_errors", "Questions that MLflow left unanswered", ("operation",)
+            "serving_registry_errors", "Requests that MLflow did not answer", ("operation",)
         )
         self._unseen: list[tuple[LoadedModel, Matrix, Matrix]] = []
         self._unseen_rows = self._unseen_values = 0
@@ -94,11 +94,11 @@ class Metrics(CacheEvents, Collector):
         )
         self._pinned = Gauge(
             "serving_pinned_model_info",
-            "What each pinned model is pinned to, loaded or not",
+            "The pin of each pinned model, loaded or not",
             ("name", "version", "digest"),
             registry=registry,
         )
-        self.ready = Gauge("serving_ready", "1 while requests are welcome", registry=registry)
+        self.ready = Gauge("serving_ready", "1 while the process is ready for requests", registry=registry)
         self.in_flight = 0
         in_flight = Gauge("serving_requests_in_flight", "Requests being answered now", registry=registry)
         in_flight.set_function(lambda: self.in_flight)
@@ -172,7 +172,7 @@ class Metrics(CacheEvents, Collector):
         self._pinned.labels(name, version, digest).set(1)
 
     def served(self, model: LoadedModel) -> None:
-        """Names the version that `latest` means from now on, in place of the one of the same name before."""
+        """Names the version that `latest` means from now on, instead of the one with the same name before."""
         self._catch_up()
         if before := self._latest.get(model.name):
             self._drift.pop(before, None)
@@ -186,12 +186,12 @@ class Metrics(CacheEvents, Collector):
             self._drift[model] = Drift(model.baseline, self._drift_seconds)
 
     def register(self, collector: Collector) -> None:
-        """Tells of something more, which only some processes have."""
+        """Adds further metrics, which only some processes have."""
         self._registry.register(collector)
 
     def keys(self, count: Callable[[], float]) -> None:
         """Tells how many API keys hold, which `count` is asked for; where no key is needed, nothing is told."""
-        Gauge("serving_api_keys", "API keys that hold now", registry=self._registry).set_function(count)
+        Gauge("serving_api_keys", "API keys that are valid now", registry=self._registry).set_function(count)
 
     def registry_error(self, operation: str) -> None:
         """Counts a question that MLflow left unanswered."""

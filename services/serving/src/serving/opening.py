@@ -1,6 +1,6 @@
 """From the folder of a version to a model that has answered once. Nothing here waits, and nothing asks the network.
 
-It happens twice: in a process of its own, which may fail (see `trial`), and then in the one that serves.
+It happens twice: in a separate process, which may fail (see `trial`), and then in the one that serves.
 """
 
 from collections.abc import Callable

@@ -99,7 +99,7 @@ class Predictor:
     async def infer(self, model: LoadedModel, rows: Matrix, name: str) -> Matrix:
         """Runs a model over a matrix of shape [rows, columns].
 
-        `name` is what the request calls a row, with `{}` in place of its index; an error says it.
+        `name` is what the request calls a row, with `{}` instead of its index; errors use it.
 
         Returns:
             Probabilities [rows, classes] or predicted numbers [rows], all of them finite.

@@ -160,9 +160,9 @@ class Registry:
         uri = (await self._get("model-versions/get-download-uri", query, _DownloadUri, absent)).artifact_uri
         if not self._folders and urlsplit(uri).scheme in ("", "file"):
             raise ModelUnusableError(
-                "the registry says that its files are in a folder of this machine, which whoever writes the registry "
-                "must not choose; store them in S3 or let MLflow serve artifacts, or set REGISTRY_FOLDERS=allow where "
-                "MLflow runs on this machine"
+                "the registry says that its files are in a folder of this machine, which a writer of the registry "
+                "must not be able to choose; store them in S3 or let MLflow serve artifacts, or set "
+                "REGISTRY_FOLDERS=allow where MLflow runs on this machine"
             )
         return uri
 
@@ -181,7 +181,7 @@ class Registry:
                 return msgspec.json.decode(answer.body, type=kind)
             except MALFORMED as error:
                 self._on_error(path)
-                raise RegistryUnavailableError("MLflow's answer is not what its API promises") from error
+                raise RegistryUnavailableError("MLflow's answer does not follow its API") from error
 
     async def _ask(self, method: str, path: str, **request: Any) -> "_Answer":
         """Sends a request, again where that may help, until the time is up."""
@@ -208,7 +208,7 @@ class Registry:
             raise RegistryUnavailableError(f"MLflow does not answer ({reason})") from None
         except AnswerRefusedError as error:
             self._on_error(path)
-            raise RegistryUnavailableError(f"what MLflow answers is refused: {error}") from None
+            raise RegistryUnavailableError(f"MLflow's answer is refused: {error}") from None
 
     async def _answer(self, method: str, path: str, **request: Any) -> "_Answer":
         from serving.answers import read, send  # noqa: PLC0415  (see `Sources`)
@@ -231,8 +231,8 @@ class Registry:
         hint = ""
         if answer.status in (401, 403):
             hint = (
-                "; its --allowed-hosts must list this address, and MLFLOW_TRACKING_USERNAME and ..._PASSWORD, or "
-                "MLFLOW_TRACKING_TOKEN, be right"
+                "; check that its --allowed-hosts lists this address, and that MLFLOW_TRACKING_USERNAME and "
+                "..._PASSWORD, or MLFLOW_TRACKING_TOKEN, are correct"
             )
         raise RegistryUnavailableError(f"MLflow refuses to answer (status {answer.status}{hint})")
 

@@ -212,7 +212,7 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """The model that /predict asks, in the version that `latest` means.
+    """The model that /predict uses, in the version that `latest` means.
 
     `loaded_versions` are all versions in memory; `problem` says why a newer one is not served, if so.
     """

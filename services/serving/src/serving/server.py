@@ -132,7 +132,7 @@ def _listener(host: str, port: int, setting: str) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        raise SettingsError(f"HOST and {setting} cannot be listened on: {error.strerror}") from None
+        raise SettingsError(f"HOST and {setting} cannot be used to listen on: {error.strerror}") from None
 
 
 def _unix_listener(path: Path) -> socket.socket:
@@ -149,7 +149,7 @@ def _unix_listener(path: Path) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise SettingsError(f"UNIX_SOCKET {path} cannot be listened on: {error.strerror}") from None
+        raise SettingsError(f"UNIX_SOCKET {path} cannot be used to listen on: {error.strerror}") from None
     return listener
 
 

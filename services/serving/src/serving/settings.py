@@ -29,7 +29,7 @@ Stage = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9_-]+$",
-        description="the alias to follow if no version is pinned: as written, or else in lower case",
+        description="the alias to follow if no version is pinned; tried as written, then in lower case",
     ),
 ]
 Pin = Annotated[
@@ -57,7 +57,7 @@ class WantedModel(msgspec.Struct, frozen=True):
         if not self.name:
             raise ValueError("name is missing: say which registered model to serve")
         if self.stage and self.version:
-            raise ValueError("stage is to be followed, and version is pinned: give one of them, not both")
+            raise ValueError("stage names an alias to follow, but version is a pin: give only one of them")
         _check_pin(self.version, self.digest, self.uri, self.release, str)
 
 
@@ -67,9 +67,7 @@ def _check_pin(version: str, digest: str, uri: str, release: str, named: Callabl
         which = named("uri" if uri else "digest" if digest else "release")
         raise ValueError(f"{which} belongs to a pinned version: set {named('version')} too, or leave {which} out")
     if uri and not digest:
-        raise ValueError(
-            f"{named('uri')} is used without asking MLflow, so set {named('digest')} too: it proves the files"
-        )
+        raise ValueError(f"{named('uri')} is used without MLflow, so set {named('digest')} too: it verifies the files")
     if uri and urlsplit(uri).scheme not in URI_SCHEMES:
         raise ValueError(
             f"{named('uri')} is {uri!r}, but takes an address that starts with s3://, mlflow-artifacts:/ or file://"
@@ -82,7 +80,7 @@ def _names(text: str, setting: str) -> tuple[str, ...]:
         return msgspec.json.decode(text or "[]", type=tuple[str, ...])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ValueError(
-            f'{setting} takes a JSON list of names, such as ["age", "city"], but is none ({error})'
+            f'{setting} takes a JSON list of names, such as ["age", "city"], but is not one ({error})'
         ) from None
 
 
@@ -142,7 +140,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         Meta(
             ge=0,
             le=65535,
-            description="a separate port for /metrics and /health, which PORT then does not answer; 0 for none",
+            description="a separate port for /metrics and /health, which PORT then does not serve; 0 for none",
         ),
     ] = 0
     grpc_port: Annotated[
@@ -188,11 +186,14 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     ] = 30
     trial_memory_bytes: Annotated[
         int,
-        Meta(ge=1, description="how much memory the trial may take, beside four times the size of the version's files"),
+        Meta(
+            ge=1,
+            description="how much memory the trial may take, in addition to four times the size of the version's files",
+        ),
     ] = 384 * 1024 * 1024
     max_body_bytes: Annotated[int, Meta(ge=1, description="the largest request body")] = 1024 * 1024
     max_rows: Annotated[int, Meta(ge=1, description="maximum number of rows in one request")] = 1000
-    explain: Annotated[bool, Meta(description="answer /explain: what each column adds to an answer")] = False
+    explain: Annotated[bool, Meta(description="answer /explain: how much each column contributes to an answer")] = False
     explain_rows: Annotated[
         int, Meta(ge=1, le=1000, description="maximum number of rows in one request for explanations")
     ] = 10
@@ -209,7 +210,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         Meta(ge=0, le=100, description="requests for explanations that may wait for the one in progress; more get 503"),
     ] = 4
     api_keys: Annotated[
-        str, Meta(description="keys that predictions need, as NAME:KEY separated by commas; empty lets everybody in")
+        str, Meta(description="keys that predictions need, as NAME:KEY separated by commas; empty allows all callers")
     ] = ""
     api_keys_file: Annotated[
         str, Meta(description="a file of such keys, one per line, read again when it changes; overrides API_KEYS")
@@ -231,8 +232,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         Meta(
             ge=0.001,
             le=60,
-            description="how long a request may have to wait for those before it, estimated from recent requests; "
-            "16 may wait in any case",
+            description="the longest estimated wait of a request for those before it; 16 may always wait",
         ),
     ] = 0.1
     max_queue_seconds: Annotated[
@@ -248,7 +248,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     retry_min_seconds: Annotated[
         float, Meta(ge=0.01, le=60, description="the first wait before a retry of loading; it doubles each time")
     ] = 0.5
-    retry_max_seconds: Annotated[float, Meta(ge=0.01, le=3600, description="the longest such wait")] = 30.0
+    retry_max_seconds: Annotated[float, Meta(ge=0.01, le=3600, description="the longest wait before a retry")] = 30.0
     shutdown_drain_seconds: Annotated[
         float,
         Meta(ge=0, le=300, description="after SIGTERM: how long to serve while not ready, so that callers can leave"),
@@ -277,7 +277,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         bool, Meta(description="whether rows with a text that training did not know are always logged")
     ] = True
     prediction_log_shadow: Annotated[
-        bool, Meta(description="whether rows for which the shadow says something else are always logged")
+        bool, Meta(description="whether rows for which the shadow gives a different answer are always logged")
     ] = True
     prediction_log_columns: Annotated[
         str, Meta(description="the columns to log, as a JSON list of names; empty for all that are not sensitive")
@@ -286,7 +286,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         bool, Meta(description="whether callers with an API key may send the truth of answered rows to /feedback")
     ] = False
     prediction_log_seconds: Annotated[
-        float, Meta(ge=0.1, le=3600, description="how old a file of the log may grow before the store gets it")
+        float, Meta(ge=0.1, le=3600, description="how old a file of the log may get before it is uploaded")
     ] = 60.0
     prediction_log_end_seconds: Annotated[
         float, Meta(ge=0.1, le=300, description="after the last answer: how long the rest of the log may take")
@@ -316,8 +316,10 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         taken = {self.model_name}
         for index, extra in enumerate(self.extra_models):
             if extra.name in taken:
-                raise ValueError(f"EXTRA_MODELS[{index}].name is {extra.name!r}, which is served already: "
-                                 "name each model once, and MODEL_NAME not at all")  # fmt: skip
+                raise ValueError(
+                    f"EXTRA_MODELS[{index}].name is {extra.name!r}, which is already served: name each model once, "
+                    "without MODEL_NAME"
+                )
             taken.add(extra.name)
         if self.api_key_requests_per_second and not (self.api_keys or self.api_keys_file):
             raise ValueError("API_KEY_REQUESTS_PER_SECOND belongs to keys: set API_KEYS or API_KEYS_FILE too")
@@ -334,7 +336,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         _names(self.prediction_log_columns, "PREDICTION_LOG_COLUMNS")
         if self.retry_max_seconds < self.retry_min_seconds:
             raise ValueError(
-                "RETRY_MAX_SECONDS is less than RETRY_MIN_SECONDS: the waits grow from the one to the other"
+                "RETRY_MAX_SECONDS is less than RETRY_MIN_SECONDS: the waits grow from the first to the second"
             )
 
     @property
@@ -382,14 +384,14 @@ class SmokeSettings(msgspec.Struct, frozen=True, rename=str.upper):
     model_version: Annotated[
         str, Meta(pattern=_NUMBER, description="the version that must be served; empty means any")
     ] = ""
-    model_digest: Annotated[str, Meta(pattern=_DIGEST, description="the digest that it must have; empty means any")] = (
-        ""
-    )
+    model_digest: Annotated[
+        str, Meta(pattern=_DIGEST, description="the digest that the version must have; empty means any")
+    ] = ""
     smoke_alias: Annotated[
         str,
         Meta(
             pattern=r"^([A-Za-z0-9_-]+)?$",
-            description="the alias to move to the version after its answer; needs MODEL_VERSION; empty moves none",
+            description="the alias to move to the version after a passed test; needs MODEL_VERSION; empty moves none",
         ),
     ] = ""
     smoke_api_key: Annotated[str, Meta(description="the API key, if the service needs one")] = ""

@@ -77,13 +77,13 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, kind: type[Any
     try:
         response = await client.request(method, path, **request)
     except httpx.HTTPError as error:
-        raise SmokeError(f"{method} {path} is not answered ({why(error)})") from error
+        raise SmokeError(f"{method} {path} gets no answer ({why(error)})") from error
     if response.is_error:
-        raise SmokeError(f"{method} {path} is answered with {response.status_code}: {response.text[:300]}")
+        raise SmokeError(f"{method} {path} gets the answer {response.status_code}: {response.text[:300]}")
     try:
         return msgspec.json.decode(response.content, type=kind)
     except msgspec.MsgspecError as error:
-        raise SmokeError(f"{method} {path} is not answered as its schema says: {error}") from error
+        raise SmokeError(f"{method} {path} gets an answer that does not follow its schema: {error}") from error
 
 
 async def _move_alias(settings: SmokeSettings) -> None:

@@ -1,4 +1,4 @@
-"""What is told of work as it is done: spans, which nobody hears of unless tracing is on (see `tracing`)."""
+"""Spans of the work in progress; they go nowhere unless tracing is on (see `tracing`)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -63,9 +63,9 @@ class _Announcing(SpanExporter):
         result = self._exporter.export(spans)
         failing = result is not SpanExportResult.SUCCESS
         if failing and not self._failing:
-            logger.warning("traces are lost: the collector does not take them")
+            logger.warning("traces are lost: the collector does not accept them")
         elif self._failing and not failing:
-            logger.info("the collector takes traces again")
+            logger.info("the collector accepts traces again")
         self._failing = failing
         return result
 

@@ -1,8 +1,8 @@
-"""The trial: a version is opened and answers once in a process of its own, before the one that serves lets it in.
+"""The trial: a version is opened and answers once in a separate process, before the serving process loads it.
 
 A file that passes for a model can loop for ever, take all memory or end the process that opens it, and neither a thread
-nor a timeout keeps it from that: the library that reads it need not let go of the interpreter. Another process can be
-ended at any moment. It is started anew, because a copy of this one would have its threads' locks without its threads;
+nor a timeout keeps it from that: the library that reads it may hold the interpreter's lock. Another process can be
+ended at any moment. It is a new process, because a fork of this one would have its threads' locks without its threads;
 it inherits neither credentials nor connections, and it ends with this one.
 """
 
@@ -40,7 +40,7 @@ _REMEMBERED = 16
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """What the trial of a version may take: `seconds` by the clock, and of a processor, and memory."""
+    """What the trial of a version may take: `seconds` of wall time, CPU time, and memory."""
 
     seconds: float = 120.0
     cpu_seconds: int = 30
@@ -56,7 +56,7 @@ class Trials:
         self._refused: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     async def run(self, version: Downloaded, chosen: Callable[[str], None] = lambda _: None) -> None:
-        """Opens a version in a process of its own. `chosen` hears the name of its runtime as soon as that is known.
+        """Opens a version in a separate process. `chosen` gets the name of its runtime as soon as that is known.
 
         Raises:
             ModelUnusableError: when that failed or took too much, now or not long ago.
@@ -89,8 +89,8 @@ class Trials:
                     status = await process.wait()
             except TimeoutError:
                 raise ModelUnusableError(
-                    f"its trial in a process of its own did not end within {bounds.seconds:g} s; "
-                    "if the model is known to be good, raise TRIAL_SECONDS"
+                    f"its trial in a separate process did not end within {bounds.seconds:g} s; if the model is known "
+                    "to be good, raise TRIAL_SECONDS"
                 ) from None
         if not last.passed:
             raise ModelUnusableError(self._reason(last, status, memory))
@@ -98,18 +98,18 @@ class Trials:
     def _reason(self, last: Report, status: int, memory: int) -> str:
         if last.out_of_memory or status == -signal.SIGKILL:
             return (
-                f"its trial in a process of its own needed more than {memory // 2**20} MiB of memory; if the model is "
-                "known to be good, raise TRIAL_MEMORY_BYTES, and the memory that the process may have"
+                f"its trial in a separate process needed more than {memory // 2**20} MiB of memory; if the model is "
+                "known to be good, raise TRIAL_MEMORY_BYTES and the memory limit of the process"
             )
         if last.refused:
             return last.refused
         if status == -getattr(signal, "SIGXCPU", 0):
             return (
-                f"its trial in a process of its own took more than {self._bounds.cpu_seconds} s of a processor; "
-                "if the model is known to be good, raise TRIAL_CPU_SECONDS"
+                f"its trial in a separate process took more than {self._bounds.cpu_seconds} s of CPU time; if "
+                "the model is known to be good, raise TRIAL_CPU_SECONDS"
             )
         ended = signal.Signals(-status).name if status < 0 else f"status {status}"
-        return f"opening it ended the process that tried it ({ended}), so its files are broken or made to do that"
+        return f"the process that opened it ended ({ended}), so its files are broken or malicious"
 
 
 @contextlib.asynccontextmanager

@@ -84,8 +84,8 @@ def warm_up(
     if own is not None:
         raise ModelUnusableError("its warm-up prediction is not a finite number") from failure
     logger.warning(
-        "the model has no finite answer to any row that its warm-up could guess, so nothing is known of its speed; "
-        "log it with an input_example that it answers"
+        "the model has no finite answer to any row of the warm-up, so its speed is not known; log it with an "
+        "input_example that it can answer"
     )
     return WarmedUp(guesses[0], pace(_UNKNOWN_SECONDS, 0.0))
 
@@ -128,7 +128,7 @@ def _check(result: Matrix, spec: ModelSpec, rows: int) -> None:
     shape = (rows, width(spec)) if spec.task == "classification" else (rows,)
     if result.shape != shape:
         raise ModelUnusableError(
-            f"its warm-up prediction has shape {result.shape}, but its MLmodel file promises {shape}"
+            f"its warm-up prediction has shape {result.shape}, but its MLmodel file says {shape}"
             + (f": it has several outputs, {ONE_OUTPUT}" if result.ndim > len(shape) else "")
         )
     if not np.isfinite(result).all():

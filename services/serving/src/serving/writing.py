@@ -1,7 +1,7 @@
 """Answers for many rows as JSON, written without a Python object for each row.
 
 The answers of classifiers differ in nothing but the class and six digits. So each class has its answer as a row of
-bytes, all of one length, in which the digits stand at the same place; rows of these are picked, and the digits put in.
+bytes, all of one length, with the digits at the same place; rows of these are picked, and the digits are filled in.
 """
 
 from functools import lru_cache

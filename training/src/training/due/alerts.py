@@ -78,7 +78,7 @@ def _asked(address: str, pause: Callable[[float], None]) -> list[Alert]:
         raise BadInputError(f"--prometheus: {shown(address)!r} is not an address such as http://HOST:9090.")
     if parts.password:
         raise BadInputError(
-            f"--prometheus: {shown(address)} has a password in it, which would be visible in the list of processes; "
+            f"--prometheus: {shown(address)} contains a password, which would be visible in the list of processes; "
             "leave it out, and set PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD."
         )
     where = shown(address)
@@ -102,17 +102,19 @@ def _once(address: str, where: str) -> list[Alert]:
             for chunk in answer.iter_content(_CHUNK):
                 content += chunk
                 if len(content) > _MOST_BYTES or time.monotonic() - started > _SECONDS:
-                    raise OutageError(f"Prometheus at {where} sends too much, or for more than {_SECONDS:.0f} s.")
+                    raise OutageError(
+                        f"Prometheus at {where} sends too much data, or takes more than {_SECONDS:.0f} s."
+                    )
             status = answer.status_code
         if status == requests.codes.unauthorized:
             raise BadInputError(
-                f"Prometheus at {where} asks for a password (401): set PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD."
+                f"Prometheus at {where} requires a password (401): set PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD."
             )
         found = msgspec.json.decode(bytes(content), type=_Answered)
     except requests.RequestException as error:
         raise OutageError(f"Prometheus at {where} does not answer ({type(error).__name__}).") from error
     except msgspec.MsgspecError as error:
-        raise OutageError(f"What answers at {where} is not Prometheus ({status}): check its address.") from error
+        raise OutageError(f"The server at {where} is not Prometheus ({status}): check its address.") from error
     if found.data is None:
         raise OutageError(f"Prometheus at {where} refuses the query: {found.error or found.status}.")
     return found.data.alerts

@@ -1,4 +1,4 @@
-"""What a model's folder says now, beside what it said when a version was trained."""
+"""What a model's folder says now, compared with what it said when a version was trained."""
 
 import hashlib
 import subprocess
@@ -54,7 +54,7 @@ def changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def commits_since(folder: Path, commit: str | None) -> list[str] | None:
     """The commits that changed a folder's settings or code since another one, the newest first, as `abc1234 Subject`.
 
-    None where that cannot be told: this is no checkout, or its history does not reach back so far.
+    None if this is not known: this is not a checkout, or its history does not reach back so far.
     """
     if not commit:
         return None

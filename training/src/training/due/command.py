@@ -37,10 +37,10 @@ def due(
 
     Args:
         subject: A service, a registered model, or the name of a model's folder.
-        asked: Who is asked.
+        asked: Which Prometheus and alerts to check.
         tracking: Where MLflow is.
         model_dir: The model's folder, instead of a name.
-        models: The folder that is searched for the model.
+        models: The folder to search for the model.
         platform: The platform.yaml that names the services.
         json: Print the answer as JSON on the output stream.
     """
@@ -77,7 +77,7 @@ def show(verdict: "Verdict", terminal: Terminal) -> None:
     terminal.line(
         f"{verdict.name} should be trained again."
         if verdict.due
-        else f"Whether {verdict.name} should be trained again is not known."
+        else f"It is not known whether {verdict.name} should be trained again."
         if verdict.unknown
         else f"{verdict.name} needs no training."
     )
@@ -88,7 +88,7 @@ def reason_to_train(
 ) -> tuple[str, int]:
     """Why a model should be trained now; empty where there is no reason, and then what to end with.
 
-    Not being due is no failure: a schedule that asks every night is as it should be.
+    Not being due is not a failure: a schedule may check every night.
 
     Raises:
         BadInputError: No folder says what counts as a reason.

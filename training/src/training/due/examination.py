@@ -23,11 +23,11 @@ _COMMIT = "mlflow.source.git.commit"
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """Who is asked beside MLflow.
+    """The sources other than MLflow.
 
     Attributes:
         prometheus: Its address; empty where there is none to ask.
-        labels: What labels alerts must have beside the model's name.
+        labels: The labels that alerts must have in addition to the model's name.
     """
 
     prometheus: str = ""
@@ -58,7 +58,7 @@ def examine(folder: Path, settings: Settings, asked: Asked, now: datetime | None
     Args:
         folder: The model's folder.
         settings: What a run of it would be told.
-        asked: Who is asked beside MLflow.
+        asked: The sources other than MLflow.
         now: The time that ages are told by.
 
     Raises:

@@ -30,8 +30,8 @@ def folder_of(name: str, models: Path, platform: Path) -> Path:
     if not found:
         if name in served:
             raise BadInputError(
-                f"{platform}: the service {name!r} serves {served[name]}, but no folder of {models} registers it. Ask "
-                "the owners of a model that is trained elsewhere."
+                f"{platform}: the service {name!r} serves {served[name]}, but no folder of {models} registers it. If "
+                "it is trained elsewhere, its owners know when it is due."
             )
         known = [*served, *(entry.name for entry in folders), *(entry.model for entry in folders)]
         raise BadInputError(

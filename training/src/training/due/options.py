@@ -12,10 +12,10 @@ from training.settings import assignments
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class DueOptions:
-    """Who is asked whether the model is due."""
+    """Which Prometheus and alerts to check."""
 
     prometheus: Annotated[str, Parameter(show_default=False)] = ""
-    """Address of the Prometheus whose alerts count, such as http://HOST:9090. [default: none is asked]"""
+    """Address of the Prometheus whose alerts count, such as http://HOST:9090. [default: no alerts are checked]"""
     alert_label: Annotated[list[str] | None, Parameter(negative="")] = None
     """A label that alerts must have, such as namespace=NAME; repeatable. [default: any]"""
 
@@ -32,10 +32,11 @@ class DueOptions:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class WhyOptions(DueOptions):
-    """Why it is trained."""
+    """Why the model is trained."""
 
     reason: Annotated[str, Parameter(show_default=False)] = ""
-    """Why the model is trained, in a sentence: a tag of the version, and a line of the commit that pins it."""
+    """Why the model is trained, in one sentence. It becomes a tag of the version, and a line of the commit that pins
+    it."""
     if_due: Json = False
-    """Ask `training due` first, and train only if there is a reason, which the version then records. Without a reason,
-    nothing is trained and the exit code is 0."""
+    """Check first whether training is due, as `training due` does. Train only if there is a reason, which the
+    version records. Without a reason, nothing is trained and the exit code is 0."""

@@ -13,8 +13,8 @@ class DueSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     Attributes:
         days: The model is due when its newest version is older than this many days; null for never.
-        rows: The model is due when its data has grown by this share since the newest version was trained: 0.1 is a
-            tenth more rows, 0 is any change of content. Null for never.
+        rows: The model is due when its data has grown by this share since the newest version was trained: 0.1 means
+            10 % more rows, 0 means any change of content. Null for never.
         alerts: The model is due when one of these alerts of Prometheus fires for it.
         settings: Whether the model is due when its training.yaml or pipeline.py has changed.
         patience: For this many days after a version was trained, alerts that fired before do not count: the version

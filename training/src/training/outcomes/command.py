@@ -20,13 +20,13 @@ _NO_TRACKING = TrackingOptions()
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class TruthOptions:
-    """Where the truth is, and how it is written."""
+    """Where the truth is, and its columns."""
 
     truth: Annotated[list[str] | None, Parameter(negative="")] = None
     """A table of request ids and truths: a CSV, Parquet or JSON-lines file, s3://, https:// or a database's address;
     repeatable. Without one, only the truth that callers sent counts."""
     query: str | None = None
-    """The statement that gives the rows of a database."""
+    """The SQL query that selects the rows of a database."""
     id: str = "request_id"
     """The column with the request's id."""
     row: str = "row"
@@ -38,20 +38,20 @@ class TruthOptions:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ResultOptions:
-    """What is read, and where the figures go."""
+    """What to read, and where to send the figures."""
 
     days: Annotated[int, Parameter(validator=Number(gte=1))] = 30
     """How many days of the log are read, including today."""
     slice: Annotated[list[str] | None, Parameter(negative="")] = None
-    """A column whose values make slices; repeatable. [default: the version's text columns]"""
+    """A column whose values form slices; repeatable. [default: the version's text columns]"""
     refused: Path | None = None
-    """A file for the truths that are not joined, as JSON lines with reasons."""
+    """A file for the truths that cannot be joined, as JSON lines with reasons."""
     record: Annotated[bool, Parameter(negative="--no-record")] = True
     """Write a run to MLflow."""
     push: str | None = None
-    """Address of a Pushgateway that gets the figures for Prometheus, such as http://HOST:9091."""
+    """Address of a Pushgateway to send the figures to, for Prometheus, such as http://HOST:9091."""
     namespace: str | None = None
-    """The label `namespace` of the pushed figures, by which alerts find the service. [default: the environment]"""
+    """The label `namespace` of the pushed figures; alerts find the service by it. [default: the environment]"""
 
 
 _NONE, _AS_USUAL = TruthOptions(), ResultOptions()
@@ -73,10 +73,10 @@ def outcomes(
     Args:
         service: The service whose prediction log is read.
         known: Where the truth is.
-        how: What is read, and where the figures go.
+        how: What to read, and where to send the figures.
         tracking: Where MLflow is.
         environment: The environment.
-        log: Where the logs are, s3://BUCKET or a folder; ENVIRONMENT/SERVICE in it is read.
+        log: Where the logs are: s3://BUCKET or a folder. The command reads ENVIRONMENT/SERVICE in it.
         json: Print the result as JSON on the output stream.
     """
     terminal = Terminal()

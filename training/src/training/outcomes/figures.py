@@ -50,7 +50,7 @@ class DayFigures(Struct, frozen=True, omit_defaults=False):
 class Realised(Struct, frozen=True, omit_defaults=False):
     """What a version's answers were worth, of the rows that chance chose and whose truth is known.
 
-    `left_out` are rows that are in the log for a reason of their own; `new_labels` are truths that the version never
+    `left_out` are rows that are in the log for another reason; `new_labels` are truths that the version never
     answered, most often first.
     """
 

@@ -53,7 +53,7 @@ class Days(Struct, frozen=True):
 
 
 class UnreadableFileError(Exception):
-    """A file, or what is left of it, is no compressed text; the message says why."""
+    """A file, or what is left of it, is not compressed text; the message says why."""
 
 
 class EmptyLogError(BadInputError):
@@ -83,7 +83,7 @@ class LogFile(Struct, frozen=True, eq=False):
 
 
 def feedback_files(address: str, days: Days) -> Iterator[LogFile]:
-    """Read the files of a log with what callers told of these days and later; there may be none. As `log_files`."""
+    """Read the files of a log with the truth from callers of these days and later, if any. As `log_files`."""
     later = Days(days.first, None)
     yield from _found(address, later, FEEDBACK_SUFFIX)
 
@@ -109,7 +109,7 @@ def log_files(address: str, days: Days) -> Iterator[LogFile]:
     if not count:
         days_told = f" of {days.first or 'the beginning'} to {days.last or 'now'}" if days.first or days.last else ""
         raise EmptyLogError(
-            f"--log: {shown(address) if '://' in address else address} has no file of a prediction log{days_told} "
+            f"--log: {shown(address) if '://' in address else address} has no files of a prediction log{days_told} "
             f"(date=YYYY-MM-DD/hour=HH/*{SUFFIX}); `predictionLog.enabled` turns it on."
         )
 
@@ -245,4 +245,6 @@ def decoded(
 
 def _no_store(address: str) -> OutageError:
     """The sentence for what answers as no store does, such as the login page of a proxy."""
-    return OutageError(f"{address}: what answers is not the store; set S3_ENDPOINT_URL to its address.")
+    return OutageError(
+        f"{address}: the server that answers is not the store; set S3_ENDPOINT_URL to the store's address."
+    )

@@ -60,7 +60,7 @@ class Joined(Struct, frozen=True, eq=False):
             BadInputError: An input has that name.
         """
         if target in self.inputs.columns:
-            raise BadInputError(f"target: {target!r} is among the columns that the log keeps.")
+            raise BadInputError(f"target: {target!r} is already a column of the log; choose another name.")
         # By position, for a keyword would give columns such as `self` another meaning.
         table = self.inputs.copy()
         table.insert(len(table.columns), target, self.answers["truth"])
@@ -174,12 +174,12 @@ class _Reading:
                 # Of a request that chance did not choose, the log has single rows, and tells not how many there were.
                 self._refusals.add(
                     "no_row", entry.source, request_id,
-                    detail="the request may have several rows; a column with row numbers from 0 on says which",
+                    detail="the request may have several rows; add a column with row numbers, from 0",
                 )  # fmt: skip
                 return None
             row = next(iter(rows))
         if row not in rows:
-            detail = f"the log has {len(rows)} rows of this request, and not this one"
+            detail = f"the log has {len(rows)} rows of this request, but not this one"
             self._refusals.add("unknown_row", entry.source, request_id, row, detail)
             return None
         if rows[row] is None:
@@ -194,7 +194,7 @@ class _Reading:
         for entry in entries:
             value = typed(entry, line.prediction)
             if value is None:
-                detail = f"{entry.value!r} is no {_kind(line.prediction)}, as the model's answers are"
+                detail = f"{entry.value!r} is not a {_kind(line.prediction)}, as the model's answers are"
                 self._refusals.add("type", entry.source, line.request_id, line.row, detail)
             else:
                 values.append((entry, value))

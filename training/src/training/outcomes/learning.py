@@ -53,8 +53,8 @@ def read_outcomes(log: str, target: str, known: OutcomesSettings, csv: CsvSettin
         if known.start:
             return None
         raise BadInputError(
-            f"{title}: {rows} rows have a truth, and outcomes.rows asks for {known.rows}.{_not_joined(found)} "
-            "outcomes.start names the data to use until then."
+            f"{title}: {rows} rows have a truth, but outcomes.rows requires {known.rows}.{_not_joined(found)} "
+            "Set outcomes.start to the data to use until then."
         )
     table = found.table(target)[by_chance].reset_index(drop=True)
     moments = found.answers["time"][by_chance]

@@ -1,4 +1,4 @@
-"""Pictures of a report: realised beside estimated beside held-out, by day; and each slice."""
+"""Charts of a report: realised, estimated and held-out metrics by day, and each slice."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice

@@ -1,4 +1,4 @@
-"""A report for Prometheus, by way of a Pushgateway: a job that ends cannot be asked."""
+"""A report for Prometheus, through a Pushgateway: a job that ends cannot be scraped."""
 
 import time
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Figures(Collector):
     """A report as gauges.
 
     The labels `job`, which is the service, and `namespace` are those of the group that is pushed, so that alerts and
-    dashboards find them beside what the service's pods say.
+    dashboards find them together with the metrics of the service's pods.
     """
 
     def __init__(self, report: Report, now: float) -> None:
@@ -43,7 +43,7 @@ class Figures(Collector):
         yield GaugeMetricFamily("model_outcomes_joined", "Rows of the log whose truth is known", report.joined)
         yield GaugeMetricFamily("model_outcomes_timestamp_seconds", "When log and truth were last joined", self._now)
         yield from _quality(report)
-        rows = _gauge("model_realised_rows", "Rows that the realised metrics are of", _VERSION)
+        rows = _gauge("model_realised_rows", "Rows behind the realised metrics", _VERSION)
         for version in report.versions:
             if version.realised is not None:
                 rows.add_metric(_labels(version), version.realised.rows)
@@ -107,7 +107,7 @@ def _figures(version: VersionReport, name: str) -> Iterator[tuple[str, Figure]]:
 
 def _expected(report: Report) -> Iterator[Metric]:
     held_out = _gauge("model_held_out", "What the version reached on held-out rows", (*_VERSION, "metric"))
-    bound = _gauge("model_gate_bound", "What the gate asks of the current version", (*_VERSION, "metric", "relation"))
+    bound = _gauge("model_gate_bound", "What the gate requires of the version", (*_VERSION, "metric", "relation"))
     for version in report.versions:
         for metric, value in version.held_out.items():
             held_out.add_metric((*_labels(version), metric), value)

@@ -16,7 +16,7 @@ REFUSED_FILE = "refused.jsonl"
 
 
 def experiment_of(service: str) -> str:
-    """The experiment of a service's outcomes, beside those of its models."""
+    """The experiment of a service's outcomes, separate from those of its models."""
     return f"{service}-outcomes"
 
 

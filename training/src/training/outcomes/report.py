@@ -1,4 +1,4 @@
-"""What came of a log and its truth: one report, for people, programs, MLflow and Prometheus alike."""
+"""The result of joining a log with its truth: one report, for people, programs, MLflow and Prometheus alike."""
 
 from collections import Counter
 

@@ -74,7 +74,7 @@ def read_truth(
 
     Args:
         sources: Each what `training.sources.read_source` takes: a path, s3://, https:// or a database's address.
-        query: The statement that gives the rows of a database.
+        query: The SQL query that selects the rows of a database.
         columns: What the columns are called.
         csv: How CSV files are written.
         refusals: Takes what says nothing: rows without an id, without a truth, or with a number that is none.
@@ -95,7 +95,7 @@ def read_truth(
 
 
 def read_feedback(truth: Truth, files: Iterable[LogFile], refusals: Refusals) -> None:
-    """Add what callers told the service itself, which stands in its log.
+    """Add the truth that callers sent to the service, which is in its log.
 
     Raises:
         BadInputError: There is too much.

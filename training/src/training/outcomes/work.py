@@ -47,7 +47,7 @@ class Done(Struct, frozen=True):
 
 
 def work(asked: Work, steps: Steps) -> Done:
-    """Join, measure, and tell whoever is to be told.
+    """Join, measure, and report.
 
     Raises:
         BadInputError: The log or the truth cannot be used.
@@ -68,9 +68,15 @@ def work(asked: Work, steps: Steps) -> Done:
         step.outcome = f"{len(report.versions)} versions"
     for version in report.versions:
         if not version.held_out:
-            steps.note(f"{version.title}: MLflow at {tracking.address} has no version of its digest, so no gate of it.")
+            steps.note(
+                f"{version.title}: MLflow at {tracking.address} has no version with its digest, so its gate is not "
+                "known."
+            )
     if found.refusals.unlisted:
-        steps.note(f"{found.refusals.unlisted} that were not joined are counted, and too many to be listed.")
+        steps.note(
+            f"{found.refusals.unlisted} truths that were not joined are counted but not listed, because they are too "
+            "many."
+        )
     if asked.refused is not None:
         _written(found.refusals.listed, asked.refused)
     run_id = None

@@ -1,1 +1,1 @@
-"""Taking in a fitted model that was made elsewhere: opened in a confined process, judged, and registered."""
+"""Register a fitted model that was made elsewhere: open it in a confined process, check it, and register it."""

@@ -1,4 +1,4 @@
-"""Whether two forms of a model answer alike, on the rows of a table and on rows made to hurt."""
+"""Whether two forms of a model answer alike, on the rows of a table and on difficult rows."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def disagreements(
     Args:
         model: Its answers.
         form: Those of the other form, to the same rows.
-        data: How many of the rows are data; those after them are made to hurt.
+        data: How many of the rows are data; those after them are the difficult ones.
         tolerance: How far probabilities may be apart; for values, as a share of their standard deviation.
         columns: What the rows hold.
         rows: The rows by the contract.

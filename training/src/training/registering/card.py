@@ -50,7 +50,7 @@ def subject_of(
         report=report,
         notes=(*dataset.notes, *outcome.notes),
         readme=readme,
-        learnt="which it may have learnt from",
+        learnt="which it may have learned from",
     )
 
 

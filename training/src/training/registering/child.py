@@ -29,11 +29,11 @@ def main() -> None:
         gc.enable()
         outcome = examine(request, folder)
     except MemoryError:
-        outcome = Outcome(problems=("opening it needs more memory than it may have; raise --memory-mb",))
+        outcome = Outcome(problems=("opening it needs more memory than is allowed; raise --memory-mb",))
     except BaseException as error:  # noqa: BLE001  (code of somebody else's raises what it likes)
         traceback.print_exc()
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-        outcome = Outcome(problems=(f"it cannot be opened or asked here ({reason})",))
+        outcome = Outcome(problems=(f"it cannot be opened or run here ({reason})",))
     outcome = msgspec.structs.replace(outcome, confinement=confinement)
     (folder / OUTCOME_FILE).write_bytes(msgspec.json.encode(outcome))
 

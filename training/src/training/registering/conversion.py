@@ -163,11 +163,11 @@ def _name_outputs(
         _keep(graph, {outputs[0]: PREDICTION})
         return
     if len(outputs) < 2:
-        raise NoOnnxError("the graph has no output of labels beside its scores")
+        raise NoOnnxError("the graph has no output of labels besides its scores")
     label, scores = outputs[0], outputs[1]
     if threshold is not None:
         if not threshold.of_probability:
-            raise NoOnnxError("its threshold is one of a decision function, which the graph does not give")
+            raise NoOnnxError("its threshold is on a decision function, which the graph does not output")
         label = add_threshold(graph, scores, threshold)
     elif labels != "largest":
         label = _as_places(graph, label, classes)
@@ -196,7 +196,7 @@ def _as_places(graph: onnx.ModelProto, label: str, classes: Sequence[Label]) -> 
             return label
         keys = {"keys_int64s": [int(each) for each in classes]}
     else:
-        raise NoOnnxError("the graph gives labels of a type that has no place")
+        raise NoOnnxError("the graph outputs labels of a type that is not supported")
     graph.graph.node.append(
         helper.make_node(
             "LabelEncoder",

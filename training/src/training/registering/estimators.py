@@ -71,7 +71,7 @@ def classes_of(model: Any) -> tuple[Label, ...]:
     if wrong:
         raise UnfitError(f"its class {wrong[0]!r} is neither text, nor a whole number, nor a boolean")
     if len(labels) < 2:
-        raise UnfitError(f"it knows one class only, {labels}")
+        raise UnfitError(f"it knows only one class, {labels}")
     return tuple(labels)
 
 
@@ -121,7 +121,7 @@ def _label(value: Any) -> Any:
 
 
 def answers_one_by_one(model: Any, given: Any, classes: Sequence[Label]) -> Answers:
-    """As `answers`, where rows without an answer are no error."""
+    """As `answers`, but rows without an answer are not an error."""
     single = []
     for index in range(len(given)):
         row = given.iloc[index : index + 1] if isinstance(given, pd.DataFrame) else given[index : index + 1]

@@ -47,7 +47,7 @@ def examine(request: Request, folder: Path) -> Outcome:
     """Open the model, ask it, and find a form that serving runs.
 
     Raises:
-        Exception: Whatever the model raises that has no sentence of its own.
+        Exception: Any other exception of the model.
     """
     try:
         model = load(request)
@@ -67,7 +67,7 @@ def examine(request: Request, folder: Path) -> Outcome:
         return replace(outcome, problems=(str(error),))
     except Exception as error:  # noqa: BLE001  (a model refuses rows in any way it likes)
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return replace(outcome, problems=(f"it does not answer to the rows of the table ({reason})",))
+        return replace(outcome, problems=(f"it cannot predict the rows of the table ({reason})",))
     hard = answers_one_by_one(model, given[request.rows :], classes)
     labels = _labels(model, found, classes)
     every = joined([found, hard])
@@ -95,7 +95,7 @@ def _places(model: Any, columns: Sequence[ColumnGiven]) -> tuple[int, ...]:
         return tuple(table.index(name) for name in names)
     if width is not None and width != len(table):
         raise UnfitError(
-            f"it takes {width} columns without names, but the table has {len(table)} beside the target: "
+            f"it takes {width} columns without names, but the table has {len(table)} besides the target: "
             f"{', '.join(map(repr, table[:_MOST_NAMED]))}; leave the others out (columns: {{NAME: {{drop: true}}}})"
         )
     return tuple(range(len(table)))
@@ -109,7 +109,7 @@ def _labels(model: Any, found: Answers, classes: Sequence[Label]) -> Labels:
 
 
 class _Asked(Struct, frozen=True, eq=False):
-    """What the model was asked, and what it answered: data, then rows made to hurt."""
+    """The rows that the model got, and its answers: data, then difficult rows."""
 
     request: Request
     folder: Path

@@ -58,7 +58,7 @@ def judge(
     if opened.outcome.form == "onnx":
         checks += _of_graph(folder, opened, dataset, settings)
     else:
-        detail = "scikit-learn on plain arrays answers as the model does, as the confined process found"
+        detail = "scikit-learn on plain arrays gives the model's answers (checked in the confined process)"
         checks.append(Check(name="parity", passed=True, detail=detail))
     return GateReport(all(check.passed for check in checks), tuple(checks))
 
@@ -70,12 +70,12 @@ def _of_graph(folder: Path, opened: Opened, dataset: Dataset, settings: GateSett
     rows = _rows(opened, columns)
     found = scores.answers(rows)
     apart = disagreements(opened.answers, found, data, settings.parity_tolerance, columns, rows)
-    detail = f"the graph {apart.problems[0]}" if apart.problems else f"as the model on {data} rows and on hard rows"
+    detail = f"the graph {apart.problems[0]}" if apart.problems else f"compared on {data} rows and on hard rows"
     single = [scores.answers(rows[index : index + 1]) for index in range(min(data, _SINGLE_ROWS))]
     alone = sum(_differs(found, index, each) for index, each in enumerate(single))
     return [
         Check(name="parity", passed=not apart.problems, detail=detail),
-        at_most("batch and single", alone, 0, "rows with another answer when they come one at a time"),
+        at_most("batch and single", alone, 0, "rows whose answer changes when they come one at a time"),
         _latency(scores, rows[:1], settings),
     ]
 

@@ -27,7 +27,7 @@ class GraphModel:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or inputs[0].type not in ("tensor(float)", "tensor(double)") or len(inputs[0].shape) != 2:
             told = ", ".join(f"{each.name} {each.type} {each.shape}" for each in inputs)
-            raise UnfitError(f"its graph takes {told}; it has to take one matrix of numbers, [rows, columns]")
+            raise UnfitError(f"its graph takes {told}; it must take one matrix of numbers, [rows, columns]")
         self._input, self._dtype = inputs[0].name, np.float32 if "float" in inputs[0].type else np.float64
         if isinstance(inputs[0].shape[1], int):
             self.n_features_in_ = inputs[0].shape[1]

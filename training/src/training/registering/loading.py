@@ -48,8 +48,8 @@ def _skops(path: Path, *, trusted: bool) -> Any:
     foreign = [name for name in found if name.partition(".")[0] not in _KNOWN_PACKAGES]
     if foreign and not trusted:
         raise UnfitError(
-            f"its skops file is made of types that are not known to be harmless ({_listed(foreign)}); --trust-pickle "
-            "has them made all the same"
+            f"its skops file has types that are not known to be harmless ({_listed(foreign)}); --trust-pickle allows "
+            "them"
         )
     return skops.io.load(path, trusted=found)
 
@@ -62,8 +62,8 @@ def _pickle(path: Path) -> Any:
         return joblib.load(path)
     except (ModuleNotFoundError, AttributeError) as error:
         raise UnfitError(
-            f"its pickle needs what is not installed here ({error}): install it beside training, or define the classes "
-            "in a package"
+            f"its pickle needs a module that is not installed here ({error}): install it in the environment of "
+            "training, or define the classes in a package"
         ) from error
     except (pickle.UnpicklingError, EOFError, KeyError, ValueError, IndexError) as error:
         raise UnfitError(f"its pickle cannot be read ({type(error).__name__}: {error})") from error
@@ -81,7 +81,8 @@ def _native(request: Request, path: Path) -> Any:
         classes = {name: getattr(catboost, name) for name in ("CatBoostClassifier", "CatBoostRegressor")}
     if kind not in classes:
         raise UnfitError(
-            f"its class is {kind or 'not told'}, of which no classes or task are known; log the {' or '.join(classes)}"
+            f"its class is {kind or 'not told'}, which does not say its classes or its task; log the "
+            f"{' or '.join(classes)}"
         )
     model = classes[kind]()
     model.load_model(str(path))

@@ -1,4 +1,4 @@
-"""What the process that opens a model is told, and what it says; the arrays travel as files beside these."""
+"""The messages to and from the process that opens a model; arrays are sent as separate files."""
 
 from typing import Literal
 
@@ -32,7 +32,7 @@ class Request(Struct, frozen=True, kw_only=True):
         model_class: The class that a native file belongs to, where one is told.
         code: A folder of Python code that was logged with the model.
         columns: The table's columns but the target, in its order.
-        rows: How many of the table's rows are data; those after them are made to hurt.
+        rows: How many of the table's rows are data; those after them are the difficult ones.
         tolerance: How far the ONNX form may be from the model, as a share of 1, or of the values' standard deviation.
         trusted: Whether types that skops does not know may be made.
     """

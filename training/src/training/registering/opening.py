@@ -38,7 +38,7 @@ def open_confined(request: Request, table: pd.DataFrame, folder: Path, seconds: 
 
     Args:
         request: What to open.
-        table: The columns of the request, data first, then the rows made to hurt.
+        table: The columns of the request, data first, then the difficult rows.
         folder: A folder for what goes to and fro.
         seconds: How long that may take.
 
@@ -83,7 +83,7 @@ def _heard(folder: Path, status: int, said: bytes) -> Opened:
         ended = signal.Signals(-status).name if status < 0 else f"status {status}"
         last = " ".join(said.decode(errors="replace").split("\n")[-_LAST_LINES:]).strip()[:300]
         raise BadInputError(
-            f"opening the model ended the process that opened it ({ended}); --memory-mb allows it more memory. {last}"
+            f"the process that opened the model ended ({ended}); --memory-mb allows it more memory. {last}"
         ) from None
     if outcome.problems:
         return Opened(outcome, Answers(None, None, None), folder)

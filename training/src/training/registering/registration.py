@@ -45,7 +45,7 @@ class Taking(Struct, frozen=True, kw_only=True):
     """How a model is taken in.
 
     Attributes:
-        trust_pickle: Whether a pickle may be opened, which runs the code of whoever made it.
+        trust_pickle: Whether a pickle may be opened, which runs the code of its author.
         dry_run: Whether to stop before anything is recorded.
         seconds: How long opening and asking it may take.
         memory_mb: How much memory that may take.
@@ -58,7 +58,7 @@ class Taking(Struct, frozen=True, kw_only=True):
 
 
 class Registered(Struct, frozen=True, kw_only=True):
-    """What came of it; `version`, `release`, `uri`, `digest` and `run_id` are null where nothing was registered."""
+    """The result; `version`, `release`, `uri`, `digest` and `run_id` are null where nothing was registered."""
 
     registered: bool
     name: str
@@ -85,7 +85,7 @@ class Registered(Struct, frozen=True, kw_only=True):
 def register(model: str, settings: Settings, taking: Taking, steps: Steps | None = None) -> Registered:
     """Open, ask, convert, judge, record and register a model that was made elsewhere.
 
-    A failed gate is no error: the run is recorded, nothing is registered, and the result says which checks failed.
+    A failed gate is not an error: the run is recorded, nothing is registered, and the result says which checks failed.
 
     Raises:
         BadInputError: The model or the data cannot be taken; a line for each reason, and nothing was recorded.
@@ -151,9 +151,9 @@ def _given(
             problems.append(str(error))
         if source and source.form == "pickle" and not taking.trust_pickle:
             problems.append(
-                f"{model}: it is a pickle, which can run any code of whoever made it when it is opened. If you trust "
-                "whoever that was, say --trust-pickle: it is then opened once, in a process without credentials and "
-                "network, and serving never opens it."
+                f"{model}: it is a pickle, which can run any code of its author when it is opened. If you trust the "
+                "author, add --trust-pickle: it is then opened once, in a process without credentials and network. "
+                "Serving never opens it."
             )
     with steps.step("load") as step:
         try:
@@ -181,7 +181,7 @@ def _request(source: Source, dataset: Dataset, settings: Settings, taking: Takin
 
 
 def _table(dataset: Dataset) -> pd.DataFrame:
-    """The data, and after it rows made to hurt."""
+    """The data, and after it difficult rows."""
     hard = hard_rows([(column.kind, column.optional) for column in dataset.columns], dataset.rows)
     return as_frame(dataset.columns, np.concatenate([dataset.rows, hard]))
 
@@ -210,7 +210,7 @@ def _of_model(source: Source, dataset: Dataset, settings: Settings, outcome: Out
     left_out = [name for name in dataset.features if name not in names]
     notes = dataset.notes
     if left_out:
-        notes = (*notes, f"{dataset.source}: the model does not take {_listed(left_out)}.")
+        notes = (*notes, f"{dataset.source}: the model does not use {_listed(left_out)}.")
     return msgspec.structs.replace(
         dataset,
         task=outcome.task,
@@ -268,12 +268,12 @@ def _narrowed(dataset: Dataset, places: Sequence[int]) -> np.ndarray:
 def _runtime_notes(outcome: Outcome) -> tuple[str, ...]:
     if outcome.form == "onnx":
         return ()
-    notes = ["serve it with the image that holds scikit-learn (services/serving, target sklearn)"]
+    notes = ["serve it with the image that contains scikit-learn (services/serving, target sklearn)"]
     if outcome.untrusted:
         types = outcome.untrusted
         notes.append(
-            f"serving makes these types only when told: SKOPS_TRUSTED_TYPES={','.join(types)}, for a service "
-            f"settings: {{skopsTrustedTypes: [{', '.join(types)}]}} in envs/ENV/SERVICE/values.yaml"
+            f"serving loads these types only if its settings allow them: SKOPS_TRUSTED_TYPES={','.join(types)}, for a "
+            f"service settings: {{skopsTrustedTypes: [{', '.join(types)}]}} in envs/ENV/SERVICE/values.yaml"
         )
     return tuple(notes)
 
@@ -309,7 +309,9 @@ def _recorded(
         with steps.step("gate") as step, tracking.downloaded(f"models:/{model_id}") as folder:
             digest = content_digest(folder)
             if digest != writer.digest:
-                raise OutageError(f"The artifact store returned other bytes for models:/{model_id} than it was given.")
+                raise OutageError(
+                    f"The artifact store returned different bytes for models:/{model_id} than were uploaded."
+                )
             contract = contract_of(yaml.safe_load((folder / FILE).read_bytes()))
             report = judge(folder, opened, dataset, settings.gate, result.metrics)
             step.outcome = report.headline()
@@ -343,7 +345,7 @@ def _description(result: Registered, dataset: Dataset) -> str:
     return (
         f"{result.kind} that predicts {dataset.target} from {len(dataset.features)} columns, registered from "
         f"{result.source}. Data: {dataset.source}, {len(dataset.rows)} rows (sha256 {dataset.sha256[:12]}). "
-        f"On these rows, which it may have learnt from: {headline(result.metrics)}."
+        f"On these rows, which it may have learned from: {headline(result.metrics)}."
     )
 
 

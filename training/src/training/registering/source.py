@@ -24,7 +24,7 @@ _FLAVORS = ("sklearn", "xgboost", "lightgbm", "catboost", "onnx")
 
 
 class Source(Struct, frozen=True):
-    """A model's file, and what MLflow was told of it when it was logged.
+    """A model's file, and what MLflow recorded when it was logged.
 
     Attributes:
         title: What was asked for.
@@ -81,7 +81,7 @@ def _of_path(model: str) -> Source:
         )
     form = _SUFFIXES.get(path.suffix.lower())
     if form is None:
-        raise BadInputError(f"{model}: files of models end with {', '.join(_SUFFIXES)}.")
+        raise BadInputError(f"{model}: the name of a model's file must end with {', '.join(_SUFFIXES)}.")
     return Source(model, path.resolve(), form)
 
 
@@ -95,8 +95,8 @@ def _of_folder(folder: Path, title: str) -> Source:
     if name is None:
         others = ", ".join(flavor for flavor in flavors if flavor != "python_function") or "python_function"
         raise BadInputError(
-            f"{title}: it was logged as {others}, which cannot be served; there are {', '.join(_FLAVORS)}. A "
-            "function of Python (pyfunc) has no form that runs without its code: log the estimator inside of it."
+            f"{title}: it was logged as {others}, which cannot be served; supported are {', '.join(_FLAVORS)}. A "
+            "Python function (pyfunc) cannot run without its code: log the estimator inside it."
         )
     flavor = flavors[name]
     file = str(flavor.get("pickled_model") or flavor.get("data") or "")
@@ -123,8 +123,8 @@ def _form(name: str, flavor: dict[str, Any], file: str, title: str) -> Form:
         form = _SUFFIXES.get(Path(file).suffix)
         if form is None:
             raise BadInputError(
-                f"{title}: it is a Booster of LightGBM, of which no classes or task are known; log the LGBMClassifier "
-                "or LGBMRegressor."
+                f"{title}: it is a Booster of LightGBM, which does not say its classes or its task; log the "
+                "LGBMClassifier or LGBMRegressor."
             )
         return form
     forms: dict[str, Form] = {"xgboost": "xgboost", "catboost": "catboost", "onnx": "onnx"}

@@ -18,7 +18,7 @@ class Address(Struct, frozen=True, kw_only=True):
 
 
 class Password(Struct, frozen=True, kw_only=True):
-    """Who signs in where, and the command that prints the password."""
+    """A user and where it signs in, with the command that prints the password."""
 
     what: str
     user: str

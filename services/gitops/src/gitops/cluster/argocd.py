@@ -139,9 +139,9 @@ def installation(platform: Platform) -> Path:
 def not_fetched(error: ProgramFailedError) -> OutageError:
     """What to say when the installation's kustomization cannot be built."""
     return OutageError(
-        f"Argo CD's installation cannot be put together: {error.errors}\n"
-        f"If this machine does not reach the manifest named in {INSTALL}/kustomization.yaml, fetch it elsewhere, then: "
-        "gitops adopt --vendor-argocd FILE, commit, push, and run bootstrap again."
+        f"Argo CD's installation cannot be built: {error.errors}\n"
+        f"If this machine cannot reach the manifest that is named in {INSTALL}/kustomization.yaml, download it "
+        "elsewhere. Then run gitops adopt --vendor-argocd FILE, commit, push, and run bootstrap again."
     )
 
 

@@ -1,4 +1,4 @@
-"""From an empty cluster to one that Argo CD owns: each step looks first, so running it again goes on."""
+"""From an empty cluster to one that Argo CD owns: each step checks the state first, so a second run continues."""
 
 import tempfile
 import time
@@ -86,7 +86,7 @@ class Bootstrap:
         """Bring everything up and wait until it runs.
 
         Raises:
-            BadInputError: Something that was given, committed or found in the cluster stands in the way.
+            BadInputError: An option, a committed file or an object in the cluster prevents it.
             OutageError: The cluster or a place to fetch from does not answer.
             NotConvergedError: Something did not come up in time; why was said on the terminal.
         """
@@ -120,18 +120,20 @@ class Bootstrap:
         """Take the last commit, for that is what Argo CD gets to see."""
         head = self._repository.head()
         if head is None:
-            raise BadInputError("There is no commit yet, and Argo CD sees nothing else: commit and push first.")
+            raise BadInputError(
+                "There is no commit yet, and Argo CD sees only what is committed: commit and push first."
+            )
         self._repository.export(head, tree)
         platform = load_platform(tree)
         if not platform.adopted:
             raise BadInputError(
-                f"{FILE} as committed still names a place that is nobody's: run "
-                "`gitops adopt --repo URL --registry PREFIX`, commit, push, and run bootstrap again."
+                f"{FILE} as committed still has the address of the template: run `gitops adopt --repo URL --registry "
+                "PREFIX`, commit, push, and run bootstrap again."
             )
         return platform
 
     def _look(self, platform: Platform, found: Found) -> None:
-        with self._terminal.working("Looking at the cluster"):
+        with self._terminal.working("Checking the cluster"):
             context = self._cluster.context()
             words, notes = check_cluster(self._cluster)
             check_kinds(self._cluster, self._options.without)
@@ -139,18 +141,18 @@ class Bootstrap:
         for note in notes:
             self._terminal.note(note)
         for entry in found.unread:
-            self._terminal.note(f"Not waited for, since it cannot be read here: {entry.origin}: {entry.why}")
+            self._terminal.note(f"Not waited for, because it cannot be read here: {entry.origin}: {entry.why}")
         if changed := self._repository.changed(*_WATCHED):
             self._terminal.note(f"Not committed, so Argo CD does not see it: {', '.join(changed[:5])}.")
         remote = self._repository.remote_head(platform.repository, platform.branch)
         if remote and remote != self._repository.head():
             self._terminal.note(
-                f"{platform.branch} of {platform.repository} is at {remote[:7]}, not at the commit checked out here: "
-                "Argo CD runs what is there."
+                f"{platform.branch} of {platform.repository} is at {remote[:7]}, not at the commit that is checked "
+                "out here. Argo CD runs the remote one."
             )
 
     def _prepare(self, platform: Platform) -> None:
-        with self._terminal.working("Making namespaces and Secrets"):
+        with self._terminal.working("Creating namespaces and Secrets"):
             levels = self._namespaces(platform, self._cluster, "")
             made = self._secrets(platform, self._cluster, "")
             self._pull_secrets(platform, self._cluster, "")
@@ -165,23 +167,23 @@ class Bootstrap:
         self._await_operator(platform, self._cluster, "")
         for title in made.stale:
             self._terminal.note(
-                f"The Secret {title} no longer matches the one that it was made from: delete it, run bootstrap again, "
-                "and restart what reads it."
+                f"The Secret {title} no longer matches the one that it was copied from: delete it, run bootstrap "
+                "again, and restart the pods that read it."
             )
         if words := guessable(self._cluster):
             self._terminal.note(
-                f"The store has access key ids that can be guessed ({', '.join(words)}), and MinIO lets in whoever "
-                "knows one: run gitops rotate-keys once everything is up."
+                f"The store has access key ids that can be guessed ({', '.join(words)}), and MinIO lets in anybody "
+                "who knows one: run gitops rotate-keys once everything is up."
             )
         self._prepare_others(platform)
 
     def _prepare_others(self, platform: Platform) -> None:
-        """Clusters beside that of Argo CD: make what their environments need, or say how."""
+        """Clusters other than that of Argo CD: make what their environments need, or say how."""
         for name in elsewhere.used(platform):
             context = self._options.contexts.get(name)
             if context:
                 cluster = self._cluster.other(context)
-                with self._terminal.working(f"Making namespaces and Secrets in {name}"):
+                with self._terminal.working(f"Creating namespaces and Secrets in {name}"):
                     levels = self._namespaces(platform, cluster, name)
                     made = self._secrets(platform, cluster, name)
                     self._pull_secrets(platform, cluster, name)
@@ -212,7 +214,7 @@ class Bootstrap:
         if waiting:
             raise NotConvergedError(
                 f"{len(waiting)} Secrets have not come after {self._options.minutes:g} minutes: {waiting[0]}. gitops "
-                "bootstrap --secrets external --external-secrets-to FILE writes what the store has to hold; put it "
+                "bootstrap --secrets external --external-secrets-to FILE writes what the store must hold; put it "
                 "there and run this again."
             )
         self._terminal.done("external secrets", f"{len(wanted)} Secrets, from {self._options.secret_store}")
@@ -242,7 +244,7 @@ class Bootstrap:
 
     def _hand_over_old(self, platform: Platform, fresh: Sequence[Manifest], wanted: Sequence[Manifest]) -> None:
         """What the old layout runs goes to the applications of the new one, before Argo CD sees that."""
-        with self._terminal.working("Handing the old layout over"):
+        with self._terminal.working("Migrating the old layout"):
             moved = handover.hand_over(self._cluster, platform, fresh, wanted)
         for entry in moved:
             self._terminal.done("handed over", str(entry))
@@ -280,7 +282,7 @@ class Bootstrap:
             return [name for name in names if not _established(found.get(name))]
 
         if left := left_after(missing, seconds=_DEFINITION_SECONDS, pause=_DEFINITION_PAUSE):
-            raise NotConvergedError(f"The cluster does not take up the kind {left[0]}: kubectl describe crd {left[0]}.")
+            raise NotConvergedError(f"The cluster does not accept the kind {left[0]}: kubectl describe crd {left[0]}.")
 
     def _hand_over(self, fresh: Sequence[Manifest], without: Sequence[str], expected: Sequence[str]) -> None:
         with self._terminal.working("Handing over to Argo CD"):
@@ -289,7 +291,7 @@ class Bootstrap:
             # What an earlier run made may be a commit behind, and would look settled.
             self._cluster.annotate_all(APPLICATIONS, ARGOCD, f"{REFRESH}=normal")
         if again:
-            self._terminal.done("sync", f"begun again after it had failed: {', '.join(again)}")
+            self._terminal.done("sync", f"restarted after a failure: {', '.join(again)}")
         left_out = f", without {', '.join(without)}" if without else ""
         self._terminal.done("root", f"Argo CD runs what {APPS}/ makes of {FILE}{left_out}")
 
@@ -351,8 +353,8 @@ class Bootstrap:
                 self._terminal.detail(line)
             self._terminal.detail(f"-> {finding.advice}")
         raise NotConvergedError(
-            f"After {self._options.minutes:g} minutes this has not come up: {what}. Argo CD keeps trying; fix what "
-            "is named above and run bootstrap again, or wait longer with --minutes."
+            f"Not up after {self._options.minutes:g} minutes: {what}. Argo CD keeps trying. Fix the problems above "
+            "and run bootstrap again, or wait longer with --minutes."
         )
 
 

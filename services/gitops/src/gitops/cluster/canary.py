@@ -97,18 +97,18 @@ def figures(runs: Sequence[Manifest]) -> Iterator[str]:
     away = [result for result in results if result.get("phase") == "Running" and result.get("consecutiveError")]
     if away:
         last = (away[0].get("measurements") or [{}])[-1]
-        yield f"waits, as Prometheus gives no answer: {last.get('message') or 'no reason is told'}"
+        yield f"waits, because Prometheus gives no answer: {last.get('message') or 'no reason given'}"
 
 
 def _said(status: Manifest) -> str:
-    """What the controller says of a canary that does not go on; that one goes on is no news."""
+    """The controller's message about a canary that does not continue; empty while one continues."""
     text = " ".join(str(status.get("message") or "").split())
     return text if status.get("abort") or status.get("phase") != "Progressing" else ""
 
 
 def _figure(name: str, phase: str, result: Manifest) -> str:
     if phase == "Inconclusive":
-        return f"{name}: too few requests to tell"
+        return f"{name}: too few requests to decide"
     values = _last_bad(result)
     if phase == "Error" or values is None:
         return {"smoke": "the smoke test failed", "alias": "the alias could not be moved"}.get(

@@ -119,7 +119,7 @@ class Cluster:
         return item
 
     def apply(self, objects: Sequence[Manifest]) -> None:
-        """Make objects as they are given, server-side, whoever owned their fields before."""
+        """Apply objects server-side, and take over fields that others own."""
         options = ["--server-side", "--force-conflicts", "--field-manager", _MANAGER]
         self._kubectl("apply", *options, "--filename", "-", stdin=manifests.stream(objects), timeout=_APPLY_SECONDS)
 
@@ -227,7 +227,7 @@ class Cluster:
             except ProgramFailedError as error:
                 if _NO_CONFIGURATION.search(error.errors):
                     raise BadInputError(
-                        f"kubectl has no cluster to speak to: {error.errors} Set KUBECONFIG or --context."
+                        f"kubectl is not connected to a cluster: {error.errors} Set KUBECONFIG or --context."
                     ) from None
                 if not _AWAY.search(error.errors):
                     raise

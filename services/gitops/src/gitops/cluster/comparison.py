@@ -1,4 +1,4 @@
-"""How a shadow does beside the version that answers, as Prometheus has it since the two were pinned together."""
+"""How a shadow compares with the version that answers, from Prometheus, since the two were pinned together."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -78,7 +78,7 @@ class Watch(Struct, frozen=True, kw_only=True):
         """What was added to a counter since then, as an expression with a value for each pod's series.
 
         Pods that a pin brought begin at 0, so their newest value is all that was added; a rate would miss the first of
-        it. After a restart within its pod a counter begins anew. What ran before the pin is left out.
+        it. After a restart within its pod, a counter starts again. What ran before the pin is left out.
         """
         seconds = max(_SHORTEST, int((datetime.now(UTC) - self.since).total_seconds()))
         series = f"{metric}{{{self._where}{labels}}}"

@@ -48,11 +48,7 @@ def application_state(name: str, application: Manifest | None) -> State:
     refreshing = REFRESH in (application["metadata"].get("annotations") or {})
     well = (sync, health, phase) == ("Synced", "Healthy", "Succeeded")
     message = (
-        "Argo CD has not looked at git again yet"
-        if well and refreshing
-        else ""
-        if well
-        else _message(status, sync, phase)
+        "Argo CD has not read git again yet" if well and refreshing else "" if well else _message(status, sync, phase)
     )
     return State(name=name, sync=sync, health=health, settled=well and not refreshing, message=message)
 
@@ -106,7 +102,7 @@ def wait_until_settled(
 ) -> list[State]:
     """Look again and again until everything is settled or the time is over; show how far it is meanwhile.
 
-    A cluster that does not answer now and then is no failure before the time is over.
+    Until the time is over, a cluster that sometimes does not answer is not a failure.
 
     Args:
         look: Asks the cluster.

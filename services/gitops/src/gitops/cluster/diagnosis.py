@@ -33,11 +33,12 @@ _ADVICE = (
     ),
     _Advice(
         r"authentication required|authorization failed|repository not found|invalid credentials|denied \(publickey",
-        f"Push to the address in {FILE}, and let Argo CD in: `gitops bootstrap --git-user` or `--git-ssh-key`.",
+        f"Push to the address in {FILE}, and give Argo CD access: `gitops bootstrap --git-user` or `--git-ssh-key`.",
     ),
     _Advice(
         r"server gave http response to https client",
-        "The registry speaks plain HTTP: set registry.plainHttp in platform.yaml, commit, push; tell the nodes too.",
+        "The registry speaks plain HTTP: set registry.plainHttp in platform.yaml, commit, and push. Configure the "
+        "nodes for it too.",
     ),
     _Advice(
         r"imagepullbackoff|errimagepull|manifest unknown|invalidimagename",
@@ -45,41 +46,41 @@ _ADVICE = (
     ),
     _Advice(
         r"secret \S+ not found|couldn't find key|createcontainerconfigerror",
-        "Run `gitops bootstrap` again: it makes the Secrets that are missing.",
+        "Run `gitops bootstrap` again: it creates the missing Secrets.",
     ),
     _Advice(
         r"insufficient (cpu|memory)|too many pods",
-        "Give the cluster more room, or lower `resources.requests` in envs/.",
+        "Give the cluster more resources, or lower `resources.requests` in envs/.",
     ),
     _Advice(
         r"persistentvolumeclaim|no persistent volumes available",
-        "The volume was not made: check the default storage class, or set storage.storageClass in envs/platform.",
+        "The volume was not created: check the default storage class, or set storage.storageClass in envs/platform.",
     ),
     _Advice(
         r"violates podsecurity",
-        "The pod asks for more than its namespace allows: fix its chart's security context.",
+        "The pod requires more rights than its namespace allows: fix the security context in its chart.",
     ),
     _Advice(
         r"is not permitted in project",
-        "Allow it in apps/templates/project-*.yaml, or take it out of what is rendered.",
+        "Allow it in apps/templates/project-*.yaml, or remove it from the rendered manifests.",
     ),
     _Advice(
         r"no matches for kind|could not find the requested resource",
-        "The kind comes with another application, often `monitoring`: Argo CD retries this one when the kind exists.",
+        "Another application brings this kind, often `monitoring`: Argo CD retries this one when the kind exists.",
     ),
     _Advice(
         r"failed to load open api schema",
-        "The API server cannot put its OpenAPI document together, mostly because of an API that something else serves: "
-        "its log names it, `kubectl get apiservices` lists them.",
+        "The API server cannot build its OpenAPI document, usually because of an aggregated API: its log names it, "
+        "and `kubectl get apiservices` lists them.",
     ),
     _Advice(
         r"dial tcp|no such host|i/o timeout|connection refused|deadline exceeded|network is unreachable",
         "Pods cannot reach that address: check names, proxies and firewalls. `gitops bootstrap --without` leaves out "
-        "an application whose chart is out of reach.",
+        "an application whose chart cannot be reached.",
     ),
     _Advice(
         r"values don't meet the specifications|error validating|invalid value",
-        "Mend the values in envs/: `gitops render` shows the same error.",
+        "Fix the values in envs/: `gitops render` shows the same error.",
     ),
 )
 
@@ -214,7 +215,7 @@ def _troubles(pod: Manifest) -> Iterator[tuple[str, str, bool]]:
         elif not container.get("ready") and not container.get("started", True):
             yield container["name"], "has not started up yet", False
         elif not container.get("ready"):
-            yield container["name"], "runs and is not ready", False
+            yield container["name"], "runs but is not ready", False
 
 
 def _because(state: Mapping[str, Any], last: Mapping[str, Any] | None) -> str:

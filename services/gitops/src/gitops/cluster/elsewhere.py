@@ -1,4 +1,4 @@
-"""Clusters beside that of Argo CD: what has to be there before an environment can run in one."""
+"""Clusters other than that of Argo CD: what must exist before an environment can run in one."""
 
 from collections.abc import Mapping
 
@@ -44,13 +44,14 @@ def left_to_do(platform: Platform, name: str, here: Cluster, *, made: bool) -> l
     server = platform.clusters[name].server
     if server not in {decoded(entry).get("server") for entry in here.items("secrets", ARGOCD, _CLUSTER_SECRET)}:
         sentences.append(
-            f"Argo CD does not know the cluster {name} yet: argocd cluster add CONTEXT, so that it is {server} there."
+            f"Argo CD does not know the cluster {name} yet: run argocd cluster add CONTEXT, so that Argo CD knows it "
+            f"as {server}."
         )
     if not made:
         places = listed(list(namespaces(platform, name)))
         needed = listed([*(spec.name for spec in COPIED), PULL_SECRET])
         sentences.append(
-            f"The cluster {name} needs the Secrets {needed} in {places}: "
-            f"gitops bootstrap --context-of {name}=CONTEXT makes them, by a context of your kubeconfig."
+            f"The cluster {name} needs the Secrets {needed} in {places}: gitops bootstrap --context-of {name}=CONTEXT "
+            "creates them; CONTEXT is one of your kubeconfig."
         )
     return sentences

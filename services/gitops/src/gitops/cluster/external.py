@@ -35,7 +35,7 @@ class Remote(Struct, frozen=True, order=True):
 
 
 class _Parts(Struct, frozen=True):
-    """A Secret's values: what is looked up, by names of its own, and the templates that make the rest of it."""
+    """A Secret's values: what is looked up, by separate names, and the templates that make the rest."""
 
     looked_up: Mapping[str, Remote]
     templates: Mapping[str, str]
@@ -72,7 +72,7 @@ def check(cluster: Cluster, specs: Sequence[BootstrapSecret]) -> None:
     """Refuse what the operator would break, or would never bring.
 
     Raises:
-        BadInputError: The cluster does not know ExternalSecrets, or has a Secret with values of its own.
+        BadInputError: The cluster does not know ExternalSecrets, or has a Secret with other values.
     """
     if not cluster.find(_DEFINITIONS, KINDS):
         raise BadInputError(
@@ -83,8 +83,8 @@ def check(cluster: Cluster, specs: Sequence[BootstrapSecret]) -> None:
         present = cluster.find("secrets", spec.name, spec.namespace)
         if present is not None and not brought(present):
             raise BadInputError(
-                f"The Secret {spec.title} is there with values of its own, which the operator would replace: put them "
-                f"into the store as {entry_of(spec.name)}, delete the Secret, and run this again."
+                f"The Secret {spec.title} already exists with its own values, which the operator would replace: put "
+                f"them into the store as {entry_of(spec.name)}, delete the Secret, and run this again."
             )
 
 

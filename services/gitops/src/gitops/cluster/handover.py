@@ -59,7 +59,7 @@ class Released(Struct, frozen=True, kw_only=True):
         """For people."""
         return (
             f"StatefulSet {self.namespace}/{self.name}: deleted without its pods and data, since podManagementPolicy "
-            f"{self.before} cannot be changed to {self.after}; Argo CD makes it again"
+            f"{self.before} cannot be changed to {self.after}; Argo CD creates it again"
         )
 
 
@@ -75,7 +75,7 @@ def needed(cluster: Cluster) -> bool:
 def hand_over(
     cluster: Cluster, platform: Platform, fresh: Sequence[Manifest], wanted: Sequence[Manifest] = ()
 ) -> list[Moved | Released]:
-    """Hand everything over, put the new projects and root in place, and let Argo CD go on.
+    """Hand everything over, apply the new projects and root, and start Argo CD again.
 
     Args:
         cluster: That of Argo CD.
@@ -84,7 +84,7 @@ def hand_over(
         wanted: What Argo CD will apply of the platform's own applications; only its StatefulSets are looked at.
 
     Returns:
-        What changed hands, and which StatefulSets Argo CD makes anew.
+        What was handed over, and which StatefulSets Argo CD makes again.
 
     Raises:
         NotConvergedError: A controller does not stop.
@@ -199,6 +199,6 @@ def _await_stopped(cluster: Cluster) -> None:
 
     if left := left_after(running, seconds=_STOP_SECONDS, pause=_PAUSE):
         raise NotConvergedError(
-            f"The pod {ARGOCD}/{left[0]} does not stop, and nothing can be handed over while it acts: "
-            f"kubectl --namespace {ARGOCD} describe pod {left[0]}. Then run bootstrap again."
+            f"The pod {ARGOCD}/{left[0]} does not stop, and the migration cannot continue while it runs: kubectl "
+            f"--namespace {ARGOCD} describe pod {left[0]}. Then run bootstrap again."
         )

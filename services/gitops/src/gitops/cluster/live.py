@@ -88,7 +88,7 @@ def look(cluster: Cluster, target: Target, release: Release | None, application:
     except GitopsError as error:
         return msgspec.structs.replace(seen, problem=str(error))
     except msgspec.MsgspecError as error:
-        return msgspec.structs.replace(seen, problem=f"answers something else: {error}")
+        return msgspec.structs.replace(seen, problem=f"gives an unexpected answer: {error}")
     answer = health.models[0]
     as_pinned = _as_pinned(answer, release)
     return msgspec.structs.replace(seen, answer=answer, as_pinned=as_pinned, shadow=health.shadow)

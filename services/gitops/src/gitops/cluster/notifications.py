@@ -72,9 +72,9 @@ def checked(name: str, value: str) -> str:
     """
     variable, value = service(name).variable, value.strip()
     if not (value.isascii() and value.isprintable()) or " " in value:
-        raise BadInputError(f"{variable} holds blanks or characters that stand in no address or token.")
+        raise BadInputError(f"{variable} holds blanks or characters that cannot be part of an address or token.")
     if name != "github" and not value.startswith(("https://", "http://")):
-        raise BadInputError(f"{variable} is not an address: it begins with https://.")
+        raise BadInputError(f"{variable} is not an address: it must begin with https://.")
     return value
 
 
@@ -88,12 +88,12 @@ def check_reach(names: Iterable[str], platform: Platform) -> None:
     if unknown := sorted(names - {*SERVICES, *platform.chats.values()}):
         known = ", ".join([*SERVICES, *sorted(set(platform.chats.values()))])
         raise BadInputError(
-            f"--notify {unknown[0]} is unknown. There are {known}; to add an owner's chat, name it under `chats` in "
+            f"--notify {unknown[0]} is unknown. Known are {known}; to add an owner's chat, name it under `chats` in "
             "platform.yaml and commit that."
         )
     if "github" in names and platform.host.partition(":")[0] != "github.com":
         raise BadInputError(
-            f"--notify github starts a workflow at github.com, and {platform.repository} is not there: leave it out."
+            f"--notify github starts a workflow at github.com, but {platform.repository} is not there: leave it out."
         )
 
 
@@ -117,8 +117,8 @@ def wanted(present: Mapping[str, str], given: Mapping[str, str], chats: Iterable
     for name in chats:
         if chat(name).key not in found:
             raise BadInputError(
-                f"platform.yaml gives an owner the chat {name}, but it has no address, and Argo CD would keep "
-                f"failing to send: put the address of its incoming webhook into {chat(name).variable}, and add "
+                f"platform.yaml gives an owner the chat {name}, but the chat has no address, so Argo CD could not "
+                f"send to it: put the address of its incoming webhook into {chat(name).variable}, and add "
                 f"--notify {name}."
             )
     return found
@@ -137,7 +137,7 @@ def filled(objects: Sequence[Manifest], values: Mapping[str, str]) -> list[Manif
     if not values:
         return list(objects)
     if not any(is_secret(entry, SECRET) for entry in objects):
-        raise BadInputError(f"Argo CD's installation brings no Secret {SECRET} for what --notify gives.")
+        raise BadInputError(f"Argo CD's installation has no Secret {SECRET} for the values of --notify.")
     return filled_in(objects, SECRET, values)
 
 

@@ -44,11 +44,11 @@ def check_cluster(cluster: AskedCluster) -> tuple[str, list[str]]:
     version = cluster.server_version()
     match = re.match(r"v?(\d+)\.(\d+)", version)
     if not match or (int(match[1]), int(match[2])) < _OLDEST:
-        raise BadInputError(f"The cluster runs Kubernetes {version}; 1.32 or newer is needed: upgrade it.")
+        raise BadInputError(f"The cluster runs Kubernetes {version}, but 1.32 or newer is needed: upgrade it.")
     if not cluster.may_do_everything():
         raise BadInputError(
-            "This kubeconfig's user may not do everything in the cluster, and Argo CD's installation needs that: "
-            "take an administrator's (on k3s: /etc/rancher/k3s/k3s.yaml)."
+            "The user of this kubeconfig is not an administrator of the cluster, and Argo CD's installation needs "
+            "one: use an administrator's kubeconfig (on k3s: /etc/rancher/k3s/k3s.yaml)."
         )
     nodes = [node for node in cluster.items("nodes") if _ready(node)]
     if not nodes:
@@ -56,22 +56,23 @@ def check_cluster(cluster: AskedCluster) -> tuple[str, list[str]]:
     cores = sum(number_of(node["status"]["allocatable"]["cpu"]) for node in nodes)
     memory = sum(number_of(node["status"]["allocatable"]["memory"]) for node in nodes)
     notes = _notes(cluster, cores, memory)
-    return f"Kubernetes {version}, {_count(nodes)}, {cores:g} cores, {memory / 2**30:.1f} GiB to give", notes
+    return f"Kubernetes {version}, {_count(nodes)}, {cores:g} cores, {memory / 2**30:.1f} GiB available", notes
 
 
 def _notes(cluster: AskedCluster, cores: float, memory: float) -> list[str]:
     notes = []
     if cores < _CORES or memory < _MEMORY:
-        notes.append(
-            "All of the platform asks for about 2 cores and 4 GiB; with less, some pods will not be scheduled."
-        )
+        notes.append("The whole platform requests about 2 cores and 4 GiB; with less, some pods will not be scheduled.")
     classes = cluster.items("storageclasses.storage.k8s.io")
     if not any((entry["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true" for entry in classes):
         notes.append(
-            "No storage class is the default, so set storage.storageClass in envs/platform, or volumes wait for ever."
+            "The cluster has no default storage class: set storage.storageClass in envs/platform, or volumes stay "
+            "pending."
         )
     if not cluster.find("apiservices.apiregistration.k8s.io", _METRICS_API):
-        notes.append("There is no metrics-server, so services stay at their fewest pods: autoscaling has no figures.")
+        notes.append(
+            "There is no metrics-server, so the autoscaler has no figures and services stay at their minimum of pods."
+        )
     return notes
 
 
@@ -84,9 +85,9 @@ def check_kinds(cluster: AskedCluster, without: Sequence[str]) -> None:
     definition = "servicemonitors.monitoring.coreos.com"
     if "monitoring" in without and not cluster.find("customresourcedefinitions.apiextensions.k8s.io", definition):
         raise BadInputError(
-            "Without `monitoring` the cluster does not know the kinds ServiceMonitor and PrometheusRule, which others "
-            "use: apply the Prometheus operator's definitions first (kubectl apply --server-side --filename URL of "
-            "stripped-down-crds.yaml in its release)."
+            "Without `monitoring` the cluster does not know the kinds ServiceMonitor and PrometheusRule, which other "
+            "applications use: apply the Prometheus operator's definitions first (kubectl apply --server-side "
+            "--filename URL of stripped-down-crds.yaml in its release)."
         )
 
 

@@ -100,10 +100,10 @@ class Prometheus:
             raise OutageError(f"Prometheus at {where} does not answer: {error or type(error).__name__}.") from None
         except msgspec.MsgspecError as error:
             raise OutageError(
-                f"What answers at {where} is not Prometheus ({answer.status_code}, {error}): check its address."
+                f"The server at {where} is not Prometheus ({answer.status_code}, {error}): check its address."
             ) from None
         if found.data is None:
-            raise OutageError(f"Prometheus at {where} refuses the question: {found.error or found.status}.")
+            raise OutageError(f"Prometheus at {where} refuses the query: {found.error or found.status}.")
         return found
 
     def value(self, expression: str) -> float | None:
@@ -114,7 +114,7 @@ class Prometheus:
 
 @contextlib.contextmanager
 def prometheus_of(platform: Platform, target: Target, cluster: Cluster) -> Iterator[Prometheus]:
-    """The Prometheus that watches a target: that of its cluster in platform.yaml, or the one beside Argo CD.
+    """The Prometheus that watches a target: that of its cluster in platform.yaml, or the one in Argo CD's cluster.
 
     Args:
         platform: The facts of the fork.

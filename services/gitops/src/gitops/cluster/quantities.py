@@ -20,9 +20,9 @@ def number_of(quantity: str) -> float:
     """Cores or bytes: `250m` is 0.25, `512Mi` is 536870912.
 
     Raises:
-        BadInputError: It is no quantity.
+        BadInputError: It is not a quantity.
     """
     match = _QUANTITY.fullmatch(quantity)
     if not match or match["suffix"] not in _FACTORS:
-        raise BadInputError(f"{quantity!r} is no Kubernetes quantity.")
+        raise BadInputError(f"{quantity!r} is not a Kubernetes quantity.")
     return float(match["number"]) * _FACTORS[match["suffix"]]

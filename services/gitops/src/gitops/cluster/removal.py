@@ -1,6 +1,6 @@
 """Take a removed service or environment out of its cluster: what outlives its Application on purpose goes here.
 
-The change in git comes first. Argo CD then takes the ApplicationSets away by itself, and nothing that they ran. What
+The change in git comes first. Argo CD then removes the ApplicationSets, but not what they ran. What
 was trained stays: model versions, runs and pins in history.
 """
 
@@ -31,11 +31,11 @@ class Aliases(Protocol):
         """The version that an alias names, or None."""
 
     def remove_alias(self, model: str, alias: str) -> None:
-        """Take an alias away; one that is not there is no error."""
+        """Remove an alias; a missing one is not an error."""
 
 
 class Item(Struct, frozen=True, kw_only=True):
-    """One thing to take away: an object by its kind and place, in the cluster of a name (empty for that of Argo CD)."""
+    """One object to remove, by its kind and namespace, in the cluster of a name (empty for that of Argo CD)."""
 
     kind: str
     name: str
@@ -93,7 +93,7 @@ def plan(
         gone: The services in environments that go, as `targets` gives them of the platform as it was.
         clusters: The clusters at hand by their names in platform.yaml; an empty name means that of Argo CD.
         environments: Environments that go as a whole, with their namespaces.
-        registry: Where models are registered; without one, aliases are told of and left.
+        registry: Where models are registered; without one, aliases are reported and stay.
 
     Raises:
         OutageError: A cluster or the registry does not answer.
@@ -116,7 +116,7 @@ def carry_out(
     registry: Aliases | None = None,
     seconds: float = 300.0,
 ) -> None:
-    """Take away what a plan lists; safe to run again after an interruption.
+    """Remove what a plan lists; safe to run again after an interruption.
 
     Args:
         removal: The plan.
@@ -130,9 +130,9 @@ def carry_out(
         OutageError: A cluster or the registry does not answer.
     """
     if removal.waited_for:
-        with terminal.working("Waiting for Argo CD to let go"):
+        with terminal.working("Waiting until Argo CD releases the applications"):
             _wait(clusters[""], removal.waited_for, seconds)
-        terminal.done("argo cd", f"let go of {', '.join(item.name for item in removal.waited_for)}")
+        terminal.done("argo cd", f"released {', '.join(item.name for item in removal.waited_for)}")
     with terminal.working("Taking workloads away"):
         for item in removal.objects:
             cluster = clusters[item.cluster]
@@ -141,18 +141,18 @@ def carry_out(
             cluster.delete([item.kind], namespace=item.namespace, names=[item.name])
         for item in removal.namespaces:
             clusters[item.cluster].delete([item.kind], names=[item.name])
-    terminal.done("workloads", f"{len(removal.objects) + len(removal.namespaces)} objects are gone")
+    terminal.done("workloads", f"{len(removal.objects) + len(removal.namespaces)} objects are removed")
     for alias in removal.aliases:
         if registry is None:
             break
         registry.remove_alias(alias.model, alias.alias)
-        terminal.done("registry", f"{alias} is gone; the version stays")
+        terminal.done("registry", f"{alias} is removed; the version stays")
 
 
 def _of_argocd(removal: Removal, here: Cluster | None, target: Target) -> None:
     if here is None:
         removal.by_hand.append(
-            f"Argo CD's cluster is not at hand: see there that the application {target.application} goes."
+            f"Argo CD's cluster cannot be reached: check there that the application {target.application} is removed."
         )
         return
     for kind in (APPLICATION_SETS, APPLICATIONS):
@@ -197,7 +197,7 @@ def _of_environment(removal: Removal, clusters: Mapping[str, Cluster], environme
     if not namespace_owned(namespace):
         removal.by_hand.append(
             f"The namespace {environment.where} was there before bootstrap, so it stays, with its Secrets "
-            f"{listed([spec.name for spec in environment_secrets(environment)])}: delete what nobody needs."
+            f"{listed([spec.name for spec in environment_secrets(environment)])}: delete what you no longer need."
         )
         return
     removal.namespaces.append(Item(kind="namespaces", name=environment.where, cluster=environment.cluster))
@@ -212,7 +212,7 @@ def _wait(cluster: Cluster, items: Sequence[Item], seconds: float) -> None:
 
     if left := left_after(there, seconds=seconds, pause=_PAUSE):
         raise NotConvergedError(
-            f"Argo CD still has {left[0]}: push the change to its branch, see that the application {ROOT_NAME} is "
+            f"Argo CD still has {left[0]}: push the change to its branch, check that the application {ROOT_NAME} is "
             "synced, and run the command again. Nothing was removed."
         )
 

@@ -1,7 +1,7 @@
 """Syncs that Argo CD gave up on, or cannot end by itself, begun again.
 
-Argo CD syncs a revision by itself once. Where that ended badly, as by its time-out or a failed hook, neither `retry`
-nor `selfHeal` begins again before there is another commit: https://github.com/argoproj/argo-cd/issues/18442.
+Argo CD syncs a revision by itself once. If it failed, for example by its timeout or a failed hook, neither `retry`
+nor `selfHeal` starts again before the next commit: https://github.com/argoproj/argo-cd/issues/18442.
 
 A sync keeps the sources that it began with. When the application's sources change meanwhile, each retry still looks
 for the old ones, which a new commit may have removed: such a sync never succeeds, and no other starts before it ends.

@@ -1,8 +1,8 @@
 """New access key ids and secrets for all of the store's users, while everything runs.
 
-New users come first, then whoever reads the keys is moved, and the old users go last. How far it is stands in the
-cluster: in the keys of each user's Secret (`NEXT_*`: added, not used yet; `PREVIOUS_*`: used by nobody new), and in a
-ConfigMap that is there from the move on. Its age tells which pods still hold old keys, by the clock of the cluster.
+First new users are added, then the readers of the keys are moved, and last the old users are deleted. The cluster
+holds the state: in the keys of each user's Secret (`NEXT_*`: added, not used yet; `PREVIOUS_*`: used by nobody new),
+and in a ConfigMap that exists from the move on. Its age in the cluster's time shows which pods still hold old keys.
 
 MinIO has its users from the Job of its chart, and reads root's keys when it starts. SeaweedFS reads all of them from
 the Secrets while it runs, and the Job of its chart waits until every server has. There it is never restarted, and is
@@ -87,7 +87,7 @@ class Rotation:
 
         Raises:
             BadInputError: The store is not one that provisioning of this version made, or a context is missing.
-            NotConvergedError: Provisioning failed, or pods hold old keys for too long; running it again goes on.
+            NotConvergedError: Provisioning failed, or pods hold old keys for too long; a second run continues.
             OutageError: The cluster does not answer.
         """
         places = self._places()
@@ -98,7 +98,7 @@ class Rotation:
             self._move(places)
             marker = self._marker()
         if marker is None:
-            raise NotConvergedError(f"The ConfigMap {PIPELINE}/{MARKER} does not stay: run it again.")
+            raise NotConvergedError(f"The ConfigMap {PIPELINE}/{MARKER} was removed again: run this again.")
         # Copies again: the last run may have ended between two of them.
         self._copy(places)
         self._restart(places, marker["metadata"]["creationTimestamp"])
@@ -109,8 +109,8 @@ class Rotation:
         elsewhere.check_contexts(self._platform, self._contexts)
         if missing := [name for name in elsewhere.used(self._platform) if name not in self._contexts]:
             raise BadInputError(
-                f"Environments in the cluster {missing[0]} read the store's keys too: say by which context of the "
-                f"kubeconfig it is reached, --context-of {missing[0]}=CONTEXT."
+                f"Environments in the cluster {missing[0]} read the store's keys too: name the context of your "
+                f"kubeconfig for it, --context-of {missing[0]}=CONTEXT."
             )
         clusters = {name: self._cluster.other(context) for name, context in self._contexts.items()}
         of_environments = [
@@ -127,26 +127,26 @@ class Rotation:
                 raise BadInputError(f"The Secret {spec.title} is missing: run gitops bootstrap first.")
             if brought(present):
                 raise BadInputError(
-                    f"The Secret {spec.title} comes from a store of secrets, which would undo what is changed here: "
-                    f"change the entry {entry_of(spec.name)} there. docs/security.md says how."
+                    f"The Secret {spec.title} comes from a secret store, which would undo a change made here: change "
+                    f"the entry {entry_of(spec.name)} there. docs/security.md says how."
                 )
         job = self._cluster.find("jobs.batch", self._job, PIPELINE)
         if job is None:
             raise BadInputError(
-                f"The Job {PIPELINE}/{self._job} is not there, which sees to the store's users: sync the application "
+                f"The Job {PIPELINE}/{self._job}, which manages the store's users, is missing: sync the application "
                 f"{self._store} first. With another store, change its keys there: docs/operations.md."
             )
         if NEXT_ID not in str(job["spec"]["template"]):
             raise BadInputError(
-                f"The Job {PIPELINE}/{self._job} was made by an earlier version of the chart, which knows no rotation: "
-                f"sync the application {self._store} first."
+                f"The Job {PIPELINE}/{self._job} was made by an earlier version of the chart, which cannot rotate "
+                f"keys: sync the application {self._store} first."
             )
 
     def _marker(self) -> Manifest | None:
         return self._cluster.find("configmaps", MARKER, PIPELINE)
 
     def _add(self) -> None:
-        """New users beside the old ones."""
+        """New users in addition to the old ones."""
         users = {spec.name: self._values(spec.name) for spec in S3_USERS}
         if not any(PREVIOUS_ID in values for values in users.values()):
             for name, values in users.items():
@@ -154,7 +154,7 @@ class Rotation:
                     self._write(name, {**values, NEXT_ID: random_id(), NEXT_SECRET: random_secret()})
         with self._terminal.working("Adding new users to the store"):
             self._provision()
-        self._terminal.done("added", f"{len(users)} users, beside the old ones")
+        self._terminal.done("added", f"{len(users)} users, in addition to the old ones")
 
     def _move(self, places: Sequence[Place]) -> None:
         """The new keys take the place of the old ones in every Secret."""
@@ -197,11 +197,11 @@ class Rotation:
             fresh = {"root-user": random_id(), "root-password": random_secret(), _ROTATED: identity}
             self._write(MINIO_ROOT.name, fresh)
         if self._store == "seaweedfs":
-            with self._terminal.working("Waiting until the store goes by a new root user"):
+            with self._terminal.working("Waiting until the store uses a new root user"):
                 self._provision()
         else:
             self._restart_server(identity)
-        self._terminal.done("root", "the store runs under a new root user")
+        self._terminal.done("root", "the store runs with a new root user")
 
     def _restart_server(self, stamp: str) -> None:
         def waiting() -> list[str]:
@@ -209,9 +209,9 @@ class Rotation:
             mine = [entry for entry in found if entry["metadata"]["name"] == self._store]
             return [self._store] if not mine else [s.name for s in map(workload_state, mine) if not s.settled]
 
-        with self._terminal.working("Restarting the store under a new root user"):
+        with self._terminal.working("Restarting the store with a new root user"):
             restart(self._cluster, PIPELINE, frozenset({MINIO_ROOT.name}), stamp)
-            self._wait(waiting, "The store does not come back")
+            self._wait(waiting, "The store does not start again")
 
     def _remove_old(self) -> None:
         # SeaweedFS's Job asks by its id whether the old user is gone. MinIO's lets one stay whose id is still there.
@@ -223,7 +223,7 @@ class Rotation:
         # Last, since with the ConfigMap there root would be changed again, and MinIO not restarted for it.
         root = self._values(MINIO_ROOT.name)
         self._write(MINIO_ROOT.name, {key: root[key] for key in MINIO_ROOT.keys})
-        self._terminal.done("removed", "the old ids and keys open nothing any more")
+        self._terminal.done("removed", "the old ids and keys are no longer valid")
 
     def _drop(self, keep: tuple[str, ...] = ()) -> None:
         """Leave in each user's Secret its keys, and what else is to be kept."""
@@ -238,7 +238,7 @@ class Rotation:
         job = self._cluster.find("jobs.batch", self._job, PIPELINE)
         if job is None:
             raise NotConvergedError(
-                f"The Job {PIPELINE}/{self._job} has gone: run it again after the sync of {self._store}."
+                f"The Job {PIPELINE}/{self._job} no longer exists: run this again after the sync of {self._store}."
             )
         name = f"{self._store}-rotate-{secrets.token_hex(3)}"
         self._cluster.apply([_again(job, name)])
@@ -249,7 +249,7 @@ class Rotation:
                 if (condition["type"], condition["status"]) == ("Failed", "True"):
                     raise NotConvergedError(
                         f"The Job {PIPELINE}/{name} failed: kubectl --namespace {PIPELINE} logs job/{name} says why. "
-                        "Fix that and run it again: it continues from here."
+                        "Fix the cause and run this again: it continues from here."
                     )
             return [] if status.get("succeeded") else [name]
 
@@ -259,7 +259,7 @@ class Rotation:
     def _wait(self, waiting: Callable[[], Sequence[str]], sentence: str) -> None:
         if left := left_after(waiting, seconds=self._deadline - time.monotonic(), pause=_PAUSE):
             raise NotConvergedError(
-                f"{sentence} after {self._minutes:g} minutes: {', '.join(left)}. Run it again to go on from here."
+                f"{sentence} after {self._minutes:g} minutes: {', '.join(left)}. Run this again to continue from here."
             )
 
     def _values(self, name: str) -> dict[str, str]:

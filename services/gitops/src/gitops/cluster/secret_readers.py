@@ -1,4 +1,4 @@
-"""Who reads a Secret, and how to have them read it again."""
+"""The readers of a Secret, and how to make them read it again."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -32,7 +32,7 @@ MLFLOW_PASSWORD = "password"  # noqa: S105  as above
 
 
 class Fixed(Struct, frozen=True):
-    """A value that is no secret, such as a user name."""
+    """A value that is not secret, such as a user name."""
 
     text: str
 
@@ -300,7 +300,10 @@ def _originals(shared: SecretStore) -> dict[tuple[str, str], str]:
     for spec in COPIED:
         present = shared.find("secrets", spec.name, spec.namespace)
         if present is None:
-            raise BadInputError(f"The Secret {spec.title} is not there to be copied: run bootstrap where Argo CD is.")
+            raise BadInputError(
+                f"The Secret {spec.title} does not exist, so it cannot be copied: run bootstrap in the cluster of "
+                "Argo CD."
+            )
         known |= {(spec.name, key): value for key, value in _checked(present, spec).items()}
     return known
 
@@ -323,8 +326,8 @@ def _checked(present: Manifest, spec: BootstrapSecret) -> dict[str, str]:
     values = decoded(present)
     if missing := [key for key in spec.keys if key not in values]:
         raise BadInputError(
-            f"The Secret {spec.title} is there without the key {missing[0]!r}: add it, "
-            "or delete the Secret if nothing depends on it yet, and run bootstrap again."
+            f"The Secret {spec.title} lacks the key {missing[0]!r}: add it, or delete the Secret if nothing depends on "
+            "it yet, and run bootstrap again."
         )
     return values
 
@@ -332,7 +335,7 @@ def _checked(present: Manifest, spec: BootstrapSecret) -> dict[str, str]:
 def _refuse_lockout(store: SecretStore, spec: BootstrapSecret) -> None:
     if spec.volume and store.find("persistentvolumeclaims", spec.volume, spec.namespace) is not None:
         raise BadInputError(
-            f"The Secret {spec.title} is gone, and the volume {spec.namespace}/{spec.volume} still holds data that "
-            f"only its passwords open. Bring the Secret back; or give the data up: "
-            f"kubectl --namespace {spec.namespace} delete persistentvolumeclaim {spec.volume}."
+            f"The Secret {spec.title} is missing, but the volume {spec.namespace}/{spec.volume} still holds data that "
+            f"only its passwords open. Restore the Secret, or give up the data: kubectl --namespace {spec.namespace} "
+            f"delete persistentvolumeclaim {spec.volume}."
         )

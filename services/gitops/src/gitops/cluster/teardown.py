@@ -1,4 +1,4 @@
-"""Take everything away again: what bootstrap and Argo CD made goes, the data stays unless told otherwise."""
+"""Remove everything that bootstrap and Argo CD made; by default, the data stays."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,11 +27,11 @@ _ARGOCD_LABEL = "app.kubernetes.io/part-of=argocd"
 def take_down(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: bool) -> None:
     """Take the platform out of a cluster; safe to run again after an interruption.
 
-    Argo CD goes first, or it would put back what is taken away.
+    Argo CD is removed first, or it would restore what is removed.
 
     Args:
         tree: The repository's files, which say what there is.
-        cluster: Where to take it away.
+        cluster: The cluster to remove it from.
         terminal: Where to show it.
         delete_data: Whether volumes, Secrets and namespaces go too.
 
@@ -46,7 +46,7 @@ def take_down(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: 
     with terminal.working("Stopping Argo CD"):
         _delete_argocd(cluster, known)
         _let_go_of_hooks(cluster)
-    terminal.done("argo cd", "gone, with its definitions")
+    terminal.done("argo cd", "removed, with its definitions")
     selector = f"{INSTANCE} in ({','.join(instances)})"
     with terminal.working("Taking workloads away"):
         _delete_known(cluster, _CLUSTER_WIDE, known, selector=selector)
@@ -60,11 +60,12 @@ def take_down(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: 
     for name in dict.fromkeys(entry.cluster for entry in platform.environments if entry.cluster):
         there = ", ".join(namespaces(platform, name))
         terminal.note(
-            f"What runs in the cluster {name} runs on: kubectl delete namespace {there}, with a context of it."
+            f"What runs in the cluster {name} keeps running: kubectl delete namespace {there}, with a context of that "
+            "cluster."
         )
     if not delete_data:
         terminal.done("workloads", "gone")
-        terminal.done("kept", "volumes and Secrets, for the next bootstrap to find")
+        terminal.done("kept", "volumes and Secrets, for the next bootstrap")
         return
     with terminal.working("Deleting namespaces and data"):
         if doomed:
@@ -93,7 +94,7 @@ def _delete_argocd(cluster: Cluster, known: frozenset[str]) -> None:
 
 
 def _let_go_of_hooks(cluster: Cluster) -> None:
-    """Take off the finalizers of hooks that were under way: nobody is left to work them off."""
+    """Remove the finalizers of hooks that were running, because no controller is left to process them."""
     for entry in cluster.items(_HOOKS):
         metadata = entry["metadata"]
         finalizers = metadata.get("finalizers") or []

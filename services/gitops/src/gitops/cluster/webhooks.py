@@ -1,4 +1,4 @@
-"""The secrets that forges sign their webhooks to Argo CD with: without one, Argo CD believes whoever calls."""
+"""The secrets that forges sign their webhooks to Argo CD with: without one, Argo CD trusts every caller."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,1 +1,1 @@
-"""The commands: each reads its options, calls the steps, and shows what came of them."""
+"""The commands: each reads its options, calls the steps, and shows their result."""

@@ -1,4 +1,4 @@
-"""The command that tells of everything in a fork that does not fit together."""
+"""The command that reports everything in a fork that does not fit together."""
 
 from gitops.commands.options import Json
 from gitops.errors import BadInputError

@@ -58,8 +58,8 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
         secret_store: The operator's ClusterSecretStore, with --secrets external.
         external_secrets_to: Write the ExternalSecrets to this file, list what the store must hold, and stop.
         context: Context of the kubeconfig. [default: the current one]
-        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD: also make namespaces and
-            Secrets there; repeatable.
+        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml other than that of Argo CD: also create namespaces
+            and Secrets there; repeatable.
         json: Print addresses and how to get passwords as JSON.
     """
     terminal = Terminal()
@@ -101,12 +101,12 @@ def rotate_keys(
     Args:
         minutes: How long to wait for pods that use old keys, such as a running training.
         context: Context of the kubeconfig. [default: the current one]
-        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable.
+        context_of: CLUSTER=CONTEXT for a cluster of platform.yaml other than that of Argo CD; repeatable.
     """
     terminal, platform = Terminal(), load_platform(Repository.find().root)
     contexts = contexts_of(context_of)
     Rotation(platform, Cluster(context), terminal, minutes=minutes, contexts=contexts).run()
-    terminal.note("What has these keys outside of the cluster, such as a workflow's secrets, needs the new ones.")
+    terminal.note("Places outside the cluster that have these keys, such as a workflow's secrets, need the new ones.")
     return 0
 
 
@@ -122,10 +122,10 @@ def teardown(*, delete_data: Flag = False, yes: Flag = False, context: str | Non
     name = cluster.context()
     if not yes:
         if not terminal.interactive:
-            raise BadInputError("teardown asks before it deletes, and nobody is there to answer: say --yes.")
+            raise BadInputError("teardown asks before it deletes, but there is no terminal: add --yes.")
         also = ", the database, all models and all backups in it" if delete_data else "; data and Secrets stay"
         terminal.note(f"This deletes Argo CD and everything that it runs in {name}{also}.")
-        if terminal.ask(f"Type {name} to go on:").strip() != name:
+        if terminal.ask(f"Type {name} to continue:").strip() != name:
             terminal.line("Nothing was deleted.")
             return _REFUSED
     take_down(repository.root, cluster, terminal, delete_data=delete_data)
@@ -134,7 +134,7 @@ def teardown(*, delete_data: Flag = False, yes: Flag = False, context: str | Non
 
 def _write_external(terminal: Terminal, file: Path, store: str, *, named: bool) -> int:
     if not named:
-        raise BadInputError("--external-secrets-to goes with --secrets external: random values are written nowhere.")
+        raise BadInputError("--external-secrets-to needs --secrets external: random values are not written to a file.")
     platform = load_platform(Repository.find().root)
     found = {name: external_secrets(platform, store, name) for name in ("", *used(platform))}
     texts = [f"# For the cluster {name or 'of Argo CD'}\n{stream(entries)}" for name, entries in found.items()]
@@ -144,7 +144,7 @@ def _write_external(terminal: Terminal, file: Path, store: str, *, named: bool) 
         raise BadInputError(f"--external-secrets-to: {file} cannot be written: {error.strerror}.") from None
     rows = [[entry, ", ".join(properties)] for entry, properties in remotes(platform).items()]
     count = sum(map(len, found.values()))
-    terminal.rows(f"{count} ExternalSecrets are in {file}. {store} has to hold:", ("entry", "properties"), rows)
+    terminal.rows(f"{count} ExternalSecrets are in {file}. {store} must hold:", ("entry", "properties"), rows)
     return 0
 
 

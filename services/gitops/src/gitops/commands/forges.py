@@ -25,7 +25,7 @@ def pulls(*, json: Json = False) -> int:
         json: Print them as JSON.
     """
     terminal, platform = Terminal(), load_platform(Repository.find().root)
-    there = needed_forge(platform, "pulls", "A browser shows them too.")
+    there = needed_forge(platform, "pulls", "You can also see them in a browser.")
     with terminal.working("Asking the forge"):
         kept = [pull for pull in there.all_open() if pull.branch.partition("/")[0] in VERBS]
         found = [(pull, there.opinion(pull)) for pull in kept]
@@ -59,7 +59,7 @@ def dispatch(
         if not (name and equals):
             raise BadInputError(f"--input: {text!r} is not NAME=VALUE.")
         inputs[name] = value
-    needed_forge(platform, "dispatch", "A browser starts workflows too.").dispatch(workflow, inputs)
+    needed_forge(platform, "dispatch", "You can also start workflows in a browser.").dispatch(workflow, inputs)
     terminal.line(f"Started {workflow} on {platform.branch}.")
     return 0
 
@@ -81,7 +81,7 @@ def branch_protection(*, pusher: str) -> int:
     try:
         written = there.protect(rules, pusher)
     except GitopsError as error:
-        raise type(error)(f"{error}\nRun it again: what {FOLDER} says is written as a whole then.") from None
+        raise type(error)(f"{error}\nRun it again: it then writes all settings of {FOLDER}.") from None
     for sentence in written:
         terminal.line(sentence)
     return 0

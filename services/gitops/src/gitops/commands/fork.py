@@ -24,12 +24,12 @@ def adopt(  # noqa: PLR0913  each is an option of the command
     """Adopt this fork: write its address to platform.yaml, from which everything derives. Nothing is committed.
 
     Args:
-        repo: Address to clone this fork from, as Argo CD will: https://github.com/you/pipeline.git.
+        repo: The address from which Argo CD clones this fork: https://github.com/you/pipeline.git.
         registry: Prefix of its images, with the charts below it: ghcr.io/you/pipeline.
-        registry_plain_http: Whether that registry speaks plain HTTP, as one inside a cluster may.
-        branch: The branch that Argo CD reads and that `gitops` pushes to. [default: what is there, main at first]
-        forge: The forge that hosts the repository. [default: what its host tells, or what is there]
-        forge_url: Web address of the forge, if that is not the host of the repository.
+        registry_plain_http: Whether that registry uses plain HTTP, such as one inside a cluster.
+        branch: The branch that Argo CD reads and that `gitops` pushes to. [default: the present value, at first main]
+        forge: The forge that hosts the repository. [default: from the address, or the present value]
+        forge_url: Web address of the forge, if it is not the host of the repository.
         forge_api: Address of the forge's API, if it is not the usual one.
         vendor_argocd: Argo CD's install.yaml, to keep in the repository for a cluster without internet.
         json: Print what was written as JSON.
@@ -49,11 +49,12 @@ def adopt(  # noqa: PLR0913  each is an option of the command
         now = outcome.now
         terminal.json({"repository": now.repository, "registry": now.registry.prefix, "files": outcome.files})
     elif outcome.files:
-        terminal.line(f"This fork is {outcome.now.repository} now, with its images at {outcome.now.registry.prefix}.")
+        terminal.line(f"This fork is now {outcome.now.repository}, with its images at {outcome.now.registry.prefix}.")
         terminal.line(f"Written: {', '.join(outcome.files)}")
         terminal.line(
-            f"Look at `git diff`, commit (git add {' '.join(outcome.files)}), and push: Argo CD sees what is pushed."
+            f"Look at `git diff`, commit (git add {' '.join(outcome.files)}), and push: Argo CD sees only what is "
+            "pushed."
         )
     else:
-        terminal.line("There is nothing to change: platform.yaml says all of this already.")
+        terminal.line("There is nothing to change: platform.yaml already says all of this.")
     return 0

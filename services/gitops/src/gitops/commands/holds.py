@@ -1,4 +1,4 @@
-"""The commands that stop automation, let it go on, and go back, by a person's word or by what is seen."""
+"""The commands that stop automation, allow it again, and roll back, by hand or by what the cluster reports."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def hold(target: str, /, landing: LandingOptions = NO_LANDING, *, reason: str, j
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services, a commit for each.
-        landing: What becomes of the commits.
+        landing: What to do with the commits.
         reason: The reason, for everybody who finds the hold.
         json: Print what changed as JSON.
     """
@@ -40,7 +40,7 @@ def unhold(target: str, /, landing: LandingOptions = NO_LANDING, *, json: Json =
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services, a commit for each.
-        landing: What becomes of the commits.
+        landing: What to do with the commits.
         json: Print what changed as JSON.
     """
     return _land(landing.start(Repository.find()), target, lift_holds(target), landing, json=json)
@@ -61,8 +61,8 @@ def rollback(
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services, a commit for each. Optional with --aborted.
-        landing: What becomes of the commits.
-        to: A commit whose pins to restore. [default: the last ones before those of now]
+        landing: What to do with the commits.
+        to: A commit whose pins to restore. [default: the pins before the present ones]
         reason: The reason, for everybody who finds the hold. [default: rolled back; with --aborted, what was measured]
         aborted: Only services with an aborted canary: restore the pins of the version that still answers, with the
             figures of the analysis as the reason.
@@ -119,7 +119,7 @@ def watch(
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services. [default: all]
-        landing: What becomes of the commits.
+        landing: What to do with the commits.
         prometheus_url: Address of Prometheus, which has the alerts. With it, a cluster that cannot be reached
             for canaries does not fail the command. [default: the cluster's own, through kubectl port-forward]
         context: Context of the kubeconfig. [default: the current one]
@@ -135,7 +135,7 @@ def watch(
         if json:
             terminal.json({"commit": None, "attempts": 0, "targets": []})
         elif not outages:
-            terminal.line("Nothing that was released does badly.")
+            terminal.line("No release does badly.")
         return code
 
     def hold_because(reason: str) -> Hold:
@@ -161,7 +161,7 @@ def _seen(
     try:
         canaries = aborted_canaries(cluster, wanted)
     except OutageError as error:
-        terminal.note(f"Canaries could not be seen: {error}")
+        terminal.note(f"Canaries could not be checked: {error}")
         outages += [] if cluster.prometheus else [error]
     found: dict[Target, Burning] = {}
     with Prometheuses(platform_at(start), cluster) as prometheuses:
@@ -199,7 +199,7 @@ def _close_promotions(now: Snapshot, name: str) -> None:
     there = forge(platform)
     if there is None:
         terminal.note(
-            "Without a token for the forge an open promotion stays open; the next `gitops promote` closes it."
+            "There is no token for the forge, so an open promotion stays open; the next `gitops promote` closes it."
         )
         return
     for target, why in held:

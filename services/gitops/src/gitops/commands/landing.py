@@ -26,7 +26,7 @@ _DONE, _NOT_WANTED, _BAD_INPUT = 0, NotWantedError.exit_code, BadInputError.exit
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class LandingOptions:
-    """What becomes of the commits: they are pushed to the branch that Argo CD reads, unless something else is said."""
+    """What to do with the commits; by default, push them to the branch that Argo CD reads."""
 
     no_push: Flag = False
     """Commit to the checked-out branch, and push nothing."""
@@ -43,7 +43,7 @@ class LandingOptions:
             OutageError: The remote does not answer.
         """
         if self.pr and self.no_push:
-            raise BadInputError("--pr and --no-push exclude one another: a pull request has to be pushed.")
+            raise BadInputError("--pr and --no-push exclude one another: a pull request must be pushed.")
         if self.no_push:
             return Snapshot(repository, repository.commit_named("HEAD"))
         return trunk_of(repository).newest()
@@ -53,7 +53,7 @@ NO_LANDING = LandingOptions()
 
 
 class Shown(Struct, frozen=True, kw_only=True):
-    """What came of one proposal, for programs."""
+    """The result of one proposal, for programs."""
 
     target: str
     files: list[str]
@@ -65,7 +65,7 @@ class Shown(Struct, frozen=True, kw_only=True):
 
 
 class Fate(Struct, frozen=True, kw_only=True):
-    """What came of an edit: the newest commit that landed, where one did, and what to end the command with."""
+    """The result of an edit: the newest commit that was pushed, if any, and the exit code of the command."""
 
     commit: str | None
     exit_code: int
@@ -81,7 +81,7 @@ def trunk_of(repository: Repository) -> Trunk:
 
 
 def land_and_show(start: Snapshot, edit: Edit, options: LandingOptions, *, json: bool) -> Fate:
-    """Make an edit as the options say: pushed, proposed, committed here, or only shown; and show what came of it.
+    """Make an edit as the options say (push, propose, commit here, or only show), and show the result.
 
     Raises:
         GitopsError: The edit cannot be made, or the remote or the forge refuses it.
@@ -133,7 +133,7 @@ def _propose(start: Snapshot, edit: Edit, *, json: bool) -> Fate:
 
 
 def _proposed(trunk: Trunk, start: Snapshot, forge: Forge, proposal: Proposal) -> tuple[Shown, list[str]]:
-    """What came of a proposal, and what its pull request lacks."""
+    """The result of a proposal, and what its pull request lacks."""
     title, _, details = proposal.message.partition("\n")
     commit = push_proposal(trunk, start, proposal)
     kept = forge.keep(proposal.branch, title, f"```text\n{details.strip()}\n```\n", [proposal.verb])
@@ -180,7 +180,7 @@ def _show_one(terminal: Terminal, entry: Landed) -> None:
     if proposal.left_alone:
         return
     if not proposal.files:
-        terminal.line(f"{proposal.subject} is like that already.")
+        terminal.line(f"{proposal.subject} is already so.")
         return
     subject = proposal.message.partition("\n")[0]
     if proposal.changes:
@@ -195,7 +195,7 @@ def _show_one(terminal: Terminal, entry: Landed) -> None:
 def _say_left_alone(terminal: Terminal, proposals: Sequence[Proposal]) -> None:
     for proposal in proposals:
         if proposal.left_alone:
-            terminal.note(f"{proposal.subject} is left alone: {proposal.left_alone}")
+            terminal.note(f"{proposal.subject} is not changed: {proposal.left_alone}")
 
 
 def _fate(landing: Landing | None, branch: str) -> str:
@@ -210,5 +210,5 @@ def _fate(landing: Landing | None, branch: str) -> str:
 def _left_behind(repository: Repository, branch: str) -> str:
     elsewhere = repository.worktree_of(branch)
     if elsewhere and elsewhere.resolve() != repository.root.resolve():
-        return f"{branch} is checked out in {elsewhere}, so it stays as it is there: git -C {elsewhere} pull."
-    return f"Your own {branch} has commits or edits that differ, so it stays as it is: git pull --rebase."
+        return f"{branch} is checked out in {elsewhere}, so it is not updated there: git -C {elsewhere} pull."
+    return f"Your local {branch} has other commits or edits, so it is not updated: git pull --rebase."

@@ -55,7 +55,7 @@ def status(
     if found.services:
         terminal.rows("Services", *service_table(found.services, live=asked), width=_WIDTH)
     else:
-        terminal.line("platform.yaml has no services yet: gitops new service NAME --model MODEL.")
+        terminal.line("platform.yaml has no services yet: run gitops new service NAME --model MODEL.")
     for entry in found.services:
         said = [str(entry.live.canary or ""), " ".join(entry.live.message.split())] if entry.live else []
         if told := "; ".join(filter(None, said)):
@@ -164,7 +164,7 @@ def history(
         return 0
     for name, told in found.items():
         if not told:
-            terminal.line(f"Nothing was released to {name} yet.")
+            terminal.line(f"Nothing is released to {name} yet.")
             continue
         rows = [[one.commit[:7], f"{one.when:%Y-%m-%d %H:%M}", one.author, one.moved, one.subject] for one in told]
         terminal.rows(name, ("commit", "when", "who", "what", "as it was said"), rows)

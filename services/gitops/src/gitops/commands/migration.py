@@ -27,5 +27,5 @@ def migrate(*, service: str = "", json: Json = False) -> int:
     for sentence in outcome.by_hand:
         terminal.line(f"by hand: {sentence}")
     terminal.line("Look at `git status` and `gitops check`, commit with git add --all, merge upstream, and push.")
-    terminal.line("Then `gitops bootstrap`: it hands what runs over to the new applications, undisturbed.")
+    terminal.line("Then `gitops bootstrap`: it moves the running pods to the new applications without a restart.")
     return 0

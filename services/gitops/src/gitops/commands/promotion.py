@@ -135,11 +135,11 @@ class TrustOptions:
     """Whose signatures count; by default those of this repository's deliver workflow on GitHub."""
 
     key: Annotated[str | None, Parameter(env_var="GITOPS_COSIGN_KEY")] = None
-    """Public key, as a file or in any form that cosign accepts."""
+    """The public key: a file, or any form that cosign accepts."""
     identity: str | None = None
-    """Regular expression for the keyless identity that signed."""
+    """A regular expression for the keyless identity that signed."""
     issuer: str | None = None
-    """Issuer of that identity. [default: GitHub Actions]"""
+    """The issuer of that identity. [default: GitHub Actions]"""
     no_transparency_log: Annotated[
         bool, Parameter(negative="", show_default=False, env_var="GITOPS_COSIGN_NO_TRANSPARENCY_LOG")
     ] = False
@@ -272,7 +272,7 @@ def review(*, base: str, head: str = "HEAD", json: Json = False) -> int:
             else:
                 terminal.line(f"Pins of {told.target}: {told.origin}.")
         if not verdict.targets:
-            terminal.line("No pin moves where another environment feeds it.")
+            terminal.line("No pin moves in an environment that another one feeds.")
     for problem in verdict.problems:
         terminal.error(problem)
     return NotWantedError.exit_code if verdict.problems else 0

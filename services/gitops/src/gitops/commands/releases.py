@@ -31,7 +31,7 @@ class PinOptions:
     """REPOSITORY:TAG@sha256:DIGEST, or TAG@sha256:DIGEST of the repository that is pinned now; for the platform
     PART=REPOSITORY:TAG@sha256:DIGEST, repeatable."""
     batch_image: str | None = None
-    """The image's variant for batch scoring (docs/batch.md), in the same forms. A new --image without it removes this
+    """The image's variant for batch scoring (docs/batch.md), in the same form. A new --image without it removes this
     pin."""
     model: str | None = None
     """VERSION or @ALIAS of the service's model in the registry, or NAME/VERSION or NAME@ALIAS; it must have passed its
@@ -65,7 +65,7 @@ def bump(
             parts. [default: the released services of every environment without `from`; with --model NAME/VERSION or
             NAME@ALIAS those that serve it]
         pins: What to pin.
-        landing: What becomes of the commits.
+        landing: What to do with the commits.
         context: Context of the kubeconfig, for the port-forward. [default: the current one]
         json: Print what changed as JSON.
     """
@@ -86,7 +86,7 @@ def _platform(pins: PinOptions) -> Edit:
 
 def _services(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster) -> Edit:
     if len(wanted.image) > 1:
-        raise BadInputError("--image: a service runs one image.")
+        raise BadInputError("--image: a service runs one image; give it once.")
     candidate = _candidate(start, name, wanted, cluster) if wanted.model else None
     image = wanted.image[0] if wanted.image else None
     if not name:
@@ -100,7 +100,9 @@ def _say_unserved(start: Snapshot, candidate: Candidate | None) -> None:
     model = candidate.model.name if candidate else None
     if not moved_by_machines(platform_at(start), model):
         serves = f" serves {model}" if model else " is there"
-        Terminal().note(f"No service{serves} in an environment without `from`: gitops new service NAME --model MODEL.")
+        Terminal().note(
+            f"No service{serves} in an environment without `from`: run gitops new service NAME --model MODEL."
+        )
 
 
 def _candidate(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster) -> Candidate:
@@ -140,5 +142,5 @@ def _found(reference: str, wanted: PinOptions, cluster: Cluster) -> Candidate:
 def _platform_image(reference: str) -> tuple[str, Image]:
     part, separator, image = reference.partition("=")
     if not separator:
-        raise BadInputError(f"--image: {reference!r} does not say whose: PART=REPOSITORY:TAG@sha256:DIGEST.")
+        raise BadInputError(f"--image: {reference!r} does not name the part: PART=REPOSITORY:TAG@sha256:DIGEST.")
     return part, parse_image(image)

@@ -27,7 +27,7 @@ app = App(name="remove", help="Remove a service or an environment: a dry run, un
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class RemovalOptions:
-    """How something is taken away, and where what outlives it is."""
+    """How to remove something, and where to find what outlives it."""
 
     yes: Flag = False
     """Do it; without this, only list what would be removed."""
@@ -42,13 +42,13 @@ class RemovalOptions:
     context: str | None = None
     """Context of the kubeconfig. [default: the current one]"""
     context_of: Names = ()
-    """CLUSTER=CONTEXT for a cluster of platform.yaml beside that of Argo CD; repeatable."""
+    """CLUSTER=CONTEXT for a cluster of platform.yaml other than that of Argo CD; repeatable."""
 
     def clusters(self, *, in_git: bool) -> dict[str, Cluster]:
         """The clusters to change by their names in platform.yaml, that of Argo CD by an empty one.
 
         Args:
-            in_git: Whether git still has what goes. A pull request leaves the cluster alone until git has let go of it.
+            in_git: Whether git still has what goes. A pull request does not change the cluster until it is merged.
         """
         if self.git_only or self.no_push or (self.pr and in_git):
             return {}
@@ -60,7 +60,7 @@ _NO_OPTIONS = RemovalOptions()
 
 
 class _Gone(Struct, frozen=True, kw_only=True):
-    """What goes, as the platform was; no edit where git has let go of it already.
+    """What is removed, from the platform as it was; no edit if git no longer has it.
 
     `left` are sentences about what stays on purpose.
     """
@@ -141,7 +141,7 @@ def _removed(start: Snapshot, gone: _Gone, options: RemovalOptions) -> int:
                 # To take an alias away is to manage the model, which the user of the other commands may not.
                 models = stack.enter_context(registry(options.mlflow_url, clusters[""], MLFLOW_ADMIN))
             except OutageError as error:
-                terminal.note(f"MLflow is not at hand, so aliases stay: {error}")
+                terminal.note(f"MLflow cannot be reached, so aliases stay: {error}")
         found = _plan(gone, clusters, models, terminal, yes=yes)
         for line in found.lines if found else []:
             terminal.line(f"cluster: {line}")
@@ -153,7 +153,7 @@ def _removed(start: Snapshot, gone: _Gone, options: RemovalOptions) -> int:
         if not yes:
             terminal.line("This was a dry run: --yes does it. Model versions, runs and the history in git stay.")
         elif options.pr and gone.edit:
-            terminal.line("Once it is merged, run the same command again: it takes the rest out of the cluster.")
+            terminal.line("Once it is merged, run the same command again: it removes the rest from the cluster.")
         elif found and not found.empty:
             removal.carry_out(found, clusters, terminal, registry=models)
     return 0
@@ -173,6 +173,6 @@ def _plan(
         return removal.plan(gone.targets, clusters, environments=gone.environments, registry=models)
     except OutageError as error:
         if yes:
-            raise OutageError(f"{error}\nNothing was changed. --git-only takes it out of git alone.") from None
-        terminal.note(f"What would go in the cluster cannot be said: {error}")
+            raise OutageError(f"{error}\nNothing was changed. --git-only removes it from git only.") from None
+        terminal.note(f"It is not known what would be removed from the cluster: {error}")
         return None

@@ -33,9 +33,9 @@ def service(
 
     Args:
         name: Its name: a DNS label.
-        landing: What becomes of the commit.
+        landing: What to do with the commit.
         model: The registered model that it serves.
-        owner: Who reviews it, as CODEOWNERS writes it: @you or @organisation/team.
+        owner: Who reviews it, as in CODEOWNERS: @you or @organisation/team.
         environments: The environments in which it gets a host name now; repeatable. [default: all]
         json: Print what changed as JSON.
     """
@@ -61,11 +61,11 @@ def environment(
 
     Args:
         name: Its name: a DNS label.
-        landing: What becomes of the commit.
+        landing: What to do with the commit.
         from_: The environment whose pins are promoted to it, and whose tuning is copied.
         cluster: A name under `clusters` of platform.yaml. [default: the cluster of Argo CD]
         namespace: Its namespace. [default: ml-pipeline-NAME]
-        min_age: How long pins must have run in --from before they are proposed, such as 10m.
+        min_age: How long pins must run in --from before they are proposed, such as 10m.
         json: Print what changed as JSON.
     """
     wanted = Environment(name=name, source=from_, min_age=min_age, cluster=cluster, namespace=namespace)
@@ -90,14 +90,14 @@ def _left_of_service(platform: Platform, name: str) -> Sequence[str]:
     first = [entry.name for entry in platform.environments if not entry.source]
     return [
         f"A version of {model}: models/{name}/training.yaml and `training run`, or `training register`.",
-        "Let Argo CD and its helpers know: `gitops bootstrap` again; it changes nothing that is there.",
+        "Run `gitops bootstrap` again, so that Argo CD knows it; it changes nothing that exists.",
         *(
             f"Release it: gitops bump {entry}/{name} --image IMAGE --model {model}@candidate --chart VERSION "
             f"(`gitops history` and envs/{entry}/*/release.yaml show what others run)."
             for entry in first
         ),
-        f"Carry it on: `gitops promote` proposes {name} in the environments that have a `from`.",
-        "Lead the host names above to the cluster, or change `ingress.hosts`.",
+        f"Promote it: `gitops promote` proposes {name} in the environments that have a `from`.",
+        "Point the host names above to the cluster, or change `ingress.hosts`.",
     ]
 
 
@@ -106,13 +106,11 @@ def _left_of_environment(platform: Platform, name: str) -> Sequence[str]:
     elsewhere = f" --context-of {made.cluster}=CONTEXT" if made and made.cluster else ""
     source = made.source if made else ""
     others = [entry.name for entry in platform.environments if entry.source == source and entry.name != name]
-    between = [
-        f"It stands beside {', '.join(others)}: to put it between, have their `from` in platform.yaml name {name}."
-    ]
+    between = [f"It is next to {', '.join(others)}: to put it between, set their `from` in platform.yaml to {name}."]
     return [
         f"Its namespace and Secrets: gitops bootstrap{elsewhere}",
         f"The first release: gitops promote {name}",
-        "Lead the host names above to the cluster, or change `ingress.hosts`.",
-        f".github/CODEOWNERS: who agrees to what {name} runs.",
+        "Point the host names above to the cluster, or change `ingress.hosts`.",
+        f".github/CODEOWNERS: who must approve what {name} runs.",
         *(between if others and not fed_by(platform, made or platform.environments[0]) else []),
     ]

@@ -31,7 +31,8 @@ class ShadowOptions:
     model: str | None = None
     """VERSION or @ALIAS of the service's model in the registry; it must have passed its gate."""
     sample: Annotated[float | None, Parameter(validator=Number(gt=0, lte=1))] = None
-    """Share of the requests whose rows it gets, above 0 and up to 1. [default: what it is, 0.1 at first]"""
+    """The share of requests whose rows the shadow gets, above 0 and up to 1. [default: unchanged; 0.1 for a first
+    shadow]"""
     off: Flag = False
     """Remove the shadow."""
     mlflow_url: MlflowUrl = None
@@ -59,12 +60,12 @@ def shadow(
     Args:
         target: ENV/SERVICE.
         wanted: What to try.
-        landing: What becomes of the commit.
+        landing: What to do with the commit.
         context: Context of the kubeconfig. [default: the current one]
         json: Print what changed as JSON.
     """
     if wanted.off == bool(wanted.model or wanted.sample):
-        raise BadInputError("Name the version that is tried with --model, the --sample of the one that is, or --off.")
+        raise BadInputError("Name a version to try with --model, a new --sample for the present shadow, or --off.")
     start = landing.start(Repository.find())
     edit = lift_shadow(target) if wanted.off else _edit(start, target, wanted, context)
     return land_and_show(start, edit, landing, json=json).exit_code
@@ -97,4 +98,4 @@ def _refuse_unwell(start: Snapshot, target: Target, model: Model, context: str |
         return
     seen = readiness(start.repository, Cluster(context, patient=False), source, found, 0)
     if seen.live is None:
-        Terminal().note(f"How {model.name} {model.version} does in {source} could not be asked: {seen.problem}")
+        Terminal().note(f"How {model.name} {model.version} does in {source} is not known: {seen.problem}")

@@ -20,7 +20,7 @@ def move_store(landing: LandingOptions = NO_LANDING, *, late: Flag = False, cont
     After the commit is synced, --late copies the objects that were written to the old store in the meantime.
 
     Args:
-        landing: What becomes of the commit; with --dry-run nothing is written to the store either.
+        landing: What to do with the commit; --dry-run also writes nothing to the store.
         late: After the switch, copy from the old store (nextStore) to the new one; commits nothing.
         context: Context of the kubeconfig. [default: the current one]
     """
@@ -40,11 +40,13 @@ def move_store(landing: LandingOptions = NO_LANDING, *, late: Flag = False, cont
         terminal.note(f"From {way.source} to {way.target}.")
         passes = copy_all(source, target, way, dry_run=landing.dry_run, tell=terminal.note)
     if late:
-        terminal.done("compared", f"{way.source} holds nothing more than {way.target}")
+        terminal.done("compared", f"{way.source} has nothing that {way.target} lacks")
         return 0
     if not landing.dry_run:
         refuse_unlike(passes)
         terminal.done("compared", f"every object of {way.source} has the same digest in {way.target}")
     fate = land_and_show(start, switched(way), landing, json=False)
-    terminal.note("Once it is synced: gitops move-store --late brings what was written to the former store meanwhile.")
+    terminal.note(
+        "Once it is synced: gitops move-store --late copies what was written to the old store in the meantime."
+    )
     return fate.exit_code

@@ -21,13 +21,13 @@ class Row(Struct, frozen=True, kw_only=True, rename="camel"):
     service: str
     model: str
     source: str
-    """The environment that feeds it; empty where `bump` moves it."""
+    """The environment that feeds it; empty if `bump` moves it."""
     application: str
     namespace: str
     release_name: str
-    """Its Helm release, which names its Service too."""
+    """The name of its Helm release and of its Service."""
     cluster: str
-    """Empty for the cluster of Argo CD."""
+    """The cluster; empty for that of Argo CD."""
     released: bool
     """Whether it has pins."""
 

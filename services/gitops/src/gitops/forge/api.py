@@ -1,4 +1,4 @@
-"""REST calls to a forge: tried again while it is busy or limits its callers, bounded, and refused in sentences."""
+"""REST calls to a forge: retried a few times while it is busy or limits its callers, with clear errors."""
 
 import os
 import re
@@ -29,7 +29,7 @@ _PAGES = 20
 
 
 class Variables(Struct, frozen=True, kw_only=True):
-    """The variables of the environment that tell of a forge: its token, where its API is, and the repository."""
+    """The environment variables for a forge: its token, the address of its API, and the repository."""
 
     token: str
     api: str
@@ -130,7 +130,7 @@ class Api:
     def ask(
         self, method: str, path: str, content: object = None, query: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """One request, tried again while the API is busy, away, or asks to wait.
+        """One request, retried while the API is busy, down, or asks to wait.
 
         Raises:
             BadInputError: The address, or what it is reached through, cannot be used.
@@ -177,9 +177,9 @@ class Api:
         moved = " The repository has moved: gitops adopt --repo ADDRESS writes the new address."
         hints = {
             **dict.fromkeys((301, 302, 307, 308), moved),
-            401: f" {variables.token} is not valid there, or no longer.",
+            401: f" {variables.token} is not valid there, or has expired.",
             403: f" {variables.token} needs the rights to {access.rights}.",
-            404: f" {variables.token} does not see this repository, or {variables.repository} names another.",
+            404: f" {variables.token} has no access to this repository, or {variables.repository} names another one.",
         }
         request = f"{answer.request.method} {answer.request.url.path}"
         hint = hints.get(answer.status_code, "")
@@ -196,7 +196,7 @@ class Api:
             return msgspec.json.decode(answer.content, type=shape)
         except msgspec.MsgspecError as error:
             raise OutageError(
-                f"What answers at {answer.request.url} does not speak {self._access.name}'s API: {error}."
+                f"The server at {answer.request.url} does not offer {self._access.name}'s API: {error}."
             ) from None
 
     def _request(self, method: str, path: str, content: object, query: Mapping[str, str] | None) -> httpx.Response:

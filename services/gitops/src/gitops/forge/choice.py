@@ -33,7 +33,9 @@ def forge(platform: Platform) -> Forge | None:
         return None
     if not re.fullmatch(r"[!-~]+", token):
         # Further on it would show in the error.
-        raise BadInputError(f"{variables.token} holds characters that no token has, such as spaces or line ends.")
+        raise BadInputError(
+            f"{variables.token} holds characters that a token cannot have, such as spaces or line ends."
+        )
     base = platform.forge_url
     api = os.environ.get(variables.api) or platform.forge_api or facts.central.get(base) or f"{base}{facts.api}"
     return adapter(api, os.environ.get(variables.repository) or platform.slug, token, platform.branch)

@@ -31,7 +31,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 def examine(platform: Platform, forge: Forge | None, trunk: Trunk, rules: Rules, today: date) -> list[Finding]:
-    """Look at everything; where the token is no good, what it would be asked is left out.
+    """Check everything; without a valid token, skip the checks that need it.
 
     Raises:
         OutageError: The forge or the remote does not answer.
@@ -55,14 +55,14 @@ def examine(platform: Platform, forge: Forge | None, trunk: Trunk, rules: Rules,
 
 
 def _token(standing: Standing, variable: str, today: date) -> Finding:
-    whose = f"that of {standing.who}" if standing.who else "that of an App, or tells nobody whose it is"
+    whose = f"that of {standing.who}" if standing.who else "that of an App, or does not show its user"
     if standing.expires is None:
-        return Finding(part="token", state="there", text=f"{variable} is {whose}, and names no day on which it ends.")
+        return Finding(part="token", state="there", text=f"{variable} is {whose}, and does not show when it expires.")
     left = (standing.expires - today).days
     if left < _SOON:
-        text = f"{variable} is {whose}, and ends on {standing.expires}: make a new one."
+        text = f"{variable} is {whose}, and expires on {standing.expires}: make a new one."
         return Finding(part="token", state="missing", text=text)
-    return Finding(part="token", state="there", text=f"{variable} is {whose}, and is good until {standing.expires}.")
+    return Finding(part="token", state="there", text=f"{variable} is {whose}, and is valid until {standing.expires}.")
 
 
 def _rights(standing: Standing, variable: str) -> Iterator[Finding]:
@@ -84,44 +84,45 @@ def _pushed(trunk: Trunk) -> Finding:
     try:
         trunk.repository.git("push", "--dry-run", "--quiet", trunk.remote, f"{commit}:refs/heads/gitops-doctor")
     except ProgramFailedError as error:
-        text = f"git may not push to {trunk.remote}: {error.errors.splitlines()[-1] if error.errors else 'no word why'}"
+        reason = error.errors.splitlines()[-1] if error.errors else "no reason given"
+        text = f"git may not push to {trunk.remote}: {reason}"
         return Finding(part="push", state="missing", text=text)
     return Finding(part="push", state="there", text=f"git may push to {trunk.remote}.")
 
 
 def _protection(guards: Guards | None, rules: Rules, branch: str) -> Iterator[Finding]:
     if guards is None:
-        text = f"This token must not see how {branch} is protected: ask with one that administers the repository."
+        text = f"This token may not read how {branch} is protected: use one that administers the repository."
         yield Finding(part="protection", state="unseen", text=text)
         return
     way_out = "gitops branch-protection writes it."
     missing = []
     if not guards.protected:
-        missing.append(f"Everybody who may write can push to {branch}: {way_out}")
+        missing.append(f"Everybody with write access can push to {branch}: {way_out}")
     elif guards.approvals is not None and guards.approvals < rules.approvals:
         missing.append(f"A merge into {branch} needs {guards.approvals} approvals, not {rules.approvals}: {way_out}")
     elif guards.approvals is None:
-        text = f"Whether a merge into {branch} needs approvals cannot be seen; a free GitLab requires none."
+        text = f"It is not known whether a merge into {branch} needs approvals; the free GitLab requires none."
         yield Finding(part="protection", state="unseen", text=text)
     if guards.protected and guards.limited is False:
-        missing.append(f"A push to {branch} may hold other files than {', '.join(rules.machine_paths)}: {way_out}")
+        missing.append(f"A push to {branch} may contain other files than {', '.join(rules.machine_paths)}: {way_out}")
     if guards.unchecked:
         missing.append(f"A merge into {branch} does not wait for {', '.join(guards.unchecked)}: {way_out}")
     for text in missing:
         yield Finding(part="protection", state="missing", text=text)
     if not missing:
-        text = f"{branch} moves by pull requests that the checks let through."
+        text = f"{branch} changes only by pull requests that pass the checks."
         yield Finding(part="protection", state="there", text=text)
 
 
 def _webhook(standing: Standing) -> Finding:
     if standing.hooks is None:
-        text = "This token must not see the repository's webhooks: ask with one that administers the repository."
+        text = "This token may not read the repository's webhooks: use one that administers the repository."
         return Finding(part="webhook", state="unseen", text=text)
     if any(address.split("?")[0].rstrip("/").endswith(_HOOK) for address in standing.hooks):
-        return Finding(part="webhook", state="there", text="Argo CD is told of pushes.")
+        return Finding(part="webhook", state="there", text="A webhook reports pushes to Argo CD.")
     text = (
-        f"No webhook tells Argo CD of pushes (https://ARGOCD{_HOOK}), so it looks once a minute: docs/delivery.md, "
-        "The webhook, says how to add one."
+        f"No webhook reports pushes to Argo CD (https://ARGOCD{_HOOK}), so Argo CD looks once a minute: "
+        "docs/delivery.md, The webhook, says how to add one."
     )
     return Finding(part="webhook", state="missing", text=text)

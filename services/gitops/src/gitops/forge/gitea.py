@@ -204,7 +204,7 @@ class Gitea(RepositoryForge):
     def protect(self, rules: Rules, pusher: str) -> list[str]:
         """Write the protection of branch and tags, and the repository's settings; `pusher` is a user who may write."""
         if not self._writes(pusher):
-            raise BadInputError(f"--pusher: {pusher} may not write to the repository: make it a collaborator.")
+            raise BadInputError(f"--pusher: {pusher} has no write access to the repository: make it a collaborator.")
         self._protect_branch(rules)
         tags = [self._protect_tags(pattern) for pattern in rules.tags]
         self._api.do(
@@ -222,13 +222,13 @@ class Gitea(RepositoryForge):
         files = ", ".join(rules.machine_paths)
         approved = f"{rules.approvals} approvals and {len(rules.checks)} checks"
         owners = (
-            "owners: Gitea does not read .github/CODEOWNERS; merges wait for those whom .gitea/CODEOWNERS names, in "
+            "owners: Gitea does not read .github/CODEOWNERS; a merge needs the owners in .gitea/CODEOWNERS, in "
             "Gitea's own form"
         )
         return [
-            f"branch {self._base}: merges with {approved}; {pusher} and others who may write push {files} alone",
+            f"branch {self._base}: merges with {approved}; {pusher} and others with write access push {files} only",
             *tags,
-            f"settings: merges are {' or '.join(rules.merges)}, merged branches go",
+            f"settings: merges are {' or '.join(rules.merges)}, merged branches are deleted",
             *([owners] if rules.owners else []),
         ]
 
@@ -303,10 +303,10 @@ class Gitea(RepositoryForge):
             # Who protects them is the first who may make them; the settings name more.
             maker = self._api.seen("/user", _Named)
             if maker is None:
-                return f"tags {pattern}: left as they are, for a token without read:user does not say who may make them"
+                return f"tags {pattern}: not changed, because this token lacks read:user"
             content = {"name_pattern": pattern, "whitelist_usernames": [maker.login], "whitelist_teams": []}
             self._api.do("POST", f"{self._repository}/tag_protections", content)
-        return f"tags {pattern}: made by those whom the repository's settings name"
+        return f"tags {pattern}: created by the users in the repository's settings"
 
 
 def _context(check: str) -> str:

@@ -240,7 +240,9 @@ class GitHub(RepositoryForge):
     def protect(self, rules: Rules, pusher: str) -> list[str]:
         """Write rulesets, the environment of delivery and the repository's settings; `pusher` is an App's number."""
         if not re.fullmatch(r"[0-9]+", pusher):
-            raise BadInputError(f"--pusher: {pusher!r} is not the number of a GitHub App, the one that bumps.")
+            raise BadInputError(
+                f"--pusher: {pusher!r} is not the number of a GitHub App: give that of the App that bumps."
+            )
         return [*self._rulesets(rules, int(pusher)), self._environment(), self._settings(rules)]
 
     def standing(self, rules: Rules) -> Standing:
@@ -304,7 +306,7 @@ class GitHub(RepositoryForge):
         for each in there:
             if each not in ours:
                 self._api.do("DELETE", f"{policies}/{each.id}")
-        return f"environment {_ENVIRONMENT}: its secrets are for {self._base} alone"
+        return f"environment {_ENVIRONMENT}: its secrets are for {self._base} only"
 
     def _settings(self, rules: Rules) -> str:
         permissions = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
@@ -315,7 +317,7 @@ class GitHub(RepositoryForge):
             "delete_branch_on_merge": True,
         }
         self._api.do("PATCH", self._repository, merging)
-        return "settings: workflows' tokens read alone, merges are squashed or rebased, merged branches go"
+        return "settings: workflows' tokens are read-only, merges are squashed or rebased, merged branches are deleted"
 
 
 def _filled(document: Mapping[str, Any], pusher: int, actions: int) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class _Hook(Struct, frozen=True):
 
 
 class GitLab(Forge):
-    """A project on gitlab.com or an own GitLab."""
+    """A project on gitlab.com or on your own GitLab."""
 
     variables = Variables(token="GITLAB_TOKEN", api="CI_API_V4_URL", repository="CI_PROJECT_PATH")  # noqa: S106  a name
 
@@ -204,7 +204,7 @@ class GitLab(Forge):
         content = {"auto_merge": True, "merge_when_pipeline_succeeds": True, "sha": pull.head}
         answer = self._api.ask("PUT", f"{self._merges}/{pull.number}/merge", content)
         if answer.status_code in _NOT_YET:
-            return f"its pipeline has not begun, or cannot pass any more ({said(answer)})"
+            return f"its pipeline has not started, or can no longer pass ({said(answer)})"
         self._api.done(answer)
         return ""
 
@@ -278,7 +278,7 @@ class GitLab(Forge):
     def _user(self, name: str) -> _User:
         found = self._api.get("/users", list[_User], {"username": name})
         if not found:
-            raise BadInputError(f"--pusher: GitLab knows no user {name}; name the one whose token bumps.")
+            raise BadInputError(f"--pusher: GitLab has no user {name}; name the user whose token bumps.")
         return found[0]
 
     def _protect_branch(self, rules: Rules, pusher: _User) -> str:
@@ -299,7 +299,7 @@ class GitLab(Forge):
         if any(each.user_id == pusher.id for each in levels):
             return f"branch {self._base}: {pusher.username} pushes, developers merge"
         return (
-            f"branch {self._base}: maintainers push and developers merge, for only Premium names single users: "
+            f"branch {self._base}: maintainers push and developers merge, because only Premium can name single users: "
             f"make {pusher.username} a maintainer"
         )
 
@@ -313,13 +313,13 @@ class GitLab(Forge):
             gone = [{"id": each.id, "_destroy": True} for each in others]
             new = [] if len(others) < len(there.push_access_levels) else [{"access_level": _NOBODY}]
             self._api.do("PATCH", self._branch, {"allowed_to_push": [*new, *gone], **owners})
-        return f"branch {self._base}: nobody pushes, developers merge; only Premium asks owners of files first"
+        return f"branch {self._base}: nobody pushes, developers merge; only Premium requires the owners' approval"
 
     def _protect_tags(self, pattern: str) -> str:
         path = f"{self._project}/protected_tags"
         if self._api.ask("GET", f"{path}/{quote(pattern, safe='')}").status_code == httpx.codes.NOT_FOUND:
             self._api.do("POST", path, {"name": pattern, "create_access_level": _MAINTAINER})
-        return f"tags {pattern}: made by maintainers, moved by nobody"
+        return f"tags {pattern}: created by maintainers, moved by nobody"
 
     def _settings(self, rules: Rules) -> str:
         content = {
@@ -330,15 +330,15 @@ class GitLab(Forge):
             "remove_source_branch_after_merge": True,
         }
         self._api.do("PUT", self._project, content)
-        return "settings: a merge needs a pipeline that passed, moves the branch forward, and removes the merged one"
+        return "settings: a merge needs a passed pipeline, is a fast-forward, and deletes the merged branch"
 
     def _approvals(self, rules: Rules) -> str:
         path = f"{self._project}/approval_rules"
         found = self._api.seen_pages(path, _Approval, _PAGE)
         if found is None:
             return (
-                f"approvals: only Premium requires them, and this project is free or the token no maintainer's, so "
-                f"nothing asks for the {rules.approvals} that the rules want"
+                "approvals: only Premium requires them; this project is free, or the token is not a maintainer's, so "
+                f"nothing enforces the {rules.approvals} that the rules require"
             )
         content = {"name": _RULE, "rule_type": "any_approver", "approvals_required": rules.approvals}
         there = next((rule for rule in found if rule.name == _RULE), None)
@@ -355,4 +355,4 @@ class GitLab(Forge):
                 "merge_requests_disable_committers_approval": True,
             },
         )
-        return f"approvals: {rules.approvals}, by others than who wrote it"
+        return f"approvals: {rules.approvals}, not by the author"

@@ -89,11 +89,11 @@ class Standing(Struct, frozen=True, kw_only=True):
     may_comment: bool
     guards: Guards | None
     hooks: Sequence[str] | None
-    """The addresses that are told of pushes."""
+    """The addresses that get a call for each push."""
 
 
 class Forge(ABC):
-    """One repository at a forge, and the pull requests into one of its branches from branches of its own.
+    """One repository at a forge, and the pull requests into one of its branches from its other branches.
 
     Every call raises BadInputError where the forge refuses, and OutageError where it does not answer.
     """
@@ -185,7 +185,7 @@ class Forge(ABC):
                 return Kept(
                     number=pull.number, url=pull.url, outcome=outcome, unlabelled=self._unlabelled(pull, labels)
                 )
-        raise OutageError(f"The pull request from {branch} changes all the time: run the same command again.")
+        raise OutageError(f"The pull request from {branch} keeps changing: run the same command again.")
 
     def close(self, branch: str, why: str) -> PullRequest | None:
         """Close the open pull request from a branch with a comment that says why; None where there was none.

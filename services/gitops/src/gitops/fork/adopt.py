@@ -60,7 +60,7 @@ def adopt_fork(repository: Repository, places: Places, manifest: Path | None = N
         for path, content in changed.items():
             write_whole(repository.root / path, content)
     except OSError as error:
-        raise BadInputError(f"{error.filename}: {error.strerror}; make it writable and adopt again.") from None
+        raise BadInputError(f"{error.filename}: {error.strerror}; make it writable and run adopt again.") from None
     return Adoption(now=decoded(now), files=[str(path) for path in changed])
 
 
@@ -74,8 +74,8 @@ def refuse_sparse(repository: Repository) -> None:
     if left_out:
         some = listed([*left_out[:2], *(["others"] if len(left_out) > 2 else [])])
         raise BadInputError(
-            f"This is a sparse checkout: {len(left_out)} files of the repository are not here ({some}). "
-            "Take all of it, then run this again: git sparse-checkout disable"
+            f"This is a sparse checkout: {len(left_out)} files of the repository are not here ({some}). Check out all "
+            "of it, then run this again: git sparse-checkout disable"
         )
 
 
@@ -87,7 +87,7 @@ def forge_of(repository: str) -> ForgeKind | None:
 
 def _wanted(before: Platform, places: Places, *, vendored: bool) -> dict[str, Any]:
     if not before.adopted and not (places.repository and places.registry):
-        raise BadInputError("This fork is not adopted yet: name its place with both --repo and --registry.")
+        raise BadInputError("This fork is not adopted yet: give both --repo and --registry.")
     registry = Registry(
         prefix=(places.registry or before.registry.prefix).rstrip("/"),
         plain_http=before.registry.plain_http if places.plain_http is None else places.plain_http,

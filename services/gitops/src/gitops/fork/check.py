@@ -74,7 +74,7 @@ def _folders(root: Path, platform: Platform) -> Iterator[str]:
         if folder.name == PLATFORM:
             continue
         if folder.name not in environments:
-            yield f"{ENVS}/{folder.name}: there is no such environment in {FILE}: add it there, or remove the folder."
+            yield f"{ENVS}/{folder.name}: {FILE} has no such environment: add it there, or remove the folder."
             continue
         for inner in sorted(folder.glob("*/")):
             if inner.name not in services:
@@ -88,7 +88,7 @@ def _ordinary_files(root: Path) -> Iterator[str]:
         if path.is_symlink():
             yield f"{where} is a symbolic link, which Argo CD and reviews do not follow: put the content itself there."
         elif path.is_file() and (_read(path) or "").startswith(_LFS):
-            yield f"{where} is kept by Git LFS, so Argo CD sees a pointer: take {ENVS}/ out of .gitattributes."
+            yield f"{where} is stored in Git LFS, so Argo CD sees a pointer: remove {ENVS}/ from .gitattributes."
 
 
 def _releases(root: Path, platform: Platform) -> Iterator[str]:
@@ -100,8 +100,8 @@ def _releases(root: Path, platform: Platform) -> Iterator[str]:
             continue
         if release and release.model.name != target.service.model:
             yield (
-                f"{target.file} pins {release.model.name}, and {FILE} says that {target.service.name} serves "
-                f"{target.service.model}: bump it to a version of that, or change {FILE}."
+                f"{target.file} pins {release.model.name}, but {FILE} says that {target.service.name} serves "
+                f"{target.service.model}: bump it to a version of that model, or change {FILE}."
             )
         if release and release.tried and release.tried.is_model(release.model):
             yield (
@@ -122,7 +122,7 @@ def _values(root: Path) -> Iterator[str]:
             yield f"{where} is not valid YAML: {error}."
             continue
         if values is not None and not isinstance(values, dict):
-            yield f"{where} holds no values: it needs to be a mapping."
+            yield f"{where} holds no values: it must be a mapping."
         elif schema := _schema(root / chart):
             for key in refused_keys(values or {}, schema):
                 yield f"{where}: the chart {chart.name} has no value {key}: `helm show values {chart}` lists them."
@@ -150,8 +150,8 @@ def _canaries(root: Path, platform: Platform) -> Iterator[str]:
         said = [strategy for path in files if (strategy := _strategy(path))]
         if said and said[-1] == "canary" and not target.environment.cluster:
             yield (
-                f"{target} has rollout.strategy canary, and nothing here brings Argo Rollouts: where the cluster has "
-                f"none, set rollouts: true in {FILE}."
+                f"{target} has rollout.strategy canary, but nothing here installs Argo Rollouts: if the cluster does "
+                f"not have it, set rollouts: true in {FILE}."
             )
 
 
@@ -185,7 +185,7 @@ def _owners(root: Path, platform: Platform) -> Iterator[str]:
             if service.owner not in (found := owners.owners_of(text, path)):
                 pattern = owners.patterns_of_service(service.name)[0]
                 yield (
-                    f"{owners.FILE}: {path} belongs to {listed(found) if found else 'nobody'}, and {FILE} says "
+                    f"{owners.FILE}: {path} belongs to {listed(found) if found else 'nobody'}, but {FILE} says "
                     f"{service.owner}: add the line `{pattern} {service.owner}` at its end."
                 )
                 break
@@ -193,7 +193,7 @@ def _owners(root: Path, platform: Platform) -> Iterator[str]:
         path = f"{ENVS}/{environment.name}/{TUNING}"
         if environment.source and not owners.owners_of(text, path):
             pattern = owners.pattern_of_environment(environment.name)
-            yield f"{owners.FILE}: nobody owns {pattern}, which pull requests alone change: add a line with an owner."
+            yield f"{owners.FILE}: nobody owns {pattern}, which only pull requests change: add a line with an owner."
 
 
 def _owned_by_machines(text: str, platform: Platform) -> Iterator[str]:
@@ -203,7 +203,7 @@ def _owned_by_machines(text: str, platform: Platform) -> Iterator[str]:
     for pattern in machine_paths(platform):
         if found := owners.owners_of(text, pattern.replace("*", "any")):
             yield (
-                f"{owners.FILE}: /{pattern} belongs to {listed(found)}, and {FILE} says that its pull requests merge "
+                f"{owners.FILE}: /{pattern} belongs to {listed(found)}, but {FILE} says that its pull requests merge "
                 f"themselves: add the line `/{pattern}`, without an owner, at its end."
             )
 
@@ -214,12 +214,12 @@ def _vendored(root: Path, platform: Platform) -> Iterator[str]:
     try:
         pinned, there = vendoring.pinned_version(root), vendoring.vendored_version(root)
     except BadInputError:
-        yield f"{vendoring.MANIFEST} is missing, and {FILE} says that it is there: gitops adopt --vendor-argocd FILE"
+        yield f"{vendoring.MANIFEST} is missing, but {FILE} says that it exists: run gitops adopt --vendor-argocd FILE"
         return
     if pinned and there and pinned != there:
         yield (
-            f"{vendoring.MANIFEST} is Argo CD {there}, and {vendoring.INSTALL} pins {pinned}: "
-            f"gitops adopt --vendor-argocd FILE, with the manifest of {pinned}."
+            f"{vendoring.MANIFEST} is Argo CD {there}, but {vendoring.INSTALL} pins {pinned}: run gitops adopt "
+            f"--vendor-argocd FILE, with the manifest of {pinned}."
         )
 
 
@@ -227,7 +227,7 @@ def _unreleased(root: Path, platform: Platform) -> Iterator[str]:
     for target in targets(platform):
         source = f"{ENVS}/{target.environment.source}/{target.service.name}/{PINS}"
         if target.environment.source and (root / source).is_file() and not (root / target.file).is_file():
-            yield f"{target} was never released, and {target.environment.source} was: `gitops promote {target}`."
+            yield f"{target} was never released, but {target.environment.source} was: run `gitops promote {target}`."
 
 
 def _extra(root: Path) -> Iterator[str]:

@@ -28,7 +28,7 @@ def hosts_of(values: object) -> list[str]:
 
 
 def claimed_twice(platform: Platform, read: Callable[[Path], str | None]) -> Iterator[str]:
-    """Tell of every host name that two services or environments of one cluster ask for.
+    """Report every host name that two services or environments of one cluster use.
 
     Args:
         platform: The services and environments.
@@ -41,8 +41,8 @@ def claimed_twice(platform: Platform, read: Callable[[Path], str | None]) -> Ite
             other = owners.setdefault(place, target)
             if other is not target:
                 yield (
-                    f"{target.folder / TUNING}: {target} asks for the host {host}, which {other} has already: "
-                    "give each a name of its own."
+                    f"{target.folder / TUNING}: {target} uses the host {host}, which {other} already has: give each "
+                    "its own name."
                 )
 
 

@@ -37,7 +37,7 @@ repository: {repository}
 branch: main
 forge: {forge}
 registry: {registry}
-# In the order of promotion. An environment without `from` is moved by machines; the others by pull requests alone.
+# In the order of promotion. Machines update an environment without `from`; the others change only by pull requests.
 environments:
 {environments}services:
   - {service}
@@ -56,7 +56,7 @@ def migrate_fork(repository: Repository, service: str = "") -> Migration:
     """Move the fork over; nothing is committed.
 
     Args:
-        repository: A fork in the layout before version 0.2, with or without upstream's new files beside.
+        repository: A fork in the layout before version 0.2, with or without upstream's new files.
         service: What to call the one service. [by default by its model: iris for iris-classifier]
 
     Raises:
@@ -119,7 +119,7 @@ class _Moving:
             self.remove(folder / PINS)
 
     def part(self, path: Path, identity: Identity) -> None:
-        """Values of a shared part: pins go into a file of their own, and the rest stays."""
+        """Values of a shared part: pins move into a separate file, and the rest stays."""
         text = self.read(path) or ""
         values = _mapping(text, str(path))
         image = values.get("image")
@@ -143,13 +143,13 @@ class _Moving:
             if values.get(key) == shipped:
                 text = without_key(text, key)
             elif key in values and key != "resources":
-                self.by_hand.append(f"{path}: {key} belongs in models/NAME/training.yaml now: move it there.")
+                self.by_hand.append(f"{path}: {key} now belongs in models/NAME/training.yaml: move it there.")
         if "environment" in (values.get("bump") or {}):
-            self.by_hand.append(f"{path}: bump.environment follows from platform.yaml now: remove the line.")
+            self.by_hand.append(f"{path}: bump.environment now follows from platform.yaml: remove the line.")
         return text
 
     def argocd(self) -> None:
-        """A manifest in the repository gets a folder of its own, and upstream's kustomization its address back."""
+        """A manifest in the repository moves to a separate folder, and upstream's kustomization is restored."""
         if (text := self.read(previous.VENDORED)) is not None:
             version = vendoring.version_in(text)
             self.write(vendoring.MANIFEST, text)
@@ -169,7 +169,7 @@ class _Moving:
                 self.remove(Path(name))
             else:
                 self.by_hand.append(
-                    f"{name} was changed here: carry the change over to what took its place, and delete it."
+                    f"{name} was changed here: make the same change in the file that replaces it, and delete it."
                 )
         for path in sorted((self.root / "apps").glob("*.yaml")):
             where = path.relative_to(self.root)
@@ -211,12 +211,12 @@ def without_key(text: str, key: str) -> str:
     end = text.find("\n", start + sum(map(len, lines)) - 1) + 1 or len(text)
     result = text[:start] + text[end:]
     if (loaded(result) or {}) != {name: value for name, value in values.items() if name != key}:
-        raise BadInputError(f"{key} cannot be taken out of a values file: edit it by hand.")
+        raise BadInputError(f"{key} cannot be removed from a values file: edit it by hand.")
     return result
 
 
 def _tuning(old: str, new: str | None, environment: str, name: str) -> str:
-    """Tuning of the one service: what the fork says, what upstream's file has beside, without what is derived now."""
+    """Tuning of the one service: the fork's values and upstream's other ones, without those that are now derived."""
     values = _mapping(old, name)
     if values.get("smoke") == {"alias": environment}:
         old = without_key(old, "smoke")
@@ -256,7 +256,7 @@ def _platform(root: Path, identity: Identity, names: list[str], service: str, mo
 
 
 def _own_facts(text: str) -> dict[str, Any]:
-    """What a platform.yaml that is there says beside the facts that are migrated."""
+    """What an existing platform.yaml says in addition to the migrated facts."""
     migrated = {"repository", "registry", "environments", "services", "forge"}
     return {key: value for key, value in (loaded(text) or {}).items() if key not in migrated}
 
@@ -298,7 +298,7 @@ def _mapping(text: str, name: str) -> dict[str, Any]:
     try:
         values = loaded(text)
     except YAMLError as error:
-        raise BadInputError(f"{name} is not valid YAML: {error}. Mend it, and migrate again.") from None
+        raise BadInputError(f"{name} is not valid YAML: {error}. Fix it, and migrate again.") from None
     if values is not None and not isinstance(values, dict):
-        raise BadInputError(f"{name} holds no values: it needs to be a mapping. Mend it, and migrate again.")
+        raise BadInputError(f"{name} holds no values: it must be a mapping. Fix it, and migrate again.")
     return values or {}

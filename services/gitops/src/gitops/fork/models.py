@@ -48,22 +48,22 @@ def model_problems(root: Path, files: Sequence[ModelFile]) -> Iterator[str]:
             yield f"{file.path} is not valid YAML: {file.unreadable}."
             continue
         if not isinstance(file.settings, dict):
-            yield f"{file.path} holds no settings: it must be a mapping, as docs/add-a-model.md shows it."
+            yield f"{file.path} holds no settings: it must be a mapping, as in docs/add-a-model.md."
             continue
         for key in refused_keys(file.settings, schema):
             yield f"{file.path}: there is no setting {key}. `training run --help` lists them."
         if missing := [key for key in _REQUIRED if not isinstance(file.settings.get(key), str)]:
-            yield f"{file.path}: {listed(missing)} must be there, as text: docs/add-a-model.md shows such a file."
+            yield f"{file.path}: {listed(missing)} must be set, as text: docs/add-a-model.md shows such a file."
         elif not _reachable(root / file.path.parent, data := file.settings["data"]):
             yield (
-                f"{file.path}: data: there is no {data!r} beside this file, so the CronJob in the cluster would not "
+                f"{file.path}: data: {data!r} is not next to this file, so the CronJob in the cluster would not "
                 "find it: put it there, on a volume at /data, or name an address (s3://, https://, a database)."
             )
         if file.name:
             folders.setdefault(file.name, []).append(str(file.path.parent))
     for name, several in folders.items():
         if len(several) > 1:
-            yield f"{listed(several)} register the same model {name!r}: give each a name of its own."
+            yield f"{listed(several)} register the same model {name!r}: give each its own name."
 
 
 def unserved(platform: Platform, files: Sequence[ModelFile]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Jobs on runners of one's own: in a public repository anybody's pull request may bring a job that runs there."""
+"""Jobs on your own runners: in a public repository anybody's pull request may bring a job that runs there."""
 
 import re
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ def problems_of_runners(root: Path, platform: Platform) -> Iterator[str]:
         for path in sorted((root / folder).glob("*.y*ml")):
             for job, label in _own(path):
                 yield (
-                    f"{path.relative_to(root)}: the job {job} runs on {label}, a runner of your own, and in a public "
-                    f"repository anybody's pull request can run there. Use a runner of the forge's, or say in {FILE} "
-                    "`visibility: private` if the repository is."
+                    f"{path.relative_to(root)}: the job {job} runs on {label}, your own runner. In a public "
+                    "repository, anybody's pull request can run there. Use a runner of the forge. If the repository "
+                    f"is private, set `visibility: private` in {FILE}."
                 )
 
 
 def _own(path: Path) -> Iterator[tuple[str, str]]:
-    """Jobs that name a runner of one's own, with its label."""
+    """Jobs that name your own runner, with its label."""
     try:
         workflow = loaded(path.read_text(encoding="utf-8", errors="replace"))
     except YAMLError:

@@ -35,7 +35,7 @@ def new_service(service: Service, environments: Sequence[str] = ()) -> Edit:
     def edit(snapshot: Snapshot) -> Sequence[Proposal]:
         before = platform_at(snapshot)
         if before.service(service.name):
-            raise BadInputError(f"There is a service {service.name!r} already.")
+            raise BadInputError(f"The service {service.name!r} already exists.")
         entry = _entry(name=service.name, model=service.model, owner=service.owner)
         files: dict[Path, str | None] = {FILE: with_entry(_text(snapshot, FILE), "services", entry)}
         after = read_platform(files[FILE] or "")
@@ -56,7 +56,7 @@ def new_service(service: Service, environments: Sequence[str] = ()) -> Edit:
 
 
 def new_environment(environment: Environment) -> Edit:
-    """The edit that adds an environment, tuned as the one that feeds it, with host names of its own.
+    """The edit that adds an environment, with the tuning of its source and its own host names.
 
     The edit raises:
         BadInputError: The name is taken or cannot be used, or nothing of that name can feed it.
@@ -66,7 +66,7 @@ def new_environment(environment: Environment) -> Edit:
         before = platform_at(snapshot)
         source = known_environment(before, environment.source)
         if before.environment(environment.name):
-            raise BadInputError(f"There is an environment {environment.name!r} already.")
+            raise BadInputError(f"The environment {environment.name!r} already exists.")
         text = with_entry(_text(snapshot, FILE), "environments", _fields(environment), after=source.name)
         after = read_platform(text)
         files: dict[Path, str | None] = {FILE: text}
@@ -115,7 +115,7 @@ def remove_service(name: str) -> Edit:
 
 
 def remove_environment(name: str) -> Edit:
-    """The edit that takes an environment away, with the pins of every service there.
+    """The edit that removes an environment, with the pins of every service there.
 
     The edit raises:
         BadInputError: There is no such environment, or it feeds another one.
@@ -146,11 +146,11 @@ def left_by_hand(snapshot: Snapshot, services: Sequence[Service]) -> list[str]:
             continue
         found.append(
             f"{path.parent} stays, so {model} is still trained: git rm -r {path.parent}, commit and push, unless "
-            "another service is to serve it."
+            "another service will serve it."
         )
     found.append(
-        "The store's user `serving` is shared by all services, so it and its keys (Secret s3-serving) stay valid: give "
-        "it new keys if who had them is not to read models any more."
+        "The store's user `serving` is shared by all services, so it and its keys (Secret s3-serving) stay valid: "
+        "rotate the keys if somebody who had them must no longer read models."
     )
     return found
 

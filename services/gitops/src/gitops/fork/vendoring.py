@@ -10,7 +10,7 @@ INSTALL = Path("argocd/install/kustomization.yaml")
 VENDORED = Path("argocd/vendored")
 MANIFEST = VENDORED / "install.yaml"
 KUSTOMIZATION = """\
-# Argo CD from the manifest beside this file. Written by `gitops adopt --vendor-argocd`.
+# Argo CD from the manifest next to this file. Written by `gitops adopt --vendor-argocd`.
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 namespace: argocd
@@ -33,14 +33,14 @@ def vendored(root: Path, manifest: Path) -> dict[Path, str]:
     content = _read(manifest)
     if missing := [words for words in _NEEDED if words not in content]:
         raise BadInputError(
-            f"{manifest} is not Argo CD's install manifest: nothing in it says {missing[0]!r}. "
+            f"{manifest} is not Argo CD's install manifest: it does not contain {missing[0]!r}. "
             "Take manifests/install.yaml of the release."
         )
     pinned, given = pinned_version(root), _IMAGE.search(content)
     if pinned and given and given["version"] != pinned:
         raise BadInputError(
-            f"{manifest} installs Argo CD {given['version']}, and {INSTALL} pins {pinned}: "
-            f"take the manifest of {pinned}."
+            f"{manifest} installs Argo CD {given['version']}, but {INSTALL} pins {pinned}: use the manifest of "
+            f"{pinned}."
         )
     return {VENDORED / "kustomization.yaml": KUSTOMIZATION, MANIFEST: content}
 

@@ -47,9 +47,7 @@ class Repository:
         try:
             root = run(["git", "rev-parse", "--show-toplevel"], cwd=here, environment=ENVIRONMENT)
         except ProgramFailedError as error:
-            raise BadInputError(
-                f"{here} is in no git repository: run this in a clone of yours.\n{error.errors}"
-            ) from None
+            raise BadInputError(f"{here} is not in a git repository: run this in your clone.\n{error.errors}") from None
         found = cls(Path(root.removesuffix("\n")))
         found.refuse_folders()
         return found
@@ -65,9 +63,9 @@ class Repository:
         inside = [Path(name) for name in self.git("ls-files", "-z", "--", f"*/{_MARK}").split("\0") if name]
         if folders := [path.parent for path in inside if (self.root / path.parent / "envs").is_dir()]:
             raise BadInputError(
-                f"{self.root} is a git repository that has this project in its folder {folders[0]}, and Argo CD reads "
-                "it from the root: give it a repository of its own, for instance with "
-                f"git subtree split --prefix {folders[0]}."
+                f"{self.root} is a git repository with this project in its folder {folders[0]}, but Argo CD reads a "
+                "repository from its root: give the project its own repository, for example with git subtree split "
+                f"--prefix {folders[0]}."
             )
 
     def tracked(self) -> list[Path]:
@@ -142,7 +140,7 @@ class Repository:
             return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
         except ProgramFailedError:
             raise BadInputError(
-                f"{option}: git knows no {revision!r} here; name a commit, branch or tag (fetch it first)."
+                f"{option}: git does not know {revision!r} here; name a commit, branch or tag (fetch it first)."
             ) from None
 
     def export(self, revision: str, folder: Path) -> None:
@@ -158,12 +156,12 @@ class Repository:
 
     @contextlib.contextmanager
     def scratch_index(self) -> Iterator[Mapping[str, str]]:
-        """The environment of git commands that work on an index of their own: what is staged stays as it is."""
+        """The environment of git commands that use a separate index: staged changes are not touched."""
         with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
             yield {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
 
     def read_many(self, names: Sequence[str]) -> list[str | None]:
-        """The contents of files, named as COMMIT:PATH, in one go; None for those that are not there."""
+        """The contents of files, named as COMMIT:PATH, read at once; None for missing ones."""
         rest = self.git("cat-file", "--batch", stdin="".join(f"{name}\n" for name in names)).encode(errors=EXACT)
         texts: list[str | None] = []
         for name in names:
@@ -232,7 +230,7 @@ class Repository:
         return found.split()[0] if found.strip() else None
 
     def author(self) -> str:
-        """Who commits here: a name and an address.
+        """The author of commits here: a name and an address.
 
         Raises:
             BadInputError: Git does not know.

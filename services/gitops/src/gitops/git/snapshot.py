@@ -50,7 +50,7 @@ class Snapshot:
         """
         text, release = self.release(target)
         if text is None or release is None:
-            raise BadInputError(f"Nothing is released to {target}: there is no {target.file}.")
+            raise BadInputError(f"Nothing is released to {target}: {target.file} does not exist.")
         return text, release
 
 

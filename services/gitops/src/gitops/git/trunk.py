@@ -1,6 +1,7 @@
-"""The branch that Argo CD reads, at its remote: edits become commits there, whoever else writes at the same time.
+"""The branch that Argo CD reads, at its remote: edits become commits there, even if others write at the same time.
 
-Nothing here works through the index or the working tree: a commit is built beside them and pushed by its name, and only
+Nothing here works through the index or the working tree: a commit is built without them and pushed by its name, and
+only
 then is the local branch moved, if that loses nothing. A process that is killed leaves at worst a commit that nothing
 refers to.
 """
@@ -44,14 +45,14 @@ _BROKEN_OFF = re.compile(r"^(fatal|error: RPC failed|send-pack: unexpected disco
 
 
 class Pushed(Enum):
-    """What came of a push."""
+    """The result of a push."""
 
     LANDED = auto()
     """The remote has the commit."""
     OVERTAKEN = auto()
-    """Somebody else was faster."""
+    """Another commit was pushed first."""
     UNKNOWN = auto()
-    """The answer got lost, so the commit may have arrived or not."""
+    """The answer was lost, so the commit may or may not have arrived."""
 
 
 class Landed(Struct, frozen=True, kw_only=True):
@@ -62,7 +63,7 @@ class Landed(Struct, frozen=True, kw_only=True):
 
 
 class Landing(Struct, frozen=True, kw_only=True):
-    """What came of an edit, proposal by proposal.
+    """The result of an edit, proposal by proposal.
 
     `attempts` counts how often the edit was applied, `pushed` says whether the remote has the commits, and `local`
     whether the local branch has them.
@@ -119,7 +120,7 @@ class Trunk:
         return Snapshot(self.repository, self.repository.git("rev-parse", self._tracking).strip())
 
     def land(self, start: Snapshot, edit: Edit) -> Landing:
-        """Commit an edit on top of the newest commit and push it, applied anew each time that somebody was faster.
+        """Commit an edit on top of the newest commit and push it; apply it again if another push was faster.
 
         Args:
             start: The newest files that are known.
@@ -146,15 +147,15 @@ class Trunk:
             lost = lost + 1 if pushed is Pushed.UNKNOWN else 0
             if lost == _LOST_ANSWERS:
                 raise OutageError(
-                    f"{self.remote} did not take the commit to {self.branch}, {lost} times in a row: {said}"
+                    f"{self.remote} did not accept the commit to {self.branch}, {lost} times in a row: {said}"
                 )
         raise OutageError(
-            f"{self.remote} took other commits to {self.branch} each of {_ATTEMPTS} times that this one was offered: "
-            "run the same command again."
+            f"{self.remote} received other commits to {self.branch} before each of {_ATTEMPTS} attempts to push this "
+            "one: run the same command again."
         )
 
     def push(self, commit: str, branch: str, *, over: str | None = None) -> tuple[Pushed, str]:
-        """Push a commit to a branch of the remote; returns what came of it, and what git said where it failed.
+        """Push a commit to a branch of the remote; returns the result, and git's message if it failed.
 
         Args:
             commit: What to push.
@@ -179,13 +180,13 @@ class Trunk:
         if in_the_way := _IN_THE_WAY.search(error.errors):
             other = in_the_way["branch"]
             raise BadInputError(
-                f"{self.remote} has a branch {other}, which keeps it from having {branch}: "
-                f"git push {self.remote} --delete {other}."
+                f"{self.remote} has a branch {other}, so it cannot have {branch}: git push {self.remote} --delete "
+                f"{other}."
             ) from None
         if refused and not _RACE.search(refused["reason"]):
             raise BadInputError(
-                f"{self.remote} does not take this commit to {branch} ({refused['reason']}): {error.errors}\n"
-                "If the branch is protected, propose the change in its place: --pr."
+                f"{self.remote} does not accept this commit to {branch} ({refused['reason']}): {error.errors}\n"
+                "If the branch is protected, propose the change instead: --pr."
             ) from None
         self._let_in(error)
         if refused:
@@ -193,7 +194,7 @@ class Trunk:
         if error.status == 1 and not _BROKEN_OFF.search(error.errors):
             # A hook of this clone, or of a program that git pushes through.
             raise BadInputError(
-                f"The push to {branch} was refused before {self.remote} was asked (a pre-push hook?): {error.errors}"
+                f"The push to {branch} was refused before it reached {self.remote} (a pre-push hook?): {error.errors}"
             ) from None
         return Pushed.UNKNOWN
 
@@ -218,8 +219,8 @@ class Trunk:
             except ProgramFailedError as error:
                 if "couldn't find remote ref" in error.errors:
                     raise BadInputError(
-                        f"{self.remote} has no branch {self.branch}: push it first, or have `branch` in platform.yaml "
-                        "name the one that Argo CD reads."
+                        f"{self.remote} has no branch {self.branch}: push it first, or set `branch` in platform.yaml "
+                        "to the one that Argo CD reads."
                     ) from None
                 self._let_in(error)
                 if pause is None:
@@ -235,7 +236,7 @@ class Trunk:
     def _let_in(self, error: ProgramFailedError) -> None:
         if _NOT_LET_IN.search(error.errors):
             raise BadInputError(
-                f"{self.remote} does not let this clone in: {error.errors}\n"
+                f"{self.remote} refuses access to this clone: {error.errors}\n"
                 "Check its address (git remote --verbose) and the credentials for it."
             ) from None
 
@@ -251,7 +252,7 @@ def land_here(start: Snapshot, edit: Edit) -> Landing:
     )
     if landing.commit and not _fast_forwarded(start.repository, landing.commit):
         files = " ".join(str(path) for entry in landing.landed for path in entry.proposal.files)
-        raise BadInputError(f"{files}: there are changes that are not committed; commit them, or git restore {files}.")
+        raise BadInputError(f"{files} have changes that are not committed: commit them, or git restore {files}.")
     return landing
 
 
@@ -270,7 +271,7 @@ def chain_on(repository: Repository, parent: str, proposals: Sequence[Proposal])
 
 
 def commit_on(repository: Repository, parent: str, proposal: Proposal) -> str:
-    """Build a commit with other content of some files, beside the index and the working tree, and return its name.
+    """Build a commit with other content of some files, without the index and the working tree, and return its name.
 
     Raises:
         BadInputError: Git does not know who commits.

@@ -121,7 +121,7 @@ def refuse_held(target: Target, release: Release | None) -> None:
         NotWantedError: It is held.
     """
     if release and release.held is not None:
-        raise NotWantedError(f"{target} is held: {release.held}. `gitops unhold {target}` lifts it.")
+        raise NotWantedError(f"{target} is held: {release.held}. `gitops unhold {target}` lifts the hold.")
 
 
 def refuse_fed(target: Target) -> None:
@@ -132,7 +132,7 @@ def refuse_fed(target: Target) -> None:
     """
     if target.environment.source:
         raise BadInputError(
-            f"{target.environment.name} is fed by {target.environment.source}, so bump does not move its pins: "
+            f"{target.environment.name} is fed by {target.environment.source}, so bump does not move its pins: run "
             f"gitops bump {target.environment.source}/{target.service.name}, then gitops promote {target}."
         )
 
@@ -145,8 +145,8 @@ def known_model(target: Target, name: str) -> None:
     """
     if name != target.service.model:
         raise BadInputError(
-            f"--model: {target.service.name} serves {target.service.model} as platform.yaml has it, and {name} is "
-            "another registered model. Give that a service of its own: gitops new service NAME --model MODEL."
+            f"--model: {target.service.name} serves {target.service.model}, as platform.yaml says, but {name} is "
+            "another registered model. Give that one its own service: gitops new service NAME --model MODEL."
         )
 
 
@@ -195,7 +195,8 @@ def _image(before: Release | None, pins: Pins) -> Image | None:
     """The image to pin with its variant for files; None where neither is named.
 
     Raises:
-        BadInputError: One is no reference, or the variant is of another repository, or of an image that nobody named.
+        BadInputError: One is not a reference, or the variant is from another repository, or of an image that was not
+        named.
     """
     image = parse_image(pins.image, before.image.repository if before else None) if pins.image else None
     if not pins.batch_image:
@@ -206,8 +207,8 @@ def _image(before: Release | None, pins: Pins) -> Image | None:
     batch = parse_image(pins.batch_image, of.repository, "--batch-image")
     if batch.repository != of.repository:
         raise BadInputError(
-            f"--batch-image: {batch.repository} is another repository than the image's, {of.repository}: push both to "
-            "one, or set batch.image in values.yaml."
+            f"--batch-image: {batch.repository} is not the repository of the image, {of.repository}: push both to one "
+            "repository, or set batch.image in values.yaml."
         )
     return msgspec.structs.replace(of, batch_digest=batch.digest)
 

@@ -38,12 +38,13 @@ def parse_chart(text: str) -> Chart:
         return msgspec.convert({"version": version, "digest": digest if at else None}, Chart)
     except msgspec.ValidationError:
         raise BadInputError(
-            f"--chart: {text!r} is not a version such as 1.4.0, nor one with its content as 1.4.0@sha256:DIGEST."
+            f"--chart: {text!r} is neither a version such as 1.4.0, nor a version with its digest, such as "
+            "1.4.0@sha256:DIGEST."
         ) from None
 
 
 def looked_up(root: Path, platform: Platform, chart: Chart) -> Chart:
-    """The chart with the content that the registry has now, once: a version that is published anew later moves nothing.
+    """The chart with the content that the registry has now, once: publishing it again changes nothing.
 
     A fork that names no registry of its own yet has nothing to look it up in, and pins the version alone.
 
@@ -63,12 +64,11 @@ def looked_up(root: Path, platform: Platform, chart: Chart) -> Chart:
             if AWAY.search(error.errors):
                 raise OutageError(
                     f"{address} does not answer: {error.last_line}\n"
-                    "Where it cannot be reached from here, name the content too: "
-                    f"--chart {chart.version}@sha256:DIGEST."
+                    f"If it cannot be reached from here, give the digest too: --chart {chart.version}@sha256:DIGEST."
                 ) from None
             raise BadInputError(
                 f"--chart: {address} has no version {chart.version} to pin: {error.last_line}"
             ) from None
     if found is None:
-        raise BadInputError(f"Helm did not say which content {address} has in version {chart.version}.")
+        raise BadInputError(f"Helm did not report the digest of version {chart.version} at {address}.")
     return msgspec.structs.replace(chart, digest=found[1])

@@ -43,7 +43,7 @@ def for_each(verb: Verb, snapshot: Snapshot, name: str, propose: Callable[[Targe
 def for_machines(
     verb: Verb, snapshot: Snapshot, model: str | None, propose: Callable[[Target], Proposal]
 ) -> Sequence[Proposal]:
-    """Propose something for each target that machines move; none of them is no failure, and neither is a hold.
+    """Propose something for each target that machines move; having none is not a failure, and neither is a hold.
 
     Args:
         verb: What is done.

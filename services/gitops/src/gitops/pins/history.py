@@ -62,7 +62,7 @@ def _entry(target: Target, step: Step, before: Release | None) -> Entry:
 
 
 def since(found: Sequence[Step]) -> Commit:
-    """The commit that brought the pins of the newest step; holds and metrics are no pins.
+    """The commit that brought the pins of the newest step; holds and metrics are not pins.
 
     Args:
         found: At least one step, the newest first.

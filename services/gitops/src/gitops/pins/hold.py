@@ -23,7 +23,7 @@ def hold_by(repository: Repository, reason: str) -> Hold:
     """
     said = " ".join(reason.split())
     if not said:
-        raise BadInputError("--reason: say why in a few words; it is what everybody else gets to see.")
+        raise BadInputError("--reason: say why in a few words; everybody else sees this text.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Hold(reason=said, since=now, by=repository.author())
 
@@ -122,30 +122,30 @@ def rollback_target(repository: Repository, target: Target, revision: str, to: s
     if repository.is_shallow():
         # What is missing may be the very step that was rolled back from.
         raise BadInputError(
-            f"This clone lacks older history, so what {target} ran before cannot be told: git fetch --unshallow (in a "
+            f"This clone lacks older history, so what {target} ran before is not known: git fetch --unshallow (in a "
             "workflow: fetch-depth: 0), or name a commit with --to."
         )
     found = steps(repository, target, revision)
     if not found:
-        raise BadInputError(f"Nothing is released to {target}: there is no {target.file}.")
+        raise BadInputError(f"Nothing is released to {target}: {target.file} does not exist.")
     before = before_now(found)
     if before is None:
-        raise BadInputError(f"{target} has no earlier pins to go back to.")
+        raise BadInputError(f"{target} has no earlier pins to restore.")
     return before
 
 
 def rolled_back(snapshot: Snapshot, target: Target, step: Step, held: Hold) -> Proposal:
-    """The pins of a step in place of those of now, without a shadow, and held.
+    """The pins of a step instead of the present ones, without a shadow, and held.
 
     Raises:
         BadInputError: They are those of now.
     """
     if step.release is None:
-        raise ValueError("a step without a release is nothing to go back to")
+        raise ValueError("a commit without a release cannot be restored")
     then = f"{step.commit.sha[:7]} of {step.commit.when:%Y-%m-%d %H:%M}"
     text, before = _readable(snapshot, target)
     if same_pins(before, step.release):
-        raise BadInputError(f"{target} runs the pins of {then} already.")
+        raise BadInputError(f"{target} already runs the pins of {then}.")
     # Who goes back wants nothing beside what is known to work, neither the shadow of now nor that of then.
     after = step.release.tried_beside(None)
     reason = f"Back to {then}: {held.reason}"
@@ -153,12 +153,12 @@ def rolled_back(snapshot: Snapshot, target: Target, step: Step, held: Hold) -> P
 
 
 def not_rolled_back(target: Target, why: str, exit_code: int = 0) -> Proposal:
-    """What stands in the place of a rollback that is left alone."""
+    """What replaces a rollback that is not made."""
     return Proposal(verb="rollback", subject=str(target), left_alone=why, exit_code=exit_code)
 
 
 def _readable(snapshot: Snapshot, target: Target) -> tuple[str | None, Release | None]:
-    """What the file holds; nothing where it is gone or broken, so that it is written anew."""
+    """The content of the file; nothing if it is missing or broken, so that it is written again."""
     try:
         return snapshot.release(target)
     except BadInputError:

@@ -71,5 +71,5 @@ def _image_in(text: str, name: str) -> dict[str, Any]:
         raise BadInputError(f"{name} is not valid YAML: {error}.") from None
     image = values.get("image", {}) if isinstance(values, dict) else None
     if not isinstance(image, dict):
-        raise BadInputError(f"{name} does not hold an image: remove the file, and bump again.")
+        raise BadInputError(f"{name} does not name an image: remove the file, and bump again.")
     return image

@@ -136,21 +136,21 @@ class MlflowRegistry:
             )
         if tags.get(GATE) != PASSED:
             raise BadInputError(
-                f"{title} did not pass its gate (its tag 'gate' is {tags.get(GATE)!r}): release a version that did, "
-                "or train again."
+                f"{title} did not pass its gate (its tag 'gate' is {tags.get(GATE)!r}): use a version that did, or "
+                "train again."
             )
         digest = tags.get(DIGEST, "")
         if not is_digest(digest):
             raise BadInputError(
                 f"{title} has no content digest (its tag 'digest' is {digest!r}): train it with `training run`, or "
-                "bring it in with `training register`."
+                "register it with `training register`."
             )
         uri = self._get(
             "model-versions/get-download-uri", _Located, name=found.name, version=found.version
         ).artifact_uri
         if not uri.startswith("s3://"):
             raise BadInputError(
-                f"{title} has its files at {uri}, where pods cannot fetch them by themselves: run MLflow with "
+                f"{title} has its files at {uri}, where pods cannot download them without MLflow: run MLflow with "
                 "--no-serve-artifacts and an s3:// artifact root."
             )
         # What people call the version; a tag that the chart's schema would refuse is left out.
@@ -172,7 +172,7 @@ class MlflowRegistry:
             return None
 
     def remove_alias(self, model: str, alias: str) -> None:
-        """Take an alias away; one that is not there is no error.
+        """Remove an alias; a missing one is not an error.
 
         Raises:
             BadInputError: MLflow lets nobody in.
@@ -210,14 +210,14 @@ class MlflowRegistry:
             try:
                 return msgspec.json.decode(answer.content, type=shape)
             except msgspec.MsgspecError as error:
-                raise OutageError(f"What answers at {self._url} is not MLflow: {error}.") from None
+                raise OutageError(f"The server at {self._url} is not MLflow: {error}.") from None
         message = _message(answer)
         if answer.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.NOT_FOUND):
             raise _NotFoundError(message)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             raise BadInputError(
-                f"MLflow at {self._url} refuses with 401: {message} Name a user of it in MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD: the Secret mlflow-gitops in ml-pipeline holds one."
+                f"MLflow at {self._url} refuses with 401: {message} Set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD: the Secret mlflow-gitops in ml-pipeline holds a user."
             )
         if answer.status_code == httpx.codes.FORBIDDEN:
             who = f"The user {self._auth[0]}" if self._auth else "A stranger"
@@ -246,8 +246,8 @@ class MlflowRegistry:
             if pause is not None:
                 self._pause(pause)
         raise OutageError(
-            f"MLflow at {self._url} {reason}, {len(_PAUSES) + 1} times in a row: "
-            "check --mlflow-url, and that its pod runs."
+            f"MLflow at {self._url} {reason}, {len(_PAUSES) + 1} times in a row: check --mlflow-url, and whether its "
+            "pod runs."
         )
 
 

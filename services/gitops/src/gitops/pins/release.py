@@ -22,8 +22,8 @@ Tag = Annotated[str, Meta(pattern=r"^(?!latest$)[A-Za-z0-9_][A-Za-z0-9._-]{0,127
 RegistryNumber = Annotated[str, Meta(pattern=r"^[1-9][0-9]*$")]
 Uri = Annotated[str, Meta(pattern=r"^s3://[^/]+/.+$")]
 _WAY_OUT = (
-    "If that is not committed, `git restore` it. If it is, fix it by hand, or restore the last pins that can be read: "
-    "`gitops rollback ENV/SERVICE`."
+    "If the change is not committed, `git restore` the file. If it is, fix it by hand, or restore the last readable "
+    "pins: `gitops rollback ENV/SERVICE`."
 )
 # What serving takes where a pin does not say.
 DEFAULT_SAMPLE = 0.1
@@ -74,7 +74,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     uri: Uri
 
     def is_version(self, other: "Model") -> bool:
-        """Whether it is that version, by its content too: numbers start again where a model is registered anew."""
+        """Whether it is that version, by its content too: numbers of a new registration start again."""
         return (self.name, self.version, self.digest) == (other.name, other.version, other.digest)
 
 
@@ -93,7 +93,7 @@ class Shadow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return DEFAULT_SAMPLE if isinstance(self.sample, UnsetType) else self.sample
 
     def is_model(self, model: "Model | Shadow") -> bool:
-        """Whether it is that version, by its content too: numbers start again where a model is registered anew."""
+        """Whether it is that version, by its content too: numbers of a new registration start again."""
         return (self.version, self.digest, self.uri) == (model.version, model.digest, model.uri)
 
 
@@ -136,7 +136,7 @@ def knows_releases(chart: str) -> bool:
 
 
 def knows_batches(chart: str) -> bool:
-    """Whether a version of the serving chart answers files, by an image of its own."""
+    """Whether a version of the serving chart answers files, with a separate image."""
     return knows_releases(chart)
 
 

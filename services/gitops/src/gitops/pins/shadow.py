@@ -1,4 +1,4 @@
-"""Pin another version of a service's model beside the one that answers, to see how it would answer the same rows."""
+"""Pin another version of a service's model as a shadow, to see how it would answer the same rows."""
 
 from collections.abc import Sequence
 
@@ -50,7 +50,7 @@ def shadow_service(name: str, wanted: Wanted) -> Edit:
 
 
 def lift_shadow(name: str) -> Edit:
-    """The edit that takes a shadow away, also while the service is held.
+    """The edit that removes a shadow, also while the service is held.
 
     Args:
         name: ENV/SERVICE.
@@ -77,19 +77,20 @@ def _shadow(target: Target, before: Release, wanted: Wanted) -> Shadow:
     there = before.tried
     if wanted.model is None:
         if there is None:
-            raise BadInputError(f"{target} has no shadow whose --sample could change: name one with --model.")
+            raise BadInputError(f"{target} has no shadow, so --sample cannot be changed: name a version with --model.")
         return msgspec.structs.replace(there, sample=wanted.sample or there.share)
     chart = before.release.chart
     if not knows_shadows(chart):
         raise BadInputError(
-            f"{target} pins version {chart} of the serving chart, which runs no shadows: pin 0.2.0 or later first."
+            f"{target} pins version {chart} of the serving chart, which does not support shadows: pin 0.2.0 or later "
+            "first."
         )
     model = wanted.model
     shadow = Shadow(version=model.version, release=model.release or UNSET, digest=model.digest, uri=model.uri)
     if shadow.is_model(before.model):
         raise BadInputError(
-            f"{target} answers with {model.name} {model.version} itself: a shadow is another version, such as the one "
-            "that is to be promoted."
+            f"{target} answers with {model.name} {model.version} itself: a shadow must be another version, such as "
+            "the one that you want to promote."
         )
     kept = there.share if there and shadow.is_model(there) else DEFAULT_SAMPLE
     return msgspec.structs.replace(shadow, sample=wanted.sample or kept)
@@ -108,8 +109,8 @@ def _refuse_unproved(snapshot: Snapshot, platform: Platform, target: Target, sha
         runs = f"runs {feeding.model.version}" if feeding else "runs nothing yet"
         first = "promote" if source.environment.source else f"bump --model {shadow.version}"
         raise BadInputError(
-            f"{target.service.model} {shadow.version} never ran in {source}, which feeds {target} and {runs}. It would "
-            f"load in the pods that answer, so it proves itself there first: gitops {first} {source}."
+            f"{target.service.model} {shadow.version} never ran in {source}, which feeds {target} and {runs}. It "
+            f"would load in the pods that answer callers, so it must run there first: gitops {first} {source}."
         )
 
 

@@ -32,7 +32,7 @@ _BY_DIGEST = re.compile(r"(?P<repository>[^@]+?)(:[^:/@]+)?@(?P<digest>sha256:[0
 class Trust(Struct, frozen=True, kw_only=True):
     """Whose signatures count: those of a key, or of a keyless identity that an issuer vouches for.
 
-    `identity` is a regular expression. `transparency_log` says whether a signature must stand in the public log.
+    `identity` is a regular expression. `transparency_log` says whether a signature must be in the public log.
     """
 
     key: str | None = None
@@ -48,11 +48,11 @@ class Trust(Struct, frozen=True, kw_only=True):
         """
         log = [] if self.transparency_log else ["--insecure-ignore-tlog=true"]
         if self.key and (self.identity or self.issuer):
-            raise BadInputError("--key and --identity exclude one another: say which of them signed.")
+            raise BadInputError("--key and --identity exclude one another: give only the one that signed.")
         if self.key:
             return ["--key", self.key, *log]
         if not self.identity and platform.host != "github.com":
-            raise BadInputError("Whose signature counts? Name --key, or --identity with --issuer.")
+            raise BadInputError("It is not known whose signature counts: give --key, or --identity with --issuer.")
         signer = _SIGNER.replace("{branch}", re.escape(platform.branch))
         identity = self.identity or f"^{re.escape(platform.web)}{signer}$"
         issuer = self.issuer or _GITHUB_ISSUER
@@ -69,7 +69,7 @@ class Check(Struct, frozen=True, kw_only=True):
 
 
 class Verifier:
-    """Checks the pins of one target, as they stand in the working tree."""
+    """Check the pins of one target in the working tree."""
 
     def __init__(self, root: Path, platform: Platform, target: Target) -> None:
         """Read the pins.
@@ -81,7 +81,7 @@ class Verifier:
         self._platform = platform
         release = load_release(root / target.file, target.file)
         if release is None:
-            raise BadInputError(f"Nothing is released to {target}: there is no {target.file}.")
+            raise BadInputError(f"Nothing is released to {target}: {target.file} does not exist.")
         self._release: Release = release
 
     def image(self, trust: Trust) -> list[Check]:
@@ -148,7 +148,7 @@ def signature_of(root: Path, platform: Platform, reference: str, trust: Trust) -
 def _signed(root: Path, platform: Platform, reference: str, trust: Trust) -> None:
     match = _BY_DIGEST.fullmatch(reference)
     if match is None:
-        raise BadInputError(f"{reference!r} is not REPOSITORY@sha256:DIGEST; what a tag names may change.")
+        raise BadInputError(f"{reference!r} is not REPOSITORY@sha256:DIGEST; the content of a tag may change.")
     content = f"{match['repository']}@{match['digest']}"
     _cosign(root, ["verify", *_options(platform, trust, content), content])
 
@@ -178,7 +178,7 @@ def _compare(name: str, pinned: Model | Shadow, registry: Callable[[], AbstractC
         found = models.find(f"{name}/{pinned.version}").model
     for what, here, there in (("digest", pinned.digest, found.digest), ("location", pinned.uri, found.uri)):
         if here != there:
-            raise BadInputError(f"its {what} is pinned as {here}, and the registry has {there}: bump it again.")
+            raise BadInputError(f"its {what} is pinned as {here}, but the registry has {there}: bump it again.")
 
 
 def _run(command: Sequence[str], seconds: float) -> None:

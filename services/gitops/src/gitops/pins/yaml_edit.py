@@ -56,7 +56,7 @@ def edited(text: str, values: Mapping[str, Any], name: str, without: Collection[
     except (YAMLError, EditingError, TypeError, AttributeError) as error:
         raise BadInputError(f"{name} cannot be edited: {error}.") from None
     if held != wanted:
-        raise BadInputError(f"{name} uses YAML that cannot be edited (anchors?): edit it by hand.")
+        raise BadInputError(f"{name} uses YAML that this command cannot edit (anchors?): edit it by hand.")
     return result
 
 

@@ -1,4 +1,4 @@
-"""A text that an editing library wrote anew, with every line that says the same put back byte for byte."""
+"""A text as an editing library wrote it, with every line of the same meaning restored byte for byte."""
 
 import difflib
 import re

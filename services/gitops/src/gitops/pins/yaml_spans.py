@@ -35,7 +35,7 @@ def replaced(text: str, before: Mapping[str, Any], values: Mapping[str, Any]) ->
 def without_key(text: str, name: str) -> str:
     """Return a mapping's text without the lines of one of its own keys, and with every other byte as it was.
 
-    Comments between those lines go too. The text stays as it is where the key stands beside others on a line.
+    Comments between those lines go too. The text does not change if the key shares a line with others.
 
     Args:
         text: The content so far.

@@ -64,14 +64,14 @@ def problems(platform: Platform) -> list[str]:
 
 def _stores(platform: Platform) -> Iterator[str]:
     if platform.next_store == platform.store:
-        yield f"nextStore: {platform.next_store} is the store already; leave nextStore out, or name the other one."
+        yield f"nextStore: {platform.next_store} is already the store; leave nextStore out, or name the other one."
 
 
 def _bumps(platform: Platform) -> Iterator[str]:
     if platform.bumps != "push" and platform.forge_kind == "gitea":
         yield (
-            "bumps: on Gitea every merge waits for the same approvals, so nothing would merge itself, and pushes are "
-            "held to single files already: leave bumps out."
+            "bumps: on Gitea, every merge needs the same approvals, so no pull request would merge itself, and pushes "
+            "are already limited to certain files: leave bumps out."
         )
 
 
@@ -79,7 +79,7 @@ def _chats(platform: Platform) -> Iterator[str]:
     owners = {service.owner for service in platform.services}
     for owner, chat in platform.chats.items():
         if owner not in owners:
-            yield f"chats: no service has the owner {owner!r}; write it as `services` does."
+            yield f"chats: no service has the owner {owner!r}; write it as in `services`."
         if chat in ("people", "github"):
             yield f"chats: {chat!r} is reserved for a receiver of all events: give the chat of {owner} another name."
         if not _LABEL.fullmatch(chat):
@@ -96,7 +96,7 @@ def _sign_in(platform: Platform) -> Iterator[str]:
         yield from _mlflow_sign_in(oidc, oidc.mlflow)
     for owner in oidc.owners:
         if owner not in {service.owner for service in platform.services}:
-            yield f"oidc.owners: no service has the owner {owner!r}; write it as `services` does."
+            yield f"oidc.owners: no service has the owner {owner!r}; write it as in `services`."
     for group in [*oidc.admins, *oidc.viewers, *(group for groups in oidc.owners.values() for group in groups)]:
         # It stands in a line of a policy, and in a condition of Grafana's.
         if not _GROUP.fullmatch(group):
@@ -131,7 +131,7 @@ def _repository(platform: Platform) -> Iterator[str]:
     elif urlsplit(address).password:
         yield "repository: a password does not belong in an address that is committed; give it to `gitops bootstrap`."
     if not _BRANCH.fullmatch(platform.branch):
-        yield f"branch: {platform.branch!r} is not a name that git takes for a branch."
+        yield f"branch: {platform.branch!r} is not a valid name of a branch."
 
 
 def _forge(platform: Platform) -> Iterator[str]:
@@ -140,8 +140,8 @@ def _forge(platform: Platform) -> Iterator[str]:
     for field, address in (("url", platform.forge.url), ("api", platform.forge.api)):
         if address and not _PAGE.fullmatch(address):
             yield (
-                f"forge.{field}: {address!r} is not an address such as https://git.example.com, without a password and "
-                "without what follows a question mark."
+                f"forge.{field}: {address!r} is not an address such as https://git.example.com, without a password "
+                "and without a query."
             )
 
 
@@ -159,21 +159,21 @@ def _names(kind: str, names: Sequence[str]) -> Iterator[str]:
     for name in names:
         if not _LABEL.fullmatch(name):
             yield (
-                f"{kind}s: {name!r} cannot be the name of objects in a cluster: it needs to begin with a lower-case "
-                "letter and to hold lower-case letters, digits and hyphens alone."
+                f"{kind}s: {name!r} cannot be the name of objects in a cluster: it must begin with a lower-case "
+                "letter, and hold only lower-case letters, digits and hyphens."
             )
         elif name in _WORDS:
-            yield f"{kind}s: {name!r} is not read as a text everywhere in YAML; choose another name."
+            yield f"{kind}s: {name!r} is not always read as text in YAML; choose another name."
         elif name in _TAKEN[kind]:
             yield f"{kind}s: {name!r} is a name of the shared parts; choose another one."
         elif kind == "environment" and _ALIASES.fullmatch(name):
             yield (
-                f"environments: {name!r} cannot be an alias of models in MLflow, and each environment has one of its "
-                "name; choose another name."
+                f"environments: {name!r} cannot be an alias of models in MLflow, but each environment needs an alias "
+                "with its name; choose another name."
             )
     for name, count in Counter(names).items():
         if count > 1:
-            yield f"{kind}s: {name!r} is there {count} times; each {kind} needs a name of its own."
+            yield f"{kind}s: {name!r} occurs {count} times; each {kind} needs its own name."
 
 
 def _lengths(platform: Platform) -> Iterator[str]:
@@ -184,8 +184,8 @@ def _lengths(platform: Platform) -> Iterator[str]:
             name = max(f"{service.name}-{environment.name}", f"{service.legacy_name}-{environment.name}", key=len)
             if len(name) > LONGEST:
                 yield (
-                    f"services: {name!r} has {len(name)} characters, and at most {LONGEST} leave room for what is "
-                    "appended to names in the cluster: shorten the service or the environment."
+                    f"services: {name!r} has {len(name)} characters, but may have at most {LONGEST}, because names in "
+                    "the cluster get suffixes: shorten the service or the environment."
                 )
 
 
@@ -196,7 +196,7 @@ def _together(platform: Platform) -> Iterator[str]:
     for name, count in sorted(applications.items()):
         if count > 1:
             yield (
-                f"services: {count} services and environments come to the one application {name!r}: rename one of them."
+                f"services: {count} services and environments would share the application {name!r}: rename one of them."
             )
     for environment in platform.environments:
         taken: dict[str, str] = {}
@@ -215,14 +215,14 @@ def _routes(environments: Sequence[Environment]) -> Iterator[str]:
     for entry in environments:
         if entry.source and entry.source not in sources:
             yield (
-                f"environments: {entry.name} is fed `from: {entry.source}`, and there is no such environment: "
+                f"environments: {entry.name} has `from: {entry.source}`, but there is no such environment: "
                 f"name one of {', '.join(sources)}, or leave `from` out."
             )
         elif entry.source and entry.name in _chain(entry.source, sources):
             chain = " <- ".join([entry.name, *_chain(entry.source, sources)])
-            yield f"environments: {entry.name} feeds itself by its `from`: {chain}."
+            yield f"environments: {entry.name} feeds itself through its `from`: {chain}."
     if all(entry.source for entry in environments):
-        yield "environments: each has a `from`, so nothing new can reach any of them: leave it out of the first."
+        yield "environments: each has a `from`, so nothing new can reach any of them: remove it from the first one."
 
 
 def _chain(name: str, sources: dict[str, str]) -> list[str]:
@@ -238,7 +238,7 @@ def _clusters(platform: Platform) -> Iterator[str]:
     for entry in platform.environments:
         if entry.cluster and entry.cluster not in platform.clusters:
             yield (
-                f"environments: {entry.name} is on the cluster {entry.cluster!r}, which is not under `clusters`: "
+                f"environments: {entry.name} is on the cluster {entry.cluster!r}, which is not in `clusters`: "
                 "add it there with `server`, `s3` and `mlflow`."
             )
     for name, cluster in platform.clusters.items():
@@ -254,7 +254,7 @@ def _reachable(name: str, cluster: Cluster) -> Iterator[str]:
         if not address:
             if field == "s3":
                 yield (
-                    f"clusters.{name}.s3 is missing: pods there fetch models from the store by an address of their own."
+                    f"clusters.{name}.s3 is missing: pods there need their own address of the store to download models."
                 )
             continue
         host = urlsplit(address).hostname or ""
@@ -262,8 +262,8 @@ def _reachable(name: str, cluster: Cluster) -> Iterator[str]:
             yield f"clusters.{name}.{field}: {address!r} is not an address such as https://s3.example.com."
         elif not _is_address(host) and _IN_CLUSTER.search(host):
             yield (
-                f"clusters.{name}.{field}: {host} is a name inside one cluster, and leads nowhere from {name}: "
-                "give the address by which that cluster reaches it."
+                f"clusters.{name}.{field}: {host} is a name inside one cluster and does not resolve in {name}: give "
+                "the address at which that cluster reaches it."
             )
 
 
@@ -277,7 +277,7 @@ def _namespaces(platform: Platform) -> Iterator[str]:
         if not _LABEL.fullmatch(entry.where):
             yield f"environments: the namespace {entry.where!r} of {entry.name} is not a DNS label."
         if entry.where in _RESERVED:
-            yield f"environments: the namespace {entry.where} of {entry.name} is taken by the platform or the cluster."
+            yield f"environments: the namespace {entry.where} of {entry.name} is used by the platform or the cluster."
         place = (entry.cluster, entry.where)
         if taken.get(place, entry.name) != entry.name:
             yield f"environments: {taken[place]} and {entry.name} share the namespace {entry.where}: give each its own."
@@ -291,8 +291,8 @@ def _services(services: Sequence[Service]) -> Iterator[str]:
             yield f"services: the model {service.model!r} of {service.name} is not the name of a registered model."
         elif service.model in owners:
             yield (
-                f"services: {owners[service.model]} and {service.name} both serve {service.model}, and would move its "
-                "aliases against each other: a second registered model, or one service."
+                f"services: {owners[service.model]} and {service.name} both serve {service.model}, so both would move "
+                "its aliases: use a second registered model, or one service."
             )
         owners.setdefault(service.model, service.name)
         if service.owner and not re.fullmatch(r"@[\w.-]+(/[\w.-]+)?|[^@\s]+@[^@\s]+", service.owner):
@@ -305,4 +305,4 @@ def _services(services: Sequence[Service]) -> Iterator[str]:
     legacy = Counter(service.legacy_name for service in services if service.legacy_name)
     for name, count in legacy.items():
         if count > 1:
-            yield f"services: {count} services have the legacyName {name!r}: it belongs to one."
+            yield f"services: {count} services have the legacyName {name!r}: only one may have it."

@@ -32,7 +32,7 @@ class Registry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     """Where images and charts are: images under `prefix`, charts under `prefix/charts`."""
 
     prefix: Annotated[str, Meta(description="Prefix of images, without a scheme: ghcr.io/you/pipeline.")]
-    plain_http: Annotated[bool, Meta(description="Whether the registry speaks HTTP without TLS.")] = False
+    plain_http: Annotated[bool, Meta(description="Whether the registry uses HTTP without TLS.")] = False
 
     @property
     def charts(self) -> str:
@@ -50,9 +50,7 @@ class Environment(
 
     name: Name
     source: Annotated[str, Meta(description="The environment whose pins are promoted to this one.")] = ""
-    min_age: Annotated[
-        Duration, Meta(description="How long pins must have run in `from` before they are proposed.")
-    ] = "0s"
+    min_age: Annotated[Duration, Meta(description="How long pins must run in `from` before they are proposed.")] = "0s"
     cluster: Annotated[str, Meta(description="A name under `clusters`; empty means the cluster of Argo CD.")] = ""
     namespace: Annotated[str, Meta(description="Its namespace. [default: ml-pipeline-NAME]")] = ""
 
@@ -68,31 +66,31 @@ class Environment(
 
 
 class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """One serving deployment with pins of its own, in any number of environments."""
+    """One serving deployment with its own pins, in any number of environments."""
 
     name: Name
     model: Annotated[str, Meta(min_length=1, description="The registered model that it serves.")]
-    owner: Annotated[str, Meta(description="Who reviews it, as CODEOWNERS writes it: @team-iris.")] = ""
+    owner: Annotated[str, Meta(description="The reviewer, as in CODEOWNERS: @team-iris.")] = ""
     legacy_name: Annotated[
         str,
-        Meta(description="Objects in the cluster are called LEGACYNAME-ENVIRONMENT, as before services had names."),
+        Meta(description="Objects in the cluster are named LEGACYNAME-ENVIRONMENT, as before services had names."),
     ] = ""
 
 
 class Cluster(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A cluster beside the one of Argo CD, and how it reaches what the first one runs."""
+    """A cluster other than that of Argo CD, and how it reaches what the first one runs."""
 
     server: Annotated[str, Meta(description="Address of its API server, as Argo CD knows it.")]
     s3: Annotated[str, Meta(description="Address of the artifact store, reachable from there.")] = ""
     mlflow: Annotated[str, Meta(description="Address of MLflow, reachable from there.")] = ""
-    prometheus: Annotated[str, Meta(description="Address of its Prometheus, for analysis and quality.")] = ""
+    prometheus: Annotated[str, Meta(description="Address of its Prometheus, for canaries and quality metrics.")] = ""
 
 
 class Argocd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How Argo CD is installed."""
 
     vendored: Annotated[
-        bool, Meta(description="Whether its manifest is taken from argocd/vendored, for clusters without internet.")
+        bool, Meta(description="Whether to use the manifest in argocd/vendored, for clusters without internet.")
     ] = False
 
 
@@ -100,10 +98,8 @@ class Forge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What hosts the repository and its pull requests."""
 
     kind: ForgeKind
-    url: Annotated[str, Meta(description="Where a browser finds it, where that is not the host of the repository.")] = (
-        ""
-    )
-    api: Annotated[str, Meta(description="Address of its API, where it is not the usual place below url.")] = ""
+    url: Annotated[str, Meta(description="Its address in a browser, if that is not the host of the repository.")] = ""
+    api: Annotated[str, Meta(description="Address of its API, if it is not the usual path below url.")] = ""
 
 
 StoreKind = Literal["minio", "seaweedfs"]
@@ -112,7 +108,7 @@ StoreKind = Literal["minio", "seaweedfs"]
 class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"next_store": "nextStore"}):
     """The whole file. `platform.checks` says what is wrong with one that has the right form."""
 
-    repository: Annotated[str, Meta(description="Address to clone this fork from, as Argo CD does.")]
+    repository: Annotated[str, Meta(description="The address from which Argo CD clones this fork.")]
     registry: Registry
     environments: Annotated[list[Environment], Meta(min_length=1, description="In the order of promotion.")]
     services: Annotated[list[Service], Meta(description="What is served.")] = []
@@ -120,13 +116,13 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     forge: Annotated[ForgeKind | Forge, Meta(description="What hosts the repository.")] = "github"
     visibility: Annotated[
         Literal["public", "private"],
-        Meta(description="Who can open pull requests; runners of one's own are for a private repository only."),
+        Meta(description="Whether the repository is public or private; your own runners need a private one."),
     ] = "public"
     bumps: Annotated[
         Literal["push", "pull-requests"],
         Meta(
-            description="How machines bring pins to the branch: they push, or pull requests merge themselves once "
-            "the checks have passed."
+            description="How machines change pins on the branch: they push, or pull requests merge themselves "
+            "once the checks have passed."
         ),
     ] = "push"
     store: Annotated[
@@ -134,24 +130,24 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     ] = "minio"
     next_store: Annotated[
         StoreKind | Literal[""],
-        Meta(description="A store that runs beside it, empty at first, to be moved to."),
+        Meta(description="A second store, empty at first, to move to."),
     ] = ""
     chats: Annotated[
         dict[str, Name],
         Meta(description="Chat of an owner, for notifications about its services (gitops bootstrap --notify)."),
     ] = {}
-    oidc: Annotated[Oidc | None, Meta(description="How people sign in, where not as the one local user.")] = None
+    oidc: Annotated[Oidc | None, Meta(description="How people sign in, if not as the one local user.")] = None
     rollouts: Annotated[
         bool,
         Meta(
-            description="Whether the controller of Argo Rollouts is there, for services with rollout.strategy canary."
+            description="Whether to install the controller of Argo Rollouts, for services with rollout.strategy canary."
         ),
     ] = False
     pushgateway: Annotated[
         bool,
         Meta(description="Whether to install a Pushgateway, for the figures of `training outcomes` in Prometheus."),
     ] = False
-    clusters: Annotated[dict[str, Cluster], Meta(description="Clusters beside that of Argo CD, by name.")] = {}
+    clusters: Annotated[dict[str, Cluster], Meta(description="Clusters other than that of Argo CD, by name.")] = {}
     argocd: Argocd = Argocd()
 
     @property

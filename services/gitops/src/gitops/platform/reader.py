@@ -84,7 +84,6 @@ def edited_platform(text: str, changes: Mapping[str, Any]) -> str:
 def _missing(old_layout: bool) -> str:
     if old_layout:
         return (
-            f"{FILE} is missing, and {_OLD} is there: this fork has the layout before version 0.2. "
-            "Run `gitops migrate`."
+            f"{FILE} is missing, but {_OLD} exists: this fork has the layout before version 0.2. Run `gitops migrate`."
         )
     return f"{FILE} is missing: restore it with `git checkout HEAD -- {FILE}`."

@@ -8,14 +8,14 @@ from msgspec import Meta, Struct
 class Client(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the provider knows Argo CD as."""
 
-    url: Annotated[str, Meta(description="Where a browser finds it.")]
+    url: Annotated[str, Meta(description="Its address in a browser.")]
     client: Annotated[str, Meta(min_length=1, description="Its client id: a public client with PKCE.")]
 
 
 class GrafanaClient(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """What the provider knows Grafana as. Grafana looks up none of its addresses."""
 
-    url: Annotated[str, Meta(description="Where a browser finds it.")]
+    url: Annotated[str, Meta(description="Its address in a browser.")]
     client: Annotated[str, Meta(min_length=1, description="Its client id.")]
     auth_url: Annotated[str, Meta(description="The provider's authorization_endpoint.")]
     token_url: Annotated[str, Meta(description="Its token_endpoint.")]
@@ -34,12 +34,12 @@ class MlflowClient(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Oidc(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """The provider, and which of its groups may do what; who is in none of them is not let in."""
+    """The provider, and which of its groups may do what; a person in none of them is not let in."""
 
     issuer: Annotated[str, Meta(description="Address of the provider, as its discovery document says it.")]
     groups_claim: Annotated[str, Meta(min_length=1, description="Scope and claim with a person's groups.")] = "groups"
     admins: Annotated[list[str], Meta(description="Groups that may do everything.")] = []
-    viewers: Annotated[list[str], Meta(description="Groups that may look, and change nothing.")] = []
+    viewers: Annotated[list[str], Meta(description="Groups that may look but not change anything.")] = []
     owners: Annotated[
         dict[str, list[str]],
         Meta(description="Groups by owner of services: they look at everything, and sync and roll back their own."),

@@ -42,7 +42,7 @@ class Target(Struct, frozen=True, kw_only=True):
 
     @property
     def release_name(self) -> str:
-        """Its Helm release: it names its Service and every other object, and stands in selectors that never change."""
+        """Its Helm release: part of the names of all objects and of selectors, which never change."""
         legacy = self.service.legacy_name
         return f"{legacy}-{self.environment.name}" if legacy else self.service.name
 

@@ -28,7 +28,7 @@ def roll_back_aborted(
 ) -> Edit:
     """The edit that pins what stable runs wherever a canary was aborted, and holds it; a commit for each.
 
-    A service whose pins have moved on since is left alone: what git says now has not been tried yet.
+    A service whose pins have moved on since is not changed: what git says now has not been tried yet.
 
     Args:
         repository: The repository.
@@ -45,7 +45,7 @@ def roll_back_aborted(
 
 def reason_of(canary: Canary, release: Release) -> str:
     """Why the service is held, for everybody who runs into it."""
-    return f"canary of {release.model.name} {release.model.version} aborted: {canary.why or 'no reason is told'}"
+    return f"canary of {release.model.name} {release.model.version} aborted: {canary.why or 'no reason given'}"
 
 
 def _proposed(
@@ -59,7 +59,7 @@ def _proposed(
     try:
         _, release = snapshot.released(target)
         if canary.wanted is None or not canary.wanted.is_release(release):
-            return not_rolled_back(target, "its canary was aborted, and git pins something else by now")
+            return not_rolled_back(target, "its canary was aborted, but git pins something else now")
         step = _stable_step(repository, target, revision, release, canary)
         return rolled_back(snapshot, target, step, hold(reason_of(canary, release)))
     except GitopsError as error:

@@ -7,7 +7,7 @@ from gitops.platform.targets import Target
 
 
 def asked(start: Snapshot, target: Target, key: str) -> dict[str, object]:
-    """Return what stands under a key of a service's values, the nearest file first; nothing that is null.
+    """Return the value of a key in a service's values, from the nearest file; null values do not count.
 
     The pins are left out: people say what they ask for in values.yaml.
 

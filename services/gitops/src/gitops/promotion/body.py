@@ -55,7 +55,7 @@ def body(evidence: Evidence) -> str:
     """The pull request's body, in Markdown: the rendered differences are cut where it gets too long."""
     parts = [
         marker(evidence.source, evidence.target),
-        f"Merging this gives {evidence.target} exactly the pins that {evidence.source} runs; Argo CD does the rest.",
+        f"Merging this gives {evidence.target} exactly the pins that {evidence.source} runs. Argo CD deploys them.",
         _pins(evidence),
         *([f"## Why it was trained\n\n{code(evidence.trained)}"] if evidence.trained else []),
         _metrics(evidence),
@@ -95,14 +95,14 @@ def _proof(evidence: Evidence) -> str:
     ready = evidence.readiness
     when = f"{ready.commit.when:%Y-%m-%d %H:%M} {ready.commit.when:%Z}"
     ran = f"{evidence.source} has had these pins for {age(ready.seconds)}: since {when}, by {ready.commit.sha}."
-    said = _health(ready.live) if ready.live else f"The cluster told nothing: {code(ready.problem)}"
+    said = _health(ready.live) if ready.live else f"The cluster gave no information: {code(ready.problem)}"
     return f"## Proof\n\n{ran} {said}"
 
 
 def _health(live: Live) -> str:
     answers = {
         True: "The API answers with the pinned model.",
-        None: f"The API could not be asked: {code(live.problem)}",
+        None: f"The API did not answer: {code(live.problem)}",
     }
     operation = f", its last sync {live.operation}" if live.operation else ""
     return f"Argo CD says {live.sync} and {live.health}{operation}. {answers.get(live.as_pinned, '')}"

@@ -88,7 +88,7 @@ def problems_of_files(files: Mapping[Path, str], scope: Scope) -> list[str]:
             continue
         if mode not in _REGULAR:
             problems.append(
-                f"{path} is not a regular file (a symbolic link?): what it leads to would be read past a review."
+                f"{path} is not a regular file (a symbolic link?): the content behind it would not be reviewed."
             )
         elif stranger := _stranger(path, scope):
             problems.append(stranger)
@@ -119,11 +119,11 @@ def _stranger(path: Path, scope: Scope) -> str:
 
 def _stranger_of_service(path: Path, parts: Sequence[str], scope: Scope) -> str:
     if parts[2:] not in ((PINS,), (TUNING,)):
-        return f"{ENVS / parts[0]} holds {TUNING}, and {PINS} and {TUNING} of each service: {path} has no place there."
+        return f"{ENVS / parts[0]} holds {TUNING}, and {PINS} and {TUNING} of each service: {path} is neither."
     if parts[1] not in scope.services:
         return f"{path}: platform.yaml has no service {parts[1]!r}."
     if path.name == PINS and (parts[0] not in scope.base_environments or parts[1] not in scope.base_services):
-        return f"{path}: pins come after {parts[0]}/{parts[1]} is in platform.yaml, not with it."
+        return f"{path}: add {parts[0]}/{parts[1]} to platform.yaml first, and its pins in a later pull request."
     return ""
 
 
@@ -132,7 +132,7 @@ def _said(values: Mapping[str, Any]) -> Iterator[str]:
         said = values.get(section)
         if section in values and not isinstance(said, dict):
             if said is not None:
-                yield f"{section} is written by `gitops` into {PINS}, and people's values leave it out."
+                yield f"{section} is written by `gitops` into {PINS}: remove it from the values that people write."
             continue
         for key in said or {}:
             if key not in allowed:

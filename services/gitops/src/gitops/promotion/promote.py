@@ -210,7 +210,7 @@ def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, 
 
 
 def refusal(start: Snapshot, route: Route, error: GitopsError) -> Outcome:
-    """What came of a promotion that was refused; a source to which nothing is released is no failure among several."""
+    """The result of a refused promotion; among several, a source without a release is not a failure."""
     if start.read(route.source.file) is None:
         return _outcome(route, "not released", why=str(error))
     return _outcome(route, "refused", why=str(error), exit_code=error.exit_code)
@@ -245,7 +245,9 @@ def push_proposal(trunk: Trunk, start: Snapshot, proposal: Proposal) -> str:
         pushed, said = trunk.push(commit, branch, over=there)
         if pushed is Pushed.LANDED:
             return commit
-    raise OutageError(f"{trunk.remote} did not take {branch}, {_TRIES} times in a row; do others write it too? {said}")
+    raise OutageError(
+        f"{trunk.remote} did not accept {branch}, {_TRIES} times in a row; does somebody else push to it too? {said}"
+    )
 
 
 def _says_the_same(start: Snapshot, commit: str, proposal: Proposal) -> bool:

@@ -47,15 +47,15 @@ def readiness(repository: Repository, cluster: Cluster, target: Target, found: l
     """
     if repository.is_shallow():
         raise BadInputError(
-            f"This clone lacks older history, so since when {target} has had its pins cannot be told: "
-            "git fetch --unshallow (in a workflow: fetch-depth: 0)."
+            f"This clone lacks older history, so it is not known since when {target} has had its pins: git fetch "
+            "--unshallow (in a workflow: fetch-depth: 0)."
         )
     commit = since(found)
     seconds = int((datetime.now(UTC) - commit.when).total_seconds())
     if seconds < minutes * _MINUTE:
         raise NotWantedError(
-            f"{target} has had its pins for {age(seconds)}, since {commit.sha[:7]}, "
-            f"and {minutes:g} minutes are asked for: wait, or say another --min-age."
+            f"{target} has had its pins for {age(seconds)}, since {commit.sha[:7]}, but {minutes:g} minutes are "
+            "required: wait, or give another --min-age."
         )
     name = target.application
     try:
@@ -77,11 +77,11 @@ def _objection(repository: Repository, application: Manifest, live: Live, commit
     # A chart's version stands among them too.
     revisions = [revision for revision in named if _COMMIT.fullmatch(revision)]
     if revisions and not any(repository.contains(revision, commit.sha) for revision in revisions):
-        return f"Argo CD is at {revisions[0][:7]} and has not taken up {commit.sha[:7]}, which brought them."
+        return f"Argo CD is at {revisions[0][:7]} and has not yet read {commit.sha[:7]}, which changed them."
     if live.operation in ("Failed", "Error"):
-        return "its last sync failed, of which the smoke test is a part."
+        return "its last sync failed; the smoke test is part of it."
     if live.operation in ("Running", "Terminating"):
-        return "a sync is under way, and its smoke test has not ended."
+        return "a sync is running, and its smoke test has not ended."
     if live.sync != "Synced" or live.health in ("Degraded", "Missing"):
         return f"Argo CD says {live.sync} and {live.health}."
     return _of_pods(live)

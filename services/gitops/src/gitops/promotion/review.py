@@ -1,6 +1,7 @@
 """What a pull request may do to environments that another one feeds.
 
-Their pins move to what feeds them runs, or to what they ran before, and nothing hides beside that. Promotion and
+Their pins move only to what their source runs or to what they ran before, and nothing else changes with them.
+Promotion and
 rollback write such pull requests. A person may write one too, so each is judged by what it changes: every commit of it,
 for merged by rebase each becomes a commit of the main branch. What counts is what the base says: its platform.yaml, its
 pins, its history.
@@ -61,7 +62,7 @@ def review_changes(repository: Repository, base: str, head: str = "HEAD") -> Rev
     tip, last = repository.commit_named(base, "--base"), repository.commit_named(head, "--head")
     if repository.is_shallow():
         raise BadInputError(
-            "This clone lacks older history, so what ran before cannot be told: git fetch --unshallow (in a workflow: "
+            "This clone lacks older history, so what ran before is not known: git fetch --unshallow (in a workflow: "
             "fetch-depth: 0)."
         )
     commits = [_Change(commit=name, files=repository.touched(name)) for name in repository.commits_between(tip, last)]
@@ -105,13 +106,13 @@ class _Reviewer:
         fed = [path for path in pins if any(path == target.file for target in self._fed)]
         if fed and (others := [path for path in files if path not in fed]):
             problems.append(
-                f"A pull request that changes {_named(fed)} changes nothing else, so that merging it approves the pins "
-                f"alone; this one changes {_named(others)} too."
+                f"A pull request that changes {_named(fed)} must change nothing else, so that a merge approves only "
+                f"the pins; this one changes {_named(others)} too."
             )
         elif pins and FILE in files:
             problems.append(
-                f"{FILE} says which environment feeds which, so a pull request that changes it moves no pins; this one "
-                f"changes {_named(pins)} too."
+                f"{FILE} says which environment feeds which, so a pull request that changes it must not move pins; "
+                f"this one changes {_named(pins)} too."
             )
         return problems
 
@@ -154,7 +155,7 @@ class _Reviewer:
 
 
 def _release(snapshot: Snapshot, target: Target) -> Release | None:
-    """What the base has; a file that cannot be read proves nothing, and may be mended."""
+    """What the base has; a file that cannot be read proves nothing, and may be fixed."""
     try:
         return snapshot.release(target)[1]
     except BadInputError:
@@ -171,7 +172,7 @@ def _proposed_platform(here: Snapshot) -> tuple[Platform | None, list[str]]:
     """platform.yaml as the pull request has it: it names what may be added, and what goes."""
     text = here.read(FILE)
     if text is None:
-        return None, [f"{FILE} is gone: nothing works without it."]
+        return None, [f"{FILE} is removed, but nothing works without it."]
     try:
         return decoded(text), []
     except BadInputError as error:

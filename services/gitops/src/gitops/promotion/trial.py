@@ -47,8 +47,8 @@ class Bounds(Struct, frozen=True, kw_only=True, rename="camel"):
 class Trial(Struct, frozen=True, kw_only=True):
     """What is known of a candidate in the target.
 
-    `shadow` is None where it is not tried there, and `since` the commit that pinned it beside what answers;
-    `comparison` is None where nothing could be learned, and `problem` says why. `bounds` is None where none is set.
+    `shadow` is None if it is not the shadow there, and `since` is the commit that pinned it next to the present
+    model. `comparison` is None if there are no figures, and `problem` says why. `bounds` is None if none is set.
     """
 
     answering: Model
@@ -115,13 +115,13 @@ def bounds_of(start: Snapshot, target: Target) -> Bounds | None:
 
 def _refuse_unmet(found: Trial, target: Target, bounds: Bounds) -> None:
     """What is not known is never enough."""
-    asked = f"{target} asks for {bounds} ({target.folder}/values.yaml: shadow): "
+    asked = f"{target} requires {bounds} ({target.folder}/values.yaml: shadow): "
     candidate = f"{found.candidate.name} {found.candidate.version}"
     if found.shadow is None:
-        begin = f"gitops shadow {target} --model {found.candidate.version} begins."
-        raise NotWantedError(f"{asked}{candidate} is not tried there. {begin}")
+        begin = f"gitops shadow {target} --model {found.candidate.version} starts it."
+        raise NotWantedError(f"{asked}{candidate} is not its shadow. {begin}")
     if found.comparison is None:
-        raise NotWantedError(f"{asked}how {candidate} does could not be learned. {found.problem}")
+        raise NotWantedError(f"{asked}how {candidate} does is not known. {found.problem}")
     rows = found.comparison.rows
     if rows.judged < bounds.least:
         more = "Wait, or give it more with --sample."
@@ -140,12 +140,12 @@ def section(found: Trial, target: str) -> str:
 def _said(found: Trial, target: str) -> list[str]:
     if found.shadow is None or found.since is None:
         by_hand = f"`gitops shadow {target} --model {found.candidate.version}`"
-        return [f"The candidate is not tried on the requests of {target}: {by_hand} would, unseen."]
+        return [f"The candidate was not compared on the requests of {target}: {by_hand} would do that."]
     since = f"since {found.since.when:%Y-%m-%d %H:%M %Z}, by {found.since.sha[:7]}"
     if found.comparison is None:
-        return [f"The candidate is the shadow of {target} {since}. What came of it is not known: {code(found.problem)}"]
+        return [f"The candidate is the shadow of {target} {since}. Its result is not known: {code(found.problem)}"]
     seen, rows = found.comparison, found.comparison.rows
-    left = f"Failed: {rows.failed:,} rows. Dropped, as there was no time for them: {rows.dropped:,} rows."
+    left = f"Failed: {rows.failed:,} rows. Dropped because there was no time: {rows.dropped:,} rows."
     if rows.agreement is None:
         ready = f"It is in use in {seen.ready} of {seen.pods} pods that report it."
         return [f"Nothing was compared yet: the candidate is the shadow of {target} {since}. {ready} {left}"]
@@ -169,7 +169,7 @@ def _pairs(found: Trial, seen: Comparison) -> list[str]:
 
 
 def _distances(seen: Comparison) -> str:
-    shifted = " (from 0.2 on the mix of answers is another one)" if (seen.psi or 0.0) >= _SHIFTED else ""
+    shifted = " (0.2 or more means that the mix of answers differs)" if (seen.psi or 0.0) >= _SHIFTED else ""
     psi = "PSI between the answers of the two: " + ("not known." if seen.psi is None else f"{seen.psi:.3f}{shifted}.")
     if seen.difference.p50 is None or seen.difference.p95 is None:
         return psi
@@ -191,5 +191,5 @@ def _times(found: Trial, seen: Comparison) -> str:
 
 def _bounds(found: Trial) -> str:
     if found.bounds is None:
-        return "No bounds are set (`shadow.minRows` and `shadow.maxDisagreement` in values.yaml): judge for yourself."
-    return f"Asked for is {found.bounds}, which is met."
+        return "No bounds are set (`shadow.minRows` and `shadow.maxDisagreement` in values.yaml), so you decide."
+    return f"Required: {found.bounds}. This is met."

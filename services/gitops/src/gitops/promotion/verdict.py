@@ -49,8 +49,8 @@ def judge(proposed: Proposed) -> Verdict:
         if proposed.leaves or proposed.before is None:
             return Verdict(problems=[], changes=[], origin="removed")
         problem = (
-            f"{target.file} is gone, which would remove {target}: remove the service or the environment "
-            "(gitops remove), or keep its pins."
+            f"{target.file} is deleted, which would remove {target}: remove the service or the environment (gitops "
+            "remove), or keep its pins."
         )
         return Verdict(problems=[problem], changes=[], origin="none")
     if isinstance(after, str):
@@ -64,21 +64,21 @@ def judge(proposed: Proposed) -> Verdict:
 
 
 def _origin(proposed: Proposed, after: Release) -> tuple[str, list[str]]:
-    """Where the pins come from; the figures beside them must come from there too, for they are what people judge by."""
+    """Where the pins come from; their figures must come from there too, because people decide by them."""
     target, source = proposed.target, proposed.source
     origins = [("unchanged", proposed.before), (str(source), proposed.feeding)]
     origins += [(f"{target} at {step.commit.sha[:7]}", step.release) for step in proposed.earlier]
     same = [(name, release) for name, release in origins if release and same_pins(release, after)]
     if not same:
         problem = (
-            f"The pins of {target} would be neither those of {source} nor any that it ran: they reach {target} through "
-            f"{source} alone, by gitops promote."
+            f"The pins of {target} would be neither those of {source} nor any that it ran: pins reach {target} only "
+            f"through {source}, by gitops promote."
         )
         return "none", [problem]
     for name, release in same:
         if release.release.metrics == after.release.metrics:
             return name, []
-    return same[0][0], [f"The metrics of {target} are not those that stand beside these pins in {same[0][0]}."]
+    return same[0][0], [f"The metrics of {target} differ from those next to these pins in {same[0][0]}."]
 
 
 def _holds(proposed: Proposed, after: Release) -> list[str]:
@@ -88,10 +88,12 @@ def _holds(proposed: Proposed, after: Release) -> list[str]:
     problems = []
     if before.held is not None and after.release.hold in (None, before.release.hold):
         # A rollback moves what is held, and writes a hold of its own.
-        problems.append(f"{target} is held ({before.held}): its pins move after `gitops unhold {target}` alone.")
+        problems.append(f"{target} is held ({before.held}): its pins move only after `gitops unhold {target}`.")
     ran_before = any(same_pins(step.release, after) for step in proposed.earlier)
     if not ran_before and feeding is not None and feeding.held is not None:
-        problems.append(f"{proposed.source} is held ({feeding.held}): what it runs goes nowhere until it is not.")
+        problems.append(
+            f"{proposed.source} is held ({feeding.held}): its pins cannot be promoted before gitops unhold."
+        )
     return problems
 
 
@@ -103,18 +105,20 @@ def _shadow(proposed: Proposed, after: Release) -> list[str]:
     problems = []
     if before is None or before.tried_beside(None) != after.tried_beside(None):
         problems.append(
-            f"A change of the shadow of {target} changes nothing else: its pins, hold and metrics move by changes of "
-            "their own."
+            f"A change of the shadow of {target} must change nothing else: change its pins, hold and metrics in other "
+            "pull requests."
         )
     if before and before.held is not None:
-        problems.append(f"{target} is held ({before.held}): it gets no shadow before `gitops unhold {target}`.")
+        problems.append(f"{target} is held ({before.held}): it gets a shadow only after `gitops unhold {target}`.")
     if before and before.tried and shadow.is_model(before.tried):
         # It sees another share of the requests.
         return problems
     if before and shadow.is_model(before.model):
         problems.append(f"The shadow of {target} is the version that answers: there would be nothing to compare.")
     if proposed.feeding and proposed.feeding.held is not None:
-        problems.append(f"{source} is held ({proposed.feeding.held}): what it runs goes nowhere until it is not.")
+        problems.append(
+            f"{source} is held ({proposed.feeding.held}): its pins cannot be promoted before gitops unhold."
+        )
     ran = proposed.feeding and shadow.is_model(proposed.feeding.model)
     if not ran and not ever_ran(proposed.fed_by, shadow):
         problems.append(f"The shadow of {target} never answered in {source}, which feeds it.")

@@ -37,7 +37,7 @@ class Burning(Struct, frozen=True, kw_only=True):
         """Why the service is held, for everybody who runs into it."""
         name = self.alert.labels["alertname"]
         minutes = (self.alert.active_at - self.released).total_seconds() / 60
-        summary = self.alert.annotations.get("summary") or "no summary is told"
+        summary = self.alert.annotations.get("summary") or "no summary given"
         return f"{name} began {minutes:.0f} min after the release: {' '.join(summary.split())}"
 
 
@@ -93,7 +93,7 @@ def roll_back_burning(
     Args:
         repository: The repository.
         revision: The commit to go back from.
-        found: The services, and what came of their releases.
+        found: The services, and the result of their releases.
         hold: Makes a hold of a reason.
     """
 
@@ -113,7 +113,7 @@ def _proposed(
 ) -> Proposal:
     try:
         if snapshot.released(target)[1] != found.release:
-            return not_rolled_back(target, f"{found}; but git says something else by now")
+            return not_rolled_back(target, f"{found}, but git says something else now")
         return rolled_back(snapshot, target, rollback_target(repository, target, revision), hold(str(found)))
     except GitopsError as error:
         return not_rolled_back(target, f"{found}; {error}", error.exit_code)

@@ -290,11 +290,13 @@ def filled(template: Any, parameters: Mapping[str, Any], name: str) -> Any:
 def _field(expression: str, parameters: Mapping[str, Any], name: str) -> str:
     if not _FIELD.fullmatch(expression):
         raise BadInputError(
-            f"ApplicationSet {name}: only fields can be filled in here, and {{{{ {expression} }}}} does more."
+            f"ApplicationSet {name}: only fields can be filled in here, but {{{{ {expression} }}}} does more."
         )
     value: Any = parameters
     for part in expression[1:].split("."):
         if not isinstance(value, Mapping) or part not in value:
-            raise BadInputError(f"ApplicationSet {name}: {{{{ {expression} }}}} is not in what its generator reads.")
+            raise BadInputError(
+                f"ApplicationSet {name}: {{{{ {expression} }}}} is not in the files that its generator reads."
+            )
         value = value[part]
     return str(value)

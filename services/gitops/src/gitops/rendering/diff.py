@@ -80,9 +80,9 @@ def compare(repository: Repository, name: str, apps: Sequence[str], comparison: 
     """
     asked = [entry for entry in (comparison.revision, comparison.against, comparison.pins_of) if entry]
     if len(asked) > 1:
-        raise BadInputError("--revision, --against and --pins-of ask for different comparisons: name one.")
+        raise BadInputError("--revision, --against and --pins-of ask for different comparisons: give one of them.")
     if name == PLATFORM and (comparison.against or comparison.pins_of):
-        raise BadInputError(f"--against and --pins-of compare environments, and {PLATFORM} is none.")
+        raise BadInputError(f"--against and --pins-of compare environments, but {PLATFORM} is not one.")
     root, helm = repository.root, find_helm(repository.root)
     if comparison.pins_of:
         return _with_other_pins(root, helm, name, comparison.pins_of, apps)

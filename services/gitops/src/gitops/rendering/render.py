@@ -47,13 +47,13 @@ def find_helm(root: Path) -> str:
     helm = str(own) if own.exists() else shutil.which("helm") or "helm"
     version = _version(helm, Path(helm).stat().st_mtime_ns if Path(helm).exists() else 0)
     if not version.startswith("v4."):
-        raise BadInputError(f"{helm} is {version}, and Argo CD renders with Helm 4: run tools/install helm.")
+        raise BadInputError(f"{helm} is {version}, but Argo CD renders with Helm 4: run tools/install helm.")
     return helm
 
 
 @cache
 def _version(helm: str, written: int) -> str:  # noqa: ARG001  (when it was, which is half of the cache's key)
-    """What a program says that it is; one that is written anew is asked again."""
+    """What a program reports as its version; asked again if its file changes."""
     return run([helm, "version", "--template", "{{.Version}}"]).strip()
 
 
@@ -145,8 +145,8 @@ def _broken(tree: Path, found: Found, wanted: Sequence[Target]) -> list[str]:
 def _nothing_released(wanted: Sequence[Target]) -> str:
     names = ", ".join(str(target.file) for target in wanted)
     return (
-        f"Nothing is released there: there is no {names or 'service yet'}. `gitops bump` writes it where nothing feeds "
-        "an environment; the others get theirs by promotion."
+        f"Nothing is released there: there is no {names or 'service yet'}. `gitops bump` writes it in an environment "
+        "without `from`; the others get it by promotion."
     )
 
 
@@ -283,7 +283,7 @@ class Renderer:
         except ProgramFailedError as error:
             if any(word in error.errors for word in UNREACHABLE):
                 raise OutageError(
-                    f"{application.name}: what its kustomization names cannot be fetched: {error.errors}\n"
+                    f"{application.name}: the resources of its kustomization cannot be downloaded: {error.errors}\n"
                     "Without internet, put Argo CD's manifest into the repository: gitops adopt --vendor-argocd FILE."
                 ) from None
             raise BadInputError(f"{application.name} does not render: {error.errors}") from None
@@ -302,7 +302,7 @@ def _files(folder: Path, source: Source) -> list[Path]:
 
 
 def _inline(helm: Helm, scratch: Path) -> list[str]:
-    """Options for the values that stand in the Application itself; as Argo CD has it, an object replaces a text."""
+    """Options for the values in the Application itself; as in Argo CD, an object replaces a text."""
     values = helm.values_object or (loaded(helm.values) if helm.values else None)
     if not values:
         return []
@@ -319,16 +319,17 @@ def _set(name: str, value: str, *, text: bool) -> list[str]:
 def _not_fetched(application: Application, error: ProgramFailedError) -> Exception:
     if any(word in error.errors for word in UNREACHABLE):
         return OutageError(
-            f"{application.name}: its chart cannot be fetched: {_said(error)}\nName other applications to leave it out."
+            f"{application.name}: its chart cannot be downloaded: {_said(error)}\nTo leave it out, name the other "
+            "applications."
         )
     return BadInputError(
-        f"{application.name}: its chart cannot be fetched or does not render: {_said(error)}\n"
+        f"{application.name}: its chart cannot be downloaded, or does not render: {_said(error)}\n"
         "Is that version published? A private registry needs `helm registry login` first."
     )
 
 
 def _said(error: ProgramFailedError) -> str:
-    """What Helm gives as the reason; it tells of every symbolic link in a chart there too."""
+    """What Helm gives as the reason; it also reports every symbolic link in a chart there."""
     return "\n".join(line for line in error.errors.splitlines() if not line.startswith("level=INFO"))
 
 

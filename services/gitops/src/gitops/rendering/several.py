@@ -1,4 +1,4 @@
-"""Several applications rendered at once: Helm is a process of its own, so one runs while another's output is read."""
+"""Several applications rendered at once: Helm is a separate process, so one runs while another's output is read."""
 
 import os
 from collections.abc import Iterator, Sequence

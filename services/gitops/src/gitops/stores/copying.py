@@ -1,6 +1,6 @@
 """Copies the objects of a bucket from one S3 store to another, and compares the digest of every one.
 
-Each pass reads every object on both sides: an ETag is no digest where a file was uploaded in parts. What has the same
+Each pass reads every object on both sides: an ETag is not a digest if a file was uploaded in parts. What has the same
 digest is not written, so a pass that was interrupted is repeated without writing anything twice. Only newest versions
 are copied; older ones stay where they are. Nothing is deleted.
 """
@@ -105,7 +105,7 @@ def _brought(source: Any, target: Any, bucket: str, key: str, *, late: bool, dry
         target.upload_fileobj(file, bucket, key, ExtraArgs=more)
     written = _read(target, bucket, key)
     if written is None or written["digest"] != found["digest"]:
-        raise OutageError(f"s3://{bucket}/{key} does not hold what was written there. Run it again.")
+        raise OutageError(f"s3://{bucket}/{key} does not hold the content that was written. Run this again.")
     return "copied", size
 
 

@@ -37,7 +37,7 @@ def route(platform: Platform, *, late: bool) -> Route:
     if not platform.next_store:
         other = "minio" if platform.store == "seaweedfs" else "seaweedfs"
         raise BadInputError(
-            f"platform.yaml names no store to move to: add `nextStore: {other}`, push it, and run this again once the "
+            f"platform.yaml names no store to move to: add `nextStore: {other}`, push it, and run this again when the "
             f"application {other} is healthy."
         )
     if late:
@@ -91,18 +91,18 @@ def said(done: Pass) -> str:
     """A pass in words."""
     parts = [f"{done.objects} objects, {done.size} bytes", f"{done.same} with the same digest", f"{done.copied} copied"]
     parts += [f"{count} {word}" for count, word in (
-        (done.missing, "missing"), (done.differing, "different"), (done.newer, "written since in the store in use"),
+        (done.missing, "missing"), (done.differing, "different"), (done.newer, "newer in the store in use"),
     ) if count]  # fmt: skip
     return ", ".join(parts)
 
 
 def switched(way: Route) -> Edit:
-    """The edit that has all parts use the other store; the one before stays beside it."""
+    """The edit that has all parts use the other store; the old one keeps running."""
 
     def edit(snapshot: Snapshot) -> Sequence[Proposal]:
         platform = platform_at(snapshot)
         if platform.store == way.target:
-            return [Proposal(verb="move", subject="store", left_alone=f"{way.target} is the store already")]
+            return [Proposal(verb="move", subject="store", left_alone=f"{way.target} is already the store")]
         text = edited(snapshot.read(FILE) or "", {"store": way.target, "nextStore": way.source}, str(FILE))
         changes = [Change(pin="store", before=way.source, after=way.target)]
         message = commit_message(f"move(store): {way.target}", changes)
@@ -119,8 +119,8 @@ def refuse_unlike(passes: Sequence[Pass]) -> None:
     """
     if copied := sum(done.copied for done in passes):
         raise NotConvergedError(
-            f"After {PASSES} passes objects are still written: {copied} in the last one. Run it again when less is "
-            "trained."
+            f"After {PASSES} passes, objects are still being written: {copied} in the last one. Run it again when "
+            "fewer trainings run."
         )
 
 

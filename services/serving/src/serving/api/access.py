@@ -30,7 +30,7 @@ def parse_keys(text: str, source: str) -> Keys:
         The SHA-256 of each key, and the name of whom it was given to.
 
     Raises:
-        SettingsError: when something else stands there; it says where, and not what.
+        SettingsError: when an entry has another form; the message says where, but not what it holds.
     """
     found: dict[bytes, str] = {}
     lines = [line.strip() for line in text.replace(",", "\n").splitlines()]
@@ -64,7 +64,9 @@ class KeyFile:
         except OSError as error:
             raise SettingsError(f"API_KEYS_FILE is {str(path)!r}, which cannot be read ({error.strerror})") from None
         if not self._keys:
-            raise SettingsError(f"API_KEYS_FILE is {str(path)!r}, which holds no keys, so nobody could be answered")
+            raise SettingsError(
+                f"API_KEYS_FILE is {str(path)!r}, which holds no keys, so every request would be refused"
+            )
 
     def __call__(self) -> Keys:
         """Gives the keys that hold now: none where the file holds none. While it cannot be read, those before do."""
@@ -78,9 +80,9 @@ class KeyFile:
                     if self._keys:
                         logger.info("API keys read again", extra={"keys": len(self._keys)})
                     else:
-                        logger.warning("API_KEYS_FILE holds no keys any more, so nobody is let in")
+                        logger.warning("API_KEYS_FILE no longer holds keys, so all requests are refused")
             except (OSError, UnicodeDecodeError, SettingsError) as error:
-                logger.warning("API keys stay as they are", extra={"reason": str(error)})
+                logger.warning("API keys are not changed", extra={"reason": str(error)})
         return self._keys
 
     def _read(self) -> Keys:
@@ -88,7 +90,7 @@ class KeyFile:
 
 
 class Access:
-    """Lets requests in by their key, each key so many times a second."""
+    """Lets requests in by their key, each key so many requests a second."""
 
     def __init__(
         self, keys: Callable[[], Keys], per_second: float, clock: Callable[[], float] = time.monotonic
@@ -138,7 +140,7 @@ class Access:
         if left < 1:
             wait = math.ceil((1 - left) / self._per_second)
             raise RefusedError(
-                429, f"This key may ask {self._per_second:g} times a second.", {"retry-after": str(wait)}
+                429, f"This key may send {self._per_second:g} requests a second.", {"retry-after": str(wait)}
             )
         self._left[name] = (left - 1, now)
 

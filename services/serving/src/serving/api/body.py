@@ -116,7 +116,7 @@ def _checked(headers: Mapping[bytes, bytes], limit: int, media_types: frozenset[
         raise RefusedError(415, *_expected(media_types, sent))
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding not in _ENCODINGS:
-        raise RefusedError(415, "The body may be compressed by gzip, and not otherwise.", {"accept-encoding": "gzip"})
+        raise RefusedError(415, "The body may be compressed only with gzip.", {"accept-encoding": "gzip"})
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > limit:
         raise _too_long(limit)
@@ -134,7 +134,7 @@ def _expected(media_types: frozenset[bytes], sent: bytes) -> tuple[str, dict[str
     taken = [JSON, *sorted(media_types - JSON_TYPES)]
     words = " or ".join(name.decode() for name in taken)
     # Whoever sends a table elsewhere need not install anything.
-    hint = " Tables are read by /predict, where the server has its extra `arrow`." if sent == ARROW else ""
+    hint = " Only /predict reads tables, if the server is installed with its extra `arrow`." if sent == ARROW else ""
     return f"The body must be {words}.{hint}", {"accept": ", ".join(name.decode() for name in taken)}
 
 
@@ -146,9 +146,9 @@ def _inflated(body: bytes, limit: int) -> bytes:
     except zlib.error:
         inflated = b""
     if len(inflated) > limit:
-        raise RefusedError(413, f"The body must not be longer than {limit} bytes once it is inflated.")
+        raise RefusedError(413, f"The body must not be longer than {limit} bytes after decompression.")
     if not inflator.eof or inflator.unused_data:
-        raise RefusedError(400, "The body is not what gzip makes, though Content-Encoding says so.")
+        raise RefusedError(400, "Content-Encoding says gzip, but the body is not valid gzip.")
     return inflated
 
 

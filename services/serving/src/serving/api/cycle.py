@@ -29,7 +29,7 @@ class Sink:
 
 
 class Flow(FlowControl):
-    """Reads no further while requests wait in line, whoever asks for that."""
+    """Stops reading while requests are queued, even if the protocol asks to resume."""
 
     def __init__(self, transport: asyncio.Transport, line: Sized) -> None:
         super().__init__(transport)

@@ -82,7 +82,7 @@ class Explaining:
         return Answer(_encoder.encode(answer), headers=made_by(model))
 
     async def aclose(self) -> None:
-        """Ends what is under way."""
+        """Ends the running work."""
         await self._queue.aclose()
 
     def _read(self, model: LoadedModel, request: ExplainRequest) -> Matrix:
@@ -100,8 +100,8 @@ class Explaining:
         labels = len(model.spec.classes) if request.labels == "all" else 1
         if rows.size * labels > _MOST_CONTRIBUTIONS:
             raise TooManyRowsError(
-                f"The answer would hold {rows.size * labels} contributions, but may hold {_MOST_CONTRIBUTIONS}: send "
-                "fewer rows, or leave `labels` out."
+                f"The answer would hold {rows.size * labels} contributions, but may hold at most "
+                f"{_MOST_CONTRIBUTIONS}: send fewer rows, or leave `labels` out."
             )
 
     def _baseline(self, model: LoadedModel) -> Baseline:

@@ -29,7 +29,7 @@ class Feedback:
         """
         truths = parsed(await self._bodies.read(call), _decoder).feedback
         if len(truths) > self._max_rows:
-            raise TooManyRowsError(f"A request may have {self._max_rows} truths at most; it has {len(truths)}.")
+            raise TooManyRowsError(f"A request may have at most {self._max_rows} truths; this one has {len(truths)}.")
         asked = ASKED.get(None)
         if not self._log.told(truths, asked.owner if asked else ""):
             raise OverloadedError

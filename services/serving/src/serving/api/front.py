@@ -60,7 +60,7 @@ class Front:
         table: All routes.
         unmatched: What answers where there is no route, by the beginning of the path.
         lifespan: What is around all requests.
-        metrics: Is told of every answer.
+        metrics: Is called for every answer.
         draining: Whether callers are asked to leave.
         options: What the settings say.
     """
@@ -164,7 +164,7 @@ class Front:
             raise nothing_here()
         allowed = "GET, HEAD, OPTIONS" if route.method == "GET" else "POST, OPTIONS"
         if call.scope["method"] != "OPTIONS":
-            raise RefusedError(405, f"This resource knows only {allowed}.", {"allow": allowed})
+            raise RefusedError(405, f"This resource allows only {allowed}.", {"allow": allowed})
         more = self._cors.preflight(route.method) if self._cors else ()
         return Answer(b"", status=204, headers=((b"allow", allowed.encode()), *more))
 

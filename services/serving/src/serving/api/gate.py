@@ -61,7 +61,7 @@ class Gate:
             next(iter(self._spare)).crowded_out()
 
     def forget(self, connection: "Leaving") -> None:
-        """Lets go of one that has said what it wants, or is gone."""
+        """Forgets a connection that has sent a request, or is closed."""
         self._spare.pop(connection, None)
 
     def route(self, url: bytes) -> Route | None:

@@ -39,7 +39,7 @@ class About:
             NotReadyError: when they are not, with the reason.
         """
         if self._draining.active:
-            raise NotReadyError("The process has been told to stop.")
+            raise NotReadyError("The process is stopping.")
         self._models.require_all()
 
     async def live(self, _: Call) -> Answer:
@@ -47,12 +47,12 @@ class About:
         return answered(Live())
 
     async def ready(self, _: Call) -> Answer:
-        """Answers 200 once every model is loaded and has answered a warm-up, until the process is told to stop."""
+        """Answers 200 once every model is loaded and has answered a warm-up, until SIGTERM."""
         self.require_ready()
         return answered(Ready())
 
     async def health(self, _: Call) -> Answer:
-        """Says what is going on, with 200 while requests are welcome and 503 else."""
+        """Reports the state, with 200 while the process is ready and 503 otherwise."""
         told = [_health_of(versions) for versions in self._models]
         health = Health(
             live=True,

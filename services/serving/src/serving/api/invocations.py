@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol: who asks `mlflow models serve` today only changes an address."""
+"""MLflow's scoring protocol: a caller of `mlflow models serve` only changes an address."""
 
 import msgspec
 

@@ -24,14 +24,14 @@ from serving.scoring import InvocationRequest
 
 _REFERENCE = "#/components/schemas/"
 _ERRORS = {
-    400: "The body is not JSON, or not what the protocol says",
+    400: "The body is not valid JSON, or does not follow the protocol",
     404: "This deployment has no such model or version",
-    408: "The body came too slowly",
+    408: "The body arrived too slowly",
     413: "The body is too long, or has too many rows",
-    415: "The body has another media type, or is compressed otherwise than by gzip",
-    422: "The body is not what the model takes; `errors` names each field",
-    500: "Something that was not foreseen",
-    503: "The model is not loaded yet, the named version cannot be had now, or the process is about to stop",
+    415: "The media type of the body is not supported, or it is compressed with something other than gzip",
+    422: "The body does not fit the model; `errors` names each field",
+    500: "An unexpected error",
+    503: "The model is not loaded yet, the named version is not available now, or the process is stopping",
 }
 # The struct and the media type of each style of errors.
 _ERROR_FORMS: dict[ErrorStyle, tuple[type[msgspec.Struct], str]] = {
@@ -62,7 +62,7 @@ def document(routes: Iterable[Route], models: Models, max_rows: int, explain_row
             "title": "Prediction API",
             "version": version,
             "description": "Predictions of scikit-learn models, with the version that made them. /predict and "
-            f"/model/info are about {models.main.name}; /v2 answers for each of {', '.join(models.names)}.",
+            f"/model/info use {models.main.name}; /v2 serves each of {', '.join(models.names)}.",
         },
         "paths": {
             route.path: {route.method.lower(): _operation(route, operation, models.names, main)}

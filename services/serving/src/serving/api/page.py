@@ -29,7 +29,7 @@ class Docs:
         self._prefix = prefix
 
     async def lead(self, call: Call) -> Answer:
-        """Leads whoever asks for nothing in particular to the page."""
+        """Redirects a request for the root to the page."""
         # Without a prefix that is known, a relative address: a proxy may have one all the same.
         before = self._before(call)
         location = f"{before}/docs" if before else "docs"

@@ -41,11 +41,11 @@ class RefusedError(Exception):
 
 def nothing_here() -> RefusedError:
     """The refusal of a path that nothing answers."""
-    return RefusedError(404, "There is nothing here; /docs lists what there is.")
+    return RefusedError(404, "This path does not exist; /docs lists all paths.")
 
 
 def as_problem(error: Exception, identity: bytes) -> Answer:
-    """Tells of an error as a problem; `identity` is the request's id."""
+    """Returns an error as a problem document; `identity` is the request's id."""
     status, detail, headers = told(error, identity)
     fields = error.errors if isinstance(error, InvalidInputError) else ()
     errors = tuple(ProblemField(field.field, field.reason) for field in fields)
@@ -54,13 +54,13 @@ def as_problem(error: Exception, identity: bytes) -> Answer:
 
 
 def as_inference_error(error: Exception, identity: bytes) -> Answer:
-    """Tells of an error as the Open Inference Protocol has it, to which whatever is wrong with a tensor is 400."""
+    """Returns an error in the Open Inference Protocol's form; any error in a tensor is 400."""
     status, detail, headers = told(error, identity)
     return _answer(InferenceError(detail), JSON, 400 if isinstance(error, InvalidInputError) else status, headers)
 
 
 def as_mlflow_error(error: Exception, identity: bytes) -> Answer:
-    """Tells of an error as MLflow's scoring server does, to which whatever is wrong with a table is 400."""
+    """Returns an error in the form of MLflow's scoring server; any error in a table is 400."""
     status, detail, headers = told(error, identity)
     if isinstance(error, InvalidInputError):
         status = 400
@@ -74,7 +74,7 @@ def _answer(body: msgspec.Struct, media_type: bytes, status: int, headers: dict[
 
 
 def told(error: Exception, identity: bytes) -> tuple[int, str, dict[str, str]]:
-    """Gives the status, the sentence and the headers for an error. What was not foreseen goes into the log only."""
+    """Gives the status, the sentence and the headers for an error. An unexpected error goes only into the log."""
     found: tuple[int, str, dict[str, str]]
     match error:
         case RefusedError():
@@ -91,5 +91,5 @@ def told(error: Exception, identity: bytes) -> tuple[int, str, dict[str, str]]:
             found = 503, f"This version cannot be served: {error}", {"retry-after": str(_UNUSABLE_RETRY_AFTER)}
         case _:
             logger.error("unforeseen error", exc_info=error, extra={"request_id": identity.decode()})
-            found = 500, "Something unforeseen went wrong; the server's log has it under this request id.", {}
+            found = 500, "An unexpected error occurred; the server's log has it under this request id.", {}
     return found

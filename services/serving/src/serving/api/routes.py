@@ -1,4 +1,4 @@
-"""The routes, of which there is one table: who answers what, to whom, when it is too much, and what the document says.
+"""The one table of routes: handlers, access, behaviour under overload, and what the OpenAPI document says.
 
 Dispatch, refusals under overload, access, metrics' labels, traces and the OpenAPI document all come from it (`table`).
 Paths are matched by Litestar's router.
@@ -48,7 +48,7 @@ ErrorStyle: TypeAlias = Callable[[Exception, bytes], Answer]
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """What the OpenAPI document says of a route, beside what the handler's docstring does.
+    """What the OpenAPI document says about a route, in addition to the handler's docstring.
 
     `answer` is the struct of the answer (several: any of them), or its media type; `body` the struct of the request's
     body; `errors` are the statuses of its errors.
@@ -66,7 +66,7 @@ class Route(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         path: The path, with `{name}` for each part that is a parameter; also what metrics and traces call it.
-        method: The method; who answers GET answers HEAD too.
+        method: The method; a route for GET also answers HEAD.
         handler: Answers a call.
         error: Tells of errors.
         probe: Whether it is for machines that look after the process: these carry no keys, are answered in any crowd,

@@ -90,7 +90,7 @@ def routes(
         ),
         Route(
             "/model/info", "GET", about.model_info, as_problem,
-            operation=Operation("model", "The model that /predict asks", ModelInfo, errors=_UNREADY),
+            operation=Operation("model", "The model that /predict uses", ModelInfo, errors=_UNREADY),
         ),
         Route(
             "/metrics", "GET", about.metrics, as_problem, probe=True, internal=True,
@@ -107,7 +107,7 @@ def routes(
         Route(
             "/invocations", "POST", invocations.invocations, as_mlflow_error, sheddable=True,
             operation=Operation(
-                "mlflow", "Predictions as MLflow's scoring server gives them", InvocationResponse, InvocationRequest,
+                "mlflow", "Predictions in the format of MLflow's scoring server", InvocationResponse, InvocationRequest,
                 _INVOKING,
             ),
         ),
@@ -143,7 +143,7 @@ def _explain(explaining: "Explaining | None") -> tuple[Route, ...]:
         Route(
             "/explain", "POST", explaining.explain, as_problem, sheddable=True,
             operation=Operation(
-                "predict", "What each column adds to an answer", ExplainResponse, ExplainRequest, _PREDICTING
+                "predict", "How much each column contributes to an answer", ExplainResponse, ExplainRequest, _PREDICTING
             ),
         ),
     )  # fmt: skip

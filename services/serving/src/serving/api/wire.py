@@ -13,7 +13,7 @@ _OFFERS = (b"upgrade", b"http2-settings")
 
 
 def head_without_upgrade(method: str, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Writes a request's head anew, without its offer to speak another protocol; names come in small letters."""
+    """Rewrites a request's head without its offer of another protocol; names are in lower case."""
     lines = [b"%s %s HTTP/1.1" % (method.encode(), url)]
     for name, value in headers:
         if name == b"connection":

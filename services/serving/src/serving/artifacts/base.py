@@ -91,7 +91,7 @@ async def _listed(store: ArtifactStore, uri: str, max_bytes: int) -> list[Remote
         if len(files) > MAX_FILES:
             raise ModelUnusableError(f"it has more than {MAX_FILES} files")
     if not files:
-        raise ModelUnusableError("there are no files where the registry says it is stored")
+        raise ModelUnusableError("there are no files at the address in the registry")
     if sum(file.size for file in files) > max_bytes:
         raise ModelUnusableError("its files are larger than MAX_MODEL_BYTES")
     return files

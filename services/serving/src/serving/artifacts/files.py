@@ -76,7 +76,7 @@ class ModelFiles:
             raise DigestMismatchError(f"the digest that its files must have, {expected[:80]!r}, is not valid")
         if expected and rule_of(expected) != CURRENT:
             told = {"digest": expected, "reason": OLD_RULE}
-            logger.warning("a version is proved by a digest of the old rule", extra=told)
+            logger.warning("a version has a digest of the old kind", extra=told)
         try:
             if expected and (kept := await self._kept(expected)):
                 return kept

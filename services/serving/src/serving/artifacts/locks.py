@@ -1,4 +1,4 @@
-"""Folders that several processes share: who uses one holds a lock on it, which goes when the process does.
+"""Folders that several processes share: a user holds a lock on it, which ends with the process.
 
 Where a file system knows no locks, nobody is known to use anything: give each process a folder of its own there.
 """

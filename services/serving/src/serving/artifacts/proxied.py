@@ -62,7 +62,7 @@ class ProxiedStore:
         except AnswerRefusedError as error:
             raise StoreUnavailableError(f"MLflow's list of its files is refused: {error}") from error
         except MALFORMED as error:
-            raise StoreUnavailableError("MLflow's list of its files is not what its API promises") from error
+            raise StoreUnavailableError("MLflow's list of its files does not follow its API") from error
 
     async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
         """Downloads one file."""
@@ -78,9 +78,9 @@ class ProxiedStore:
             finally:
                 await response.aclose()
         except httpx.HTTPError as error:
-            raise StoreUnavailableError(f"MLflow does not hand out its files ({why(error)})") from error
+            raise StoreUnavailableError(f"MLflow does not return its files ({why(error)})") from error
         except AnswerRefusedError as error:
-            raise StoreUnavailableError(f"what MLflow hands out is refused: {error}") from error
+            raise StoreUnavailableError(f"the download from MLflow is refused: {error}") from error
 
     def _root(self, uri: str) -> str:
         parts = urlsplit(uri)
@@ -93,6 +93,6 @@ class ProxiedStore:
 
 def _check(response: httpx.Response) -> None:
     if response.status_code == httpx.codes.NOT_FOUND:
-        raise ModelUnusableError("a file of it is not in MLflow's artifact store")
+        raise ModelUnusableError("one of its files is not in MLflow's artifact store")
     if response.is_error:
-        raise StoreUnavailableError(f"MLflow answers {response.status_code} when asked for its files")
+        raise StoreUnavailableError(f"MLflow answers {response.status_code} to the request for its files")

@@ -24,7 +24,7 @@ _PAGE = MAX_FILES
 # A folder may be an object too, whose name is listed like a file's.
 _MOST_PAGES = 5
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
-_NO_LIST = "S3's list of files is not what its protocol promises"
+_NO_LIST = "S3's list of files does not follow its protocol"
 
 
 class S3Store:
@@ -36,7 +36,7 @@ class S3Store:
         Args:
             endpoint_url: The server.
             region: What requests are signed for.
-            secret_name: Where whoever runs this keeps the keys; named when the server refuses them.
+            secret_name: Where the operator keeps the keys; named when the server refuses them.
             ssl_cert_file: The authorities to trust instead of the usual ones; empty for those.
         """
         self._ssl_cert_file = ssl_cert_file
@@ -91,8 +91,8 @@ class S3Store:
                 raise StoreUnavailableError(f"S3 answers {response.status_code}")
             if response.is_redirect:
                 raise StoreUnavailableError(
-                    f"S3 redirects elsewhere (status {response.status_code}); set S3_ENDPOINT_URL to the address that "
-                    "it really has, and AWS_REGION to its region"
+                    f"S3 redirects elsewhere (status {response.status_code}); set S3_ENDPOINT_URL to its real "
+                    "address, and AWS_REGION to its region"
                 )
             reason = f"({await code_of(response)}{self._keys})"
             raise StoreUnavailableError(f"S3 refuses to give files of bucket {bucket!r} {reason}")

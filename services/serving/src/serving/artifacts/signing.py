@@ -48,7 +48,7 @@ class Signature(httpx.Auth):
         yield request
 
     async def _credentials(self) -> Any:
-        """Finds credentials, fresh ones where they expire. That may take requests of its own, so it gets a thread."""
+        """Finds credentials, fresh ones where they expire. That may need separate requests, so it runs in a thread."""
         found = await asyncio.to_thread(lambda: self._source and self._source.get_frozen_credentials())
         if not found:
             raise StoreUnavailableError(

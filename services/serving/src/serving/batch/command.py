@@ -1,4 +1,4 @@
-"""The command `serving score`: from settings to a job, and from what came of it to an exit status."""
+"""The command `serving score`: makes a job from settings, and an exit status from its result."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ _INTERRUPTED = 130
 
 
 def score(wanted: ScoreSettings, environ: Mapping[str, str] = os.environ) -> int:
-    """Runs a job, and prints what came of it as a line of JSON.
+    """Runs a job, and prints its result as a line of JSON.
 
     Returns:
         The exit status: 0 when all files are scored, 1 when some are not, or the model or a store was not to be had,
@@ -40,7 +40,7 @@ def score(wanted: ScoreSettings, environ: Mapping[str, str] = os.environ) -> int
     try:
         summary = _job(wanted, settings)
     except KeyboardInterrupt:
-        print("serving score: interrupted; run it again, and it goes on with the files that are left", file=sys.stderr)
+        print("serving score: interrupted; run it again, and it continues with the remaining files", file=sys.stderr)
         return _INTERRUPTED
     except ServingError as error:
         print(f"serving score: {error}", file=sys.stderr)

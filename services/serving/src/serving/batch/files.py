@@ -56,7 +56,7 @@ def read_table(path: Path, columns: tuple[Column, ...], separator: str) -> Itera
                 at += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         told = " ".join(str(error).split())[:200]
-        raise FileError(f"it cannot be read as Parquet from row {at} on ({told})") from None
+        raise FileError(f"it cannot be read as Parquet after row {at} ({told})") from None
 
 
 class TableWriter:
@@ -108,7 +108,7 @@ class SideFile:
         self._file: Any = None
 
     def write(self, number: int, reason: str, values: Any) -> None:
-        """Adds a row; `values` are a dictionary by column, or the text of a line that is no row."""
+        """Adds a row; `values` are a dictionary by column, or the text of a line that is not a row."""
         if self._file is None:
             self._file = self.path.open("wb")
         self.rows += 1
@@ -129,7 +129,7 @@ def writing(path: Path, form: Format, schema: pa.Schema) -> Iterator[TableWriter
     try:
         writer = TableWriter(path, form, schema)
     except (pa.ArrowException, NotImplementedError) as error:
-        raise FileError(f"its columns cannot be written as {form} ({error}); --keep names those to be kept") from None
+        raise FileError(f"its columns cannot be written as {form} ({error}); --keep selects columns") from None
     try:
         yield writer
     except BaseException:

@@ -41,7 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct):
-    """What came of a job."""
+    """The result of a job."""
 
     files: int = 0
     scored: int = 0
@@ -83,8 +83,8 @@ class Job:
         begun, found = time.monotonic(), matching(self._source, wanted)
         if not found:
             raise FileError(
-                f"no file is like {wanted.root}/{'/'.join(wanted.parts)}; names must end in .parquet or .csv, and "
-                "folders in s3:// in a /"
+                f"no file matches {wanted.root}/{'/'.join(wanted.parts)}; names must end in .parquet or .csv, and "
+                "folders of s3:// in a /"
             )
         self._check(found, wanted)
         mine = [file for file in found if crc32(file.name.encode()) % self._plan.shards == self._plan.shard]
@@ -112,8 +112,8 @@ class Job:
             below = _below(address, self._source.address)
             if below is not None and wanted.takes(below):
                 raise FileError(
-                    f"{address} would be taken for input the next time: put the answers elsewhere, or name the input "
-                    "more narrowly"
+                    f"{address} would be read as input the next time: put the answers elsewhere, or use a narrower "
+                    "pattern for the input"
                 )
 
     def _output(self, file: Found) -> str:
@@ -174,7 +174,7 @@ class Job:
     def _schema(self, given: pa.Schema) -> pa.Schema:
         names = given.names if self._plan.kept is None else self._plan.kept
         if missing := [name for name in names if name not in given.names]:
-            raise FileError(f"column {shown_name(missing[0])} is to be kept, but it has {listed(given.names)}")
+            raise FileError(f"column {shown_name(missing[0])} should be kept, but the file has {listed(given.names)}")
         self._scorer.check_names(names)
         return pa.schema([*(given.field(name) for name in names), *self._scorer.schema])
 

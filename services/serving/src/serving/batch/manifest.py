@@ -1,4 +1,4 @@
-"""What is written beside the answers to a file: to what they are answers, and by which model."""
+"""What is written next to the answers to a file: what was answered, and by which model."""
 
 import msgspec
 

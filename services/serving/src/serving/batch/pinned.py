@@ -31,7 +31,7 @@ _ROWS = 65_536
 def open_model(settings: Settings, seconds: float = _LOAD_SECONDS) -> LoadedModel:
     """Loads the model that the settings pin, as a server does: proved by its digest before anything of it is parsed.
 
-    A store or MLflow that is away is asked again for so many seconds.
+    If a store or MLflow does not answer, it is retried for so many seconds.
 
     Raises:
         SettingsError: when the settings pin no version, or not its digest.
@@ -41,7 +41,7 @@ def open_model(settings: Settings, seconds: float = _LOAD_SECONDS) -> LoadedMode
     if not settings.model_version or not settings.model_digest:
         missing = "MODEL_DIGEST" if settings.model_version else "MODEL_VERSION"
         raise SettingsError(
-            f"{missing} is not set: files are scored by a pinned version alone. Name a release.yaml (SCORE_RELEASE, "
+            f"{missing} is not set: only a pinned version can score files. Name a release.yaml (SCORE_RELEASE, "
             "--release), or set MODEL_NAME, MODEL_VERSION, MODEL_DIGEST and MODEL_URI"
         )
     if settings.model_dir:
@@ -81,7 +81,7 @@ class PinnedScorer:
     Args:
         pins: Settings of the server, above all MODEL_NAME, MODEL_VERSION, MODEL_DIGEST, MODEL_URI and S3_ENDPOINT_URL.
             They win over the variables of the worker, which keys to the store must come from.
-        seconds: How long a store that is away is asked again.
+        seconds: How long to retry a store that does not answer.
 
     Raises:
         SettingsError: when one of the pins is a secret, which would be sent and stored along with the job.

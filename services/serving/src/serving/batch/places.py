@@ -55,7 +55,8 @@ class Taken(msgspec.Struct, frozen=True):
 class Place(Protocol):
     """A folder, on this machine or in a bucket.
 
-    All methods raise `FileError` for what concerns one file, and `StoreUnavailableError` when the store is away.
+    All methods raise `FileError` for what concerns one file, and `StoreUnavailableError` when the store does not
+    answer.
     """
 
     @property
@@ -171,13 +172,13 @@ class FolderPlace:
 
         def check() -> None:
             if _stamp(path) != begun or (fresh and _identity(path) != identity):
-                raise InputChangedError("it changed while it was read; score it again once whoever writes it is done")
+                raise InputChangedError("it changed while it was read; score it again when its writer has finished")
 
         yield Taken(path, identity, check)
 
     @contextmanager
     def room(self) -> Iterator[Path]:
-        """Gives a hidden folder beside the files, so that they need only be renamed; and removes what others left."""
+        """Makes a hidden folder next to the files, for files to be renamed later, and removes leftovers."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for leftover in self._folder.glob(f"{_PARTIAL}*"):
@@ -219,7 +220,7 @@ def _stamp(path: Path) -> tuple[int, int, int, int]:
     try:
         found = path.stat()
     except OSError as error:
-        raise InputChangedError(f"it cannot be found any more ({error.strerror})") from error
+        raise InputChangedError(f"it no longer exists ({error.strerror})") from error
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 

@@ -20,7 +20,7 @@ _VALUES = "values.yaml"
 
 
 def release_settings(path: Path) -> dict[str, str]:
-    """Reads a release.yaml, and what the values files beside and above it say of how models are run.
+    """Reads a release.yaml, and the settings for models from the values files next to it and above it.
 
     Args:
         path: `envs/ENV/SERVICE/release.yaml`.

@@ -74,7 +74,7 @@ class S3Place:
 
             def check() -> None:
                 if self.identity(name) != identity:
-                    raise InputChangedError("another object was put in its place while it was read; score it again")
+                    raise InputChangedError("the object was replaced while it was read; score it again")
 
             yield Taken(path, identity, check)
 
@@ -87,7 +87,7 @@ class S3Place:
                         self._continue(name, file, identity)
                 except (HTTPClientError, IncompleteReadError) as error:
                     if attempt == _ATTEMPTS - 1:
-                        raise StoreUnavailableError(f"{name}: the store breaks off in the middle ({error})") from error
+                        raise StoreUnavailableError(f"{name}: the download was cut off ({error})") from error
                 else:
                     return
 
@@ -95,7 +95,7 @@ class S3Place:
         begin = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
         answer = self._client.get_object(**self._at(name), IfMatch=f'"{identity.etag}"', **begin)
         if answer["ETag"].strip('"') != identity.etag:  # of stores that know no If-Match
-            raise InputChangedError("another object was put in its place while it was read; score it again")
+            raise InputChangedError("the object was replaced while it was read; score it again")
         for chunk in answer["Body"].iter_chunks(_CHUNK):
             file.write(chunk)
 
@@ -170,16 +170,16 @@ def _told(name: str) -> Iterator[None]:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _ABSENT:
-            raise _AbsentError(f"{name}: there is no such object") from error
+            raise _AbsentError(f"{name}: this object does not exist") from error
         if code in _CHANGED:
-            raise InputChangedError("another object was put in its place while it was read; score it again") from error
+            raise InputChangedError("the object was replaced while it was read; score it again") from error
         if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
             raise StoreUnavailableError(f"{name}: the store answers {code or status}") from error
-        raise FileError(f"{name}: the store refuses it to these keys ({code or status})") from error
+        raise FileError(f"{name}: the store refuses access with these keys ({code or status})") from error
     except NoCredentialsError as error:
         raise FileError(
-            f"{name}: there are no keys to the store; DATA_AWS_ACCESS_KEY_ID and DATA_AWS_SECRET_ACCESS_KEY, or the "
-            "same without DATA_, hold them"
+            f"{name}: the keys of the store are missing: set DATA_AWS_ACCESS_KEY_ID and DATA_AWS_SECRET_ACCESS_KEY, "
+            "or the same names without DATA_"
         ) from error
     except BotoCoreError as error:
         raise StoreUnavailableError(f"{name}: the store does not answer ({' '.join(str(error).split())})") from error

@@ -53,9 +53,7 @@ class Scorer:
         """
         if clash := [name for name in names if name in ANSWERS]:
             raise InvalidInputError(
-                FieldError(
-                    f"column {shown_name(clash[0])}", "is named like one of the answers: rename it, or keep others only"
-                )
+                FieldError(f"column {shown_name(clash[0])}", "has the name of an answer: rename it, or do not keep it")
             )
 
     def score(self, batch: pa.RecordBatch) -> Scored:

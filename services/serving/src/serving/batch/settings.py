@@ -13,48 +13,50 @@ class ScoreSettings(msgspec.Struct, frozen=True, rename=str.upper):
     """Which files are scored, and how. `environment.read(ScoreSettings, os.environ)` makes it."""
 
     score_release: Annotated[
-        str, Meta(description="envs/ENV/SERVICE/release.yaml, whose pins win over the MODEL_... variables")
+        str, Meta(description="envs/ENV/SERVICE/release.yaml; its pins override the MODEL_... variables")
     ] = ""
     score_input: Annotated[
         str,
         Meta(
             description="what to score: a CSV or Parquet file, a folder of them, or a pattern with * and **; "
-            "of this machine or s3://BUCKET/..."
+            "on this machine or s3://BUCKET/..."
         ),
     ] = ""
     score_output: Annotated[str, Meta(description="the folder for the answers, here or s3://BUCKET/...")] = ""
     score_format: Annotated[Literal["parquet", "csv"], Meta(description="how answers are written")] = "parquet"
     score_keep: Annotated[
-        str, Meta(description="the input's columns that stand beside the answers: all, none, or names between commas")
+        str, Meta(description="the input's columns to write too: all, none, or names separated by commas")
     ] = "all"
     score_csv_separator: Annotated[
-        str, Meta(min_length=1, max_length=1, description="the character between fields of CSV files")
+        str, Meta(min_length=1, max_length=1, description="the field separator of CSV files")
     ] = ","
     score_max_rejected: Annotated[
-        float, Meta(ge=0, le=1, description="the share of a file's rows that may be rejected; with more it fails")
+        float, Meta(ge=0, le=1, description="the share of a file's rows that may be rejected; a file with more fails")
     ] = 0.1
-    score_again: Annotated[bool, Meta(description="score files that were scored already, too")] = False
-    score_shards: Annotated[
-        int, Meta(ge=1, le=10_000, description="how many processes share the files, each by its number")
-    ] = 1
-    score_shard: Annotated[int, Meta(ge=0, description="the number of this one, from 0 on")] = 0
+    score_again: Annotated[bool, Meta(description="also score files that were already scored")] = False
+    score_shards: Annotated[int, Meta(ge=1, le=10_000, description="how many processes share the files")] = 1
+    score_shard: Annotated[int, Meta(ge=0, description="the number of this process, from 0")] = 0
     score_progress_seconds: Annotated[
-        float, Meta(ge=0.1, le=3600, description="how often a line tells how far it is")
+        float, Meta(ge=0.1, le=3600, description="how often to write a line about the progress")
     ] = 5.0
     score_load_seconds: Annotated[
-        float, Meta(ge=0, le=86400, description="how long a store or MLflow that is away is asked again for the model")
+        float, Meta(ge=0, le=86400, description="how long to retry to load the model, if MLflow or the store is down")
     ] = 300.0
     data_s3_endpoint_url: Annotated[
-        str, Meta(pattern=_URL, description="the S3 server of the data, where it is not that of S3_ENDPOINT_URL")
+        str, Meta(pattern=_URL, description="the S3 server of the data, if it is not that of S3_ENDPOINT_URL")
     ] = ""
-    data_aws_region: Annotated[str, Meta(description="its region, where it is not AWS_REGION")] = ""
-    data_aws_access_key_id: Annotated[str, Meta(description="the data's own key, where it has one")] = ""
+    data_aws_region: Annotated[str, Meta(description="the region of the data's S3 server, if it is not AWS_REGION")] = (
+        ""
+    )
+    data_aws_access_key_id: Annotated[
+        str, Meta(description="the access key id for the data, if it has a separate one")
+    ] = ""
     data_aws_secret_access_key: Annotated[str, Meta(description="and its secret")] = ""
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="the least severe messages to write")
+        Literal["debug", "info", "warning", "error"], Meta(description="the lowest level of messages to write")
     ] = "info"
     log_format: Annotated[
-        Literal["json", "console"], Meta(description="one JSON object a line, or lines for people")
+        Literal["json", "console"], Meta(description="one JSON object per line, or lines for people")
     ] = "console"
 
     def __post_init__(self) -> None:

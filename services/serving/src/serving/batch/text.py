@@ -32,7 +32,7 @@ class Chunk(msgspec.Struct, frozen=True, eq=False):
         given: The rows as the file has them.
         typed: The same for the model, by the kinds of its columns.
         wrong: Why a row of these cannot be read, by its place.
-        broken: Lines of the file that are no rows: their numbers, what they are, and why they are none.
+        broken: Lines of the file that are not rows: their numbers, texts, and the reasons.
     """
 
     numbers: range | list[int]

@@ -1,4 +1,4 @@
-"""One thread at a time for long work that may wait: few waiters, a time limit, and the lowest share of a processor."""
+"""One thread at a time for long work that may wait: few waiters, a time limit, and the lowest CPU priority."""
 
 import asyncio
 import contextlib
@@ -58,22 +58,22 @@ class Queue:
         """
         if self._present > self._limits.waiting:
             self._tally.refused("full")
-            raise UnavailableError("Too many explanations are waiting already; try again later.", self._retry_after())
+            raise UnavailableError("Too many explanations are already waiting; try again later.", self._retry_after())
         self._present += 1
         try:
             return await self._in_turn(work, time.monotonic() + self._limits.seconds)
         except TimeoutError:
             self._tally.refused("time")
             raise UnavailableError(
-                f"The explanation was not ready within {self._limits.seconds:g} seconds; send fewer rows, try again "
-                "later, or ask for a lower EXPLAIN_EVALUATIONS or a higher EXPLAIN_SECONDS.",
+                f"The explanation was not ready within {self._limits.seconds:g} seconds; send fewer rows or try again "
+                "later. The operator can lower EXPLAIN_EVALUATIONS or raise EXPLAIN_SECONDS.",
                 self._retry_after(),
             ) from None
         finally:
             self._present -= 1
 
     async def aclose(self) -> None:
-        """Ends what is under way after the run of the model that it is at.
+        """Ends the running work after its present run of the model.
 
         The interpreter must not end around a thread that computes, which would take the process down with a signal.
         """
@@ -99,7 +99,7 @@ class Queue:
             self._stopping.wait((now - worked) * (1 / SHARE - 1))
             worked = now
             if self._stopping.is_set():
-                raise UnavailableError("The process has been told to stop.")
+                raise UnavailableError("The process is stopping.")
             if time.monotonic() > deadline:
                 raise TimeoutError
 

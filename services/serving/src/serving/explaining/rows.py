@@ -52,8 +52,8 @@ class _Runner:
             raise InvalidInputError(
                 FieldError(
                     "body",
-                    "the model has no finite answer for a row, or for a copy of it in which usual values replace some "
-                    "of its values, so it cannot be explained",
+                    "the model has no finite answer for a row, or for a copy of it with some typical values, so the "
+                    "row cannot be explained",
                 )
             )
         return result

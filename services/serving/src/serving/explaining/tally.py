@@ -1,4 +1,4 @@
-"""What Prometheus is told of explanations. All of it is counted on the event loop."""
+"""The metrics of explanations. All of it is counted on the event loop."""
 
 from collections.abc import Iterator
 from typing import Literal

@@ -45,7 +45,7 @@ class Entry(Struct, frozen=True, eq=False, gc=False):
 
 
 class Truths(Struct, frozen=True, eq=False, gc=False):
-    """What a caller told of rows that were answered before, when, in seconds since 1970, and the size of it all."""
+    """The truth that a caller sent for earlier rows, the time in seconds since 1970, and the total size."""
 
     told: Sequence[TruthOfRow]
     owner: str

@@ -64,8 +64,10 @@ class Lines:
         ]
         self._told = (model.name, model.version, model.release or None, model.digest)
         sensitive = {column.name for column in columns if column.sensitive}
-        self._warn("sensitive columns are not logged, though they are named", sensitive)
-        self._warn("columns that shall be logged are not there", set(choice.columns) - {each.name for each in columns})
+        self._warn("sensitive columns are not logged, although the settings name them", sensitive)
+        self._warn(
+            "the model lacks columns that should be logged", set(choice.columns) - {each.name for each in columns}
+        )
 
     def _warn(self, what: str, names: set[str]) -> None:
         if found := sorted(names & set(self._choice.columns)):
@@ -148,7 +150,7 @@ def answers_surely(spec: ModelSpec) -> bool:
 
 
 def unsure_in(result: Matrix, spec: ModelSpec, below: float) -> NDArray[np.bool_]:
-    """Tells of each row of a result whether the class that it names is less probable than a bound; shape [rows].
+    """Tells for each row of a result whether its class is less probable than a bound; shape [rows].
 
     What is not finite is not sure either; it was refused.
     """

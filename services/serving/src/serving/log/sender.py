@@ -89,7 +89,7 @@ class Sender:
         rows = sum(file.rows for file in self._files)
         if rows:
             self._tally.dropped("stopped", rows)
-            logger.warning("the end of the prediction log is lost, for the store did not take it", extra={"rows": rows})
+            logger.warning("the end of the prediction log is lost: the store did not accept it", extra={"rows": rows})
         self._files.clear()
         self._count(-self._bytes)
 
@@ -105,7 +105,7 @@ class Sender:
             return False
         if self._failing:
             self._failing = False
-            logger.info("the prediction log is written again")
+            logger.info("the prediction log can be written again")
         self._backoff.reset()
         return True
 

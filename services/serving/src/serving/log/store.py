@@ -51,12 +51,12 @@ class LogStore:
                     return
                 if response.is_success:
                     raise StoreUnavailableError(
-                        "what answers does not speak S3's protocol; set S3_ENDPOINT_URL to the store's own address"
+                        "the server that answers is not an S3 store; set S3_ENDPOINT_URL to the store's address"
                     )
                 if response.is_redirect:
                     raise StoreUnavailableError(
-                        f"S3 redirects elsewhere (status {response.status_code}); set S3_ENDPOINT_URL to the address "
-                        "that it really has, and AWS_REGION to its region"
+                        f"S3 redirects elsewhere (status {response.status_code}); set S3_ENDPOINT_URL to its real "
+                        "address, and AWS_REGION to its region"
                     )
                 code = await code_of(response)
         except httpx.HTTPError as error:

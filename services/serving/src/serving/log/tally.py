@@ -1,4 +1,4 @@
-"""What Prometheus is told of the log. Two threads count, and the event loop asks: so there is a lock."""
+"""The metrics of the log. Two threads count, and the event loop asks: so there is a lock."""
 
 import threading
 from collections import Counter
@@ -50,7 +50,7 @@ class LogTally(Collector):
     def _families(self) -> list[Metric]:
         name = "serving_prediction_log"
         dropped = CounterMetricFamily(
-            f"{name}_rows_dropped", "Rows that could not be logged, by what was in the way", labels=("reason",)
+            f"{name}_rows_dropped", "Rows that could not be logged, by reason", labels=("reason",)
         )
         for reason, rows in self._dropped.items():
             dropped.add_metric((reason,), rows)
@@ -58,8 +58,12 @@ class LogTally(Collector):
             CounterMetricFamily(f"{name}_rows_written", "Rows that the store has", self._written),
             dropped,
             CounterMetricFamily(f"{name}_bytes", "Compressed bytes that the store has", self._bytes),
-            GaugeMetricFamily(f"{name}_pending_bytes", "Bytes of files that the store has not taken", self._pending),
             GaugeMetricFamily(
-                f"{name}_last_write_timestamp_seconds", "When the store took a file; 0 for never", self._last_write
+                f"{name}_pending_bytes", "Bytes of files that the store has not accepted yet", self._pending
+            ),
+            GaugeMetricFamily(
+                f"{name}_last_write_timestamp_seconds",
+                "When the store last accepted a file; 0 for never",
+                self._last_write,
             ),
         ]

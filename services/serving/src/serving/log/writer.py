@@ -1,4 +1,4 @@
-"""The thread that writes lines and compresses them, with a bounded share of a processor."""
+"""The thread that writes lines and compresses them, with a bounded share of CPU time."""
 
 import logging
 import threading

@@ -114,7 +114,7 @@ def parse(body: bytes, header_length: int | None) -> Inference:
 
 
 def _tensors(request: InferRequest, rest: memoryview) -> dict[str, Array]:
-    """Decodes the tensors; those that travel as bytes stand in `rest` one after the other."""
+    """Decodes the tensors; those that travel as bytes are in `rest`, one after the other."""
     tensors: dict[str, Array] = {}
     for tensor in request.inputs:
         field = f"inputs[{tensor.name[:100]!r}]"
@@ -132,7 +132,7 @@ def _tensors(request: InferRequest, rest: memoryview) -> dict[str, Array]:
         tensors[tensor.name] = from_bytes(rest[:size], tensor.datatype, tensor.shape, field)
         rest = rest[size:]
     if len(rest):
-        raise _wrong("", f"{len(rest)} bytes follow that no binary_data_size speaks of")
+        raise _wrong("", f"{len(rest)} bytes follow that no binary_data_size covers")
     return tensors
 
 

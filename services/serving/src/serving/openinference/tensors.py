@@ -76,7 +76,7 @@ def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str
         if _NESTED.match(memoryview(data)):
             rows = nested.decode(data)
             if len(shape) != 2 or any(len(row) != shape[1] for row in rows):
-                raise _wrong(field, f"its data is nested otherwise than its shape {list(shape)} says")
+                raise _wrong(field, f"the nesting of its data does not match its shape {list(shape)} says")
             values = list(chain.from_iterable(rows))
         else:
             values = flat.decode(data)
@@ -106,7 +106,7 @@ def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str
         return shaped(_texts(data, field), shape, field)
     dtype = np.dtype("|u1" if datatype == "BOOL" else NUMBERS[datatype])
     if len(data) % dtype.itemsize:
-        raise _wrong(field, f"its {len(data)} bytes are no whole number of {datatype} values")
+        raise _wrong(field, f"its {len(data)} bytes are not a whole number of {datatype} values")
     array: Array = np.frombuffer(data, dtype)
     if datatype == "BOOL":
         if array.size and array.max() > 1:

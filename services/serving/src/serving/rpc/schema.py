@@ -2,7 +2,7 @@
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/open_inference_grpc.proto
 
-They are in a pool of their own, so that a process may hold a client's generated messages of the same names too.
+They are in a separate pool, so that a process may also hold a client's generated messages with the same names.
 """
 
 from collections.abc import Mapping

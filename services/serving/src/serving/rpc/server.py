@@ -62,7 +62,8 @@ _FRAME_BYTES = 64 * 1024
 class Options(msgspec.Struct, frozen=True):
     """Where to listen, and what calls may take.
 
-    `message_bytes` bounds the tensors of a message. Calls that are under way when the server stops get `grace_seconds`.
+    `message_bytes` bounds the tensors of a message. Calls that are in progress when the server stops get
+    `grace_seconds`.
     """
 
     host: str
@@ -203,7 +204,7 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def serving(options: Options, service: Service, about: About) -> AsyncIterator[None]:
-    """Serves inside the block, and ends calls that are under way within `grace_seconds` after it."""
+    """Serves inside the block, and ends calls in progress within `grace_seconds` after it."""
     server = grpc.aio.server(
         options=(
             ("grpc.max_receive_message_length", options.message_bytes + _FRAME_BYTES),
@@ -227,7 +228,7 @@ async def serving(options: Options, service: Service, about: About) -> AsyncIter
 
 
 def _described() -> Any:
-    """The pool of all files that reflection tells of."""
+    """The pool of all files that reflection lists."""
     for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
         schema.POOL.AddSerializedFile(file.serialized_pb)
     return schema.POOL

@@ -14,7 +14,7 @@ from serving.errors import ModelUnusableError
 from serving.signature import ModelSpec
 
 # Why a model of several outputs is refused.
-ONE_OUTPUT = "of which only one can be served: register a model for each of them"
+ONE_OUTPUT = "but only one can be served: register a model for each of them"
 
 Matrix = NDArray[np.floating[Any]]
 
@@ -64,11 +64,11 @@ def choose_runtime(spec: ModelSpec, options: RuntimeOptions) -> Literal["onnx", 
     if options.prefer == "onnx":
         raise ModelUnusableError("it has no ONNX twin, and RUNTIME is onnx; RUNTIME=auto would try scikit-learn")
     if not spec.sklearn_file:
-        raise ModelUnusableError("it has neither an onnx nor a sklearn flavor, and nothing else can be served")
+        raise ModelUnusableError("it has neither an onnx nor a sklearn flavor, and other flavors cannot be served")
     if find_spec("sklearn") is None or find_spec("skops") is None:
         raise ModelUnusableError(
-            "it has to be run by scikit-learn, which is not installed here: use the image built with "
-            "`--target sklearn` (the package extra `serving[sklearn]`), or register it with its ONNX twin"
+            "it needs scikit-learn, which is not installed here: use the image built with `--target sklearn` (the "
+            "package extra `serving[sklearn]`), or register it with its ONNX twin"
         )
     return "sklearn"
 

@@ -147,7 +147,7 @@ def _of_matrix(session: Session, spec: ModelSpec) -> tuple[Dtype, ...]:
 
 
 def _of_columns(session: Session, spec: ModelSpec) -> tuple[Dtype, ...]:
-    """Checks the inputs of a graph that takes each column as an input of its own."""
+    """Checks the inputs of a graph that has one input for each column."""
     inputs = {entry.name: entry.type for entry in session.get_inputs()}
     expected = [column_input(index) for index in range(len(spec.columns))]
     if sorted(inputs) != sorted(expected):
@@ -172,7 +172,7 @@ def _of_columns(session: Session, spec: ModelSpec) -> tuple[Dtype, ...]:
 def _check_precision(column: Column, kind: str, name: str) -> None:
     if column.kind == "datetime" and kind != "tensor(double)":
         raise ModelUnusableError(
-            f"its column {column.name!r} is a datetime, whose seconds a {kind} would round by minutes: the input "
+            f"its column {column.name!r} is a datetime, and a {kind} would round its seconds to minutes: the input "
             f"`{name}` of its ONNX graph must be a tensor(double)"
         )
 

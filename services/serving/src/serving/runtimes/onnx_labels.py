@@ -160,7 +160,7 @@ def _varint(content: memoryview, at: int) -> tuple[int, int]:
 
 def _as_bytes(value: Value) -> bytes:
     if not isinstance(value, memoryview):
-        raise ValueError("a number where a name belongs")  # noqa: TRY004  (the file is wrong, not a caller)
+        raise ValueError("a number instead of a name")  # noqa: TRY004  (the file is wrong, not a caller)
     return bytes(value)
 
 

@@ -110,8 +110,8 @@ def _load_skops(path: Path, options: RuntimeOptions) -> Any:
         raise ModelUnusableError(f"its skops file cannot be read ({type(error).__name__})") from error
     if untrusted:
         raise ModelUnusableError(
-            f"its skops file is made of types that are not trusted: {', '.join(untrusted)}; "
-            "if you know them to be harmless, name them in SKOPS_TRUSTED_TYPES (the chart's settings.skopsTrustedTypes)"
+            f"its skops file has types that are not trusted: {', '.join(untrusted)}; if you know that they are "
+            "harmless, name them in SKOPS_TRUSTED_TYPES (the chart's settings.skopsTrustedTypes)"
         )
     try:
         return skops.io.load(path, trusted=sorted(trusted))
@@ -123,7 +123,7 @@ def _load_pickle(path: Path, spec: ModelSpec, options: RuntimeOptions) -> Any:
     if not options.trust_pickle:
         raise ModelUnusableError(
             f"it is saved only as {spec.sklearn_format}, which can run any code when loaded, so it is refused; save it "
-            "with skops or register its ONNX twin, or set PICKLE_MODELS=trust-and-run if you trust whoever made it"
+            "with skops or register its ONNX twin, or set PICKLE_MODELS=trust-and-run if you trust its author"
         )
     try:
         with path.open("rb") as file:

@@ -28,7 +28,7 @@ Differences = NDArray[np.float64]
 class Comparison(msgspec.Struct, frozen=True, eq=False):
     """What some rows showed.
 
-    `differing` tells of each row, shape [rows], whether both answered it, and differently. `differences` has a number
+    `differing` says for each row, shape [rows], whether both answered it differently. `differences` has a number
     for each row that both answered, where there is something to measure. `confusion` [main, shadow] counts rows by the
     classes of both, in the order of `Pair.shown`. `main_bins` and `shadow_bins` count the answers of each in the same
     bins. Regression has no confusion, and no bins without a baseline.
@@ -151,7 +151,7 @@ def _among(answered: NDArray[np.bool_], found: NDArray[np.bool_]) -> NDArray[np.
 
 def _check(main: ModelSpec, shadow: ModelSpec) -> None:
     if main.task != shadow.task:
-        raise ModelUnusableError(f"it is made for {shadow.task}, and the model that answers for {main.task}")
+        raise ModelUnusableError(f"its task is {shadow.task}, but that of the model that answers is {main.task}")
     names, others = ([column.name for column in spec.columns] for spec in (main, shadow))
     if names != others:
         raise ModelUnusableError(_of_names(names, others))
@@ -163,17 +163,17 @@ def _of_names(names: list[str], others: list[str]) -> str:
     missing = [name for name in names if name not in others]
     added = [name for name in others if name not in names]
     if not missing and not added:
-        return "it has the columns of the model that answers in another order or number"
+        return "it has the columns of the model that answers, but in another order or number"
     told = ["lacks " + ", ".join(map(shown_name, missing[:5]))] if missing else []
     told += ["has " + ", ".join(map(shown_name, added[:5])) + " besides"] if added else []
-    return f"it has other columns than the model that answers: it {' and '.join(told)}"
+    return f"its columns differ from those of the model that answers: it {' and '.join(told)}"
 
 
 def _check_column(ours: Column, theirs: Column) -> None:
     name = shown_name(ours.name)
     if ours.kind != theirs.kind:
         raise ModelUnusableError(
-            f"its column {name} is of kind {theirs.kind}, and that of the model that answers of kind {ours.kind}"
+            f"its column {name} is of kind {theirs.kind}, but that of the model that answers is of kind {ours.kind}"
         )
     if ours.optional and not theirs.optional:
-        raise ModelUnusableError(f"its column {name} is required, and that of the model that answers may be null")
+        raise ModelUnusableError(f"its column {name} is required, but that of the model that answers may be null")

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the shadow. The worker counts, and the event loop asks: so there is a lock."""
+"""The metrics of the shadow. The worker counts, and the event loop asks: so there is a lock."""
 
 import threading
 from collections import Counter
@@ -77,13 +77,13 @@ class ShadowTally(Collector):
     def _families(self) -> list[Metric]:
         names = ("model_name", "shadow")
         rows = CounterMetricFamily(
-            "serving_shadow_rows", "Rows given to the shadow, by what came of them", labels=(*names, "outcome")
+            "serving_shadow_rows", "Rows given to the shadow, by outcome", labels=(*names, "outcome")
         )
         for outcome, count in self._rows.items():
             rows.add_metric((*self._labels, outcome), count)
         answers = CounterMetricFamily(
             "serving_shadow_answers",
-            "Rows compared, by the class that was answered and the one that the shadow gives",
+            "Rows compared, by the answered class and the shadow's class",
             labels=(*names, "answer", "shadow_answer"),
         )
         for pair, count in self._answers.items():
@@ -97,7 +97,7 @@ class ShadowTally(Collector):
         cumulated = map(float, self._differences.cumsum().tolist())
         difference.add_metric(self._labels, list(zip(bounds, cumulated, strict=True)), self._difference_sum)
         inference = HistogramMetricFamily(
-            "serving_shadow_inference_seconds", "Time of a processor in the shadow, a run counting once", labels=names
+            "serving_shadow_inference_seconds", "CPU time of the shadow, in seconds; a run counts once", labels=names
         )
         inference.add_metric(self._labels, *self._seconds.cumulated())
         ready = GaugeMetricFamily("serving_shadow_ready", "1 while the shadow is loaded and compared", labels=names)
@@ -109,7 +109,7 @@ class ShadowTally(Collector):
             return
         index = GaugeMetricFamily(
             "serving_shadow_psi",
-            "Population stability index of the shadow's answers against those that were given",
+            "Population stability index of the shadow's answers compared with those that were given",
             labels=names,
         )
         main, shadow = self._bins

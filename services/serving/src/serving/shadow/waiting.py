@@ -13,7 +13,7 @@ from serving.shadow.pair import Pair
 class Answered(msgspec.Struct, frozen=True, eq=False):
     """Rows of one request, of shape [rows, columns], what the main version of a pair gave for them, and their size.
 
-    `asked` tells of the request, where that is noted; `first` is the place of the first of the rows in it.
+    `asked` describes the request, if that is noted; `first` is the place of the first of the rows in it.
     """
 
     pair: Pair

@@ -1,4 +1,4 @@
-"""The thread that the shadow computes in: one, of low priority, and with a bounded share of a processor."""
+"""The thread that the shadow computes in: one, of low priority, with a bounded share of CPU time."""
 
 import logging
 import os

@@ -33,7 +33,7 @@ class VersionManager(ABC):
     stage: str | None = None
     # What the log says when a version is loaded, and when it is not.
     served_message = "model served"
-    not_served_message = "the wanted model is not served"
+    not_served_message = "the requested model is not served"
 
     def __init__(
         self, name: str, cache: ModelCache, backoff: Backoff, on_change: Listener, spans: Spans = NO_SPANS
@@ -88,13 +88,13 @@ class VersionManager(ABC):
     async def _attempt(self, step: Callable[[], Awaitable[None]]) -> bool:
         """Takes one step towards the wanted model. Tells whether that worked, and if not, only after a while."""
         try:
-            with self._spans.span("find the wanted model", {"model.name": self.name, "mode": self.mode}):
+            with self._spans.span("find the requested model", {"model.name": self.name, "mode": self.mode}):
                 await step()
         except ServingError as error:
             problem = str(error)
         except Exception as error:  # whatever goes wrong here, the next attempt must still be made
-            logger.exception("loading failed in an unforeseen way")
-            problem = f"an unforeseen {type(error).__name__}, see the log"
+            logger.exception("loading failed unexpectedly")
+            problem = f"an unexpected {type(error).__name__}, see the log"
         else:
             self._problem = ""
             self._backoff.reset()

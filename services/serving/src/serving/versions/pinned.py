@@ -12,9 +12,9 @@ from serving.versions.base import LATEST, Listener, VersionManager, registered_s
 
 
 class Pin(msgspec.Struct, frozen=True):
-    """The version to serve; with a digest, also what it must be; with an address too, the registry is not asked.
+    """The version to serve, with the digest that it must have; with an address, the registry is not used.
 
-    `digest_setting` is where the digest was set, for whoever has to correct it.
+    `digest_setting` is where the digest was set, for the person who corrects it.
     """
 
     name: str

@@ -92,7 +92,7 @@ class FollowedStage(VersionManager):
         return found
 
     async def _start_anew(self, found: RegisteredVersion) -> None:
-        """Loads a version whose number stood for another one before: its model was deleted and registered anew."""
+        """Loads a version whose number meant another one before: its model was deleted and registered again."""
         self._memory = Memory()
         self._cache.forget(self.name)
         try:
@@ -117,7 +117,7 @@ class FollowedStage(VersionManager):
         return self._cache.get(self.name, number) or await self._named(number)
 
     async def _number(self, name: str) -> str:
-        """Finds the number behind an alias or a release tag; while the registry is away, what it was before will do."""
+        """Finds the number behind an alias or a release tag; without the registry, the last known one."""
         if number := self._memory.fresh(name):
             return number
         try:
@@ -136,7 +136,7 @@ class FollowedStage(VersionManager):
         if _RELEASE.fullmatch(name):
             return (await self._registry.by_release(name)).number
         if not _ALIAS.fullmatch(name):
-            raise UnknownVersionError(f"{name!r} is no registry number, alias or release tag (v1.2.0)")
+            raise UnknownVersionError(f"{name!r} is not a registry number, an alias or a release tag (v1.2.0)")
         return (await self._registry.by_alias(name)).number
 
     async def _named(self, number: str) -> LoadedModel:
