@@ -92,12 +92,9 @@ def begin_postgres(folder: Path, fill: Callable[[str], None]) -> None:
         fill: is given the database's SQLAlchemy address.
     """
     with open_to_all("postgres") as place:
-        server = get_server(place / "postgres", cleanup_mode="delete")
+        server = get_server(place / "postgres", cleanup_mode="stop")
         try:
             fill(server.get_uri(driver="psycopg"))
-            server.stop()
-            subprocess.run(["cp", "-a", place / "postgres", folder], check=True, timeout=60)
         finally:
             server.cleanup()
-    # Which processes use the database: of a copy nobody does, and who ends last stops the server.
-    (folder / "postgres" / ".handle_pids.json").unlink()
+        subprocess.run(["cp", "-a", place / "postgres", folder], check=True, timeout=60)
