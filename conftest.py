@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import hypothesis
 import pytest
 
-from tests.support import quick, skips
+from tests.support import helm, quick, skips
 from tests.support.cpu import CpuTimes
+from tests.support.once import made_once
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 
@@ -21,6 +22,10 @@ _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 os.environ |= {"GOGC": "off", "GOMEMLIMIT": "512MiB"}
 # Workers share the cores as it is; threads that wait for each other on busy ones make everything slow.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# Git looks after each commit and fetch whether there is something to tidy up: a process more, and here there never is.
+_GIVEN = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
+os.environ |= {f"GIT_CONFIG_KEY_{_GIVEN}": "maintenance.auto", f"GIT_CONFIG_VALUE_{_GIVEN}": "false"}
+os.environ["GIT_CONFIG_COUNT"] = str(_GIVEN + 1)
 # What tests import stays. To look for garbage among it, over and over while it loads, is a seventh of that time.
 gc.disable()
 # How long an example takes depends on what else the machine does, so no test asserts it.
@@ -66,6 +71,14 @@ def _environment_kept() -> Iterator[None]:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rendered_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The workers of a run keep for each other what Helm has rendered."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(helm.RENDERED, str(made_once(tmp_path_factory, "rendered", lambda _: None)))
+        yield
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -108,7 +108,7 @@ def plain(pinned: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
 
 @contextlib.contextmanager
 def others_are_served(started: Target, note: Note, least: int = 20) -> Iterator[Callers]:
-    """Two callers ask without a pause while something happens; none of their requests may fail."""
+    """Two callers ask all the time while something happens; none of their requests may fail."""
     with Callers(started.server.url, count=2) as callers:
         wait_for(lambda: len(callers.versions) >= least)
         yield callers

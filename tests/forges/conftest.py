@@ -20,12 +20,13 @@ from services.gitops.tests.conftest import (  # noqa: F401  (fixtures)
 from services.gitops.tests.github import GitHub, serving
 from tests.forges.front import standing_before
 from tests.forges.gitea import GiteaStage
-from tests.forges.gitea_server import GiteaServer, gitea
+from tests.forges.gitea_server import GiteaServer, begin_gitea, gitea
 from tests.forges.github import GitHubStage
 from tests.forges.gitlab import GitLabStage
 from tests.forges.gitlab_standin import GitLab
 from tests.forges.provider import Provider
 from tests.forges.stages import Stage
+from tests.support.once import made_once
 
 KINDS = get_args(ForgeKind)
 
@@ -37,9 +38,9 @@ def gitea_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def gitea_server(gitea_folder: Path) -> Iterator[GiteaServer]:
+def gitea_server(gitea_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GiteaServer]:
     """One server for all tests; each has a repository of its own there."""
-    with gitea(gitea_folder) as server:
+    with gitea(gitea_folder, made_once(tmp_path_factory, "gitea", begin_gitea)) as server:
         yield server
 
 

@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 from sqlalchemy import URL, make_url
 
 from embedded.processes import LOOPBACK, Server, free_port
-from tests.integration.stores import postgres
+from tests.integration.stores import begin_postgres, postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / ".cache/tools/bin/gitea"
 _ADMIN = "root-of-the-forge"
 _PASSWORD = "of-the-tests-only-1"
+_TOKEN = "token"
 # Pages of two, so that every list has several.
 _SETTINGS = """
 RUN_USER = {user}
@@ -100,27 +102,49 @@ class GiteaServer:
         self._client.close()
 
 
+def begin_gitea(folder: Path) -> None:
+    """Fill a folder with what `gitea` begins with: a database with Gitea's tables, its administrator and a token."""
+
+    def fill(address: str) -> None:
+        with TemporaryDirectory() as work:
+            (folder / _TOKEN).write_text(_administered(_Place(Path(work), make_url(address))))
+
+    begin_postgres(folder, fill)
+
+
 @contextmanager
-def gitea(folder: Path) -> Iterator[GiteaServer]:
-    """Have one run in a folder inside the block."""
+def gitea(folder: Path, begun: Path) -> Iterator[GiteaServer]:
+    """Have one run in a folder inside the block, from a copy of what `begin_gitea` made."""
     # Its other database, SQLite, needs a C compiler.
-    with postgres() as address:
-        yield from _gitea(folder, make_url(address))
+    with postgres(begun) as address:
+        place = _Place(folder, make_url(address))
+        web, log = [*place.command, "web"], folder / "gitea.log"
+        with Server("Gitea", web, url=place.url, ready_path="/api/healthz", log=log, environment=place.environment):
+            server = GiteaServer(place.url, (begun / _TOKEN).read_text())
+            try:
+                yield server
+            finally:
+                server.close()
 
 
-def _gitea(folder: Path, database: URL) -> Iterator[GiteaServer]:
-    port = free_port()
-    config = folder / "app.ini"
-    settings = {"user": getpass.getuser(), "host": LOOPBACK, "port": port, "static": _static()}
-    config.write_text(_SETTINGS.format(**settings, database=database))
-    # Gitea writes git's global settings; the tests name /dev/null for those, which root would replace by a file.
-    git = {"GIT_CONFIG_GLOBAL": str(folder / "gitconfig"), "HOME": str(folder)}
-    command = [str(PROGRAM), "--config", str(config), "--work-path", str(folder)]
+class _Place:
+    """Where a Gitea works: its folder with its configuration, its database, and its address."""
 
-    def administer(*arguments: str) -> str:
+    def __init__(self, folder: Path, database: URL) -> None:
+        port = free_port()
+        config = folder / "app.ini"
+        settings = {"user": getpass.getuser(), "host": LOOPBACK, "port": port, "static": _static()}
+        config.write_text(_SETTINGS.format(**settings, database=database))
+        self.url = f"http://{LOOPBACK}:{port}"
+        self.command = [str(PROGRAM), "--config", str(config), "--work-path", str(folder)]
+        # Gitea writes git's global settings; the tests name /dev/null for those, which root would replace by a file.
+        self.environment = {"GIT_CONFIG_GLOBAL": str(folder / "gitconfig"), "HOME": str(folder)}
+
+    def administer(self, *arguments: str) -> str:
+        """Run one of its commands, and return what it prints."""
         done = subprocess.run(
-            [*command, *arguments],
-            env={**os.environ, **git},
+            [*self.command, *arguments],
+            env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
             timeout=120,
@@ -129,23 +153,18 @@ def _gitea(folder: Path, database: URL) -> Iterator[GiteaServer]:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
-    administer("migrate")
-    administer(
+
+def _administered(place: _Place) -> str:
+    """Make the tables and the administrator, and return the administrator's token."""
+    place.administer("migrate")
+    place.administer(
         *("admin", "user", "create", "--admin", "--username", _ADMIN, "--password", _PASSWORD),
         *("--email", "root@example.com", "--must-change-password=false"),
     )
-    token = administer(
+    return place.administer(
         *("admin", "user", "generate-access-token", "--username", _ADMIN, "--token-name", "tests"),
         *("--scopes", "all", "--raw"),
     ).splitlines()[-1]
-    url = f"http://{LOOPBACK}:{port}"
-    web, log = [*command, "web"], folder / "gitea.log"
-    with Server("Gitea", web, url=url, ready_path="/api/healthz", log=log, environment=git):
-        server = GiteaServer(url, token)
-        try:
-            yield server
-        finally:
-            server.close()
 
 
 def _static() -> str:

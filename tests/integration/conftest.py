@@ -7,7 +7,9 @@ import pytest
 
 from embedded.processes import Server
 from embedded.servers import mlflow_server
-from tests.integration.stores import BUCKET, S3Store, postgres, s3_server
+from tests.integration.stores import BUCKET, S3Store, begin_postgres, postgres, s3_server
+from tests.support.mlflow_tables import make_tables, with_tables
+from tests.support.once import made_once
 
 
 @pytest.fixture(scope="session")
@@ -25,15 +27,17 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
 
 @pytest.fixture(scope="session")
 def postgres_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The SQLAlchemy address of an empty PostgreSQL database."""
-    with postgres() as uri:
+    """The SQLAlchemy address of a PostgreSQL database with MLflow's tables, which hold nothing."""
+    begun = made_once(tmp_path_factory, "postgres", lambda folder: begin_postgres(folder, make_tables))
+    with postgres(begun) as uri:
         yield uri
 
 
 @pytest.fixture(scope="session")
 def mlflow_proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """MLflow as `make demo` starts it: SQLite, and artifacts through the server."""
-    with mlflow_server(tmp_path_factory.mktemp("mlflow-proxied")) as server:
+    folder = with_tables(tmp_path_factory, tmp_path_factory.mktemp("mlflow-proxied"))
+    with mlflow_server(folder) as server:
         yield server
 
 

@@ -113,19 +113,26 @@ def version_served(client: httpx.Client) -> str:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
+    """Looks often at first, and less often the longer it takes: most conditions are a question to a server."""
+    started = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, "gave up waiting"
-        time.sleep(0.02)
+        waited = time.monotonic() - started
+        assert waited < seconds, "gave up waiting"
+        time.sleep(min(max(0.02, waited / 20), 0.5))
 
 
 class Callers:
-    """Threads that ask for predictions without a pause, and note every answer and every failure."""
+    """Threads that ask for predictions all the time, and note every answer and every failure.
 
-    def __init__(self, url: str, count: int = 4) -> None:
+    Each rests for `pause` seconds between an answer and the next request: without, they and the server take all
+    processors for as long as a test waits for something else, such as a timeout.
+    """
+
+    def __init__(self, url: str, count: int = 4, pause: float = 0.01) -> None:
         self.versions: list[str] = []
         self.failures: list[str] = []
         self._url = url
+        self._pause = pause
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
 
@@ -144,7 +151,7 @@ class Callers:
 
     def _ask(self) -> None:
         with httpx.Client(base_url=self._url, timeout=10.0, trust_env=False, verify=trusted()) as client:
-            while not self._stop.is_set():
+            while not self._stop.wait(self._pause):
                 try:
                     response = predict(client)
                 except httpx.ConnectError:

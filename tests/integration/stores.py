@@ -1,7 +1,8 @@
 """A real S3 store and a real Postgres on this machine: SeaweedFS and PostgreSQL 18, both from wheels."""
 
 import contextlib
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,34 @@ def s3_server(folder: Path) -> tuple[Server, S3Store]:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """Run PostgreSQL, and give its SQLAlchemy address."""
+def postgres(begun: Path | None = None) -> Iterator[str]:
+    """Run PostgreSQL, and give its SQLAlchemy address.
+
+    Args:
+        begun: the folder that `begin_postgres` filled, of which it takes a copy; an empty database by default.
+    """
     with open_to_all("postgres") as folder:
+        if begun is not None:
+            # With their owners: as root it runs as another user.
+            subprocess.run(["cp", "-a", begun / "postgres", folder], check=True, timeout=60)
         server = get_server(folder / "postgres", cleanup_mode="delete")
         try:
             yield server.get_uri(driver="psycopg")
         finally:
             server.cleanup()
+
+
+def begin_postgres(folder: Path, fill: Callable[[str], None]) -> None:
+    """Have `fill` put something into an empty database, and keep the files of that database in `folder`.
+
+    Args:
+        folder: is there, and empty.
+        fill: is given the database's SQLAlchemy address.
+    """
+    with open_to_all("postgres") as place:
+        server = get_server(place / "postgres", cleanup_mode="stop")
+        try:
+            fill(server.get_uri(driver="psycopg"))
+        finally:
+            server.cleanup()
+        subprocess.run(["cp", "-a", place / "postgres", folder], check=True, timeout=60)

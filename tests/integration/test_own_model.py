@@ -3,6 +3,8 @@
 And docs/bring-your-own-model.md, which works as it stands there but for the ports and the folder of the files.
 """
 
+# ruff: noqa: PLC0415  (libraries of one case each load for long, and not in every worker that only collects tests)
+
 import json
 import os
 import subprocess
@@ -19,8 +21,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from catboost import CatBoostClassifier
-from lightgbm import LGBMClassifier
 from mlflow import MlflowClient
 from skl2onnx import to_onnx
 from sklearn.compose import make_column_transformer
@@ -32,7 +32,6 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
-from xgboost import XGBClassifier
 
 from embedded.processes import Server
 from embedded.servers import serving as serving_server
@@ -154,14 +153,20 @@ def no_onnx_form() -> Case:
 
 
 def xgboost() -> Case:
+    from xgboost import XGBClassifier
+
     return Case(XGBClassifier(n_estimators=5).fit(TABLE, CHURNED == "yes"), TABLE, CHURNED == "yes", stored="xgboost")
 
 
 def lightgbm() -> Case:
+    from lightgbm import LGBMClassifier
+
     return Case(LGBMClassifier(n_estimators=5, verbose=-1).fit(TABLE, CHURNED), TABLE, CHURNED, stored="lightgbm")
 
 
 def catboost() -> Case:
+    from catboost import CatBoostClassifier
+
     model = CatBoostClassifier(iterations=5, verbose=0, allow_writing_files=False).fit(TABLE, CHURNED)
     return Case(model, TABLE, CHURNED, stored="catboost")
 

@@ -7,6 +7,7 @@ import pytest
 
 from embedded.servers import mlflow_server
 from tests.integration.page import Page
+from tests.support.mlflow_tables import with_tables
 from training.model_folder import read_model_file
 
 PAGE = Page("bring-your-own-table.md")
@@ -19,8 +20,8 @@ def test_the_file_of_settings_is_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(360)
-def test_the_page_leads_to_an_answer(tmp_path: Path) -> None:
-    with mlflow_server(tmp_path) as mlflow:
+def test_the_page_leads_to_an_answer(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with mlflow_server(with_tables(tmp_path_factory, tmp_path)) as mlflow:
         environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.url}
         for beginning in ("training run --data", "training promote"):
             PAGE.run(beginning, environment)

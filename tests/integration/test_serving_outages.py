@@ -12,10 +12,11 @@ from embedded.servers import mlflow_server
 from services.serving.tests.bundles import write_bundle
 from tests.integration.serving_fixtures import Model, predict, served, version_served, wait_for
 from tests.integration.stores import BUCKET, S3Store
+from tests.support.mlflow_tables import with_tables
 
 
-def test_mlflow_down_at_start_and_later(tmp_path: Path) -> None:
-    mlflow = mlflow_server(tmp_path / "mlflow")
+def test_mlflow_down_at_start_and_later(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    mlflow = mlflow_server(with_tables(tmp_path_factory, tmp_path / "mlflow"))
     settings = {"MLFLOW_TRACKING_URI": mlflow.url, "REGISTRY_TIMEOUT_SECONDS": "2", "RETRY_MAX_SECONDS": "0.5"}
     with served(tmp_path, {**settings, "MODEL_NAME": "late", "MODEL_POLL_SECONDS": "0.1"}, ready=False) as (_, client):
         wait_for(lambda: "MLflow does not answer" in client.get("/health").json()["problem"])

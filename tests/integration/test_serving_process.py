@@ -35,7 +35,7 @@ def ended(server: Server) -> bool:
 
 
 def test_sigterm_under_load_drops_nothing(pin: dict[str, str], tmp_path: Path) -> None:
-    with served(tmp_path, pin) as (server, client), Callers(server.url, count=8) as callers:
+    with served(tmp_path, pin) as (server, client), Callers(server.url, count=8, pause=0) as callers:
         wait_for(lambda: len(callers.versions) > 200)
         os.kill(server.pid, signal.SIGTERM)
         wait_for(lambda: client.get("/health/ready").status_code == 503)

@@ -21,6 +21,7 @@ from tests.integration.stores import S3Store
 from tests.observability import load
 from tests.observability.model import Rows, register_with_baseline
 from tests.observability.promtool import Prometheus, prometheus_server
+from tests.support.mlflow_tables import with_tables
 
 SCRIPT: dict[load.Kind, int] = {"good": 900, "wrong": 40, "slow": 60, "failing": 20}
 # So many rows that drift is spoken of.
@@ -52,7 +53,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory, s3: S3Store) -> Iterator[
     """The stack after its script."""
     folder = tmp_path_factory.mktemp("stack")
     s3.client(s3.writer).create_bucket(Bucket="predictions")
-    mlflow = mlflow_with_metrics(folder)
+    mlflow = mlflow_with_metrics(with_tables(tmp_path_factory, folder))
     with mlflow:
         model, further = Model(mlflow.url, folder), Model(mlflow.url, folder)
         held_out = register_with_baseline(model, folder / "bundle")

@@ -24,6 +24,7 @@ from tests.observability import sources
 from tests.observability.content import rules
 from tests.observability.promtool import TOOLS, Prometheus, prometheus_server
 from tests.observability.test_metrics import documented
+from tests.support.mlflow_tables import with_tables
 
 IRIS = load_iris()
 LABELS = [CLASSES[label] for label in IRIS.target]
@@ -70,7 +71,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, s3: S3Store) -> Iterator[Sta
     folder = tmp_path_factory.mktemp("outcomes")
     logged = Logged.below(s3, "outcomes-")
     below = msgspec.structs.replace(logged, prefix=f"{logged.prefix}/{ENVIRONMENT}/{SERVICE}")
-    with mlflow_server(folder) as mlflow, pushgateway(TOOLS / "pushgateway", folder) as gateway:
+    tables = with_tables(tmp_path_factory, folder)
+    with mlflow_server(tables) as mlflow, pushgateway(TOOLS / "pushgateway", folder) as gateway:
         model = Model(mlflow.url, folder)
         version = model.register(tags={"release": "v1.0.0"})
         run = model.client.get_model_version(model.name, version.number).run_id

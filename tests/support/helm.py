@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"
 # What a release is called where it matters, for the addresses that other parts know.
 RELEASES = {"model-serving": ("serving-staging", "ml-pipeline-staging")}
+RENDERED = "HELM_RENDERED"
+"""The variable that names the folder in which the workers of a run keep for each other what they have rendered."""
 
 
 class Outcome(NamedTuple):
@@ -40,9 +46,37 @@ def scenarios(chart: str) -> list[Path]:
     return sorted((CHARTS / chart / "ci").glob("*.yaml"))
 
 
-def template(chart: str, *values: Path, release: str | None = None, namespace: str | None = None) -> Outcome:
-    """Render a chart as `helm template` does, under the release name and namespace that it usually has."""
+def template(
+    chart: str, *values: Path, release: str | None = None, namespace: str | None = None, again: bool = False
+) -> Outcome:
+    """Render a chart as `helm template` does, under the release name and namespace that it usually has.
+
+    What another test of the same run has rendered of the same files is not rendered once more, unless `again` asks for
+    that. Refusals are never kept: they may name files.
+    """
     usual_release, usual_namespace = RELEASES.get(chart, (chart, "ml-pipeline"))
     files = [argument for path in values for argument in ("--values", path)]
-    where = ("--namespace", namespace or usual_namespace)
-    return run("helm", "template", release or usual_release, CHARTS / chart, *where, *files)
+    named = release or usual_release, "--namespace", namespace or usual_namespace
+    folder = os.environ.get(RENDERED)
+    kept = Path(folder) / _key(chart, named, values) if folder else None
+    if kept and kept.exists() and not again:
+        return Outcome(0, *json.loads(kept.read_text(encoding="utf-8")))
+    outcome = run("helm", "template", named[0], CHARTS / chart, *named[1:], *files)
+    if kept and outcome.code == 0:
+        # Other workers see all of it or nothing.
+        half = kept.with_name(f"{kept.name}.{os.getpid()}")
+        half.write_text(json.dumps([outcome.output, outcome.errors]), encoding="utf-8")
+        half.replace(kept)
+    return outcome
+
+
+def _key(chart: str, named: Sequence[str], values: Sequence[Path]) -> str:
+    """Name what comes of these files: those of values by what they hold, the chart's by when they were written."""
+    key = hashlib.sha256(repr((chart, named, [path.read_bytes() for path in values])).encode())
+    for place in (CHARTS / chart, CHARTS / "common"):
+        for folder, _, names in os.walk(place):
+            for name in sorted(names):
+                file = Path(folder, name)
+                about = file.stat()
+                key.update(f"{file} {about.st_mtime_ns} {about.st_size}\n".encode())
+    return key.hexdigest()

@@ -9,15 +9,40 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # Beginnings of paths whose tests share what takes long to make: a server, a stack, a repository rendered. One worker
 # has all of them, so that it is made once. The test functions of any other file go to whichever worker is free.
-_SHARED = ("tests/observability/", "tests/charts/test_mlflow", "tests/store/")
-_SHARED_IN_A_FILE = ("tests/integration/", "tests/e2e/", "tests/faults/", "tests/gitops/", "tests/charts/test_postgres")
+_SHARED = ("tests/observability/", "tests/charts/test_mlflow", "tests/store/", "tests/forges/test_sign_in")
+_SHARED_IN_A_FILE = (
+    *("tests/integration/", "tests/e2e/", "tests/faults/", "tests/clients/"),
+    *("tests/charts/test_postgres", "tests/charts/test_minio", "tests/workflows/test_site"),
+)
+# What takes fixtures of a session that are made slowly, by their names: an MLflow with its database, and whole
+# repositories rendered. Faults have an MLflow of their own, so that no worker has a very long unit.
+TOGETHER = {
+    "mlflow_on_s3": (
+        *("tests/integration/test_data_to_prediction.py", "tests/integration/test_serving_outages.py"),
+        *("tests/integration/test_training_keys.py", "tests/integration/test_training_sources.py"),
+        "tests/integration/test_serving_registry.py::test_one_file_of_authorities_is_for_mlflow_and_s3",
+    ),
+    "mlflow_proxied": (
+        *(f"tests/integration/test_serving_{name}.py" for name in ("models", "openinference", "registry")),
+        *(f"tests/integration/test_serving_{name}.py" for name in ("smoke", "tracing", "versions")),
+    ),
+    "mlflow_proxied, faults": ("tests/faults/test_hostile_models.py", "tests/faults/test_servers.py"),
+    "everything, grown, wide": tuple(
+        f"tests/gitops/test_{name}.py"
+        for name in ("additions", "installation", "isolation", "layout", "monitoring", "rules")
+    ),
+}
 
 
 def unit_of(node: str) -> str:
     """Return the name of the unit that a test belongs to, by its node id."""
     path, _, function = node.partition("::")
-    if path.startswith(_SHARED):
-        return next(beginning for beginning in _SHARED if path.startswith(beginning))
+    for beginning in _SHARED:
+        if path.startswith(beginning):
+            return beginning
+    for fixtures, beginnings in TOGETHER.items():
+        if node.startswith(beginnings):
+            return fixtures
     return path if path.startswith(_SHARED_IN_A_FILE) else f"{path}::{function.partition('[')[0]}"
 
 

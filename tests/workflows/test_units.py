@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.support.units import TOGETHER, unit_of
 from tests.workflows.workflow import ROOT
 
 # One worker ends in the midst of a unit whose other tests are still to be run.
@@ -32,3 +35,26 @@ def test_a_worker_that_ends_fails_one_test_and_no_other(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "1 failed, 7 passed" in done.stdout, done.stdout + done.stderr
     assert "crashed while running 'test_it.py::test_of_one_unit[2]'" in done.stdout
+
+
+@pytest.mark.parametrize("unit", TOGETHER)
+def test_what_shares_fixtures_is_there_and_takes_them(unit: str) -> None:
+    for node in TOGETHER[unit]:
+        path, _, function = node.partition("::")
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert any(fixture in text for fixture in unit.split(", ")), f"{path} takes none of them"
+        assert f"def {function or 'test_'}" in text
+        assert unit_of(f"{path}::{function or 'test_any[1]'}") == unit
+
+
+@pytest.mark.parametrize(
+    ("node", "unit"),
+    [
+        ("tests/forges/test_sign_in_mlflow.py::test_a", "tests/forges/test_sign_in"),
+        ("tests/forges/test_sign_in_argocd.py::test_b", "tests/forges/test_sign_in"),
+        ("tests/forges/test_verbs.py::test_c[gitea]", "tests/forges/test_verbs.py::test_c"),
+        ("tests/faults/test_callers.py::test_d[1-2]", "tests/faults/test_callers.py"),
+    ],
+)
+def test_a_worker_takes_at_once_what_shares_a_stack(node: str, unit: str) -> None:
+    assert unit_of(node) == unit

@@ -27,6 +27,7 @@ from msgspec import Struct
 if getattr(sys.modules.get("training"), "__file__", None) is None:
     sys.modules.pop("training", None)
 
+from tests.support.mlflow_tables import tables
 from tests.support.once import made_once
 from training.cli import execute
 from training.environment import prepare_environment
@@ -62,14 +63,8 @@ def _mlflow_loaded() -> None:
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file with MLflow's schema in it."""
-    return made_once(tmp_path_factory, "schema", _make_schema) / "mlflow.db"
-
-
-def _make_schema(folder: Path) -> None:
-    from mlflow import MlflowClient  # noqa: PLC0415 # not in the process that only hands tests to workers
-
-    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments(max_results=1)
+    """An SQLite file with MLflow's tables in it."""
+    return tables(tmp_path_factory)
 
 
 @pytest.fixture

@@ -15,8 +15,6 @@ from training.pipeline import Plan, Trained, prepare, train
 from training.settings import Settings
 from training.steps import Silent
 
-shap = pytest.importorskip("shap", exc_type=ImportError)
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -46,6 +44,8 @@ def as_rows(plan: Plan, numbers: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["iris", "penguins"])
 def test_shap_says_the_same(name: str) -> None:
+    # It loads for seconds, and not in every worker that only collects tests.
+    shap = pytest.importorskip("shap", exc_type=ImportError)
     plan, found, twin = trained(load_settings({}, ROOT / "models" / name))
     columns, rows = plan.dataset.columns, plan.split.test_rows[:6]
     background = background_of(found.baseline.features, [column.kind for column in columns]).astype(rows.dtype)

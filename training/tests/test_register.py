@@ -12,14 +12,11 @@ import pandas as pd
 import pytest
 import skops.io
 import yaml
-from catboost import CatBoostRegressor
-from lightgbm import LGBMRegressor
 from mlflow import MlflowClient
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from xgboost import XGBRegressor
 
 from training.registering.conversion import to_graph
 from training.registering.scoring import GraphScores
@@ -158,17 +155,25 @@ def test_a_dry_run_records_nothing(training: Command, table: Path, tmp_path: Pat
     assert [experiment.name for experiment in MlflowClient().search_experiments()] == ["Default"]
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        XGBRegressor(n_estimators=5),
-        LGBMRegressor(n_estimators=5, verbose=-1),
-        CatBoostRegressor(iterations=5, verbose=0, allow_writing_files=False),
-        make_pipeline(FunctionTransformer(np.exp), LGBMRegressor(n_estimators=5, verbose=-1)),
-    ],
-    ids=["xgboost", "lightgbm", "catboost", "pipeline"],
-)
-def test_regressors_of_other_libraries_have_an_onnx_form(model: Any) -> None:
+def regressor(library: str) -> Any:
+    """Libraries that load for long, and not in every worker that only collects tests."""
+    if library == "xgboost":
+        from xgboost import XGBRegressor  # noqa: PLC0415
+
+        return XGBRegressor(n_estimators=5)
+    if library == "catboost":
+        from catboost import CatBoostRegressor  # noqa: PLC0415
+
+        return CatBoostRegressor(iterations=5, verbose=0, allow_writing_files=False)
+    from lightgbm import LGBMRegressor  # noqa: PLC0415
+
+    made = LGBMRegressor(n_estimators=5, verbose=-1)
+    return make_pipeline(FunctionTransformer(np.exp), made) if library == "pipeline" else made
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost", "pipeline"])
+def test_regressors_of_other_libraries_have_an_onnx_form(library: str) -> None:
+    model = regressor(library)
     values = 3 * ROWS[:, 0] - ROWS[:, 1]
     model.fit(ROWS, values)
     graph = to_graph(model, ["number", "number"], (), "largest", double=False)

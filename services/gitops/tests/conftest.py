@@ -108,12 +108,25 @@ def fork(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return folder
 
 
+@pytest.fixture(scope="session")
+def bare(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bare clone of `original`; tests work on copies of it."""
+
+    def clone(folder: Path) -> None:
+        git(folder, "clone", "--quiet", "--bare", "--template=", str(original), str(folder / "origin.git"))
+        git(folder / "origin.git", "config", "receive.autogc", "false")
+
+    return made_once(tmp_path_factory, "bare", clone) / "origin.git"
+
+
 @pytest.fixture
-def origin(fork: Path, tmp_path: Path) -> Path:
-    """The bare repository that `fork` is a clone of, and pushes to."""
-    bare = tmp_path / "origin.git"
-    git(tmp_path, "clone", "--quiet", "--bare", str(fork), str(bare))
-    git(fork, "remote", "add", "origin", str(bare))
-    git(fork, "fetch", "--quiet", "origin")
-    git(fork, "branch", "--quiet", "--set-upstream-to", "origin/main")
-    return bare
+def origin(fork: Path, bare: Path, tmp_path: Path) -> Path:
+    """The bare repository that `fork` is a clone of, and pushes to; as `git remote add` and `git fetch` leave both."""
+    copy = copied(bare, tmp_path / "origin.git")
+    with (fork / ".git" / "config").open("a", encoding="utf-8") as config:
+        config.write(f'[remote "origin"]\n\turl = {copy}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n')
+        config.write('[branch "main"]\n\tremote = origin\n\tmerge = refs/heads/main\n')
+    followed = fork / ".git" / "refs" / "remotes" / "origin"
+    followed.mkdir(parents=True)
+    (followed / "main").write_bytes((fork / ".git" / "refs" / "heads" / "main").read_bytes())
+    return copy

@@ -12,13 +12,16 @@ from gitops.pins.registry import MlflowRegistry
 from gitops.pins.release import Model
 from services.gitops.tests.conftest import DIGEST
 from services.gitops.tests.mlflow_answers import METRICS, TAGS, answering, as_mlflow
+from tests.support.mlflow_tables import with_tables
 
 
 @pytest.mark.slow
-def test_a_real_registry_gives_the_pins_of_a_version_that_passed_and_no_others(tmp_path: Path) -> None:
+def test_a_real_registry_gives_the_pins_of_a_version_that_passed_and_no_others(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """One test, so that one server is started: MLflow with clients that speak to the artifact store themselves."""
     with (
-        mlflow_server(tmp_path, artifacts="s3://mlflow", proxied=False) as server,
+        mlflow_server(with_tables(tmp_path_factory, tmp_path), artifacts="s3://mlflow", proxied=False) as server,
         httpx.Client(base_url=f"{server.url}/api/2.0/mlflow", trust_env=False, timeout=30) as client,
     ):
         register(client, "registered-models/create", name="iris-classifier")

@@ -84,7 +84,8 @@ def until_ready(client: httpx.Client) -> None:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 100.0) -> None:
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, "gave up waiting"
-        time.sleep(0.02)
+        waited = time.monotonic() - started
+        assert waited < seconds, "gave up waiting"
+        time.sleep(min(max(0.02, waited / 20), 0.5))

@@ -4,7 +4,9 @@ Files that people add in apps/extra are theirs: one that cannot be read here is 
 """
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +168,38 @@ def chart_documents(tree: Path, helm: str) -> list[dict[str, Any]]:
     Raises:
         BadInputError: It does not render.
     """
-    command = [helm, "template", "apps", str(tree / APPS), "--namespace", "argocd", "--values", str(tree / FILE)]
     try:
-        text = run(command, timeout=_HELM_SECONDS)
-    except ProgramFailedError as error:
-        raise BadInputError(f"{APPS} does not render with {FILE}: {error.errors}") from None
+        text = _rendered(helm, tuple(_contents(tree)))
+    except (OSError, ProgramFailedError):
+        # Where it stands, so that what Helm says names the files that people know.
+        try:
+            text = _helm_template(helm, tree)
+        except ProgramFailedError as error:
+            raise BadInputError(f"{APPS} does not render with {FILE}: {error.errors}") from None
     return [document for document in loaded_all(text) if isinstance(document, dict)]
+
+
+def _contents(tree: Path) -> Iterator[tuple[Path, bytes]]:
+    """Yield what is rendered, by its place in the tree: platform.yaml and the chart's files, links as files."""
+    for path in (tree / FILE, *sorted((tree / APPS).rglob("*"))):
+        if not path.is_dir():
+            yield path.relative_to(tree), path.read_bytes()
+
+
+@lru_cache(maxsize=16)
+def _rendered(helm: str, contents: tuple[tuple[Path, bytes], ...]) -> str:
+    """Render files that are the same in most trees that one command compares, and so are rendered once."""
+    with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
+        for name, content in contents:
+            path = Path(scratch) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return _helm_template(helm, Path(scratch))
+
+
+def _helm_template(helm: str, tree: Path) -> str:
+    command = [helm, "template", "apps", str(tree / APPS), "--namespace", "argocd", "--values", str(tree / FILE)]
+    return run(command, timeout=_HELM_SECONDS)
 
 
 def _add(found: Found, document: Mapping[str, Any], tree: Path, origin: str) -> None:

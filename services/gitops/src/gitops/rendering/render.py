@@ -44,7 +44,8 @@ def find_helm(root: Path) -> str:
         ProgramMissingError: There is none.
     """
     own = root / ".cache" / "tools" / "bin" / "helm"
-    helm = str(own) if own.exists() else shutil.which("helm") or "helm"
+    # tools/install links no shims, so it is the program itself, and the same in each of a person's repositories.
+    helm = str(own.resolve()) if own.exists() else shutil.which("helm") or "helm"
     version = _version(helm, Path(helm).stat().st_mtime_ns if Path(helm).exists() else 0)
     if not version.startswith("v4."):
         raise BadInputError(f"{helm} is {version}, but Argo CD renders with Helm 4: run tools/install helm.")
