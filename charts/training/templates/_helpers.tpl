@@ -149,6 +149,7 @@
 {{- if gt (len .Values.dataVolume) 1 -}}
 {{- fail "dataVolume is one volume: name persistentVolumeClaim or configMap, not both." -}}
 {{- end -}}
+{{- include "training.outcomesValidate" . -}}
 {{- if and .Values.bump.enabled (not .Values.bump.repository) -}}
 {{- fail "bump.enabled needs the SSH address of the git repository in bump.repository." -}}
 {{- end -}}
