@@ -97,7 +97,7 @@ spec:
 {{- with .pushgateway -}}
 {{- $address := urlParse . -}}
 {{- $host := regexReplaceAll ":[0-9]+$" $address.host "" -}}
-{{- $port := regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default "80" | int -}}
+{{- $port := regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default (ternary "443" "80" (eq $address.scheme "https")) | int -}}
 {{- $rule := dict "ports" (list (dict "port" $port)) -}}
 {{- if regexMatch "^[a-z0-9-]+\\.[a-z0-9-]+(\\.svc.*)?$" $host -}}
 {{- $_ := set $rule "to" (list (dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" (index (splitList "." $host) 1))))) -}}
