@@ -10,7 +10,7 @@
 {{/*
 A file with the values of `thresholds` in place of ${group.name}, as a number, of ${group.name:percent}, and of
 ${group.name:bound}, as the label `le` of a histogram has it: `1.0`, and never `1`. Takes (list $ "path"). In JSON, a text that
-is a placeholder and nothing else becomes a number.
+is a placeholder and nothing else becomes a number. compose.yaml has no Helm: tools/thresholds.py does the same there.
 */}}
 {{- define "observability.filled" -}}
 {{- $root := index . 0 -}}
