@@ -28,7 +28,7 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
 
 
 # Grafana has some of its own, `${__value.raw}`.
-PLACEHOLDER = re.compile(r"\$\{(\w+)\.(\w+)(:percent)?\}")
+PLACEHOLDER = re.compile(r"\$\{(\w+)\.(\w+)(:percent|:bound)?\}")
 
 
 def _filled() -> tuple[list[Path], list[Path]]:

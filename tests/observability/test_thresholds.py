@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from serving.metrics import REQUEST_BUCKETS
+from serving.metrics import REQUEST_BUCKETS, Metrics
 from tests.observability.content import CHART, PATTERNS, PLACEHOLDER, ROOT, dashboard, rules
 from tests.observability.promtool import promtool
 from tests.support import helm
@@ -81,6 +81,19 @@ def test_a_limit_that_the_histogram_does_not_count_is_refused(tmp_path: Path) ->
     assert outcome.code != 0
     (said,) = re.findall(r"thresholds.slo.slowSeconds must be .*, but is 0.2. They are (.*)\.", outcome.errors)
     assert [float(bound) for bound in said.split(", ")] == list(REQUEST_BUCKETS)
+
+
+@pytest.mark.parametrize("seconds", [0.25, 1, 2.5, 10])
+def test_the_limit_names_a_bucket_as_the_server_does(seconds: float, tmp_path: Path) -> None:
+    """By another name, such as 1 for 1.0, Prometheus finds no bucket, and the alerts are silent for ever."""
+    outcome = rendered(tmp_path, {"slo": {"slowSeconds": seconds}})
+    assert outcome.code == 0, outcome.errors
+    asked = set(re.findall(r'duration_seconds_bucket\{[^}]*le="([^"]+)"', outcome.output.replace('\\"', '"')))
+    metrics = Metrics()
+    metrics.answered("/predict", "POST", "200", 0.01)
+    counted = set(re.findall(r'duration_seconds_bucket\{[^}]*le="([^"]+)"', metrics.text().decode()))
+    assert len(asked) == 1
+    assert asked <= counted
 
 
 def test_panels_colour_from_the_same_limits_as_alerts() -> None:

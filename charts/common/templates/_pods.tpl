@@ -85,10 +85,18 @@ spec:
 {{- with $root.Values.imagePullSecrets -}}
 {{- $_ := set $spec "imagePullSecrets" . -}}
 {{- end -}}
-{{- range $key := list "nodeSelector" "affinity" "tolerations" "topologySpreadConstraints" "priorityClassName" "runtimeClassName" "hostAliases" "dnsPolicy" "dnsConfig" -}}
+{{- range $key := list "nodeSelector" "tolerations" "topologySpreadConstraints" "priorityClassName" "runtimeClassName" "hostAliases" "dnsPolicy" "dnsConfig" -}}
 {{- with get $settings $key -}}
 {{- $_ := set $spec $key . -}}
 {{- end -}}
+{{- end -}}
+{{- /* Each kind of affinity for itself: one to nodes does not take away what keeps two servers from sharing a node. */ -}}
+{{- with $settings.affinity -}}
+{{- $affinity := deepCopy ($spec.affinity | default dict) -}}
+{{- range $kind, $terms := . -}}
+{{- $_ := set $affinity $kind $terms -}}
+{{- end -}}
+{{- $_ := set $spec "affinity" (include "pipeline.filled" $affinity | fromJson) -}}
 {{- end -}}
 {{- with include "pipeline.filled" $settings.podSecurityContext | fromJson -}}
 {{- $_ := set $spec "securityContext" . -}}

@@ -8,8 +8,9 @@
 {{- end -}}
 
 {{/*
-A file with the values of `thresholds` in place of ${group.name}, as a number, and of ${group.name:percent}. Takes (list $ "path").
-In JSON, a text that is a placeholder and nothing else becomes a number.
+A file with the values of `thresholds` in place of ${group.name}, as a number, of ${group.name:percent}, and of
+${group.name:bound}, as the label `le` of a histogram has it: `1.0`, and never `1`. Takes (list $ "path"). In JSON, a text that
+is a placeholder and nothing else becomes a number. compose.yaml has no Helm: tools/thresholds.py does the same there.
 */}}
 {{- define "observability.filled" -}}
 {{- $root := index . 0 -}}
@@ -21,6 +22,8 @@ In JSON, a text that is a placeholder and nothing else becomes a number.
 {{- $text = $text | replace (printf "\"${%s.%s}\"" $group $name) (toJson $value) -}}
 {{- end -}}
 {{- $text = $text | replace (printf "${%s.%s}" $group $name) (toJson $value) -}}
+{{- $bound := contains "." (toJson $value) | ternary (toJson $value) (printf "%s.0" (toJson $value)) -}}
+{{- $text = $text | replace (printf "${%s.%s:bound}" $group $name) $bound -}}
 {{- $text = $text | replace (printf "${%s.%s:percent}" $group $name) (printf "%s %%" (mulf 100 $value | toJson)) -}}
 {{- end -}}
 {{- end -}}

@@ -114,18 +114,35 @@
 {{- toYaml $file -}}
 {{- end -}}
 
-{{/* Ways out to the data, where it is at an address; as a JSON list of egress rules. */}}
+{{/* The addresses that a run reads: the data, and where it is a prediction log, the truth and the data to start with. As JSON. */}}
+{{- define "training.dataAddresses" -}}
+{{- $file := include "training.file" . | fromYaml -}}
+{{- $addresses := list $file.data -}}
+{{- if kindIs "map" $file.outcomes -}}
+{{- $addresses = append $addresses $file.outcomes.start -}}
+{{- if kindIs "slice" $file.outcomes.truth -}}
+{{- $addresses = concat $addresses $file.outcomes.truth -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $addresses -}}
+{{- end -}}
+
+{{/* Ways out to them; as a JSON list of egress rules. */}}
 {{- define "training.dataEgress" -}}
-{{- $data := (include "training.file" . | fromYaml).data -}}
-{{- $ports := dict "https" 443 "http" 80 "postgresql" 5432 "mysql" 3306 "mariadb" 3306 "mssql" 1433 "oracle" 1521 -}}
-{{- $rules := list -}}
-{{- if .Values.data.egress -}}
-{{- $rules = .Values.data.egress -}}
-{{- else if regexMatch "^[a-z0-9+]+://" $data -}}
-{{- $scheme := regexReplaceAll "[+:].*$" $data "" -}}
-{{- with get $ports $scheme -}}
-{{- $told := regexFind ":[0-9]+$" (regexFind "^[^/?]+" (regexReplaceAll "^[^/]+//" $data "")) | trimPrefix ":" -}}
-{{- $rules = list (dict "ports" (list (dict "port" (int (default . $told))))) -}}
+{{- $known := dict "https" 443 "http" 80 "postgresql" 5432 "mysql" 3306 "mariadb" 3306 "mssql" 1433 "oracle" 1521 -}}
+{{- $rules := default list .Values.data.egress -}}
+{{- if not $rules -}}
+{{- $ports := list -}}
+{{- range $address := include "training.dataAddresses" . | fromJsonArray -}}
+{{- if and (kindIs "string" $address) (regexMatch "^[a-z0-9+]+://" (toString $address)) -}}
+{{- with get $known (regexReplaceAll "[+:].*$" $address "") -}}
+{{- $told := regexFind ":[0-9]+$" (regexFind "^[^/?]+" (regexReplaceAll "^[^/]+//" $address "")) | trimPrefix ":" -}}
+{{- $ports = append $ports (dict "port" (int (default . $told))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $ports -}}
+{{- $rules = list (dict "ports" (uniq .)) -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $rules -}}
@@ -149,6 +166,7 @@
 {{- if gt (len .Values.dataVolume) 1 -}}
 {{- fail "dataVolume is one volume: name either persistentVolumeClaim or configMap." -}}
 {{- end -}}
+{{- include "training.outcomesValidate" . -}}
 {{- if and .Values.bump.enabled (not .Values.bump.repository) -}}
 {{- fail "bump.enabled needs the SSH address of the git repository in bump.repository." -}}
 {{- end -}}

@@ -1,7 +1,26 @@
-{{/* The name of the CronJob of a service. Takes (list $ SERVICE). */}}
+{{/* The name of the CronJob of a service. One that must be cut ends in a hash of the whole: else the jobs of two environments
+     would be the same object. Takes (list $ SERVICE). */}}
 {{- define "training.outcomesName" -}}
 {{- $service := index . 1 -}}
-{{- include "pipeline.suffixed" (list (printf "%s-%s-%s" (include "training.fullname" (index . 0)) $service.service $service.environment) "outcomes" 52) -}}
+{{- $whole := printf "%s-%s-%s" (include "training.fullname" (index . 0)) $service.service $service.environment -}}
+{{- $suffix := "outcomes" -}}
+{{- if gt (len $whole) 43 -}}
+{{- $suffix = printf "%s-outcomes" (sha256sum $whole | trunc 8) -}}
+{{- end -}}
+{{- include "pipeline.suffixed" (list $whole $suffix 52) -}}
+{{- end -}}
+
+{{/* Refuses two entries of one name, in a sentence. */}}
+{{- define "training.outcomesValidate" -}}
+{{- $names := dict -}}
+{{- range .Values.outcomes.services -}}
+{{- $name := include "training.outcomesName" (list $ .) -}}
+{{- $entry := printf "%s in %s" .service .environment -}}
+{{- if hasKey $names $name -}}
+{{- fail (printf "outcomes.services: the CronJob %s would be that of %s and of %s: leave one of them out." $name (get $names $name) $entry) -}}
+{{- end -}}
+{{- $_ := set $names $name $entry -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A pod that joins a service's log with its truth. Takes (list $ SERVICE). */}}
@@ -78,7 +97,7 @@ spec:
 {{- with .pushgateway -}}
 {{- $address := urlParse . -}}
 {{- $host := regexReplaceAll ":[0-9]+$" $address.host "" -}}
-{{- $port := regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default "80" | int -}}
+{{- $port := regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default (ternary "443" "80" (eq $address.scheme "https")) | int -}}
 {{- $rule := dict "ports" (list (dict "port" $port)) -}}
 {{- if regexMatch "^[a-z0-9-]+\\.[a-z0-9-]+(\\.svc.*)?$" $host -}}
 {{- $_ := set $rule "to" (list (dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" (index (splitList "." $host) 1))))) -}}
