@@ -277,7 +277,9 @@ def test_a_clone_without_history_cannot_tell_and_says_so(
     [
         ({"operationState": {"phase": "Failed", "message": "smoke failed"}}, "2", "last sync failed.* smoke failed"),
         ({"operationState": {"phase": "Running"}}, "2", "smoke test has not ended"),
-        ({"sync": {"status": "Synced", "revisions": ["0.1.0", "0" * 40]}}, "2", "has not yet read"),
+        ({"sync": {"status": "Synced", "revisions": ["0.1.0", "BEFORE"]}}, "2", "has not yet read"),
+        # Newer than what was fetched, as right after another push.
+        ({"sync": {"status": "Synced", "revisions": ["0.1.0", "0" * 40]}}, "2", "Argo CD is at 0000000.* run it again"),
         ({"sync": {"status": "OutOfSync"}}, "2", "says OutOfSync and Healthy"),
         ({"health": {"status": "Degraded", "message": "crashes"}}, "2", "says Synced and Degraded.*crashes"),
         ({}, "1", "serves another model"),
@@ -289,7 +291,8 @@ def test_what_the_cluster_says_of_the_source_counts(
 ) -> None:
     cluster = MemoryCluster()
     metadata = {"name": "iris-staging", "namespace": "argocd"}
-    cluster.put("applications", {"metadata": metadata, "status": {**WELL, **status}})
+    told = json.loads(json.dumps(status).replace("BEFORE", git(clone, "rev-parse", "HEAD~1")))
+    cluster.put("applications", {"metadata": metadata, "status": {**WELL, **told}})
     labels = {"app.kubernetes.io/instance": "iris", "app.kubernetes.io/component": "server"}
     service = {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}
     cluster.put("services", {"metadata": service, "spec": {"ports": [{"name": "http"}, {"name": "metrics"}]}})
@@ -370,3 +373,21 @@ def test_a_body_that_gets_too_long_is_cut_and_says_so(clone: Path) -> None:
     assert 50_000 < len(text) < 65_536
     assert "Cut because it is too long: `gitops diff production/iris --pins-of staging` shows all of it." in text
     assert "- and 30 more" in text
+
+
+def test_a_branch_that_goes_while_it_is_looked_at_is_no_branch(
+    clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forge removes it with the merge."""
+    git(clone, "push", "--quiet", "origin", f"HEAD:refs/heads/{BRANCH}")
+    trunk = Trunk(Repository(clone), "origin", "main")
+    asked = trunk._git
+
+    def merging(*arguments: str) -> str:
+        said = asked(*arguments)
+        if arguments[0] == "ls-remote":
+            git(origin, "update-ref", "-d", f"refs/heads/{BRANCH}")
+        return said
+
+    monkeypatch.setattr(trunk, "_git", merging)
+    assert trunk.branch_head(BRANCH) == ""

@@ -2,6 +2,7 @@
 
 import io
 import string
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,7 +11,20 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from gitops.errors import BadInputError
-from gitops.pins.release import Change, Hold, Image, Model, Notes, Release, changes, parse_image, read_release, written
+from gitops.pins.release import (
+    Change,
+    Hold,
+    Image,
+    Model,
+    Notes,
+    Release,
+    changes,
+    load_release,
+    parse_image,
+    read_release,
+    same_but_moment,
+    written,
+)
 
 DIGEST = "sha256:" + "0f" * 32
 
@@ -183,3 +197,38 @@ def test_an_image_is_split_into_its_parts() -> None:
 def test_an_image_that_is_not_pinned_is_refused(reference: str, named: str) -> None:
     with pytest.raises(BadInputError, match=named):
         parse_image(reference)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"# gr\xfc\xdfe\nrelease: {}\n", "it is not text in UTF-8"),
+        (b"release: !!int x\n", "a value in it is not what its tag says"),
+        (b"release: !!timestamp x\n", "a value in it is not what its tag says"),
+        (b"release: " + b"9" * 5000 + b"\n", "a value in it is not what its tag says"),
+    ],
+)
+def test_what_the_parser_stumbles_over_is_told_with_the_file(content: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / "release.yaml").write_bytes(content)
+    with pytest.raises(BadInputError, match=rf"^envs/qa/iris/release\.yaml is not valid YAML: {why}"):
+        load_release(tmp_path / "release.yaml", Path("envs/qa/iris/release.yaml"))
+
+
+def test_a_hold_that_is_said_again_says_nothing_new() -> None:
+    def held(reason: str, since: str, version: str = "7") -> str:
+        hold, before = Hold(reason=reason, since=since, by="Ada"), release()
+        notes, model = (
+            msgspec.structs.replace(before.release, hold=hold),
+            msgspec.structs.replace(before.model, version=version),
+        )
+        return written(None, msgspec.structs.replace(before, release=notes, model=model), "file")
+
+    first = held("slow", "2026-11-29T20:00:00+00:00")
+    assert same_but_moment(first, held("slow", "2026-11-29T20:05:00+00:00"))
+    other = held("3.9 % fail", "2026-11-29T20:05:00+00:00")
+    assert not same_but_moment(first, other)
+    assert same_but_moment(first, other, measured=True)
+    assert not same_but_moment(first, held("slow", "2026-11-29T20:05:00+00:00", "8"), measured=True)
+    assert not same_but_moment(first, written(None, release(), "file"), measured=True)
+    assert not same_but_moment(first, None)
+    assert not same_but_moment("store: minio\n", "store: seaweedfs\n")

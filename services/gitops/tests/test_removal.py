@@ -1,14 +1,18 @@
 """Removing from a cluster: listed before anything goes, after Argo CD let go, and data of others stays."""
 
+import re
+
 import pytest
 
 from gitops.cluster import removal
 from gitops.cluster.client import Cluster
+from gitops.cluster.kinds import WORKLOADS
 from gitops.errors import NotConvergedError
 from gitops.platform.model import Cluster as Place
 from gitops.platform.model import Environment, Platform, Registry, Service
 from gitops.platform.targets import targets
 from gitops.terminal import Terminal
+from services.gitops.tests.conftest import ROOT
 from services.gitops.tests.memory_cluster import MemoryCluster
 
 PLATFORM = Platform(
@@ -119,3 +123,30 @@ def test_an_environment_in_another_cluster_is_taken_out_there(here: MemoryCluste
     assert plan.lines == ["namespaces ml-pipeline-eu in west"]
     removal.carry_out(plan, clusters, Terminal())
     assert not there.find("namespaces", "ml-pipeline-eu")
+
+
+def test_every_kind_that_the_charts_make_is_taken_away() -> None:
+    """What is not in the list outlives its service: a Rollout with all its pods, for one."""
+    made = set()
+    for file in (ROOT / "charts").glob("*/templates/**/*.yaml"):
+        made |= set(re.findall(r"^apiVersion: (\S+)\nkind: (\S+)$", file.read_text(), re.MULTILINE))
+    assert ("argoproj.io/v1alpha1", "Rollout") in made
+    # Those of `helm test` go by themselves.
+    assert {plural(version, kind) for version, kind in made} - {"pods"} <= set(WORKLOADS)
+
+
+def plural(version: str, kind: str) -> str:
+    """A kind as kubectl names it."""
+    name, group = kind.lower(), version.rpartition("/")[0]
+    ending = "ies" if name.endswith("y") else "es" if name.endswith("s") else "s"
+    return f"{name.removesuffix('y')}{ending}" + (f".{group}" if group else "")
+
+
+def test_a_service_with_canaries_goes_too(here: MemoryCluster) -> None:
+    labels = {"app.kubernetes.io/instance": "iris"}
+    here.put("rollouts", {"metadata": {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}})
+    clusters: dict[str, Cluster] = {"": here}
+    plan = removal.plan(IRIS, clusters)
+    let_go(here, "iris-staging")
+    removal.carry_out(plan, clusters, Terminal())
+    assert here.find("rollouts.argoproj.io", "iris", "ml-pipeline-staging") is None

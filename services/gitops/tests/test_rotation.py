@@ -191,6 +191,18 @@ def test_a_training_under_way_keeps_its_key_until_it_ends() -> None:
     assert_new(cluster)
 
 
+def test_a_service_with_canaries_is_restarted_and_its_version_stays() -> None:
+    """Another template would be another version to Argo Rollouts, with the steps of a canary."""
+    cluster, place = Running(), ("ml-pipeline-staging", "iris-staging")
+    rollout = cluster.objects.pop(("deployments", *place))
+    cluster.put("rollouts", rollout)
+    rotate(cluster)
+    assert_new(cluster)
+    after = cluster.objects["rollouts", *place]
+    assert after["spec"].pop("restartAt").startswith("2026-01-01T00:00:")
+    assert after == rollout
+
+
 def test_environments_elsewhere_are_not_left_behind() -> None:
     facts: dict[str, Any] = {
         "environments": [Environment(name="staging"), Environment(name="eu", source="staging", cluster="west")],

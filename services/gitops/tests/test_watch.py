@@ -17,13 +17,18 @@ from msgspec import Struct
 from embedded.processes import LOOPBACK, NOBODY, Server, free_port
 from gitops.cli import execute
 from gitops.errors import OutageError
-from services.gitops.tests import test_canary
-from services.gitops.tests.conftest import ROOT, commit_all, git
+from gitops.programs import ProgramFailedError, ProgramMissingError
+from gitops.promotion import watching
+from services.gitops.tests import promotion_setup, test_canary
+from services.gitops.tests.conftest import PLATFORM, ROOT, commit_all, git
+from services.gitops.tests.github import GitHub
 from services.gitops.tests.memory_cluster import MemoryCluster
 from services.gitops.tests.promotion_setup import release
 from services.gitops.tests.test_canary import pin, pinned
 from tests.support import helm
 
+# Fixtures are found by their names in a module.
+hub = promotion_setup.hub
 pytestmark = pytest.mark.usefixtures("cluster_without_canaries")
 VALUES = "envs/staging/iris/values.yaml"
 REASON = "Burning began 7 min after the release: 4.1 % of the requests fail"
@@ -248,3 +253,58 @@ def test_canaries_go_back_too_and_a_cluster_that_is_away_is_told(
     use(monkeypatch, test_canary.cluster(test_canary.ERRORS, wanted=2, stable=1, **test_canary.ABORTED))
     assert watch(metrics) == 0
     assert pinned(origin).held == "canary of iris-classifier 2 aborted: errors 4.1 % against 0.1 %"
+
+
+@pytest.mark.parametrize(
+    "error", [ProgramMissingError("kubectl"), ProgramFailedError(["kubectl", "get"], 1, "rollouts is forbidden")]
+)
+def test_alerts_are_looked_at_where_there_is_no_kubectl_or_it_may_see_no_canaries(
+    error: Exception, clone: Path, origin: Path, metrics: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitLab's job runs in an image without kubectl."""
+
+    class Unseen(MemoryCluster):
+        def find(self, kind: str, name: str, namespace: str | None = None) -> Any:
+            raise error
+
+    use(monkeypatch, Unseen())
+    assert watch(metrics) == 0
+    assert pinned(origin).held == REASON
+
+
+def test_a_rollback_that_waits_for_a_person_is_proposed_once(
+    clone: Path, origin: Path, hub: GitHub, metrics: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs every few minutes: another commit each time would undo the approval and start the checks anew."""
+    assert watch(metrics, "--pr") == 0
+    (pull,) = hub.opened()
+    proposed = git(origin, "rev-parse", pull["head"]["ref"])
+    # Minutes later the alert says another figure.
+    monkeypatch.setattr(watching.Burning, "__str__", lambda _: "Burning began 7 min after the release: 3.9 % fail")
+    time.sleep(1.1)
+    assert watch(metrics, "--pr") == 0
+    assert [pull["head"]["ref"] for pull in hub.opened()] == ["rollback/staging/iris"]
+    assert git(origin, "rev-parse", "rollback/staging/iris") == proposed
+    assert pinned(origin).model.version == "2"
+
+
+def test_where_machines_push_nothing_it_proposes(clone: Path, origin: Path, hub: GitHub, metrics: str) -> None:
+    """A push would be refused by the branch's rules, and nothing would ever go back."""
+    file = clone / PLATFORM
+    file.write_text(f"{file.read_text()}bumps: pull-requests\n")
+    commit_all(clone, "Bump by pull requests")
+    git(clone, "push", "--quiet")
+    assert watch(metrics) == 0
+    assert [pull["head"]["ref"] for pull in hub.opened()] == ["rollback/staging/iris"]
+    assert pinned(origin).model.version == "2"
+
+
+def test_a_canary_of_a_held_service_is_a_persons_matter_too(
+    clone: Path, origin: Path, metrics: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["hold", "staging/iris", "--reason", "we look at it"]) == 0
+    use(monkeypatch, test_canary.cluster(test_canary.ERRORS, wanted=2, stable=1, **test_canary.ABORTED))
+    capsys.readouterr()
+    assert watch(metrics) == 0
+    assert "Nothing that was released does badly." in capsys.readouterr().out
+    assert (pinned(origin).model.version, pinned(origin).held) == ("2", "we look at it")

@@ -4,7 +4,9 @@ PyYAML follows version 1.1, which cannot read real manifests: the definitions of
 bare `=`. Its C parser is kept, with the rules of https://yaml.org/spec/1.2.2/#103-core-schema.
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import yaml
@@ -55,7 +57,8 @@ def loaded(text: str) -> Any:
     Raises:
         YAMLError: It is not valid YAML, or holds more than one document.
     """
-    return yaml.load(text, _Loader)  # noqa: S506  a safe loader
+    with _told():
+        return yaml.load(text, _Loader)  # noqa: S506  a safe loader
 
 
 def loaded_all(text: str) -> list[Any]:
@@ -64,4 +67,19 @@ def loaded_all(text: str) -> list[Any]:
     Raises:
         YAMLError: It is not valid YAML.
     """
-    return list(yaml.load_all(text, _Loader))
+    with _told():
+        return list(yaml.load_all(text, _Loader))
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Whatever the parser makes of a text, as one kind of error: not all that it raises is of its own kind."""
+    try:
+        yield
+    except UnicodeError:
+        raise YAMLError("it is not text in UTF-8") from None
+    except (ValueError, AttributeError, TypeError) as error:
+        # A value that its own tag does not fit, as in `!!int x`, or a number of thousands of digits.
+        raise YAMLError(f"a value in it is not what its tag says ({error})") from None
+    except RecursionError:
+        raise YAMLError("its values are nested too deeply") from None

@@ -7,12 +7,13 @@ from typing import Any
 from msgspec import Struct
 
 from gitops.cluster.client import Cluster
+from gitops.cluster.kinds import ROLLOUTS
 from gitops.pins.release import Release
 from gitops.pins.wording import percent
 from gitops.platform.targets import Target
 from gitops.rendering.manifests import Manifest
 
-_ROLLOUTS, _RUNS, _SETS = "rollouts.argoproj.io", "analysisruns.argoproj.io", "replicasets.apps"
+_RUNS, _SETS = "analysisruns.argoproj.io", "replicasets.apps"
 _HASH = "rollouts-pod-template-hash"
 _BAD = ("Failed", "Error")
 
@@ -69,7 +70,7 @@ def canary_of(cluster: Cluster, target: Target) -> Canary | None:
     Raises:
         OutageError: The cluster does not answer.
     """
-    rollout = cluster.find(_ROLLOUTS, target.release_name, target.namespace)
+    rollout = cluster.find(ROLLOUTS, target.release_name, target.namespace)
     if rollout is None:
         return None
     status = rollout.get("status") or {}

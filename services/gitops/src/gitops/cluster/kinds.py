@@ -1,5 +1,7 @@
 """The kinds of objects that Argo CD applications make here, as kubectl names them."""
 
+# What runs the pods of a service with canaries, in the place of a Deployment.
+ROLLOUTS = "rollouts.argoproj.io"
 ARGOCD_KINDS = ("applicationsets.argoproj.io", "applications.argoproj.io", "appprojects.argoproj.io")
 APPLICATION_SETS, APPLICATIONS, PROJECTS = ARGOCD_KINDS
 # Volumes' claims and Secrets are not among these: the passwords open the data.
@@ -7,6 +9,8 @@ WORKLOADS = (
     "cronjobs.batch",
     "jobs.batch",
     "horizontalpodautoscalers.autoscaling",
+    ROLLOUTS,
+    "analysistemplates.argoproj.io",
     "deployments.apps",
     "statefulsets.apps",
     "daemonsets.apps",
@@ -17,6 +21,8 @@ WORKLOADS = (
     "prometheusrules.monitoring.coreos.com",
     "httproutes.gateway.networking.k8s.io",
     "ingresses.networking.k8s.io",
+    "ingressroutes.traefik.io",
+    "traefikservices.traefik.io",
     "networkpolicies.networking.k8s.io",
     "poddisruptionbudgets.policy",
     "services",

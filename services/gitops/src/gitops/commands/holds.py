@@ -7,7 +7,7 @@ from gitops.cluster.client import Cluster
 from gitops.cluster.prometheus import Prometheuses
 from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
 from gitops.commands.options import Flag, Json, PrometheusUrl
-from gitops.errors import BadInputError, GitopsError, OutageError
+from gitops.errors import BadInputError, GitopsError
 from gitops.forge.choice import forge
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Snapshot
@@ -115,7 +115,8 @@ def watch(
     """Check the releases once, and roll back in git those that do badly: the earlier pins, and a hold with the reason.
 
     It rolls back a canary that the cluster aborted, and a service with a critical alert that began within
-    `watch.minutes` of its values after its pins changed. Held services are skipped. Run it every few minutes.
+    `watch.minutes` of its values after its pins changed. Held services are skipped. Run it every few minutes. With
+    `bumps: pull-requests` in platform.yaml it opens pull requests (--pr), which a person merges.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services. [default: all]
@@ -128,6 +129,7 @@ def watch(
     terminal, repository = Terminal(), Repository.find()
     start = landing.start(repository)
     platform = platform_at(start)
+    landing = landing.of_machines(platform)
     wanted = chosen(platform, target) if target else targets(platform)
     canaries, found, outages = _seen(start, Cluster(context, patient=False, prometheus=prometheus_url), wanted)
     code = max((error.exit_code for error in outages), default=0)
@@ -159,8 +161,10 @@ def _seen(
     outages: list[GitopsError] = []
     canaries: dict[Target, Canary] = {}
     try:
-        canaries = aborted_canaries(cluster, wanted)
-    except OutageError as error:
+        aborted = aborted_canaries(cluster, wanted)
+        canaries = {one: canary for one, canary in aborted.items() if not _is_held(start, one)}
+    except GitopsError as error:
+        # Also where there is no kubectl at all, or nothing may be read: alerts are there all the same.
         terminal.note(f"Canaries could not be checked: {error}")
         outages += [] if cluster.prometheus else [error]
     found: dict[Target, Burning] = {}
@@ -175,6 +179,15 @@ def _seen(
     return canaries, found, outages
 
 
+def _is_held(start: Snapshot, target: Target) -> bool:
+    """Whether somebody decided about a service already; of a file that cannot be read, the rollback says so."""
+    try:
+        release = start.release(target)[1]
+    except BadInputError:
+        return False
+    return release is not None and release.held is not None
+
+
 def _land(start: Snapshot, target: str, edit: Edit, options: LandingOptions, *, json: bool) -> int:
     fate = land_and_show(start, edit, options, json=json)
     if not (options.no_push or options.dry_run or options.pr):
@@ -185,15 +198,8 @@ def _land(start: Snapshot, target: str, edit: Edit, options: LandingOptions, *, 
 def _close_promotions(now: Snapshot, name: str) -> None:
     """A promotion that was opened before the hold would go past it."""
     terminal, platform = Terminal(), platform_at(now)
-    held = []
-    for target in chosen(platform, name):
-        try:
-            release = now.release(target)[1]
-        except BadInputError:
-            # It was left alone, and said so.
-            continue
-        if release and release.held is not None:
-            held.append((target, release.held))
+    # One that cannot be read was left alone, and said so.
+    held = [(target, now.released(target)[1].held or "") for target in chosen(platform, name) if _is_held(now, target)]
     if not held:
         return
     there = forge(platform)

@@ -1,7 +1,7 @@
 """What the commands that write have in common: where their commits go, and how the outcome is shown."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cyclopts import Parameter
 from msgspec import Struct
@@ -10,12 +10,15 @@ from gitops.commands.options import Flag
 from gitops.errors import BadInputError, NotWantedError
 from gitops.forge.choice import needed_forge
 from gitops.forge.protocol import Forge
+from gitops.forge.rules import PULL_REQUESTS
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Proposal, Snapshot
 from gitops.git.trunk import Landed, Landing, Trunk, land_here
 from gitops.pins.release import Change
 from gitops.pins.wording import words
+from gitops.platform.model import Platform
 from gitops.platform.reader import load_platform, platform_at
+from gitops.promotion.carrying import with_what_waits
 from gitops.promotion.promote import push_proposal
 from gitops.terminal import Terminal
 
@@ -34,6 +37,11 @@ class LandingOptions:
     """Open a pull request for each commit instead, if the branch is protected."""
     dry_run: Flag = False
     """Print what would be committed, and change nothing."""
+
+    def of_machines(self, platform: Platform) -> "LandingOptions":
+        """The same for a command that machines run: where they push nothing, it proposes each commit."""
+        proposes = platform.bumps == PULL_REQUESTS and not (self.no_push or self.dry_run)
+        return replace(self, pr=True) if proposes else self
 
     def start(self, repository: Repository) -> Snapshot:
         """The files that the commits would start from.
@@ -112,8 +120,8 @@ def exit_code_of(proposals: Sequence[Proposal]) -> int:
 def _propose(start: Snapshot, edit: Edit, *, json: bool) -> Fate:
     terminal, platform = Terminal(), platform_at(start)
     forge = needed_forge(platform, "--pr", "Without it, the commit is pushed to the branch itself.")
-    proposals = edit(start)
     trunk = Trunk.find(start.repository, platform.branch)
+    proposals = with_what_waits(trunk, start, edit, forge)
     shown = []
     for proposal in proposals:
         if not proposal.files:

@@ -1,7 +1,7 @@
 """The commands that move what an environment runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,7 +10,6 @@ from gitops.cluster.client import Cluster
 from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
 from gitops.commands.options import Json, MlflowUrl, registry
 from gitops.errors import BadInputError
-from gitops.forge.rules import PULL_REQUESTS
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Snapshot
 from gitops.pins.bump import Pins, bump_platform, bump_services, known_model, refuse_fed, refuse_held
@@ -72,8 +71,7 @@ def bump(
     if not (pins.image or pins.batch_image or pins.model or pins.chart):
         raise BadInputError("Name what to pin: --batch-image, --image, --model or --chart.")
     start = landing.start(Repository.find())
-    if platform_at(start).bumps == PULL_REQUESTS and not (landing.no_push or landing.dry_run):
-        landing = replace(landing, pr=True)
+    landing = landing.of_machines(platform_at(start))
     edit = _platform(pins) if target == PLATFORM else _services(start, target, pins, Cluster(context))
     return land_and_show(start, edit, landing, json=json).exit_code
 

@@ -174,6 +174,17 @@ class Repository:
             rest = rest[size + 1 :]
         return texts
 
+    def merged(self, ours: str, base: str, theirs: str) -> str | None:
+        """One text with the changes of two others against a third; None where both change the same lines."""
+        with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
+            files = [Path(scratch) / name for name in ("ours", "base", "theirs")]
+            for file, text in zip(files, (ours, base, theirs), strict=True):
+                file.write_bytes(text.encode(errors=EXACT))
+            try:
+                return self.git("merge-file", "--stdout", "--quiet", *map(str, files))
+            except ProgramFailedError:
+                return None
+
     def is_shallow(self) -> bool:
         """Whether the clone lacks older history."""
         return self.git("rev-parse", "--is-shallow-repository").strip() == "true"
@@ -184,6 +195,14 @@ class Repository:
             return self.git("merge-base", one, other).strip()
         except ProgramFailedError:
             return None
+
+    def has(self, commit: str) -> bool:
+        """Whether a commit is here at all."""
+        try:
+            self.git("cat-file", "-e", f"{commit}^{{commit}}")
+        except ProgramFailedError:
+            return False
+        return True
 
     def contains(self, revision: str, commit: str) -> bool:
         """Whether a commit is in the history of a revision."""

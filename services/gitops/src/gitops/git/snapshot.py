@@ -15,17 +15,21 @@ from gitops.platform.targets import Target
 class Snapshot:
     """The files of one commit, each read once: a commit never changes."""
 
-    def __init__(self, repository: Repository, commit: str) -> None:
-        """Take the repository and a commit of it."""
+    def __init__(self, repository: Repository, commit: str, texts: Mapping[Path, str | None] | None = None) -> None:
+        """Take the repository and a commit of it; `texts` are contents that are known, or are to count."""
         self.repository = repository
         self.commit = commit
-        self._texts: dict[Path, str | None] = {}
+        self._texts: dict[Path, str | None] = dict(texts or {})
 
     def read(self, path: Path) -> str | None:
         """The content of a file; None where there is none."""
         if path not in self._texts:
             self._texts[path] = self.repository.read_many([f"{self.commit}:{path}"])[0]
         return self._texts[path]
+
+    def with_texts(self, texts: Mapping[Path, str | None]) -> "Snapshot":
+        """The same files, some of them with other contents."""
+        return Snapshot(self.repository, self.commit, {**self._texts, **texts})
 
     def modes(self, folder: Path) -> dict[Path, str]:
         """The files below a folder with their modes as git has them: 120000 is a symbolic link."""
@@ -64,7 +68,8 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
     `subject` is what it is about (`staging/iris`, `platform`), and `verb` what is done to it: together they name the
     branch of a pull request. A file with None is removed. Without files there is nothing to commit; `left_alone` then
-    says why where something was in the way, and `exit_code` what a command ends with if all were left alone.
+    says why where something was in the way, and `exit_code` what a command ends with if all were left alone. `measured`
+    is one whose reason is a figure, and so another one each time that it is made.
     """
 
     verb: Verb
@@ -74,6 +79,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
     message: str = ""
     left_alone: str = ""
     exit_code: int = 0
+    measured: bool = False
 
     @property
     def branch(self) -> str:

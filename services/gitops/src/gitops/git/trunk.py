@@ -44,6 +44,10 @@ _IN_THE_WAY = re.compile(r"'refs/heads/(?P<branch>[^']+)' exists; cannot create"
 _BROKEN_OFF = re.compile(r"^(fatal|error: RPC failed|send-pack: unexpected disconnect|client_loop|ssh: )", re.MULTILINE)
 
 
+class _NoBranchError(BadInputError):
+    """The remote has no branch of a name."""
+
+
 class Pushed(Enum):
     """The result of a push."""
 
@@ -208,7 +212,11 @@ class Trunk:
         listed = self._ask("ls-remote", self.remote, f"refs/heads/{branch}").split()
         if not listed:
             return ""
-        self._ask("fetch", "--quiet", "--no-tags", self.remote, f"refs/heads/{branch}")
+        try:
+            self._ask("fetch", "--quiet", "--no-tags", self.remote, f"refs/heads/{branch}")
+        except _NoBranchError:
+            # Merged since it was listed: forges remove it then.
+            return ""
         return listed[0]
 
     def _ask(self, *arguments: str) -> str:
@@ -218,7 +226,7 @@ class Trunk:
                 return self._git(*arguments)
             except ProgramFailedError as error:
                 if "couldn't find remote ref" in error.errors:
-                    raise BadInputError(
+                    raise _NoBranchError(
                         f"{self.remote} has no branch {self.branch}: push it first, or set `branch` in platform.yaml "
                         "to the one that Argo CD reads."
                     ) from None

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from gitops.documents import YAMLError, loaded
 from gitops.errors import BadInputError
 from gitops.pins.yaml_edit import edited
+from gitops.programs import EXACT
 from modelformat.digest import PATTERN
 
 # The same everywhere, so that what is promoted is the same file.
@@ -170,7 +171,7 @@ def load_release(path: Path, name: Path) -> Release | None:
         BadInputError: The file is not as it should be.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors=EXACT)
     except FileNotFoundError:
         return None
     return read_release(text, str(name))
@@ -210,6 +211,32 @@ def changes(before: Release | None, after: Release) -> list[Change]:
     return [
         Change(pin=name, before=old.get(name), after=new.get(name)) for name in names if old.get(name) != new.get(name)
     ]
+
+
+def same_but_moment(one: str | None, other: str | None, *, measured: bool = False) -> bool:
+    """Whether the contents of two release files say the same, but for the moment of a hold.
+
+    Who says again why a service is held, at another time, says nothing new.
+
+    Args:
+        one: One content; None where there is no file.
+        other: The other.
+        measured: Whether the reasons of holds are measurements, which differ a little each time, and are not compared.
+    """
+    if one is None or other is None or one == other:
+        return one == other
+    try:
+        return _without_moment(read_release(one, ""), measured) == _without_moment(read_release(other, ""), measured)
+    except BadInputError:
+        return False
+
+
+def _without_moment(release: Release, measured: bool) -> Release:
+    hold = release.release.hold
+    if not isinstance(hold, Hold):
+        return release
+    kept = Hold(reason="") if measured else Hold(reason=hold.reason, by=hold.by)
+    return msgspec.structs.replace(release, release=msgspec.structs.replace(release.release, hold=kept))
 
 
 def written(text: str | None, after: Release, name: str) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec import structs
+
 from gitops.cluster.canary import Canary, canary_of
 from gitops.cluster.client import Cluster
 from gitops.errors import BadInputError, GitopsError
@@ -61,7 +63,7 @@ def _proposed(
         if canary.wanted is None or not canary.wanted.is_release(release):
             return not_rolled_back(target, "its canary was aborted, but git pins something else now")
         step = _stable_step(repository, target, revision, release, canary)
-        return rolled_back(snapshot, target, step, hold(reason_of(canary, release)))
+        return structs.replace(rolled_back(snapshot, target, step, hold(reason_of(canary, release))), measured=True)
     except GitopsError as error:
         return not_rolled_back(target, str(error), error.exit_code)
 

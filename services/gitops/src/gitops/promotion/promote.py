@@ -19,7 +19,7 @@ from gitops.git.snapshot import Proposal, Snapshot
 from gitops.git.trunk import Pushed, Trunk, commit_on
 from gitops.pins.bump import refuse_held
 from gitops.pins.history import Step, same_pins, steps, why_trained
-from gitops.pins.release import Release, changes, written
+from gitops.pins.release import Release, changes, same_but_moment, written
 from gitops.pins.wording import commit_message, trained_because, what_moved
 from gitops.platform.model import Platform
 from gitops.platform.reader import platform_at
@@ -231,7 +231,7 @@ def close_promotions(forge: Forge, platform: Platform, target: Target, why: str)
 def push_proposal(trunk: Trunk, start: Snapshot, proposal: Proposal) -> str:
     """Have the branch of a proposal hold it on top of the main branch, and nothing else; returns its commit.
 
-    A branch that says the same already stays as it is, for a push would undo approvals.
+    A branch that says the same already stays as it is, for a push would undo approvals and start the checks anew.
 
     Raises:
         BadInputError: The remote refuses.
@@ -259,7 +259,8 @@ def _says_the_same(start: Snapshot, commit: str, proposal: Proposal) -> bool:
     left, there = Snapshot(repository, fork_point), Snapshot(repository, commit)
     changed = repository.git("diff-tree", "-r", "--name-only", "-z", "--no-renames", fork_point, commit)
     return sorted(filter(None, changed.split("\0"))) == sorted(str(path) for path in proposal.files) and all(
-        there.read(path) == text and left.read(path) == start.read(path) for path, text in proposal.files.items()
+        same_but_moment(there.read(path), text, measured=proposal.measured) and left.read(path) == start.read(path)
+        for path, text in proposal.files.items()
     )
 
 

@@ -76,6 +76,11 @@ def _objection(repository: Repository, application: Manifest, live: Live, commit
     named = [*(sync.get("revisions") or []), sync.get("revision") or ""]
     # A chart's version stands among them too.
     revisions = [revision for revision in named if _COMMIT.fullmatch(revision)]
+    if revisions and not any(map(repository.has, revisions)):
+        return (
+            f"Argo CD is at {revisions[0][:7]}, which is not in the history that was fetched here, so what it has "
+            "taken up cannot be told: run it again."
+        )
     if revisions and not any(repository.contains(revision, commit.sha) for revision in revisions):
         return f"Argo CD is at {revisions[0][:7]} and has not yet read {commit.sha[:7]}, which changed them."
     if live.operation in ("Failed", "Error"):

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from gitops.cluster.prometheus import Alert, Prometheuses
 from gitops.errors import BadInputError, GitopsError
@@ -114,6 +114,7 @@ def _proposed(
     try:
         if snapshot.released(target)[1] != found.release:
             return not_rolled_back(target, f"{found}, but git says something else now")
-        return rolled_back(snapshot, target, rollback_target(repository, target, revision), hold(str(found)))
+        step = rollback_target(repository, target, revision)
+        return structs.replace(rolled_back(snapshot, target, step, hold(str(found))), measured=True)
     except GitopsError as error:
         return not_rolled_back(target, f"{found}; {error}", error.exit_code)

@@ -1,0 +1,93 @@
+"""A bump that waits in a pull request, and the next one of the same service: one pull request holds them both.
+
+Images and models are bumped at different times. Each bump starts from the branch that Argo CD reads, and where it is
+proposed, from what waits there too: or the second one would take the place of the first, which nobody makes again.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from gitops.errors import GitopsError
+from gitops.forge.protocol import Forge
+from gitops.git.snapshot import Edit, Proposal, Snapshot
+from gitops.git.trunk import Trunk
+from gitops.pins.bump import proposal as proposed
+from gitops.pins.release import Release, read_release
+from gitops.pins.wording import reason_in, trained_because
+from gitops.platform.reader import platform_at
+from gitops.platform.targets import Target, targets
+
+
+class _Waiting(Struct, frozen=True, kw_only=True):
+    """What an open pull request makes of a target's file, on top of the newest commit, and its commit's message."""
+
+    target: Target
+    text: str
+    message: str
+
+
+def with_what_waits(trunk: Trunk, start: Snapshot, edit: Edit, forge: Forge) -> Sequence[Proposal]:
+    """What an edit proposes, on top of what open pull requests of the same branches propose already.
+
+    What they propose for pins that the edit moves too gives way to it. One that conflicts with the newest commit is
+    left out, and one of which nothing is left is closed: it would bring what the edit takes back.
+
+    Args:
+        trunk: Where the branches are.
+        start: The newest files of the main branch.
+        edit: Of bumps; proposals of other verbs stay as they are.
+        forge: Where the pull requests are.
+
+    Raises:
+        BadInputError: The edit cannot be made, or the remote or the forge refuses.
+        OutageError: One of them does not answer.
+    """
+    first = edit(start)
+    found = {one.subject: waits for one in first if (waits := _waiting(trunk, start, one, forge))}
+    if not found:
+        return first
+    beside = start.with_texts({waits.target.file: waits.text for waits in found.values()})
+    again = {one.subject: one for one in edit(beside)}
+    whole = [_against(start, again[one.subject], found) if one.subject in found else one for one in first]
+    for one in whole:
+        if one.subject in found and not (one.files or one.left_alone):
+            forge.close(one.branch, f"The branch has the pins of {one.subject} already.")
+    return whole
+
+
+def _waiting(trunk: Trunk, start: Snapshot, one: Proposal, forge: Forge) -> _Waiting | None:
+    target = next((each for each in targets(platform_at(start)) if str(each) == one.subject), None)
+    if target is None or one.verb != "bump" or one.left_alone or forge.open_from(one.branch) is None:
+        return None
+    repository, head = start.repository, trunk.branch_head(one.branch)
+    fork_point = repository.fork_point(start.commit, head) if head else None
+    if fork_point is None:
+        return None
+    ours, left, theirs = (Snapshot(repository, name).read(target.file) for name in (start.commit, fork_point, head))
+    if ours is None or left is None or theirs is None:
+        return None
+    text = theirs if ours == left else repository.merged(ours, left, theirs)
+    if text is None or _readable(text) is None:
+        return None
+    return _Waiting(target=target, text=text, message="\n".join(repository.messages(head, target.file)))
+
+
+def _against(start: Snapshot, one: Proposal, found: Mapping[str, _Waiting]) -> Proposal:
+    """A proposal that was made beside what waits, told against the main branch."""
+    waits = found[one.subject]
+    target = waits.target
+    after = _readable(one.files.get(target.file) or waits.text)
+    if one.left_alone or after is None:
+        return one
+    text, before = start.release(target)
+    moves = before is None or not before.model.is_version(after.model)
+    reason = (reason_in(one.message) or reason_in(waits.message)) if moves else ""
+    return proposed("bump", target, text, before, after, reason=trained_because(reason))
+
+
+def _readable(text: str) -> Release | None:
+    try:
+        return read_release(text, "")
+    except GitopsError:
+        return None

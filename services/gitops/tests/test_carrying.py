@@ -1,0 +1,81 @@
+"""Bumps that wait in pull requests: the next one of the same service keeps what waits, and says all of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gitops.cli import execute
+from gitops.pins.release import Release, read_release
+from services.gitops.tests import promotion_setup
+from services.gitops.tests.conftest import DIGEST, git
+from services.gitops.tests.github import GitHub
+from services.gitops.tests.mlflow_answers import answering, as_mlflow_of_many
+from services.gitops.tests.promotion_setup import STAGING, push, release
+
+# Fixtures are found by their names in a module.
+clone, hub = promotion_setup.clone, promotion_setup.hub
+BRANCH = "bump/staging/iris"
+
+
+def image(tag: str) -> list[str]:
+    return ["--image", f"registry.example.com/acme/serving:{tag}@{DIGEST}"]
+
+
+def bump(*options: str) -> None:
+    assert execute(["bump", "staging/iris", "--pr", *options]) == 0
+
+
+def proposed(origin: Path) -> Release:
+    return read_release(git(origin, "show", f"{BRANCH}:{STAGING}"), "file")
+
+
+@pytest.fixture
+def mlflow(clone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with answering(as_mlflow_of_many) as (url, _):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        yield url
+
+
+@pytest.mark.usefixtures("mlflow")
+def test_a_model_that_is_trained_while_an_image_waits_takes_nothing_away(origin: Path, hub: GitHub) -> None:
+    bump(*image("3.0.0"))
+    bump("--model", "9")
+    both = proposed(origin)
+    assert (both.image.tag, both.model.version) == ("3.0.0", "9")
+    (pull,) = hub.opened()
+    assert pull["title"] == "bump(staging/iris): image 3.0.0, iris-classifier 9"
+    assert "image.tag: 1.2.0 -> 3.0.0" in pull["body"]
+    assert git(origin, "rev-list", "--count", f"main..{BRANCH}") == "1"
+
+    # The other way round, and the same pin again: the newest counts.
+    bump(*image("4.0.0"))
+    assert (proposed(origin).image.tag, proposed(origin).model.version) == ("4.0.0", "9")
+    head = git(origin, "rev-parse", BRANCH)
+    bump("--model", "9")
+    assert git(origin, "rev-parse", BRANCH) == head
+
+
+@pytest.mark.usefixtures("mlflow")
+def test_what_the_branch_got_meanwhile_stays(clone: Path, origin: Path, hub: GitHub) -> None:
+    bump(*image("3.0.0"))
+    push(clone, "staging", release(4), "bump(staging/iris): iris 4")
+    bump("--model", "9")
+    # Both change the image's lines: what is on the branch counts.
+    assert (proposed(origin).image.tag, proposed(origin).model.version) == ("1.4.0", "9")
+
+
+@pytest.mark.usefixtures("mlflow")
+def test_what_was_closed_waits_no_more(origin: Path, hub: GitHub) -> None:
+    bump(*image("3.0.0"))
+    hub.pulls[0]["state"] = "closed"
+    bump("--model", "9")
+    assert (proposed(origin).image.tag, proposed(origin).model.version) == ("1.2.0", "9")
+
+
+def test_what_is_taken_back_waits_no_more(hub: GitHub) -> None:
+    """Or it would merge itself after all."""
+    bump(*image("3.0.0"))
+    bump(*image("1.2.0"))
+    assert hub.opened() == []
+    assert hub.comments == [(1, "The branch has the pins of staging/iris already.")]
