@@ -16,8 +16,8 @@ WANTED = {
 }
 
 
-def asked(store: Target, folder: Path, wanted: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run the script with users whose rights are said to be these."""
+def asked(store: Target, folder: Path, wanted: dict[str, str], also: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the script with users whose rights are said to be these, and who are said to read other buckets too."""
     for user in wanted:
         place = folder / "users" / user
         place.mkdir(parents=True, exist_ok=True)
@@ -29,6 +29,7 @@ def asked(store: Target, folder: Path, wanted: dict[str, str]) -> subprocess.Com
         "BUCKETS": f"{store.models} {store.backups} {store.predictions}",
         "USERS": " ".join(f"{user}:{rights}" for user, rights in wanted.items()),
         "USERS_DIR": str(folder / "users"),
+        "ALSO_READS": also,
         "MC_CONFIG_DIR": str(folder / "mc"),
     }
     return subprocess.run(["sh", SCRIPT], env=environment, capture_output=True, text=True, timeout=120, check=False)
@@ -48,3 +49,6 @@ def test_rights_that_are_others_are_said(store: Target, tmp_path: Path) -> None:
     ):
         done = asked(store, tmp_path, {user: rights})
         assert (done.returncode, done.stderr.splitlines()[-1]) == (1, reason)
+    done = asked(store, tmp_path, {"serving": "mlflow:readOnly"}, also=f"serving:{store.backups}")
+    reason = f"User serving cannot list bucket {store.backups}, which it also reads."
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, reason)

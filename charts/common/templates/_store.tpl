@@ -19,12 +19,28 @@
 {{- if eq .access "readWrite" -}}
 {{- $statements = append $statements $onVersions -}}
 {{- end -}}
+{{- range .alsoReads -}}
+{{- $other := printf "arn:aws:s3:::%s" . -}}
+{{- $statements = append $statements (dict "Effect" "Allow" "Action" (list "s3:GetBucketLocation" "s3:ListBucket") "Resource" (list $other)) -}}
+{{- $statements = append $statements (dict "Effect" "Allow" "Action" (list "s3:GetObject") "Resource" (list (printf "%s/*" $other))) -}}
+{{- end -}}
 {{- dict "Version" "2012-10-17" "Statement" $statements | toPrettyJson -}}
 {{- end -}}
 
 {{/* Words BUCKET:DAYS, one a bucket whose objects go by themselves, for the scripts. */}}
 {{- define "pipeline.storeExpiring" -}}
 {{- range $i, $rule := .Values.provisioning.expiring }}{{ if $i }} {{ end }}{{ $rule.bucket }}:{{ int $rule.days }}{{ end -}}
+{{- end -}}
+
+{{/* Words NAME:BUCKET, one a bucket that a user reads beside its own, for the scripts. */}}
+{{- define "pipeline.storeAlsoReads" -}}
+{{- $words := list -}}
+{{- range $user := .Values.provisioning.users -}}
+{{- range $user.alsoReads -}}
+{{- $words = append $words (printf "%s:%s" $user.name .) -}}
+{{- end -}}
+{{- end -}}
+{{- join " " $words -}}
 {{- end -}}
 
 {{/* Refuses buckets and users that contradict each other, in a sentence. */}}
@@ -36,6 +52,15 @@
 {{- end -}}
 {{- if not (has .bucket $.Values.provisioning.buckets) -}}
 {{- fail (printf "provisioning.users: %s works in bucket %s, which provisioning.buckets does not list." .name .bucket) -}}
+{{- end -}}
+{{- $user := . -}}
+{{- range .alsoReads -}}
+{{- if not (has . $.Values.provisioning.buckets) -}}
+{{- fail (printf "provisioning.users: %s also reads bucket %s, which provisioning.buckets does not list." $user.name .) -}}
+{{- end -}}
+{{- if eq . $user.bucket -}}
+{{- fail (printf "provisioning.users: %s also reads bucket %s, which is its own: access says what it may do there." $user.name .) -}}
+{{- end -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- end -}}

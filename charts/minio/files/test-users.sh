@@ -1,6 +1,6 @@
 #!/bin/sh
 # `helm test`: every user ($USERS: words NAME:BUCKET:ACCESS) can do with its bucket what its access says, no more, and
-# nothing with the other buckets ($BUCKETS).
+# nothing with the other buckets ($BUCKETS), but read those that $ALSO_READS (words NAME:BUCKET) has.
 set -eu
 # shellcheck source=/dev/null
 . "${0%/*}/lib.sh"
@@ -17,6 +17,14 @@ for user in $USERS; do
   connect "$name" "$USERS_DIR/$name"
 
   for bucket in $BUCKETS; do
+    case " ${ALSO_READS:-} " in
+      *" $name:$bucket "*)
+        mc ls "$name/$bucket" >/dev/null || fail "User $name cannot list bucket $bucket, which it also reads."
+        ! mc put "$written" "$name/$bucket/helm-test-$name" >/dev/null 2>&1 ||
+          fail "User $name can write to $bucket, and should only read."
+        continue
+        ;;
+    esac
     if [ "$bucket" = "$own" ] && [ "$access" != writeOnly ]; then
       mc ls "$name/$bucket" >/dev/null || fail "User $name cannot list its bucket $bucket."
     elif mc ls "$name/$bucket" >/dev/null 2>&1; then

@@ -45,6 +45,8 @@ env:
     value: {{ include "pipeline.storeExpiring" . | quote }}
   - name: USERS
     value: {{ include "minio.users" . | quote }}
+  - name: ALSO_READS
+    value: {{ include "pipeline.storeAlsoReads" . | quote }}
   - name: USERS_DIR
     value: /users
   - name: ROOT_DIR

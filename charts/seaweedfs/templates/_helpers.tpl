@@ -80,6 +80,8 @@ env:
     value: {{ include "pipeline.storeExpiring" . | quote }}
   - name: USERS
     value: {{ include "seaweedfs.users" . | quote }}
+  - name: ALSO_READS
+    value: {{ include "pipeline.storeAlsoReads" . | quote }}
   - name: USERS_DIR
     value: /users
   - name: ROOT_DIR
