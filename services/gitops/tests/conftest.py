@@ -115,6 +115,7 @@ def bare(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     def clone(folder: Path) -> None:
         git(folder, "clone", "--quiet", "--bare", "--template=", str(original), str(folder / "origin.git"))
         git(folder / "origin.git", "config", "receive.autogc", "false")
+        (folder / "origin.git" / "hooks").mkdir()
 
     return made_once(tmp_path_factory, "bare", clone) / "origin.git"
 
