@@ -187,9 +187,9 @@ def test_a_candidate_that_is_not_tried_is_said_so_and_bounds_ask_for_it(
 ) -> None:
     shadow(clone, RUNS, monkeypatch)
     push(clone, "staging", release(3), "bump(staging/iris): iris 3")
-    assert "`gitops shadow production/iris --model 3` would, unseen" in promote(capsys, metrics)
+    assert "`gitops shadow production/iris --model 3` would do that" in promote(capsys, metrics)
     ask(clone, "shadow: {minRows: 1}")
-    assert "gitops shadow production/iris --model 3 begins" in promote(capsys, metrics, 3)
+    assert "gitops shadow production/iris --model 3 starts it" in promote(capsys, metrics, 3)
 
 
 def test_bounds_that_ask_for_nothing_are_none(tried: Path, metrics: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,7 @@ def test_figures_come_with_their_pins(number: int) -> None:
 
 
 def test_production_does_not_vanish_by_promotion() -> None:
-    assert "gone" in only_problem(judge(proposed(None)))
+    assert "is deleted" in only_problem(judge(proposed(None)))
 
 
 @pytest.mark.parametrize("hold", ["slow since noon", None], ids=["hold stays", "hold goes in the same breath"])
