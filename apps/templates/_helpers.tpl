@@ -111,7 +111,31 @@ helm:
 {{- end -}}
 {{- end -}}
 
-{{/* The same for serving, whose chart comes from a registry. */}}
+{{/* The port of an address: its own, or that of its scheme. */}}
+{{- define "apps.port" -}}
+{{- $address := urlParse . -}}
+{{- regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default (ternary "443" "80" (eq $address.scheme "https")) -}}
+{{- end -}}
+
+{{/* What serving is told in a cluster other than Argo CD's: the addresses of the store and of MLflow, and that policies let pods
+     out to their ports, for policies know no host names. Without MLflow there is no alias to move. Takes (list CLUSTER SMOKE). */}}
+{{- define "apps.servingElsewhere" -}}
+{{- $cluster := index . 0 -}}
+s3: {endpointUrl: {{ $cluster.s3 | quote }}}
+{{- if $cluster.mlflow }}
+registry: {uri: {{ $cluster.mlflow | quote }}}
+{{ index . 1 }}
+{{- end }}
+networkPolicy:
+  egress:
+    - ports: [{port: {{ include "apps.port" $cluster.s3 }}}]
+  {{- if $cluster.mlflow }}
+  registryEgress:
+    - ports: [{port: {{ include "apps.port" $cluster.mlflow }}}]
+  {{- end }}
+{{- end -}}
+
+{{/* How serving reaches a store other than the one that its chart's defaults name: that chart comes from a registry. */}}
 {{- define "apps.servingStore" -}}
 s3: {endpointUrl: "http://{{ .Values.store }}.ml-pipeline:9000"}
 networkPolicy:

@@ -101,6 +101,28 @@ def test_what_is_overwritten_or_deleted_is_still_there(store: Store) -> None:
         root.get_bucket_lifecycle_configuration(Bucket="mlflow")
 
 
+def test_what_is_no_longer_to_expire_stays(store: Store) -> None:
+    root = store.client(store.keys("root"))
+
+    def rules() -> list[str]:
+        found = root.get_bucket_lifecycle_configuration(Bucket="predictions")["Rules"]
+        return sorted(rule["ID"] for rule in found)
+
+    store.provision()
+    assert rules() == ["expiry"]
+    own = {"ID": "ours", "Status": "Enabled", "Filter": {"Prefix": "trial/"}, "Expiration": {"Days": 1}}
+    (expiry,) = root.get_bucket_lifecycle_configuration(Bucket="predictions")["Rules"]
+    root.put_bucket_lifecycle_configuration(Bucket="predictions", LifecycleConfiguration={"Rules": [expiry, own]})
+    assert "What is in bucket predictions stays." in store.provision(EXPIRING="")
+    assert rules() == ["ours"]
+    assert "stays" not in store.provision(EXPIRING="").replace("keeps versions", "")
+    store.provision()
+    assert rules() == ["expiry"]
+    store.provision(EXPIRING="")
+    with pytest.raises(ClientError, match="NoSuchLifecycleConfiguration"):
+        rules()
+
+
 @pytest.mark.skipif(guard.PROGRAM is None, reason=guard.WITHOUT)
 def test_the_guard_passes_what_is_signed_and_shows_metrics_apart(store: Store) -> None:
     """Names and metadata that a proxy could write in another way, by the header and presigned."""

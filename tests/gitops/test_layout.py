@@ -2,16 +2,20 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from gitops.cluster.argocd import namespaces
 from gitops.platform.model import HERE, PUSHGATEWAY, ROLLOUTS
 from gitops.platform.targets import targets
 from tests.gitops import capacity
+from tests.gitops.repository import WIDE
 from tests.gitops.stack import App, Stack, placed
+from tests.support import helm
 from tests.support.helm import ROOT
-from tests.support.manifests import Manifest, metadata, strings
+from tests.support.manifests import Manifest, metadata, parse, strings
 
 WAVE = "argocd.argoproj.io/sync-wave"
 STORES = {"minio", "seaweedfs"}
@@ -152,6 +156,46 @@ def test_nothing_in_another_cluster_is_named_by_an_address_of_this_one(wide: Sta
         assert not re.findall(r"\S*\.ml-pipeline[.:]\S*", said)
         assert "https://s3.example.com" in said
         assert "https://mlflow.example.com" in said
+
+
+def test_pods_in_another_cluster_may_reach_the_store_and_mlflow(wide: Stack) -> None:
+    elsewhere = [target for target in targets(wide.platform) if target.environment.cluster]
+    assert elsewhere
+    for target in elsewhere:
+        cluster = wide.platform.cluster_of(target.environment)
+        policies = {
+            policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: policy["spec"]["egress"]
+            for policy in objects(wide.app(target.application), "NetworkPolicy")
+        }
+        for component, address in (("server", cluster.s3), ("smoke", cluster.mlflow)):
+            ways_out = [port["port"] for rule in policies[component] if "to" not in rule for port in rule["ports"]]
+            assert (urlsplit(address).port or 443) in ways_out, f"{target.application}: {component} to {address}"
+
+
+def test_a_cluster_that_does_not_reach_mlflow_moves_no_alias(tmp_path: Path) -> None:
+    platform, values = tmp_path / "platform.yaml", tmp_path / "values.yaml"
+    mlflow = ", mlflow: https://mlflow.example.com"
+    assert mlflow in WIDE
+    platform.write_text(WIDE.replace(mlflow, ""), encoding="utf-8")
+    root = helm.run("helm", "template", "root", ROOT / "apps", "--values", platform)
+    assert root.code == 0, root.errors
+    (found,) = (m for m in parse(root.output) if m["metadata"]["name"] == "iris-live-eu")
+    values.write_text(
+        yaml.safe_dump(found["spec"]["template"]["spec"]["sources"][0]["helm"]["valuesObject"]), encoding="utf-8"
+    )
+    pinned = helm.CHARTS / "model-serving" / "ci" / "6-shadow.yaml"
+    outcome = helm.template("model-serving", pinned, values)
+    assert outcome.code == 0, outcome.errors
+    assert "SMOKE_ALIAS" not in outcome.output
+    assert "https://s3.example.com" in outcome.output
+
+
+def test_a_job_that_failed_holds_up_no_application(stack: Stack) -> None:
+    """Argo CD calls a CronJob degraded whose last Job failed, and later waves of a sync wait for what is degraded."""
+    jobs = [(app.name, job) for app in stack.apps for job in objects(app, "CronJob")]
+    assert jobs
+    for name, job in jobs:
+        assert metadata(job, "annotations").get("argocd.argoproj.io/ignore-healthcheck") == "true", name
 
 
 def test_shared_parts_let_in_the_environments_of_this_cluster_and_no_others(wide: Stack) -> None:

@@ -41,6 +41,8 @@ class Observed(msgspec.Struct, frozen=True):
     model: str
     further_model: str
     answers: list[load.Answer]
+    posted: set[str]
+    """The paths of the service that take POST."""
     serving_metrics: str
     mlflow_metrics: str
     mlflow_seen: float
@@ -88,12 +90,14 @@ def observed(tmp_path_factory: pytest.TempPathFactory, s3: S3Store) -> Iterator[
                 for name in (model.name, further.name):
                     send(client, name, held_out * HELD_OUT_TIMES, prometheus)
                 held_out_seen = prometheus.value("time()")
+                paths = client.get("/openapi.json").json()["paths"]
                 answers = run_script(httpx.URL(service.url), prometheus)
                 serving_metrics = client.get("/metrics").text
                 yield Observed(
                     model=model.name,
                     further_model=further.name,
                     answers=answers,
+                    posted={path for path, item in paths.items() if "post" in item},
                     serving_metrics=serving_metrics,
                     mlflow_metrics=mlflow_metrics,
                     mlflow_seen=mlflow_seen,

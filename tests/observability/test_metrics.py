@@ -12,6 +12,7 @@ from tests.observability import sources
 from tests.observability.conftest import Observed
 from tests.observability.content import ROOT, Query, alerts, queries, rules, selectors
 from tests.observability.promtool import Prometheus
+from tests.support import helm
 
 ASKED = [
     *queries(),
@@ -52,6 +53,18 @@ def test_recordings_are_used(prometheus: Prometheus) -> None:
 
 def test_mlflow_exports_what_is_written_down(observed: Observed) -> None:
     assert sources.MLFLOW - sources.in_text(observed.mlflow_metrics) == set()
+
+
+def test_objectives_and_canaries_judge_every_way_to_ask_for_a_prediction(observed: Observed) -> None:
+    asked = observed.posted - {"/explain", "/feedback"}
+    assert {"/predict", "/invocations", "/v2/models/{model_name}/infer"} < asked
+    canary = helm.template("model-serving", helm.CHARTS / "model-serving" / "ci" / "7-canary.yaml")
+    assert canary.code == 0, canary.errors
+    texts = [canary.output, *(rule.expr for rule in rules())]
+    judged = {pattern for text in texts for pattern in re.findall(r'route=~\\?"([^"\\]+)', text)}
+    assert judged
+    for pattern in judged:
+        assert {path for path in asked if not re.fullmatch(pattern, path)} == set(), pattern
 
 
 def test_every_metric_of_serving_is_documented(observed: Observed) -> None:

@@ -14,7 +14,8 @@ connect() {
 }
 
 # make_buckets: makes the buckets $BUCKETS on the server `root`; those of $VERSIONED keep what is overwritten or deleted for
-# $NONCURRENT_DAYS days (0: for good). What is in those of $EXPIRING (words BUCKET:DAYS) goes after these days (0: never).
+# $NONCURRENT_DAYS days (0: for good). What is in those of $EXPIRING (words BUCKET:DAYS) goes after these days (0: never), and
+# what is in the others stays.
 make_buckets() {
   for bucket in $BUCKETS; do
     mc mb --ignore-existing "root/$bucket"
@@ -42,5 +43,16 @@ make_buckets() {
     else
       mc ilm rule rm --all --force "root/$bucket" >/dev/null 2>&1 || true  # As above.
     fi
+  done
+
+  # A bucket that left that list still has its rule, by which its objects would go. Rules that people made have other names.
+  for bucket in $BUCKETS; do
+    case " $EXPIRING " in *" $bucket:"*) continue ;; esac
+    case $(mc ilm rule export "root/$bucket" 2>/dev/null) in
+      *'"expiry"'*)
+        mc ilm rule rm --id expiry "root/$bucket" >/dev/null || fail "What is in bucket $bucket still goes after some days."
+        echo "What is in bucket $bucket stays."
+        ;;
+    esac
   done
 }

@@ -50,11 +50,11 @@ namespace={{ $root.Release.Namespace | quote }}, job={{ include "model-serving.f
 {{/* How much a counter grew for one role in the window. Takes (list $ "canary" METRIC MORE BY). */}}
 {{- define "model-serving.grown" -}}
 {{- $series := include "model-serving.series" (list (index . 0) (index . 1) (index . 3)) -}}
-sum{{ with index . 4 }} by ({{ . }}){{ end }} (increase({{ index . 2 }}{ {{- $series -}} }[{{ (index . 0).Values.rollout.canary.analysis.windowSeconds }}s]))
+sum{{ with index . 4 }} by ({{ . }}){{ end }} (increase({{ index . 2 }}{ {{- $series -}} }[{{ int64 (index . 0).Values.rollout.canary.analysis.windowSeconds }}s]))
 {{- end -}}
 
 {{- define "model-serving.routes" -}}
-route=~"/predict|/v2/.+/infer"
+route=~"/predict|/invocations|/v2/.+/infer"
 {{- end -}}
 
 {{/* The share of failed requests of one role, where there were enough requests; role says which it is. */}}
