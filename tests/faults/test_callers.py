@@ -1,6 +1,7 @@
 """Callers that misbehave hold up nobody but themselves, and cost a bounded amount of memory."""
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -375,6 +376,19 @@ def test_hang_ups(plain: Target, note: Note) -> None:
             connection.close()
     assert "Traceback" not in plain.server.log.read_text()
     assert '"level":"error"' not in plain.server.log.read_text()
+
+
+@fault(
+    "CONNECT, which asks for a tunnel, alone and behind a request on the same connection",
+    "400, and the connection ends",
+)
+def test_tunnels(plain: Target, note: Note) -> None:
+    tunnel = b"CONNECT elsewhere:443 HTTP/1.1\r\nhost: elsewhere:443\r\n\r\n"
+    with others_are_served(plain, note):
+        for before, told in ((b"", []), (REQUEST, [b"HTTP/1.1 200"])):
+            with plain.connect() as connection:
+                connection.sendall(before + tunnel)
+                assert re.findall(rb"HTTP/1.1 \d+", answer(connection)) == [*told, b"HTTP/1.1 400"]
 
 
 @fault("all of the above", "no answer was a 500, the log has no error, all requests have ended")

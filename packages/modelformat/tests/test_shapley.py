@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -128,3 +129,17 @@ def test_the_same_row_is_explained_alike_each_time() -> None:
     rows, row = background(12), background(12, 1, seed=2)[0]
     first, second = (Explainer(tangled, rows, 500).explain(row) for _ in range(2))
     np.testing.assert_array_equal(first.contributions, second.contributions)
+
+
+def test_very_many_columns_take_no_memory_that_grows_with_their_square() -> None:
+    columns = 1500
+    rows, row = background(columns, 4), background(columns, 1, seed=2)[0]
+    explainer = Explainer(lambda asked: asked.sum(axis=1, keepdims=True), rows, 100, batch=64)
+    tracemalloc.start()
+    try:
+        explained = explainer.explain(row)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(explained.contributions[:, 0], row - rows[0], atol=1e-9)
+    assert most < 64 * columns * 8 * 8

@@ -134,3 +134,27 @@ def test_answers_carry_the_headers_that_browsers_heed(iris_api: httpx.Client) ->
     assert "script-src 'sha256-" in page["content-security-policy"]
     assert "style-src 'sha256-" in page["content-security-policy"]
     assert (page["x-frame-options"], page["referrer-policy"]) == ("DENY", "no-referrer")
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# of this team, see the wiki",
+        f"# gone: alice:{FIRST},bob:{SECOND}",
+        f"  #alice:{FIRST}, bob:{SECOND},\n",
+    ],
+)
+def test_no_key_of_a_line_that_is_a_comment_holds(comment: str) -> None:
+    third = "third-key-0123456789"
+    assert [name for _, name in parse_keys(f"{comment}\ncarol:{third}", "API_KEYS_FILE")] == ["carol"]
+    assert [name for _, name in parse_keys(f"carol:{third},#alice:{FIRST}", "API_KEYS")] == ["carol"]
+
+
+def test_keys_that_nobody_has_and_a_file_that_is_no_text_are_told(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(b"alice:\xff\xfe")
+    for settings, message in (
+        ({"API_KEYS": ","}, "API_KEYS holds no keys"),
+        ({"API_KEYS_FILE": str(tmp_path / "keys")}, "it is not text in UTF-8"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            serve(settings)

@@ -5,6 +5,7 @@ import gzip
 import struct
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -24,6 +25,7 @@ from services.serving.tests import mixed
 from services.serving.tests.bundles import COLUMNS
 from services.serving.tests.conftest import Bundle, Serve, running, until_ready
 from serving import arrow
+from serving.arrow_messages import _COLUMNS, _LENGTH, DICTIONARY, field, messages, table
 from serving.errors import ServingError
 from serving.opening import open_folder
 from serving.runtimes.base import RuntimeOptions
@@ -316,3 +318,34 @@ def test_labels_of_all_kinds_are_written() -> None:
         expected = [str(label) if len(set(map(type, classes))) > 1 else label for label in classes]
         assert table["prediction"].to_pylist() == [expected[1], expected[0]]
         assert table["probability"].to_pylist() == [0.75, 0.5]
+
+
+@pytest.mark.parametrize("index", [pa.int8(), pa.int32()])
+def test_a_dictionary_that_promises_more_texts_than_it_has_takes_no_memory(opened: Any, index: pa.DataType) -> None:
+    """It has no rows, so no bound on these helps; an array of the size that it promises would end the process."""
+    codes = pa.DictionaryArray.from_arrays(pa.array([0], index), ["a"])
+    body = bytearray(stream(pa.table(dict.fromkeys(COLUMNS, codes))))
+    promised = 0
+    for message in messages(bytes(body)):
+        if message.kind == DICTIONARY:
+            data = message.rows_in(bytes(body))
+            columns = table(bytes(body), data, _COLUMNS) + 4
+            for at in (field(bytes(body), data, _LENGTH), columns):
+                struct.pack_into("<q", body, at, 2**24)
+            promised += 1
+    assert promised == len(COLUMNS)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ServingError, match="fewer values than rows"):
+            arrow.read(bytes(body), opened.reader, 100)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_more_errors_are_told_than_elsewhere(serve: Serve, diabetes: Bundle) -> None:
+    api = serve(diabetes.pin())
+    until_ready(api)
+    answer = post(api, stream(pa.table({f"other {place}": [1.0] for place in range(10)})))
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == 10

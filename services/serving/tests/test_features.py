@@ -1,6 +1,7 @@
 """Rows that fit a signature become a matrix; of those that do not, each wrong value is named with its column."""
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -87,3 +88,15 @@ def test_many_rows_name_the_row() -> None:
 def test_of_very_many_errors_only_the_first_are_told() -> None:
     rows: list[Any] = [[True]] * 1000
     assert len(errors(lambda: reader("double").many(rows))) == 10
+
+
+def test_of_very_many_unknown_names_only_the_first_are_looked_at() -> None:
+    row = {f"n{index}": 1.0 for index in range(200_000)}
+    tracemalloc.start()
+    try:
+        found = errors(lambda: reader(*["double"] * 50).one(row))
+    finally:
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert found["features"].startswith("unknown column 'n9'; the model has 'c0', 'c1'")
+    assert most < 2**20

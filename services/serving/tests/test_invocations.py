@@ -209,3 +209,37 @@ def test_media_types_and_the_rules_of_access(iris_api: httpx.Client, serve: Serv
 def test_ping_waits_for_the_model(serve: Serve, iris: Bundle) -> None:
     api = serve(iris.pin(MODEL_DIGEST="sha256:" + "0" * 64))
     told(api.get("/ping"), 503, "TEMPORARILY_UNAVAILABLE")
+
+
+@pytest.mark.parametrize("text", [b'"\\ud800"', b'"\xed\xa0\x80"'])
+def test_half_a_letter_beside_a_gap_is_refused(penguins: httpx.Client, text: bytes) -> None:
+    """Without the gap it is no JSON; with one, Python's reader lets it through, and no model can take it."""
+    row = b'{"island":%s,"bill (mm)":%s,"sex":"male","eggs":2,"ringed":true,"seen":0}'
+    for gap in (b"39.1", b"NaN"):
+        told(penguins.post("/invocations", content=b'{"dataframe_records":[%s]}' % (row % (text, gap))), 400)
+
+
+def test_a_column_that_is_there_twice_is_refused(iris_api: httpx.Client) -> None:
+    """Which of the two is meant nobody knows, and other models' columns may be there as often as they like."""
+    table = {"columns": [*COLUMNS, "other", "other"], "data": [[*SETOSA, 1, 2]]}
+    assert predictions(iris_api, {"dataframe_split": table}) == ["setosa"]
+    table["columns"] = [*COLUMNS, COLUMNS[2], "other"]
+    answer = iris_api.post("/invocations", json={"dataframe_split": table})
+    told(answer, 400)
+    assert f"column {COLUMNS[2]!r} is there twice" in answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"dataframe_records": [{}] * 1001},
+        {"dataframe_split": {"data": [[]] * 1001}},
+        {"instances": [[]] * 1001},
+        {"inputs": {"island": [None] * 1001}},
+    ],
+)
+def test_rows_are_counted_before_they_are_read(penguins: httpx.Client, body: Any) -> None:
+    """A row of two letters becomes one with a value for each column, so a body holds far more than its own size."""
+    answer = penguins.post("/invocations", json=body)
+    assert answer.status_code == 413, answer.text
+    assert "1001 rows, but at most 1000" in answer.text

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -22,6 +23,8 @@ from serving.loader import LoadedModel
 from serving.log.entries import Entry, Truths, Waiting, Why
 from serving.log.files import File, Files
 from serving.log.lines import Choice, Lines, of_truths
+from serving.log.tally import LogTally
+from serving.log.writer import Writer
 from serving.opening import open_folder
 from serving.runtimes.base import RuntimeOptions
 from serving.schemas import TruthOfRow
@@ -292,3 +295,25 @@ def test_truths_wait_beside_rows_and_are_not_mixed_with_them(iris: LoadedModel) 
 def test_feedback_needs_a_log_and_keys(more: dict[str, str], sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         read(Settings, {"PREDICTION_LOG_FEEDBACK": "true", **more})
+
+
+def test_moments_that_have_no_name_in_utc_are_written_as_seconds(penguins: LoadedModel) -> None:
+    rows = [{**mixed.ROW, "seen": seen} for seen in ("0001-01-01T00:00:00+23:00", "9999-12-31T23:00:00-23:00")]
+    found = lines(penguins, Choice(), entry(penguins, rows))
+    assert [line["features"]["seen"] for line in found] == [-62_135_679_600.0, 253_402_380_000.0]
+
+
+def test_a_row_that_cannot_be_written_is_lost_alone(iris: LoadedModel, caplog: pytest.LogCaptureFixture) -> None:
+    made: list[File] = []
+    files, told = Files(60, made.append), Files(60, made.append)
+    waiting, tally = Waiting(1000, 10**9), LogTally()
+    # A time that is none, which no caller can cause.
+    bad = msgspec.structs.replace(entry(iris, [SETOSA] * 2), times=[NOON, float("nan")])
+    waiting.put([entry(iris, [SETOSA] * 3), bad, entry(iris, [SETOSA] * 5), truths("a", "b")])
+    writer = Writer(waiting, files, told, Choice(), tally)
+    writer.start()
+    writer.stop(30)
+    assert sorted(rows for _, rows, _ in finished(made)) == [2, 9]
+    [family] = [each for each in tally.collect() if each.name.endswith("rows_dropped")]
+    assert {sample.labels["reason"]: sample.value for sample in family.samples}["failed"] == 1
+    assert [record.getMessage() for record in caplog.records] == ["rows cannot be written into the prediction log"]

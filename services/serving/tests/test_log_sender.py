@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from serving.backoff import Backoff
 from serving.errors import StoreUnavailableError
 from serving.log.files import File
@@ -18,6 +20,7 @@ class Store:
 
     def __init__(self) -> None:
         self.fails = False
+        self.error: Exception | None = None
         self.asked = 0
         self.files: list[str] = []
         # From then on a wait is longer than a test may take.
@@ -27,6 +30,8 @@ class Store:
         self.asked += 1
         if self.asked == 9:
             self.often.set()
+        if self.error:
+            raise self.error
         if self.fails:
             raise StoreUnavailableError("not now")
         self.files.append(path)
@@ -98,3 +103,18 @@ def test_what_is_lost_at_the_end_and_what_comes_after_it_is_counted() -> None:
 
     counted = told(run(script))
     assert (counted["stopped"], counted["pending_bytes"]) == (7, 0)
+
+
+def test_what_nobody_foresaw_ends_an_attempt_and_not_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(sender: Sender, store: Store, task: "asyncio.Task[None]") -> None:
+        store.error = RuntimeError("nobody foresaw this")
+        sender.offer(FILES[0])
+        await asyncio.sleep(0.05)
+        assert store.asked > 1
+        store.error = None
+        sender.end()
+        await task
+        assert store.files == ["0"]
+
+    assert told(run(script))["rows_written_total"] == 1
+    assert [getattr(record, "reason", "") for record in caplog.records] == ["RuntimeError: nobody foresaw this"]

@@ -147,3 +147,20 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
     wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 5.0)
+
+
+LOWER = """
+import resource
+from serving.trial_process import _limit
+resource.setrlimit(resource.RLIMIT_CORE, (2048, 4096))
+_limit(resource.RLIMIT_CORE, 8192)
+print(*resource.getrlimit(resource.RLIMIT_CORE))
+_limit(resource.RLIMIT_CORE, 1024, 2048)
+print(*resource.getrlimit(resource.RLIMIT_CORE))
+"""
+
+
+def test_a_lower_limit_of_whoever_started_the_server_stays() -> None:
+    """Nobody may raise it, and a trial that tried to would end as if the model were broken."""
+    done = subprocess.run([sys.executable, "-c", LOWER], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["4096", "4096", "1024", "2048"]

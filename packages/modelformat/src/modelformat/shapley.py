@@ -140,14 +140,20 @@ class Explainer:
         places = np.array([place for _, place in walks])
         # The turn of each column in each walk.
         turns = np.argsort(orders, axis=1)
-        masks = turns[:, None, :] < np.arange(1, columns)[None, :, None]
-        rows = np.where(masks, row, self._background[places][:, None, :]).reshape(-1, columns)
         assert self._answers is not None  # noqa: S101  (narrows the type: asked for before)
         steps = np.empty((len(walks), columns + 1, len(value)))
         steps[:, 0], steps[:, -1] = self._answers[places], value
-        steps[:, 1:-1] = self._ask(rows).reshape(len(walks), columns - 1, -1)
+        between = [self._ask(rows) for rows in self._between(row, turns, places)]
+        steps[:, 1:-1] = np.concatenate(between).reshape(len(walks), columns - 1, -1)
         gains: Numbers = np.take_along_axis(np.diff(steps, axis=1), turns[:, :, None], axis=1)
         return gains
+
+    def _between(self, row: Rows, turns: NDArray[np.intp], places: NDArray[np.intp]) -> Iterator[Rows]:
+        """The rows on the way of each walk, a batch at a time: all of them are as many values as columns squared."""
+        inner = turns.shape[1] - 1
+        for first in range(0, len(turns) * inner, self._batch):
+            walk, step = np.divmod(np.arange(first, min(first + self._batch, len(turns) * inner)), inner)
+            yield np.where(turns[walk] <= step[:, None], row, self._background[places[walk]])
 
     def _ask(self, rows: Rows) -> Numbers:
         parts = [self._model(rows[first : first + self._batch]) for first in range(0, len(rows), self._batch)]

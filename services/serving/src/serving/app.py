@@ -240,6 +240,8 @@ def _keys(settings: Settings) -> Callable[[], Keys] | None:
         return KeyFile(Path(settings.api_keys_file))
     if settings.api_keys:
         keys = parse_keys(settings.api_keys, "API_KEYS")
+        if not keys:
+            raise SettingsError("API_KEYS holds no keys, so nobody could be answered")
         return lambda: keys
     return None
 

@@ -30,6 +30,7 @@ from serving.signature import ModelSpec
 # The longest schema whose columns stay in memory, in bytes, and how many dictionaries are joined at most.
 _LONGEST_KEPT = 2**16
 _MOST_DICTIONARIES = 1000
+_MOST_ERRORS = 10
 # Of longer labels, to take out what fills the shorter ones would cost more than a Python object for each row.
 _LONGEST_LABEL = 64
 _FILLING = b"\xff"
@@ -159,20 +160,19 @@ def _read(column: Column) -> bool:
 
 def _order(reader: RowReader, columns: list[Column]) -> list[int | None]:
     """Finds the position of each column of the model in a table; None for an optional one that is missing."""
-    given = [column.name for column in columns]
+    given = {column.name: at for at, column in enumerate(columns)}
     known = [column.name for column in reader.columns]
-    if len(given) > len(known):
-        raise _wrong("", f"the table has {len(given)} columns, but the model has {listed(known)}")
-    unknown = [name for name in given if name not in reader.names]
-    missing = [column.name for column in reader.columns if column.name not in given and not column.optional]
+    if len(columns) > len(known):
+        raise _wrong("", f"the table has {len(columns)} columns, but the model has {listed(known)}")
+    unknown = [name for name in given if name not in reader.names][:_MOST_ERRORS]
+    missing = [each.name for each in reader.columns if each.name not in given and not each.optional][:_MOST_ERRORS]
     if unknown or missing:
-        raise InvalidInputError(
-            *(FieldError(_field(name), f"unknown column; the model has {listed(known)}") for name in unknown),
-            *(FieldError(_field(name), "the column is missing") for name in missing),
-        )
-    if len(set(given)) < len(given) or len(set(known)) < len(known):
+        told = [FieldError(_field(name), f"unknown column; the model has {listed(known)}") for name in unknown]
+        told += [FieldError(_field(name), "the column is missing") for name in missing]
+        raise InvalidInputError(*told[:_MOST_ERRORS])
+    if len(given) < len(columns) or len(set(known)) < len(known):
         raise _wrong("", "two columns have the same name, so they cannot be told apart")
-    return [given.index(name) if name in given else None for name in known]
+    return [given.get(name) for name in known]
 
 
 def _absent(decoder: Decoder, rows: int) -> np.ndarray[Any, Any]:

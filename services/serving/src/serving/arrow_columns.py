@@ -48,6 +48,9 @@ def texts_of(body: bytes, message: Message, column: Column) -> Values:
     if column.kind != "text" or len(part.columns) != 1 or len(part.buffers) != 3 or part.columns[0, 0] != part.rows:
         raise TableError(f"the dictionary of column {shown_name(column.name)} has no texts")
     buffers = [bytes_at(body, message, each) for each in part.buffers.tolist()]
+    if part.rows:
+        # Before anything is made of that size: a dictionary is no row, so what it promises is within no other bound.
+        _ends(column, part.rows, buffers)
     return _texts(column, part.rows, _nulls(buffers, int(part.columns[0, 1]), part.rows), buffers)
 
 
@@ -133,11 +136,16 @@ def _numbers(values: Values, null: Values) -> Values:
     return found
 
 
+def _ends(column: Column, rows: int, buffers: list[memoryview]) -> Values:
+    """Where each of some texts ends, behind where the first one begins."""
+    return fixed(buffers[1], np.dtype(column.stored), rows + 1)
+
+
 def _texts(column: Column, rows: int, null: Values, buffers: list[memoryview]) -> Values:
-    texts: Values = np.full(rows, "", dtype=object)
     if not rows:
-        return texts
-    ends = fixed(buffers[1], np.dtype(column.stored), rows + 1)
+        return np.zeros(0, dtype=object)
+    ends = _ends(column, rows, buffers)
+    texts: Values = np.full(rows, "", dtype=object)
     content = bytes(buffers[2])
     if ends[0] < 0 or ends[-1] > len(content) or (ends[1:] < ends[:-1]).any():
         raise TableError(f"column {shown_name(column.name)} has texts with invalid offsets")

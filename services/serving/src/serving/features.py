@@ -1,7 +1,7 @@
 """Rows of JSON values against a model's signature: an array when they fit, and what is wrong where when they do not."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -149,11 +149,14 @@ class RowReader:
             reason = f"the model has two columns {shown_name(self._repeated)}, so rows must be arrays"
             return [FieldError(field, reason)]
         known = f"the model has {listed(self._ordered)}"
-        unknown = [name for name in row if name not in self._ordered]
-        missing = [name for name in self._ordered if name in self._required and name not in row]
-        found = [FieldError(field, f"unknown column {shown_name(name)}; {known}") for name in unknown]
-        found += [FieldError(field, f"column {shown_name(name)} is missing") for name in missing]
-        return found[:_MOST_ERRORS]
+        unknown = (f"unknown column {shown_name(name)}; {known}" for name in row if name not in self.names)
+        missing = (
+            f"column {shown_name(name)} is missing"
+            for name in self._ordered
+            if name in self._required and name not in row
+        )
+        # As many as are told and no more: a body has room for a hundred thousand names.
+        return [FieldError(field, reason) for reason in islice(chain(unknown, missing), _MOST_ERRORS)]
 
     def _errors(self, row: Row, field: str) -> Iterator[FieldError]:
         """Tells what is wrong with a row."""

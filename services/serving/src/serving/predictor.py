@@ -52,7 +52,7 @@ class Predictor:
         version = request.model_version
         model = self._main.latest() if version == LATEST else await self.model(self._main, version)
         if isinstance(request, NumbersRequest):
-            self._check_count(len(request.instances), "instances")
+            self.check_count(len(request.instances), "instances")
             if (rows := model.reader.of_numbers(request.instances)) is not None:
                 return model, await self.batch(model, rows, start)
             request = request.by_value()
@@ -65,7 +65,7 @@ class Predictor:
             )
         if features is not UNSET or instances is UNSET:
             raise not_one_of_both()
-        self._check_count(len(instances), "instances")
+        self.check_count(len(instances), "instances")
         rows = self.read(model, model.reader.many, instances)
         # As lists they take ten times the memory, and many requests may wait together.
         del request, instances
@@ -81,6 +81,15 @@ class Predictor:
         """Finds the version of a model that a request names (see `VersionManager.get`)."""
         with self._admission.parked():
             return await versions.get(version)
+
+    def check_count(self, rows: int, field: str) -> None:
+        """Makes sure that a field has not too many rows, before they are read: that may take many times their room.
+
+        Raises:
+            TooManyRowsError: when it has.
+        """
+        if rows > self._max_rows:
+            raise TooManyRowsError(f"{field}: {rows} rows, but at most {self._max_rows} are answered at once")
 
     def read(self, model: LoadedModel, how: Callable[[_T], Matrix], rows: _T) -> Matrix:
         """Reads the rows of a request for a model, and counts the categories for which it refuses them.
@@ -108,17 +117,13 @@ class Predictor:
             InvalidInputError: when the result for a row is not finite, as very large values may cause.
             TooManyRowsError: when there are more rows than allowed.
         """
-        self._check_count(len(rows), name.partition("[{}]")[0])
+        self.check_count(len(rows), name.partition("[{}]")[0])
         result = await self._batcher.run(model, rows)
         finite = np.isfinite(result)
         if not finite.all():
             index = int(finite.reshape(len(rows), -1).all(axis=1).argmin())
             raise _no_answer(name.format(index))
         return result
-
-    def _check_count(self, rows: int, field: str) -> None:
-        if rows > self._max_rows:
-            raise TooManyRowsError(f"{field}: {rows} rows, but at most {self._max_rows} are answered at once")
 
 
 def _one(result: Matrix, spec: ModelSpec) -> Prediction:

@@ -5,6 +5,7 @@ takes the rows of a table. As there, names that the model does not know are pass
 """
 
 import json
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -78,14 +79,29 @@ def _decoded(body: bytes) -> InvocationRequest:
             raise
         # MLflow's own client writes the gaps of a table so, which JSON does not have.
         try:
-            return msgspec.convert(json.loads(body, parse_constant=_constant), InvocationRequest)
+            found = json.loads(body, parse_constant=_constant)
         except ValueError:
             raise error from None
+        try:
+            msgspec.json.encode(found)
+        except UnicodeEncodeError:
+            # json lets halves of UTF-16's pairs through, which are in no text that a model or the log can take.
+            raise _wrong("", "the body is not an invocation: a text in it is not Unicode") from None
+        return msgspec.convert(found, InvocationRequest)
 
 
 def _constant(name: str) -> None:
     if name != "NaN":
         raise _wrong("", f"{name} is not a value that a model takes")
+
+
+def rows_in(given: Any) -> int:
+    """How many rows a body has, by what its field holds; the most where its columns are of different lengths."""
+    if isinstance(given, DataframeSplit):
+        return len(given.data)
+    if isinstance(given, dict):
+        return max((len(values) for values in given.values() if isinstance(values, list)), default=1)
+    return len(given)
 
 
 def read(reader: RowReader, field: str, given: Any) -> Matrix:
@@ -111,10 +127,13 @@ def _table(reader: RowReader, field: str, given: DataframeSplit) -> Matrix:
     if given.columns is None:
         return reader.many(given.data, field)
     names = [str(name) for name in given.columns]
+    times = Counter(names)
+    if twice := next((name for name, count in times.items() if count > 1 and name in reader.names), ""):
+        raise _wrong(field, f"column {shown_name(twice)} is there twice, so its values cannot be told apart")
     for index, row in enumerate(given.data):
         if len(row) != len(names):
             raise _wrong(f"{field}[{index}]", f"expected {len(names)} values ({listed(names)}), got {len(row)}")
-    missing = [column.name for column in reader.columns if column.name not in names and not column.optional]
+    missing = [column.name for column in reader.columns if column.name not in times and not column.optional]
     if missing:
         raise InvalidInputError(
             *(FieldError(field, f"column {shown_name(name)} is missing") for name in missing[:_MOST_ERRORS])

@@ -1,5 +1,6 @@
 """The process of a trial (see `trial`): takes a request from its input, opens that version, and says how it went."""
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -62,14 +63,24 @@ def _end_with(parent: int) -> None:
 
 def _bound(request: Request) -> None:
     """Bounds what this process may take, and has it make way for the one that serves."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (request.cpu_seconds, request.cpu_seconds + 1))
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_CPU, request.cpu_seconds, request.cpu_seconds + 1)
     # Memory that is written to, not addresses: libraries reserve far more of these than they use.
-    resource.setrlimit(resource.RLIMIT_DATA, (request.memory_bytes, request.memory_bytes))
+    _limit(resource.RLIMIT_DATA, request.memory_bytes)
     os.nice(5)
-    if sys.platform == "linux":
-        # When memory runs out all the same, this is the process to end.
+    # When memory runs out all the same, this is the process to end. Some sandboxes let nobody say so.
+    with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _limit(what: int, wanted: int, hard: int | None = None) -> None:
+    """Sets a limit, or the one that whoever started the server has set already, where that is lower."""
+    _, most = resource.getrlimit(what)
+
+    def within(value: int) -> int:
+        return value if most == resource.RLIM_INFINITY else min(value, most)
+
+    resource.setrlimit(what, (within(wanted), within(wanted if hard is None else hard)))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ Keys = tuple[tuple[bytes, str], ...]
 
 
 def parse_keys(text: str, source: str) -> Keys:
-    """Reads keys, one `NAME:KEY` a line or between commas; empty lines and those that begin with # do not count.
+    """Reads keys, one `NAME:KEY` a line or between commas; what is empty or begins with # does not count.
+
+    That is so for a line and for an entry of it: no key of a line that begins with # holds.
 
     Returns:
         The SHA-256 of each key, and the name of whom it was given to.
@@ -33,11 +35,11 @@ def parse_keys(text: str, source: str) -> Keys:
         SettingsError: when an entry has another form; the message says where, but not what it holds.
     """
     found: dict[bytes, str] = {}
-    lines = [line.strip() for line in text.replace(",", "\n").splitlines()]
-    for number, line in enumerate(lines, 1):
-        if not line or line.startswith("#"):
+    lines = ["" if line.lstrip().startswith("#") else line for line in text.splitlines()]
+    for number, entry in enumerate((entry.strip() for line in lines for entry in line.split(",")), 1):
+        if not entry or entry.startswith("#"):
             continue
-        match = _LINE.fullmatch(line)
+        match = _LINE.fullmatch(entry)
         if match is None:
             raise SettingsError(
                 f"{source}: entry {number} is not of the form NAME:KEY, with a key of 16 to 256 visible characters"
@@ -61,8 +63,9 @@ class KeyFile:
         try:
             self._changed = path.stat().st_mtime_ns
             self._keys = self._read()
-        except OSError as error:
-            raise SettingsError(f"API_KEYS_FILE is {str(path)!r}, which cannot be read ({error.strerror})") from None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+            raise SettingsError(f"API_KEYS_FILE is {str(path)!r}, which cannot be read ({reason})") from None
         if not self._keys:
             raise SettingsError(
                 f"API_KEYS_FILE is {str(path)!r}, which holds no keys, so every request would be refused"

@@ -89,8 +89,12 @@ class GuardedProtocol(Leaving):
         """Goes on behind a head that offers another protocol, which is answered in this one (RFC 9110, 7.8).
 
         The parser would take what follows for that other protocol, so it gets the head once more, without the offer.
+        CONNECT is such an offer by its method: it asks for a tunnel, which nobody gets here.
         """
         while not self._deaf:
+            if self.scope["method"] == "CONNECT":
+                self._hang_up(BAD_REQUEST)
+                return
             self._upgrading = False
             data = head_without_upgrade(self.scope["method"], self.url, self.headers) + rest
             try:

@@ -30,6 +30,7 @@ class Invocations:
         Columns that the model does not know are passed over, NaN is null, and `params` say nothing to these models.
         """
         field, given = scoring.parse(await self._bodies.read(call))
+        self._predictor.check_count(scoring.rows_in(given), field)
         model = self._models.main.latest()
         rows = self._predictor.read(model, lambda found: scoring.read(model.reader, field, found), given)
         del given

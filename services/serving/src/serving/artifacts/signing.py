@@ -6,7 +6,6 @@ of all the others, for as long as the process lives.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from functools import cached_property
 from importlib import import_module
 from typing import Any, TypeAlias
 from xml.etree import ElementTree as ET
@@ -19,6 +18,7 @@ from serving.errors import StoreUnavailableError
 # The key's id, and its secret.
 Keys: TypeAlias = tuple[str, str]
 
+_NO_CREDENTIALS = "there are no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role"
 # Of an error's document, which is short.
 _ERROR_BYTES = 64 * 1024
 
@@ -30,6 +30,7 @@ class Signature(httpx.Auth):
         """Signs for a region, with some keys or with those that the environment has."""
         self._region = region
         self._keys = keys
+        self._source: Any = None
 
     def prepare(self) -> None:
         """Imports what signing needs, which takes some tenths of a second: for those who have callers by then."""
@@ -49,15 +50,24 @@ class Signature(httpx.Auth):
 
     async def _credentials(self) -> Any:
         """Finds credentials, fresh ones where they expire. That may need separate requests, so it runs in a thread."""
-        found = await asyncio.to_thread(lambda: self._source and self._source.get_frozen_credentials())
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  (as above)
+
+        try:
+            found = await asyncio.to_thread(self._frozen)
+        except (BotoCoreError, ClientError) as error:
+            # Half a key, a profile that is not there, or whoever gives roles is away.
+            reason = " ".join(str(error).split())[:300]
+            raise StoreUnavailableError(f"{_NO_CREDENTIALS}; what was found is of no use: {reason}") from error
         if not found:
-            raise StoreUnavailableError(
-                "there are no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role"
-            )
+            raise StoreUnavailableError(_NO_CREDENTIALS)
         return found
 
-    @cached_property
-    def _source(self) -> Any:
+    def _frozen(self) -> Any:
+        # None is not kept: whoever gives roles may be away when the first request is signed.
+        self._source = self._source or self._found()
+        return self._source and self._source.get_frozen_credentials()
+
+    def _found(self) -> Any:
         if self._keys:
             from botocore.credentials import Credentials  # noqa: PLC0415  (as above)
 

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import math
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +12,7 @@ import msgspec
 
 from serving.errors import UnavailableError
 from serving.explaining.tally import ExplainTally
+from serving.priority import step_back
 
 _T = TypeVar("_T")
 # Is called between the runs of a model: it rests, and ends the work by what it raises.
@@ -22,7 +21,6 @@ Check = Callable[[], None]
 # As large a share of one processor the thread may take: three times as long as it computed, it rests. Its priority
 # alone does not keep it from slowing predictions down, for it holds what lets only one thread run Python.
 SHARE = 0.25
-_NICENESS = 10
 _LONGEST_RETRY = 60
 _STOP_SECONDS = 5.0
 
@@ -110,8 +108,8 @@ class Queue:
                 settle()
 
         def act() -> None:
-            _step_back()
             try:
+                step_back()
                 check()
                 result = work(check)
             except BaseException as error:  # noqa: BLE001  (raised again where it is awaited)
@@ -131,10 +129,3 @@ class Queue:
 def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
         loop.call_soon_threadsafe(what)
-
-
-def _step_back() -> None:
-    """Has predictions go first where the processor is short."""
-    if sys.platform == "linux":
-        # There, and only there, each thread has a priority of its own.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

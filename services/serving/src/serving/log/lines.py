@@ -205,8 +205,13 @@ def _each(how: Callable[[float], Value], values: NDArray[Any]) -> list[Value]:
     return [None if math.isnan(value) else how(value) for value in values.tolist()]
 
 
-def _date(seconds: float) -> str:
-    return (EPOCH + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+def _date(seconds: float) -> Value:
+    try:
+        moment = EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        # In UTC, the first hours of the year 1 of some time zones, and the last ones of 9999, have no name.
+        return seconds
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _numbers(values: NDArray[Any]) -> list[Value]:

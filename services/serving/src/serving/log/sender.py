@@ -97,11 +97,10 @@ class Sender:
         try:
             async with asyncio.timeout(_ATTEMPT_SECONDS):
                 await self._put(file.path, file.body)
-        except (StoreUnavailableError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001  (whatever it is, the next attempt must still be made)
             if not self._failing:
                 self._failing = True
-                reason = str(error) or f"the store took longer than {_ATTEMPT_SECONDS:.0f} seconds"
-                logger.warning("the prediction log cannot be written now", extra={"reason": reason})
+                logger.warning("the prediction log cannot be written now", extra={"reason": _reason(error)})
             return False
         if self._failing:
             self._failing = False
@@ -121,3 +120,9 @@ class Sender:
     def _count(self, size: int) -> None:
         self._bytes += size
         self._tally.pending(self._bytes)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"the store took longer than {_ATTEMPT_SECONDS:.0f} seconds"
+    return str(error) if isinstance(error, StoreUnavailableError) else f"{type(error).__name__}: {error}"[:500]

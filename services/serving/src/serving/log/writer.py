@@ -59,16 +59,30 @@ class Writer:
         return min(self._files.wait(), self._truths.wait())
 
     def _write(self, group: list[Pending]) -> None:
+        """Writes rows; where that fails, half by half, so that none is lost for what is wrong with another."""
         try:
             truths = [entry for entry in group if isinstance(entry, Truths)]
-            for hour in of_truths(truths):
-                self._truths.add(hour)
             answers = [entry for entry in group if isinstance(entry, Entry)]
-            for hour in self._lines_of(answers).of(answers) if answers else ():
-                self._files.add(hour)
+            # All lines before the first is added, so that none is written twice.
+            told, hours = list(of_truths(truths)), list(self._lines_of(answers).of(answers)) if answers else []
         except Exception as error:  # noqa: BLE001  (whatever it is, the next rows are to be written)
-            self._tally.dropped("failed", sum(len(entry.places) for entry in group))
-            self._say(error)
+            parts = _halves(group)
+            for part in parts:
+                self._write(part)
+            if not parts:
+                self._fail(group, error)
+            return
+        try:
+            for hour in told:
+                self._truths.add(hour)
+            for hour in hours:
+                self._files.add(hour)
+        except Exception as error:  # noqa: BLE001  (as above)
+            self._fail(group, error)
+
+    def _fail(self, group: list[Pending], error: Exception) -> None:
+        self._tally.dropped("failed", sum(len(entry.places) for entry in group))
+        self._say(error)
 
     def _lines_of(self, group: list[Entry]) -> Lines:
         model = group[0].model
@@ -84,3 +98,11 @@ class Writer:
         if kind not in self._failures:
             self._failures.add(kind)
             logger.warning("rows cannot be written into the prediction log", extra={"reason": f"{kind}: {error}"[:500]})
+
+
+def _halves(group: list[Pending]) -> list[list[Pending]]:
+    """Parts entries, or the rows of a single one; nothing where that is a single row."""
+    if len(group) > 1:
+        return [group[: len(group) // 2], group[len(group) // 2 :]]
+    [entry] = group
+    return [[half] for half in entry.halved(len(entry.places) // 2)] if len(entry.places) > 1 else []

@@ -70,7 +70,7 @@ def rows(model: LoadedModel, tensors: dict[str, Array]) -> Matrix:
 def _from_matrix(reader: RowReader, tensors: dict[str, Array]) -> Matrix:
     matrix, width = tensors[FEATURES], len(reader.columns)
     if len(tensors) > 1:
-        others = ", ".join(repr(name[:100]) for name in tensors if name != FEATURES)
+        others = listed([name for name in tensors if name != FEATURES])
         raise _wrong("inputs", f"{FEATURES!r} holds all columns, so the request must not have {others}")
     if matrix.ndim != 2 or matrix.shape[1] != width:
         raise _wrong(_field(FEATURES), f"expected shape [rows, {width}], got {list(matrix.shape)}")

@@ -1,8 +1,6 @@
 """The thread that the shadow computes in: one, of low priority, with a bounded share of CPU time."""
 
 import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from serving.asked import Asked
 from serving.loader import LoadedModel
+from serving.priority import step_back
 from serving.runtimes.base import Matrix
 from serving.shadow.tally import ShadowTally
 from serving.shadow.waiting import Answered, Waiting
@@ -25,7 +24,6 @@ Differed: TypeAlias = Callable[[LoadedModel, Matrix, Matrix, Asked, Sequence[int
 
 # As large a share of one processor the thread may take: four times as long as it computed, it rests.
 SHARE = 0.2
-_NICENESS = 10
 _STOP_SECONDS = 5.0
 
 
@@ -52,9 +50,7 @@ class Worker:
             self._thread.join(_STOP_SECONDS)
 
     def _work(self) -> None:
-        if sys.platform == "linux":
-            # There, and only there, each thread has a priority of its own.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        step_back()
         while group := self._waiting.take():
             start = time.thread_time()
             # A request whose answer was not finite was refused.
