@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jsonschema
-import jsonschema_rs
 from kubernetes_validate.utils import latest_version, schema_contents
 from referencing import Registry, Resource
 
@@ -164,58 +163,37 @@ CUSTOM = {
 }
 
 
-class _Judge(NamedTuple):
-    """Two validators of one schema: a fast one in Rust that says whether a manifest fits, and one that says why not."""
-
-    decides: jsonschema_rs.Validator
-    explains: jsonschema.protocols.Validator
-
-    def problems(self, manifest: Manifest) -> Iterator[Any]:
-        """Yield an error for each place where the manifest does not fit."""
-        try:
-            if self.decides.is_valid(manifest):
-                return
-        except ValueError:
-            pass  # A value that JSON does not have, such as a date: the other one knows those.
-        yield from self.explains.iter_errors(manifest)
-
-
 @cache
-def _definitions(version: str) -> tuple[Registry[Any], jsonschema_rs.Registry]:
+def _definitions(version: str) -> Registry[Any]:
     contents = schema_contents(f"kubernetes-json-schema/v{version}.0-local-strict/_definitions.json", version)
-    return Resource.from_contents(contents) @ Registry(), jsonschema_rs.Registry([(contents["$id"], contents)])
+    return Resource.from_contents(contents) @ Registry()
 
 
 @cache
-def _builtin(kind: str, api_version: str, version: str) -> _Judge:
-    """Return the validators of a built-in kind; FileNotFoundError where that Kubernetes has none."""
+def _builtin(kind: str, api_version: str, version: str) -> jsonschema.protocols.Validator:
+    """Return the validator of a built-in kind; FileNotFoundError where that Kubernetes has none."""
     group, _, name = api_version.rpartition("/")
     file = "-".join(filter(None, [kind.lower(), group.split(".")[0], name]))
     schema = schema_contents(f"kubernetes-json-schema/v{version}.0-local-strict/{file}.json", version)
-    explained, decided = _definitions(version)
-    return _Judge(
-        jsonschema_rs.Draft202012Validator(schema, registry=decided),
-        jsonschema.Draft202012Validator(schema, registry=Resource.from_contents(schema) @ explained),
-    )
-
-
-@cache
-def _custom(api_version: str, kind: str) -> _Judge:
-    schema = {"type": "object", "required": ["spec"], "properties": {"spec": CUSTOM[api_version, kind]}}
-    return _Judge(jsonschema_rs.Draft202012Validator(schema), jsonschema.Draft202012Validator(schema))
+    registry = Resource.from_contents(schema) @ _definitions(version)
+    return jsonschema.Draft202012Validator(schema, registry=registry)
 
 
 def problems(manifest: Manifest, version: str) -> Iterator[str]:
     """Yield a sentence for each place where a manifest is not what that Kubernetes version takes."""
     key = (manifest["apiVersion"], manifest["kind"])
-    try:
-        judge = _custom(*key) if key in CUSTOM else _builtin(manifest["kind"], manifest["apiVersion"], version)
-    except FileNotFoundError:
-        yield f"{name_of(manifest)}: Kubernetes {version} has no {manifest['kind']} in {manifest['apiVersion']}"
-        return
+    if key in CUSTOM:
+        custom = {"type": "object", "required": ["spec"], "properties": {"spec": CUSTOM[key]}}
+        validator = jsonschema.Draft202012Validator(custom)
+    else:
+        try:
+            validator = _builtin(manifest["kind"], manifest["apiVersion"], version)
+        except FileNotFoundError:
+            yield f"{name_of(manifest)}: Kubernetes {version} has no {manifest['kind']} in {manifest['apiVersion']}"
+            return
     if inner := _inner(manifest):
         yield from problems(inner, version)
-    for error in judge.problems(manifest):
+    for error in validator.iter_errors(manifest):
         path = ".".join(str(part) for part in error.absolute_path)
         yield f"{name_of(manifest)}: {path}: {error.message} (Kubernetes {version})"
 
