@@ -178,6 +178,11 @@ e2e-move-store: $(VENV)/.dev cluster-given e2e-images ## Test only the move from
 	@./tools/install helm
 	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9d_move_store.py $(E2E_OPTIONS)
 
+.PHONY: e2e-loop
+e2e-loop: $(VENV)/.dev cluster-given $(WATCHED) ## The closed loop alone: a model that goes wrong, truth, alert, retraining, promotion; and files answered by two pods
+	@./tools/install helm
+	@$(ON_CLUSTER) tests/e2e/argocd/test_1_first_release.py tests/e2e/argocd/test_9e_closed_loop.py $(E2E_OPTIONS)
+
 .PHONY: e2e-monitoring
 e2e-monitoring: $(VENV)/.dev cluster-given e2e-images ## Test every monitor, rule and panel, and two alerts, with that cluster's own Prometheus and Alertmanager
 	@./tools/install helm
@@ -218,8 +223,8 @@ e2e-faulty: e2e-images
 PROMETHEUS_CONTEXT := .cache/prometheus-image
 .PHONY: e2e-prometheus
 e2e-prometheus: $(VENV)/.dev e2e-images
-	@./tools/install prometheus
-	@install -D -m 755 .cache/tools/bin/prometheus $(PROMETHEUS_CONTEXT)/prometheus
+	@./tools/install prometheus pushgateway
+	@install -D -m 755 -t $(PROMETHEUS_CONTEXT) $(addprefix .cache/tools/bin/,prometheus pushgateway)
 	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/prometheus:$(TAG) -f tests/e2e/prometheus.Dockerfile $(IMAGE_LABELS) $(PROMETHEUS_CONTEXT)
 	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images prometheus
 

@@ -43,7 +43,9 @@ class Images(msgspec.Struct, frozen=True, rename="kebab"):
     haproxy: Image | None = None
     """What stands in for MinIO's guard; without it the chart's own image is pulled."""
     prometheus: Image | None = None
-    """What watches canaries, on a cluster that cannot have the stack."""
+    """What watches services, on a cluster that cannot have the stack."""
+    serving_batch: Image | None = None
+    """The variant of serving that answers files."""
     serving_slow: Image | None = None
     """Serving with a fault (`faulty/`): it answers late."""
     serving_failing: Image | None = None

@@ -1,8 +1,8 @@
-# The Prometheus of clusters under test that cannot have kube-prometheus-stack: the program that tools/install builds. The
-# build's context holds that alone.
+# The Prometheus and the Pushgateway of clusters under test that cannot have their charts: the programs that tools/install
+# builds. The build's context holds them alone.
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 FROM ${BASE_IMAGE}
-COPY prometheus /bin/prometheus
+COPY prometheus pushgateway /bin/
 USER 65534:65534
 ENTRYPOINT ["/bin/prometheus"]
 # Last, because they change with every commit.

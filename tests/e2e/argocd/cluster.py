@@ -14,7 +14,7 @@ from tests.e2e.images import Images
 from tests.e2e.kube import CommandError, Kube, run_program
 from tests.e2e.pods import Runner, Script
 
-_MONITORING_CHARTS = "https://prometheus-community.github.io/helm-charts/index.yaml"
+_WATCHING_CHARTS = "https://prometheus-community.github.io/helm-charts/index.yaml"
 _SECONDS = 5
 _PLACES = "ml-pipeline-"
 _REMOTE = "pipeline-e2e-remote"
@@ -104,9 +104,9 @@ def plain_http(registry: str) -> bool:
 
 
 def left_out(kube: Kube, images: Images) -> tuple[str, ...]:
-    """The applications that this cluster cannot have: monitoring, where its chart's repository cannot be reached."""
+    """The applications that this cluster cannot have: those whose charts' repository cannot be reached."""
     runner = Runner(kube, images.serving.reference)
-    script = Script("reach-charts", NAMESPACE, "fetch.py", {"url": _MONITORING_CHARTS, "seconds": _SECONDS})
+    script = Script("reach-charts", NAMESPACE, "fetch.py", {"url": _WATCHING_CHARTS, "seconds": _SECONDS})
     answer = runner.ask(script)
     if answer["reached"]:
         return ()
@@ -118,7 +118,7 @@ def left_out(kube: Kube, images: Images) -> tuple[str, ...]:
             "operator's definitions first.",
             returncode=2,
         )
-    return ("monitoring",)
+    return ("monitoring", "pushgateway")
 
 
 def can_pull(kube: Kube, image: str) -> bool:

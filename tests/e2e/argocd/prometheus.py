@@ -1,10 +1,12 @@
-"""Prometheus on clusters that cannot have kube-prometheus-stack: a real one under that one's address, for the analysis.
+"""Prometheus on clusters that cannot have kube-prometheus-stack: a real one under that one's address.
 
 It finds the pods as the stack's would by the charts' ServiceMonitors: by the Services that have a server behind them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import httpx
 import yaml
 
 from tests.e2e.images import Image
@@ -12,16 +14,39 @@ from tests.e2e.kube import Kube, Manifest
 
 NAMESPACE = "monitoring"
 """Made by bootstrap, which gives it to what watches."""
+PUSHED_BY = "prometheus-pushgateway"
+"""The name that the pods of a Pushgateway have in their labels."""
+_RULES = "prometheusrules.monitoring.coreos.com"
 _HOST, _PORT = "monitoring-kube-prometheus-prometheus", 9090
 _NAME = "e2e-prometheus"
 _LABELS = {"app.kubernetes.io/name": "prometheus"}  # by which the charts' network policies let it in
 _SCRAPE_SECONDS = 5
 
 
-def start(kube: Kube, image: Image) -> None:
-    """Run it, and wait until it answers. What it remembers lives as long as the pod."""
-    kube.apply([*_rights(), _config(), _pod(image), _service()])
+def start(kube: Kube, image: Image, rules: Sequence[dict[str, Any]] = ()) -> None:
+    """Run it, and wait until it answers. What it remembers lives as long as the pod.
+
+    Args:
+        kube: The cluster.
+        image: Prometheus and Pushgateway.
+        rules: Groups of rules to evaluate.
+    """
+    kube.apply([*_rights(), _config(rules), _pod(image), _service()])
     kube.run("wait", "-n", NAMESPACE, f"pod/{_NAME}", "--for=condition=Ready", "--timeout=120s", seconds=130)
+
+
+def rules_with(kube: Kube, alert: str) -> list[dict[str, Any]]:
+    """The groups of rules with an alert, as they stand in the cluster for whichever Prometheus takes them."""
+    groups = [group for rule in kube.items(NAMESPACE, _RULES) for group in rule["spec"]["groups"]]
+    return [group for group in groups if any(rule.get("alert") == alert for rule in group["rules"])]
+
+
+def query(kube: Kube, expression: str) -> list[tuple[dict[str, str], float]]:
+    """Ask the cluster's Prometheus, this one or the stack's, and return labels and value of each series."""
+    with kube.forwarded(NAMESPACE, f"service/{_HOST}", _PORT) as base:
+        answer = httpx.get(f"{base}/api/v1/query", params={"query": expression}, timeout=10, trust_env=False)
+    answer.raise_for_status()
+    return [(each["metric"], float(each["value"][1])) for each in answer.json()["data"]["result"]]
 
 
 def stop(kube: Kube) -> None:
@@ -42,10 +67,11 @@ def _kept(source: str, value: str) -> dict[str, Any]:
     return {"source_labels": [f"__meta_kubernetes_{source}"], "regex": value, "action": "keep"}
 
 
-def _config() -> Manifest:
-    scrape = {
+def _config(rules: Sequence[dict[str, Any]]) -> Manifest:
+    everything = [{"role": "endpointslice"}]
+    serving = {
         "job_name": "serving",
-        "kubernetes_sd_configs": [{"role": "endpointslice"}],
+        "kubernetes_sd_configs": everything,
         "relabel_configs": [
             _kept("service_label_app_kubernetes_io_name", "model-serving"),
             _kept("service_label_app_kubernetes_io_component", "server"),
@@ -56,17 +82,33 @@ def _config() -> Manifest:
             _relabelled("pod_label_rollouts_pod_template_hash", "rollouts_pod_template_hash"),
         ],
     }
+    # What jobs pushed keeps the labels of the service that it is of.
+    pushed = {
+        "job_name": "pushed",
+        "honor_labels": True,
+        "kubernetes_sd_configs": everything,
+        "relabel_configs": [
+            _kept("service_label_app_kubernetes_io_name", PUSHED_BY),
+            _kept("endpointslice_port_name", "http"),
+            _relabelled("namespace", "namespace"),
+            _relabelled("service_name", "job"),
+        ],
+    }
     interval = f"{_SCRAPE_SECONDS}s"
     config = {
-        "global": {"scrape_interval": interval, "scrape_timeout": interval},
-        "scrape_configs": [scrape],
+        "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
+        "rule_files": ["/etc/prometheus/rules.yml"],
+        "scrape_configs": [serving, pushed],
     }
     metadata = {"name": _NAME, "namespace": NAMESPACE}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata,
-        "data": {"prometheus.yml": yaml.safe_dump(config)},
+        "data": {
+            "prometheus.yml": yaml.safe_dump(config),
+            "rules.yml": yaml.safe_dump({"groups": list(rules)}),
+        },
     }
 
 

@@ -1,0 +1,43 @@
+"""Asks a serving API many requests one after the other, and tells it of some of them what was true.
+
+Question: `url` (of the service), `key` (an API key), and `requests`, each with `id`, `rows`, and the `truth` of its
+rows where the API is told. The answer: for each request `predictions`, `probabilities` and the `version` that answered.
+"""
+
+import json
+import sys
+import urllib.request
+from typing import Any
+
+_SECONDS = 20
+
+
+def send(question: dict[str, Any], path: str, body: object, headers: dict[str, str]) -> Any:
+    """Send JSON to the service, and return what it answers."""
+    sent = {"Content-Type": "application/json", "X-API-Key": question["key"], **headers}
+    request = urllib.request.Request(f"{question['url']}{path}", json.dumps(body).encode(), sent)
+    with urllib.request.urlopen(request, timeout=_SECONDS) as response:
+        return json.load(response)
+
+
+def main() -> None:
+    """Ask, tell, print."""
+    question = json.loads(sys.argv[1])
+    answers = []
+    for each in question["requests"]:
+        said = send(question, "/predict", {"instances": each["rows"]}, {"X-Request-ID": each["id"]})
+        answers.append(
+            {
+                "predictions": [one["prediction"] for one in said["predictions"]],
+                "probabilities": [one["probability"] for one in said["predictions"]],
+                "version": said["model_version"],
+            }
+        )
+        if each["truth"]:
+            told = [{"request_id": each["id"], "row": row, "truth": true} for row, true in enumerate(each["truth"])]
+            send(question, "/feedback", {"feedback": told}, {})
+    print(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main()
