@@ -135,7 +135,8 @@ def test_a_proposal_is_judged_by_the_key_of_the_branch(key: str, tmp_path: Path)
     gitops = base / ".venv/bin/gitops"
     gitops.write_text('#!/bin/sh\n[ "$1" != check ] || echo "$GITOPS_COSIGN_KEY"\n')
     gitops.chmod(0o755)
-    command, environment = [base / "tools/judge", proposal, "main"], {**os.environ, "GITOPS_COSIGN_KEY": key}
+    command = [str(base / "tools/judge"), str(proposal), "main"]
+    environment = {**os.environ, "GITOPS_COSIGN_KEY": key}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == (f"{base}/{key}" if key == "cosign.pub" else key)
 
