@@ -39,6 +39,10 @@ class GiteaStage(Stage):
         place = urlsplit(server.url).netloc
         self.git = f"http://{self.pusher}:{pushing}@{place}/{self.slug}.git"
 
+    def write_alone(self) -> None:
+        """Have the machine user administer nothing any more, as docs/delivery.md has it."""
+        self._server.call("PUT", f"/repos/{self.slug}/collaborators/{self.pusher}", {"permission": "write"})
+
     def set_up(self) -> None:
         super().set_up()
         # It takes note of a first push in the background, and stumbles over some questions until then.

@@ -171,6 +171,23 @@ def test_github_gets_rulesets_an_environment_and_settings(stage: GitHubStage) ->
 
 
 @pytest.mark.parametrize("stage", ["github"], indirect=True)
+def test_on_github_merges_are_those_of_the_rules(stage: GitHubStage, capsys: pytest.CaptureFixture[str]) -> None:
+    """A repository that does not allow what its rules ask for merges nothing at all."""
+    file = stage.clone / ".github/rulesets/main.json"
+    file.write_text(file.read_text().replace('["squash", "rebase"]', '["merge"]'))
+    assert protect(stage) == 0
+    allowed = {name: value for name, value in stage.hub.settings.written[-1][1].items() if "_merge" in name}
+    assert allowed == {
+        "allow_merge_commit": True,
+        "allow_squash_merge": False,
+        "allow_rebase_merge": False,
+        "allow_auto_merge": False,
+        "delete_branch_on_merge": True,
+    }
+    assert "merges are merge," in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", ["github"], indirect=True)
 def test_on_github_the_key_of_delivery_is_for_the_branch_alone(stage: GitHubStage) -> None:
     """A fork that was set up earlier let version tags in too, and anybody who may write may push one."""
     settings = stage.hub.settings

@@ -88,6 +88,10 @@ def test_a_service_comes_and_goes_by_pull_request(stage: Stage, capsys: pytest.C
         ("new/service/wine", "merged"),
         ("remove/service/wine", "open"),
     ]
+    stage.merge(2)
+    # Whatever the forge calls its commit: the rest goes.
+    assert execute(["remove", "service", "wine", "--git-only"]) == 0
+    assert "This was a dry run" in capsys.readouterr().out
 
 
 def test_what_people_and_checks_say_is_shown(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:

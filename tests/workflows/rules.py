@@ -6,7 +6,7 @@ zizmor and actionlint know GitHub; these know this repository: who may write wha
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from tests.workflows.workflow import Files, Job, Workflow, variables
+from tests.workflows.workflow import APP_TOKEN, Files, Job, Workflow, variables
 
 Rule = Callable[[Files], list[str]]
 
@@ -32,6 +32,8 @@ _KEPT_BY = (
     ("tools/pin-delivered",),
     ("tools/publish-release",),
 )
+# What opens pull requests of the App, always or where platform.yaml has `bumps: pull-requests`.
+_PROPOSES = ((_GITOPS, "promote"), (_GITOPS, "watch"), ("tools/bump",), ("tools/pin-delivered",))
 # Code of a pull request runs where these start a workflow.
 _OUTSIDE = frozenset({"pull_request", "pull_request_target", "issue_comment", "workflow_run"})
 _PUBLISHING = ("contents", "packages", "id-token")
@@ -206,6 +208,21 @@ def the_key_is_for_known_commands(files: Files) -> list[str]:
     ]
 
 
+def what_proposes_has_the_token_for_it(files: Files) -> list[str]:
+    """Who may open a pull request gets a token for it, and the token the right; git's own credentials are none."""
+    found = []
+    for job in files.jobs:
+        for step in job.steps:
+            if not any(command[: len(known)] == known for command in step.commands for known in _PROPOSES):
+                continue
+            given = [each.values.get("with", {}) for each in job.steps if (each.uses or "").startswith(APP_TOKEN)]
+            if "GITHUB_TOKEN" not in {**job.env, **step.env}:
+                found.append(f"{job.title}: {step.run} may open pull requests, and gets no GITHUB_TOKEN")
+            if not any(each.get("permission-pull-requests") == "write" for each in given):
+                found.append(f"{job.title}: {step.run} may open pull requests, and its token may not")
+    return found
+
+
 def what_is_fed_is_written_by_merging(files: Files) -> list[str]:
     """No workflow writes what is fed: machines pin the platform and what nothing feeds, and propose the rest."""
     found = []
@@ -258,6 +275,7 @@ RULES: tuple[Rule, ...] = (
     secrets_stay_inside,
     pull_requests_write_nothing,
     the_key_is_for_known_commands,
+    what_proposes_has_the_token_for_it,
     what_is_fed_is_written_by_merging,
     proposals_are_judged_by_the_base,
     names_stand_in_data,

@@ -1,7 +1,9 @@
 """Proves that the pipelines of all forges do the same, in the form that each forge reads, and run what is required."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -100,6 +102,43 @@ def test_what_the_branch_requires_is_reported_on_gitea() -> None:
             axes = job.get("strategy", {}).get("matrix", {})
             reported |= {f"{name} ({value})" for values in axes.values() for value in values} if axes else {name}
     assert {each["context"] for each in checks["required_status_checks"]} <= reported
+
+
+@pytest.mark.parametrize("forge", ["github", "gitea"])
+def test_releases_are_watched_where_there_is_a_prometheus(forge: str) -> None:
+    """Elsewhere it would fail every five minutes, and nobody asked for it."""
+    workflow = yaml.safe_load((ROOT / f".{forge}/workflows/watch.yml").read_text(encoding="utf-8"))
+    assert "vars.GITOPS_PROMETHEUS_URL != ''" in workflow["jobs"]["watch"]["if"]
+
+
+def test_what_is_delivered_and_what_is_promoted_goes_by_one_key() -> None:
+    """Where the workflow of GitHub signs nothing, a promotion without the key would never pass."""
+    _, jobs = gitlab()
+    judging = jobs["promotion"]["variables"]["GITOPS_COSIGN_KEY"]
+    assert judging == jobs[".delivery"]["variables"]["GITOPS_COSIGN_KEY"]
+    deliver, checks = (
+        yaml.safe_load((ROOT / f".gitea/workflows/{name}.yml").read_text(encoding="utf-8"))
+        for name in ("deliver", "promote-checks")
+    )
+    (judge,) = [step for step in checks["jobs"]["promotion"]["steps"] if "tools/judge" in step.get("run", "")]
+    assert judge["env"]["GITOPS_COSIGN_KEY"] == deliver["env"]["GITOPS_COSIGN_KEY"]
+
+
+@pytest.mark.parametrize("key", ["cosign.pub", "/etc/keys/cosign.pub", "k8s://ml-pipeline/cosign"])
+def test_a_proposal_is_judged_by_the_key_of_the_branch(key: str, tmp_path: Path) -> None:
+    """The file of that name in the proposal may be the key of whoever proposes."""
+    base, proposal = tmp_path / "base", tmp_path / "proposal"
+    (base / "tools").mkdir(parents=True)
+    (base / ".venv/bin").mkdir(parents=True)
+    proposal.mkdir()
+    shutil.copy(ROOT / "tools/judge", base / "tools/judge")
+    gitops = base / ".venv/bin/gitops"
+    gitops.write_text('#!/bin/sh\n[ "$1" != check ] || echo "$GITOPS_COSIGN_KEY"\n')
+    gitops.chmod(0o755)
+    command = [str(base / "tools/judge"), str(proposal), "main"]
+    environment = {**os.environ, "GITOPS_COSIGN_KEY": key}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == (f"{base}/{key}" if key == "cosign.pub" else key)
 
 
 @pytest.mark.parametrize("path", _GITEA, ids=lambda path: path.stem)

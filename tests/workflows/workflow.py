@@ -17,7 +17,7 @@ from gitops.platform.reader import load_platform
 ROOT = Path(__file__).resolve().parents[2]
 _WORKFLOWS = Path(".github/workflows")
 _PREPARE = Path(".github/actions/prepare/action.yml")
-_APP_TOKEN = "actions/create-github-app-token@"
+APP_TOKEN = "actions/create-github-app-token@"
 _OPERATORS = frozenset({"|", "||", "&&", ";"})
 # Words that only start another command, with the options that take no word of their own.
 _STARTERS = frozenset({"tools/unless-held", "xargs"})
@@ -68,7 +68,7 @@ class Job:
     @property
     def has_app_token(self) -> bool:
         """Whether it gets the App's token, which may pass the protection of main."""
-        return any((step.uses or "").startswith(_APP_TOKEN) for step in self.steps)
+        return any((step.uses or "").startswith(APP_TOKEN) for step in self.steps)
 
 
 @dataclass(frozen=True)

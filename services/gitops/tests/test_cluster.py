@@ -91,6 +91,23 @@ def test_a_server_that_stays_away_is_given_up_and_hasty_questions_are_asked_once
     assert len(calls(kubectl)) == 4
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error from server (TooManyRequests): the server has received too many requests and has asked us to try again",
+        "Error from server (Timeout): the server was unable to return a response in the time allotted",
+        'Get "https://10.0.0.1:6443/api": http2: client connection lost',
+        'Get "https://10.0.0.1:6443/api": http2: server sent GOAWAY and closed the connection',
+        'Get "https://10.0.0.1:6443/api": unexpected EOF',
+    ],
+)
+def test_a_server_that_is_busy_or_ends_a_connection_is_away(kubectl: Path, said: str) -> None:
+    """As a bootstrap of twenty minutes meets them; what is away for a moment ends none."""
+    program(kubectl, f"sys.exit({said!r})")
+    with pytest.raises(OutageError, match="The cluster does not answer"):
+        Cluster(patient=False).items("nodes")
+
+
 def test_no_configuration_is_no_outage(kubectl: Path) -> None:
     program(kubectl, "sys.exit('error: current-context is not set')")
     with pytest.raises(BadInputError, match="Set KUBECONFIG or --context"):

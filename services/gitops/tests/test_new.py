@@ -178,6 +178,17 @@ def test_what_came_goes_again_after_a_dry_run(fork: Path, origin: Path, capsys: 
     assert execute(["remove", "environment", "qa", "--git-only", "--yes"]) == 0
 
 
+@pytest.mark.parametrize("subject", ["remove(service): wine (#12)", "Merge pull request #12 from acme/remove"])
+def test_a_removal_goes_on_whatever_its_merge_was_called(fork: Path, origin: Path, subject: str) -> None:
+    """GitHub and Gitea put the number of the pull request behind the title."""
+    assert execute([*WINE]) == 0
+    assert execute(["remove", "service", "wine", "--git-only", "--yes"]) == 0
+    git(fork, "commit", "--quiet", "--amend", "--message", subject)
+    git(fork, "push", "--quiet", "--force")
+    assert execute(["remove", "service", "wine", "--git-only", "--yes"]) == 0
+    assert execute(["remove", "service", "nobody", "--git-only", "--yes"]) == 2
+
+
 def test_what_a_removal_leaves_is_said(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["remove", "service", "iris", "--git-only"]) == 0
     said = " ".join(capsys.readouterr().out.split())

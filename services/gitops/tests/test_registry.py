@@ -1,5 +1,7 @@
 """The model registry, by a real MLflow server and a stand-in: what a version is pinned as, and what is refused."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ def test_a_real_registry_gives_the_pins_of_a_version_that_passed_and_no_others(
         httpx.Client(base_url=f"{server.url}/api/2.0/mlflow", trust_env=False, timeout=30) as client,
     ):
         register(client, "registered-models/create", name="iris-classifier")
-        register_version(client, TAGS, METRICS)
+        # As for a figure that divides by nothing.
+        register_version(client, TAGS, {**METRICS, "r2": "NaN"})
         register_version(client, {"digest": DIGEST, "gate": "failed"}, {})
         register_version(client, {"gate": "passed"}, {})
         register_version(client, TAGS, {}, source="gs://elsewhere/models/m-4")
@@ -52,7 +55,10 @@ def test_a_real_registry_gives_the_pins_of_a_version_that_passed_and_no_others(
 
 
 def register_version(
-    client: httpx.Client, tags: dict[str, str], metrics: dict[str, float], source: str = "s3://mlflow/1/models/m-1"
+    client: httpx.Client,
+    tags: dict[str, str],
+    metrics: Mapping[str, float | str],
+    source: str = "s3://mlflow/1/models/m-1",
 ) -> None:
     run = register(client, "runs/create", experiment_id="0")["run"]["info"]["run_id"]
     for key, value in metrics.items():
@@ -72,6 +78,15 @@ def test_a_registry_that_is_busy_for_a_moment_is_asked_again() -> None:
     with answering(lambda path, before: as_mlflow(path, 0) if before else (503, b"starting")) as (url, asked):
         assert MlflowRegistry(url, pause=lambda _: None).find("iris-classifier/1").model.version == "1"
     assert len(asked) == 4
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_a_figure_that_is_no_number_is_left_out(value: str) -> None:
+    """MLflow writes it as a text, for JSON has none of them."""
+    listed = [{"key": "accuracy", "value": 0.5}, {"key": "r2", "value": value}]
+    run = json.dumps({"run": {"data": {"metrics": listed}}}).encode()
+    with answering(lambda path, before: (200, run) if "runs/get" in path else as_mlflow(path, before)) as (url, _):
+        assert MlflowRegistry(url).find("iris-classifier/1").metrics == {"accuracy": 0.5}
 
 
 def test_a_registry_that_stays_away_is_given_up_with_its_address() -> None:
@@ -99,6 +114,16 @@ def test_a_registry_that_refuses_a_user_names_them(monkeypatch: pytest.MonkeyPat
         pytest.raises(BadInputError, match=r"Permission denied\. The user Ada may not do that") as refused,
     ):
         MlflowRegistry(url).find("iris-classifier/7")
+    assert "s3cret" not in str(refused.value)
+
+
+def test_the_password_of_an_address_stands_in_no_error() -> None:
+    """In a workflow's log everybody reads it."""
+    with (
+        answering(lambda *_: (503, b"")) as (url, _),
+        pytest.raises(OutageError, match=f"{url} answers 503") as refused,
+    ):
+        MlflowRegistry(url.replace("//", "//ada:s3cret@"), pause=lambda _: None).find("iris-classifier/7")
     assert "s3cret" not in str(refused.value)
 
 

@@ -214,6 +214,7 @@ def test_tuning_moves_no_pin(history: tuple[Repository, Write]) -> None:
         ("extraModels: roses", "is not a list"),
         ("extraEnv: [{name: MODEL_STAGE, value: best}]", "MODEL_STAGE"),
         ("extraEnv: {MODEL_URI: s3://other}", "MODEL_URI"),
+        ("extraEnv: 5", "extraEnv is not a list"),
         ("a: [", "is not valid YAML"),
         ("a: 1\n---\nmodel: {stage: best}", "is not valid YAML"),
         ("- a", "does not hold a mapping"),

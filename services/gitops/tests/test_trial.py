@@ -182,6 +182,13 @@ def test_where_nobody_can_be_asked_the_body_says_so_and_bounds_wait(
     assert "how iris-classifier 2 does is not known. Prometheus at" in promote(capsys, NOWHERE, 3)
 
 
+def test_the_password_of_an_address_stands_in_no_body(tried: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pull request may be public."""
+    said = promote(capsys, NOWHERE.replace("//", "//ada:s3cret@"))
+    assert f"is not known: `Prometheus at {NOWHERE}" in said
+    assert "s3cret" not in said
+
+
 def test_a_candidate_that_is_not_tried_is_said_so_and_bounds_ask_for_it(
     clone: Path, metrics: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
-"""Whom connections to servers trust."""
+"""Whom connections to servers trust, and what is shown of their addresses."""
 
+import re
 import ssl
 
 import httpx
@@ -15,3 +16,8 @@ def usual_trust(url: str) -> ssl.SSLContext:
     """
     plain = url.lower().startswith("http:")
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else httpx.create_ssl_context()
+
+
+def shown(url: str) -> str:
+    """An address as everybody may see it: without a name and a password that may stand in it."""
+    return re.sub(r"(?<=//)[^/?#]*@", "", url)

@@ -29,7 +29,8 @@ _PAUSES = (1.0, 2.0, 4.0)
 _AWAY = re.compile(
     r"connection refused|unable to connect to the server|no route to host|i/o timeout|tls handshake timeout|"
     r"connection reset|context deadline exceeded|client\.timeout|etcdserver: (request timed out|leader changed)|"
-    r"the server is currently unable to handle the request|serviceunavailable",
+    r"the server is currently unable to handle the request|serviceunavailable|too many requests|"
+    r"error from server \(timeout\)|client connection lost|server sent goaway|unexpected eof",
     re.IGNORECASE,
 )
 _NO_CONFIGURATION = re.compile(

@@ -14,6 +14,7 @@ from gitops.cluster.client import Cluster
 from gitops.errors import OutageError
 from gitops.platform.model import MONITORING, Platform
 from gitops.platform.targets import Target
+from gitops.trust import shown
 
 # Where kube-prometheus-stack puts it.
 _SERVICE, _PORT = "monitoring-kube-prometheus-prometheus", 9090
@@ -92,7 +93,7 @@ class Prometheus:
         return found.data.alerts if found.data else []
 
     def _asked(self, path: str, parameters: dict[str, str], kind: type[_A]) -> _A:
-        where = self._client.base_url
+        where = shown(str(self._client.base_url))
         try:
             answer = self._client.get(path, params=parameters)
             found = msgspec.json.decode(answer.content, type=kind)
@@ -133,7 +134,7 @@ def prometheus_of(platform: Platform, target: Target, cluster: Cluster) -> Itera
         try:
             client = httpx.Client(base_url=where, timeout=_SECONDS, follow_redirects=False)
         except httpx.InvalidURL as error:
-            raise OutageError(f"{where!r} is not an address of Prometheus: {error}.") from None
+            raise OutageError(f"{shown(where)!r} is not an address of Prometheus: {error}.") from None
         yield Prometheus(stack.enter_context(client))
 
 

@@ -19,6 +19,7 @@ from gitops.platform.model import ARGOCD
 from gitops.platform.reader import load_platform
 from gitops.platform.targets import Target, targets
 from gitops.rendering.manifests import Manifest
+from gitops.trust import shown
 
 
 class LastChange(Struct, frozen=True, kw_only=True):
@@ -159,12 +160,11 @@ def _from_git(repository: Repository, target: Target, now: datetime) -> TargetSt
 
 
 def _with_card(entry: TargetStatus, mlflow_url: str | None) -> TargetStatus:
-    parts = urlsplit(mlflow_url or "")
+    parts = urlsplit(shown(mlflow_url or ""))
     if entry.release is None or parts.scheme not in ("http", "https"):
         return entry
     model = entry.release.model
-    # Without a name and a password that may stand in the address.
-    server = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+    server = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
     card = f"{server}/#/models/{quote(model.name, safe='')}/versions/{model.version}"
     return msgspec.structs.replace(entry, card=card)
 

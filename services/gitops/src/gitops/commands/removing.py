@@ -12,12 +12,12 @@ from gitops.cluster.client import Cluster
 from gitops.cluster.secrets import MLFLOW_ADMIN
 from gitops.commands.landing import LandingOptions, land_and_show
 from gitops.commands.options import Flag, MlflowUrl, Names, contexts_of, registry
-from gitops.errors import OutageError
+from gitops.errors import BadInputError, OutageError
 from gitops.fork.scaffold import left_by_hand, remove_environment, remove_service
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Edit, Snapshot
 from gitops.platform.model import Environment, Platform
-from gitops.platform.reader import FILE, platform_at
+from gitops.platform.reader import FILE, decoded, platform_at
 from gitops.platform.targets import Target, known_environment, known_service, targets
 from gitops.terminal import Terminal
 
@@ -122,13 +122,27 @@ def _start(name: str, kind: str, options: RemovalOptions) -> tuple[Snapshot, Pla
     repository = Repository.find()
     start = LandingOptions(no_push=options.no_push, pr=options.pr).start(repository)
     platform = platform_at(start)
-    if platform.service(name) if kind == "service" else platform.environment(name):
+    if _has(platform, kind, name):
         return start, platform, True
-    # Git let go of it, and something was in the way of the rest.
-    for commit in repository.log(FILE, start.commit):
-        if commit.subject == f"remove({kind}): {name}":
+    # Git let go of it, and something was in the way of the rest. How the commit is called is up to whoever merged it.
+    commits = repository.log(FILE, start.commit)
+    before = repository.read_many([f"{commit.sha}^1:{FILE}" for commit in commits])
+    for commit, text in zip(commits, before, strict=True):
+        if text is not None and _had(text, kind, name):
             return start, platform_at(Snapshot(repository, repository.commit_named(f"{commit.sha}^1"))), False
     return start, platform, True
+
+
+def _has(platform: Platform, kind: str, name: str) -> bool:
+    return (platform.service(name) if kind == "service" else platform.environment(name)) is not None
+
+
+def _had(text: str, kind: str, name: str) -> bool:
+    """Whether an earlier platform.yaml names it; one that cannot be read here names nothing."""
+    try:
+        return _has(decoded(text), kind, name)
+    except BadInputError:
+        return False
 
 
 def _removed(start: Snapshot, gone: _Gone, options: RemovalOptions) -> int:

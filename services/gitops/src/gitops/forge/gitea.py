@@ -9,7 +9,7 @@ import httpx
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.forge.api import Access, Api, Variables
+from gitops.forge.api import Access, Api, Variables, said
 from gitops.forge.protocol import Check, Guards, Opinion, PullRequest, Standing
 from gitops.forge.repositories import RepositoryForge
 from gitops.forge.rules import Rules
@@ -96,6 +96,12 @@ class _Protection(Struct, frozen=True):
     unprotected_file_patterns: str = ""
 
 
+class _Guarded(Struct, frozen=True):
+    """A branch, with what its rules come to."""
+
+    enable_status_check: bool = False
+
+
 class _TagProtection(Struct, frozen=True):
     id: int
     name_pattern: str
@@ -173,14 +179,15 @@ class Gitea(RepositoryForge):
 
     def merge_itself(self, pull: PullRequest) -> str:
         """Have it merge once its checks have passed; where the branch requires none it would do so at once."""
-        found = self._api.seen(f"{self._repository}/branch_protections", list[_Protection]) or []
-        if not any(each.rule_name == self._base and each.enable_status_check for each in found):
+        # Rules as a whole are for administrators; what they come to for a branch everybody sees.
+        path = f"{self._repository}/branches/{quote(self._base, safe='')}"
+        if not self._api.get(path, _Guarded).enable_status_check:
             return "the branch requires no checks here: gitops branch-protection requires them"
         content = {"Do": "squash", "merge_when_checks_succeed": True, "head_commit_id": pull.head}
         answer = self._api.ask("POST", f"{self._repository}/pulls/{pull.number}/merge", content)
-        # It says 409 where that was asked for before.
-        if answer.status_code == httpx.codes.CONFLICT:
-            return ""
+        if answer.status_code in (httpx.codes.CONFLICT, httpx.codes.METHOD_NOT_ALLOWED):
+            # It says 409 where that was asked for before, and where the branch has moved or conflicts.
+            return "" if "already scheduled" in said(answer) else said(answer)
         self._api.done(answer)
         return ""
 

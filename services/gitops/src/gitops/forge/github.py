@@ -312,12 +312,15 @@ class GitHub(RepositoryForge):
         permissions = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
         self._api.do("PUT", f"{self._repository}/actions/permissions/workflow", permissions)
         merging = {
-            "allow_merge_commit": False,
+            "allow_merge_commit": "merge" in rules.merges,
+            "allow_squash_merge": "squash" in rules.merges,
+            "allow_rebase_merge": "rebase" in rules.merges,
             "allow_auto_merge": rules.merge_themselves,
             "delete_branch_on_merge": True,
         }
         self._api.do("PATCH", self._repository, merging)
-        return "settings: workflows' tokens are read-only, merges are squashed or rebased, merged branches are deleted"
+        ways = " or ".join(rules.merges)
+        return f"settings: workflows' tokens are read-only, merges are {ways}, merged branches are deleted"
 
 
 def _filled(document: Mapping[str, Any], pusher: int, actions: int) -> dict[str, Any]:

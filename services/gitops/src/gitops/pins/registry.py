@@ -1,12 +1,13 @@
 """The model registry, spoken to over MLflow's REST API: which version a reference means, and what its pins are."""
 
 import contextlib
+import math
 import os
 import re
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 import msgspec
@@ -14,7 +15,7 @@ from msgspec import UNSET, Struct
 
 from gitops.errors import BadInputError, OutageError
 from gitops.pins.release import Model
-from gitops.trust import usual_trust
+from gitops.trust import shown, usual_trust
 from modelformat.digest import is_digest
 from modelformat.tags import DIGEST, GATE, PASSED, REASON, RELEASE
 
@@ -71,7 +72,8 @@ class _Tag(Struct, frozen=True):
 
 class _Metric(Struct, frozen=True):
     key: str
-    value: float
+    # As Protobuf writes in JSON what JSON has no number for.
+    value: float | Literal["NaN", "Infinity", "-Infinity"]
 
 
 class _Version(Struct, frozen=True):
@@ -113,6 +115,7 @@ class MlflowRegistry:
         Without `login` it is what `given_login` gives.
         """
         self._url = url.rstrip("/")
+        self._shown = shown(self._url)
         self._pause = pause
         who = login or given_login()
         self._auth = (who.user, who.password) if who else None
@@ -187,7 +190,7 @@ class MlflowRegistry:
                 return self._get("model-versions/get", _Versioned, name=name, version=version).model_version
             return self._get("registered-models/alias", _Versioned, name=name, alias=alias or "").model_version
         except _NotFoundError as error:
-            raise BadInputError(f"--model: MLflow at {self._url} says: {error}") from None
+            raise BadInputError(f"--model: MLflow at {self._shown} says: {error}") from None
 
     def _metrics(self, run_id: str) -> dict[str, float]:
         """The figures of the model as a whole; none when the run is gone."""
@@ -199,9 +202,9 @@ class MlflowRegistry:
             return {}
         # Figures of one class hold a slash, those of cross-validation begin with cv_; JSON has no NaN and no infinity.
         return {
-            metric.key: float(f"{metric.value:.6g}")
+            metric.key: float(f"{float(metric.value):.6g}")
             for metric in sorted(run.data.metrics, key=lambda metric: metric.key)
-            if "/" not in metric.key and not metric.key.startswith("cv_") and abs(metric.value) < float("inf")
+            if "/" not in metric.key and not metric.key.startswith("cv_") and math.isfinite(float(metric.value))
         }
 
     def _get(self, endpoint: str, shape: type[_T], method: str = "GET", **query: str) -> _T:
@@ -210,22 +213,22 @@ class MlflowRegistry:
             try:
                 return msgspec.json.decode(answer.content, type=shape)
             except msgspec.MsgspecError as error:
-                raise OutageError(f"The server at {self._url} is not MLflow: {error}.") from None
+                raise OutageError(f"The server at {self._shown} is not MLflow: {error}.") from None
         message = _message(answer)
         if answer.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.NOT_FOUND):
             raise _NotFoundError(message)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             raise BadInputError(
-                f"MLflow at {self._url} refuses with 401: {message} Set MLFLOW_TRACKING_USERNAME and "
+                f"MLflow at {self._shown} refuses with 401: {message} Set MLFLOW_TRACKING_USERNAME and "
                 "MLFLOW_TRACKING_PASSWORD: the Secret mlflow-gitops in ml-pipeline holds a user."
             )
         if answer.status_code == httpx.codes.FORBIDDEN:
             who = f"The user {self._auth[0]}" if self._auth else "A stranger"
             raise BadInputError(
-                f"MLflow at {self._url} refuses with 403: {message} {who} may not do that, or MLflow does "
+                f"MLflow at {self._shown} refuses with 403: {message} {who} may not do that, or MLflow does "
                 "not know the host name of this address (its value allowedHosts)."
             )
-        raise OutageError(f"MLflow at {self._url} answered {answer.status_code}: {message}")
+        raise OutageError(f"MLflow at {self._shown} answered {answer.status_code}: {message}")
 
     @cached_property
     def _access(self) -> dict[str, Any]:
@@ -236,7 +239,7 @@ class MlflowRegistry:
             try:
                 answer = httpx.request(method, url, **_carried(method, query), **self._access)
             except httpx.InvalidURL as error:
-                raise BadInputError(f"--mlflow-url: {self._url!r} is not an address: {error}.") from None
+                raise BadInputError(f"--mlflow-url: {self._shown!r} is not an address: {error}.") from None
             except httpx.HTTPError as error:
                 reason = f"does not answer ({error or type(error).__name__})"
             else:
@@ -246,7 +249,7 @@ class MlflowRegistry:
             if pause is not None:
                 self._pause(pause)
         raise OutageError(
-            f"MLflow at {self._url} {reason}, {len(_PAUSES) + 1} times in a row: check --mlflow-url, and whether its "
+            f"MLflow at {self._shown} {reason}, {len(_PAUSES) + 1} times in a row: check --mlflow-url, and whether its "
             "pod runs."
         )
 

@@ -156,6 +156,9 @@ def _extra_models(entries: Any) -> Iterator[str]:
 
 def _variables(values: Mapping[str, Any]) -> Iterator[str]:
     entries = values.get("extraEnv") or []
+    if not isinstance(entries, list | dict):
+        yield "extraEnv is not a list."
+        return
     names = [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
     for name in names:
         if isinstance(name, str) and name in _VARIABLES:
