@@ -88,6 +88,11 @@ audit: $(VENV)/.dev ## Known vulnerabilities in the locks of Python and Go, less
 	@./tools/install govulncheck
 	@./tools/audit $(AUDIT_OPTIONS)
 
+.PHONY: mutants
+mutants: $(VENV)/.dev ## Put small faults into copies of the code, and see which the unit tests do not find (MUTANTS_OPTIONS)
+	@./tools/install helm
+	@$(BIN)/python -m checks.mutants $(MUTANTS_OPTIONS)
+
 .PHONY: docs
 docs: $(VENV)/.dev ## The documentation as a site in dist/docs, every link checked (SERVE=1 shows it while you write)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(if $(SERVE),serve --livereload,build --quiet)
