@@ -28,7 +28,10 @@ _ROUNDS = 3
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run does: which sample, with which tests, and for how long."""
+    """What a run does: which sample, with which tests, and for how long.
+
+    `patience` is the processor time in seconds that tests may take beyond what they took without a fault.
+    """
 
     count: int
     seed: int

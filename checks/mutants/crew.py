@@ -1,6 +1,7 @@
 """Copies of the repository with a process each that runs tests there."""
 
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from checks.mutants.worker import Outcome, Run
 # As in conftest.py, which comes too late for what is loaded before it. Hash seeds decide the order of sets.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 _STOP_SECONDS = 10.0
+# How much longer a run may take than it may compute: tests wait for servers, and the processors may have other work.
+_WAITING = 10.0
 
 
 class WorkerFailedError(RuntimeError):
@@ -88,18 +91,24 @@ class Place:
         with contextlib.suppress(BrokenPipeError), process:
             pass
 
-    def run(self, arguments: Sequence[str], seconds: float, measure: Path | None = None) -> Outcome:
+    def run(self, arguments: Sequence[str], cpu: float, measure: Path | None = None) -> Outcome:
         """Run tests.
 
         Args:
             arguments: pytest's.
-            seconds: When to stop the run.
+            cpu: After how many seconds of processor time to stop the run. One that waits may take longer than that.
             measure: The file for the lines that each test runs, if they are wanted.
 
         Raises:
             WorkerFailedError: the process has ended.
         """
-        run = Run(arguments=list(arguments), seconds=seconds, folder=str(self._folder), measure=str(measure or ""))
+        run = Run(
+            arguments=list(arguments),
+            cpu=math.ceil(cpu),
+            seconds=cpu * _WAITING,
+            folder=str(self._folder),
+            measure=str(measure or ""),
+        )
         answer = b""
         process = self._process
         if process and process.stdin and process.stdout:

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import importlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -29,9 +30,14 @@ _OPTIONS = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteW
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run: pytest's arguments, for how many seconds at most, and where to keep what is printed and measured."""
+    """What to run: pytest's arguments, for how long at most, and where to keep what is printed and measured.
+
+    `cpu` is in seconds of processor time, which other work on the machine does not use up: it ends endless loops.
+    `seconds` is for what waits.
+    """
 
     arguments: list[str]
+    cpu: int
     seconds: float
     folder: str
     measure: str = ""
@@ -85,17 +91,19 @@ def _forked(run: Run) -> Outcome:
     if child == 0:
         _child(run, result)
     deadline = time.monotonic() + run.seconds
-    ended = False
+    ended, status = False, 0
     try:
         while not ended and time.monotonic() < deadline:
             time.sleep(_PAUSE)
-            ended = os.waitpid(child, os.WNOHANG) != (0, 0)
+            done, status = os.waitpid(child, os.WNOHANG)
+            ended = done == child
     finally:
         # Servers that a test leaves behind end, too.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
     if not ended:
         os.waitpid(child, 0)
+    if not ended or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
         return Outcome(late=True)
     return msgspec.json.decode(result.read_bytes(), type=Outcome) if result.exists() else Outcome()
 
@@ -106,6 +114,7 @@ def _child(run: Run, result: Path) -> NoReturn:
     try:
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CPU, (run.cpu, run.cpu + 1))
         log = os.open(Path(run.folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for descriptor, to in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
             os.dup2(to, descriptor)

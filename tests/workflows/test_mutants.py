@@ -95,7 +95,7 @@ def small(tmp_path: Path) -> Path:
 
 def options(count: int, *, again: tuple[str, ...] = (), part: tuple[str, ...] = ()) -> Options:
     return Options(
-        count=count, seed=1, part=list(part), all=True, again=list(again), minutes=10, processes=2, patience=6
+        count=count, seed=1, part=list(part), all=True, again=list(again), minutes=10, processes=2, patience=4
     )
 
 
