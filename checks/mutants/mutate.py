@@ -25,6 +25,9 @@ Position = tuple[int, int]
 # original.
 _EQUIVALENT = ("_Eq_Is", "_NotEq_IsNot", "_Is_Eq", "_IsNot_NotEq")
 
+# Keywords of a Struct that forbid what correct code never does.
+_UNNOTICED = frozenset({"frozen", "kw_only"})
+
 
 class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     """One fault: the n-th place in a file at which an operator can work. Lines count from 1."""
@@ -153,13 +156,15 @@ def _places(source: str) -> dict[tuple[Position, Position], list[_Variant]]:
 
 
 def _left_out(tree: ast.Module) -> Iterator[tuple[Position, Position]]:
-    """Yield what is not run, or only by type checkers: annotations, and imports for them."""
+    """Yield what nothing can notice: annotations, imports for type checkers, and how structs may be used."""
     for node in ast.walk(tree):
         notes: list[ast.AST | None] = []
         if isinstance(node, ast.AnnAssign | ast.arg):
             notes = [node.annotation]
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             notes = [node.returns]
+        elif isinstance(node, ast.ClassDef):
+            notes = [keyword.value for keyword in node.keywords if keyword.arg in _UNNOTICED]
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             notes = [node]
         for note in notes:
