@@ -113,6 +113,7 @@ def fates(report: Report, code: str) -> set[str]:
     return set(found)
 
 
+@pytest.mark.timeout(600)  # one fault is an endless loop, which ends after seconds of processor time
 def test_faults_are_found_where_tests_look(small: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     report = run(small, [_PART], options(100), kept)
