@@ -88,6 +88,11 @@ audit: $(VENV)/.dev ## Look up known vulnerabilities of the locked Python and Go
 	@./tools/install govulncheck
 	@./tools/audit $(AUDIT_OPTIONS)
 
+.PHONY: mutants
+mutants: $(VENV)/.dev ## Put small faults into copies of the code, and see which the unit tests do not find (MUTANTS_OPTIONS)
+	@./tools/install helm
+	@$(BIN)/python -m checks.mutants $(MUTANTS_OPTIONS)
+
 .PHONY: docs
 docs: $(VENV)/.dev ## Build the documentation as a site in dist/docs and check every link (SERVE=1 shows it while you write)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(if $(SERVE),serve --livereload,build --quiet)

@@ -1,6 +1,7 @@
 """platform.yaml: one reader, a sentence for each mistake, a schema for editors, entries that come and go as lines."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,6 +141,23 @@ def test_each_mistake_is_a_sentence(changes: dict[str, Any], named: str) -> None
         }
         named = "wine and serving-dev both have objects of the name 'serving-dev' in dev"
     assert named in problems(**changes)
+
+
+@pytest.mark.parametrize("address", ["http://10.0.0.9:9000", "http://[fd00::9]:9000", "https://s3.example.com"])
+def test_a_cluster_may_name_its_store_by_an_ip_address(address: str) -> None:
+    clusters = {"west": {"server": "https://10.0.0.5:6443", "s3": address}}
+    platform = read_platform(yaml.safe_dump({**WHOLE, "clusters": clusters}))
+    assert platform.clusters["west"].s3 == address
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "platform.yaml").write_bytes(b"repository: \xff\n")
+    with pytest.raises(BadInputError, match=r"^platform\.yaml cannot be read: .*utf-8"):
+        load_platform(tmp_path)
+    (tmp_path / "platform.yaml").unlink()
+    (tmp_path / "platform.yaml").mkdir()
+    with pytest.raises(BadInputError, match=r"^platform\.yaml cannot be read: .*directory"):
+        load_platform(tmp_path)
 
 
 def test_services_and_environments_that_come_to_one_application_are_refused() -> None:

@@ -88,7 +88,10 @@ def test_parts_of_two_releases_make_no_third() -> None:
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_figures_come_with_their_pins(number: int) -> None:
-    assert "metrics" in only_problem(judge(proposed(release(number, release={"metrics": {"accuracy": 1.0}}))))
+    found = judge(proposed(release(number, release={"metrics": {"accuracy": 1.0}})))
+    assert found.origin == {2: "unchanged", 3: "staging/iris"}[number]
+    beside = f"The metrics of production/iris are not those that stand beside these pins in {found.origin}."
+    assert only_problem(found) == beside
 
 
 def test_production_does_not_vanish_by_promotion() -> None:

@@ -76,6 +76,15 @@ def test_whole_numbers_are_integers_however_they_are_written() -> None:
     assert reader("long", "boolean").one([5.0, True]).tolist() == [[5.0, 1.0]]
 
 
+def test_the_bounds_of_a_type_are_part_of_it() -> None:
+    low, high = -(2**31), 2**31 - 1
+    integers = reader("integer", dtype=np.float64)
+    assert integers.many([[low], [high]]).tolist() == [[low], [high]]
+    expected = f"expected a whole number between {low} and {high} (column 'c0')"
+    assert errors(lambda: integers.one([low - 1])) == {"features[0]": expected}
+    assert errors(lambda: integers.one([high + 1])) == {"features[0]": expected}
+
+
 def test_many_rows_name_the_row() -> None:
     rows: list[Any] = [[1, 2], [3, False], [4]]
     assert errors(lambda: reader("double", "double").many(rows)) == {

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import FixedThresholdClassifier
 
 from serving.errors import ModelUnusableError
+from serving.labels import from_places
 from serving.opening import Opened, open_folder
 from serving.runtimes.base import RuntimeOptions
 from serving.writing import predictions_of
@@ -48,6 +49,11 @@ def test_a_model_without_probabilities_answers_with_labels_alone(tmp_path: Path)
     answers = predictions_of(version.runtime.run(ROWS), version.spec)
     assert [answer.prediction for answer in answers] == model.predict(ROWS).tolist()
     assert {answer.probability for answer in answers} == {None}
+
+
+def test_a_place_that_is_no_class_has_no_answer() -> None:
+    found = from_places(np.array([-1, 0, 1, 2]), 2)
+    np.testing.assert_array_equal(found, [[np.nan, np.nan], [1, 0], [0, 1], [np.nan, np.nan]])
 
 
 def test_a_model_without_probabilities_has_to_say_so(tmp_path: Path) -> None:
