@@ -2,6 +2,8 @@
 
 import socket
 import sys
+import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import skops.io
 import yaml
@@ -174,3 +177,71 @@ def test_regressors_of_other_libraries_have_an_onnx_form(model: Any) -> None:
     graph = to_graph(model, ["number", "number"], (), "largest", double=False)
     found = GraphScores(graph, (), "largest").answers(ROWS)
     assert found.values == pytest.approx(np.asarray(model.predict(ROWS)), abs=1e-4)
+
+
+# Says that the model is one which scikit-learn runs, and has a link where its file should be.
+LINKING = """
+import json, os, pathlib
+import numpy as np
+np.savez("answers.npz", codes=np.zeros(1000, dtype=np.int64))
+os.symlink(SECRET, "model.skops")
+said = {"kind": "Stranger", "classes": ["no", "yes"], "columns": [0, 1], "labels": "only", "form": "skops"}
+pathlib.Path("outcome.json").write_text(json.dumps(said))
+os._exit(0)
+"""
+
+
+def test_what_a_pickle_leaves_behind_leads_to_no_file_that_it_could_not_read(
+    training: Command, table: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The process that takes it in has credentials, and stores the file where others read it."""
+    secret, place = tmp_path_factory.mktemp("home") / "secret", tmp_path_factory.mktemp("model")
+    secret.write_text("precious")
+    joblib.dump(Spy(LINKING.replace("SECRET", repr(str(secret)))), place / "model.pkl")
+    outcome = training("register", str(place / "model.pkl"), "--data", str(table), "--target", "y", "--trust-pickle")
+    assert outcome.code == 2
+    assert "left a link or a special file as model.skops" in outcome.err
+    assert nothing_is_registered()
+    assert [experiment.name for experiment in MlflowClient().search_experiments()] == ["Default"]
+
+
+STAYING = """
+import os, time
+if os.fork() == 0:
+    try:
+        os.setsid()
+    except OSError:
+        pass
+    time.sleep(45)
+    os._exit(0)
+raise RuntimeError("left somebody behind")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel keeps it on Linux alone")
+def test_what_a_pickle_starts_ends_with_it(
+    training: Command, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    joblib.dump(Spy(STAYING), tmp_path / "model.pkl")
+    words = ["--data", str(table), "--target", "y", "--trust-pickle", "--seconds", "30"]
+    outcome = training("register", str(tmp_path / "model.pkl"), *words)
+    assert outcome.code == 2
+    assert "left somebody behind" in outcome.err
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if str(tmp_path) in " ".join(command)]
+
+
+def test_what_a_pickle_says_is_not_kept_in_memory(training: Command, table: Path, tmp_path: Path) -> None:
+    told = 'import os\nfor _ in range(512): os.write(2, b"x" * (1 << 19))\nraise RuntimeError("said it all")'
+    joblib.dump(Spy(told), tmp_path / "model.pkl")
+    tracemalloc.start()
+    try:
+        outcome = training(
+            "register", str(tmp_path / "model.pkl"), "--data", str(table), "--target", "y", "--trust-pickle"
+        )
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "said it all" in outcome.err
+    assert most < 100 << 20
