@@ -142,6 +142,32 @@ def test_a_pickle_reaches_neither_network_nor_secrets_nor_files(
     assert nothing_is_registered()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel keeps it on Linux alone")
+def test_a_pickle_reads_nothing_that_lies_beside_it(training: Command, table: Path, tmp_path: Path) -> None:
+    """A file in a home folder lies beside keys."""
+    secret = tmp_path / ".aws" / "credentials"
+    secret.parent.mkdir()
+    secret.write_text("precious")
+    joblib.dump(Spy(SPYING.replace("PORT", "1").replace("SECRET", repr(str(secret)))), tmp_path / "model.pkl")
+    outcome = training(
+        "register", str(tmp_path / "model.pkl"), "--data", str(table), "--target", "y", "--trust-pickle"
+    )
+    assert outcome.code == 2
+    assert "reached []" in outcome.err
+
+
+@pytest.mark.parametrize("code", ["..", "/", "code/../.."])
+def test_code_of_a_model_lies_in_its_folder(training: Command, table: Path, tmp_path: Path, code: str) -> None:
+    folder = tmp_path / "logged"
+    folder.mkdir()
+    skops.io.dump(LogisticRegression().fit(ROWS, LABELS), folder / "model.skops")
+    flavor = {"pickled_model": "model.skops", "serialization_format": "skops", "code": code}
+    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": {"sklearn": flavor}}))
+    outcome = training("register", str(folder), "--data", str(table), "--target", "y", "--dry-run")
+    assert outcome.code == 2
+    assert f"names {code!r} as its code, which is not in its folder" in outcome.err
+
+
 def test_a_model_that_does_not_end_is_ended(training: Command, table: Path, tmp_path: Path) -> None:
     joblib.dump(Spy("while True: pass"), tmp_path / "model.pkl")
     words = ["--data", str(table), "--target", "y", "--trust-pickle", "--seconds", "2"]

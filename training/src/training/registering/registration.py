@@ -171,6 +171,7 @@ def _request(source: Source, dataset: Dataset, settings: Settings, taking: Takin
         path=str(source.path),
         form=source.form,
         model_class=source.model_class,
+        beside=source.beside,
         code=source.code,
         columns=tuple(ColumnGiven(column.name, column.kind, column.optional) for column in dataset.columns),
         rows=len(dataset.rows),
