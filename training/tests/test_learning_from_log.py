@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 
 from modelformat.logged import FEEDBACK_SUFFIX, Told
 from tests.support.prediction_logs import line, write_log
+from tests.support.site import site_of
 from training.data import load, load_dataset
 from training.errors import BadInputError
 from training.model_folder import load_settings
@@ -158,3 +159,15 @@ def _with_target(folder: Path, known: dict[str, Any], target: str | None) -> str
     with pytest.raises(BadInputError) as caught:
         load_dataset(str(folder / "log"), target, outcomes=OutcomesSettings(**{**known, "rows": 10}))
     return str(caught.value)
+
+
+def test_the_signature_of_an_address_of_truth_is_recorded_nowhere(training: Command, folder: Path) -> None:
+    log(folder, 60).to_csv(folder / "truth.csv", index=False)
+    with site_of(folder) as site:
+        write(folder, {"truth": [f"{site}/truth.csv?signature=hidden"]})
+        found = training("run", "--model-dir", str(folder), "--json")
+    assert found.code == 0, found.err
+    assert found.json["data"].endswith("points/log")
+    params = MlflowClient().get_run(found.json["run_id"]).data.params
+    assert json.loads(params["outcomes"])["truth"] == [f"{site}/truth.csv"]
+    assert "hidden" not in str(params)

@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.support.prediction_logs import line, write_log
+from tests.support.site import site_of
 from training.tests.conftest import Outcome
 
 NOW = datetime.now(UTC).isoformat()
@@ -69,6 +70,22 @@ def test_a_run_in_mlflow_has_figures_pictures_and_what_was_refused(
     assert drawn == {
         f"plots/{metric}_by_{what}.png" for metric in ("accuracy", "f1_macro") for what in ("day", "slice")
     }
+
+
+def test_the_signature_of_an_address_of_truth_is_recorded_nowhere(
+    training: Callable[..., Outcome], options: list[str], store: str, tmp_path: Path
+) -> None:
+    with site_of(tmp_path) as site:
+        found = training(*options[:-1], f"{site}/truth.csv?signature=hidden", "--json")
+    assert found.code == 0, found.err
+    assert found.json["truth"] == [f"{site}/truth.csv"]
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("iris-outcomes")
+    assert experiment is not None
+    [run] = client.search_runs([experiment.experiment_id])
+    assert run.data.params["truth"] == f"{site}/truth.csv"
+    kept = Path(client.download_artifacts(run.info.run_id, "outcomes.json", "."))
+    assert "hidden" not in f"{run.to_dictionary()} {kept.read_text()}"
 
 
 def test_a_version_that_mlflow_does_not_have_is_said(

@@ -14,6 +14,7 @@ from modelformat.baseline import Baseline
 from modelformat.mlmodel import Labels
 from modelformat.tags import DIGEST, FAILED, GATE, PASSED, REASON, RELEASE, SETTINGS
 from training import metrics, models, plots
+from training.addresses import named
 from training.baseline import measure_baseline
 from training.boosters import learnt_truth, predicted_labels
 from training.bundle import Bundle, BundleWriter
@@ -27,7 +28,7 @@ from training.labels import has_probabilities, places_of, rule_of
 from training.onnx_twin import Twin, to_onnx
 from training.own_code import build_own, refuse_untrusted
 from training.registry import Registry, Version
-from training.settings import CsvSettings, Scalar, Settings, SplitSettings
+from training.settings import CsvSettings, OutcomesSettings, Scalar, Settings, SplitSettings
 from training.split import Split, split_dataset
 from training.steps import Silent, Steps, headline
 from training.tracking import Tracking, git_commit
@@ -313,7 +314,7 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
         parameters["query"] = settings.query
     if plan.dataset.times is not None:
         # Where there were too few rows for the log, the data is another one.
-        parameters["outcomes"] = msgspec.json.encode(settings.outcomes).decode()
+        parameters["outcomes"] = msgspec.json.encode(_kept(settings.outcomes)).decode()
     for name in ("split", "weights", "class_weights", "search"):
         value = getattr(settings, name)
         if value not in (None, SplitSettings()):
@@ -326,6 +327,14 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
     tracking.record_run(parameters, trained.metrics | trained.cross_validation)
     tracking.record_figures(plots.figures(trained.scores, plan.split.test_truth, plan.dataset.classes))
     return tracking.record_model(writer)
+
+
+def _kept(outcomes: OutcomesSettings | None) -> OutcomesSettings | None:
+    """Settings without what addresses hide behind a question mark, which may be a signature."""
+    if outcomes is None:
+        return None
+    start = outcomes.start and named(outcomes.start)
+    return msgspec.structs.replace(outcomes, truth=list(map(named, outcomes.truth)), start=start)
 
 
 def _subject(plan: Plan, trained: Trained, report: GateReport, run_id: str, release: str) -> Subject:
