@@ -53,13 +53,14 @@ def test_rows_are_joined_by_request_and_row(tmp_path: Path, log: Path) -> None:
 
 def test_what_is_in_doubt_is_refused_with_its_reason(tmp_path: Path, log: Path) -> None:
     write_log(log, [line("rare", "setosa", reason="confidence"), line("again", "setosa"), line("again", "other")], "b")
+    write_log(log, [line("third", "setosa", 2, reason="unknown"), line("left", "setosa", 3)], "d")
     write_log(log, [line("retried", "setosa"), line("retried", "setosa")], "c")
     said = [
         ("nobody", 0, "a", "unknown"), ("three", 7, "a", "unknown_row"), ("three", None, "a", "no_row"),
         ("rare", None, "a", "no_row"), ("again", 0, "a", "asked_again"), ("", 0, "a", "no_id"),
         ("one", -1, "a", "bad_row"), ("one", 0, None, "empty"), ("three", 1, "a", "contradiction"),
         ("three", 1, "b", "contradiction"), ("other", 0, "a", ""), ("other", None, "a", "double"),
-        ("retried", None, "a", ""), ("rare", 0, "a", ""),
+        ("retried", None, "a", ""), ("rare", 0, "a", ""), ("third", None, "a", "no_row"), ("left", None, "a", "no_row"),
     ]  # fmt: skip
     table = pd.DataFrame([each[:3] for each in said], columns=["request_id", "row", "truth"])
     found = joined(str(log), truth(tmp_path, table))

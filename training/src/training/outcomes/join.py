@@ -170,8 +170,9 @@ class _Reading:
         row = entry.row
         if row is None:
             only = rows.get(0)
-            if len(rows) != 1 or (only is not None and only.reason != SAMPLE):
-                # Of a request that chance did not choose, the log has single rows, and tells not how many there were.
+            if len(rows) != 1 or 0 not in rows or (only is not None and only.reason != SAMPLE):
+                # Of a request that chance did not choose, the log has single rows, and tells not how many there were;
+                # where the first one is not among them, there were several.
                 self._refusals.add(
                     "no_row", entry.source, request_id,
                     detail="the request may have several rows; a column with row numbers from 0 on says which",
