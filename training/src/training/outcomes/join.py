@@ -1,6 +1,8 @@
 """Joins the prediction log with truth by request and row; whatever is in doubt is refused, counted and listed."""
 
+import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,6 +23,7 @@ _COLUMNS = (
     "request_id", "row", "time", "model", "version", "release", "digest", "caller", "reason", "prediction",
     "probability", "truth",
 )  # fmt: skip
+_MOMENT = re.compile(r"(?:19|20|21)\d\d-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?")
 _AS_USUAL, _ALL_DAYS, _CSV = TruthColumns(), Days(), CsvSettings()
 
 
@@ -121,8 +124,12 @@ class _Reading:
 
     def read(self, file: LogFile) -> None:
         """Read a file, as far as it can be."""
-        for _, line in decoded(file, self._decoder, self._refusals):
-            self._take(line)
+        for number, line in decoded(file, self._decoder, self._refusals):
+            if _is_moment(line.time):
+                self._take(line)
+            else:
+                said = f"{line.time[:40]!r} is no time as 2026-11-29T12:00:00Z"
+                self._refusals.add("line", f"{file.name} line {number}", line.request_id, line.row, said)
 
     def _take(self, line: Line) -> None:
         self.logged += 1
@@ -208,6 +215,17 @@ class _Reading:
         for entry, _ in values[1:]:
             self._refusals.add("double", entry.source, line.request_id, line.row)
         return values[0][1] if values else None
+
+
+def _is_moment(text: str) -> bool:
+    """Whether a text is a time that a table of times can hold."""
+    if not _MOMENT.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _same(one: Line, other: Line) -> bool:
