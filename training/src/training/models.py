@@ -190,7 +190,9 @@ def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray, weights: np.nda
         warnings.simplefilter("always")
         try:
             pipeline.fit(rows, truth, **fit_parameters(pipeline, weights))
-        except (ValueError, TypeError, OverflowError) as error:
+        except Exception as error:
+            if not boosters.is_refusal(error):
+                raise
             name = type(pipeline[-1]).__name__
             raise BadInputError(f"{name} cannot be fitted: {' '.join(str(error).split())}") from error
     return [

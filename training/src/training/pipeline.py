@@ -16,7 +16,7 @@ from modelformat.tags import DIGEST, FAILED, GATE, PASSED, REASON, RELEASE, SETT
 from training import metrics, models, plots
 from training.addresses import named
 from training.baseline import measure_baseline
-from training.boosters import learnt_truth, predicted_labels
+from training.boosters import is_refusal, learnt_truth, predicted_labels
 from training.bundle import Bundle, BundleWriter
 from training.card import Subject, card
 from training.champion import loaded_champion
@@ -271,15 +271,7 @@ def train(plan: Plan, steps: Steps) -> Trained:
     for note in notes:
         steps.note(note)
     with steps.step("evaluate") as step:
-        cross_validation = metrics.cross_validated(
-            plan.pipeline,
-            split.train_rows,
-            truth,
-            dataset.task,
-            folds=split.folds or settings.cv,
-            seed=settings.seed,
-            weights=split.train_weights,
-        )
+        cross_validation = _over_folds(plan, truth)
         # Measured on the twin, for that is what will answer.
         scores = Twin(twin, labels).scores(split.test_rows)
         if not np.isfinite(scores).all():
@@ -291,6 +283,32 @@ def train(plan: Plan, steps: Steps) -> Trained:
         step.outcome = headline(measured)
     baseline = measure_baseline(dataset.columns, split.train_rows, scores, dataset.classes)
     return Trained(twin, labels, baseline, scores, measured, cross_validation, tuple(notes))
+
+
+def _over_folds(plan: Plan, truth: np.ndarray) -> dict[str, float]:
+    """The metrics over folds of the training rows.
+
+    Raises:
+        BadInputError: The estimator refuses the rows of a fold, which are fewer than all.
+    """
+    split, settings = plan.split, plan.settings
+    try:
+        return metrics.cross_validated(
+            plan.pipeline,
+            split.train_rows,
+            truth,
+            plan.dataset.task,
+            folds=split.folds or settings.cv,
+            seed=settings.seed,
+            weights=split.train_weights,
+        )
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        raise BadInputError(
+            f"{plan.dataset.source}: {plan.model} takes all rows to learn from, but not those of a fold: "
+            f"{' '.join(str(error).split())[:300]} Change its parameters or --cv, which is 0 for no folds."
+        ) from error
 
 
 def _labels(plan: Plan) -> Labels:
