@@ -120,6 +120,15 @@ def test_weights_that_an_estimator_does_not_take_are_refused(training: Training,
     assert "KNeighborsClassifier takes no weights of rows" in outcome.err
 
 
+def test_folds_that_are_too_small_for_an_estimator_are_told(training: Training, tmp_path: Path) -> None:
+    code = "import sklearn.neighbors\ndef build(columns): return sklearn.neighbors.KNeighborsClassifier(100)\n"
+    (tmp_path / "pipeline.py").write_text(code)
+    (tmp_path / "training.yaml").write_text("data: iris\nname: own\n")
+    outcome = training("run", "--model-dir", str(tmp_path), "--cv", "5")
+    assert outcome.code == 2
+    assert "iris: pipeline.py takes all rows to learn from, but not those of a fold: Expected n_neighbors" in outcome.err
+
+
 SEARCH = """
 data: iris
 name: searched
@@ -158,6 +167,9 @@ def test_a_search_takes_the_best_and_records_every_trial(training: Training, tmp
         (("log_loss", "lg_loss"), "2", "search.metric: no metric 'lg_loss'"),
         (("trials", "trials"), "0", "set cv (--cv) to 2 or more"),
         (("[lbfgs, liblinear]", "[nothing]"), "2", "none of 4 trials could be fitted"),
+        (("low: 0.001", "low: 20"), "2", "search.params[...]: low 20 is above high 10."),
+        (("low: 0.001", "low: 0"), "2", "search.params[...]: low 0 has no logarithm; it has to be above 0."),
+        (("[lbfgs, liblinear]", "[]"), "2", "search.params[...]: Expected `array` of length >= 1."),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(

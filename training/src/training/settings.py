@@ -151,6 +151,13 @@ class Range(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     high: int | float
     log: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a range that holds nothing."""
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low:g} has no logarithm; it has to be above 0")
+
 
 class SearchSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A search for parameters, over `params`, by cross-validation on the training rows.
@@ -158,11 +165,11 @@ class SearchSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         params: What to try for each parameter: a list of values, or a range `{low, high, log}`.
         trials: How many sets of parameters are tried at most.
-        seconds: How long; the trial that is under way then is ended.
+        seconds: For how long trials are begun; the one that is under way then is finished.
         metric: By which metric of the folds; the champion's unless told.
     """
 
-    params: Annotated[dict[str, list[Scalar] | Range], Meta(min_length=1)]
+    params: Annotated[dict[str, Annotated[list[Scalar], Meta(min_length=1)] | Range], Meta(min_length=1)]
     trials: Annotated[int, Meta(ge=1, le=1000)] = 20
     seconds: Positive = 600
     metric: str | None = None
