@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from training.data import Dataset, load_dataset
@@ -128,6 +130,21 @@ def test_names_that_are_wrong_are_all_said(tmp_path: Path) -> None:
         "column 4 has no name in the header.",
         "column 'a' comes more than once.",
     ]
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.bool_(), pa.string(), pa.timestamp("us"), pa.null()])
+def test_a_column_that_was_never_filled_is_named_whatever_its_type(tmp_path: Path, kind: pa.DataType) -> None:
+    whole = pa.Table.from_pandas(table(), preserve_index=False)
+    pq.write_table(whole.append_column("empty", pa.nulls(ROWS, kind)), tmp_path / "data.parquet")
+    with pytest.raises(BadInputError, match=r"data.parquet: column 'empty' has no value in any row; leave it out"):
+        load_dataset(str(tmp_path / "data.parquet"), "kind")
+
+
+def test_a_name_that_comes_twice_in_a_parquet_file_is_named(tmp_path: Path) -> None:
+    whole = pa.Table.from_pandas(table(), preserve_index=False)
+    pq.write_table(whole.append_column("a", whole["a"]), tmp_path / "data.parquet")
+    with pytest.raises(BadInputError, match=r"data.parquet: column 'a' comes more than once"):
+        load_dataset(str(tmp_path / "data.parquet"), "kind")
 
 
 def test_a_stored_index_is_left_out_and_said(tmp_path: Path) -> None:
