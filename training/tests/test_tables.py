@@ -1,5 +1,6 @@
 """Proves that tables as people have them are read for what they are, and that what is wrong is said by column."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -296,3 +297,16 @@ def test_what_mlflow_refuses_for_good_is_no_outage(training: Training) -> None:
 def check(outcome: Any, name: str) -> Any:
     (found,) = (entry for entry in outcome.json["gate"]["checks"] if entry["name"] == name)
     return found
+
+
+def test_settings_of_many_columns_are_taken_up_by_an_evaluation(training: Training, tmp_path: Path) -> None:
+    """MLflow cuts a parameter off after 6000 letters."""
+    columns = {f"a column that nobody learns from {number}": {"drop": True} for number in range(120)}
+    table(**{name: np.arange(ROWS) for name in columns}).to_csv("data.csv", index=False)
+    content = {"data": "data.csv", "name": "wide", "target": "kind", "columns": columns}
+    (tmp_path / "training.yaml").write_text(json.dumps(content))
+    outcome = training("run", "--model-dir", str(tmp_path), "--json")
+    assert outcome.code == 0, outcome.err
+    again = training("evaluate", "wide@candidate", "--json")
+    assert again.code == 0, again.err
+    assert again.json["same_data"] is True

@@ -16,6 +16,7 @@ from training.checks import Check
 from training.data import Dataset, load
 from training.errors import BadInputError
 from training.gate import GateReport, columns_check, judge, verify_settings
+from training.long_parameters import whole
 from training.model_folder import load_settings
 from training.registry import Registry, Version
 from training.settings import ColumnSettings, CsvSettings, Kind, OutcomesSettings, SplitSettings
@@ -26,6 +27,9 @@ from training.tracking import Tracking
 # What a run records and an evaluation takes up again, so that it judges on the same held-out rows.
 _RECORDED: Mapping[str, type] = {
     "data": str, "query": str, "weights": str, "target": str, "task": str, "seed": int, "test_size": float, "cv": int,
+}  # fmt: skip
+_RECORDED_AS_JSON: Mapping[str, Any] = {
+    "csv": CsvSettings, "split": SplitSettings, "outcomes": OutcomesSettings, "columns": dict[str, ColumnSettings],
 }  # fmt: skip
 _REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/:]+)[@/](?P<version>[^@/]+)")
 _RUN = re.compile(r"runs:/(?P<run>[0-9a-zA-Z_-]+)")
@@ -135,17 +139,10 @@ def _found(reference: str, tracking: Tracking, registry: Registry) -> _Stored:
 
 def _as_settings(recorded: Mapping[str, str]) -> dict[str, Any]:
     try:
-        found = {name: kind(recorded[name]) for name, kind in _RECORDED.items() if name in recorded}
-        if "csv" in recorded:
-            found["csv"] = msgspec.to_builtins(msgspec.json.decode(recorded["csv"], type=CsvSettings))
-        if "split" in recorded:
-            found["split"] = msgspec.to_builtins(msgspec.json.decode(recorded["split"], type=SplitSettings))
-        if "outcomes" in recorded:
-            found["outcomes"] = msgspec.to_builtins(msgspec.json.decode(recorded["outcomes"], type=OutcomesSettings))
-        if "columns" in recorded:
-            found["columns"] = msgspec.to_builtins(
-                msgspec.json.decode(recorded["columns"], type=dict[str, ColumnSettings])
-            )
+        found = {name: kind(whole(recorded, name)) for name, kind in _RECORDED.items() if name in recorded}
+        for name, kind in _RECORDED_AS_JSON.items():
+            if name in recorded:
+                found[name] = msgspec.to_builtins(msgspec.json.decode(whole(recorded, name), type=kind))
     except (ValueError, msgspec.DecodeError):
         # The parameters of a run from elsewhere may mean other things by these names.
         return {}

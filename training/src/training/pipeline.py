@@ -25,6 +25,7 @@ from training.data import Dataset, default_model_name, load
 from training.errors import BadInputError, OutageError
 from training.gate import GateReport, columns_check, duplicates_check, judge, verify_settings
 from training.labels import has_probabilities, places_of, rule_of
+from training.long_parameters import in_parts
 from training.onnx_twin import Twin, to_onnx
 from training.own_code import build_own, refuse_untrusted
 from training.registry import Registry, Version
@@ -342,7 +343,7 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
     if settings.columns:
         parameters["columns"] = msgspec.json.encode(settings.columns).decode()
     tracking.record_data(plan.dataset, held_out=len(plan.split.test_rows))
-    tracking.record_run(parameters, trained.metrics | trained.cross_validation)
+    tracking.record_run(in_parts(parameters), trained.metrics | trained.cross_validation)
     tracking.record_figures(plots.figures(trained.scores, plan.split.test_truth, plan.dataset.classes))
     return tracking.record_model(writer)
 
