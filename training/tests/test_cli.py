@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from mlflow import MlflowClient
 
 from training.bundle import Bundle
@@ -196,6 +197,8 @@ def test_evaluate_takes_up_the_held_out_rows_of_the_run(training: Command) -> No
         assert outcome.json["metrics"] == result["metrics"]
         assert outcome.json["digest"] == result["digest"]
         assert outcome.json["same_data"]
+        checks = [[check["name"] for check in one["gate"]["checks"]] for one in (outcome.json, result)]
+        assert checks[0] == ["digest", *checks[1]]
 
 
 def test_evaluate_fails_with_the_gate(training: Command, trained: Any) -> None:
@@ -238,6 +241,20 @@ def test_evaluate_says_that_other_data_is_other_data(training: Command, blobs_of
     assert outcome.code == 0, outcome.err
     assert not outcome.json["same_data"]
     assert "not what the model was trained on" in outcome.err
+
+
+def test_a_model_of_a_query_is_evaluated_on_a_file(training: Command, blobs: pd.DataFrame, tmp_path: Path) -> None:
+    address, query = f"sqlite:///{tmp_path / 'shop.db'}", "SELECT * FROM blobs ORDER BY a"
+    engine = sa.create_engine(address)
+    blobs.to_sql("blobs", engine, index=False)
+    engine.dispose()
+    outcome = training("run", "--data", address, "--query", query, "--target", "kind", "--name", "blobs")
+    assert outcome.code == 0, outcome.err
+    blobs.to_csv("later.csv", index=False)
+    judged = training("evaluate", "blobs@candidate", "--data", "later.csv", "--json")
+    assert judged.code == 0, judged.err
+    assert judged.json["data"] == "later.csv"
+    assert training("evaluate", "blobs@candidate", "--json").json["same_data"] is True
 
 
 def test_promote_moves_aliases_and_list_shows_them(training: Command, trained: Any) -> None:

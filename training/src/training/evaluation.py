@@ -10,12 +10,13 @@ from msgspec import Struct
 
 from modelformat.digest import CURRENT, OLD_RULE, content_digest, is_digest, rule_of
 from training import metrics
+from training.addresses import named
 from training.bundle import Bundle, BundleError
 from training.champion import loaded_champion
 from training.checks import Check
 from training.data import Dataset, load
 from training.errors import BadInputError
-from training.gate import GateReport, columns_check, judge, verify_settings
+from training.gate import GateReport, columns_check, duplicates_check, judge, verify_settings
 from training.long_parameters import whole
 from training.model_folder import load_settings
 from training.registry import Registry, Version
@@ -31,6 +32,7 @@ _RECORDED: Mapping[str, type] = {
 _RECORDED_AS_JSON: Mapping[str, Any] = {
     "csv": CsvSettings, "split": SplitSettings, "outcomes": OutcomesSettings, "columns": dict[str, ColumnSettings],
 }  # fmt: skip
+_OF_THE_SOURCE = ("query", "outcomes")
 _REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/:]+)[@/](?P<version>[^@/]+)")
 _RUN = re.compile(r"runs:/(?P<run>[0-9a-zA-Z_-]+)")
 
@@ -74,13 +76,18 @@ def evaluate(
         OutageError: MLflow does not answer.
     """
     steps = steps or Silent()
-    tracking = Tracking(load_settings(overrides, model_dir).tracking_uri)
+    asked = load_settings(overrides, model_dir)
+    tracking = Tracking(asked.tracking_uri)
     registry = Registry(tracking)
     with steps.step("find") as step:
         stored = _found(reference, tracking, registry)
         step.outcome = stored.version.title if stored.version else stored.uri
     recorded = registry.run_data(stored.run_id)[0]
-    settings = load_settings(overrides, model_dir, defaults=_as_settings(recorded))
+    defaults = _as_settings(recorded)
+    if ("data" in overrides or model_dir is not None) and named(asked.data) != defaults.get("data"):
+        # What says which rows the run's own source gives, and means nothing to another one.
+        defaults = {name: value for name, value in defaults.items() if name not in _OF_THE_SOURCE}
+    settings = load_settings(overrides, model_dir, defaults=defaults)
     with steps.step("load") as step:
         dataset = load(settings)
         split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
@@ -105,9 +112,11 @@ def evaluate(
                 bundle.twin.scores(split.test_rows), split.test_truth, dataset.classes, bundle.quantile
             )
             with loaded_champion(tracking, registry, name) as champion:
-                report = judge(
-                    bundle, split, settings.gate, champion, extra=[intact, columns_check(dataset, settings.gate)]
-                )
+                extra = [intact, columns_check(dataset, settings.gate)]
+                if same_data:
+                    # Of other data nobody knows what was learnt from.
+                    extra.append(duplicates_check(split, settings.gate))
+                report = judge(bundle, split, settings.gate, champion, extra=extra)
         else:
             # What was changed after it was registered is not even loaded.
             measured, report = {}, GateReport(False, (intact,))
