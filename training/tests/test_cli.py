@@ -277,6 +277,21 @@ def test_promote_moves_aliases_and_list_shows_them(training: Command, trained: A
     assert "v1.0.0" in table
 
 
+def test_the_champion_has_the_alias_that_the_model_names(training: Command, trained: Any, tmp_path: Path) -> None:
+    """Environments have the names that a fork gives them, and aliases those of environments."""
+    assert training("promote", "iris-classifier", "--to", "live").code == 0
+    (tmp_path / "training.yaml").write_text("data: iris\nname: iris-classifier\ngate: {champion: live}\n")
+    (tmp_path / "README.md").write_text("Iris.")
+
+    def detail(*arguments: str) -> str:
+        checks = training("run", *arguments, "--json").json["gate"]["checks"]
+        return next(check["detail"] for check in checks if check["name"] == "champion")
+
+    assert "iris-classifier version 1 (v1.0.0) has" in detail("--model-dir", str(tmp_path))
+    assert "no version has the alias 'production' (gate.champion)" in detail()
+    assert training("due", "--model-dir", str(tmp_path), "--json").json["champion"] == "1"
+
+
 def test_promote_and_list_refuse_what_is_not_there(training: Command, trained: Any) -> None:
     for arguments, says in (
         (("promote", "iris-classifier", "--from", "9"), "'9': there are the versions 1 and the aliases candidate"),

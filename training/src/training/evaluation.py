@@ -111,7 +111,7 @@ def evaluate(
             measured = metrics.measure(
                 bundle.twin.scores(split.test_rows), split.test_truth, dataset.classes, bundle.quantile
             )
-            with loaded_champion(tracking, registry, name) as champion:
+            with loaded_champion(tracking, registry, name, settings.gate.champion) as champion:
                 extra = [intact, columns_check(dataset, settings.gate)]
                 if same_data:
                     # Of other data nobody knows what was learnt from.

@@ -144,7 +144,7 @@ def train_and_register(settings: Settings, steps: Steps | None = None, occasion:
             digest, contract = bundle.digest(), bundle.contract
             if digest != writer.digest:
                 raise OutageError(f"The artifact store returned other bytes for models:/{model_id} than it was given.")
-            with loaded_champion(tracking, registry, plan.name) as champion:
+            with loaded_champion(tracking, registry, plan.name, settings.gate.champion) as champion:
                 report = judge(
                     bundle,
                     plan.split,

@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from msgspec import Struct
 
-from modelformat.tags import CANDIDATE, CHAMPION, DIGEST, GATE, PASSED, REASON, RELEASE, SETTINGS
+from modelformat.tags import CANDIDATE, DIGEST, GATE, PASSED, REASON, RELEASE, SETTINGS
 from training.contract import Contract, contract_of
 from training.errors import BadInputError, OutageError
 from training.tracking import Tracking
@@ -106,14 +106,14 @@ class Registry:
             f"{'the aliases ' + ', '.join(aliases) if aliases else 'no aliases'}."
         )
 
-    def champion(self, name: str) -> Version | None:
-        """The version with the alias `production`, if any."""
-        return self.champion_of(self.versions(name))
+    def champion(self, name: str, alias: str) -> Version | None:
+        """The version with an alias, if any."""
+        return self.champion_of(self.versions(name), alias)
 
     @staticmethod
-    def champion_of(versions: Iterable[Version]) -> Version | None:
-        """The one with that alias among versions, if any."""
-        return next((version for version in versions if CHAMPION in version.aliases), None)
+    def champion_of(versions: Iterable[Version], alias: str) -> Version | None:
+        """The one with an alias among versions, if any."""
+        return next((version for version in versions if alias in version.aliases), None)
 
     def next_release(self, name: str, contract: Contract) -> str:
         """The release number of a further version: v1.0.0, or the highest one's successor.

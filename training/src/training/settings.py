@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from modelformat import columns, mlmodel
+from modelformat import columns, mlmodel, tags
 from training.errors import BadInputError
 
 _Struct = TypeVar("_Struct", bound=Struct)
@@ -22,6 +22,9 @@ NotNegative = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 # What MLflow, a Kubernetes label and a file name all accept.
 ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$")]
+
+# What MLflow takes for an alias.
+Alias = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
 
 
 class Directional(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,6 +64,7 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     Attributes:
         thresholds: Bounds by metric name, over the defaults of the task.
+        champion: The alias of the version that a new one is compared with, which is the name of an environment.
         champion_metric: The metric compared with the champion's; `f1_macro` or `r2` unless told.
         champion_margin: How much worse than the champion's figure is still good enough, in the metric's own unit.
         parity_tolerance: Largest difference between the pipeline and its ONNX twin: a probability, or a share of the
@@ -77,6 +81,7 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """
 
     thresholds: dict[str, float] = {}
+    champion: Alias = tags.CHAMPION
     champion_metric: str | None = None
     champion_margin: NotNegative = 0.02
     parity_tolerance: Positive = 1e-4
