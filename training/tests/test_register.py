@@ -14,6 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 import skops.io
+import sqlalchemy as sa
 import yaml
 from catboost import CatBoostRegressor
 from lightgbm import LGBMRegressor
@@ -78,6 +79,21 @@ def test_what_was_typed_is_held_against_the_model_and_the_data(training: Command
     assert "its signature has the columns 'b', 'a', but the model with this table takes 'a', 'b'" in outcome.err
     assert "its metadata.classes are 'yes', 'no', but the model's own classes are 'no', 'yes'" in outcome.err
     assert nothing_is_registered()
+
+
+def test_a_folder_says_all_of_the_data(training: Command, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'shop.db'}"
+    engine = sa.create_engine(address)
+    frame = pd.DataFrame(ROWS, columns=["a", "b"]).assign(y=LABELS, who=np.arange(60) // 2, counts=1.5)
+    frame.to_sql("rows", engine, index=False)
+    engine.dispose()
+    skops.io.dump(LogisticRegression().fit(ROWS, LABELS), tmp_path / "m.skops")
+    told = {"data": address, "query": "SELECT * FROM rows ORDER BY a", "target": "y", "name": "shop"}
+    told |= {"split": {"group": "who"}, "weights": "counts"}
+    (tmp_path / "training.yaml").write_text(yaml.safe_dump(told))
+    outcome = training("register", str(tmp_path / "m.skops"), "--model-dir", str(tmp_path), "--dry-run", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["data"] == address
 
 
 def test_columns_that_are_missing_are_named(training: Command, table: Path, tmp_path: Path) -> None:
@@ -149,9 +165,7 @@ def test_a_pickle_reads_nothing_that_lies_beside_it(training: Command, table: Pa
     secret.parent.mkdir()
     secret.write_text("precious")
     joblib.dump(Spy(SPYING.replace("PORT", "1").replace("SECRET", repr(str(secret)))), tmp_path / "model.pkl")
-    outcome = training(
-        "register", str(tmp_path / "model.pkl"), "--data", str(table), "--target", "y", "--trust-pickle"
-    )
+    outcome = training("register", str(tmp_path / "model.pkl"), "--data", str(table), "--target", "y", "--trust-pickle")
     assert outcome.code == 2
     assert "reached []" in outcome.err
 

@@ -171,7 +171,7 @@ def load_dataset(  # noqa: PLR0913  what a table is read by is this much
     )
 
 
-def load(settings: Settings) -> Dataset:
+def load(settings: Settings, *, exact: bool = False) -> Dataset:
     """The data set that settings speak of; as `load_dataset`."""
     asides: dict[Aside, str | None] = {
         "time": settings.split.time, "group": settings.split.group, "weights": settings.weights,
@@ -179,7 +179,7 @@ def load(settings: Settings) -> Dataset:
     return load_dataset(
         settings.data, settings.target, settings.task, settings.csv, settings.columns, settings.query,
         {purpose: name for purpose, name in asides.items() if name is not None},
-        outcomes=settings.outcomes,
+        outcomes=settings.outcomes, exact=exact,
     )  # fmt: skip
 
 

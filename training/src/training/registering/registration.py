@@ -22,7 +22,7 @@ from training.baseline import measure_baseline
 from training.card import card
 from training.confinement import Bounds
 from training.contract import contract_of
-from training.data import Dataset, default_model_name, load_dataset
+from training.data import Dataset, default_model_name, load
 from training.errors import BadInputError, OutageError
 from training.gate import GateReport, verify_settings
 from training.hard_rows import hard_rows
@@ -157,7 +157,8 @@ def _given(
             )
     with steps.step("load") as step:
         try:
-            dataset = load_dataset(settings.data, settings.target, None, settings.csv, settings.columns, exact=True)
+            # What the task is, the model says.
+            dataset = load(msgspec.structs.replace(settings, task=None), exact=True)
             step.outcome = f"{dataset.source}: {len(dataset.rows)} rows, {len(dataset.features)} columns"
         except BadInputError as error:
             problems.append(str(error))
