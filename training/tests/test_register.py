@@ -23,6 +23,7 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import LinearSVC
 from xgboost import XGBRegressor
 
 from training.registering.conversion import to_graph
@@ -94,6 +95,17 @@ def test_a_folder_says_all_of_the_data(training: Command, tmp_path: Path) -> Non
     outcome = training("register", str(tmp_path / "m.skops"), "--model-dir", str(tmp_path), "--dry-run", "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json["data"] == address
+
+
+def test_a_bound_of_a_figure_that_the_model_does_not_have_is_refused(
+    training: Command, table: Path, tmp_path: Path
+) -> None:
+    skops.io.dump(LinearSVC().fit(ROWS, LABELS), tmp_path / "m.skops")
+    words = ["--data", str(table), "--target", "y", "--threshold", "log_loss=0.01"]
+    outcome = training("register", str(tmp_path / "m.skops"), *words)
+    assert outcome.code == 2
+    assert "gate.thresholds: no metric 'log_loss' for classification without probabilities" in outcome.err
+    assert nothing_is_registered()
 
 
 def test_columns_that_are_missing_are_named(training: Command, table: Path, tmp_path: Path) -> None:

@@ -103,7 +103,9 @@ def register(model: str, settings: Settings, taking: Taking, steps: Steps | None
             opened = open_confined(_request(source, dataset, settings, taking), _table(dataset), folder, taking.seconds)
             step.outcome = f"{opened.outcome.kind or source.form}; {opened.outcome.confinement}"
         dataset = _of_model(source, dataset, settings, opened.outcome)
-        verify_settings(settings.gate, dataset)
+        verify_settings(
+            settings.gate, dataset, probable=not dataset.classes or opened.answers.probabilities is not None
+        )
         notes = (*dataset.notes, *opened.outcome.notes, *_runtime_notes(opened.outcome))
         for note in notes:
             steps.note(note)
