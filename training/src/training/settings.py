@@ -278,12 +278,24 @@ def refuse_one_fold(settings: Learning, origin: str = "") -> None:
 
 
 def assignments(option: str, pairs: Iterable[str]) -> dict[str, Scalar]:
-    """`key=value` pairs as a mapping; a value that reads as JSON (`3`, `0.5`, `true`, `null`) is that, else a string.
+    """As `texts`, but a value that reads as JSON (`3`, `0.5`, `true`, `null`) is that, else a string."""
+    return {key: _scalar(value) for key, value in texts(option, pairs).items()}
+
+
+def _scalar(text: str) -> Scalar:
+    try:
+        return msgspec.json.decode(text, type=bool | int | float | None)
+    except msgspec.DecodeError:
+        return text
+
+
+def texts(option: str, pairs: Iterable[str]) -> dict[str, str]:
+    """`key=value` pairs as a mapping.
 
     Raises:
         BadInputError: A pair has no `=`, or names a key twice.
     """
-    found: dict[str, Scalar] = {}
+    found: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         key = key.strip()
@@ -291,10 +303,7 @@ def assignments(option: str, pairs: Iterable[str]) -> dict[str, Scalar]:
             raise BadInputError(f"--{option}: {pair!r} is not of the form key=value.")
         if key in found:
             raise BadInputError(f"--{option}: {key!r} is given twice.")
-        try:
-            found[key] = msgspec.json.decode(value, type=bool | int | float | None)
-        except msgspec.DecodeError:
-            found[key] = value
+        found[key] = value
     return found
 
 
