@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from training.data import load
 from training.errors import BadInputError
+from training.model_folder import load_settings
 from training.settings import Settings, SplitSettings
 from training.split import Split, split_dataset
 
@@ -76,6 +77,20 @@ def test_weights_and_class_weights_are_multiplied(table: pd.DataFrame, tmp_path:
     assert found.train_weights.mean() == pytest.approx(1)
     assert (found.train_weights[found.train_truth == "right"] == 0).all()
     assert cut(tmp_path).train_weights is None
+
+
+def test_classes_and_columns_may_be_called_by_numbers(tmp_path: Path, blobs_of: Callable[..., pd.DataFrame]) -> None:
+    blobs_of([0, 1]).rename(columns={"b": "2024"}).to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "training.yaml").write_text(
+        "data: rows.csv\nname: numbers\ntarget: kind\nclass_weights: {0: 1, 1: 3}\ncolumns: {2024: {drop: true}}\n"
+    )
+    settings = load_settings({}, tmp_path)
+    assert settings.class_weights == {"0": 1, "1": 3}
+    dataset = load(settings)
+    assert dataset.features == ("a",)
+    found = split_dataset(dataset, seed=1, test_size=0.25, class_weights=settings.class_weights)
+    assert found.train_weights is not None
+    assert found.train_weights.max() / found.train_weights.min() == pytest.approx(3)
 
 
 @pytest.mark.parametrize(

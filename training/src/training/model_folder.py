@@ -221,7 +221,18 @@ def read_content(path: Path) -> dict[str, Any]:
         raise BadInputError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(content, dict):
         raise BadInputError(f"{path}: it holds {_kind(content)}, and must hold settings as `key: value`.")
-    return content
+    found: dict[str, Any] = _with_text_keys(content)
+    return found
+
+
+def _with_text_keys(content: Any) -> Any:
+    """Content whose keys are texts: a class may be called 1, and a column 2024."""
+    if isinstance(content, dict):
+        return {
+            str(key) if isinstance(key, bool | int | float) else key: _with_text_keys(value)
+            for key, value in content.items()
+        }
+    return [_with_text_keys(value) for value in content] if isinstance(content, list) else content
 
 
 def _kind(content: object) -> str:
