@@ -108,6 +108,14 @@ def test_a_bound_of_a_figure_that_the_model_does_not_have_is_refused(
     assert nothing_is_registered()
 
 
+def test_a_model_goes_on_under_its_own_name(training: Command) -> None:
+    """MLflow's ids of logged models begin like this name."""
+    assert training("run", "--name", "m-iris").code == 0
+    outcome = training("register", "models:/m-iris/1", "--data", "iris", "--dry-run", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["name"] == "m-iris"
+
+
 def test_columns_that_are_missing_are_named(training: Command, table: Path, tmp_path: Path) -> None:
     skops.io.dump(LogisticRegression().fit(pd.DataFrame(ROWS, columns=["a", "income"]), LABELS), tmp_path / "m.skops")
     outcome = training("register", str(tmp_path / "m.skops"), "--data", str(table), "--target", "y")

@@ -1,6 +1,7 @@
 """The steps from somebody's fitted model to a registered version."""
 
 import contextlib
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ from training.steps import Silent, Steps, headline
 from training.tracking import Tracking
 
 _MOST_LABELS = 10
+# A version of a registered model; what has neither number nor alias is a logged one, by its id.
+_REGISTERED = re.compile(r"models:/([^/@]+)[/@].+")
 
 
 class Taking(Struct, frozen=True, kw_only=True):
@@ -284,11 +287,8 @@ def _runtime_notes(outcome: Outcome) -> tuple[str, ...]:
 
 def _name(model: str, dataset: Dataset) -> str:
     """The registered model that the version came from, where it came from one; else what the data is called."""
-    if model.startswith("models:/"):
-        named = model.removeprefix("models:/").partition("/")[0].partition("@")[0]
-        if not named.startswith("m-"):
-            return named
-    return default_model_name(dataset)
+    registered = _REGISTERED.fullmatch(model)
+    return registered[1] if registered else default_model_name(dataset)
 
 
 def _recorded(
