@@ -171,3 +171,16 @@ def test_the_signature_of_an_address_of_truth_is_recorded_nowhere(training: Comm
     params = MlflowClient().get_run(found.json["run_id"]).data.params
     assert json.loads(params["outcomes"])["truth"] == [f"{site}/truth.csv"]
     assert "hidden" not in str(params)
+
+
+def test_whole_numbers_beside_gaps_stay_whole(tmp_path: Path) -> None:
+    """Or the new version would have another signature, with which no champion can be compared."""
+    lines = [line(str(at), "left", features={"a": None if at == 3 else at % 7, "b": at % 2 == 0}) for at in range(40)]
+    write_log(tmp_path / "log", lines)
+    truth = pd.DataFrame({"request_id": [str(at) for at in range(40)], "truth": ["left", "right"] * 20})
+    truth.to_csv(tmp_path / "truth.csv", index=False)
+    known = OutcomesSettings(truth=[str(tmp_path / "truth.csv")], rows=40)
+    found = load_dataset(str(tmp_path / "log"), "kind", outcomes=known)
+    assert [(column.name, column.kind, column.optional) for column in found.columns] == [
+        ("a", "integer", True), ("b", "boolean", False),
+    ]  # fmt: skip

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 import pandas as pd
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from modelformat.logged import SAMPLE, Line
 from training.errors import BadInputError
+from training.json_lines import series_of
 from training.outcomes.files import Days, LogFile, decoded, feedback_files, log_files
 from training.outcomes.refused import HARMLESS, Refusals
 from training.outcomes.seen import Seen
@@ -248,5 +248,5 @@ def _answers(found: Sequence[tuple[Line, Typed]]) -> pd.DataFrame:
 
 def _inputs(lines: Sequence[Line]) -> pd.DataFrame:
     names = list(dict.fromkeys(name for line in lines for name in line.features))
-    columns: dict[str, list[Any]] = {name: [line.features.get(name) for line in lines] for name in names}
+    columns = {name: series_of([line.features.get(name) for line in lines]) for name in names}
     return pd.DataFrame(columns, index=range(len(lines)))
