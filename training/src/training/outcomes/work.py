@@ -68,8 +68,9 @@ def work(asked: Work, steps: Steps) -> Done:
         about = Asked(asked.service, asked.environment, named(log), tuple(map(named, asked.truth)))
         report = report_of(about, found, known, asked.slices)
         step.outcome = f"{len(report.versions)} versions"
+    registered = {version.digest for version in known}
     for version in report.versions:
-        if not version.held_out:
+        if version.digest not in registered:
             steps.note(f"{version.title}: MLflow at {tracking.address} has no version of its digest, so no gate of it.")
     if found.refusals.unlisted:
         steps.note(f"{found.refusals.unlisted} that were not joined are counted, and too many to be listed.")

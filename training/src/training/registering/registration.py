@@ -37,7 +37,7 @@ from training.registering.source import Source, found_source
 from training.registry import Registry, Version
 from training.settings import Settings
 from training.steps import Silent, Steps, headline
-from training.tracking import Tracking
+from training.tracking import REGISTERED_FROM, Tracking
 
 _MOST_LABELS = 10
 # A version of a registered model; what has neither number nor alias is a logged one, by its id.
@@ -306,7 +306,7 @@ def _recorded(
     with tracking.run(settings.experiment or result.name) as run_id:
         with steps.step("record") as step:
             tracking.record_data(dataset, held_out=0)
-            parameters: dict[str, Any] = {"model": outcome.kind, "registered_from": result.source}
+            parameters: dict[str, Any] = {"model": outcome.kind, REGISTERED_FROM: result.source}
             tracking.record_run(parameters, result.metrics)
             model_id = tracking.record_model(writer)
             step.outcome = f"run {run_id} at {tracking.address}"
