@@ -103,6 +103,7 @@ def test_classes_and_columns_may_be_called_by_numbers(tmp_path: Path, blobs_of: 
         ({"weights": "who"}, "weights: .*holds text, and no numbers"),
         ({"class_weights": {"lft": 2.0}}, "class_weights: .* no class 'lft'; there are left, right"),
         ({"split": SplitSettings(group="counts")}, "too few"),
+        ({"split": SplitSettings(group="counts"), "test_size": 0.75}, "2 groups are too few to hold out"),
     ],
 )
 @pytest.mark.usefixtures("table")
@@ -141,7 +142,7 @@ def test_folds_that_are_too_small_for_an_estimator_are_told(training: Training, 
     (tmp_path / "training.yaml").write_text("data: iris\nname: own\n")
     outcome = training("run", "--model-dir", str(tmp_path), "--cv", "5")
     assert outcome.code == 2
-    assert "iris: pipeline.py takes all rows to learn from, but not those of a fold: Expected n_neighbors" in outcome.err
+    assert "pipeline.py takes all rows to learn from, but not those of a fold: Expected n_neighbors" in outcome.err
 
 
 SEARCH = """

@@ -222,12 +222,17 @@ def quantile_of(pipeline: Pipeline) -> float | None:
     # As LightGBM and XGBoost say it.
     told = {"quantile": "alpha", "reg:quantileerror": "quantile_alpha"}.get(str(values.get("objective")))
     if told:
-        return float(values[told]) if values.get(told) is not None else None
+        return _share(values.get(told))
     if values.get("loss", "quantile") != "quantile":
         return None
     # Boosting of the older kind has it as `alpha`.
     found = values.get("quantile", values.get("alpha") if "loss" in values else None)
-    return None if found is None else float(found)
+    return _share(found)
+
+
+def _share(value: Any) -> float | None:
+    """A quantile, where a value is one; what else somebody gave, the estimator itself refuses."""
+    return float(value) if isinstance(value, int | float) else None
 
 
 def parameters(pipeline: Pipeline) -> dict[str, Any]:
