@@ -196,3 +196,9 @@ def test_what_is_shown_of_an_address_holds_no_secret() -> None:
     assert shown("postgresql+psycopg://me:pw@db:5432/shop?sslmode=require") == "postgresql+psycopg://me@db:5432/shop"
     assert shown("https://h/a.csv?X-Amz-Signature=1") == "https://h/a.csv"
     assert shown("s3://b/a.csv?versionId=7") == "s3://b/a.csv?versionId=7"
+
+
+def test_a_database_is_not_read_for_ever(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.database.MOST_SECONDS", -1)
+    with pytest.raises(OutageError, match=r"shop.db: not read after -1 s"):
+        load_dataset(database, "kind", query="SELECT * FROM blobs ORDER BY a")
