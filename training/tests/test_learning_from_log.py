@@ -118,6 +118,16 @@ def test_by_time_the_newest_rows_are_held_out(folder: Path) -> None:
     assert dataset.times[0] == pytest.approx((NOW + timedelta(hours=1, seconds=-60)).timestamp(), abs=1)
 
 
+def test_until_there_is_a_log_rows_are_held_out_at_random(training: Command, folder: Path) -> None:
+    write(folder, split={"time": "logged_at"})
+    found = training("run", "--model-dir", str(folder), "--json")
+    assert found.code == 0, found.err
+    assert any("so rows are held out at random until then" in note for note in found.json["notes"])
+    assert "split" not in MlflowClient().get_run(found.json["run_id"]).data.params
+    assert training("evaluate", f"{NAME}@candidate", "--json").json["same_data"] is True
+    assert training("due", "--model-dir", str(folder)).code == 3
+
+
 def test_only_rows_that_chance_chose_are_learnt_from(folder: Path) -> None:
     chosen, unusual = log(folder, 60), log(folder, 60, name="b", reason="confidence")
     pd.concat([chosen, unusual]).assign(row=0).to_csv(folder / "truth.csv", index=False)

@@ -334,6 +334,9 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
     if plan.dataset.times is not None:
         # Where there were too few rows for the log, the data is another one.
         parameters["outcomes"] = msgspec.json.encode(_kept(settings.outcomes)).decode()
+    # What was not set aside is not looked for by an evaluation.
+    by = settings.split if "time" in plan.dataset.aside else msgspec.structs.replace(settings.split, time=None)
+    settings = msgspec.structs.replace(settings, split=by)
     for name in ("split", "weights", "class_weights", "search"):
         value = getattr(settings, name)
         if value not in (None, SplitSettings()):
