@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from mlflow import MlflowClient
 
 from training.bundle import Bundle
@@ -196,6 +197,8 @@ def test_evaluate_takes_up_the_held_out_rows_of_the_run(training: Command) -> No
         assert outcome.json["metrics"] == result["metrics"]
         assert outcome.json["digest"] == result["digest"]
         assert outcome.json["same_data"]
+        checks = [[check["name"] for check in one["gate"]["checks"]] for one in (outcome.json, result)]
+        assert checks[0] == ["digest", *checks[1]]
 
 
 def test_evaluate_fails_with_the_gate(training: Command, trained: Any) -> None:
@@ -240,6 +243,20 @@ def test_evaluate_says_that_other_data_is_other_data(training: Command, blobs_of
     assert "differs from the data that the model was trained on" in outcome.err
 
 
+def test_a_model_of_a_query_is_evaluated_on_a_file(training: Command, blobs: pd.DataFrame, tmp_path: Path) -> None:
+    address, query = f"sqlite:///{tmp_path / 'shop.db'}", "SELECT * FROM blobs ORDER BY a"
+    engine = sa.create_engine(address)
+    blobs.to_sql("blobs", engine, index=False)
+    engine.dispose()
+    outcome = training("run", "--data", address, "--query", query, "--target", "kind", "--name", "blobs")
+    assert outcome.code == 0, outcome.err
+    blobs.to_csv("later.csv", index=False)
+    judged = training("evaluate", "blobs@candidate", "--data", "later.csv", "--json")
+    assert judged.code == 0, judged.err
+    assert judged.json["data"] == "later.csv"
+    assert training("evaluate", "blobs@candidate", "--json").json["same_data"] is True
+
+
 def test_promote_moves_aliases_and_list_shows_them(training: Command, trained: Any) -> None:
     assert training("run").code == 0
     first = training("promote", "iris-classifier", "--from", "v1.0.0", "--to", "production")
@@ -258,6 +275,21 @@ def test_promote_moves_aliases_and_list_shows_them(training: Command, trained: A
     table = training("list", "iris-classifier").out
     assert "candidate, production" in table
     assert "v1.0.0" in table
+
+
+def test_the_champion_has_the_alias_that_the_model_names(training: Command, trained: Any, tmp_path: Path) -> None:
+    """Environments have the names that a fork gives them, and aliases those of environments."""
+    assert training("promote", "iris-classifier", "--to", "live").code == 0
+    (tmp_path / "training.yaml").write_text("data: iris\nname: iris-classifier\ngate: {champion: live}\n")
+    (tmp_path / "README.md").write_text("Iris.")
+
+    def detail(*arguments: str) -> str:
+        checks = training("run", *arguments, "--json").json["gate"]["checks"]
+        return next(check["detail"] for check in checks if check["name"] == "champion")
+
+    assert "iris-classifier version 1 (v1.0.0) has" in detail("--model-dir", str(tmp_path))
+    assert "no version has the alias 'production' (gate.champion)" in detail()
+    assert training("due", "--model-dir", str(tmp_path), "--json").json["champion"] == "1"
 
 
 def test_promote_and_list_refuse_what_is_not_there(training: Command, trained: Any) -> None:

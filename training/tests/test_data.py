@@ -127,6 +127,8 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     assert "not a Parquet file" in refusal(csv(tmp_path, "a,y\n", "data.parquet"))
     assert "cannot be read" in refusal(csv(tmp_path, "a,y\n", "data.csv.gz"))
     assert "cut off" in refusal(csv(tmp_path, gzip.compress(b"a,y\n" * 999)[:20], "cut.csv.gz"))
+    whole = gzip.compress("".join(f"{number},x\n" for number in range(999)).encode())
+    assert "cut off or damaged" in refusal(csv(tmp_path, whole[:10] + b"\xff" * 20 + whole[30:], "damaged.csv.gz"))
     (tmp_path / "folder.csv").mkdir()
     assert "folder" in refusal(str(tmp_path / "folder.csv"))
 

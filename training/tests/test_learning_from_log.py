@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 
 from modelformat.logged import FEEDBACK_SUFFIX, Told
 from tests.support.prediction_logs import line, write_log
+from tests.support.site import site_of
 from training.data import load, load_dataset
 from training.errors import BadInputError
 from training.model_folder import load_settings
@@ -117,6 +118,16 @@ def test_by_time_the_newest_rows_are_held_out(folder: Path) -> None:
     assert dataset.times[0] == pytest.approx((NOW + timedelta(hours=1, seconds=-60)).timestamp(), abs=1)
 
 
+def test_until_there_is_a_log_rows_are_held_out_at_random(training: Command, folder: Path) -> None:
+    write(folder, split={"time": "logged_at"})
+    found = training("run", "--model-dir", str(folder), "--json")
+    assert found.code == 0, found.err
+    assert any("so rows are held out at random until then" in note for note in found.json["notes"])
+    assert "split" not in MlflowClient().get_run(found.json["run_id"]).data.params
+    assert training("evaluate", f"{NAME}@candidate", "--json").json["same_data"] is True
+    assert training("due", "--model-dir", str(folder)).code == 3
+
+
 def test_only_rows_that_chance_chose_are_learnt_from(folder: Path) -> None:
     chosen, unusual = log(folder, 60), log(folder, 60, name="b", reason="confidence")
     pd.concat([chosen, unusual]).assign(row=0).to_csv(folder / "truth.csv", index=False)
@@ -158,3 +169,28 @@ def _with_target(folder: Path, known: dict[str, Any], target: str | None) -> str
     with pytest.raises(BadInputError) as caught:
         load_dataset(str(folder / "log"), target, outcomes=OutcomesSettings(**{**known, "rows": 10}))
     return str(caught.value)
+
+
+def test_the_signature_of_an_address_of_truth_is_recorded_nowhere(training: Command, folder: Path) -> None:
+    log(folder, 60).to_csv(folder / "truth.csv", index=False)
+    with site_of(folder) as site:
+        write(folder, {"truth": [f"{site}/truth.csv?signature=hidden"]})
+        found = training("run", "--model-dir", str(folder), "--json")
+    assert found.code == 0, found.err
+    assert found.json["data"].endswith("points/log")
+    params = MlflowClient().get_run(found.json["run_id"]).data.params
+    assert json.loads(params["outcomes"])["truth"] == [f"{site}/truth.csv"]
+    assert "hidden" not in str(params)
+
+
+def test_whole_numbers_beside_gaps_stay_whole(tmp_path: Path) -> None:
+    """Or the new version would have another signature, with which no champion can be compared."""
+    lines = [line(str(at), "left", features={"a": None if at == 3 else at % 7, "b": at % 2 == 0}) for at in range(40)]
+    write_log(tmp_path / "log", lines)
+    truth = pd.DataFrame({"request_id": [str(at) for at in range(40)], "truth": ["left", "right"] * 20})
+    truth.to_csv(tmp_path / "truth.csv", index=False)
+    known = OutcomesSettings(truth=[str(tmp_path / "truth.csv")], rows=40)
+    found = load_dataset(str(tmp_path / "log"), "kind", outcomes=known)
+    assert [(column.name, column.kind, column.optional) for column in found.columns] == [
+        ("a", "integer", True), ("b", "boolean", False),
+    ]  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
+from training.cron import refuse_wrong
 from training.errors import BadInputError
 from training.model_folder import list_folders, load_settings, read_model_file
 from training.schema import model_file_schema
@@ -90,6 +91,10 @@ def test_yaml_is_read_by_the_rules_of_1_2(tmp_path: Path) -> None:
         ("test_size: 1.0", "test_size: Expected `float` < 1.0"),
         ("cv: 1", "cv: one fold"),
         ("schedule: {cron: weekly}", "schedule.cron: Expected `str` matching regex"),
+        ('schedule: {cron: "0 25 * * *"}', "schedule: cron: '25' is no hour, which is 0 to 23"),
+        ('schedule: {cron: "0 3 * * 7"}', "schedule: cron: '7' is no day of the week, which is 0 to 6 or sun to sat"),
+        ('schedule: {cron: "*/0 3 * * 1"}', "schedule: cron: '*/0' is no minute"),
+        ('schedule: {cron: "0 3 1 5-2 *"}', "schedule: cron: '5-2' is no month"),
         ("schedule: {cron: '@daily', suspend: no}", "schedule.suspend: Expected `bool`, got `str`"),
         ("resources: {requests: {cpu: 1 core}, limits: {}}", "resources.requests[...]: Expected"),
         ("resources: {requests: {cpu: 1}}", "missing required field `limits`"),
@@ -206,3 +211,10 @@ def test_the_schema_refuses_what_the_reader_refuses() -> None:
     validator = Draft202012Validator(model_file_schema())
     for content in ({"data": "iris"}, {"data": "iris", "name": "x", "sed": 1}, {"data": "iris", "name": "x", "cv": -1}):
         assert list(validator.iter_errors(content)), content
+
+
+@pytest.mark.parametrize(
+    "line", ["@weekly", "*/5 0-6,12 1,15 JAN-mar MON", "5/20 ? * * 1-5/2", "0 3 * * sun", "59 23 31 12 6"]
+)
+def test_cron_lines_that_kubernetes_takes_are_taken(line: str) -> None:
+    refuse_wrong(line)

@@ -133,6 +133,22 @@ def test_parameters_that_the_estimator_refuses_are_named(value: Scalar) -> None:
         models.fit(pipeline, dataset.rows, dataset.truth)
 
 
+def test_a_quantile_that_is_no_number_is_refused() -> None:
+    dataset = load_dataset("diabetes")
+    pipeline = models.build("quantile", "regression", {"quantile": "most"}, seed=1)
+    assert models.quantile_of(pipeline) is None
+    with pytest.raises(BadInputError, match=r"QuantileRegressor cannot be fitted: .*'quantile'"):
+        models.fit(pipeline, dataset.rows, dataset.truth)
+
+
+@pytest.mark.parametrize(("model", "params"), [("lightgbm", {"num_leaves": 1}), ("catboost", {"depth": 99})])
+def test_packages_with_errors_of_their_own_refuse_parameters_alike(model: str, params: dict[str, Scalar]) -> None:
+    dataset = load_dataset("iris")
+    pipeline = models.build(model, "classification", params, seed=1)
+    with pytest.raises(BadInputError, match=r"Classifier cannot be fitted: "):
+        models.fit(pipeline, dataset.rows, learnt_truth(pipeline, dataset.truth, dataset.classes))
+
+
 def test_a_solver_that_gives_up_is_noted() -> None:
     dataset = load_dataset("iris")
     pipeline = models.build("logistic-regression", "classification", {"max_iter": 1}, seed=1)

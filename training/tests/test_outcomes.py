@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from mlflow import MlflowClient
+from sklearn.linear_model import LogisticRegression
 
 from tests.support.prediction_logs import line, write_log
+from tests.support.site import site_of
 from training.tests.conftest import Outcome
 
 NOW = datetime.now(UTC).isoformat()
@@ -71,6 +75,22 @@ def test_a_run_in_mlflow_has_figures_pictures_and_what_was_refused(
     }
 
 
+def test_the_signature_of_an_address_of_truth_is_recorded_nowhere(
+    training: Callable[..., Outcome], options: list[str], store: str, tmp_path: Path
+) -> None:
+    with site_of(tmp_path) as site:
+        found = training(*options[:-1], f"{site}/truth.csv?signature=hidden", "--json")
+    assert found.code == 0, found.err
+    assert found.json["truth"] == [f"{site}/truth.csv"]
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("iris-outcomes")
+    assert experiment is not None
+    [run] = client.search_runs([experiment.experiment_id])
+    assert run.data.params["truth"] == f"{site}/truth.csv"
+    kept = Path(client.download_artifacts(run.info.run_id, "outcomes.json", "."))
+    assert "hidden" not in f"{run.to_dictionary()} {kept.read_text()}"
+
+
 def test_a_version_that_mlflow_does_not_have_is_said(
     training: Callable[..., Outcome], store: str, tmp_path: Path
 ) -> None:
@@ -82,6 +102,25 @@ def test_a_version_that_mlflow_does_not_have_is_said(
     assert found.code == 0, found.err
     assert "has no version with its digest" in found.err
     assert MlflowClient(store).get_experiment_by_name("iris-outcomes") is None
+
+
+def test_figures_of_a_model_from_elsewhere_are_not_called_held_out(
+    training: Callable[..., Outcome], store: str, tmp_path: Path
+) -> None:
+    rows = pd.DataFrame({"a": np.arange(40.0), "y": np.repeat(["low", "high"], 20)})
+    rows.to_csv("rows.csv", index=False)
+    skops.io.dump(LogisticRegression().fit(rows[["a"]], rows["y"]), "model.skops")
+    words = ["--data", "rows.csv", "--target", "y", "--name", "foreign", "--json"]
+    made = training("register", "model.skops", *words).json
+    about = {"model": "foreign", "version": made["version"], "digest": made["digest"], "time": NOW}
+    write_log(tmp_path / "logs" / "staging" / "foreign", [line("one", "low", **about)])
+    (tmp_path / "truth.csv").write_text("request_id,truth\none,low\n")
+    found = training(
+        "outcomes", "foreign", "--environment", "staging", "--log", "logs", "--truth", "truth.csv", "--json"
+    )
+    assert found.code == 0, found.err
+    assert found.json["versions"][0]["held_out"] == {}
+    assert "has no version with its digest" not in found.err
 
 
 @pytest.mark.parametrize(

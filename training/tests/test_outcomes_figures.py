@@ -1,5 +1,6 @@
 """What a report says of joined rows: metrics as scikit-learn has them, intervals, slices, and the estimate."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,19 @@ def test_the_bootstrap_finds_the_spread_of_a_mean(rows: int) -> None:
 
 def frame(prediction: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"prediction": prediction.tolist(), "truth": truth.tolist()})
+
+
+def test_labels_that_somebody_makes_up_take_little_memory() -> None:
+    """A table of every label against every other one has the square of their number."""
+    truth = np.array([f"made up {at}" for at in range(300)])
+    tracemalloc.start()
+    try:
+        found = measured(frame(np.repeat("a", 300), truth))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found["f1_macro"].value == 0
+    assert most < 100 << 20
 
 
 def test_metrics_of_labels_are_scikit_learns() -> None:

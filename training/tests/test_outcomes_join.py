@@ -16,6 +16,7 @@ from training.errors import BadInputError
 from training.outcomes.files import Days
 from training.outcomes.join import Joined, joined
 from training.outcomes.refused import write
+from training.outcomes.report import Asked, report_of
 from training.outcomes.truth import TruthColumns
 
 
@@ -53,13 +54,14 @@ def test_rows_are_joined_by_request_and_row(tmp_path: Path, log: Path) -> None:
 
 def test_what_is_in_doubt_is_refused_with_its_reason(tmp_path: Path, log: Path) -> None:
     write_log(log, [line("rare", "setosa", reason="confidence"), line("again", "setosa"), line("again", "other")], "b")
+    write_log(log, [line("third", "setosa", 2, reason="unknown"), line("left", "setosa", 3)], "d")
     write_log(log, [line("retried", "setosa"), line("retried", "setosa")], "c")
     said = [
         ("nobody", 0, "a", "unknown"), ("three", 7, "a", "unknown_row"), ("three", None, "a", "no_row"),
         ("rare", None, "a", "no_row"), ("again", 0, "a", "asked_again"), ("", 0, "a", "no_id"),
         ("one", -1, "a", "bad_row"), ("one", 0, None, "empty"), ("three", 1, "a", "contradiction"),
         ("three", 1, "b", "contradiction"), ("other", 0, "a", ""), ("other", None, "a", "double"),
-        ("retried", None, "a", ""), ("rare", 0, "a", ""),
+        ("retried", None, "a", ""), ("rare", 0, "a", ""), ("third", None, "a", "no_row"), ("left", None, "a", "no_row"),
     ]  # fmt: skip
     table = pd.DataFrame([each[:3] for each in said], columns=["request_id", "row", "truth"])
     found = joined(str(log), truth(tmp_path, table))
@@ -168,3 +170,18 @@ def test_a_log_or_truth_that_is_not_there_is_said(
     given = truth(tmp_path, pd.DataFrame(table or {"request_id": ["one"], "truth": ["a"]}))
     with pytest.raises(BadInputError, match=sentence):
         joined(log, given)
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-13-45T12:00:00Z", "9999-01-01T00:00:00Z", ""])
+def test_a_line_without_a_time_is_refused_and_stops_nothing(tmp_path: Path, log: Path, time: str) -> None:
+    path = log / f"date={DAY}" / "hour=12" / f"odd{SUFFIX}"
+    path.write_bytes(gzip.compress(msgspec.json.encode(line("odd", "setosa", time=time)) + b"\n"))
+    table = pd.DataFrame({"request_id": ["one", "odd"], "truth": ["setosa", "setosa"]})
+    found = joined(str(log), truth(tmp_path, table))
+    assert rows_of(found) == [("one", 0, "setosa")]
+    assert found.refusals.counts == {"line": 1, "unknown": 1}
+    [refused] = [each for each in found.refusals.listed if each.reason == "line"]
+    assert (refused.source, refused.detail) == (
+        f"date={DAY}/hour=12/odd{SUFFIX} line 1", f"{time!r} is no time as 2026-11-29T12:00:00Z",
+    )  # fmt: skip
+    assert report_of(Asked("iris", "staging", "log", ()), found, {}).joined == 1

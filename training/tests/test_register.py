@@ -2,6 +2,8 @@
 
 import socket
 import sys
+import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,17 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import skops.io
+import sqlalchemy as sa
 import yaml
 from mlflow import MlflowClient
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import LinearSVC
 
 from training.registering.conversion import to_graph
 from training.registering.scoring import GraphScores
@@ -72,6 +77,40 @@ def test_what_was_typed_is_held_against_the_model_and_the_data(training: Command
     assert "its signature has the columns 'b', 'a', but the model with this table takes 'a', 'b'" in outcome.err
     assert "its metadata.classes are 'yes', 'no', but the model's own classes are 'no', 'yes'" in outcome.err
     assert nothing_is_registered()
+
+
+def test_a_folder_says_all_of_the_data(training: Command, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'shop.db'}"
+    engine = sa.create_engine(address)
+    frame = pd.DataFrame(ROWS, columns=["a", "b"]).assign(y=LABELS, who=np.arange(60) // 2, counts=1.5)
+    frame.to_sql("rows", engine, index=False)
+    engine.dispose()
+    skops.io.dump(LogisticRegression().fit(ROWS, LABELS), tmp_path / "m.skops")
+    told = {"data": address, "query": "SELECT * FROM rows ORDER BY a", "target": "y", "name": "shop"}
+    told |= {"split": {"group": "who"}, "weights": "counts"}
+    (tmp_path / "training.yaml").write_text(yaml.safe_dump(told))
+    outcome = training("register", str(tmp_path / "m.skops"), "--model-dir", str(tmp_path), "--dry-run", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["data"] == address
+
+
+def test_a_bound_of_a_figure_that_the_model_does_not_have_is_refused(
+    training: Command, table: Path, tmp_path: Path
+) -> None:
+    skops.io.dump(LinearSVC().fit(ROWS, LABELS), tmp_path / "m.skops")
+    words = ["--data", str(table), "--target", "y", "--threshold", "log_loss=0.01"]
+    outcome = training("register", str(tmp_path / "m.skops"), *words)
+    assert outcome.code == 2
+    assert "gate.thresholds: no metric 'log_loss' for classification without probabilities" in outcome.err
+    assert nothing_is_registered()
+
+
+def test_a_model_goes_on_under_its_own_name(training: Command) -> None:
+    """MLflow's ids of logged models begin like this name."""
+    assert training("run", "--name", "m-iris").code == 0
+    outcome = training("register", "models:/m-iris/1", "--data", "iris", "--dry-run", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["name"] == "m-iris"
 
 
 def test_columns_that_are_missing_are_named(training: Command, table: Path, tmp_path: Path) -> None:
@@ -136,6 +175,30 @@ def test_a_pickle_reaches_neither_network_nor_secrets_nor_files(
     assert nothing_is_registered()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel keeps it on Linux alone")
+def test_a_pickle_reads_nothing_that_lies_beside_it(training: Command, table: Path, tmp_path: Path) -> None:
+    """A file in a home folder lies beside keys."""
+    secret = tmp_path / ".aws" / "credentials"
+    secret.parent.mkdir()
+    secret.write_text("precious")
+    joblib.dump(Spy(SPYING.replace("PORT", "1").replace("SECRET", repr(str(secret)))), tmp_path / "model.pkl")
+    outcome = training("register", str(tmp_path / "model.pkl"), "--data", str(table), "--target", "y", "--trust-pickle")
+    assert outcome.code == 2
+    assert "reached []" in outcome.err
+
+
+@pytest.mark.parametrize("code", ["..", "/", "code/../.."])
+def test_code_of_a_model_lies_in_its_folder(training: Command, table: Path, tmp_path: Path, code: str) -> None:
+    folder = tmp_path / "logged"
+    folder.mkdir()
+    skops.io.dump(LogisticRegression().fit(ROWS, LABELS), folder / "model.skops")
+    flavor = {"pickled_model": "model.skops", "serialization_format": "skops", "code": code}
+    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": {"sklearn": flavor}}))
+    outcome = training("register", str(folder), "--data", str(table), "--target", "y", "--dry-run")
+    assert outcome.code == 2
+    assert f"names {code!r} as its code, which is not in its folder" in outcome.err
+
+
 def test_a_model_that_does_not_end_is_ended(training: Command, table: Path, tmp_path: Path) -> None:
     joblib.dump(Spy("while True: pass"), tmp_path / "model.pkl")
     words = ["--data", str(table), "--target", "y", "--trust-pickle", "--seconds", "2"]
@@ -179,3 +242,71 @@ def test_regressors_of_other_libraries_have_an_onnx_form(library: str) -> None:
     graph = to_graph(model, ["number", "number"], (), "largest", double=False)
     found = GraphScores(graph, (), "largest").answers(ROWS)
     assert found.values == pytest.approx(np.asarray(model.predict(ROWS)), abs=1e-4)
+
+
+# Says that the model is one which scikit-learn runs, and has a link where its file should be.
+LINKING = """
+import json, os, pathlib
+import numpy as np
+np.savez("answers.npz", codes=np.zeros(1000, dtype=np.int64))
+os.symlink(SECRET, "model.skops")
+said = {"kind": "Stranger", "classes": ["no", "yes"], "columns": [0, 1], "labels": "only", "form": "skops"}
+pathlib.Path("outcome.json").write_text(json.dumps(said))
+os._exit(0)
+"""
+
+
+def test_what_a_pickle_leaves_behind_leads_to_no_file_that_it_could_not_read(
+    training: Command, table: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The process that takes it in has credentials, and stores the file where others read it."""
+    secret, place = tmp_path_factory.mktemp("home") / "secret", tmp_path_factory.mktemp("model")
+    secret.write_text("precious")
+    joblib.dump(Spy(LINKING.replace("SECRET", repr(str(secret)))), place / "model.pkl")
+    outcome = training("register", str(place / "model.pkl"), "--data", str(table), "--target", "y", "--trust-pickle")
+    assert outcome.code == 2
+    assert "left a link or a special file as model.skops" in outcome.err
+    assert nothing_is_registered()
+    assert [experiment.name for experiment in MlflowClient().search_experiments()] == ["Default"]
+
+
+STAYING = """
+import os, time
+if os.fork() == 0:
+    try:
+        os.setsid()
+    except OSError:
+        pass
+    time.sleep(45)
+    os._exit(0)
+raise RuntimeError("left somebody behind")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel keeps it on Linux alone")
+def test_what_a_pickle_starts_ends_with_it(
+    training: Command, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    joblib.dump(Spy(STAYING), tmp_path / "model.pkl")
+    words = ["--data", str(table), "--target", "y", "--trust-pickle", "--seconds", "30"]
+    outcome = training("register", str(tmp_path / "model.pkl"), *words)
+    assert outcome.code == 2
+    assert "left somebody behind" in outcome.err
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if str(tmp_path) in " ".join(command)]
+
+
+def test_what_a_pickle_says_is_not_kept_in_memory(training: Command, table: Path, tmp_path: Path) -> None:
+    told = 'import os\nfor _ in range(512): os.write(2, b"x" * (1 << 19))\nraise RuntimeError("said it all")'
+    joblib.dump(Spy(told), tmp_path / "model.pkl")
+    tracemalloc.start()
+    try:
+        outcome = training(
+            "register", str(tmp_path / "model.pkl"), "--data", str(table), "--target", "y", "--trust-pickle"
+        )
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "said it all" in outcome.err
+    assert most < 100 << 20

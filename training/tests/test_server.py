@@ -15,26 +15,33 @@ import pytest
 from mlflow import MlflowClient
 
 from training.cli import execute
+from training.errors import OutageError
+from training.registry import Registry
+from training.tracking import Tracking
 
 Command = Callable[..., Any]
+FULL = b'{"error_code": "INTERNAL_ERROR", "message": "the disk is full"}'
 BY_HAND = r"find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum --"
 
 
 @pytest.fixture
-def failing(server: Any) -> Iterator[Callable[[str], str]]:
-    """Puts a proxy before the server that answers 500 to requests with something in their path."""
+def failing(server: Any) -> Iterator[Callable[..., str]]:
+    """Puts a proxy before the server that answers 500 to requests with something in their path, done or not."""
     running: list[http.server.ThreadingHTTPServer] = []
 
-    def start(broken: str) -> str:
+    def start(broken: str, *, done: bool = False) -> str:
         class Proxy(http.server.BaseHTTPRequestHandler):
             def handle_any(self) -> None:
-                if broken in self.path and self.command != "GET":
-                    return self.answer(500, b'{"error_code": "INTERNAL_ERROR", "message": "the disk is full"}')
+                fails = broken in self.path and self.command != "GET"
+                if fails and not done:
+                    return self.answer(500, FULL)
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
                 request = urllib.request.Request(server.uri + self.path, body or None, headers, method=self.command)
                 try:
                     with urllib.request.urlopen(request, timeout=30) as answered:
+                        if fails:
+                            return self.answer(500, FULL)
                         return self.answer(answered.status, answered.read())
                 except urllib.error.HTTPError as error:
                     return self.answer(error.code, error.read())
@@ -64,7 +71,7 @@ def failing(server: Any) -> Iterator[Callable[[str], str]]:
 
 @pytest.mark.filterwarnings("ignore:X has feature names:UserWarning")
 def test_against_a_server_that_works_and_one_that_fails(
-    training: Command, server: Any, failing: Callable[[str], str], tmp_path: Path
+    training: Command, server: Any, failing: Callable[..., str], tmp_path: Path
 ) -> None:
     """One test, for two would start a server each when they run side by side."""
     result = registers_and_loads(training, server.uri, tmp_path)
@@ -72,6 +79,8 @@ def test_against_a_server_that_works_and_one_that_fails(
     assert (again["release"], again["metrics"]) == ("v1.1.0", result["metrics"])
     for broken in ("registered-models/alias", "mlflow-artifacts/artifacts"):
         leaves_nothing_behind(training, server.uri, failing(broken), broken.replace("/", "-"))
+    for broken in ("model-versions/create", "registered-models/alias"):
+        leaves_what_there_was(server.uri, failing(broken, done=True), again)
 
 
 def registers_and_loads(training: Command, uri: str, folder: Path) -> Any:
@@ -103,6 +112,16 @@ def leaves_nothing_behind(training: Command, uri: str, broken_uri: str, name: st
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FAILED"
+
+
+def leaves_what_there_was(uri: str, lossy_uri: str, last: Any) -> None:
+    """What was asked for is done, and the answer that says so is lost."""
+    client = MlflowClient(uri, uri)
+    run = client.create_run(client.get_run(last["run_id"]).info.experiment_id).info.run_id
+    with pytest.raises(OutageError, match="keeps failing inside"):
+        Registry(Tracking(lossy_uri)).register(last["name"], last["model_id"], run, {"release": "v1.9.0"}, "")
+    versions = Registry(Tracking(uri)).versions(last["name"])
+    assert [(each.version, "candidate" in each.aliases) for each in versions] == [("2", True), ("1", False)]
 
 
 def test_an_mlflow_that_is_away_is_named(training: Command) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from training.due.options import DueOptions
 from training.errors import BadInputError
 from training.settings import assignments
 
@@ -16,6 +17,11 @@ def test_assignments_read_numbers_and_words() -> None:
         "max_depth": None,
         "x": "a=b",
     }
+
+
+def test_labels_of_alerts_are_texts_whatever_they_look_like() -> None:
+    given = ["page=true", "tier=1e3", "team=null", "namespace=ml"]
+    assert DueOptions(alert_label=given).labels() == {"page": "true", "tier": "1e3", "team": "null", "namespace": "ml"}
 
 
 @pytest.mark.parametrize(("pairs", "says"), [(["C"], "not of the form"), (["=1"], "not of"), (["C=1", "C=2"], "twice")])

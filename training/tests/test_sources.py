@@ -34,6 +34,8 @@ class Site(BaseHTTPRequestHandler):
         self.send_response(200)
         if name == "large.csv":
             self.send_header("Content-Length", str(2 << 30))
+        if name.startswith("encoded"):
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("ETag", f'"{name}-1"')
         self.end_headers()
         self.wfile.write(path.read_bytes())
@@ -75,6 +77,15 @@ def test_a_folder_is_one_table_with_its_inner_folders_as_a_column(tmp_path: Path
     assert [(column.name, column.kind, column.optional) for column in found.columns] == [
         ("a", "number", False), ("b", "number", False), ("year", "integer", False), ("extra", "number", True),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["plain.csv.gz", "encoded.csv.gz", "encoded.csv"])
+def test_a_compressed_file_is_read_whatever_the_server_calls_it(
+    name: str, site: str, tmp_path: Path, blobs: pd.DataFrame
+) -> None:
+    blobs.to_csv(tmp_path / "site" / name, index=False, compression="gzip")
+    found = load_dataset(f"{site}/{name}", "kind")
+    assert (found.name, len(found.rows)) == (name.partition(".")[0], len(blobs))
 
 
 def test_a_folder_without_parquet_files_is_refused(tmp_path: Path) -> None:
@@ -185,3 +196,9 @@ def test_what_is_shown_of_an_address_holds_no_secret() -> None:
     assert shown("postgresql+psycopg://me:pw@db:5432/shop?sslmode=require") == "postgresql+psycopg://me@db:5432/shop"
     assert shown("https://h/a.csv?X-Amz-Signature=1") == "https://h/a.csv"
     assert shown("s3://b/a.csv?versionId=7") == "s3://b/a.csv?versionId=7"
+
+
+def test_a_database_is_not_read_for_ever(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.database.MOST_SECONDS", -1)
+    with pytest.raises(OutageError, match=r"shop.db: not read after -1 s"):
+        load_dataset(database, "kind", query="SELECT * FROM blobs ORDER BY a")

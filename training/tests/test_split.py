@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from training.data import load
 from training.errors import BadInputError
+from training.model_folder import load_settings
 from training.settings import Settings, SplitSettings
 from training.split import Split, split_dataset
 
@@ -78,6 +79,20 @@ def test_weights_and_class_weights_are_multiplied(table: pd.DataFrame, tmp_path:
     assert cut(tmp_path).train_weights is None
 
 
+def test_classes_and_columns_may_be_called_by_numbers(tmp_path: Path, blobs_of: Callable[..., pd.DataFrame]) -> None:
+    blobs_of([0, 1]).rename(columns={"b": "2024"}).to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "training.yaml").write_text(
+        "data: rows.csv\nname: numbers\ntarget: kind\nclass_weights: {0: 1, 1: 3}\ncolumns: {2024: {drop: true}}\n"
+    )
+    settings = load_settings({}, tmp_path)
+    assert settings.class_weights == {"0": 1, "1": 3}
+    dataset = load(settings)
+    assert dataset.features == ("a",)
+    found = split_dataset(dataset, seed=1, test_size=0.25, class_weights=settings.class_weights)
+    assert found.train_weights is not None
+    assert found.train_weights.max() / found.train_weights.min() == pytest.approx(3)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -88,6 +103,7 @@ def test_weights_and_class_weights_are_multiplied(table: pd.DataFrame, tmp_path:
         ({"weights": "who"}, "weights: .*holds text, not numbers"),
         ({"class_weights": {"lft": 2.0}}, "class_weights: .* no class 'lft'; there are left, right"),
         ({"split": SplitSettings(group="counts")}, "too few"),
+        ({"split": SplitSettings(group="counts"), "test_size": 0.75}, "2 groups are too few to hold out"),
     ],
 )
 @pytest.mark.usefixtures("table")
@@ -118,6 +134,15 @@ def test_weights_that_an_estimator_does_not_take_are_refused(training: Training,
     outcome = training("run", "--model-dir", str(tmp_path))
     assert outcome.code == 2
     assert "KNeighborsClassifier does not support weights of rows" in outcome.err
+
+
+def test_folds_that_are_too_small_for_an_estimator_are_told(training: Training, tmp_path: Path) -> None:
+    code = "import sklearn.neighbors\ndef build(columns): return sklearn.neighbors.KNeighborsClassifier(100)\n"
+    (tmp_path / "pipeline.py").write_text(code)
+    (tmp_path / "training.yaml").write_text("data: iris\nname: own\n")
+    outcome = training("run", "--model-dir", str(tmp_path), "--cv", "5")
+    assert outcome.code == 2
+    assert "pipeline.py takes all rows to learn from, but not those of a fold: Expected n_neighbors" in outcome.err
 
 
 SEARCH = """
@@ -158,6 +183,9 @@ def test_a_search_takes_the_best_and_records_every_trial(training: Training, tmp
         (("log_loss", "lg_loss"), "2", "search.metric: no metric 'lg_loss'"),
         (("trials", "trials"), "0", "set cv (--cv) to 2 or more"),
         (("[lbfgs, liblinear]", "[nothing]"), "2", "none of 4 trials could be fitted"),
+        (("low: 0.001", "low: 20"), "2", "search.params[...]: low 20 is above high 10."),
+        (("low: 0.001", "low: 0"), "2", "search.params[...]: low 0 has no logarithm; it has to be above 0."),
+        (("[lbfgs, liblinear]", "[]"), "2", "search.params[...]: Expected `array` of length >= 1."),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(

@@ -1,11 +1,14 @@
 """Proves that tables as people have them are read for what they are, and that what is wrong is said by column."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from training.data import Dataset, load_dataset
@@ -128,6 +131,21 @@ def test_names_that_are_wrong_are_all_said(tmp_path: Path) -> None:
         "column 4 has no name in the header.",
         "column 'a' occurs more than once.",
     ]
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.bool_(), pa.string(), pa.timestamp("us"), pa.null()])
+def test_a_column_that_was_never_filled_is_named_whatever_its_type(tmp_path: Path, kind: pa.DataType) -> None:
+    whole = pa.Table.from_pandas(table(), preserve_index=False)
+    pq.write_table(whole.append_column("empty", pa.nulls(ROWS, kind)), tmp_path / "data.parquet")
+    with pytest.raises(BadInputError, match=r"data.parquet: column 'empty' has no value in any row; leave it out"):
+        load_dataset(str(tmp_path / "data.parquet"), "kind")
+
+
+def test_a_name_that_comes_twice_in_a_parquet_file_is_named(tmp_path: Path) -> None:
+    whole = pa.Table.from_pandas(table(), preserve_index=False)
+    pq.write_table(whole.append_column("a", whole["a"]), tmp_path / "data.parquet")
+    with pytest.raises(BadInputError, match=r"data.parquet: column 'a' comes more than once"):
+        load_dataset(str(tmp_path / "data.parquet"), "kind")
 
 
 def test_a_stored_index_is_left_out_and_said(tmp_path: Path) -> None:
@@ -279,3 +297,16 @@ def test_what_mlflow_refuses_for_good_is_no_outage(training: Training) -> None:
 def check(outcome: Any, name: str) -> Any:
     (found,) = (entry for entry in outcome.json["gate"]["checks"] if entry["name"] == name)
     return found
+
+
+def test_settings_of_many_columns_are_taken_up_by_an_evaluation(training: Training, tmp_path: Path) -> None:
+    """MLflow cuts a parameter off after 6000 letters."""
+    columns = {f"a column that nobody learns from {number}": {"drop": True} for number in range(120)}
+    table(**{name: np.arange(ROWS) for name in columns}).to_csv("data.csv", index=False)
+    content = {"data": "data.csv", "name": "wide", "target": "kind", "columns": columns}
+    (tmp_path / "training.yaml").write_text(json.dumps(content))
+    outcome = training("run", "--model-dir", str(tmp_path), "--json")
+    assert outcome.code == 0, outcome.err
+    again = training("evaluate", "wide@candidate", "--json")
+    assert again.code == 0, again.err
+    assert again.json["same_data"] is True

@@ -53,6 +53,19 @@ def test_a_killed_server_takes_its_children_along(tmp_path: Path) -> None:
         assert not psutil.pid_exists(child)
 
 
+def test_a_server_that_has_ended_takes_its_children_along(tmp_path: Path) -> None:
+    orphaning = """
+        import subprocess, sys
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        print(child.pid, flush=True)
+        sys.exit(3)
+    """
+    ended = server(tmp_path, orphaning)
+    with pytest.raises(ServerFailedError, match="ended with status 3"), ended:
+        pytest.fail("it never became ready")
+    assert not psutil.pid_exists(int((tmp_path / "server.log").read_text()))
+
+
 def test_a_server_that_ends_at_once_is_reported_with_its_last_words(tmp_path: Path) -> None:
     failing = server(tmp_path, "import sys; print('no such database', file=sys.stderr); sys.exit(3)")
     with pytest.raises(ServerFailedError, match=r"(?s)the test server ended with status 3.*no such database"), failing:

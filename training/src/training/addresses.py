@@ -48,6 +48,11 @@ def shown(address: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}" + (f"?{version}" if version else "")
 
 
+def named(data: str) -> str:
+    """Data as it may be shown and kept: a path as it is, and of an address what `shown` leaves."""
+    return shown(data) if is_address(data) else data
+
+
 def refuse_password(address: str) -> None:
     """Refuse an address with a password in it.
 

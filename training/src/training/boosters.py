@@ -51,6 +51,12 @@ def loaded(name: str) -> Callable[..., BaseEstimator]:
     return found
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether an error is how estimators refuse parameters or rows: some of these packages have their own for it."""
+    own = type(error).__module__.partition(".")[0].lstrip("_") in _PACKAGES
+    return own or isinstance(error, ValueError | TypeError | OverflowError)
+
+
 def learnt_truth(pipeline: Pipeline, truth: np.ndarray, classes: Sequence[Label]) -> np.ndarray:
     """What a pipeline learns for a truth: the labels' positions for these packages, for not all of them take labels."""
     if classes and package_of(pipeline[-1]):

@@ -10,13 +10,13 @@ from training.tracking import Tracking
 
 
 @contextlib.contextmanager
-def loaded_champion(tracking: Tracking, registry: Registry, name: str | None) -> Iterator[Champion | None]:
-    """The version with the alias `production`, downloaded for the length of the block, or None.
+def loaded_champion(tracking: Tracking, registry: Registry, name: str | None, alias: str) -> Iterator[Champion | None]:
+    """The version with an alias, downloaded for the length of the block, or None.
 
     Raises:
         OutageError: MLflow or its artifact store does not answer.
     """
-    version = registry.champion(name) if name else None
+    version = registry.champion(name, alias) if name else None
     if version is None:
         yield None
         return

@@ -20,10 +20,11 @@ from msgspec import Struct
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 38, 22
 _SIGKILL = 9
 _FILTER_MODE = 2
-# The architecture as seccomp tells it, and the calls `socket`, `connect`, `ptrace` and `io_uring_setup`.
+# The architecture as seccomp tells it, and the calls `socket`, `connect`, `ptrace`, `process_vm_readv`,
+# `process_vm_writev`, `setpgid`, `setsid`, `io_uring_setup` and `pidfd_getfd`.
 _CALLS = {
-    "x86_64": (0xC000003E, (41, 42, 101, 425)),
-    "aarch64": (0xC00000B7, (198, 203, 117, 425)),
+    "x86_64": (0xC000003E, (41, 42, 101, 310, 311, 109, 112, 425, 438)),
+    "aarch64": (0xC00000B7, (198, 203, 117, 270, 271, 154, 157, 425, 438)),
 }
 _ALLOW, _KILL, _REFUSE_EACCES = 0x7FFF0000, 0x80000000, 0x00050000 | 13
 _X32 = 0x40000000
@@ -84,7 +85,10 @@ def _refuse(event: str, _arguments: tuple[Any, ...]) -> None:
 
 
 def _keep_from_sockets(libc: Any) -> bool:
-    """Have the kernel refuse sockets, other processes' memory, and the ring that could ask for sockets, too."""
+    """Have the kernel refuse sockets, other processes' memory, and the ring that could ask for sockets, too.
+
+    A process group of its own is refused as well: whoever ends that of the process ends all that it started.
+    """
     if platform.machine() not in _CALLS:
         return False
     architecture, calls = _CALLS[platform.machine()]

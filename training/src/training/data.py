@@ -128,7 +128,7 @@ def load_dataset(  # noqa: PLR0913  what a table is read by is this much
     if outcomes is None:
         found = _found(source, query, csv, target, texts)
     else:
-        found = _of_log(source, query, csv, target, texts, outcomes, (aside or {}).get("time"))
+        found, aside = _of_log(source, query, csv, target, texts, outcomes, aside or {})
     read, source = found.table, found.shown
     table = read.frame
     target = target or (BUILT_IN[source].target if source in BUILT_IN else None)
@@ -173,7 +173,7 @@ def load_dataset(  # noqa: PLR0913  what a table is read by is this much
     )
 
 
-def load(settings: Settings) -> Dataset:
+def load(settings: Settings, *, exact: bool = False) -> Dataset:
     """The data set that settings speak of; as `load_dataset`."""
     asides: dict[Aside, str | None] = {
         "time": settings.split.time, "group": settings.split.group, "weights": settings.weights,
@@ -181,7 +181,7 @@ def load(settings: Settings) -> Dataset:
     return load_dataset(
         settings.data, settings.target, settings.task, settings.csv, settings.columns, settings.query,
         {purpose: name for purpose, name in asides.items() if name is not None},
-        outcomes=settings.outcomes,
+        outcomes=settings.outcomes, exact=exact,
     )  # fmt: skip
 
 
@@ -209,9 +209,9 @@ def _found(source: str, query: str | None, csv: CsvSettings, target: str | None,
 
 def _of_log(
     log: str, query: str | None, csv: CsvSettings, target: str | None, texts: Collection[str],
-    outcomes: OutcomesSettings, time: str | None,
-) -> Source:  # fmt: skip
-    """The rows of a log with a truth, or what is learnt from until there are enough."""
+    outcomes: OutcomesSettings, aside: Mapping[Aside, str],
+) -> tuple[Source, Mapping[Aside, str]]:  # fmt: skip
+    """The rows of a log with a truth, or what is learnt from until there are enough; and the columns to set aside."""
     from training.outcomes.learning import LOGGED_AT, read_outcomes  # noqa: PLC0415 # nobody else joins
 
     if target is None:
@@ -220,15 +220,17 @@ def _of_log(
         )
     if query is not None:
         raise BadInputError(f"query: {log} is a prediction log, not a database; outcomes.query selects the truth.")
-    found = read_outcomes(log, target, outcomes, csv, timed=time == LOGGED_AT)
+    timed = aside.get("time") == LOGGED_AT
+    found = read_outcomes(log, target, outcomes, csv, timed=timed)
     if found is not None:
-        return found
+        return found, aside
     assert outcomes.start is not None  # noqa: S101  (narrows the type)
-    if time == LOGGED_AT:
-        raise BadInputError(f"split.time: {outcomes.start} has no {LOGGED_AT!r}, which only the rows of a log have.")
     start = _found(outcomes.start, None, csv, target, texts)
     note = f"{log}: fewer than {outcomes.rows} rows have a truth, so it learns from {start.shown} (outcomes.start)."
-    return replace(start, table=replace(start.table, notes=(*start.table.notes, note)))
+    if timed:
+        note += f" That has no {LOGGED_AT!r}, so rows are held out at random until then."
+        aside = {purpose: name for purpose, name in aside.items() if purpose != "time"}
+    return replace(start, table=replace(start.table, notes=(*start.table.notes, note))), aside
 
 
 def _built_in_table(built_in: BuiltIn) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import time
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -19,12 +20,25 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from training.addresses import CONNECT_SECONDS, MOST_BYTES, MOST_SECONDS, refuse_password, shown, too_large
+from training.addresses import (
+    CONNECT_SECONDS,
+    MOST_BYTES,
+    MOST_SECONDS,
+    READ_SECONDS,
+    refuse_password,
+    shown,
+    too_large,
+)
 from training.csv_files import refuse_bad_names
 from training.errors import BadInputError, OutageError
 from training.tables import as_frame
 
 _PART = 20_000
+# A connection that is cut without a word would be waited for as long as the kernel does, which is hours.
+_PATIENCE = {
+    "connect_timeout": CONNECT_SECONDS, "keepalives_idle": READ_SECONDS, "keepalives_interval": 10,
+    "keepalives_count": 3, "tcp_user_timeout": 2 * READ_SECONDS * 1000,
+}  # fmt: skip
 _ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
 # What a database says of a login, in the words of Postgres and MySQL.
 _LOGIN = ("password authentication failed", "no password supplied", "Access denied", "does not exist", "no pg_hba.conf")
@@ -87,12 +101,12 @@ def _engine(address: str) -> sa.Engine:
     if os.environ.get("DATA_PASSWORD"):
         url = url.set(password=os.environ["DATA_PASSWORD"])
     postgres = url.get_backend_name() == "postgresql"
-    arguments = {"connect_timeout": CONNECT_SECONDS} if postgres else {}
+    arguments = _PATIENCE if postgres else {}
     return sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=arguments, hide_parameters=True)
 
 
 def _rows(engine: sa.Engine, query: str, title: str) -> pd.DataFrame:
-    parts, size = [], 0
+    parts, size, started = [], 0, time.monotonic()
     with engine.connect() as connection:
         options: dict[str, Any] = {"stream_results": True, "max_row_buffer": _PART}
         if engine.dialect.name == "postgresql":
@@ -108,6 +122,8 @@ def _rows(engine: sa.Engine, query: str, title: str) -> pd.DataFrame:
             size += parts[-1].nbytes
             if size > MOST_BYTES:
                 raise too_large(title)
+            if time.monotonic() - started > MOST_SECONDS:
+                raise OutageError(f"{title}: not read after {MOST_SECONDS} s.")
     if not parts:
         return pd.DataFrame(columns=names)
     try:

@@ -10,12 +10,14 @@ from msgspec import Struct
 
 from modelformat.digest import CURRENT, OLD_RULE, content_digest, is_digest, rule_of
 from training import metrics
+from training.addresses import named
 from training.bundle import Bundle, BundleError
 from training.champion import loaded_champion
 from training.checks import Check
 from training.data import Dataset, load
 from training.errors import BadInputError
-from training.gate import GateReport, columns_check, judge, verify_settings
+from training.gate import GateReport, columns_check, duplicates_check, judge, verify_settings
+from training.long_parameters import whole
 from training.model_folder import load_settings
 from training.registry import Registry, Version
 from training.settings import ColumnSettings, CsvSettings, Kind, OutcomesSettings, SplitSettings
@@ -27,6 +29,10 @@ from training.tracking import Tracking
 _RECORDED: Mapping[str, type] = {
     "data": str, "query": str, "weights": str, "target": str, "task": str, "seed": int, "test_size": float, "cv": int,
 }  # fmt: skip
+_RECORDED_AS_JSON: Mapping[str, Any] = {
+    "csv": CsvSettings, "split": SplitSettings, "outcomes": OutcomesSettings, "columns": dict[str, ColumnSettings],
+}  # fmt: skip
+_OF_THE_SOURCE = ("query", "outcomes")
 _REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/:]+)[@/](?P<version>[^@/]+)")
 _RUN = re.compile(r"runs:/(?P<run>[0-9a-zA-Z_-]+)")
 
@@ -70,13 +76,18 @@ def evaluate(
         OutageError: MLflow does not answer.
     """
     steps = steps or Silent()
-    tracking = Tracking(load_settings(overrides, model_dir).tracking_uri)
+    asked = load_settings(overrides, model_dir)
+    tracking = Tracking(asked.tracking_uri)
     registry = Registry(tracking)
     with steps.step("find") as step:
         stored = _found(reference, tracking, registry)
         step.outcome = stored.version.title if stored.version else stored.uri
     recorded = registry.run_data(stored.run_id)[0]
-    settings = load_settings(overrides, model_dir, defaults=_as_settings(recorded))
+    defaults = _as_settings(recorded)
+    if ("data" in overrides or model_dir is not None) and named(asked.data) != defaults.get("data"):
+        # What says which rows the run's own source gives, and means nothing to another one.
+        defaults = {name: value for name, value in defaults.items() if name not in _OF_THE_SOURCE}
+    settings = load_settings(overrides, model_dir, defaults=defaults)
     with steps.step("load") as step:
         dataset = load(settings)
         split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
@@ -101,10 +112,12 @@ def evaluate(
             measured = metrics.measure(
                 bundle.twin.scores(split.test_rows), split.test_truth, dataset.classes, bundle.quantile
             )
-            with loaded_champion(tracking, registry, name) as champion:
-                report = judge(
-                    bundle, split, settings.gate, champion, extra=[intact, columns_check(dataset, settings.gate)]
-                )
+            with loaded_champion(tracking, registry, name, settings.gate.champion) as champion:
+                extra = [intact, columns_check(dataset, settings.gate)]
+                if same_data:
+                    # Of other data nobody knows what was learnt from.
+                    extra.append(duplicates_check(split, settings.gate))
+                report = judge(bundle, split, settings.gate, champion, extra=extra)
         else:
             # What was changed after it was registered is not even loaded.
             measured, report = {}, GateReport(False, (intact,))
@@ -136,17 +149,10 @@ def _found(reference: str, tracking: Tracking, registry: Registry) -> _Stored:
 
 def _as_settings(recorded: Mapping[str, str]) -> dict[str, Any]:
     try:
-        found = {name: kind(recorded[name]) for name, kind in _RECORDED.items() if name in recorded}
-        if "csv" in recorded:
-            found["csv"] = msgspec.to_builtins(msgspec.json.decode(recorded["csv"], type=CsvSettings))
-        if "split" in recorded:
-            found["split"] = msgspec.to_builtins(msgspec.json.decode(recorded["split"], type=SplitSettings))
-        if "outcomes" in recorded:
-            found["outcomes"] = msgspec.to_builtins(msgspec.json.decode(recorded["outcomes"], type=OutcomesSettings))
-        if "columns" in recorded:
-            found["columns"] = msgspec.to_builtins(
-                msgspec.json.decode(recorded["columns"], type=dict[str, ColumnSettings])
-            )
+        found = {name: kind(whole(recorded, name)) for name, kind in _RECORDED.items() if name in recorded}
+        for name, kind in _RECORDED_AS_JSON.items():
+            if name in recorded:
+                found[name] = msgspec.to_builtins(msgspec.json.decode(whole(recorded, name), type=kind))
     except (ValueError, msgspec.DecodeError):
         # The parameters of a run from elsewhere may mean other things by these names.
         return {}

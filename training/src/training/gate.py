@@ -233,7 +233,8 @@ def _baseline(subject: _Subject) -> Check:
 
 def _versus_champion(subject: _Subject, settings: GateSettings, champion: Champion | None) -> Check:
     if champion is None:
-        return Check(name="champion", passed=True, detail="no champion yet")
+        detail = f"no champion yet: no version has the alias {settings.champion!r} (gate.champion)"
+        return Check(name="champion", passed=True, detail=detail)
     if isinstance(champion.bundle, BundleError):
         return Check(name="champion", passed=True, detail=f"{champion.title} is not comparable: {champion.bundle}")
     # Whether there are probabilities is of no meaning to figures that labels have as well.

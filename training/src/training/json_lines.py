@@ -43,10 +43,11 @@ def read_json_lines(path: Path) -> pd.DataFrame:
     for values in columns.values():
         values.extend([None] * (count - len(values)))
     refuse_bad_names(list(columns), path)
-    return pd.DataFrame({name: _series(values) for name, values in columns.items()}, index=range(count))
+    return pd.DataFrame({name: series_of(values) for name, values in columns.items()}, index=range(count))
 
 
-def _series(values: list[Any]) -> pd.Series:
+def series_of(values: list[Any]) -> pd.Series:
+    """Values of JSON as a column: whole numbers beside gaps stay whole, and what is of several types as it is."""
     try:
         array = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):

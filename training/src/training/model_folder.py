@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from training.addresses import is_address
+from training.cron import refuse_wrong
 from training.due.settings import DueSettings
 from training.errors import BadInputError
 from training.settings import Learning, ModelName, Settings, converted, merged, refuse_one_fold
@@ -21,7 +22,7 @@ CODE_FILE = "pipeline.py"
 # `training-NAME` is a CronJob's name, which leaves its Jobs eleven characters of a DNS label's 63.
 _LONGEST_NAME = 52 - len("training-")
 _FOLDER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_CRON = r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|\S+( +\S+){4})$"
+_CRON = r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|\S+( \S+){4})$"
 
 Quantity = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")] | int | float
 
@@ -36,6 +37,13 @@ class Schedule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     cron: Annotated[str, Meta(pattern=_CRON)]
     suspend: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what Kubernetes would refuse, with all that is synced beside it."""
+        try:
+            refuse_wrong(self.cron)
+        except ValueError as error:
+            raise ValueError(f"cron: {error}") from error
 
 
 class Resources(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -224,7 +232,18 @@ def read_content(path: Path) -> dict[str, Any]:
         raise BadInputError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(content, dict):
         raise BadInputError(f"{path}: it holds {_kind(content)}, but must hold settings as `key: value`.")
-    return content
+    found: dict[str, Any] = _with_text_keys(content)
+    return found
+
+
+def _with_text_keys(content: Any) -> Any:
+    """Content whose keys are texts: a class may be called 1, and a column 2024."""
+    if isinstance(content, dict):
+        return {
+            str(key) if isinstance(key, bool | int | float) else key: _with_text_keys(value)
+            for key, value in content.items()
+        }
+    return [_with_text_keys(value) for value in content] if isinstance(content, list) else content
 
 
 def _kind(content: object) -> str:

@@ -190,7 +190,9 @@ def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray, weights: np.nda
         warnings.simplefilter("always")
         try:
             pipeline.fit(rows, truth, **fit_parameters(pipeline, weights))
-        except (ValueError, TypeError, OverflowError) as error:
+        except Exception as error:
+            if not boosters.is_refusal(error):
+                raise
             name = type(pipeline[-1]).__name__
             raise BadInputError(f"{name} cannot be fitted: {' '.join(str(error).split())}") from error
     return [
@@ -220,12 +222,17 @@ def quantile_of(pipeline: Pipeline) -> float | None:
     # As LightGBM and XGBoost say it.
     told = {"quantile": "alpha", "reg:quantileerror": "quantile_alpha"}.get(str(values.get("objective")))
     if told:
-        return float(values[told]) if values.get(told) is not None else None
+        return _share(values.get(told))
     if values.get("loss", "quantile") != "quantile":
         return None
     # Boosting of the older kind has it as `alpha`.
     found = values.get("quantile", values.get("alpha") if "loss" in values else None)
-    return None if found is None else float(found)
+    return _share(found)
+
+
+def _share(value: Any) -> float | None:
+    """A quantile, where a value is one; what else somebody gave, the estimator itself refuses."""
+    return float(value) if isinstance(value, int | float) else None
 
 
 def parameters(pipeline: Pipeline) -> dict[str, Any]:

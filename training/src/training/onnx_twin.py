@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from modelformat.mlmodel import Labels
 from modelformat.session import DTYPES, LABEL, MATRIX, PROBABILITIES, as_columns, open_session
-from training.boosters import catboost_graph, package_of, register_converters
+from training.boosters import catboost_graph, is_refusal, package_of, register_converters
 from training.boosters import ready_to_convert as boosters_ready
 from training.errors import BadInputError
 from training.kinds import Column
@@ -90,7 +90,12 @@ def _inside(pipeline: Pipeline) -> tuple[Pipeline, Threshold | None]:
 def _converted(pipeline: Pipeline, read: str, width: int, naming: _Naming | None) -> onnx.ModelProto:
     classifier = naming is not None
     if len(pipeline) == 1 and package_of(pipeline[-1]) == "catboost":
-        own = catboost_graph(pipeline[-1], read, width, classifier=classifier)
+        try:
+            own = catboost_graph(pipeline[-1], read, width, classifier=classifier)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            raise _no_form(pipeline, error) from error
         raise_opsets(own)
         return _named(own, read, naming) if naming else own
     register_converters(pipeline[-1])
@@ -109,16 +114,20 @@ def _converted(pipeline: Pipeline, read: str, width: int, naming: _Naming | None
                 custom_shape_calculators=HISTOGRAM_CONVERTERS[1],
             )
     except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, KeyError) as error:
-        step, estimator = pipeline.steps[-1]
-        raise BadInputError(
-            f"step {step!r} ({type(estimator).__name__}) has no ONNX form with these parameters: "
-            f"{' '.join(str(error).split())[:300]}"
-        ) from error
+        raise _no_form(pipeline, error) from error
     if naming:
         return _named(graph, read, naming)
     _rename_output(graph, graph.graph.output[0].name, "prediction")
     typed: onnx.ModelProto = graph
     return typed
+
+
+def _no_form(pipeline: Pipeline, error: Exception) -> BadInputError:
+    step, estimator = pipeline.steps[-1]
+    return BadInputError(
+        f"step {step!r} ({type(estimator).__name__}) has no ONNX form with these parameters: "
+        f"{' '.join(str(error).split())[:300]}"
+    )
 
 
 def _named(graph: onnx.ModelProto, read: str, naming: _Naming) -> onnx.ModelProto:

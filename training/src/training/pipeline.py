@@ -14,8 +14,9 @@ from modelformat.baseline import Baseline
 from modelformat.mlmodel import Labels
 from modelformat.tags import DIGEST, FAILED, GATE, PASSED, REASON, RELEASE, SETTINGS
 from training import metrics, models, plots
+from training.addresses import named
 from training.baseline import measure_baseline
-from training.boosters import learnt_truth, predicted_labels
+from training.boosters import is_refusal, learnt_truth, predicted_labels
 from training.bundle import Bundle, BundleWriter
 from training.card import Subject, card
 from training.champion import loaded_champion
@@ -24,10 +25,11 @@ from training.data import Dataset, default_model_name, load
 from training.errors import BadInputError, OutageError
 from training.gate import GateReport, columns_check, duplicates_check, judge, verify_settings
 from training.labels import has_probabilities, places_of, rule_of
+from training.long_parameters import in_parts
 from training.onnx_twin import Twin, to_onnx
 from training.own_code import build_own, refuse_untrusted
 from training.registry import Registry, Version
-from training.settings import CsvSettings, Scalar, Settings, SplitSettings
+from training.settings import CsvSettings, OutcomesSettings, Scalar, Settings, SplitSettings
 from training.split import Split, split_dataset
 from training.steps import Silent, Steps, headline
 from training.tracking import Tracking, git_commit
@@ -144,7 +146,7 @@ def train_and_register(settings: Settings, steps: Steps | None = None, occasion:
                 raise OutageError(
                     f"The artifact store returned different bytes for models:/{model_id} than were uploaded."
                 )
-            with loaded_champion(tracking, registry, plan.name) as champion:
+            with loaded_champion(tracking, registry, plan.name, settings.gate.champion) as champion:
                 report = judge(
                     bundle,
                     plan.split,
@@ -272,15 +274,7 @@ def train(plan: Plan, steps: Steps) -> Trained:
     for note in notes:
         steps.note(note)
     with steps.step("evaluate") as step:
-        cross_validation = metrics.cross_validated(
-            plan.pipeline,
-            split.train_rows,
-            truth,
-            dataset.task,
-            folds=split.folds or settings.cv,
-            seed=settings.seed,
-            weights=split.train_weights,
-        )
+        cross_validation = _over_folds(plan, truth)
         # Measured on the twin, for that is what will answer.
         scores = Twin(twin, labels).scores(split.test_rows)
         if not np.isfinite(scores).all():
@@ -292,6 +286,32 @@ def train(plan: Plan, steps: Steps) -> Trained:
         step.outcome = headline(measured)
     baseline = measure_baseline(dataset.columns, split.train_rows, scores, dataset.classes)
     return Trained(twin, labels, baseline, scores, measured, cross_validation, tuple(notes))
+
+
+def _over_folds(plan: Plan, truth: np.ndarray) -> dict[str, float]:
+    """The metrics over folds of the training rows.
+
+    Raises:
+        BadInputError: The estimator refuses the rows of a fold, which are fewer than all.
+    """
+    split, settings = plan.split, plan.settings
+    try:
+        return metrics.cross_validated(
+            plan.pipeline,
+            split.train_rows,
+            truth,
+            plan.dataset.task,
+            folds=split.folds or settings.cv,
+            seed=settings.seed,
+            weights=split.train_weights,
+        )
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        raise BadInputError(
+            f"{plan.dataset.source}: {plan.model} takes all rows to learn from, but not those of a fold: "
+            f"{' '.join(str(error).split())[:300]} Change its parameters or --cv, which is 0 for no folds."
+        ) from error
 
 
 def _labels(plan: Plan) -> Labels:
@@ -315,7 +335,10 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
         parameters["query"] = settings.query
     if plan.dataset.times is not None:
         # Where there were too few rows for the log, the data is another one.
-        parameters["outcomes"] = msgspec.json.encode(settings.outcomes).decode()
+        parameters["outcomes"] = msgspec.json.encode(_kept(settings.outcomes)).decode()
+    # What was not set aside is not looked for by an evaluation.
+    by = settings.split if "time" in plan.dataset.aside else msgspec.structs.replace(settings.split, time=None)
+    settings = msgspec.structs.replace(settings, split=by)
     for name in ("split", "weights", "class_weights", "search"):
         value = getattr(settings, name)
         if value not in (None, SplitSettings()):
@@ -325,9 +348,17 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
     if settings.columns:
         parameters["columns"] = msgspec.json.encode(settings.columns).decode()
     tracking.record_data(plan.dataset, held_out=len(plan.split.test_rows))
-    tracking.record_run(parameters, trained.metrics | trained.cross_validation)
+    tracking.record_run(in_parts(parameters), trained.metrics | trained.cross_validation)
     tracking.record_figures(plots.figures(trained.scores, plan.split.test_truth, plan.dataset.classes))
     return tracking.record_model(writer)
+
+
+def _kept(outcomes: OutcomesSettings | None) -> OutcomesSettings | None:
+    """Settings without what addresses hide behind a question mark, which may be a signature."""
+    if outcomes is None:
+        return None
+    start = outcomes.start and named(outcomes.start)
+    return msgspec.structs.replace(outcomes, truth=list(map(named, outcomes.truth)), start=start)
 
 
 def _subject(plan: Plan, trained: Trained, report: GateReport, run_id: str, release: str) -> Subject:

@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from msgspec import Struct
 
-from modelformat.tags import CANDIDATE, CHAMPION, DIGEST, GATE, PASSED, REASON, RELEASE, SETTINGS
+from modelformat.tags import CANDIDATE, DIGEST, GATE, PASSED, REASON, RELEASE, SETTINGS
 from training.contract import Contract, contract_of
 from training.errors import BadInputError, OutageError
 from training.tracking import Tracking
@@ -106,14 +106,14 @@ class Registry:
             f"{'the aliases ' + ', '.join(aliases) if aliases else 'no aliases'}."
         )
 
-    def champion(self, name: str) -> Version | None:
-        """The version with the alias `production`, if any."""
-        return self.champion_of(self.versions(name))
+    def champion(self, name: str, alias: str) -> Version | None:
+        """The version with an alias, if any."""
+        return self.champion_of(self.versions(name), alias)
 
     @staticmethod
-    def champion_of(versions: Iterable[Version]) -> Version | None:
-        """The one with that alias among versions, if any."""
-        return next((version for version in versions if CHAMPION in version.aliases), None)
+    def champion_of(versions: Iterable[Version], alias: str) -> Version | None:
+        """The one with an alias among versions, if any."""
+        return next((version for version in versions if alias in version.aliases), None)
 
     def next_release(self, name: str, contract: Contract) -> str:
         """The release number of a further version: v1.0.0, or the highest one's successor.
@@ -136,7 +136,8 @@ class Registry:
             OutageError: MLflow does not answer, or another training took the same release number meanwhile.
         """
         with self._tracking.reachable():
-            created, number = self._create_model(name), None
+            before = next((found.version for found in self.versions(name) if CANDIDATE in found.aliases), None)
+            created = self._create_model(name)
             try:
                 entry = self._client.create_model_version(
                     name,
@@ -147,10 +148,10 @@ class Registry:
                     model_id=model_id,
                 )
                 number = str(entry.version)
-                self._refuse_taken_release(name, number, tags[RELEASE])
+                self._refuse_taken_release(name, run_id, number, tags[RELEASE])
                 self._client.set_registered_model_alias(name, CANDIDATE, number)
             except BaseException:
-                self._withdraw(name, number, created)
+                self._withdraw(name, run_id, created, before)
                 raise
         return self.find(name, number)
 
@@ -229,21 +230,30 @@ class Registry:
             raise
         return True
 
-    def _withdraw(self, name: str, number: str | None, created: bool) -> None:
-        if number:
-            self._client.delete_model_version(name, number)
-        if created and not self.versions(name):
+    def _withdraw(self, name: str, run_id: str, created: bool, candidate: str | None) -> None:
+        # By the run, for what was made is there even where the answer that tells its number was lost.
+        for version in self.versions(name):
+            if version.run_id == run_id:
+                self._client.delete_model_version(name, version.version)
+        left = self.versions(name)
+        if created and not left:
             self._client.delete_registered_model(name)
+        elif candidate and not any(CANDIDATE in version.aliases for version in left):
+            self._client.set_registered_model_alias(name, CANDIDATE, candidate)
 
-    def _refuse_taken_release(self, name: str, number: str, release: str) -> None:
+    def _refuse_taken_release(self, name: str, run_id: str, number: str, release: str) -> None:
         others = [
             version for version in self.versions(name) if version.release == release and version.version != number
         ]
-        if others:
-            raise OutageError(
-                f"Another training run registered {others[0].title} at the same moment. Nothing was registered: run "
-                "this again."
-            )
+        for version in others:
+            if version.run_id != run_id:
+                raise OutageError(
+                    f"Another training run registered {version.title} at the same moment. Nothing was registered: run "
+                    "this again."
+                )
+        for version in others:
+            # The answer was lost, and the client asked again.
+            self._client.delete_model_version(name, version.version)
 
     def _contract(self, version: Version) -> Contract | None:
         with self._tracking.downloaded(f"{version.uri}/MLmodel") as path:

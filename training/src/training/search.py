@@ -9,7 +9,7 @@ from msgspec import Struct
 from sklearn.pipeline import Pipeline
 
 from training import metrics, models
-from training.boosters import learnt_truth
+from training.boosters import is_refusal, learnt_truth
 from training.data import Dataset
 from training.errors import BadInputError
 from training.labels import has_probabilities
@@ -53,7 +53,7 @@ def search(
     """Try parameters until trials or time are used up.
 
     Args:
-        settings: What to try, how often and how long; a trial that has begun is ended.
+        settings: What to try, how often and how long; a trial that has begun is finished.
         build: Makes an unfitted pipeline of parameters.
         split: The held-out rows are not looked at.
         dataset: What is learnt from.
@@ -90,7 +90,9 @@ def search(
                 seed=seed,
                 weights=split.train_weights,
             )
-        except (ValueError, TypeError, OverflowError) as error:
+        except Exception as error:
+            if not is_refusal(error):
+                raise
             trials.append(Trial(params, {}, started, _now(), " ".join(str(error).split())[:300]))
             raise optuna.TrialPruned from error
         trials.append(Trial(params, figures, started, _now()))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from modelformat import columns, mlmodel
+from modelformat import columns, mlmodel, tags
 from training.errors import BadInputError
 
 _Struct = TypeVar("_Struct", bound=Struct)
@@ -22,6 +22,9 @@ NotNegative = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 # What MLflow, a Kubernetes label and a file name all accept.
 ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$")]
+
+# What MLflow takes for an alias.
+Alias = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
 
 
 class Directional(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,6 +64,7 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     Attributes:
         thresholds: Thresholds by metric name; they override the task's defaults.
+        champion: The alias of the version to compare a new one with, which is the name of an environment.
         champion_metric: The metric to compare with the champion's; by default `f1_macro`, or `r2` for regression.
         champion_margin: How much worse than the champion the model may be, in the metric's unit.
         parity_tolerance: The largest allowed difference between the pipeline and its ONNX form: a probability, or a
@@ -80,6 +84,7 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """
 
     thresholds: dict[str, float] = {}
+    champion: Alias = tags.CHAMPION
     champion_metric: str | None = None
     champion_margin: NotNegative = 0.02
     parity_tolerance: Positive = 1e-4
@@ -155,6 +160,13 @@ class Range(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     high: int | float
     log: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a range that holds nothing."""
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low:g} has no logarithm; it has to be above 0")
+
 
 class SearchSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A search for parameters by cross-validation on the training rows; what it finds overrides `params` of the model.
@@ -162,11 +174,11 @@ class SearchSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         params: What to try for each parameter: a list of values, or a range `{low, high, log}`.
         trials: The most sets of parameters to try.
-        seconds: The time limit; the trial that is running then is ended.
+        seconds: How long new trials may start; a trial that is running then is finished.
         metric: The metric that the search compares; by default that of the champion.
     """
 
-    params: Annotated[dict[str, list[Scalar] | Range], Meta(min_length=1)]
+    params: Annotated[dict[str, Annotated[list[Scalar], Meta(min_length=1)] | Range], Meta(min_length=1)]
     trials: Annotated[int, Meta(ge=1, le=1000)] = 20
     seconds: Positive = 600
     metric: str | None = None
@@ -271,12 +283,24 @@ def refuse_one_fold(settings: Learning, origin: str = "") -> None:
 
 
 def assignments(option: str, pairs: Iterable[str]) -> dict[str, Scalar]:
-    """`key=value` pairs as a mapping; a value that reads as JSON (`3`, `0.5`, `true`, `null`) is that, else a string.
+    """As `texts`, but a value that reads as JSON (`3`, `0.5`, `true`, `null`) is that, else a string."""
+    return {key: _scalar(value) for key, value in texts(option, pairs).items()}
+
+
+def _scalar(text: str) -> Scalar:
+    try:
+        return msgspec.json.decode(text, type=bool | int | float | None)
+    except msgspec.DecodeError:
+        return text
+
+
+def texts(option: str, pairs: Iterable[str]) -> dict[str, str]:
+    """`key=value` pairs as a mapping.
 
     Raises:
         BadInputError: A pair has no `=`, or names a key twice.
     """
-    found: dict[str, Scalar] = {}
+    found: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         key = key.strip()
@@ -284,10 +308,7 @@ def assignments(option: str, pairs: Iterable[str]) -> dict[str, Scalar]:
             raise BadInputError(f"--{option}: {pair!r} is not of the form key=value.")
         if key in found:
             raise BadInputError(f"--{option}: {key!r} is given twice.")
-        try:
-            found[key] = msgspec.json.decode(value, type=bool | int | float | None)
-        except msgspec.DecodeError:
-            found[key] = value
+        found[key] = value
     return found
 
 

@@ -97,7 +97,13 @@ def _cut(dataset: Dataset, held_out: int, seed: int) -> tuple[np.ndarray, np.nda
         if len(np.unique(groups)) < 2:
             raise BadInputError(f"{dataset.source}: split.group names a column with the same value in every row.")
         cutter = GroupShuffleSplit(n_splits=1, test_size=held_out / len(every), random_state=seed)
-        return next(cutter.split(every, groups=groups))  # type: ignore[no-any-return]
+        try:
+            return next(cutter.split(every, groups=groups))  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise BadInputError(
+                f"{dataset.source}: {len(np.unique(groups))} groups are too few to hold out a share of "
+                f"{held_out / len(every):.2g} of them and learn from the others; lower test_size (--test-size)."
+            ) from error
     train, test = train_test_split(
         every, test_size=held_out, random_state=seed, stratify=dataset.truth if dataset.classes else None
     )

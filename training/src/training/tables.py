@@ -1,6 +1,7 @@
 """Reading data files, with every way in which a file is not a clean table told in one sentence."""
 
 import json
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,8 @@ def read_table(path: Path, csv: CsvSettings, target: str | None = None, texts: C
             table = Table(read_json_lines(path))
         else:
             raise BadInputError(f"{path}: a data file ends in {', '.join(SUFFIXES)}.")
-    except EOFError as error:
-        raise BadInputError(f"{path}: the file is cut off.") from error
+    except (EOFError, zlib.error) as error:
+        raise BadInputError(f"{path}: the file is cut off or damaged ({error}).") from error
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:
@@ -112,8 +113,9 @@ def _read_folder(path: Path) -> pa.Table:
 def _without_index(content: pa.Table, path: Path, target: str | None) -> Table:
     # An index that pandas once stored is a column that nobody asked to learn from.
     stored = [name for name in _stored_index(content.schema) if name in content.column_names and name != target]
-    content = content.select([name for name in content.column_names if name not in stored])
-    refuse_bad_names(content.column_names, path)
+    names = [name for name in content.column_names if name not in stored]
+    refuse_bad_names(names, path)
+    content = content.select(names)
     frame = as_frame(content)
     notes = [
         f"{path}: column {name!r} is left out, because it is the index that pandas stored; call reset_index() before "

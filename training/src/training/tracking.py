@@ -45,6 +45,8 @@ RECORDED_PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit
 
 
 CARD_FILE = "card.md"
+# The parameter of a run that took in a model which was made elsewhere.
+REGISTERED_FROM = "registered_from"
 
 
 class Writer(Protocol):

@@ -59,6 +59,10 @@ def described(column: pd.Series) -> str:
 
 
 def _own_kind(column: pd.Series, *, told: bool) -> Kind:
+    present = column.dropna()
+    if not len(present):
+        # Of whatever type: a Parquet file has one for columns that nobody ever filled.
+        raise UnusableError("has no value in any row; leave it out.")
     if kinds.is_bool_dtype(column):
         return "boolean"
     if kinds.is_integer_dtype(column):
@@ -67,9 +71,6 @@ def _own_kind(column: pd.Series, *, told: bool) -> Kind:
         return "number"
     if kinds.is_datetime64_any_dtype(column):
         return "datetime"
-    present = column.dropna()
-    if not len(present):
-        raise UnusableError("has no value in any row; leave it out.")
     if all(isinstance(value, bool) for value in present):
         return "boolean"
     if not all(isinstance(value, str) for value in present):

@@ -21,7 +21,7 @@ from training.errors import BadInputError, OutageError
 from training.tables import CSV_SUFFIXES, PARQUET_SUFFIXES, SUFFIXES
 
 _CHUNK = 1 << 20
-_PARQUET_MARK = b"PAR1"
+_PARQUET_MARK, _GZIP_MARK = b"PAR1", b"\x1f\x8b"
 
 
 def fetch(address: str, folder: Path) -> Fetched:
@@ -50,7 +50,6 @@ def fetch(address: str, folder: Path) -> Fetched:
             if int(answer.headers.get("Content-Length") or 0) > MOST_BYTES:
                 raise too_large(title)
             path = folder / (unquote(PurePosixPath(urlsplit(address).path).name) or "data").replace("/", "_")
-            # As it is stored: a .csv.gz is not inflated on the way.
             kept(answer.iter_content(_CHUNK), path, title)
             etag = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
             kind = answer.headers.get("Content-Type", "")
@@ -59,9 +58,18 @@ def fetch(address: str, folder: Path) -> Fetched:
     except requests.RequestException as error:
         reason = type(error).__name__ if "@" in str(error) or "?" in str(error) else " ".join(str(error).split())
         raise OutageError(f"{title}: cannot be fetched ({reason}).") from error
-    path = _with_suffix(path, kind)
+    path = _with_suffix(_inflated(path), kind)
     content = content_version(path)
     return Fetched(path, f"etag {etag}, {content}" if etag else content)
+
+
+def _inflated(path: Path) -> Path:
+    """The file without `.gz` in its name where it was inflated on the way, as servers ask for that call it encoded."""
+    if path.suffix.lower() != ".gz":
+        return path
+    with path.open("rb") as file:
+        packed = file.read(len(_GZIP_MARK)) == _GZIP_MARK
+    return path if packed else path.rename(path.with_suffix(""))
 
 
 def _with_suffix(path: Path, kind: str) -> Path:

@@ -12,6 +12,6 @@ SETTINGS = "settings"
 PASSED = "passed"
 FAILED = "failed"
 
-# The alias that training moves, and that of the version that new ones are compared with.
+# The alias that training moves, and that of the version that new ones are compared with unless a model says otherwise.
 CANDIDATE = "candidate"
 CHAMPION = "production"

@@ -210,11 +210,11 @@ def _rows_with_gaps(table_dir: Path) -> list[HeldOutRow]:
 
 def _split(model_dir: Path) -> tuple["Dataset", "Split"]:
     # Imported here: it brings scikit-learn along, which takes a second that the command's help need not wait for.
-    from training.data import load_dataset  # noqa: PLC0415
+    from training.data import load  # noqa: PLC0415
     from training.split import split_dataset  # noqa: PLC0415
 
     settings = load_settings({}, model_dir)
-    dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv, settings.columns)
+    dataset = load(settings)
     return dataset, split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
 
 

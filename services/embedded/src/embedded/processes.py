@@ -191,7 +191,7 @@ class Server:
         """
         if self._process is None:
             return None
-        family = _family(self._process.pid)
+        family = _all_of(self._process.pid)
         self.terminate()
         try:
             status = self._process.wait(_STOP_SECONDS)
@@ -205,7 +205,7 @@ class Server:
         """End the server at once (SIGKILL), as a crash would."""
         if self._process is None:
             return
-        family = _family(self._process.pid)
+        family = _all_of(self._process.pid)
         self._process.kill()
         self._process.wait(_STOP_SECONDS)
         _end(family)
@@ -226,6 +226,16 @@ def _family(pid: int) -> list[psutil.Process]:
         return [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def _all_of(pid: int) -> list[psutil.Process]:
+    """A server's family, and who is left of its session where it has ended already and its children have no parent."""
+    found = {process.pid: process for process in _family(pid)}
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):
+            if os.getsid(process.pid) == pid:
+                found.setdefault(process.pid, process)
+    return list(found.values())
 
 
 def _end(processes: list[psutil.Process]) -> None:

@@ -72,7 +72,7 @@ def examine(folder: Path, settings: Settings, asked: Asked, now: datetime | None
     registry = Registry(Tracking(settings.tracking_uri))
     versions = registry.versions(name)
     passed = next((version for version in versions if version.gate == PASSED), None)
-    champion = registry.champion_of(versions)
+    champion = registry.champion_of(versions, settings.gate.champion)
     if passed is None:
         findings: tuple[Finding, ...] = (Finding("version", "due", f"No version of {name} has passed the gate yet."),)
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from training.options import Json
-from training.settings import assignments
+from training.settings import texts
 
 
 @Parameter(name="*")
@@ -25,8 +25,7 @@ class DueOptions:
         Raises:
             BadInputError: One is not of the form key=value.
         """
-        pairs = assignments("alert-label", self.alert_label or [])
-        return {name: str(value) for name, value in pairs.items()}
+        return texts("alert-label", self.alert_label or [])
 
 
 @Parameter(name="*")

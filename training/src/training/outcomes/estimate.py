@@ -16,7 +16,7 @@ from modelformat.logged import SAMPLE
 from training.outcomes.figures import Figure, by_version
 from training.outcomes.intervals import of_confidences
 from training.outcomes.join import Joined
-from training.outcomes.seen import Version, bin_of, centres
+from training.outcomes.seen import Version, bins_of, centres
 
 # With fewer rows of known truth, a calibration would be chance.
 _FEWEST = 200
@@ -75,5 +75,5 @@ def _meaning(known: pd.DataFrame | None, day: str) -> tuple[np.ndarray, bool]:
     if len(before) < _FEWEST or right.min() == right.max():
         return centres(), False
     rule = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
-    rule.fit(np.array([centres()[bin_of(p)] for p in before["probability"]]), right)
+    rule.fit(centres()[bins_of(before["probability"].to_numpy(dtype=float))], right)
     return np.asarray(rule.predict(centres())), True

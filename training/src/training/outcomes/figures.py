@@ -100,28 +100,40 @@ def _of_labels(answers: pd.DataFrame) -> dict[str, Figure]:
     right = int((answers["prediction"] == answers["truth"]).sum())
     figures = {"accuracy": Figure(right / len(answers), *wilson(right, len(answers)))}
     # By the text, for labels of a column are of one type, and pandas sorts no mixed ones.
-    labels = sorted({*answers["truth"].map(str), *answers["prediction"].map(str)})
+    truth, predicted = answers["truth"].map(str), answers["prediction"].map(str)
+    labels = sorted({*truth, *predicted})
     places = {label: at for at, label in enumerate(labels)}
-    size = len(labels)
-    cells = (
-        answers["truth"].map(str).map(places).to_numpy() * size + answers["prediction"].map(str).map(places).to_numpy()
-    )
-    counts = np.bincount(cells, minlength=size * size)
-    present = counts.reshape(size, size).sum(axis=1) > 0
-    figures["f1_macro"] = _with_interval(
-        counts.astype(float), lambda sums: _f1(sums, size, present), bootstrapped_cells
-    )
+    # Only the pairs that there are: whoever tells the truth may name as many labels as they like.
+    cells = truth.map(places).to_numpy() * len(labels) + predicted.map(places).to_numpy()
+    pairs, counts = np.unique(cells, return_counts=True)
+    figures["f1_macro"] = _with_interval(counts.astype(float), _F1(pairs, len(labels)), bootstrapped_cells)
     return figures
 
 
-def _f1(counts: np.ndarray, size: int, present: np.ndarray) -> np.ndarray:
-    """The mean F1 of the labels that are true of some row, shape [resamples]; counts of [resamples, truth x answer]."""
-    matrix = counts.reshape(-1, size, size)
-    hits = np.diagonal(matrix, axis1=1, axis2=2)
-    both = matrix.sum(axis=1) + matrix.sum(axis=2)
-    f1 = np.divide(2 * hits, both, out=np.zeros_like(hits), where=both > 0)
-    means: np.ndarray = f1[:, present].mean(axis=1)
-    return means
+class _F1:
+    """The mean F1 of the labels that are true of some row, for counts of pairs of truth and answer."""
+
+    def __init__(self, pairs: np.ndarray, labels: int) -> None:
+        self._truth, self._answer = np.divmod(pairs, labels)
+        self._labels = labels
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """Shape [resamples], for shape [resamples, pairs]."""
+        both = _by_label(counts, self._truth, self._labels) + _by_label(counts, self._answer, self._labels)
+        hits, right = np.zeros_like(both), self._truth == self._answer
+        hits[:, self._truth[right]] = counts[:, right]
+        f1 = np.divide(2 * hits, both, out=np.zeros_like(hits), where=both > 0)
+        means: np.ndarray = f1[:, np.unique(self._truth)].mean(axis=1)
+        return means
+
+
+def _by_label(counts: np.ndarray, places: np.ndarray, labels: int) -> np.ndarray:
+    """Counts of shape [resamples, pairs] added up for the label that each pair has; shape [resamples, labels]."""
+    order = np.argsort(places, kind="stable")
+    known, starts = np.unique(places[order], return_index=True)
+    sums = np.zeros((len(counts), labels))
+    sums[:, known] = np.add.reduceat(counts[:, order], starts, axis=1)
+    return sums
 
 
 def _of_values(answers: pd.DataFrame) -> dict[str, Figure]:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from modelformat.logged import FEEDBACK_SUFFIX, SUFFIX
 from training import objects
-from training.addresses import shown
+from training.addresses import named, shown
 from training.errors import BadInputError, OutageError
 from training.outcomes.refused import Refusals
 
@@ -109,7 +109,7 @@ def log_files(address: str, days: Days) -> Iterator[LogFile]:
     if not count:
         days_told = f" of {days.first or 'the beginning'} to {days.last or 'now'}" if days.first or days.last else ""
         raise EmptyLogError(
-            f"--log: {shown(address) if '://' in address else address} has no files of a prediction log{days_told} "
+            f"--log: {named(address)} has no files of a prediction log{days_told} "
             f"(date=YYYY-MM-DD/hour=HH/*{SUFFIX}); `predictionLog.enabled` turns it on."
         )
 
@@ -122,7 +122,7 @@ def _found(address: str, days: Days, suffix: str) -> Iterator[LogFile]:
 def _paths(address: str, days: Days, suffix: str) -> Iterator[LogFile]:
     root = Path(address)
     if "://" in address or not root.is_dir():
-        raise BadInputError(f"--log: {shown(address) if '://' in address else address} is neither a folder nor s3://.")
+        raise BadInputError(f"--log: {named(address)} is neither a folder nor s3://.")
     for path in sorted(root.rglob(f"*{suffix}")):
         name = path.relative_to(root).as_posix()
         if not _wanted(name, days, suffix):

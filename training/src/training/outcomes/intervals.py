@@ -9,6 +9,8 @@ _Z = 1.959963984540054
 _RESAMPLES = 1000
 # More rows than these are resampled in so many groups of equal size.
 _GROUPS = 2000
+# Numbers that are resampled at once, of which a few copies are made.
+_MOST_AT_ONCE = 1 << 20
 _SEED = 20_260_101
 
 Interval = tuple[float, float]
@@ -59,10 +61,15 @@ def bootstrapped(parts: np.ndarray, metric: Callable[[np.ndarray], np.ndarray]) 
 
 
 def bootstrapped_cells(counts: np.ndarray, metric: Callable[[np.ndarray], np.ndarray]) -> Interval | None:
-    """As `bootstrapped`, for rows that fall into few cells: counts of shape [cells], resampled all at once."""
+    """As `bootstrapped`, for rows that fall into cells: counts of shape [cells], as many resampled at once as fit."""
     generator = np.random.default_rng(_SEED)
     total = int(counts.sum())
-    return _percentiles(metric(generator.multinomial(total, counts / total, size=_RESAMPLES).astype(float)))
+    at_once = max(1, _MOST_AT_ONCE // len(counts))
+    found = []
+    for done in range(0, _RESAMPLES, at_once):
+        some = generator.multinomial(total, counts / total, size=min(at_once, _RESAMPLES - done))
+        found.append(metric(some.astype(float)))
+    return _percentiles(np.concatenate(found))
 
 
 def _grouped(parts: np.ndarray, generator: np.random.Generator) -> np.ndarray:

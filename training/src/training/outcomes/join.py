@@ -1,7 +1,8 @@
 """Joins the prediction log with truth by request and row; whatever is in doubt is refused, counted and listed."""
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
 
 import msgspec
 import pandas as pd
@@ -9,6 +10,7 @@ from msgspec import Struct
 
 from modelformat.logged import SAMPLE, Line
 from training.errors import BadInputError
+from training.json_lines import series_of
 from training.outcomes.files import Days, LogFile, decoded, feedback_files, log_files
 from training.outcomes.refused import HARMLESS, Refusals
 from training.outcomes.seen import Seen
@@ -21,6 +23,7 @@ _COLUMNS = (
     "request_id", "row", "time", "model", "version", "release", "digest", "caller", "reason", "prediction",
     "probability", "truth",
 )  # fmt: skip
+_MOMENT = re.compile(r"(?:19|20|21)\d\d-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?")
 _AS_USUAL, _ALL_DAYS, _CSV = TruthColumns(), Days(), CsvSettings()
 
 
@@ -121,8 +124,12 @@ class _Reading:
 
     def read(self, file: LogFile) -> None:
         """Read a file, as far as it can be."""
-        for _, line in decoded(file, self._decoder, self._refusals):
-            self._take(line)
+        for number, line in decoded(file, self._decoder, self._refusals):
+            if _is_moment(line.time):
+                self._take(line)
+            else:
+                said = f"{line.time[:40]!r} is no time as 2026-11-29T12:00:00Z"
+                self._refusals.add("line", f"{file.name} line {number}", line.request_id, line.row, said)
 
     def _take(self, line: Line) -> None:
         self.logged += 1
@@ -170,8 +177,9 @@ class _Reading:
         row = entry.row
         if row is None:
             only = rows.get(0)
-            if len(rows) != 1 or (only is not None and only.reason != SAMPLE):
-                # Of a request that chance did not choose, the log has single rows, and tells not how many there were.
+            if len(rows) != 1 or 0 not in rows or (only is not None and only.reason != SAMPLE):
+                # Of a request that chance did not choose, the log has single rows, and tells not how many there were;
+                # where the first one is not among them, there were several.
                 self._refusals.add(
                     "no_row", entry.source, request_id,
                     detail="the request may have several rows; add a column with row numbers, from 0",
@@ -209,6 +217,17 @@ class _Reading:
         return values[0][1] if values else None
 
 
+def _is_moment(text: str) -> bool:
+    """Whether a text is a time that a table of times can hold."""
+    if not _MOMENT.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _same(one: Line, other: Line) -> bool:
     return (one.prediction, one.digest, one.version, one.features) == (
         other.prediction, other.digest, other.version, other.features,
@@ -229,5 +248,5 @@ def _answers(found: Sequence[tuple[Line, Typed]]) -> pd.DataFrame:
 
 def _inputs(lines: Sequence[Line]) -> pd.DataFrame:
     names = list(dict.fromkeys(name for line in lines for name in line.features))
-    columns: dict[str, list[Any]] = {name: [line.features.get(name) for line in lines] for name in names}
+    columns = {name: series_of([line.features.get(name) for line in lines]) for name in names}
     return pd.DataFrame(columns, index=range(len(lines)))

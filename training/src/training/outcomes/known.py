@@ -11,7 +11,7 @@ from training.checks import Relation
 from training.outcomes.seen import Version
 from training.registry import Registry
 from training.registry import Version as Registered
-from training.tracking import Tracking
+from training.tracking import REGISTERED_FROM, Tracking
 
 _METRICS = ("accuracy", "f1_macro", "rmse", "mae", "r2")
 
@@ -61,8 +61,9 @@ def known_of(tracking: Tracking, versions: list[Version]) -> dict[Version, Known
 
 
 def _known(tracking: Tracking, registry: Registry, version: Registered) -> Known:
-    metrics = registry.run_data(version.run_id)[1]
-    held_out = {name: metrics[name] for name in _METRICS if name in metrics}
+    parameters, metrics = registry.run_data(version.run_id)
+    # Of a model from elsewhere, figures are on rows that it may have learnt from.
+    held_out = {name: metrics[name] for name in _METRICS if name in metrics and REGISTERED_FROM not in parameters}
     return Known(_slices(tracking, version), held_out, _gate(tracking, version.run_id))
 
 

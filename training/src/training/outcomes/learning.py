@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from modelformat.logged import SAMPLE
-from training.addresses import is_address, shown
+from training.addresses import named
 from training.errors import BadInputError
 from training.outcomes.files import Days, EmptyLogError, log_files
 from training.outcomes.join import Joined, joined
@@ -48,7 +48,7 @@ def read_outcomes(log: str, target: str, known: OutcomesSettings, csv: CsvSettin
     found = joined(log, known.truth, query=known.query, columns=columns, csv=csv, days=days)
     by_chance = (found.answers["reason"] == SAMPLE).to_numpy()
     rows = int(by_chance.sum())
-    title = shown(log) if is_address(log) else log
+    title = named(log)
     if rows < known.rows:
         if known.start:
             return None

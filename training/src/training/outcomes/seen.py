@@ -75,6 +75,12 @@ def bin_of(probability: float) -> int:
     return min(max(int(probability * BINS), 0), BINS - 1)
 
 
+def bins_of(probabilities: np.ndarray) -> np.ndarray:
+    """The bin of each of many confidences; shape [rows]."""
+    found: np.ndarray = (probabilities * BINS).astype(np.int64).clip(0, BINS - 1)
+    return found
+
+
 def centres() -> np.ndarray:
     """The middle of each bin, shape [BINS]."""
     middles: np.ndarray = (np.arange(BINS) + 0.5) / BINS

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from training.addresses import named
 from training.errors import BadInputError
 from training.outcomes.files import Days
 from training.outcomes.join import joined
@@ -64,10 +65,12 @@ def work(asked: Work, steps: Steps) -> Done:
         step.outcome = f"{len(found.answers)} of {found.truths} truths, {found.logged} rows in the log"
     with steps.step("measure") as step:
         known = known_of(tracking, versions_of(found))
-        report = report_of(Asked(asked.service, asked.environment, log, asked.truth), found, known, asked.slices)
+        about = Asked(asked.service, asked.environment, named(log), tuple(map(named, asked.truth)))
+        report = report_of(about, found, known, asked.slices)
         step.outcome = f"{len(report.versions)} versions"
+    registered = {version.digest for version in known}
     for version in report.versions:
-        if not version.held_out:
+        if version.digest not in registered:
             steps.note(
                 f"{version.title}: MLflow at {tracking.address} has no version with its digest, so its gate is not "
                 "known."

@@ -19,7 +19,8 @@ def main() -> None:
     """Do what the request in the folder says, and write an outcome whatever happens."""
     folder = Path(sys.argv[1])
     request = msgspec.json.decode((folder / REQUEST_FILE).read_bytes(), type=Request)
-    confinement = confine(request.bounds, folder, [Path(request.path).parent, *filter(None, [Path(request.code)])])
+    readable = [Path(place) for place in (request.path, request.beside, request.code) if place]
+    confinement = confine(request.bounds, folder, readable)
     try:
         # A seventh of the time that libraries take to load goes into looking for garbage among what stays.
         gc.disable()

@@ -53,7 +53,6 @@ def judge(
     checks = [
         (at_most if name in metrics.LOWER_IS_BETTER else at_least)(name, figures[name], bound)
         for name, bound in settings.thresholds.items()
-        if name in figures
     ]
     if opened.outcome.form == "onnx":
         checks += _of_graph(folder, opened, dataset, settings)

@@ -30,6 +30,7 @@ class Request(Struct, frozen=True, kw_only=True):
         path: The file that holds the model.
         form: How it is stored.
         model_class: The class that a native file belongs to, where one is told.
+        beside: A folder of other files that belong to the model; empty where there is none.
         code: A folder of Python code that was logged with the model.
         columns: The table's columns but the target, in its order.
         rows: How many of the table's rows are data; those after them are the difficult ones.
@@ -40,6 +41,7 @@ class Request(Struct, frozen=True, kw_only=True):
     path: str
     form: Form
     model_class: str = ""
+    beside: str = ""
     code: str = ""
     columns: tuple[ColumnGiven, ...]
     rows: int

@@ -3,8 +3,10 @@
 import contextlib
 import os
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -14,7 +16,16 @@ from msgspec import Struct
 
 from training.errors import BadInputError
 from training.registering.estimators import Answers
-from training.registering.messages import ANSWERS_FILE, OUTCOME_FILE, REQUEST_FILE, TABLE_FILE, Outcome, Request
+from training.registering.messages import (
+    ANSWERS_FILE,
+    OUTCOME_FILE,
+    REQUEST_FILE,
+    SKOPS_FILE,
+    TABLE_FILE,
+    TWIN_FILE,
+    Outcome,
+    Request,
+)
 
 # What a process needs to start Python with the same libraries, and nothing that might be a secret.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
@@ -23,6 +34,8 @@ _ADDED = {
     "MPLBACKEND": "Agg", "MLFLOW_DISABLE_TELEMETRY": "true",
 }  # fmt: skip
 _LAST_LINES = 3
+_LAST_BYTES = 4096
+_LEFT_BEHIND = (OUTCOME_FILE, ANSWERS_FILE, TWIN_FILE, SKOPS_FILE, TABLE_FILE)
 
 
 class Opened(Struct, frozen=True, eq=False):
@@ -49,26 +62,28 @@ def open_confined(request: Request, table: pd.DataFrame, folder: Path, seconds: 
     table.to_parquet(folder / TABLE_FILE)
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     own = {name: str(folder) for name in ("HOME", "TMPDIR", "MPLCONFIGDIR")}
-    process = subprocess.Popen(
-        # Without the working directory, where others may put a file that is called like a module.
-        [sys.executable, "-P", "-m", "training.registering.child", str(folder)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=inherited | _ADDED | own,
-        cwd=folder,
-        start_new_session=True,
-    )
-    try:
-        _, said = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        _end(process)
-        process.communicate()
-        raise BadInputError(f"opening the model did not end within {seconds:g} s; --seconds allows more.") from None
-    finally:
-        # Whatever it started goes with it.
-        _end(process)
-    return _heard(folder, process.returncode, said)
+    # A file, for a pipe would be read into memory without end, and be open for as long as anybody holds it.
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            # Without the working directory, where others may put a file that is called like a module.
+            [sys.executable, "-P", "-m", "training.registering.child", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=inherited | _ADDED | own,
+            cwd=folder,
+            start_new_session=True,
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise BadInputError(f"opening the model did not end within {seconds:g} s; --seconds allows more.") from None
+        finally:
+            # Whatever it started goes with it.
+            _end(process)
+            process.wait()
+        said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST_BYTES))
+        return _heard(folder, process.returncode, said.read())
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -77,6 +92,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _heard(folder: Path, status: int, said: bytes) -> Opened:
+    _refuse_links(folder)
     try:
         outcome = msgspec.json.decode((folder / OUTCOME_FILE).read_bytes(), type=Outcome)
     except (OSError, msgspec.MsgspecError):
@@ -89,3 +105,19 @@ def _heard(folder: Path, status: int, said: bytes) -> Opened:
         return Opened(outcome, Answers(None, None, None), folder)
     with np.load(folder / ANSWERS_FILE, allow_pickle=False) as arrays:
         return Opened(outcome, Answers(*(arrays.get(name) for name in ("codes", "values", "probabilities"))), folder)
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse what is no plain file of its own: this process may read what the other one could not.
+
+    Raises:
+        BadInputError: Such a thing stands where a result is to be.
+    """
+    for name in _LEFT_BEHIND:
+        with contextlib.suppress(FileNotFoundError):
+            found = (folder / name).lstat()
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise BadInputError(
+                    f"opening the model left a link or a special file as {name}, which may lead to any file of yours: "
+                    "do not trust this model."
+                )

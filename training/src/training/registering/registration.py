@@ -1,6 +1,7 @@
 """The steps from somebody's fitted model to a registered version."""
 
 import contextlib
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from training.baseline import measure_baseline
 from training.card import card
 from training.confinement import Bounds
 from training.contract import contract_of
-from training.data import Dataset, default_model_name, load_dataset
+from training.data import Dataset, default_model_name, load
 from training.errors import BadInputError, OutageError
 from training.gate import GateReport, verify_settings
 from training.hard_rows import hard_rows
@@ -36,9 +37,11 @@ from training.registering.source import Source, found_source
 from training.registry import Registry, Version
 from training.settings import Settings
 from training.steps import Silent, Steps, headline
-from training.tracking import Tracking
+from training.tracking import REGISTERED_FROM, Tracking
 
 _MOST_LABELS = 10
+# A version of a registered model; what has neither number nor alias is a logged one, by its id.
+_REGISTERED = re.compile(r"models:/([^/@]+)[/@].+")
 
 
 class Taking(Struct, frozen=True, kw_only=True):
@@ -103,7 +106,9 @@ def register(model: str, settings: Settings, taking: Taking, steps: Steps | None
             opened = open_confined(_request(source, dataset, settings, taking), _table(dataset), folder, taking.seconds)
             step.outcome = f"{opened.outcome.kind or source.form}; {opened.outcome.confinement}"
         dataset = _of_model(source, dataset, settings, opened.outcome)
-        verify_settings(settings.gate, dataset)
+        verify_settings(
+            settings.gate, dataset, probable=not dataset.classes or opened.answers.probabilities is not None
+        )
         notes = (*dataset.notes, *opened.outcome.notes, *_runtime_notes(opened.outcome))
         for note in notes:
             steps.note(note)
@@ -157,7 +162,8 @@ def _given(
             )
     with steps.step("load") as step:
         try:
-            dataset = load_dataset(settings.data, settings.target, None, settings.csv, settings.columns, exact=True)
+            # What the task is, the model says.
+            dataset = load(msgspec.structs.replace(settings, task=None), exact=True)
             step.outcome = f"{dataset.source}: {len(dataset.rows)} rows, {len(dataset.features)} columns"
         except BadInputError as error:
             problems.append(str(error))
@@ -171,6 +177,7 @@ def _request(source: Source, dataset: Dataset, settings: Settings, taking: Takin
         path=str(source.path),
         form=source.form,
         model_class=source.model_class,
+        beside=source.beside,
         code=source.code,
         columns=tuple(ColumnGiven(column.name, column.kind, column.optional) for column in dataset.columns),
         rows=len(dataset.rows),
@@ -280,11 +287,8 @@ def _runtime_notes(outcome: Outcome) -> tuple[str, ...]:
 
 def _name(model: str, dataset: Dataset) -> str:
     """The registered model that the version came from, where it came from one; else what the data is called."""
-    if model.startswith("models:/"):
-        named = model.removeprefix("models:/").partition("/")[0].partition("@")[0]
-        if not named.startswith("m-"):
-            return named
-    return default_model_name(dataset)
+    registered = _REGISTERED.fullmatch(model)
+    return registered[1] if registered else default_model_name(dataset)
 
 
 def _recorded(
@@ -302,7 +306,7 @@ def _recorded(
     with tracking.run(settings.experiment or result.name) as run_id:
         with steps.step("record") as step:
             tracking.record_data(dataset, held_out=0)
-            parameters: dict[str, Any] = {"model": outcome.kind, "registered_from": result.source}
+            parameters: dict[str, Any] = {"model": outcome.kind, REGISTERED_FROM: result.source}
             tracking.record_run(parameters, result.metrics)
             model_id = tracking.record_model(writer)
             step.outcome = f"run {run_id} at {tracking.address}"

@@ -31,6 +31,7 @@ class Source(Struct, frozen=True):
         path: The file.
         form: How it is stored.
         model_class: The class that a native file belongs to.
+        beside: The folder of the file, where all that lies in it belongs to the model.
         code: The folder of Python code that was logged with it.
         inputs: Names of the columns of its signature, where it has one.
         classes: `metadata.classes`, where somebody gave it.
@@ -40,6 +41,7 @@ class Source(Struct, frozen=True):
     path: Path
     form: Form
     model_class: str = ""
+    beside: str = ""
     code: str = ""
     inputs: tuple[str, ...] = ()
     classes: tuple[Any, ...] = ()
@@ -82,7 +84,9 @@ def _of_path(model: str) -> Source:
     form = _SUFFIXES.get(path.suffix.lower())
     if form is None:
         raise BadInputError(f"{model}: the name of a model's file must end with {', '.join(_SUFFIXES)}.")
-    return Source(model, path.resolve(), form)
+    # A graph may have its weights in files beside it. Nothing else has, and a folder of one's own holds much besides.
+    beside = str(path.resolve().parent) if form == "onnx" else ""
+    return Source(model, path.resolve(), form, beside=beside)
 
 
 def _of_folder(folder: Path, title: str) -> Source:
@@ -103,13 +107,16 @@ def _of_folder(folder: Path, title: str) -> Source:
     parts = PurePosixPath(file)
     if not file or parts.is_absolute() or ".." in parts.parts or not (folder / file).is_file():
         raise BadInputError(f"{title}: its MLmodel file names {file!r} as the model, which is not in its folder.")
-    code = flavor.get("code") or ""
+    code = str(flavor.get("code") or "")
+    if code and not (folder / code).resolve().is_relative_to(folder.resolve()):
+        raise BadInputError(f"{title}: its MLmodel file names {code!r} as its code, which is not in its folder.")
     metadata = document.get("metadata") or {}
     return Source(
         title,
         (folder / file).resolve(),
         _form(name, flavor, file, title),
         str(flavor.get("model_class") or flavor.get("model_type") or ""),
+        str(folder.resolve()),
         str((folder / code).resolve()) if code else "",
         _inputs(document),
         tuple(metadata.get("classes") or ()),
