@@ -176,7 +176,7 @@ def test_what_was_not_looked_at_is_not_clean(place: Place) -> None:
 def test_exceptions_need_a_reason_and_a_day(place: Place, text: str) -> None:
     (place.root / ".vulnerabilities.yaml").write_text(text)
     done = place.audit()
-    assert (done.returncode, ".vulnerabilities.yaml is not as it should be" in done.stderr) == (1, True)
+    assert (done.returncode, ".vulnerabilities.yaml is not valid" in done.stderr) == (1, True)
 
 
 def test_our_own_exceptions_can_be_read() -> None:

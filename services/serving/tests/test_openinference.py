@@ -205,7 +205,7 @@ def test_columns_of_several_types_are_checked_each(serve: Serve, mixed: Bundle) 
         assert max(infer(api, *inputs).json()["outputs"][1]["data"]) == pytest.approx(expected, abs=1e-6)
     for data, reason in (
         ([5.1, 3.5, 1, 1], "expected an integer, got 3.5"),
-        ([5.1, 3, 2**24 + 2, 1], "expected a whole number between -16777216 and 16777216, as the model"),
+        ([5.1, 3, 2**24 + 2, 1], "expected a whole number between -16777216 and 16777216, because the model"),
         ([5.1, 3, 1, 2], "expected true or false"),
     ):
         assert reason in error(infer(api, {**whole, "datatype": "FP64", "data": data}), 400)

@@ -234,7 +234,7 @@ def with_broken_graph(document: dict[str, Any]) -> None:
     ("change", "reason"),
     [
         (with_another_name, "the model that answers: it lacks 'petal width (cm)' and has 'width'"),
-        (with_whole_numbers, "its column 'sepal length (cm)' is of kind integer, and that of the model that answers"),
+        (with_whole_numbers, "its column 'sepal length (cm)' is of kind integer, but that of the model that answers"),
         (with_broken_graph, "its ONNX file cannot be loaded"),
         (None, "but sha256-v2:" + "0" * 64 + " is expected"),
         ("gone", "there are no files"),
