@@ -170,3 +170,19 @@ def test_a_collector_that_never_answers_holds_up_no_stop(pinned: dict[str, str],
             with connection:
                 assert server.stop() == 0
         assert "Traceback" not in server.log.read_text()
+
+
+def test_requests_on_one_connection_have_traces_of_their_own(pinned: dict[str, str], tmp_path: Path) -> None:
+    """The second begins where the first one ends, in whose trace it has no place."""
+    body = b'{"features":[5.1,3.5,1.4,0.2]}'
+    request = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    with Collector() as collector, traced(collector, tmp_path, pinned) as (_, client):
+        with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as connection:
+            connection.sendall(request * 3)
+            found = b""
+            while found.count(b"HTTP/1.1 200") < 3:
+                found += connection.recv(65536)
+        wait_for(lambda: sum(span.name == "POST /predict" for span in collector.spans) == 3)
+        spans = [span for span in collector.spans if span.name == "POST /predict"]
+    assert [span.parent for span in spans] == [""] * 3
+    assert len({span.trace for span in spans}) == 3

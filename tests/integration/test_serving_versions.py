@@ -43,7 +43,7 @@ def test_versions_by_number_alias_and_release(model: Model, tmp_path: Path) -> N
         for name in (second.number, "candidate", "v1.1.0"):
             answer = predict(client, model_version=name)
             assert (answer.json()["model_version"], answer.headers["x-model-version"]) == ("v1.1.0", second.number)
-        for name in ("latest", "production", first.number, "v1.0.0"):
+        for name in ("latest", "production", "Production", first.number, "v1.0.0"):
             answer = predict(client, model_version=name)
             assert (answer.json()["model_version"], answer.headers["x-model-version"]) == ("v1.0.0", first.number)
         assert metric(client, "serving_model_loads_total") == 2

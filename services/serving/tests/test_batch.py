@@ -351,3 +351,20 @@ def test_a_model_that_is_not_pinned_or_not_what_its_digest_says(bundle: Bundle, 
     digest = write_bundle(tmp_path / "other")
     with pytest.raises(ServingError, match="digest"):
         open_model(read(Settings, bundle.pin(MODEL_DIGEST=digest)), seconds=0)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_file_of_which_no_row_fits_fails_and_no_other_does(run: Run, tmp_path: Path, suffix: str) -> None:
+    bad = penguins_table(10)
+    bad = bad.set_column(4, "eggs", pa.array([1.5] * 10, pa.float64()))
+    if suffix == "csv":
+        pa.csv.write_csv(bad, tmp_path / "in" / "a.csv")
+    else:
+        pq.write_table(bad, tmp_path / "in" / "a.parquet")
+    pq.write_table(penguins_table(10), tmp_path / "in" / "good.parquet")
+    summary = run()
+    assert (summary.scored, summary.failed) == (1, 1)
+    assert "10 of 10 rows are rejected" in summary.failures[0]
+    assert run(max_rejected=1).scored == 1
+    assert answers_of(tmp_path / "out" / "a.parquet") == []
+    assert len(rejected(tmp_path, "a")) == 10

@@ -100,7 +100,7 @@ def test_of_very_many_errors_only_the_first_are_told() -> None:
 
 
 def test_of_very_many_unknown_names_only_the_first_are_looked_at() -> None:
-    row = {f"n{index}": 1.0 for index in range(200_000)}
+    row: dict[str, Any] = {f"n{index}": 1.0 for index in range(200_000)}
     tracemalloc.start()
     try:
         found = errors(lambda: reader(*["double"] * 50).one(row))

@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar.types import Receive, Send
 from opentelemetry import trace
-from opentelemetry.context import attach, detach
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -36,7 +36,8 @@ class TracedFront(Front):
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         span = self._tracer.start_span(
             method,
-            context=_W3C.extract(carrier) if carrier else None,
+            # Of no trace where none is named: what is current here may be a request before it on the same connection.
+            context=_W3C.extract(carrier) if carrier else Context(),
             kind=SpanKind.SERVER,
             attributes={"http.request.method": method, "url.path": scope["path"], "url.scheme": scope["scheme"]},
         )

@@ -68,7 +68,8 @@ class Scorer:
         fits = np.ones(batch.num_rows, dtype=bool)
         fits[list(wrong)] = False
         result = self._run(matrix)
-        finite = np.isfinite(result).reshape(len(matrix), -1).all(axis=1)
+        # By axes and not by a shape: of no rows numpy cannot tell one.
+        finite = np.isfinite(result).all(axis=tuple(range(1, result.ndim)))
         if not finite.all():
             at = np.flatnonzero(fits)
             wrong |= dict.fromkeys(at[~finite].tolist(), NO_ANSWER)

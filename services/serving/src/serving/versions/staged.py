@@ -111,7 +111,7 @@ class FollowedStage(VersionManager):
     async def get(self, wanted: str) -> LoadedModel:
         """Gives the model that a number, an alias or a release tag names."""
         current = self.latest()
-        if wanted in (LATEST, self.stage, current.version, current.release):
+        if wanted in (LATEST, self.stage, self._stage.alias, current.version, current.release):
             return current
         number = wanted if _NUMBER.fullmatch(wanted) else await self._number(wanted)
         return self._cache.get(self.name, number) or await self._named(number)
