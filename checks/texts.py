@@ -17,7 +17,7 @@ def python_texts(source: str) -> Iterator[tuple[int, str]]:
     A value in a formatted string becomes `x`. Docstrings of attributes count: options take their help from them.
     """
     tree = ast.parse(source)
-    skipped = {id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, _DOCUMENTED) and _has_doc(node)}
+    skipped = {id(first.value) for first in _first_of_documented(tree)}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             skipped |= {id(part) for part in ast.walk(node)}
@@ -26,8 +26,11 @@ def python_texts(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-def _has_doc(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    return ast.get_docstring(node, clean=False) is not None
+def _first_of_documented(tree: ast.Module) -> Iterator[ast.Expr]:
+    """Yield what stands first in a module, class or function, where that may be its docstring."""
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and node.body and isinstance(node.body[0], ast.Expr):
+            yield node.body[0]
 
 
 def _part(value: ast.expr) -> str:
