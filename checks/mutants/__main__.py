@@ -62,7 +62,7 @@ def main() -> int:
         with stopped_by_signals():
             written = run(ROOT, parts(options.part), options, KEPT)
     except KeyboardInterrupt:
-        sys.stderr.write("Stopped; the same command goes on from here.\n")
+        sys.stderr.write("Stopped; run the same command again to continue.\n")
         return 130
     except (UnknownPartError, WorkerFailedError, session.BaselineError) as error:
         sys.stderr.write(f"mutants: {error}\n")

@@ -182,6 +182,6 @@ def test_a_line_without_a_time_is_refused_and_stops_nothing(tmp_path: Path, log:
     assert found.refusals.counts == {"line": 1, "unknown": 1}
     [refused] = [each for each in found.refusals.listed if each.reason == "line"]
     assert (refused.source, refused.detail) == (
-        f"date={DAY}/hour=12/odd{SUFFIX} line 1", f"{time!r} is no time as 2026-11-29T12:00:00Z",
+        f"date={DAY}/hour=12/odd{SUFFIX} line 1", f"{time!r} is not a time such as 2026-11-29T12:00:00Z",
     )  # fmt: skip
     assert report_of(Asked("iris", "staging", "log", ()), found, {}).joined == 1

@@ -25,7 +25,7 @@ def refuse_wrong(line: str) -> None:
         for part in text.split(","):
             if not _holds(part, first, last, names):
                 told = f"{first} to {last}" + (f" or {names[0]} to {names[-1]}" if names else "")
-                raise ValueError(f"{part!r} is no {name}, which is {told}, *, a range 1-5 or a step */2")
+                raise ValueError(f"{part!r} is not a valid {name}: use {told}, *, a range 1-5 or a step */2")
 
 
 def _holds(part: str, first: int, last: int, names: Sequence[str]) -> bool:

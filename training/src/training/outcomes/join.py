@@ -128,7 +128,7 @@ class _Reading:
             if _is_moment(line.time):
                 self._take(line)
             else:
-                said = f"{line.time[:40]!r} is no time as 2026-11-29T12:00:00Z"
+                said = f"{line.time[:40]!r} is not a time such as 2026-11-29T12:00:00Z"
                 self._refusals.add("line", f"{file.name} line {number}", line.request_id, line.row, said)
 
     def _take(self, line: Line) -> None:
