@@ -119,7 +119,9 @@ def _try(
 
     def measure(place: Place, part: Part) -> None:
         tests[part.name] = session.measured(place, part, select, root, measures)
-        _say(f"{part.name}: {len(tests[part.name].seconds)} tests pass")
+        left_out = tests[part.name].left_out
+        without = f"; these fail without a fault, and are not used: {', '.join(left_out)}" if left_out else ""
+        _say(f"{part.name}: {len(tests[part.name].seconds)} tests pass{without}")
 
     session.spread(crew, chosen, measure, options.minutes)
     modules = list(dict.fromkeys(name for part in chosen for name in tests[part.name].modules))

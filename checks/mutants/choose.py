@@ -17,12 +17,13 @@ _BLOCKS = (ast.stmt, ast.ExceptHandler)
 
 
 class Tests(msgspec.Struct, frozen=True, kw_only=True):
-    """The tests of a part, as one run of them was measured."""
+    """The tests of a part, as one run of them was measured; `left_out` failed, or have another name in each run."""
 
     digest: str
     seconds: dict[str, float]
     fixtures: dict[str, list[str]]
     modules: list[str]
+    left_out: list[str] = []
 
 
 class Choice:

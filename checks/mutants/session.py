@@ -94,7 +94,7 @@ def measured(place: Place, part: Part, options: Sequence[str], root: Path, folde
         raise BaselineError(f"{part.name}: no test passes:\n{place.log.read_text()[-3000:]}")
     tests = Tests(
         digest=digest, seconds=seconds, fixtures={test: outcome.fixtures[test] for test in seconds},
-        modules=outcome.modules,
+        modules=outcome.modules, left_out=sorted({*outcome.times, *outcome.failed} - seconds.keys()),
     )  # fmt: skip
     kept.write_bytes(msgspec.json.encode(tests))
     return tests

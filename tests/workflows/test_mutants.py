@@ -114,7 +114,7 @@ def fates(report: Report, code: str) -> set[str]:
 
 
 @pytest.mark.timeout(600)  # one fault is an endless loop, which ends after seconds of processor time
-def test_faults_are_found_where_tests_look(small: Path, tmp_path: Path) -> None:
+def test_faults_are_found_where_tests_look(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = tmp_path / "kept"
     report = run(small, [_PART], options(100), kept)
     said = text(report)
@@ -128,6 +128,10 @@ def test_faults_are_found_where_tests_look(small: Path, tmp_path: Path) -> None:
     assert fates(report, "    number = 0") == {"killed"}
     assert fates(report, "            break") == {"timed out"}
     # A test that fails without a fault proves nothing.
+    assert (
+        "4 tests pass; these fail without a fault, and are not used: services/thing/tests/test_sums.py::test_fails"
+        in (capsys.readouterr().err)
+    )
     assert not any(mutant.by.endswith("test_fails") for mutant in report.mutants)
     assert f"of {report.asked} mutants found" in said
     assert "-    return value + 1" in said

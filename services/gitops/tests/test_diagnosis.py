@@ -1,6 +1,7 @@
 """Why something does not come up, from pods and events as a real cluster (Kubernetes 1.34) reported them."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ def test_each_says_why_and_what_to_do(findings: dict[str, Finding], pod: str, wh
     finding = findings[f"Pod ml-pipeline/{pod}"]
     assert why in finding.why
     assert advice in finding.advice
+
+
+@pytest.mark.parametrize(("started", "why"), [(False, "has not started up yet"), (True, "runs and is not ready")])
+def test_a_container_that_starts_up_is_told_from_one_that_is_not_ready(started: bool, why: str) -> None:
+    pod = deepcopy(next(pod for pod in PODS if pod["metadata"]["name"] == "not-ready"))
+    pod["status"]["containerStatuses"][0] |= {"started": started}
+    (finding,) = diagnose_pods([pod], [], logs)
+    assert why in finding.why
 
 
 def test_last_words_come_from_the_run_that_failed_and_nothing_is_said_twice(findings: dict[str, Finding]) -> None:
