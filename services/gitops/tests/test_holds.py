@@ -208,7 +208,7 @@ def test_history_says_who_when_and_what(clone: Path, capsys: pytest.CaptureFixtu
     assert execute(["history", "staging/iris"]) == 0
     assert "rollback(staging/iris): iris-classifier 2" in capsys.readouterr().out
     assert execute(["history", "production/iris"]) == 0
-    assert "Nothing was released to production/iris yet" in capsys.readouterr().out
+    assert "Nothing is released to production/iris yet" in capsys.readouterr().out
 
 
 def test_what_is_not_released_can_be_neither_held_nor_rolled_back(
@@ -295,5 +295,5 @@ def test_a_broken_file_is_named_and_the_others_are_held(
     commit_all(two_services, "broken")
     git(two_services, "push", "--quiet")
     assert execute(["hold", "staging", "--reason", "freeze"]) == 2
-    assert "staging/wine is left alone" in capsys.readouterr().err
+    assert "staging/wine is not changed" in capsys.readouterr().err
     assert pinned(origin).held == "freeze"
