@@ -86,7 +86,7 @@ def test_another_model_by_name_leaves_own_code_out(training: Training, tmp_path:
         ("import nothing_of_the_kind\n", "line 1: ModuleNotFoundError"),
         (STRANGE_CLASS, "build() uses Mine, but no installed package has it"),
         (STRANGE_FUNCTIONS, "build() uses build.<locals>.<lambda>, halved, but no installed package has it"),
-        (RETURNS.format("linear_model", "Ridge()"), "returns a Ridge, which does no classification"),
+        (RETURNS.format("linear_model", "Ridge()"), "returns a Ridge, which does not do classification"),
         (
             RETURNS.format("neighbors", "KNeighborsClassifier(algorithm='ball_tree')"),
             "sklearn.neighbors._ball_tree.BallTree",

@@ -57,7 +57,7 @@ def test_decimal_commas_are_recognised_and_said(tmp_path: Path) -> None:
 
 def test_decimal_commas_beside_decimal_points_are_left_as_text(tmp_path: Path) -> None:
     (line,) = refusal(tmp_path, "a;b;y\n1,5;1.5;x\n2,5;2.5;z\n")
-    assert "column 'a' holds text such as '1,5', '2,5' (first in row 1): numbers with a decimal comma" in line
+    assert "column 'a' holds text such as '1,5', '2,5' (first in row 1): are these numbers with a decimal" in line
 
 
 def test_what_is_told_is_not_recognised(tmp_path: Path) -> None:

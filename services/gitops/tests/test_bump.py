@@ -184,7 +184,7 @@ def test_a_file_with_edits_of_a_person_is_not_written_over(
     assert bump("--chart", "0.2.0", "--no-push") == 2
     assert "changes that are not committed" in capsys.readouterr().err
     assert bump("--chart", "0.2.0") == 0
-    assert "stays as it is" in capsys.readouterr().err
+    assert "is not updated" in capsys.readouterr().err
     assert (released / STAGING).read_text() == edited
     assert "chart: 0.2.0" in git(origin, "show", f"main:{STAGING}")
 

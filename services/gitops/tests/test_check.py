@@ -65,11 +65,11 @@ CASES = [
     (write("envs/staging/iris/release.yaml", "release: {}"), "envs/staging/iris/release.yaml"),
     (
         write("envs/staging/iris/release.yaml", RELEASE.replace("MODEL", "pear")),
-        "envs/staging/iris/release.yaml pins pear, and platform.yaml says that iris serves iris-classifier",
+        "envs/staging/iris/release.yaml pins pear, but platform.yaml says that iris serves iris-classifier",
     ),
     (
         write("envs/production/iris/values.yaml", "ingress: {hosts: [IRIS-staging.localhost]}"),
-        "production/iris asks for the host IRIS-staging.localhost, which staging/iris has already",
+        "production/iris uses the host IRIS-staging.localhost, which staging/iris already has",
     ),
     (
         write("envs/production/iris/values.yaml", "ingress: {host: x}\n"),
@@ -149,7 +149,7 @@ def test_what_is_only_worth_knowing_is_a_note(fork: Path, capsys: pytest.Capture
     problems, notes = found(capsys)
     said = "\n".join(notes)
     assert problems == []
-    assert "production/iris was never released, but staging was: `gitops promote production/iris`" in said
+    assert "production/iris was never released, but staging was: run `gitops promote production/iris`" in said
     assert "models/pear trains pear-classifier, which no service serves" in said
     assert "apps/extra/broken.yaml is not valid YAML" in said
     assert "apps/extra/odd.yaml holds something" in said

@@ -151,7 +151,7 @@ def test_nothing_of_ones_own_is_lost_and_what_is_derived_goes(
     }
     assert (fork / "envs/platform/mlflow.yaml").read_text() == "# No Ingress.\n# Two, for we are many.\nworkers: 2\n"
     assert loaded((fork / "envs/platform/training.yaml").read_text()) == {"schedule": "0 4 * * 1"}
-    assert "schedule belongs in models/NAME/training.yaml" in said
+    assert "schedule now belongs in models/NAME/training.yaml" in said
     assert not (fork / "argocd/identity.yaml").exists()
     commit_all(fork)
     assert execute(["migrate"]) == 2

@@ -122,7 +122,7 @@ def test_a_host_that_somebody_has_is_refused(fork: Path, origin: Path, capsys: p
     git(fork, "push", "--quiet")
     assert execute([*WINE]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "asks for the host wine-staging.localhost, which" in said
+    assert "uses the host wine-staging.localhost, which" in said
 
 
 def test_a_dry_run_and_a_commit_here_push_nothing(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,8 +176,8 @@ def test_the_pins_of_another_environment_show_what_a_promotion_would_change(
     [
         (["staging", "--revision", "none-such"], "git does not know 'none-such'"),
         (["staging", "--revision=--output=x"], "git does not know"),
-        (["staging", "--revision", "HEAD", "--against", "production"], "name one"),
-        (["platform", "--against", "staging"], "is none"),
+        (["staging", "--revision", "HEAD", "--against", "production"], "give one of them"),
+        (["platform", "--against", "staging"], "is not one"),
         (["production", "--pins-of", "qa"], "the environments staging and production"),
     ],
 )

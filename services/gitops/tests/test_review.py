@@ -273,7 +273,7 @@ def test_a_service_is_added_without_pins(history: tuple[Repository, Write]) -> N
 def test_production_goes_with_its_service_alone(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("production", None)
-    assert "gone" in only_problem(review_changes(repository, "main"))
+    assert "is deleted" in only_problem(review_changes(repository, "main"))
     write(Path("platform.yaml"), PLATFORM.replace("  - {name: iris, model: iris}\n", ""))
     write("staging", None)
     assert review_changes(repository, "main").problems == []

@@ -185,7 +185,7 @@ def test_outside_a_repository_the_way_out_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert execute(["status"]) == 2
-    assert "is in no git repository" in capsys.readouterr().err
+    assert "is not in a git repository" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_read_says_so_in_its_own_row(released: Path, capsys: pytest.CaptureFixture[str]) -> None:

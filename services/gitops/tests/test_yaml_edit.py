@@ -132,10 +132,10 @@ def test_lines_that_end_in_two_ways_go_on_to() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("a: &x {b: 1}\nc: *x\n", "cannot be edited"),
-        ("- a\n", "cannot be edited"),
-        ("a: [\n", "cannot be edited"),
-        ("a: 1\na: 2\n", "cannot be edited"),
+        ("a: &x {b: 1}\nc: *x\n", "cannot edit|cannot be edited"),
+        ("- a\n", "cannot edit|cannot be edited"),
+        ("a: [\n", "cannot edit|cannot be edited"),
+        ("a: 1\na: 2\n", "cannot edit|cannot be edited"),
     ],
 )
 def test_what_cannot_be_edited_safely_is_left_to_people(text: str, why: str) -> None:
