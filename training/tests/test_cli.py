@@ -285,7 +285,7 @@ def test_the_champion_has_the_alias_that_the_model_names(training: Command, trai
 
     def detail(*arguments: str) -> str:
         checks = training("run", *arguments, "--json").json["gate"]["checks"]
-        return next(check["detail"] for check in checks if check["name"] == "champion")
+        return str(next(check["detail"] for check in checks if check["name"] == "champion"))
 
     assert "iris-classifier version 1 (v1.0.0) has" in detail("--model-dir", str(tmp_path))
     assert "no version has the alias 'production' (gate.champion)" in detail()

@@ -89,7 +89,7 @@ def test_a_folder_says_all_of_the_data(training: Command, tmp_path: Path) -> Non
     frame.to_sql("rows", engine, index=False)
     engine.dispose()
     skops.io.dump(LogisticRegression().fit(ROWS, LABELS), tmp_path / "m.skops")
-    told = {"data": address, "query": "SELECT * FROM rows ORDER BY a", "target": "y", "name": "shop"}
+    told: dict[str, Any] = {"data": address, "query": "SELECT * FROM rows ORDER BY a", "target": "y", "name": "shop"}
     told |= {"split": {"group": "who"}, "weights": "counts"}
     (tmp_path / "training.yaml").write_text(yaml.safe_dump(told))
     outcome = training("register", str(tmp_path / "m.skops"), "--model-dir", str(tmp_path), "--dry-run", "--json")

@@ -22,4 +22,4 @@ def test_rows_are_those_that_the_folder_has_held_out(tmp_path: Path) -> None:
     rows = _held_out_rows(tmp_path)
     assert len(rows) == 6
     for row in rows:
-        assert np.float32(row.features).tolist() == held_out[row.number].tolist()
+        assert np.asarray(row.features, dtype=np.float32).tolist() == held_out[row.number].tolist()
