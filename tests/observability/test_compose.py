@@ -38,7 +38,7 @@ def volumes(tmp_path: Path) -> Path:
     for name in waited_for:
         service, places = COMPOSE["services"][name], mounted(name, tmp_path)
         words = [*service["entrypoint"][1:], *service["command"]]
-        command = [sys.executable, *(on_this_machine(word, places) for word in words)]
+        command: list[str | Path] = [sys.executable, *(on_this_machine(word, places) for word in words)]
         subprocess.run(command, check=True, timeout=60)
     return tmp_path
 
