@@ -92,7 +92,10 @@ def test_yaml_is_read_by_the_rules_of_1_2(tmp_path: Path) -> None:
         ("cv: 1", "cv: one fold"),
         ("schedule: {cron: weekly}", "schedule.cron: Expected `str` matching regex"),
         ('schedule: {cron: "0 25 * * *"}', "schedule: cron: '25' is not a valid hour: use 0 to 23"),
-        ('schedule: {cron: "0 3 * * 7"}', "schedule: cron: '7' is not a valid day of the week: use 0 to 6 or sun to sat"),
+        (
+            'schedule: {cron: "0 3 * * 7"}',
+            "schedule: cron: '7' is not a valid day of the week: use 0 to 6 or sun to sat",
+        ),
         ('schedule: {cron: "*/0 3 * * 1"}', "schedule: cron: '*/0' is not a valid minute"),
         ('schedule: {cron: "0 3 1 5-2 *"}', "schedule: cron: '5-2' is no month"),
         ("schedule: {cron: '@daily', suspend: no}", "schedule.suspend: Expected `bool`, got `str`"),
