@@ -131,7 +131,7 @@ def _objects(evidence: Evidence, room: int) -> str:
     whole = "".join(entry.diff for entry in evidence.objects)
     room -= len(listed) + 500
     shown = whole[: max(0, room)]
-    cut = "" if shown == whole else f"\n\nCut here, being too long: {by_hand} shows all of it."
+    cut = "" if shown == whole else f"\n\nCut because it is too long: {by_hand} shows all of it."
     # No line of YAML begins with so many tildes, so nothing in it ends the block.
     block = (
         f"<details><summary>{len(evidence.objects)} objects</summary>\n\n{_FENCE}diff\n{shown}\n{_FENCE}\n</details>"
