@@ -182,7 +182,7 @@ def test_it_goes_on_wherever_it_was_interrupted() -> None:
 def test_a_training_under_way_keeps_its_key_until_it_ends() -> None:
     cluster = Running()
     cluster.start_pod("ml-pipeline", "training", "s3-mlflow")
-    with pytest.raises(NotConvergedError, match=r"still hold old keys after .* ml-pipeline/training\. Run it again"):
+    with pytest.raises(NotConvergedError, match=r"still hold old keys after .* ml-pipeline/training\. Run this again"):
         rotate(cluster, minutes=0.001)
     assert "mlflow" in cluster.users
     cluster.objects["pods", "ml-pipeline", "training"]["status"]["phase"] = "Succeeded"
@@ -228,7 +228,7 @@ def test_what_it_cannot_do_is_refused_before_it_begins() -> None:
     with pytest.raises(BadInputError, match="made by an earlier version of the chart"):
         rotate(cluster)
     del cluster.objects["jobs", "ml-pipeline", "minio-provision"]
-    with pytest.raises(BadInputError, match=r"minio-provision is not there.*sync the application minio"):
+    with pytest.raises(BadInputError, match=r"minio-provision, which manages.*missing: sync the application minio"):
         rotate(cluster)
     assert cluster.changes == 0
 
@@ -325,6 +325,6 @@ def test_with_seaweedfs_too_it_goes_on_wherever_it_was_interrupted() -> None:
 def test_another_store_without_a_job_is_left_alone() -> None:
     cluster = Running()
     before = copy.deepcopy(cluster.objects)
-    with pytest.raises(BadInputError, match=r"seaweedfs-provision is not there.*sync the application seaweedfs"):
+    with pytest.raises(BadInputError, match=r"seaweedfs-provision, which manages.*missing: sync.* seaweedfs"):
         rotate(cluster, msgspec.structs.replace(PLATFORM, store="seaweedfs"))
     assert cluster.objects == before
