@@ -12,7 +12,7 @@ from gitops.errors import GitopsError
 from gitops.forge.protocol import Forge
 from gitops.git.snapshot import Edit, Proposal, Snapshot
 from gitops.git.trunk import Trunk
-from gitops.pins.bump import proposal as proposed
+from gitops.pins.bump import proposal
 from gitops.pins.release import Release, read_release
 from gitops.pins.wording import reason_in, trained_because
 from gitops.platform.reader import platform_at
@@ -83,7 +83,7 @@ def _against(start: Snapshot, one: Proposal, found: Mapping[str, _Waiting]) -> P
     text, before = start.release(target)
     moves = before is None or not before.model.is_version(after.model)
     reason = (reason_in(one.message) or reason_in(waits.message)) if moves else ""
-    return proposed("bump", target, text, before, after, reason=trained_because(reason))
+    return proposal("bump", target, text, before, after, reason=trained_because(reason))
 
 
 def _readable(text: str) -> Release | None:
