@@ -97,7 +97,7 @@ def test_yaml_is_read_by_the_rules_of_1_2(tmp_path: Path) -> None:
             "schedule: cron: '7' is not a valid day of the week: use 0 to 6 or sun to sat",
         ),
         ('schedule: {cron: "*/0 3 * * 1"}', "schedule: cron: '*/0' is not a valid minute"),
-        ('schedule: {cron: "0 3 1 5-2 *"}', "schedule: cron: '5-2' is no month"),
+        ('schedule: {cron: "0 3 1 5-2 *"}', "schedule: cron: '5-2' is not a valid month"),
         ("schedule: {cron: '@daily', suspend: no}", "schedule.suspend: Expected `bool`, got `str`"),
         ("resources: {requests: {cpu: 1 core}, limits: {}}", "resources.requests[...]: Expected"),
         ("resources: {requests: {cpu: 1}}", "missing required field `limits`"),

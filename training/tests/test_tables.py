@@ -144,7 +144,7 @@ def test_a_column_that_was_never_filled_is_named_whatever_its_type(tmp_path: Pat
 def test_a_name_that_comes_twice_in_a_parquet_file_is_named(tmp_path: Path) -> None:
     whole = pa.Table.from_pandas(table(), preserve_index=False)
     pq.write_table(whole.append_column("a", whole["a"]), tmp_path / "data.parquet")
-    with pytest.raises(BadInputError, match=r"data.parquet: column 'a' comes more than once"):
+    with pytest.raises(BadInputError, match=r"data.parquet: column 'a' occurs more than once"):
         load_dataset(str(tmp_path / "data.parquet"), "kind")
 
 

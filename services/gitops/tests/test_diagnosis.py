@@ -48,7 +48,7 @@ def test_each_says_why_and_what_to_do(findings: dict[str, Finding], pod: str, wh
     assert advice in finding.advice
 
 
-@pytest.mark.parametrize(("started", "why"), [(False, "has not started up yet"), (True, "runs and is not ready")])
+@pytest.mark.parametrize(("started", "why"), [(False, "has not started up yet"), (True, "runs but is not ready")])
 def test_a_container_that_starts_up_is_told_from_one_that_is_not_ready(started: bool, why: str) -> None:
     pod = deepcopy(next(pod for pod in PODS if pod["metadata"]["name"] == "not-ready"))
     pod["status"]["containerStatuses"][0] |= {"started": started}

@@ -90,7 +90,7 @@ def test_parts_of_two_releases_make_no_third() -> None:
 def test_figures_come_with_their_pins(number: int) -> None:
     found = judge(proposed(release(number, release={"metrics": {"accuracy": 1.0}})))
     assert found.origin == {2: "unchanged", 3: "staging/iris"}[number]
-    beside = f"The metrics of production/iris are not those that stand beside these pins in {found.origin}."
+    beside = f"The metrics of production/iris differ from those next to these pins in {found.origin}."
     assert only_problem(found) == beside
 
 
