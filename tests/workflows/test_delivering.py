@@ -95,7 +95,7 @@ def test_docker_pushes_where_nothing_else_is_named(fork: Fork, path: Path) -> No
     (path / "docker").chmod(0o755)
     assert fork.run("tools/push-image", "here", "there/serving:1", CONTAINER_PUSH="").stdout.strip() == digest
     refused = fork.run("tools/push-image", "here", "elsewhere/serving:1", ok=False, CONTAINER_PUSH="")
-    assert "gave no digest" in refused.stderr
+    assert "did not print a digest" in refused.stderr
     for name in ("serving", "serving-sklearn", "serving-batch"):
         fork.run("tools/push-images", name, CONTAINER_PUSH="", IMAGE_REPOSITORY="there")
     noted = json.loads((fork.root / ".cache/images.json").read_text())
