@@ -38,7 +38,7 @@ def asked(store: Target, folder: Path, wanted: dict[str, str], also: str = "") -
 def test_the_rights_are_as_wanted(store: Target, tmp_path: Path) -> None:
     done = asked(store, tmp_path, WANTED)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(", as wanted.") == len(WANTED)
+    assert done.stdout.count(", as configured.") == len(WANTED)
 
 
 def test_rights_that_are_others_are_said(store: Target, tmp_path: Path) -> None:

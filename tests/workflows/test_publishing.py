@@ -98,7 +98,7 @@ def test_a_chart_carries_the_library_that_it_is_made_with(fork: Fork, tmp_path: 
 def test_a_registry_that_is_away_is_not_an_empty_one(fork: Fork) -> None:
     away = {"REGISTRY_PREFIX": "127.0.0.1:1/you/pipeline"}
     assert "cannot ask" in fork.run("tools/push-charts", ok=False, **away).stderr
-    assert "cannot ask" in fork.run("tools/image", "serving", ok=False, **away).stderr
+    assert "cannot look up" in fork.run("tools/image", "serving", ok=False, **away).stderr
 
 
 def test_the_place_is_what_platform_yaml_says(fork: Fork) -> None:

@@ -61,7 +61,7 @@ def test_a_link_that_leads_nowhere_stops_the_build() -> None:
     files = Files([])
     config = load_config(str(ROOT / "mkdocs.yml"))
     page = Page(None, File("docs/storage.md", str(ROOT), "", use_directory_urls=True), config)
-    with pytest.raises(PluginError, match=r"docs/storage.md: \.\./charts/gone\.md is not there"):
+    with pytest.raises(PluginError, match=r"docs/storage.md: \.\./charts/gone\.md does not exist"):
         on_page_markdown("[gone](../charts/gone.md)", page=page, config=config, files=files)
     code = "`[code](gone.md)`\n\n```sh\n[fenced](gone.md)\n```\n[self](#here) [else](https://example.com/gone)"
     assert on_page_markdown(code, page=page, config=config, files=files) == code

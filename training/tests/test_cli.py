@@ -226,7 +226,7 @@ def test_evaluate_refuses_what_does_not_fit(training: Command, trained: Any) -> 
         (("iris-classifier@champion",), "no version, release or alias 'champion'"),
         (("other@candidate",), "has no version of a model 'other'"),
         (("runs:/0123",), "has no run '0123'"),
-        (("iris-classifier",), "is not NAME@ALIAS"),
+        (("iris-classifier",), "is not of the form NAME@ALIAS"),
     ):
         outcome = training("evaluate", *arguments)
         assert outcome.code == 2
@@ -240,7 +240,7 @@ def test_evaluate_says_that_other_data_is_other_data(training: Command, blobs_of
     outcome = training("evaluate", "blobs@candidate", "--json")
     assert outcome.code == 0, outcome.err
     assert not outcome.json["same_data"]
-    assert "not what the model was trained on" in outcome.err
+    assert "differs from the data that the model was trained on" in outcome.err
 
 
 def test_a_model_of_a_query_is_evaluated_on_a_file(training: Command, blobs: pd.DataFrame, tmp_path: Path) -> None:
@@ -297,9 +297,9 @@ def test_promote_and_list_refuse_what_is_not_there(training: Command, trained: A
         (("promote", "iris-classifier", "--from", "9"), "'9': there are the versions 1 and the aliases candidate"),
         (("promote", "iris-classifier", "--from", "best"), "no version, release or alias 'best'"),
         (("promote", "iris", "--from", "1"), "has no version of a model 'iris'"),
-        (("promote", "iris-classifier", "--to", "latest"), "'latest' is no alias"),
-        (("promote", "iris-classifier", "--to", "v1"), "'v1' is no alias"),
-        (("promote", "iris-classifier", "--to", "a b"), "'a b' is no alias"),
+        (("promote", "iris-classifier", "--to", "latest"), "'latest' cannot be an alias"),
+        (("promote", "iris-classifier", "--to", "v1"), "'v1' cannot be an alias"),
+        (("promote", "iris-classifier", "--to", "a b"), "'a b' cannot be an alias"),
         (("promote",), "NAME"),
         (("list", "nothing"), "has no version of a model 'nothing'"),
         (("list", "it's"), "has no version of a model"),
