@@ -57,7 +57,7 @@ def test_an_id_that_was_changed_opens_nothing_any_more(store: Store) -> None:
     store.provision()
     assert not refused(store, words)
     store.write("serving", random_keys())
-    assert "A former user of policy serving is gone." in store.provision()
+    assert "A former user of policy serving is removed." in store.provision()
     assert refused(store, words)
     assert not refused(store, store.keys("serving"))
 

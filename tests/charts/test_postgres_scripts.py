@@ -364,7 +364,7 @@ def test_not_even_a_signed_dump_gets_out_of_its_database(database: Database, sta
     done = database.restore()
     assert done.returncode == 1
     assert refusal in done.stderr
-    assert "did not load. Database mlflow is as it was." in done.stderr
+    assert "did not load. Database mlflow is unchanged." in done.stderr
     assert database.ask("SELECT count(*) FROM experiments") == [2]
     assert database.databases() == [("mlflow", True)]
     assert database.ask("SELECT rolname FROM pg_roles WHERE rolname ~ 'intruder|restore' OR rolsuper") == ["postgres"]
@@ -394,7 +394,7 @@ def test_a_dump_that_does_not_load_changes_nothing(database: Database) -> None:
     database.tell("INSERT INTO experiments VALUES (3, 'newer')", database="mlflow")
     done = database.restore()
     assert done.returncode == 1
-    assert "did not load. Database mlflow is as it was." in done.stderr
+    assert "did not load. Database mlflow is unchanged." in done.stderr
     assert database.ask("SELECT count(*) FROM experiments") == [3]
     assert database.databases() == [("mlflow", True)]
 

@@ -144,7 +144,7 @@ def test_async_infer(client: Any) -> None:
         ),
         (lambda c: c.infer(NAME, [features(np.ones((2000, 4)))]), "413", "at most 1000"),
         (lambda c: c.get_model_metadata("other"), "404", "only 'iris-classifier'"),
-        (lambda c: c.get_model_repository_index(), "404", "nothing here"),
+        (lambda c: c.get_model_repository_index(), "404", "does not exist"),
     ],
 )
 def test_errors_reach_the_client_in_words(client: Any, call: Any, status: str, reason: str) -> None:

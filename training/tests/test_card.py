@@ -92,7 +92,7 @@ def test_a_registered_model_has_a_card_too(training: Training, tmp_path: Path, b
     assert "## Figures on rows of the table, which it may have learned from" in card
     assert table(card, "| class | rows | precision | recall | f1 |")["left"][0] == "30"
     assert set(table(card, "| column | worse by |")) == {"a", "b"}
-    assert "moves the probability of the answered label away from the mean answer" in card
+    assert "moves the probability of the answered label from the mean answer" in card
     assert "on average over rows of" in card
     assert set(table(card, "| column | moves the answer by |")) == {"a", "b"}
     assert "The model predicts classes without probabilities." in card

@@ -120,7 +120,7 @@ def test_everything_changes_hands_and_nothing_that_runs_goes() -> None:
         "2 objects in argocd: argocd -> root",
         (
             "StatefulSet ml-pipeline/postgres: deleted without its pods and data, since podManagementPolicy "
-            "OrderedReady cannot be changed to Parallel; Argo CD makes it again"
+            "OrderedReady cannot be changed to Parallel; Argo CD creates it again"
         ),
     ]
     assert_handed_over(cluster)

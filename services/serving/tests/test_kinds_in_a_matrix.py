@@ -130,7 +130,9 @@ def test_whole_numbers_are_exact_or_refused(api: httpx.Client) -> None:
     answer = api.post("/predict", json={"features": {**ROW, "visits": 2**53 + 1}})
     assert answer.status_code == 422
     [error] = answer.json()["errors"]
-    assert error["reason"].startswith("expected a whole number between -9007199254740992 and 9007199254740992, because the")
+    assert error["reason"].startswith(
+        "expected a whole number between -9007199254740992 and 9007199254740992, because the"
+    )
 
 
 def test_one_tensor_with_gaps(api: httpx.Client) -> None:

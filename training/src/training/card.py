@@ -210,8 +210,8 @@ def _contributions(subject: Subject) -> Iterator[str]:
     what = "the probability of the answered label" if subject.dataset.classes else "the predicted number"
     rows = [[name, f"{value:.4g}"] for name, value in subject.contributions[:_MOST_COLUMNS]]
     yield (
-        f"## Contributions of columns\n\nHow far the value of a column moves {what} away from the mean answer, up or "
-        f"down, on average over {subject.rows} (Shapley values, as `/explain` gives them for one row). Picture: "
+        f"## Contributions of columns\n\nHow far the value of a column moves {what} from the mean answer, on average "
+        f"over {subject.rows}, up or down (Shapley values, as `/explain` gives them for one row). Picture: "
         f"`{CONTRIBUTIONS_FILE}` of the run.\n\n"
     ) + _table(("column", "moves the answer by"), rows)
 
@@ -227,7 +227,7 @@ def _calibration(subject: Subject) -> str:
     classes = np.asarray(subject.dataset.classes)
     probable, named = probabilities(subject.scores, len(classes)), places(subject.scores, len(classes))
     if probable is None:
-        return "## Calibration\n\nIt names classes and gives no probabilities."
+        return "## Calibration\n\nThe model predicts classes without probabilities."
     sure = probable[np.arange(len(named)), named]
     right = classes[named] == truth
     rows, distance = [], 0.0
