@@ -2,7 +2,8 @@
 
 python tools/thresholds.py CHART TARGET
 
-For compose.yaml, where there is no Helm. CHART is the chart's folder; rules/ and dashboards/ are made below TARGET.
+compose.yaml runs this because Compose has no Helm. CHART is the chart's folder. The command makes rules/ and
+dashboards/ in TARGET.
 """
 
 import argparse

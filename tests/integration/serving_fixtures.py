@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from embedded.processes import Server
 from embedded.servers import serving
 from services.serving.tests.bundles import SETOSA, write_bundle
 from serving.certificates import trusted
+from tests.support.waiting import until
 
 _numbers = itertools.count(1)
 
@@ -113,12 +113,8 @@ def version_served(client: httpx.Client) -> str:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Looks often at first, and less often the longer it takes: most conditions are a question to a server."""
-    started = time.monotonic()
-    while not condition():
-        waited = time.monotonic() - started
-        assert waited < seconds, "gave up waiting"
-        time.sleep(min(max(0.02, waited / 20), 0.5))
+    """Wait until a condition holds."""
+    until(condition, seconds)
 
 
 class Callers:

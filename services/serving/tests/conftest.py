@@ -1,7 +1,6 @@
 """Models in folders, and the whole application under uvicorn in a thread of this process."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from serving.app import create_app
 from serving.certificates import trusted
 from serving.environment import read
 from serving.settings import Settings
+from tests.support.waiting import until
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -84,8 +84,5 @@ def until_ready(client: httpx.Client) -> None:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 100.0) -> None:
-    started = time.monotonic()
-    while not condition():
-        waited = time.monotonic() - started
-        assert waited < seconds, "gave up waiting"
-        time.sleep(min(max(0.02, waited / 20), 0.5))
+    """Wait until a condition holds."""
+    until(condition, seconds)

@@ -213,7 +213,7 @@ def test_ping_waits_for_the_model(serve: Serve, iris: Bundle) -> None:
 
 @pytest.mark.parametrize("text", [b'"\\ud800"', b'"\xed\xa0\x80"'])
 def test_half_a_letter_beside_a_gap_is_refused(penguins: httpx.Client, text: bytes) -> None:
-    """Without the gap it is no JSON; with one, Python's reader lets it through, and no model can take it."""
+    """Without the gap it is not valid JSON. With one, Python's reader accepts it, but no model can use it."""
     row = b'{"island":%s,"bill (mm)":%s,"sex":"male","eggs":2,"ringed":true,"seen":0}'
     for gap in (b"39.1", b"NaN"):
         told(penguins.post("/invocations", content=b'{"dataframe_records":[%s]}' % (row % (text, gap))), 400)
