@@ -1,4 +1,4 @@
-"""The command `serving`: the server, the smoke test that a deployment runs against it, and the scoring of files."""
+"""The command `serving`: it runs the server, tests a running server (smoke), and scores files."""
 
 import argparse
 import asyncio
@@ -23,7 +23,7 @@ keys to the store are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command and gives its exit status: 0, 1 when the smoke test or a file failed, 2 for wrong settings."""
+    """Run the command and return its exit status: 0, 1 if the smoke test or a file failed, 2 for wrong settings."""
     given = sys.argv[1:] if arguments is None else arguments
     known = {"run", "smoke", "score", "-h", "--help"}
     options = _parser().parse_args(given if given and given[0] in known else ["run", *given])
@@ -42,9 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(settings: Settings) -> int:
     logs.configure(settings.log_level, settings.log_format)
-    # What is imported stays. To look for garbage among it, over and over while it loads, is a seventh of that time.
+    # Imported modules stay in memory, so looking for garbage while they load finds nothing. It would take a seventh of
+    # the time.
     gc.disable()
-    from serving.server import serve  # noqa: PLC0415  (so that --help and mistakes in settings are answered at once)
+    from serving.server import serve  # noqa: PLC0415  (so that --help and errors in settings are reported at once)
 
     gc.enable()
     serve(settings)
@@ -66,7 +67,7 @@ def _score(environ: Mapping[str, str]) -> int:
     settings = read(ScoreSettings, environ)
     logs.configure(settings.log_level, settings.log_format)
     try:
-        from serving.batch.command import score  # noqa: PLC0415  (as above, and an extra)
+        from serving.batch.command import score  # noqa: PLC0415  (as above, and it needs an extra)
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"files cannot be scored without {error.name}: install serving with its extra `batch`, or use the image "

@@ -1,27 +1,27 @@
-"""How many requests are being answered, and when that is enough: the queue's bounds."""
+"""Admission control: counts the requests that wait, and bounds how many may."""
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-# Requests that may wait however long they take: a service for slow models serves a few callers at once, too.
+# This many requests may wait, however long each takes: a service for slow models also has a few callers at once.
 _AT_LEAST = 16
-# What requests take is learned from this many answers, or from fewer when nobody waits any more.
+# The mean time of a request is updated after this many answers, or after fewer when no request is left.
 _SAMPLE = 64
 
 
 class Admission:
-    """Counts the requests that compete for the processor: those that have come in whole and are not answered.
+    """Counts the requests that compete for the processor: those that have arrived completely and have no answer yet.
 
-    The server that runs the application counts them; with one that does not, nothing is ever too much.
+    The server that runs the application does the counting. A server that does not count never refuses a request.
 
-    A bound on their number alone would let requests that take long wait long, so it shrinks to those that can be
-    answered within a time, by what requests took lately.
+    A bound on the number alone would let slow requests wait for a long time. So the bound shrinks to the number that
+    can be answered within `seconds`, estimated from recent answers.
 
     Args:
         limit: The most requests that may compete.
-        seconds: How long a request may have to wait for those before it.
-        clock: Tells the time in seconds.
+        seconds: How long a request may have to wait for the requests before it.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, limit: int, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -36,31 +36,31 @@ class Admission:
 
     @property
     def full(self) -> bool:
-        """Whether one more request would only make all others wait longer."""
+        """Whether another request would only make the others wait longer."""
         return self.competing >= self._bound
 
     def came(self) -> None:
-        """Counts a request that has come in whole."""
+        """Count a request that has arrived completely."""
         if not self.competing:
             self._since = self._clock()
         self.competing += 1
 
     def answered(self) -> None:
-        """Counts one that has its answer."""
+        """Count a request that has been answered."""
         self.competing -= 1
         self._answered += 1
         if not self.competing or self._answered >= _SAMPLE:
             self._learn()
 
     def left(self, requests: int = 1) -> None:
-        """Counts requests that are not waited for any more."""
+        """Count requests that nobody waits for any more."""
         self.competing -= requests
         if not self.competing and self._answered:
             self._learn()
 
     @contextlib.contextmanager
     def parked(self) -> Iterator[None]:
-        """Leaves a request out of the count inside the block, where it waits for something else than the processor."""
+        """Leave a request out of the count inside the block, while it waits for something other than the processor."""
         self.left()
         try:
             yield
@@ -68,7 +68,7 @@ class Admission:
             self.came()
 
     def _learn(self) -> None:
-        """Takes the time since somebody began to wait, or since the last look, as what the answers in it took."""
+        """Update the mean time of a request, from the answers since the last update or since the queue was empty."""
         now = self._clock()
         took = (now - self._since) / self._answered
         self._cost += (took - self._cost) * self._answered / (2 * _SAMPLE)

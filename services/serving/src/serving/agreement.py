@@ -1,4 +1,4 @@
-"""Whether a model is what its MLmodel file says: as many columns, in that order, and its classes in that order."""
+"""Checks that a model fits its MLmodel file: the number and order of its columns, and the order of its classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +10,10 @@ _SHOWN = 5
 
 
 def check_width(spec: ModelSpec, width: object, what: str) -> None:
-    """Compares the number of columns, where `what` names one.
+    """Compare the number of columns, if `what` has a width.
 
     Raises:
-        ModelUnusableError: when the signature has another.
+        ModelUnusableError: if the signature has another number.
     """
     if isinstance(width, int) and width != len(spec.columns):
         raise ModelUnusableError(
@@ -23,11 +23,11 @@ def check_width(spec: ModelSpec, width: object, what: str) -> None:
 
 
 def check_columns(spec: ModelSpec, names: Sequence[Any], what: str) -> None:
-    """Compares the order of the columns, where `what` knows their names.
+    """Compare the order of the columns, if `what` knows their names.
 
     Raises:
-        ModelUnusableError: when it has the same names as the signature in another order, so that values would be mixed
-            up unsaid.
+        ModelUnusableError: if the names are those of the signature in another order. Values would silently go to the
+            wrong columns.
     """
     columns = [column.name for column in spec.columns]
     if list(names) != columns and sorted(map(str, names)) == sorted(columns):
@@ -38,13 +38,13 @@ def check_columns(spec: ModelSpec, names: Sequence[Any], what: str) -> None:
 
 
 def check_classes(spec: ModelSpec, labels: Sequence[Any], what: str) -> None:
-    """Compares the order of the classes, where `what` knows their labels.
+    """Compare the order of the classes, if `what` knows their labels.
 
-    Other labels are left alone: a graph may know classes by their positions only, or a person have given them names.
+    Different labels are accepted: a graph may know only the positions of its classes, or a person may have named them.
 
     Raises:
-        ModelUnusableError: when it has the same labels as `metadata.classes` in another order, so that every answer
-            would name the wrong class.
+        ModelUnusableError: if the labels are those of `metadata.classes` in another order. Every answer would name the
+            wrong class.
     """
     told, known = [_key(label) for label in spec.classes], [_key(label) for label in labels]
     if told != known and sorted(told) == sorted(known):
@@ -55,7 +55,7 @@ def check_classes(spec: ModelSpec, labels: Sequence[Any], what: str) -> None:
 
 
 def _key(label: Any) -> str:
-    """Labels that mean the same have the same key: 1, 1.0 and True; a numpy string and a Python string."""
+    """Return the same key for labels that mean the same: 1, 1.0 and True; a numpy string and a Python string."""
     if hasattr(label, "item"):
         label = label.item()
     return str(int(label)) if isinstance(label, bool | float) and label == int(label) else str(label)

@@ -1,4 +1,4 @@
-"""Answers of MLflow and of stores, which nobody vouches for: bounded when inflated, and from where they were asked."""
+"""Reads responses of MLflow and of stores, which are not trusted: it bounds their size and restricts redirects."""
 
 import ssl
 import zlib
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 
-# MLflow's longest answer is a hundred versions with all their tags, S3's a page of two hundred names.
+# The longest expected answer is a list of a hundred versions with all tags (MLflow), or of 200 names (S3).
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
 _MOST_REDIRECTS = 3
@@ -16,18 +16,18 @@ _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
 class AnswerRefusedError(Exception):
-    """An answer that is not taken; the message says why, and what would help."""
+    """A response that is not accepted. The message says why, and what to do."""
 
 
 async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """Sends a request, follows redirects within the same server, and gives an answer whose body is still to be read.
+    """Send a request, follow redirects within the same server, and return a response whose body is not read yet.
 
-    A redirect may lead from http to https, but to no other host, which would get the credentials or be asked in the
-    name of this process. The caller closes the answer.
+    A redirect may lead from http to https, but not to another host: that host would get the credentials, or would get
+    requests from this process. The caller closes the response.
 
     Raises:
-        AnswerRefusedError: when the redirects lead elsewhere, or do not end.
-        httpx.HTTPError: when there is no answer.
+        AnswerRefusedError: if a redirect leads to another server, or there are too many.
+        httpx.HTTPError: if there is no response.
     """
     request.headers["accept-encoding"] = "identity"
     for _ in range(_MOST_REDIRECTS + 1):
@@ -54,16 +54,16 @@ def _redirected(
 
 
 def _plain(request: httpx.Request) -> dict[str, str]:
-    """The headers that a request was made with, without those that belong to its address."""
+    """Return the headers of a request, without those that belong to its address."""
     return {name: value for name, value in request.headers.items() if name not in {"host", "authorization"}}
 
 
 async def chunks(response: httpx.Response, limit: int) -> AsyncIterator[bytes]:
-    """Gives the body piece by piece, inflated where the server compressed it, but never more than `limit` bytes.
+    """Yield the body in chunks, decompressed if necessary, of at most `limit` bytes in total.
 
     Raises:
-        AnswerRefusedError: when there is more, or it is compressed in a way that cannot be bounded.
-        httpx.HTTPError: when the rest does not come.
+        AnswerRefusedError: if there is more, or its compression cannot be bounded.
+        httpx.HTTPError: if the rest of the body does not arrive.
     """
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"identity", "gzip", "x-gzip", "deflate", ""}:
@@ -79,7 +79,7 @@ async def chunks(response: httpx.Response, limit: int) -> AsyncIterator[bytes]:
 
 
 def _inflated(inflate: "zlib._Decompress", raw: bytes) -> Iterator[bytes]:
-    """Inflates a piece in pieces: a thousand times as much may be in it."""
+    """Decompress a chunk in small pieces, because its content can be a thousand times as long."""
     try:
         chunk = inflate.decompress(raw, _CHUNK)
         while chunk:
@@ -90,12 +90,12 @@ def _inflated(inflate: "zlib._Decompress", raw: bytes) -> Iterator[bytes]:
 
 
 async def read(response: httpx.Response, limit: int = MAX_ANSWER_BYTES) -> bytes:
-    """Gives the whole body (see `chunks`)."""
+    """Return the whole body (see `chunks`)."""
     return b"".join([chunk async for chunk in chunks(response, limit)])
 
 
 def why(error: BaseException) -> str:
-    """Says in a few words why there was no answer: what the certificate lacks, or else the name of the error."""
+    """Return in a few words why there was no response: the problem of the certificate, or else the error's name."""
     found: BaseException | None = error
     while found:
         if isinstance(found, ssl.SSLCertVerificationError):

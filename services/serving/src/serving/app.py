@@ -1,4 +1,4 @@
-"""Puts the parts together: settings in, an application out."""
+"""Builds the application from its settings."""
 
 import asyncio
 import contextlib
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from serving.shadow.sampling import Shadow
     from serving.tracing import Tracing
 
-# Threads for predictions that would hold up others; more than a pod has cores would only take turns.
+# Threads for predictions that would block the event loop. More threads than the cores of a pod would only take turns.
 _WORKERS = 2
 
 
 class Application(msgspec.Struct, frozen=True):
-    """What a server needs: the ASGI application, what lets connections in, and what to tell when it shall stop."""
+    """What a server needs: the ASGI application, the gate for connections, and the flag to set when it stops."""
 
     asgi: Front
     gate: Gate
@@ -59,10 +59,10 @@ class Application(msgspec.Struct, frozen=True):
 
 
 def create_app(settings: Settings) -> Application:
-    """Makes the application. Nothing is contacted before its lifespan starts.
+    """Create the application. It contacts no other server before its lifespan starts.
 
     Raises:
-        SettingsError: when MODEL_DIR cannot be written, API keys cannot be read, or traces cannot be sent.
+        SettingsError: if MODEL_DIR cannot be written, API keys cannot be read, or traces cannot be sent.
     """
     metrics, draining = Metrics(settings.drift_window_seconds), Draining()
     tracing, predictor_kind, front_kind = _traced(settings)
@@ -120,11 +120,11 @@ def create_app(settings: Settings) -> Application:
 
 
 def _traced(settings: Settings) -> "tuple[Tracing | None, type[Predictor], Callable[..., Front]]":
-    """Gives what sends spans, and the classes that requests go through: where nothing is traced, the plain ones."""
+    """Return what sends spans, and the classes that handle requests. Without tracing these are the plain ones."""
     if not settings.tracing:
         return None, Predictor, Front
     try:
-        # Imported here, because whoever does not trace need not pay for it.
+        # Imported here, so that only deployments that use it pay for it.
         from serving.api.traced import TracedFront, TracedPredictor  # noqa: PLC0415
         from serving.tracing import open_tracing  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -138,7 +138,7 @@ def _traced(settings: Settings) -> "tuple[Tracing | None, type[Predictor], Calla
 def _log(settings: Settings, metrics: Metrics) -> "PredictionLog | None":
     if not settings.prediction_log:
         return None
-    # Imported here, because whoever has none need not pay for it.
+    # Imported here, so that only deployments that use it pay for it.
     from serving.log.sampling import PredictionLog  # noqa: PLC0415
 
     return PredictionLog(settings, metrics)
@@ -154,7 +154,7 @@ def _explaining(
 ) -> "Explaining | None":
     if not settings.explain:
         return None
-    # Imported here, because whoever has none need not pay for it.
+    # Imported here, so that only deployments that use it pay for it.
     from serving.api.explain import Bounds, Explaining  # noqa: PLC0415
     from serving.explaining.queue import Limits, Queue  # noqa: PLC0415
     from serving.explaining.tally import ExplainTally  # noqa: PLC0415
@@ -177,8 +177,8 @@ def _feedback(settings: Settings, log: "PredictionLog | None", bodies: BodyReade
 def _watched(
     models: Models, settings: Settings, metrics: Metrics, log: "PredictionLog | None"
 ) -> "tuple[Shadow | None, Callable[..., Batcher]]":
-    """Gives what compares a shadow, and what runs models: where nobody watches, the plain class."""
-    # The log before the shadow, which is told what the log takes anyhow.
+    """Return the shadow, and the class that runs models. If nothing watches, it is the plain class."""
+    # The log comes first: it marks the requests that it logs anyway, so that `differed` does not log them again.
     watchers: list[Watcher] = [log.computed] if log else []
     shadow = None
     if models.shadow:
@@ -199,11 +199,11 @@ def _rpc(
     models: Models,
     road: Options,
 ) -> Callable[[], AbstractAsyncContextManager[None]]:
-    """Gives what serves gRPC as long as the application runs, if that is wanted."""
+    """Return the context that serves gRPC while the application runs, if it is switched on."""
     if not settings.grpc_port:
         return contextlib.nullcontext
     try:
-        # Imported here, because whoever does not serve it need not pay for it.
+        # Imported here, so that only deployments that use it pay for it.
         from serving.rpc.server import Options as RpcOptions  # noqa: PLC0415
         from serving.rpc.server import Service, serving  # noqa: PLC0415
     except ModuleNotFoundError as error:

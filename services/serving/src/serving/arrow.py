@@ -1,7 +1,7 @@
-"""Tables as Arrow IPC streams (columnar, binary): the rows of a request, and the answers to them.
+"""Tables as Arrow IPC streams (columnar, binary): the rows of a request, and their answers.
 
-Requests are read in Python (`arrow_messages`). nanoarrow writes what answers are made from, which takes 3 MB where
-pyarrow takes 150. It is imported when a table comes.
+Requests are read in Python (`arrow_messages`). nanoarrow writes the templates of answers. It takes 3 MB, where pyarrow
+takes 150 MB. It is imported when the first table arrives.
 """
 
 import io
@@ -27,21 +27,21 @@ from serving.openinference.rows import read_columns
 from serving.runtimes.base import Matrix
 from serving.signature import ModelSpec
 
-# The longest schema whose columns stay in memory, in bytes, and how many dictionaries are joined at most.
+# The longest schema in bytes whose columns are cached, and the most dictionaries in one stream.
 _LONGEST_KEPT = 2**16
 _MOST_DICTIONARIES = 1000
 _MOST_ERRORS = 10
-# Of longer labels, to take out what fills the shorter ones would cost more than a Python object for each row.
+# Removing the padding of longer labels would cost more than a Python object for each row.
 _LONGEST_LABEL = 64
 _FILLING = b"\xff"
 
 
 def read(body: bytes, reader: RowReader, max_rows: int) -> Matrix:
-    """Reads the rows of a table, whose columns are named like the model's; optional ones may be absent.
+    """Read the rows of a table. Its columns have the names of the model's columns. Optional ones may be absent.
 
     Raises:
-        InvalidInputError: when it is not a stream of Arrow's, or its columns or values do not fit the model.
-        TooManyRowsError: when there are more rows than allowed.
+        InvalidInputError: if it is not an Arrow stream, or its columns or values do not fit the model.
+        TooManyRowsError: if it has more rows than allowed.
     """
     with _refusing():
         stream = scan(body, max_rows)
@@ -61,13 +61,12 @@ def read(body: bytes, reader: RowReader, max_rows: int) -> Matrix:
 
 
 def values(body: bytes, reader: RowReader) -> list[np.ndarray[Any, Any]]:
-    """Gives the values of a table, an array for each column of the model, before any is held against its column.
+    """Return the values of a table, an array for each column of the model, before they are checked against the column.
 
-    The table has rows. Null is NaN among numbers, and the empty text among texts.
+    The table has rows. Null becomes NaN in numbers, and the empty string in texts.
 
     Raises:
-        InvalidInputError: when it is not a stream of Arrow's, or its columns are not the model's, or of types that are
-            not read.
+        InvalidInputError: if it is not an Arrow stream, or its columns are not the model's, or have unsupported types.
     """
     with _refusing():
         stream = scan(body, sys.maxsize)
@@ -77,7 +76,7 @@ def values(body: bytes, reader: RowReader) -> list[np.ndarray[Any, Any]]:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Reports a body that is not a table."""
+    """Turn errors in a body that is not a table into `InvalidInputError`."""
     try:
         yield
     except TableError as error:
@@ -87,7 +86,7 @@ def _refusing() -> Iterator[None]:
 
 
 def _given(schema: bytes, header: int) -> list[Column]:
-    """Reads the columns of a schema, or has them still: callers send tables of one kind again and again."""
+    """Return the columns of a schema. Short schemas are cached, because callers send tables of one kind repeatedly."""
     return (_kept if len(schema) <= _LONGEST_KEPT else columns)(schema, header)
 
 
@@ -97,7 +96,7 @@ _kept = lru_cache(64)(columns)
 def _of_numbers(
     body: bytes, stream: Stream, reader: RowReader, given: list[Column], order: list[int | None]
 ) -> Matrix | None:
-    """Copies a table of numbers without nulls from where it lies; None where it is something else, or does not fit."""
+    """Copy a table of numbers without nulls directly from the body. None if it is another kind of table."""
     if not reader.only_numbers or stream.coded:
         return None
     kinds = [(at, np.dtype(given[at].stored)) for at in order if at is not None and given[at].kind == "number"]
@@ -122,14 +121,14 @@ def _of_numbers(
 def _joined(
     body: bytes, stream: Stream, reader: RowReader, given: list[Column], order: list[int | None]
 ) -> list[np.ndarray[Any, Any]]:
-    """Gives the columns of the model from all parts of a table."""
+    """Return the columns of the model, joined from all parts of a table."""
     return [np.concatenate(column) for column in zip(*_parts(body, stream, given, reader, order), strict=True)]
 
 
 def _parts(
     body: bytes, stream: Stream, given: list[Column], reader: RowReader, order: list[int | None]
 ) -> Iterator[list[np.ndarray[Any, Any]]]:
-    """Gives the columns of the model from each part of a table."""
+    """Yield the columns of the model from each part of a table."""
     for at in order:
         if at is not None and not _read(given[at]):
             raise _unknown(given[at])
@@ -159,7 +158,7 @@ def _read(column: Column) -> bool:
 
 
 def _order(reader: RowReader, columns: list[Column]) -> list[int | None]:
-    """Finds the position of each column of the model in a table; None for an optional one that is missing."""
+    """Return the position of each column of the model in the table, None for an optional one that is missing."""
     given = {column.name: at for at, column in enumerate(columns)}
     known = [column.name for column in reader.columns]
     if len(columns) > len(known):
@@ -176,12 +175,12 @@ def _order(reader: RowReader, columns: list[Column]) -> list[int | None]:
 
 
 def _absent(decoder: Decoder, rows: int) -> np.ndarray[Any, Any]:
-    """Stands for a column that is not there, or has no values."""
+    """Return the values of a column that is missing, or has only nulls."""
     return np.full(rows, "", dtype=object) if decoder.column.kind == "category" else np.full(rows, np.nan)
 
 
 def written(result: Matrix, spec: ModelSpec) -> bytes:
-    """Writes what a model gave as a table: `prediction`, and `probability` where there is one."""
+    """Return the results of a model as a table with `prediction`, and `probability` if there is one."""
     answers = list(_answers(result, spec))
     template = _template(tuple((name, kind) for name, kind, _ in answers))
     return template.fill(len(result), [buffers for *_, buffers in answers])
@@ -199,7 +198,7 @@ def _template(columns: tuple[tuple[str, str], ...]) -> Template:
 
 
 def _answers(result: Matrix, spec: ModelSpec) -> Iterator[tuple[str, str, list[Any]]]:
-    """Gives each column of the answer: its name, its type, and its buffers."""
+    """Yield each column of the answer: its name, its type, and its buffers."""
     number = "float32" if result.dtype == np.float32 else "float64"
     classes = spec.classes
     if not classes:
@@ -219,14 +218,14 @@ def _answers(result: Matrix, spec: ModelSpec) -> Iterator[tuple[str, str, list[A
 
 
 def _texts(labels: list[bytes], best: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], bytes]:
-    """Gives where the label of each row ends, and the labels of all rows, one after the other."""
+    """Return the end of the label of each row, and the labels of all rows joined."""
     lengths = np.array(list(map(len, labels)), dtype=np.int32)
     ends = np.zeros(len(best) + 1, dtype=np.int32)
     lengths.take(best).cumsum(dtype=np.int32, out=ends[1:])
     longest = max(map(len, labels))
     if not 0 < longest <= _LONGEST_LABEL:
         return ends, b"".join(map(labels.__getitem__, best.tolist()))
-    # As rows of one length, less the byte that fills them, which no text has.
+    # Pad the labels to one length, then remove the padding byte, which is never part of UTF-8 text.
     filled = b"".join(label.ljust(longest, _FILLING) for label in labels)
     return ends, np.frombuffer(filled, f"V{longest}").take(best).tobytes().translate(None, _FILLING)
 

@@ -1,6 +1,6 @@
-"""The values of the columns of an Arrow IPC stream, each copied from where it lies, within its message's own bytes.
+"""The values of the columns of an Arrow IPC stream. Each read stays within the bytes of its message.
 
-Arrow's columnar format says how: a bit a row where there are nulls, then the values; of texts, their ends before them.
+The layout is Arrow's columnar format: a bit per row if there are nulls, then the values. Texts have their ends first.
 """
 
 from itertools import pairwise
@@ -14,17 +14,17 @@ from serving.decoding import shown_name
 
 Values = np.ndarray[Any, Any]
 
-# From here on, doubles do not tell a whole number from its neighbours.
+# Above this, a double cannot represent every whole number.
 _MOST_EXACT = 2**53
 
 
 def values_of(
     body: bytes, message: Message, part: Part, columns: list[Column], dictionaries: dict[int, Values]
 ) -> list[Values | None]:
-    """Copy the values of all columns of a message of rows: NaN or an empty text for null; None of a column of nulls.
+    """Copy the values of all columns of a message of rows. Null is NaN or an empty text; a column of nulls is None.
 
     Raises:
-        TableError: when a column does not fit the schema, or leads out of the message.
+        TableError: if a column does not fit the schema, or points outside the message.
     """
     counts = [_buffers(column) for column in columns]
     if len(part.columns) != len(columns) or len(part.buffers) != sum(counts) or (part.columns[:, 0] != part.rows).any():
@@ -42,23 +42,23 @@ def texts_of(body: bytes, message: Message, column: Column) -> Values:
     """Copy the texts of a dictionary.
 
     Raises:
-        TableError: when they are something else, or lead out of the message.
+        TableError: if it does not have texts, or points outside the message.
     """
     part = part_of(body, message)
     if column.kind != "text" or len(part.columns) != 1 or len(part.buffers) != 3 or part.columns[0, 0] != part.rows:
         raise TableError(f"the dictionary of column {shown_name(column.name)} has no texts")
     buffers = [bytes_at(body, message, each) for each in part.buffers.tolist()]
     if part.rows:
-        # Before anything is made of that size: a dictionary is no row, so what it promises is within no other bound.
+        # Checked before memory of that size is allocated: the limit of rows does not apply to a dictionary.
         _ends(column, part.rows, buffers)
     return _texts(column, part.rows, _nulls(buffers, int(part.columns[0, 1]), part.rows), buffers)
 
 
 def bytes_at(body: bytes, message: Message, buffer: list[int]) -> memoryview:
-    """Give the bytes of a buffer, [offset, length].
+    """Return the bytes of a buffer, which is [offset, length].
 
     Raises:
-        TableError: when they are not all in its message.
+        TableError: if they are not all in the message.
     """
     offset, length = buffer
     start = message.body + offset
@@ -68,10 +68,10 @@ def bytes_at(body: bytes, message: Message, buffer: list[int]) -> memoryview:
 
 
 def fixed(values: memoryview, dtype: np.dtype[Any], rows: int) -> Values:
-    """Read so many values of one size; the array shares their memory.
+    """Read `rows` values of one size. The array shares their memory.
 
     Raises:
-        TableError: when there are fewer.
+        TableError: if there are fewer values.
     """
     if len(values) < rows * dtype.itemsize:
         raise TableError("a column of it has fewer values than rows")
@@ -130,14 +130,14 @@ def _numbers(values: Values, null: Values) -> Values:
         return values.copy()
     found = values.astype(np.float64)
     if values.dtype.itemsize == 8 and values.dtype.kind != "f":
-        # What doubles cannot tell from its neighbours is refused, as it is where there is no null.
+        # Numbers that a double cannot represent exactly become infinite. So they are refused, as without nulls.
         found[(values > _MOST_EXACT) | (values < -_MOST_EXACT if values.dtype.kind == "i" else False)] = np.inf
     found[null] = np.nan
     return found
 
 
 def _ends(column: Column, rows: int, buffers: list[memoryview]) -> Values:
-    """Where each of some texts ends, behind where the first one begins."""
+    """Return where each text ends, after the beginning of the first."""
     return fixed(buffers[1], np.dtype(column.stored), rows + 1)
 
 

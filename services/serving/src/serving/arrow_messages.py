@@ -1,8 +1,8 @@
-"""The messages of an Arrow IPC stream, looked at before they are decoded: how many rows they promise, and where.
+"""The messages of an Arrow IPC stream, checked before they are decoded: how many rows they claim, and where.
 
-A table of a few bytes can promise any number of rows, and a compressed one can fill any memory. This reads the format
-(flatbuffers, and Arrow's `Message.fbs` in them) in Python, where no body can lead out of its own bytes: readers of
-packages that are small enough for an image (nanoarrow 0.9, arro3 0.9) ended the process at a few changed bytes.
+A table of a few bytes can claim any number of rows, and a compressed one can fill any memory. This module parses the
+format (flatbuffers with Arrow's `Message.fbs`) in Python, where no body can cause a read outside its own bytes. The
+packages that are small enough for an image (nanoarrow 0.9, arro3 0.9) crashed the process after changes of a few bytes.
 """
 
 import struct
@@ -21,7 +21,7 @@ Pairs = NDArray[np.int64]
 
 _CONTINUES = 0xFFFFFFFF
 _ALIGNED = 8
-# Places of fields, as Message.fbs has them, and what a message may be.
+# The positions of fields in Message.fbs, and the types of messages.
 _HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
 _SCHEMA, DICTIONARY, ROWS = 1, 2, 3
 _ID_OF_DICTIONARY, _DATA_OF_DICTIONARY, _IS_DELTA = 0, 1, 2
@@ -31,11 +31,11 @@ END = struct.pack("<II", _CONTINUES, 0)
 
 
 class TableError(Exception):
-    """It is not a table that can be read; the message says why."""
+    """The body is not a table that can be read. The message says why."""
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message: what it is, and where it, its header, its body and the next one begin, in bytes."""
+    """A message: its type, and the positions in bytes of itself, its header, its body and its end."""
 
     kind: int
     start: int
@@ -45,12 +45,12 @@ class Message(msgspec.Struct, frozen=True):
     end: int
 
     def rows_in(self, body: bytes) -> int:
-        """Find the table of its rows, which a dictionary has one level further down; 0 where there is none."""
+        """Return the position of its record batch, which a dictionary has one level deeper. 0 if there is none."""
         return table(body, self.header, _DATA_OF_DICTIONARY) if self.kind == DICTIONARY else self.header
 
 
 class Part(msgspec.Struct, frozen=True):
-    """The rows of a message: how many, their columns as [length, nulls], and their buffers as [offset, length]."""
+    """The rows of a message: their number, the columns as [length, nulls], and the buffers as [offset, length]."""
 
     rows: int
     columns: Pairs
@@ -58,7 +58,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """A stream: its schema, the messages after it, and how many rows they have."""
+    """A stream: its schema, the messages after it, and their number of rows."""
 
     schema: Message
     parts: list[Message]
@@ -66,17 +66,17 @@ class Stream(msgspec.Struct, frozen=True):
 
     @property
     def coded(self) -> bool:
-        """Whether there are dictionaries."""
+        """Whether it has dictionaries."""
         return any(part.kind == DICTIONARY for part in self.parts)
 
 
 def scan(body: bytes, max_rows: int) -> Stream:
-    """Looks through the messages of a stream.
+    """Check the messages of a stream.
 
     Raises:
-        TableError: when it is not a stream, or is compressed.
-        TooManyRowsError: when there are more rows than allowed.
-        IndexError, struct.error: when a message leads out of the stream.
+        TableError: if it is not a stream, or is compressed.
+        TooManyRowsError: if it has more rows than allowed.
+        IndexError, struct.error: if a message points outside the stream.
     """
     parts: list[Message] = []
     schema: Message | None = None
@@ -104,11 +104,11 @@ def scan(body: bytes, max_rows: int) -> Stream:
 
 
 def messages(body: bytes) -> Iterator[Message]:
-    """Gives each message, up to the end that a stream may tell.
+    """Yield each message, up to the end marker if there is one.
 
     Raises:
-        TableError: when one is not as Arrow's format has them.
-        IndexError, struct.error: when one leads out of the stream.
+        TableError: if a message does not follow Arrow's format.
+        IndexError, struct.error: if a message points outside the stream.
     """
     at = 0
     while at < len(body):
@@ -130,17 +130,17 @@ def messages(body: bytes) -> Iterator[Message]:
 
 
 def part_of(body: bytes, message: Message) -> Part:
-    """Read where the columns of a message lie.
+    """Read where the columns of a message are.
 
     Raises:
-        ValueError, IndexError, struct.error: when it leads out of the stream.
+        ValueError, IndexError, struct.error: if it points outside the stream.
     """
     at = message.rows_in(body)
     return Part(number(body, at, _LENGTH), _pairs(body, at, _COLUMNS), _pairs(body, at, _BUFFERS))
 
 
 def dictionary_of(body: bytes, message: Message) -> tuple[int, bool]:
-    """Read the id of a dictionary, and whether its values come after those that it has already."""
+    """Read the id of a dictionary, and whether its values are added to those of an earlier one."""
     return number(body, message.header, _ID_OF_DICTIONARY), bool(number(body, message.header, _IS_DELTA, "<B"))
 
 
@@ -151,10 +151,10 @@ def _pairs(body: bytes, start: int, place: int) -> Pairs:
 
 
 class Template:
-    """The messages of a table of one part, as a library writes them, to be filled with other rows.
+    """The messages of a table of one part, written by a library, to be filled with other rows.
 
     Args:
-        example: A stream of a table of one row.
+        example: A stream of a table with one row.
     """
 
     def __init__(self, example: bytes) -> None:
@@ -168,7 +168,7 @@ class Template:
         )
 
     def fill(self, rows: int, buffers: list[list[Any]]) -> bytes:
-        """Writes the stream of a table without nulls, from the buffers of each of its columns (None: there is none)."""
+        """Return the stream of a table without nulls, from the buffers of each column (None for an absent buffer)."""
         parts, pairs, length = [], [], 0
         for buffer in chain.from_iterable(buffers):
             part = b"" if buffer is None else memoryview(buffer).cast("B")
@@ -184,7 +184,7 @@ class Template:
 
 
 def field(body: bytes, start: int, place: int) -> int:
-    """Finds a field of a table; 0 where it is left out."""
+    """Return the position of a table's field, 0 if it is left out."""
     fields = start - unpack_from("<i", body, start)[0]
     if fields < 0:
         raise IndexError
@@ -194,13 +194,13 @@ def field(body: bytes, start: int, place: int) -> int:
 
 
 def table(body: bytes, start: int, place: int) -> int:
-    """Follows a field to the table that it leads to; 0 where it is left out."""
+    """Return the position of the table that a field points to, 0 if it is left out."""
     at = field(body, start, place)
     return at + unpack_from("<I", body, at)[0] if at else 0
 
 
 def tables(body: bytes, start: int, place: int) -> list[int]:
-    """Find the tables of a field that is a vector of them."""
+    """Return the positions of the tables in a field that is a vector of tables."""
     at = table(body, start, place)
     count = unpack_from("<I", body, at)[0] if at else 0
     if count > _MOST_COLUMNS:
@@ -210,7 +210,7 @@ def tables(body: bytes, start: int, place: int) -> list[int]:
 
 
 def number(body: bytes, start: int, place: int, kind: str = "<q", default: int = 0) -> int:
-    """Read a field that is a whole number, of a kind as `struct` has them; the default where it is left out."""
+    """Read a field that is a whole number, with a `struct` format. The default if it is left out."""
     at = field(body, start, place)
     found: int = unpack_from(kind, body, at)[0] if at else default
     return found

@@ -1,4 +1,4 @@
-"""The columns that an Arrow IPC stream says it has, read from its schema (Arrow's `Schema.fbs`)."""
+"""The columns that an Arrow IPC stream declares in its schema (Arrow's `Schema.fbs`)."""
 
 from struct import unpack_from
 
@@ -6,7 +6,7 @@ import msgspec
 
 from serving.arrow_messages import TableError, number, table, tables
 
-# Places of fields, as Schema.fbs has them.
+# The positions of fields in Schema.fbs.
 _ENDIANNESS, _FIELDS = 0, 1
 _NAME, _TYPE, _DETAILS, _DICTIONARY = 0, 2, 3, 4
 _ID, _INDEX = 0, 1
@@ -19,20 +19,20 @@ _NAMES = (
 _NULL, _INT, _FLOAT, _TEXT, _BOOL, _DATE, _MOMENT, _LARGE_TEXT = 1, 2, 3, 5, 6, 8, 10, 20
 _PLAIN = {_TEXT: ("text", "<i4"), _LARGE_TEXT: ("text", "<i8"), _BOOL: ("bool", "u1"), _NULL: ("null", "")}
 _FLOATS = ("<f2", "<f4", "<f8")
-# How the units of dates and of moments are stored, and how many of them make a second.
+# How dates and timestamps of each unit are stored, and how many of the unit make a second.
 _DATES: tuple[tuple[str, float], ...] = (("<i4", 1 / 86400), ("<i8", 1e3))
 _MOMENTS: tuple[tuple[str, float], ...] = (("<i8", 1), ("<i8", 1e3), ("<i8", 1e6), ("<i8", 1e9))
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column: its name, what Arrow calls its type, and how its values lie in memory.
+    """A column: its name, its Arrow type, and how its values are stored.
 
     Attributes:
-        kind: What is read: `number`, `text`, `bool`, `moment`, `null`, or nothing where it is not.
+        kind: How it is read: `number`, `text`, `bool`, `moment` or `null`. Empty if its type is not supported.
         stored: The NumPy type of its values, or of the ends of its texts.
-        in_a_second: How many of its values make a second, of moments.
-        dictionary: The id of the dictionary that has its values; None where it has them itself.
-        places: The NumPy type of its places in that dictionary.
+        in_a_second: For moments, how many units make a second.
+        dictionary: The id of the dictionary that has its values. None if the column has them itself.
+        places: The NumPy type of its indices in that dictionary.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Column(msgspec.Struct, frozen=True):
 
 
 def columns(body: bytes, schema: int) -> list[Column]:
-    """Read the columns from the table of a schema, which begins at a byte of the body.
+    """Read the columns from the schema's table at a position in the body.
 
     Raises:
-        TableError: when its numbers are big-endian, or a name is not text.
-        IndexError, struct.error: when it leads out of the stream.
+        TableError: if its numbers are big-endian, or a name is not UTF-8.
+        IndexError, struct.error: if it points outside the stream.
     """
     if number(body, schema, _ENDIANNESS, "<h"):
         raise TableError("its numbers are big-endian; send them little-endian")
@@ -72,7 +72,7 @@ def _column(body: bytes, at: int) -> Column:
 
 def _stored(body: bytes, column: Column, kind: int, details: int) -> Column:
     if kind in {_DATE, _MOMENT}:
-        # Of dates, the schema leaves milliseconds out, being the default.
+        # The schema leaves out the default unit, which is milliseconds for dates.
         unit = number(body, details, 0, "<h", int(kind == _DATE))
         units = _DATES if kind == _DATE else _MOMENTS
         if not 0 <= unit < len(units):

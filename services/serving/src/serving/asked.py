@@ -1,4 +1,4 @@
-"""Who asks, for those who note answers later: known to whatever is done for a request, without being handed through."""
+"""The current request as a context variable, so that code that logs its answer need not get it as an argument."""
 
 from contextvars import ContextVar
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Asked(msgspec.Struct, eq=False, gc=False):
-    """A request: its id, whose API key it has (empty: none needed), and whether all its rows are logged by chance."""
+    """A request: its id, the owner of its API key (empty without one), and whether sampling logs all its rows."""
 
     identity: bytes
     owner: str
@@ -17,5 +17,5 @@ ASKED: ContextVar[Asked] = ContextVar("ASKED")
 
 
 def note(identity: bytes, owner: str) -> None:
-    """Notes who asks in the task that answers."""
+    """Set the current request, in the task that answers it."""
     ASKED.set(Asked(identity, owner))

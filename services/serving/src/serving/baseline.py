@@ -1,4 +1,4 @@
-"""What the data looked like in training, as the version's `baseline.json` tells it (see docs/model-format.md)."""
+"""The distribution of the training data, from the version's `baseline.json` (see docs/model-format.md)."""
 
 import logging
 import math
@@ -18,19 +18,19 @@ logger = logging.getLogger(__name__)
 
 
 def all_shares(feature: FeatureBaseline) -> list[float]:
-    """Shares of all rows: in the bins, and as the last one of nulls where these were counted."""
+    """Return the shares of all rows in the bins, and last the share of nulls if it is known."""
     if feature.nulls is None:
         return feature.shares
     return [*(share * (1 - feature.nulls) for share in feature.shares), feature.nulls]
 
 
 def typical_row(baseline: Baseline, spec: ModelSpec) -> tuple[Value, ...]:
-    """A row of a value for each column that many rows of the training data had."""
+    """Return a row with a typical value of the training data in each column."""
     return tuple(_typical(*pair) for pair in zip(baseline.features, spec.columns, strict=True))
 
 
 def _typical(feature: FeatureBaseline, column: Column) -> Value:
-    """A value of the bin that most rows are in; one that fits where nothing is known of them."""
+    """Return a value of the bin with the most rows, or any valid value if the baseline has none."""
     if feature.categories:
         known = feature.shares[: len(feature.categories)]
         return feature.categories[known.index(max(known))]
@@ -42,12 +42,12 @@ def _typical(feature: FeatureBaseline, column: Column) -> Value:
 
 
 def read_baseline(folder: Path, spec: ModelSpec) -> Baseline | None:
-    """Reads the baseline of a version; None where it has none.
+    """Read the baseline of a version, or None if it has none.
 
     An unusable one counts as missing, with a warning in the log: the model is still served.
 
     Raises:
-        ModelUnusableError: when it has the classes of the model in another order.
+        ModelUnusableError: if it has the classes of the model in another order.
     """
     try:
         baseline = msgspec.json.decode((folder / FILE).read_bytes(), type=Baseline)
@@ -63,7 +63,7 @@ def read_baseline(folder: Path, spec: ModelSpec) -> Baseline | None:
 
 
 def _mistake(baseline: Baseline, spec: ModelSpec) -> str:
-    """Says what is wrong with a baseline; empty when nothing is."""
+    """Return what is wrong with a baseline, or an empty string."""
     prediction = baseline.prediction
     if [feature.name for feature in baseline.features] != [column.name for column in spec.columns]:
         return "its features are not the columns of the signature"
@@ -97,7 +97,7 @@ def _mistake_of(feature: FeatureBaseline, column: Column, rows: int) -> str:
 
 
 def _short(value: float) -> float:
-    """A number with as few digits as single precision tells it from its neighbours by."""
+    """Return a number with only as many digits as single precision needs."""
     return float(str(np.float32(value)))
 
 

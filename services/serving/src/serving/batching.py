@@ -1,12 +1,11 @@
-"""Running models: what is ready in the same turn of the event loop shares one run, where that is faster.
+"""Runs models: requests whose rows are ready in the same turn of the event loop share a run, if that is faster.
 
-A run over many rows costs hardly more than one over a single row for most models, and while it is computed nothing else
-happens in this process. So requests whose rows are ready together are computed together: at once if no other request
-is in progress, otherwise at the end of the turn, when all who were woken by it have put their rows down. Nobody
-waits for
-company: there is no timer.
+For most models, a run over many rows takes hardly longer than a run over one row, and nothing else happens in this
+process meanwhile. So rows that are ready together are computed together: at once if no other request is in progress,
+otherwise at the end of the turn, when all requests that it woke up have added their rows. No request waits for others:
+there is no timer.
 
-Runs that take long are computed in worker threads; what comes in meanwhile shares the next one.
+Long runs are computed in worker threads. Requests that arrive meanwhile share the next run.
 """
 
 import asyncio
@@ -25,10 +24,10 @@ from serving.errors import OverloadedError
 from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix, Runtime
 
-# Told of every run: the model, its rows, what it gave, and the seconds that took.
+# Called after every run with the model, its rows, its results, and the seconds that the run took.
 Listener = Callable[[LoadedModel, Matrix, Matrix, float], None]
-# Told of every run before what it gave is sent: the model, its rows, what it gave, and whose rows these are, request
-# after request: who asked, where that is noted, and how many rows.
+# Called after every run, before its results are sent, with the model, its rows, its results, and for each request in
+# their order: the request, if it is known, and its number of rows.
 Shares = Sequence[tuple[Asked | None, int]]
 Watcher = Callable[[LoadedModel, Matrix, Matrix, Shares], None]
 
@@ -46,7 +45,7 @@ class _Run(msgspec.Struct, frozen=True, eq=False):
 
 
 class _Lane(msgspec.Struct, eq=False):
-    """What waits for the worker threads, for one model; `runs` is how many of them compute for it now."""
+    """The requests that wait for the worker threads, for one model. `runs` is how many threads compute for it now."""
 
     waiting: deque[_Waiting]
     rows: int = 0
@@ -58,10 +57,10 @@ class Batcher:
 
     Args:
         workers: The threads for long runs.
-        threads: How many these are.
-        admission: Tells whether another request is in progress.
-        queue_seconds: How long rows may have to wait for a thread; more are refused.
-        on_run: Is called for every run.
+        threads: The number of these threads.
+        admission: Knows whether another request is in progress.
+        queue_seconds: How long rows may have to wait for a thread. Rows that would wait longer are refused.
+        on_run: Called for every run.
     """
 
     def __init__(
@@ -78,10 +77,10 @@ class Batcher:
         self._drains: set[asyncio.Task[None]] = set()
 
     async def run(self, model: LoadedModel, rows: Matrix) -> Matrix:
-        """Gives what a model computes for a matrix of shape [rows, columns].
+        """Return the results of a model for a matrix of shape [rows, columns].
 
         Raises:
-            OverloadedError: when the rows would have to wait too long for a thread.
+            OverloadedError: if the rows would have to wait too long for a thread.
         """
         if len(rows) > model.pace.inline_rows:
             return await self._aside(model, rows)
@@ -98,14 +97,14 @@ class Batcher:
         return await waiting.result
 
     def _flush(self) -> None:
-        """Computes everything that is ready."""
+        """Compute everything that is ready."""
         ready, self._ready, self._ready_requests = self._ready, {}, 0
         for model, waiting in ready.items():
             for group in _groups(deque(waiting), model.pace.shared_rows):
                 self._settle(model, group, _runs(model.runtime, group))
 
     def _settle(self, model: LoadedModel, group: list[_Waiting], runs: list[_Run]) -> None:
-        """Hands out what was computed: one run for the whole group, or one for each of it."""
+        """Give each request its results, from one run for the whole group or one run for each request."""
         for run in runs:
             if not isinstance(run.result, Exception):
                 self._on_run(model, run.rows, run.result, run.seconds)
@@ -125,9 +124,9 @@ class Batcher:
         return result
 
     async def _aside(self, model: LoadedModel, rows: Matrix) -> Matrix:
-        """Has rows computed by a worker thread."""
+        """Compute rows in a worker thread."""
         lane = self._lanes.setdefault(model, _Lane(deque()))
-        # The models that are asked now take turns at the threads.
+        # The models that have requests now take turns at the threads.
         if lane.rows and model.pace.seconds(lane.rows) * len(self._lanes) / self._threads > self._queue_seconds:
             raise OverloadedError
         waiting = _Waiting(rows, asyncio.get_running_loop().create_future(), ASKED.get(None))
@@ -141,7 +140,7 @@ class Batcher:
         return await waiting.result
 
     async def _drain(self, model: LoadedModel, lane: _Lane) -> None:
-        """Computes what waits in a lane until nothing does, one group after the other."""
+        """Compute all requests in a lane, group by group."""
         loop = asyncio.get_running_loop()
         try:
             for group in _groups(lane.waiting, model.pace.shared_rows):
@@ -154,14 +153,14 @@ class Batcher:
 
 
 class WatchedBatcher(Batcher):
-    """Shows every run to those who watch, all its requests at once. Takes `Batcher`'s place where there are any."""
+    """Passes every run, with all its requests, to the watchers. Replaces `Batcher` if there are any."""
 
     def __init__(self, watchers: Sequence[Watcher], *arguments: Any) -> None:
         super().__init__(*arguments)
         self._watchers = watchers
 
     def _settle(self, model: LoadedModel, group: list[_Waiting], runs: list[_Run]) -> None:
-        # Before the watchers: one that fails must not leave callers without their answer.
+        # Before the watchers, because an error in one must not leave callers without their answers.
         super()._settle(model, group, runs)
         shares = [(waiting.asked, len(waiting.rows)) for waiting in group]
         parts = [shares] if len(runs) == 1 else [[share] for share in shares]
@@ -180,7 +179,7 @@ class WatchedBatcher(Batcher):
 
 
 def _groups(waiting: deque[_Waiting], most_rows: int) -> Iterator[list[_Waiting]]:
-    """Takes from a queue, from its front, as many as fit into one run, until it is empty."""
+    """Take requests from the front of a queue, as many as fit into one run, until it is empty."""
     while waiting:
         group = [waiting.popleft()]
         rows = len(group[0].rows)
@@ -191,13 +190,13 @@ def _groups(waiting: deque[_Waiting], most_rows: int) -> Iterator[list[_Waiting]
 
 
 def _runs(runtime: Runtime, group: list[_Waiting]) -> list[_Run]:
-    """Computes a group in one run; when that fails, each by itself, so that what one did wrong fails it alone."""
+    """Compute a group in one run. If that fails, run each request alone, so that only the faulty one fails."""
     rows = group[0].rows if len(group) == 1 else np.concatenate([waiting.rows for waiting in group])
     start = time.perf_counter()
     result: Matrix | Exception
     try:
         result = runtime.run(rows)
-    except Exception as error:  # noqa: BLE001  (runtimes raise what they like; whoever asked gets it)
+    except Exception as error:  # noqa: BLE001  (runtimes raise anything; the caller of the request gets it)
         if len(group) > 1:
             return [run for waiting in group for run in _runs(runtime, [waiting])]
         result = error
@@ -205,7 +204,7 @@ def _runs(runtime: Runtime, group: list[_Waiting]) -> list[_Run]:
 
 
 def _split(group: list[_Waiting], result: Matrix | Exception) -> list[Matrix | Exception]:
-    """Gives each of a group its part of what was computed for all."""
+    """Return the part of a common result that belongs to each request."""
     if len(group) == 1 or isinstance(result, Exception):
         return [result]
     parts: list[Matrix | Exception] = []

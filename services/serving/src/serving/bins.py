@@ -1,6 +1,6 @@
-"""Where the values of rows fall: bins of numbers between edges, one for each category, and one for nulls.
+"""Assigns the values of rows to bins: for numbers between edges, one for each category, and one for nulls.
 
-The bins of all columns stand one behind the other in one array of counts.
+The bins of all columns follow each other in one array of counts.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ class Bins:
     """The bins of the first columns of a model.
 
     Attributes:
-        width: How many bins there are.
-        slices: Which of them belong to each column.
+        width: The number of bins.
+        slices: The bins of each column.
     """
 
     def __init__(self, features: Sequence[FeatureBaseline]) -> None:
@@ -38,11 +38,11 @@ class Bins:
             for index, feature in enumerate(features)
             if feature.categories is not None
         }
-        # The last bin of a column that may be null.
+        # The last bin, of the columns that may be null.
         self._nulls = {index: sizes[index] - 1 for index, feature in enumerate(features) if feature.nulls is not None}
 
     def count(self, rows: Matrix) -> Counts:
-        """Counts rows, of shape [rows, columns or more], in their bins; shape [width]."""
+        """Count rows, of shape [rows, columns or more], in their bins. The result has shape [width]."""
         if self._all_numbers:
             bins = self._of_numbers(rows[:, : len(self.slices)])
         else:
@@ -57,7 +57,7 @@ class Bins:
 
     def _of_numbers(self, rows: Matrix) -> NDArray[np.integer]:
         numbers = rows.astype(np.float32, copy=False)
-        # In narrow numbers, of which the processor adds many at once.
+        # Narrow integers, because the processor adds many of them at once.
         bins = np.zeros(numbers.shape, dtype=np.int32)
         for edges in self._edges.T:
             bins += numbers >= edges
@@ -70,7 +70,7 @@ def _are_null(values: NDArray[Any], *, text: bool) -> NDArray[np.bool_]:
 
 
 def _padded(edges: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-    """Makes one array [columns, edges] of lists of different lengths; nothing is as large as what fills them up."""
+    """Return an array [columns, edges] of lists of different lengths, padded with infinity, which no value reaches."""
     longest = max(map(len, edges), default=0)
     padded = np.full((len(edges), longest), np.inf, dtype=np.float32)
     for row, own in zip(padded, edges, strict=True):

@@ -1,4 +1,4 @@
-"""The Model Cache: the versions of all models in memory, a bounded number, each loaded by one caller at a time."""
+"""The Model Cache: a bounded number of versions of all models in memory. One caller at a time loads each."""
 
 import asyncio
 from collections import OrderedDict
@@ -11,13 +11,13 @@ _T = TypeVar("_T")
 
 
 class SingleFlight(Generic[_T]):
-    """Runs one piece of work per key at a time: a caller with a key that is running waits for the same result."""
+    """Runs work once per key at a time: callers with a key whose work is running wait for the same result."""
 
     def __init__(self) -> None:
         self._under_way: dict[Hashable, asyncio.Task[_T]] = {}
 
     async def run(self, key: Hashable, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Starts `work`, or joins the run that is in progress. A caller that gives up does not stop it."""
+        """Start `work`, or join the run that is in progress. A caller that gives up does not stop it."""
         task = self._under_way.get(key)
         if task is None:
             task = asyncio.ensure_future(self._guarded(work))
@@ -31,17 +31,17 @@ class SingleFlight(Generic[_T]):
     def _finished(self, key: Hashable, task: asyncio.Task[_T]) -> None:
         del self._under_way[key]
         if not task.cancelled():
-            task.exception()  # Marks it as seen: all who waited may have given up.
+            task.exception()  # marks it as retrieved, because all callers may have given up
 
 
 class CacheEvents:
-    """What a cache tells about itself; each does nothing unless overridden."""
+    """Events of a cache. Each does nothing unless overridden."""
 
     def hit(self) -> None:
-        """A version was there."""
+        """A version was in memory."""
 
     def miss(self) -> None:
-        """A version was not there."""
+        """A version was not in memory."""
 
     def loaded(self) -> None:
         """A version was loaded."""
@@ -50,14 +50,14 @@ class CacheEvents:
         """A version could not be loaded."""
 
     def evicted(self, model: LoadedModel) -> None:
-        """A version made room for others."""
+        """A version was removed to make room for others."""
 
 
 class ModelCache:
-    """Keeps the versions that were used last: at most `capacity` of them, of at most `max_bytes` together.
+    """Keeps the versions that were used last: at most `capacity` of them, with at most `max_bytes` in total.
 
-    All registered models share these bounds. Versions given to `keep` always stay, one version a model, and
-    so does the version loaded last, so there may be one more than there is room for.
+    All registered models share these bounds. One version of each model stays if `keep` was called with it, and so does
+    the version that was loaded last. So there may be one version more than the bounds allow.
     """
 
     def __init__(self, capacity: int, max_bytes: int, events: CacheEvents) -> None:
@@ -75,28 +75,28 @@ class ModelCache:
         return len(self._models)
 
     def keep(self, model: LoadedModel) -> None:
-        """Never drops this version from now on, instead of the one with the same name before."""
+        """Keep this version until `keep` is called with another version of the model."""
         self._kept[model.name] = model.version
-        # Others may have been loaded since it was, and have pushed it out.
+        # Versions that were loaded after it may have evicted it.
         self._models[model.name, model.version] = model
         self._evict()
 
     def forget(self, name: str) -> None:
-        """Drops all versions of a model but the one that it was told to keep: their numbers mean others now."""
+        """Remove all versions of a model except the kept one, because their numbers mean other versions now."""
         for key in tuple(self._models):
             if key[0] == name and key[1] != self._kept.get(name):
                 self._events.evicted(self._models.pop(key))
 
     async def replace(self, name: str, version: str, load: Callable[[], Awaitable[LoadedModel]]) -> LoadedModel:
-        """Gives what `load` returns, and keeps it in the place of what had this number before.
+        """Return what `load` returns, and keep it instead of the earlier version with this number.
 
         Raises:
-            ServingError: whatever `load` raises; what was there before stays then.
+            ServingError: from `load`. The earlier version then stays.
         """
-        return await self._loads.run((name, version, "anew"), lambda: self._load(name, version, load))
+        return await self._loads.run((name, version, "replace"), lambda: self._load(name, version, load))
 
     def get(self, name: str, version: str) -> LoadedModel | None:
-        """Gives a version of a model that is in memory, and counts that as use."""
+        """Return a version of a model if it is in memory, and count that as a use."""
         model = self._models.get((name, version))
         if model is None:
             return None
@@ -105,10 +105,10 @@ class ModelCache:
         return model
 
     async def get_or_load(self, name: str, version: str, load: Callable[[], Awaitable[LoadedModel]]) -> LoadedModel:
-        """Gives a version from memory, or else what `load` returns; concurrent callers share one load.
+        """Return a version from memory, or else what `load` returns. Concurrent callers share one load.
 
         Raises:
-            ServingError: whatever `load` raises; nothing is kept then.
+            ServingError: from `load`. Nothing is kept then.
         """
         model = self.get(name, version)
         if model is not None:
@@ -128,7 +128,7 @@ class ModelCache:
         return model
 
     def _evict(self) -> None:
-        """Drops the versions used longest ago until the rest fits. The newest stays, or its load was for nothing."""
+        """Remove the versions that were used longest ago until the rest fits, but never the newest."""
         for name, version in tuple(self._models)[:-1]:
             if self._fits():
                 return

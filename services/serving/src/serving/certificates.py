@@ -1,4 +1,4 @@
-"""Whom clients of MLflow and S3 trust: the usual authorities, or those in the file that SSL_CERT_FILE names."""
+"""The certificate authorities of clients of MLflow and S3: the usual ones, or those in the file SSL_CERT_FILE."""
 
 import os
 import ssl
@@ -10,16 +10,16 @@ from serving.environment import SettingsError
 
 
 class Trust(ssl.SSLContext):
-    """What a client checks certificates with.
+    """The TLS settings of a client.
 
-    The certificates of all authorities take 1 MB a client, and are read when the first connection needs them: never,
-    where everything is http.
+    The certificates of all authorities take 1 MB per client. They are read when the first connection needs them, which
+    is never if all addresses are http.
     """
 
     _loaded = False
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        """Begins TLS on a connection."""
+        """Start TLS on a connection."""
         if not self._loaded:
             self.load_verify_locations(**_usual())
             self._loaded = True
@@ -27,10 +27,10 @@ class Trust(ssl.SSLContext):
 
 
 def trusted(file: str = "") -> Trust:
-    """Makes what a client checks certificates with: by the authorities in `file`, or else by the usual ones.
+    """Return TLS settings that trust the authorities in `file`, or else the usual ones.
 
     Raises:
-        SettingsError: when the file holds no certificates that can be read.
+        SettingsError: if no certificates can be read from the file.
     """
     context = Trust(ssl.PROTOCOL_TLS_CLIENT)
     if file:
@@ -47,6 +47,6 @@ def trusted(file: str = "") -> Trust:
 
 
 def _usual() -> dict[str, str]:
-    """The authorities in the folder that OpenSSL's own variable names, or else those that browsers trust."""
+    """Return the authorities in the folder of OpenSSL's own variable, or else those that browsers trust."""
     folder = os.environ.get("SSL_CERT_DIR", "")
     return {"capath": folder} if folder else {"cafile": certifi.where()}

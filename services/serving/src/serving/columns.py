@@ -1,4 +1,4 @@
-"""The columns of a model: of which kind each is, and what its MLmodel file says of it (see docs/model-format.md)."""
+"""The columns of a model: their kinds, and what its MLmodel file says about them (see docs/model-format.md)."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,10 +10,10 @@ from serving.errors import ModelUnusableError
 
 Value = bool | int | float | str | None
 
-# Models compute in single precision, which ends at 3.4e38: this leaves them room to scale values and add them up.
+# Models compute in single precision, which ends at 3.4e38. This limit leaves them room to scale and add values.
 LARGEST_NUMBER = 1e30
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# The years 1 to 9999, and the hours by which time zones differ.
+# The years 1 to 9999, extended by the offsets of time zones.
 EARLIEST, LATEST = -62_135_682_400, 253_402_387_199
 # The smallest and the largest value of each of MLflow's types.
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -29,11 +29,11 @@ _SOME_TEXT = "a"
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One input: its name, MLflow's type name, its kind, and the values that it takes.
+    """One input: its name, MLflow's type name, its kind, and the values that it accepts.
 
-    `low` and `high` bound numbers; for dates they are seconds since 1970 UTC, for text they mean nothing. `optional`
-    tells whether it may be null, `categories` which texts training knew (empty: not told), `unknown` what to do with
-    others, and `sensitive` that nobody may keep its values.
+    `low` and `high` bound numbers. For dates they are seconds since 1970 UTC, and for text they have no meaning.
+    `optional` says whether it may be null. `categories` are the texts in the training data (empty: not known), and
+    `unknown` is what to do with others. The values of a `sensitive` column must not be stored.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Column(msgspec.Struct, frozen=True):
     sensitive: bool = False
 
     def fitting(self, value: float) -> Value:
-        """The value that this column takes and that is nearest to a number; of text, a category."""
+        """Return the valid value nearest to a number; for text, a category."""
         if self.kind == "boolean":
             return value >= 0.5
         if self.kind == "category":
@@ -58,10 +58,10 @@ class Column(msgspec.Struct, frozen=True):
 
 
 def column(name: str, mlflow_type: str, *, optional: bool = False) -> Column:
-    """Makes a column of what the signature says of it.
+    """Create a column from its entry in the signature.
 
     Raises:
-        ModelUnusableError: when it is of a type that cannot be served.
+        ModelUnusableError: if columns of its type cannot be served.
     """
     if mlflow_type not in _BOUNDS:
         known = ", ".join(_BOUNDS)
@@ -72,10 +72,10 @@ def column(name: str, mlflow_type: str, *, optional: bool = False) -> Column:
 
 
 def with_metadata(columns: tuple[Column, ...], told: Sequence[ColumnMetadata]) -> tuple[Column, ...]:
-    """Adds what `metadata.columns` says to the columns of the signature.
+    """Add what `metadata.columns` says to the columns of the signature.
 
     Raises:
-        ModelUnusableError: when the two disagree, or `metadata.columns` contradicts itself.
+        ModelUnusableError: if the two disagree, or `metadata.columns` contradicts itself.
     """
     if len(told) != len(columns):
         raise ModelUnusableError(

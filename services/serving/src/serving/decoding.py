@@ -1,6 +1,6 @@
-"""From values of JSON to what a model computes with, one decoder for each kind of column.
+"""Decodes JSON values into what a model computes with. There is a decoder for each kind of column.
 
-Numbers, booleans and dates become floats, null among them NaN; text stays text, null among it the empty string.
+Numbers, booleans and dates become floats, with NaN for null. Text stays text, with the empty string for null.
 """
 
 import math
@@ -16,7 +16,7 @@ from serving.columns import EARLIEST, EPOCH, LATEST, Column, Value
 Encoded = float | str
 Dtype = type[np.floating] | type[np.object_]
 
-# Up to where every whole number has a place of its own.
+# The largest number up to which every whole number can be represented exactly.
 _EXACT = {np.float32: 2**24, np.float64: 2**53}
 _NUMBERS = frozenset({int, float})
 _TEXT = frozenset({str})
@@ -25,15 +25,15 @@ _LONGEST_NAME = 100
 
 
 class MismatchError(Exception):
-    """A value does not fit its column; the message says why."""
+    """A value does not fit its column. The message says why."""
 
 
 class UnknownCategoryError(MismatchError):
-    """A text is none of the categories that the column takes."""
+    """A text is not among the categories that the column accepts."""
 
 
 class Decoder(ABC):
-    """Reads the values of one column.
+    """Decodes the values of one column.
 
     Attributes:
         column: The column.
@@ -45,19 +45,19 @@ class Decoder(ABC):
         self.column = column
 
     def all(self, values: Sequence[Value]) -> Sequence[Encoded]:
-        """Reads many values.
+        """Decode many values.
 
         Raises:
-            MismatchError: when one does not fit.
+            MismatchError: if a value does not fit.
         """
         return [self.one(value) for value in values]
 
     @abstractmethod
     def one(self, value: Value) -> Encoded:
-        """Reads one value.
+        """Decode one value.
 
         Raises:
-            MismatchError: when it does not fit.
+            MismatchError: if it does not fit.
         """
 
     def _refused(self, value: Value) -> MismatchError:
@@ -65,7 +65,7 @@ class Decoder(ABC):
 
 
 class NumberDecoder(Decoder):
-    """Numbers, whole ones for columns of integers, within the bounds of the column and what the model computes with."""
+    """Numbers within the bounds of the column and of the model's precision. For integer columns, only whole ones."""
 
     def __init__(self, column: Column, dtype: Dtype) -> None:
         super().__init__(column)
@@ -77,7 +77,7 @@ class NumberDecoder(Decoder):
         self._why = rounds if exact < column.high else ""
 
     def one(self, value: Value) -> Encoded:
-        """Reads one value."""
+        """Decode one value."""
         if type(value) is float or type(value) is int:
             if self.low <= value <= self.high:
                 if self.whole and value != int(value):
@@ -91,13 +91,13 @@ class NumberDecoder(Decoder):
         raise self._refused(value)
 
     def all(self, values: Sequence[Value]) -> Sequence[Encoded]:
-        """Reads many values."""
+        """Decode many values."""
         if not self.whole and are_numbers(values, self.low, self.high):
             return values  # type: ignore[return-value]
         return super().all(values)
 
     def bounds(self) -> str:
-        """Says between which numbers a value must lie, and why."""
+        """Return a message with the bounds of a value, and their reason."""
         return f"expected {self._kind()} between {self.low} and {self.high}{self._why}"
 
     def _kind(self) -> str:
@@ -110,7 +110,7 @@ class BooleanDecoder(Decoder):
     expected = "true or false"
 
     def one(self, value: Value) -> Encoded:
-        """Reads one value."""
+        """Decode one value."""
         if isinstance(value, bool):
             return 1.0 if value else 0.0
         if value is None and self.column.optional:
@@ -119,7 +119,7 @@ class BooleanDecoder(Decoder):
 
 
 class CategoryDecoder(Decoder):
-    """Text, of which the empty one is null."""
+    """Text. The empty string means null."""
 
     expected = "a string"
 
@@ -129,7 +129,7 @@ class CategoryDecoder(Decoder):
         self._allowed = self._known if column.unknown == "refuse" else None
 
     def one(self, value: Value) -> Encoded:
-        """Reads one value."""
+        """Decode one value."""
         if type(value) is str and value:
             if self._allowed is not None and value not in self._allowed:
                 known = listed(self.column.categories)
@@ -143,27 +143,27 @@ class CategoryDecoder(Decoder):
         raise self._refused(value)
 
     def unknown(self, values: Iterable[Encoded]) -> int:
-        """How many of the values that were read are texts that training did not know; 0 where that is not told."""
+        """Return how many decoded values are texts that were not in the training data, 0 if that is not known."""
         return sum(self.unknown_of(values)) if self._known else 0
 
     def unknown_of(self, values: Iterable[Encoded]) -> list[bool]:
-        """Tells for each value that was read whether it is a text that training did not know."""
+        """Return for each decoded value whether it is a text that was not in the training data."""
         return [value not in self._known and value != "" for value in values]
 
     def all(self, values: Sequence[Value]) -> Sequence[Encoded]:
-        """Reads many values."""
+        """Decode many values."""
         if self._allowed is None and set(map(type, values)) == _TEXT and "" not in values:
             return values  # type: ignore[return-value]
         return super().all(values)
 
 
 class DatetimeDecoder(Decoder):
-    """Moments in ISO 8601, in UTC where no offset is told, or as seconds since 1970 UTC; as the latter."""
+    """Times as ISO 8601 (in UTC without an offset), or as seconds since 1970 UTC, which is also the decoded form."""
 
     expected = "a date as ISO 8601, or seconds since 1970-01-01 UTC"
 
     def one(self, value: Value) -> Encoded:
-        """Reads one value."""
+        """Decode one value."""
         if isinstance(value, str) and value:
             return self._moment(value)
         if type(value) is float or type(value) is int:
@@ -188,18 +188,18 @@ class DatetimeDecoder(Decoder):
 
 
 def are_numbers(values: Sequence[Value], low: float, high: float) -> bool:
-    """Whether values are all numbers between two bounds. Every request of numbers passes here, so no loop."""
+    """Return whether all values are numbers between two bounds. Without a loop, because every request runs it."""
     return (
         _NUMBERS.issuperset(map(type, values))
         and min(values) >= low  # type: ignore[type-var,operator]
         and max(values) <= high  # type: ignore[type-var,operator]
-        # NaN compares with nothing, so those two pass it over.
+        # `min` and `max` can miss a NaN, because comparisons with it are false.
         and math.isfinite(sum(values))  # type: ignore[arg-type]
     )
 
 
 def decoder_of(column: Column, dtype: Dtype) -> Decoder:
-    """Makes the decoder of a column, for a model that computes with a dtype."""
+    """Create the decoder of a column, for a model that computes with a dtype."""
     if column.kind == "category":
         return CategoryDecoder(column)
     if column.kind == "boolean":
@@ -208,7 +208,7 @@ def decoder_of(column: Column, dtype: Dtype) -> Decoder:
 
 
 def shown(value: Value) -> str:
-    """Says what a value is, and shows it where that helps."""
+    """Return a description of a value for messages, with the value itself where that helps."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -217,16 +217,16 @@ def shown(value: Value) -> str:
 
 
 def shown_text(text: str, longest: int = _LONGEST_SHOWN) -> str:
-    """Shows a text, or its beginning."""
+    """Return a text in quotes, shortened to its beginning."""
     return repr(text if len(text) <= longest else f"{text[:longest]}...")
 
 
 def shown_name(name: str) -> str:
-    """Shows the name of a column, or its beginning."""
+    """Return the name of a column in quotes, shortened to its beginning."""
     return shown_text(name, _LONGEST_NAME)
 
 
 def listed(names: Collection[str], most: int = 20) -> str:
-    """Lists names, of very many only the first."""
+    """Return a list of names, with at most the first `most` of them."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(shown_name(name) for name in islice(names, most)) + more

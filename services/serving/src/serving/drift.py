@@ -1,9 +1,9 @@
-"""How far what is asked and answered lately lies from what training saw: population stability indices.
+"""Drift: how much recent requests and answers differ from training, as population stability indices.
 
-The index of a distribution q against a baseline p, both over the same bins, is the sum of (q - p) ln(q / p), as credit
+The index of a distribution q against a baseline p, both over the same bins, is the sum of (q - p) ln(q / p). Credit
 scoring has used it for decades (Siddiqi, Credit Risk Scorecards, 2006): up to 0.1 counts as the same, above 0.25 as
-another. Each category is a bin, and so are nulls. Every bin gets half a row more than it has, so that an empty one is
-not infinitely far away (the estimator of Krichevsky and Trofimov).
+different. Each category is a bin, and so are nulls. Half a row is added to every bin, so that an empty one does not
+make the index infinite (the estimator of Krichevsky and Trofimov).
 """
 
 import time
@@ -19,16 +19,16 @@ from serving.bins import Bins, Counts
 from serving.labels import of_places, places
 from serving.runtimes.base import Matrix
 
-# A series a feature: beyond this many, Prometheus would be the one to suffer.
+# There is one time series per feature. More than this many would be too much for Prometheus.
 MOST_FEATURES = 100
 _SLOTS = 12
-# Of many rows a part tells where they lie, and costs little beside what it took to answer them.
+# From more rows, a sample shows the distribution well enough, and costs little compared with the prediction.
 _MOST_ROWS = 512
 _PROBABILITY_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 class Window:
-    """Counts of a sliding window of some seconds: a ring of slots, of which the oldest is emptied over time."""
+    """Counts in a sliding window of some seconds: a ring of slots, whose oldest one is cleared as time passes."""
 
     def __init__(self, width: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._ring: Counts = np.zeros((_SLOTS, width), dtype=np.int64)
@@ -37,12 +37,12 @@ class Window:
         self._now = self._slot()
 
     def add(self, counts: Counts) -> None:
-        """Adds counts, shape [width]."""
+        """Add counts, shape [width]."""
         self._turn()
         self._ring[self._now % _SLOTS] += counts
 
     def total(self) -> Counts:
-        """The counts of the whole window, shape [width]."""
+        """Return the counts of the whole window, shape [width]."""
         self._turn()
         total: Counts = self._ring.sum(axis=0)
         return total
@@ -58,7 +58,7 @@ class Window:
 
 
 class Drift:
-    """Compares rows and answers of one model version with its baseline, over a sliding window of some seconds."""
+    """Compares rows and answers of a model version with its baseline, over a sliding window of some seconds."""
 
     def __init__(self, baseline: Baseline, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         features = baseline.features[:MOST_FEATURES]
@@ -75,9 +75,9 @@ class Drift:
         self._first = 0
 
     def add(self, rows: Matrix, result: Matrix) -> None:
-        """Counts rows [rows, columns] and what the model gave for them; of many, every n-th, which stands for n."""
+        """Count rows [rows, columns] and their results. Of many rows, every n-th counts n times."""
         step = max(1, rows.shape[0] // _MOST_ROWS)
-        # From another first row each time, for rows that repeat themselves.
+        # Start at another row each time, in case the rows repeat in a pattern.
         self._first += 1
         rows, result = rows[self._first % step :: step], result[self._first % step :: step]
         counts = np.zeros(self._answers.stop + 1, dtype=np.int64)
@@ -87,7 +87,7 @@ class Drift:
         self._window.add(counts * step)
 
     def _count_answers(self, result: Matrix, each: int) -> Counts:
-        """Counts answers in their bins, and their probabilities, of which each stands for some."""
+        """Count answers and their probabilities in bins. Each answer stands for `each` rows."""
         size = len(self._expected_answers)
         if self._answer_edges is not None:
             values = result.astype(np.float32)
@@ -101,7 +101,7 @@ class Drift:
         return np.bincount(best, minlength=size)
 
     def tell(self, model: str, told: "Families") -> None:
-        """Adds what is known of this version of a model; the indices only while there is a row to compare."""
+        """Add the metrics of this model version, with the indices only if the window has rows."""
         total = self._window.total()
         rows = int(total[-1])
         told.rows.add_metric((model,), rows)
@@ -139,7 +139,7 @@ class Families:
 
 
 def drift_metrics(drifts: Mapping[str, Drift]) -> Iterator[Metric]:
-    """Gives what is known of the drift of models, by their names; of what nothing is known there is no metric."""
+    """Return the metrics of the drift of models, by model name. Metrics without a sample are left out."""
     told = Families()
     for model, drift in drifts.items():
         drift.tell(model, told)
@@ -148,13 +148,13 @@ def drift_metrics(drifts: Mapping[str, Drift]) -> Iterator[Metric]:
 
 
 def psi(expected: NDArray[np.float64], counts: Counts) -> float:
-    """Computes the index of counts against expected shares, both over the same bins."""
+    """Return the index of counts against expected shares, both over the same bins."""
     found = smoothed(counts)
     return float(((found - expected) * np.log(found / expected)).sum())
 
 
 def smoothed(counts: NDArray[np.floating] | Counts) -> NDArray[np.float64]:
-    """Makes shares of counts, none of them 0."""
+    """Return counts as shares, none of which is 0."""
     more = counts + 0.5
     shares: NDArray[np.float64] = more / more.sum()
     return shares

@@ -1,8 +1,8 @@
-"""Settings from environment variables: a Struct declares them once, and parsing, errors and help follow from it.
+"""Settings from environment variables: a Struct declares them once, for parsing, errors and help.
 
-The Struct's encoded field names are the variables' names (`rename=str.upper`), and `msgspec.Meta(description=...)` on a
-field is its help. A variable that is empty counts as absent, since charts and compose files set empty ones. One that
-takes a tuple of Structs of text is written as a JSON list of objects, whose fields are treated as variables are.
+The encoded names of the Struct's fields are the names of the variables (`rename=str.upper`). The help of a field is its
+`msgspec.Meta(description=...)`. An empty variable counts as absent, because charts and compose files set empty ones. A
+variable for a tuple of Structs is a JSON list of objects, whose fields are handled like variables.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class SettingsError(Exception):
-    """A variable has a value that it cannot have; the message names it and says what it takes."""
+    """A variable has an invalid value. The message names the variable, and says which values it accepts."""
 
 
 class Variable(msgspec.Struct, frozen=True):
-    """An environment variable: its name, what it takes, its default (as text) and what it is for.
+    """An environment variable: its name, the values that it accepts, its default as text, and its purpose.
 
-    `items` is the Struct that the objects are read as, where it takes a list of them.
+    If it accepts a list of objects, `items` is their Struct.
     """
 
     name: str
@@ -33,17 +33,17 @@ class Variable(msgspec.Struct, frozen=True):
 
 
 def variables(kind: type[msgspec.Struct]) -> tuple[Variable, ...]:
-    """Lists the variables that a settings Struct declares, in its order."""
+    """List the variables of a settings Struct, in the order of its fields."""
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)  # noqa: S101  (narrows the type: `kind` is a Struct)
     return tuple(_variable(field) for field in info.fields)
 
 
 def read(kind: type[T], environ: Mapping[str, str], within: str = "") -> T:
-    """Parses the variables of a settings Struct; errors say where they are `within`, as in `EXTRA_MODELS[0].`.
+    """Parse the variables of a settings Struct. Errors begin with `within`, such as `EXTRA_MODELS[0].`.
 
     Raises:
-        SettingsError: when a value does not fit its variable, or values contradict each other.
+        SettingsError: if a value does not fit its variable, or values contradict each other.
     """
     given: dict[str, Any] = {}
     for variable in variables(kind):
@@ -56,7 +56,7 @@ def read(kind: type[T], environ: Mapping[str, str], within: str = "") -> T:
 
 
 def _value(kind: type[msgspec.Struct], variable: Variable, text: str, within: str) -> Any:
-    """Tries one variable by itself, so that the error can name it."""
+    """Check one variable alone, so that the error can name it."""
     if variable.items:
         return _objects(variable, variable.items, text)
     value = text.lower() if variable.choices else text

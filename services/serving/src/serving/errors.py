@@ -1,15 +1,15 @@
-"""What can go wrong, told in sentences that a caller may read: no addresses, paths or stack traces in them."""
+"""Errors. Callers may read their messages, which contain no addresses, paths or stack traces."""
 
 import msgspec
 
-# What decoding JSON into a Struct raises, whatever the bytes are.
+# All errors of decoding JSON into a Struct, for any bytes.
 MALFORMED = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One thing wrong with a request: the field, such as `features[2]`, and why.
+    """One problem of a request: the field, such as `features[2]`, and the reason.
 
-    `unknown_in` is the column where the reason is a category that the model does not know.
+    If the reason is a category that the model does not know, `unknown_in` is its column.
     """
 
     field: str
@@ -32,15 +32,15 @@ class InvalidInputError(ServingError):
 
 
 class TooManyRowsError(ServingError):
-    """The request holds more rows than the limit."""
+    """The request has more rows than the limit."""
 
 
 class UnknownVersionError(ServingError):
-    """The model or version that was asked for does not exist, or is not to be had from this deployment."""
+    """The requested model or version does not exist, or this deployment does not provide it."""
 
 
 class UnavailableError(ServingError):
-    """It cannot be done now, and may work later."""
+    """It is not possible now, but may be later."""
 
     def __init__(self, message: str, retry_after: int = 5) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class UnavailableError(ServingError):
 
 
 class OverloadedError(UnavailableError):
-    """More requests are waiting already than can be answered soon."""
+    """More requests wait than can be answered soon."""
 
     def __init__(self) -> None:
         super().__init__("Too many requests are already waiting; try again shortly.", retry_after=1)
@@ -59,16 +59,16 @@ class NotReadyError(UnavailableError):
 
 
 class RegistryUnavailableError(UnavailableError):
-    """MLflow does not answer, or refuses to."""
+    """MLflow does not answer, or refuses the request."""
 
 
 class StoreUnavailableError(UnavailableError):
-    """The artifact store does not answer, or refuses to."""
+    """The artifact store does not answer, or refuses the request."""
 
 
 class ModelUnusableError(ServingError):
-    """A model version that cannot be served as it is; only another version or another setting helps."""
+    """A model version that cannot be served as it is. Only another version or another setting helps."""
 
 
 class DigestMismatchError(ModelUnusableError):
-    """The files of a version are not those that were named by its digest."""
+    """The files of a version do not have the expected digest."""

@@ -1,4 +1,4 @@
-"""Rows of JSON values against a model's signature: an array when they fit, and what is wrong where when they do not."""
+"""Checks rows of JSON values against a model's signature: returns an array if they fit, or else what is wrong."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
@@ -29,18 +29,19 @@ _MOST_ERRORS = 10
 
 
 class RowReader:
-    """Makes rows of requests what a model computes with.
+    """Turns the rows of requests into arrays that a model can compute with.
 
-    A row is an array, in the order of the columns, or an object by their names, in which optional ones may be absent.
+    A row is an array in the order of the columns, or an object with their names. In an object, optional columns may be
+    absent.
 
     Args:
         columns: The model's columns.
-        dtypes: What it computes with, for each of them; text makes all rows arrays of objects.
+        dtypes: The dtype of each column. With text, all arrays have dtype object.
 
     Attributes:
         names: The names of the columns.
-        dtype: The dtype of the arrays that are made.
-        decoders: One for each column.
+        dtype: The dtype of the returned arrays.
+        decoders: The decoder of each column.
     """
 
     def __init__(self, columns: Sequence[Column], dtypes: Sequence[Dtype]) -> None:
@@ -55,7 +56,7 @@ class RowReader:
         self.only_numbers = all(column.kind == "number" and not column.optional for column in self.columns)
 
     def one(self, row: Row) -> Matrix:
-        """Makes an array of shape [1, columns] from the field `features`.
+        """Return an array of shape [1, columns] from the field `features`.
 
         Raises:
             InvalidInputError: naming each value that does not fit.
@@ -70,7 +71,7 @@ class RowReader:
             raise _all_of(self._errors(row, "features")) from None
 
     def many(self, rows: Sequence[Row], field: str = "instances") -> Matrix:
-        """Makes an array of shape [rows, columns] from a field.
+        """Return an array of shape [rows, columns] from a field.
 
         Raises:
             InvalidInputError: naming the first values that do not fit.
@@ -82,7 +83,7 @@ class RowReader:
             plain = [self._values(row, f"{field}[{index}]") for index, row in enumerate(rows)]
         if set(map(len, plain)) == {self._width}:
             if self.only_numbers:
-                # Looked at as one long row, because a call for each costs more than all there is to see.
+                # Checked as one long row, because a call for each row would cost more than the check.
                 values = list(chain.from_iterable(plain))
                 if are_numbers(values, -LARGEST_NUMBER, LARGEST_NUMBER):
                     return np.array(values, dtype=self.dtype).reshape(-1, self._width)
@@ -97,9 +98,9 @@ class RowReader:
         ) from None
 
     def of_numbers(self, rows: np.ndarray[Any, Any]) -> Matrix | None:
-        """Makes an array of shape [rows, columns] from one of numbers; None where some do not fit, or are not all.
+        """Return an array of shape [rows, columns] from one of numbers. None if the model or a value does not fit.
 
-        Which do not, and why, `many` says.
+        `many` then reports what does not fit.
         """
         if not self.only_numbers or rows.ndim != 2 or rows.shape[1] != self._width or not len(rows):
             return None
@@ -109,20 +110,20 @@ class RowReader:
         return np.require(rows, self.dtype, ["C", "A"])
 
     def of_columns(self, columns: Sequence[Sequence[Encoded] | np.ndarray[Any, Any]]) -> Matrix:
-        """Makes an array of shape [rows, columns] from columns that have been read."""
+        """Return an array of shape [rows, columns] from decoded columns."""
         rows: Matrix = np.empty((len(columns[0]), self._width), dtype=self.dtype)
         for index, values in enumerate(columns):
             rows[:, index] = values
         return rows
 
     def unknown(self, rows: Matrix) -> Iterator[tuple[str, int]]:
-        """Tells for each text column how many values of some rows training did not know, if any."""
+        """Yield each text column with values that were not in the training data, and how many there are."""
         for index, decoder in enumerate(self.decoders):
             if isinstance(decoder, CategoryDecoder) and (count := decoder.unknown(rows[:, index])):
                 yield decoder.column.name, count
 
     def unknown_in(self, rows: Matrix) -> NDArray[np.bool_]:
-        """Tells for each row whether it has a text that training did not know; shape [rows]."""
+        """Return for each row whether it has a text that was not in the training data; shape [rows]."""
         found = np.zeros(len(rows), dtype=bool)
         for index, decoder in enumerate(self.decoders):
             if isinstance(decoder, CategoryDecoder) and decoder.column.categories:
@@ -130,7 +131,7 @@ class RowReader:
         return found
 
     def _values(self, row: Row, field: str) -> Sequence[Value]:
-        """Gives the values of a row in the order of the columns.
+        """Return the values of a row in the order of the columns.
 
         Raises:
             InvalidInputError: naming each name that is unknown or missing.
@@ -155,11 +156,11 @@ class RowReader:
             for name in self._ordered
             if name in self._required and name not in row
         )
-        # As many as are told and no more: a body has room for a hundred thousand names.
+        # Only as many as are reported: a body has room for a hundred thousand names.
         return [FieldError(field, reason) for reason in islice(chain(unknown, missing), _MOST_ERRORS)]
 
     def _errors(self, row: Row, field: str) -> Iterator[FieldError]:
-        """Tells what is wrong with a row."""
+        """Yield what is wrong with a row."""
         named = isinstance(row, dict)
         values = self._values(row, field)
         if len(values) != self._width:
@@ -176,5 +177,5 @@ class RowReader:
 
 
 def _all_of(errors: Iterator[FieldError]) -> InvalidInputError:
-    """An error that tells the first of these."""
+    """Return an error with the first of these."""
     return InvalidInputError(*(error for error, _ in zip(errors, range(_MOST_ERRORS), strict=False)))

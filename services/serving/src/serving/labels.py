@@ -1,7 +1,7 @@
-"""Which class an answer names. Mostly it is the one of the largest probability; some models say it themselves.
+"""Which class a result names. Usually it is the one with the largest probability, but some models name it themselves.
 
-A threshold of their own or scores may decide. What such a model computes for a row has one number more, the place of
-the class that it names. One that has no probabilities at all gives 1 for that class, and 0 for the others.
+They may use a threshold or scores. The result of such a model has another number for each row, the index of the class.
+A model without probabilities returns 1 for the class that it names, and 0 for the others.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from serving.signature import ModelSpec
 
 
 def places(result: Matrix, classes: int) -> NDArray[np.integer]:
-    """The place of the class of each row, shape [rows], of what a model of so many classes computed."""
+    """Return the index of the class of each row, shape [rows], from the result of a model with `classes` classes."""
     if result.shape[1] > classes:
         return result[:, classes].astype(np.int64)
     likeliest: NDArray[np.integer] = result.argmax(axis=1)
@@ -20,19 +20,19 @@ def places(result: Matrix, classes: int) -> NDArray[np.integer]:
 
 
 def of_places(result: Matrix, classes: int) -> Matrix:
-    """The probabilities of the classes that are named, shape [rows]."""
-    # Three times as fast as to look for the largest, where it is the one.
+    """Return the probabilities of the named classes, shape [rows]."""
+    # Three times as fast as `max`, which would only be right if the likeliest class is the named one.
     chosen: Matrix = result[np.arange(len(result)), places(result, classes)]
     return chosen
 
 
 def width(spec: ModelSpec) -> int:
-    """How many numbers a model computes for a row that it classifies."""
+    """Return how many numbers a classifier computes for a row."""
     return len(spec.classes) + (spec.labels == "predicted")
 
 
 def from_places(found: NDArray[np.integer], classes: int) -> Matrix:
-    """What a model that has no probabilities computes; NaN where it names none of its classes."""
+    """Return the result of a model without probabilities from the indices of classes. NaN for an unknown index."""
     result = np.full((len(found), classes), np.nan, dtype=np.float32)
     known = (found >= 0) & (found < classes)
     result[known] = np.eye(classes, dtype=np.float32)[found[known]]

@@ -1,4 +1,4 @@
-"""The Model Loader: from a version's address to a model that has answered once."""
+"""The Model Loader: downloads, verifies, opens and warms up a model version."""
 
 import asyncio
 import contextlib
@@ -24,9 +24,10 @@ _T = TypeVar("_T")
 
 
 class ModelSource(msgspec.Struct, frozen=True):
-    """Which version to load, from where, and the digest that its files must have (None: not known).
+    """Which version to load, its address, and the expected digest of its files (None: not known).
 
-    `origin` is what the registry tells it from others of the same number by; empty where it was not asked.
+    `origin` is how the registry distinguishes it from other versions with this number. It is empty if the registry was
+    not asked.
     """
 
     name: str
@@ -40,8 +41,8 @@ class ModelSource(msgspec.Struct, frozen=True):
 class LoadedModel(msgspec.Struct, frozen=True, eq=False):
     """A model version in memory, ready to predict.
 
-    `bytes` is the size of its files, which its size in memory follows. `baseline` is what training saw, where the
-    version carries it. `origin` is that of its source.
+    `bytes` is the size of its files, from which its size in memory is estimated. `baseline` is the distribution of its
+    training data, if the version has it. `origin` is that of its source.
     """
 
     name: str
@@ -59,10 +60,10 @@ class LoadedModel(msgspec.Struct, frozen=True, eq=False):
 
 
 class ModelLoader:
-    """Downloads and proves model versions, several at once if need be, and opens and warms them up one by one.
+    """Downloads and verifies model versions, several at once if necessary. Opens and warms them up one by one.
 
-    Each is opened in a process of its own first, within `bounds`, so that this one opens none that would take its time
-    or memory away or end it. Each load is a span.
+    Each is first opened in a separate process, within `bounds`. So this process does not open a model that would block
+    it, fill its memory, or crash it. Each load is a span.
     """
 
     def __init__(
@@ -72,17 +73,17 @@ class ModelLoader:
         self._options = options
         self._spans = spans
         self._trials = Trials(options, bounds or Bounds())
-        # One at a time. They would slow each other's warm-up down, which finds out how fast they are; and msgspec looks
-        # at a Struct when it first decodes one, and takes the process down when two threads make it do so at once.
+        # One at a time, for two reasons. The warm-up measures speed, so loads would disturb each other. And msgspec
+        # inspects a Struct when it first decodes one, which crashes the process if two threads do it at the same time.
         self._opening = asyncio.Lock()
         self._in_use = False
 
     async def load(self, source: ModelSource) -> LoadedModel:
-        """Loads one version. Nothing of it is parsed before its digest is verified.
+        """Load one version. Nothing in it is parsed before its digest is verified.
 
         Raises:
-            ModelUnusableError: when the version cannot be served as it is.
-            StoreUnavailableError: when its files cannot be fetched now.
+            ModelUnusableError: if the version cannot be served as it is.
+            StoreUnavailableError: if its files cannot be downloaded now.
         """
         with self._spans.span("load model", {"model.name": source.name, "model.version": source.version}):
             downloaded = await self._files.get(source.uri, source.digest)
@@ -94,7 +95,7 @@ class ModelLoader:
             with self._spans.span("try model", {"model.digest": downloaded.digest}):
                 imports: list[asyncio.Future[object]] = []
                 if not self._in_use:
-                    # Nobody is served yet, so what the model needs is imported here while it is tried there.
+                    # No requests are served yet, so this process imports what the model needs during the trial.
                     await self._trials.run(downloaded, lambda name: imports.append(_aside(lambda: opener(name))))
                 else:
                     await self._trials.run(downloaded)
@@ -122,7 +123,7 @@ class ModelLoader:
 
 
 def _aside(work: Callable[[], _T]) -> "asyncio.Future[_T]":
-    """Has a thread do something. Unlike those of an executor, it keeps nobody from ending the process meanwhile."""
+    """Run work in a thread. Unlike a thread of an executor, it does not delay the end of the process."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_T] = loop.create_future()
 
@@ -133,7 +134,7 @@ def _aside(work: Callable[[], _T]) -> "asyncio.Future[_T]":
     def run() -> None:
         try:
             how = partial(future.set_result, work())
-        except BaseException as error:  # noqa: BLE001  (raised again where it is awaited)
+        except BaseException as error:  # noqa: BLE001  (raised again where the future is awaited)
             how = partial(future.set_exception, error)
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
             loop.call_soon_threadsafe(settle, how)

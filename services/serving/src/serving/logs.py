@@ -1,4 +1,4 @@
-"""Logging: one JSON object a line for machines, or plain lines for people, for this package and all libraries alike."""
+"""Logging for this package and all libraries: one JSON object per line for machines, or plain lines for people."""
 
 import logging
 import sys
@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 import msgspec
 
-# What a LogRecord has of its own; everything else in it came through `extra`.
+# The own attributes of a LogRecord. All others come from `extra`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as one line of JSON: time, level, logger, message, and whatever `extra` held."""
+    """Formats a record as one line of JSON: time, level, logger, message, and the fields of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Formats one record."""
+        """Format one record."""
         entry: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -29,17 +29,17 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """Writes a record as a line for people."""
+    """Formats a record as a line for people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Formats one record."""
+        """Format one record."""
         extra = " ".join(f"{key}={_on_one_line(value)}" for key, value in _extra(record).items())
         line = f"{_time(record)} {record.levelname:<7} {record.getMessage()}{'  ' if extra else ''}{extra}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 def configure(level: str, style: Literal["json", "console"]) -> None:
-    """Sends all logging of this process to standard error."""
+    """Send all logging of this process to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -1,4 +1,4 @@
-"""What Prometheus is told. README.md lists every metric."""
+"""The metrics of the process for Prometheus. README.md lists all of them."""
 
 from collections.abc import Callable, Iterator
 
@@ -21,18 +21,18 @@ REQUEST_BUCKETS = (
     0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 INFERENCE_BUCKETS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
-# Models with more classes than this have the rest counted together: each class is a time series.
+# A model's classes beyond this number are counted together, because each class is a time series.
 _MOST_CLASSES = 20
-# Predictions are looked at so many rows at a time, since numpy takes hardly longer for them than for one; or when they
-# came in so many runs or have so many values, for these are kept until then.
+# Predictions are counted this many rows at a time, because numpy takes hardly longer for many rows than for one. They
+# are kept in memory until then, so they are counted earlier if there are many runs or values.
 _ROWS_AT_ONCE, _RUNS_AT_ONCE, _VALUES_AT_ONCE = 4096, 512, 65536
 
 
 class Metrics(CacheEvents, Collector):
     """All metrics of one process, in a separate registry.
 
-    `drift_seconds` is the sliding window that what `latest` means, of each model, is compared with its baseline over; 0
-    for none.
+    For each model, the version that `latest` means is compared with its baseline, over a sliding window of
+    `drift_seconds`. 0 switches this off.
     """
 
     def __init__(self, drift_seconds: float = 0.0) -> None:
@@ -104,17 +104,17 @@ class Metrics(CacheEvents, Collector):
         in_flight.set_function(lambda: self.in_flight)
 
     def answered(self, route: str, method: str, status: str, seconds: float) -> None:
-        """Counts a request. Routes, methods and statuses must come from bounded sets."""
+        """Count a request. Routes, methods and statuses must come from bounded sets."""
         self._requests.counts[route, method, status] += 1
         self._durations.by_label[route].observe(seconds)
 
     def shed(self, route: str) -> None:
-        """Counts a prediction that was refused unread, because enough others wait."""
+        """Count a prediction that was refused unread, because too many others wait."""
         self._requests.counts[route, "POST", "503"] += 1
         self._shed.counts[route,] += 1
 
     def predicted(self, model: LoadedModel, rows: Matrix, result: Matrix, seconds: float) -> None:
-        """Notes what a model gave for some rows, and how long it took for all of them."""
+        """Keep the results of a model for some rows, to be counted later, and count the time of the run in seconds."""
         self._inference.by_label[model.runtime.name].observe(seconds)
         self._unseen.append((model, rows, result))
         self._unseen_rows += len(result)
@@ -127,7 +127,7 @@ class Metrics(CacheEvents, Collector):
             self._catch_up()
 
     def _catch_up(self) -> None:
-        """Looks at the predictions that were only noted so far."""
+        """Count the predictions that were kept since the last time."""
         by_model: dict[LoadedModel, list[tuple[Matrix, Matrix]]] = {}
         for model, rows, result in self._unseen:
             by_model.setdefault(model, []).append((rows, result))
@@ -155,24 +155,24 @@ class Metrics(CacheEvents, Collector):
             self._predictions.counts[model.name, model.version, label] += int(counts[index])
 
     def unknown(self, model: str, column: str) -> None:
-        """Counts a category for which a request is refused."""
+        """Count a category for which a request is refused."""
         self._unknown.counts[model, column] += 1
 
     def text(self) -> bytes:
-        """Gives all metrics in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         self._catch_up()
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Gives what is known of drift; nothing of a model without a baseline."""
+        """Return the metrics of drift. Models without a baseline have none."""
         return drift_metrics({model.name: drift for model, drift in self._drift.items()})
 
     def pinned(self, name: str, version: str, digest: str) -> None:
-        """Names the version that the settings pin a model to."""
+        """Set the version that the settings pin a model to."""
         self._pinned.labels(name, version, digest).set(1)
 
     def served(self, model: LoadedModel) -> None:
-        """Names the version that `latest` means from now on, instead of the one with the same name before."""
+        """Set the version that `latest` means from now on, instead of the earlier one of the same model."""
         self._catch_up()
         if before := self._latest.get(model.name):
             self._drift.pop(before, None)
@@ -186,35 +186,35 @@ class Metrics(CacheEvents, Collector):
             self._drift[model] = Drift(model.baseline, self._drift_seconds)
 
     def register(self, collector: Collector) -> None:
-        """Adds further metrics, which only some processes have."""
+        """Register further metrics, which only some processes have."""
         self._registry.register(collector)
 
     def keys(self, count: Callable[[], float]) -> None:
-        """Tells how many API keys hold, which `count` is asked for; where no key is needed, nothing is told."""
+        """Add the metric of valid API keys, whose number `count` returns. Without API keys there is no such metric."""
         Gauge("serving_api_keys", "API keys that are valid now", registry=self._registry).set_function(count)
 
     def registry_error(self, operation: str) -> None:
-        """Counts a question that MLflow left unanswered."""
+        """Count a request that MLflow did not answer."""
         self._registry_errors.counts[operation,] += 1
 
     def hit(self) -> None:
-        """Counts a version found in memory."""
+        """Count a version found in memory."""
         self._hits.counts[()] += 1
 
     def miss(self) -> None:
-        """Counts a version not found in memory."""
+        """Count a version not found in memory."""
         self._misses.counts[()] += 1
 
     def loaded(self) -> None:
-        """Counts a loaded version."""
+        """Count a loaded version."""
         self._loads.counts[()] += 1
 
     def failed(self) -> None:
-        """Counts a failed load."""
+        """Count a failed load."""
         self._failures.counts[()] += 1
 
     def evicted(self, model: LoadedModel) -> None:
-        """Forgets a version's series, so that their number stays bounded."""
+        """Remove a version's series, so that their number stays bounded."""
         self._catch_up()
         counts = self._predictions.counts
         for labels in [labels for labels in counts if labels[:2] == (model.name, model.version)]:

@@ -1,4 +1,4 @@
-"""All registered models that one process serves: a Version Manager for each, with one cache and one folder for all."""
+"""All registered models that one process serves: a Version Manager for each, with a common cache and folder."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -24,9 +24,9 @@ from serving.versions.staged import FollowedStage, Stage
 if TYPE_CHECKING:
     from serving.shadow.version import ShadowVersion
 
-# So many times as long as for a model that somebody waits for.
+# The longest delay between retries is this many times as long as for a model that requests wait for.
 _SHADOW_PATIENCE = 10
-# As many names as an answer to a wrong one lists.
+# The most names that the error for an unknown name lists.
 _NAMES_TOLD = 20
 
 
@@ -34,8 +34,9 @@ class Models:
     """The models of one process by their names, in the order of the settings.
 
     Attributes:
-        main: The one that is asked where a request names none.
-        shadow: What the main one is compared with, if that is wanted. It is never asked, and nobody waits for it.
+        main: The model for requests that name none.
+        shadow: The version that the main one is compared with, if there is one. It does not answer requests, and
+            nothing waits for it.
     """
 
     def __init__(self, main: VersionManager, *others: VersionManager, shadow: "ShadowVersion | None" = None) -> None:
@@ -53,18 +54,18 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Whether each of them has been loaded. Once that is so it stays so."""
+        """Whether each of them has been loaded. Once true, it stays true."""
         return all(versions.current for versions in self)
 
     @property
     def problem(self) -> str:
-        """Why one of them is not the version that is wanted, in a sentence; empty when all are."""
+        """A sentence that says why a model is not the wanted version; empty if all are."""
         if self.main.problem:
             return self.main.problem
         return next((f"{versions.name}: {versions.problem}" for versions in self if versions.problem), "")
 
     def require_all(self) -> None:
-        """Makes sure that each of them has been loaded.
+        """Make sure that each of them has been loaded.
 
         Raises:
             NotReadyError: naming the first that has not.
@@ -73,10 +74,10 @@ class Models:
             versions.latest()
 
     def find(self, name: str) -> VersionManager:
-        """Gives the versions of a model.
+        """Return the versions of a model.
 
         Raises:
-            UnknownVersionError: when it is none of these.
+            UnknownVersionError: if there is no model with this name.
         """
         if name not in self._by_name:
             told = ", ".join(map(repr, self.names[:_NAMES_TOLD]))
@@ -86,7 +87,7 @@ class Models:
         return self._by_name[name]
 
     async def run(self) -> None:
-        """Loads them all, and follows those that are to be followed."""
+        """Load all models, and follow the stages of those that are not pinned."""
         await asyncio.gather(*(versions.run() for versions in (*self, *filter(None, [self.shadow]))))
 
 
@@ -97,7 +98,7 @@ def open_models(
     metrics: Metrics,
     spans: Spans,
 ) -> Models:
-    """Makes what serves the models that the settings name. Nothing is contacted before it runs."""
+    """Create the models that the settings name. No other server is contacted before `run`."""
     cache = ModelCache(settings.model_cache_size, settings.model_cache_bytes, metrics)
     metrics.models_loaded.set_function(lambda: len(cache))
     loader = model_loader(settings, sources, folder, spans)
@@ -116,10 +117,10 @@ def open_models(
         return FollowedStage(stage, loader, asked, cache, backoff, on_change, spans)
 
     def shadow_of(main: VersionManager, wanted: WantedModel) -> "ShadowVersion":
-        # Imported here, because whoever has none need not pay for it.
+        # Imported here, so that only deployments that use it pay for it.
         from serving.shadow.version import ShadowVersion  # noqa: PLC0415
 
-        # With a cache of its own: the other one keeps a single version of each name for sure.
+        # With a separate cache, because a cache keeps only one version of each name for certain.
         own = ModelCache(1, settings.model_cache_bytes, CacheEvents())
         backoff = Backoff(settings.retry_min_seconds, _SHADOW_PATIENCE * settings.retry_max_seconds)
         pin = pin_of(wanted, "SHADOW_DIGEST")
@@ -147,7 +148,7 @@ def registry(
     on_error: Callable[[str], None] = lambda _: None,
     spans: Spans = NO_SPANS,
 ) -> Registry:
-    """Makes what asks MLflow about one registered model."""
+    """Create the registry client for one registered model."""
     return Registry(
         sources.mlflow,
         name,
@@ -159,13 +160,13 @@ def registry(
 
 
 def pin_of(wanted: WantedModel, digest_setting: str) -> Pin:
-    """Makes the pin of a model whose version the settings name; `digest_setting` is where its digest was set."""
+    """Return the pin of a model whose version the settings name. `digest_setting` is the setting of its digest."""
     return Pin(wanted.name, wanted.version, wanted.digest, wanted.uri, wanted.release, digest_setting)
 
 
 def model_loader(settings: Settings, sources: Sources, folder: Path, spans: Spans = NO_SPANS) -> ModelLoader:
-    """Makes what loads versions into a folder, by the settings' bounds."""
-    # One more for each model, so that versions that are just being loaded push none out of the folder.
+    """Create the loader of versions, with a folder for their files and the settings' bounds."""
+    # One more for each model, so that versions that are being loaded do not push others out of the folder.
     count = len(settings.models) + (settings.shadow is not None)
     keep = max(settings.model_cache_size, count) + count
     return ModelLoader(

@@ -1,8 +1,8 @@
-"""Arrays of nothing but numbers, read from JSON into memory at once.
+"""Parses JSON arrays that contain only numbers directly into memory.
 
-Lists of Python's numbers take most of the time that a batch takes. simdjson (Langdale and Lemire, Parsing Gigabytes of
-JSON per Second, 2019) writes what it parses into one buffer. Whatever is not clearly an array of numbers gives None
-here, and is read, or refused in words, one value after the other.
+Most of the time of a batch would be spent on lists of Python numbers. simdjson (Langdale and Lemire, Parsing Gigabytes
+of JSON per Second, 2019) writes the parsed numbers into one buffer. For anything that is not clearly an array of
+numbers, the functions return None. The caller then parses it value by value, and explains errors.
 """
 
 from typing import Any
@@ -19,15 +19,15 @@ _OF_NUMBERS = b"0123456789.+-eE \n\r\t"
 
 
 def table(text: bytes) -> Numbers | None:
-    """Reads an array of rows, all of one length; shape [rows, columns]."""
+    """Parse an array of rows of equal length; shape [rows, columns]."""
     shape = _shape(text.translate(None, _OF_NUMBERS))
     return _filled(_parsed(text), shape) if shape else None
 
 
 def table_in(text: bytes, field: str) -> Numbers | None:
-    """Reads the same where it is the only field of an object."""
+    """Parse such an array that is the only field of an object."""
     skeleton = text.translate(None, _OF_NUMBERS)
-    # A name may have lost letters here that numbers are written with, so what it is shows later.
+    # The skeleton of a name lacks the letters that also occur in numbers, so the real name is checked after parsing.
     before = b'{"%s":' % field.encode().translate(None, _OF_NUMBERS)
     shape = _shape(skeleton[len(before) : -1]) if skeleton.startswith(before) and skeleton.endswith(b"}") else None
     if not shape:
@@ -39,12 +39,12 @@ def table_in(text: bytes, field: str) -> Numbers | None:
 
 
 def flat(text: bytes) -> Numbers | None:
-    """Reads an array that has no arrays in it."""
+    """Parse an array without arrays in it."""
     return _values(_parsed(text)) if text.count(b"[") == 1 else None
 
 
 def _shape(skeleton: bytes) -> tuple[int, int] | None:
-    """Gives the shape of a table of which only brackets and commas are left; None where rows differ."""
+    """Return the shape of a table from its brackets and commas; None if rows differ in length."""
     row = skeleton[1 : skeleton.find(b"]") + 1]
     rows, rest = divmod(len(skeleton) - 1, len(row) + 1)
     return (rows, len(row) - 1) if not rest and skeleton == b"[%s]" % ((row + b",") * rows)[:-1] else None
@@ -52,7 +52,7 @@ def _shape(skeleton: bytes) -> tuple[int, int] | None:
 
 def _parsed(text: bytes) -> Any:
     try:
-        # A parser cannot be used again while what it parsed is there, and costs less than to make sure of that.
+        # A parser cannot be used again while its result exists. A new one costs less than a check.
         return simdjson.Parser().parse(text)
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""From the folder of a version to a model that has answered once. Nothing here waits, and nothing asks the network.
+"""Opens the folder of a version, and lets its model answer once. This is synchronous and does not use the network.
 
 It happens twice: in a separate process, which may fail (see `trial`), and then in the one that serves.
 """
@@ -19,7 +19,7 @@ from serving.warmup import Pace, warm_up
 
 
 class Opened(msgspec.Struct, frozen=True, eq=False):
-    """What was found in the folder of a version; `example` is a row that it answers, where one is known."""
+    """The content of a version's folder. `example` is a row that the model answers, if one is known."""
 
     spec: ModelSpec
     runtime: Runtime
@@ -30,10 +30,10 @@ class Opened(msgspec.Struct, frozen=True, eq=False):
 
 
 def open_folder(folder: Path, options: RuntimeOptions, chosen: Callable[[str], None] = lambda _: None) -> Opened:
-    """Opens a version and has it answer once; `chosen` hears the name of its runtime before that is imported.
+    """Open a version, and let it answer once. `chosen` gets the name of its runtime before that is imported.
 
     Raises:
-        ModelUnusableError: when the version cannot be served as it is.
+        ModelUnusableError: if the version cannot be served as it is.
     """
     spec = read_spec(folder)
     chosen(choose_runtime(spec, options))

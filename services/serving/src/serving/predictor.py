@@ -1,4 +1,4 @@
-"""The data plane: from rows of values to predictions, knowing nothing of HTTP."""
+"""The data plane: from rows of values to predictions, independent of HTTP."""
 
 import math
 import time
@@ -24,9 +24,9 @@ UnknownListener = Callable[[str, str], None]
 
 
 class Predictor:
-    """Answers requests with the model that they ask for; those that name only a version, with one of `main`.
+    """Answers requests with the model that they name. Requests that only name a version use the model `main`.
 
-    `on_unknown` is told the model and the column of each category for which a row is refused.
+    `on_unknown` gets the model and the column of each category for which a row is refused.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class Predictor:
     async def predict(
         self, request: PredictRequest | NumbersRequest
     ) -> tuple[LoadedModel, PredictResponse | WrittenBatch]:
-        """Answers one request, and tells by which model.
+        """Answer one request. Return the model as well.
 
         Raises:
-            InvalidInputError: when its rows do not fit the model, or the model has no finite answer to one.
-            TooManyRowsError: when there are more rows than allowed.
-            ServingError: when the model is not to be had (see `VersionManager.get`).
+            InvalidInputError: if its rows do not fit the model, or the model has no finite answer to one.
+            TooManyRowsError: if it has more rows than allowed.
+            ServingError: if the model is not available (see `VersionManager.get`).
         """
         start = time.perf_counter()
         version = request.model_version
@@ -67,35 +67,35 @@ class Predictor:
             raise not_one_of_both()
         self.check_count(len(instances), "instances")
         rows = self.read(model, model.reader.many, instances)
-        # As lists they take ten times the memory, and many requests may wait together.
+        # Lists take ten times the memory, and many requests may wait together.
         del request, instances
         return model, await self.batch(model, rows, start)
 
     async def batch(self, model: LoadedModel, rows: Matrix, start: float) -> WrittenBatch:
-        """Answers a matrix of shape [rows, columns] that came in at some time of `perf_counter` (see `infer`)."""
+        """Answer a matrix of shape [rows, columns] that arrived at `start`, in time of `perf_counter` (see `infer`)."""
         result = await self.infer(model, rows, "instances[{}]")
         predictions = msgspec.Raw(written(result, model.spec))
         return WrittenBatch(predictions, model.release or model.version, _milliseconds_since(start))
 
     async def model(self, versions: VersionManager, version: str) -> LoadedModel:
-        """Finds the version of a model that a request names (see `VersionManager.get`)."""
+        """Return the version of a model that a request names (see `VersionManager.get`)."""
         with self._admission.parked():
             return await versions.get(version)
 
     def check_count(self, rows: int, field: str) -> None:
-        """Makes sure that a field has not too many rows, before they are read: that may take many times their room.
+        """Make sure that a field does not have too many rows. Reading them may take many times their memory.
 
         Raises:
-            TooManyRowsError: when it has.
+            TooManyRowsError: if it has.
         """
         if rows > self._max_rows:
             raise TooManyRowsError(f"{field}: {rows} rows, but at most {self._max_rows} are answered at once")
 
     def read(self, model: LoadedModel, how: Callable[[_T], Matrix], rows: _T) -> Matrix:
-        """Reads the rows of a request for a model, and counts the categories for which it refuses them.
+        """Read the rows of a request for a model, and count the unknown categories for which it refuses them.
 
         Raises:
-            InvalidInputError: when they do not fit the model.
+            InvalidInputError: if they do not fit the model.
         """
         try:
             return how(rows)
@@ -106,16 +106,16 @@ class Predictor:
             raise
 
     async def infer(self, model: LoadedModel, rows: Matrix, name: str) -> Matrix:
-        """Runs a model over a matrix of shape [rows, columns].
+        """Run a model on a matrix of shape [rows, columns].
 
-        `name` is what the request calls a row, with `{}` instead of its index; errors use it.
+        `name` is the name of a row in errors, with `{}` instead of its index.
 
         Returns:
             Probabilities [rows, classes] or predicted numbers [rows], all of them finite.
 
         Raises:
-            InvalidInputError: when the result for a row is not finite, as very large values may cause.
-            TooManyRowsError: when there are more rows than allowed.
+            InvalidInputError: if the result for a row is not finite, which very large values may cause.
+            TooManyRowsError: if there are more rows than allowed.
         """
         self.check_count(len(rows), name.partition("[{}]")[0])
         result = await self._batcher.run(model, rows)
@@ -127,7 +127,7 @@ class Predictor:
 
 
 def _one(result: Matrix, spec: ModelSpec) -> Prediction:
-    """Reads the result for one row, as lists: for so few numbers, numpy's calls cost more than they save."""
+    """Return the prediction for one row. It uses lists, because for so few numbers numpy's calls cost more."""
     [values] = result.tolist()
     classes = spec.classes
     if not classes:
@@ -143,7 +143,7 @@ def _one(result: Matrix, spec: ModelSpec) -> Prediction:
 
 
 def not_one_of_both() -> InvalidInputError:
-    """What a request with both or neither of `features` and `instances` is told."""
+    """Return the error of a request with both or neither of `features` and `instances`."""
     return InvalidInputError(FieldError("features", "expected either `features` (one row) or `instances` (many)"))
 
 

@@ -1,22 +1,22 @@
-"""The priority of threads that may wait."""
+"""The priority of threads whose work may wait."""
 
 import contextlib
 import os
 import sys
 import threading
 
-# Beside a thread of priority 0, the scheduler gives one of 10 a tenth of a processor that both want.
+# If two threads want the same processor, one of niceness 10 gets a tenth of the share of one of niceness 0.
 _NICENESS = 10
 
 
 def step_back() -> None:
-    """Has all other threads go before the one that calls this, where the processor is short.
+    """Lower the priority of the current thread, so that others go first when the processor is busy.
 
-    A thread may lower its priority and not raise it. So one that is as low already, because the whole process was
-    started with `nice`, stays as it is; and where nobody may change anything, the work is done all the same.
+    A thread may lower its priority, but not raise it. If the whole process was started with `nice`, its priority may be
+    as low already, and stays. If the priority may not be changed, the work is done anyway.
     """
     if sys.platform != "linux":
-        # There, and only there, each thread has a priority of its own.
+        # Only on Linux does each thread have a separate priority.
         return
     thread = threading.get_native_id()
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The model registry, over MLflow's documented REST API."""
+"""The model registry, through MLflow's documented REST API."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,9 +21,9 @@ _T = TypeVar("_T")
 
 
 class RegisteredVersion(msgspec.Struct, frozen=True):
-    """What the registry says of one model version. `number` counts up from 1; absent tags are empty.
+    """A model version in the registry. `number` counts up from 1. Absent tags are empty.
 
-    `origin` tells it from another version that got the same number after this one was deleted.
+    `origin` distinguishes it from another version that got the same number after this one was deleted.
     """
 
     number: str
@@ -69,7 +69,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class Login(msgspec.Struct, frozen=True):
-    """How to get into MLflow: by a user and a password, or else by a token, as its own client has it."""
+    """The credentials for MLflow: a user and a password, or else a token, as in MLflow's own client."""
 
     username: str = ""
     password: str = ""
@@ -77,10 +77,10 @@ class Login(msgspec.Struct, frozen=True):
 
 
 def mlflow_client(uri: str, login: Login, timeout: float, ssl_cert_file: str = "") -> "httpx.AsyncClient":
-    """Makes the HTTP client for a tracking server; `timeout` in seconds bounds each wait for the network.
+    """Create the HTTP client for a tracking server. `timeout` in seconds bounds each wait for the network.
 
     Raises:
-        SettingsError: when `ssl_cert_file` is named and holds no certificates.
+        SettingsError: if no certificates can be read from `ssl_cert_file`.
     """
     import httpx  # noqa: PLC0415  (see `Sources`)
 
@@ -100,15 +100,14 @@ def mlflow_client(uri: str, login: Login, timeout: float, ssl_cert_file: str = "
 
 
 class Registry:
-    """Asks about the versions of one registered model.
+    """Looks up the versions of one registered model.
 
-    `client` gives what reaches MLflow, and is not called before there is a question.
-    Every question takes at most `timeout` seconds, repeats included. `on_error` is called once for each question that
-    MLflow left unanswered, with the question's name. Each question is a span. `folders` says whether MLflow may name
-    folders of this machine as places of versions.
+    `client` returns the client of MLflow. It is first called for the first request. Every request takes at most
+    `timeout` seconds, including retries. `on_error` is called once, with its name, for each request that MLflow did not
+    answer. Each request is a span. `folders` says whether MLflow may name local folders as places of versions.
 
-    All methods raise `RegistryUnavailableError` when MLflow does not answer or refuses to, and those that look for
-    something raise `UnknownVersionError` when it is not there.
+    All methods raise `RegistryUnavailableError` if MLflow does not answer or refuses the request. Methods that look for
+    something raise `UnknownVersionError` if it does not exist.
     """
 
     def __init__(
@@ -129,19 +128,19 @@ class Registry:
         self._spans = spans
 
     async def by_alias(self, alias: str) -> RegisteredVersion:
-        """Finds the version that an alias points at."""
+        """Return the version that an alias points to."""
         absent = f"model {self._model!r} has no version with alias {alias!r}"
         query = {"name": self._model, "alias": alias}
         return _version((await self._get("registered-models/alias", query, _OneVersion, absent)).model_version)
 
     async def by_number(self, number: str) -> RegisteredVersion:
-        """Finds a version by its registry number."""
+        """Return a version by its registry number."""
         absent = f"model {self._model!r} has no version {number}"
         query = {"name": self._model, "version": number}
         return _version((await self._get("model-versions/get", query, _OneVersion, absent)).model_version)
 
     async def by_release(self, release: str) -> RegisteredVersion:
-        """Finds the latest version with a `release` tag, such as v1.2.0."""
+        """Return the latest version with a `release` tag, such as v1.2.0."""
         absent = f"model {self._model!r} has no version with release {release!r}"
         query = {"filter": f"name='{self._model}' and tags.release='{release}'", "max_results": "100"}
         found = (await self._get("model-versions/search", query, _SomeVersions, absent)).model_versions
@@ -150,10 +149,10 @@ class Registry:
         return _version(max(found, key=lambda version: int(version.version)))
 
     async def artifact_uri(self, number: str) -> str:
-        """Finds where a version's files are stored.
+        """Return the address of a version's files.
 
         Raises:
-            ModelUnusableError: when that is a folder of this machine, and MLflow may name none.
+            ModelUnusableError: if that is a local folder, and `folders` is false.
         """
         absent = f"model {self._model!r} has no version {number}"
         query = {"name": self._model, "version": number}
@@ -167,7 +166,7 @@ class Registry:
         return uri
 
     async def set_alias(self, alias: str, number: str) -> None:
-        """Points an alias at a version."""
+        """Point an alias at a version."""
         absent = f"model {self._model!r} has no version {number}"
         body = {"name": self._model, "alias": alias, "version": number}
         answer = await self._ask("POST", "registered-models/alias", json=body)
@@ -184,7 +183,7 @@ class Registry:
                 raise RegistryUnavailableError("MLflow's answer does not follow its API") from error
 
     async def _ask(self, method: str, path: str, **request: Any) -> "_Answer":
-        """Sends a request, again where that may help, until the time is up."""
+        """Send a request. Retry errors that may pass, until the time is up."""
         import httpx  # noqa: PLC0415  (see `Sources`)
 
         from serving.answers import AnswerRefusedError, why  # noqa: PLC0415  (as above)
@@ -221,7 +220,7 @@ class Registry:
             await response.aclose()
 
     def _check(self, answer: "_Answer", path: str, absent: str) -> None:
-        """Raises what an error status stands for. MLflow says 400 for a missing alias and 404 for the rest."""
+        """Raise the error that a status means. MLflow answers 400 for a missing alias and 404 for anything else."""
         if 200 <= answer.status < 300:
             return
         code = _error_code(answer.body)

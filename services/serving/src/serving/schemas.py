@@ -1,4 +1,4 @@
-"""The bodies of requests and answers. The OpenAPI document is made from these same structs."""
+"""The bodies of requests and answers. The OpenAPI document is made from the same structs."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -34,9 +34,9 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NumbersRequest(msgspec.Struct, frozen=True, eq=False):
-    """A `PredictRequest` whose `instances` are rows of nothing but numbers, shape [rows, columns].
+    """A `PredictRequest` whose `instances` are rows of only numbers, shape [rows, columns].
 
-    `by_value` parses it again as what it is to everybody else, for a model that does not take it like this.
+    `by_value` parses it again as a normal request, for a model that does not accept this form.
     """
 
     instances: Numbers
@@ -45,7 +45,7 @@ class NumbersRequest(msgspec.Struct, frozen=True, eq=False):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """What the model says of one row: the class and its probability, or for regression the number and null."""
+    """The prediction for one row: the class and its probability, or for regression the number and null."""
 
     prediction: Label | float
     probability: Annotated[float, Meta(ge=0, le=1.001)] | None
@@ -69,7 +69,7 @@ class BatchResponse(msgspec.Struct, frozen=True):
 
 
 class WrittenBatch(msgspec.Struct, frozen=True):
-    """A `BatchResponse` whose predictions are JSON already."""
+    """A `BatchResponse` whose predictions are already JSON."""
 
     predictions: msgspec.Raw
     model_version: str
@@ -77,7 +77,7 @@ class WrittenBatch(msgspec.Struct, frozen=True):
 
 
 class ExplainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rows as in a `PredictRequest`; `labels` says which labels' probabilities are explained."""
+    """Rows as in a `PredictRequest`. `labels` says which labels' probabilities are explained."""
 
     features: list[Value] | dict[str, Value] | UnsetType = UNSET
     instances: list[list[Value] | dict[str, Value]] | UnsetType = UNSET
@@ -86,7 +86,7 @@ class ExplainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Contribution(msgspec.Struct, frozen=True):
-    """What one column adds to the answer; it may be negative."""
+    """How much one column contributes to the answer. It may be negative."""
 
     column: str
     contribution: float
@@ -147,19 +147,19 @@ class FeedbackResponse(msgspec.Struct, frozen=True):
 
 
 class Live(msgspec.Struct, frozen=True):
-    """The process answers."""
+    """The process is running."""
 
     status: str = "live"
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """Every model is loaded, and requests are welcome."""
+    """Every model is loaded, and the process accepts requests."""
 
     status: str = "ready"
 
 
 class ModelHealth(msgspec.Struct, frozen=True):
-    """One model: the version that `latest` means, null before there is one, and why it is not the wanted one, if so."""
+    """One model: the version that `latest` means (null while it loads), and why it is not the wanted one, if so."""
 
     name: str
     version: str | None
@@ -168,7 +168,7 @@ class ModelHealth(msgspec.Struct, frozen=True):
 
 
 class ShadowHealth(msgspec.Struct, frozen=True):
-    """The version that the main model is compared with, and why it is not compared, if so."""
+    """The version that the main model is compared with, and the reason if it is not compared."""
 
     version: str
     status: Literal["ready", "loading", "failed"]
@@ -176,10 +176,10 @@ class ShadowHealth(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Liveness and readiness at a glance, for people. `problem` is empty when every model is served as wanted.
+    """Liveness and readiness for people. `problem` is empty if every model is served in the wanted version.
 
-    `model_version` is that of the model that /predict asks, which is also the first of `models`. `shadow` is there if
-    there is one; readiness does not depend on it.
+    `model_version` is that of the model that /predict uses, which is also the first of `models`. `shadow` is there if
+    there is one. Readiness does not depend on it.
     """
 
     live: bool
@@ -194,7 +194,7 @@ class Health(msgspec.Struct, frozen=True):
 class ColumnInfo(msgspec.Struct, frozen=True):
     """One input column: its name, MLflow's type name, its kind, and whether it may be null.
 
-    `categories` are the texts that training knew, as far as that is told, and `unknown` says what happens to others.
+    `categories` are the texts in the training data, if they are known. `unknown` says what happens to others.
     """
 
     name: str
@@ -206,7 +206,7 @@ class ColumnInfo(msgspec.Struct, frozen=True):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A body that can be sent to /predict as it is."""
+    """A valid body for /predict."""
 
     features: list[Value]
 
@@ -214,7 +214,7 @@ class Example(msgspec.Struct, frozen=True):
 class ModelInfo(msgspec.Struct, frozen=True):
     """The model that /predict uses, in the version that `latest` means.
 
-    `loaded_versions` are all versions in memory; `problem` says why a newer one is not served, if so.
+    `loaded_versions` are all versions in memory. If a newer version is not served, `problem` says why.
     """
 
     name: str
@@ -234,14 +234,14 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class ProblemField(msgspec.Struct, frozen=True):
-    """One thing wrong with the request: the field, such as `features[2]`, and why."""
+    """One problem of the request: the field, such as `features[2]`, and the reason."""
 
     field: str
     reason: str
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error as RFC 9457 has it (application/problem+json)."""
+    """An error in the form of RFC 9457 (application/problem+json)."""
 
     title: str
     status: int
@@ -252,26 +252,26 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class InferenceError(msgspec.Struct, frozen=True):
-    """Any error, as the Open Inference Protocol has it."""
+    """An error in the form of the Open Inference Protocol."""
 
     error: str
 
 
 class InvocationError(msgspec.Struct, frozen=True):
-    """Any error, as MLflow's scoring server has it."""
+    """An error in the form of MLflow's scoring server."""
 
     error_code: str
     message: str
 
 
 class ServerLive(msgspec.Struct, frozen=True):
-    """The process answers."""
+    """The process is running."""
 
     live: bool = True
 
 
 class ServerReady(msgspec.Struct, frozen=True):
-    """Every model is loaded, and requests are welcome."""
+    """Every model is loaded, and the process accepts requests."""
 
     ready: bool = True
 
@@ -284,7 +284,7 @@ class ModelReady(msgspec.Struct, frozen=True):
 
 
 class ServerMetadata(msgspec.Struct, frozen=True):
-    """What this server is, and which of the protocol's extensions it knows."""
+    """The name and version of this server, and the protocol's extensions that it supports."""
 
     name: str
     version: str

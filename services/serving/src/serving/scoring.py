@@ -1,7 +1,7 @@
 """Bodies of MLflow's scoring protocol (`POST /invocations`), as rows.
 
-`dataframe_split`, `dataframe_records`, `instances` and `inputs` are taken in every form in which MLflow's own server
-takes the rows of a table. As there, names that the model does not know are passed over, and other fields of a body too.
+`dataframe_split`, `dataframe_records`, `instances` and `inputs` are accepted in every form in which MLflow's own server
+accepts the rows of a table. Like MLflow, this ignores columns that the model does not know, and other fields of a body.
 """
 
 import json
@@ -23,13 +23,13 @@ _MOST_ERRORS = 10
 
 
 class DataframeSplit(msgspec.Struct, frozen=True):
-    """A table as pandas writes it with orient="split". Without `columns`, rows are in the order of the model's."""
+    """A table in the form of pandas' orient="split". Without `columns`, rows have the order of the model's columns."""
 
     data: list[list[Value]]
     columns: list[str | int] | None = None
 
 
-# Rows, or single values for a model of one column; or a list for each column, or a value for a single row.
+# Rows, or single values for a model with one column; or a list for each column, or a value for a single row.
 _Tensors = list[list[Value] | dict[str, Value] | Value] | dict[str, list[Value] | Value]
 
 
@@ -43,7 +43,7 @@ class InvocationRequest(msgspec.Struct, frozen=True):
 
 
 class InvocationResponse(msgspec.Struct, frozen=True):
-    """A class or a number for each row, in their order."""
+    """A class or a number for each row, in the order of the rows."""
 
     predictions: list[bool | int | float | str]
 
@@ -53,10 +53,10 @@ _decoder = msgspec.json.Decoder(InvocationRequest)
 
 
 def parse(body: bytes) -> tuple[str, Any]:
-    """Parses a body, and gives the field that has the rows, and what it holds.
+    """Parse a body. Return the name of the field that has the rows, and its content.
 
     Raises:
-        InvalidInputError: when it is not JSON, or has not one of the four fields, or something else in it.
+        InvalidInputError: if it is not JSON, does not have exactly one of the four fields, or the field is not valid.
     """
     try:
         request = _decoded(body)
@@ -77,7 +77,7 @@ def _decoded(body: bytes) -> InvocationRequest:
     except msgspec.DecodeError as error:
         if b"NaN" not in body:
             raise
-        # MLflow's own client writes the gaps of a table so, which JSON does not have.
+        # MLflow's own client writes NaN for missing values, which is not valid JSON.
         try:
             found = json.loads(body, parse_constant=_constant)
         except ValueError:
@@ -85,7 +85,7 @@ def _decoded(body: bytes) -> InvocationRequest:
         try:
             msgspec.json.encode(found)
         except UnicodeEncodeError:
-            # json lets halves of UTF-16's pairs through, which are in no text that a model or the log can take.
+            # json accepts lone surrogates, which are not valid text for a model or the log.
             raise _wrong("", "the body is not an invocation: a text in it is not Unicode") from None
         return msgspec.convert(found, InvocationRequest)
 
@@ -96,7 +96,7 @@ def _constant(name: str) -> None:
 
 
 def rows_in(given: Any) -> int:
-    """How many rows a body has, by what its field holds; the most where its columns are of different lengths."""
+    """Return how many rows a body has. If its columns have different lengths, the longest counts."""
     if isinstance(given, DataframeSplit):
         return len(given.data)
     if isinstance(given, dict):
@@ -105,7 +105,7 @@ def rows_in(given: Any) -> int:
 
 
 def read(reader: RowReader, field: str, given: Any) -> Matrix:
-    """Reads the rows of a body.
+    """Read the rows of a body.
 
     Raises:
         InvalidInputError: naming what does not fit, by row and column.

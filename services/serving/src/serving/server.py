@@ -1,4 +1,4 @@
-"""Runs the application under uvicorn: one process, no threads for requests, and a stop that drops nothing."""
+"""Runs the application under uvicorn: one process, no threads for requests, and a stop that drops no requests."""
 
 import asyncio
 import errno
@@ -22,18 +22,17 @@ logger = logging.getLogger(__name__)
 
 _LINGER_SECONDS = 0.25
 _LOOK_SECONDS = 1.0
-# libuv takes one connection a turn of the event loop from each socket that listens
-# (https://github.com/libuv/libuv/pull/3696). Turns are long when many requests are under way, and whoever connects
-# then, such as a probe, would wait for as many of them as others have connected before. So several sockets share one
-# queue.
+# libuv accepts one connection from each listening socket in a turn of the event loop
+# (https://github.com/libuv/libuv/pull/3696). Turns are long when there are many requests. A new connection, such as a
+# probe's, would then wait a turn for each connection before it. So several sockets share one queue.
 _LISTENERS = 32
 _BACKLOG = 2048
 
 
 class DrainingServer(uvicorn.Server):
-    """Stops in two steps on SIGTERM: first not ready but still answering, then no more.
+    """A server that stops in two steps on SIGTERM: first it is not ready but still answers, then it ends.
 
-    A second signal, or Ctrl-C, leaves the first step out. The process ends with 0 either way.
+    A second signal, or Ctrl-C, skips the first step. The process always ends with status 0.
     """
 
     def __init__(self, config: uvicorn.Config, draining: Draining, drain_seconds: float) -> None:
@@ -44,7 +43,7 @@ class DrainingServer(uvicorn.Server):
         self._stop_at = float("inf")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  (uvicorn's)
-        """Takes a signal. uvicorn's own would note it down and raise it again at the end, which ends in failure."""
+        """Handle a signal. uvicorn's own handler would raise it again at the end, and the process would fail."""
         if sig == signal.SIGTERM and not self._draining.active:
             self._draining.active = True
             self._stop_at = time.monotonic() + self._drain_seconds
@@ -55,7 +54,7 @@ class DrainingServer(uvicorn.Server):
             self._draining.active = self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Looks, ten times a second, whether it is time to stop, and now and then after connections."""
+        """Check ten times a second whether it is time to stop, and once a second which connections have expired."""
         now = asyncio.get_running_loop().time()
         if now >= self._last_look + _LOOK_SECONDS:
             self._last_look = now
@@ -65,9 +64,9 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter) or time.monotonic() >= self._stop_at
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stops listening, and lets those who connected just before have their answer.
+        """Stop listening, and let callers that connected just before have their answers.
 
-        uvicorn closes connections that are idle at this moment, also those whose request is still on its way.
+        uvicorn closes connections that are idle at this moment, including those whose request is still on its way.
         """
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
@@ -77,10 +76,10 @@ class DrainingServer(uvicorn.Server):
 
 
 def serve(settings: Settings) -> None:
-    """Serves until it is told to stop.
+    """Serve until the process is told to stop.
 
     Raises:
-        SettingsError: when the port cannot be had, and for what `create_app` raises it.
+        SettingsError: if a port cannot be used, or `create_app` raises it.
     """
     app = create_app(settings)
     config = uvicorn.Config(
@@ -97,14 +96,14 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_grace_seconds,
     )
-    # What uvicorn warns of is what callers do wrong, as often as they like.
+    # uvicorn's warnings are about faulty requests, which callers can send as often as they like.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     listeners = _listeners(settings)
     if settings.grpc_port:
-        # It listens once there is an event loop, where nobody would see why it cannot.
+        # The gRPC server binds its port later, in the event loop, where nobody would see the reason of a failure.
         _listener(settings.host, settings.grpc_port, "GRPC_PORT").close()
     logger.info("listening", extra={"host": settings.host, "port": settings.port})
-    # What is imported by now stays for good; the collector need not look at it again and again.
+    # Imported modules stay in memory, so the garbage collector need not check them again.
     gc.collect()
     gc.freeze()
     try:
@@ -125,7 +124,7 @@ def _listeners(settings: Settings) -> list[socket.socket]:
 
 
 def _listener(host: str, port: int, setting: str) -> socket.socket:
-    """Listens on an address of either family, with or without brackets; on `::` for both families."""
+    """Listen on an address of either family, with or without brackets. `::` listens on both families."""
     host = host.removeprefix("[").removesuffix("]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     both = host == "::" and socket.has_dualstack_ipv6()
@@ -136,9 +135,9 @@ def _listener(host: str, port: int, setting: str) -> socket.socket:
 
 
 def _unix_listener(path: Path) -> socket.socket:
-    """Listens on a Unix socket for the process's user and group.
+    """Listen on a Unix socket for the process's user and group.
 
-    A socket that nobody listens on any more is replaced: a process that was killed leaves its own behind.
+    A socket file without a listener is replaced: a killed process leaves it behind.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -44,7 +44,7 @@ Release = Annotated[
 
 
 class WantedModel(msgspec.Struct, frozen=True):
-    """A registered model to serve, and which of its versions: the one behind an alias, or a pinned one."""
+    """A registered model to serve, and which of its versions: the one that an alias points to, or a pinned one."""
 
     name: ModelName = ""
     stage: Stage = ""
@@ -62,7 +62,7 @@ class WantedModel(msgspec.Struct, frozen=True):
 
 
 def _check_pin(version: str, digest: str, uri: str, release: str, named: Callable[[str], str]) -> None:
-    """Refuses what contradicts itself; `named` tells how a setting such as `uri` is called."""
+    """Refuse settings that contradict each other. `named` returns the name of a setting such as `uri`."""
     if not version and (uri or digest or release):
         which = named("uri" if uri else "digest" if digest else "release")
         raise ValueError(f"{which} belongs to a pinned version: set {named('version')} too, or leave {which} out")
@@ -75,7 +75,7 @@ def _check_pin(version: str, digest: str, uri: str, release: str, named: Callabl
 
 
 def _names(text: str, setting: str) -> tuple[str, ...]:
-    """Reads a JSON list of names; nothing is an empty one."""
+    """Parse a JSON list of names. Empty text is an empty list."""
     try:
         return msgspec.json.decode(text or "[]", type=tuple[str, ...])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
@@ -85,7 +85,7 @@ def _names(text: str, setting: str) -> tuple[str, ...]:
 
 
 class Settings(msgspec.Struct, frozen=True, rename=str.upper):
-    """How the server behaves. `environment.read(Settings, os.environ)` makes it."""
+    """The settings of the server. Created by `environment.read(Settings, os.environ)`."""
 
     mlflow_tracking_uri: TrackingUri = "http://mlflow:5000"
     mlflow_tracking_username: Annotated[str, Meta(description="MLflow's user, if it needs one")] = ""
@@ -361,7 +361,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
 
     @property
     def logged_columns(self) -> tuple[str, ...]:
-        """PREDICTION_LOG_COLUMNS as names; none where all are meant."""
+        """PREDICTION_LOG_COLUMNS as names, empty for all columns."""
         return _names(self.prediction_log_columns, "PREDICTION_LOG_COLUMNS")
 
     @property
@@ -377,7 +377,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
 
 
 class SmokeSettings(msgspec.Struct, frozen=True, rename=str.upper):
-    """What `serving smoke` asks, and what it expects."""
+    """The settings of `serving smoke`: what to request, and what to expect."""
 
     smoke_url: Annotated[str, Meta(pattern=_HTTP, description="the service to test")] = "http://127.0.0.1:8080"
     model_name: Annotated[str, Meta(pattern=_NAME, description="the model that must be served")] = "iris-classifier"

@@ -1,4 +1,4 @@
-"""What a model takes and gives, read from its `MLmodel` file (see docs/model-format.md)."""
+"""The inputs and outputs of a model, read from its `MLmodel` file (see docs/model-format.md)."""
 
 import json
 import math
@@ -18,10 +18,10 @@ _TENSOR_TYPES = {"float64": "double", "float32": "float", "int64": "long", "int3
 
 
 class ModelSpec(msgspec.Struct, frozen=True):
-    """What serving knows of a model before it loads it.
+    """What is known about a model before it is loaded.
 
     `classes` are in the order of the probability columns, and empty for regression. `onnx_file` and `sklearn_file` are
-    paths inside the model's folder, empty where the version carries no such form. `labels` says how the class of a row
+    paths inside the model's folder, empty if the version does not have that form. `labels` says how the class of a row
     is found (see `serving.labels`).
     """
 
@@ -36,19 +36,19 @@ class ModelSpec(msgspec.Struct, frozen=True):
 
     @property
     def mixed(self) -> bool:
-        """Whether there is a column of text, so that no matrix of numbers can hold a row."""
+        """Whether there is a column of text, so that a matrix of numbers cannot hold a row."""
         return any(column.kind == "category" for column in self.columns)
 
     def row_of(self, value: int) -> tuple[Value, ...]:
-        """A row of one value that fits the signature, for models that come without an example."""
+        """Return a row of one value that fits the signature, for models without an example."""
         return tuple(column.fitting(value) for column in self.columns)
 
 
 def read_spec(folder: Path) -> ModelSpec:
-    """Reads the `MLmodel` file of a model's folder.
+    """Read the `MLmodel` file of a model's folder.
 
     Raises:
-        ModelUnusableError: when it is missing, broken, or describes a model that cannot be served.
+        ModelUnusableError: if it is missing, broken, or describes a model that cannot be served.
     """
     try:
         mlmodel = read_mlmodel(folder)
@@ -71,7 +71,7 @@ def read_spec(folder: Path) -> ModelSpec:
 
 
 def read_example(folder: Path, spec: ModelSpec) -> tuple[Value, ...] | None:
-    """Reads the first row of `input_example.json`, in any form that MLflow writes; None when none fits."""
+    """Read the first row of `input_example.json`, in any form that MLflow writes. None if no row fits."""
     try:
         document = json.loads((folder / EXAMPLE_FILE).read_text(encoding="utf-8"))
         row = msgspec.convert(_first_row(document, spec), list[Value])
@@ -83,14 +83,14 @@ def read_example(folder: Path, spec: ModelSpec) -> tuple[Value, ...] | None:
 
 
 def shortest(value: float) -> float:
-    """Writes a number that came from single precision with the digits that it had there: 5.1, not 5.0999999."""
+    """Return a number that came from single precision with the digits that it had there: 5.1, not 5.0999999."""
     if abs(value) > LARGEST_NUMBER or np.float32(value) != value:
         return value
     return float(str(np.float32(value)))
 
 
 def _plain(value: Value, one: Column) -> Value:
-    """A value as people write it; NaN, which pandas has for null, is null, and a time has its offset."""
+    """Return a value as people write it: null for pandas' NaN, and a time with its offset."""
     if one.kind == "datetime" and isinstance(value, str):
         return _with_offset(value)
     if not isinstance(value, float):
@@ -99,7 +99,7 @@ def _plain(value: Value, one: Column) -> Value:
 
 
 def _with_offset(text: str) -> str:
-    """A moment as RFC 3339 has it, which is what `date-time` means in a schema; MLflow writes none of UTC."""
+    """Return a time as RFC 3339, which `date-time` in a schema requires. MLflow writes UTC without an offset."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,15 +1,15 @@
-"""How much memory rows take that wait for something."""
+"""The memory of rows that wait."""
 
 from serving.runtimes.base import Matrix
 from serving.signature import ModelSpec
 
-# Roughly what Python takes for each value of a row with text, beside the letters.
+# Roughly the bytes of a Python object for each value of a row with text, and of each letter.
 _VALUE_BYTES = 64
 _LETTER_BYTES = 4
 
 
 def size_of(spec: ModelSpec, rows: Matrix) -> int:
-    """The bytes of rows, shape [rows, columns], as they were read for a model."""
+    """Return the bytes of rows, shape [rows, columns], as they were read for a model."""
     if not spec.mixed:
         return rows.nbytes
     texts = (index for index, column in enumerate(spec.columns) if column.kind == "category")
@@ -17,5 +17,5 @@ def size_of(spec: ModelSpec, rows: Matrix) -> int:
 
 
 def own(part: Matrix) -> Matrix:
-    """An array without the larger one that it may be a part of, which it would keep in memory."""
+    """Return an array that does not keep a larger one in memory, by copying it if it is a view."""
     return part if part.base is None else part.copy()

@@ -1,6 +1,7 @@
-"""The smoke test of a deployment: does it serve the pinned version, and does a prediction come?
+"""The smoke test of a deployment: does it serve the pinned version, and does it answer a prediction?
 
-It moves the registry alias named after the environment only after all of that, so the alias says what really runs.
+Only if all of that is true does it move the registry alias named after the environment, so the alias always names what
+really runs.
 """
 
 import asyncio
@@ -21,17 +22,17 @@ _REQUEST_SECONDS = 5.0
 
 
 class SmokeError(Exception):
-    """The deployment is not what it should be; the message says what differs."""
+    """The deployment is not as expected. The message says what differs."""
 
 
 async def smoke(settings: SmokeSettings) -> str:
-    """Tries until everything is as expected, or the time is up, and then moves the alias.
+    """Test the deployment until everything is as expected, or the time is up. Then move the alias.
 
     Returns:
         A sentence that says what was found and done.
 
     Raises:
-        SmokeError: what differed at the last attempt.
+        SmokeError: with what differed at the last attempt.
     """
     backoff = Backoff(first=0.25, cap=5.0)
     problem = f"no answer from {settings.smoke_url}"

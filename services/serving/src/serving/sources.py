@@ -1,7 +1,7 @@
-"""Where models come from: MLflow and the stores of artifacts, with clients made when they are first needed.
+"""The sources of models: MLflow and artifact stores, whose clients are created when they are first needed.
 
-HTTP takes 4 MB of memory, and what S3 needs as much again. A process that serves a pinned model out of a folder, with
-its address in the settings, does without.
+HTTP takes 4 MB of memory, and the code for S3 as much again. A process that serves a pinned model from a folder, whose
+address is in the settings, needs neither.
 """
 
 from collections.abc import Callable
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class Sources:
-    """What the settings name. Nothing is contacted before it is asked for something.
+    """The sources that the settings name. Nothing is contacted before it is needed.
 
     Attributes:
-        stores: The kinds of addresses that artifacts may have, each with what gives its store.
+        stores: A function that returns the store, for each scheme of artifact addresses.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Contacts nobody.
+        """Check the settings, without a request.
 
         Raises:
-            SettingsError: when SSL_CERT_FILE holds no certificates.
+            SettingsError: if no certificates can be read from SSL_CERT_FILE.
         """
         self._settings = settings
         if settings.ssl_cert_file:
@@ -43,11 +43,11 @@ class Sources:
         }
 
     def mlflow(self) -> "httpx.AsyncClient":
-        """Gives the client for MLflow, always the same one."""
+        """Return the client of MLflow, always the same one."""
         return self._mlflow
 
     async def aclose(self) -> None:
-        """Closes the connections, if any were opened."""
+        """Close the connections, if any were opened."""
         opened = vars(self)
         if "_mlflow" in opened:
             await self._mlflow.aclose()

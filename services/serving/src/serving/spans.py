@@ -1,4 +1,4 @@
-"""Spans of the work in progress; they go nowhere unless tracing is on (see `tracing`)."""
+"""Spans of the work in progress. They are discarded unless tracing is on (see `tracing`)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,11 +7,11 @@ Attributes = Mapping[str, str | int]
 
 
 class Spans:
-    """Takes note of pieces of work. This one does not."""
+    """Records pieces of work. This base class records nothing."""
 
     @contextmanager
-    def span(self, name: str, attributes: Attributes) -> Iterator[None]:  # noqa: ARG002  (for those who do)
-        """Marks the work inside the block as one piece, part of the one around it; what it raises is noted."""
+    def span(self, name: str, attributes: Attributes) -> Iterator[None]:  # noqa: ARG002  (for subclasses)
+        """Record the work inside the block as one span, within the one around it, with the error that it raises."""
         yield
 
 

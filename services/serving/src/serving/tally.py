@@ -1,8 +1,8 @@
-"""Counting at the speed of the hot path.
+"""Counters that are fast enough for the hot path.
 
-prometheus_client's own counters take a lock and several calls each; with half a dozen of them a request they would cost
-about as much as the model. Everything counted here is counted on the event loop, so plain numbers will do, and they are
-turned into Prometheus' form when it asks.
+prometheus_client's own counters take a lock and several calls each. Half a dozen of them for each request would cost
+about as much as the model. Everything here is counted on the event loop, so plain numbers are enough. They are
+converted to Prometheus' form when it scrapes them.
 """
 
 from bisect import bisect_left
@@ -16,7 +16,7 @@ Labels = tuple[str, ...]
 
 
 class CounterTally(Collector):
-    """How often something happened, by its labels: `tally.counts[labels] += 1`."""
+    """Counts events by their labels: `tally.counts[labels] += 1`."""
 
     def __init__(self, name: str, documentation: str, labels: Labels = ()) -> None:
         self.counts: defaultdict[Labels, int] = defaultdict(int)
@@ -27,7 +27,7 @@ class CounterTally(Collector):
             self.counts[()] = 0
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Gives the counts in Prometheus' form."""
+        """Yield the counts in Prometheus' form."""
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
         for labels, count in self.counts.items():
             family.add_metric(labels, count)
@@ -35,7 +35,7 @@ class CounterTally(Collector):
 
 
 class Distribution:
-    """How many values fell into each bucket, and their sum."""
+    """The number of values in each bucket, and their sum."""
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
@@ -45,12 +45,12 @@ class Distribution:
         self._sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Counts one value."""
+        """Count one value."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
     def cumulated(self) -> tuple[list[tuple[str, float]], float]:
-        """Gives each upper bound with the number of values up to it, and the sum of all values."""
+        """Return each upper bound with the number of values up to it, and the sum of all values."""
         buckets, total = [], 0
         for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
             total += count
@@ -68,7 +68,7 @@ class HistogramTally(Collector):
         self._label = label
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Gives the distributions in Prometheus' form."""
+        """Yield the distributions in Prometheus' form."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=(self._label,))
         for label, distribution in self.by_label.items():
             buckets, total = distribution.cumulated()

@@ -1,7 +1,7 @@
-"""Traces, where TRACING is on: OpenTelemetry's SDK, which sends spans over OTLP/HTTP. Nothing else imports it.
+"""Traces, if TRACING is on: OpenTelemetry's SDK, which sends spans over OTLP/HTTP. Imported only then.
 
-Everything that it does with spans is bounded: OTEL_BSP_MAX_QUEUE_SIZE of them wait for a thread of their own that sends
-them, and those beyond are dropped. So a collector that is slow or away costs spans and nothing else.
+Its work is bounded: at most OTEL_BSP_MAX_QUEUE_SIZE spans wait for the thread that sends them, and further spans are
+dropped. So a collector that is slow or unavailable costs spans and nothing else.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL = "http/protobuf"
-# How long the end of the process waits for the last spans to be sent.
+# How long the process waits at its end until the last spans are sent.
 _FLUSH_SECONDS = 2.0
 
 
@@ -40,20 +40,20 @@ class Tracing(Spans):
 
     @contextmanager
     def span(self, name: str, attributes: Attributes) -> Iterator[None]:
-        """Makes a span of the work inside the block."""
+        """Create a span of the work inside the block."""
         with self.tracer.start_as_current_span(name, attributes=attributes):
             yield
 
     async def aclose(self) -> None:
-        """Sends what is left, if the collector takes it at once."""
-        # Not in the loop's own threads: these are waited for at the end, and a connection may take its time to fail.
+        """Send the remaining spans, if the collector accepts them at once."""
+        # Not in the loop's executor: the process waits for its threads at the end, and a connection may fail slowly.
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, _FLUSH_SECONDS)
 
 
 class _Announcing(SpanExporter):
-    """Says once when spans begin to be lost, and once when they arrive again."""
+    """Logs once when spans begin to be lost, and once when they arrive again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -77,13 +77,13 @@ class _Announcing(SpanExporter):
 
 
 def open_tracing(model_name: str, environ: Mapping[str, str]) -> Tracing:
-    """Makes what sends spans, as the OTEL_* variables say. Nothing is contacted before there is a span.
+    """Set up tracing from the OTEL_* variables. Nothing is contacted before there is a span.
 
     Raises:
-        SettingsError: when they name an address or a protocol that nothing can be sent to.
+        SettingsError: if they name an address or a protocol that is not supported.
     """
     _check(environ)
-    # It tells of every attempt that fails, and of every batch; `_Announcing` does for both.
+    # The exporter logs every failed attempt and every failed batch. `_Announcing` replaces both.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
     resource = Resource.create(
         {

@@ -1,9 +1,9 @@
 """The trial: a version is opened and answers once in a separate process, before the serving process loads it.
 
-A file that passes for a model can loop for ever, take all memory or end the process that opens it, and neither a thread
-nor a timeout keeps it from that: the library that reads it may hold the interpreter's lock. Another process can be
-ended at any moment. It is a new process, because a fork of this one would have its threads' locks without its threads;
-it inherits neither credentials nor connections, and it ends with this one.
+A malicious or broken model file can loop for ever, take all memory or crash the process that opens it. Neither a thread
+nor a timeout can stop that, because the library that reads it may hold the GIL. A separate process can be killed at any
+moment. It is a new process, because a fork would have the locks of this one's threads without the threads. It inherits
+neither credentials nor connections, and it ends with this process.
 """
 
 import asyncio
@@ -25,22 +25,22 @@ from serving.trial_messages import Report, Request
 
 logger = logging.getLogger(__name__)
 
-# What a process needs to start Python with the same libraries, and nothing that might be a secret.
+# The variables that a process needs to start Python with the same libraries. None of them is a secret.
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME",
               "PYTHONDONTWRITEBYTECODE", "MALLOC_ARENA_MAX")  # fmt: skip
 _ADDED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
-# A model in memory may take so many times the size of its files, beside what `Bounds.memory_bytes` gives to all.
+# A model in memory may take this many times the size of its files, in addition to `Bounds.memory_bytes`.
 _TIMES_ITS_FILES = 4
-# The longest report that is listened to.
+# The most bytes of a report that are read.
 _REPORT_BYTES = 64 * 1024
-# A version that failed is tried again once so many times what its trial took has passed, or the trials of one that
-# cannot be served would take the processor from the one that is.
+# After a failure, the next trial of the version waits this many times as long as the trial took. Otherwise the trials
+# of a version that cannot be served would take the processor from the one that is served.
 _REST = 10
 _REMEMBERED = 16
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """What the trial of a version may take: `seconds` of wall time, CPU time, and memory."""
+    """The limits of the trial of a version: `seconds` of wall time, CPU time, and memory."""
 
     seconds: float = 120.0
     cpu_seconds: int = 30
@@ -48,7 +48,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Trials:
-    """Tries versions, and remembers for a while which failed."""
+    """Runs trials, and remembers for a while which versions failed."""
 
     def __init__(self, options: RuntimeOptions, bounds: Bounds) -> None:
         self._options = options
@@ -56,10 +56,10 @@ class Trials:
         self._refused: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     async def run(self, version: Downloaded, chosen: Callable[[str], None] = lambda _: None) -> None:
-        """Opens a version in a separate process. `chosen` gets the name of its runtime as soon as that is known.
+        """Open a version in a separate process. `chosen` gets the name of its runtime as soon as that is known.
 
         Raises:
-            ModelUnusableError: when that failed or took too much, now or not long ago.
+            ModelUnusableError: if that fails or exceeds a limit, or did so recently.
         """
         reason, until = self._refused.get(version.digest, ("", 0.0))
         start = time.monotonic()
@@ -114,10 +114,10 @@ class Trials:
 
 @contextlib.asynccontextmanager
 async def _process() -> AsyncIterator[asyncio.subprocess.Process]:
-    """Starts the process of a trial; on the way out it is gone, whatever happened."""
+    """Start the process of a trial. At the end of the block it is killed if it still runs."""
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     process = await asyncio.create_subprocess_exec(
-        # Without the working directory, where others may put a file that is called like a module.
+        # Without the working directory in the path, because it may have a file with the name of a module.
         *(sys.executable, "-P", "-m", "serving.trial_process"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -134,7 +134,7 @@ async def _process() -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def _reports(process: asyncio.subprocess.Process, request: Request) -> AsyncIterator[Report]:
-    """Tells the process what to do and gives what it says, until it has said all."""
+    """Send the request to the process, and yield its reports until it has sent all."""
     assert process.stdin  # noqa: S101  (narrows the types: both are pipes)
     assert process.stdout  # noqa: S101
     with contextlib.suppress(ConnectionError):
@@ -147,5 +147,5 @@ async def _reports(process: asyncio.subprocess.Process, request: Request) -> Asy
             if left < 0:
                 return
             yield msgspec.json.decode(line, type=Report)
-    except (ValueError, msgspec.MsgspecError):  # a line without end, or one that the model wrote
+    except (ValueError, msgspec.MsgspecError):  # a line that is too long, or one that the model wrote
         return

@@ -1,4 +1,4 @@
-"""What a serving process and the process of a trial say to each other (see `trial`)."""
+"""The messages between a serving process and the process of a trial (see `trial`)."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from serving.runtimes.base import RuntimeOptions
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What the process of a trial is told: the folder of the version, what may be done with it, and who asks."""
+    """The request to the process of a trial: the version's folder, how to open it, the limits, and the parent."""
 
     folder: str
     options: RuntimeOptions
@@ -16,7 +16,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A line of what it says: which runtime it is about to import, and then that all is well, or what is not."""
+    """A line of the process's output: the runtime that it is about to import, and then its success or the error."""
 
     runtime: str = ""
     passed: bool = False

@@ -1,4 +1,4 @@
-"""The process of a trial (see `trial`): takes a request from its input, opens that version, and says how it went."""
+"""The process of a trial (see `trial`): reads a request from its input, opens that version, and reports the result."""
 
 import contextlib
 import ctypes
@@ -19,11 +19,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Runs the trial."""
+    """Run the trial."""
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
     _end_with(request.parent)
     _bound(request)
-    # What a library or a model prints is no report.
+    # Libraries and models may print to standard output, so the reports get a separate descriptor.
     said = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _say(said, _tried(request, said))
@@ -34,7 +34,7 @@ def _tried(request: Request, said: BinaryIO) -> Report:
         open_folder(Path(request.folder), request.options, lambda name: _say(said, Report(runtime=name)))
     except ModelUnusableError as error:
         return Report(refused=str(error), out_of_memory=_is_memory(error))
-    except Exception as error:  # noqa: BLE001  (whatever it is, the model must not be let in)
+    except Exception as error:  # noqa: BLE001  (after any error the model must not be served)
         return Report(refused=f"opening it failed ({type(error).__name__})", out_of_memory=_is_memory(error))
     return Report(passed=True)
 
@@ -45,7 +45,7 @@ def _say(said: BinaryIO, report: Report) -> None:
 
 
 def _is_memory(error: BaseException | None) -> bool:
-    """Whether an error stems from a lack of memory, as Python and C++ tell it."""
+    """Return whether an error comes from a lack of memory, in Python or C++."""
     while error:
         if isinstance(error, MemoryError) or "bad_alloc" in str(error) or "bad allocation" in str(error):
             return True
@@ -54,7 +54,7 @@ def _is_memory(error: BaseException | None) -> bool:
 
 
 def _end_with(parent: int) -> None:
-    """Has the kernel end this process when the one that started it ends, on Linux."""
+    """Let the kernel kill this process when its parent ends, on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -62,19 +62,19 @@ def _end_with(parent: int) -> None:
 
 
 def _bound(request: Request) -> None:
-    """Bounds what this process may take, and has it make way for the one that serves."""
+    """Limit what this process may use, and lower its priority below the one that serves."""
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, request.cpu_seconds, request.cpu_seconds + 1)
-    # Memory that is written to, not addresses: libraries reserve far more of these than they use.
+    # This limits memory that is written to. It does not limit the address space, of which libraries reserve far more.
     _limit(resource.RLIMIT_DATA, request.memory_bytes)
     os.nice(5)
-    # When memory runs out all the same, this is the process to end. Some sandboxes let nobody say so.
+    # If memory still runs out, the kernel should kill this process first. Some sandboxes do not allow this setting.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _limit(what: int, wanted: int, hard: int | None = None) -> None:
-    """Sets a limit, or the one that whoever started the server has set already, where that is lower."""
+    """Set a limit, but not above the hard limit that the server was started with."""
     _, most = resource.getrlimit(what)
 
     def within(value: int) -> int:

@@ -1,4 +1,4 @@
-"""The warm-up: a model answers before anybody is served by it, and shows how long that takes it."""
+"""The warm-up: a model answers once before it is served, and its speed is measured."""
 
 import logging
 import time
@@ -16,25 +16,25 @@ from serving.signature import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-# A run that takes longer than this goes to a worker thread, so that others need not wait for it.
+# A run that takes longer than this goes to a worker thread, so that other requests do not wait for it.
 INLINE_SECONDS = 0.003
-# And one that goes there holds no more rows of different requests than it computes in this time.
+# Such a run has no more rows of different requests than it computes in this time.
 _SHARED_SECONDS = 0.05
-# Rows of different requests share a run where a further row costs less than this part of a run of its own.
+# Rows of different requests share a run if an additional row costs less than this share of a separate run.
 _WORTH_SHARING = 0.7
-# Sharing has won all that it can at about a thousand rows, while the memory that a run takes is never given back.
+# With more than about a thousand rows, sharing brings nothing more, and the memory of a run is never given back.
 _MOST_SHARED_ROWS = 2048
 _WARM_UP_ROWS = 64
 _MOST_ROWS = 1_000_000
-# What a model is taken to need for a row where no row is known that it answers.
+# The assumed time for a row if no row is known that the model answers.
 _UNKNOWN_SECONDS = 0.01
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """How long a model takes, as its warm-up found: `first` seconds for a run of one row, and `further` for each more.
+    """The speed of a model in its warm-up: `first` seconds for a run of one row, and `further` for each additional row.
 
-    `inline_rows` is how many rows it computes at once without holding up others, none for a slow one; `shared_rows` how
-    many rows of different requests one run may hold, 1 where each is better computed by itself.
+    `inline_rows` is how many rows may be computed on the event loop, 0 for a slow model. `shared_rows` is how many rows
+    of different requests one run may have, 1 if each request is better computed alone.
     """
 
     first: float
@@ -43,12 +43,12 @@ class Pace(msgspec.Struct, frozen=True):
     shared_rows: int
 
     def seconds(self, rows: int) -> float:
-        """How long a run over so many rows takes."""
+        """Return how many seconds a run over `rows` rows takes."""
         return self.first + (rows - 1) * self.further
 
 
 class WarmedUp(msgspec.Struct, frozen=True):
-    """A row that the model was asked with, which it answers if any of those that were tried is, and its pace."""
+    """A row, which the model answers if it answered any of the tried rows, and the model's speed."""
 
     example: tuple[Value, ...]
     pace: Pace
@@ -61,13 +61,13 @@ def warm_up(
     own: tuple[Value, ...] | None,
     guesses: Sequence[tuple[Value, ...]],
 ) -> WarmedUp:
-    """Asks a model with its own example, or with rows that were guessed, and finds out how long it takes.
+    """Let a model answer its own example, or else guessed rows, and measure its speed.
 
-    Not every model has a number for every row: 0 has no logarithm. The first row that is answered by one is the one
-    that counts. Where none is, a model that has an example of its own is refused; one that has none may still be good.
+    Not every model has a number for every row: 0 has no logarithm. The first row with a finite answer is used. If there
+    is none, a model with its own example is refused, but one without may still be good.
 
     Raises:
-        ModelUnusableError: when what it answers is not what its files promise, or its own example is not answered.
+        ModelUnusableError: if an answer does not have the promised form, or its own example has no answer.
     """
     failure: Exception | None = None
     for row in (own, *guesses) if own is not None else guesses:
@@ -77,7 +77,7 @@ def warm_up(
             failure = failure or error
         except ModelUnusableError:
             raise
-        except Exception as error:  # noqa: BLE001  (runtimes raise what they like, and another row may go well)
+        except Exception as error:  # noqa: BLE001  (runtimes raise anything, and another row may work)
             failure = failure or error
     if not isinstance(failure, _NotFiniteError):
         raise ModelUnusableError(f"its warm-up prediction failed ({type(failure).__name__})") from failure
@@ -95,7 +95,7 @@ class _NotFiniteError(Exception):
 
 
 def _pace_of(runtime: Runtime, spec: ModelSpec, row: Matrix) -> Pace:
-    """Predicts a row, of shape [1, columns], once and many times over."""
+    """Predict a row, of shape [1, columns], alone and many times in one run, and measure both."""
     rows = np.repeat(row, _WARM_UP_ROWS, axis=0)
     _check(runtime.run(row), spec, 1)
     _check(runtime.run(rows), spec, _WARM_UP_ROWS)
@@ -105,14 +105,14 @@ def _pace_of(runtime: Runtime, spec: ModelSpec, row: Matrix) -> Pace:
 
 
 def pace(first: float, further: float) -> Pace:
-    """Works out how to run a model that takes `first` seconds for one row and `further` for each more."""
+    """Return how to run a model that takes `first` seconds for one row and `further` for each additional row."""
     inline = rows_within(INLINE_SECONDS, first, further)
     shared = min(_MOST_SHARED_ROWS, inline or max(1, rows_within(_SHARED_SECONDS, first, further)))
     return Pace(first, further, inline, shared if further < _WORTH_SHARING * first else 1)
 
 
 def rows_within(seconds: float, first: float, further: float) -> int:
-    """How many rows a model computes in so many seconds, 0 where not even one."""
+    """Return how many rows a model computes in `seconds` seconds, 0 if not even one."""
     if first > seconds:
         return 0
     return 1 + int(min((seconds - first) / max(further, 1e-9), _MOST_ROWS))

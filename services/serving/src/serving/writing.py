@@ -1,7 +1,8 @@
-"""Answers for many rows as JSON, written without a Python object for each row.
+"""Writes answers for many rows as JSON, without a Python object for each row.
 
-The answers of classifiers differ in nothing but the class and six digits. So each class has its answer as a row of
-bytes, all of one length, with the digits at the same place; rows of these are picked, and the digits are filled in.
+The answers of a classifier differ only in the class and in six digits. So for each class there is an answer as a row of
+bytes. All have the same length, with the digits at the same position. The rows are selected by class, and the digits
+are written into them.
 """
 
 from functools import lru_cache
@@ -19,16 +20,17 @@ from serving.signature import ModelSpec
 Bytes = NDArray[np.uint8]
 
 DECIMALS = 6
-# What fills the answers of shorter classes. JSON has no such byte, so it can be taken out of the whole afterwards. That
-# takes a third of the time of everything else, so a few bytes are filled with spaces that may stay.
+# The padding of the answers for shorter labels. JSON never has this byte, so it can be removed at the end. Removing
+# it takes a third of the time of everything else, so short gaps are padded with spaces instead, which may stay.
 _FILLING = b"\0"
 _MOST_SPACES = 8
-# Of longer ones, filling and taking out would cost more than an object for each row.
+# Padding and removing longer answers would cost more than an object for each row.
 _LONGEST_ANSWER = 256
 # A number below 10 with six digits is written as two words of four bytes: `0.12`, and `3456`.
 _UPPER_WORDS = np.frombuffer(b"".join(b"%d.%02d" % divmod(number, 100) for number in range(1000)), "<u4")
 _LOWER_WORDS = np.frombuffer(b"".join(b"%04d" % number for number in range(10_000)), "<u4")
-# From so many numbers on, numpy rounds them faster than Python does. Of which size, and what makes their digits whole.
+# numpy rounds this many numbers or more faster than Python does. The powers find the size of a number, and its scale
+# makes its significant digits a whole number.
 _MANY = 16
 _POWERS = np.array([10.0**power for power in range(-6, 8)])
 _SCALES = np.array([1.0, *(10.0 ** (6 - power) for power in range(-6, 7)), 1.0])
@@ -36,7 +38,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def predictions_of(result: Matrix, spec: ModelSpec) -> list[Prediction]:
-    """Says of each row of a result what the model predicts, and how probable it is."""
+    """Return the prediction and its probability for each row of a result."""
     named = named_in(result, spec)
     if not spec.classes or spec.labels == "only":
         return [Prediction(name, None) for name in named]
@@ -45,7 +47,7 @@ def predictions_of(result: Matrix, spec: ModelSpec) -> list[Prediction]:
 
 
 def named_in(result: Matrix, spec: ModelSpec) -> list[Label | float]:
-    """Gives the class of each row of a result, or for regression the number."""
+    """Return the class of each row of a result, or for regression the number."""
     classes = spec.classes
     if not classes:
         return [*numbers_of(result)]
@@ -53,7 +55,7 @@ def named_in(result: Matrix, spec: ModelSpec) -> list[Label | float]:
 
 
 def numbers_of(result: Matrix) -> list[float]:
-    """Gives predicted numbers with the digits that they have; those beyond are left over from their conversion."""
+    """Return predicted numbers with the digits of their precision. Further digits would come only from conversion."""
     if result.dtype != np.float32:
         return result.tolist()  # type: ignore[no-any-return]  # numpy says Any
     if len(result) < _MANY:
@@ -61,7 +63,7 @@ def numbers_of(result: Matrix) -> list[float]:
     values = result.astype(np.float64)
     powers = np.searchsorted(_POWERS, np.abs(values), side="right")
     scale = _SCALES[powers]
-    # Within these powers both steps are exact but for the rounding to digits, or to the next double.
+    # Within these powers, each step is exact except for the rounding to digits, or to the nearest double.
     rounded: list[float] = (np.rint(values * scale) / scale).tolist()
     for index in np.flatnonzero((powers == 0) | (powers == len(_POWERS))).tolist():
         rounded[index] = _rounded(values[index])
@@ -74,9 +76,9 @@ def _rounded(value: float) -> float:
 
 
 def written(result: Matrix, spec: ModelSpec) -> bytes:
-    """Writes what `predictions_of` gives as JSON."""
+    """Return the JSON of what `predictions_of` returns."""
     if not spec.classes:
-        # Encoded in one go, and then parted: a number has no comma.
+        # Encoded at once and then split at the commas, which numbers do not contain.
         texts = _encoder.encode(numbers_of(result))[1:-1]
         return (
             b'[{"prediction":' + texts.replace(b",", b',"probability":null},{"prediction":') + b',"probability":null}]'
@@ -94,7 +96,7 @@ def written(result: Matrix, spec: ModelSpec) -> bytes:
             return _encoder.encode(predictions_of(result, spec))
         upper, lower = np.divmod(millionths.astype(np.int32), 10_000)
         for at, words in ((_UPPER, _UPPER_WORDS.take(upper)), (_LOWER, _LOWER_WORDS.take(lower))):
-            # The same memory, of which four bytes of each row are one word.
+            # A view of the same memory, in which four bytes of each row are one word.
             np.ndarray(len(rows), "<u4", rows, rows.shape[1] + at, rows.strides[:1])[:] = words
     text = rows.tobytes()
     if filled:
@@ -102,16 +104,16 @@ def written(result: Matrix, spec: ModelSpec) -> bytes:
     return b"[" + text[:-1] + b"]"
 
 
-# Where the digits stand in an answer, which ends in them, a brace and a comma.
+# The positions of the digits from the end of an answer. It ends with the digits, a brace and a comma.
 _END = b"0.000000},"
 _UPPER, _LOWER = -10, -6
 
 
 @lru_cache(64)
 def _answers(classes: bytes, with_digits: bool) -> tuple[Bytes | None, bool]:
-    """Makes the answers for classes that are given as JSON, shape [classes, bytes], and tells whether some are filled.
+    """Return the answers for classes that are given as JSON, shape [classes, bytes], and whether some have padding.
 
-    None where one is too long.
+    None if an answer is too long.
     """
     end = b',"probability":' + (_END if with_digits else b"null},")
     texts = [b'{"prediction":' + bytes(label) for label in msgspec.json.decode(classes, type=list[msgspec.Raw])]

@@ -1,1 +1,1 @@
-"""The HTTP side: everything here speaks ASGI or Litestar, and nothing outside does."""
+"""The HTTP side: only modules in here use ASGI or Litestar."""

@@ -1,4 +1,4 @@
-"""Who may ask for predictions, and how often: API keys, and a rate for each."""
+"""Access control: API keys, and a rate limit for each key."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ from serving.environment import SettingsError
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 5.0
-# How many seconds' worth of requests may come at once after a pause.
+# After a pause, requests for this many seconds may come at once.
 _BURST_SECONDS = 2.0
 _LINE = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,64})[:=](?P<key>[\x21-\x7e]{16,256})")
 _SCHEME = b"bearer "
@@ -24,15 +24,15 @@ Keys = tuple[tuple[bytes, str], ...]
 
 
 def parse_keys(text: str, source: str) -> Keys:
-    """Reads keys, one `NAME:KEY` a line or between commas; what is empty or begins with # does not count.
+    """Parse keys of the form `NAME:KEY`, one per line or separated by commas.
 
-    That is so for a line and for an entry of it: no key of a line that begins with # holds.
+    Empty lines and entries do not count, nor do lines and entries that begin with #. No key of such a line is valid.
 
     Returns:
-        The SHA-256 of each key, and the name of whom it was given to.
+        The SHA-256 digest of each key, and the name of its owner.
 
     Raises:
-        SettingsError: when an entry has another form; the message says where, but not what it holds.
+        SettingsError: if an entry has another form. The message gives its position, but not its content.
     """
     found: dict[bytes, str] = {}
     lines = ["" if line.lstrip().startswith("#") else line for line in text.splitlines()]
@@ -49,13 +49,13 @@ def parse_keys(text: str, source: str) -> Keys:
 
 
 class KeyFile:
-    """Keys in a file, such as a mounted Secret's, read again when it changes."""
+    """API keys in a file, such as a mounted Secret. The file is read again when it changes."""
 
     def __init__(self, path: Path) -> None:
-        """Reads the file.
+        """Read the file.
 
         Raises:
-            SettingsError: when it cannot be read, or holds no keys.
+            SettingsError: if it cannot be read, or has no keys.
         """
         self._path = path
         self._next_look = 0.0
@@ -72,7 +72,7 @@ class KeyFile:
             )
 
     def __call__(self) -> Keys:
-        """Gives the keys that hold now: none where the file holds none. While it cannot be read, those before do."""
+        """Return the current keys: none if the file has none. If the file cannot be read, the last keys stay valid."""
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + _LOOK_SECONDS
@@ -93,17 +93,17 @@ class KeyFile:
 
 
 class Access:
-    """Lets requests in by their key, each key so many requests a second."""
+    """Checks the API key of each request, and limits the rate of each key."""
 
     def __init__(
         self, keys: Callable[[], Keys], per_second: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Makes the check.
+        """Create the check.
 
         Args:
-            keys: Gives the keys that hold now.
-            per_second: Requests that each may make a second, twice as many after a pause; 0 for any number.
-            clock: Tells the time in seconds.
+            keys: Returns the current keys.
+            per_second: Requests per second for each key, twice as many after a pause; 0 for no limit.
+            clock: Returns the time in seconds.
         """
         self._keys = keys
         self._per_second = per_second
@@ -112,10 +112,10 @@ class Access:
         self._left: dict[str, tuple[float, float]] = {}
 
     def check(self, headers: Mapping[bytes, bytes]) -> str:
-        """Counts a request, and names whose key it has.
+        """Count a request, and return the name of its key's owner.
 
         Raises:
-            RefusedError: 401 without a key that is known, 429 when the key's rate is used up.
+            RefusedError: 401 without a known key, 429 if the rate of the key is used up.
         """
         name = self._owner(_given(headers))
         if not name:
@@ -129,7 +129,7 @@ class Access:
         return name
 
     def _owner(self, key: bytes) -> str:
-        """Finds whose key it is, in a time that does not depend on how much of it is right."""
+        """Return the owner of a key. The time that this takes does not tell how much of the key is right."""
         digest, owner = hashlib.sha256(key).digest(), ""
         for known, name in self._keys():
             if hmac.compare_digest(known, digest):

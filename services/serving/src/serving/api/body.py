@@ -1,4 +1,4 @@
-"""Reading a JSON body from ASGI within bounds, and saying what is wrong with it."""
+"""Reads a JSON body from ASGI within bounds, and explains what is wrong with it."""
 
 import asyncio
 import re
@@ -17,11 +17,11 @@ from serving.numbers import SHORTEST, table, table_in
 from serving.schemas import NumbersRequest, PredictRequest, VersionName
 from serving.versions.base import LATEST
 
-# `curl -d` says that it sends a form, whatever it sends. What follows is parsed as JSON or refused, so nothing is lost
-# by taking curl's word lightly, and the shortest command of all works.
+# `curl -d` says that it sends a form, whatever it sends. The body is then parsed as JSON or refused, so accepting
+# this type is safe, and the shortest possible command works.
 JSON_TYPES = frozenset({JSON, b"application/x-www-form-urlencoded"})
 ARROW = b"application/vnd.apache.arrow.stream"
-# Whether a body of each encoding has to be inflated.
+# The supported encodings, and whether a body of each must be decompressed.
 _ENCODINGS = {b"identity": False, b"": False, b"gzip": True, b"x-gzip": True}
 _GZIP = zlib.MAX_WBITS | 16
 _REST_SECONDS = 10.0
@@ -29,7 +29,7 @@ _BODIES_AT_ONCE = 32
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A `PredictRequest` with nothing but `instances`, which are left as they came."""
+    """A `PredictRequest` that has only `instances`, which stay raw JSON."""
 
     instances: msgspec.Raw
     model_version: VersionName = LATEST
@@ -54,24 +54,24 @@ _WORDS = {
 
 
 class ClientGoneError(Exception):
-    """The caller hung up before the whole body was there, so there is nobody to answer."""
+    """The caller closed the connection before the body was complete, so there is nobody to answer."""
 
 
 class BodyReader:
-    """Reads bodies of at most `limit` bytes each, and of all those that are not complete only so many bytes at once."""
+    """Reads bodies of at most `limit` bytes each. All incomplete bodies together share another bound."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._left = _BODIES_AT_ONCE * limit
 
     async def read(self, call: Call, media_types: frozenset[bytes] = JSON_TYPES) -> bytes:
-        """Reads the body of a request of one of some media types, and inflates it where it is compressed by gzip.
+        """Read the body of a request that has one of `media_types`, and decompress it if it is gzip.
 
         Raises:
-            RefusedError: 415 for another media type or encoding, 413 when it is too long, 408 when it comes too slowly,
-                400 when what is said to be compressed is not.
-            OverloadedError: when too many long bodies come at once.
-            ClientGoneError: when the caller hangs up.
+            RefusedError: 415 for another media type or encoding, 413 if it is too long, 408 if it arrives too slowly,
+                400 if it claims to be gzip and is not.
+            OverloadedError: if too many long bodies arrive at once.
+            ClientGoneError: if the caller closes the connection.
         """
         headers = call.headers
         encoding = _checked(headers, self._limit, media_types)
@@ -111,7 +111,7 @@ class BodyReader:
 
 
 def _checked(headers: Mapping[bytes, bytes], limit: int, media_types: frozenset[bytes]) -> bool:
-    """Checks a head, and tells whether the body is compressed."""
+    """Check the headers, and return whether the body is compressed."""
     if (sent := media_type(headers)) not in media_types:
         raise RefusedError(415, *_expected(media_types, sent))
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
@@ -124,22 +124,22 @@ def _checked(headers: Mapping[bytes, bytes], limit: int, media_types: frozenset[
 
 
 def media_type(headers: Mapping[bytes, bytes]) -> bytes:
-    """Names what a body is said to be, without its parameters."""
+    """Return the media type that the headers name, without parameters."""
     sent = headers.get(b"content-type", JSON)
     return sent if sent == JSON else sent.partition(b";")[0].strip().lower()
 
 
 def _expected(media_types: frozenset[bytes], sent: bytes) -> tuple[str, dict[str, str]]:
-    """Says what a body must be, where it is something else."""
+    """Return a message that names the accepted media types, and its header."""
     taken = [JSON, *sorted(media_types - JSON_TYPES)]
     words = " or ".join(name.decode() for name in taken)
-    # Whoever sends a table elsewhere need not install anything.
+    # The hint names /predict, so that callers of other paths do not install the extra in vain.
     hint = " Only /predict reads tables, if the server is installed with its extra `arrow`." if sent == ARROW else ""
     return f"The body must be {words}.{hint}", {"accept": ", ".join(name.decode() for name in taken)}
 
 
 def _inflated(body: bytes, limit: int) -> bytes:
-    """Inflates a body to at most `limit` bytes."""
+    """Decompress a body to at most `limit` bytes."""
     inflator = zlib.decompressobj(_GZIP)
     try:
         inflated = inflator.decompress(body, limit + 1)
@@ -153,15 +153,15 @@ def _inflated(body: bytes, limit: int) -> bytes:
 
 
 def _too_long(limit: int) -> RefusedError:
-    # What is left of the body is not worth reading, so the connection cannot be used again.
+    # The rest of the body is not read, so the connection cannot be used again.
     return RefusedError(413, f"The body must not be longer than {limit} bytes.", {"connection": "close"})
 
 
 def read_request(body: bytes) -> PredictRequest | NumbersRequest:
-    """Parses the body of a prediction request, rows of nothing but numbers at once where there are many.
+    """Parse the body of a prediction request. Many rows of only numbers are parsed at once, not one by one.
 
     Raises:
-        RefusedError, InvalidInputError: as `parse_request`.
+        RefusedError, InvalidInputError: as in `parse_request`.
     """
     if len(body) >= SHORTEST:
         if (rows := table_in(body, "instances")) is not None:
@@ -169,7 +169,7 @@ def read_request(body: bytes) -> PredictRequest | NumbersRequest:
         try:
             given = _table_decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            # What is wrong, if anything, is said below.
+            # If the body is invalid, `parse_request` explains why.
             return parse_request(body)
         if (rows := table(bytes(given.instances))) is not None:
             return NumbersRequest(rows, given.model_version, partial(parse_request, body))
@@ -177,20 +177,20 @@ def read_request(body: bytes) -> PredictRequest | NumbersRequest:
 
 
 def parse_request(body: bytes) -> PredictRequest:
-    """Parses the body of a prediction request, one value after the other.
+    """Parse the body of a prediction request, value by value.
 
     Raises:
-        RefusedError, InvalidInputError: as `parsed`.
+        RefusedError, InvalidInputError: as in `parsed`.
     """
     return parsed(body, _decoder)
 
 
 def parsed(body: bytes, decoder: "msgspec.json.Decoder[_Body]") -> _Body:
-    """Parses a body.
+    """Parse a body.
 
     Raises:
-        RefusedError: 400 when it is not JSON.
-        InvalidInputError: when it is, but of another form.
+        RefusedError: 400 if it is not JSON.
+        InvalidInputError: if it is JSON of another form.
     """
     try:
         return decoder.decode(body)
@@ -204,7 +204,7 @@ def parsed(body: bytes, decoder: "msgspec.json.Decoder[_Body]") -> _Body:
 
 
 def _field_error(message: str, body: type[msgspec.Struct]) -> FieldError:
-    """Rewrites msgspec's messages in the words of JSON, with the field in front."""
+    """Rewrite a message of msgspec in the terms of JSON, with the field first."""
     if (unknown := _UNKNOWN.match(message)) and " - at `$" not in message:
         known = ", ".join(body.__struct_fields__)
         return FieldError(unknown[1][:100], f"unknown field; known ones are {known}")

@@ -1,12 +1,13 @@
 """Connection limits and timeouts: uvicorn's connections, with bounds on time, memory and number.
 
-uvicorn waits for ever for a request's head, takes one of any length, keeps all trailers, and reads on while nobody
-takes its answers. Here all of that has bounds, and so has the number of connections. Connections beyond it may ask for
-health and metrics, so that probes don't mark a busy process dead. When enough requests wait already, a prediction is
-refused as soon as its head is there. That costs a fraction of an answer, so accepted requests are as fast as ever.
+uvicorn waits for a request's head without a timeout, accepts a head of any length, keeps all trailers, and continues to
+read when the caller does not read its answers. Here all of this has bounds, and so has the number of connections.
+Connections beyond that number may only request health and metrics, so that probes do not report a busy process as dead.
+When enough requests wait already, a prediction is refused as soon as its head has arrived. A refusal costs a fraction
+of an answer, so accepted requests stay as fast as before.
 
-A request competes for the processor from when it has come in whole until it has its answer, and of each connection one
-at most: those behind it on the same connection wait for it and for nobody else.
+A request competes for the processor from the time that it has arrived completely until it is answered. Each connection
+has at most one such request: the requests behind it on the same connection wait for it alone.
 """
 
 import asyncio
@@ -28,31 +29,31 @@ from serving.api.wire import (
     is_one_request,
 )
 
-# Chunk extensions and trailers: what a body may bring with it between two of its own bytes, and after its last.
+# The most bytes of chunk extensions and trailers between two bytes of a body, or after its last byte.
 _MAX_FRAMING_BYTES = 64 * 1024
-# How many requests may have come behind one that is not answered yet, on the same connection.
+# The most requests that may wait behind an unanswered request on the same connection.
 _MAX_PIPELINED = 256
 
 
 class GuardedProtocol(Leaving):
-    """One connection. `gate` is set by `guarded`."""
+    """One connection. `guarded` sets `gate`."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._admission = self.gate.admission
         self._heads = self._framing_bytes = 0
         self._refused = self._upgrading = False
-        # Whether the request that is being answered competes; and whether it would, were its answer taken.
+        # Whether the current request competes, and whether it would compete if its caller read the answer.
         self._competes = self._untaken = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Takes a connection, if only to hear what it wants when there are too many."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Accept a connection. If there are too many, wait only to see whether it is a probe."""
         super().connection_made(transport)
         self.flow = Flow(transport, self.pipeline)
         self._answers_to: Any = Sink(transport, self.part)
         self._deadline = self.loop.time() + self.timeout_keep_alive
         connection = transport.get_extra_info("socket")
-        # Callers over a Unix socket have no address, and such a socket no such option.
+        # Callers over a Unix socket have no address, and Unix sockets do not have this option.
         if self.client is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNTAKEN_SECONDS * 1000))
         if len(self.connections) > self.gate.max_connections:
@@ -61,10 +62,10 @@ class GuardedProtocol(Leaving):
             self.gate.spare(self)
 
     # --- what the parser finds ----------------------------------------------------------------------------------------
-    # It runs for every request, so it is uvicorn's written anew where a call more would be felt.
+    # This runs for every request. Where another function call would be noticeable, it repeats uvicorn's code.
 
     def data_received(self, data: bytes) -> None:
-        """Takes bytes, and looks at the clock when they end in the middle of a request."""
+        """Parse the received bytes, and set a deadline if they end in the middle of a request."""
         if self._deaf or (self._admission.full and self._refuse_unparsed(data)):
             return
         heads, in_body = self._heads, self._in_body
@@ -86,10 +87,10 @@ class GuardedProtocol(Leaving):
             self._note_incomplete_head(len(data))
 
     def _parse_without_upgrade(self, rest: bytes) -> None:
-        """Goes on behind a head that offers another protocol, which is answered in this one (RFC 9110, 7.8).
+        """Parse what follows a head that offers another protocol. The answer is in HTTP/1.1 (RFC 9110, section 7.8).
 
-        The parser would take what follows for that other protocol, so it gets the head once more, without the offer.
-        CONNECT is such an offer by its method: it asks for a tunnel, which nobody gets here.
+        The parser would treat what follows as that other protocol, so it gets the head again, without the offer.
+        CONNECT is such an offer by its method: it requests a tunnel, which this server does not provide.
         """
         while not self._deaf:
             if self.scope["method"] == "CONNECT":
@@ -108,11 +109,11 @@ class GuardedProtocol(Leaving):
                 return
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Notes a header field."""
+        """Keep a header field."""
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Begins to answer, or refuses to."""
+        """Start to answer the request, or refuse it."""
         method = self.parser.get_method()
         self.scope["method"] = method.decode("ascii")
         if self.parser.should_upgrade():
@@ -125,7 +126,7 @@ class GuardedProtocol(Leaving):
         self._in_body = True
         self._deadline = NEVER
         self.expect_100_continue = dict(self.headers).get(b"expect", b"").lower() == b"100-continue"
-        # Fields behind the body are no part of the request's head, and kept for nobody.
+        # Trailers, which follow the body, do not belong to the request's head, and nothing uses them.
         self.headers = []
         if self.is_spare and not self._room():
             self._answer_spare()
@@ -146,7 +147,7 @@ class GuardedProtocol(Leaving):
             self._deaf = True
 
     def _cycle(self) -> Cycle:
-        """Makes what answers the request whose head is there."""
+        """Create the cycle that answers the request whose head has arrived."""
         version = self.parser.get_http_version()
         if version != "1.1":
             self.scope["http_version"] = version
@@ -170,7 +171,7 @@ class GuardedProtocol(Leaving):
         )
 
     def on_body(self, body: bytes) -> None:
-        """Takes a piece of a body, unless nobody wants it any more."""
+        """Keep a piece of a body, unless it is not needed any more."""
         self._framing_bytes = 0
         if self._deaf or self.cycle.response_complete:
             return
@@ -180,7 +181,7 @@ class GuardedProtocol(Leaving):
         self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """Notes the end of a request."""
+        """Mark the end of a request."""
         if self._upgrading:
             return
         self._in_body = False
@@ -202,7 +203,7 @@ class GuardedProtocol(Leaving):
     # --- answers ------------------------------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
-        """Notes the end of an answer, which may come before that of its request."""
+        """Mark the end of an answer, which may come before the end of its request."""
         if self._competes:
             self._competes = False
             self._admission.answered()
@@ -211,7 +212,7 @@ class GuardedProtocol(Leaving):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Turns to the next request of this connection, if one has come and the answers before it are taken."""
+        """Continue with the next request of this connection, if there is one and the caller reads its answers."""
         self.server_state.total_requests += 1
         if self._parting or self.transport.is_closing():
             return
@@ -242,7 +243,7 @@ class GuardedProtocol(Leaving):
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def pause_writing(self) -> None:
-        """Waits for somebody who does not take answers, and lets nobody else wait for that."""
+        """Wait for a caller that does not read its answers, without making other callers wait."""
         super().pause_writing()
         self._untaken_deadline = self.loop.time() + UNTAKEN_SECONDS
         if self._competes:
@@ -250,7 +251,7 @@ class GuardedProtocol(Leaving):
             self._admission.left()
 
     def resume_writing(self) -> None:
-        """Goes on once answers are taken."""
+        """Continue after the caller has read its answers."""
         super().resume_writing()
         self._untaken_deadline = NEVER
         if self._untaken:
@@ -260,7 +261,7 @@ class GuardedProtocol(Leaving):
             self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the connection."""
+        """Release everything that belongs to the connection."""
         if self._competes:
             self._competes = False
             self._admission.left()
@@ -275,7 +276,7 @@ class GuardedProtocol(Leaving):
     # --- refusals -----------------------------------------------------------------------------------------------------
 
     def _room(self) -> bool:
-        """Whether one beyond the bound that has said what it wants can stay, and be as all others."""
+        """Return whether a connection beyond the bound, which has now sent a request, can become a normal one."""
         self.gate.forget(self)
         if len(self.connections) <= self.gate.max_connections or self.gate.make_room(
             self.connections, self.loop.time()
@@ -284,7 +285,7 @@ class GuardedProtocol(Leaving):
         return not self.is_spare
 
     def _answer_spare(self) -> None:
-        """Answers a probe and hangs up, and refuses everything else."""
+        """Answer a probe and close the connection. Refuse everything else."""
         route = self.gate.route(self.url)
         if route is not None and route.probe:
             self._active = self.cycle = self._cycle()
@@ -295,7 +296,7 @@ class GuardedProtocol(Leaving):
             self.crowded_out()
 
     def _refuse_unparsed(self, data: bytes) -> bool:
-        """Refuses a prediction that has come in one piece, if that is what this is, at the least cost."""
+        """Refuse a prediction at the least cost, if the data is one complete request for a prediction."""
         if (
             self.is_spare
             or self._in_body
@@ -321,7 +322,7 @@ class GuardedProtocol(Leaving):
             self.cycle = Answered()
         self._refused = True
         if self.expect_100_continue:
-            # Whether the body still comes is up to the caller, so what follows cannot be told apart.
+            # The caller may or may not send the body, so the start of the next request cannot be found.
             self._hang_up(answer)
         else:
             self.transport.write(answer)
@@ -335,7 +336,7 @@ class GuardedProtocol(Leaving):
 
 
 def guarded(bounds: Gate) -> type[GuardedProtocol]:
-    """Makes the protocol class for a server."""
+    """Return the protocol class for a server."""
 
     class Bound(GuardedProtocol):
         gate = bounds

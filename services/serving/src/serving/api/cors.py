@@ -1,4 +1,4 @@
-"""Which other origins' pages may call the API from a browser (CORS)."""
+"""CORS: which pages of other origins may call the API from a browser."""
 
 from serving.api.routes import Headers
 from serving.environment import SettingsError
@@ -9,16 +9,16 @@ _REMEMBERED_SECONDS = b"600"
 
 
 class Cors:
-    """Lets pages of some origins read answers. No cookies are involved: callers are known by their keys alone."""
+    """Allows pages of some origins to read answers. Callers are known only by their API keys: there are no cookies."""
 
     def __init__(self, origins: frozenset[bytes]) -> None:
         self._origins = origins
 
     def headers(self, origin: bytes) -> Headers:
-        """Gives what an answer to a page of `origin` carries; empty where the request came from no page."""
+        """Return the headers of an answer to a page of `origin`, which is empty if no page sent the request."""
         if b"*" in self._origins:
             return (b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED)
-        # Answers differ by the origin, so whoever keeps one must know.
+        # Answers depend on the origin, so caches must know.
         if origin not in self._origins:
             return ((b"vary", b"origin"),)
         return (
@@ -28,7 +28,7 @@ class Cors:
         )
 
     def preflight(self, method: str) -> Headers:
-        """Gives what else the answer to a browser's question carries."""
+        """Return the other headers of the answer to a preflight request."""
         return (
             (b"access-control-allow-methods", method.encode()),
             (b"access-control-allow-headers", _ASKED),
@@ -37,10 +37,10 @@ class Cors:
 
 
 def open_cors(setting: str) -> Cors | None:
-    """Reads CORS_ORIGINS: origins between commas, or `*` for any; None where it is empty.
+    """Parse CORS_ORIGINS: origins separated by commas, or `*` for any. None if it is empty.
 
     Raises:
-        SettingsError: when one of them is not an origin.
+        SettingsError: if one of them is not an origin.
     """
     origins = [origin.strip() for origin in setting.split(",") if origin.strip()]
     for origin in origins:

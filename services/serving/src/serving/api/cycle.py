@@ -1,4 +1,4 @@
-"""What uvicorn's connections work with for each request: what is asked of the socket, and how answers are written."""
+"""The parts of uvicorn that handle one request: flow control, and how its answer is written."""
 
 import asyncio
 from collections.abc import Callable, Sized
@@ -11,7 +11,7 @@ _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 
 
 class Answered:
-    """Stands for a request that has its answer, as uvicorn's own cycle does afterwards."""
+    """A placeholder for a request that has been answered, like uvicorn's own cycle after the answer."""
 
     response_complete = True
 
@@ -20,7 +20,7 @@ class Answered:
 
 
 class Sink:
-    """What a request's answer is written to: the transport, except that `close` lets the caller read the answer."""
+    """The transport of an answer, whose `close` gives the caller time to read the answer."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         self.write = transport.write
@@ -29,31 +29,31 @@ class Sink:
 
 
 class Flow(FlowControl):
-    """Stops reading while requests are queued, even if the protocol asks to resume."""
+    """Does not resume reading while requests are queued, even if the protocol requests it."""
 
     def __init__(self, transport: asyncio.Transport, line: Sized) -> None:
         super().__init__(transport)
         self._line = line
 
     def resume_reading(self) -> None:
-        """Reads on, unless requests wait."""
+        """Resume reading, unless requests wait."""
         if self.read_paused and not self._line:
             super().resume_reading()
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer. The head of an answer of known length is written as one.
+    """One request and its answer. If the length of the answer is known, its head is written as a whole.
 
-    uvicorn looks at each field by itself, which costs a tenth of a small prediction.
+    uvicorn checks each header field separately, which takes a tenth of the time of a small prediction.
     """
 
     async def send(self, message: Any) -> None:
-        """Sends a part of the answer; names of header fields come in small letters."""
+        """Send a part of the answer. Names of header fields are in lower case."""
         if self.response_started or self.disconnected or self.flow.write_paused or not self._start(message):
             await super().send(message)
 
     def _start(self, message: Any) -> bool:
-        """Writes a head, unless it is one that uvicorn has to look at: with another framing, or something wrong."""
+        """Write a head, unless uvicorn has to check it: it has another framing, or is not valid."""
         fields = [*self.default_headers, *message["headers"]]
         named = dict(fields)
         connection = named.get(b"connection")
@@ -64,7 +64,7 @@ class Cycle(RequestResponseCycle):
         elif not self.keep_alive:
             fields.append((b"connection", b"close"))
         head = b"\r\n".join((*map(b": ".join, fields), b"", b""))
-        # Whatever ends a line beside the ends of these fields and of the head would be somebody else's answer.
+        # A line end anywhere else than after these fields and after the head would let the answer be split in two.
         if len(head.translate(None, _CONTROLS)) + 2 * len(fields) + 2 != len(head):
             return False
         self.response_started = True

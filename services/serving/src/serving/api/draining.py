@@ -2,7 +2,7 @@
 
 
 class Draining:
-    """Whether the process has been told to stop, and wants callers to leave."""
+    """Set when the process has been told to stop. Callers are then asked to close their connections."""
 
     __slots__ = ("active",)
 

@@ -1,4 +1,4 @@
-"""POST /explain: what each column adds to an answer, where that is switched on."""
+"""POST /explain: how much each column contributes to an answer, if it is switched on."""
 
 import time
 
@@ -20,21 +20,21 @@ from serving.predictor import Predictor, not_one_of_both
 from serving.runtimes.base import Matrix
 from serving.schemas import ExplainRequest, ExplainResponse
 
-# As many numbers as one answer may hold: with all labels there is one for each, in each column of each row.
+# The most numbers in one answer. With all labels there is one for each label, column and row.
 _MOST_CONTRIBUTIONS = 100_000
 _decoder = msgspec.json.Decoder(ExplainRequest)
 _encoder = msgspec.json.Encoder()
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """How many rows a request may have, and how many the model computes for each of them."""
+    """How many rows a request may have, and how many rows the model may compute to explain one of them."""
 
     rows: int
     evaluations: int
 
 
 class Explaining:
-    """Explains what the model that /predict asks answers."""
+    """Explains the answers of the model that /predict uses."""
 
     def __init__(
         self,
@@ -55,11 +55,11 @@ class Explaining:
         self._tally = tally
 
     async def explain(self, call: Call) -> Answer:
-        """Says for each row what each column adds to the answer of /predict, as Shapley values.
+        """Explain for each row how much each column contributes to the answer of /predict, as Shapley values.
 
         `base` is the mean answer for rows like those of training, and `value` is the answer for the row. The
         contributions add up to the difference. For a classification, the answer is the probability of the answered
-        label, or with `labels: all` of each label. For few columns the contributions are exact (`method`). For more,
+        label, or of every label with `labels: all`. With few columns the contributions are exact (`method`). With more,
         their standard error is at most `error`.
         """
         request = parsed(await self._bodies.read(call), _decoder)
@@ -69,7 +69,7 @@ class Explaining:
         baseline = self._baseline(model)
         self._check_size(model, rows, request)
         every = request.labels == "all"
-        # Who waits here does not compete with predictions.
+        # A request that waits here does not compete with predictions.
         with self._admission.parked():
             found, seconds = await self._queue.run(
                 lambda check: explain(model, baseline, rows, self._bounds.evaluations, every, check)
@@ -82,7 +82,7 @@ class Explaining:
         return Answer(_encoder.encode(answer), headers=made_by(model))
 
     async def aclose(self) -> None:
-        """Ends the running work."""
+        """Stop the running work."""
         await self._queue.aclose()
 
     def _read(self, model: LoadedModel, request: ExplainRequest) -> Matrix:

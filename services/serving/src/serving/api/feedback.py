@@ -1,4 +1,4 @@
-"""POST /feedback: what was true of rows that were answered before."""
+"""POST /feedback: the truth about rows that were answered before."""
 
 import msgspec
 
@@ -14,7 +14,7 @@ _decoder = msgspec.json.Decoder(FeedbackRequest)
 
 
 class Feedback:
-    """Puts truth into the prediction log."""
+    """Writes the truth into the prediction log."""
 
     def __init__(self, log: PredictionLog, bodies: BodyReader, max_rows: int) -> None:
         self._log = log
@@ -22,10 +22,10 @@ class Feedback:
         self._max_rows = max_rows
 
     async def take(self, call: Call) -> Answer:
-        """Takes the truth of rows that were answered before, by the id of their request.
+        """Accept the truth about rows that were answered before, by the id of their request.
 
-        The truth goes into the prediction log, and `training outcomes` joins it with the answers. The API does not
-        check whether the request exists, and the same truth may be sent again.
+        The truth is written to the prediction log, and `training outcomes` joins it with the answers. The API does not
+        check whether the request exists. The same truth may be sent again.
         """
         truths = parsed(await self._bodies.read(call), _decoder).feedback
         if len(truths) > self._max_rows:

@@ -1,4 +1,4 @@
-"""The one road that every request takes: found in the table, let in, answered or told why not, counted and logged."""
+"""The path of every request: find its route, check access, answer it or explain the error, count and log it."""
 
 import logging
 import re
@@ -37,11 +37,11 @@ _TAKES_GZIP = re.compile(rb"(?:^|,)\s*(?:x-)?gzip\s*(?:,|$|;(?!\s*q=0(?:\.0*)?\s
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What the settings say of the road: who may ask, from which pages, and what is logged and compressed.
+    """The settings of `Front`: access, CORS, logging and compression.
 
-    `metrics_port` is where internal routes are answered, 0 for the same port; `path_prefix` is what may stand before
-    every path; `gzip_bytes` from which size on answers are compressed for those who take that, 0 for none. `on_asked`
-    is told the id of each request that is about to be answered, and whose key it has.
+    `metrics_port` is the port of internal routes, 0 for the same port. `path_prefix` may stand before every path.
+    Answers of `gzip_bytes` or more are compressed for callers that accept it, 0 for none. `on_asked` is called for each
+    request that is about to be answered, with its id and the owner of its key.
     """
 
     access: Access | None = None
@@ -58,11 +58,11 @@ class Front:
 
     Args:
         table: All routes.
-        unmatched: What answers where there is no route, by the beginning of the path.
-        lifespan: What is around all requests.
-        metrics: Is called for every answer.
-        draining: Whether callers are asked to leave.
-        options: What the settings say.
+        unmatched: The route for paths without one, by the beginning of the path.
+        lifespan: The context in which all requests run.
+        metrics: Counts every answer.
+        draining: Whether callers are asked to close their connections.
+        options: The settings.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class Front:
         return asgi(litestar_path(route), opt={"route": route}, copy_scope=False)(handle)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request, or what ASGI says besides.
+        """Handle one request, or another ASGI event.
 
-        Requests do not go through Litestar's layers, which cost more than a prediction does.
+        Requests bypass Litestar's layers, which take longer than a prediction.
         """
         if scope["type"] != ScopeType.HTTP:
             await self._litestar(scope, receive, send)
@@ -114,7 +114,7 @@ class Front:
         await self.serve(route, parameters, scope, receive, send)
 
     def _belongs(self, route: Route, scope: HTTPScope) -> bool:
-        """Whether a route is answered on the port that the request came to."""
+        """Return whether a route is available on the port of the request."""
         server = scope.get("server")
         if server is not None and server[1] == self._metrics_port:
             return route.internal or route.probe
@@ -123,7 +123,7 @@ class Front:
     async def serve(
         self, route: Route, parameters: Mapping[str, str], scope: Any, receive: Receive, send: Send
     ) -> None:
-        """Answers one request as its route says."""
+        """Answer one request by its route."""
         start = time.perf_counter()
         headers = dict(scope["headers"])
         identity = self._identities.of(headers.get(b"x-request-id"))
@@ -135,7 +135,7 @@ class Front:
                 answer = await self._answer(route, call)
             except ClientGoneError:
                 return
-            except Exception as error:  # noqa: BLE001  (told by the route, in its own form)
+            except Exception as error:  # noqa: BLE001  (the route reports it in its own form)
                 answer = route.error(error, identity)
             status = answer.status
             await send({"type": "http.response.start", "status": status, "headers": self._head(answer, call)})
@@ -159,7 +159,7 @@ class Front:
         return answer
 
     def _other_method(self, route: Route, call: Call) -> Answer:
-        """Tells which methods there are, to pages of other origins too."""
+        """Answer a request with another method: 405, or for OPTIONS the allowed methods and the CORS headers."""
         if route in self._unmatched:
             raise nothing_here()
         allowed = "GET, HEAD, OPTIONS" if route.method == "GET" else "POST, OPTIONS"
@@ -187,7 +187,7 @@ class Front:
     def _note(self, route: Route, scope: Any, status: int, seconds: float, identity: bytes) -> None:
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._metrics.answered(route.path, method, str(status), seconds)
-        # Probes fail every few seconds while there is no model; why that is so has been logged once, by name.
+        # Probes fail every few seconds while there is no model. The reason has been logged once already.
         if self._access_log or (status >= 400 and not route.probe):
             logger.info(
                 "request",
@@ -209,10 +209,10 @@ def _compressed(answer: Answer) -> Answer:
 
 
 class NoEvents(BaseEventEmitterBackend):
-    """Stands for Litestar's events, of which there are none here. Its own would keep a task and 1 MB."""
+    """A placeholder for Litestar's events, which are not used here. Litestar's own would need a task and 1 MB."""
 
     def emit(self, event_id: str, *args: Any, **kwargs: Any) -> None:
-        """Nobody listens."""
+        """Ignore the event."""
 
     async def __aexit__(self, *error: object) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""What connections share: bounds on how many there are, and on how many requests wait for an answer."""
+"""Bounds that all connections share: on their number, and on the number of requests that wait for an answer."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ from serving.metrics import Metrics
 if TYPE_CHECKING:
     from serving.api.leaving import Leaving
 
-# How many connections beyond the bound may wait to say what they want: probes say it at once.
+# The most connections beyond the bound that may wait before they send a request. Probes send theirs at once.
 _SPARE_CONNECTIONS = 64
-# All connections are looked through for those that do nothing at most this often, since there may be thousands.
+# The shortest time between two searches for idle connections among all, since there may be thousands.
 _LOOK_SECONDS = 0.25
 
 
 class Gate:
-    """Decides who is let in when there are more requests or connections than can be served."""
+    """Decides which requests and connections to accept when there are too many."""
 
     def __init__(self, admission: Admission, routes: Routes, metrics: Metrics, max_connections: int) -> None:
         self.admission = admission
@@ -35,12 +35,12 @@ class Gate:
         self._refusals: dict[Route, bytes] = {}
 
     def make_room(self, connections: "Iterable[Any]", now: float) -> bool:
-        """Hangs up on a connection that does nothing, for one that asks for something; tells whether there was one.
+        """Close an idle connection in favour of one that has sent a request. Return whether there was one.
 
-        Those that never asked for anything go first, and of these the one that waited longest.
+        Connections that never sent a request go first, and among these the one that has waited longest.
 
         Args:
-            connections: All that are open.
+            connections: All open connections.
             now: The loop's time in seconds.
         """
         if not self._idle and now >= self._next_look:
@@ -55,17 +55,17 @@ class Gate:
         return False
 
     def spare(self, connection: "Leaving") -> None:
-        """Takes a connection beyond the bound. Where too many of these wait, the one that waited longest goes."""
+        """Add a connection beyond the bound. If too many of these wait, close the one that has waited longest."""
         self._spare[connection] = None
         if len(self._spare) > _SPARE_CONNECTIONS:
             next(iter(self._spare)).crowded_out()
 
     def forget(self, connection: "Leaving") -> None:
-        """Forgets a connection that has sent a request, or is closed."""
+        """Remove a connection that has sent a request, or is closed."""
         self._spare.pop(connection, None)
 
     def route(self, url: bytes) -> Route | None:
-        """Gives the route that a request's URL leads to; None where it is not a URL."""
+        """Return the route of a request's URL, or None if the URL is not valid."""
         try:
             path = httptools.parse_url(url).path
         except httptools.HttpParserInvalidURLError:
@@ -73,7 +73,7 @@ class Gate:
         return self._routes.match(unquote(path.decode("latin-1")))[0] if path else None
 
     def refusal(self, method: bytes, url: bytes) -> bytes | None:
-        """Gives the answer for a request that is one too many; None for one that is welcome."""
+        """Return the refusal of a request if there are too many, or None if the request is accepted."""
         if method != b"POST" or not self.admission.full:
             return None
         route = self.route(url)

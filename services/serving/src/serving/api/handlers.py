@@ -1,4 +1,4 @@
-"""What answers about the process: its health, its metrics, and the model that /predict asks."""
+"""Handlers about the process: its health, its metrics, and the model that /predict uses."""
 
 import msgspec
 from msgspec import UNSET
@@ -15,12 +15,12 @@ from serving.versions.base import VersionManager
 
 
 def answered(body: msgspec.Struct, status: int = 200) -> Answer:
-    """Makes an answer of a struct."""
+    """Return an answer with a struct as JSON."""
     return Answer(msgspec.json.encode(body), status=status)
 
 
 class About:
-    """Answers about the process and its models."""
+    """Reports on the process and its models."""
 
     def __init__(self, models: Models, draining: Draining, metrics: Metrics) -> None:
         self._models = models
@@ -29,30 +29,30 @@ class About:
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are welcome."""
+        """Whether the process accepts requests."""
         return self._models.ready and not self._draining.active
 
     def require_ready(self) -> None:
-        """Makes sure that requests are welcome.
+        """Make sure that the process accepts requests.
 
         Raises:
-            NotReadyError: when they are not, with the reason.
+            NotReadyError: with the reason, if it does not.
         """
         if self._draining.active:
             raise NotReadyError("The process is stopping.")
         self._models.require_all()
 
     async def live(self, _: Call) -> Answer:
-        """Answers 200 from the moment that the server listens."""
+        """Answer 200 from the moment that the server listens."""
         return answered(Live())
 
     async def ready(self, _: Call) -> Answer:
-        """Answers 200 once every model is loaded and has answered a warm-up, until SIGTERM."""
+        """Answer 200 when every model is loaded and has answered a warm-up request, until SIGTERM."""
         self.require_ready()
         return answered(Ready())
 
     async def health(self, _: Call) -> Answer:
-        """Reports the state, with 200 while the process is ready and 503 otherwise."""
+        """Report the state, with 200 while the process is ready and 503 otherwise."""
         told = [_health_of(versions) for versions in self._models]
         health = Health(
             live=True,
@@ -66,13 +66,13 @@ class About:
         return answered(health, 200 if health.ready else 503)
 
     async def metrics(self, _: Call) -> Answer:
-        """Gives all metrics in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return Answer(self._metrics.text(), CONTENT_TYPE_LATEST.encode())
 
     async def model_info(self, _: Call) -> Answer:
-        """Tells which version of the model that /predict asks `latest` means, what it takes and gives, and its origin.
+        """Describe the model that /predict uses: the version that `latest` means, its inputs, outputs and origin.
 
-        Of the other models that this process serves, /v2/models/NAME tells.
+        /v2/models/NAME describes the other models that this process serves.
         """
         versions = self._models.main
         model = versions.latest()

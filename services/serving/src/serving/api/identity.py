@@ -1,4 +1,4 @@
-"""Ids of requests, which answers, logs and traces tell."""
+"""Ids of requests, for answers, logs and traces."""
 
 import itertools
 import re
@@ -15,7 +15,7 @@ class Identities:
         self._numbers = itertools.count(1)
 
     def of(self, given: bytes | None) -> bytes:
-        """Gives the caller's id (`X-Request-ID`) if it is harmless, or one that no other request has."""
+        """Return the caller's id (`X-Request-ID`) if it is harmless, or a new id."""
         if given is not None and _SANE.fullmatch(given):
             return given
         return b"%s-%x" % (self._prefix, next(self._numbers))

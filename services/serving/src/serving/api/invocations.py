@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol: a caller of `mlflow models serve` only changes an address."""
+"""MLflow's scoring protocol: callers of `mlflow models serve` only change the address."""
 
 import msgspec
 
@@ -15,7 +15,7 @@ from serving.writing import named_in
 
 
 class Invocations:
-    """Answers as MLflow's scoring server does, with what the main model says."""
+    """Answers like MLflow's scoring server, with the main model."""
 
     def __init__(self, predictor: Predictor, models: Models, about: About, bodies: BodyReader, version: str) -> None:
         self._predictor = predictor
@@ -25,9 +25,9 @@ class Invocations:
         self._version = Answer(version.encode(), b"text/plain; charset=utf-8")
 
     async def invocations(self, call: Call) -> Answer:
-        """Answers the rows of a table with a class or a number for each, as `mlflow models serve` does.
+        """Answer each row of a table with a class or a number, as `mlflow models serve` does.
 
-        Columns that the model does not know are passed over, NaN is null, and `params` say nothing to these models.
+        Columns that the model does not know are ignored, NaN means null, and `params` has no effect on these models.
         """
         field, given = scoring.parse(await self._bodies.read(call))
         self._predictor.check_count(scoring.rows_in(given), field)
@@ -39,10 +39,10 @@ class Invocations:
         return Answer(msgspec.json.encode(InvocationResponse(predictions)), headers=made_by(model))
 
     async def ping(self, _: Call) -> Answer:
-        """Answers once requests are welcome."""
+        """Answer 200 when the process accepts requests."""
         self._about.require_ready()
         return answered(Ready())
 
     async def version(self, _: Call) -> Answer:
-        """Tells the version of this server."""
+        """Return the version of this server."""
         return self._version

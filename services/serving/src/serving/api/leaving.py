@@ -1,4 +1,4 @@
-"""How a connection ends: for what has not come in time, for others that need its place, or once all is said."""
+"""How a connection ends: after a timeout, to make room for another, or after its last answer."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,17 +9,17 @@ from serving.api.wire import TIMED_OUT, TOO_MANY
 if TYPE_CHECKING:
     from serving.api.gate import Gate
 
-# From the first byte of a head to its last; and from there to the last byte of the body, read by anybody or not.
+# The time for a head, from its first byte to its last, and then until the last byte of the body, read or unread.
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 20.0
-# How long an answer may wait for somebody who does not take it: in the kernel, and here.
+# How long an answer may wait for a caller that does not read it, in the kernel and here.
 UNTAKEN_SECONDS = 30.0
-# How long somebody who has been told off may go on sending. Were the connection closed at once, the kernel would take
-# back what was said last, and the caller see a broken connection instead of a reason.
+# How long a refused caller may continue to send. If the connection were closed at once, the kernel would discard the
+# refusal, and the caller would see a broken connection instead of a reason.
 _LINGER_SECONDS = 2.0
 NEVER = float("inf")
-# How long a connection beyond the bound may take to say what it wants; and how long others may do nothing before they
-# have to leave for one that asks: since they were opened, their last answer, or the head whose body is missing.
+# How long a connection beyond the bound may wait before it sends a request. Then how long other connections may be idle
+# before they must make room: since they were opened, since their last answer, or since a head whose body is missing.
 SPARE_SECONDS = 1.0
 _SILENT_SECONDS = 0.1
 _IDLE_SECONDS = 1.0
@@ -27,11 +27,11 @@ _BODILESS_SECONDS = 2.0
 
 
 class Leaving(HttpToolsProtocol):
-    """One connection, as far as it may have to go.
+    """The part of a connection that decides when and how it ends.
 
     Attributes:
-        asked: Whether a whole request has come over it.
-        is_spare: Whether it is one beyond the bound.
+        asked: Whether a complete request has come over it.
+        is_spare: Whether it is beyond the bound.
     """
 
     gate: "ClassVar[Gate]"
@@ -39,17 +39,17 @@ class Leaving(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.asked = self.is_spare = False
-        # How much of a head has come that is not whole yet, whether a body is awaited, and what is being answered.
+        # The bytes of an incomplete head, whether a body is expected, and the request that is being answered.
         self._head_bytes = 0
         self._in_body = False
         self._active: RequestResponseCycle | None = None
-        # Nothing more is heard; what is said once all who wait have their answers; and whether all is said.
+        # Whether no more input is parsed; whether the last answer is sent; the answer to send after all others.
         self._deaf = self._parting = False
         self._last_words = b""
         self._deadline = self._untaken_deadline = NEVER
 
     def idle_since(self, now: float) -> float | None:
-        """Since when it does nothing, in the loop's time; None while it does something or has hardly stopped."""
+        """Return since when it has been idle, in the loop's time. None if it is busy or has only just become idle."""
         answers = self._active is not None and not self._active.more_body
         if answers or self.pipeline or self.is_spare or self.transport.is_closing():
             return None
@@ -64,20 +64,20 @@ class Leaving(HttpToolsProtocol):
         return since if now > since + patience else None
 
     def dismiss(self) -> None:
-        """Hangs up, for another one that has something to ask."""
+        """Close the connection in favour of another one that has sent a request."""
         if self._in_body or self._head_bytes:
             self.transport.write(TOO_MANY)
         self.transport.close()
 
     def crowded_out(self) -> None:
-        """Hangs up on one that has not said what it wants, where there is no room for it."""
+        """Close a connection beyond the bound that there is no room for."""
         self.gate.forget(self)
         if not self.transport.is_closing():
             self.transport.write(TOO_MANY)
             self.transport.close()
 
     def expire(self, now: float) -> None:
-        """Hangs up if what is due has not come by `now`, in the loop's time, or was not taken."""
+        """Close the connection if its deadline for input or for answers has passed at `now`, in the loop's time."""
         if now > self._untaken_deadline:
             self.transport.abort()
         elif now <= self._deadline:
@@ -90,7 +90,7 @@ class Leaving(HttpToolsProtocol):
             self._hang_up(TIMED_OUT if self._head_bytes else b"")
 
     def _hang_up(self, answer: bytes) -> None:
-        """Reads no more, and ends with an answer once those who asked before have theirs."""
+        """Stop reading, and end with an answer after the answers to earlier requests."""
         if self._parting or self.transport.is_closing():
             return
         self._deadline = NEVER
@@ -104,7 +104,7 @@ class Leaving(HttpToolsProtocol):
         self.part()
 
     def part(self) -> None:
-        """Closes the connection: at once, or where the caller may still be sending, once it has heard the last word."""
+        """Close the connection: at once, or later if the caller may still be sending and must read the answer first."""
         if self.transport.is_closing() or self._parting:
             return
         if not (self._in_body or self._deaf):

@@ -1,6 +1,6 @@
-"""The OpenAPI document: the table of routes, the structs that bodies are parsed with, and the models that are served.
+"""The OpenAPI document, made from the table of routes, the structs of the bodies, and the served models.
 
-So it says how long a row must be, and how the inputs of the models are called.
+So it gives the length of a row and the names of the models' inputs.
 """
 
 import inspect
@@ -33,7 +33,7 @@ _ERRORS = {
     500: "An unexpected error",
     503: "The model is not loaded yet, the named version is not available now, or the process is stopping",
 }
-# The struct and the media type of each style of errors.
+# The struct and the media type of each form of errors.
 _ERROR_FORMS: dict[ErrorStyle, tuple[type[msgspec.Struct], str]] = {
     as_problem: (Problem, MEDIA_TYPE.decode()),
     as_inference_error: (InferenceError, "application/json"),
@@ -43,7 +43,7 @@ _VERSION_NAME = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
 
 
 def document(routes: Iterable[Route], models: Models, max_rows: int, explain_rows: int, version: str) -> dict[str, Any]:
-    """Describes the routes that have something to say, for the models that are served now."""
+    """Describe the routes that have an `operation`, for the models that are served now."""
     main = models.main.current
     described = [(route, route.operation) for route in routes if route.operation]
     structs = {struct for struct, _ in _ERROR_FORMS.values()}
@@ -139,7 +139,7 @@ def _example(body: type[msgspec.Struct], main: LoadedModel) -> dict[str, Any]:
 
 
 def _refine_rows(request: dict[str, Any], model: LoadedModel | None, max_rows: int) -> None:
-    """Says what a struct cannot: one of two fields, and rows of the model's shape."""
+    """Add what a struct cannot express: exactly one of two fields, and rows of the model's shape."""
     request["oneOf"] = [{"required": ["features"]}, {"required": ["instances"]}]
     properties = request["properties"]
     row = {"anyOf": rows(model.reader)} if model else properties["features"]
@@ -149,18 +149,18 @@ def _refine_rows(request: dict[str, Any], model: LoadedModel | None, max_rows: i
 
 
 def _refine_invocations(schemas: dict[str, Any], model: LoadedModel | None) -> None:
-    """Says what a struct cannot: one of four fields, and rows of the model's shape."""
+    """Add what a struct cannot express: exactly one of four fields, and rows of the model's shape."""
     request = schemas["InvocationRequest"]
     request["oneOf"] = [{"required": [field]} for field in InvocationRequest.__struct_fields__]
     if model:
         *_, row = rows(model.reader)
-        # Names that the model does not know are passed over here.
+        # Here the API ignores names that the model does not know.
         row.pop("additionalProperties", None)
         request["properties"]["dataframe_records"] = {"type": "array", "items": row, "minItems": 1}
 
 
 def _refine_tensors(schemas: dict[str, Any], models: Sequence[LoadedModel]) -> None:
-    """Says what the structs cannot: what a tensor's data is, and how the inputs of the models are called."""
+    """Add what the structs cannot express: the type of a tensor's data, and the names of the models' inputs."""
     tensor = schemas["InputTensor"]["properties"]
     value = {"type": ["number", "boolean", "string", "null"]}
     tensor["data"] = {"type": "array", "items": {"anyOf": [value, {"type": "array", "items": value}]}}

@@ -1,4 +1,4 @@
-"""GET /docs: a page that shows the OpenAPI document and needs no other server; and the document itself."""
+"""GET /docs: a page that shows the OpenAPI document and needs no other server. And the document itself."""
 
 import re
 from base64 import b64encode
@@ -11,7 +11,7 @@ import msgspec
 
 from serving.api.routes import Answer, Call, has_prefix
 
-# As Traefik's StripPrefix and others send it. One that begins with // would lead to another server.
+# The form that Traefik's StripPrefix and others send. A prefix that begins with // would lead to another server.
 _PREFIX = re.compile(rb"(?:/[A-Za-z0-9._~-]+)+/?")
 _DOCUMENT_TYPE = b"application/vnd.oai.openapi+json"
 
@@ -29,32 +29,32 @@ class Docs:
         self._prefix = prefix
 
     async def lead(self, call: Call) -> Answer:
-        """Redirects a request for the root to the page."""
-        # Without a prefix that is known, a relative address: a proxy may have one all the same.
+        """Redirect a request for the root to the page."""
+        # Without a known prefix the address is relative, because a proxy may have one that it does not name.
         before = self._before(call)
         location = f"{before}/docs" if before else "docs"
         return Answer(b"", status=307, headers=((b"location", location.encode()),))
 
     async def page(self, _: Call) -> Answer:
-        """Gives the page."""
+        """Return the page."""
         return self._page
 
     async def document(self, call: Call) -> Answer:
-        """Gives the document."""
+        """Return the document."""
         document = self._describe()
         if before := self._before(call):
             document["servers"] = [{"url": before}]
         return Answer(msgspec.json.encode(document), _DOCUMENT_TYPE)
 
     def _before(self, call: Call) -> str:
-        """Returns what callers write before every path: what a proxy took off, as it says, and what it left."""
+        """Return what callers write before every path: the prefix that a proxy removed, and the one that it left."""
         said = call.headers.get(b"x-forwarded-prefix", b"")
         taken = said.decode().rstrip("/") if _PREFIX.fullmatch(said) else ""
         return taken + (self._prefix if has_prefix(call.scope["path"], self._prefix) else "")
 
 
 def _page_headers(page: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """Gives the headers that keep browsers from running anything in a page but what it holds, and from framing it."""
+    """Return headers that let browsers run only what the page contains, and keep other sites from framing it."""
     rules = {"default-src": "'none'", "connect-src": "'self'", "base-uri": "'none'", "frame-ancestors": "'none'"}
     for kind, part in re.findall(rb"<(script|style)>(.*?)</", page, re.DOTALL):
         rules[f"{kind.decode()}-src"] = f"'sha256-{b64encode(sha256(part).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""POST /predict, and /v2's `infer` and what it says of models: everything that a model answers."""
+"""POST /predict and /v2: predictions, and what /v2 says about the models."""
 
 import asyncio
 import time
@@ -22,14 +22,14 @@ from serving.versions.base import LATEST, VersionManager
 
 _BINARY = b"application/octet-stream"
 _TENSOR_TYPES = JSON_TYPES | {_BINARY}
-# Imported when the first table comes.
+# Imported when the first table arrives.
 _ARROW = "serving.arrow"
 _HEADER_LENGTH = b"inference-header-content-length"
 _encoder = msgspec.json.Encoder()
 
 
 class Predictions:
-    """Answers with what models say, each answer with the registry number of the version that made it."""
+    """Answers with predictions, each with the registry number of the version that made it."""
 
     def __init__(
         self, predictor: Predictor, models: Models, bodies: BodyReader, max_rows: int, server_version: str
@@ -43,23 +43,23 @@ class Predictions:
         self._server = ServerMetadata("serving", server_version, ["binary_tensor_data"])
 
     async def predict(self, call: Call) -> Answer:
-        """`features` is answered by one prediction, `instances` by a list in the same order.
+        """Predict one row (`features`), or many (`instances`): then the predictions have the order of the rows.
 
-        The columns shown are those of the version that `latest` means. Where the server has the extra for it, rows may
-        also come as a table (application/vnd.apache.arrow.stream), which is answered by one, unless `Accept` names
-        application/json.
+        The columns shown are those of the version that `latest` means. If the server has the extra for it, rows may
+        also come as a table (application/vnd.apache.arrow.stream). The answer is then also a table, unless `Accept`
+        names application/json.
         """
         if media_type(call.headers) == ARROW:
             return await self._table(call)
-        # Nothing here holds on to the request: its lists take ten times the memory of the matrix that is made of them.
+        # Nothing here keeps the request: its lists take ten times the memory of the matrix that is made from them.
         model, answer = await self._predictor.predict(read_request(await self._bodies.read(call)))
         return Answer(_encoder.encode(answer), headers=made_by(model))
 
     async def _table(self, call: Call) -> Answer:
-        """Answers a table of Arrow's, by its columns' names."""
+        """Answer an Arrow table, by the names of its columns."""
         body = await self._bodies.read(call, self._table_types)
         if self._arrow is None:
-            # Not on the event loop, for it takes a moment. Whoever comes meanwhile waits for the same.
+            # Not on the event loop, because it takes a moment. Callers that come meanwhile wait for the same import.
             self._arrow = await asyncio.to_thread(import_module, _ARROW)
         start = time.perf_counter()
         model = self._models.main.latest()
@@ -71,10 +71,10 @@ class Predictions:
         return Answer(self._arrow.written(result, model.spec), ARROW, headers=made_by(model))
 
     async def infer(self, call: Call) -> Answer:
-        """Tensors may also travel as bytes behind the JSON, as Triton's binary tensor data extension has it.
+        """Predict tensors. They may also come as bytes after the JSON, as in Triton's binary tensor data extension.
 
-        Then the media type is application/octet-stream, and the header Inference-Header-Content-Length tells how long
-        the JSON is.
+        Then the media type is application/octet-stream, and the header Inference-Header-Content-Length gives the
+        length of the JSON.
         """
         body = await self._bodies.read(call, _TENSOR_TYPES)
         request = messages.parse(body, _header_length(call))
@@ -88,15 +88,15 @@ class Predictions:
         return Answer(answer, _BINARY, headers=(*made_by(model), (_HEADER_LENGTH, b"%d" % length)))
 
     async def server_metadata(self, _: Call) -> Answer:
-        """Says what this server is."""
+        """Describe this server."""
         return answered(self._server)
 
     async def model_ready(self, call: Call) -> Answer:
-        """Answers once the version is loaded; to ask is what loads a version that is not."""
+        """Answer 200 when the version is loaded. The request loads a version that is not."""
         return answered(ModelReady((await self._model(call)).name))
 
     async def model_metadata(self, call: Call) -> Answer:
-        """Says what the model takes and gives."""
+        """Describe the inputs and outputs of the model."""
         model = await self._model(call)
         loaded = sorted((each.version for each in self._versions(call).loaded), key=int)
         return answered(mapping.metadata(model, loaded))
@@ -109,7 +109,7 @@ class Predictions:
 
 
 def made_by(model: LoadedModel) -> Headers:
-    """The header that tells which version made an answer."""
+    """Return the header that names the version that made an answer."""
     return ((b"x-model-version", model.version.encode()),)
 
 

@@ -1,4 +1,4 @@
-"""Errors as answers: as problems (RFC 9457), and in the forms of the Open Inference Protocol and of MLflow."""
+"""Errors as responses: as problem documents (RFC 9457), and in the forms of the Open Inference Protocol and MLflow."""
 
 import logging
 from http import HTTPStatus
@@ -18,7 +18,7 @@ from serving.schemas import InferenceError, InvocationError, Problem, ProblemFie
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = b"application/problem+json"
-# How long a version that could not be loaded is not tried again for a caller, in seconds.
+# For so many seconds after a version failed to load, requests do not load it again.
 _UNUSABLE_RETRY_AFTER = 30
 
 
@@ -40,12 +40,12 @@ class RefusedError(Exception):
 
 
 def nothing_here() -> RefusedError:
-    """The refusal of a path that nothing answers."""
+    """Return the refusal of a path that does not exist."""
     return RefusedError(404, "This path does not exist; /docs lists all paths.")
 
 
 def as_problem(error: Exception, identity: bytes) -> Answer:
-    """Returns an error as a problem document; `identity` is the request's id."""
+    """Return an error as a problem document. `identity` is the request's id."""
     status, detail, headers = told(error, identity)
     fields = error.errors if isinstance(error, InvalidInputError) else ()
     errors = tuple(ProblemField(field.field, field.reason) for field in fields)
@@ -54,13 +54,13 @@ def as_problem(error: Exception, identity: bytes) -> Answer:
 
 
 def as_inference_error(error: Exception, identity: bytes) -> Answer:
-    """Returns an error in the Open Inference Protocol's form; any error in a tensor is 400."""
+    """Return an error in the form of the Open Inference Protocol. Any error in a tensor is 400."""
     status, detail, headers = told(error, identity)
     return _answer(InferenceError(detail), JSON, 400 if isinstance(error, InvalidInputError) else status, headers)
 
 
 def as_mlflow_error(error: Exception, identity: bytes) -> Answer:
-    """Returns an error in the form of MLflow's scoring server; any error in a table is 400."""
+    """Return an error in the form of MLflow's scoring server. Any error in a table is 400."""
     status, detail, headers = told(error, identity)
     if isinstance(error, InvalidInputError):
         status = 400
@@ -74,7 +74,7 @@ def _answer(body: msgspec.Struct, media_type: bytes, status: int, headers: dict[
 
 
 def told(error: Exception, identity: bytes) -> tuple[int, str, dict[str, str]]:
-    """Gives the status, the sentence and the headers for an error. An unexpected error goes only into the log."""
+    """Return the status, the message and the headers for an error. Details of unexpected errors only go to the log."""
     found: tuple[int, str, dict[str, str]]
     match error:
         case RefusedError():

@@ -1,7 +1,7 @@
-"""The one table of routes: handlers, access, behaviour under overload, and what the OpenAPI document says.
+"""The table of routes: handlers, access, behaviour under overload, and descriptions for the OpenAPI document.
 
-Dispatch, refusals under overload, access, metrics' labels, traces and the OpenAPI document all come from it (`table`).
-Paths are matched by Litestar's router.
+Dispatch, refusals under overload, access, labels of metrics, traces and the OpenAPI document all use it (`table`).
+Litestar's router matches the paths.
 """
 
 import re
@@ -16,7 +16,7 @@ from litestar.types import HTTPScope, Receive
 from litestar.utils import normalize_path
 
 JSON = b"application/json"
-# No path of ours is longer, whatever a model is called; a longer one is not worth remembering.
+# No path of this API is longer, whatever the name of a model. Longer ones do not go into the cache.
 _MAX_PATH = 1024
 
 Parameters: TypeAlias = Mapping[str, str]
@@ -24,7 +24,7 @@ Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What goes back to the caller."""
+    """A response."""
 
     body: bytes
     media_type: bytes = JSON
@@ -33,7 +33,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True, eq=False):
-    """A request: what ASGI says of it, its headers (of those given twice the last), its id, its path's parameters."""
+    """A request: its ASGI scope, headers (the last one of each name), id, and the parameters of its path."""
 
     scope: HTTPScope
     receive: Receive
@@ -43,15 +43,15 @@ class Call(msgspec.Struct, frozen=True, eq=False):
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Answer]]
-# Turns an error into the answer that tells of it; the bytes are the request's id.
+# Turns an error into a response. The bytes are the request's id.
 ErrorStyle: TypeAlias = Callable[[Exception, bytes], Answer]
 
 
 class Operation(msgspec.Struct, frozen=True):
     """What the OpenAPI document says about a route, in addition to the handler's docstring.
 
-    `answer` is the struct of the answer (several: any of them), or its media type; `body` the struct of the request's
-    body; `errors` are the statuses of its errors.
+    `answer` is the struct of the answer (several: any of them), or its media type. `body` is the struct of the
+    request's body. `errors` are the statuses of its errors.
     """
 
     tag: str
@@ -62,18 +62,18 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True, eq=False):
-    """One path and who answers it.
+    """A path and its handler.
 
     Attributes:
-        path: The path, with `{name}` for each part that is a parameter; also what metrics and traces call it.
-        method: The method; a route for GET also answers HEAD.
-        handler: Answers a call.
-        error: Tells of errors.
-        probe: Whether it is for machines that look after the process: these carry no keys, are answered in any crowd,
-            and leave neither traces nor lines in the log.
-        internal: Whether it is answered on METRICS_PORT only, where there is one.
-        sheddable: Whether it is refused unread when enough others wait.
-        operation: What the document says; None leaves it out.
+        path: The path, with `{name}` for each parameter. Metrics and traces use it as the name of the route.
+        method: The method. A route for GET also answers HEAD.
+        handler: Answers a request.
+        error: Turns an error into a response.
+        probe: Whether monitoring systems use it. Such routes need no key, are answered under any load, and leave
+            neither traces nor log lines.
+        internal: Whether it is only available on METRICS_PORT, if that is set.
+        sheddable: Whether it is refused unread when too many requests wait.
+        operation: Its entry in the OpenAPI document. None leaves it out.
     """
 
     path: str
@@ -90,8 +90,8 @@ class Routes:
     """Finds routes by path.
 
     Args:
-        app: The application that has the table's routes as handlers, each with its route under `route` in its `opt`.
-        unmatched: What answers where there is no route, by the beginning of the path: the longest that fits.
+        app: The application that has a handler for each route, with the route under `route` in its `opt`.
+        unmatched: The routes for all other paths, by the beginning of the path. The longest that fits is used.
         prefix: What a proxy may leave before every path.
     """
 
@@ -102,7 +102,7 @@ class Routes:
         self._match = lru_cache(1024)(self._matched)
 
     def match(self, path: str) -> tuple[Route, Parameters]:
-        """Gives the route for a decoded path, and the path's parameters."""
+        """Return the route of a decoded path, and the parameters in the path."""
         return self._match(path) if len(path) <= _MAX_PATH else (self._unmatched["/"], {})
 
     def _matched(self, path: str) -> tuple[Route, Parameters]:
@@ -110,7 +110,7 @@ class Routes:
         if has_prefix(path, self._prefix):
             path = path.removeprefix(self._prefix) or "/"
         try:
-            # Without a method: the table has one for each path, and says so itself where another is used.
+            # Without a method: the table has one method for each path, and refuses others itself.
             _, handler, _, parameters, _ = self._find(path, None)
         except HTTPException:
             first = max((first for first in self._unmatched if path.startswith(first)), key=len)
@@ -120,10 +120,10 @@ class Routes:
 
 
 def has_prefix(path: str, prefix: str) -> bool:
-    """Whether a path is the prefix, or lies below it."""
+    """Return whether a path is the prefix, or below it."""
     return path == prefix or path.startswith(f"{prefix}/")
 
 
 def litestar_path(route: Route) -> str:
-    """Gives a route's path as Litestar writes it."""
+    """Return the path of a route in Litestar's notation."""
     return re.sub(r"\{(\w+)\}", r"{\1:str}", route.path)

@@ -1,4 +1,4 @@
-"""What the rows of a model are, in the words of JSON Schema."""
+"""The rows of a model as JSON Schema."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from serving.decoding import BooleanDecoder, CategoryDecoder, Decoder, NumberDec
 from serving.features import RowReader
 from serving.loader import LoadedModel
 
-# As many categories as are told one by one.
+# The most categories that are listed.
 _CATEGORIES_TOLD = 100
 
 
 def rows(reader: RowReader) -> list[dict[str, Any]]:
-    """Describes the two forms of a row: an array, and an object by names."""
+    """Describe the two forms of a row: an array, and an object with the columns' names."""
     items = [_value(decoder) for decoder in reader.decoders]
     array = {"type": "array", "prefixItems": items, "items": False, "minItems": len(items), "maxItems": len(items)}
     names = [column.name for column in reader.columns]
@@ -29,7 +29,7 @@ def rows(reader: RowReader) -> list[dict[str, Any]]:
 
 
 def example_row(model: LoadedModel) -> list[Value] | dict[str, Value]:
-    """A row that can be sent: an array of numbers, or by names where there is anything else."""
+    """Return a valid row: an array if it has only numbers, otherwise an object with names."""
     columns = model.spec.columns
     names = [column.name for column in columns]
     if len(set(names)) < len(names) or all(column.kind == "number" for column in columns):

@@ -32,7 +32,7 @@ from serving.scoring import InvocationRequest, InvocationResponse
 if TYPE_CHECKING:
     from serving.api.explain import Explaining
 
-    # With what writes the log, which whoever has none need not load.
+    # These import the code that writes the log, which is only needed when the log is on.
     from serving.api.feedback import Feedback
 
 _UNREADY = (500, 503)
@@ -47,7 +47,7 @@ async def _nothing(_: Call) -> Answer:
     raise nothing_here()
 
 
-# What answers where there is no route, by the beginning of the path. All of it counts as one in metrics.
+# The routes of all other paths, by the beginning of the path. Metrics count them as one route.
 UNMATCHED = {
     "/": Route("unmatched", "GET", _nothing, as_problem),
     "/v2": Route("unmatched", "GET", _nothing, as_inference_error),
@@ -62,7 +62,7 @@ def routes(
     explaining: "Explaining | None" = None,
     feedback: "Feedback | None" = None,
 ) -> tuple[Route, ...]:
-    """Lists every route, in the order of the OpenAPI document; explanations and feedback only where they are on."""
+    """List every route in the order of the OpenAPI document. Explanations and feedback are included if they are on."""
 
     async def live(_: Call) -> Answer:
         return answered(ServerLive())

@@ -1,4 +1,4 @@
-"""Requests as spans. Takes the place of `Front` and `Predictor` where TRACING is on, and is imported only there."""
+"""Requests as spans. Replaces `Front` and `Predictor` if TRACING is on, and is imported only then."""
 
 from typing import Any
 
@@ -21,14 +21,14 @@ _CONTEXT = (b"traceparent", b"tracestate")
 
 
 class TracedFront(Front):
-    """Makes a span of every request but probes and scrapes, in the caller's trace if it named one."""
+    """Creates a span for every request except probes and scrapes, in the caller's trace if the request names one."""
 
     def __init__(self, tracer: Tracer, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._tracer = tracer
 
     async def serve(self, route: Route, parameters: Parameters, scope: Any, receive: Receive, send: Send) -> None:
-        """Answers one request as its route says."""
+        """Answer one request by its route."""
         if route.probe:
             await super().serve(route, parameters, scope, receive, send)
             return
@@ -36,12 +36,12 @@ class TracedFront(Front):
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         span = self._tracer.start_span(
             method,
-            # Of no trace where none is named: what is current here may be a request before it on the same connection.
+            # Empty if the request names no trace: the current span may be an earlier request of the connection.
             context=_W3C.extract(carrier) if carrier else Context(),
             kind=SpanKind.SERVER,
             attributes={"http.request.method": method, "url.path": scope["path"], "url.scheme": scope["scheme"]},
         )
-        # What `start_as_current_span` does beyond this is for exceptions, which are answered further in.
+        # `start_as_current_span` would also record exceptions, but none arrive here: they are answered further in.
         token = attach(trace.set_span_in_context(span))
         try:
             await super().serve(route, parameters, scope, receive, send)
@@ -67,12 +67,12 @@ class TracedFront(Front):
 
 
 class TracedPredictor(Predictor):
-    """Says on the span of each request which version of which model answers it."""
+    """Adds the model and version that answer a request to its span."""
 
     async def predict(
         self, request: PredictRequest | NumbersRequest
     ) -> tuple[LoadedModel, PredictResponse | WrittenBatch]:
-        """Answers one request, and tells by which model."""
+        """Answer one request. Return the model as well."""
         model, answer = await super().predict(request)
         span = trace.get_current_span()
         span.set_attribute("model.name", model.name)
@@ -80,7 +80,7 @@ class TracedPredictor(Predictor):
         return model, answer
 
     async def infer(self, model: LoadedModel, rows: Matrix, name: str) -> Matrix:
-        """Runs a model over a matrix."""
+        """Run a model on a matrix."""
         span = trace.get_current_span()
         span.set_attribute("model.name", model.name)
         span.set_attribute("model.version", model.version)

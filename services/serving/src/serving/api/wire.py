@@ -1,4 +1,4 @@
-"""Requests and answers as the bytes that they are, where no parser has to be asked."""
+"""Requests and answers as bytes, for cases that need no parser."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ _OFFERS = (b"upgrade", b"http2-settings")
 
 
 def head_without_upgrade(method: str, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Rewrites a request's head without its offer of another protocol; names are in lower case."""
+    """Return a request's head without its offer of another protocol. Names are in lower case."""
     lines = [b"%s %s HTTP/1.1" % (method.encode(), url)]
     for name, value in headers:
         if name == b"connection":
@@ -26,7 +26,7 @@ def head_without_upgrade(method: str, url: bytes, headers: Iterable[tuple[bytes,
 
 
 def is_one_request(data: bytes) -> bool:
-    """Whether bytes are one whole request that leaves the connection open, told by a look at its head."""
+    """Return whether the bytes are exactly one request that leaves the connection open, judged only by its head."""
     head, end, body = data.partition(b"\r\n\r\n")
     if not end or len(head) > MAX_HEAD_BYTES:
         return False

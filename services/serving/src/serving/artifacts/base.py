@@ -1,4 +1,4 @@
-"""What an artifact store must do, and how a whole folder is fetched from one without trusting it."""
+"""The interface of artifact stores, and the download of a whole folder from a store that is not trusted."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,35 +15,35 @@ _ATTEMPTS = 3
 
 
 class RemoteFile(msgspec.Struct, frozen=True):
-    """A file of a stored folder: its path inside the folder and its size in bytes, as the store tells it."""
+    """A file of a stored folder: its path inside the folder and its size in bytes, as the store reports them."""
 
     path: str
     size: int
 
 
 class ArtifactStore(Protocol):
-    """A place that keeps folders of files under addresses."""
+    """A store that has folders of files at addresses."""
 
     def files(self, uri: str) -> AsyncIterator[RemoteFile]:
-        """Lists the files below an address.
+        """List the files below an address.
 
         Raises:
-            StoreUnavailableError: when the store does not answer, or refuses to.
+            StoreUnavailableError: if the store does not answer, or refuses the request.
         """
         ...
 
     async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
-        """Writes one file to `target`.
+        """Write one file to `target`.
 
         Raises:
-            StoreUnavailableError: when the store does not answer, or refuses to.
-            ModelUnusableError: when the file is longer than `limit` bytes or is not there.
+            StoreUnavailableError: if the store does not answer, or refuses the request.
+            ModelUnusableError: if the file is longer than `limit` bytes, or does not exist.
         """
         ...
 
 
 class BoundedWriter:
-    """Writes a file chunk by chunk and refuses to make it longer than `limit` bytes."""
+    """Writes a file chunk by chunk, up to `limit` bytes."""
 
     def __init__(self, target: Path, limit: int) -> None:
         self._left = limit
@@ -56,10 +56,10 @@ class BoundedWriter:
         self._file.close()
 
     def write(self, chunk: bytes) -> None:
-        """Appends a chunk.
+        """Append a chunk.
 
         Raises:
-            ModelUnusableError: when the file would become longer than allowed.
+            ModelUnusableError: if the file would become longer than allowed.
         """
         self._left -= len(chunk)
         if self._left < 0:
@@ -68,11 +68,11 @@ class BoundedWriter:
 
 
 async def download(store: ArtifactStore, uri: str, folder: Path, max_bytes: int) -> None:
-    """Fetches everything below an address into an empty folder.
+    """Download all files below an address into an empty folder.
 
     Raises:
-        StoreUnavailableError: when the store does not answer, after a few attempts.
-        ModelUnusableError: when there is nothing, too much, or a file name that leads out of the folder.
+        StoreUnavailableError: if the store does not answer after a few attempts.
+        ModelUnusableError: if there are no files, too many, too large ones, or a name that leads out of the folder.
     """
     files = await _listed(store, uri, max_bytes)
     left = max_bytes
@@ -110,10 +110,10 @@ async def _fetch(store: ArtifactStore, uri: str, path: str, target: Path, limit:
 
 
 def safe_path(path: str) -> PurePosixPath:
-    """Checks a path that a store named: relative, inside the folder, and free of anything a shell would stumble over.
+    """Check a path from a store: it must be relative, inside the folder, printable and not too long.
 
     Raises:
-        ModelUnusableError: when it is not.
+        ModelUnusableError: if it is not.
     """
     parts = PurePosixPath(path)
     if (

@@ -1,4 +1,4 @@
-"""The folder on this machine that holds downloaded model versions, each proved by its digest."""
+"""The local folder of downloaded model versions, each verified by its digest."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ _PARTIAL = ".partial-"
 
 
 class Downloaded(msgspec.Struct, frozen=True):
-    """The files of a version on this machine, and the digest that they were found to have."""
+    """The local files of a version, and their computed digest."""
 
     folder: Path
     digest: str
@@ -35,12 +35,12 @@ class Downloaded(msgspec.Struct, frozen=True):
 
 
 class ModelFiles:
-    """Downloads versions into the folder `root`, each into one named after its digest, and keeps the `keep` used last.
+    """Downloads each version into a folder of `root` named after its digest, and keeps the `keep` that were used last.
 
-    `stores` gives the store for each kind of address, asked only when it is needed.
-    A version may have `max_bytes`, and `seconds` to arrive in. Each download is a span.
+    `stores` returns the store for each scheme of addresses, and is called only when it is needed. A version may have
+    `max_bytes`, and must arrive within `seconds`. Each download is a span.
 
-    A folder appears under its final name only when complete, so what is there can be used again after a restart.
+    A folder gets its final name only when it is complete, so it can be used again after a restart.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class ModelFiles:
             remove_unused(leftover)
 
     async def get(self, uri: str, expected: str | None) -> Downloaded:
-        """Gives the files stored at `uri`, downloading them unless they are here already.
+        """Return the files stored at `uri`. Download them unless they are here already.
 
         Raises:
-            DigestMismatchError: when `expected` is given and is not their digest.
-            ModelUnusableError: when they cannot be what a model needs (see `download`).
-            StoreUnavailableError: when the store does not answer, or the files cannot be written.
+            DigestMismatchError: if `expected` is given and is not their digest.
+            ModelUnusableError: if the files cannot be used (see `download`).
+            StoreUnavailableError: if the store does not answer, or the files cannot be written.
         """
         if expected and not is_digest(expected):
-            # Its folder has the digest in its name, so this is more than a matter of form.
+            # The name of a folder contains the digest, so an invalid digest could lead out of MODEL_DIR.
             raise DigestMismatchError(f"the digest that its files must have, {expected[:80]!r}, is not valid")
         if expected and rule_of(expected) != CURRENT:
             told = {"digest": expected, "reason": OLD_RULE}
@@ -86,10 +86,10 @@ class ModelFiles:
 
     @contextlib.contextmanager
     def in_use(self, version: Downloaded) -> Iterator[None]:
-        """Keeps the files of a version here, whatever other processes with the same MODEL_DIR need room for.
+        """Keep other processes that share MODEL_DIR from removing the files of a version.
 
         Raises:
-            StoreUnavailableError: when one has just removed them.
+            StoreUnavailableError: if another process has just removed them.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -109,7 +109,7 @@ class ModelFiles:
             digest = await _digest(partial, expected)
             if expected and digest != expected:
                 raise DigestMismatchError(f"its files have digest {digest}, but {expected} is expected")
-            # Another version may have the same files, and be about to read them.
+            # Another version may have the same files, and may be about to read them.
             if kept := await self._kept(digest):
                 return kept
             try:
@@ -131,21 +131,21 @@ class ModelFiles:
         return self._stores[scheme]()
 
     async def _kept(self, digest: str) -> Downloaded | None:
-        """Gives the files that are here already, if they have that digest indeed; if not, they go."""
+        """Return the local files if they still have that digest. Remove them if they do not."""
         folder = self._folder(digest)
         async with self._proving:
             if not folder.is_dir():
                 return None
-            os.utime(folder)  # so that no other download makes it go while it is read
+            os.utime(folder)  # so that no other download removes it while it is read
             if await _digest(folder, digest) == digest:
                 return Downloaded(folder, digest)
             shutil.rmtree(folder)
             return None
 
     def _finish(self, partial: Path, digest: str) -> Downloaded:
-        """Gives a complete download its name, which `_kept` has just found free.
+        """Rename a complete download to its final name, which `_kept` has just found free.
 
-        There is no await from there to here, so two downloads of one digest cannot meet.
+        There is no await in between, so two downloads with the same digest cannot conflict.
         """
         folder = self._folder(digest)
         partial.rename(folder)
@@ -156,14 +156,14 @@ class ModelFiles:
         return self._root / digest.replace(":", "-")
 
     def _prune(self) -> None:
-        """Removes the folders used longest ago. Models live in memory once loaded, so none of them is missed."""
+        """Remove the folders that were used longest ago. Loaded models are in memory and do not need them."""
         folders = sorted(self._root.glob("sha256*-*"), key=_last_use, reverse=True)
         for folder in folders[self._keep :]:
             remove_unused(folder)
 
 
 async def _digest(folder: Path, expected: str | None) -> str:
-    """Computes the digest of a folder by the rule of the one that is expected."""
+    """Compute the digest of a folder by the rule of the expected digest."""
     rule = rule_of(expected) if expected else CURRENT
     try:
         return await asyncio.to_thread(content_digest, folder, rule)
@@ -172,7 +172,7 @@ async def _digest(folder: Path, expected: str | None) -> str:
 
 
 def _last_use(folder: Path) -> float:
-    """When a folder was used last; long ago, where another process has just removed it."""
+    """Return when a folder was used last, or 0 if another process has just removed it."""
     try:
         return folder.stat().st_mtime
     except FileNotFoundError:

@@ -15,14 +15,14 @@ class FolderStore:
     """Reads `file:///path` addresses and plain absolute paths."""
 
     async def files(self, uri: str) -> AsyncIterator[RemoteFile]:
-        """Lists the regular files below the folder; links are not followed."""
+        """List the regular files below the folder. Links are not followed."""
         root = _root(uri)
         for path in sorted(root.rglob("*")):
             if path.is_file() and not path.is_symlink():
                 yield RemoteFile(path.relative_to(root).as_posix(), path.stat().st_size)
 
     async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
-        """Copies one file."""
+        """Copy one file."""
         await asyncio.to_thread(_copy, _root(uri) / path, target, limit)
 
 

@@ -1,6 +1,6 @@
-"""Folders that several processes share: a user holds a lock on it, which ends with the process.
+"""Folders that several processes share: each user of a folder holds a lock, which ends with its process.
 
-Where a file system knows no locks, nobody is known to use anything: give each process a folder of its own there.
+On a file system without locks, it is not known who uses a folder. Give each process a separate folder there.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def own_folder(root: Path, prefix: str) -> Iterator[Path]:
-    """Makes a folder that no other process removes meanwhile; on the way out it goes, unless it was renamed."""
+    """Create a folder that no other process removes. It is removed at the end, unless it was renamed."""
     with contextlib.ExitStack() as stack:
         while True:
             folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
-            # Somebody may take it for a leftover before the lock is there.
+            # Another process may remove it as a leftover before it is locked.
             with contextlib.suppress(FileNotFoundError):
                 if _is_at(stack.enter_context(_locked(folder, fcntl.LOCK_EX)), folder):
                     break
@@ -31,10 +31,10 @@ def own_folder(root: Path, prefix: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def in_use(folder: Path) -> Iterator[None]:
-    """Keeps other processes from removing a folder.
+    """Keep other processes from removing a folder.
 
     Raises:
-        FileNotFoundError: when it is gone.
+        FileNotFoundError: if it is gone.
     """
     with _locked(folder, fcntl.LOCK_SH) as descriptor:
         if not _is_at(descriptor, folder):
@@ -43,18 +43,18 @@ def in_use(folder: Path) -> Iterator[None]:
 
 
 def remove_unused(folder: Path) -> None:
-    """Removes a folder, unless some process uses it."""
+    """Remove a folder, unless a process uses it."""
     with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _locked(folder: Path, how: int) -> Iterator[int]:
-    """Locks a folder, and gives its descriptor.
+    """Lock a folder, and yield its descriptor.
 
     Raises:
-        FileNotFoundError: when there is none.
-        BlockingIOError: when another process has locked it, and this one will not wait.
+        FileNotFoundError: if it does not exist.
+        BlockingIOError: if another process has locked it, and `how` says not to wait.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -70,7 +70,7 @@ def _locked(folder: Path, how: int) -> Iterator[int]:
 
 
 def _is_at(descriptor: int, folder: Path) -> bool:
-    """Whether a folder that was opened is still there under its name."""
+    """Return whether an opened folder still has its name."""
     try:
         return os.path.samestat(folder.stat(), os.fstat(descriptor))
     except FileNotFoundError:

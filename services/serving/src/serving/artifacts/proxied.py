@@ -1,4 +1,4 @@
-"""Artifacts that MLflow hands through (`mlflow-artifacts:/path`), over its documented REST API."""
+"""Artifacts that MLflow proxies (`mlflow-artifacts:/path`), through its documented REST API."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,18 +26,18 @@ class _Listing(msgspec.Struct):
 
 
 class ProxiedStore:
-    """Reads `mlflow-artifacts:` addresses through the tracking server that `client` talks to."""
+    """Reads `mlflow-artifacts:` addresses through the tracking server that `client` is connected to."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
     def files(self, uri: str) -> AsyncIterator[RemoteFile]:
-        """Lists the files below the address, folder by folder."""
+        """List the files below the address, folder by folder."""
         return self._walk(self._root(uri))
 
     async def _walk(self, root: str) -> AsyncIterator[RemoteFile]:
         folders = [""]
-        for below in folders:  # which grows meanwhile
+        for below in folders:  # the loop appends to it
             for entry in await self._listing("/".join(part for part in (root, below) if part)):
                 path = f"{below}/{entry.path}" if below else entry.path
                 if not entry.is_dir:
@@ -65,14 +65,14 @@ class ProxiedStore:
             raise StoreUnavailableError("MLflow's list of its files does not follow its API") from error
 
     async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
-        """Downloads one file."""
+        """Download one file."""
         address = f"{_API}/{quote(self._root(uri))}/{quote(path)}"
         try:
             response = await send(self._client, self._client.build_request("GET", address))
             try:
                 _check(response)
                 with BoundedWriter(target, limit) as writer:
-                    # A chunk more than the limit, so that it is the writer who says what is too large.
+                    # One byte more than the limit, so that the writer reports a file that is too large.
                     async for chunk in chunks(response, limit + 1):
                         writer.write(chunk)
             finally:

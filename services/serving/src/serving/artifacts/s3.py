@@ -1,6 +1,6 @@
-"""Artifacts in S3 or anything that speaks its protocol (`s3://bucket/prefix`).
+"""Artifacts in S3 or in a store with its protocol (`s3://bucket/prefix`).
 
-Two requests are needed, ListObjectsV2 and GetObject.
+It needs two requests, ListObjectsV2 and GetObject.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from serving.errors import ModelUnusableError, StoreUnavailableError
 
 _TIMEOUT_SECONDS = 10.0
 _PAGE = MAX_FILES
-# A folder may be an object too, whose name is listed like a file's.
+# A folder may be an object too, and is then listed like a file, so more pages than one may be needed.
 _MOST_PAGES = 5
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _NO_LIST = "S3's list of files does not follow its protocol"
@@ -31,12 +31,12 @@ class S3Store:
     """Reads `s3://` addresses of one server, with path-style requests."""
 
     def __init__(self, endpoint_url: str, region: str, secret_name: str = "", ssl_cert_file: str = "") -> None:
-        """Makes no request yet.
+        """Configure the store, without a request.
 
         Args:
             endpoint_url: The server.
-            region: What requests are signed for.
-            secret_name: Where the operator keeps the keys; named when the server refuses them.
+            region: The region that requests are signed for.
+            secret_name: The Secret with the keys. The error names it if the server refuses them.
             ssl_cert_file: The authorities to trust instead of the usual ones; empty for those.
         """
         self._ssl_cert_file = ssl_cert_file
@@ -45,7 +45,7 @@ class S3Store:
         self._keys = f"; its keys come from Secret {secret_name}" if secret_name else ""
 
     async def files(self, uri: str) -> AsyncIterator[RemoteFile]:
-        """Lists the objects below the prefix, a page at a time."""
+        """List the objects below the prefix, page by page."""
         bucket, prefix = _bucket_and_prefix(uri)
         query = {"list-type": "2", "max-keys": str(_PAGE), "prefix": prefix}
         for _ in range(_MOST_PAGES):
@@ -64,7 +64,7 @@ class S3Store:
         url = f"{self._endpoint_url}/{bucket}?{urlencode(query, quote_via=quote, safe='')}"
         try:
             async with self._answer(url, bucket) as response:
-                page = ET.fromstring(await read(response))  # noqa: S314  (expat bounds what entities may grow to)
+                page = ET.fromstring(await read(response))  # noqa: S314  (expat bounds the growth of entities)
         except httpx.HTTPError as error:
             raise StoreUnavailableError(f"S3 does not answer ({why(error)})") from error
         except AnswerRefusedError as error:
@@ -77,9 +77,9 @@ class S3Store:
 
     @contextlib.asynccontextmanager
     async def _answer(self, url: str, bucket: str) -> AsyncIterator[httpx.Response]:
-        """Asks for something, and gives the answer if it is no error; its body is still to be read.
+        """Send a request, and yield the response if it is not an error. Its body is not read yet.
 
-        Redirects are not followed: they would be to another server than the one that the settings name.
+        Redirects are not followed: they would lead to another server than the one in the settings.
         """
         async with self._client.stream("GET", url, headers={"accept-encoding": "identity"}) as response:
             if response.is_success:
@@ -98,19 +98,19 @@ class S3Store:
             raise StoreUnavailableError(f"S3 refuses to give files of bucket {bucket!r} {reason}")
 
     async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
-        """Downloads one object."""
+        """Download one object."""
         bucket, prefix = _bucket_and_prefix(uri)
         try:
             async with self._answer(f"{self._endpoint_url}/{bucket}/{quote(prefix + path)}", bucket) as response:
                 with BoundedWriter(target, limit) as writer:
-                    # As it is stored, whatever Content-Encoding it was stored with: the digest is of that.
+                    # The bytes as stored, whatever their Content-Encoding: the digest is computed from these.
                     async for chunk in response.aiter_raw():
                         writer.write(chunk)
         except httpx.HTTPError as error:
             raise StoreUnavailableError(f"S3 does not answer ({why(error)})") from error
 
     async def aclose(self) -> None:
-        """Closes the connections, if any were opened."""
+        """Close the connections, if any were opened."""
         if "_client" in vars(self):
             await self._client.aclose()
 

@@ -1,7 +1,7 @@
-"""What S3's protocol asks of every request, and what it says of those that it refuses.
+"""S3's request signatures, and the codes of its errors.
 
-botocore finds credentials and signs; its client for the few requests that are needed would hold 15 MB of descriptions
-of all the others, for as long as the process lives.
+botocore finds credentials and signs. Its client is not used: for the few requests that are needed, it would hold 15 MB
+of descriptions of all the others for as long as the process lives.
 """
 
 import asyncio
@@ -15,31 +15,31 @@ import httpx
 from serving.answers import AnswerRefusedError, read
 from serving.errors import StoreUnavailableError
 
-# The key's id, and its secret.
+# The key id, and the secret.
 Keys: TypeAlias = tuple[str, str]
 
 _NO_CREDENTIALS = "there are no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role"
-# Of an error's document, which is short.
+# The most bytes of an error document, which is short.
 _ERROR_BYTES = 64 * 1024
 
 
 class Signature(httpx.Auth):
-    """Signs requests as AWS asks for (Signature Version 4)."""
+    """Signs requests with AWS Signature Version 4."""
 
     def __init__(self, region: str, keys: Keys | None = None) -> None:
-        """Signs for a region, with some keys or with those that the environment has."""
+        """Sign for a region, with the given keys or with those of the environment."""
         self._region = region
         self._keys = keys
         self._source: Any = None
 
     def prepare(self) -> None:
-        """Imports what signing needs, which takes some tenths of a second: for those who have callers by then."""
+        """Import what signing needs. It takes some tenths of a second, so call it before requests arrive."""
         for name in ("auth", "awsrequest", "credentials", "session"):
             import_module(f"botocore.{name}")
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Adds the headers of a signature that is made for this very URL."""
-        # Imported here, because deployments without S3 need not pay for it.
+        """Add the headers of a signature for this URL."""
+        # Imported here, so that only deployments that use S3 pay for it.
         from botocore.auth import S3SigV4Auth  # noqa: PLC0415
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
 
@@ -49,21 +49,21 @@ class Signature(httpx.Auth):
         yield request
 
     async def _credentials(self) -> Any:
-        """Finds credentials, fresh ones where they expire. That may need separate requests, so it runs in a thread."""
+        """Return credentials, renewed if they expire. That may need requests, so it runs in a thread."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  (as above)
 
         try:
             found = await asyncio.to_thread(self._frozen)
         except (BotoCoreError, ClientError) as error:
-            # Half a key, a profile that is not there, or whoever gives roles is away.
+            # Half a key, a missing profile, or the service that provides roles is unavailable.
             reason = " ".join(str(error).split())[:300]
-            raise StoreUnavailableError(f"{_NO_CREDENTIALS}; what was found is of no use: {reason}") from error
+            raise StoreUnavailableError(f"{_NO_CREDENTIALS}; those that were found cannot be used: {reason}") from error
         if not found:
             raise StoreUnavailableError(_NO_CREDENTIALS)
         return found
 
     def _frozen(self) -> Any:
-        # None is not kept: whoever gives roles may be away when the first request is signed.
+        # None is not cached: the service that provides roles may be down when the first request is signed.
         self._source = self._source or self._found()
         return self._source and self._source.get_frozen_credentials()
 
@@ -78,9 +78,9 @@ class Signature(httpx.Auth):
 
 
 async def code_of(response: httpx.Response) -> str:
-    """Finds S3's own name for an error, such as AccessDenied; else the status."""
+    """Return S3's own code for an error, such as AccessDenied, or else the status."""
     try:
-        document = ET.fromstring(await read(response, _ERROR_BYTES))  # noqa: S314  (expat bounds what entities may grow to)
+        document = ET.fromstring(await read(response, _ERROR_BYTES))  # noqa: S314  (expat bounds growth)
     except (ET.ParseError, AnswerRefusedError):
         return str(response.status_code)
     return document.findtext("Code", "")[:100] or str(response.status_code)

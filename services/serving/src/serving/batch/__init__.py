@@ -1,1 +1,1 @@
-"""Whole files answered by a pinned model, as the API would answer their rows. Needs the extra `serving[batch]`."""
+"""Scores whole files with a pinned model, as the API would score their rows. Needs the extra `serving[batch]`."""

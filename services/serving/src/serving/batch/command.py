@@ -1,4 +1,4 @@
-"""The command `serving score`: makes a job from settings, and an exit status from its result."""
+"""The command `serving score`: creates a job from settings, and an exit status from its result."""
 
 import os
 import signal
@@ -24,18 +24,18 @@ _INTERRUPTED = 130
 
 
 def score(wanted: ScoreSettings, environ: Mapping[str, str] = os.environ) -> int:
-    """Runs a job, and prints its result as a line of JSON.
+    """Run a job, and print its result as a line of JSON.
 
     Returns:
-        The exit status: 0 when all files are scored, 1 when some are not, or the model or a store was not to be had,
-        130 when it was interrupted.
+        The exit status: 0 if all files are scored, 1 if some are not, or the model or a store is not available, 130 if
+        it was interrupted.
 
     Raises:
-        SettingsError: when the settings name no model, or contradict each other.
+        SettingsError: if the settings name no model, or contradict each other.
     """
     pins = release_settings(Path(wanted.score_release)) if wanted.score_release else {}
     settings = read(Settings, {**environ, **pins})
-    # A pod that is stopped ends like Ctrl-C: what is begun is taken back, uploads in parts too.
+    # A pod that is stopped ends like Ctrl-C does: unfinished work is undone, including multipart uploads.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         summary = _job(wanted, settings)

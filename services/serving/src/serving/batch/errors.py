@@ -1,11 +1,11 @@
-"""What can go wrong with files; each message names the file and the way out."""
+"""Errors about files. Each message names the file and what to do."""
 
 from serving.errors import ServingError
 
 
 class FileError(ServingError):
-    """One file cannot be scored, or its answers cannot be kept; others may be."""
+    """A file cannot be scored, or its answers cannot be stored. Other files are not affected."""
 
 
 class InputChangedError(FileError):
-    """A file is not the one any more that was begun with."""
+    """A file changed after reading it began."""

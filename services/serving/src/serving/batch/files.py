@@ -1,4 +1,4 @@
-"""Files of rows, read and written a bounded number of rows at a time."""
+"""Files of rows, read and written with a bounded number of rows in memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,28 +18,28 @@ from serving.columns import Column
 Format = Literal["parquet", "csv"]
 SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
 _ROWS = 65_536
-# Rows of many columns are fewer at a time.
+# With many columns, fewer rows are read at a time.
 _MOST_VALUES = 4_000_000
 _GROUP_BYTES = 32 << 20
 
 
 def stem(name: str) -> str:
-    """The name of a file of rows without what tells its format."""
+    """Return the name of a file of rows without the suffix of its format."""
     lower = name.lower()
     suffix = next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), "")
     return name[: len(name) - len(suffix)] if suffix else name
 
 
 def is_table(name: str) -> bool:
-    """Whether a name is that of a file of rows."""
+    """Return whether a name is that of a file of rows."""
     return name.lower().endswith(SUFFIXES)
 
 
 def read_table(path: Path, columns: tuple[Column, ...], separator: str) -> Iterator[Chunk]:
-    """Reads a file in the format that its name tells.
+    """Read a file in the format that its name says.
 
     Raises:
-        FileError: when it cannot be read as that.
+        FileError: if it does not have that format.
     """
     if path.name.lower().endswith((".csv", ".csv.gz")):
         yield from read_csv(path, columns, separator)
@@ -60,7 +60,7 @@ def read_table(path: Path, columns: tuple[Column, ...], separator: str) -> Itera
 
 
 class TableWriter:
-    """Writes tables of one schema into a file; what is held back until a row group is full is bounded."""
+    """Writes tables of one schema into a file. It keeps a bounded amount in memory until a row group is full."""
 
     def __init__(self, path: Path, form: Format, schema: pa.Schema) -> None:
         self._schema = schema
@@ -74,7 +74,7 @@ class TableWriter:
         )
 
     def write(self, columns: list[pa.Array]) -> None:
-        """Adds rows."""
+        """Add rows."""
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         self.rows += batch.num_rows
         self._held.append(batch)
@@ -83,12 +83,12 @@ class TableWriter:
             self._flush()
 
     def close(self) -> None:
-        """Writes the rest, and ends the file."""
+        """Write the remaining rows, and close the file."""
         self._flush()
         self._writer.close()
 
     def abandon(self) -> None:
-        """Closes a file that nobody is to have."""
+        """Close a file that is not needed."""
         self._held = []
         self._writer.close()
 
@@ -99,7 +99,7 @@ class TableWriter:
 
 
 class SideFile:
-    """Rows that were not answered, one JSON object a line: their number, the reason, and their values."""
+    """A file of the rows that were not answered. Each line is a JSON object with number, reason and values."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -108,7 +108,7 @@ class SideFile:
         self._file: Any = None
 
     def write(self, number: int, reason: str, values: Any) -> None:
-        """Adds a row; `values` are a dictionary by column, or the text of a line that is not a row."""
+        """Add a row. `values` is a dictionary by column, or the text of a line that is not a row."""
         if self._file is None:
             self._file = self.path.open("wb")
         self.rows += 1
@@ -118,14 +118,14 @@ class SideFile:
         self._file.write(msgspec.json.encode(line, enc_hook=str) + b"\n")
 
     def close(self) -> None:
-        """Ends the file, if it was begun."""
+        """Close the file, if it was opened."""
         if self._file is not None:
             self._file.close()
 
 
 @contextmanager
 def writing(path: Path, form: Format, schema: pa.Schema) -> Iterator[TableWriter]:
-    """Gives what writes a table, whose file is whole at the end unless there was an error."""
+    """Yield a writer of a table. The file is complete at the end, unless there was an error."""
     try:
         writer = TableWriter(path, form, schema)
     except (pa.ArrowException, NotImplementedError) as error:
@@ -139,7 +139,7 @@ def writing(path: Path, form: Format, schema: pa.Schema) -> Iterator[TableWriter
 
 
 def rows_that(fit: "np.ndarray[Any, np.dtype[np.bool_]]", arrays: list[pa.Array]) -> list[pa.Array]:
-    """Gives the rows that fit, of each column."""
+    """Return the rows of each column that fit."""
     if fit.all():
         return arrays
     mask = pa.array(fit)

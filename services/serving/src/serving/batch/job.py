@@ -1,4 +1,4 @@
-"""The job: each file of an input answered once, and its answers put in their place when they are whole."""
+"""The job: scores each file of an input once, and publishes the answers when they are complete."""
 
 import logging
 import time
@@ -28,7 +28,7 @@ _REJECTED = ".rejected.jsonl"
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What is to be done: how answers are written, which columns they keep, and which files are this process'."""
+    """What to do: the format of the answers, the columns to keep, and the share of the files for this process."""
 
     form: Format = "parquet"
     kept: tuple[str, ...] | None = None
@@ -58,9 +58,9 @@ class Job:
 
     Args:
         scorer: The model.
-        source: Where the files are.
-        target: Where the answers are put.
-        plan: How.
+        source: The place of the files.
+        target: The place for the answers.
+        plan: What to do.
     """
 
     def __init__(self, scorer: Scorer, source: Place, target: Place, plan: Plan) -> None:
@@ -74,11 +74,11 @@ class Job:
         self._options = Options(plan.form, keep, plan.separator)
 
     def run(self, wanted: Pattern) -> Summary:
-        """Scores what is meant and not scored yet. A file that fails holds up no other one.
+        """Score the matching files that are not scored yet. A file that fails does not stop the others.
 
         Raises:
-            FileError: when nothing is meant, or answers would be taken for input.
-            StoreUnavailableError: when a store stays away. What is scored by then is not scored again the next time.
+            FileError: if no file matches, or answers would be read as input.
+            StoreUnavailableError: if a store stays unavailable. Files scored until then are not scored again next time.
         """
         begun, found = time.monotonic(), matching(self._source, wanted)
         if not found:
@@ -101,7 +101,7 @@ class Job:
         return summary
 
     def _check(self, found: list[Found], wanted: Pattern) -> None:
-        """Refuses jobs whose answers would overwrite each other or input, or be scored themselves the next time."""
+        """Refuse jobs whose answers would overwrite each other or the input, or would be scored next time."""
         taken: dict[str, str] = {}
         for file in found:
             output = self._output(file)
@@ -132,7 +132,7 @@ class Job:
             try:
                 rows = self._answer(taken, answers, side, tell)
             except (FileError, InvalidInputError):
-                taken.check()  # which says more, where a file was broken only while it was being written
+                taken.check()  # reports a file that changed while it was read, which explains the error
                 raise
             taken.check()
             self._publish(file, taken.identity, answers, side, rows, begun)
@@ -150,7 +150,7 @@ class Job:
         )
 
     def _answer(self, taken: Taken, answers: Path, side: SideFile, tell: Callable[[int], None]) -> int:
-        """Answers all rows of a file, and gives their number."""
+        """Score all rows of a file, and return their number."""
         spec, rows = self._scorer.model.spec, 0
         chunks = read_table(taken.path, spec.columns, self._plan.separator)
         first = next(chunks, None)
@@ -192,7 +192,7 @@ class Job:
         writer.write(rows_that(fit, columns))
 
     def _publish(self, file: Found, identity: Identity, answers: Path, side: SideFile, rows: int, begun: float) -> None:
-        """Puts answers in their place, with a manifest only once both are whole; without one, they are scored again."""
+        """Publish the answers, and then the manifest. Without a manifest they would be scored again."""
         name, target = stem(file.name), self._target
         target.remove(name + SUFFIX)
         rejected = None
@@ -224,7 +224,7 @@ class Job:
 
 
 def _below(address: str, root: str) -> str | None:
-    """The name of a file below a folder, by both of their addresses; None where it is not there."""
+    """Return the name of a file relative to a folder, by both addresses. None if it is not in the folder."""
     if address.startswith("s3://") != root.startswith("s3://"):
         return None
     if not root.startswith("s3://"):
@@ -240,7 +240,7 @@ def _chained(first: Chunk, others: Iterator[Chunk]) -> Iterator[Chunk]:
 
 @contextmanager
 def _progress(file: str, place: str, seconds: float) -> Iterator[Callable[[int], None]]:
-    """Gives what hears how many rows are answered, and tells it every so many seconds."""
+    """Yield a function that takes the number of scored rows, and logs it every `seconds` seconds."""
     begun = last = time.monotonic()
 
     def tell(rows: int) -> None:

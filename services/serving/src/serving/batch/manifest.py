@@ -1,4 +1,4 @@
-"""What is written next to the answers to a file: what was answered, and by which model."""
+"""The manifest next to the answers to a file: what was scored, and by which model."""
 
 import msgspec
 
@@ -27,7 +27,7 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What else the answers depend on."""
+    """The options that the answers depend on."""
 
     format: str
     keep: str
@@ -35,9 +35,9 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """One file that was scored. It is written last, so where it is the answers are whole.
+    """A file that was scored. The manifest is written last, so if it exists, the answers are complete.
 
-    `rejected` are the rows that were not answered; None where there are none. `input.rows` counts them too.
+    `rejected` is the file of the rows that were not answered, None if there are none. `input.rows` counts them too.
     """
 
     input: Part
@@ -50,12 +50,12 @@ class Manifest(msgspec.Struct, frozen=True):
     serving: str
 
     def encoded(self) -> bytes:
-        """As JSON for people and programs."""
+        """Return it as JSON that is easy to read."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
 
 def decoded(content: bytes | None) -> Manifest | None:
-    """Reads a manifest; None where there is none, or something else."""
+    """Parse a manifest. None if there is no content, or it is something else."""
     try:
         return msgspec.json.decode(content or b"", type=Manifest)
     except MALFORMED:

@@ -1,4 +1,4 @@
-"""A pinned model opened outside of the server, and a scorer that Spark and Ray can send to their workers."""
+"""A pinned model opened outside the server, and a scorer that Spark and Ray can send to their workers."""
 
 import asyncio
 import os
@@ -24,19 +24,19 @@ from serving.versions.pinned import pinned_source
 _LOAD_SECONDS = 300.0
 _SECRET = ("SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY", "API_KEYS")
 REJECTED = "rejected"
-# What is computed at a time of a table, which may hold millions.
+# The most rows that are scored at a time: a table may have millions.
 _ROWS = 65_536
 
 
 def open_model(settings: Settings, seconds: float = _LOAD_SECONDS) -> LoadedModel:
-    """Loads the model that the settings pin, as a server does: proved by its digest before anything of it is parsed.
+    """Load the model that the settings pin, as a server does: its digest is checked before anything in it is parsed.
 
-    If a store or MLflow does not answer, it is retried for so many seconds.
+    If a store or MLflow does not answer, retry for `seconds` seconds.
 
     Raises:
-        SettingsError: when the settings pin no version, or not its digest.
-        ModelUnusableError: when the version is not what its digest says, or cannot be served.
-        UnavailableError: when it cannot be had in time.
+        SettingsError: if the settings pin no version, or not its digest.
+        ModelUnusableError: if the version does not have its digest, or cannot be served.
+        UnavailableError: if it cannot be loaded in time.
     """
     if not settings.model_version or not settings.model_digest:
         missing = "MODEL_DIGEST" if settings.model_version else "MODEL_VERSION"
@@ -46,7 +46,7 @@ def open_model(settings: Settings, seconds: float = _LOAD_SECONDS) -> LoadedMode
         )
     if settings.model_dir:
         Path(settings.model_dir).mkdir(parents=True, exist_ok=True)
-    # In a thread, because whoever asks may run an event loop already.
+    # In a thread, because the caller may be running an event loop already.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(lambda: asyncio.run(_load(settings, seconds))).result()
 
@@ -73,18 +73,18 @@ async def _load(settings: Settings, seconds: float) -> LoadedModel:
 
 
 class PinnedScorer:
-    """Answers tables anywhere: what is sent to a worker is the pins, and each process opens the model once.
+    """Answers tables on any worker: only the pins are sent there, and each process opens the model once.
 
-    The model is loaded by pin and digest, so all workers compute with the very files that git names, or not at all.
-    Each row is answered where it stands: one that the model refuses has no prediction, and why in `rejected`.
+    The model is loaded by pin and digest, so all workers compute with exactly the files that git names, or not at all.
+    Rows keep their places. A row that the model refuses has no prediction, and the reason in `rejected`.
 
     Args:
         pins: Settings of the server, above all MODEL_NAME, MODEL_VERSION, MODEL_DIGEST, MODEL_URI and S3_ENDPOINT_URL.
-            They win over the variables of the worker, which keys to the store must come from.
+            They override the environment of the worker, which must provide the keys of the store.
         seconds: How long to retry a store that does not answer.
 
     Raises:
-        SettingsError: when one of the pins is a secret, which would be sent and stored along with the job.
+        SettingsError: if one of the pins is a secret, which would be sent and stored with the job.
     """
 
     def __init__(self, pins: Mapping[str, str], seconds: float = _LOAD_SECONDS) -> None:
@@ -96,15 +96,15 @@ class PinnedScorer:
 
     @classmethod
     def of_release(cls, path: str | Path, **more: str) -> "PinnedScorer":
-        """Makes the scorer of a release.yaml, with some settings more.
+        """Create the scorer of a release.yaml, with additional settings.
 
         Raises:
-            SettingsError: when the file cannot be read, or pins nothing.
+            SettingsError: if the file cannot be read, or pins nothing.
         """
         return cls({**release_settings(Path(path)), **more})
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is sent: the pins, and not the model."""
+        """Return what is sent: the pins, without the model."""
         return {**vars(self), "_scorer": None}
 
     @property
@@ -112,7 +112,7 @@ class PinnedScorer:
         """The model, opened at the first use.
 
         Raises:
-            ServingError: when it cannot be (see `open_model`).
+            ServingError: if it cannot be opened (see `open_model`).
         """
         if self._scorer is None:
             settings = read(Settings, {**os.environ, **self._pins})
@@ -120,20 +120,20 @@ class PinnedScorer:
         return self._scorer
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Answers a table, for `map_batches` of Ray Data: all of its columns, and then those of the answers.
+        """Answer a table, for `map_batches` of Ray Data: return all of its columns, and then those of the answers.
 
         Raises:
-            InvalidInputError: when its columns are not what the model takes, or are named like those of answers.
+            InvalidInputError: if its columns do not fit the model, or have names of the answers' columns.
         """
         parts = [self._answered(batch) for batch in table.to_batches(_ROWS)]
         return pa.Table.from_batches(parts, self._schema(table.schema))
 
     def in_arrow(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Answers tables one by one, for `mapInArrow` of Spark."""
+        """Answer tables one by one, for `mapInArrow` of Spark."""
         return map(self._answered, batches)
 
     def in_pandas(self, frames: Iterable[Any]) -> Iterator[Any]:
-        """Answers data frames one by one, for `mapInPandas` of Spark."""
+        """Answer data frames one by one, for `mapInPandas` of Spark."""
         for frame in frames:
             yield self(pa.Table.from_pandas(frame, preserve_index=False)).to_pandas()
 

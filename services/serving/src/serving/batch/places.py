@@ -1,4 +1,4 @@
-"""Where files of rows are found, and where answers are kept: a folder of this machine, or a bucket."""
+"""The places of input files and of answers: a local folder, or a bucket."""
 
 import hashlib
 import os
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 _WILD = re.compile(r"[*?\[]")
 _PARTIAL = ".scoring-"
-# A file that was written in the last seconds may be written again without a later time: clocks of files are coarse.
+# A file that was just written may change again without a new time, because file systems have coarse clocks.
 _FRESH_SECONDS = 10.0
 
 
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which content a file has: by its SHA-256, or in a bucket by what the store calls it."""
+    """The identity of a file's content: its SHA-256, or in a bucket its ETag."""
 
     bytes: int
     sha256: str = ""
@@ -35,14 +35,14 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A file: its name below its place, and its whole address."""
+    """A file: its name below its place, and its full address."""
 
     name: str
     address: str
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """A file that is being read: where, what it is, and what refuses it when it is not that any more.
+    """A file that is being read: its path, its identity, and a check that it is still the same.
 
     `check` raises `InputChangedError`.
     """
@@ -53,66 +53,65 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Place(Protocol):
-    """A folder, on this machine or in a bucket.
+    """A local folder, or one in a bucket.
 
-    All methods raise `FileError` for what concerns one file, and `StoreUnavailableError` when the store does not
-    answer.
+    All methods raise `FileError` for problems with one file, and `StoreUnavailableError` if the store does not answer.
     """
 
     @property
     def address(self) -> str:
-        """What it is called."""
+        """The address of the folder."""
         ...
 
     def find(self) -> Iterator[str]:
-        """Gives the names of all files below."""
+        """Yield the names of all files below it."""
         ...
 
     def identity(self, name: str) -> Identity:
-        """Tells which content a file has now."""
+        """Return the current identity of a file."""
         ...
 
     def take(self, name: str) -> AbstractContextManager[Taken]:
-        """Gives a file to be read."""
+        """Open a file for reading."""
         ...
 
     def room(self) -> AbstractContextManager[Path]:
-        """Gives a folder for what is not whole yet; all of it is gone afterwards."""
+        """Return a folder for incomplete files, which is removed at the end."""
         ...
 
     def publish(self, path: Path, name: str) -> Identity:
-        """Puts a whole file from there under its name, at once or not at all."""
+        """Move a complete file from there to its name, atomically."""
         ...
 
     def read(self, name: str) -> bytes | None:
-        """Gives a small file, if it is there."""
+        """Return the content of a small file, None if it does not exist."""
         ...
 
     def bytes(self, name: str) -> int | None:
-        """Tells how large a file is, if it is there."""
+        """Return the size of a file in bytes, None if it does not exist."""
         ...
 
     def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
+        """Remove a file if it exists."""
         ...
 
 
 class Pattern(msgspec.Struct, frozen=True):
-    """Which files of a place are meant: the place, and what the parts of their names are like below it."""
+    """Which files of a place to read: the place, and a pattern for each part of their names below it."""
 
     root: str
     parts: tuple[str, ...]
 
     def takes(self, name: str) -> bool:
-        """Whether a file is meant, by its name below the root."""
+        """Return whether a file matches, by its name below the root."""
         return _alike(tuple(name.split("/")), self.parts)
 
 
 def pattern(address: str, *, folder: bool) -> Pattern:
-    """Reads an address in which `*`, `?` and `[...]` stand for parts of a name, and `**` for folders.
+    """Parse an address in which `*`, `?` and `[...]` match parts of a name, and `**` matches folders.
 
     Args:
-        address: A file, such an address, or a folder, which means the files of rows right in it.
+        address: A file, a pattern, or a folder, which means the files of rows directly in it.
         folder: Whether it is a folder.
     """
     if folder:
@@ -128,7 +127,7 @@ def _alike(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
         return not names and (not parts or parts == ("**",))
     if parts[0] == "**" and _alike(names, parts[1:]):
         return True
-    # What is hidden is meant only by a name that says so.
+    # Hidden files match only a pattern that begins with a dot.
     if names[0].startswith(".") and not parts[0].startswith("."):
         return False
     if parts[0] == "**":
@@ -137,13 +136,13 @@ def _alike(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
 
 
 def matching(place: Place, wanted: Pattern) -> list[Found]:
-    """Lists the files of rows that are meant, by their names."""
+    """List the matching files of rows, sorted by name."""
     names = sorted(name for name in place.find() if wanted.takes(name) and is_table(name))
     return [Found(name, f"{place.address}/{name}") for name in names]
 
 
 class FolderPlace:
-    """A folder of this machine."""
+    """A local folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -154,18 +153,18 @@ class FolderPlace:
         return str(self._folder)
 
     def find(self) -> Iterator[str]:
-        """Gives the names of all files below, but in hidden folders."""
+        """Yield the names of all files below it, except in hidden folders."""
         for path, folders, files in os.walk(self._folder):
             folders[:] = [name for name in folders if not name.startswith(".")]
             yield from (Path(path, name).relative_to(self._folder).as_posix() for name in files)
 
     def identity(self, name: str) -> Identity:
-        """Reads a file for its SHA-256."""
+        """Compute the SHA-256 of a file."""
         return _identity(self._folder / name)
 
     @contextmanager
     def take(self, name: str) -> Iterator[Taken]:
-        """Gives a file where it is, which others may write to meanwhile."""
+        """Yield the path of a file. Other processes may write to it meanwhile."""
         path = self._folder / name
         begun, identity = _stamp(path), _identity(path)
         fresh = abs(time.time() - begun[1] / 1e9) < _FRESH_SECONDS
@@ -178,7 +177,7 @@ class FolderPlace:
 
     @contextmanager
     def room(self) -> Iterator[Path]:
-        """Makes a hidden folder next to the files, for files to be renamed later, and removes leftovers."""
+        """Create a hidden folder next to the files, so that files can be renamed from it, and remove leftovers."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for leftover in self._folder.glob(f"{_PARTIAL}*"):
@@ -189,7 +188,7 @@ class FolderPlace:
             raise FileError(f"nothing can be written to {self.address} ({error.strerror})") from error
 
     def publish(self, path: Path, name: str) -> Identity:
-        """Renames a file once it is on the disk."""
+        """Rename a file after it is synced to the disk."""
         identity, target = _identity(path), self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as file:
@@ -198,21 +197,21 @@ class FolderPlace:
         return identity
 
     def read(self, name: str) -> bytes | None:
-        """Gives a file, if it is there."""
+        """Return the content of a file, None if it does not exist."""
         try:
             return (self._folder / name).read_bytes()
         except FileNotFoundError:
             return None
 
     def bytes(self, name: str) -> int | None:
-        """Tells how large a file is, if it is there."""
+        """Return the size of a file in bytes, None if it does not exist."""
         try:
             return (self._folder / name).stat().st_size
         except FileNotFoundError:
             return None
 
     def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
+        """Remove a file if it exists."""
         (self._folder / name).unlink(missing_ok=True)
 
 
@@ -235,24 +234,24 @@ def _identity(path: Path) -> Identity:
 
 @contextmanager
 def temporary() -> Iterator[Path]:
-    """Gives a folder of this machine for what comes from a bucket or goes there."""
+    """Yield a local folder for files that come from a bucket or go there."""
     with tempfile.TemporaryDirectory(prefix=_PARTIAL) as folder:
         yield Path(folder)
 
 
 class Places(msgspec.Struct, frozen=True):
-    """What opens addresses: folders, and with `bucket` those that begin with s3://."""
+    """Opens addresses: local folders, and with `bucket` those that begin with s3://."""
 
     bucket: "Callable[[str], S3Place]"
 
     def open(self, address: str) -> Place:
-        """Gives the place of a folder's address."""
+        """Return the place at a folder's address."""
         if address.startswith("s3://"):
             return self.bucket(address)
         return FolderPlace(Path(address.removeprefix("file://") or "."))
 
     def is_folder(self, address: str) -> bool:
-        """Whether an address is that of a folder: by the / at its end, or because it is one on this machine."""
+        """Return whether an address is that of a folder: it ends with a /, or is an existing local folder."""
         if address.endswith("/"):
             return True
         return not address.startswith("s3://") and Path(address.removeprefix("file://")).is_dir()

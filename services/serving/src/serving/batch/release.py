@@ -1,4 +1,4 @@
-"""The pins of an environment as the server's settings: what its chart would make of the same files."""
+"""The pins of an environment as settings of the server, as its chart would set them from the same files."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import yaml
 
 from serving.environment import SettingsError
 
-# What decides which model computes, and how. By their names among the chart's values, the settings.
+# The values of the chart that decide which model computes, and how, with the names of the settings.
 _PINS = {
     "name": "MODEL_NAME",
     "version": "MODEL_VERSION",
@@ -20,13 +20,13 @@ _VALUES = "values.yaml"
 
 
 def release_settings(path: Path) -> dict[str, str]:
-    """Reads a release.yaml, and the settings for models from the values files next to it and above it.
+    """Read a release.yaml, and the settings for models from the values files next to it and above it.
 
     Args:
         path: `envs/ENV/SERVICE/release.yaml`.
 
     Raises:
-        SettingsError: when one of the files cannot be read, or it pins no version.
+        SettingsError: if one of the files cannot be read, or it pins no version.
     """
     path = path.absolute()
     release = _document(path, needed=True)

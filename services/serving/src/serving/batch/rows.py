@@ -1,7 +1,7 @@
-"""The rows of a table against a model's columns: those that fit as a matrix, and of the others why not.
+"""Checks the rows of a table against a model's columns: returns a matrix of those that fit, and why others do not.
 
-A table goes through the very code that reads tables for the API, as the bytes of an Arrow stream. Only where that
-refuses some rows, they are looked for.
+A table is read by the same code that reads tables for the API, as the bytes of an Arrow stream. Rows are checked one by
+one only if that code refuses the table.
 """
 
 from typing import Any
@@ -21,13 +21,13 @@ Array = np.ndarray[Any, Any]
 
 
 def read_rows(batch: pa.RecordBatch, reader: RowReader) -> tuple[Matrix, dict[int, str]]:
-    """Reads the rows of a table; columns that the model does not know are passed over.
+    """Read the rows of a table. Columns that the model does not know are ignored.
 
     Returns:
-        The rows that fit, shape [rows that fit, columns], and by its place in the table why another does not.
+        The rows that fit, shape [rows that fit, columns], and for each other row, by its index, the reason.
 
     Raises:
-        InvalidInputError: when a column is missing, comes twice, or is of a type that the model does not take.
+        InvalidInputError: if a column is missing, appears twice, or has a type that the model does not accept.
     """
     body = _stream(batch.select([at for at, name in enumerate(batch.schema.names) if name in reader.names]))
     try:
@@ -60,10 +60,10 @@ def _some(values: list[Array], reader: RowReader) -> tuple[Matrix, dict[int, str
 
 
 def _check_type(decoder: Decoder, values: Array) -> None:
-    """Refuses a column of which no value can fit, rather than each of its rows.
+    """Refuse a column in which no value can fit, instead of each of its rows.
 
     Raises:
-        InvalidInputError: when it is such a one.
+        InvalidInputError: if no value can fit.
     """
     if values.dtype == object:
         if isinstance(decoder, CategoryDecoder | DatetimeDecoder):
@@ -90,7 +90,7 @@ def _fits(decoder: Decoder, values: Array) -> NDArray[np.bool_]:
 
 
 def _reason(reader: RowReader, row: list[Any]) -> str:
-    """Says what is wrong with a row, in the words of the API."""
+    """Return what is wrong with a row, in the words of the API."""
     plain = [value.item() if isinstance(value, np.generic) else value for value in row]
     found = (
         f"column {shown_name(decoder.column.name)}: {why}"
@@ -101,7 +101,7 @@ def _reason(reader: RowReader, row: list[Any]) -> str:
 
 
 def _as_written(decoder: Decoder, value: Any) -> Any:
-    """What a number stands for in a column of booleans, which a table holds as 0 and 1."""
+    """Return the value as a caller of the API would write it: a table stores booleans as 0 and 1."""
     return bool(value) if decoder.column.kind == "boolean" and value in (0, 1) else _or_none(value)
 
 

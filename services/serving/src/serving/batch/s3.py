@@ -1,4 +1,4 @@
-"""Files of rows in a bucket: fetched whole before they are read, and put there once they are whole."""
+"""Files of rows in a bucket: downloaded completely before they are read, and uploaded when they are complete."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ _CHANGED = frozenset({"PreconditionFailed", "412", "InvalidRange", "416"})
 
 
 def s3_client(endpoint_url: str, region: str, key: str = "", secret: str = "", ssl_cert_file: str = "") -> Any:
-    """Makes a client; where no key is given, it finds credentials as AWS' own tools do."""
+    """Create a client. Without a key it finds credentials as AWS' own tools do."""
     return Session().create_client(
         "s3",
         endpoint_url=endpoint_url or None,
@@ -41,7 +41,7 @@ def s3_client(endpoint_url: str, region: str, key: str = "", secret: str = "", s
 
 
 class S3Place:
-    """What lies below a prefix of a bucket."""
+    """The objects below a prefix of a bucket."""
 
     def __init__(self, client: Any, address: str) -> None:
         self._client = client
@@ -50,7 +50,7 @@ class S3Place:
         self.address = address.rstrip("/")
 
     def find(self) -> Iterator[str]:
-        """Gives the names of all objects below."""
+        """Yield the names of all objects below the prefix."""
         with _told(self.address):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
             for page in pages:
@@ -59,14 +59,14 @@ class S3Place:
                         yield entry["Key"].removeprefix(self._prefix)
 
     def identity(self, name: str) -> Identity:
-        """Asks for an object's size and ETag."""
+        """Request an object's size and ETag."""
         with _told(name):
             head = self._client.head_object(**self._at(name))
         return Identity(head["ContentLength"], etag=head["ETag"].strip('"'))
 
     @contextmanager
     def take(self, name: str) -> Iterator[Taken]:
-        """Fetches an object, all of it of one ETag: what is written there meanwhile is not read at all."""
+        """Download an object. All of it has one ETag, so changes during the download are not read."""
         identity = self.identity(name)
         with temporary() as folder:
             path = folder / Path(name).name
@@ -79,7 +79,7 @@ class S3Place:
             yield Taken(path, identity, check)
 
     def _fetch(self, name: str, path: Path, identity: Identity) -> None:
-        """Downloads an object, and goes on where a connection broke off."""
+        """Download an object. Continue from the last byte if a connection breaks."""
         with path.open("wb") as file, _told(name):
             for attempt in range(_ATTEMPTS):
                 try:
@@ -94,19 +94,19 @@ class S3Place:
     def _continue(self, name: str, file: Any, identity: Identity) -> None:
         begin = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
         answer = self._client.get_object(**self._at(name), IfMatch=f'"{identity.etag}"', **begin)
-        if answer["ETag"].strip('"') != identity.etag:  # of stores that know no If-Match
+        if answer["ETag"].strip('"') != identity.etag:  # for stores that ignore If-Match
             raise InputChangedError("the object was replaced while it was read; score it again")
         for chunk in answer["Body"].iter_chunks(_CHUNK):
             file.write(chunk)
 
     @contextmanager
     def room(self) -> Iterator[Path]:
-        """Gives a folder of this machine."""
+        """Yield a local folder."""
         with temporary() as folder:
             yield folder
 
     def publish(self, path: Path, name: str) -> Identity:
-        """Uploads a file; an object is there when all of it is, and the one before until then."""
+        """Upload a file. The new object replaces the old one only when all of it has arrived."""
         size = path.stat().st_size
         with _told(name):
             if size <= _PART:
@@ -133,7 +133,7 @@ class S3Place:
             raise
 
     def read(self, name: str) -> bytes | None:
-        """Gives an object, if it is there."""
+        """Return the content of an object, None if it does not exist."""
         try:
             with _told(name):
                 content: bytes = self._client.get_object(**self._at(name))["Body"].read()
@@ -142,14 +142,14 @@ class S3Place:
             return None
 
     def bytes(self, name: str) -> int | None:
-        """Tells how large an object is, if it is there."""
+        """Return the size of an object in bytes, None if it does not exist."""
         try:
             return self.identity(name).bytes
         except _AbsentError:
             return None
 
     def remove(self, name: str) -> None:
-        """Removes an object, if it is there."""
+        """Remove an object if it exists."""
         with _told(name):
             self._client.delete_object(**self._at(name))
 
@@ -158,12 +158,12 @@ class S3Place:
 
 
 class _AbsentError(FileError):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
-    """Says what a store's errors mean."""
+    """Turn errors of the store into errors about `name`."""
     try:
         yield
     except ClientError as error:

@@ -1,4 +1,4 @@
-"""A model and tables of Arrow: an answer for each row, to the last digit the one that the API gives."""
+"""Scores Arrow tables with a model: each row gets exactly the answer that the API gives."""
 
 from collections.abc import Collection
 from typing import Any
@@ -17,14 +17,14 @@ from serving.signature import ModelSpec
 from serving.writing import DECIMALS, numbers_of
 
 NO_ANSWER = "the model has no finite answer to values like these"
-# So many rows as the API takes in one request unless told otherwise. Single precision has a last digit that depends on
-# how many rows are computed together: a single one, or tens of thousands, come out differently from some.
+# The default of MAX_ROWS in the API. In single precision the last digit can depend on how many rows are computed
+# together: a single row, or tens of thousands, give slightly different results.
 ROWS_A_RUN = 1000
 ANSWERS = ("prediction", "probability", "model_name", "model_version", "model_digest")
 
 
 class Scored(msgspec.Struct, frozen=True, eq=False):
-    """Answers to a table: an array each, null for the rows that `wrong` tells the reason of, by their places."""
+    """The answers to a table as arrays. They are null for the rows in `wrong`, which has their indices and reasons."""
 
     prediction: pa.Array
     probability: pa.Array
@@ -41,15 +41,15 @@ class Scorer:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns that an answered table has more."""
+        """The columns that an answered table has in addition."""
         types = dict.fromkeys(ANSWERS, pa.string()) | {"prediction": self.kind, "probability": pa.float64()}
         return pa.schema(list(types.items()))
 
     def check_names(self, names: Collection[str]) -> None:
-        """Refuses tables with columns that are named like those of the answers.
+        """Refuse tables that have a column with the name of an answer's column.
 
         Raises:
-            InvalidInputError: naming one.
+            InvalidInputError: naming the first one.
         """
         if clash := [name for name in names if name in ANSWERS]:
             raise InvalidInputError(
@@ -57,10 +57,10 @@ class Scorer:
             )
 
     def score(self, batch: pa.RecordBatch) -> Scored:
-        """Answers each row of a table.
+        """Answer each row of a table.
 
         Raises:
-            InvalidInputError: when its columns are not what the model takes.
+            InvalidInputError: if its columns do not fit the model.
         """
         if not batch.num_rows:
             return Scored(pa.array([], self.kind), pa.array([], pa.float64()), {})
@@ -68,7 +68,7 @@ class Scorer:
         fits = np.ones(batch.num_rows, dtype=bool)
         fits[list(wrong)] = False
         result = self._run(matrix)
-        # By axes and not by a shape: of no rows numpy cannot tell one.
+        # Reduce over axes: with no rows, numpy cannot infer a shape.
         finite = np.isfinite(result).all(axis=tuple(range(1, result.ndim)))
         if not finite.all():
             at = np.flatnonzero(fits)
@@ -84,13 +84,13 @@ class Scorer:
         return Scored(prediction, probability, dict(sorted(wrong.items())))
 
     def columns(self, scored: Scored) -> list[pa.Array]:
-        """The columns of `schema` for an answered table."""
+        """Return the columns of `schema` for an answered table."""
         told = (self.model.name, self.release, self.model.digest)
         rows = len(scored.prediction)
         return [scored.prediction, scored.probability, *(pa.repeat(pa.scalar(text), rows) for text in told)]
 
     def _run(self, matrix: Matrix) -> Matrix:
-        """Computes in runs of nearly equal size, so that none is of a single row unless there is but one."""
+        """Compute in runs of nearly equal size, so that no run has a single row unless the table has only one."""
         if not len(matrix):
             return np.empty((0, max(1, len(self.model.spec.classes))))
         runs = np.array_split(matrix, -(-len(matrix) // ROWS_A_RUN))

@@ -10,7 +10,7 @@ _URL = r"^(https?://[^\s]+)?$"
 
 
 class ScoreSettings(msgspec.Struct, frozen=True, rename=str.upper):
-    """Which files are scored, and how. `environment.read(ScoreSettings, os.environ)` makes it."""
+    """Which files are scored, and how. Created by `environment.read(ScoreSettings, os.environ)`."""
 
     score_release: Annotated[
         str, Meta(description="envs/ENV/SERVICE/release.yaml; its pins override the MODEL_... variables")
@@ -74,7 +74,7 @@ class ScoreSettings(msgspec.Struct, frozen=True, rename=str.upper):
 
     @property
     def kept(self) -> tuple[str, ...] | None:
-        """The names of the columns that are kept; None for all."""
+        """The names of the columns to keep, None for all."""
         if self.score_keep in ("all", "none"):
             return None if self.score_keep == "all" else ()
         return tuple(name.strip() for name in self.score_keep.split(",") if name.strip())

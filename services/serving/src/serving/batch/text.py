@@ -1,4 +1,4 @@
-"""CSV files as tables: every value as the text that it is, and those of the model's columns by their kinds besides."""
+"""CSV files as tables: the original text of every value, and the typed values of the model's columns."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from serving.batch.errors import FileError
 from serving.columns import Column
 from serving.decoding import shown_name, shown_text
 
-# What programs write for nothing: among numbers it cannot mean anything else. As training reads them.
+# How programs write missing values. In a column of numbers they cannot mean anything else. Training reads the same.
 MISSING = (
     "", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "-NaN", "None", "NULL", "null", "1.#QNAN",
 )  # fmt: skip
@@ -29,9 +29,9 @@ class Chunk(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         numbers: The number of each row in its file, counted from 1 without the header.
-        given: The rows as the file has them.
-        typed: The same for the model, by the kinds of its columns.
-        wrong: Why a row of these cannot be read, by its place.
+        given: The rows as they are in the file.
+        typed: The same rows for the model, with the types of its columns.
+        wrong: The reason why a row cannot be read, by its index.
         broken: Lines of the file that are not rows: their numbers, texts, and the reasons.
     """
 
@@ -43,15 +43,15 @@ class Chunk(msgspec.Struct, frozen=True, eq=False):
 
 
 def read_csv(path: Path, columns: tuple[Column, ...], separator: str) -> Iterator[Chunk]:
-    """Reads a CSV file in UTF-8 with a header, a few megabytes at a time; gzip by its name.
+    """Read a CSV file in UTF-8 with a header, a few megabytes at a time. It is gzip if its name ends with .gz.
 
     Raises:
-        FileError: when it is not such a file.
+        FileError: if it is not such a file.
     """
     broken: list[tuple[int, str, str]] = []
 
     def refused(row: csv.InvalidRow) -> str:
-        # Counted from 1, the header being the first.
+        # The number counts from 1 and includes the header.
         reason = f"expected {row.expected_columns} values, got {row.actual_columns}"
         broken.append((row.number - 1, row.text, reason))
         return "skip"
@@ -75,7 +75,7 @@ def read_csv(path: Path, columns: tuple[Column, ...], separator: str) -> Iterato
 
 
 def _header(path: Path, separator: str) -> list[str]:
-    """Reads the names alone: types are to be given by them before rows are read."""
+    """Read only the names of the columns, which are needed to set their types before the rows are read."""
     with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as source:
         reader = csv.open_csv(
             source,
@@ -127,7 +127,7 @@ def _free_numbers(at: int, rows: int, skipped: set[int]) -> list[int]:
 
 
 def _typed(values: pa.Array, column: Column, wrong: dict[int, str]) -> pa.Array:
-    """Reads the texts of a column by its kind, and notes by their places those that cannot be."""
+    """Parse the texts of a column by its kind. Add those that cannot be parsed to `wrong`, by their indices."""
     if column.kind in ("category", "datetime"):
         return values
     blank = pc.is_in(values, value_set=pa.array(MISSING))
@@ -143,7 +143,7 @@ def _typed(values: pa.Array, column: Column, wrong: dict[int, str]) -> pa.Array:
 def _types(column: Column) -> tuple[pa.DataType, ...]:
     if column.kind == "boolean":
         return (pa.bool_(),)
-    # Whole numbers as such, because doubles round large ones before anybody can refuse them.
+    # Whole numbers are read as integers: doubles would round large ones before they can be refused.
     return (pa.int64(), pa.float64()) if column.kind == "integer" else (pa.float64(),)
 
 

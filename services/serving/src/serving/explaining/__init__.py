@@ -1,1 +1,1 @@
-"""How much each column contributes to an answer (`POST /explain`), away from the hot path."""
+"""How much each column contributes to an answer (`POST /explain`), outside the hot path."""

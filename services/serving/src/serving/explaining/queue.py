@@ -1,4 +1,4 @@
-"""One thread at a time for long work that may wait: few waiters, a time limit, and the lowest CPU priority."""
+"""Runs long work in one thread at a time, with a bounded queue, a time limit, and the lowest CPU priority."""
 
 import asyncio
 import contextlib
@@ -15,27 +15,27 @@ from serving.explaining.tally import ExplainTally
 from serving.priority import step_back
 
 _T = TypeVar("_T")
-# Is called between the runs of a model: it rests, and ends the work by what it raises.
+# Called between the runs of a model: it pauses the thread, or raises an error to stop the work.
 Check = Callable[[], None]
 
-# As large a share of one processor the thread may take: three times as long as it computed, it rests. Its priority
-# alone does not keep it from slowing predictions down, for it holds what lets only one thread run Python.
+# The thread may use this share of the CPU time of one core: it pauses three times as long as it computed. Low priority
+# alone would not keep it from slowing predictions down, because it holds the GIL.
 SHARE = 0.25
 _LONGEST_RETRY = 60
 _STOP_SECONDS = 5.0
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How many may wait for their turn, and how long one may take, its wait included."""
+    """How many requests may wait for their turn, and how long each may take, including the wait."""
 
     waiting: int
     seconds: float
 
 
 class Queue:
-    """Lets one request after the other have a thread.
+    """Runs requests one after the other in a thread.
 
-    Not one of an executor, which the end of the process would wait for however long it takes.
+    The thread is not from an executor, because the process would wait for it when it ends.
     """
 
     def __init__(self, limits: Limits, tally: ExplainTally) -> None:
@@ -45,14 +45,14 @@ class Queue:
         self._present = 0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        # What one took lately, in seconds.
+        # The time of recent requests, in seconds.
         self._pace = 1.0
 
     async def run(self, work: Callable[[Check], _T]) -> tuple[_T, float]:
-        """Has a thread do some work when its turn comes, and tells how many seconds it took.
+        """Run work in a thread when its turn comes. Return its result, and how many seconds it took.
 
         Raises:
-            UnavailableError: when enough wait already, or it takes too long.
+            UnavailableError: if too many requests wait, or it takes too long.
         """
         if self._present > self._limits.waiting:
             self._tally.refused("full")
@@ -71,9 +71,9 @@ class Queue:
             self._present -= 1
 
     async def aclose(self) -> None:
-        """Ends the running work after its present run of the model.
+        """Stop the running work after its current run of the model.
 
-        The interpreter must not end around a thread that computes, which would take the process down with a signal.
+        If the interpreter ended while a thread computes, a signal would kill the process.
         """
         self._stopping.set()
         if self._thread is not None:
@@ -102,7 +102,7 @@ class Queue:
                 raise TimeoutError
 
         def done(settle: Callable[[], None]) -> None:
-            # Here and not where it is awaited: whoever awaits it may be gone before the thread is.
+            # Released here and not by the waiting request, which may be cancelled before the thread ends.
             self._turn.release()
             if not found.done():
                 settle()
@@ -112,7 +112,7 @@ class Queue:
                 step_back()
                 check()
                 result = work(check)
-            except BaseException as error:  # noqa: BLE001  (raised again where it is awaited)
+            except BaseException as error:  # noqa: BLE001  (raised again in the waiting request)
                 failure = error
                 _call(loop, lambda: done(lambda: found.set_exception(failure)))
             else:

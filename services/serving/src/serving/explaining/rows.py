@@ -1,4 +1,4 @@
-"""From the rows of a request to what each column adds to their answers."""
+"""Explains the rows of a request: how much each column contributes to their answers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,19 +17,19 @@ from serving.schemas import Contribution, Explanation, RowExplanation
 from serving.warmup import rows_within
 from serving.writing import predictions_of
 
-# How long one run of the model may take, so that the thread can be told to stop and others get their turn.
+# The longest time for one run of the model, so that the thread can be stopped and other requests get a turn.
 _RUN_SECONDS = 0.02
 
 
 class Explanations(msgspec.Struct, frozen=True):
-    """The rows of a request, explained; `exact` tells whether all sets of columns were tried."""
+    """The explained rows of a request. `exact` says whether all sets of columns were computed."""
 
     rows: list[RowExplanation]
     exact: bool
 
 
 class _Runner:
-    """Runs a model between two looks at the clock."""
+    """Runs a model, and calls `check` before each run."""
 
     def __init__(self, model: LoadedModel, check: Callable[[], None]) -> None:
         self._model = model
@@ -37,15 +37,15 @@ class _Runner:
         self._classes = len(model.spec.classes)
 
     def __call__(self, rows: Matrix) -> Matrix:
-        """Gives probabilities [rows, classes], or predicted numbers [rows, 1]."""
+        """Return probabilities [rows, classes], or predicted numbers [rows, 1]."""
         return self.of(self.run(rows))
 
     def of(self, result: Matrix) -> Matrix:
-        """The part of a result that is explained."""
+        """Return the part of a result that is explained."""
         return result[:, : self._classes] if self._classes else result.reshape(-1, 1)
 
     def run(self, rows: Matrix) -> Matrix:
-        """Gives what the runtime does."""
+        """Return the result of the runtime."""
         self._check()
         result = self._model.runtime.run(rows)
         if not np.isfinite(result).all():
@@ -67,18 +67,18 @@ def explain(
     every_label: bool,
     check: Callable[[], None],
 ) -> Explanations:
-    """Explains the answers for rows of shape [rows, columns].
+    """Explain the answers for rows of shape [rows, columns].
 
     Args:
-        model: Whose answers they are.
-        baseline: What its training data was like.
-        rows: As its reader makes them.
-        evaluations: How many rows the model may compute for each of them.
-        every_label: Whether each label is explained; otherwise the one that is answered.
-        check: Ends the work by what it raises.
+        model: The model that gives the answers.
+        baseline: The distribution of its training data.
+        rows: The rows, as returned by its reader.
+        evaluations: How many rows the model may compute to explain one row.
+        every_label: Whether to explain each label, or only the answered one.
+        check: Called before each run of the model; raises an error to stop the work.
 
     Raises:
-        InvalidInputError: when the model has no finite answer.
+        InvalidInputError: if the model has no finite answer.
     """
     columns = model.spec.columns
     background = background_of(baseline.features, [column.kind for column in columns]).astype(rows.dtype)

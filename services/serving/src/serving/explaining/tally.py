@@ -1,4 +1,4 @@
-"""The metrics of explanations. All of it is counted on the event loop."""
+"""The metrics of explanations. They are only updated on the event loop."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -8,14 +8,14 @@ from prometheus_client.registry import Collector
 
 from serving.tally import CounterTally, HistogramTally
 
-# Enough others waited; or it would have taken longer than is allowed.
+# The queue was full, or the time limit was reached.
 Reason = Literal["full", "time"]
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class ExplainTally(Collector):
-    """Counts for the explanations of one process."""
+    """Counts the explanations of one process."""
 
     def __init__(self) -> None:
         self._rows = CounterTally("serving_explanations", "Rows explained", ("model_name",))
@@ -28,15 +28,15 @@ class ExplainTally(Collector):
             self._refused.counts[reason,] += 0
 
     def explained(self, model: str, rows: int, seconds: float) -> None:
-        """Counts a request."""
+        """Count a request."""
         self._rows.counts[model,] += rows
         self._seconds.by_label[model].observe(seconds)
 
     def refused(self, reason: Reason) -> None:
-        """Counts a request that got no explanation."""
+        """Count a request that was not explained."""
         self._refused.counts[reason,] += 1
 
     def collect(self) -> Iterator[Metric]:
-        """Gives the counts in Prometheus' form."""
+        """Yield the counts in Prometheus' form."""
         for tally in (self._rows, self._seconds, self._refused):
             yield from tally.collect()

@@ -1,4 +1,4 @@
-"""What waits to be written: a bounded number of rows and bytes, put by any thread and taken by the one that writes."""
+"""The queue of the log: a bounded number of rows and bytes, added by any thread and taken by the writer's thread."""
 
 import threading
 from collections import deque
@@ -12,15 +12,15 @@ from serving.loader import LoadedModel
 from serving.runtimes.base import Matrix
 from serving.schemas import TruthOfRow
 
-# Why rows may be written: by chance, because they deserve it (which is seen later), or because the shadow disagrees.
+# Why rows may be written: for the sample, for their values (checked by the writer), or because the shadow disagrees.
 Why = Literal["sample", "perhaps", "shadow"]
 
 
 class Entry(Struct, frozen=True, eq=False, gc=False):
-    """Rows of one model, of one request or of many, what it gave for them, and of each row who asked.
+    """Rows of one model from one or more requests, with their results, and the request of each row.
 
-    `places` are the rows' numbers in their requests, `times` when they were answered, in seconds since 1970, and
-    `bytes` the size of it all.
+    `places` are the indices of the rows in their requests. `times` are the times of the answers in seconds since 1970.
+    `bytes` is the total size.
     """
 
     model: LoadedModel
@@ -33,7 +33,7 @@ class Entry(Struct, frozen=True, eq=False, gc=False):
     bytes: int
 
     def halved(self, first: int) -> "tuple[Entry, Entry]":
-        """The first rows, and the others."""
+        """Return the first rows, and the others."""
         size = self.bytes * first // len(self.places)
         return self._part(slice(first), size), self._part(slice(first, None), self.bytes - size)
 
@@ -45,7 +45,7 @@ class Entry(Struct, frozen=True, eq=False, gc=False):
 
 
 class Truths(Struct, frozen=True, eq=False, gc=False):
-    """The truth that a caller sent for earlier rows, the time in seconds since 1970, and the total size."""
+    """The truth that a caller sent for earlier rows, the time in seconds since 1970, and the total size in bytes."""
 
     told: Sequence[TruthOfRow]
     owner: str
@@ -59,7 +59,7 @@ class Truths(Struct, frozen=True, eq=False, gc=False):
         return range(len(self.told))
 
     def halved(self, first: int) -> "tuple[Truths, Truths]":
-        """The first rows, and the others."""
+        """Return the first rows, and the others."""
         size = self.bytes * first // len(self.told)
         return (
             Truths(self.told[:first], self.owner, self.time, size),
@@ -71,7 +71,7 @@ Pending = Entry | Truths
 
 
 class Waiting:
-    """A queue that takes nothing more once it holds `most_rows` rows or `most_bytes` bytes."""
+    """A queue of at most `most_rows` rows and `most_bytes` bytes."""
 
     def __init__(self, most_rows: int, most_bytes: int) -> None:
         self._most_rows = most_rows
@@ -82,7 +82,7 @@ class Waiting:
         self._closed = False
 
     def put(self, entries: Iterable[Pending]) -> int:
-        """Adds entries, and gives the number of rows that there was no room for."""
+        """Add entries, and return the number of rows that there was no room for."""
         left_out = 0
         with self._changed:
             for entry in entries:
@@ -98,9 +98,9 @@ class Waiting:
         return left_out
 
     def take(self, most_rows: int, seconds: float) -> list[Pending] | None:
-        """Takes entries of one model, or truths, of some rows together; waits for so many seconds where there are none.
+        """Take up to `most_rows` rows of one model, or truths. If there are none, wait up to `seconds` seconds.
 
-        Nothing is waited for any more once the queue is closed; None tells that it is empty as well.
+        Once the queue is closed it does not wait. None means that the queue is closed and empty.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed, seconds)
@@ -115,13 +115,13 @@ class Waiting:
             return group
 
     def close(self) -> None:
-        """Takes nothing more."""
+        """Accept no more entries."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def _next(self, most: int) -> Pending:
-        """Takes the first entry, or of a long one its first rows."""
+        """Take the first entry, or the first rows of a long one."""
         entry = self._queue.popleft()
         if len(entry.places) > most:
             rest: Pending

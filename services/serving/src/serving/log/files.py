@@ -1,4 +1,4 @@
-"""Lines gathered into compressed files, each of one hour, that end when they are large or old enough."""
+"""Collects lines in compressed files. A file has lines of one hour, and ends when it is large or old enough."""
 
 import secrets
 import time
@@ -11,16 +11,16 @@ import msgspec
 from modelformat.logged import SUFFIX
 from serving.log.lines import Hour
 
-# A file ends when it is so large, compressed or not.
+# The size at which a file ends: compressed, and uncompressed.
 _MOST_BYTES = 1024 * 1024
 _MOST_TEXT = 16 * 1024 * 1024
-# 2 microseconds a row in place of 4, for files that are a fifth larger.
+# This takes 2 microseconds per row instead of 4, for files that are a fifth larger.
 _LEVEL = 1
 _GZIP = zlib.MAX_WBITS | 16
 
 
 class File(msgspec.Struct, frozen=True, eq=False):
-    """A finished file: where it goes, below the log's address, its bytes, and how many rows it has."""
+    """A finished file: its path below the log's address, its content, and its number of rows."""
 
     path: str
     body: bytes
@@ -39,13 +39,13 @@ class _Open:
         self._deflator = zlib.compressobj(_LEVEL, wbits=_GZIP)
 
     def add(self, hour: Hour) -> None:
-        """Adds lines."""
+        """Add lines."""
         self._keep(self._deflator.compress(hour.text))
         self.rows += hour.rows
         self.text += len(hour.text)
 
     def end(self, name: str) -> File:
-        """Gives the file."""
+        """Return the finished file."""
         self._keep(self._deflator.flush())
         hour = datetime.fromtimestamp(self.began, UTC)
         opened = datetime.fromtimestamp(self._opened, UTC)
@@ -59,12 +59,12 @@ class _Open:
 
 
 class Files:
-    """Makes the files of one process, one after the other. They have names that nobody can guess.
+    """Writes the files of one process, one after the other. Their names cannot be guessed.
 
     Args:
-        seconds: How old a file may grow.
-        on_file: Is given each that is finished.
-        suffix: What their names end in.
+        seconds: The age at which a file ends.
+        on_file: Called with each finished file.
+        suffix: The end of their names.
     """
 
     def __init__(self, seconds: float, on_file: Callable[[File], None], suffix: str = SUFFIX) -> None:
@@ -76,7 +76,7 @@ class Files:
         self._open: _Open | None = None
 
     def add(self, hour: Hour) -> None:
-        """Adds lines, to a new file where they are of another hour."""
+        """Add lines, to a new file if they are of another hour."""
         if self._open is not None and self._open.began != hour.began:
             self.end()
         if self._open is None:
@@ -86,16 +86,16 @@ class Files:
             self.end()
 
     def wait(self) -> float:
-        """How many seconds the file that is being written may still grow; as many as any, where there is none."""
+        """Return how many seconds are left before the current file ends, or the whole time if there is no file."""
         return self._seconds if self._open is None else max(0.0, self._open.ends_at - time.monotonic())
 
     def end_if_due(self) -> None:
-        """Ends the file when it is old enough."""
+        """End the file if it is old enough."""
         if self._open is not None and time.monotonic() >= self._open.ends_at:
             self.end()
 
     def end(self) -> None:
-        """Ends the file, if there is one."""
+        """End the file, if there is one."""
         if self._open is not None:
             self._count += 1
             ended, self._open = self._open.end(f"{self._name}-{self._count}{self._suffix}"), None

@@ -1,4 +1,4 @@
-"""From rows and answers to lines of JSON, with the columns that may be kept."""
+"""Formats rows and answers as lines of JSON, with the columns that may be stored."""
 
 import logging
 import math
@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """Which columns are kept (none named: all), and which rows always are.
+    """Which columns are stored (empty: all), and which rows are always logged.
 
-    `below` is the probability of the answered class under which a row is written, 0 for none; `unknown` whether rows
-    with texts that training did not know are. Sensitive columns are never kept, named or not.
+    Rows whose answered class is less probable than `below` are logged, 0 for none. With `unknown`, so are rows with
+    texts that were not in the training data. Sensitive columns are never stored, whether named or not.
     """
 
     columns: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Hour(msgspec.Struct, frozen=True):
-    """Lines of one hour: when it began, in seconds since 1970, how many there are, and their text."""
+    """Lines of one hour: its start in seconds since 1970, the number of lines, and their text."""
 
     began: int
     rows: int
@@ -51,7 +51,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Lines:
-    """Writes the lines of one model."""
+    """Formats the lines of one model."""
 
     def __init__(self, model: LoadedModel, choice: Choice) -> None:
         self._model = model
@@ -74,7 +74,7 @@ class Lines:
             logger.warning(what, extra={"columns": listed(found), "version": self._model.version})
 
     def of(self, entries: Sequence[Entry]) -> Iterator[Hour]:
-        """Writes those rows of some entries that are to be, as one text for each hour."""
+        """Yield the lines of the rows that are to be logged, as one text for each hour."""
         rows, result = (_joined([getattr(entry, part) for entry in entries]) for part in ("rows", "result"))
         reasons = self._reasons(entries, rows, result)
         told = (zip(each.asked, each.places, each.times, strict=True) for each in entries)
@@ -86,7 +86,7 @@ class Lines:
             yield from self._by_hour(heads, rows, result)
 
     def _reasons(self, entries: Sequence[Entry], rows: Matrix, result: Matrix) -> list[str]:
-        """Why each row is written; empty where it is not."""
+        """Return the reason why each row is logged, empty if it is not."""
         whys = [entry.why for entry in entries for _ in entry.places]
         if any(why != "sample" for why in whys):
             unknown, unsure = self._unknown(rows).tolist(), self._unsure(result).tolist()
@@ -133,7 +133,7 @@ class Lines:
 
 
 def of_truths(entries: Sequence[Truths]) -> Iterator[Hour]:
-    """Writes what was told later, as one text for each hour."""
+    """Yield the lines of truths, as one text for each hour."""
     hours: dict[int, list[Told]] = {}
     for entry in entries:
         told = [
@@ -145,14 +145,14 @@ def of_truths(entries: Sequence[Truths]) -> Iterator[Hour]:
 
 
 def answers_surely(spec: ModelSpec) -> bool:
-    """Whether a model says how sure it is."""
+    """Return whether a model gives probabilities."""
     return bool(spec.classes) and spec.labels != "only"
 
 
 def unsure_in(result: Matrix, spec: ModelSpec, below: float) -> NDArray[np.bool_]:
-    """Tells for each row of a result whether its class is less probable than a bound; shape [rows].
+    """Return for each row of a result whether its class is less probable than `below`; shape [rows].
 
-    What is not finite is not sure either; it was refused.
+    A row without a finite result counts as such. It was refused.
     """
     if not np.isfinite(result).all():
         result = np.nan_to_num(result, nan=0.0, posinf=0.0, neginf=0.0)
@@ -161,12 +161,12 @@ def unsure_in(result: Matrix, spec: ModelSpec, below: float) -> NDArray[np.bool_
 
 
 def _reason(why: Why, unknown: bool, unsure: bool) -> str:
-    """Why a row is written; empty where it is not."""
+    """Return the reason why a row is logged, empty if it is not."""
     if why == SAMPLE:
         return SAMPLE
     of_its_own = "unknown" if unknown else "confidence" if unsure else ""
     if why == "shadow":
-        # A row that is written for its own sake came by itself.
+        # The row has another reason to be logged, so another entry has it already.
         return "" if of_its_own else "shadow"
     return of_its_own
 
@@ -182,12 +182,12 @@ def _moment(time: float) -> str:
 
 @lru_cache(4)
 def _second(seconds: int) -> str:
-    """A second since 1970 as text, which is the same for many rows in a row and takes longer than all else."""
+    """Return a second since 1970 as text. Cached, because many rows share a second, and formatting it is slow."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def _reader(column: Column) -> Callable[[NDArray[Any]], list[Value]]:
-    """What gives the values of a column as a caller writes them, null where there is none."""
+    """Return a function that gives the values of a column as a caller writes them, None for null."""
     match column.kind:
         case "category":
             return lambda values: [value or None for value in values.tolist()]
@@ -209,13 +209,13 @@ def _date(seconds: float) -> Value:
     try:
         moment = EPOCH + timedelta(seconds=seconds)
     except OverflowError:
-        # In UTC, the first hours of the year 1 of some time zones, and the last ones of 9999, have no name.
+        # The first hours of the year 1 and the last ones of 9999 in some time zones are outside these years in UTC.
         return seconds
     return moment.isoformat().replace("+00:00", "Z")
 
 
 def _numbers(values: NDArray[Any]) -> list[Value]:
-    """Numbers with as few digits as tell them from their neighbours: 5.1, not 5.0999999."""
+    """Return numbers with the fewest digits that identify them: 5.1, not 5.0999999."""
     if values.dtype != np.float32:
         return _each(float, values)
     values = np.ascontiguousarray(values)

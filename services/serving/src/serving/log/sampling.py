@@ -1,4 +1,4 @@
-"""Between the answers and the log: notes the rows of requests, and hands them over once their answers are out."""
+"""Selects the rows to log: keeps the rows of each request, and queues them after their answers were sent."""
 
 import asyncio
 import logging
@@ -32,34 +32,34 @@ from serving.sizes import own, size_of
 
 logger = logging.getLogger(__name__)
 
-# What may wait to be written.
+# The most rows and bytes in the queue.
 MOST_ROWS = 20_000
 MOST_BYTES = 16 * 1024 * 1024
-# What a truth takes beside its texts.
+# The size of a truth in addition to its texts.
 _TRUTH_BYTES = 200
-# Rows are looked at and handed over so long after the first of them was computed, so all answers are out, the thread
-# wakes up for many at once, and numpy takes hardly longer for them than for one; or when they are so many already.
+# Rows are checked and queued this long after the first of them was computed, or when there are many. By then all
+# answers were sent, the thread wakes up for many rows at once, and numpy takes hardly longer for them than for one.
 _AFTER_SECONDS = 0.1
 _ROWS_AT_ONCE, _VALUES_AT_ONCE = 4096, 65536
-# Requests of so many rows wait, or are left out, by themselves.
+# A request of this many rows is a separate entry, which is queued or dropped by itself.
 _LONG = 32
-# Of the time to end, what the thread may take for the rows that wait; the rest is the store's.
+# The share of the time to end that the thread may take for the waiting rows. The rest is for the store.
 _WRITING_SHARE = 0.4
 
 
-# What a run leaves behind: its rows, what that gave, who asked, and when. Nothing cheaper holds them.
+# The rows of a run, their results, their requests, and the time. A tuple, because nothing else is as cheap.
 _Noted: TypeAlias = tuple[Matrix, Matrix, Shares, float]
 
 
 class PredictionLog:
-    """Logs a share of what models answer, and every row that deserves it, as the settings say."""
+    """Logs a sample of the answers of models, and every row that the settings select."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        """Contacts nobody yet.
+        """Set up the log, without a request.
 
         Args:
-            settings: The process's, whose PREDICTION_LOG names an address.
-            metrics: Tell how the log does.
+            settings: The settings of the process, with an address in PREDICTION_LOG.
+            metrics: Where the metrics of the log are registered.
         """
         self._choice = choice = Choice(
             settings.logged_columns, settings.prediction_log_below, settings.prediction_log_unknown
@@ -89,17 +89,17 @@ class PredictionLog:
         self._sending: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Starts to write. Belongs to the event loop."""
+        """Start to write. Must be called in the event loop."""
         self._sending = self._sender.start()
         self._writer.start()
         logger.info("predictions are logged", extra={"uri": self._uri, "sample": self._sample})
 
     async def aclose(self) -> None:
-        """Writes and sends what there is, as far as PREDICTION_LOG_END_SECONDS reach."""
+        """Write and send all remaining rows, within PREDICTION_LOG_END_SECONDS."""
         deadline = time.monotonic() + self._end_seconds
         self._hand_over()
         await asyncio.to_thread(self._writer.stop, self._end_seconds * _WRITING_SHARE)
-        # The thread's last file is put down by a callback of the loop.
+        # The thread hands over its last file by a callback of the loop.
         await asyncio.sleep(0)
         self._sender.end()
         if self._sending:
@@ -110,7 +110,7 @@ class PredictionLog:
         await self._store.aclose()
 
     def computed(self, model: LoadedModel, rows: Matrix, result: Matrix, shares: Shares) -> None:
-        """Notes what is about to be answered. That, and no more, is on the way of every request."""
+        """Keep the rows of a run that is about to be answered. Every request waits for this, so it does no more."""
         wanted = self._by_row
         for asked, _ in shares:
             if asked is not None and random.random() < self._sample:  # noqa: S311  (a sample)
@@ -126,33 +126,33 @@ class PredictionLog:
             self._hand_over()
 
     def told(self, truths: Sequence[TruthOfRow], owner: str) -> bool:
-        """Takes what was true of rows that were answered before; False where there is no room for it now."""
+        """Queue the truth about rows that were answered before. Return False if there is no room for it now."""
         size = sum(len(each.request_id) + len(str(each.truth)) + _TRUTH_BYTES for each in truths)
         return not self._waiting.put([Truths(truths, owner, time.time(), size)])
 
     def differed(self, model: LoadedModel, rows: Matrix, result: Matrix, asked: Asked, places: Sequence[int]) -> None:
-        """Takes rows of a request for which the shadow says something else; called by the shadow's thread."""
+        """Queue rows of a request whose answer from the shadow differs. Called by the shadow's thread."""
         if not asked.sampled:
             count = len(places)
             entry = _entry(model, rows, result, [asked] * count, places, [time.time()] * count, "shadow")
             self._tally.dropped("queue", self._waiting.put([entry]))
 
     def _hand_over(self) -> None:
-        """Puts down for the thread all rows of requests in the sample, and of others those that deserve it."""
+        """Queue all rows of sampled requests, and of others those that the settings select."""
         if self._due is not None:
             self._due.cancel()
         later, self._later, self._due = self._later, {}, None
         self._later_rows = self._later_values = 0
         for model, noted in later.items():
-            # Nothing to write is no reason to wake the thread.
+            # If there is nothing to write, the thread is not woken up.
             if chosen := list(self._chosen(model, noted)):
                 self._tally.dropped("queue", self._waiting.put(chosen))
 
     def _chosen(self, model: LoadedModel, noted: list[_Noted]) -> Iterator[Entry]:
-        """Gives long requests each by itself, and the rows of short ones together: an entry each would cost more."""
+        """Yield an entry for each long request, and common ones for short requests, since one each would cost more."""
         deserving = deque(self._deserving(model, noted))
         sampled, others = _Gathered(), _Gathered()
-        # Where a request begins among the rows of all runs.
+        # The index of the request's first row among the rows of all runs.
         first = 0
         for rows, result, shares, when in noted:
             before = first
@@ -176,7 +176,7 @@ class PredictionLog:
                 yield _entry(model, rows, result, gathered.asked, gathered.places, gathered.times, why)
 
     def _deserving(self, model: LoadedModel, noted: list[_Noted]) -> list[int]:
-        """Finds the rows that are written for their own sake, by their places among all; these are few."""
+        """Return the rows that the settings select, by their indices among all rows. There are few of them."""
         rows, result = _parts(noted)
         found: NDArray[np.bool_] | None = None
         if self._choice.below and answers_surely(model.spec):
@@ -188,7 +188,7 @@ class PredictionLog:
 
 
 class _Gathered:
-    """Rows of several requests, by their places among the rows of all runs."""
+    """Rows of several requests, by their indices among the rows of all runs."""
 
     def __init__(self) -> None:
         self.at: list[int] = []
@@ -197,7 +197,7 @@ class _Gathered:
         self.times: list[float] = []
 
     def add(self, first: int, places: Iterable[int], asked: Asked, when: float) -> None:
-        """Adds rows of one request, whose first is at some place among all."""
+        """Add rows of one request, whose first row has the index `first` among all."""
         for place in places:
             self.at.append(first + place)
             self.asked.append(asked)

@@ -1,4 +1,4 @@
-"""Finished files on their way to the store: a bounded number of bytes, sent one by one until the store takes them."""
+"""Sends finished files to the store: keeps a bounded number of bytes, and sends one by one until the store has them."""
 
 import asyncio
 import contextlib
@@ -14,16 +14,16 @@ from serving.log.tally import LogTally
 
 logger = logging.getLogger(__name__)
 
-# What may wait for the store. Files of the first minutes of an outage stay, and later ones go.
+# The most bytes that may wait for the store. In an outage the first files are kept, and later ones are dropped.
 MOST_BYTES = 16 * 1024 * 1024
-# How long one attempt may take, however little the store says at a time.
+# The most time for one attempt, even if the store sends a little data now and then.
 _ATTEMPT_SECONDS = 30.0
-# The waits between attempts when the process is about to end.
+# The delay between attempts when the process is about to end.
 _HURRIED_SECONDS = 0.2
 
 
 class Sender:
-    """Sends files from the event loop that it was started in; `offer` may be called by any thread."""
+    """Sends files from the event loop in which it was started. Any thread may call `offer`."""
 
     def __init__(
         self, put: Callable[[str, bytes], Awaitable[None]], backoff: Backoff, tally: LogTally, most_bytes: int
@@ -40,7 +40,7 @@ class Sender:
         self._failing = False
 
     def offer(self, file: File) -> None:
-        """Takes a file, or drops it where too many bytes wait for the store."""
+        """Queue a file, or drop it if too many bytes wait for the store."""
         loop = self._loop
         try:
             if loop is not None:
@@ -59,12 +59,12 @@ class Sender:
         self._changed.set()
 
     def start(self) -> "asyncio.Task[None]":
-        """Starts to send, in the event loop that runs."""
+        """Start to send, in the running event loop."""
         self._loop = asyncio.get_running_loop()
         return self._loop.create_task(self._run())
 
     async def _run(self) -> None:
-        """Sends what comes, until `end` was called and nothing is left."""
+        """Send files as they come, until `end` was called and none is left."""
         while not (self._ending.is_set() and not self._files):
             if not self._files:
                 await self._changed.wait()
@@ -79,12 +79,12 @@ class Sender:
                 await self._rest()
 
     def end(self) -> None:
-        """Has the task end once everything is sent, and waits between attempts be short."""
+        """Let the task end when everything is sent, with short delays between attempts."""
         self._ending.set()
         self._changed.set()
 
     def give_up(self) -> None:
-        """Counts what was not sent, once the task is over; what comes later is counted as well."""
+        """Count the rows that were not sent, after the task has ended. Later files are counted as well."""
         self._loop = None
         rows = sum(file.rows for file in self._files)
         if rows:
@@ -97,7 +97,7 @@ class Sender:
         try:
             async with asyncio.timeout(_ATTEMPT_SECONDS):
                 await self._put(file.path, file.body)
-        except Exception as error:  # noqa: BLE001  (whatever it is, the next attempt must still be made)
+        except Exception as error:  # noqa: BLE001  (after any error there must be another attempt)
             if not self._failing:
                 self._failing = True
                 logger.warning("the prediction log cannot be written now", extra={"reason": _reason(error)})
@@ -109,7 +109,7 @@ class Sender:
         return True
 
     async def _rest(self) -> None:
-        """Waits before the next attempt; where the process is about to end, no longer."""
+        """Wait before the next attempt, only briefly if the process is about to end."""
         if self._ending.is_set():
             await asyncio.sleep(_HURRIED_SECONDS)
             return

@@ -1,4 +1,4 @@
-"""Files of the log in S3: one request for each, PutObject, by a user who may do nothing else."""
+"""Stores the files of the log in S3, with one request each (PutObject), as a user with no other rights."""
 
 from urllib.parse import quote, urlsplit
 
@@ -10,20 +10,21 @@ from serving.certificates import trusted
 from serving.errors import StoreUnavailableError
 
 _TIMEOUT_SECONDS = 10.0
-# As it is, without Content-Encoding: what reads it looks at its name, and would find it inflated already.
+# Without Content-Encoding: readers decide by the name whether to decompress, and httpx would have done it already.
 _MEDIA_TYPE = "application/gzip"
 
 
 class LogStore:
     """Writes below one `s3://` address, with path-style requests.
 
-    All that it needs is there once it is made, so that no request waits for an import when the first file is sent.
+    Everything that it needs is imported when it is created, so that no request waits for an import when the first file
+    is sent.
 
     Args:
         uri: The address.
         endpoint_url: The server.
-        region: What requests are signed for.
-        keys: Its user's; None for those that the environment has.
+        region: The region that requests are signed for.
+        keys: The keys of its user, None for those of the environment.
         ssl_cert_file: The authorities to trust instead of the usual ones; empty for those.
     """
 
@@ -37,12 +38,12 @@ class LogStore:
         self._client = httpx.AsyncClient(auth=signature, verify=trusted(ssl_cert_file), timeout=_TIMEOUT_SECONDS)
 
     async def put(self, path: str, body: bytes) -> None:
-        """Writes one file. The same file may be written again.
+        """Write one file. The same file may be written again.
 
         Raises:
-            StoreUnavailableError: when the store does not answer, or refuses it.
+            StoreUnavailableError: if the store does not answer, or refuses it.
         """
-        # The signature is of the path as it is on the wire, `=` as %3D.
+        # The signature covers the path as it is sent, with %3D for `=`.
         url = f"{self._url}/{quote(path)}"
         headers = {"content-type": _MEDIA_TYPE, "accept-encoding": "identity"}
         try:
@@ -64,5 +65,5 @@ class LogStore:
         raise StoreUnavailableError(f"S3 refuses to write into bucket {self._bucket!r} ({code})")
 
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._client.aclose()

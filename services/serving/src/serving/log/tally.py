@@ -1,4 +1,4 @@
-"""The metrics of the log. Two threads count, and the event loop asks: so there is a lock."""
+"""The metrics of the log. They have a lock, because two threads update them and the event loop reads them."""
 
 import threading
 from collections import Counter
@@ -8,14 +8,14 @@ from typing import Literal
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-# Too many waited to be written; the store did not take files in time; the process ended before it did; or a line could
-# not be made, which is a mistake of this program.
+# The queue was full; the store did not accept files in time; the process ended before it did; or a line could not be
+# written, which is a fault of this program.
 Reason = Literal["queue", "store", "stopped", "failed"]
 _REASONS: tuple[Reason, ...] = ("queue", "store", "stopped", "failed")
 
 
 class LogTally(Collector):
-    """Counts for the log of one process."""
+    """Counts the rows and files of the log of one process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,25 +25,25 @@ class LogTally(Collector):
         self._pending = 0
 
     def dropped(self, reason: Reason, rows: int) -> None:
-        """Counts rows that are not in the log, though they might be."""
+        """Count rows that should be in the log and are not."""
         if rows:
             with self._lock:
                 self._dropped[reason] += rows
 
     def written(self, rows: int, size: int, now: float) -> None:
-        """Counts a file that the store has, at a time in seconds since 1970."""
+        """Count a file that the store has accepted, with the time in seconds since 1970."""
         with self._lock:
             self._written += rows
             self._bytes += size
             self._last_write = now
 
     def pending(self, size: int) -> None:
-        """Notes how many bytes of files the store does not have yet."""
+        """Set how many bytes of files the store does not have yet."""
         with self._lock:
             self._pending = size
 
     def collect(self) -> Iterator[Metric]:
-        """Gives the counts in Prometheus' form."""
+        """Return the counts in Prometheus' form."""
         with self._lock:
             return iter(self._families())
 

@@ -1,4 +1,4 @@
-"""The thread that writes lines and compresses them, with a bounded share of CPU time."""
+"""The thread that formats and compresses lines, with a bounded share of CPU time."""
 
 import logging
 import threading
@@ -11,15 +11,15 @@ from serving.log.tally import LogTally
 
 logger = logging.getLogger(__name__)
 
-# As large a share of one processor the thread may take: four times as long as it computed, it rests. It has the
-# priority of all others: it holds Python's lock now and then, and one that has to wait for its turn would keep it.
+# The thread may use this share of the CPU time of one core: it pauses four times as long as it computed. It has normal
+# priority: it holds the GIL now and then, and a thread with low priority would keep it while it waits for a core.
 SHARE = 0.2
-# So many rows are written at a time, in less than a millisecond, for requests wait meanwhile.
+# This many rows are written at a time, in less than a millisecond, because requests wait meanwhile.
 _ROWS_AT_ONCE = 128
 
 
 class Writer:
-    """Makes files of what waits."""
+    """Writes the queued entries into files."""
 
     def __init__(self, waiting: Waiting, files: Files, truths: Files, choice: Choice, tally: LogTally) -> None:
         self._waiting = waiting
@@ -28,17 +28,17 @@ class Writer:
         self._choice = choice
         self._tally = tally
         self._stopping = threading.Event()
-        # Of the version of each model that was written last.
+        # The formatter of each model, for the version that was written last.
         self._lines: dict[str, tuple[object, Lines]] = {}
         self._failures: set[str] = set()
         self._thread = threading.Thread(target=self._work, name="prediction log", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Has the thread write what waits, without a rest, and end its file, within so many seconds."""
+        """Let the thread write the remaining rows without pauses, and end its files, within `seconds` seconds."""
         self._stopping.set()
         self._waiting.close()
         if self._thread.is_alive():
@@ -59,13 +59,13 @@ class Writer:
         return min(self._files.wait(), self._truths.wait())
 
     def _write(self, group: list[Pending]) -> None:
-        """Writes rows; where that fails, half by half, so that none is lost for what is wrong with another."""
+        """Write rows. If that fails, write each half alone, so that a faulty row does not lose the others."""
         try:
             truths = [entry for entry in group if isinstance(entry, Truths)]
             answers = [entry for entry in group if isinstance(entry, Entry)]
-            # All lines before the first is added, so that none is written twice.
+            # All lines are formatted before the first is added, so that none is written twice.
             told, hours = list(of_truths(truths)), list(self._lines_of(answers).of(answers)) if answers else []
-        except Exception as error:  # noqa: BLE001  (whatever it is, the next rows are to be written)
+        except Exception as error:  # noqa: BLE001  (after any error the next rows must be written)
             parts = _halves(group)
             for part in parts:
                 self._write(part)
@@ -93,7 +93,7 @@ class Writer:
         return lines
 
     def _say(self, error: Exception) -> None:
-        """Says each kind of failure once: there may be one for each request."""
+        """Log each kind of failure once, because there may be one for each request."""
         kind = type(error).__name__
         if kind not in self._failures:
             self._failures.add(kind)
@@ -101,7 +101,7 @@ class Writer:
 
 
 def _halves(group: list[Pending]) -> list[list[Pending]]:
-    """Parts entries, or the rows of a single one; nothing where that is a single row."""
+    """Split entries in two, or the rows of a single entry. Return an empty list if there is only one row."""
     if len(group) > 1:
         return [group[: len(group) // 2], group[len(group) // 2 :]]
     [entry] = group

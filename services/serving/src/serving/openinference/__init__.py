@@ -1,1 +1,1 @@
-"""The Open Inference Protocol (KServe's V2) without HTTP: tensors, messages, and what they mean to a model."""
+"""The Open Inference Protocol (KServe's V2) without HTTP: tensors, messages, and how they fit a model."""

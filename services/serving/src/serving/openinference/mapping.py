@@ -1,4 +1,4 @@
-"""What a model is to the protocol: the tensors that it takes and gives, and its predictions as such."""
+"""Describes a model in terms of the protocol: the tensors of its inputs and outputs, and its predictions."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ _ANY_ROWS = -1
 
 
 class TensorMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A tensor that a model takes or gives; a size of -1 is any."""
+    """A tensor that a model takes or returns. A size of -1 means any size."""
 
     name: str
     datatype: str
@@ -45,9 +45,9 @@ class ModelMetadata(msgspec.Struct, frozen=True):
 
 
 def metadata(model: LoadedModel, versions: list[str]) -> ModelMetadata:
-    """Describes a model. Columns of one type are told as one tensor, columns of several as a tensor each.
+    """Describe a model. Columns of one type are one tensor; columns of several types are a tensor each.
 
-    Where a column is called `features`, a tensor of that name is this column, so that there is a tensor for each.
+    If a column has the name `features`, a tensor of that name means this column, so there is a tensor for each column.
     """
     return ModelMetadata(
         name=model.name,
@@ -85,7 +85,7 @@ def _outputs(model: LoadedModel) -> list[TensorMetadata]:
 
 
 def example(model: LoadedModel) -> dict[str, Any]:
-    """Makes a request for one row that can be sent as it is."""
+    """Return a valid request for one row."""
     columns, values = model.spec.columns, model.example
     plain = not any(isinstance(value, bool | str | None) for value in values)
     if plain and takes_whole(model.spec):
@@ -94,7 +94,7 @@ def example(model: LoadedModel) -> dict[str, Any]:
 
 
 def _column_tensor(column: Column, value: Value) -> dict[str, Any]:
-    # A date travels as text, as people write it.
+    # A date is sent as text, as people write it.
     datatype = {str: "BYTES", bool: "BOOL"}.get(type(value)) or datatype_of_column(column)
     return _tensor(column.name, datatype, [1, 1], [value])
 
@@ -104,7 +104,7 @@ def _tensor(name: str, datatype: str, shape: list[int], data: list[Any]) -> dict
 
 
 def outputs(model: LoadedModel, result: Matrix) -> dict[str, Array]:
-    """Names what a model gave for some rows."""
+    """Return the results for some rows, by the names of the outputs."""
     if not model.spec.classes:
         return {PREDICTION: result}
     _, dtype = _label_form(model.spec)
@@ -116,6 +116,6 @@ def outputs(model: LoadedModel, result: Matrix) -> dict[str, Array]:
 
 
 def _label_form(spec: ModelSpec) -> tuple[str, type]:
-    """How the classes travel: as their own type if they have one, else as text."""
+    """Return the datatype of the classes: their own type if there is one for all of them, otherwise text."""
     kinds = {type(label) for label in spec.classes}
     return _LABEL_FORMS[kinds.pop() if len(kinds) == 1 else str]

@@ -1,4 +1,4 @@
-"""The messages of the Open Inference Protocol, parsed from and written as bodies with or without binary tensors."""
+"""The messages of the Open Inference Protocol, parsed from and written to bodies with or without binary tensors."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -10,13 +10,13 @@ from serving.errors import FieldError, InvalidInputError
 from serving.openinference.tensors import DATATYPES, Array, datatype_of, from_bytes, from_json, to_bytes
 
 Parameters = dict[str, Any]
-# As many as no body has values for. Larger ones do not fit what numpy counts with, if only for an empty tensor.
+# No body has room for more values. A larger size would overflow numpy's sizes, even in an empty tensor.
 LARGEST_SIZE = 2**31 - 1
 Size = Annotated[int, Meta(ge=0, le=LARGEST_SIZE)]
 
 
 class InputTensor(msgspec.Struct, frozen=True):
-    """One named tensor of a request; `data` is absent where it travels as bytes."""
+    """One named tensor of a request. `data` is absent if it is sent as bytes."""
 
     name: str
     shape: Annotated[list[Size], Meta(min_length=1, max_length=2)]
@@ -26,16 +26,16 @@ class InputTensor(msgspec.Struct, frozen=True):
 
 
 class RequestedOutput(msgspec.Struct, frozen=True):
-    """One output that the caller wants, and how."""
+    """One output that the caller wants, and its form."""
 
     name: str
     parameters: Parameters | None = None
 
 
 class InferRequest(msgspec.Struct, frozen=True):
-    """A request as JSON has it. Fields that are not known here are other servers' extensions, and ignored.
+    """The JSON of a request. Unknown fields are extensions of other servers, and are ignored.
 
-    Clients that write all fields of their own structs write null for those that are not set.
+    Fields may be null, because clients write null for those that are not set.
     """
 
     inputs: Annotated[list[InputTensor], Meta(min_length=1)]
@@ -45,7 +45,7 @@ class InferRequest(msgspec.Struct, frozen=True):
 
 
 class OutputTensor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One named tensor of an answer; `data` is absent where it travels as bytes."""
+    """One named tensor of an answer. `data` is absent if it is sent as bytes."""
 
     name: str
     shape: list[int]
@@ -55,7 +55,7 @@ class OutputTensor(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class InferResponse(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An answer as JSON has it."""
+    """The JSON of an answer."""
 
     model_name: str
     model_version: str
@@ -64,9 +64,9 @@ class InferResponse(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Inference(msgspec.Struct, frozen=True):
-    """A parsed request: its tensors by name, and the outputs that it asks for (all, if none is named).
+    """A parsed request: its tensors by name, and the requested outputs (all, if none is named).
 
-    `as_bytes` tells whether outputs are wanted as bytes, and `own_form` the same of those that differ.
+    `as_bytes` says whether outputs are sent as bytes. `own_form` overrides it for single outputs.
     """
 
     id: str
@@ -78,19 +78,19 @@ class Inference(msgspec.Struct, frozen=True):
 
 _decoder = msgspec.json.Decoder(InferRequest)
 _encoder = msgspec.json.Encoder()
-# Extensions that change what the data means: to ignore one would be to answer something else than was asked.
+# Extensions that change the meaning of the data. Ignoring one would give an answer to another question.
 _REFUSED = ("shared_memory_region", "classification")
 
 
 def parse(body: bytes, header_length: int | None) -> Inference:
-    """Parses a request's body.
+    """Parse a request's body.
 
     Args:
-        body: JSON, and after it the tensors that travel as bytes.
-        header_length: How long the JSON is (the header Inference-Header-Content-Length); None: all of the body.
+        body: The JSON, followed by the tensors that are sent as bytes.
+        header_length: The length of the JSON (the header Inference-Header-Content-Length). None: the whole body.
 
     Raises:
-        InvalidInputError: when it is not what the protocol says.
+        InvalidInputError: if it does not follow the protocol.
     """
     length = len(body) if header_length is None else header_length
     if length > len(body):
@@ -114,7 +114,7 @@ def parse(body: bytes, header_length: int | None) -> Inference:
 
 
 def _tensors(request: InferRequest, rest: memoryview) -> dict[str, Array]:
-    """Decodes the tensors; those that travel as bytes are in `rest`, one after the other."""
+    """Decode the tensors. Those that are sent as bytes follow each other in `rest`."""
     tensors: dict[str, Array] = {}
     for tensor in request.inputs:
         field = f"inputs[{tensor.name[:100]!r}]"
@@ -137,19 +137,19 @@ def _tensors(request: InferRequest, rest: memoryview) -> dict[str, Array]:
 
 
 def write(request: Inference, name: str, version: str, outputs: dict[str, Array]) -> tuple[bytes, int | None]:
-    """Writes an answer.
+    """Write an answer.
 
     Args:
-        request: Says which outputs are wanted, and how.
+        request: Says which outputs are wanted, and in which form.
         name: The model's name.
-        version: And its version.
-        outputs: What the model gave, by the outputs' names.
+        version: The model's version.
+        outputs: The results of the model, by the names of the outputs.
 
     Returns:
-        The body, and the length of its JSON where bytes follow it.
+        The body, and the length of its JSON if bytes follow it.
 
     Raises:
-        InvalidInputError: when an output is wanted that there is not.
+        InvalidInputError: if the model does not have a requested output.
     """
     written: list[OutputTensor] = []
     blocks: list[bytes] = []
@@ -176,10 +176,10 @@ def _flag(parameters: Parameters | None, name: str, field: str, otherwise: bool 
 
 
 def no_extensions(parameters: Mapping[str, Any] | None, field: str) -> None:
-    """Refuses what changes the meaning of data in a way that is not known here.
+    """Refuse unsupported extensions that change the meaning of data.
 
     Raises:
-        InvalidInputError: when there is such a parameter.
+        InvalidInputError: if there is such a parameter.
     """
     for name in _REFUSED:
         if parameters and name in parameters:

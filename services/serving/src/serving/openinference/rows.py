@@ -1,8 +1,8 @@
-"""What the protocol's tensors are to a model: its rows.
+"""Turns the protocol's tensors into the rows of a model.
 
-They come in either of two forms: as one tensor `features` of shape [rows, columns], unless a column is text, or as one
-tensor a column, named like it, of shape [rows] or [rows, 1]. Null is NaN in a tensor of numbers, and the empty text in
-one of BYTES.
+There are two forms. One tensor `features` of shape [rows, columns] has all columns, unless a column is text. Otherwise
+there is one tensor for each column, with its name, of shape [rows] or [rows, 1]. Null is NaN in a tensor of numbers,
+and the empty string in one of BYTES.
 """
 
 from collections.abc import Iterable, Iterator
@@ -44,18 +44,18 @@ _MOST_ERRORS = 10
 
 
 def datatype_of_column(column: Column) -> str:
-    """The datatype in which a column is told; where it may be null, one that has a null."""
+    """Return the datatype of a column, or if it may be null, one that has a null."""
     datatype = _DATATYPES[column.type]
     return "FP64" if column.optional and datatype in _NO_NULL else datatype
 
 
 def takes_whole(spec: ModelSpec) -> bool:
-    """Whether `features` may be the tensor of all columns."""
+    """Return whether `features` may be the tensor of all columns."""
     return not spec.mixed and all(column.name != FEATURES for column in spec.columns)
 
 
 def rows(model: LoadedModel, tensors: dict[str, Array]) -> Matrix:
-    """Makes what the model computes with, of shape [rows, columns].
+    """Return the rows for the model, of shape [rows, columns].
 
     Raises:
         InvalidInputError: naming each tensor, or its first value, that does not fit.
@@ -105,10 +105,10 @@ def _one_column(name: str, values: Array) -> Array:
 
 
 def read_columns(parts: Iterable[tuple[Decoder, Array, str]]) -> list[Any]:
-    """Reads columns, each by its decoder from an array; the last is what errors call it.
+    """Decode columns. Each part is a decoder, the values, and the field that errors name.
 
     Raises:
-        InvalidInputError: naming the first value of each that does not fit.
+        InvalidInputError: naming the first value of each column that does not fit.
     """
     columns: list[Any] = []
     errors: list[FieldError] = []
@@ -125,7 +125,7 @@ def read_columns(parts: Iterable[tuple[Decoder, Array, str]]) -> list[Any]:
 
 
 def _text_errors(decoder: Decoder, values: Array, field: str) -> Iterator[FieldError]:
-    """Says which text of a column does not fit it, if one does not."""
+    """Yield an error for the first text of a column that does not fit, if there is one."""
     try:
         decoder.all(values.tolist())
     except MismatchError:
@@ -139,7 +139,7 @@ def _text_errors(decoder: Decoder, values: Array, field: str) -> Iterator[FieldE
 
 
 def _number_errors(decoder: Decoder, values: Array, field: str) -> Iterator[FieldError]:
-    """Says which number of a column does not fit it, if one does not."""
+    """Yield an error for the first number of a column that does not fit, if there is one."""
     column = decoder.column
     fits, expected = numbers_fit(decoder, values)
     if not fits.all():
@@ -152,7 +152,7 @@ def _number_errors(decoder: Decoder, values: Array, field: str) -> Iterator[Fiel
 
 
 def numbers_fit(decoder: Decoder, values: Array) -> tuple[NDArray[np.bool_], str]:
-    """Tells which numbers fit a column, shape [rows], and what it expects of them."""
+    """Return which numbers fit a column, shape [rows], and which values the column expects."""
     column = decoder.column
     if isinstance(decoder, BooleanDecoder):
         fits, expected = (values == 0) | (values == 1), "expected true or false"

@@ -1,7 +1,7 @@
-"""Tensors of the Open Inference Protocol, in the two forms in which they travel: JSON and bytes.
+"""Tensors of the Open Inference Protocol in their two forms, JSON and bytes.
 
-Bytes are little-endian, row by row, without gaps; a BOOL is one byte, an element of BYTES its length in four bytes and
-then itself (Triton's binary tensor data extension, `extension_binary_data.md`).
+Bytes are little-endian, row by row, without gaps. A BOOL is one byte. An element of BYTES is its length in four bytes,
+followed by its content (Triton's binary tensor data extension, `extension_binary_data.md`).
 """
 
 import re
@@ -18,7 +18,7 @@ from serving.errors import FieldError, InvalidInputError
 
 Array = NDArray[Any]
 
-# What a number may be sent as. BF16 has no name in numpy and no form in JSON; it is the upper half of an FP32.
+# The datatypes of numbers. BF16 has no type in numpy and no form in JSON; it is the upper half of an FP32.
 NUMBERS: dict[str, str] = {
     "UINT8": "|u1",
     "UINT16": "<u2",
@@ -48,24 +48,24 @@ _LENGTH = np.dtype("<u4").itemsize
 
 
 def datatype_of(array: Array) -> str:
-    """Names the protocol's datatype of an array that a model gave; whatever holds Python's strings is BYTES."""
+    """Return the protocol's datatype for a result. Arrays of Python strings are BYTES."""
     return _DATATYPES.get(array.dtype.str[1:], "BYTES")
 
 
 def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str) -> Array:
-    """Decodes a tensor from JSON: a flat list, or for two dimensions one of lists.
+    """Decode a tensor from JSON: a flat list, or for two dimensions a list of lists.
 
-    Null is NaN among numbers with a fraction, and the empty string among text. Numbers with a fraction come in double
-    precision whatever their datatype, since JSON has them in full.
+    Null is NaN for datatypes with fractions, and the empty string for text. Numbers with a fraction are returned in
+    double precision whatever their datatype, because JSON has all their digits.
 
     Args:
         data: The JSON text of the tensor's elements.
-        datatype: Any of `DATATYPES`.
-        shape: What the elements must fill.
-        field: What an error calls the tensor.
+        datatype: One of `DATATYPES`.
+        shape: The shape of the tensor.
+        field: The name of the tensor in errors.
 
     Raises:
-        InvalidInputError: when they do not fit the datatype or the shape.
+        InvalidInputError: if the elements do not fit the datatype or the shape.
     """
     kind = _KINDS.get(datatype, int)
     if kind is float and (found := _of_numbers(bytes(data), shape)) is not None:
@@ -76,7 +76,7 @@ def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str
         if _NESTED.match(memoryview(data)):
             rows = nested.decode(data)
             if len(shape) != 2 or any(len(row) != shape[1] for row in rows):
-                raise _wrong(field, f"the nesting of its data does not match its shape {list(shape)} says")
+                raise _wrong(field, f"the nesting of its data does not match its shape {list(shape)}")
             values = list(chain.from_iterable(rows))
         else:
             values = flat.decode(data)
@@ -87,7 +87,7 @@ def from_json(data: msgspec.Raw, datatype: str, shape: Sequence[int], field: str
 
 
 def _of_numbers(text: bytes, shape: Sequence[int]) -> Array | None:
-    """Decodes the elements of a long tensor at once, where all are numbers and nested as the shape says, if at all."""
+    """Decode a long tensor at once, if all elements are numbers, and are flat or nested as in the shape."""
     if len(text) < numbers.SHORTEST:
         return None
     if not _NESTED.match(text):
@@ -97,10 +97,10 @@ def _of_numbers(text: bytes, shape: Sequence[int]) -> Array | None:
 
 
 def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str) -> Array:
-    """Decodes a tensor from bytes. Numbers are not copied, except to give halves their full length.
+    """Decode a tensor from bytes. Numbers are not copied, except those with 16 bits, which become FP32.
 
     Raises:
-        InvalidInputError: when they do not fit the datatype or the shape.
+        InvalidInputError: if the bytes do not fit the datatype or the shape.
     """
     if datatype == "BYTES":
         return shaped(_texts(data, field), shape, field)
@@ -120,7 +120,7 @@ def from_bytes(data: memoryview, datatype: str, shape: Sequence[int], field: str
 
 
 def _texts(data: memoryview, field: str) -> Array:
-    """Decodes elements of BYTES, which must be text in UTF-8."""
+    """Decode elements of BYTES, which must be text in UTF-8."""
     texts: list[str] = []
     at = 0
     while at < len(data):
@@ -138,10 +138,10 @@ def _texts(data: memoryview, field: str) -> Array:
 
 
 def to_bytes(array: Array) -> bytes:
-    """Encodes a tensor as bytes, strings in UTF-8."""
+    """Encode a tensor as bytes, with strings in UTF-8."""
     if array.dtype != object:
         return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    # Labels repeat themselves, so each is encoded once; as text, for Python takes True for 1.
+    # Labels repeat, so each is encoded only once. They are compared as text, because True == 1 in Python.
     texts = [value if type(value) is str else str(value) for value in array.reshape(-1).tolist()]
     encoded = {text: _element(text.encode()) for text in set(texts)}
     return b"".join(map(encoded.__getitem__, texts))
@@ -152,12 +152,12 @@ def _element(value: bytes) -> bytes:
 
 
 def shaped(array: Array, shape: Sequence[int], field: str) -> Array:
-    """Gives elements their shape.
+    """Return elements in their shape.
 
     Raises:
-        InvalidInputError: when there are more or fewer of them.
+        InvalidInputError: if there are more or fewer elements.
     """
-    # Python's integers, so that no product of sizes is too large to be seen.
+    # With Python's integers, so that the product of the sizes cannot overflow.
     wanted = 1
     for size in shape:
         wanted *= size

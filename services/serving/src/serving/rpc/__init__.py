@@ -1,1 +1,1 @@
-"""The Open Inference Protocol over gRPC; imported only where GRPC_PORT is set."""
+"""The Open Inference Protocol over gRPC. Imported only if GRPC_PORT is set."""

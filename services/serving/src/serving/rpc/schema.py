@@ -1,8 +1,8 @@
-"""The protocol's gRPC messages, as its published file has them, made into classes here.
+"""The protocol's gRPC messages, built from the definitions in its published file.
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/open_inference_grpc.proto
 
-They are in a separate pool, so that a process may also hold a client's generated messages with the same names.
+They are in a separate pool, so that a process may also have a client's generated messages with the same names.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ _SCALARS = {
     "uint64": _Field.TYPE_UINT64,
 }
 _PARAMETERS = "map InferParameter parameters"
-# By message: its fields by their numbers, each as `[repeated|map|choice] TYPE NAME`. A map's keys are strings; fields
-# of a choice exclude one another.
+# The fields of each message by number, each as `[repeated|map|choice] TYPE NAME`. The keys of a map are strings. Only
+# one field of a choice may be set.
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "ServerLiveRequest": {},
     "ServerLiveResponse": {1: "bool live"},
@@ -102,7 +102,7 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
 def _file() -> descriptor_pb2.FileDescriptorProto:
     file = descriptor_pb2.FileDescriptorProto(name="open_inference_grpc.proto", package=PACKAGE, syntax="proto3")
     made: dict[str, Any] = {}
-    # Those outside before those within.
+    # Outer messages come before nested ones.
     for name in sorted(_MESSAGES, key=lambda each: each.count(".")):
         outer, _, own = name.rpartition(".")
         made[name] = made[outer].nested_type.add(name=own) if outer else file.message_type.add(name=own)
@@ -144,5 +144,5 @@ POOL.AddSerializedFile(_file().SerializeToString())
 
 @cache
 def message(name: str) -> Any:
-    """Gives the class of a message, such as `ModelInferRequest`."""
+    """Return the class of a message, such as `ModelInferRequest`."""
     return message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"{PACKAGE}.{name}"))

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC, by the same data plane as over HTTP, with gRPC's health and reflection."""
+"""The Open Inference Protocol over gRPC, with the data plane of HTTP, and gRPC's health and reflection services."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ from serving.versions.base import LATEST
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Answer: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 
-# By the status that the same error has over HTTP, under which metrics count it too.
+# The codes by the status of the same error over HTTP. Metrics also use that status.
 _CODES: Mapping[int, grpc.StatusCode] = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -42,7 +42,7 @@ _CODES: Mapping[int, grpc.StatusCode] = {
     503: grpc.StatusCode.UNAVAILABLE,
 }
 _OK, _CALLER_GONE = 200, 499
-# What metrics call each method: the route that answers the same over HTTP, so that rules and panels see both.
+# The routes in metrics: those of the same requests over HTTP, so that rules and panels include both.
 _ROUTES: Mapping[str, str] = {
     "ServerLive": "/v2/health/live",
     "ServerReady": "/v2/health/ready",
@@ -51,16 +51,16 @@ _ROUTES: Mapping[str, str] = {
     "ModelMetadata": "/v2/models/{model_name}",
     "ModelInfer": "/v2/models/{model_name}/infer",
 }
-# Calls for those who look after the process: these carry no keys.
+# Calls of monitoring systems, which need no keys.
 _PROBES = frozenset({"ServerLive", "ServerReady"})
 _INFER = "ModelInfer"
 _LOOK_SECONDS = 0.25
-# Room in a message for what surrounds the tensors.
+# The size of a message without its tensors.
 _FRAME_BYTES = 64 * 1024
 
 
 class Options(msgspec.Struct, frozen=True):
-    """Where to listen, and what calls may take.
+    """The address of the server, and the bounds of calls.
 
     `message_bytes` bounds the tensors of a message. Calls that are in progress when the server stops get
     `grace_seconds`.
@@ -75,7 +75,7 @@ class Options(msgspec.Struct, frozen=True):
 class Service:
     """Answers the protocol's methods.
 
-    `on_asked` is told the id of each call that is about to be answered, and whose key it has.
+    `on_asked` is called for each call that is about to be answered, with its id and the owner of its key.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Service:
         }
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """Makes what gRPC takes."""
+        """Return the handler to register with a gRPC server."""
         methods = {
             method: grpc.unary_unary_rpc_method_handler(
                 self._road(method),
@@ -119,7 +119,7 @@ class Service:
         return grpc.method_handlers_generic_handler(schema.SERVICE, methods)
 
     def _road(self, method: str) -> Answer:
-        """Lets a call in, has it answered or says why not, and counts it: as `Front` does for HTTP."""
+        """Return a handler that checks access, answers the call or reports the error, and counts it, like `Front`."""
         route, answer = _ROUTES[method], self._answers[method]
         admitted = partial(self._admitted, answer) if method == _INFER else answer
 
@@ -136,7 +136,7 @@ class Service:
                     self._on_asked(identity, owner)
                 made = await admitted(request, context)
                 status = _OK
-            except Exception as error:  # noqa: BLE001  (told in gRPC's form)
+            except Exception as error:  # noqa: BLE001  (reported in gRPC's form)
                 status, detail, more = told(error, identity)
                 trailers = (("x-request-id", identity.decode()), *more.items())
                 await context.abort(_CODES.get(status, grpc.StatusCode.INTERNAL), detail, trailers)
@@ -204,7 +204,7 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def serving(options: Options, service: Service, about: About) -> AsyncIterator[None]:
-    """Serves inside the block, and ends calls in progress within `grace_seconds` after it."""
+    """Serve inside the block. At its end, calls in progress get `grace_seconds`."""
     server = grpc.aio.server(
         options=(
             ("grpc.max_receive_message_length", options.message_bytes + _FRAME_BYTES),
@@ -228,14 +228,14 @@ async def serving(options: Options, service: Service, about: About) -> AsyncIter
 
 
 def _described() -> Any:
-    """The pool of all files that reflection lists."""
+    """Return the pool of all files that reflection lists."""
     for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
         schema.POOL.AddSerializedFile(file.serialized_pb)
     return schema.POOL
 
 
 async def _follow(checks: health.aio.HealthServicer, about: About) -> None:
-    """Tells gRPC's health service whether requests are welcome, for the whole server and for the protocol's service."""
+    """Keep the status of gRPC's health service up to date, for the whole server and for the protocol's service."""
     said = None
     while True:
         ready = about.is_ready
@@ -248,7 +248,7 @@ async def _follow(checks: health.aio.HealthServicer, about: About) -> None:
 
 
 def _headers(context: Context) -> dict[bytes, bytes]:
-    """Gives a call's metadata as the headers that they are on the wire."""
+    """Return a call's metadata as bytes, like HTTP headers."""
     found = context.invocation_metadata() or ()
     return {
         key.encode(): value if isinstance(value, bytes) else value.encode("ascii", "replace") for key, value in found

@@ -9,7 +9,7 @@ from serving.errors import FieldError, InvalidInputError
 from serving.openinference.messages import LARGEST_SIZE, Inference, no_extensions
 from serving.openinference.tensors import DATATYPES, NUMBERS, Array, datatype_of, from_bytes, shaped, to_bytes
 
-# The field of InferTensorContents that has the elements of a datatype; those without a number's form travel as bytes.
+# The field of InferTensorContents for each datatype. Datatypes that are not listed are only sent as bytes.
 _FIELDS: Mapping[str, str] = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
@@ -28,10 +28,10 @@ _MOST_DIMENSIONS = 2
 
 
 def read(request: Any) -> Inference:
-    """Reads the tensors of a ModelInferRequest, and the outputs that it asks for.
+    """Read the tensors of a ModelInferRequest, and the outputs that it requests.
 
     Raises:
-        InvalidInputError: when they are not what the protocol says.
+        InvalidInputError: if they do not follow the protocol.
     """
     no_extensions(request.parameters, "parameters")
     raw = list(request.raw_input_contents)
@@ -92,10 +92,10 @@ def _elements(values: Any, datatype: str, field: str) -> Array:
 
 
 def write(response: Any, request: Inference, outputs: Mapping[str, Array]) -> None:
-    """Adds what a model gave, by the outputs' names, to a ModelInferResponse: as bytes where the request came so.
+    """Add results, by the names of the outputs, to a ModelInferResponse: as bytes if the request used bytes.
 
     Raises:
-        InvalidInputError: when an output is wanted that there is not.
+        InvalidInputError: if the model does not have a requested output.
     """
     for name in request.outputs or outputs:
         array = outputs.get(name)

@@ -1,1 +1,1 @@
-"""What computes predictions: one small interface, ONNX Runtime and scikit-learn behind it."""
+"""The runtimes that compute predictions: one small interface, with ONNX Runtime and scikit-learn behind it."""

@@ -13,7 +13,7 @@ from serving.decoding import Dtype
 from serving.errors import ModelUnusableError
 from serving.signature import ModelSpec
 
-# Why a model of several outputs is refused.
+# The reason why a model with several outputs is refused.
 ONE_OUTPUT = "but only one can be served: register a model for each of them"
 
 Matrix = NDArray[np.floating[Any]]
@@ -24,29 +24,29 @@ class Runtime(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in settings, metrics and answers."""
+        """Its name in settings, metrics and answers."""
         ...
 
     @property
     def dtypes(self) -> tuple[Dtype, ...]:
-        """What it computes with, for each column."""
+        """The dtype of each column."""
         ...
 
     @property
     def output_dtype(self) -> type[np.floating[Any]]:
-        """What its output is made of, which its input does not tell."""
+        """The dtype of its output, which may differ from its inputs'."""
         ...
 
     def run(self, features: Matrix) -> Matrix:
-        """Computes probabilities [rows, classes], or predicted numbers [rows], from features [rows, columns].
+        """Compute probabilities [rows, classes], or predicted numbers [rows], from features [rows, columns].
 
-        Where there is a column of text, the features are Python's floats and strings in an array of objects.
+        With a column of text, the features are an array of objects: Python floats and strings.
         """
         ...
 
 
 class RuntimeOptions(msgspec.Struct, frozen=True):
-    """Which runtime to use, and what may be loaded into scikit-learn."""
+    """Which runtime to use, and what scikit-learn may load."""
 
     prefer: Literal["auto", "onnx", "sklearn"] = "auto"
     trust_pickle: bool = False
@@ -54,10 +54,10 @@ class RuntimeOptions(msgspec.Struct, frozen=True):
 
 
 def choose_runtime(spec: ModelSpec, options: RuntimeOptions) -> Literal["onnx", "sklearn"]:
-    """Names the best runtime that a version allows and that is installed, before any is imported.
+    """Return the best installed runtime that a version supports, without importing any.
 
     Raises:
-        ModelUnusableError: when there is none; the message says what would help.
+        ModelUnusableError: if there is none. The message says what would help.
     """
     if spec.onnx_file and options.prefer != "sklearn":
         return "onnx"
@@ -74,7 +74,7 @@ def choose_runtime(spec: ModelSpec, options: RuntimeOptions) -> Literal["onnx", 
 
 
 def opener(runtime: str) -> Callable[[Path, ModelSpec, RuntimeOptions], Runtime]:
-    """Imports a runtime, and gives what loads a version's model with it."""
+    """Import a runtime, and return the function that loads a version's model with it."""
     if runtime == "onnx":
         from serving.runtimes.onnx import open_onnx  # noqa: PLC0415  (40 MB, not needed by other versions)
 
@@ -85,9 +85,9 @@ def opener(runtime: str) -> Callable[[Path, ModelSpec, RuntimeOptions], Runtime]
 
 
 def open_runtime(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> Runtime:
-    """Loads a version's model with the runtime that `choose_runtime` names.
+    """Load a version's model with the runtime that `choose_runtime` names.
 
     Raises:
-        ModelUnusableError: when it cannot be loaded; the message says what would help.
+        ModelUnusableError: if it cannot be loaded. The message says what would help.
     """
     return opener(choose_runtime(spec, options))(folder, spec, options)

@@ -1,4 +1,4 @@
-"""ONNX Runtime, set up for many small requests in one process: one thread, and only the output that is needed."""
+"""ONNX Runtime, set up for many small requests in one process: one thread, and only the outputs that are needed."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -32,9 +32,10 @@ _OUTPUTS = {"classification": PROBABILITIES, "regression": PREDICTION}
 
 
 class OnnxRuntime:
-    """An ONNX graph with the one output that the task asks for.
+    """An ONNX graph, of which only the outputs for the task are computed.
 
-    Its input is one matrix `features`, or where a column is text one for each column, `column_0`, `column_1` and so on.
+    Its input is one matrix `features`. With a column of text there is an input for each column instead: `column_0`,
+    `column_1` and so on.
     """
 
     name = "onnx"
@@ -56,7 +57,7 @@ class OnnxRuntime:
         self._classes = classes
 
     def run(self, features: Matrix) -> Matrix:
-        """Computes one batch."""
+        """Compute one batch."""
         found = self._session.run(self._outputs, self._inputs(features))
         if self._labelled:
             return self._with_labels(found)
@@ -64,7 +65,7 @@ class OnnxRuntime:
         return result.reshape(-1) if self._flat and result.size == len(features) else result
 
     def _with_labels(self, found: list[Any]) -> Matrix:
-        """What `serving.labels` says of models that name the class themselves."""
+        """Return the result in the form of `serving.labels` for models that name the class themselves."""
         named = found[-1].reshape(-1)
         if len(found) == 1:
             return from_places(named, self._classes)
@@ -84,17 +85,17 @@ class ColumnsOnnxRuntime(OnnxRuntime):
 
 
 def open_onnx(folder: Path, spec: ModelSpec, _options: RuntimeOptions) -> OnnxRuntime:
-    """Loads the ONNX twin of a model version.
+    """Load the ONNX twin of a model version.
 
     Raises:
-        ModelUnusableError: when the file is missing or broken, or its inputs and outputs are not the agreed ones.
+        ModelUnusableError: if the file is missing or broken, or its inputs and outputs are not as agreed.
     """
     path = folder / spec.onnx_file
     if not path.is_file():
         raise ModelUnusableError(f"its ONNX file {spec.onnx_file!r} is missing")
     try:
         session = open_session(path)
-    except Exception as error:  # ONNX Runtime's errors have no common base but this
+    except Exception as error:  # ONNX Runtime's errors have no other common base
         raise ModelUnusableError(f"its ONNX file cannot be loaded ({type(error).__name__})") from error
     outputs, output_dtype = _outputs(session, spec)
     dtypes = _of_columns(session, spec) if spec.mixed else _of_matrix(session, spec)
@@ -130,7 +131,7 @@ def _output(session: Session, spec: ModelSpec) -> tuple[str, type[np.floating]]:
 
 
 def _of_matrix(session: Session, spec: ModelSpec) -> tuple[Dtype, ...]:
-    """Checks the input of a graph that takes all columns as one matrix."""
+    """Check the input of a graph that takes all columns as one matrix."""
     inputs = {entry.name: entry for entry in session.get_inputs()}
     if set(inputs) != {MATRIX}:
         raise ModelUnusableError(
@@ -139,7 +140,7 @@ def _of_matrix(session: Session, spec: ModelSpec) -> tuple[Dtype, ...]:
     kind, shape = inputs[MATRIX].type, inputs[MATRIX].shape
     if kind not in _FLOATS:
         raise ModelUnusableError(f"the input of its ONNX graph is a {kind}, but must be of floats")
-    # A graph that takes any number of columns has a name for it.
+    # If a graph takes any number of columns, its width is a name and not a number.
     check_width(spec, shape[1] if len(shape) == 2 else None, "its ONNX graph")
     for column in spec.columns:
         _check_precision(column, kind, MATRIX)
@@ -147,7 +148,7 @@ def _of_matrix(session: Session, spec: ModelSpec) -> tuple[Dtype, ...]:
 
 
 def _of_columns(session: Session, spec: ModelSpec) -> tuple[Dtype, ...]:
-    """Checks the inputs of a graph that has one input for each column."""
+    """Check the inputs of a graph that has one input for each column."""
     inputs = {entry.name: entry.type for entry in session.get_inputs()}
     expected = [column_input(index) for index in range(len(spec.columns))]
     if sorted(inputs) != sorted(expected):

@@ -1,6 +1,6 @@
-"""The class labels that an ONNX graph holds, in the order of its probabilities, where it holds any.
+"""The class labels in an ONNX graph, in the order of its probabilities, if it has any.
 
-Of the file format (protobuf, and ONNX's `onnx.proto` in it) this reads only what leads there, and needs no package.
+This parses only the necessary parts of the file format (protobuf, with ONNX's `onnx.proto`), and needs no package.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-# Numbers of fields, as onnx.proto has them.
+# The numbers of fields in onnx.proto.
 _MODEL_GRAPH, _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT = 7, 1, 5, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _ATTRIBUTE_NAME, _ATTRIBUTE_INTS, _ATTRIBUTE_STRINGS = 1, 8, 9
@@ -18,7 +18,7 @@ _VALUE_NAME = 1
 _INT32, _INT64 = 6, 7
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LABEL_ATTRIBUTES = {b"classlabels_strings", b"classlabels_ints", b"classlabels_int64s"}
-# From the output back to the classifier there are a few reshapes and casts.
+# Between the output and the classifier there are a few reshapes and casts.
 _MOST_STEPS = 32
 _MOST_BITS = 70
 
@@ -33,9 +33,9 @@ class _Node(msgspec.Struct):
 
 
 def graph_labels(path: Path) -> Labels:
-    """Finds the labels of a classifier's graph; empty where it has none, or none that can be found."""
+    """Return the labels of a classifier's graph, or an empty tuple if there are none, or none can be found."""
     with path.open("rb") as file:
-        # Mapped, because almost all of a large file is passed over. It goes with the last view of it.
+        # Mapped, because almost all of a large file is skipped. The mapping ends with the last view of it.
         content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
     try:
         graphs = [value for value in _all(content, _MODEL_GRAPH) if isinstance(value, memoryview)]
@@ -58,7 +58,7 @@ def _from_outputs(graph: memoryview) -> Labels:
             constants.update({_as_bytes(name): value for name in _all(value, _TENSOR_NAME)})
         elif number == _GRAPH_OUTPUT:
             outputs += map(_as_bytes, _all(value, _VALUE_NAME))
-    # The output `label` leads to them by the shortest way, where the graph has it.
+    # The output `label` is the shortest way to the labels, if the graph has it.
     for output in sorted(outputs, key=lambda name: name != b"label"):
         if found := _back_from(output, producers, constants):
             return found
@@ -105,7 +105,7 @@ def _tensor(content: memoryview) -> Labels:
 
 
 def _integers(content: memoryview, wanted: int) -> tuple[int, ...]:
-    """Reads a repeated integer, whether each is a field or all are packed into one."""
+    """Read a repeated integer, in separate fields or packed into one."""
     found: list[int] = []
     for value in _all(content, wanted):
         if isinstance(value, int):
@@ -127,7 +127,7 @@ def _all(content: memoryview, wanted: int) -> Iterator[Value]:
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, Value]]:
-    """Gives the fields of a protobuf message: numbers, and bytes for everything of more length."""
+    """Yield the fields of a protobuf message: varints as integers, all others as bytes."""
     at = 0
     while at < len(content):
         key, at = _varint(content, at)

@@ -1,7 +1,7 @@
 """scikit-learn, for versions without an ONNX twin. Needs the package extra `serving[sklearn]`.
 
-A skops file names the types it is made of. What may be built from it is decided here and by SKOPS_TRUSTED_TYPES, never
-by the list of trusted types that the model itself carries.
+A skops file names the types that it consists of. This module and SKOPS_TRUSTED_TYPES decide which of them may be
+created, never the list of trusted types in the model itself.
 """
 
 import pickle
@@ -21,8 +21,8 @@ from serving.labels import from_places, width
 from serving.runtimes.base import ONE_OUTPUT, Matrix, RuntimeOptions
 from serving.signature import ModelSpec
 
-# Estimators that were fitted on a table warn at each prediction that a matrix has no column names. The order of columns
-# is checked once, when a version is opened.
+# An estimator that was fitted on a table warns at each prediction that a matrix has no column names. The order of the
+# columns is checked once, when a version is opened.
 warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
 
 
@@ -38,7 +38,7 @@ class SklearnRuntime:
         self._no_answer = np.full((1, width(spec)) if spec.task == "classification" else (1,), np.nan)
 
     def run(self, features: Matrix) -> Matrix:
-        """Computes one batch; NaN for rows that the estimator refuses, such as one whose logarithm is not finite."""
+        """Compute one batch. NaN for rows that the estimator refuses, such as those whose logarithm is not finite."""
         try:
             result: Matrix = np.asarray(self._compute(features), dtype=np.float64)
         except ValueError:
@@ -66,11 +66,11 @@ def _computation(estimator: Any, spec: ModelSpec) -> Callable[[Matrix], Any]:
 
 
 def open_sklearn(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> SklearnRuntime:
-    """Loads the scikit-learn form of a model version.
+    """Load the scikit-learn form of a model version.
 
     Raises:
-        ModelUnusableError: when the file is missing, broken, made of types that are not trusted, or a pickle that may
-            not be run.
+        ModelUnusableError: if the file is missing, broken, has types that are not trusted, or is a pickle that may not
+            be run.
     """
     path = folder / spec.sklearn_file
     if not path.is_file():
@@ -92,7 +92,7 @@ def open_sklearn(folder: Path, spec: ModelSpec, options: RuntimeOptions) -> Skle
 
 
 def _refuse_names(estimator: Any) -> None:
-    """Refuses what picks columns by name, as only tables of pandas have names, which serving does without."""
+    """Refuse estimators that select columns by name. Only pandas tables have names, and serving does not use pandas."""
     for step in (estimator, *(step for _, step in getattr(estimator, "steps", ()))):
         for _, _, columns in getattr(step, "transformers_", ()):
             if isinstance(columns, str) or any(isinstance(column, str) for column in np.atleast_1d(columns)):
@@ -106,7 +106,7 @@ def _load_skops(path: Path, options: RuntimeOptions) -> Any:
     trusted = TRUSTED_TYPES | options.extra_trusted_types
     try:
         untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - trusted)
-    except Exception as error:  # a broken file fails in zipfile, json or skops, each its own way
+    except Exception as error:  # a broken file fails in zipfile, json or skops, each with other errors
         raise ModelUnusableError(f"its skops file cannot be read ({type(error).__name__})") from error
     if untrusted:
         raise ModelUnusableError(
@@ -128,5 +128,5 @@ def _load_pickle(path: Path, spec: ModelSpec, options: RuntimeOptions) -> Any:
     try:
         with path.open("rb") as file:
             return pickle.load(file)  # noqa: S301  (only after PICKLE_MODELS=trust-and-run)
-    except Exception as error:  # unpickling runs code, which fails in any way it likes
+    except Exception as error:  # unpickling runs code, which may raise any error
         raise ModelUnusableError(f"its pickle cannot be loaded ({type(error).__name__}: {error})") from error

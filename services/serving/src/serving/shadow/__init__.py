@@ -1,4 +1,4 @@
-"""The shadow: a second version of the main model that computes what was answered already, to be compared with it.
+"""The shadow: a second version of the main model that computes rows that were answered already, for comparison.
 
-Rows reach it only after their answer, and only a share of them. What it does is measured, and never answered.
+It gets rows only after their answer, and only a sample of them. Its results are measured, but never sent as answers.
 """

@@ -1,4 +1,4 @@
-"""The served version and its shadow: whether both take the same rows, and how far their answers differ."""
+"""The served version and its shadow: checks that both take the same rows, and compares their answers."""
 
 import msgspec
 import numpy as np
@@ -14,11 +14,11 @@ from serving.runtimes.base import Matrix
 from serving.signature import ModelSpec
 from serving.warmup import rows_within
 
-# Numbers that differ by more than this part of the spread of the answers in training count as different answers.
+# Numbers are different answers if their difference is more than this share of the range of the answers in training.
 TOLERANCE = 0.05
-# Each pair of classes is a time series: of more classes, the rest are counted together.
+# Each pair of classes is a time series. Classes beyond this number are counted together.
 MOST_CLASSES = 20
-# One run of the shadow takes no longer than this, and has no more rows than this.
+# The limits of one run of the shadow: its time and its rows.
 _RUN_SECONDS = 0.02
 _RUN_ROWS = 256
 
@@ -26,12 +26,12 @@ Differences = NDArray[np.float64]
 
 
 class Comparison(msgspec.Struct, frozen=True, eq=False):
-    """What some rows showed.
+    """The result of comparing some rows.
 
-    `differing` says for each row, shape [rows], whether both answered it differently. `differences` has a number
-    for each row that both answered, where there is something to measure. `confusion` [main, shadow] counts rows by the
-    classes of both, in the order of `Pair.shown`. `main_bins` and `shadow_bins` count the answers of each in the same
-    bins. Regression has no confusion, and no bins without a baseline.
+    `differing` says for each row, shape [rows], whether the two versions gave different answers. `differences` has a
+    number for each row that both answered, if it can be measured. `confusion` [main, shadow] counts rows by the classes
+    of both, in the order of `Pair.shown`. `main_bins` and `shadow_bins` count the answers of each version in the same
+    bins. Regression has no confusion, and without a baseline no bins.
     """
 
     agreed: int
@@ -45,16 +45,16 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
 
 class Pair:
-    """Compares what two versions answer to the same rows.
+    """Compares the answers of two versions to the same rows.
 
     Attributes:
         main: The version that answers.
-        shadow: The other one.
-        most_rows: How many rows one run of the shadow may have.
-        shown: The names that classes are counted under; empty for regression.
+        shadow: The other version.
+        most_rows: The most rows of one run of the shadow.
+        shown: The names of the classes in metrics; empty for regression.
 
     Raises:
-        ModelUnusableError: when the shadow is made for other rows, or for another task.
+        ModelUnusableError: if the shadow takes other rows, or has another task.
     """
 
     def __init__(self, main: LoadedModel, shadow: LoadedModel) -> None:
@@ -67,7 +67,7 @@ class Pair:
         self._classes = len(labels)
         self._ours = np.array([labels.index(label) for label in ours], dtype=np.intp)
         self._theirs = np.array([labels.index(label) for label in theirs], dtype=np.intp)
-        # Where the shadow has the probability of each class; it may not know all.
+        # The index of each class among the shadow's probabilities, -1 if the shadow does not know the class.
         self._columns = np.array([theirs.index(label) if label in theirs else -1 for label in labels], dtype=np.intp)
         self._graded = all(model.spec.labels != "only" for model in (main, shadow))
         prediction = main.baseline.prediction if main.baseline and not ours else None
@@ -81,14 +81,14 @@ class Pair:
         ]
 
     def run(self, rows: Matrix) -> Matrix:
-        """Has the shadow compute rows that were read for the main version."""
+        """Run the shadow on rows that were read for the main version."""
         model = self.shadow
         return model.runtime.run(np.require(rows, model.reader.dtype, ["C", "A"]))
 
     def compare(self, rows: Matrix, main: Matrix, shadow: Matrix) -> Comparison:
-        """Compares two results for rows, all finite in that of the main version.
+        """Compare two results for rows. The main version's result is finite.
 
-        Rows that the shadow has no finite answer for have failed, and so have those that it would refuse.
+        Rows without a finite answer from the shadow count as failed, and so do rows that it would refuse.
         """
         answered: NDArray[np.bool_] = np.all(np.isfinite(shadow.reshape(len(rows), -1)), axis=1)
         for index, known in self._refusing:
@@ -143,7 +143,7 @@ class Pair:
 
 
 def _among(answered: NDArray[np.bool_], found: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Puts what was found of the rows that were answered at their places among all."""
+    """Return values for the answered rows at their indices among all rows."""
     placed = np.zeros(len(answered), dtype=bool)
     placed[answered] = found
     return placed

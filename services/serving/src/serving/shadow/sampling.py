@@ -1,4 +1,4 @@
-"""Between the answers and the shadow: takes the rows of a share of the requests, once their answers are out."""
+"""Selects rows for the shadow: takes the rows of a sample of the requests, after their answers were sent."""
 
 import asyncio
 import random
@@ -15,18 +15,18 @@ from serving.shadow.waiting import Answered, Waiting
 from serving.shadow.worker import Differed, Worker
 from serving.sizes import own, size_of
 
-# What may wait for the shadow.
+# The most rows and bytes that may wait for the shadow.
 MOST_ROWS = 10_000
 MOST_BYTES = 16 * 1024 * 1024
-# Rows are handed over so long after the first of them was computed, so all answers are out, and the worker wakes up
-# for many at once: to wake it costs more than to compute some rows.
+# Rows are handed over this long after the first of them was computed. By then all answers were sent, and the worker
+# wakes up for many rows at once, because waking it costs more than computing some rows.
 _AFTER_SECONDS = 0.1
 
 
 class Shadow:
-    """Compares a share of what the main model answers with what a second version would have.
+    """Compares a sample of the main model's answers with those of a second version.
 
-    `on_differed` is told the rows for which the two differ, by requests.
+    `on_differed` is called with the rows whose answers differ, once for each request.
     """
 
     def __init__(
@@ -42,15 +42,15 @@ class Shadow:
         self._later_rows = 0
 
     def start(self) -> None:
-        """Starts to compare, as soon as the version is loaded."""
+        """Start to compare. Rows are taken once the version is loaded."""
         self._worker.start()
 
     async def aclose(self) -> None:
-        """Ends it, whatever still waits."""
+        """Stop, and discard the rows that still wait."""
         await asyncio.to_thread(self._worker.stop)
 
     def computed(self, model: LoadedModel, rows: Matrix, result: Matrix, shares: Shares) -> None:
-        """Notes what is about to be answered of those requests in a run that are to be compared."""
+        """Keep the rows and results of the sampled requests in a run that is about to be answered."""
         pair = self._version.pair
         if pair is None or model is not pair.main:
             return

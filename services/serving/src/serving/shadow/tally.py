@@ -1,4 +1,4 @@
-"""The metrics of the shadow. The worker counts, and the event loop asks: so there is a lock."""
+"""The metrics of the shadow. They have a lock, because the worker updates them and the event loop reads them."""
 
 import threading
 from collections import Counter
@@ -22,7 +22,7 @@ _DIFFERENCE_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75,
 
 
 class ShadowTally(Collector):
-    """Counts for one shadow of one model. `ready` tells whether it computes."""
+    """Counts the comparisons of one shadow of one model. `ready` says whether it computes."""
 
     def __init__(self, model: str, shadow: str, ready: Callable[[], bool]) -> None:
         self._labels = (model, shadow)
@@ -33,27 +33,27 @@ class ShadowTally(Collector):
         self._differences: Counts = np.zeros(len(_DIFFERENCE_BUCKETS) + 1, dtype=np.int64)
         self._difference_sum = 0.0
         self._seconds = Distribution(INFERENCE_BUCKETS)
-        # For the pair that was compared last: another main version may have other classes.
+        # The bins are those of the last compared pair: another main version may have other classes.
         self._pair: Pair | None = None
         self._bins: tuple[Counts, Counts] | None = None
 
     def dropped(self, rows: int) -> None:
-        """Counts rows that were not compared, because too many waited."""
+        """Count rows that were not compared, because too many waited."""
         with self._lock:
             self._rows["dropped"] += rows
 
     def failed(self, rows: int) -> None:
-        """Counts rows that the shadow could not compute."""
+        """Count rows that the shadow could not compute."""
         with self._lock:
             self._rows["failed"] += rows
 
     def timed(self, seconds: float) -> None:
-        """Counts one run."""
+        """Count the seconds of one run."""
         with self._lock:
             self._seconds.observe(seconds)
 
     def compared(self, pair: Pair, found: Comparison) -> None:
-        """Counts what some rows showed."""
+        """Count the result of comparing some rows."""
         differences = np.bincount(
             np.searchsorted(_DIFFERENCE_BUCKETS, found.differences), minlength=len(self._differences)
         )
@@ -70,7 +70,7 @@ class ShadowTally(Collector):
             self._bins = (before[0] + main, before[1] + shadow) if before else (main, shadow)
 
     def collect(self) -> Iterator[Metric]:
-        """Gives the counts in Prometheus' form."""
+        """Return the counts in Prometheus' form."""
         with self._lock:
             return iter(self._families())
 

@@ -1,4 +1,4 @@
-"""The shadow's version: pinned and loaded as the main one is, after it, and only where both take the same rows."""
+"""The shadow's version: pinned and loaded like the main one, after it, and only if both take the same rows."""
 
 import asyncio
 from typing import Any
@@ -12,17 +12,17 @@ from serving.versions.pinned import Pin, PinnedVersion
 
 
 class ShadowVersion(PinnedVersion):
-    """Loads the shadow of `main` once that is served, and pairs it with whatever version that changes to.
+    """Loads the shadow of `main` when that is served, and pairs it again whenever the main version changes.
 
     Args:
-        main: What is answered with.
-        main_changed: Is set whenever that is another version.
+        main: The versions of the main model.
+        main_changed: Set whenever the main model is another version.
         pin: The shadow.
-        arguments: What every `PinnedVersion` takes after its pin.
+        arguments: The arguments of every `PinnedVersion` after its pin.
 
     Attributes:
-        version: The number that is pinned.
-        pair: What to compare; None while there is nothing to.
+        version: The pinned number.
+        pair: What to compare, None while the shadow is not loaded.
     """
 
     served_message = "shadow loaded"
@@ -37,13 +37,13 @@ class ShadowVersion(PinnedVersion):
 
     @property
     def health(self) -> ShadowHealth:
-        """How it is, for people."""
+        """Its state, for people."""
         if self.pair:
             return ShadowHealth(self.version, "ready", "")
         return ShadowHealth(self.version, "loading" if self.problem == LOADING else "failed", self.problem)
 
     async def run(self) -> None:
-        """Tries until the shadow is loaded and fits, and again whenever the main model is another version."""
+        """Load the shadow, with retries until it fits, and again whenever the main model is another version."""
         while True:
             await self._main_changed.wait()
             self._main_changed.clear()

@@ -1,4 +1,4 @@
-"""What waits for the shadow: a bounded number of rows and bytes, put by the event loop and taken by the one worker."""
+"""The queue of the shadow: a bounded number of rows and bytes, added by the event loop and taken by one worker."""
 
 import threading
 from collections import deque
@@ -11,9 +11,9 @@ from serving.shadow.pair import Pair
 
 
 class Answered(msgspec.Struct, frozen=True, eq=False):
-    """Rows of one request, of shape [rows, columns], what the main version of a pair gave for them, and their size.
+    """Rows of one request, of shape [rows, columns], the main version's result for them, and their size in bytes.
 
-    `asked` describes the request, if that is noted; `first` is the place of the first of the rows in it.
+    `asked` is the request, if it is known. `first` is the index of the first of these rows in it.
     """
 
     pair: Pair
@@ -24,7 +24,7 @@ class Answered(msgspec.Struct, frozen=True, eq=False):
     first: int = 0
 
     def halved(self, first: int) -> "tuple[Answered, Answered]":
-        """The first rows, and the others."""
+        """Return the first rows, and the others."""
         size = self.bytes * first // len(self.rows)
         return (
             Answered(self.pair, self.rows[:first], self.result[:first], size, self.asked, self.first),
@@ -35,7 +35,7 @@ class Answered(msgspec.Struct, frozen=True, eq=False):
 
 
 class Waiting:
-    """A queue that takes nothing more once it holds `most_rows` rows or `most_bytes` bytes."""
+    """A queue of at most `most_rows` rows and `most_bytes` bytes."""
 
     def __init__(self, most_rows: int, most_bytes: int) -> None:
         self._most_rows = most_rows
@@ -46,7 +46,7 @@ class Waiting:
         self._closed = False
 
     def put(self, answered: Answered) -> bool:
-        """Adds the rows of a request, unless they are too many or too large for the room that is left."""
+        """Add the rows of a request. Return False, without adding them, if there is no room."""
         rows = len(answered.rows)
         with self._changed:
             if self._rows + rows > self._most_rows or self._bytes + answered.bytes > self._most_bytes:
@@ -58,7 +58,7 @@ class Waiting:
         return True
 
     def take(self) -> list[Answered]:
-        """Waits for rows of one pair, as many as one run may have; gives nothing once the queue is closed."""
+        """Wait for rows of one pair, up to the limit of one run. Return an empty list once the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed)
             if self._closed:
@@ -72,14 +72,14 @@ class Waiting:
             return group
 
     def close(self) -> None:
-        """Forgets what waits, and ends the waiting of who takes."""
+        """Discard the waiting rows, and wake up the worker so that it ends."""
         with self._changed:
             self._closed = True
             self._queue.clear()
             self._changed.notify_all()
 
     def _next(self, most: int) -> Answered:
-        """Takes the first request, or of a long one its first rows."""
+        """Take the first request, or the first rows of a long one."""
         first = self._queue.popleft()
         if len(first.rows) > most:
             first, rest = first.halved(most)

@@ -1,4 +1,4 @@
-"""The thread that the shadow computes in: one, of low priority, with a bounded share of CPU time."""
+"""The thread of the shadow: one, of low priority, with a bounded share of CPU time."""
 
 import logging
 import threading
@@ -18,17 +18,17 @@ from serving.shadow.waiting import Answered, Waiting
 
 logger = logging.getLogger(__name__)
 
-# Told of a request for some rows of which the shadow says something else: the model that answered, those rows, what it
-# gave for them, who asked, and the rows' places in the request.
+# Called for each request with rows that the shadow answered differently: the model that answered, those rows, their
+# results, the request, and the indices of the rows in the request.
 Differed: TypeAlias = Callable[[LoadedModel, Matrix, Matrix, Asked, Sequence[int]], None]
 
-# As large a share of one processor the thread may take: four times as long as it computed, it rests.
+# The thread may use this share of the CPU time of one core: it pauses four times as long as it computed.
 SHARE = 0.2
 _STOP_SECONDS = 5.0
 
 
 class Worker:
-    """Has the shadow compute what waits, and tells the tally what that showed, and somebody else what differed."""
+    """Runs the shadow on waiting rows. Passes the comparison to the tally, and rows that differ to `on_differed`."""
 
     def __init__(self, waiting: Waiting, tally: ShadowTally, on_differed: Differed | None) -> None:
         self._waiting = waiting
@@ -39,11 +39,11 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread after the run that it is at, and gives up what waits."""
+        """Stop the thread after its current run, and discard the waiting rows."""
         self._stopping.set()
         self._waiting.close()
         if self._thread.is_alive():
@@ -59,7 +59,7 @@ class Worker:
             self._stopping.wait((time.thread_time() - start) * (1 / SHARE - 1))
 
     def _handle(self, group: list[Answered]) -> None:
-        """Computes a group. The last request is computed by itself, as the main version mostly does, and timed."""
+        """Compute a group. The last request runs alone, as it mostly does in the main version, and is timed."""
         *others, last = group
         if others:
             self._compare(others, timed=False)
@@ -71,13 +71,13 @@ class Worker:
             getattr(group[0], part) if len(group) == 1 else np.concatenate([getattr(each, part) for each in group])
             for part in ("rows", "result")
         )
-        # The time of the processor: the thread may have to wait for its turn long before and after.
+        # CPU time, because the thread may have to wait for a processor.
         start = time.thread_time()
         try:
             found = pair.run(rows)
             seconds = time.thread_time() - start
             comparison = pair.compare(rows, result, found)
-        except Exception as error:  # noqa: BLE001  (runtimes raise what they like)
+        except Exception as error:  # noqa: BLE001  (runtimes raise anything)
             if len(group) > 1:
                 for each in group:
                     self._compare([each], timed=False)
@@ -92,7 +92,7 @@ class Worker:
             _tell(self._on_differed, group, comparison.differing)
 
     def _say(self, error: Exception) -> None:
-        """Says each kind of failure once: there may be one for each request."""
+        """Log each kind of failure once, because there may be one for each request."""
         kind = type(error).__name__
         if kind not in self._failures:
             self._failures.add(kind)
@@ -100,7 +100,7 @@ class Worker:
 
 
 def _tell(on_differed: Differed, group: list[Answered], differing: NDArray[np.bool_]) -> None:
-    """Parts the rows that differ by the requests that they came in."""
+    """Call `on_differed` for each request that has rows that differ."""
     first = 0
     for each in group:
         places = np.flatnonzero(differing[first : first + len(each.rows)])

@@ -1,4 +1,4 @@
-"""What both modes of the Version Manager share."""
+"""What both modes of the Version Manager have in common."""
 
 import asyncio
 import logging
@@ -24,14 +24,14 @@ Listener = Callable[[LoadedModel], None]
 class VersionManager(ABC):
     """Holds the version of one registered model that `latest` means, and finds others by name.
 
-    `run` does the work in the background; the model changes only by one assignment, so a request sees the old one or
-    the new one, whole.
+    `run` does the work in the background. The model changes by a single assignment, so each request sees either the old
+    one or the new one.
     """
 
     mode: str
     # The alias that is followed, in stage mode.
     stage: str | None = None
-    # What the log says when a version is loaded, and when it is not.
+    # The log messages when a version is loaded, and when it is not.
     served_message = "model served"
     not_served_message = "the requested model is not served"
 
@@ -48,12 +48,12 @@ class VersionManager(ABC):
 
     @property
     def current(self) -> LoadedModel | None:
-        """The model that `latest` means, once there is one."""
+        """The model that `latest` means, None while it is loading."""
         return self._current
 
     @property
     def problem(self) -> str:
-        """Why the wanted model is not the one served, in a sentence; empty when it is."""
+        """A sentence that says why the wanted model is not served; empty if it is."""
         return self._problem
 
     @property
@@ -62,10 +62,10 @@ class VersionManager(ABC):
         return tuple(model for model in self._cache if model.name == self.name)
 
     def latest(self) -> LoadedModel:
-        """Gives the model that this deployment serves.
+        """Return the model that this deployment serves.
 
         Raises:
-            NotReadyError: when none is loaded yet.
+            NotReadyError: if none is loaded yet.
         """
         if self._current is None:
             raise NotReadyError(f"Model {self.name!r} is not loaded yet: {self._problem}.")
@@ -73,26 +73,26 @@ class VersionManager(ABC):
 
     @abstractmethod
     async def get(self, wanted: str) -> LoadedModel:
-        """Gives the model that a caller named: `latest`, a registry number, and in stage mode an alias or release.
+        """Return the model that a caller names: `latest`, a registry number, and in stage mode an alias or release.
 
         Raises:
-            NotReadyError: when nothing is loaded yet.
-            UnknownVersionError: when this deployment has no such version.
-            UnavailableError: when it cannot be found out or loaded now.
+            NotReadyError: if nothing is loaded yet.
+            UnknownVersionError: if this deployment has no such version.
+            UnavailableError: if it cannot be looked up or loaded now.
         """
 
     @abstractmethod
     async def run(self) -> None:
-        """Loads the model, and goes on for as long as there is something to follow."""
+        """Load the model, and continue while there is an alias to follow."""
 
     async def _attempt(self, step: Callable[[], Awaitable[None]]) -> bool:
-        """Takes one step towards the wanted model. Tells whether that worked, and if not, only after a while."""
+        """Try to load the wanted model. Return whether that worked; after a failure, only after a delay."""
         try:
             with self._spans.span("find the requested model", {"model.name": self.name, "mode": self.mode}):
                 await step()
         except ServingError as error:
             problem = str(error)
-        except Exception as error:  # whatever goes wrong here, the next attempt must still be made
+        except Exception as error:  # after any error there must be another attempt
             logger.exception("loading failed unexpectedly")
             problem = f"an unexpected {type(error).__name__}, see the log"
         else:
@@ -129,11 +129,11 @@ class VersionManager(ABC):
 
 
 async def registered_source(registry: Registry, name: str, found: RegisteredVersion) -> ModelSource:
-    """Turns what the registry says of a version into what the loader needs.
+    """Return the source of a version that the registry describes.
 
     Raises:
-        UnknownVersionError: when the version has not passed the gate, or is not complete yet.
-        RegistryUnavailableError: when MLflow does not answer.
+        UnknownVersionError: if the version has not passed the gate, or is not complete yet.
+        RegistryUnavailableError: if MLflow does not answer.
     """
     if not found.ready:
         raise UnknownVersionError(f"version {found.number} of {name!r} is not completely registered yet")

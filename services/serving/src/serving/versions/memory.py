@@ -1,4 +1,4 @@
-"""What names stood for when the registry was last asked, for a while and for a bounded number of names."""
+"""A cache of what names meant when the registry was last asked, with a bounded age and number of names."""
 
 import time
 from collections import OrderedDict
@@ -9,24 +9,24 @@ Outcome = str | UnknownVersionError | ModelUnusableError
 
 
 class Memory:
-    """Remembers an outcome a name: a version number, or the error that looking it up or loading it ended in."""
+    """Remembers an outcome for each name: a version number, or the error of looking it up or loading it."""
 
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
         self._outcomes: OrderedDict[str, tuple[Outcome, float]] = OrderedDict()
 
     def put(self, name: str, outcome: Outcome, seconds: float) -> None:
-        """Remembers an outcome, as fresh for some seconds."""
+        """Remember an outcome, which is fresh for `seconds` seconds."""
         self._outcomes[name] = (outcome, time.monotonic() + seconds)
         self._outcomes.move_to_end(name)
         if len(self._outcomes) > self._capacity:
             self._outcomes.popitem(last=False)
 
     def fresh(self, name: str) -> str | None:
-        """Gives the number that a name stands for; None when that is not known, or was long ago.
+        """Return the number that a name means, None if that is not known or not fresh.
 
         Raises:
-            UnknownVersionError, ModelUnusableError: when that is how it ended, not long ago.
+            UnknownVersionError, ModelUnusableError: if that is the outcome, and it is fresh.
         """
         outcome, until = self._outcomes.get(name, (None, 0.0))
         if outcome is None or time.monotonic() >= until:
@@ -36,6 +36,6 @@ class Memory:
         return outcome
 
     def stale(self, name: str) -> str | None:
-        """Gives the number that a name stood for at last, however long ago that was."""
+        """Return the number that a name meant last, however old that is."""
         outcome, _ = self._outcomes.get(name, (None, 0.0))
         return outcome if isinstance(outcome, str) else None

@@ -1,4 +1,4 @@
-"""Pin mode: one version, named by git, and never another."""
+"""Pin mode: serves exactly one version, which git names."""
 
 import msgspec
 
@@ -12,9 +12,9 @@ from serving.versions.base import LATEST, Listener, VersionManager, registered_s
 
 
 class Pin(msgspec.Struct, frozen=True):
-    """The version to serve, with the digest that it must have; with an address, the registry is not used.
+    """The version to serve, and its digest. With an address, the registry is not used.
 
-    `digest_setting` is where the digest was set, for the person who corrects it.
+    `digest_setting` is the setting of the digest, for the error message.
     """
 
     name: str
@@ -46,7 +46,7 @@ class PinnedVersion(VersionManager):
         self._registry = registry
 
     async def get(self, wanted: str) -> LoadedModel:
-        """Gives the pinned model, if that is what was asked for."""
+        """Return the pinned model, if the caller names it."""
         release = self._pin.release or (self.current.release if self.current else "")
         if wanted not in (LATEST, self._pin.version) and not (release and wanted == release):
             raise UnknownVersionError(
@@ -55,7 +55,7 @@ class PinnedVersion(VersionManager):
         return self.latest()
 
     async def run(self) -> None:
-        """Tries until the pinned version is loaded."""
+        """Load the pinned version, with retries."""
         while not await self._attempt(self._load):
             pass
 
@@ -65,12 +65,12 @@ class PinnedVersion(VersionManager):
 
 
 async def pinned_source(pin: Pin, registry: Registry) -> ModelSource:
-    """Finds what the loader needs of a pinned version; the registry is asked only where the pin has no address.
+    """Return the source of a pinned version. The registry is only asked if the pin has no address.
 
     Raises:
-        DigestMismatchError: when the registry gives the version another digest.
-        UnknownVersionError: when the version has not passed the gate, or is not complete yet.
-        RegistryUnavailableError: when MLflow does not answer.
+        DigestMismatchError: if the registry has another digest for the version.
+        UnknownVersionError: if the version has not passed the gate, or is not complete yet.
+        RegistryUnavailableError: if MLflow does not answer.
     """
     if pin.uri:
         return ModelSource(pin.name, pin.version, pin.uri, pin.digest, pin.release)

@@ -1,4 +1,4 @@
-"""Stage mode: whatever version the alias points at, followed by asking the registry now and then."""
+"""Stage mode: serves the version that an alias points to, which it looks up in the registry regularly."""
 
 import asyncio
 import logging
@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """The alias to follow, and how often to ask where it points, in seconds.
+    """The alias to follow, and the seconds between two lookups.
 
-    Where the alias does not exist as it is written, the one in lower case counts: environments have names like
-    `Production`, and aliases usually like `production`.
+    If the alias does not exist as written, it is tried in lower case: environments have names like `Production`, and
+    aliases usually names like `production`.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class FollowedStage(VersionManager):
-    """Serves the version behind an alias, and others that passed the gate when a request names them."""
+    """Serves the version that an alias points to, and others that passed the gate when a request names them."""
 
     mode = "stage"
 
@@ -62,7 +62,7 @@ class FollowedStage(VersionManager):
         self._slots = asyncio.Semaphore(_LOADS_AT_ONCE)
 
     async def run(self) -> None:
-        """Follows the alias for ever. While the version that it points at cannot be had, the one before stays."""
+        """Follow the alias for ever. While its version cannot be loaded, the earlier one stays."""
         while True:
             if await self._attempt(self._follow):
                 await asyncio.sleep(self._stage.poll_seconds * random.uniform(0.9, 1.1))  # noqa: S311  (spreads load)
@@ -75,7 +75,7 @@ class FollowedStage(VersionManager):
         if known is None:
             self._become(await self._cache.get_or_load(self.name, found.number, lambda: self._load(found)))
         elif _replaced(known, found):
-            await self._start_anew(found)
+            await self._reload(found)
         elif known is not self._current:
             self._become(known)
 
@@ -91,8 +91,8 @@ class FollowedStage(VersionManager):
         self.stage = alias
         return found
 
-    async def _start_anew(self, found: RegisteredVersion) -> None:
-        """Loads a version whose number meant another one before: its model was deleted and registered again."""
+    async def _reload(self, found: RegisteredVersion) -> None:
+        """Load a version whose number meant another one before: the model was deleted and registered again."""
         self._memory = Memory()
         self._cache.forget(self.name)
         try:
@@ -109,7 +109,7 @@ class FollowedStage(VersionManager):
         self._become(model)
 
     async def get(self, wanted: str) -> LoadedModel:
-        """Gives the model that a number, an alias or a release tag names."""
+        """Return the model that a number, an alias or a release tag names."""
         current = self.latest()
         if wanted in (LATEST, self.stage, self._stage.alias, current.version, current.release):
             return current
@@ -117,7 +117,7 @@ class FollowedStage(VersionManager):
         return self._cache.get(self.name, number) or await self._named(number)
 
     async def _number(self, name: str) -> str:
-        """Finds the number behind an alias or a release tag; without the registry, the last known one."""
+        """Return the number of an alias or a release tag. If the registry is unavailable, return the last known one."""
         if number := self._memory.fresh(name):
             return number
         try:
@@ -140,7 +140,7 @@ class FollowedStage(VersionManager):
         return (await self._registry.by_alias(name)).number
 
     async def _named(self, number: str) -> LoadedModel:
-        """Loads a version because a request asked for it."""
+        """Load a version because a request names it."""
         self._memory.fresh(number)
         try:
             return await self._cache.get_or_load(self.name, number, lambda: self._load_by_number(number))
@@ -159,7 +159,7 @@ class FollowedStage(VersionManager):
 
 
 def _replaced(known: LoadedModel, found: RegisteredVersion) -> bool:
-    """Whether a number means another version in the registry now than the one in memory under it."""
+    """Return whether a number now means another version in the registry than the one in memory."""
     if found.digest and found.digest != known.digest:
         return True
     return bool(found.origin and known.origin and found.origin != known.origin)
