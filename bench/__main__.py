@@ -1,8 +1,8 @@
-"""Measure the serving API beside its ceiling and beside MLflow's own server, and write docs/benchmarks.md.
+"""Compare the serving API with its ceiling and with MLflow's own server, and write docs/benchmarks.md.
 
-Every round starts each server anew, pinned to one processor with the load generator on the others, and measures it: at
-saturation over many connections, then at fixed rates. Rounds interleave the servers, so that a machine whose speed
-drifts slows all of them, and the ratios are taken within a round.
+Every round starts each server again, pinned to one processor with the load generator on the others, and measures it: at
+saturation over many connections, then at fixed rates. Rounds interleave the servers: if the machine's speed changes, it
+changes for all of them. Ratios are taken within a round.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _log_store(folder: Path) -> Iterator[dict[str, str]]:
-    """Run a store inside the block, and give the settings of a log that a tenth of the requests go to."""
+    """Run a store inside the block, and yield the settings of a prediction log for a tenth of the requests."""
     server, store = s3_server(folder)
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""The ceiling: what uvicorn alone can do, with a body read, nothing computed and a constant answer."""
+"""The ceiling: what uvicorn alone can do, if it reads the body, computes nothing and sends a constant answer."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -17,7 +17,7 @@ Message = MutableMapping[str, Any]
 async def app(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Answer every HTTP request with the same JSON, once its body has come in."""
+    """Answer every HTTP request with the same JSON, after reading its body."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body", False):

@@ -1,4 +1,4 @@
-"""Put text between two markers of a Markdown document."""
+"""Puts text between two markers of a Markdown document."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ class MarkerMissingError(ValueError):
 
 
 def replace_between(document: Path, name: str, text: str) -> None:
-    """Replace what stands between `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
+    """Replace the text between `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
 
     Raises:
-        MarkerMissingError: either is missing.
+        MarkerMissingError: a marker is missing.
     """
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     head, found, rest = document.read_text().partition(begin)

@@ -1,4 +1,4 @@
-"""Run fortio, the load generator, and read what it measured.
+"""Runs fortio, the load generator, and reads its report.
 
 fortio (Apache-2.0, https://fortio.org) keeps its connections open, paces requests evenly at a fixed rate, and records
 every duration in a histogram, here with a resolution of 50 microseconds.
@@ -13,7 +13,7 @@ from bench.program import LoadFailedError
 
 _RESOLUTION_SECONDS = 0.00005
 _TIMEOUT_SECONDS = 30
-_BUFFER_KB = 1024  # fortio's own would be too small for a batch and its answer
+_BUFFER_KB = 1024  # fortio's default is too small for a batch and its answer
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -25,11 +25,11 @@ class Load(msgspec.Struct, frozen=True):
     seconds: float
     rate: int = 0
     headers: dict[str, str] = msgspec.field(default_factory=dict)
-    """In addition to the media type, which is JSON unless a Content-Type stands here."""
+    """In addition to the media type, which is JSON unless this has a Content-Type."""
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What came back: how many answers in how many seconds, and latency quantiles in milliseconds."""
+    """The result of a load: the number of answers, its length in seconds, and latency quantiles in milliseconds."""
 
     answered: int
     seconds: float
@@ -38,14 +38,14 @@ class Measured(msgspec.Struct, frozen=True):
 
     @property
     def rate(self) -> float:
-        """Requests answered in a second."""
+        """Answered requests per second."""
         return self.answered / self.seconds
 
     def holds(self, rate: int, connections: int) -> bool:
         """Return whether at least 95% of `rate` requests/s over `connections` were answered in time.
 
-        fortio gives each connection its share of the requests, rounded down, and lets each start somewhere within the
-        time between two requests of one connection: a load may end so much later although no answer was late.
+        fortio gives each connection its share of the requests, rounded down. Each connection starts at some time within
+        the interval between two of its requests. So a load may end that much later although no answer was late.
         """
         stagger = connections / rate
         return self.answered >= 0.95 * rate * (self.seconds - stagger)
@@ -68,15 +68,15 @@ class _Result(msgspec.Struct):
 
 
 def run(fortio: Path, load: Load, cpus: frozenset[int] | None) -> Measured:
-    """Send one load and return what was measured.
+    """Send one load and return its result.
 
     Args:
         fortio: the executable.
         load: what to send.
-        cpus: the processors that fortio may use, so that it does not take the server's; None for all.
+        cpus: the processors for fortio, so that it does not use the server's; None for all.
 
     Raises:
-        LoadFailedError: fortio failed, or any answer had another status than 200.
+        LoadFailedError: fortio failed, or any answer had a status other than 200.
     """
     limit = load.seconds + 2 * _TIMEOUT_SECONDS
     printed = program.run([str(fortio), *arguments(load)], cpus, against=load.url, seconds=limit)
@@ -84,7 +84,7 @@ def run(fortio: Path, load: Load, cpus: frozenset[int] | None) -> Measured:
 
 
 def arguments(load: Load) -> list[str]:
-    """Return what to call fortio with, so that it sends a load and prints what `read` reads."""
+    """Return fortio's arguments for a load, with a report that `read` can parse."""
     headers = {"Content-Type": "application/json", **load.headers}
     return [
         "load", "-quiet", "-loglevel", "Error", "-json", "-",
@@ -97,10 +97,10 @@ def arguments(load: Load) -> list[str]:
 
 
 def read(printed: str, load: Load) -> Measured:
-    """Read what fortio printed about a load.
+    """Parse fortio's report about a load.
 
     Raises:
-        LoadFailedError: any answer had another status than 200.
+        LoadFailedError: any answer had a status other than 200.
     """
     result = msgspec.json.decode(printed, type=_Result)
     others = {status: count for status, count in result.statuses.items() if status != "200"}

@@ -1,4 +1,4 @@
-"""Run ghz, the load generator for gRPC calls, and read what it measured.
+"""Runs ghz, the load generator for gRPC calls, and reads its report.
 
 ghz (Apache-2.0, https://ghz.sh) keeps its connections open and sends messages that were encoded before.
 """
@@ -17,7 +17,7 @@ _TIMEOUT_SECONDS = 30
 class Calls(msgspec.Struct, frozen=True):
     """What to send: `body`, an encoded message, to a `method` of the server at `address`.
 
-    So many calls are under way at once as there are `connections`, a call over each.
+    There is always one call in progress on each of the `connections`.
     """
 
     address: str
@@ -45,22 +45,22 @@ class _Result(msgspec.Struct):
 
 
 def run(ghz: Path, calls: Calls, cpus: frozenset[int] | None) -> Measured:
-    """Send one load and return what was measured.
+    """Send one load and return its result.
 
     Args:
         ghz: the executable.
         calls: what to send.
-        cpus: the processors that ghz may use, so that it does not take the server's; None for all.
+        cpus: the processors for ghz, so that it does not use the server's; None for all.
 
     Raises:
-        LoadFailedError: ghz failed, or any call ended otherwise than well.
+        LoadFailedError: ghz failed, or any call ended with an error.
     """
     limit = calls.seconds + 2 * _TIMEOUT_SECONDS
     return read(program.run([str(ghz), *arguments(calls)], cpus, against=calls.address, seconds=limit), calls)
 
 
 def arguments(calls: Calls) -> list[str]:
-    """Return what to call ghz with, so that it sends a load and prints what `read` reads."""
+    """Return ghz's arguments for a load, with a report that `read` can parse."""
     return [
         "--insecure", "--protoset", str(calls.descriptors), "--call", calls.method, "-B", str(calls.body),
         "-c", str(calls.connections), "--connections", str(calls.connections),
@@ -70,10 +70,10 @@ def arguments(calls: Calls) -> list[str]:
 
 
 def read(printed: str, calls: Calls) -> Measured:
-    """Read what ghz printed about a load.
+    """Parse ghz's report about a load.
 
     Raises:
-        LoadFailedError: any call ended otherwise than well.
+        LoadFailedError: any call ended with an error.
     """
     result = msgspec.json.decode(printed, type=_Result)
     if set(result.statuses) != {"OK"}:

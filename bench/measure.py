@@ -1,4 +1,4 @@
-"""Measure a running server: processor time, memory, and where the load generator may run meanwhile."""
+"""Measures a running server: its CPU time and memory, and which processors the load generator may use meanwhile."""
 
 import contextlib
 import os
@@ -13,15 +13,15 @@ from embedded.processes import Server
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What one load saw, and what it cost the server."""
+    """The result of one load, and how much it cost the server."""
 
     measured: fortio.Measured
     per_core: float
-    """Requests answered for each second of processor time that the server used, its child processes included."""
+    """Answered requests per second of CPU time of the server and its child processes."""
 
 
 class Processors(msgspec.Struct, frozen=True):
-    """The processors of the server measured and of the load generator; None where they cannot be kept apart."""
+    """The processors of the measured server and of the load generator. None if they cannot be separated."""
 
     server: frozenset[int] | None
     generator: frozenset[int] | None
@@ -39,28 +39,28 @@ def sample(server: Server, program: Path, load: fortio.Load, cpus: frozenset[int
     """Send one load to a running server.
 
     Args:
-        server: the server that the load's address belongs to.
+        server: the server at the load's address.
         program: the fortio executable.
         load: what to send.
         cpus: the processors that fortio may use; None for all.
 
     Raises:
-        LoadFailedError: fortio failed, or any answer had another status than 200.
+        LoadFailedError: fortio failed, or any answer had a status other than 200.
     """
     return costing(server, lambda: fortio.run(program, load, cpus))
 
 
 def costing(server: Server, send: Callable[[], fortio.Measured]) -> Sample:
-    """Have a load sent to a running server, and tell what that cost it."""
+    """Call `send`, which sends a load to a running server, and measure its cost for the server."""
     before = _cpu_seconds(server)
     measured = send()
-    # The clock of processor time ticks every 10 ms, so that a load of a few requests may seem to have cost nothing.
+    # CPU time is counted in steps of 10 ms, so a load of a few requests may seem to cost nothing.
     used = max(_cpu_seconds(server) - before, 0.01)
     return Sample(measured, measured.answered / used)
 
 
 def resident_mb(server: Server) -> float:
-    """Return the resident memory of the server's processes together, in megabytes; shared pages count in each."""
+    """Return the total resident memory of the server's processes in megabytes. Shared pages count in each process."""
     return _sum(server, lambda process: process.memory_info().rss) / 1e6
 
 

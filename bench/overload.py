@@ -1,8 +1,8 @@
-"""Offer the serving API more than it can answer, and see how long those wait whose requests it accepts.
+"""Send the serving API more requests than it can answer, and measure how long accepted requests wait.
 
-One server on one processor, and the load generator on the others. What the server can answer is measured first, over
-16 connections that ask without a pause; then shares of that rate are offered, each request at its time, whatever became
-of those before. A request has as many rows as make it worth more processor time to the server than to the generator.
+One server runs on one processor, and the load generator on the others. First, 16 connections that send without a pause
+measure the rate that the server can answer. Then shares of that rate are sent, each request at its time, whether
+earlier ones are answered or not. A request has so many rows that it costs the server more CPU time than the generator.
 """
 
 import argparse
@@ -31,10 +31,10 @@ _SHARES = (0.5, 0.9, 1.5, 2.0, 3.0)
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What came of one share of the rate that the server can answer. Rates in requests/s, times in milliseconds."""
+    """The result for one share of the rate that the server can answer. Rates in requests/s, times in milliseconds."""
 
     share: float
-    """0 for the load that found out how much that is."""
+    """0 for the load that measured that rate."""
     offered: float
     accepted: float
     refused: float
@@ -93,7 +93,7 @@ def _step(share: float, answers: Sequence[vegeta.Answer], seconds: float) -> Ste
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
-    """Give the smallest of some numbers that `share` of them do not exceed; NaN where there are none."""
+    """Return the smallest of the values that at least `share` of them do not exceed; NaN if there are none."""
     return float(np.quantile(values, share, method="inverted_cdf")) if values else math.nan
 
 
@@ -112,7 +112,7 @@ server on one processor, the load generator on the others.
 
 
 def _line(steps: Sequence[Step]) -> list[str]:
-    """Write the medians of one share over all rounds."""
+    """Return the table's line of one share: the medians over all rounds."""
     rates = [[step.offered for step in steps], [step.accepted for step in steps], [step.refused for step in steps]]
     times = [[step.p50_ms for step in steps], [step.p99_ms for step in steps], [step.refused_p99_ms for step in steps]]
     share = f"{steps[0].share:g}" if steps[0].share else f"{_SATURATING} connections without a pause"

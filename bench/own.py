@@ -1,4 +1,4 @@
-"""The serving API by itself, as the benchmarks beside others run it: a model just trained, one processor."""
+"""The serving API alone, as in the comparison with peers: with a newly trained model, on one processor."""
 
 import contextlib
 import tempfile
@@ -25,7 +25,7 @@ class Own(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def own_server() -> Iterator[Own]:
-    """Train a logistic regression on iris and serve it inside the block, also stopped by signals."""
+    """Train a logistic regression on iris, and serve it inside the block. Signals stop it too."""
     with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="load-") as name:
         folder = Path(name)
         [ours] = [subject for subject in everything() if subject.key == OURS]

@@ -1,4 +1,4 @@
-"""Saving the pictures of docs/benchmarks: the same bytes for the same figures, and as small as they can be."""
+"""Saves the pictures of docs/benchmarks: the same figures give the same bytes, in small files."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ OWN, OTHERS = "#1a7f5a", "#8a94a6"
 def save(figure: Figure, file: Path) -> None:
     """Write a figure as SVG."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Text stays text, so that the files are small; a fixed salt keeps matplotlib's identifiers the same.
+    # Text stays text, which keeps the files small. A fixed salt keeps matplotlib's identifiers the same.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "bench"}):
         figure.savefig(file, metadata={"Date": None, "Creator": None}, transparent=False)
-    # Some lines end in blanks, which an editor or a hook would take away.
+    # Some lines end in spaces, which an editor or a hook would remove.
     file.write_text("".join(line.rstrip() + "\n" for line in file.read_text().splitlines()))

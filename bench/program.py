@@ -1,4 +1,4 @@
-"""Run a load generator, kept to some of the processors."""
+"""Runs a load generator on some of the processors."""
 
 import os
 import subprocess
@@ -7,18 +7,18 @@ from pathlib import Path
 
 
 class LoadFailedError(RuntimeError):
-    """The load generator could not run, or the server answered something that the load does not allow for."""
+    """The load generator failed, or the server's answer is not one that the load expects."""
 
 
 def run(command: Sequence[str], cpus: frozenset[int] | None, *, against: str, seconds: float, stdin: str = "") -> str:
-    """Run a program to its end and return what it printed.
+    """Run a program to its end and return its output.
 
     Args:
         command: the program and its arguments.
-        cpus: the processors that it may use, so that it does not take the server's; None for all.
-        against: the address that it sends to, for what went wrong.
+        cpus: the processors for it, so that it does not use the server's; None for all.
+        against: the address that it sends to, for error messages.
         seconds: how long it may take.
-        stdin: what it reads.
+        stdin: its input.
 
     Raises:
         LoadFailedError: it failed, or took longer.

@@ -1,4 +1,4 @@
-"""Turn measurements into the tables of docs/benchmarks.md."""
+"""Formats measurements as the tables of docs/benchmarks.md."""
 
 import importlib.metadata
 import os
@@ -20,7 +20,7 @@ class Round(msgspec.Struct, frozen=True):
     memory_mb: float
     saturated: Sample
     fixed: dict[int, Measured | None]
-    """By offered rate in requests/s; None where the target answered less than 95% of it."""
+    """By the rate sent in requests/s; None if the target answered less than 95% of it."""
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ def _latency(measured: Sequence[Measured | None]) -> str:
 
 
 def throughput_table(subjects: Sequence[Subject]) -> str:
-    """Return the Markdown table of figures, one line a target: medians, with minimum and maximum where they tell."""
+    """Return the Markdown table of figures, one line for each target: medians, some with minimum and maximum."""
     rates = sorted(subjects[0].rounds[0].fixed)
     heads = ["", "requests/s per core", "p50 / p99 ms, saturated"]
     heads += [f"p50 / p99 ms at {rate:,}/s" for rate in rates] + ["resident MB", "ready after s"]
@@ -69,7 +69,7 @@ def throughput_table(subjects: Sequence[Subject]) -> str:
 
 
 def ratio_table(subject: Subject, others: Sequence[Subject]) -> str:
-    """Return the Markdown table of `subject`'s requests/s per core over each other's, round by round."""
+    """Return the Markdown table of the ratios of `subject` to each other in requests/s per core, round by round."""
     lines = []
     for other in others:
         pairs = zip(subject.rounds, other.rounds, strict=True)
@@ -79,7 +79,7 @@ def ratio_table(subject: Subject, others: Sequence[Subject]) -> str:
 
 
 def machine() -> str:
-    """Return one sentence about the machine and the versions measured."""
+    """Return one sentence about the machine and the measured versions."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,4 +1,4 @@
-"""Put what `make bench-scale` measured on a cluster into docs/benchmarks.md: a curve, a table, and what it costs."""
+"""Put the measurements of `make bench-scale` on a cluster into docs/benchmarks.md: a curve, a table, and the cost."""
 
 import argparse
 import sys
@@ -20,15 +20,15 @@ FIGURES = Path(".cache/e2e/scale.json")
 PICTURE = Path("docs/benchmarks/scale.svg")
 MOST_PODS = 5
 POD_CORES = 0.15
-"""The processor time that each pod may use."""
+"""The CPU time of each pod, in cores."""
 CONNECTIONS_PER_POD = 16
-"""In the curve. As many for five pods as for one would leave each fewer rows a turn to share, and bend it."""
+"""In the curve. With a constant total, more pods would each have fewer rows to share a run, which bends the curve."""
 CONNECTIONS = 48
-"""While the autoscaler goes from two pods to five: no more than two can take without a refusal."""
+"""While the autoscaler adds pods, from two to five: the most that two pods can take without a refusal."""
 
 
 class Point(msgspec.Struct, frozen=True):
-    """What a number of pods answers: requests/s at saturation in each round, and p99 in milliseconds."""
+    """The throughput of a number of pods: requests/s at saturation in each round, and p99 in milliseconds."""
 
     pods: int
     rates: list[float]
@@ -37,12 +37,12 @@ class Point(msgspec.Struct, frozen=True):
 
     @property
     def rate(self) -> float:
-        """Requests/s of the middle round."""
+        """The median of the rounds in requests/s."""
         return median(self.rates)
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """What was answered in the seconds from `at` on, while so many pods were ready at their beginning."""
+    """The answers in the seconds from `at` on, with the number of pods that were ready at the start."""
 
     at: float
     pods: int
@@ -51,7 +51,7 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Scale(msgspec.Struct):
-    """A run: pods by number, and the autoscaler under a load that stays."""
+    """A run: the results by number of pods, and the autoscaler under a constant load."""
 
     points: list[Point] = []
     moments: list[Moment] = []
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def section(scale: Scale, price: float) -> str:
-    """Write the section's text, at a price for a core and hour."""
+    """Return the section's text, for a price per core and hour."""
     one = scale.points[0].rate
     lines = [
         [
@@ -108,7 +108,7 @@ The autoscaler, from two pods on, while {CONNECTIONS} connections ask without a 
 
 
 def _cost(rate_per_core: float, price: float) -> float:
-    """What a million predictions cost at so many requests/s a core, and a price for a core and hour."""
+    """Return the cost of a million predictions at a rate in requests/s per core, for a price per core and hour."""
     return 1e6 / rate_per_core / 3600 * price
 
 

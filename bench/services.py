@@ -1,6 +1,6 @@
 """Measure gitops on a repository of many services, and count the metric series of their pods; `make bench-services`.
 
-Everything is here: a clone and its bare remote in a temporary folder, no cluster and no network.
+It needs no cluster and no network: the clone and its bare remote are in a temporary folder.
 """
 
 import argparse
@@ -31,7 +31,7 @@ repository: https://git.example.com/you/pipeline.git
 registry: {prefix: registry.example.com/you/pipeline}
 """
 _TOOLS = ROOT / ".cache/tools/bin"
-# A process begins with the peak of the one that starts it, so a small one does.
+# The peak memory of a process starts at that of its parent, so a small process starts it.
 _LAUNCHER = """
 import resource, subprocess, sys, time
 begin = time.monotonic()
@@ -42,7 +42,7 @@ sys.exit(code)
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """One command over all rounds: seconds by the clock, and MB of the largest process that it started or is."""
+    """One command over all rounds: wall time in seconds, and the peak memory of its largest process in MB."""
 
     what: str
     seconds: list[float]
@@ -50,7 +50,7 @@ class Measured(msgspec.Struct, frozen=True):
 
     @property
     def cells(self) -> list[str]:
-        """Its line of the table: medians."""
+        """Its line of the table, with medians."""
         return [f"`{self.what}`", f"{median(self.seconds):.2f}", f"{median(self.peak_mb):.0f}"]
 
 
@@ -72,14 +72,14 @@ def main() -> None:
 
 
 def many_services(folder: Path, count: int) -> Path:
-    """Make a clone with its bare remote: so many services, each released in each environment."""
+    """Create a clone with its bare remote: `count` services, each released in each environment."""
     environments = [
         f"  - {{name: {name}{f', from: {_FEEDS[name]}' if name in _FEEDS else ''}}}\n" for name in ENVIRONMENTS
     ]
     services = [f"  - {{name: model-{n:02}, model: classifier-{n:02}}}\n" for n in range(1, count + 1)]
     platform = f"{_HEAD}environments:\n{''.join(environments)}services:\n{''.join(services)}"
     clone = repository.grown(folder, (), platform)
-    # Charts of other versions would have to be fetched.
+    # Charts of other versions would be downloaded.
     version = loaded((clone / "charts/model-serving/Chart.yaml").read_text())["version"]
     for release in clone.glob("envs/*/*/release.yaml"):
         unheld = re.sub(r"(?m)^  hold:\n(    .*\n)*", "", release.read_text())
@@ -90,7 +90,7 @@ def many_services(folder: Path, count: int) -> Path:
 
 
 def commands() -> list[str]:
-    """The commands that are measured, as people type them."""
+    """Return the commands to measure, as people type them."""
     first, last = ENVIRONMENTS[0], ENVIRONMENTS[-1]
     return [
         "helm template apps",
@@ -107,7 +107,7 @@ def commands() -> list[str]:
 
 
 def _command(what: str, number: int, clone: Path) -> list[str]:
-    """The command with a full path, and what differs between rounds."""
+    """Return the command with a full path, and with the values that differ between rounds."""
     program, *rest = what.split()
     if program == "helm":
         rest = ["template", "apps", str(clone / "apps"), "--values", str(clone / "platform.yaml")]
@@ -123,7 +123,7 @@ def _measured(clone: Path, what: str, rounds: Sequence[Sequence[str]]) -> Measur
 
 
 def _run(clone: Path, command: Sequence[str]) -> tuple[float, float]:
-    """Run a command to its end; returns the seconds that it took, and the peak of its largest process in MB."""
+    """Run a command to its end. Return how many seconds it took, and the peak memory of its largest process in MB."""
     path = f"{_TOOLS}:{os.environ['PATH']}"
     environment = {**os.environ, **repository.PERSON, "PATH": path, "KUBECONFIG": str(clone / "no-kubeconfig")}
     launched = [sys.executable, "-S", "-c", _LAUNCHER, *command]
@@ -135,7 +135,7 @@ def _run(clone: Path, command: Sequence[str]) -> tuple[float, float]:
 
 
 def count_series() -> int:
-    """Count the series that Prometheus would keep of one pod that has answered, been refused and measured drift."""
+    """Count the series that Prometheus would keep for one pod that has answered, refused and measured drift."""
     with own_server() as own, httpx.Client(base_url=own.server.url, timeout=10) as client:
         row = {"features": [5.1, 3.5, 1.4, 0.2]}
         for body in (row, {"instances": [row["features"]]}, {"features": "nothing"}):
@@ -146,7 +146,7 @@ def count_series() -> int:
 
 
 def section(measured: Sequence[Measured], services: int, rounds: int, series: int) -> str:
-    """Write the section's text."""
+    """Return the section's text."""
     pods = services * len(ENVIRONMENTS)
     return f"""
 Measured {datetime.now(UTC):%Y-%m-%d} with `make bench-services`: {machine()}

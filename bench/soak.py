@@ -1,7 +1,7 @@
 """Send mixed requests to the serving API for a long time, and fail if its memory keeps growing.
 
-Every minute brings single rows and batches, in JSON, in the Open Inference Protocol, as binary tensors and as Arrow
-tables, and rows that do not fit the model. The first quarter counts as warming up: allocators and caches fill.
+Every minute has single rows and batches, in JSON, in the Open Inference Protocol, as binary tensors and as Arrow
+tables, and rows that do not fit the model. The first quarter is the warm-up, in which allocators and caches fill.
 """
 
 import argparse
@@ -26,20 +26,20 @@ _GROWTH = 1.05
 _SHARES: Mapping[Kind, float] = {
     "row": 1, "v2-row": 1, "binary-row": 1, "batch": 0.05, "binary-batch": 0.05, "arrow-batch": 0.05,
 }  # fmt: skip
-"""The kinds of requests, each with its share of the rate: a batch costs as much as many rows."""
+"""The kinds of requests, each with its share of the rate. A batch costs as much as many rows."""
 
 
 class Minute(msgspec.Struct, frozen=True):
-    """What one minute came to."""
+    """The result of one minute."""
 
     answered: int
     p99_ms: float
-    """The worst of any kind of single rows."""
+    """The worst of all kinds of single rows."""
     memory_mb: float
 
 
 def main() -> int:
-    """Run the soak, print a line a minute, and return 1 if memory grew by more than 5% after the first quarter."""
+    """Run the soak, print a line every minute, and return 1 if memory grew by more than 5% after the first quarter."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__.splitlines()[0])
     parser.add_argument("--fortio", type=Path, required=True, help="the load generator")
     parser.add_argument("--minutes", type=int, default=30, help="how many minutes (default 30)")
@@ -71,7 +71,7 @@ def _minute(own: Own, options: argparse.Namespace) -> Minute:
 
 
 def _refused(server: Server) -> None:
-    """Send rows that do not fit, each of them another, so that nothing can be kept of them."""
+    """Send rows that do not fit. Each is different, so that the server cannot cache anything about them."""
     with httpx.Client(base_url=server.url) as client:
         for number in range(_REFUSED):
             answer = client.post("/predict", json={"features": [number], f"field-{time.time_ns()}": 0})

@@ -1,4 +1,4 @@
-"""The servers that are measured side by side, and what each is sent."""
+"""The servers that are compared, and the requests for each."""
 
 import json
 import os
@@ -25,17 +25,17 @@ class Target(msgspec.Struct, frozen=True):
     """One server to measure."""
 
     name: str
-    """What the table calls it."""
+    """Its name in the table."""
     path: str
     body: bytes
     server: Callable[[Path, frozenset[int] | None], Server]
-    """Makes the server, not started: (folder for its files, processors that it may use)."""
+    """Returns the server, not started, from a folder for its files and the processors that it may use."""
     settled: Callable[[str], bool] = _nothing
-    """Tells whether the server at an address has finished its work after it became ready."""
+    """Returns whether the server at an address has finished its work after it became ready."""
 
 
 def uvicorn_options(port: int) -> list[str]:
-    """Return uvicorn's options for the most that it can do: as little as possible beside the app."""
+    """Return uvicorn's options for the highest throughput, with as little work as possible outside the app."""
     return [
         "--host", LOOPBACK, "--port", str(port), "--loop", "uvloop", "--http", "httptools",
         "--no-access-log", "--no-server-header", "--log-level", "warning",
@@ -43,7 +43,7 @@ def uvicorn_options(port: int) -> list[str]:
 
 
 def ceiling() -> Target:
-    """Describe the constant app on bare uvicorn."""
+    """Return the app with a constant answer on bare uvicorn."""
 
     def server(folder: Path, cpus: frozenset[int] | None) -> Server:
         port = free_port()
@@ -61,10 +61,10 @@ def ceiling() -> Target:
 
 
 def this_project(tracking_uri: str, model: str, *, shadow: str = "", log: Mapping[str, str] | None = None) -> Target:
-    """Describe the serving API, following the alias `production` of `model` in the registry at `tracking_uri`.
+    """Return the serving API, which follows the alias `production` of `model` in the registry at `tracking_uri`.
 
     With `shadow`, a share of the requests, version 1 is its own shadow. With `log`, the settings of a prediction log,
-    what it answers is logged.
+    its answers are logged.
     """
 
     def server(folder: Path, cpus: frozenset[int] | None) -> Server:
@@ -89,7 +89,7 @@ def _compares(url: str) -> bool:
 
 
 def _logs(url: str) -> bool:
-    """Ask until the store has a first file: only once the connection to it is made does the log cost what it will."""
+    """Send requests, and return whether the store has a file. Before its first connection the log costs less."""
     for _ in range(20):
         httpx.post(f"{url}/predict", json={"features": ROW}, trust_env=False)
     written = re.search(
@@ -99,7 +99,7 @@ def _logs(url: str) -> bool:
 
 
 def mlflow_models_serve(tracking_uri: str, model: str) -> Target:
-    """Describe MLflow's own scoring server for the same model version, with one worker like the others."""
+    """Return MLflow's own scoring server for the same model version, with one worker like the others."""
 
     def server(folder: Path, cpus: frozenset[int] | None) -> Server:
         port = free_port()
@@ -115,7 +115,7 @@ def mlflow_models_serve(tracking_uri: str, model: str) -> Target:
             log=folder / "mlflow-models-serve.log",
             environment={
                 "MLFLOW_TRACKING_URI": tracking_uri,
-                # MLflow runs uvicorn's command, which takes its options from variables too.
+                # MLflow runs uvicorn's command, which also reads its options from environment variables.
                 "UVICORN_ACCESS_LOG": "false",
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             },

@@ -1,7 +1,7 @@
-"""Run vegeta, the load generator for more than a server can answer, and read every answer.
+"""Runs vegeta, the load generator for more requests than a server can answer, and reads every answer.
 
-vegeta (MIT, https://github.com/tsenart/vegeta) sends each request when its time has come, whatever became of those
-before, and keeps connections open after refusals too.
+vegeta (MIT, https://github.com/tsenart/vegeta) sends each request at its time, whether earlier ones are answered or
+not. It keeps connections open after refusals too.
 """
 
 import csv
@@ -26,7 +26,7 @@ class Attack(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One answer: its HTTP status, or 0 where there was none, and how long it took."""
+    """One answer: its HTTP status, or 0 if there was none, and how long it took."""
 
     status: int
     milliseconds: float
@@ -55,5 +55,5 @@ def attack(program: Path, load: Attack, cpus: frozenset[int] | None) -> list[Ans
         run(command, cpus, against=load.url, seconds=limit, stdin=f"POST {load.url}\n")
         encode = [str(program), "encode", "--to=csv", str(answers)]
         lines = run(encode, cpus, against=load.url, seconds=limit).splitlines()
-    # timestamp in ns, status, latency in ns, and what is not asked for here
+    # The columns are the timestamp in ns, the status, the latency in ns, and others that are not needed here.
     return [Answer(int(line[1]), int(line[2]) / 1e6) for line in csv.reader(lines)]

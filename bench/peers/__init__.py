@@ -1,1 +1,1 @@
-"""The serving API beside the servers that a user would otherwise pick: `make bench-peers`."""
+"""Compares the serving API with the servers that a user would otherwise pick: `make bench-peers`."""

@@ -1,7 +1,7 @@
-"""Measure the serving API beside the servers that a user would otherwise pick, and write docs/benchmarks.md.
+"""Compare the serving API with the servers that a user would otherwise pick, and write docs/benchmarks.md.
 
-The same models, trained once, are served by each from a virtual environment of its own. What was measured is kept in
-.cache/peers, from which `--from` writes tables and charts anew.
+All of them serve the same models, which are trained once, each from a separate virtual environment. The measurements
+are kept in .cache/peers, from which `--from` writes tables and charts again.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def _kept(options: argparse.Namespace, file: Path, how: rounds.Options, models: 
 
 
 def _install(subjects: Sequence[Subject]) -> None:
-    """Make all environments before anything is measured; one that fails is told of again when its server is started."""
+    """Create all environments before anything is measured. The start of a server reports a failed one again."""
     for name in dict.fromkeys(subject.environment for subject in subjects):
         try:
             prepare(name)

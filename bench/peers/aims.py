@@ -1,4 +1,4 @@
-"""What this project wants to be beside the others, and whether a run says that it is."""
+"""The aims of this project compared with the others, and whether a run meets them."""
 
 from collections.abc import Iterator
 from statistics import median
@@ -15,7 +15,7 @@ _TIMES = {
     "mlserver": 8.0, "kserve": 8.0, "bentoml": 15.0, "bentoml-batchable": 15.0,
     "fastapi-numpy": 15.0, "fastapi-pandas": 15.0, "mlflow": 30.0,
 }  # fmt: skip
-"""At least so many times a peer's requests/s per core, single rows over 64 connections, logistic regression."""
+"""The least ratio to a peer's requests/s per core, for single rows over 64 connections, logistic regression."""
 _OF_RAW_ASGI = 0.9
 _WITH_DRIFT = 0.95
 _MEMORY = 0.5
@@ -32,7 +32,7 @@ class Aim(msgspec.Struct, frozen=True):
 
 
 def judge(run: Run) -> list[Aim]:
-    """Return every aim that the run can judge: nothing is said of servers that were not measured."""
+    """Return every aim that the run can judge. Servers that were not measured have no aims."""
     return [aim for model in run.models for aim in _of(model, run.rates)]
 
 
@@ -68,7 +68,7 @@ def _memory(model: str, ours: SubjectRun, other: SubjectRun) -> Iterator[Aim]:
 
 
 def _latency(model: str, ours: SubjectRun, other: SubjectRun, plan: Plan) -> Iterator[Aim]:
-    """Judge p99 at a rate that the other holds in most rounds."""
+    """Judge p99 at a rate that the other server holds in most rounds."""
     own, theirs = ours.p99_ms(plan.key), other.p99_ms(plan.key)
     if theirs is not None:
         seen = "cannot hold it" if own is None else f"{own:.2f} ms"

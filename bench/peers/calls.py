@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC: this project beside the servers that speak it too."""
+"""The Open Inference Protocol over gRPC: this project and the other servers that support it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ PLANS = (Plan("grpc-row", 1), Plan("grpc-row", 16), Plan("grpc-row", 64), Plan("
 
 
 def everything() -> list[Subject]:
-    """Return the servers that are compared, this project first."""
+    """Return the servers to compare, this project first."""
     return [
         Subject(OURS, "this project", "serving", _requests, subjects.ours({})),
         Subject("mlserver", "MLServer", "mlserver", _requests_of_iris, subjects.mlserver),
@@ -29,7 +29,7 @@ def everything() -> list[Subject]:
 
 
 def write_descriptors(file: Path) -> Path:
-    """Write the protocol's messages and methods down as load generators read them."""
+    """Write the protocol's messages and methods into a file for load generators."""
     described = FileDescriptorSet()
     schema.POOL.FindServiceByName(schema.SERVICE).file.CopyToProto(described.file.add())
     file.write_bytes(described.SerializeToString())
@@ -41,7 +41,7 @@ def _requests(model: str) -> Requests:
 
 
 def _requests_of_iris(_model: str) -> Requests:
-    """The others call the model so, whatever it is."""
+    """Return requests for the model `iris`: the other servers use this name for any model."""
     return _requests("iris")
 
 

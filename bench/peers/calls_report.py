@@ -1,4 +1,4 @@
-"""Turn a run of calls over gRPC into the text of docs/benchmarks.md."""
+"""Formats a run of calls over gRPC for docs/benchmarks.md."""
 
 from collections.abc import Iterator
 from statistics import median

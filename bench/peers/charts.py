@@ -1,4 +1,4 @@
-"""The charts of docs/benchmarks: one picture a model, the same bytes for the same figures."""
+"""The charts of docs/benchmarks: one picture for each model. The same figures give the same bytes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Virtual environments of the servers, made from their locks once and kept under .cache/peers."""
+"""Virtual environments of the servers, created once from their locks and kept under .cache/peers."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ _INSTALL_SECONDS = 900
 
 
 class EnvironmentFailedError(RuntimeError):
-    """An environment could not be made. The message holds the installer's last lines."""
+    """An environment could not be created. The message has the installer's last lines."""
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -30,17 +30,17 @@ class Environment(msgspec.Struct, frozen=True):
     version: str
     """Of the server; empty for this project's."""
     megabytes: float
-    """The size of its files, bytecode included and Python itself not."""
+    """The size of its files, with bytecode and without Python itself."""
 
 
 def prepare(name: str) -> Environment:
-    """Return the environment of a server, made first where it is missing or its lock has changed.
+    """Return the environment of a server. Create it if it is missing or its lock has changed.
 
     Args:
-        name: `serving` for this project, else the name of a lock under requirements/peers.
+        name: `serving` for this project, otherwise the name of a lock under requirements/peers.
 
     Raises:
-        EnvironmentFailedError: it could not be made.
+        EnvironmentFailedError: it could not be created.
     """
     own = name == "serving"
     lock = Path("requirements/serving.txt") if own else _LOCKS / f"{name}.txt"
@@ -60,7 +60,7 @@ def prepare(name: str) -> Environment:
             _install(folder, ["--no-deps", *(word for part in parts for word in ("-e", part))])
         (folder / _COMPLETE).touch()
     if own:
-        # Its source is used where it lies, and compiled as in the image, whatever PYTHONDONTWRITEBYTECODE says.
+        # The environment uses the source in place. Compile it as in the image, whatever PYTHONDONTWRITEBYTECODE says.
         _run([str(folder / "bin/python"), "-m", "compileall", "-q", *(f"{part}/src" for part in parts)])
     locked = re.search(rf"^{name}==(\S+)", lock.read_text(), re.MULTILINE)
     return Environment(folder / "bin", locked[1] if locked else "", _megabytes(folder))

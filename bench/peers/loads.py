@@ -1,4 +1,4 @@
-"""Which loads are sent, and what each server's requests look like in every form that it speaks."""
+"""The loads to send, and the requests for each server in every form that it supports."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ Kind = Literal[
     "row", "batch", "v2-row", "v2-batch", "binary-row", "binary-batch", "arrow-batch", "invocations-row",
     "grpc-row", "grpc-batch",
 ]  # fmt: skip
-"""A single row or a batch, in the server's own JSON, in V2 JSON, in V2 with binary tensors, as an Arrow
-table, as MLflow's server is asked, or in V2 over gRPC."""
+"""A single row or a batch: in the server's own JSON, in V2 JSON, in V2 with binary tensors, as an Arrow table, in the
+form of MLflow's server, or in V2 over gRPC."""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One POST request, or a call of gRPC: then `path` is the method, and `body` the encoded message."""
+    """One POST request. Or a gRPC call: then `path` is the method, and `body` the encoded message."""
 
     path: str
     body: bytes
@@ -47,7 +47,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """What results are filed under."""
+        """The key of its results."""
         return f"{self.kind}@{self.rate}/s" if self.rate else f"{self.kind}/{self.connections}"
 
 
@@ -70,13 +70,13 @@ def at_rates(rates: Sequence[int]) -> tuple[Plan, ...]:
 
 
 def batch() -> list[list[float]]:
-    """Return the rows of iris, repeated up to `BATCH_ROWS`."""
+    """Return the rows of iris, repeated up to `BATCH_ROWS` rows."""
     rows = load_iris().data
     return np.resize(rows, (BATCH_ROWS, rows.shape[1])).tolist()  # type: ignore[no-any-return]  # scikit-learn is untyped
 
 
 def in_json(row: tuple[str, object], many: tuple[str, object] | None = None) -> dict[Kind, Request]:
-    """Return a server's own JSON requests, from the path and the content of each; no batch where `many` is None."""
+    """Return requests in a server's own JSON, from their paths and contents. Without `many` there is no batch."""
     forms: dict[Kind, tuple[str, object]] = {"row": row, **({"batch": many} if many else {})}
     return {kind: Request(path, json.dumps(content).encode()) for kind, (path, content) in forms.items()}
 
@@ -87,12 +87,12 @@ def v2_json(path: str) -> dict[Kind, Request]:
 
 
 def v2_binary(path: str) -> dict[Kind, Request]:
-    """Return requests of the Open Inference Protocol with binary tensors, both ways."""
+    """Return requests of the Open Inference Protocol with binary tensors, also in the answers."""
     return {"binary-row": _v2_binary(path, [ROW]), "binary-batch": _v2_binary(path, batch())}
 
 
 def arrow(path: str) -> dict[Kind, Request]:
-    """Return a batch as an Arrow IPC stream, answered by one."""
+    """Return a batch as an Arrow IPC stream. The answer is one too."""
     table = pa.table(dict(zip(COLUMNS, np.array(batch()).T, strict=True)))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -102,7 +102,7 @@ def arrow(path: str) -> dict[Kind, Request]:
 
 
 def dataframe(rows: Sequence[Sequence[float]]) -> dict[str, object]:
-    """Return what MLflow's server takes."""
+    """Return the content of a request to MLflow's server."""
     return {"dataframe_split": {"columns": COLUMNS, "data": rows}}
 
 

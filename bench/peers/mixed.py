@@ -1,7 +1,7 @@
-"""A table with text beside numbers: penguins, by a pipeline as notebooks fit it, in each server as it is.
+"""A table with text and numbers: penguins, with a pipeline that is fitted like those in notebooks.
 
-This project takes that pipeline by `training register`. Beside it stands itself with
-the numbers of the same table alone.
+`training register` registers that pipeline for this project. This project also serves a model of only the numbers of
+the same table, for comparison.
 """
 
 import json
@@ -69,7 +69,7 @@ def train(folder: Path) -> Penguins:
         folder: empty; for the registry, the artifacts and the pickles.
 
     Raises:
-        CalledProcessError: a registration failed; it has said why.
+        CalledProcessError: a registration failed; it has printed the reason.
     """
     table = pd.read_csv(_DATA)
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
@@ -100,7 +100,7 @@ def _registered(name: str, pipeline: object, folder: Path) -> Model:
 
 
 def everything(penguins: Penguins) -> list[Subject]:
-    """Return the servers that are compared, this project first."""
+    """Return the servers to compare, this project first."""
     ours, fastapi = subjects.ours({}), subjects.fastapi("fastapi_penguins")
     numbers = {column: _ROW[column] for column in _NUMBERS}
     return [
@@ -154,7 +154,7 @@ def _v2(path: str, row: Row, parameters: dict[str, str] | None = None) -> Reques
 
 
 def _tensor(name: str, value: object, *, texts: bool) -> dict[str, object]:
-    """One column as a tensor; `texts` declares what its bytes are, as MLServer wants it."""
+    """Return one column as a tensor. With `texts` it declares the type of its bytes, which MLServer needs."""
     text = isinstance(value, str)
     declared = {"parameters": {"content_type": "str"}} if text and texts else {}
     return {"name": name, "shape": [1, 1], "datatype": "BYTES" if text else "FP64", "data": [value], **declared}

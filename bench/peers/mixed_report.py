@@ -1,4 +1,4 @@
-"""Turn a run of the mixed table into the text of docs/benchmarks.md."""
+"""Formats a run of the mixed table for docs/benchmarks.md."""
 
 from collections.abc import Iterator
 from statistics import median
@@ -19,7 +19,7 @@ _AIMS = (
     ("mlserver", V2_ROW, 30.0, "times {}, both asked by V2"),
     ("mlflow", INVOCATIONS_ROW, 40.0, "times {} at /invocations"),
 )
-"""Server, load, the least ratio of requests/s per core over 64 connections, and what to call it."""
+"""The server, the load, the least ratio of requests/s per core over 64 connections, and its name in the table."""
 
 
 def _aims(run: ModelRun) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""The models that every server serves: trained once a run by this project's own command, then only converted."""
+"""The models that every server serves: trained once in a run by this project's own command, and then converted."""
 
 import os
 import subprocess
@@ -15,11 +15,11 @@ NAMES = tuple(_PARAMETERS)
 
 
 class Model(msgspec.Struct, frozen=True):
-    """One model in the forms that servers take."""
+    """One model in the forms that the servers need."""
 
     name: str
     folder: Path
-    """The registered version's artifacts, as docs/model-format.md has them."""
+    """The registered version's artifacts, as in docs/model-format.md."""
     digest: str
     pickle: Path
     """The same scikit-learn pipeline, written by joblib."""
@@ -34,14 +34,14 @@ class Registered(msgspec.Struct):
 
 
 def train(name: str, folder: Path) -> Model:
-    """Train a model on iris with this project's defaults, and write it down for the other servers.
+    """Train a model on iris with this project's defaults, and save it for the other servers.
 
     Args:
         name: one of `NAMES`.
         folder: an empty folder for the registry, the artifacts and the pickle.
 
     Raises:
-        CalledProcessError: training failed; it has said why.
+        CalledProcessError: training failed; it has printed the reason.
     """
     registry = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "MLFLOW_DISABLE_TELEMETRY": "true"}
     command = [program("training"), "run", "--model", name, "--param", *_PARAMETERS[name], "--json"]

@@ -1,4 +1,4 @@
-"""Turn a run into the text of docs/benchmarks.md."""
+"""Formats a run for docs/benchmarks.md."""
 
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
@@ -34,7 +34,7 @@ def text(run: Run) -> str:
 
 
 def head(run: Run) -> str:
-    """Return when, where and how a run was measured."""
+    """Return the lines about when, where and how a run was measured."""
     return f"""Measured {run.date} with `make bench-peers`: {run.machine}
 {run.rounds} interleaved rounds of {run.seconds:g} s a load; medians, in brackets the lowest and highest round."""
 
@@ -63,14 +63,14 @@ def _model(run: ModelRun, whole: Run) -> str:
 
 
 def one_table(what: str, heads: Sequence[str], loads: Sequence[str], aims: str, judged: Judged) -> Callable[[Run], str]:
-    """Return what makes the text of a run whose loads fit one table.
+    """Return a function that formats a run whose loads fit one table.
 
     Args:
         what: the sentence before the rates.
         heads: the heads of the loads' columns.
         loads: the loads.
         aims: the sentence before the aims.
-        judged: gives a line for each aim: what, wanted, seen, whether it is met.
+        judged: returns a line for each aim: what, wanted, seen, whether it is met.
     """
 
     def parts(run: ModelRun) -> Iterator[str]:
@@ -87,12 +87,12 @@ def one_table(what: str, heads: Sequence[str], loads: Sequence[str], aims: str, 
 
 
 def rate_table(subjects: Sequence[SubjectRun], heads: Sequence[str], loads: Sequence[str]) -> str:
-    """Return requests/s per core, a line a server and a column a load."""
+    """Return requests/s per core, with a line for each server and a column for each load."""
     return table(["", *heads], [[s.name, *[_per_core(s, load) for load in loads]] for s in subjects])
 
 
 def ratio_table(run: ModelRun, subjects: Sequence[SubjectRun], heads: Sequence[str], loads: Sequence[str]) -> str:
-    """Return this project's requests/s per core over those of each other server."""
+    """Return the ratios of this project's requests/s per core to those of each other server."""
     ours = run.subject(OURS)
     if ours is None:
         return "This project was not measured."
@@ -108,7 +108,7 @@ def _latency(subjects: Sequence[SubjectRun], rates: Sequence[int]) -> str:
 
 
 def footprint(subjects: Sequence[SubjectRun]) -> str:
-    """Return memory, start and size of the environment of each server."""
+    """Return the memory, start time and environment size of each server."""
     lines = [
         [s.name, s.version, spread(s.memory_mb) if s.memory_mb else "-", f"{s.ready_seconds:.1f}", f"{s.megabytes:.0f}"]
         for s in subjects
@@ -117,7 +117,7 @@ def footprint(subjects: Sequence[SubjectRun]) -> str:
 
 
 def failures(subjects: Sequence[SubjectRun]) -> list[str]:
-    """Return a table of what failed, with its head, or nothing."""
+    """Return a table of what failed, with its title, or an empty list."""
     lines = [
         [subject.name, load or "start", _in_a_cell(reason)]
         for subject in subjects
@@ -127,7 +127,7 @@ def failures(subjects: Sequence[SubjectRun]) -> list[str]:
 
 
 def _in_a_cell(reason: str) -> str:
-    """Return the first and the last line, between which a server's log tells its story."""
+    """Return the first and the last line. Between them is the rest of a server's log."""
     lines = reason.splitlines() or ["it gave none"]
     return " ".join(dict.fromkeys([lines[0], lines[-1]])).replace("|", "\\|")[:300]
 

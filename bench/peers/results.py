@@ -1,4 +1,4 @@
-"""What a run measured, as it is kept in .cache/peers and drawn into docs/benchmarks.md."""
+"""The measurements of a run, in the form of .cache/peers, from which docs/benchmarks.md is made."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +23,12 @@ class SubjectRun(msgspec.Struct):
     ready_seconds: float = 0.0
     memory_mb: list[float] = msgspec.field(default_factory=list)
     samples: dict[str, list[Sample | None]] = msgspec.field(default_factory=dict)
-    """By load, one a round; None where the load failed, or the server answered less than 95% of the rate asked for."""
+    """By load, one for each round. None if the load failed, or the server answered less than 95% of the rate."""
     failures: dict[str, str] = msgspec.field(default_factory=dict)
-    """By load, the last reason why it failed; under the empty name, why the server was not measured at all."""
+    """By load, the last reason of a failure. Under the empty name, the reason why the server was not measured."""
 
     def held(self, load: str) -> list[Sample]:
-        """Return the samples of a load from the rounds that have one, or none where that is not most of the rounds."""
+        """Return the samples of a load from the rounds that have one, or none if those are not most of the rounds."""
         rounds = self.samples.get(load, [])
         found = [sample for sample in rounds if sample is not None]
         return found if 2 * len(found) > len(rounds) else []
@@ -55,7 +55,7 @@ class ModelRun(msgspec.Struct, frozen=True):
     subjects: list[SubjectRun]
 
     def subject(self, key: str) -> SubjectRun | None:
-        """Return a server's run, or None where it was left out."""
+        """Return a server's run, or None if it was not measured."""
         return next((run for run in self.subjects if run.key == key), None)
 
 
@@ -71,7 +71,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def ratios(mine: SubjectRun, theirs: SubjectRun, load: str) -> Sequence[float]:
-    """Return requests/s per core of `mine` over `theirs`, for each round in which both have answered."""
+    """Return the ratios of `mine` to `theirs` in requests/s per core, for each round in which both have answered."""
     pairs = zip(mine.samples.get(load, []), theirs.samples.get(load, []), strict=False)
     return [own.per_core / other.per_core for own, other in pairs if own is not None and other is not None]
 
@@ -87,6 +87,6 @@ def load(file: Path) -> Run:
 
     Raises:
         OSError: the file cannot be read.
-        msgspec.ValidationError: it holds something else.
+        msgspec.ValidationError: it has other content.
     """
     return msgspec.json.decode(file.read_bytes(), type=Run)

@@ -1,7 +1,7 @@
-"""Start every server once, then measure them in interleaved rounds.
+"""Starts every server once, then measures them in interleaved rounds.
 
-All servers of a model run throughout, each pinned to the same processor, and idle while another is measured. Within a
-round every load goes to one server after another, so that a machine whose speed drifts slows all of them.
+All servers of a model run all the time, each pinned to the same processor, and are idle while another is measured.
+Within a round every load goes to one server after another: if the machine's speed changes, it changes for all of them.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class Options(msgspec.Struct, frozen=True):
     fortio: Path
     ghz: Path
     descriptors: Path
-    """Of the methods that ghz calls."""
+    """The descriptors of the methods that ghz calls."""
     rounds: int
     seconds: float
     plans: Sequence[Plan]
@@ -43,11 +43,11 @@ class _Running(msgspec.Struct, frozen=True):
     bodies: Path
     result: SubjectRun
     grpc: str
-    """The address for calls of gRPC."""
+    """The address for gRPC calls."""
 
 
 def measure(model: Model, subjects: Sequence[Subject], folder: Path, options: Options) -> ModelRun:
-    """Measure all servers with one model; those that do not start are left out, with the reason in their result.
+    """Measure all servers with one model. Servers that do not start are left out, with the reason in their result.
 
     Args:
         model: what they serve.
@@ -105,7 +105,7 @@ def _keep(one: _Running, plan: Plan, options: Options) -> None:
 
 
 def _beyond(result: SubjectRun, plan: Plan) -> bool:
-    """Return whether the server answered fewer than `plan.rate` in this round when it was asked for all it can."""
+    """Return whether the server's highest rate in this round was less than `plan.rate`."""
     latest = result.samples.get(Plan(plan.kind, RATE_CONNECTIONS).key, [None])[-1]
     return bool(plan.rate) and latest is not None and latest.measured.rate < 0.95 * plan.rate
 

@@ -1,6 +1,6 @@
-"""The servers that are compared: how each is started, with one worker, and what it is sent.
+"""The servers to compare: how each is started, with one worker, and the requests that it gets.
 
-Access logs are off wherever a setting has them, and metrics are as each server has them by default.
+Access logs are off if the server has a setting for that. Metrics are at each server's default.
 """
 
 import json
@@ -20,15 +20,15 @@ _APPS = Path(__file__).parent / "apps"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What a server is started with."""
+    """The context in which a server is started."""
 
     environment: Environment
     model: Model
     folder: Path
-    """Its own, for logs and settings; empty."""
+    """A separate empty folder for logs and settings."""
     cpus: frozenset[int] | None
     grpc_port: int = 0
-    """Where to listen for calls of gRPC; 0 where none are sent."""
+    """The port for gRPC calls; 0 if none are sent."""
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -36,13 +36,13 @@ class Subject(msgspec.Struct, frozen=True):
 
     key: str
     name: str
-    """What tables and charts call it."""
+    """Its name in tables and charts."""
     environment: str
     """The name of its environment."""
     requests: Callable[[str], loads.Requests]
     """Its requests, by the model's name."""
     server: Callable[[Place], Server]
-    """Makes the server, not started."""
+    """Returns the server, not started."""
 
 
 OURS, OURS_WITHOUT_DRIFT, RAW_ASGI = "ours", "ours-without-drift", "raw-asgi"
@@ -99,7 +99,7 @@ def _our_requests(model: str) -> loads.Requests:
 
 
 def ours(settings: Mapping[str, str]) -> Callable[[Place], Server]:
-    """Return what makes this project's API, with these settings beside those of the model."""
+    """Return a function that creates this project's API, with additional settings."""
 
     def server(place: Place) -> Server:
         port = free_port()
@@ -134,7 +134,7 @@ def _mlserver_requests(_model: str) -> loads.Requests:
 
 
 def mlserver(place: Place) -> Server:
-    """Return MLServer with its scikit-learn runtime; it calls the model `iris`, whatever it is."""
+    """Return MLServer with its scikit-learn runtime. It always serves the model under the name `iris`."""
     port, grpc, metrics = free_ports(3)
     grpc = place.grpc_port or grpc
     settings = {
@@ -159,7 +159,7 @@ def _kserve_requests(_model: str) -> loads.Requests:
 
 
 def kserve(place: Place) -> Server:
-    """Return KServe's server; it calls the model `iris`, whatever it is."""
+    """Return KServe's server. It always serves the model under the name `iris`."""
     port = free_port()
     grpc = ["--grpc_port", str(place.grpc_port)] if place.grpc_port else ["--enable_grpc", "false"]
     command = ["python", str(_APPS / "kserve_sklearn.py"), "--http_port", str(port), *grpc]
@@ -197,7 +197,7 @@ def _flower(row: Sequence[float]) -> dict[str, float]:
 
 
 def fastapi(app: str) -> Callable[[Place], Server]:
-    """Return what makes the FastAPI app of this module."""
+    """Return a function that creates the FastAPI app of this module."""
 
     def server(place: Place) -> Server:
         port = free_port()
@@ -213,12 +213,12 @@ def _mlflow_requests(_model: str) -> loads.Requests:
 
 
 def mlflow(place: Place) -> Server:
-    """Return MLflow's own server of the model's folder."""
+    """Return MLflow's own server for the model's folder."""
     port = free_port()
     command = [
         "mlflow", "models", "serve", "--model-uri", str(place.model.folder), "--env-manager", "local",
         "--host", LOOPBACK, "--port", str(port), "--workers", "1",
     ]  # fmt: skip
-    # MLflow runs uvicorn's command, which takes its options from variables too.
+    # MLflow runs uvicorn's command, which also reads its options from environment variables.
     own = {"UVICORN_ACCESS_LOG": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     return _server("mlflow models serve", place, command, port=port, ready_path="/ping", environment=own)

@@ -24,7 +24,7 @@ class Batchable:
     def __init__(self) -> None:
         self.model = joblib.load(os.environ["PEER_MODEL"])
 
-    # The bounds admit the largest batch that is sent, and waiting up to the time that a row may take when many come.
+    # The bounds allow the largest batch that is sent, and the longest wait of a row when many arrive at once.
     @bentoml.api(batchable=True, max_batch_size=4000, max_latency_ms=1000)
     def predict(self, rows: np.ndarray) -> np.ndarray:
         return self.model.predict(rows)

@@ -22,7 +22,7 @@ class Flower(BaseModel):
 
 
 def _predict(flowers: list[Flower]) -> list[str]:
-    # The model was fitted without names, and would warn of a DataFrame's.
+    # The model was fitted without names, and would warn about those of a DataFrame.
     frame = pd.DataFrame([flower.model_dump() for flower in flowers], columns=_COLUMNS)
     return model.predict(frame.to_numpy()).tolist()
 

@@ -1,4 +1,4 @@
-"""KServe's Python server with a scikit-learn model, as its own sklearn server has it, with one worker."""
+"""KServe's Python server with a scikit-learn model, like its own sklearn server, with one worker."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ class SklearnModel(Model):
         return self.ready
 
     def predict(self, payload: Any, headers: dict[str, str] | None = None) -> Any:
-        # A list, because KServe writes class names as BYTES only from that.
+        # A list, because KServe writes class names as BYTES only from a list.
         result = self.model.predict(get_predict_input(payload)).tolist()
         return get_predict_response(payload, result, self.name)
 
@@ -24,5 +24,5 @@ class SklearnModel(Model):
 if __name__ == "__main__":
     model = SklearnModel("iris")
     model.load()
-    logging.disable(logging.INFO)  # it writes three lines for each request, and has no setting for two of them
+    logging.disable(logging.INFO)  # it writes three lines for each request, and two of them cannot be switched off
     ModelServer(workers=1, enable_latency_logging=False).start([model])

@@ -1,6 +1,6 @@
-"""What this project is measured against from above: raw ASGI, msgspec and ONNX Runtime, and nothing else.
+"""The upper limit for this project: raw ASGI, msgspec and ONNX Runtime, and nothing else.
 
-No framework, no metrics, no bounds, no validation beyond the types: the shortest code that answers like /predict.
+No framework, no metrics, no bounds, no validation except types: the shortest code that answers like /predict.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as the service has it
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as in the service
 
 import onnxruntime
 
@@ -52,7 +52,7 @@ def _answer(body: bytes) -> bytes:
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
-    """Answer predictions, whatever the path; GET is for the probe."""
+    """Answer predictions at any path. GET is for the probe."""
     if scope["type"] != "http":
         return
     body = b""
