@@ -1,4 +1,4 @@
-"""ghz without a load: what it is called with, what is read of its report, and what a run becomes in the document."""
+"""ghz without a load: its arguments, the parsing of its report, and the text for the document."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_calls_are_counted_with_their_latencies() -> None:
     assert found.rate == 200
 
 
-def test_a_call_that_ends_otherwise_fails_the_load() -> None:
+def test_a_call_that_fails_makes_the_load_fail() -> None:
     failed = REPORT.replace('{"OK": 300}', '{"OK": 299, "Unavailable": 1}').replace(
         '"errorDistribution": {}', '"errorDistribution": {"too many": 1}'
     )
@@ -34,7 +34,7 @@ def test_a_call_that_ends_otherwise_fails_the_load() -> None:
         read(failed, CALLS)
 
 
-def test_each_call_under_way_has_a_connection() -> None:
+def test_each_call_in_progress_has_a_connection() -> None:
     given = arguments(CALLS)
 
     assert [given[given.index(name) + 1] for name in ("-c", "--connections", "-z")] == ["16", "16", "2.0s"]

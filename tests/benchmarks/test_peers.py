@@ -1,6 +1,6 @@
-"""The peers' benchmark without a load: aims are judged, tables and charts drawn, and the document kept whole.
+"""The benchmark of peers without a load: aims are judged, tables and charts drawn, and the document stays whole.
 
-Figures are made up, so that every outcome appears: met, missed, a rate that cannot be held, a server that does not
+The figures are made up, so that every outcome appears: met, missed, a rate that cannot be held, a server that does not
 start.
 """
 
@@ -47,7 +47,7 @@ def test_aims_are_judged_by_the_median_of_ratios_within_a_round(run: Run) -> Non
     assert judged["p99 at 100/s, beside MLSERVER"].seen == "0.90 ms"
 
 
-def test_p99_is_compared_only_where_the_other_holds_the_rate_in_most_rounds(run: Run) -> None:
+def test_p99_is_compared_only_if_the_other_holds_the_rate_in_most_rounds(run: Run) -> None:
     latencies = [aim.what for aim in aims.judge(run) if aim.what.startswith("p99")]
 
     assert latencies == ["p99 at 100/s, beside MLSERVER"]
@@ -71,7 +71,7 @@ def test_the_report_names_what_failed_and_what_cannot_be_held(run: Run) -> None:
     assert all(line.count("|") > 2 for line in text.splitlines() if line.startswith("|"))
 
 
-def test_a_run_survives_being_kept(run: Run, tmp_path: Path) -> None:
+def test_a_run_is_the_same_after_it_is_saved_and_loaded(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "deep" / "results.json"
 
     results.save(run, file)
@@ -79,7 +79,7 @@ def test_a_run_survives_being_kept(run: Run, tmp_path: Path) -> None:
     assert report.text(results.load(file)) == report.text(run)
 
 
-def test_the_mixed_table_is_compared_by_what_each_server_is_asked() -> None:
+def test_the_mixed_table_compares_the_same_kind_of_request() -> None:
     ours, numbers = _subject("ours", [5000.0] * 3, 100.0), _subject("ours-numbers", [8000.0] * 3, 100.0)
     mlflow = _subject("mlflow", [100.0] * 3, 500.0)
     ours.samples["invocations-row/64"] = _samples([3000.0] * 3)
@@ -107,7 +107,7 @@ def test_charts_are_small_and_the_same_for_the_same_figures(
     assert b"KServe" not in first
 
 
-def test_only_what_stands_between_the_markers_is_replaced(tmp_path: Path) -> None:
+def test_only_the_text_between_the_markers_is_replaced(tmp_path: Path) -> None:
     file = tmp_path / "figures.md"
     file.write_text("before\n<!-- a: begin -->\nold\n<!-- a: end -->\nafter\n")
 

@@ -1,1 +1,1 @@
-"""Clients that people use, each asking a real serving process in every way that it knows."""
+"""Clients that people use. Each requests predictions from a real serving process in every way that it supports."""

@@ -1,4 +1,4 @@
-"""A browser that is driven over the WebDriver protocol (chromedriver), where this machine has one."""
+"""A browser that is controlled through the WebDriver protocol (chromedriver), if this machine has one."""
 
 import shutil
 import socket
@@ -24,11 +24,11 @@ class Browser:
         self._path = f"/session/{session}"
 
     def open(self, url: str) -> None:
-        """Goes to an address."""
+        """Open an address."""
         self._ask("url", url=url)
 
     def fill(self, css: str, text: str) -> None:
-        """Types into a field, in place of what is there; of a list, it takes the option of that text."""
+        """Replace the text of a field. In a list, select the option with that text."""
         found = self._find(css)
         if self._client.get(f"{self._path}/element/{found}/name").json()["value"] == "select":
             self._ask(f"element/{self._find(f'{css} option[value={text!r}]')}/click")
@@ -37,15 +37,15 @@ class Browser:
         self._ask(f"element/{found}/value", text=text)
 
     def click(self, css: str) -> None:
-        """Clicks on an element."""
+        """Click on an element."""
         self._ask(f"element/{self._find(css)}/click")
 
     def run(self, script: str) -> Any:
-        """Gives what a function's body returns in the page."""
+        """Run the body of a function in the page, and return its result."""
         return self._ask("execute/sync", script=script, args=[])
 
     def wait(self, script: str) -> Any:
-        """Gives what a function's body returns in the page, as soon as that is something."""
+        """Run the body of a function in the page until its result is truthy, and return it."""
         deadline = time.monotonic() + _SECONDS
         while not (found := self.run(script)):
             assert time.monotonic() < deadline, f"gave up waiting for: {script}"
@@ -53,7 +53,7 @@ class Browser:
         return found
 
     def close(self) -> None:
-        """Ends the browser."""
+        """Close the browser."""
         self._client.delete(self._path)
 
     def _find(self, css: str) -> str:
@@ -67,7 +67,7 @@ class Browser:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A browser of its own, which ends at the end."""
+    """Start a separate browser, and close it at the end of the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,7 +1,7 @@
-"""The clients: where each is found on this machine, and what it asks.
+"""The clients: where each is found on this machine, and its requests.
 
-Each gives a line for every case: its name, the status, and whether the answer holds the prediction. What it cannot
-do, it does not ask.
+Each yields a line for every case: its name, the status, and whether the answer has the prediction. A client leaves out
+the cases that it does not support.
 """
 
 import fcntl
@@ -45,17 +45,17 @@ EXPECTED = {
     "V2 with nulls": BODY,
     "invocations": BODY,
 }
-"""What must come back in each case."""
+"""The expected status of each case, and whether the answer has the prediction."""
 
 _PROGRAMS = Path(__file__).parent / "programs"
-# Go compiles its standard library first, where it has not before.
+# Go compiles its standard library at the first use.
 _SECONDS = 400
 
 Outcome: TypeAlias = tuple[str, int, bool]
 
 
 class Client(msgspec.Struct, frozen=True):
-    """A client: what it is called in the table, the programs that it takes, and how it asks a server's address."""
+    """A client: its name in the table, the programs that it needs, and its requests to a server's address."""
 
     name: str
     needs: tuple[str, ...]
@@ -63,7 +63,7 @@ class Client(msgspec.Struct, frozen=True):
 
     @property
     def missing(self) -> list[str]:
-        """The programs that it takes and this machine lacks."""
+        """The programs that it needs and this machine does not have."""
         return [program for program in self.needs if shutil.which(program) is None]
 
 
@@ -113,7 +113,7 @@ def _curl(url: str, folder: Path) -> Iterator[Outcome]:
 def _httpx(url: str, _: Path) -> Iterator[Outcome]:
     packed, gzipped = gzip.compress(ROW.encode()), {"content-encoding": "gzip"}
     tensor = {"name": "features", "shape": [1, 4], "datatype": "FP64", "data": [5.1, 3.5, 1.4, 0.2], "parameters": None}
-    # What MLServer's own client writes: every field of its structs, null where nothing is set.
+    # MLServer's own client writes every field of its structs, with null for those that are not set.
     nulls = {"id": None, "parameters": None, "inputs": [tensor], "outputs": None}
     with httpx.Client(base_url=url, trust_env=False, timeout=_SECONDS) as client:
         answers = {
@@ -170,7 +170,7 @@ def _triton(url: str, _: Path) -> Iterator[Outcome]:
 
 def _mlflow(url: str, _: Path) -> Iterator[Outcome]:
     with warnings.catch_warnings():
-        # MLflow warns of its own types while this part of it loads.
+        # MLflow warns about its own types while this module loads.
         warnings.simplefilter("ignore")
         found = importlib.import_module("mlflow.pyfunc.scoring_server.client")
     address = httpx.URL(url)
@@ -185,7 +185,7 @@ def _mlflow(url: str, _: Path) -> Iterator[Outcome]:
 def _mlserver(url: str, folder: Path) -> Iterator[Outcome]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "mlserver.lock").open("w") as lock:
-        # Test processes run side by side, and one of them makes the environment.
+        # Test processes run in parallel, and only one of them may create the environment.
         fcntl.flock(lock, fcntl.LOCK_EX)
         python = prepare("mlserver").bin / "python"
     yield from _lines([str(python), str(_PROGRAMS / "mlserver_client.py"), url, MODEL], folder)

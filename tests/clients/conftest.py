@@ -1,4 +1,4 @@
-"""A serving process that listens on both families, and the printed matrix."""
+"""A serving process that listens on IPv4 and IPv6, and the printed matrix."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from tests.integration.serving_fixtures import served
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what each client did, from whichever process it ran in."""
+    """Print the results of each client, from whichever process ran it."""
     rows = [
         line
         for report in terminalreporter.getreports("passed")
@@ -25,7 +25,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a process with HOST=::, and a model."""
+    """Return the port of a process with HOST=::, and a model."""
     folder = tmp_path_factory.mktemp("clients")
     pin = {
         "MODEL_VERSION": "7",

@@ -1,4 +1,4 @@
-"""Every client that is here gets what it asks for, over IPv4 and IPv6; docs/reliability.md lists them all."""
+"""Every installed client gets the answers that it needs, over IPv4 and IPv6; docs/reliability.md lists all clients."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ FAMILIES = {"IPv4": "127.0.0.1", "IPv6": "[::1]"}
 @pytest.mark.timeout(500)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
-def test_a_client_gets_what_it_asks_for(
+def test_a_client_gets_the_expected_answers(
     port: int, tmp_path: Path, client: Client, family: str, record_property: Callable[[str, object], None]
 ) -> None:
     if client.missing:

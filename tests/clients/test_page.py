@@ -1,4 +1,4 @@
-"""The page at /docs in a real browser: a field for each column, which make the body that is sent."""
+"""The page at /docs in a real browser: it has a field for each column, and sends a body made from them."""
 
 import json
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def test_a_row_is_filled_in_and_answered(page: Browser) -> None:
     ):
         page.fill(f'form [name="{name}"]', text)
     expected = {**ROW, "island": "Dream", "bill (mm)": 51.5, "eggs": 3, "ringed": False, "sex": "female"}
-    # As a browser gives the moment in its field.
+    # In the form of a browser's field for dates and times.
     assert features(page) == {**expected, "seen": "2023-11-15T08:30"}
     page.click("#operations details[open] > button")
     assert page.wait(OUTPUT).startswith("200 ")

@@ -1,4 +1,4 @@
-"""A real serving process, callers that only note whether they are served, and the printed matrix."""
+"""A real serving process, callers that check whether they are served, and the printed matrix."""
 
 import contextlib
 import resource
@@ -22,14 +22,14 @@ _LINE = "line of the matrix"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", f"{MARK}(row): which fault a test makes, and what is expected then")
-    # The tests hold more than a thousand connections, and so does the server, which inherits the limit.
+    config.addinivalue_line("markers", f"{MARK}(row): the fault that a test causes, and the expected result")
+    # The tests keep more than a thousand connections open, and so does the server, which inherits the limit.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the matrix, from whichever process its tests ran in."""
+    """Print the matrix, from whichever process ran its tests."""
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
     lines = [line for report in reports for name, line in report.user_properties if name == _LINE]
     if lines:
@@ -55,34 +55,34 @@ Note = Callable[[str, Any], None]
 
 @pytest.fixture
 def note(record_property: Callable[[str, object], None]) -> Note:
-    """Puts a figure into the matrix."""
+    """Return a function that adds a figure to the matrix."""
     return record_property
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A serving process, and what can be known of it from outside."""
+    """A serving process, and what can be observed from outside."""
 
     server: Server
     client: httpx.Client
 
     def connect(self) -> socket.socket:
-        """Opens a connection that says nothing yet."""
+        """Open a connection, without sending anything."""
         port = httpx.URL(self.server.url).port
         return socket.create_connection((LOOPBACK, port or 80), timeout=30)
 
     def resident_mb(self) -> float:
-        """The memory that the process holds."""
+        """Return the resident memory of the process in MB."""
         return float(psutil.Process(self.server.pid).memory_info().rss) / 1e6
 
     def count(self, metric: str) -> float:
-        """The sum of a metric's series."""
+        """Return the sum of a metric's series."""
         lines = self.client.get("/metrics").text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric))
 
 
 @pytest.fixture(scope="session")
 def pinned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Settings that serve a model from a folder, with no other server."""
+    """Return settings that serve a model from a folder, without another server."""
     folder = tmp_path_factory.mktemp("pinned")
     return {
         "MODEL_VERSION": "1",
@@ -94,21 +94,21 @@ def pinned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @contextlib.contextmanager
 def target(folder: Path, settings: dict[str, str]) -> Iterator[Target]:
-    """Starts a process and waits until it is ready."""
+    """Start a process, and yield it when it is ready."""
     with served(folder, settings) as (server, client):
         yield Target(server, client)
 
 
 @pytest.fixture(scope="module")
 def plain(pinned: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """A process with default bounds."""
+    """Start a process with default limits."""
     with target(tmp_path_factory.mktemp("plain"), pinned) as started:
         yield started
 
 
 @contextlib.contextmanager
 def others_are_served(started: Target, note: Note, least: int = 20) -> Iterator[Callers]:
-    """Two callers ask all the time while something happens; none of their requests may fail."""
+    """Let two callers send requests without a break during the block. None of their requests may fail."""
     with Callers(started.server.url, count=2) as callers:
         wait_for(lambda: len(callers.versions) >= least)
         yield callers

@@ -1,4 +1,4 @@
-"""The fault matrix: what each fault is, what is expected of the serving process, and what was seen."""
+"""The fault matrix: the faults, the expected result of the serving process, and the observed one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,25 +14,25 @@ _Test = TypeVar("_Test", bound=Callable[..., Any])
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One fault, and what is expected."""
+    """One fault, and the expected result."""
 
     fault: str
     expected: str
 
 
 def fault(what: str, expected: str) -> pytest.MarkDecorator:
-    """Says of a test which fault it makes, and what is expected then."""
+    """Mark a test with the fault that it causes, and the expected result."""
     return pytest.mark.fault(Row(what, expected))
 
 
 def row_of(item: pytest.Item) -> Row | None:
-    """The row that a test stands for."""
+    """Return the row of a test, if it has one."""
     mark = item.get_closest_marker(MARK)
     return mark.args[0] if mark else None
 
 
 def documented() -> list[Row]:
-    """The rows of the tables in docs/reliability.md."""
+    """Return the rows of the tables in docs/reliability.md."""
     head = "| fault | expected | seen |\n| --- | --- | --- |\n"
     tables = DOCUMENT.read_text(encoding="utf-8").split(head)[1:]
     lines = [line.strip("| ").split(" | ") for table in tables for line in table.partition("\n\n")[0].splitlines()]

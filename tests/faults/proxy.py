@@ -1,7 +1,7 @@
-"""A proxy between the serving process and a server that it needs, which does to the connections what a file says.
+"""A proxy between the serving process and a server that it needs. A file says what it does to the connections.
 
-Run as a process of its own: `python -m tests.faults.proxy PORT TARGET_PORT FILE`. The file holds one of `FAULTS`, or
-`flapping`, and is looked at all the time.
+It runs as a separate process: `python -m tests.faults.proxy PORT TARGET_PORT FILE`. The file has one of `FAULTS`, or
+`flapping`, and the proxy reads it continuously.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ async def _pass(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) ->
 
 
 async def _slow(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) -> None:
-    """Hands on 2 KB every 50 ms."""
+    """Forward 2 KB every 50 ms."""
 
     async def trickle() -> None:
         while data := await server[0].read(2048):
@@ -51,7 +51,7 @@ async def _slow(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) ->
 
 
 async def _drip(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) -> None:
-    """Hands on a byte every tenth of a second: no single wait is long, but there is no end."""
+    """Forward a byte every tenth of a second: no single wait is long, but the answer never ends."""
 
     async def drip() -> None:
         while data := await server[0].read(1):
@@ -62,13 +62,13 @@ async def _drip(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) ->
 
 
 async def _silent(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None:
-    """Takes everything and says nothing."""
+    """Read everything, and never answer."""
     while await caller[0].read(_PIECE):
         pass
 
 
 async def _corrupt(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) -> None:
-    """Changes a bit of every answer's body, but of XML, so that lists of files stay what they are."""
+    """Change a bit in every answer's body, except in XML, so that lists of files stay valid."""
 
     def change(data: bytes) -> bytes:
         body = data.rpartition(b"\r\n\r\n")[2]
@@ -80,7 +80,7 @@ async def _corrupt(caller: tuple[Reader, Writer], server: tuple[Reader, Writer])
 
 
 async def _cut(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) -> None:
-    """Hands on three quarters of an answer, and hangs up."""
+    """Forward three quarters of an answer, and close the connection."""
     server[1].write(await caller[0].read(_PIECE))
     data = await server[0].read(_PIECE)
     caller[1].write(data[: len(data) * 3 // 4])
@@ -89,7 +89,7 @@ async def _cut(caller: tuple[Reader, Writer], server: tuple[Reader, Writer]) -> 
 
 
 async def _reset(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None:
-    """Resets the connection."""
+    """Reset the connection."""
     await caller[0].read(1)
     connection = caller[1].get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -107,7 +107,7 @@ async def _unavailable(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) 
 
 
 async def _full(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None:
-    """Answers as MinIO does when its disk is full."""
+    """Answer like MinIO when its disk is full."""
     await _answer(caller, _FULL)
 
 
@@ -116,10 +116,10 @@ async def _page(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None
 
 
 async def _bomb(caller: tuple[Reader, Writer], _: tuple[Reader, Writer]) -> None:
-    """Answers 2.4 MB of gzip that inflate to a thousand times as much."""
+    """Answer with 2.4 MB of gzip that inflate to a thousand times as much."""
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     head = packer.compress(b" ") + packer.flush(zlib.Z_FULL_FLUSH)
-    # What follows a full flush refers to nothing before it, so one piece may come any number of times.
+    # Data after a full flush does not refer to data before it, so one block can be repeated any number of times.
     body = head + (packer.compress(b" " * 4_000_000) + packer.flush(zlib.Z_FULL_FLUSH)) * 600
     lines = b"content-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: %d" % len(body)
     await _answer(caller, b"HTTP/1.1 200 OK\r\n%s\r\n\r\n%s" % (lines, body))
@@ -142,9 +142,9 @@ FAULTS: dict[str, Fault] = {
 
 
 class Proxy:
-    """Passes connections on to a server, in the way that a file names; `flapping` resets every other one.
+    """Forwards connections to a server, with the fault that a file names. `flapping` resets every other connection.
 
-    When the file changes, all connections end, so that what it names holds for the next request.
+    When the file changes, all connections are closed, so that the new fault applies to the next request.
     """
 
     def __init__(self, target_port: int, file: Path) -> None:
@@ -154,7 +154,7 @@ class Proxy:
         self._open: set[Writer] = set()
 
     async def watch(self) -> None:
-        """Looks at the file, for ever."""
+        """Watch the file for ever."""
         before = ""
         while True:
             name = self._file.read_text()
@@ -165,7 +165,7 @@ class Proxy:
             await asyncio.sleep(0.02)
 
     async def handle(self, reader: Reader, writer: Writer) -> None:
-        """Handles one connection."""
+        """Handle one connection."""
         name = self._file.read_text().strip()
         self._connections += 1
         if name == "flapping":
@@ -184,7 +184,7 @@ class Proxy:
 
 
 async def main(port: int, target_port: int, file: Path) -> None:
-    """Serves until it is killed."""
+    """Serve until the process is killed."""
     proxy = Proxy(target_port, file)
     server = await asyncio.start_server(proxy.handle, LOOPBACK, port)
     await asyncio.gather(server.serve_forever(), proxy.watch())

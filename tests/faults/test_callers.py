@@ -1,4 +1,4 @@
-"""Callers that misbehave hold up nobody but themselves, and cost a bounded amount of memory."""
+"""Callers that misbehave delay only themselves, and cost a bounded amount of memory."""
 
 import json
 import re
@@ -25,7 +25,7 @@ MOST_MB = 60
 
 
 def closed(connection: socket.socket) -> bool:
-    """Whether the other side has hung up; whatever it said before is dropped."""
+    """Return whether the other side has closed the connection. Data that it sent before is dropped."""
     connection.settimeout(0.001)
     try:
         while connection.recv(65536):
@@ -38,7 +38,7 @@ def closed(connection: socket.socket) -> bool:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """Everything that comes until the other side hangs up."""
+    """Return everything that the other side sends until it closes the connection."""
     connection.settimeout(30)
     parts = []
     try:
@@ -50,7 +50,7 @@ def answer(connection: socket.socket) -> bytes:
 
 
 class Flood:
-    """A thread that holds as many connections as it can, each of which says nothing, or half a word."""
+    """A thread that keeps as many connections open as it can, and sends nothing or half a head on each."""
 
     def __init__(self, started: Target, count: int) -> None:
         self.reopened = 0
@@ -291,11 +291,11 @@ def test_pipelining(plain: Target, note: Note) -> None:
 
 
 @fault("200 callers that never read their answers", f"only they wait; at most {MOST_MB} MB more")
-def test_answers_that_nobody_takes(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
+def test_answers_that_nobody_reads(pinned: dict[str, str], tmp_path: Path, note: Note) -> None:
     body = json.dumps({"instances": [SETOSA] * 1000}).encode()
     request = HEAD + b"content-length: %d\r\n\r\n%s" % (len(body), body)
     with ExitStack() as stack:
-        # A machine that is busy with something else takes too long over so many rows, and would refuse some of them.
+        # If the machine is busy, so many rows take too long, and some requests would be refused with the default.
         started = stack.enter_context(target(tmp_path, {**pinned, "MAX_WAITING_SECONDS": "30"}))
         before = started.resident_mb()
         stack.enter_context(others_are_served(started, note))
@@ -315,7 +315,7 @@ def test_answers_that_nobody_takes(pinned: dict[str, str], tmp_path: Path, note:
     "only they wait: no other caller is refused where 16 may wait",
 )
 @pytest.mark.parametrize("asked", [b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n", REQUEST], ids=["metrics", "predict"])
-def test_pipelined_requests_whose_answers_nobody_takes(
+def test_pipelined_requests_whose_answers_nobody_reads(
     pinned: dict[str, str], tmp_path: Path, note: Note, asked: bytes
 ) -> None:
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Models that loop for ever or swell: the version that serves goes on, and the process can be stopped at any moment."""
+"""Models that loop for ever or use too much memory do not affect the served version, and the process can be stopped."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def problem(client: httpx.Client) -> str:
 
 
 def trials(server: Server) -> list[psutil.Process]:
-    """The processes that try a version for a server."""
+    """Return the processes in which a server tries a version."""
     return [child for child in psutil.Process(server.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
 
 

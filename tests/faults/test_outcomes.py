@@ -1,4 +1,4 @@
-"""The store is cut off while the log is read: the join ends with a clear error, or reads on, and never joins half."""
+"""The store fails while the log is read: the join ends with a clear error, or is complete, and is never partial."""
 
 import gzip
 from pathlib import Path
@@ -21,7 +21,7 @@ FILES, ROWS = 5, 2000
 
 @pytest.fixture
 def address(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A log of some files, each of which takes a store several pieces to send."""
+    """Return the address of a log with some files, each of which a store sends in several pieces."""
     logged = Logged.below(s3, "faults/outcomes-")
     client = s3.client(s3.writer)
     for file in range(FILES):
@@ -61,7 +61,7 @@ def test_a_log_that_cannot_be_read_is_an_outage(
 
 
 @fault("the log's store resets every other connection while outcomes are joined", "every row is read, once")
-def test_a_log_that_comes_haltingly_is_read_whole(
+def test_a_log_whose_connections_are_reset_is_read_completely(
     address: str, s3: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with proxied(s3.url, tmp_path, "flapping") as store:

@@ -1,4 +1,4 @@
-"""More than can be answered is refused at once, and what was accepted is answered, by fast models and slow ones."""
+"""Requests beyond what can be answered are refused at once, and accepted ones are answered, by fast and slow models."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ _HEAD = re.compile(rb"HTTP/1\.1 (\d+).*?content-length: (\d+)\r\n.*?\r\n\r\n", r
 
 
 def one_answer(connection: socket) -> tuple[int, bytes]:
-    """Reads one answer: its status, and all of it."""
+    """Read one answer. Return its status, and all of its bytes."""
     found = b""
     while True:
         match = _HEAD.match(found)
@@ -66,7 +66,7 @@ def test_more_requests_than_may_wait(pinned: dict[str, str], tmp_path: Path, not
     "300 requests at once to other spellings of the same paths (`//predict`, `/%70redict`, an absolute URL)",
     "200 or 503 for each spelling: none passes the bound",
 )
-def test_other_spellings_are_refused_likewise(pinned: dict[str, str], tmp_path: Path) -> None:
+def test_other_spellings_of_a_path_are_refused_too(pinned: dict[str, str], tmp_path: Path) -> None:
     predict = (b"/predict", b"//predict", b"/%70redict", b"/predict/", b"/predict?x=1", b"http://x/predict")
     model = b"/models/iris-classifier"
     infer = [root + model + b"/infer" for root in (b"/v2", b"/v2/", b"/%762")] + [b"/v2" + model + b"/versions/1/infer"]
@@ -124,12 +124,12 @@ def test_newcomers_while_others_are_busy(pinned: dict[str, str], tmp_path: Path,
 
 
 async def _answers_before_newcomers(url: str) -> float:
-    """Returns how many answers each busy caller had until the last newcomer had its own."""
+    """Return how many answers each busy caller got until the last newcomer got its own."""
     port = httpx.URL(url).port
     answers, warm = 0, asyncio.Event()
 
     async def ask(rows: int, then: Callable[[], bool]) -> None:
-        """Asks over one connection for as long as `then` says after each answer."""
+        """Send requests over one connection while `then` returns true after each answer."""
         body = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]] * rows}).encode()
         request = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
         reader, writer = await asyncio.open_connection(LOOPBACK, port)

@@ -1,4 +1,4 @@
-"""The prediction log's store is cut off: answers go on, memory stays, what is lost is counted, and the rest comes."""
+"""The prediction log's store fails: requests are answered, memory stays, lost rows are counted, others written."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_a_log_that_cannot_be_written_delays_nobody(
             wait_for(lambda: len(callers.versions) > answered + 100)
             if what != "flapping":
                 assert counts(client)["rows_written"] == 0
-                # On a fast machine the callers above have their answers before the first file is packed.
+                # On a fast machine the callers above have their answers before the first file is compressed.
                 wait_for(lambda: counts(client)["pending_bytes"] > 0)
             assert client.get("/health/ready").status_code == 200
             store.do("pass")

@@ -1,4 +1,4 @@
-"""S3 and MLflow that are slow, flapping or lying: nothing wrong is ever served, and what was served goes on."""
+"""S3 and MLflow are slow, fail now and then, or send wrong data: nothing wrong is served, and served versions stay."""
 
 import contextlib
 import sys
@@ -23,7 +23,7 @@ MOST_MB = 60
 
 
 def peak_mb(server: Server) -> float:
-    """The most memory that a process ever held."""
+    """Return the peak memory of a process in MB."""
     lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1000
 
@@ -52,7 +52,7 @@ def proxied(target_url: str, folder: Path, what: str) -> Iterator[Proxied]:
 
 @pytest.fixture(scope="module")
 def in_s3(s3: S3Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Settings of a pod that is pinned to a model in S3; the store's address is still to be said."""
+    """Return settings of a pod that is pinned to a model in S3, without the store's address."""
     folder = tmp_path_factory.mktemp("in-s3")
     digest = write_bundle(folder)
     for path in folder.iterdir():
@@ -94,7 +94,7 @@ def problem(client: httpx.Client) -> str:
         )
     ],
 )
-def test_s3_that_does_not_give_the_model(
+def test_s3_that_does_not_return_the_model(
     s3: S3Store, in_s3: dict[str, str], tmp_path: Path, what: str, reason: str
 ) -> None:
     with (
@@ -117,7 +117,7 @@ def test_s3_that_does_not_give_the_model(
         pytest.param("flapping", marks=fault("S3 resets every other connection", "ready all the same"), id="flapping"),
     ],
 )
-def test_s3_that_gives_it_with_pains(s3: S3Store, in_s3: dict[str, str], tmp_path: Path, what: str) -> None:
+def test_s3_that_is_slow_or_resets_connections(s3: S3Store, in_s3: dict[str, str], tmp_path: Path, what: str) -> None:
     with proxied(s3.url, tmp_path, what) as store:
         settings = {**in_s3, "S3_ENDPOINT_URL": store.url, "DOWNLOAD_SECONDS": "30"}
         with served(tmp_path, settings) as (_, client):
@@ -126,7 +126,7 @@ def test_s3_that_gives_it_with_pains(s3: S3Store, in_s3: dict[str, str], tmp_pat
 
 @pytest.fixture(scope="module")
 def registered(mlflow_proxied: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, str, str]:
-    """A model with two versions."""
+    """Register a model with two versions."""
     model = Model(mlflow_proxied.url, tmp_path_factory.mktemp("registered"))
     return model, model.register().number, model.register(strength=0.1).number
 
@@ -156,7 +156,7 @@ def registered(mlflow_proxied: Server, tmp_path_factory: pytest.TempPathFactory)
         )
     ],
 )
-def test_mlflow_that_cannot_be_asked(
+def test_mlflow_that_does_not_answer_correctly(
     mlflow_proxied: Server, registered: tuple[Model, str, str], tmp_path: Path, what: str, noticed: bool, note: Note
 ) -> None:
     model, first, second = registered
@@ -183,7 +183,7 @@ def test_mlflow_that_cannot_be_asked(
 @fault(
     "MLflow sends the model with wrong bytes, and then slowly", "the version before is served until the bytes are right"
 )
-def test_a_model_that_mlflow_hands_out_wrongly(mlflow_proxied: Server, tmp_path: Path) -> None:
+def test_a_model_that_mlflow_sends_with_wrong_bytes(mlflow_proxied: Server, tmp_path: Path) -> None:
     with proxied(mlflow_proxied.url, tmp_path, "pass") as registry:
         model = Model(mlflow_proxied.url, tmp_path)
         first, second = model.register(alias="production"), model.register(strength=0.1)

@@ -1,4 +1,4 @@
-// Asks with Java's own HTTP client, and prints a line for each case: its name and what came back.
+// Sends requests with Java's own HTTP client, and prints a line for each case: its name and the result.
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.net.URI;
@@ -25,7 +25,7 @@ public class Client {
         var row = arguments[1].getBytes();
         var packed = new ByteArrayOutputStream();
         try (var gzip = new GZIPOutputStream(packed)) { gzip.write(row); }
-        // Its default is HTTP/2, which it offers by an upgrade where there is no TLS.
+        // Its default is HTTP/2, which it offers by an upgrade if there is no TLS.
         for (var version : HttpClient.Version.values()) {
             client = HttpClient.newBuilder().version(version).build();
             var offer = version == HttpClient.Version.HTTP_2 ? " offering h2c" : "";

@@ -1,4 +1,4 @@
-// Asks with Go's net/http, and prints a line for each case: its name and what came back.
+// Sends requests with Go's net/http, and prints a line for each case: its name and the result.
 package main
 
 import (

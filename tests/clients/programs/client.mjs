@@ -1,4 +1,4 @@
-// Asks with Node's fetch and its http module, and prints a line for each case: its name and what came back.
+// Sends requests with Node's fetch and its http module, and prints a line for each case: its name and the result.
 import http from "node:http";
 import { gzipSync } from "node:zlib";
 
@@ -21,7 +21,7 @@ await ask("gzip answer", "/predict", { method: "POST", body: many, headers: json
 await ask("HEAD", "/health/ready", { method: "HEAD" });
 await ask("OPTIONS", "/predict", { method: "OPTIONS" });
 
-// The module beneath, which waits for 100 Continue when told to.
+// The lower-level module, which can wait for 100 Continue.
 await new Promise((resolve, reject) => {
   const headers = { ...json, expect: "100-continue", "content-length": Buffer.byteLength(row) };
   const request = http.request(address + "/predict", { method: "POST", headers }, answer => {

@@ -1,7 +1,7 @@
-"""What MLServer's own client does: requests built by its types and codecs, and its command `mlserver infer`.
+"""MLServer's own client: requests built with its types and codecs, and its command `mlserver infer`.
 
-Takes the address and the model, and prints a line for each case: name, status, whether the class is in the answer.
-It runs in MLServer's environment.
+Its arguments are the address and the model. It prints a line for each case: name, status, and whether the class is in
+the answer. It runs in MLServer's environment.
 """
 
 import json
@@ -17,7 +17,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 def main() -> None:
-    """Ask both ways."""
+    """Send requests in both ways."""
     url, model = sys.argv[1:]
     rows = NumpyCodec.encode_input("features", np.array([[5.1, 3.5, 1.4, 0.2]]))
     request = InferenceRequest(inputs=[rows])
@@ -29,7 +29,7 @@ def main() -> None:
         print("V2 with nulls", answer.status, str(StringCodec.decode_output(found) == ["setosa"]).lower(), sep="\t")
     with tempfile.TemporaryDirectory() as folder:
         given, written = Path(folder) / "in", Path(folder) / "out"
-        # A line for each request.
+        # One line for each request.
         given.write_text(f"{request.model_dump_json()}\n" * 3)
         host = url.removeprefix("http://")
         words = [
