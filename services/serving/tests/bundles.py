@@ -1,4 +1,4 @@
-"""Small real models in folders as docs/model-format.md lays them out, written without MLflow."""
+"""Small real models in folders as in docs/model-format.md, written without MLflow."""
 
 import json
 import pickle
@@ -23,7 +23,7 @@ CLASSES = ["setosa", "versicolor", "virginica"]
 
 
 def fitted(kind: Kind, strength: float = 1.0) -> Any:
-    """A fitted pipeline; another `strength` makes another model."""
+    """Return a fitted pipeline. Another `strength` gives another model."""
     if kind == "iris":
         rows, labels = load_iris(return_X_y=True)
         names = [CLASSES[label] for label in labels]
@@ -43,7 +43,7 @@ def write_bundle(
     strength: float = 1.0,
     example: bool = True,
 ) -> str:
-    """Writes a model into `folder` and returns its content digest."""
+    """Write a model into `folder`, and return its content digest."""
     folder.mkdir(parents=True, exist_ok=True)
     model = estimator or fitted(kind, strength)
     columns = COLUMNS if kind == "iris" else [f"column {index}" for index in range(10)]

@@ -25,7 +25,7 @@ class Bundle(msgspec.Struct, frozen=True):
     digest: str
 
     def pin(self, **more: str) -> dict[str, str]:
-        """The settings that serve it with no registry at all."""
+        """Return the settings that serve it without a registry."""
         uri = self.folder.as_uri()
         return {"MODEL_VERSION": "7", "MODEL_URI": uri, "MODEL_DIGEST": self.digest, **more}
 
@@ -49,7 +49,7 @@ def diabetes(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts the application with some settings and gives a client that talks to it, whether or not it gets ready."""
+    """Return a function that starts the application with some settings. It returns a client at once."""
     with ExitStack() as stack:
         yield lambda environ: stack.enter_context(running(environ))
 

@@ -1,4 +1,4 @@
-"""Models that take away the time or the memory of whoever opens them, and are small files."""
+"""Small model files that take the time or the memory of the process that opens them."""
 
 import json
 import zipfile
@@ -16,14 +16,14 @@ from services.serving.tests.bundles import CLASSES, COLUMNS, SETOSA
 
 
 def write_endless(folder: Path) -> str:
-    """Writes a version whose ONNX graph loops for ever, and returns its digest."""
+    """Write a version whose ONNX graph loops for ever, and return its digest."""
     _write_mlmodel(folder, {"onnx": {"data": "model.onnx"}})
     (folder / "model.onnx").write_bytes(endless_graph())
     return content_digest(folder)
 
 
 def write_swollen(folder: Path, megabytes: int = 800) -> str:
-    """Writes a version whose skops file is some hundred thousand bytes, and many times that in memory."""
+    """Write a version whose skops file is small, but takes `megabytes` MB in memory, and return its digest."""
     _write_mlmodel(folder, {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"}})
     model: Any = DummyClassifier().fit(np.zeros((3, 4)), CLASSES)
     model.ballast_ = np.zeros(megabytes * 2**17)
@@ -32,7 +32,7 @@ def write_swollen(folder: Path, megabytes: int = 800) -> str:
 
 
 def endless_graph() -> bytes:
-    """An ONNX graph that is valid, and never answers."""
+    """Return an ONNX graph that is valid, and never answers."""
     body = helper.make_graph(
         [helper.make_node("Identity", ["go_on"], ["go_on_out"]), helper.make_node("Identity", ["x"], ["x_out"])],
         "body",

@@ -1,4 +1,4 @@
-"""A small real model of a table with columns of every kind, and gaps, as docs/model-format.md lays it out."""
+"""A small real model of a table with columns of every kind and missing values, as in docs/model-format.md."""
 
 import copy
 import json
@@ -41,13 +41,13 @@ ROW: dict[str, Any] = {
     "seen": "2023-11-15T08:30:00Z",
 }
 SEEN = 1_700_037_000.0
-"""What the last value of ROW is to a model."""
+"""The last value of ROW as a model gets it."""
 
 _TEXT, _NUMBERS, _DATES = [0, 2], [1, 3, 4], [5]
 
 
 def table(rows: int = 240) -> np.ndarray[Any, Any]:
-    """Rows as the pipeline takes them: floats and strings, NaN and the empty string where there is nothing."""
+    """Return rows for the pipeline: floats and strings, with NaN and the empty string for missing values."""
     chance = np.random.default_rng(5)
     found = np.empty((rows, len(COLUMNS)), dtype=object)
     found[:, 0] = chance.choice(COLUMNS[0]["categories"], rows)
@@ -60,7 +60,7 @@ def table(rows: int = 240) -> np.ndarray[Any, Any]:
 
 
 def fitted() -> Any:
-    """A fitted pipeline that heeds every column."""
+    """Return a fitted pipeline that uses every column."""
     rows = table()
     bill = np.nan_to_num(rows[:, 1].astype(float), nan=44.0)
     late = (rows[:, 5].astype(float) - SINCE) / (100 * DAY)
@@ -76,7 +76,7 @@ def fitted() -> Any:
 
 
 def baseline() -> dict[str, Any]:
-    """What training saw, as version 2 of baseline.json tells it."""
+    """Return the baseline of the training data, in version 2 of baseline.json."""
     rows = table()
     features = [_feature(column, rows[:, index]) for index, column in enumerate(COLUMNS)]
     answers = fitted().predict(rows)
@@ -100,7 +100,7 @@ def _feature(column: dict[str, Any], values: Any) -> dict[str, Any]:
 
 
 def requested(row: Any) -> list[Any]:
-    """A row of the table as a caller writes it."""
+    """Return a row of the table as a caller writes it."""
     island, bill, sex, eggs, ringed, seen = row
     bill, ringed = (None if np.isnan(value) else value for value in (bill, ringed))
     return [island, bill, sex or None, int(eggs), None if ringed is None else bool(ringed), seen]
@@ -109,7 +109,7 @@ def requested(row: Any) -> list[Any]:
 def write_mixed(
     folder: Path, *, onnx_twin: bool = True, columns: Any = COLUMNS, example: Any = ROW, drift: bool = False
 ) -> str:
-    """Writes the model into `folder`, `columns` being its `metadata.columns`, and returns its content digest."""
+    """Write the model into `folder`, with `columns` as its `metadata.columns`, and return its content digest."""
     folder.mkdir(parents=True, exist_ok=True)
     model = fitted()
     flavors: dict[str, Any] = {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"}}
@@ -135,7 +135,7 @@ def write_mixed(
 
 
 def twin(model: Any) -> Any:
-    """The ONNX twin: one input a column, and the dates centred in double precision."""
+    """Return the ONNX twin: one input for each column, with the dates centred in double precision."""
     rest = copy.deepcopy(model)
     dates = rest[0].named_transformers_["dates"]
     mean, scale = float(dates.mean_[0]), float(dates.scale_[0])

@@ -1,4 +1,4 @@
-"""Tables for the model of `mixed`, as files and as what a caller of the API sends."""
+"""Tables for the model of `mixed`, as files and in the form of a request."""
 
 import datetime as dt
 import io
@@ -13,7 +13,7 @@ from services.serving.tests import mixed
 
 
 def penguins_table(rows: int, seed: int = 3) -> pa.Table:
-    """Rows with gaps, and a column `id` that the model does not know."""
+    """Return rows with missing values, and a column `id` that the model does not know."""
     chance = np.random.default_rng(seed)
     seconds = mixed.SINCE + chance.integers(0, 100 * mixed.DAY, rows)
     return pa.table(
@@ -30,7 +30,7 @@ def penguins_table(rows: int, seed: int = 3) -> pa.Table:
 
 
 def csv_of(table: pa.Table) -> bytes:
-    """The same as a CSV file without quotes, moments in ISO 8601."""
+    """Return the table as a CSV file without quotes, with times in ISO 8601."""
     moments = pc.strftime(table["seen"].cast(pa.timestamp("s", "UTC")), "%Y-%m-%dT%H:%M:%SZ")
     texts = [moments if name == "seen" else table[name].cast(pa.string()) for name in table.column_names]
     sink = io.BytesIO()
@@ -40,7 +40,7 @@ def csv_of(table: pa.Table) -> bytes:
 
 
 def penguin_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows as JSON has them."""
+    """Return the rows as JSON values."""
     rows: list[dict[str, Any]] = table.drop_columns(["id"]).to_pylist()
     for row in rows:
         if isinstance(row["seen"], dt.datetime):

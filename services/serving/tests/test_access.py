@@ -1,4 +1,4 @@
-"""API keys: who has one gets in as often as its rate allows, who has none learns nothing, and keys can be changed."""
+"""API keys: each gets in at the rate that it is allowed, callers without one learn nothing, and keys can be changed."""
 
 import os
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_everything_but_health_and_metrics_needs_a_key(serve: Serve, iris: Bundl
         assert ask(api, headers).status_code == 200
 
 
-def test_each_key_has_a_rate_of_its_own() -> None:
+def test_each_key_has_a_separate_rate() -> None:
     now = [0.0]
     keys = parse_keys(KEYS, "API_KEYS")
     access = Access(lambda: keys, 2.0, lambda: now[0])
@@ -68,7 +68,7 @@ def test_each_key_has_a_rate_of_its_own() -> None:
     assert allowed(FIRST, 10) == 4
 
 
-def test_a_rate_that_is_used_up_is_told(serve: Serve, iris: Bundle) -> None:
+def test_a_used_up_rate_is_reported(serve: Serve, iris: Bundle) -> None:
     api = serve(iris.pin(API_KEYS=KEYS, API_KEY_REQUESTS_PER_SECOND="0.001"))
     until_ready(api)
     assert ask(api, bearer(FIRST)).status_code == 200
@@ -118,7 +118,7 @@ def test_keys_in_a_file_can_be_changed(
         ({"API_KEY_REQUESTS_PER_SECOND": "5"}, "API_KEY_REQUESTS_PER_SECOND belongs to keys"),
     ],
 )
-def test_mistakes_end_the_start_and_tell_no_key(serve: Serve, settings: dict[str, str], message: str) -> None:
+def test_mistakes_prevent_the_start_and_reveal_no_key(serve: Serve, settings: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         serve(settings)
     assert message in str(caught.value)
@@ -126,7 +126,7 @@ def test_mistakes_end_the_start_and_tell_no_key(serve: Serve, settings: dict[str
     assert FIRST not in str(caught.value)
 
 
-def test_answers_carry_the_headers_that_browsers_heed(iris_api: httpx.Client) -> None:
+def test_answers_have_the_headers_that_protect_browsers(iris_api: httpx.Client) -> None:
     for response in (iris_api.get("/docs"), ask(iris_api, {}), iris_api.get("/v2"), iris_api.get("/nowhere")):
         assert response.headers["x-content-type-options"] == "nosniff"
     page: Any = iris_api.get("/docs").headers
@@ -144,13 +144,13 @@ def test_answers_carry_the_headers_that_browsers_heed(iris_api: httpx.Client) ->
         f"  #alice:{FIRST}, bob:{SECOND},\n",
     ],
 )
-def test_no_key_of_a_line_that_is_a_comment_holds(comment: str) -> None:
+def test_no_key_in_a_comment_is_valid(comment: str) -> None:
     third = "third-key-0123456789"
     assert [name for _, name in parse_keys(f"{comment}\ncarol:{third}", "API_KEYS_FILE")] == ["carol"]
     assert [name for _, name in parse_keys(f"carol:{third},#alice:{FIRST}", "API_KEYS")] == ["carol"]
 
 
-def test_keys_that_nobody_has_and_a_file_that_is_no_text_are_told(serve: Serve, tmp_path: Path) -> None:
+def test_an_empty_list_of_keys_and_a_file_that_is_not_text_are_reported(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(b"alice:\xff\xfe")
     for settings, message in (
         ({"API_KEYS": ","}, "API_KEYS holds no keys"),

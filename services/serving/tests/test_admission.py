@@ -1,4 +1,4 @@
-"""Proves how many requests may wait: as many as the settings say, and no more than are answered in time."""
+"""How many requests may wait: as many as the settings allow, and no more than can be answered in time."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from serving.admission import Admission
 
 
 class Clock:
-    """A clock that is told the time."""
+    """A clock whose time the test sets."""
 
     now = 0.0
 
@@ -19,7 +19,7 @@ class Clock:
 
 
 def serve(admission: Admission, clock: Clock, took: Iterable[float]) -> None:
-    """Lets requests come together, and answers them one after another."""
+    """Let requests arrive together, and answer them one after another."""
     times = list(took)
     for _ in times:
         admission.came()
@@ -29,7 +29,7 @@ def serve(admission: Admission, clock: Clock, took: Iterable[float]) -> None:
 
 
 def room(admission: Admission) -> int:
-    """Counts how many may come until there is no room."""
+    """Return how many requests may still come."""
     came = 0
     while not admission.full:
         admission.came()
@@ -38,7 +38,7 @@ def room(admission: Admission) -> int:
     return came
 
 
-def test_requests_that_wait_for_others_than_the_processor_do_not_count() -> None:
+def test_requests_that_do_not_wait_for_the_processor_do_not_count() -> None:
     admission = Admission(2, 1.0)
     admission.came()
     admission.came()
@@ -56,7 +56,7 @@ def test_as_many_may_wait_as_are_answered_in_time(seconds_each: float, expected:
     admission = Admission(256, 0.1, clock)
     for _ in range(2000 // together):
         serve(admission, clock, [seconds_each] * together)
-        clock.now += 1  # nobody waits: that is not what a request takes
+        clock.now += 1  # no request waits, so this time does not count
     assert abs(room(admission) - expected) <= 1
 
 
@@ -69,7 +69,7 @@ def test_there_is_room_again_when_requests_take_less() -> None:
     assert room(admission) == 256
 
 
-def test_one_that_took_long_hardly_counts() -> None:
+def test_a_single_slow_request_hardly_counts() -> None:
     clock = Clock()
     admission = Admission(256, 0.1, clock)
     serve(admission, clock, [0.0001] * 2000)
@@ -77,7 +77,7 @@ def test_one_that_took_long_hardly_counts() -> None:
     assert room(admission) == 256
 
 
-def test_those_who_hang_up_are_forgotten() -> None:
+def test_callers_that_hang_up_are_forgotten() -> None:
     clock = Clock()
     admission = Admission(20, 0.1, clock)
     for _ in range(20):
@@ -92,7 +92,7 @@ def test_those_who_hang_up_are_forgotten() -> None:
     assert room(admission) == 20
 
 
-@example([[1e-310]], 256)  # so little that as many as one likes are answered in time
+@example([[1e-310]], 256)  # so fast that any number would be answered in time
 @given(st.lists(st.lists(st.floats(0, 10), min_size=1, max_size=100), max_size=30), st.integers(1, 300))
 def test_the_bound_stays_within_its_limits(bursts: list[list[float]], limit: int) -> None:
     clock = Clock()

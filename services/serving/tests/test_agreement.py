@@ -1,4 +1,4 @@
-"""A model that is not what its files say is refused when it is opened; a wrong label looks as good as a right one."""
+"""A model that does not fit its files is refused when it is opened: a wrong label looks as good as a right one."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_classes_in_another_order_than_the_models_are_refused(tmp_path: Path, ru
         opened(tmp_path, prefer=runtime)
 
 
-def test_names_for_classes_that_the_model_has_as_positions_are_taken(tmp_path: Path) -> None:
+def test_names_for_classes_that_the_model_only_numbers_are_accepted(tmp_path: Path) -> None:
     rows, labels = load_iris(return_X_y=True)
     write_bundle(tmp_path, estimator=LogisticRegression(max_iter=1000).fit(rows, labels))
     rewrite(tmp_path, classes=SWAPPED)
@@ -114,7 +114,7 @@ def test_the_labels_of_graphs_are_found(tmp_path: Path, estimator: Any, named: b
 
 
 @pytest.mark.parametrize("content", [b"\x00", b"\x3a\xff", b"\xff" * 100, b"\x3a\x03abc", b"\x38\x01", b"\x0b" * 9])
-def test_what_is_no_graph_has_no_labels(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_graph_has_no_labels(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
     assert graph_labels(tmp_path / "model.onnx") == ()
 
@@ -125,7 +125,7 @@ def logarithms(rows: Any) -> Any:
 
 
 def write_logarithmic(folder: Path, *first: str, example: bool) -> None:
-    """Writes an ONNX model of the logarithms of what some operators make of the columns first."""
+    """Write an ONNX model that adds up the logarithms of the columns, after the operators in `first`."""
     write_bundle(folder, "diabetes", example=example)
     operators = [*first, "Log"]
     names = ["features", *(f"step{index}" for index in range(len(operators)))]
@@ -141,7 +141,7 @@ def write_logarithmic(folder: Path, *first: str, example: bool) -> None:
     (folder / "model.onnx").write_bytes(model.SerializeToString())
 
 
-def test_a_model_that_has_no_answer_to_zeros_is_asked_with_other_rows(tmp_path: Path) -> None:
+def test_a_model_without_an_answer_to_zeros_is_tried_with_other_rows(tmp_path: Path) -> None:
     write_logarithmic(tmp_path, example=False)
     assert opened(tmp_path).example == (1.0,) * 10
     features = [{"name": f"column {index}", "edges": [2.0, 4.0], "shares": [0.1, 0.8, 0.1]} for index in range(10)]
@@ -150,7 +150,7 @@ def test_a_model_that_has_no_answer_to_zeros_is_asked_with_other_rows(tmp_path: 
     assert opened(tmp_path).example == (3.0,) * 10
 
 
-def test_an_estimator_that_refuses_zeros_is_asked_with_other_rows_and_says_so_of_those(tmp_path: Path) -> None:
+def test_an_estimator_that_refuses_zeros_is_tried_with_other_rows_and_gives_nan_for_zeros(tmp_path: Path) -> None:
     rows, labels = load_iris(return_X_y=True)
     steps = make_pipeline(FunctionTransformer(logarithms), LogisticRegression(max_iter=1000))
     estimator = steps.fit(rows, [CLASSES[label] for label in labels])

@@ -1,4 +1,4 @@
-"""The API over HTTP: what it answers to good requests and to bad ones, and that nothing sent to it ends in a 500."""
+"""The API over HTTP: its answers to good and bad requests, none of which ends in a 500."""
 
 import json
 from pathlib import Path
@@ -101,7 +101,7 @@ def test_wrong_contents_are_named_by_field(iris_api: httpx.Client, body: Any, fi
     "content",
     [b"", b"{", b"features=1", b'{"features":[NaN]}', b"\xff\xfe", b'{"features":[1,2,3,4]} x'],
 )
-def test_what_is_no_json_is_400(iris_api: httpx.Client, content: bytes) -> None:
+def test_a_body_that_is_not_json_is_400(iris_api: httpx.Client, content: bytes) -> None:
     assert "not JSON" in problem(iris_api.post("/predict", content=content), 400)["detail"]
 
 
@@ -148,7 +148,7 @@ def test_a_body_in_pieces(iris_api: httpx.Client) -> None:
 
 
 @pytest.mark.slow
-def test_large_batches_are_computed_aside(iris_api: httpx.Client, serve: Serve, diabetes: Bundle) -> None:
+def test_large_batches_are_computed_in_a_thread(iris_api: httpx.Client, serve: Serve, diabetes: Bundle) -> None:
     answer = predict(iris_api, {"instances": [SETOSA] * 1000}).json()
     assert {one["prediction"] for one in answer["predictions"]} == {"setosa"}
     api = serve(diabetes.pin(RUNTIME="sklearn", MAX_ROWS="20000", MAX_BODY_BYTES="10000000"))
@@ -166,7 +166,7 @@ def test_regression_has_no_probability(serve: Serve, diabetes: Bundle) -> None:
     assert (info["task"], info["classes"], info["target"]) == ("regression", [], "progression")
 
 
-def test_values_beyond_the_models_reach_have_no_answer(serve: Serve, tmp_path: Path) -> None:
+def test_values_that_are_too_large_for_the_model_have_no_answer(serve: Serve, tmp_path: Path) -> None:
     rows, labels = load_iris(return_X_y=True)
     steep = make_pipeline(StandardScaler(), LogisticRegression()).fit(
         rows * 1e-12, [CLASSES[label] for label in labels]
@@ -189,7 +189,7 @@ def test_model_info_and_its_example(iris_api: httpx.Client, iris: Bundle) -> Non
     assert predict(iris_api, info["input_example"]).json()["prediction"] == "setosa"
 
 
-def test_not_ready_is_503_everywhere_but_alive(serve: Serve, iris: Bundle) -> None:
+def test_before_it_is_ready_everything_but_liveness_is_503(serve: Serve, iris: Bundle) -> None:
     api = serve(iris.pin(MODEL_DIGEST="sha256:" + "0" * 64))
     assert api.get("/health/live").json() == {"status": "live"}
     wait_for(lambda: iris.digest.partition(":")[2] in api.get("/health").json()["problem"])
@@ -215,7 +215,7 @@ def test_unknown_paths_and_methods_are_problems(iris_api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("given_id", "kept"), [("abc-1.2_3", True), ("a b", False), ("x" * 129, False), ("", False)])
-def test_request_ids_are_kept_when_sane(iris_api: httpx.Client, given_id: str, kept: bool) -> None:
+def test_harmless_request_ids_are_kept(iris_api: httpx.Client, given_id: str, kept: bool) -> None:
     response = predict(iris_api, {"features": SETOSA}, headers={"x-request-id": given_id})
     found = response.headers["x-request-id"]
     assert (found == given_id) is kept

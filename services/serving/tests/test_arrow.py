@@ -1,4 +1,4 @@
-"""Tables as Arrow IPC streams: what pyarrow and others write is read, and answers are what pyarrow reads."""
+"""Tables as Arrow IPC streams: those of pyarrow and others can be read, and pyarrow can read the answers."""
 
 import datetime as dt
 import gzip
@@ -74,7 +74,7 @@ def in_json(api: httpx.Client, rows: list[Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 @pytest.mark.parametrize("rows_a_part", [None, 7])
-def test_a_table_is_answered_as_json_is(iris_api: httpx.Client, dtype: str, rows_a_part: int | None) -> None:
+def test_a_table_is_answered_like_json(iris_api: httpx.Client, dtype: str, rows_a_part: int | None) -> None:
     table = iris_table(dtype)
     found = answered(post(iris_api, stream(table, rows_a_part))).to_pydict()
     expected = in_json(iris_api, [list(row.values()) for row in table.to_pylist()])
@@ -82,7 +82,7 @@ def test_a_table_is_answered_as_json_is(iris_api: httpx.Client, dtype: str, rows
     assert found["probability"] == pytest.approx([each["probability"] for each in expected], abs=1e-6)
 
 
-def test_columns_are_found_by_name_and_json_is_answered_where_it_is_asked_for(iris_api: httpx.Client) -> None:
+def test_columns_are_found_by_name_and_json_is_sent_if_it_is_accepted(iris_api: httpx.Client) -> None:
     table = iris_table().select(COLUMNS[::-1]).slice(1, 3)
     answer = post(iris_api, stream(table), accept="application/json")
     assert answer.json()["predictions"] == in_json(iris_api, IRIS[1:4].tolist())
@@ -133,7 +133,7 @@ def test_columns_of_every_kind_and_gaps(penguins: httpx.Client, types: dict[str,
     assert found["probability"] == pytest.approx([each["probability"] for each in expected], abs=1e-6)
 
 
-def test_optional_columns_may_be_absent_or_of_nulls_and_dates_are_moments(penguins: httpx.Client) -> None:
+def test_optional_columns_may_be_absent_or_null_and_dates_are_moments(penguins: httpx.Client) -> None:
     day = dt.date(2023, 11, 15)
     table = penguin_table([{**GAPS, "seen": day}], seen=pa.date32(), **{"bill (mm)": pa.null(), "sex": pa.null()})
     text = penguin_table([{**GAPS, "seen": "2023-11-15"}], seen=pa.string())
@@ -182,7 +182,7 @@ def test_columns_of_one_name_are_refused(iris_api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("packed", ["zstd", "lz4"])
-def test_compressed_buffers_are_refused_before_they_are_opened(iris_api: httpx.Client, packed: str) -> None:
+def test_compressed_buffers_are_refused_before_they_are_decompressed(iris_api: httpx.Client, packed: str) -> None:
     zeros = pa.table({name: np.zeros(1_000_000) for name in COLUMNS})
     body = stream(zeros, compression=packed)
     answer = post(iris_api, body)
@@ -201,7 +201,7 @@ def test_rows_are_bounded_before_they_are_read(iris_api: httpx.Client) -> None:
     assert "at least one row" in answer.text
 
 
-def test_a_table_may_be_gzip_and_elsewhere_it_is_refused(iris_api: httpx.Client) -> None:
+def test_a_table_may_be_gzip_and_is_refused_by_other_paths(iris_api: httpx.Client) -> None:
     body = gzip.compress(stream(iris_table()))
     assert answered(post(iris_api, body, **{"content-encoding": "gzip"})).num_rows == 150
     answer = iris_api.post("/invocations", content=stream(iris_table()), headers={"content-type": ARROW})
@@ -209,7 +209,7 @@ def test_a_table_may_be_gzip_and_elsewhere_it_is_refused(iris_api: httpx.Client)
     assert "/predict" in answer.text
 
 
-def test_without_the_extra_it_is_said(serve: Serve, iris: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_names_it(serve: Serve, iris: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.api.predict.find_spec", lambda _: None)
     api = serve(iris.pin())
     until_ready(api)
@@ -219,7 +219,7 @@ def test_without_the_extra_it_is_said(serve: Serve, iris: Bundle, monkeypatch: p
     assert answer.headers["accept"] == "application/json"
 
 
-def test_tables_that_come_while_the_first_is_waited_for(
+def test_tables_that_come_during_the_import_for_the_first_one(
     serve: Serve, iris: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "serving.arrow", ModuleType("half of it"))
@@ -255,7 +255,7 @@ def opened_mixed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return open_folder(folder, RuntimeOptions())
 
 
-# Single bytes, and the four-byte numbers by which the format leads from one place to another.
+# Single bytes, and the four-byte offsets of the format.
 places = st.integers(0, 10_000)
 byte = st.tuples(places, st.integers(0, 255).map(lambda value: bytes([value])))
 step = st.tuples(
@@ -267,7 +267,7 @@ step = st.tuples(
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from([GOOD, DICTIONARIES, MIXED]), st.lists(byte | step, max_size=6), st.integers(0, 400))
 @example(GOOD, [(1504, b"\x03")], 0)
-def test_no_bytes_do_more_than_be_refused(
+def test_any_bytes_are_read_or_refused(
     opened: Any, opened_mixed: Any, good: bytes, changes: list[tuple[int, bytes]], cut: int
 ) -> None:
     body = bytearray(good[: len(good) - cut])
@@ -282,7 +282,7 @@ def test_no_bytes_do_more_than_be_refused(
     assert 0 < len(rows if not isinstance(rows, tuple) else rows[0]) <= 100
 
 
-def test_what_takes_long_to_read_is_refused(opened_mixed: Any) -> None:
+def test_tables_that_take_long_to_read_are_refused(opened_mixed: Any) -> None:
     wide = stream(pa.table({f"column {place}": [1.0] for place in range(10_001)}))
     codes = [pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), [str(number)]) for number in range(1001)]
     others = penguin_table([{**PENGUIN, "seen": MOMENT}] * 1001)
@@ -294,7 +294,7 @@ def test_what_takes_long_to_read_is_refused(opened_mixed: Any) -> None:
 
 
 @pytest.mark.parametrize("delta", [False, True])
-def test_dictionaries_may_grow_or_be_replaced_on_the_way(penguins: httpx.Client, delta: bool) -> None:
+def test_dictionaries_may_grow_or_be_replaced_in_a_stream(penguins: httpx.Client, delta: bool) -> None:
     first = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), ["male"])
     second = pa.DictionaryArray.from_arrays(pa.array([1], pa.int8()), ["male", "female"])
     rows = penguin_table([{**PENGUIN, "seen": MOMENT}, {**PENGUIN, "sex": "female", "seen": MOMENT}])
@@ -321,8 +321,8 @@ def test_labels_of_all_kinds_are_written() -> None:
 
 
 @pytest.mark.parametrize("index", [pa.int8(), pa.int32()])
-def test_a_dictionary_that_promises_more_texts_than_it_has_takes_no_memory(opened: Any, index: pa.DataType) -> None:
-    """It has no rows, so no bound on these helps; an array of the size that it promises would end the process."""
+def test_a_dictionary_that_claims_more_texts_than_it_has_takes_no_memory(opened: Any, index: pa.DataType) -> None:
+    """The limit of rows does not apply to a dictionary, and an array of the claimed size would fill the memory."""
     codes = pa.DictionaryArray.from_arrays(pa.array([0], index), ["a"])
     body = bytearray(stream(pa.table(dict.fromkeys(COLUMNS, codes))))
     promised = 0
@@ -343,7 +343,7 @@ def test_a_dictionary_that_promises_more_texts_than_it_has_takes_no_memory(opene
         tracemalloc.stop()
 
 
-def test_no_more_errors_are_told_than_elsewhere(serve: Serve, diabetes: Bundle) -> None:
+def test_no_more_errors_are_reported_than_for_json(serve: Serve, diabetes: Bundle) -> None:
     api = serve(diabetes.pin())
     until_ready(api)
     answer = post(api, stream(pa.table({f"other {place}": [1.0] for place in range(10)})))

@@ -1,4 +1,4 @@
-"""Downloads are bounded, never leave their folder, are proved by their digest, and leave nothing half-written."""
+"""Downloads are bounded, stay in their folder, are verified by their digest, and leave nothing half-written."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from serving.errors import DigestMismatchError, ModelUnusableError, StoreUnavail
 
 
 class HostileStore:
-    """A store that says what no honest one would, and fails as often as it is told to."""
+    """A store that lists what an honest store never would, and fails a given number of times."""
 
     def __init__(self, *files: RemoteFile, content: bytes = b"x", failures: int = 0) -> None:
         self.listed = files
@@ -52,14 +52,14 @@ def test_too_many_files_are_refused_before_any_is_fetched(tmp_path: Path) -> Non
     assert store.fetched == 0
 
 
-def test_what_says_that_it_is_too_large_is_not_fetched(tmp_path: Path) -> None:
+def test_files_whose_sizes_are_too_large_are_not_fetched(tmp_path: Path) -> None:
     store = HostileStore(RemoteFile("a", 60), RemoteFile("b", 60))
     with pytest.raises(ModelUnusableError, match="MAX_MODEL_BYTES"):
         asyncio.run(download(store, "", tmp_path, 100))
     assert store.fetched == 0
 
 
-def test_a_file_larger_than_it_says_is_cut_off(tmp_path: Path) -> None:
+def test_a_file_larger_than_its_size_says_is_cut_off(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "a").write_bytes(b"x" * 200)
@@ -69,20 +69,20 @@ def test_a_file_larger_than_it_says_is_cut_off(tmp_path: Path) -> None:
     assert target.stat().st_size <= 100
 
 
-def test_a_store_that_fails_for_a_moment_is_asked_again(tmp_path: Path) -> None:
+def test_a_store_that_fails_for_a_moment_is_tried_again(tmp_path: Path) -> None:
     store = HostileStore(RemoteFile("a", 1), failures=2)
     asyncio.run(download(store, "", tmp_path, 100))
     assert (tmp_path / "a").read_bytes() == b"x"
 
 
-def test_a_store_that_goes_on_failing_is_given_up(tmp_path: Path) -> None:
+def test_a_store_that_keeps_failing_is_given_up(tmp_path: Path) -> None:
     store = HostileStore(RemoteFile("a", 1), failures=99)
     with pytest.raises(StoreUnavailableError):
         asyncio.run(download(store, "", tmp_path, 100))
     assert store.fetched == 3
 
 
-def test_an_empty_place_is_no_model(tmp_path: Path) -> None:
+def test_an_empty_folder_is_not_a_model(tmp_path: Path) -> None:
     with pytest.raises(ModelUnusableError, match="no files"):
         asyncio.run(download(FolderStore(), (tmp_path / "nowhere").as_uri(), tmp_path, 100))
 
@@ -103,14 +103,14 @@ def files(root: Path, keep: int = 4) -> ModelFiles:
     return ModelFiles(root, {"file": FolderStore}, max_bytes=10**8, keep=keep)
 
 
-def test_what_was_downloaded_is_used_again_after_a_restart(iris: Bundle, tmp_path: Path) -> None:
+def test_a_download_is_used_again_after_a_restart(iris: Bundle, tmp_path: Path) -> None:
     first = asyncio.run(files(tmp_path).get(iris.folder.as_uri(), iris.digest))
     assert first.digest == iris.digest
     again = asyncio.run(files(tmp_path).get((tmp_path / "gone").as_uri(), iris.digest))
     assert again == first
 
 
-def test_a_download_that_was_changed_on_disk_is_fetched_anew(iris: Bundle, tmp_path: Path) -> None:
+def test_a_download_that_was_changed_on_disk_is_fetched_again(iris: Bundle, tmp_path: Path) -> None:
     first = asyncio.run(files(tmp_path).get(iris.folder.as_uri(), iris.digest))
     (first.folder / "MLmodel").write_text("changed")
     again = asyncio.run(files(tmp_path).get(iris.folder.as_uri(), iris.digest))
@@ -123,7 +123,7 @@ def test_a_wrong_digest_leaves_nothing_behind(iris: Bundle, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
-def test_a_digest_of_the_old_rule_goes_on_proving_with_a_warning(
+def test_a_digest_of_the_old_rule_still_verifies_with_a_warning(
     iris: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = content_digest(iris.folder, "sha256")
@@ -132,13 +132,13 @@ def test_a_digest_of_the_old_rule_goes_on_proving_with_a_warning(
     (warning,) = caplog.records
     assert (warning.levelname, warning.digest) == ("WARNING", old)  # type: ignore[attr-defined]
     assert "register the model again" in warning.reason  # type: ignore[attr-defined]
-    # It is found again by the same rule.
+    # The next lookup uses the same rule.
     assert asyncio.run(files(tmp_path).get((tmp_path / "gone").as_uri(), old)) == first
     with pytest.raises(DigestMismatchError, match=old):
         asyncio.run(files(tmp_path).get(iris.folder.as_uri(), "sha256:" + "0" * 64))
 
 
-def test_a_file_that_was_exchanged_is_noticed_whatever_its_name(iris: Bundle, tmp_path: Path) -> None:
+def test_a_replaced_file_is_noticed_whatever_its_name(iris: Bundle, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(iris.folder, copy)
     (copy / "registered_model_meta").write_text("another model")
@@ -146,19 +146,19 @@ def test_a_file_that_was_exchanged_is_noticed_whatever_its_name(iris: Bundle, tm
         asyncio.run(files(tmp_path / "models").get(copy.as_uri(), iris.digest))
 
 
-def test_what_a_killed_process_left_half_written_goes(iris: Bundle, tmp_path: Path) -> None:
+def test_the_partial_download_of_a_killed_process_is_removed(iris: Bundle, tmp_path: Path) -> None:
     (tmp_path / ".partial-abc").mkdir(parents=True)
     asyncio.run(files(tmp_path).get(iris.folder.as_uri(), iris.digest))
     assert [path.name for path in tmp_path.iterdir()] == [iris.digest.replace(":", "-")]
 
 
 def test_a_download_of_another_process_is_left_alone(tmp_path: Path) -> None:
-    """Locks belong to open files, so two objects are as good as two processes."""
+    """Locks belong to open files, so two objects behave like two processes."""
 
     class Slow(HostileStore):
         async def fetch(self, uri: str, path: str, target: Path, limit: int) -> None:
             await super().fetch(uri, path, target, limit)
-            files(tmp_path)  # another process starts, and clears away what nobody uses
+            files(tmp_path)  # another process starts, and removes unused folders
             assert target.exists()  # noqa: ASYNC240  (a look, in a test)
 
     kept = ModelFiles(tmp_path, {"file": lambda: Slow(RemoteFile("a", 1), RemoteFile("b", 1))}, max_bytes=9, keep=2)
@@ -166,7 +166,7 @@ def test_a_download_of_another_process_is_left_alone(tmp_path: Path) -> None:
     assert sorted(path.name for path in found.folder.iterdir()) == ["a", "b"]
 
 
-def test_what_another_process_opens_does_not_make_room(tmp_path: Path) -> None:
+def test_a_version_that_is_being_opened_is_not_removed_by_another_process(tmp_path: Path) -> None:
     ours, theirs = files(tmp_path / "models", keep=1), files(tmp_path / "models", keep=1)
     for name in "ab":
         (tmp_path / name).mkdir()
@@ -183,14 +183,14 @@ def test_what_another_process_opens_does_not_make_room(tmp_path: Path) -> None:
 
 
 def test_a_digest_that_leads_out_of_the_folder_is_refused(iris: Bundle, tmp_path: Path) -> None:
-    """It names a folder, and whatever is there and has another digest is removed."""
+    """The digest names a folder, and a folder whose content has another digest is removed."""
     (tmp_path / "precious").mkdir()
     with pytest.raises(DigestMismatchError, match="is not valid"):
         asyncio.run(files(tmp_path / "models").get(iris.folder.as_uri(), "../precious"))
     assert (tmp_path / "precious").is_dir()
 
 
-def test_old_downloads_make_room(tmp_path: Path) -> None:
+def test_old_downloads_are_removed(tmp_path: Path) -> None:
     kept = files(tmp_path / "models", keep=2)
     digests = []
     for index in range(4):
@@ -202,7 +202,7 @@ def test_old_downloads_make_room(tmp_path: Path) -> None:
     assert (tmp_path / "models" / digests[-1].replace(":", "-")).is_dir()
 
 
-def test_what_is_used_again_does_not_make_room(tmp_path: Path) -> None:
+def test_a_download_that_is_used_again_is_not_removed(tmp_path: Path) -> None:
     kept = files(tmp_path / "models", keep=2)
     digests = []
     for index in range(2):
@@ -219,9 +219,7 @@ def test_what_is_used_again_does_not_make_room(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_files_that_two_models_share_are_not_taken_from_the_first_by_the_second(
-    iris: Bundle, tmp_path: Path, known: bool
-) -> None:
+def test_two_models_can_download_the_same_files_at_once(iris: Bundle, tmp_path: Path, known: bool) -> None:
     async def both() -> None:
         kept = files(tmp_path)
         folder = tmp_path / iris.digest.replace(":", "-")
@@ -242,7 +240,7 @@ def test_an_unknown_kind_of_address_is_named(tmp_path: Path) -> None:
         asyncio.run(files(tmp_path).get("gs://bucket/x", None))
 
 
-def test_a_folder_that_cannot_be_written_is_told(iris: Bundle, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(iris: Bundle, tmp_path: Path) -> None:
     kept = files(tmp_path / "models")
     (tmp_path / "models").rmdir()
     with pytest.raises(StoreUnavailableError, match="MODEL_DIR"):

@@ -1,4 +1,4 @@
-"""Files answered by a pinned model: the same answers as the API's, each file once, and nothing half."""
+"""Files scored by a pinned model: the answers are the API's, each file is scored once, and never by half."""
 
 import gzip
 import json
@@ -59,7 +59,7 @@ Run = Callable[..., Summary]
 
 @pytest.fixture
 def run(scorer: Scorer, tmp_path: Path) -> Run:
-    """Scores what `in` holds into `out`."""
+    """Return a function that scores the files in `in` into `out`."""
 
     def job(wanted: str = "", by: Scorer = scorer, **plan: Any) -> Summary:
         meant = pattern(wanted or f"{tmp_path}/in/*", folder=False)
@@ -70,7 +70,7 @@ def run(scorer: Scorer, tmp_path: Path) -> Run:
 
 
 def in_json(api: httpx.Client, rows: list[Any]) -> list[dict[str, Any]]:
-    """What the API answers, asked with as many rows at a time as are computed together here."""
+    """Return the API's answers, in requests with as many rows as the scorer computes at a time."""
     found: list[dict[str, Any]] = []
     for part in np.array_split(np.arange(len(rows)), -(-len(rows) // 1000)):
         answer = api.post("/predict", json={"instances": [rows[row] for row in part]})
@@ -110,7 +110,7 @@ def test_parquet_and_csv_are_answered_as_the_api_answers(run: Run, tmp_path: Pat
         assert answers_of(tmp_path / "out" / f"{name}.parquet") == expected
 
 
-def test_what_stands_beside_the_answers(run: Run, tmp_path: Path, scorer: Scorer) -> None:
+def test_what_is_written_with_the_answers(run: Run, tmp_path: Path, scorer: Scorer) -> None:
     table = penguins_table(50)
     pq.write_table(table, tmp_path / "in" / "one.parquet")
     run()
@@ -145,7 +145,7 @@ def test_answers_as_csv_with_some_columns(run: Run, tmp_path: Path) -> None:
     assert found["id"].to_pylist() == list(range(20))
 
 
-def test_rows_that_do_not_fit_stand_aside_with_their_reasons(run: Run, tmp_path: Path, api: httpx.Client) -> None:
+def test_rows_that_do_not_fit_are_written_elsewhere_with_reasons(run: Run, tmp_path: Path, api: httpx.Client) -> None:
     table = penguins_table(100)
     rows = table.to_pylist()
     wrong = {3: ("island", None), 50: ("eggs", 2**40), 99: ("bill (mm)", float("inf"))}
@@ -189,7 +189,7 @@ def test_lines_of_csv_that_do_not_fit(run: Run, tmp_path: Path) -> None:
     assert kept == [str(number) for number in range(60) if number + 1 not in aside]
 
 
-def test_row_numbers_stay_right_over_many_blocks(run: Run, tmp_path: Path) -> None:
+def test_row_numbers_are_right_over_many_blocks(run: Run, tmp_path: Path) -> None:
     lines = csv_of(penguins_table(160_000)).decode().splitlines()
     places = [5, 60_000, 110_000, 159_999]
     for place in places:
@@ -202,7 +202,7 @@ def test_row_numbers_stay_right_over_many_blocks(run: Run, tmp_path: Path) -> No
     assert aside[130_000][1]["id"] == str(130_000 - 1)
 
 
-def test_a_missing_column_and_a_wrong_type_fail_the_file_and_no_other(run: Run, tmp_path: Path) -> None:
+def test_a_missing_column_and_a_wrong_type_fail_only_their_file(run: Run, tmp_path: Path) -> None:
     table = penguins_table(10)
     pq.write_table(table, tmp_path / "in" / "good.parquet")
     pq.write_table(table.drop_columns(["eggs"]), tmp_path / "in" / "missing.parquet")
@@ -234,7 +234,7 @@ def test_too_many_bad_rows_fail_the_file(run: Run, tmp_path: Path) -> None:
     assert run(max_rejected=0.2).scored == 1
 
 
-def test_a_file_is_answered_once_for_a_model_and_its_content(
+def test_a_file_is_scored_once_for_a_model_and_its_content(
     run: Run, tmp_path: Path, scorer: Scorer, bundle: Bundle
 ) -> None:
     source = tmp_path / "in" / "one.parquet"
@@ -260,7 +260,7 @@ def test_a_file_is_answered_once_for_a_model_and_its_content(
     assert manifest(tmp_path, "one").model.digest == other.digest
 
 
-def test_rows_that_fit_now_leave_no_side_file_of_before(run: Run, tmp_path: Path) -> None:
+def test_if_all_rows_fit_now_the_earlier_file_of_rejected_rows_is_removed(run: Run, tmp_path: Path) -> None:
     table = penguins_table(20)
     eggs = pa.array([None] + [1] * 19, pa.int64())
     pq.write_table(table.set_column(4, "eggs", eggs), tmp_path / "in" / "one.parquet")
@@ -303,7 +303,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_answered(
     assert names_in(tmp_path / "out") == []
 
 
-def test_what_would_overwrite_or_be_taken_for_input_is_refused(run: Run, tmp_path: Path, scorer: Scorer) -> None:
+def test_answers_that_would_overwrite_or_become_input_are_refused(run: Run, tmp_path: Path, scorer: Scorer) -> None:
     pq.write_table(penguins_table(5), tmp_path / "in" / "one.parquet")
     (tmp_path / "in" / "one.csv").write_bytes(csv_of(penguins_table(5)))
     with pytest.raises(ServingError, match=r"both be answered in one\.parquet"):
@@ -345,7 +345,7 @@ def test_patterns(address: str, name: str, meant: bool) -> None:
     assert found.takes(name) is meant
 
 
-def test_a_model_that_is_not_pinned_or_not_what_its_digest_says(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_model_that_is_not_pinned_or_has_another_digest_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="MODEL_VERSION is not set"):
         open_model(read(Settings, {"MODEL_NAME": "penguins"}))
     digest = write_bundle(tmp_path / "other")
@@ -354,7 +354,7 @@ def test_a_model_that_is_not_pinned_or_not_what_its_digest_says(bundle: Bundle, 
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_file_of_which_no_row_fits_fails_and_no_other_does(run: Run, tmp_path: Path, suffix: str) -> None:
+def test_a_file_in_which_no_row_fits_fails_alone(run: Run, tmp_path: Path, suffix: str) -> None:
     bad = penguins_table(10)
     bad = bad.set_column(4, "eggs", pa.array([1.5] * 10, pa.float64()))
     if suffix == "csv":

@@ -34,7 +34,7 @@ def scorer(bundle: Bundle) -> PinnedScorer:
     return PinnedScorer(bundle.pin())
 
 
-def test_a_worker_gets_the_pins_alone_and_opens_the_model_itself(scorer: PinnedScorer, bundle: Bundle) -> None:
+def test_a_worker_gets_only_the_pins_and_opens_the_model_itself(scorer: PinnedScorer, bundle: Bundle) -> None:
     table = penguins_table(3000)
     here = scorer(table)
     assert len(pickle.dumps(scorer)) < 1000
@@ -66,7 +66,7 @@ def test_frames_and_batches(scorer: PinnedScorer) -> None:
     assert scorer(table.slice(0, 0)).schema == whole.schema
 
 
-def test_other_files_than_the_digest_names_are_not_run(bundle: Bundle) -> None:
+def test_files_with_another_digest_are_not_run(bundle: Bundle) -> None:
     with pytest.raises(ServingError, match="digest"):
         PinnedScorer(bundle.pin(MODEL_DIGEST=DIGEST))(penguins_table(1))
 
@@ -82,7 +82,7 @@ def test_columns_named_like_answers(scorer: PinnedScorer) -> None:
         scorer(table.append_column("probability", table["id"]))
 
 
-def test_pins_and_how_models_are_run_come_from_the_files_of_an_environment(tmp_path: Path) -> None:
+def test_pins_and_runtime_settings_come_from_the_files_of_an_environment(tmp_path: Path) -> None:
     service = tmp_path / "envs" / "prod" / "penguins"
     service.mkdir(parents=True)
     (service / "release.yaml").write_text(RELEASE)

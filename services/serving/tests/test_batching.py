@@ -1,4 +1,4 @@
-"""Requests that are ready together share a run, each gets its own results, and what one does wrong fails it alone."""
+"""Requests that are ready together share a run, each gets its own results, and a faulty one fails alone."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ SLOW = Pace(0.02, 1e-4, inline_rows=0, shared_rows=20)
 
 
 class Multiplying:
-    """Multiplies numbers, refuses negative ones with an exception, and notes how many rows each run had."""
+    """Multiplies numbers, raises an error for negative ones, and records how many rows each run had."""
 
     name = "multiplying"
     dtypes = (np.float32,)
@@ -56,7 +56,7 @@ def rows(*values: float) -> Any:
 
 
 def scenario(work: Callable[[Batcher], Awaitable[None]], *, under_way: int, queue_seconds: float = 1.0) -> list[int]:
-    """Runs some work with a batcher that is told how many requests are under way, and gives the rows of each run."""
+    """Run work with a batcher that sees `under_way` requests in progress, and return the number of rows of each run."""
     told: list[int] = []
     admission = Admission(100, 1.0)
     admission.competing = under_way
@@ -70,7 +70,7 @@ def scenario(work: Callable[[Batcher], Awaitable[None]], *, under_way: int, queu
 
 
 @pytest.mark.parametrize("under_way", [1, 3, 50])
-def test_whoever_is_alone_does_not_wait_and_the_others_share(under_way: int) -> None:
+def test_a_single_request_does_not_wait_and_several_share_a_run(under_way: int) -> None:
     runtime = Multiplying()
 
     async def work(batcher: Batcher) -> None:
@@ -84,7 +84,7 @@ def test_whoever_is_alone_does_not_wait_and_the_others_share(under_way: int) -> 
 
 
 @given(st.lists(st.lists(st.integers(-3, 9), min_size=1, max_size=4), min_size=1, max_size=30), st.booleans())
-def test_each_gets_its_own_and_what_is_wrong_fails_alone(requests: list[list[int]], slow: bool) -> None:
+def test_each_gets_its_own_results_and_a_faulty_one_fails_alone(requests: list[list[int]], slow: bool) -> None:
     async def work(batcher: Batcher) -> None:
         runtimes = [Multiplying(2), Multiplying(3)]
         models = [model(runtime, SLOW if slow else SHARING) for runtime in runtimes]
@@ -104,7 +104,7 @@ def test_each_gets_its_own_and_what_is_wrong_fails_alone(requests: list[list[int
     assert sum(told) == sum(len(values) for values in requests if min(values) >= 0)
 
 
-def test_one_that_hangs_up_leaves_the_others_alone() -> None:
+def test_a_caller_that_hangs_up_does_not_affect_the_others() -> None:
     async def work(batcher: Batcher) -> None:
         tasks = [asyncio.create_task(batcher.run(model_, rows(i))) for i in range(3)]
         await asyncio.sleep(0)
@@ -117,7 +117,7 @@ def test_one_that_hangs_up_leaves_the_others_alone() -> None:
     scenario(work, under_way=50)
 
 
-def test_what_is_slow_goes_to_threads_and_what_comes_meanwhile_shares_the_next_run() -> None:
+def test_slow_runs_go_to_threads_and_later_requests_share_the_next_run() -> None:
     runtime = Multiplying()
     runtime.may_go_on.clear()
 
@@ -137,7 +137,7 @@ def test_what_is_slow_goes_to_threads_and_what_comes_meanwhile_shares_the_next_r
     assert all(name.startswith("predict") for name in runtime.threads)
 
 
-def test_more_than_can_be_computed_soon_is_refused() -> None:
+def test_rows_that_cannot_be_computed_soon_are_refused() -> None:
     runtime = Multiplying()
     runtime.may_go_on.clear()
 
@@ -155,7 +155,7 @@ def test_more_than_can_be_computed_soon_is_refused() -> None:
     scenario(work, under_way=50, queue_seconds=0.5)
 
 
-def test_two_slow_models_have_half_the_time_each() -> None:
+def test_two_slow_models_share_the_threads_equally() -> None:
     runtimes = [Multiplying(2), Multiplying(3)]
     for runtime in runtimes:
         runtime.may_go_on.clear()
@@ -176,7 +176,7 @@ def test_two_slow_models_have_half_the_time_each() -> None:
     scenario(work, under_way=50, queue_seconds=0.5)
 
 
-def test_the_warm_up_decides() -> None:
+def test_the_warm_up_decides_how_rows_are_run() -> None:
     fast, linear, slow = pace(1e-5, 1e-7), pace(1e-4, 9e-5), pace(2 * INLINE_SECONDS, 1e-5)
     assert fast.inline_rows > fast.shared_rows > 1000
     assert linear.inline_rows > 1

@@ -1,6 +1,6 @@
-"""The Model Cache loads each version once however many ask, stays within its bounds, and never drops what is kept.
+"""The Model Cache loads each version once for all callers, stays within its bounds, and drops no kept version.
 
-Versions of different models share its bounds and nothing else, whatever their numbers are.
+Versions of different models share its bounds and nothing else, even if their numbers are the same.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ def test_concurrent_callers_share_one_load() -> None:
     asyncio.run(scenario())
 
 
-def test_a_failed_load_fails_for_all_who_wait_and_is_tried_again_by_the_next() -> None:
+def test_a_failed_load_fails_for_all_that_wait_and_the_next_caller_tries_again() -> None:
     async def scenario() -> None:
         async def broken() -> LoadedModel:
             await asyncio.sleep(0)
@@ -104,7 +104,7 @@ def test_a_failed_load_fails_for_all_who_wait_and_is_tried_again_by_the_next() -
     asyncio.run(scenario())
 
 
-def test_a_failed_load_that_nobody_waits_for_goes_unnoticed() -> None:
+def test_a_failed_load_that_nobody_waits_for_is_ignored() -> None:
     async def scenario() -> None:
         async def broken() -> LoadedModel:
             await asyncio.sleep(0.01)
@@ -124,10 +124,10 @@ NAMED = st.tuples(st.sampled_from("ab"), st.sampled_from("1234"))
 
 
 @given(st.integers(1, 4), st.lists(st.tuples(NAMED, st.integers(1, 60), st.booleans()), max_size=30))
-def test_it_stays_within_its_bounds_and_keeps_what_it_must(
+def test_it_stays_within_its_bounds_and_keeps_the_kept_versions(
     capacity: int, wanted: list[tuple[tuple[str, str], int, bool]]
 ) -> None:
-    """Two models, both with the same version numbers: some versions become what is kept, others are only asked for."""
+    """Two models with the same version numbers: some versions are kept, and others only requested."""
 
     async def scenario() -> None:
         events = Counted()
@@ -152,7 +152,7 @@ def test_it_stays_within_its_bounds_and_keeps_what_it_must(
     asyncio.run(scenario())
 
 
-def test_versions_of_the_same_number_are_loaded_and_kept_apart() -> None:
+def test_versions_with_the_same_number_are_loaded_and_kept_separately() -> None:
     async def scenario() -> None:
         cache = ModelCache(9, PLENTY, CacheEvents())
         asked = [cache.get_or_load(name, "1", loads("1", name=name)) for name in "abab"]
@@ -164,7 +164,7 @@ def test_versions_of_the_same_number_are_loaded_and_kept_apart() -> None:
     asyncio.run(scenario())
 
 
-def test_models_push_each_others_versions_out_but_for_the_one_that_each_keeps() -> None:
+def test_models_evict_each_others_versions_except_the_kept_ones() -> None:
     async def scenario() -> None:
         events = Counted()
         cache = ModelCache(9, 100, events)
@@ -181,7 +181,7 @@ def test_models_push_each_others_versions_out_but_for_the_one_that_each_keeps() 
     asyncio.run(scenario())
 
 
-def test_what_was_pushed_out_before_it_could_be_kept_is_back() -> None:
+def test_a_version_that_was_evicted_before_it_is_kept_comes_back() -> None:
     async def scenario() -> None:
         cache = ModelCache(1, PLENTY, CacheEvents())
         followed = await cache.get_or_load("a", "1", loads("1", name="a"))
@@ -193,7 +193,7 @@ def test_what_was_pushed_out_before_it_could_be_kept_is_back() -> None:
     asyncio.run(scenario())
 
 
-def test_the_version_used_longest_ago_goes_first() -> None:
+def test_the_version_that_was_used_longest_ago_goes_first() -> None:
     async def scenario() -> None:
         events = Counted()
         cache = ModelCache(2, PLENTY, events)

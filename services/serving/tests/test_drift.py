@@ -1,4 +1,4 @@
-"""Drift against a baseline: indices are what their formula says, the window slides, and only drift looks like drift."""
+"""Drift against a baseline: indices follow their formula, the window slides, and only real drift raises them."""
 
 import json
 import logging
@@ -62,7 +62,7 @@ def exported(drift: Drift) -> dict[str, float]:
     }
 
 
-def test_the_index_is_what_its_formula_says() -> None:
+def test_the_index_follows_its_formula() -> None:
     expected, counts = np.array([0.25, 0.75]), np.array([30, 10])
     found = (counts + 0.5) / 41
     by_hand = sum((q - p) * np.log(q / p) for p, q in zip(expected, found, strict=True))
@@ -71,7 +71,7 @@ def test_the_index_is_what_its_formula_says() -> None:
 
 
 @given(arrays(np.float32, st.tuples(st.integers(1, 50), st.just(4)), elements=st.floats(0, 8, width=32)))
-def test_rows_are_counted_in_the_bins_that_hold_them(rows: Any) -> None:
+def test_rows_are_counted_in_their_bins(rows: Any) -> None:
     baseline = of_iris()
     drift = drift_of(baseline)
     for part in np.array_split(rows, 3):
@@ -111,7 +111,7 @@ def test_values_beyond_every_edge_and_bins_without_rows_have_finite_indices() ->
     assert "serving_prediction_probability_count" not in found
 
 
-def test_of_very_many_columns_or_values_not_all_are_looked_at() -> None:
+def test_of_many_columns_or_rows_only_some_are_measured() -> None:
     drift = drift_of(regression(MOST_FEATURES + 5))
     drift.add(np.ones((10_000, MOST_FEATURES + 5), np.float32), np.ones(10_000, np.float32))
     found = exported(drift)
@@ -119,7 +119,7 @@ def test_of_very_many_columns_or_values_not_all_are_looked_at() -> None:
     assert found["serving_drift_window_rows"] == pytest.approx(10_000, rel=0.01)
 
 
-def test_a_part_of_a_batch_tells_what_all_of_it_would() -> None:
+def test_a_sample_of_a_batch_gives_nearly_the_same_as_all_of_it() -> None:
     rng = np.random.default_rng(7)
     whole, parts = drift_of(of_iris()), drift_of(of_iris())
     for _ in range(20):
@@ -158,7 +158,7 @@ def broken(change: dict[str, Any]) -> dict[str, Any]:
         {"prediction": {"shares": [0.5, 0.5]}},
     ],
 )
-def test_a_baseline_that_cannot_be_right_is_left_out_with_a_warning(
+def test_a_baseline_that_cannot_be_right_is_ignored_with_a_warning(
     iris: Bundle, tmp_path: Path, change: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = read_spec(iris.folder)
@@ -191,7 +191,7 @@ def watched(tmp_path: Path) -> Bundle:
     return Bundle(tmp_path, content_digest(tmp_path))
 
 
-def test_drift_shows_and_the_rows_of_training_do_not(serve: Serve, watched: Bundle) -> None:
+def test_drift_shows_and_rows_of_training_show_none(serve: Serve, watched: Bundle) -> None:
     api = serve(watched.pin())
     until_ready(api)
     assert metrics(api)["serving_drift_window_rows"] == {"serving_drift_window_rows": 0}
@@ -211,7 +211,7 @@ def test_drift_shows_and_the_rows_of_training_do_not(serve: Serve, watched: Bund
     assert found["serving_prediction_psi"]["serving_prediction_psi"] > 0.1
 
 
-def test_without_a_baseline_or_a_window_nothing_is_said(serve: Serve, iris: Bundle, watched: Bundle) -> None:
+def test_without_a_baseline_or_a_window_there_are_no_metrics(serve: Serve, iris: Bundle, watched: Bundle) -> None:
     for settings in (iris.pin(), watched.pin(DRIFT_WINDOW_SECONDS="0")):
         api = serve(settings)
         until_ready(api)
@@ -219,7 +219,7 @@ def test_without_a_baseline_or_a_window_nothing_is_said(serve: Serve, iris: Bund
         assert metrics(api) == {}
 
 
-def test_the_pin_is_told_whether_it_is_loaded_or_not(serve: Serve, iris: Bundle) -> None:
+def test_the_pin_has_a_metric_whether_it_is_loaded_or_not(serve: Serve, iris: Bundle) -> None:
     wrong = "sha256:" + "0" * 64
     for digest in (iris.digest, wrong):
         text = serve(iris.pin(MODEL_DIGEST=digest)).get("/metrics").text

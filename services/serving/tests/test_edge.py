@@ -1,4 +1,4 @@
-"""What clients expect of any HTTP server: HEAD, OPTIONS, CORS, gzip both ways; and what an answer is named by."""
+"""What clients expect of any HTTP server: HEAD, OPTIONS, CORS, gzip both ways. And the versions in answers."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def test_the_root_leads_to_the_docs(iris_api: httpx.Client) -> None:
     assert iris_api.get("/", follow_redirects=True).headers["content-type"].startswith("text/html")
 
 
-def test_a_prefix_that_a_proxy_leaves_before_paths_is_no_part_of_them(serve: Serve, iris: Bundle) -> None:
+def test_a_prefix_that_a_proxy_leaves_before_paths_is_ignored(serve: Serve, iris: Bundle) -> None:
     api = serve({**iris.pin(), "PATH_PREFIX": "/models/iris"})
     until_ready(api)
     answers = [api.post(path, json=ROW).json()["prediction"] for path in ("/models/iris/predict", "/predict")]
@@ -45,7 +45,7 @@ def test_a_prefix_that_a_proxy_leaves_before_paths_is_no_part_of_them(serve: Ser
     assert api.get("/models/iris/openapi.json").json()["servers"] == [{"url": "/models/iris"}]
     assert "servers" not in api.get("/openapi.json").json()
     assert [api.get(path).status_code for path in ("/models", "/models/irises", "/models/iris/nothing")] == [404] * 3
-    assert isinstance(api.get("/models/iris/v2/nothing").json()["error"], str)  # as V2 tells of it
+    assert isinstance(api.get("/models/iris/v2/nothing").json()["error"], str)  # in the form of V2
     assert "/models/iris" not in api.get("/metrics").text
 
 
@@ -59,7 +59,7 @@ def test_a_prefix_that_a_proxy_leaves_before_paths_is_no_part_of_them(serve: Ser
         ("", "docs"),
     ],
 )
-def test_a_prefix_that_a_proxy_took_off_is_where_callers_are_led(
+def test_callers_are_redirected_to_the_prefix_that_a_proxy_removed(
     iris_api: httpx.Client, said: str, location: str
 ) -> None:
     headers = {"x-forwarded-prefix": said}
@@ -69,19 +69,19 @@ def test_a_prefix_that_a_proxy_took_off_is_where_callers_are_led(
 
 
 @pytest.mark.parametrize("prefix", ["iris", "/", "/iris/", "//iris", "/a b"])
-def test_what_is_not_a_prefix_is_refused(prefix: str) -> None:
+def test_an_invalid_prefix_is_refused(prefix: str) -> None:
     with pytest.raises(SettingsError, match="PATH_PREFIX"):
         read(Settings, {"PATH_PREFIX": prefix})
 
 
-def test_options_tell_the_methods_and_no_origin_is_let_in_unasked(iris_api: httpx.Client) -> None:
+def test_options_names_the_methods_and_allows_no_origin_by_default(iris_api: httpx.Client) -> None:
     answer = iris_api.options("/predict", headers={"origin": "https://app.example.com"})
     assert (answer.status_code, answer.headers["allow"], answer.content) == (204, "POST, OPTIONS", b"")
     assert not [name for name in answer.headers if name.startswith("access-control")]
     assert iris_api.options("/nowhere").status_code == 404
 
 
-def test_pages_of_allowed_origins_may_ask(serve: Serve, iris: Bundle) -> None:
+def test_pages_of_allowed_origins_may_call_the_api(serve: Serve, iris: Bundle) -> None:
     key = "some-key-0123456789"
     api = serve(iris.pin(CORS_ORIGINS="https://app.example.com, http://localhost:3000", API_KEYS=f"page:{key}"))
     until_ready(api)
@@ -98,7 +98,7 @@ def test_pages_of_allowed_origins_may_ask(serve: Serve, iris: Bundle) -> None:
             assert "origin" in answer.headers["vary"]
 
 
-def test_any_origin_may_be_allowed_and_what_is_none_is_refused() -> None:
+def test_any_origin_may_be_allowed_and_an_invalid_one_is_refused() -> None:
     cors = open_cors("*")
     assert cors
     assert (b"access-control-allow-origin", b"*") in cors.headers(b"null")
@@ -131,13 +131,15 @@ def test_bodies_may_be_compressed(iris_api: httpx.Client) -> None:
     ],
     ids=["over", "bomb", "cut", "more", "plain", "empty"],
 )
-def test_what_does_not_inflate_within_bounds_is_refused(iris_api: httpx.Client, content: bytes, status: int) -> None:
+def test_bodies_that_do_not_inflate_within_bounds_are_refused(
+    iris_api: httpx.Client, content: bytes, status: int
+) -> None:
     assert len(content) < 1024 * 1024 * 3
     answer = iris_api.post("/predict", content=content, headers={"content-encoding": "gzip"})
     assert answer.status_code == status, answer.text
 
 
-def test_large_answers_are_compressed_for_those_who_take_that(serve: Serve, iris: Bundle) -> None:
+def test_large_answers_are_compressed_for_callers_that_accept_it(serve: Serve, iris: Bundle) -> None:
     api = serve(iris.pin(GZIP_ANSWER_BYTES="1000"))
     until_ready(api)
     many = {"instances": [SETOSA] * 100}
@@ -155,7 +157,7 @@ def test_large_answers_are_compressed_for_those_who_take_that(serve: Serve, iris
     assert "content-encoding" not in small.headers
 
 
-def test_answers_name_the_release_and_beside_it_the_number(serve: Serve, iris: Bundle) -> None:
+def test_answers_name_the_release_and_also_the_number(serve: Serve, iris: Bundle) -> None:
     api = serve(iris.pin(MODEL_RELEASE="v1.2.0"))
     until_ready(api)
     tensor = {"name": "features", "datatype": "FP64", "shape": [1, 4], "data": SETOSA}
@@ -169,7 +171,7 @@ def test_answers_name_the_release_and_beside_it_the_number(serve: Serve, iris: B
 
 
 @pytest.mark.parametrize("release", ["1.2.0", "v1", "latest"])
-def test_what_is_no_release_is_refused(release: str) -> None:
+def test_an_invalid_release_is_refused(release: str) -> None:
     with pytest.raises(SettingsError, match="MODEL_RELEASE"):
         read(Settings, {"MODEL_VERSION": "1", "MODEL_RELEASE": release})
 
@@ -190,7 +192,7 @@ def test_nulls_in_v2_count_as_absent(iris_api: httpx.Client) -> None:
     assert [each["name"] for each in iris_api.post(INFER, json=named).json()["outputs"]] == ["prediction"]
 
 
-def test_the_example_reads_as_it_was_given(serve: Serve, tmp_path: Path) -> None:
+def test_the_example_has_the_digits_that_it_was_given_with(serve: Serve, tmp_path: Path) -> None:
     write_bundle(tmp_path, column_type="float")
     row = [5.099999904632568, 3.5, 1.399999976158142, 0.20000000298023224]
     (tmp_path / "input_example.json").write_text(json.dumps({"columns": COLUMNS, "data": [row]}))
@@ -202,7 +204,7 @@ def test_the_example_reads_as_it_was_given(serve: Serve, tmp_path: Path) -> None
     assert not re.search(r"\d\.\d{8}", json.dumps(api.get("/docs/openapi.json").json()["paths"]))
 
 
-def test_metrics_and_health_can_have_a_port_of_their_own() -> None:
+def test_metrics_and_health_can_have_a_separate_port() -> None:
     with pytest.raises(SettingsError, match="METRICS_PORT is the same as PORT"):
         read(Settings, {"PORT": "8080", "METRICS_PORT": "8080"})
     assert read(Settings, {"METRICS_PORT": str(free_port())}).metrics_port

@@ -1,4 +1,4 @@
-"""POST /explain: contributions that add up to what /predict answers, within bounds, and only where it is wanted."""
+"""POST /explain: contributions that add up to the answer of /predict, within bounds, and only if it is switched on."""
 
 import json
 import threading
@@ -120,7 +120,7 @@ def test_a_row_is_explained_by_its_columns(api: httpx.Client) -> None:
     assert adds_up(part)
     assert [each["column"] for each in part["contributions"]] == COLUMNS
     contributions = {each["column"]: each["contribution"] for each in part["contributions"]}
-    # Its short petals tell a setosa most.
+    # The short petals say most about a setosa.
     assert max(contributions, key=contributions.__getitem__) == "petal length (cm)"
 
 
@@ -133,12 +133,12 @@ def test_many_rows_and_all_labels(api: httpx.Client) -> None:
     for row in found:
         assert [part["label"] for part in row["explained"]] == CLASSES
         assert all(map(adds_up, row["explained"]))
-        # Probabilities of all labels make 1, so what lifts one presses others.
+        # The probabilities of all labels add up to 1, so a column that raises one lowers others.
         by_column = [[each["contribution"] for each in part["contributions"]] for part in row["explained"]]
         assert np.array(by_column).sum(axis=0) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_sum_is_taken_apart_into_its_terms(regression: httpx.Client) -> None:
+def test_a_linear_model_is_explained_by_its_terms(regression: httpx.Client) -> None:
     row = load_diabetes(return_X_y=True)[0][3].tolist()
     answer = explained(regression, {"features": row})
     assert answer["method"] == "sampled"
@@ -149,7 +149,7 @@ def test_a_sum_is_taken_apart_into_its_terms(regression: httpx.Client) -> None:
     assert part["value"] == pytest.approx(predicted, rel=1e-5)
     assert adds_up(part)
     assert part["error"] > 0
-    # Of a linear model: how much the answer changes with a column, times how far the row is from what is usual.
+    # For a linear model: how much the answer changes with a column, times the distance of the row from the mean.
     higher = [value + 0.01 * (index == 2) for index, value in enumerate(row)]
     slope = (regression.post("/predict", json={"features": higher}).json()["prediction"] - predicted) / 0.01
     [again] = explained(regression, {"features": higher})["explanations"][0]["explained"]
@@ -159,7 +159,7 @@ def test_a_sum_is_taken_apart_into_its_terms(regression: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("gone", [(), ("sex",), ("bill (mm)", "ringed")])
-def test_columns_of_every_kind_are_explained_whole_gaps_too(penguins: httpx.Client, gone: tuple[str, ...]) -> None:
+def test_columns_of_every_kind_and_missing_values_are_explained(penguins: httpx.Client, gone: tuple[str, ...]) -> None:
     row = {name: value for name, value in mixed.ROW.items() if name not in gone}
     answer = explained(penguins, {"instances": [row], "labels": "all"})
     [found] = answer["explanations"]
@@ -170,9 +170,7 @@ def test_columns_of_every_kind_are_explained_whole_gaps_too(penguins: httpx.Clie
     assert (found["prediction"], found["probability"]) == (predicted["prediction"], predicted["probability"])
 
 
-def test_texts_that_training_did_not_know_are_explained_or_refused_as_predict_does(
-    serve: Serve, tmp_path: Path
-) -> None:
+def test_unknown_texts_are_explained_or_refused_as_by_predict(serve: Serve, tmp_path: Path) -> None:
     strict = [{**mixed.COLUMNS[0], "unknown": "refuse"}, *mixed.COLUMNS[1:]]
     folder = tmp_path / "model"
     api = serve(Bundle(folder, write_mixed(folder, columns=strict, drift=True)).pin(**ON))
@@ -205,7 +203,7 @@ def test_bad_input_is_named(api: httpx.Client, body: Any, status: int, message: 
     assert (response.status_code, message in response.json()["detail"]) == (status, True), response.text
 
 
-def test_it_is_off_unless_it_is_wanted(iris_api: httpx.Client) -> None:
+def test_it_is_off_by_default(iris_api: httpx.Client) -> None:
     assert iris_api.post("/explain", json={"features": SETOSA}).status_code == 404
     assert "/explain" not in iris_api.get("/openapi.json").json()["paths"]
     assert "serving_explan" not in iris_api.get("/metrics").text
@@ -227,7 +225,7 @@ def test_it_needs_the_keys_that_predictions_need(serve: Serve, iris_bundle: Bund
 
 
 def opened(folder: Path) -> LoadedModel:
-    """A version as a process holds it, without the process: importing scikit-learn for its trial takes long."""
+    """Return a version as a server has it in memory, without its trial, which takes long to import scikit-learn."""
     found = open_folder(folder, RuntimeOptions())
     return LoadedModel(
         "model", "7", "", "", found.spec, found.runtime, found.reader, found.example, found.pace, 0, found.baseline
@@ -265,13 +263,13 @@ def test_models_that_name_the_class_themselves(tmp_path: Path) -> None:
     with_baseline(tmp_path, of_iris())
     row = by_function(opened(tmp_path), SETOSA)
     assert (row.prediction, row.probability) == ("setosa", None)
-    # 1 for the class that is named: its share among rows like those of training is where one starts from.
+    # The value is 1 for the named class. The base is its share among rows like those of training.
     assert [part.value for part in row.explained] == [1, 0, 0]
     assert 0.2 < row.explained[0].base < 0.5
     assert all(adds_up(msgspec.to_builtins(part)) for part in row.explained)
 
 
-def test_a_model_without_an_answer_to_what_is_made_of_a_row_says_so(tmp_path: Path) -> None:
+def test_a_model_without_an_answer_to_a_changed_row_says_so(tmp_path: Path) -> None:
     write_bundle(tmp_path)
     with_baseline(tmp_path, of_iris())
     model = opened(tmp_path)
@@ -280,7 +278,7 @@ def test_a_model_without_an_answer_to_what_is_made_of_a_row_says_so(tmp_path: Pa
 
 
 class _Speechless:
-    """A model that has an answer to the row itself, and to nothing else."""
+    """A model that answers only the row itself."""
 
     name = "onnx"
 
@@ -302,7 +300,7 @@ def long_body(rows: int = 1000) -> dict[str, Any]:
     return {"instances": load_diabetes(return_X_y=True)[0][:1].repeat(rows, axis=0).tolist()}
 
 
-def test_who_comes_when_enough_wait_is_told_when_to_come_again(serve: Serve, diabetes_bundle: Bundle) -> None:
+def test_a_caller_that_comes_when_enough_wait_is_told_when_to_retry(serve: Serve, diabetes_bundle: Bundle) -> None:
     api = serve(diabetes_bundle.pin(**SLOW, EXPLAIN_WAITING="1", EXPLAIN_SECONDS="60"))
     until_ready(api)
     with ThreadPoolExecutor(8) as callers:
@@ -318,11 +316,11 @@ def test_who_comes_when_enough_wait_is_told_when_to_come_again(serve: Serve, dia
     done = len(answers) - len(refused)
     assert metric(api, "serving_explanations_total") == 15 * done
     assert metric(api, "serving_explanation_seconds_count") == done
-    # The next one finds room.
+    # The next request finds room.
     assert explained(api, long_body(1))
 
 
-def test_what_takes_too_long_is_given_up_and_leaves_the_thread_to_others(serve: Serve, diabetes_bundle: Bundle) -> None:
+def test_an_explanation_that_takes_too_long_stops_and_frees_the_thread(serve: Serve, diabetes_bundle: Bundle) -> None:
     api = serve(diabetes_bundle.pin(**SLOW, EXPLAIN_SECONDS="0.5"))
     until_ready(api)
     response = api.post("/explain", json=long_body())
@@ -334,7 +332,9 @@ def test_what_takes_too_long_is_given_up_and_leaves_the_thread_to_others(serve: 
     assert explained(api, long_body(1))
 
 
-def test_predictions_go_on_meanwhile_and_are_not_counted_as_waiting(serve: Serve, diabetes_bundle: Bundle) -> None:
+def test_predictions_continue_meanwhile_and_explanations_do_not_count_as_waiting(
+    serve: Serve, diabetes_bundle: Bundle
+) -> None:
     api = serve(diabetes_bundle.pin(**SLOW, EXPLAIN_SECONDS="3"))
     until_ready(api)
     row = long_body(1)["instances"][0]
@@ -347,5 +347,5 @@ def test_predictions_go_on_meanwhile_and_are_not_counted_as_waiting(serve: Serve
             answered += 1
         assert asked.result().status_code == 503
     assert answered > 20
-    # What the model computed for the explanation is no prediction.
+    # Rows that the model computed for the explanation do not count as predictions.
     assert metric(api, "serving_predictions_total") == answered

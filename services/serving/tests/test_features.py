@@ -1,4 +1,4 @@
-"""Rows that fit a signature become a matrix; of those that do not, each wrong value is named with its column."""
+"""Rows that fit a signature become a matrix. If they do not fit, each wrong value is named with its column."""
 
 import math
 import tracemalloc
@@ -38,7 +38,7 @@ def test_any_finite_numbers_fit_and_stay_finite(row: list[float]) -> None:
 @given(st.lists(st.booleans() | st.integers() | st.floats(), max_size=5))
 @example([0, 0, math.nan])
 @example([0.0, math.nan, 1.0])
-def test_nothing_else_gets_through_and_nothing_breaks(row: list[Any]) -> None:
+def test_other_values_are_refused(row: list[Any]) -> None:
     fits = len(row) == 3 and not any(
         isinstance(value, bool) or not math.isfinite(value) or abs(value) > LARGEST_NUMBER for value in row
     )
@@ -51,7 +51,7 @@ def test_nothing_else_gets_through_and_nothing_breaks(row: list[Any]) -> None:
         assert np.isfinite(matrix).all()
 
 
-def test_a_row_of_another_length_is_told_the_columns() -> None:
+def test_a_row_of_another_length_names_the_columns() -> None:
     assert errors(lambda: reader("double", "long").one([1.0])) == {"features": "expected 2 values ('c0', 'c1'), got 1"}
 
 
@@ -67,7 +67,7 @@ def test_every_wrong_value_is_named() -> None:
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), 1e39, math.inf, math.nan])
-def test_what_models_cannot_compute_with_is_refused(value: float) -> None:
+def test_values_that_models_cannot_compute_with_are_refused(value: float) -> None:
     for kind in ("double", "long", "integer"):
         assert list(errors(lambda kind=kind: reader(kind, dtype=np.float64).one([value]))) == ["features[0]"]
 
@@ -94,12 +94,12 @@ def test_many_rows_name_the_row() -> None:
     assert errors(lambda: reader("double").many([])) == {"instances": "expected at least one row"}
 
 
-def test_of_very_many_errors_only_the_first_are_told() -> None:
+def test_of_many_errors_only_the_first_are_reported() -> None:
     rows: list[Any] = [[True]] * 1000
     assert len(errors(lambda: reader("double").many(rows))) == 10
 
 
-def test_of_very_many_unknown_names_only_the_first_are_looked_at() -> None:
+def test_of_many_unknown_names_only_the_first_are_checked() -> None:
     row: dict[str, Any] = {f"n{index}": 1.0 for index in range(200_000)}
     tracemalloc.start()
     try:

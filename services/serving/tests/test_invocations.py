@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol: its own client is answered, and as its own server answers from the same folder."""
+"""MLflow's scoring protocol: its own client works, and the answers are those of its own server for the same folder."""
 
 import importlib
 import json
@@ -33,7 +33,7 @@ def penguins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]
 
 @pytest.fixture(scope="module", autouse=True)
 def _mlflow_loaded() -> None:
-    """MLflow warns of its own types while this part of it loads."""
+    """MLflow warns about its own types while this module loads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         importlib.import_module("mlflow.pyfunc.scoring_server.client")
@@ -52,7 +52,7 @@ def predictions(api: httpx.Client, body: Any, status: int = 200) -> Any:
 
 @pytest.fixture(scope="module")
 def as_mlflow(_mlflow_loaded: None, iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What `mlflow models serve` answers from the folder of a model, in its own process' stead."""
+    """Return a function that answers like `mlflow models serve` for the folder of a model, without its process."""
     folder = tmp_path_factory.mktemp("as-mlflow")
     for file in iris.folder.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
@@ -69,7 +69,7 @@ def as_mlflow(_mlflow_loaded: None, iris: Bundle, tmp_path_factory: pytest.TempP
     def ask(body: Any) -> Any:
         schema = model.metadata.get_input_schema()
         with warnings.catch_warnings():
-            # MLflow hands a table with names to a pipeline that was fitted without.
+            # MLflow passes a table with names to a pipeline that was fitted without names.
             warnings.simplefilter("ignore")
             answer = scoring_server.invocations(json.dumps(body), "application/json", model, schema)
         return json.loads(answer.response)["predictions"]
@@ -103,7 +103,7 @@ def test_mlflows_own_client(iris_api: httpx.Client, penguins: httpx.Client) -> N
     assert client.invoke(TABLE).get_predictions()[0].tolist() == [each["prediction"] for each in expected]
     rows = mixed.table()
     table = pd.DataFrame({name: rows[:, index] for index, name in enumerate(NAMES)})
-    # As a table with gaps looks that was read from a file: the client writes NaN for each.
+    # Like a table with missing values that was read from a file: the client writes NaN for each.
     table = table.assign(sex=table["sex"].replace("", np.nan), eggs=table["eggs"].astype(int))
     table["ringed"] = table["ringed"].map({0.0: False, 1.0: True}).astype(object)
     assert table.isna().any().sum() == 3
@@ -159,7 +159,7 @@ def told(answer: httpx.Response, status: int, code: str = "BAD_REQUEST") -> str:
         ({"instances": 3}, "not an invocation"),
     ],
 )
-def test_errors_are_told_as_mlflow_does(penguins: httpx.Client, body: Any, reason: str) -> None:
+def test_errors_have_the_form_of_mlflow(penguins: httpx.Client, body: Any, reason: str) -> None:
     assert reason in told(penguins.post("/invocations", json=body), 400)
 
 
@@ -176,7 +176,7 @@ fields = {"dataframe_split": tables | nested, "dataframe_records": nested, "inst
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.fixed_dictionaries({}, optional=fields))
 def test_no_body_ends_in_a_500(penguins: httpx.Client, body: Any) -> None:
-    """Python writes NaN and Infinity into JSON as MLflow's client does."""
+    """Python writes NaN and Infinity into JSON, like MLflow's client."""
     answer = penguins.post("/invocations", content=json.dumps(body))
     if answer.status_code != 200:
         told(answer, 400)
@@ -188,7 +188,7 @@ HUGE = b'{"instances":[[NaN,%s]]}' % (b"9" * 5000)
 @pytest.mark.parametrize(
     "content", [HUGE, b"", b"{", b"NaN", b'{"instances":[[NaN]', b'{"instances":[[Infinity]]}', b"\xff"]
 )
-def test_what_is_not_json_is_refused(penguins: httpx.Client, content: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused(penguins: httpx.Client, content: bytes) -> None:
     told(penguins.post("/invocations", content=content), 400)
 
 
@@ -212,15 +212,15 @@ def test_ping_waits_for_the_model(serve: Serve, iris: Bundle) -> None:
 
 
 @pytest.mark.parametrize("text", [b'"\\ud800"', b'"\xed\xa0\x80"'])
-def test_half_a_letter_beside_a_gap_is_refused(penguins: httpx.Client, text: bytes) -> None:
-    """Without the gap it is not valid JSON. With one, Python's reader accepts it, but no model can use it."""
+def test_a_lone_surrogate_with_a_nan_is_refused(penguins: httpx.Client, text: bytes) -> None:
+    """Without NaN it is not valid JSON. With NaN, Python's parser accepts it, but no model can use it."""
     row = b'{"island":%s,"bill (mm)":%s,"sex":"male","eggs":2,"ringed":true,"seen":0}'
     for gap in (b"39.1", b"NaN"):
         told(penguins.post("/invocations", content=b'{"dataframe_records":[%s]}' % (row % (text, gap))), 400)
 
 
-def test_a_column_that_is_there_twice_is_refused(iris_api: httpx.Client) -> None:
-    """Which of the two is meant nobody knows, and other models' columns may be there as often as they like."""
+def test_a_column_that_appears_twice_is_refused(iris_api: httpx.Client) -> None:
+    """It is not known which of the two is meant. Columns that the model does not know may appear repeatedly."""
     table = {"columns": [*COLUMNS, "other", "other"], "data": [[*SETOSA, 1, 2]]}
     assert predictions(iris_api, {"dataframe_split": table}) == ["setosa"]
     table["columns"] = [*COLUMNS, COLUMNS[2], "other"]
@@ -239,7 +239,7 @@ def test_a_column_that_is_there_twice_is_refused(iris_api: httpx.Client) -> None
     ],
 )
 def test_rows_are_counted_before_they_are_read(penguins: httpx.Client, body: Any) -> None:
-    """A row of two letters becomes one with a value for each column, so a body holds far more than its own size."""
+    """A row of two characters becomes a row with a value for each column, so rows can take far more than their body."""
     answer = penguins.post("/invocations", json=body)
     assert answer.status_code == 413, answer.text
     assert "1001 rows, but at most 1000" in answer.text

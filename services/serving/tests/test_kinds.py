@@ -1,4 +1,4 @@
-"""Columns of every kind: both runtimes answer as the pipeline does, to rows by position and by name, with gaps."""
+"""Columns of every kind: both runtimes answer like the pipeline, by position and by name, with missing values."""
 
 import json
 from datetime import UTC, datetime
@@ -54,7 +54,7 @@ def opened(folder: Path, prefer: Any = "auto") -> Opened:
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "sklearn"])
-def test_both_runtimes_answer_as_the_pipeline_does(penguins: Bundle, runtime: Any) -> None:
+def test_both_runtimes_answer_like_the_pipeline(penguins: Bundle, runtime: Any) -> None:
     found = opened(penguins.folder, runtime)
     assert found.runtime.name == runtime
     rows = mixed.table()
@@ -87,7 +87,7 @@ def test_dates_in_every_form_are_the_same_moment(api: httpx.Client) -> None:
     assert len(set(answers)) == 1
 
 
-def test_what_is_optional_may_be_null_or_absent(api: httpx.Client) -> None:
+def test_optional_values_may_be_null_or_absent(api: httpx.Client) -> None:
     required = {name: ROW[name] for name in ("island", "eggs", "seen")}
     nulls = {**required, "bill (mm)": None, "sex": None, "ringed": None}
     empty = {**nulls, "sex": ""}
@@ -118,7 +118,9 @@ def test_what_is_optional_may_be_null_or_absent(api: httpx.Client) -> None:
         ({"seen": None}, "got null"),
     ],
 )
-def test_what_does_not_fit_is_named_by_row_and_column(api: httpx.Client, change: dict[str, Any], reason: str) -> None:
+def test_values_that_do_not_fit_are_named_by_row_and_column(
+    api: httpx.Client, change: dict[str, Any], reason: str
+) -> None:
     [name] = change
     row = {**ROW, **change}
     by_name = api.post("/predict", json={"instances": [ROW, row]})
@@ -166,7 +168,7 @@ def test_unknown_categories_are_answered_and_counted(serve: Serve, penguins: Bun
     assert COUNTED % ("sex", 0) in found
 
 
-def test_they_are_refused_and_counted_where_the_model_says_so(serve: Serve, tmp_path: Path) -> None:
+def test_they_are_refused_and_counted_if_the_model_says_so(serve: Serve, tmp_path: Path) -> None:
     strict = [{**COLUMNS[0], "unknown": "refuse"}, *COLUMNS[1:]]
     api = serve(Bundle(tmp_path, write_mixed(tmp_path, columns=strict)).pin())
     until_ready(api)
@@ -218,7 +220,7 @@ def test_metadata_that_contradicts_the_signature_is_refused(tmp_path: Path, colu
 
 
 def retyped(folder: Path, index: int, kind: str) -> None:
-    """Gives a column of the signature another type."""
+    """Change the type of a column in the signature."""
     file = folder / "MLmodel"
     document = yaml.safe_load(file.read_text())
     inputs = json.loads(document["signature"]["inputs"])
@@ -290,7 +292,7 @@ anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max
 
 
 @given(st.lists(anything, min_size=6, max_size=6), st.booleans())
-def test_whatever_a_row_holds_is_read_or_refused(penguins_reader: RowReader, values: list[Any], named: bool) -> None:
+def test_any_row_is_read_or_refused(penguins_reader: RowReader, values: list[Any], named: bool) -> None:
     row: Any = dict(zip(NAMES, values, strict=True)) if named else values
     try:
         read = penguins_reader.one(row)

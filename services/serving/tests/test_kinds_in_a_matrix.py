@@ -1,4 +1,4 @@
-"""Kinds without text stay one matrix: dates, whole numbers and gaps of a table of numbers, exactly and as fast."""
+"""Kinds without text stay one matrix: dates, whole numbers and missing values in a table of numbers, unrounded."""
 
 import json
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def fitted() -> Any:
 
 
 def twin() -> Any:
-    """The ONNX twin, which fills gaps and centres in double precision."""
+    """Return the ONNX twin, which fills missing values and centres in double precision."""
     imputer, scaler, model = (step for _, step in fitted().steps)
     made = to_onnx(model, initial_types=[("scaled", FloatTensorType([None, 4]))], options={"zipmap": False})
     for name, values in (("fill", imputer.statistics_), ("mean", scaler.mean_), ("scale", scaler.scale_)):
@@ -104,7 +104,7 @@ def requested(row: Any) -> list[Any]:
     return [size, visits, None if member is None else bool(member), since]
 
 
-def test_all_of_it_is_one_matrix_in_double_precision(bundle: Bundle) -> None:
+def test_all_columns_are_one_matrix_in_double_precision(bundle: Bundle) -> None:
     opened = open_folder(bundle.folder, RuntimeOptions())
     rows = table()
     read = opened.reader.many([requested(row) for row in rows])

@@ -1,4 +1,4 @@
-"""Models that name the class themselves: by a threshold beside their probabilities, or without any."""
+"""Models that name the class themselves: by a threshold on their probabilities, or without probabilities."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def opened(folder: Path, model: Any, labels: str) -> Opened:
     return open_folder(folder, RuntimeOptions())
 
 
-def test_a_threshold_decides_and_the_probability_is_the_labels(tmp_path: Path) -> None:
+def test_a_threshold_decides_and_the_probability_is_that_of_the_label(tmp_path: Path) -> None:
     model = FixedThresholdClassifier(LogisticRegression(), threshold=0.1, pos_label="yes").fit(ROWS, LABELS)
     version = opened(tmp_path, model, "predicted")
     answers = predictions_of(version.runtime.run(ROWS), version.spec)
@@ -43,7 +43,7 @@ def test_a_threshold_decides_and_the_probability_is_the_labels(tmp_path: Path) -
     assert any(answer.probability is not None and answer.probability < 0.5 for answer in answers)
 
 
-def test_a_model_without_probabilities_answers_with_labels_alone(tmp_path: Path) -> None:
+def test_a_model_without_probabilities_answers_with_labels_only(tmp_path: Path) -> None:
     model = RidgeClassifier().fit(ROWS, LABELS)
     version = opened(tmp_path, model, "only")
     answers = predictions_of(version.runtime.run(ROWS), version.spec)
@@ -51,7 +51,7 @@ def test_a_model_without_probabilities_answers_with_labels_alone(tmp_path: Path)
     assert {answer.probability for answer in answers} == {None}
 
 
-def test_a_place_that_is_no_class_has_no_answer() -> None:
+def test_an_index_that_is_not_a_class_has_no_answer() -> None:
     found = from_places(np.array([-1, 0, 1, 2]), 2)
     np.testing.assert_array_equal(found, [[np.nan, np.nan], [1, 0], [0, 1], [np.nan, np.nan]])
 

@@ -1,4 +1,4 @@
-"""The Model Loader gives only models that have answered: whatever is wrong shows before anybody is served."""
+"""The Model Loader returns only models that have answered: faults show before any request is served."""
 
 import asyncio
 import time
@@ -24,14 +24,14 @@ def load(folder: Path, root: Path, digest: str | None = None) -> LoadedModel:
     return asyncio.run(loader.load(ModelSource("m", "3", folder.as_uri(), digest, "v1.0.0")))
 
 
-def test_a_loaded_model_knows_where_it_came_from(iris: Bundle, tmp_path: Path) -> None:
+def test_a_loaded_model_knows_its_origin(iris: Bundle, tmp_path: Path) -> None:
     model = load(iris.folder, tmp_path)
     assert (model.name, model.version, model.release, model.digest) == ("m", "3", "v1.0.0", iris.digest)
     assert list(model.example) == SETOSA
     assert model.pace.inline_rows >= 1
 
 
-def test_a_model_without_an_example_is_warmed_up_all_the_same(tmp_path: Path) -> None:
+def test_a_model_without_an_example_is_warmed_up_too(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", example=False)
     (tmp_path / "models").mkdir()
     assert list(load(tmp_path / "bundle", tmp_path / "models").example) == [0.0] * 4
@@ -47,10 +47,10 @@ def test_nothing_is_parsed_before_the_digest_is_right(tmp_path: Path) -> None:
         load(tmp_path / "bundle", tmp_path / "models", content_digest(tmp_path / "bundle"))
 
 
-def test_models_that_come_at_once_are_opened_one_by_one(
+def test_models_that_load_at_once_are_opened_one_by_one(
     iris: Bundle, diabetes: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two threads that decode the first MLmodel files of a process together take it down now and then."""
+    """Two threads that decode the first MLmodel files of a process at the same time crash it now and then."""
     opening, most = 0, 0
 
     def opened(*arguments: Any) -> Runtime:

@@ -1,4 +1,4 @@
-"""What the prediction log holds of rows and answers, and how much of it may wait."""
+"""What the prediction log stores of rows and answers, and how much of it may wait."""
 
 import gzip
 import json
@@ -49,7 +49,7 @@ def iris(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def penguins(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    """A table of every kind of column, of which one is sensitive."""
+    """Return a model of a table with every kind of column, one of which is sensitive."""
     columns = [dict(column) for column in mixed.COLUMNS]
     columns[2] |= {"sensitive": True}
     folder = tmp_path_factory.mktemp("penguins")
@@ -77,7 +77,7 @@ def lines(model: LoadedModel, choice: Choice, *entries: Entry) -> list[dict[str,
     return [json.loads(line) for hour in Lines(model, choice).of(entries) for line in hour.text.splitlines()]
 
 
-def test_a_line_says_what_was_asked_and_answered(iris: LoadedModel) -> None:
+def test_a_line_has_the_request_and_the_answer(iris: LoadedModel) -> None:
     [line] = lines(iris, Choice(), entry(iris, [SETOSA]))
     probability = line.pop("probability")
     assert line == {
@@ -96,7 +96,7 @@ def test_a_line_says_what_was_asked_and_answered(iris: LoadedModel) -> None:
     assert probability == pytest.approx(0.98, abs=0.03)
 
 
-def test_numbers_are_told_from_their_neighbours_with_few_digits(iris: LoadedModel) -> None:
+def test_numbers_have_the_fewest_digits_that_identify_them(iris: LoadedModel) -> None:
     chance = np.random.default_rng(3)
     given = np.concatenate([chance.normal(0, 1e4, (300, 4)), chance.random((40, 4)) * 1e-7, np.full((1, 4), 5.1)])
     given = given.astype(np.float32)
@@ -106,7 +106,7 @@ def test_numbers_are_told_from_their_neighbours_with_few_digits(iris: LoadedMode
     assert list(found[-1]["features"].values()) == [5.1] * 4
 
 
-def test_every_kind_is_written_as_callers_write_it_and_what_is_sensitive_never(penguins: LoadedModel) -> None:
+def test_every_kind_is_written_as_callers_write_it_but_no_sensitive_column(penguins: LoadedModel) -> None:
     gaps = ["Dream", None, None, 3, None, mixed.SEEN]
     found = lines(penguins, Choice(), entry(penguins, [mixed.ROW, gaps]))
     whole = {name: value for name, value in mixed.ROW.items() if name != "sex"}
@@ -117,7 +117,7 @@ def test_every_kind_is_written_as_callers_write_it_and_what_is_sensitive_never(p
     assert [line["row"] for line in found] == [0, 1]
 
 
-def test_only_named_columns_are_kept_and_a_sensitive_one_not_even_then(
+def test_only_named_columns_are_stored_and_sensitive_ones_never(
     penguins: LoadedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     choice = Choice(("eggs", "sex", "wings"))
@@ -130,7 +130,7 @@ def test_only_named_columns_are_kept_and_a_sensitive_one_not_even_then(
     }
 
 
-def test_rows_are_chosen_for_what_they_are(penguins: LoadedModel) -> None:
+def test_rows_are_selected_by_their_values(penguins: LoadedModel) -> None:
     known, strange = dict(mixed.ROW), {**mixed.ROW, "island": "Anvers"}
     sure, unsure = [0.9, 0.1], [0.55, 0.45]
     perhaps = entry(penguins, [known, known, strange, strange], "perhaps", result=[sure, unsure, sure, unsure])
@@ -139,13 +139,13 @@ def test_rows_are_chosen_for_what_they_are(penguins: LoadedModel) -> None:
     assert [line["row"] for line in lines(penguins, Choice(below=0.6), perhaps)] == [1, 3]
     assert [line["row"] for line in lines(penguins, Choice(unknown=True), perhaps)] == [2, 3]
     assert lines(penguins, Choice(), perhaps) == []
-    # What the shadow says otherwise is written once: not where the row was chosen already.
+    # A row that the shadow answers differently is logged once: not if it was selected already.
     differed = entry(penguins, [known, strange], "shadow", result=[sure, sure], places=[4, 9])
     found = lines(penguins, Choice(below=0.6, unknown=True), differed)
     assert [(line["row"], line["reason"]) for line in found] == [(4, "shadow")]
 
 
-def test_what_has_no_finite_answer_was_refused_and_is_not_logged(iris: LoadedModel) -> None:
+def test_rows_without_a_finite_answer_were_refused_and_are_not_logged(iris: LoadedModel) -> None:
     nothing = [[np.nan] * 3, [0.2, 0.2, 0.6]]
     found = lines(iris, Choice(), entry(iris, [SETOSA, SETOSA], result=nothing))
     assert [(line["row"], line["prediction"]) for line in found] == [(1, CLASSES[2])]
@@ -162,7 +162,7 @@ def finished(files: list[File]) -> list[tuple[str, int, list[Any]]]:
     ]
 
 
-def test_files_are_of_one_hour_and_whole(iris: LoadedModel) -> None:
+def test_files_have_lines_of_one_hour_and_are_complete(iris: LoadedModel) -> None:
     made: list[File] = []
     files = Files(60, made.append)
     both = [entry(iris, [SETOSA], time=NOON - 0.5), entry(iris, [SETOSA] * 3)]
@@ -199,7 +199,7 @@ def test_a_file_ends_when_it_is_old_or_large(iris: LoadedModel) -> None:
     assert all(len(file.body) < 4 << 20 for file in made)
 
 
-def test_what_waits_is_bounded_by_rows_and_by_bytes(iris: LoadedModel) -> None:
+def test_the_queue_is_bounded_by_rows_and_by_bytes(iris: LoadedModel) -> None:
     row = entry(iris, [SETOSA])
     by_rows = Waiting(3, 10**9)
     assert by_rows.put([row] * 5) == 2
@@ -213,17 +213,17 @@ def test_what_waits_is_bounded_by_rows_and_by_bytes(iris: LoadedModel) -> None:
     assert by_bytes.take(10, 0) is None
 
 
-def test_long_requests_are_taken_in_parts_and_models_apart(iris: LoadedModel, penguins: LoadedModel) -> None:
+def test_long_requests_are_taken_in_parts_and_models_separately(iris: LoadedModel, penguins: LoadedModel) -> None:
     waiting = Waiting(1000, 10**9)
     waiting.put([entry(iris, [SETOSA] * 5), entry(iris, [SETOSA]), entry(penguins, [mixed.ROW])])
     taken = [waiting.take(4, 0) or [] for _ in range(3)]
     assert [[list(each.places) for each in group] for group in taken] == [[[0, 1, 2, 3]], [[4], [0]], [[0]]]
     assert waiting.take(4, 0) == []
-    # All room is free again.
+    # All of the room is free again.
     assert waiting.put([entry(iris, [SETOSA] * 1000)]) == 0
 
 
-def test_the_mark_of_a_column_has_to_be_a_boolean(tmp_path: Path) -> None:
+def test_sensitive_has_to_be_a_boolean(tmp_path: Path) -> None:
     columns = [dict(column) for column in mixed.COLUMNS]
     columns[0] |= {"sensitive": True}
     write_mixed(tmp_path, columns=columns)
@@ -250,14 +250,14 @@ def test_unknown_texts_are_found_by_row(penguins: LoadedModel) -> None:
         ({"PREDICTION_LOG_SAMPLE": "2"}, "PREDICTION_LOG_SAMPLE is '2', but takes a number from 0"),
     ],
 )
-def test_settings_that_cannot_be_are_named(given: dict[str, str], message: str) -> None:
+def test_invalid_settings_are_named(given: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read(Settings, given)
     assert message in str(caught.value)
 
 
-def test_what_signs_is_imported_before_callers_come() -> None:
-    """On the event loop it would hold all of them up, when the first file is sent."""
+def test_the_code_for_signatures_is_imported_before_requests_come() -> None:
+    """On the event loop the import would delay all requests when the first file is sent."""
     script = (
         "import sys; from serving.log.store import LogStore; LogStore('s3://b/x', 'http://s3', 'r', None); "
         "print(*(name for name in ('auth', 'awsrequest', 'credentials') if f'botocore.{name}' not in sys.modules))"
@@ -270,7 +270,7 @@ def truths(*ids: str, time: float = NOON) -> Truths:
     return Truths([TruthOfRow(name, "setosa") for name in ids], "team-a", time, 100 * len(ids))
 
 
-def test_what_was_told_later_is_written_by_the_hour_that_it_was_told_in() -> None:
+def test_truths_are_written_by_the_hour_in_which_they_came() -> None:
     first, second = of_truths([truths("a", "b"), truths("c", time=NOON + 3600)])
     assert (first.began, first.rows, second.rows) == (int(NOON), 2, 1)
     assert json.loads(first.text.splitlines()[0]) == {
@@ -279,7 +279,7 @@ def test_what_was_told_later_is_written_by_the_hour_that_it_was_told_in() -> Non
     }  # fmt: skip
 
 
-def test_truths_wait_beside_rows_and_are_not_mixed_with_them(iris: LoadedModel) -> None:
+def test_truths_wait_in_the_same_queue_and_are_not_mixed_with_rows(iris: LoadedModel) -> None:
     waiting = Waiting(10, 10**9)
     assert waiting.put([truths("a", "b", "c"), entry(iris, [SETOSA]), truths("d")]) == 0
     taken = [waiting.take(2, 0) for _ in range(4)]
@@ -297,17 +297,17 @@ def test_feedback_needs_a_log_and_keys(more: dict[str, str], sentence: str) -> N
         read(Settings, {"PREDICTION_LOG_FEEDBACK": "true", **more})
 
 
-def test_moments_that_have_no_name_in_utc_are_written_as_seconds(penguins: LoadedModel) -> None:
+def test_moments_outside_the_years_of_utc_are_written_as_seconds(penguins: LoadedModel) -> None:
     rows = [{**mixed.ROW, "seen": seen} for seen in ("0001-01-01T00:00:00+23:00", "9999-12-31T23:00:00-23:00")]
     found = lines(penguins, Choice(), entry(penguins, rows))
     assert [line["features"]["seen"] for line in found] == [-62_135_679_600.0, 253_402_380_000.0]
 
 
-def test_a_row_that_cannot_be_written_is_lost_alone(iris: LoadedModel, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_row_that_cannot_be_written_is_lost(iris: LoadedModel, caplog: pytest.LogCaptureFixture) -> None:
     made: list[File] = []
     files, told = Files(60, made.append), Files(60, made.append)
     waiting, tally = Waiting(1000, 10**9), LogTally()
-    # A time that is none, which no caller can cause.
+    # An invalid time, which no caller can cause.
     bad = msgspec.structs.replace(entry(iris, [SETOSA] * 2), times=[NOON, float("nan")])
     waiting.put([entry(iris, [SETOSA] * 3), bad, entry(iris, [SETOSA] * 5), truths("a", "b")])
     writer = Writer(waiting, files, told, Choice(), tally)

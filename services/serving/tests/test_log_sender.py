@@ -1,4 +1,4 @@
-"""Files wait for a store that fails, up to a bound, and the end of the process waits for it no longer than it must."""
+"""Files wait for a store that fails, up to a bound, and the end of the process waits no longer than allowed."""
 
 import asyncio
 import time
@@ -16,14 +16,14 @@ FILES = [File(str(number), b"x" * 10, 1 + number) for number in range(5)]
 
 
 class Store:
-    """What takes files, unless it is told not to."""
+    """A store that accepts files, unless the test makes it fail."""
 
     def __init__(self) -> None:
         self.fails = False
         self.error: Exception | None = None
         self.asked = 0
         self.files: list[str] = []
-        # From then on a wait is longer than a test may take.
+        # After this many attempts, the delay is longer than the test may take.
         self.often = asyncio.Event()
 
     async def put(self, path: str, body: bytes) -> None:
@@ -57,7 +57,7 @@ def run(script: Callable[[Sender, Store, "asyncio.Task[None]"], Awaitable[None]]
     return tally
 
 
-def test_what_the_store_does_not_take_waits_up_to_a_bound_and_comes_later() -> None:
+def test_files_that_the_store_refuses_wait_up_to_a_bound_and_are_sent_later() -> None:
     async def script(sender: Sender, store: Store, task: "asyncio.Task[None]") -> None:
         store.fails = True
         for file in FILES:
@@ -77,7 +77,7 @@ def test_what_the_store_does_not_take_waits_up_to_a_bound_and_comes_later() -> N
     assert abs(counted["last_write_timestamp_seconds"] - time.time()) < 60
 
 
-def test_a_long_wait_between_attempts_ends_when_the_process_does() -> None:
+def test_a_long_delay_between_attempts_ends_with_the_process() -> None:
     async def script(sender: Sender, store: Store, task: "asyncio.Task[None]") -> None:
         store.fails = True
         sender.offer(FILES[0])
@@ -92,7 +92,7 @@ def test_a_long_wait_between_attempts_ends_when_the_process_does() -> None:
     run(script)
 
 
-def test_what_is_lost_at_the_end_and_what_comes_after_it_is_counted() -> None:
+def test_rows_lost_at_the_end_or_offered_after_it_are_counted() -> None:
     async def script(sender: Sender, store: Store, task: "asyncio.Task[None]") -> None:
         store.fails = True
         sender.offer(FILES[1])
@@ -105,7 +105,7 @@ def test_what_is_lost_at_the_end_and_what_comes_after_it_is_counted() -> None:
     assert (counted["stopped"], counted["pending_bytes"]) == (7, 0)
 
 
-def test_what_nobody_foresaw_ends_an_attempt_and_not_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_ends_an_attempt_and_not_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async def script(sender: Sender, store: Store, task: "asyncio.Task[None]") -> None:
         store.error = RuntimeError("nobody foresaw this")
         sender.offer(FILES[0])

@@ -1,4 +1,4 @@
-"""Several models in one process: each answers for itself under /v2, all must be there, and none is taken for another.
+"""Several models in one process: each answers for itself under /v2, all must be loaded, and none is mixed up.
 
 The versions of both are 7 on purpose. tests/integration/test_serving_models.py follows and evicts under load.
 """
@@ -22,7 +22,7 @@ WRONG = "sha256:" + "0" * 64
 
 
 def further(*models: tuple[str, Bundle], digest: str = "") -> dict[str, str]:
-    """Settings that pin more models, with a digest that is not theirs if one is given."""
+    """Return settings that pin more models, with a wrong digest if one is given."""
     pins = [
         {"name": name, "version": "7", "uri": bundle.folder.as_uri(), "digest": digest or bundle.digest}
         for name, bundle in models
@@ -32,7 +32,7 @@ def further(*models: tuple[str, Bundle], digest: str = "") -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def both(iris: Bundle, diabetes: Bundle) -> Iterator[httpx.Client]:
-    """The classifier as the main model, and the regression beside it."""
+    """Serve the classifier as the main model, and the regression as another."""
     with running(iris.pin() | further(("diabetes", diabetes))) as client:
         until_ready(client)
         yield client
@@ -71,7 +71,7 @@ def test_predict_and_model_info_are_the_main_models(both: httpx.Client) -> None:
     assert (info["name"], info["loaded_versions"]) == ("iris-classifier", ["7"])
 
 
-def test_health_tells_of_each(both: httpx.Client) -> None:
+def test_health_describes_each_model(both: httpx.Client) -> None:
     health = both.get("/health").json()
     assert (health["ready"], health["problem"], health["model_version"]) == (True, "", "7")
     digests = [model.pop("digest") for model in health["models"]]
@@ -82,7 +82,7 @@ def test_health_tells_of_each(both: httpx.Client) -> None:
     assert digests[0] == both.get("/model/info").json()["digest"] != digests[1]
 
 
-def test_an_unknown_name_is_answered_with_those_that_there_are(both: httpx.Client) -> None:
+def test_the_error_for_an_unknown_name_lists_the_known_ones(both: httpx.Client) -> None:
     for path in ("/v2/models/other", "/v2/models/other/versions/7/ready"):
         response = both.get(path)
         assert response.status_code == 404
@@ -92,7 +92,7 @@ def test_an_unknown_name_is_answered_with_those_that_there_are(both: httpx.Clien
     assert "pinned to version 7 of 'diabetes'" in response.json()["error"]
 
 
-def test_not_all_of_very_many_names_are_listed(serve: Serve, diabetes: Bundle) -> None:
+def test_of_many_names_not_all_are_listed(serve: Serve, diabetes: Bundle) -> None:
     names = [f"model-{index}" for index in range(30)]
     api = serve(further(*((name, diabetes) for name in names), digest=WRONG))
     told = api.get("/v2/models/other").json()["error"]
@@ -125,7 +125,7 @@ def test_metrics_are_by_model(serve: Serve, iris: Bundle, diabetes: Bundle) -> N
     assert sample(api, "serving_models_loaded") == sample(api, "serving_model_loads_total") == 2
 
 
-def test_the_process_is_ready_only_with_all_of_them(serve: Serve, iris: Bundle, diabetes: Bundle) -> None:
+def test_the_process_is_ready_only_when_all_are_loaded(serve: Serve, iris: Bundle, diabetes: Bundle) -> None:
     api = serve(iris.pin() | further(("diabetes", diabetes), digest=WRONG))
     wait_for(lambda: WRONG in api.get("/health").json()["problem"])
     health = api.get("/health").json()
@@ -137,12 +137,12 @@ def test_the_process_is_ready_only_with_all_of_them(serve: Serve, iris: Bundle, 
         assert response.status_code == 503
         assert "'diabetes' is not loaded yet" in response.text
     assert sample(api, "serving_ready") == 0
-    # What is there answers all the same.
+    # The loaded model answers nevertheless.
     assert api.get(f"{MAIN}/ready").status_code == 200
     assert api.post("/predict", json={"features": SETOSA}).status_code == 200
 
 
-def test_models_with_the_same_files_are_told_apart(serve: Serve, iris: Bundle) -> None:
+def test_models_with_the_same_files_are_kept_apart(serve: Serve, iris: Bundle) -> None:
     api = serve(iris.pin() | further(("twin", iris)))
     until_ready(api)
     infer(api, "/v2/models/twin", SETOSA)

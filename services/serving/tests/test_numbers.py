@@ -1,4 +1,4 @@
-"""Arrays of numbers are read at once, and hold what JSON says; whatever else is left to the slow way."""
+"""Arrays of numbers are parsed at once, with the values of JSON, and anything else is left to the slow parser."""
 
 import json
 from typing import Any
@@ -22,14 +22,14 @@ spaces = st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", ":\t")])
 
 @given(tables, spaces)
 @example([[9007199254740993, 0.1], [-0.0, 5e-324]], (",", ":"))
-def test_a_table_holds_what_json_says(rows: list[list[float]], separators: tuple[str, str]) -> None:
+def test_a_table_has_the_values_of_json(rows: list[list[float]], separators: tuple[str, str]) -> None:
     found = numbers.table(json.dumps(rows, separators=separators).encode())
     assert found is not None
     np.testing.assert_array_equal(found, np.array([[float(value) for value in row] for row in rows]))
 
 
 @given(st.lists(values))
-def test_a_list_holds_what_json_says(row: list[float]) -> None:
+def test_a_list_has_the_values_of_json(row: list[float]) -> None:
     found = numbers.flat(json.dumps(row).encode())
     assert found is not None
     np.testing.assert_array_equal(found, np.array([float(value) for value in row]))
@@ -40,7 +40,7 @@ def is_number(value: Any) -> bool:
 
 
 @given(anything)
-def test_nothing_else_is_taken_for_a_table(content: Any) -> None:
+def test_nothing_else_is_parsed_as_a_table(content: Any) -> None:
     rows = content if isinstance(content, list) else []
     widths = {len(row) if isinstance(row, list) and all(map(is_number, row)) else 0 for row in rows}
     right = len(widths) == 1 and widths != {0}
@@ -51,7 +51,7 @@ def test_nothing_else_is_taken_for_a_table(content: Any) -> None:
     "text", [b"", b"]", b"[[1,2]", b"[[1,2]]]", b"[[1,,2]]", b"[[1 2]]", b"[[01]]", b"[[1e]]", b"[[1e999]]", b"[[NaN]]",
              b"[[1],]", b"[[18446744073709551616]]", b"[[1]] x", b"[[1],[2,3]]", b"[[[1]]]", b"[[--1]]"],
 )  # fmt: skip
-def test_what_is_not_json_or_not_a_table_is_left_alone(text: bytes) -> None:
+def test_text_that_is_not_json_or_not_a_table_is_left_alone(text: bytes) -> None:
     assert numbers.table(text) is None
 
 

@@ -1,7 +1,8 @@
-"""The OpenAPI document says what the API does: schemathesis' checks, all of them, hold for every operation.
+"""The OpenAPI document describes what the API does: all checks of schemathesis pass for every operation.
 
-But for one: JSON Schema cannot tell a tensor's number of values from its shape, nor that the lists of a table's columns
-are equally long, so bodies of `infer` and `/invocations` that fit the schema may still be refused.
+There is one exception: JSON Schema cannot express that a tensor's number of values follows from its shape, nor that the
+lists of a table's columns have the same length. So bodies of `infer` and `/invocations` that fit the schema may still
+be refused.
 """
 
 import subprocess
@@ -49,14 +50,14 @@ def schemathesis(api: httpx.Client, folder: Path, *options: str) -> subprocess.C
 
 
 @pytest.mark.timeout(400)
-def test_every_check_of_schemathesis_holds(iris_api: httpx.Client, tmp_path: Path) -> None:
+def test_every_check_of_schemathesis_passes(iris_api: httpx.Client, tmp_path: Path) -> None:
     done = schemathesis(iris_api, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Tested: 18" in done.stdout
 
 
 @pytest.mark.timeout(400)
-def test_they_hold_for_predictions_of_numbers_too(serve: Serve, diabetes: Bundle, tmp_path: Path) -> None:
+def test_they_pass_for_predictions_of_numbers_too(serve: Serve, diabetes: Bundle, tmp_path: Path) -> None:
     api = serve(diabetes.pin())
     until_ready(api)
     done = schemathesis(api, tmp_path, "--include-path", "/predict")
@@ -65,7 +66,7 @@ def test_they_hold_for_predictions_of_numbers_too(serve: Serve, diabetes: Bundle
 
 
 @pytest.mark.timeout(400)
-def test_columns_of_kinds_are_told_and_hold_too(serve: Serve, tmp_path: Path) -> None:
+def test_columns_of_all_kinds_are_described_and_checked_too(serve: Serve, tmp_path: Path) -> None:
     strict = [{**mixed.COLUMNS[0], "unknown": "refuse"}, *mixed.COLUMNS[1:]]
     (tmp_path / "model").mkdir()
     api = serve(Bundle(tmp_path / "model", write_mixed(tmp_path / "model", columns=strict)).pin())
@@ -87,7 +88,7 @@ def test_columns_of_kinds_are_told_and_hold_too(serve: Serve, tmp_path: Path) ->
 
 
 @pytest.mark.timeout(400)
-def test_explanations_are_told_where_they_are_on_and_hold_too(serve: Serve, tmp_path: Path) -> None:
+def test_explanations_are_described_if_they_are_on_and_checked_too(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     bundle = Bundle(tmp_path / "model", write_mixed(tmp_path / "model", drift=True))
     api = serve(bundle.pin(EXPLAIN="true", EXPLAIN_ROWS="3"))

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over HTTP: rows in either form, every error in its form, and never a 500."""
+"""The Open Inference Protocol over HTTP: rows in both forms, every error in the protocol's form, and never a 500."""
 
 import json
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_the_server_and_the_model_describe_themselves(iris_api: httpx.Client) ->
         }
 
 
-def test_predictions_are_those_of_predict(iris_api: httpx.Client) -> None:
+def test_predictions_are_the_same_as_from_predict(iris_api: httpx.Client) -> None:
     answer = infer(iris_api, features(), id="mine").json()
     assert (answer["model_name"], answer["model_version"], answer["id"]) == ("iris-classifier", "7", "mine")
     prediction, probabilities = answer["outputs"]
@@ -81,7 +81,7 @@ def test_columns_may_come_one_by_one(iris_api: httpx.Client) -> None:
     assert infer(iris_api, *columns).json()["outputs"] == infer(iris_api, *reversed(flat)).json()["outputs"] == whole
 
 
-def test_only_the_outputs_that_are_asked_for_come(iris_api: httpx.Client) -> None:
+def test_only_the_requested_outputs_are_sent(iris_api: httpx.Client) -> None:
     answer = infer(iris_api, features(), outputs=[{"name": "prediction"}]).json()
     assert [output["name"] for output in answer["outputs"]] == ["prediction"]
 
@@ -111,13 +111,13 @@ def test_only_the_outputs_that_are_asked_for_come(iris_api: httpx.Client) -> Non
         ),
     ],
 )
-def test_what_does_not_fit_the_model_is_named(
+def test_tensors_that_do_not_fit_the_model_are_named(
     iris_api: httpx.Client, inputs: list[dict[str, Any]], reason: str
 ) -> None:
     assert reason in error(infer(iris_api, *inputs), 400)
 
 
-def test_errors_of_http_come_in_the_protocols_form_too(iris_api: httpx.Client) -> None:
+def test_errors_of_http_have_the_protocols_form_too(iris_api: httpx.Client) -> None:
     for path in ("/v2/nothing", "/v2/models", f"{MODEL}/explain", f"{MODEL}/versions", f"{MODEL}/versions/7/x"):
         assert "/docs" in error(iris_api.get(path), 404)
     assert "only 'iris-classifier'" in error(iris_api.get("/v2/models/other/ready"), 404)
@@ -174,7 +174,7 @@ def test_a_row_without_a_finite_answer_is_named(serve: Serve, tmp_path: Path) ->
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Bundle:
-    """The classifier, with columns of four types in its signature."""
+    """Return the classifier, with columns of four types in its signature."""
     write_bundle(tmp_path)
     mlmodel = yaml.safe_load((tmp_path / "MLmodel").read_text())
     inputs = json.loads(mlmodel["signature"]["inputs"])
@@ -211,7 +211,7 @@ def test_columns_of_several_types_are_checked_each(serve: Serve, mixed: Bundle) 
         assert reason in error(infer(api, {**whole, "datatype": "FP64", "data": data}), 400)
 
 
-def test_a_column_called_features_is_taken_as_it_is_told(serve: Serve, tmp_path: Path) -> None:
+def test_a_column_with_the_name_features_is_a_column(serve: Serve, tmp_path: Path) -> None:
     write_bundle(tmp_path)
     for name in ("MLmodel", "input_example.json"):
         file = tmp_path / name
@@ -232,9 +232,9 @@ def test_a_column_called_features_is_taken_as_it_is_told(serve: Serve, tmp_path:
     assert infer(api, *example["inputs"]).json()["outputs"][0]["data"] == ["setosa"]
 
 
-def test_outputs_have_the_type_of_the_graph_and_not_of_its_input(serve: Serve, tmp_path: Path) -> None:
+def test_outputs_have_the_type_of_the_graphs_output_not_of_its_input(serve: Serve, tmp_path: Path) -> None:
     write_bundle(tmp_path)
-    # Takes float64 and goes on in float32, as graphs do that centre large numbers first.
+    # It takes float64 and computes in float32, like graphs that first centre large numbers.
     model = onnx.load(tmp_path / "model.onnx")
     for node in model.graph.node:
         node.input[:] = ["narrow" if name == "features" else name for name in node.input]

@@ -1,4 +1,4 @@
-"""Columns of kinds over the Open Inference Protocol: a tensor each, as the metadata say, with nulls in their way."""
+"""Columns of all kinds over the Open Inference Protocol: one tensor each, as in the metadata, with nulls."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -32,7 +32,7 @@ def tensor(name: str, datatype: str, data: list[Any]) -> dict[str, Any]:
 
 
 def one_row(**changes: Any) -> list[dict[str, Any]]:
-    """A row as the metadata tell its tensors."""
+    """Return a row with the tensors of the metadata."""
     told = {
         "island": ("BYTES", ["Torgersen"]),
         "bill (mm)": ("FP64", [39.1]),
@@ -82,7 +82,7 @@ def test_nulls_in_json(api: httpx.Client) -> None:
 @pytest.mark.parametrize("binary", [True, False])
 def test_tritonclient(api: httpx.Client, binary: bool) -> None:
     rows = mixed.table()
-    # JSON has no NaN, so that only bytes can hold one.
+    # JSON has no NaN, so only binary tensors can have one.
     rows = rows if binary else np.array([row for row in rows if row[1] == row[1] and row[4] == row[4]], dtype=object)
     client = tritonclient.http.InferenceServerClient(f"{api.base_url.host}:{api.base_url.port}")
     inputs = []
@@ -98,8 +98,8 @@ def test_tritonclient(api: httpx.Client, binary: bool) -> None:
     assert texts == mixed.fitted().predict(rows).tolist()
 
 
-def test_a_table_as_mlservers_client_sends_it(api: httpx.Client) -> None:
-    """What MLServer 1.7.1's PandasCodec makes of a table with a gap in a column of numbers."""
+def test_a_table_in_the_form_of_mlservers_client(api: httpx.Client) -> None:
+    """The request that MLServer 1.7.1's PandasCodec makes from a table with a missing value in a column of numbers."""
     text, nothing = {"content_type": "str"}, None
     columns: list[tuple[str, str, Any, list[Any]]] = [
         ("island", "BYTES", text, ["Dream", "Biscoe"]),
@@ -137,7 +137,7 @@ def test_a_table_as_mlservers_client_sends_it(api: httpx.Client) -> None:
         (one_row(sex=("BYTES", [1])), "inputs['sex']: its data must be a list of BYTES values"),
     ],
 )
-def test_what_does_not_fit_is_named(api: httpx.Client, inputs: Any, reason: str) -> None:
+def test_tensors_that_do_not_fit_are_named(api: httpx.Client, inputs: Any, reason: str) -> None:
     answer = api.post(f"{MODEL}/infer", json={"inputs": inputs})
     assert answer.status_code == 400
     assert reason in answer.json()["error"]

@@ -1,4 +1,4 @@
-"""Models of several outputs are refused when they are loaded, and the reason is said."""
+"""Models with several outputs are refused when they are loaded, with the reason."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def test_a_classifier_of_several_labels(tmp_path: Path) -> None:
     assert "its Pipeline has several outputs, but only one can be served" in refused(tmp_path)
 
 
-def test_a_classifier_that_may_name_several_classes_at_once(tmp_path: Path) -> None:
+def test_a_classifier_that_may_give_several_classes_at_once(tmp_path: Path) -> None:
     several = np.stack([LABELS == 0, LABELS >= 1, ROWS[:, 0] > 5], axis=1).astype(int)
     model = OneVsRestClassifier(LogisticRegression()).fit(ROWS, several)
     write_bundle(tmp_path, estimator=model, onnx=False)

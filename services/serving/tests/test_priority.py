@@ -1,4 +1,4 @@
-"""Threads that may wait step back, and do their work whatever priority the process was started with."""
+"""Threads whose work may wait lower their priority, and work at any priority that the process was started with."""
 
 import asyncio
 import os
@@ -13,9 +13,9 @@ from serving.explaining.queue import Limits, Queue
 from serving.explaining.tally import ExplainTally
 from serving.priority import step_back
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only there each thread has a priority of its own")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a separate priority for each thread")
 
-# As nobody who may raise a priority: a process of root would be let.
+# Run as a user who may not raise a priority, which root may.
 ASK = """
 import asyncio, os, sys
 from serving.explaining.queue import Limits, Queue
@@ -36,7 +36,7 @@ def niceness() -> int:
 
 
 def in_a_thread(nice: int, work: Any) -> list[int]:
-    """Runs work in a thread of some priority, and gives what its priority is afterwards."""
+    """Run work in a thread of some priority, and return its priority afterwards."""
     found: list[int] = []
 
     def act() -> None:
@@ -49,14 +49,14 @@ def in_a_thread(nice: int, work: Any) -> list[int]:
     return found
 
 
-def test_a_thread_steps_back_and_never_forward() -> None:
+def test_a_thread_lowers_its_priority_and_never_raises_it() -> None:
     before = niceness()
     assert in_a_thread(0, step_back) == [max(before, 10)]
     assert in_a_thread(17, step_back) == [max(before, 17)]
     assert niceness() == before
 
 
-def test_what_waits_for_its_turn_steps_back_too() -> None:
+def test_work_in_the_queue_has_low_priority_too() -> None:
     async def main() -> int:
         found, _ = await Queue(Limits(1, 5.0), ExplainTally()).run(lambda _: niceness())
         return found
@@ -64,6 +64,6 @@ def test_what_waits_for_its_turn_steps_back_too() -> None:
     assert in_a_thread(0, lambda: asyncio.run(main())) == [max(niceness(), 10)]
 
 
-def test_a_process_that_was_started_with_less_priority_explains() -> None:
+def test_a_process_that_was_started_with_low_priority_explains() -> None:
     done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, timeout=60, check=False)
     assert "explained" in done.stdout, done.stderr

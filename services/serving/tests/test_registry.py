@@ -1,6 +1,6 @@
-"""Questions to MLflow end in time, are repeated where that helps, and end in errors that say what to do.
+"""Requests to MLflow end in time, are retried if that helps, and end in errors that say what to do.
 
-What the real MLflow answers is proved in tests/integration; here a transport stands in for one that fails.
+tests/integration tests the answers of the real MLflow. Here a transport replaces one that fails.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ def ask(answer: Answer, question: Question, errors: list[str] | None = None) -> 
     return asyncio.run(scenario())
 
 
-def test_a_passing_failure_is_asked_again() -> None:
+def test_a_failure_that_passes_is_retried() -> None:
     said: list[httpx.Response | Exception] = [
         httpx.Response(503),
         httpx.ConnectError("refused"),
@@ -65,7 +65,7 @@ def test_an_outage_ends_in_time_and_is_counted_once() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_says_what_to_look_at(status: int) -> None:
+def test_a_refusal_says_what_to_check(status: int) -> None:
     with pytest.raises(RegistryUnavailableError, match="--allowed-hosts"):
         ask(lambda _: httpx.Response(status, text="no"), lambda registry: registry.by_number("1"))
 
@@ -77,12 +77,12 @@ def test_an_answer_of_another_form_is_an_outage(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, "RESOURCE_DOES_NOT_EXIST"), (400, "INVALID_PARAMETER_VALUE")])
-def test_what_is_not_there_is_unknown(status: int, code: str) -> None:
+def test_a_version_that_does_not_exist_is_unknown(status: int, code: str) -> None:
     with pytest.raises(UnknownVersionError, match="no version with alias 'x'"):
         ask(lambda _: httpx.Response(status, json={"error_code": code}), lambda registry: registry.by_alias("x"))
 
 
-def test_of_several_versions_with_a_release_the_latest_counts() -> None:
+def test_of_several_versions_with_a_release_the_latest_is_used() -> None:
     versions = [{"version": number} for number in ("9", "10", "2")]
     found = ask(lambda _: httpx.Response(200, json={"model_versions": versions}), lambda r: r.by_release("v1.0.0"))
     assert found.number == "10"

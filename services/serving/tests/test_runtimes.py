@@ -46,7 +46,7 @@ def test_estimates_are_those_of_the_original(diabetes: Bundle, name: Any) -> Non
     np.testing.assert_allclose(result, fitted("diabetes").predict(rows), rtol=1e-4)
 
 
-def test_auto_takes_onnx_where_there_is_one(iris: Bundle, tmp_path: Path) -> None:
+def test_auto_uses_onnx_if_there_is_one(iris: Bundle, tmp_path: Path) -> None:
     write_bundle(tmp_path, onnx=False)
     assert opened(iris.folder).name == "onnx"
     assert opened(tmp_path).name == "sklearn"
@@ -88,7 +88,7 @@ def test_columns_by_name_are_refused(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_the_list_that_a_model_carries_is_not_believed(tmp_path: Path) -> None:
+def test_the_trusted_types_in_a_model_are_ignored(tmp_path: Path) -> None:
     rows, labels = load_iris(return_X_y=True)
     steps = make_pipeline(FunctionTransformer(not_of_scikit_learn), KNeighborsClassifier())
     write_bundle(tmp_path, estimator=steps.fit(rows, labels), onnx=False)
@@ -101,7 +101,7 @@ def test_the_list_that_a_model_carries_is_not_believed(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_a_pickle_is_run_only_when_a_setting_says_so(tmp_path: Path) -> None:
+def test_a_pickle_is_run_only_if_a_setting_allows_it(tmp_path: Path) -> None:
     write_bundle(tmp_path, onnx=False, saved_as="pickle")
     with pytest.raises(ModelUnusableError, match="PICKLE_MODELS=trust-and-run"):
         opened(tmp_path)
@@ -143,14 +143,14 @@ def test_a_graph_with_other_outputs_is_refused(diabetes: Bundle, tmp_path: Path)
         opened(tmp_path)
 
 
-def test_a_version_with_no_form_at_all_is_refused(tmp_path: Path) -> None:
+def test_a_version_without_any_form_is_refused(tmp_path: Path) -> None:
     write_bundle(tmp_path, onnx=False, saved_as="")
     with pytest.raises(ModelUnusableError, match="neither an onnx nor a sklearn flavor"):
         opened(tmp_path)
 
 
-def test_onnx_runtime_is_kept_from_reporting_what_it_loads(tmp_path: Path) -> None:
-    """Its telemetry leaves a session file in the temporary folder as soon as it is on."""
+def test_onnx_runtime_does_not_report_what_it_loads(tmp_path: Path) -> None:
+    """If its telemetry is on, it leaves a session file in the temporary folder."""
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     command = [sys.executable, "-c", "import serving.runtimes.onnx"]
     subprocess.run(command, env={**environment, "TMPDIR": str(tmp_path)}, check=True, timeout=60)

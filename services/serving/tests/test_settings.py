@@ -1,4 +1,4 @@
-"""Settings come from the environment, mistakes are named with what would be right, and the help lists all of them."""
+"""Settings come from the environment, errors name what would be right, and the help lists all settings."""
 
 import json
 import subprocess
@@ -79,7 +79,7 @@ def test_further_models_follow_or_are_pinned() -> None:
         ([{"name": "iris-classifier"}], "EXTRA_MODELS[0].name is 'iris-classifier', which is already served"),
     ],
 )
-def test_mistakes_in_further_models_are_named_by_place(models: Any, message: str) -> None:
+def test_mistakes_in_further_models_are_named_by_index(models: Any, message: str) -> None:
     text = models if isinstance(models, str) else json.dumps(models)
     with pytest.raises(SettingsError) as caught:
         read(Settings, {"EXTRA_MODELS": text})
@@ -135,7 +135,7 @@ def test_a_mistake_ends_the_command_with_one_sentence(
     assert capsys.readouterr().err == ("serving: MODEL_CACHE_SIZE is 'none', but takes a whole number from 1 to 100\n")
 
 
-def test_a_flag_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_flag_overrides_its_variable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PORT", "8080")
     assert main(["run", "--port", "eighty"]) == 2
     assert "PORT is 'eighty'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The shadow: counted exactly, told where people look, and never in the way of an answer."""
+"""The shadow: it is counted exactly, reported where people look, and never delays an answer."""
 
 import json
 import shutil
@@ -73,19 +73,19 @@ def made(folder: Path, estimator: Any = None, **more: Any) -> Bundle:
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Bundle]:
-    """A model that answers otherwise for some rows."""
+    """Return a model that answers some rows differently, and its estimator."""
     tree = DecisionTreeClassifier(max_depth=1, random_state=1).fit(IRIS.data, [CLASSES[at] for at in IRIS.target])
     return tree, made(tmp_path_factory.mktemp("other"), tree, saved_as="")
 
 
 @pytest.fixture(scope="module")
 def agreeing(iris: Bundle) -> Iterator[httpx.Client]:
-    """The model as its own shadow."""
+    """Serve the model as its own shadow."""
     with shadowed(iris, iris) as api:
         yield api
 
 
-def test_a_shadow_that_agrees_is_counted_by_every_road(agreeing: httpx.Client) -> None:
+def test_a_shadow_that_agrees_is_counted_by_every_protocol(agreeing: httpx.Client) -> None:
     before = rows_of(agreeing)
     assert set(before) == {"agreed", "differed", "failed", "dropped"}
     tensor = {"name": "features", "shape": [150, 4], "datatype": "FP64", "data": ROWS}
@@ -97,7 +97,7 @@ def test_a_shadow_that_agrees_is_counted_by_every_road(agreeing: httpx.Client) -
     for path, sent in bodies.items():
         for body in sent:
             assert agreeing.post(path, json=body).status_code == 200
-    # What is refused has no answer to compare.
+    # A refused request has no answer to compare.
     assert agreeing.post("/predict", json={"features": SETOSA[:2]}).status_code == 422
     found = until_counted(agreeing, int(sum(before.values())) + 451)
     assert {name: found[name] - before[name] for name in found} == {
@@ -122,7 +122,7 @@ def test_the_readme_lists_every_metric_of_it(agreeing: httpx.Client) -> None:
         assert f"| `{name}` | {kind} |" in text
 
 
-def test_a_shadow_is_never_asked_and_is_no_version_of_this_deployment(agreeing: httpx.Client) -> None:
+def test_a_shadow_never_answers_and_is_not_a_version_of_this_deployment(agreeing: httpx.Client) -> None:
     health = agreeing.get("/health").json()
     assert health["shadow"] == {"version": "8", "status": "ready", "reason": ""}
     assert (health["ready"], health["problem"], len(health["models"])) == (True, "", 1)
@@ -159,12 +159,12 @@ def test_a_share_of_the_requests_is_taken(iris: Bundle) -> None:
     with shadowed(iris, iris, SHADOW_SAMPLE="0.3") as api:
         for _ in range(100):
             api.post("/predict", json={"features": SETOSA})
-        # Chance leads beyond these bounds once in a hundred million times.
+        # By chance, a correct sample is outside these bounds once in a hundred million times.
         wait_for(lambda: sum(rows_of(api).values()) > 5)
         assert sum(rows_of(api).values()) < 60
 
 
-def test_numbers_are_measured_by_the_spread_of_training(tmp_path: Path) -> None:
+def test_differences_of_numbers_are_relative_to_the_range_of_training(tmp_path: Path) -> None:
     rows, values = load_diabetes(return_X_y=True)
     edges = [50.0, 150.0, 250.0]
     shares = np.bincount(np.searchsorted(edges, values, side="right"), minlength=4) / len(values)
@@ -174,7 +174,7 @@ def test_numbers_are_measured_by_the_spread_of_training(tmp_path: Path) -> None:
     folder = tmp_path / "main"
     write_bundle(folder, "diabetes")
     (folder / "baseline.json").write_text(json.dumps(baseline))
-    # Knows less of the rows, so that some of its numbers differ.
+    # This one uses less of a column, so some of its numbers differ.
     shifted = rows.copy()
     shifted[:, 2] *= 0.5
     model = LinearRegression().fit(shifted, values)
@@ -204,13 +204,13 @@ def test_a_table_with_text_and_gaps(tmp_path: Path) -> None:
     with shadowed(main, shadow) as api:
         assert api.post("/predict", json={"instances": rows}).status_code == 200
         found = until_counted(api, 60)
-    # What the shadow would refuse has failed.
+    # Rows that the shadow would refuse count as failed.
     refused = sum(row[0] == "Torgersen" for row in rows)
     assert found == {"agreed": 60 - refused, "differed": 0, "failed": refused, "dropped": 0}
 
 
 def renamed(folder: Path, source: Bundle, change: Any) -> Bundle:
-    """A copy of a model whose MLmodel file was changed."""
+    """Return a copy of a model with a changed MLmodel file."""
     shutil.copytree(source.folder, folder)
     document = yaml.safe_load((folder / "MLmodel").read_text())
     change(document)
@@ -241,7 +241,7 @@ def with_broken_graph(document: dict[str, Any]) -> None:
         ("regression", "its task is regression, but that of the model that answers is classification"),
     ],
 )
-def test_one_that_cannot_be_compared_says_why_and_nothing_else_changes(
+def test_one_that_cannot_be_compared_says_why_and_has_no_other_effect(
     iris: Bundle, diabetes: Bundle, tmp_path: Path, serve: Serve, change: Any, reason: str
 ) -> None:
     if callable(change):
@@ -281,6 +281,6 @@ def test_a_slow_one_drops_rows_and_delays_nobody(iris: Bundle, tmp_path: Path) -
         assert rows_of(api)["failed"] == 0
 
 
-def test_without_one_nothing_is_said_of_it(iris_api: httpx.Client) -> None:
+def test_without_a_shadow_there_is_no_trace_of_one(iris_api: httpx.Client) -> None:
     assert "shadow" not in iris_api.get("/health").json()
     assert "serving_shadow" not in iris_api.get("/metrics").text

@@ -52,7 +52,7 @@ def test_labels_keep_their_type(tmp_path: Path, classes: list[Any]) -> None:
     assert {type(label) for label in found} == {type(classes[0])}
 
 
-def test_a_tensor_is_as_many_columns_as_it_has(tmp_path: Path) -> None:
+def test_a_tensor_has_as_many_columns_as_its_shape(tmp_path: Path) -> None:
     tensor = {"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 3]}}
     spec = read_spec(write(tmp_path, mlmodel([tensor])))
     assert [found.name for found in spec.columns] == ["feature_0", "feature_1", "feature_2"]
@@ -74,7 +74,7 @@ def test_a_tensor_is_as_many_columns_as_it_has(tmp_path: Path) -> None:
         ("just text", "does not follow docs/model-format.md"),
     ],
 )
-def test_what_cannot_be_served_is_refused(tmp_path: Path, document: Any, reason: str) -> None:
+def test_models_that_cannot_be_served_are_refused(tmp_path: Path, document: Any, reason: str) -> None:
     with pytest.raises(ModelUnusableError) as caught:
         read_spec(write(tmp_path, document))
     assert reason in str(caught.value)

@@ -1,4 +1,4 @@
-"""Keys to S3 that are not there, or not whole, are told; and those that come later are found."""
+"""Missing or incomplete keys to S3 are reported, and keys that are added later are found."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ def signed(signature: Signature) -> httpx.Request:
     return asyncio.run(main())
 
 
-def test_keys_that_are_there_only_later_are_found(nothing_known: pytest.MonkeyPatch) -> None:
+def test_keys_that_are_added_later_are_found(nothing_known: pytest.MonkeyPatch) -> None:
     signature = Signature("us-east-1")
     with pytest.raises(StoreUnavailableError, match="there are no credentials for S3"):
         signed(signature)
@@ -39,7 +39,7 @@ def test_keys_that_are_there_only_later_are_found(nothing_known: pytest.MonkeyPa
     ("name", "value", "word"),
     [("AWS_ACCESS_KEY_ID", "some-id", "AWS_SECRET_ACCESS_KEY"), ("AWS_PROFILE", "elsewhere", "elsewhere")],
 )
-def test_what_is_half_a_key_is_named(nothing_known: pytest.MonkeyPatch, name: str, value: str, word: str) -> None:
+def test_an_incomplete_key_is_named(nothing_known: pytest.MonkeyPatch, name: str, value: str, word: str) -> None:
     nothing_known.setenv(name, value)
-    with pytest.raises(StoreUnavailableError, match=f"set AWS_ACCESS_KEY_ID and .*; what was found .*{word}"):
+    with pytest.raises(StoreUnavailableError, match=f"set AWS_ACCESS_KEY_ID and .*; those that were found .*{word}"):
         signed(Signature("us-east-1"))

@@ -1,4 +1,4 @@
-"""Waits grow to their cap, logs are one JSON object a line, and tallies come out as Prometheus reads them."""
+"""Delays grow to their cap, logs are one JSON object per line, and Prometheus can read the tallies."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from serving.tally import CounterTally, HistogramTally
 from serving.versions.memory import Memory
 
 
-def test_waits_double_up_to_the_cap_and_start_anew() -> None:
+def test_delays_double_up_to_the_cap_and_start_again() -> None:
     backoff = Backoff(first=1.0, cap=8.0)
     waits = [backoff.next() for _ in range(100)]
     for wait, nominal in zip(waits, [1, 2, 4, 8, 8, 8], strict=False):
@@ -78,13 +78,13 @@ def test_a_histogram_counts_values_up_to_each_bound(values: list[float]) -> None
     assert samples["h_sum", ""] == pytest.approx(sum(values))
 
 
-def test_a_counter_without_labels_exists_before_anything_happened() -> None:
+def test_a_counter_without_labels_exists_before_the_first_event() -> None:
     registry = CollectorRegistry()
     registry.register(CounterTally("c", "help"))
     assert "c_total 0.0" in generate_latest(registry).decode()
 
 
-def test_names_are_remembered_for_a_while_and_only_so_many() -> None:
+def test_names_are_remembered_for_a_while_and_in_limited_number() -> None:
     memory = Memory(capacity=2)
     memory.put("a", "1", 60)
     memory.put("b", UnknownVersionError("no b"), 60)

@@ -1,4 +1,4 @@
-"""What a process does not need does not take its memory, and clients trust nobody that they need not."""
+"""A process does not import what it does not need, and clients only trust whom they need."""
 
 import os
 import ssl
@@ -10,7 +10,7 @@ import certifi
 from services.serving.tests.conftest import Bundle
 from serving.certificates import trusted
 
-# Starts the application as a server does, waits until it is ready, and names what it has imported of all that is heavy.
+# Starts the application like a server, waits until it is ready, and prints which of the heavy modules are imported.
 SERVE = """
 import asyncio, os, sys
 from serving.app import create_app
@@ -67,7 +67,7 @@ def test_a_pinned_model_in_a_folder_needs_no_clients(iris: Bundle) -> None:
     assert done.stdout.split() == []
 
 
-def test_certificates_are_checked_and_the_usual_ones_wait_for_a_connection() -> None:
+def test_certificates_are_checked_and_the_usual_ones_are_loaded_by_the_first_connection() -> None:
     context = trusted()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname

@@ -1,4 +1,4 @@
-"""The protocol's tensors and messages: what is written reads back the same, and no bytes at all break the parser."""
+"""The protocol's tensors and messages: they read back the same as written, and no bytes break the parser."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from serving.errors import InvalidInputError
 from serving.openinference.messages import Inference, parse, write
 from serving.openinference.tensors import DATATYPES, NUMBERS, from_bytes, from_json, to_bytes
 
-# The halves are apart, since they come out as FP32.
+# Without the 16-bit floats, which are read as FP32.
 EXACT = {"BOOL": "|b1"} | {name: dtype for name, dtype in NUMBERS.items() if name not in ("FP16", "BF16")}
 
 
@@ -45,7 +45,7 @@ def test_json_reads_back_the_same_flat_or_nested(given_tensor: tuple[str, Any], 
 
 
 @given(arrays.arrays(np.float16, 4, elements={"allow_nan": False}))
-def test_halves_get_their_full_length(array: Any) -> None:
+def test_16_bit_floats_become_fp32(array: Any) -> None:
     np.testing.assert_array_equal(from_bytes(memoryview(array.tobytes()), "FP16", (4,), "x"), array)
     upper = array.astype("<f4").view("<u4") >> 16
     brain = from_bytes(memoryview(upper.astype("<u2").tobytes()), "BF16", (2, 2), "x")
@@ -164,7 +164,7 @@ headers = st.fixed_dictionaries(
 
 
 @given(headers, st.binary(max_size=64), st.integers(-3, 3))
-def test_whatever_follows_the_json_is_read_or_refused(header: dict[str, Any], rest: bytes, off: int) -> None:
+def test_bytes_after_the_json_are_read_or_refused(header: dict[str, Any], rest: bytes, off: int) -> None:
     head = json.dumps(header).encode()
     try:
         found = parse(head + rest, max(0, len(head) + off))
@@ -181,7 +181,7 @@ def test_no_bytes_break_the_parser(body: bytes, length: int | None) -> None:
         parse(body, length)
 
 
-def test_answers_carry_what_was_asked_for_in_the_form_asked_for() -> None:
+def test_answers_have_the_requested_outputs_in_the_requested_form() -> None:
     outputs = {"y": np.array(["a", "bc"], dtype=object), "p": np.array([[0.5, 0.5], [0.25, 0.75]], "<f4")}
     body, length = write(Inference("1", {}), "m", "7", outputs)
     assert length is None

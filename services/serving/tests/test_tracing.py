@@ -1,6 +1,6 @@
-"""Tracing that is off is not there, and tracing that cannot work is refused in a sentence.
+"""If tracing is off, it is not even imported. If it cannot work, the error says so in a sentence.
 
-tests/integration/test_serving_tracing.py has it at work.
+tests/integration/test_serving_tracing.py tests it at work.
 """
 
 import subprocess
@@ -19,7 +19,7 @@ from serving.app import create_app
 from serving.environment import read
 from serving.settings import Settings
 create_app(read(Settings, {}))
-# Litestar looks whether constants of `opentelemetry.semconv` are there, by itself.
+# Litestar itself checks whether constants of `opentelemetry.semconv` exist.
 theirs = ("opentelemetry.sdk", "opentelemetry.trace", "opentelemetry.exporter", "google", "requests")
 ours = ("serving.tracing", "serving.api.traced")
 print(*[name for name in sys.modules if name.startswith(theirs + ours)])
@@ -30,12 +30,12 @@ def test_without_tracing_requests_go_through_the_plain_classes() -> None:
     assert type(create_app(read(Settings, {})).asgi) is Front
 
 
-def test_without_tracing_nothing_of_it_is_imported() -> None:
+def test_without_tracing_none_of_it_is_imported() -> None:
     done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 
 
-def test_without_the_extra_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "serving.tracing", None)
     monkeypatch.setitem(sys.modules, "serving.api.traced", None)
     with pytest.raises(SettingsError, match=r"TRACING is true, but .* is not installed.*extra `traces`"):
@@ -51,7 +51,7 @@ def test_without_the_extra_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch)
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "sent as http/protobuf only"),
     ],
 )
-def test_what_nothing_can_be_sent_to_is_refused(
+def test_unsupported_addresses_and_protocols_are_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""A version is tried in a process of its own: what it may take is bounded, and nothing of it is left afterwards."""
+"""A version is tried in a separate process: what it may use is bounded, and nothing of it is left afterwards."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ TRUSTING = RuntimeOptions(trust_pickle=True)
 
 
 def tried(folder: Path, digest: str, bounds: Bounds | None = None, options: RuntimeOptions | None = None) -> list[str]:
-    """Tries a version, and gives the runtimes that the process named."""
+    """Try a version, and return the runtimes that the process named."""
     named: list[str] = []
     asyncio.run(Trials(options or RuntimeOptions(), bounds or Bounds()).run(Downloaded(folder, digest), named.append))
     return named
@@ -41,7 +41,7 @@ def test_a_good_version_passes_and_names_its_runtime(iris: Bundle) -> None:
     assert tried(iris.folder, iris.digest, options=RuntimeOptions(prefer="sklearn")) == ["sklearn"]
 
 
-def test_what_a_version_is_refused_for_is_told(tmp_path: Path) -> None:
+def test_the_reason_of_a_refusal_is_reported(tmp_path: Path) -> None:
     digest = write_bundle(tmp_path, onnx=False, saved_as="pickle")
     with pytest.raises(ModelUnusableError, match="PICKLE_MODELS=trust-and-run"):
         tried(tmp_path, digest)
@@ -50,19 +50,19 @@ def test_what_a_version_is_refused_for_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bounds", "way_out"), [(Bounds(seconds=3), "TRIAL_SECONDS"), (Bounds(cpu_seconds=2), "TRIAL_CPU_SECONDS")]
 )
-def test_a_graph_without_an_end_is_given_up(tmp_path: Path, bounds: Bounds, way_out: str) -> None:
+def test_a_graph_that_loops_for_ever_is_given_up(tmp_path: Path, bounds: Bounds, way_out: str) -> None:
     digest = write_endless(tmp_path)
     with pytest.raises(ModelUnusableError, match=f"raise {way_out}$"):
         tried(tmp_path, digest, bounds)
 
 
-def test_a_file_that_swells_is_given_up(tmp_path: Path) -> None:
+def test_a_file_that_needs_too_much_memory_is_given_up(tmp_path: Path) -> None:
     digest = write_swollen(tmp_path)
     with pytest.raises(ModelUnusableError, match=r"more than 387 MiB of memory.*TRIAL_MEMORY_BYTES"):
         tried(tmp_path, digest)
 
 
-def test_what_failed_is_left_alone_for_a_while(tmp_path: Path) -> None:
+def test_a_failed_version_is_not_tried_again_for_a_while(tmp_path: Path) -> None:
     digest = write_bundle(tmp_path, onnx=False, saved_as="pickle")
 
     async def again() -> float:
@@ -87,11 +87,11 @@ class Code:
 
 
 def running(folder: Path, code: str) -> str:
-    """Writes a version whose pickle runs some code."""
+    """Write a version whose pickle runs some code, and return its digest."""
     return write_bundle(folder, onnx=False, saved_as="pickle", estimator=Code(code))
 
 
-def test_a_file_that_ends_the_process_ends_only_that_one(tmp_path: Path) -> None:
+def test_a_file_that_crashes_the_process_crashes_only_the_trial(tmp_path: Path) -> None:
     digest = running(tmp_path, "import os; os.abort()")
     with pytest.raises(ModelUnusableError, match=r"the process that opened it ended \(SIGABRT\)"):
         tried(tmp_path, digest, options=TRUSTING)
@@ -120,7 +120,7 @@ def test_secrets_and_open_files_are_not_inherited(tmp_path: Path, monkeypatch: p
     assert "something else" not in files
 
 
-def test_what_a_model_prints_is_no_report(tmp_path: Path) -> None:
+def test_output_of_a_model_is_not_a_report(tmp_path: Path) -> None:
     digest = running(tmp_path, """import os; os.write(1, b'{"passed":true}\\n' * 10_000); print('{"passed":true}')""")
     with pytest.raises(ModelUnusableError, match="has no predict_proba"):
         tried(tmp_path, digest, options=TRUSTING)
@@ -160,7 +160,7 @@ print(*resource.getrlimit(resource.RLIMIT_CORE))
 """
 
 
-def test_a_lower_limit_of_whoever_started_the_server_stays() -> None:
-    """Nobody may raise it, and a trial that tried to would end as if the model were broken."""
+def test_a_lower_limit_of_the_server_stays() -> None:
+    """A process may not raise its hard limit. A trial that tried to would end as if the model were broken."""
     done = subprocess.run([sys.executable, "-c", LOWER], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["4096", "4096", "1024", "2048"]

@@ -1,4 +1,4 @@
-"""Answers for many rows are the same whether they are written at once or one after the other."""
+"""Answers for many rows are the same whether they are written at once or one by one."""
 
 import json
 
@@ -52,7 +52,7 @@ def test_classes_that_the_model_names_itself(result: np.ndarray, place: int) -> 
 
 
 @pytest.mark.parametrize("odd", [-0.25, 12.5, 1e9])
-def test_what_is_no_probability_is_written_all_the_same(odd: float) -> None:
+def test_a_value_that_is_not_a_probability_is_written_too(odd: float) -> None:
     result = np.array([[odd, -1.0], [0.25, 0.75]])
     assert json.loads(written(result, spec([False, True]))) == one_after_the_other(result, spec([False, True]))
 
@@ -63,7 +63,7 @@ def test_labels_of_any_length() -> None:
     assert json.loads(written(result, about)) == one_after_the_other(result, about)
 
 
-def test_labels_that_are_equal_in_python_are_told_apart() -> None:
+def test_labels_that_are_equal_in_python_stay_different() -> None:
     result = np.array([[0.25, 0.75]])
     assert written(result, spec([False, True])).startswith(b'[{"prediction":true,')
     assert written(result, spec([0, 1])).startswith(b'[{"prediction":1,')
