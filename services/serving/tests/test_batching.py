@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -174,6 +174,24 @@ def test_two_slow_models_share_the_threads_equally() -> None:
             assert [result.tolist() for result in answered[:2]] == [[i * (2 + i)], [(i + 2) * (2 + i)]]
 
     scenario(work, under_way=50, queue_seconds=0.5)
+
+
+class Threadless(Executor):
+    """An executor that cannot start a thread."""
+
+    def submit(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+
+def test_slow_runs_fail_if_no_thread_can_be_started() -> None:
+    async def main() -> None:
+        batcher = Batcher(Threadless(), 2, Admission(100, 1.0), 1.0, lambda *_: None)
+        slow = model(Multiplying(), SLOW)
+        async with asyncio.timeout(30):
+            results = await asyncio.gather(*(batcher.run(slow, rows(i)) for i in range(5)), return_exceptions=True)
+        assert [str(result) for result in results] == ["can't start new thread"] * 5
+
+    asyncio.run(main())
 
 
 def test_the_warm_up_decides_how_rows_are_run() -> None:

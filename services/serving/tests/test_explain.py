@@ -1,5 +1,6 @@
 """POST /explain: contributions that add up to the answer of /predict, within bounds, and only if it is switched on."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -22,7 +23,9 @@ from services.serving.tests.conftest import Bundle, Serve, running, until_ready,
 from services.serving.tests.mixed import write_mixed
 from services.serving.tests.test_drift import of_iris, shares
 from serving.errors import InvalidInputError
+from serving.explaining.queue import Limits, Queue
 from serving.explaining.rows import explain
+from serving.explaining.tally import ExplainTally
 from serving.loader import LoadedModel
 from serving.opening import open_folder
 from serving.runtimes.base import Matrix, Runtime, RuntimeOptions
@@ -330,6 +333,22 @@ def test_an_explanation_that_takes_too_long_stops_and_frees_the_thread(serve: Se
     assert metric(api, "serving_explanations_refused_total", reason="time") == 1
     wait_for(lambda: "explain" not in {thread.name for thread in threading.enumerate()})
     assert explained(api, long_body(1))
+
+
+def test_a_thread_that_cannot_start_leaves_its_turn_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        queue = Queue(Limits(0, 5.0), ExplainTally())
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refused)
+            with pytest.raises(RuntimeError, match="can't start"):
+                await queue.run(lambda _: "explained")
+        assert (await queue.run(lambda _: "explained"))[0] == "explained"
+        await queue.aclose()
+
+    asyncio.run(main())
 
 
 def test_predictions_continue_meanwhile_and_explanations_do_not_count_as_waiting(

@@ -145,7 +145,11 @@ class Batcher:
         try:
             for group in _groups(lane.waiting, model.pace.shared_rows):
                 lane.rows -= sum(len(waiting.rows) for waiting in group)
-                self._settle(model, group, await loop.run_in_executor(self._workers, _runs, model.runtime, group))
+                try:
+                    runs = await loop.run_in_executor(self._workers, _runs, model.runtime, group)
+                except RuntimeError as error:  # no thread can be started; without an answer the callers would hang
+                    runs = [_Run(waiting.rows, error, 0.0) for waiting in group]
+                self._settle(model, group, runs)
         finally:
             lane.runs -= 1
             if not lane.runs:

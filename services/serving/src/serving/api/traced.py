@@ -41,7 +41,7 @@ class TracedFront(Front):
             kind=SpanKind.SERVER,
             attributes={"http.request.method": method, "url.path": scope["path"], "url.scheme": scope["scheme"]},
         )
-        # `start_as_current_span` would also record exceptions, but none arrive here: they are answered further in.
+        # `start_as_current_span` would also record exceptions, but none arrive here: `Front` answers them.
         token = attach(trace.set_span_in_context(span))
         try:
             await super().serve(route, parameters, scope, receive, send)

@@ -1,7 +1,7 @@
 """Files of rows in a bucket: downloaded completely before they are read, and uploaded when they are complete."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,9 @@ class S3Place:
                     parts.append({"PartNumber": number, "ETag": part["ETag"]})
             self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
         except BaseException:
-            self._client.abort_multipart_upload(**upload)
+            # If the store is down, this fails too, and must not replace the error, which may be an interrupt.
+            with suppress(BotoCoreError, ClientError):
+                self._client.abort_multipart_upload(**upload)
             raise
 
     def read(self, name: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Runs long work in one thread at a time, with a bounded queue, a time limit, and the lowest CPU priority."""
+"""Runs long work in one thread at a time, with a bounded queue, a time limit, and a low CPU priority."""
 
 import asyncio
 import contextlib
@@ -118,8 +118,13 @@ class Queue:
             else:
                 _call(loop, lambda: done(lambda: found.set_result(result)))
 
-        self._thread = threading.Thread(target=act, name="explain", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=act, name="explain", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the process may not have another thread
+            self._turn.release()
+            raise
+        self._thread = thread
         result = await found
         seconds = time.monotonic() - start
         self._pace += (seconds - self._pace) / 4
