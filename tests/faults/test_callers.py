@@ -184,16 +184,17 @@ def test_probes_of_a_crowded_process(pinned: dict[str, str], tmp_path: Path, not
         started = stack.enter_context(target(tmp_path, {**pinned, "MAX_CONNECTIONS": "20"}))
         flood = stack.enter_context(Flood(started, 200))
         wait_for(lambda: flood.reopened > 200)
-        statuses = set()
+        statuses = []
         for path in ("/health/live", "/health/ready", "/v2/health/ready", "/metrics") * 25:
             with started.connect() as probe:
                 probe.sendall(b"GET %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % path.encode())
                 assert answer(probe).startswith(b"HTTP/1.1 200")
             with started.connect() as late:
                 late.sendall(REQUEST)
-                statuses.add(late.recv(65536)[:12])
-        assert b"HTTP/1.1 200" in statuses
-        assert statuses <= {b"HTTP/1.1 200", b"HTTP/1.1 503"}
+                statuses.append(late.recv(65536)[:12])
+        # The first callers replaced all silent connections. Later ones get the places that those have left.
+        assert b"HTTP/1.1 200" in statuses[50:]
+        assert set(statuses) <= {b"HTTP/1.1 200", b"HTTP/1.1 503"}
         assert flood.running
         note("connections of the flood", flood.reopened)
 

@@ -278,9 +278,9 @@ class GuardedProtocol(Leaving):
     def _room(self) -> bool:
         """Return whether a connection beyond the bound, which has now sent a request, can become a normal one."""
         self.gate.forget(self)
-        if len(self.connections) <= self.gate.max_connections or self.gate.make_room(
-            self.connections, self.loop.time()
-        ):
+        # Other connections beyond the bound do not count: they would keep its places empty for as long as they come.
+        normal = len(self.connections) - self.gate.spares
+        if normal <= self.gate.max_connections or self.gate.make_room(self.connections, self.loop.time()):
             self.is_spare = False
         return not self.is_spare
 

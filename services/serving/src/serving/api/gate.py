@@ -34,6 +34,11 @@ class Gate:
         self._metrics = metrics
         self._refusals: dict[Route, bytes] = {}
 
+    @property
+    def spares(self) -> int:
+        """How many connections beyond the bound wait."""
+        return len(self._spare)
+
     def make_room(self, connections: "Iterable[Any]", now: float) -> bool:
         """Close an idle connection in favour of one that has sent a request. Return whether there was one.
 
