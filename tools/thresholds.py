@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 _FILES = ("rules/*.yaml", "dashboards/*.json")
-# Grafana has some of its own, `${__value.raw}`.
+# Grafana has placeholders too, such as `${__value.raw}`.
 _PLACEHOLDER = re.compile(
     r'(?P<quote>"?)\$\{(?P<group>[a-zA-Z]\w*)\.(?P<name>\w+)(?P<form>:percent|:bound)?\}(?P<end>"?)'
 )
@@ -26,12 +26,13 @@ Thresholds = Mapping[str, Mapping[str, float]]
 
 
 def filled(text: str, thresholds: Thresholds, *, is_json: bool) -> str:
-    """Return a file with numbers in the place of its placeholders.
+    """Return a file with its placeholders replaced by numbers.
 
     Args:
-        text: With `${group.name}`, `${group.name:percent}` for sentences, and `${group.name:bound}` for the label `le`.
+        text: Content with `${group.name}`, `${group.name:percent}` for sentences, and `${group.name:bound}` for the
+            label `le`.
         thresholds: The numbers, by group and name.
-        is_json: Whether a text that is a placeholder and nothing else becomes a number.
+        is_json: Whether a string that is only a placeholder becomes a number.
 
     Raises:
         KeyError: A placeholder names no threshold.
@@ -54,13 +55,13 @@ def filled(text: str, thresholds: Thresholds, *, is_json: bool) -> str:
 
 
 def main() -> int:
-    """Run the command; 1 where a placeholder names no threshold."""
+    """Run the command; return 1 if a placeholder names no threshold."""
     parser = argparse.ArgumentParser(prog="tools/thresholds.py", description=__doc__.splitlines()[0])
     parser.add_argument("chart", type=Path, help="such as charts/observability")
     parser.add_argument("target", type=Path, help="where rules/ and dashboards/ are made")
     options = parser.parse_args()
     thresholds: Thresholds = yaml.safe_load((options.chart / "values.yaml").read_text(encoding="utf-8"))["thresholds"]
-    # What an earlier run made of a file that is gone must not stay.
+    # Delete results of an earlier run whose source no longer exists.
     for path in (path for pattern in _FILES for path in options.target.glob(pattern)):
         path.unlink()
     for source in (path for pattern in _FILES for path in sorted(options.chart.glob(pattern))):

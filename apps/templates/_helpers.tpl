@@ -1,4 +1,4 @@
-{{/* How every Application is kept in step with git. */}}
+{{/* How Argo CD syncs every Application with git. */}}
 {{- define "apps.syncPolicy" -}}
 automated: {prune: true, selfHeal: true, allowEmpty: false}
 syncOptions:
@@ -33,7 +33,7 @@ https://kubernetes.default.svc
 {{- end -}}
 {{- end -}}
 
-{{/* The namespaces of the environments in this cluster, as JSON: whose pods reach what the environments share. */}}
+{{/* The namespaces of the environments in this cluster, as JSON. Their pods may connect to the shared parts. */}}
 {{- define "apps.namespacesHere" -}}
 {{- $names := list -}}
 {{- range .Values.environments -}}
@@ -44,14 +44,14 @@ https://kubernetes.default.svc
 {{- toJson $names -}}
 {{- end -}}
 
-{{/* Where a browser finds the forge, as platform.yaml says it; empty where the repository's host tells. */}}
+{{/* The web address of the forge in platform.yaml; empty if it follows from the host of the repository. */}}
 {{- define "apps.forge" -}}
 {{- if kindIs "map" .Values.forge -}}
 {{- .Values.forge.url | default "" | trimSuffix "/" -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The repository's path at its forge, which may be below a path of its host itself: owner/name. */}}
+{{/* The repository's path at its forge, owner/name. The forge itself may be below a path of its host. */}}
 {{- define "apps.slug" -}}
 {{- $path := regexReplaceAll "^([a-z]+://[^/]+/|[^@/]+@[^:/]+:)" .Values.repository "" -}}
 {{- $below := regexReplaceAll "^https?://[^/]+/?" (include "apps.forge" .) "" -}}
@@ -61,7 +61,7 @@ https://kubernetes.default.svc
 {{- $path | trimSuffix "/" | trimSuffix ".git" -}}
 {{- end -}}
 
-{{/* Where a browser finds the repository's files at its branch. */}}
+{{/* The web address of the repository's files on its branch. */}}
 {{- define "apps.files" -}}
 {{- $kind := .Values.forge | default "github" -}}
 {{- if kindIs "map" $kind -}}
@@ -79,13 +79,13 @@ https://kubernetes.default.svc
 {{- printf "%s/%s/%s/%s" $url (include "apps.slug" .) $between .Values.branch -}}
 {{- end -}}
 
-{{/* A template of the ApplicationSet controller, which Helm passes on as it is. */}}
+{{/* A template for the ApplicationSet controller, which Helm must not evaluate. */}}
 {{- define "apps.field" -}}
 {{- printf "{{ %s }}" . -}}
 {{- end -}}
 
-{{/* Values of a shared part: what people wrote, what `gitops bump platform` pinned, what follows from platform.yaml.
-     Takes (list $ name entry prefix), the prefix being the name of the source that has the files. */}}
+{{/* Values of a shared part: those of people, the pins of `gitops bump platform`, and those derived from platform.yaml.
+     Takes (list $ name entry prefix); the prefix is the name of the source with the files. */}}
 {{- define "apps.values" -}}
 {{- $name := index . 1 -}}
 {{- $prefix := index . 3 -}}
@@ -103,7 +103,7 @@ helm:
   {{- end }}
 {{- end -}}
 
-{{/* How a chart of this repository reaches a store other than the one that its defaults name. Takes (list $ CHART). */}}
+{{/* The values file with which a chart of this repository uses another store than its default. Takes (list $ CHART). */}}
 {{- define "apps.storeFile" -}}
 {{- $store := (index . 0).Values.store -}}
 {{- if ne $store "minio" -}}
@@ -111,14 +111,14 @@ helm:
 {{- end -}}
 {{- end -}}
 
-{{/* The port of an address: its own, or that of its scheme. */}}
+{{/* The port of an address: its own, or the default of its scheme. */}}
 {{- define "apps.port" -}}
 {{- $address := urlParse . -}}
 {{- regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default (ternary "443" "80" (eq $address.scheme "https")) -}}
 {{- end -}}
 
-{{/* What serving is told in a cluster other than Argo CD's: the addresses of the store and of MLflow, and that policies let pods
-     out to their ports, for policies know no host names. Without MLflow there is no alias to move. Takes (list CLUSTER SMOKE). */}}
+{{/* Values for serving in a cluster other than Argo CD's: the addresses of the store and of MLflow, and network policies
+     that allow their ports, because policies have no host names. Without MLflow no alias is set. Takes (list CLUSTER SMOKE). */}}
 {{- define "apps.servingElsewhere" -}}
 {{- $cluster := index . 0 -}}
 s3: {endpointUrl: {{ $cluster.s3 | quote }}}
@@ -134,7 +134,7 @@ networkPolicy:
     - ports: [{port: {{ include "apps.port" $cluster.mlflow }}}]
   {{- end }}
 {{- end -}}
-
+{{/* Values for serving with another store than the default of its chart, which comes from a registry. */}}
 {{/* How serving reaches a store other than the one that its chart's defaults name: that chart comes from a registry. */}}
 {{- define "apps.servingStore" -}}
 s3: {endpointUrl: "http://{{ .Values.store }}.ml-pipeline:9000"}

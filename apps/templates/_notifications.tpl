@@ -1,10 +1,10 @@
-{{/* The chat that an owner of services has to himself, by his name; empty where he has none. Takes (list $ OWNER). */}}
+{{/* The name of an owner's own chat; empty if the owner has none. Takes (list $ OWNER). */}}
 {{- define "apps.chat" -}}
 {{- $chats := (index . 0).Values.chats | default dict -}}
 {{- get $chats (index . 1 | default "") -}}
 {{- end -}}
 
-{{/* What an Application tells its owner's chat: everything that there is a trigger for. Takes (list $ SERVICE). */}}
+{{/* The subscriptions of an Application for its owner's chat: every trigger. Takes (list $ SERVICE). */}}
 {{- define "apps.subscriptions" -}}
 {{- $root := index . 0 -}}
 {{- with include "apps.chat" (list $root (index . 1).owner) -}}
@@ -17,13 +17,13 @@ notifications.argoproj.io/subscribe.{{ trimPrefix "trigger." $key }}.{{ $chat }}
 {{- end -}}
 {{- end -}}
 
-{{/* The ConfigMap's data: argocd/patches has the texts, and a link leads to them, since Helm reads nothing outside a chart. */}}
+{{/* The ConfigMap's data. The file is a symbolic link to argocd/patches, because Helm reads no files outside a chart. */}}
 {{- define "apps.notifications" -}}
 {{- (.Files.Get "notifications.yaml" | fromYaml).data | toYaml -}}
 {{- end -}}
 
-{{/* Owners' chats, as a patch of Argo CD's installation: each is a webhook of its own, and is sent what the chat of all
-     is. Argo CD sends the body that a template holds under the name of the webhook. */}}
+{{/* Owners' chats, as a patch of Argo CD's installation. Each is a separate webhook with the messages of the chat `people`:
+     Argo CD sends the body that a template has under the name of the webhook. */}}
 {{- define "apps.chatsPatch" -}}
 {{- $chats := .Values.chats | default dict | values | uniq | sortAlpha -}}
 {{- if $chats -}}

@@ -1,5 +1,5 @@
-{{/* Argo CD's sign-in, as patches of its installation: a public client with PKCE, so that there is no secret to keep. Who is in
-     no group that is named may not even look, since a provider may let everybody in. */}}
+{{/* Argo CD's sign-in, as patches of its installation: a public client with PKCE, so there is no secret. A provider may let
+     everybody in, so people who are in none of the groups may not even read. */}}
 {{- define "apps.argocdSignIn" -}}
 {{- $oidc := .Values.oidc | default dict -}}
 {{- with $oidc.argocd -}}
@@ -39,8 +39,8 @@
 {{- end -}}
 {{- end -}}
 
-{{/* A role for each service whose owner has groups: its own Applications, by their whole names, and none whose name only
-     begins the same. */}}
+{{/* A role for each service whose owner has groups. It lists the full names of the Applications, so that it does not match
+     others with the same beginning. */}}
 {{- define "apps.ownerRoles" -}}
 {{- $owners := (.Values.oidc | default dict).owners | default dict -}}
 {{- range $service := .Values.services -}}
@@ -60,8 +60,8 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Grafana's sign-in, as values of kube-prometheus-stack. A confidential client's secret comes from a Secret that people
-     make; without one it is a public client. */}}
+{{/* Grafana's sign-in, as values of kube-prometheus-stack. People create the Secret of a confidential client; without the
+     Secret it is a public client. */}}
 {{- define "apps.grafanaSignIn" -}}
 {{- $oidc := .Values.oidc | default dict -}}
 {{- with $oidc.grafana -}}
@@ -92,14 +92,13 @@ grafana:
       use_pkce: true
       groups_attribute_path: {{ $claim | quote }}
       role_attribute_path: {{ join " || " $roles | quote }}
-      # Who is in none of the groups is not let in.
+      # People who are in none of the groups cannot sign in.
       role_attribute_strict: true
       allow_assign_grafana_admin: false
 {{- end -}}
 {{- end -}}
 
-{{/* MLflow's sign-in, as values of its chart: owners look at everything, as in Grafana, since a model's entry is changed by
-     training alone. */}}
+{{/* MLflow's sign-in, as values of its chart. As in Grafana, owners only read, because only training changes models. */}}
 {{- define "apps.mlflowSignIn" -}}
 {{- $oidc := .Values.oidc | default dict -}}
 {{- with $oidc.mlflow -}}

@@ -48,7 +48,7 @@ def test_a_shadow_is_proposed_where_pins_come_by_pull_requests(
     assert stage.pinned("production") == "2"
     capsys.readouterr()
     assert execute(["shadow", "production/iris", "--off"]) == 0
-    assert "already so" in capsys.readouterr().out
+    assert "needs no change" in capsys.readouterr().out
 
 
 def test_a_rollback_is_proposed_and_ends_the_promotion_once_it_is_merged(stage: Stage) -> None:

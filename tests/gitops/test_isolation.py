@@ -86,6 +86,11 @@ def test_a_broken_training_stops_no_other_model(own: Path) -> None:
         "kind: Application\n",
         "kind: ApplicationSet\nmetadata: {name: x}\nspec: {generators: [{matrix: {}}], template: {}}\n",
         "kind: Application\nmetadata: {name: x}\nspec: {project: a, destination: {}, source: {chart: none}}\n",
+        "kind: ApplicationSet\nmetadata: x\n",
+        "kind: AppProject\nmetadata: x\n",
+        "kind: ApplicationSet\nmetadata: {name: x}\nspec: {generators: [{git: {files: [{}]}}]}\n",
+        "kind: ApplicationSet\nmetadata: {name: x}\nspec: {generators: [{git: {files: [{path: /x}]}}]}\n",
+        "kind: ApplicationSet\nmetadata: {name: x}\nspec: {generators: [{list: {elements: 3}}], template: {}}\n",
     ],
 )
 def test_a_file_of_other_people_stops_nothing(text: str, own: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_registry_adopted_as_plain_http_is_spoken_to_in_it(fork: Fork, remote_
     assert asked.stdout.strip() == digest
     # What is said of one registry is not said of another.
     other = remote_registry.replace("127.0.0.2", "127.0.0.3")
-    assert "cannot ask" in push(ok=False, prefix=f"{other}/you/pipeline").stderr
+    assert "cannot look up" in push(ok=False, prefix=f"{other}/you/pipeline").stderr
 
 
 def test_a_new_version_is_published_beside_the_old_one(fork: Fork) -> None:
@@ -97,7 +97,7 @@ def test_a_chart_carries_the_library_that_it_is_made_with(fork: Fork, tmp_path: 
 
 def test_a_registry_that_is_away_is_not_an_empty_one(fork: Fork) -> None:
     away = {"REGISTRY_PREFIX": "127.0.0.1:1/you/pipeline"}
-    assert "cannot ask" in fork.run("tools/push-charts", ok=False, **away).stderr
+    assert "cannot look up" in fork.run("tools/push-charts", ok=False, **away).stderr
     assert "cannot look up" in fork.run("tools/image", "serving", ok=False, **away).stderr
 
 
@@ -105,7 +105,7 @@ def test_the_place_is_what_platform_yaml_says(fork: Fork) -> None:
     assert fork.run("tools/registry-prefix", REGISTRY_PREFIX="").stdout.strip() == "registry.example.com/you/pipeline"
     shutil.copy(ROOT / "platform.yaml", fork.root)
     assert "gitops adopt" in fork.run("tools/registry-prefix", ok=False, REGISTRY_PREFIX="").stderr
-    assert "leave the scheme away" in fork.run("tools/registry-prefix", ok=False, REGISTRY_PREFIX="oci://here/x").stderr
+    assert "leave out the scheme" in fork.run("tools/registry-prefix", ok=False, REGISTRY_PREFIX="oci://here/x").stderr
 
 
 def test_the_tag_follows_what_an_image_is_made_of(fork: Fork) -> None:
@@ -133,7 +133,7 @@ def test_a_name_once_given_stays(fork: Fork) -> None:
     one, other = (fork.push_something(repository, tag) for tag in ("one", "other"))
     for _ in range(2):
         fork.run("tools/tag-image", f"{repository}@{one}", "1.0.0")
-    assert f"is {one} already" in fork.run("tools/tag-image", f"{repository}@{other}", "1.0.0", ok=False).stderr
+    assert f"is already {one}" in fork.run("tools/tag-image", f"{repository}@{other}", "1.0.0", ok=False).stderr
     assert fork.run("tools/image-digest", f"{repository}:1.0.0").stdout.strip() == one
 
 
@@ -150,7 +150,7 @@ def test_a_release_names_the_digests_that_were_delivered(fork: Fork) -> None:
         digests[name] = fork.push_something(facts["repository"], facts["tag"])
         if name != "serving":
             fork.sign(digests[name])
-    assert "not all of them are signed" in fork.run("tools/release-images", "v1.2.3", ok=False).stderr
+    assert "not all images are signed" in fork.run("tools/release-images", "v1.2.3", ok=False).stderr
     assert not fork.run("tools/image-digest", f"{fork.prefix}/gitops:1.2.3").stdout
     fork.sign(digests["serving"])
     named = fork.run("tools/release-images", "v1.2.3").stdout.split()
@@ -263,4 +263,4 @@ def test_a_first_release_says_what_it_lacks(fork: Fork) -> None:
         shutil.copytree(ROOT / "models/iris", fork.root / "models" / name)
         file = fork.root / "models" / name / "training.yaml"
         file.write_text(file.read_text().replace("iris-classifier", f"{name}-classifier"))
-    assert "0 folders under models/ register flowers-classifier, and one must" in refused("flowers")
+    assert "0 folders under models/ register flowers-classifier, but it must be one" in refused("flowers")

@@ -1,5 +1,5 @@
-"""Writes what several charts say alike, and what serving says of itself: `python -m tools.chart_values`.
+"""Generate the parts of charts that repeat in several charts or follow from serving: `python -m tools.chart_values`.
 
-- `charts/common/pods.yaml` goes into each chart's values.yaml and values.schema.json: what values may add to pods.
+- `charts/common/pods.yaml` goes into the values.yaml and values.schema.json of each chart: values for pods.
 - serving's `Settings` go into charts/model-serving: values.yaml, values.schema.json and the ConfigMap's template.
 """

@@ -11,7 +11,7 @@ _CHARTS = Path(__file__).resolve().parents[2] / "charts"
 
 
 def main() -> int:
-    """Run the command; 1 where --check found something."""
+    """Run the command; return 1 if --check found a difference."""
     parser = argparse.ArgumentParser(prog="python -m tools.chart_values", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
     parser.add_argument("--charts", type=Path, default=_CHARTS, help="the folder of the charts (%(default)s)")

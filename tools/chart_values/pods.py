@@ -1,4 +1,4 @@
-"""What values may add to the pods of every chart, from charts/common/pods.yaml."""
+"""Values for the pods of every chart, from charts/common/pods.yaml."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import yaml
 from tools.chart_values.texts import Texts, as_json, replace_block, value
 
 _SOURCE = "charts/common/pods.yaml"
-# What Helm itself puts into the values of a chart: a subchart's own, and those of a parent.
+# Helm itself adds these to the values of a chart: those of its subchart, and those of a parent.
 _HELM = {
     "common": {"type": "object", "description": "Values of the library chart; it reads none"},
     "global": {
@@ -62,7 +62,7 @@ def _of_one_kind(pods: list[str]) -> dict[str, Any]:
 
 
 def _define(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
-    """Add the shared definitions that the schema refers to, and those that these refer to."""
+    """Add the shared definitions to which the schema refers, and those to which these refer."""
     schema.setdefault("$defs", {})
     waiting = sorted(set(_references(schema)) & set(definitions))
     while waiting:

@@ -1,8 +1,8 @@
 """Serving's settings as values of charts/model-serving.
 
-Serving's `Settings` are the one home of name, default, bounds and sentence. A setting is offered as `settings.NAME`
-unless the chart sets its variable itself, or it is a secret; so a new one needs no edit here. Text that is "separated
-by commas" is a list in the values.
+Serving's `Settings` define name, default, bounds and description of each setting. The chart offers a setting as
+`settings.NAME`, unless it sets the variable itself or the setting is a secret. So a new setting needs no change here. A
+text that is "separated by commas" is a list in the values.
 """
 
 import json
@@ -16,7 +16,7 @@ from serving.settings import Settings
 from tools.chart_values.texts import Texts, as_json, replace_block, value
 
 _SOURCE = "services/serving/src/serving/settings.py"
-# What the chart sets from other values, or by how it makes its pods.
+# Settings that the chart sets from other values, or from how it creates its pods.
 _CHARTS_OWN = frozenset(
     {
         "MLFLOW_TRACKING_URI",
@@ -43,9 +43,9 @@ _CHARTS_OWN = frozenset(
         "SHUTDOWN_GRACE_SECONDS",
     }
 )
-# The pins of the shadow, and its share of the requests, stand in the release, not in the settings.
+# The shadow's pins and its share of requests are part of the release, not of the settings.
 _RELEASES = ("SHADOW_VERSION", "SHADOW_RELEASE", "SHADOW_DIGEST", "SHADOW_URI", "SHADOW_SAMPLE")
-# The log has a group of its own, for it needs a store and keys as well.
+# The log has a separate group, because it also needs a store and keys.
 _GROUPS = ("PREDICTION_LOG",)
 _SECRET = re.compile(r"PASSWORD|USERNAME|SECRET|TOKEN|_KEYS?$|_KEYS?_")
 _COMMAS = ", separated by commas"
@@ -53,7 +53,7 @@ _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "patter
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One of them: its variable, its name among the values, its default there, its comment and its schema."""
+    """A setting in the chart: its variable, name, default, comment and schema."""
 
     variable: str
     name: str
@@ -63,10 +63,10 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def offered(kind: type[msgspec.Struct] = Settings) -> list[Setting]:
-    """The settings that the chart offers, in the order of `Settings`.
+    """Return the settings that the chart offers, in the order of `Settings`.
 
     Raises:
-        TypeError: One is of a type that this cannot write.
+        TypeError: A setting has a type that is not supported here.
     """
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)  # noqa: S101  (narrows the type: `kind` is a Struct)
@@ -132,6 +132,6 @@ def _line(setting: Setting) -> str:
         return f'{{{{- with {path} }}}}\n{setting.variable}: {{{{ join "," . | quote }}}}\n{{{{- end }}}}'
     if setting.default == "" and setting.schema["type"] == "string":
         return f"{{{{- with {path} }}}}\n{setting.variable}: {{{{ . | quote }}}}\n{{{{- end }}}}"
-    # Helm reads numbers as floats, and writes large ones as 1e+06.
+    # Helm reads numbers as floats, and would write large ones as 1e+06.
     whole = "int64 " if setting.schema["type"] == "integer" else ""
     return f"{setting.variable}: {{{{ {whole}{path} | quote }}}}"

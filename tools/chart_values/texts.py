@@ -1,4 +1,4 @@
-"""The files that are written, in memory, and their two forms: a marked block of YAML, and JSON that people read."""
+"""The generated files in memory, and their two forms: a marked block of YAML, and readable JSON."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _WIDTH = 120
 
 
 class Texts:
-    """Files by path: what is in them, and what is to be."""
+    """Files by path, with their present and their new content."""
 
     def __init__(self, charts: Path) -> None:
         """Take the folder with the charts."""
@@ -31,15 +31,15 @@ class Texts:
         self._wanted[path] = text
 
     def changed(self) -> list[Path]:
-        """The files that are to be other than they are."""
+        """Return the files whose content changes."""
         return [path for path, text in self._wanted.items() if text != self._there[path]]
 
 
 def replace_block(text: str, name: str, source: str, block: str) -> str:
-    """Put `block` between the two lines that mark the block of that name.
+    """Replace the block between the two lines with its name.
 
     Raises:
-        ValueError: The marks are not there.
+        ValueError: The lines do not exist.
     """
     marks = re.compile(rf"(?ms)^(# >>> {name}\b)[^\n]*\n.*?^(# <<< {name})$")
     written, found = marks.subn(lambda mark: f"{mark[1]}, written from {source}\n\n{block}\n{mark[2]}", text)
@@ -49,14 +49,14 @@ def replace_block(text: str, name: str, source: str, block: str) -> str:
 
 
 def value(name: str, comment: str, default: Any, indent: int = 0) -> str:
-    """One entry of values.yaml, with the comment that helm-docs reads."""
+    """Return an entry of values.yaml, with the comment that helm-docs reads."""
     pad = " " * indent
     lines = textwrap.wrap(f"-- {comment}", width=_WIDTH - 4 - indent, break_on_hyphens=False)
     return "".join(f"{pad}# {line}\n" for line in lines) + textwrap.indent(_entry(name, default), pad)
 
 
 def _entry(name: str, default: Any) -> str:
-    """A dictionary with one line for each entry of the outermost level."""
+    """Return a value as YAML with one line for each outermost entry."""
     if isinstance(default, dict) and default:
         return f"{name}:\n" + textwrap.indent("".join(_entry(key, item) for key, item in default.items()), "  ")
     if default == "":
@@ -66,7 +66,7 @@ def _entry(name: str, default: Any) -> str:
 
 
 def as_json(value: Any, indent: int = 0, taken: int = 0) -> str:
-    """JSON with what fits on a line on one line; `taken` is what stands before it on its own."""
+    """Return JSON in which short values are on one line; `taken` is the width of the text before the value."""
     flat = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, (dict, list)) or not value or (indent and indent + taken + len(flat) < _WIDTH):
         return flat

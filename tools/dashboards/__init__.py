@@ -1,1 +1,1 @@
-"""Writes the Grafana dashboards of charts/observability: `python -m tools.dashboards`."""
+"""Generate the Grafana dashboards of charts/observability: `python -m tools.dashboards`."""

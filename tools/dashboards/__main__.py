@@ -14,7 +14,7 @@ _DASHBOARDS = {"delivery": delivery, "model": model, "platform": platform, "serv
 
 
 def main() -> int:
-    """Run the command; 1 where --check found something."""
+    """Run the command; return 1 if --check found a difference."""
     parser = argparse.ArgumentParser(prog="python -m tools.dashboards", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
     parser.add_argument("--folder", type=Path, default=_FOLDER, help="the folder of the dashboards (%(default)s)")

@@ -1,4 +1,4 @@
-"""The dashboard Delivery: is what runs what git says, since when, and what was deployed."""
+"""The dashboard Delivery: does the cluster run what is in git, since when, and what was deployed."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -28,7 +28,7 @@ _SERVED = f"serving_model_info{{{_MODEL}}}"
 
 
 def dashboard() -> Dashboard:
-    """Return it."""
+    """Return the dashboard."""
     rows: list[Row] = [
         (4, _at_a_glance()),
         (9, _applications()),

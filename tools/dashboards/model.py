@@ -1,4 +1,4 @@
-"""The dashboard Model: which model answers, what it says, how sure it is, and whether it is asked what it knows."""
+"""The dashboard Model: which model answers, what, how confident it is, and whether requests fit its training data."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -30,7 +30,7 @@ _PROBABILITY = "serving_prediction_probability"
 
 
 def dashboard() -> Dashboard:
-    """Return it."""
+    """Return the dashboard."""
     rows: list[Row] = [
         (6, _served()),
         (8, _predictions()),

@@ -1,4 +1,4 @@
-"""What all dashboards are made of: their frame, variables, queries and panels."""
+"""Common parts of all dashboards: the frame, variables, queries and panels."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,30 +11,30 @@ from grafana_foundation_sdk.models import dashboard as grafana
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 Panel = timeseries.Panel | stat.Panel | heatmap.Panel | table.Panel
-# How high a row of panels is, and the panels, which share its width.
+# The height of a row, and its panels, which share the width.
 Row = tuple[int, list[Panel]]
 # A query and the legend of its series.
 Query = tuple[str, str]
-# A value from which on a colour holds, a number or a placeholder of one; None for what lies below all others.
+# The lowest value of a colour, as a number or a placeholder; None for the lowest colour.
 Step = tuple[float | str | None, str]
 
 SOURCE = grafana.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "ml-pipeline"
 _COLUMNS = 24
 
-# Placeholders: charts/observability puts the values of its `thresholds` in their place.
+# Placeholders, which charts/observability replaces by its values `thresholds`.
 FAILED_BUDGET = "${slo.maxFailedRatio}"
 SLOW_BUDGET = "${slo.maxSlowRatio}"
 SLOW_SECONDS = "${slo.slowSeconds}"
 DRIFT_STEPS: list[Step] = [(None, "green"), ("${drift.changedPsi}", "orange"), ("${drift.maxPsi}", "red")]
 
 
-# A placeholder: charts/observability puts `rules.repository` in its place.
+# A placeholder, which charts/observability replaces by `rules.repository`.
 _FILES = "https://github.com/OWNER/NAME/blob/main"
 
 
 def frame(name: str, title: str, description: str, rows: Sequence[Row]) -> build.Dashboard:
-    """Return a dashboard with its panels, links to the other dashboards, and a choice of the data source."""
+    """Return a dashboard with its panels, links to the other dashboards, and a variable for the data source."""
     dashboard = (
         build.Dashboard(title)
         .uid(f"ml-pipeline-{name}")
@@ -66,7 +66,7 @@ def frame(name: str, title: str, description: str, rows: Sequence[Row]) -> build
 
 
 def variable(name: str, label: str, values: str, *, chosen: str = "") -> build.QueryVariable:
-    """Return a choice of values, several at once or all; at first all, unless one is `chosen`."""
+    """Return a variable with several values or all; the default is all, unless one is `chosen`."""
     current = grafana.VariableOption(text=[chosen], value=[chosen]) if chosen else _ALL
     return (
         build.QueryVariable(name)
@@ -86,22 +86,22 @@ _ALL = grafana.VariableOption(text="All", value="$__all")
 
 
 def environment() -> build.QueryVariable:
-    """Return the choice of the environments, by their namespaces."""
+    """Return the variable for environments, by their namespaces."""
     return variable("namespace", "Environment", "label_values(serving_ready, namespace)")
 
 
 def service() -> build.QueryVariable:
-    """Return the choice of the services in the environments."""
+    """Return the variable for the services in the environments."""
     return variable("job", "Service", 'label_values(serving_ready{namespace=~"$namespace"}, job)')
 
 
 def model(where: str) -> build.QueryVariable:
-    """Return the choice of the models that are served."""
+    """Return the variable for the models that are served."""
     return variable("model", "Model", f"label_values(serving_model_info{{{where}}}, name)")
 
 
 def deployments() -> build.AnnotationQuery:
-    """Return marks where Argo CD has deployed an environment."""
+    """Return annotations for deployments by Argo CD."""
     synced = 'argocd_app_sync_total{project="serving", phase="Succeeded", dry_run="false"}'
     return (
         build.AnnotationQuery()
@@ -114,17 +114,17 @@ def deployments() -> build.AnnotationQuery:
 
 
 def rate(metric: str, where: str) -> str:
-    """Return PromQL for the rate of a counter, over what Grafana finds fit for the time that is shown."""
+    """Return PromQL for the rate of a counter, over the interval that Grafana selects."""
     return f"rate({metric}{{{where}}}[$__rate_interval])"
 
 
 def increase(metric: str, where: str) -> str:
-    """Return PromQL for what a counter rose by."""
+    """Return PromQL for the increase of a counter."""
     return f"increase({metric}{{{where}}}[$__rate_interval])"
 
 
 def quantile(share: float, histogram: str, where: str, *, by: str = "le") -> str:
-    """Return PromQL for the value that this share of a histogram's observations lies below."""
+    """Return PromQL for a quantile of a histogram."""
     return f"histogram_quantile({share}, sum by ({by}) ({rate(f'{histogram}_bucket', where)}))"
 
 
@@ -138,7 +138,7 @@ def lines(
     stacked: bool = False,
     least: float | None = 0,
 ) -> timeseries.Panel:
-    """Return curves over time; `steps` are drawn as lines across."""
+    """Return curves over time; `steps` are horizontal lines."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -171,7 +171,7 @@ def lines(
 def number(
     title: str, description: str, unit: str, query: Query, *, steps: Sequence[Step] = ((None, "text"),)
 ) -> stat.Panel:
-    """Return one large number a series, coloured by `steps`."""
+    """Return one large number for each series, coloured by `steps`."""
     expr, legend = query
     return (
         stat.Panel()
@@ -187,7 +187,7 @@ def number(
 
 
 def heat(title: str, description: str, unit: str, expr: str) -> heatmap.Panel:
-    """Return how the values of a histogram are spread over time; `expr` gives its buckets by `le`."""
+    """Return a heat map of a histogram over time; `expr` returns its buckets by `le`."""
     return (
         heatmap.Panel()
         .title(title)
@@ -200,7 +200,7 @@ def heat(title: str, description: str, unit: str, expr: str) -> heatmap.Panel:
 
 
 def listing(title: str, description: str, expr: str, columns: Sequence[str]) -> table.Panel:
-    """Return one line a series, now, with these labels as columns and the value as the last."""
+    """Return a table of the present series: these labels as columns, and the value as the last one."""
     order = {name: place for place, name in enumerate([*columns, "Value"])}
     organized = {"indexByName": order, "excludeByName": {"Time": True, "__name__": True}}
     return (
@@ -213,7 +213,7 @@ def listing(title: str, description: str, expr: str, columns: Sequence[str]) -> 
 
 
 def firing(names: str, *labels: str) -> table.Panel:
-    """Return the alerts whose names match, each with a link to its runbook, and with these further `labels`."""
+    """Return the alerts whose names match, each with a link to its runbook, and with these additional `labels`."""
     runbook = {"title": "Runbook", "url": f"{_FILES}/docs/runbooks/${{__value.raw}}.md", "targetBlank": True}
     columns = ["alertname", "severity", "namespace", "job", *labels]
     return listing(
@@ -232,6 +232,6 @@ def _thresholds(steps: Sequence[Step]) -> build.ThresholdsConfig:
     return (
         build.ThresholdsConfig()
         .mode(grafana.ThresholdsMode.ABSOLUTE)
-        # A placeholder is a text here, and a number once the chart has filled it in.
+        # A placeholder is a string here, and becomes a number in the chart.
         .steps([grafana.Threshold(value=cast("float | None", value), color=color) for value, color in steps])
     )

@@ -19,12 +19,12 @@ from tools.dashboards.parts import (
 
 _HERE = 'namespace=~"$namespace"'
 _HOUR = 3600
-# The Jobs that a CronJob made, which have names of their own.
+# Jobs of CronJobs, whose own names are random.
 _TRAINING = f'kube_job_owner{{{_HERE}, owner_kind="CronJob", owner_name=~"training-.+"}}'
 
 
 def dashboard() -> Dashboard:
-    """Return it."""
+    """Return the dashboard."""
     rows: list[Row] = [
         (4, _at_a_glance()),
         (8, _mlflow()),

@@ -1,4 +1,4 @@
-"""The dashboard Serving: do callers get good answers, fast, and is there room for more."""
+"""The dashboard Serving: do callers get correct answers, fast, and is there spare capacity."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -36,7 +36,7 @@ _SLOW = "serving:requests_slow:ratio_rate"
 
 
 def dashboard() -> Dashboard:
-    """Return it."""
+    """Return the dashboard."""
     rows: list[Row] = [
         (4, _at_a_glance()),
         (8, _requests()),
@@ -222,7 +222,7 @@ def _room() -> list[Panel]:
 
 
 def _shadow() -> list[Panel]:
-    """A second version that is compared with the one that answers; empty where none is pinned."""
+    """Return the panels for a shadow; they are empty if none is pinned."""
     rows, each = "serving_shadow_rows_total", "model_name, shadow"
     name = "{{model_name}} {{shadow}}"
     compared = rate(rows, f'{_SHADOW}, outcome=~"agreed|differed|failed"')
@@ -280,7 +280,7 @@ def _shadow() -> list[Panel]:
 
 
 def _log() -> list[Panel]:
-    """The prediction log; empty where none is kept."""
+    """Return the panels for the prediction log; they are empty without one."""
     name = "serving_prediction_log"
     written = rate(f"{name}_rows_written_total", _HERE)
     dropped = rate(f"{name}_rows_dropped_total", _HERE)
@@ -311,7 +311,7 @@ def _log() -> list[Panel]:
 
 
 def _canary() -> list[Panel]:
-    """New pods and old ones side by side while a canary goes; one line where none does."""
+    """Return panels that compare new and old pods during a canary; otherwise there is a single line."""
     asked = f"sum by ({_SIDE}) ({rate(_REQUESTS, _ASKED)})"
     errors = rate(_REQUESTS, f'{_ASKED}, status=~"5.."')
     failed = f"sum by ({_SIDE}) ({errors})"

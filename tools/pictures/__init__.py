@@ -1,1 +1,1 @@
-"""The pictures of the README, drawn from what the project's own commands and servers say."""
+"""The pictures of the README, drawn from output of the project's own commands and servers."""

@@ -2,9 +2,9 @@
 
 python -m tools.pictures [--seconds 300]
 
-Nothing is made up. Two versions of a model are trained and registered, one answers and the other one is its shadow, a
-Prometheus watches, callers ask, and `gitops promote --dry-run` proposes the second one. Needs `tools/install prometheus
-helm`, and takes as long as callers ask and two minutes more.
+All data is real. Two versions of a model are trained and registered; one answers, and the other is its shadow. A
+Prometheus scrapes the service, clients send requests, and `gitops promote --dry-run` proposes the second version. This
+needs `tools/install prometheus helm`, and takes two minutes more than the requests.
 """
 
 import argparse

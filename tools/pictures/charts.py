@@ -17,7 +17,7 @@ _COLUMNS = 2
 
 
 class Line(Struct, frozen=True):
-    """One series of a panel: its place in the legend, moments in seconds of Unix time, and values."""
+    """A series of a panel: its place in the legend, times in seconds of Unix time, and values."""
 
     name: str
     moments: Sequence[float]
@@ -25,7 +25,7 @@ class Line(Struct, frozen=True):
 
 
 class Panel(Struct, frozen=True):
-    """A panel: title and unit as the dashboard has them, and what Prometheus answered its queries with."""
+    """A panel: title and unit from the dashboard, and the results of its queries."""
 
     title: str
     unit: str

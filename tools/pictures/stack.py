@@ -1,4 +1,4 @@
-"""The pipeline as processes on this machine, used for a while, and what its commands and servers then say."""
+"""Run the pipeline as processes on this machine for a while, and collect the output of its commands and servers."""
 
 import contextlib
 import json
@@ -29,24 +29,24 @@ from training.model_folder import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = ROOT / "charts" / "observability" / "dashboards" / "serving.json"
-# Panels that this stack fills, by their titles.
+# The titles of the panels for which this stack has data.
 _PANELS = ("Requests by status", "Latency", "Rows by version", "Shadow: disagreement")
 _MODEL_DIR = ROOT / "models" / "iris"
-# Of requests, in a second: the mean, and how far it swings within a minute and a half.
+# Requests in each second: the mean, the amplitude, and the period in seconds.
 _RATE, _SWING, _PERIOD = 12.0, 8.0, 90.0
 _WRONG_EVERY = 25
-# As `gitops bump` copies them.
+# The metrics that `gitops bump` copies.
 _METRICS = ("accuracy", "f1_macro", "log_loss")
 _WINDOW = "30s"
-# A busy machine takes its time.
+# A busy machine needs longer.
 _READY_SECONDS = 600.0
 _STEP_SECONDS = 5
-# The image is the same in both environments, so that nothing of it shows.
+# The same in both environments, so that the pictures show no change of the image.
 _IMAGE = Image(repository="ghcr.io/OWNER/NAME/serving", tag="dev", digest="sha256:" + "0" * 64)
 
 
 class Seen(Struct, frozen=True):
-    """What there is to draw: the panels, a model card and a promotion's body, both in Markdown."""
+    """The content of the pictures: the panels, and a model card and a promotion's body in Markdown."""
 
     panels: Sequence[Panel]
     card: str
@@ -54,21 +54,21 @@ class Seen(Struct, frozen=True):
 
 
 class Trained(Struct, frozen=True):
-    """A registered version, and what it showed on held-out rows."""
+    """A registered version, and its metrics on held-out data."""
 
     model: Model
     metrics: dict[str, float]
 
 
 def observed(folder: Path, seconds: float) -> Seen:
-    """Run the stack in an empty folder, have callers ask for some seconds, and say what was to be seen."""
+    """Run the stack in an empty folder, send requests for some seconds, and return the results."""
     with contextlib.ExitStack() as stack:
         server, store = s3_server(folder)
         _started(stack, server)
         store.client(store.writer).create_bucket(Bucket=BUCKET)
         access = store.environment(store.writer)
         mlflow = f"sqlite:///{folder / 'mlflow.db'}"
-        # The client in this process reads and writes artifacts by these, too.
+        # The client in this process uses these to read and write artifacts.
         os.environ.update({**access, "MLFLOW_TRACKING_URI": mlflow})
         MlflowClient(mlflow).create_experiment(_settings().experiment, f"s3://{BUCKET}")
         first, second = _trained("logistic-regression", mlflow), _trained("random-forest", mlflow)
@@ -76,7 +76,7 @@ def observed(folder: Path, seconds: float) -> Seen:
         pinned = {
             **access,
             "S3_ENDPOINT_URL": store.url,
-            # Pinned, it asks no registry.
+            # The model is pinned, so the service needs no registry.
             "MLFLOW_TRACKING_URI": NOBODY,
             "MODEL_NAME": first.model.name,
             **{f"MODEL_{name}": value for name, value in _pins(first.model).items()},
@@ -179,7 +179,7 @@ def _prometheus(folder: Path, target: str) -> Server:
 
 
 def _ask(url: str, seconds: float) -> None:
-    """Ask for rows of the training table, shifted a little, at a rate that swings; some requests are wrong."""
+    """Send rows of the training table, shifted a little, at a rate that swings; some requests are invalid."""
     settings = _settings()
     rows = load_dataset(settings.data, settings.target, settings.task, settings.csv, settings.columns).rows
     numbers = np.random.default_rng(7)
@@ -205,7 +205,7 @@ def _panels(prometheus: str, began: float, ended: float) -> Iterator[Panel]:
 
 def _lines(client: httpx.Client, target: Mapping[str, Any], began: float, ended: float) -> Iterator[Line]:
     expr = Query("", target["expr"]).expr(__rate_interval=_WINDOW)
-    # Before a window is full, a rate is of less than it says.
+    # Before a window is full, a rate covers less time than it claims.
     moments = {"start": began + 30, "end": ended, "step": _STEP_SECONDS}
     answer = client.get("/api/v1/query_range", params={"query": expr, **moments}).raise_for_status().json()
     for series in answer["data"]["result"]:

@@ -1,4 +1,4 @@
-"""Markdown as a picture: the beginning of a text, as Rich shows it."""
+"""Draw the beginning of a Markdown text as a picture, as Rich renders it."""
 
 import io
 import re
@@ -24,9 +24,9 @@ def draw(text: str, title: str, lines: int, path: Path) -> None:
 
     Args:
         text: Markdown.
-        title: What the picture is called.
-        lines: How many lines of what is shown; the rest is left out, and said to be.
-        path: Where to.
+        title: The title of the picture.
+        lines: How many rendered lines to show; a note says that the rest is left out.
+        path: The file to write.
     """
     shown = Console(
         width=_WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor", legacy_windows=False
@@ -34,7 +34,7 @@ def draw(text: str, title: str, lines: int, path: Path) -> None:
     rendered = shown.render_lines(Markdown(re.sub(r"<!--.*?-->\n*", "", text, flags=re.DOTALL)), pad=False)
     console = Console(width=_WIDTH, file=io.StringIO(), record=True, force_terminal=True, color_system="truecolor")
     blank = [not "".join(segment.text for segment in line).strip() for line in rendered]
-    # Two empty lines after one another say no more than one.
+    # Merge consecutive empty lines.
     rendered = [
         line for number, line in enumerate(rendered) if not (blank[number] and (not number or blank[number - 1]))
     ]
@@ -44,6 +44,6 @@ def draw(text: str, title: str, lines: int, path: Path) -> None:
         console.print()
     if len(rendered) > lines:
         console.print(f"... {len(rendered) - lines} lines more", style="bright_black", highlight=False)
-    # Pictures on a forge load no fonts from elsewhere.
+    # Forges do not load fonts from other servers.
     drawn = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title=title, theme=_LIGHT), flags=re.DOTALL)
     path.write_text(drawn, encoding="utf-8")

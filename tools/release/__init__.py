@@ -1,1 +1,1 @@
-"""A release's own change: the changelog's section and the versions, everywhere that they stand."""
+"""Prepare a release: the section of the changelog, and the version numbers in all files."""

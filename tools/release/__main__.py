@@ -19,7 +19,7 @@ When it is merged and delivered, start the workflow: gitops dispatch release --i
 
 
 def main() -> int:
-    """Run the command; 2 where the release cannot be cut, and then nothing is written."""
+    """Run the command; return 2 if the release is not possible, and then write nothing."""
     parser = argparse.ArgumentParser(prog="python -m tools.release", description=__doc__.splitlines()[0])
     parser.add_argument("version", help="such as 1.2.3")
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2], help="the repository")

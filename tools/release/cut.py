@@ -1,8 +1,8 @@
-"""What a release changes: CHANGELOG.md, the version of every part, and both versions of every chart.
+"""The changes of a release: CHANGELOG.md, the version of every part, and both versions of every chart.
 
-The images of a release bear its version as their tag, and a chart's appVersion is the tag where no other is named. So
-each chart changes with each release, and a changed chart needs a new version (tests/support/chart_versions.py): all
-bear that of the release.
+The images of a release have its version as a tag, and a chart's appVersion is the tag unless the values name another.
+So each release changes every chart, and a changed chart needs a new version (tests/support/chart_versions.py): all
+charts get the version of the release.
 """
 
 import re
@@ -16,7 +16,7 @@ _UNRELEASED = "## [Unreleased]"
 
 
 class ReleaseError(Exception):
-    """The release cannot be cut; the message names the file and the way out."""
+    """The release is not possible; the message names the file and a remedy."""
 
 
 def cut(root: Path, version: str, day: date) -> dict[Path, str]:
@@ -25,10 +25,10 @@ def cut(root: Path, version: str, day: date) -> dict[Path, str]:
     Args:
         root: The repository. Nothing is written.
         version: Such as 1.2.3.
-        day: The day of the release.
+        day: The date of the release.
 
     Raises:
-        ReleaseError: The version is none, or goes back, or there is nothing to release.
+        ReleaseError: The version is invalid or lower, or there is nothing to release.
     """
     if not _VERSION.fullmatch(version):
         raise ReleaseError(f"VERSION is {version!r}, but must be three numbers, as in: make release VERSION=1.2.3")

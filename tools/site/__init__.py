@@ -1,1 +1,1 @@
-"""The documentation's site: the Markdown of this repository, made into pages by MkDocs (mkdocs.yml)."""
+"""The documentation site: MkDocs makes pages of this repository's Markdown (mkdocs.yml)."""

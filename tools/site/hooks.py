@@ -1,7 +1,7 @@
-"""What MkDocs is told beyond mkdocs.yml: which files are pages, what the navigation's patterns match, where links lead.
+"""Hooks of MkDocs, besides mkdocs.yml: which files are pages, patterns in the navigation, and targets of links.
 
-The pages have the places that their files have in the repository, so relative links between them hold. A link to
-anything else in the repository leads to the forge.
+Pages have the same paths as their files in the repository, so relative links between them stay valid. A link to any
+other file leads to the forge.
 """
 
 import re
@@ -22,14 +22,14 @@ from gitops.platform.reader import load_platform
 
 ROOT = Path(__file__).resolve().parents[2]
 _PAGES = ("*.md", "*.svg", "*.png")
-# Code comes first, so that what looks like a link in it is left as it is.
+# Code comes first, so that text in it that looks like a link does not change.
 _CODE_OR_LINK = re.compile(
     r"(?P<code>^(?P<fence>```|~~~).*?^(?P=fence)|`[^`\n]*`)|(?<=\]\()(?P<target>[^)\s]+)", re.MULTILINE | re.DOTALL
 )
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Name the repository, and put files in the place of patterns."""
+    """Set the repository, and replace patterns by files."""
     config.repo_url = load_platform(ROOT).web
     config.repo_name = urlsplit(config.repo_url).path.strip("/")
     config.nav = list(_expanded(config.nav or []))
@@ -37,23 +37,23 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Take all Markdown and pictures that git knows, each at its own place; keep the theme's own files."""
+    """Add all tracked Markdown files and pictures under their own paths; keep the theme's files."""
     for file in list(files.documentation_pages()) + list(files.media_files()):
         if file.generated_by is None and Path(file.abs_src_path or "").is_relative_to(config.docs_dir):
             files.remove(file)
     listed = subprocess.run(["git", "ls-files", "-z", *_PAGES], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
-        # The project's own files alone: a link that stands for a folder would have its pages twice.
+        # Only regular files: pages in a linked folder would appear twice.
         if (ROOT / name).is_file() and (ROOT / name).resolve() == ROOT / name:
             files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001  named by MkDocs
-    """Make links to files that are not pages lead to the forge.
+    """Point links to files that are not pages to the forge.
 
     Raises:
-        PluginError: a link leads to nothing in the repository.
+        PluginError: A link leads to nothing in the repository.
     """
 
     def led(match: re.Match[str]) -> str:

@@ -1,1 +1,1 @@
-"""Known vulnerabilities in what is locked: Python packages by pip-audit, Go programs by govulncheck."""
+"""Known vulnerabilities of locked dependencies: Python packages with pip-audit, Go programs with govulncheck."""

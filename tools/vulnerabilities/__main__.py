@@ -16,7 +16,7 @@ from tools.vulnerabilities.scanners import Finding, ScannerError, of_lock, of_to
 
 
 def main() -> int:
-    """Run the command; 1 where something is vulnerable, expired, or was not looked at."""
+    """Run the command; return 1 if something is vulnerable, expired, or could not be checked."""
     parser = argparse.ArgumentParser(prog="tools/audit", description=__doc__)
     parser.add_argument("--only", choices=["python", "go"], help="check only one kind")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Vulnerabilities that are known and left for now: each with a reason, and the day on which somebody looks again."""
+"""Known vulnerabilities that are accepted for now: each with a reason, and a date for the next review."""
 
 from datetime import date
 from pathlib import Path
@@ -12,7 +12,7 @@ FILE = Path(".vulnerabilities.yaml")
 
 
 class Left(Struct, frozen=True, forbid_unknown_fields=True):
-    """One vulnerability that is left, by any of its names (CVE, GHSA, PYSEC, GO); on `until` it counts again."""
+    """An accepted vulnerability, by any of its names (CVE, GHSA, PYSEC, GO); from `until` on it counts again."""
 
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+$")]
     reason: Annotated[str, Meta(min_length=10)]
@@ -24,14 +24,14 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExceptionsError(Exception):
-    """The file is not as it should be; the message says what."""
+    """The file is invalid; the message says why."""
 
 
 def read(root: Path) -> list[Left]:
-    """Read the file; nothing where there is none.
+    """Read the file; return nothing if it does not exist.
 
     Raises:
-        ExceptionsError: it is not valid.
+        ExceptionsError: It is invalid.
     """
     try:
         return msgspec.convert(yaml.safe_load((root / FILE).read_text(encoding="utf-8")) or {}, _File).exceptions

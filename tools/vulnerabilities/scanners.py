@@ -1,4 +1,4 @@
-"""The scanners, each of which says in JSON what it found."""
+"""The scanners, which report their findings as JSON."""
 
 import json
 import os
@@ -16,18 +16,18 @@ _TAGS = re.compile(r"^// tags: (\S+)$", re.MULTILINE)
 
 
 class ScannerError(Exception):
-    """A scanner did not get to the end, or could not look at everything; the message says which and why."""
+    """A scanner failed, or could not check everything; the message says which and why."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One known vulnerability in something that is locked."""
+    """A known vulnerability of a locked dependency."""
 
     where: str
     """The lock, or the folder of the go.mod."""
     what: str
     """The package or module, with its version."""
     names: tuple[str, ...]
-    """All that the vulnerability is called, the scanner's own name first."""
+    """All names of the vulnerability, the scanner's own name first."""
     fixed: str
     """The versions that fix it; empty if there is none."""
 
@@ -72,12 +72,12 @@ class _Message(Struct):
 
 
 def of_lock(root: Path, lock: Path) -> list[Finding]:
-    """Known vulnerabilities of the packages in a hashed lock.
+    """Return known vulnerabilities of the packages in a hashed lock.
 
     Raises:
-        ScannerError: pip-audit failed, or knows nothing of some package.
+        ScannerError: pip-audit failed, or does not know a package.
     """
-    # The lock is whole, so nothing is resolved or installed.
+    # The lock is complete, so pip needs to resolve and install nothing.
     options = ["--require-hashes", "--disable-pip", "--progress-spinner", "off", "--format", "json"]
     program = root / ".venv/bin/pip-audit"
     said = _run([str(program), "--requirement", str(lock), *options], root, {0, 1})
@@ -85,7 +85,7 @@ def of_lock(root: Path, lock: Path) -> list[Finding]:
         audit = msgspec.json.decode(said, type=_Audit)
     except msgspec.DecodeError as error:
         raise ScannerError(f"pip-audit did not report what it found in {lock}: {error}") from None
-    # pip-audit ends with 0 for these, as if they were clean.
+    # pip-audit exits with 0 for these, as if they had no vulnerability.
     if skipped := [each.skip_reason for each in audit.dependencies if each.skip_reason]:
         raise ScannerError(f"{lock}: {len(skipped)} packages were not checked, such as: {skipped[0]}")
     return [
@@ -101,7 +101,7 @@ def of_lock(root: Path, lock: Path) -> list[Finding]:
 
 
 def of_tools(root: Path, folder: Path, database: str = "") -> list[Finding]:
-    """Known vulnerabilities whose code the programs of a go.mod's `tool` lines may call.
+    """Return known vulnerabilities whose code may be called by the programs in a go.mod's `tool` lines.
 
     Raises:
         ScannerError: govulncheck failed.
@@ -123,7 +123,7 @@ def of_tools(root: Path, folder: Path, database: str = "") -> list[Finding]:
         )
         for each in messages
         if (finding := each.finding)
-        # The same is told of the module and of the package too, where nothing may call what is vulnerable.
+        # govulncheck also reports the module and the package, even if nothing calls the vulnerable code.
         if (frame := finding.trace[0]).function
     }
     return list(found.values())

@@ -17,15 +17,15 @@ from pathlib import Path
 from watchfiles import DefaultFilter, watch
 
 ROOT = Path(__file__).resolve().parents[2]
-# What tests read besides Python.
+# Files that tests read, besides Python.
 _ENDINGS = (".py", ".pyi", ".yaml", ".json", ".toml", ".md")
 
 
 class _Watched(DefaultFilter):
-    """Files that tests may depend on, in folders that nobody's tools fill."""
+    """Files that tests may depend on, outside folders of caches and tools."""
 
     def __call__(self, change: object, path: str) -> bool:
-        """Say whether a changed file counts."""
+        """Return whether a changed file counts."""
         return path.endswith(_ENDINGS) and super().__call__(change, path)  # type: ignore[arg-type]  # as it is called
 
 
@@ -37,14 +37,14 @@ def parts(root: Path) -> list[Path]:
 
 
 def run_by(changed: Iterable[Path], known: Sequence[Path]) -> list[str]:
-    """Return what pytest has to run, sorted.
+    """Return what pytest must run, sorted.
 
     Args:
         changed: Saved files, relative to the repository's root.
         known: The parts.
 
     Returns:
-        A test file for itself; for any other file the tests of its part; nothing for what is of no part.
+        A test file itself; for any other file of a part, the part's tests; nothing for files outside the parts.
     """
     wanted = set()
     for path in changed:
@@ -69,7 +69,7 @@ def main() -> int:
     print(f"Watching {', '.join(map(str, watched))}; press Ctrl-C to stop.", flush=True)
     for changes in watch(*(ROOT / part for part in watched), watch_filter=_Watched(), raise_interrupt=False):
         chosen = run_by(sorted(Path(path).relative_to(ROOT) for _, path in changes), watched)
-        # What was deleted has no tests any more.
+        # Deleted test files cannot run.
         chosen = [entry for entry in chosen if (ROOT / entry).exists()]
         if chosen:
             print(f"\n{time.strftime('%H:%M:%S')} {' '.join(chosen)}", flush=True)

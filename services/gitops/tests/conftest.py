@@ -1,4 +1,4 @@
-"""A git repository with this project's own files, and nothing of the person who runs the tests."""
+"""A git repository with this project's own files, and without settings of the person who runs the tests."""
 
 import shutil
 import subprocess
@@ -23,7 +23,7 @@ _COMMITTER = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
 
 @pytest.fixture(autouse=True)
 def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No cluster, no MLflow, no forge and no git settings of the person who runs the tests."""
+    """Hide the cluster, MLflow, the forge and the git settings of the person who runs the tests."""
     for name in (
         *("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
         *("GITHUB_TOKEN", "GITHUB_API_URL", "GITHUB_REPOSITORY", "GITOPS_MIN_AGE"),
@@ -41,12 +41,12 @@ def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def release_file(environment: str, service: str = SERVICE) -> Path:
-    """Where the pins of a service stand."""
+    """Return the path of the file with a service's pins."""
     return Path("envs") / environment / service / "release.yaml"
 
 
 def target(environment: str, service: str = SERVICE, source: str = "") -> Target:
-    """A service in an environment, as the project's own platform.yaml names them."""
+    """Return a service in an environment, with the names of the project's own platform.yaml."""
     return Target(
         environment=Environment(name=environment, source=source),
         service=Service(name=service, model=f"{service}-classifier"),
@@ -54,7 +54,7 @@ def target(environment: str, service: str = SERVICE, source: str = "") -> Target
 
 
 def add_service(folder: Path, name: str, model: str) -> None:
-    """Have platform.yaml name another service; nothing is committed."""
+    """Add a service to platform.yaml, without a commit."""
     file = folder / PLATFORM
     file.write_text(f"{file.read_text().rstrip()}\n  - {{name: {name}, model: {model}}}\n")
 
@@ -72,7 +72,7 @@ def commit_all(folder: Path, message: str = "change") -> str:
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's own files as one commit, with Helm; tests work on copies of it."""
+    """The project's own files as one commit, with Helm. Tests work on copies of it."""
     subprocess.run([ROOT / "tools" / "install", "helm"], check=True, capture_output=True, timeout=900)
     return made_once(tmp_path_factory, "original", _make_original)
 
@@ -89,20 +89,20 @@ def _make_original(folder: Path) -> None:
     (folder / ".gitignore").write_text(".cache/\n")
     git(folder, "init", "--quiet", "--template=", "--initial-branch", "main")
     commit_all(folder, "first")
-    # One pack instead of hundreds of files: it is copied for each test.
+    # Copying one pack for each test is faster than copying hundreds of files.
     git(folder, "repack", "-a", "-d", "--quiet")
     (folder / ".cache" / "tools" / "bin").mkdir(parents=True)
     (folder / ".cache" / "tools" / "bin" / "helm").symlink_to(ROOT / ".cache" / "tools" / "bin" / "helm")
 
 
 def _left_out(folder: str, names: Sequence[str]) -> set[str]:
-    """What only the charts' own tests read: a third of their files, which each test would copy and commit."""
+    """Name the folders that only the charts' own tests read, a third of the charts' files."""
     return {"ci", "tests"} if Path(folder).parent == ROOT / "charts" else set()
 
 
 @pytest.fixture
 def fork(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the project, which is also where commands run."""
+    """A copy of the project, which is the current folder."""
     folder = copied(original, tmp_path / "fork")
     monkeypatch.chdir(folder)
     return folder
@@ -122,7 +122,7 @@ def bare(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def origin(fork: Path, bare: Path, tmp_path: Path) -> Path:
-    """The bare repository that `fork` is a clone of, and pushes to; as `git remote add` and `git fetch` leave both."""
+    """The bare repository that `fork` was cloned from and pushes to, as after `git remote add` and `git fetch`."""
     copy = copied(bare, tmp_path / "origin.git")
     with (fork / ".git" / "config").open("a", encoding="utf-8") as config:
         config.write(f'[remote "origin"]\n\turl = {copy}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n')

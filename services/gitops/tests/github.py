@@ -1,6 +1,6 @@
-"""A server that answers as GitHub's REST API does where pull requests are concerned, on top of a bare repository.
+"""A stand-in for the pull request part of GitHub's REST API, on top of a bare repository.
 
-What it refuses, it refuses with GitHub's own status codes and messages. `faults` are answers that come before that.
+Refusals have GitHub's own status codes and messages. `faults` are answers to send before the usual one.
 """
 
 import json
@@ -18,12 +18,12 @@ from services.gitops.tests.web import AnyMethod, listening
 
 TOKEN = "ghs_of-the-tests"
 SLUG = "acme/pipeline"
-# The App that GitHub Actions acts as on this server.
+# The number of GitHub Actions as an App on this server.
 ACTIONS_APP = 12
 
 
 class Answer(NamedTuple):
-    """One answer: status, headers and what is in it."""
+    """An answer: status, headers and content."""
 
     status: int
     content: object = None
@@ -34,7 +34,7 @@ FORBIDDEN = Answer(403, {"message": "Resource not accessible by integration"})
 
 
 class Settings:
-    """The repository's settings; `written` is what was asked of them."""
+    """The repository's settings; `written` has the requests that changed them."""
 
     def __init__(self) -> None:
         self.rulesets: list[dict[str, Any]] = []
@@ -79,7 +79,7 @@ class Settings:
 
 
 class GitHub:
-    """The pull requests of one repository. Its state may be looked at and changed while it runs."""
+    """The pull requests of one repository. Tests may read and change the state while it runs."""
 
     def __init__(self, bare: Path) -> None:
         self.bare = bare
@@ -122,7 +122,7 @@ class GitHub:
         return self.shown(self.pulls[-1])
 
     def shown(self, pull: dict[str, Any]) -> dict[str, Any]:
-        """A pull request with what git says of its branch now."""
+        """Return a pull request with the present state of its branch."""
         head = pull["head"]["ref"]
         sha = git(self.bare, "for-each-ref", "--format=%(objectname)", f"refs/heads/{head}")
         clean = not sha or self._merges(sha)
@@ -134,7 +134,7 @@ class GitHub:
 
     def answer(self, method: str, path: str, query: Mapping[str, str], content: Mapping[str, Any]) -> Answer:
         if not path.startswith(f"/repos/{SLUG}"):
-            # /user too is closed to the token of an App.
+            # GitHub refuses /user to the token of an App.
             outside = {"/user": FORBIDDEN, "/apps/github-actions": Answer(200, {"id": ACTIONS_APP})}
             merging = self._auto_merge(content["variables"]) if path == "/graphql" else None
             return merging or outside.get(path, Answer(404, {"message": "Not Found"}))
@@ -210,7 +210,7 @@ def invalid(why: str) -> Answer:
 
 
 class Hub(Protocol):
-    """What stands in for a forge."""
+    """A stand-in for a forge."""
 
     url: str
     requests: list[str]
@@ -218,10 +218,10 @@ class Hub(Protocol):
     before: Callable[[str], None]
 
     def refusal(self, method: str, headers: Mapping[str, str]) -> Answer | None:
-        """What one is told who may not ask."""
+        """Return the answer to someone without access."""
 
     def answer(self, method: str, path: str, query: Mapping[str, str], content: Mapping[str, Any]) -> Answer:
-        """What one is told who may."""
+        """Return the answer to someone with access."""
 
 
 AnyHub = TypeVar("AnyHub", bound=Hub)
@@ -229,7 +229,7 @@ AnyHub = TypeVar("AnyHub", bound=Hub)
 
 @contextmanager
 def serving(hub: AnyHub) -> Iterator[AnyHub]:
-    """Have it answer at `url` inside the block."""
+    """Serve it at `url` inside the block."""
 
     class Handler(AnyMethod):
         def answer_it(self) -> None:

@@ -1,4 +1,4 @@
-"""What a Prometheus would have seen of shadows in production: series made up, in a real Prometheus."""
+"""Series of shadows in production, made up, in the store of a real Prometheus."""
 
 import subprocess
 import time
@@ -13,9 +13,9 @@ from services.gitops.tests.conftest import ROOT
 from tests.observability.promtool import prometheus_server, promtool
 
 STEP, STEPS = 60, 60
-"""The series go over the last hour, a sample a minute."""
+"""The series cover the last hour, with a sample every minute."""
 PODS = ("iris-a", "iris-b")
-# 12,431 rows of which 162 differ, by both pods together; a class may be called anything.
+# 12,431 rows in both pods together, of which 162 differ. A class may have any name.
 PAIRS = {
     ("setosa", "setosa"): 4269,
     ("versicolor", "versicolor"): 4000,
@@ -27,19 +27,19 @@ PAIRS = {
 
 
 class Made(Struct, frozen=True):
-    """One series, and what it grows to; a gauge is that all the time."""
+    """A series and its final value; a gauge has this value all the time."""
 
     name: str
     labels: dict[str, str]
     total: float
     gauge: bool = False
     restarts: bool = False
-    """Whether it begins anew half-way, and reaches half of its total twice."""
+    """Whether the counter restarts half-way, so that it reaches half of the total twice."""
     earlier: bool = False
-    """Whether it was there long before, and ended when the newest pins came."""
+    """Whether the series is older, and ended when the newest pins were deployed."""
 
     def samples(self, end: int) -> Iterator[str]:
-        """Lines of OpenMetrics, the oldest first; a counter is more than 0 when it is first seen."""
+        """Yield lines of OpenMetrics, the oldest first; a counter begins above 0."""
         labels = ",".join(f'{name}="{value}"' for name, value in self.labels.items())
         for step in range(1, STEPS + 1):
             moment = end - STEP * (STEPS - step) - (7200 if self.earlier else 0)
@@ -66,7 +66,7 @@ def _histogram(name: str, bounds: dict[str, float], pod: str, **others: str) -> 
 
 
 def series() -> list[Made]:
-    """Shadows 2, 3 and 4: one that says something, one whose pod began anew, and one that fails."""
+    """Return the series of three shadows: 2 is a usual one, the pod of 3 restarted, and 4 fails for some rows."""
     made = []
     for number, pod in enumerate(PODS):
         for (answer, shadow_answer), rows in PAIRS.items():
@@ -81,7 +81,7 @@ def series() -> list[Made]:
         made += _histogram("serving_shadow_inference_seconds", two, pod, shadow="2")
         made += _histogram("serving_inference_seconds", {"0.001": 400, "+Inf": 400}, pod, runtime="onnx")
         made += _histogram("serving_shadow_difference", {"0.01": 100, "0.1": 190, "+Inf": 200}, pod, shadow="2")
-    # Of staging, of another service, and of a pod that the pins before had: none of production's now.
+    # Series of staging, of another service, and of a pod with earlier pins, none of which count for production now.
     strangers = [({"namespace": "ml-pipeline-staging"}, False), ({"job": "wine"}, False), ({"pod": "iris-old"}, True)]
     for others, earlier in strangers:
         one = _shadow("2", "rows_total", 70_000, "iris-x", outcome="differed")
@@ -94,7 +94,7 @@ def series() -> list[Made]:
 
 
 def prometheus(folder: Path) -> Server:
-    """Describe a Prometheus that has the series in its store, and scrapes nothing."""
+    """Describe a Prometheus with the series in its store, which scrapes nothing."""
     subprocess.run([ROOT / "tools" / "install", "prometheus"], check=True, capture_output=True, timeout=900)
     end, made = int(time.time()) - 30, sorted(series(), key=lambda one: one.name)
     lines, before = [], ""

@@ -1,4 +1,4 @@
-"""A cluster in memory: keeps what is applied, and does what controllers and Argo CD would do at once."""
+"""A cluster in memory: it stores what is applied, and does at once what controllers and Argo CD would do."""
 
 import copy
 from collections.abc import Sequence
@@ -45,9 +45,10 @@ type: Opaque
 
 
 class MemoryCluster(Cluster):
-    """Answers what the class that it stands in for would, from memory.
+    """Answers like a real cluster, from memory.
 
-    `troubles` holds the status of applications that do not come up; `outages` is how many questions go unanswered.
+    `troubles` has the status of applications that do not come up; `outages` is the number of requests that get no
+    answer.
     """
 
     def __init__(self, **troubles: dict[str, Any]) -> None:
@@ -60,7 +61,7 @@ class MemoryCluster(Cluster):
         self.order: list[str] = []
         self.answers: dict[str, str] = {}
         self.operations: dict[str, Manifest] = {}
-        # Syncs that run when bootstrap begins, by application.
+        # Syncs that already run when bootstrap begins, by application.
         self.running: dict[str, Manifest] = {}
         self.others: dict[str, MemoryCluster] = {}
         self.put("nodes", NODE)
@@ -110,7 +111,7 @@ class MemoryCluster(Cluster):
         return True
 
     def annotate_all(self, kind: str, namespace: str, annotation: str) -> None:
-        """Argo CD takes the look that is asked for at once, and the annotation away."""
+        """Handle requests for a refresh at once, as Argo CD does, by removing the annotation."""
 
     def other(self, context: str) -> "MemoryCluster":
         return self.others[context]
@@ -119,8 +120,10 @@ class MemoryCluster(Cluster):
         return frozenset(WORKLOADS)
 
     def merge(self, kind: str, name: str, namespace: str, patch: Manifest) -> None:
-        """As the API server does it; a controller with no replicas has no pods, what is synced anew goes well, and
-        a sync that is told to end does so in error."""
+        """Patch an object like the API server.
+
+        A controller without replicas loses its pods, a new sync succeeds, and a sync that is told to end fails.
+        """
         found = self.find(kind, name, namespace)
         if found is None:
             raise ProgramFailedError(["kubectl", "patch"], 1, f"NotFound: {kind} {name}")
@@ -144,7 +147,7 @@ class MemoryCluster(Cluster):
         names: Sequence[str] = (),
         orphan: bool = False,
     ) -> None:
-        """What an ApplicationSet or StatefulSet made goes with it unless it is orphaned; no finalizer may be left."""
+        """Delete objects with their dependents, unless these are orphaned; a finalizer must not be left."""
         for kind in kinds:
             for entry in self.items(kind, namespace, selector):
                 name = entry["metadata"]["name"]
@@ -187,7 +190,7 @@ class MemoryCluster(Cluster):
         return settled
 
     def _spread(self, root: Manifest) -> None:
-        """Make the applications of the chart in apps/ that the root does not leave out."""
+        """Create the applications of the chart in apps/, except those that the root leaves out."""
         without = root["spec"]["source"]["helm"]["valuesObject"]["without"]
         for entry in applications(Path(), str(Path(".cache/tools/bin/helm").resolve())).applications:
             if entry.name not in without and entry.origin.partition("(")[2].rstrip(")") not in without:
@@ -196,7 +199,7 @@ class MemoryCluster(Cluster):
 
 
 def _with_annotations_of(before: Manifest | None, manifest: Manifest) -> Manifest:
-    """Server-side, annotations that somebody else put there stay."""
+    """Keep annotations of other managers, as a server-side apply does."""
     theirs = (before or {}).get("metadata", {}).get("annotations") or {}
     metadata = manifest["metadata"]
     return {**manifest, "metadata": {**metadata, "annotations": {**theirs, **(metadata.get("annotations") or {})}}}

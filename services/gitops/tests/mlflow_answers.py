@@ -1,4 +1,4 @@
-"""A server that answers what MLflow would of one model version, and whatever else a test wants it to."""
+"""A server that answers like MLflow about one model version, or as a test wants."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ ANSWERS["registered-models/alias"] = ANSWERS["model-versions/get"]
 
 @contextmanager
 def answering(answer: Callable[[str, int], tuple[int, bytes]]) -> Iterator[tuple[str, list[str]]]:
-    """A server that answers by path and by how often it was asked before, and notes what it was asked."""
+    """Serve answers by path and number of earlier requests inside the block; yield the address and the paths."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -48,13 +48,12 @@ def answering(answer: Callable[[str, int], tuple[int, bytes]]) -> Iterator[tuple
 
 
 def as_mlflow(path: str, _before: int) -> tuple[int, bytes]:
-    """What MLflow says of version 1, which passed its gate and is the candidate."""
+    """Answer about version 1, which passed its gate and is the candidate."""
     return 200, json.dumps(ANSWERS[path.removeprefix("/api/2.0/mlflow/").partition("?")[0]]).encode()
 
 
 def as_mlflow_of_many(path: str, _before: int) -> tuple[int, bytes]:
-    """What MLflow says of any version of iris-classifier, as `promotion_setup.release` pins it; 9 is the candidate and
-    99 failed its gate."""
+    """Answer about any version that `promotion_setup.release` pins; 9 is the candidate, 99 failed its gate."""
     endpoint, _, query = path.removeprefix("/api/2.0/mlflow/").partition("?")
     asked = parse_qs(query)
     number = asked["version"][0] if "version" in asked else "9"

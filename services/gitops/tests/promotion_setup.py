@@ -1,4 +1,4 @@
-"""What tests of `gitops promote` begin with: releases, a clone and a forge."""
+"""Set-up for tests of `gitops promote`: releases, a clone and a forge."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ def release(version: int, hold: Hold | None = None) -> Release:
 
 
 def push(fork: Path, environment: str, after: Release, message: str, service: str = "iris") -> str:
-    """Have the main branch say what a service runs in an environment."""
+    """Change on the main branch what a service runs in an environment."""
     file = fork / release_file(environment, service)
     file.parent.mkdir(exist_ok=True)
     before = file.read_text() if file.exists() else None
@@ -41,7 +41,7 @@ def push(fork: Path, environment: str, after: Release, message: str, service: st
 
 @pytest.fixture
 def clone(fork: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Staging runs version 2, after a code change and version 1; nothing runs in production. There is no Helm."""
+    """Staging runs version 2, after a code change and version 1; nothing runs in production. Helm is missing."""
     monkeypatch.setenv("GITOPS_MIN_AGE", "0")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     (fork / ".cache/tools/bin/helm").unlink()
@@ -54,7 +54,7 @@ def clone(fork: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hub(clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
-    """GitHub with that repository, and a token for it."""
+    """GitHub with the repository of `origin`, and a token for it."""
     with serving(GitHub(origin)) as hub:
         for name, value in {"TOKEN": TOKEN, "API_URL": hub.url, "REPOSITORY": SLUG}.items():
             monkeypatch.setenv(f"GITHUB_{name}", value)

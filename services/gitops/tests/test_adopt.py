@@ -1,4 +1,4 @@
-"""`gitops adopt` on the project's own files: platform.yaml says the new place, and nothing else is touched."""
+"""`gitops adopt` on the project's own files: only platform.yaml changes."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def changed(fork: Path) -> list[str]:
     return git(fork, "status", "--porcelain", "--untracked-files=all").splitlines()
 
 
-def test_a_fresh_fork_becomes_ones_own_by_one_file(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_adopting_a_fresh_fork_changes_one_file(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     comments = [line for line in (fork / "platform.yaml").read_text().splitlines() if line.startswith("#")]
     before = load_platform(fork)
     assert not before.adopted
@@ -31,7 +31,7 @@ def test_a_fresh_fork_becomes_ones_own_by_one_file(fork: Path, capsys: pytest.Ca
     assert [line for line in (fork / "platform.yaml").read_text().splitlines() if line.startswith("#")] == comments
 
 
-def test_adopting_again_changes_nothing_and_a_move_is_one_more_edit(
+def test_adopting_again_changes_nothing_and_a_new_address_is_one_edit(
     fork: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["adopt", *FIRST]) == 0
@@ -53,7 +53,7 @@ def test_adopting_again_changes_nothing_and_a_move_is_one_more_edit(
     assert loaded((fork / "platform.yaml").read_text()) == loaded(once)
 
 
-def test_a_slug_that_is_a_path_here_does_no_harm(fork: Path) -> None:
+def test_a_slug_that_is_a_local_path_is_only_a_slug(fork: Path) -> None:
     where = ("--repo", "https://git.example.com/envs/staging.git", "--registry", "git.example.com/envs/staging")
     assert execute(["adopt", *where]) == 0
     commit_all(fork)
@@ -61,12 +61,12 @@ def test_a_slug_that_is_a_path_here_does_no_harm(fork: Path) -> None:
     assert changed(fork) == ["M platform.yaml"]
 
 
-def test_a_forge_at_an_address_of_its_own(fork: Path) -> None:
+def test_a_forge_with_its_own_address(fork: Path) -> None:
     place = ("--forge", "gitea", "--forge-url", "https://code.example.com/git")
     assert execute(["adopt", *FIRST, *place]) == 0
     now = load_platform(fork)
     assert (now.forge_kind, now.web) == ("gitea", f"https://code.example.com/git/{now.slug}")
-    # It stays where it is not named, and goes with the kind of forge that it is of.
+    # Another change keeps the forge's address, but another kind of forge removes it.
     assert execute(["adopt", "--branch", "trunk"]) == 0
     assert load_platform(fork).forge_url == "https://code.example.com/git"
     assert execute(["adopt", *FIRST, "--forge", "gitlab"]) == 0
@@ -76,7 +76,7 @@ def test_a_forge_at_an_address_of_its_own(fork: Path) -> None:
 @pytest.mark.parametrize(
     ("repository", "forge"), [("https://gitlab.com/a/b/c.git", "gitlab"), ("git@codeberg.org:a/b.git", "gitea")]
 )
-def test_a_well_known_host_says_which_forge_it_is(fork: Path, repository: str, forge: str) -> None:
+def test_the_kind_of_forge_follows_from_a_known_host(fork: Path, repository: str, forge: str) -> None:
     assert execute(["adopt", "--repo", repository, "--registry", FIRST[3]]) == 0
     assert load_platform(fork).forge_kind == forge
 
@@ -96,7 +96,7 @@ def test_a_well_known_host_says_which_forge_it_is(fork: Path, repository: str, f
         ([*FIRST, "--vendor-argocd", "argocd/root.yaml"], "is not Argo CD's install manifest"),
     ],
 )
-def test_a_place_that_cannot_be_is_refused_and_nothing_is_written(
+def test_an_invalid_address_is_refused_and_nothing_is_written(
     fork: Path, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["adopt", *options]) == 2
@@ -104,7 +104,7 @@ def test_a_place_that_cannot_be_is_refused_and_nothing_is_written(
     assert changed(fork) == []
 
 
-def test_a_sparse_checkout_is_refused_with_the_way_out(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sparse_checkout_is_refused_with_a_remedy(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     git(fork, "status", "--porcelain")
     git(fork, "sparse-checkout", "set", "envs")
     assert execute(["adopt", *FIRST]) == 2
@@ -114,7 +114,7 @@ def test_a_sparse_checkout_is_refused_with_the_way_out(fork: Path, capsys: pytes
     assert execute(["adopt", *FIRST]) == 0
 
 
-def test_without_platform_yaml_the_way_out_is_named(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_platform_yaml_the_error_names_a_remedy(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (fork / "platform.yaml").unlink()
     assert execute(["adopt", *FIRST]) == 2
     assert "git checkout HEAD -- platform.yaml" in " ".join(capsys.readouterr().err.split())
@@ -132,7 +132,7 @@ def manifest(version: str) -> str:
     )
 
 
-def test_a_vendored_manifest_takes_the_place_of_the_download(
+def test_a_vendored_manifest_replaces_the_download(
     fork: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     remote = loaded((fork / "argocd/install/kustomization.yaml").read_text())["resources"][0]

@@ -1,4 +1,4 @@
-"""What bootstrap decides: the order of steps, what it refuses to start on, running again, and explaining failures."""
+"""Bootstrap: the order of its steps, what it refuses, a second run, and explanations of failures."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ HASTY = Options(minutes=0.0001)
 
 @pytest.fixture
 def adopted(fork: Path) -> Path:
-    """A fork that is somebody's."""
+    """An adopted fork."""
     adopt_fork(Repository(fork), PLACES)
     commit_all(fork, "adopt")
     return fork
@@ -37,7 +37,7 @@ def bootstrap(fork: Path, cluster: MemoryCluster, options: Options = PATIENT) ->
     return Bootstrap(Repository(fork), cluster, Terminal(), options).run()
 
 
-def test_everything_is_made_in_the_order_in_which_it_is_needed(adopted: Path) -> None:
+def test_everything_is_created_in_the_order_of_dependencies(adopted: Path) -> None:
     cluster = MemoryCluster()
     result = bootstrap(adopted, cluster)
     order = [
@@ -80,7 +80,7 @@ def test_running_again_changes_no_secret_and_keeps_credentials_given_earlier(ado
     assert pull["auths"]["registry.example.com"]["username"] == "ada"
 
 
-def test_ids_that_can_be_guessed_are_named_with_the_way_out(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_guessable_ids_are_reported_with_a_remedy(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cluster = MemoryCluster()
     keys = {"AWS_ACCESS_KEY_ID": "serving", "AWS_SECRET_ACCESS_KEY": "x"}
     cluster.apply([secret_manifest("ml-pipeline", "s3-serving", keys)])
@@ -92,7 +92,7 @@ def test_ids_that_can_be_guessed_are_named_with_the_way_out(adopted: Path, capsy
     assert "rotate-keys" not in capsys.readouterr().err
 
 
-def test_a_cluster_that_is_away_for_a_moment_is_waited_for(adopted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_outage_of_the_cluster_is_waited_for(adopted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gitops.cluster.convergence._PAUSE", 0.0)
     cluster = MemoryCluster()
     original = cluster.annotate_all
@@ -106,8 +106,8 @@ def test_a_cluster_that_is_away_for_a_moment_is_waited_for(adopted: Path, monkey
     assert cluster.outages == 0
 
 
-def test_a_sync_that_argo_cd_gave_up_on_is_begun_again(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It tries no revision twice, and what was in the way may be gone by now."""
+def test_a_sync_that_argo_cd_gave_up_on_is_restarted(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Argo CD syncs a revision once, and the cause of the failure may be gone."""
     failed = {"sync": {"status": "OutOfSync"}, "health": {"status": "Missing"}, "operationState": {"phase": "Failed"}}
     hook = {"sync": {"status": "Synced"}, "health": {"status": "Healthy"}, "operationState": {"phase": "Error"}}
     cluster = MemoryCluster(mlflow=failed, minio=hook)
@@ -121,7 +121,7 @@ def test_a_sync_that_argo_cd_gave_up_on_is_begun_again(adopted: Path, capsys: py
     assert "restarted after a failure: minio, mlflow" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_sync_that_runs_is_not_disturbed(adopted: Path) -> None:
+def test_a_running_sync_is_not_restarted(adopted: Path) -> None:
     running = {"sync": {"status": "OutOfSync"}, "health": {"status": "Missing"}, "operationState": {"phase": "Running"}}
     cluster = MemoryCluster(mlflow=running)
     with pytest.raises(NotConvergedError):
@@ -129,10 +129,8 @@ def test_a_sync_that_runs_is_not_disturbed(adopted: Path) -> None:
     assert cluster.operations == {}
 
 
-def test_a_sync_of_sources_that_changed_is_ended_and_begun_again(
-    adopted: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would look for what a new commit removed until the end of time, and keep everything else from starting."""
+def test_a_sync_with_outdated_sources_is_ended_and_restarted(adopted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sync would forever look for what a new commit removed, and no other sync could start."""
     monkeypatch.setattr("gitops.cluster.convergence._PAUSE", 0.0)
     retrying = {
         "sync": {"status": "Synced"},
@@ -146,7 +144,9 @@ def test_a_sync_of_sources_that_changed_is_ended_and_begun_again(
     assert "sources" not in cluster.operations["argocd"]["sync"], "what the application names now"
 
 
-def test_a_failure_names_object_cause_last_words_and_way_out(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_names_object_cause_last_log_lines_and_remedy(
+    adopted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     degraded = {"sync": {"status": "Synced"}, "health": {"status": "Degraded"}}
     cluster = MemoryCluster(mlflow=degraded)
     for pod in json.loads((CAPTURED / "pods.json").read_text()):
@@ -178,7 +178,7 @@ def test_an_application_can_be_left_out_where_its_kinds_are_known(adopted: Path)
         bootstrap(adopted, cluster, Options(without=("grafana",)))
 
 
-def test_a_fork_that_is_nobodys_is_refused_even_when_adopting_was_not_committed(fork: Path) -> None:
+def test_a_fork_is_refused_until_adopting_is_committed(fork: Path) -> None:
     cluster = MemoryCluster()
     adopt_fork(Repository(fork), PLACES)
     with pytest.raises(BadInputError, match=r"as committed still has the address of the template"):
@@ -194,7 +194,7 @@ def test_a_fork_that_is_nobodys_is_refused_even_when_adopting_was_not_committed(
         ({"objects": {}}, "No node of the cluster is ready"),
     ],
 )
-def test_a_cluster_that_cannot_hold_it_is_refused_before_anything_is_made(
+def test_an_unsuitable_cluster_is_refused_before_anything_is_created(
     adopted: Path, change: dict[str, Any], named: str
 ) -> None:
     cluster = MemoryCluster()
@@ -205,13 +205,13 @@ def test_a_cluster_that_cannot_hold_it_is_refused_before_anything_is_made(
     assert cluster.order == []
 
 
-def test_what_argo_cd_does_not_see_is_said(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_uncommitted_changes_are_reported(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (adopted / "envs/staging/values.yaml").write_text("replicaCount: 2\n")
     bootstrap(adopted, MemoryCluster())
     assert "Not committed, so Argo CD does not see it: envs/staging/values.yaml." in capsys.readouterr().err
 
 
-def test_namespaces_are_as_strict_as_what_runs_in_them_allows() -> None:
+def test_namespaces_have_the_strictest_level_that_their_pods_allow() -> None:
     platform = some_platform(environments=[Environment(name="dev"), Environment(name="eu", namespace="shop")])
     manifests = argocd.namespace_manifests(argocd.namespaces(platform))
     levels = {
@@ -236,7 +236,9 @@ def test_the_root_reads_the_forks_own_repository_and_branch(adopted: Path) -> No
     assert source["helm"]["valueFiles"] == ["/platform.yaml"]
 
 
-def test_a_file_of_other_people_stops_nothing(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_application_of_apps_extra_does_not_stop_bootstrap(
+    adopted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (adopted / "apps/extra/broken.yaml").write_text("a: [")
     (adopted / "apps/extra/plugin.yaml").write_text(
         "kind: ApplicationSet\nmetadata: {name: theirs}\nspec: {generators: [{clusters: {}}], template: {}}\n"
@@ -251,7 +253,7 @@ def test_a_file_of_other_people_stops_nothing(adopted: Path, capsys: pytest.Capt
     assert "extra" not in result.applications
 
 
-def test_another_cluster_is_told_of_or_prepared(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_cluster_is_prepared_or_left_to_the_person(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (adopted / "platform.yaml").read_text()
     text = text.replace("services:", "  - {name: eu, from: staging, cluster: west}\nservices:")
     clusters = "clusters:\n  west: {server: https://10.0.0.5:6443, s3: https://s3.example.com, mlflow: https://ml.example.com}\n"
@@ -282,7 +284,7 @@ def some_platform(**changes: Any) -> Platform:
     return Platform(**facts | changes)
 
 
-def test_argo_cd_learns_how_to_reach_git_and_charts() -> None:
+def test_argo_cd_gets_access_to_git_and_charts() -> None:
     platform = some_platform()
     git, charts = (decoded(entry) for entry in argocd.repository_secrets(platform, GitAccess(ssh_key="KEY"), None, {}))
     assert git == {"type": "git", "url": platform.repository, "sshPrivateKey": "KEY"}

@@ -1,4 +1,4 @@
-"""`gitops bump` with a real MLflow server and real git: what it pins, where that goes, and what it refuses."""
+"""`gitops bump` with a stand-in for MLflow and real git: what it pins, where it pushes, and what it refuses."""
 
 import json
 import subprocess
@@ -33,12 +33,12 @@ def bump(*options: str, target: str = "staging/iris") -> int:
 
 @pytest.fixture
 def released(fork: Path, origin: Path, model: str) -> Path:
-    """A clone in which staging runs version 1, as its remote says too."""
+    """A clone and its remote, in which staging runs version 1."""
     assert bump("--image", IMAGE, "--model", "iris-classifier/1", "--chart", "0.1.0", "--mlflow-url", model) == 0
     return fork
 
 
-def test_the_first_bump_pins_all_of_it_and_harms_no_other_work(
+def test_the_first_bump_pins_everything_and_keeps_other_edits(
     fork: Path, origin: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (fork / "apps" / "extra" / "mine.yaml").write_text("# half-finished work\n")
@@ -60,7 +60,7 @@ def test_the_first_bump_pins_all_of_it_and_harms_no_other_work(
     assert git(fork, "status", "--porcelain").split("\n") == ["A  apps/extra/mine.yaml", "?? notes.txt"]
 
 
-def test_a_later_bump_moves_only_what_it_names(
+def test_a_later_bump_changes_only_the_pins_it_names(
     released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (released / STAGING).read_text()
@@ -85,20 +85,20 @@ def test_a_later_bump_moves_only_what_it_names(
     assert "\nchart: 0.1.0 -> 0.2.0" in git(origin, "show", "--no-patch", "--format=%B", "main")
 
 
-def test_the_variant_for_files_is_pinned_with_the_image(
+def test_the_variant_for_batch_scoring_is_pinned_with_the_image(
     released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def pinned() -> object:
         return read_release((released / STAGING).read_text(), "file").image.batch_digest
 
     repository, batch = IMAGE.partition(":")[0], "sha256:" + "b" * 64
-    # The schema of a chart that knows no batches would refuse it.
+    # The schema of a chart without batch scoring would refuse it.
     assert bump("--batch-image", f"1.8.2-batch@{batch}") == 0
     assert pinned() is UNSET
     assert bump("--chart", "0.2.0", "--batch-image", f"1.8.2-batch@{batch}") == 0
     assert pinned() == batch
     assert f"\nimage.batchDigest: - -> {batch}" in git(origin, "show", "--no-patch", "--format=%B", "main")
-    # It stays with its image, and goes with it.
+    # Another chart keeps it, but another image removes it.
     assert bump("--chart", "0.2.1") == 0
     assert pinned() == batch
     assert bump("--image", "1.8.3@sha256:" + "c" * 64) == 0
@@ -113,7 +113,7 @@ def test_the_variant_for_files_is_pinned_with_the_image(
     assert "--batch-image: '1.8.2-batch' has no digest" in capsys.readouterr().err
 
 
-def test_a_commit_says_why_the_version_was_trained_where_the_registry_does(
+def test_a_commit_has_the_reason_of_the_training_from_the_registry(
     released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     why = "ModelInputDrift since\nnoon: x. " + "y" * 600
@@ -131,19 +131,21 @@ def test_a_commit_says_why_the_version_was_trained_where_the_registry_does(
         message = git(origin, "show", "--no-patch", "--format=%B", "main")
         assert message.split("\n")[2] == "Trained because: ModelInputDrift since noon: x. ..."
         assert message.split("\n")[3:5] == ["", "model.version: 1 -> 2"]
-        # An image alone has nothing to do with it.
+        # The reason belongs to the model, and only the image changed.
         assert bump("--image", IMAGE.replace("1.8.2", "1.8.3"), "--model", "@candidate", "--mlflow-url", url) == 0
     assert "Trained because" not in git(origin, "show", "--no-patch", "--format=%B", "main")
 
 
-def test_nothing_to_change_makes_no_commit(released: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bump_without_changes_makes_no_commit(
+    released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = git(origin, "rev-parse", "main")
     assert bump("--chart", "0.1.0", "--image", IMAGE) == 0
-    assert "already so" in capsys.readouterr().out
+    assert "needs no change" in capsys.readouterr().out
     assert git(origin, "rev-parse", "main") == before
 
 
-def test_a_version_is_pinned_with_its_release_where_the_chart_knows_it(released: Path, model: str) -> None:
+def test_the_release_name_is_pinned_if_the_chart_supports_it(released: Path, model: str) -> None:
     def pinned() -> object:
         return read_release((released / STAGING).read_text(), "file").model.release
 
@@ -154,7 +156,7 @@ def test_a_version_is_pinned_with_its_release_where_the_chart_knows_it(released:
     assert pinned() is UNSET
 
 
-def test_short_forms_mean_what_is_pinned_now(released: Path, model: str) -> None:
+def test_short_forms_refer_to_the_present_pins(released: Path, model: str) -> None:
     other = "sha256:" + "ab" * 32
     assert bump("--image", f"1.9.0@{other}", "--model", "@candidate", "--mlflow-url", model) == 0
     assert bump("--model", "1", "--mlflow-url", model) == 0
@@ -163,7 +165,7 @@ def test_short_forms_mean_what_is_pinned_now(released: Path, model: str) -> None
     assert pins.image.digest == other
 
 
-def test_without_a_push_the_commit_stays_here_and_a_dry_run_makes_none(
+def test_no_push_commits_locally_and_a_dry_run_commits_nothing(
     released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = git(origin, "rev-parse", "main")
@@ -176,7 +178,7 @@ def test_without_a_push_the_commit_stays_here_and_a_dry_run_makes_none(
     assert git(released, "status", "--porcelain") == ""
 
 
-def test_a_file_with_edits_of_a_person_is_not_written_over(
+def test_a_file_with_uncommitted_edits_is_not_overwritten(
     released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     edited = (released / STAGING).read_text() + "# a thought\n"
@@ -189,9 +191,7 @@ def test_a_file_with_edits_of_a_person_is_not_written_over(
     assert "chart: 0.2.0" in git(origin, "show", f"main:{STAGING}")
 
 
-def test_commits_that_were_not_pushed_are_not_taken_along(
-    released: Path, origin: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_local_commits_are_not_pushed_along(released: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (released / "notes.txt").write_text("mine\n")
     mine = commit_all(released, "not reviewed yet")
     assert bump("--chart", "0.2.0") == 0
@@ -201,7 +201,7 @@ def test_commits_that_were_not_pushed_are_not_taken_along(
 
 
 @pytest.mark.parametrize("checkout", ["--quiet --detach", "--quiet -b feature"])
-def test_wherever_one_stands_the_main_branch_gets_the_commit(released: Path, origin: Path, checkout: str) -> None:
+def test_the_main_branch_gets_the_commit_whatever_is_checked_out(released: Path, origin: Path, checkout: str) -> None:
     git(released, "checkout", *checkout.split())
     head = git(released, "rev-parse", "HEAD")
     assert bump("--chart", "0.2.0") == 0
@@ -236,7 +236,7 @@ def test_the_platforms_images_are_pinned_in_files_that_upstream_never_changes(fo
         (["--chart", "0.1.0"], "neither --model nor --chart"),
     ],
 )
-def test_what_the_platform_cannot_pin_is_refused(
+def test_invalid_pins_of_the_platform_are_refused(
     fork: Path, origin: Path, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert bump(*options, target="platform") == 2
@@ -255,7 +255,7 @@ def test_what_the_platform_cannot_pin_is_refused(
         (["--model", "iris-classifier/1", "--chart", "0.1.0"], "its first release needs"),
     ],
 )
-def test_what_cannot_be_pinned_is_refused_and_nothing_is_written(
+def test_invalid_pins_are_refused_and_nothing_is_written(
     fork: Path, origin: Path, model: str, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = git(origin, "rev-parse", "main")
@@ -265,7 +265,7 @@ def test_what_cannot_be_pinned_is_refused_and_nothing_is_written(
     assert git(origin, "rev-parse", "main") == before
 
 
-def test_an_unknown_environment_is_refused_with_those_there_are(
+def test_an_unknown_environment_is_refused_with_a_list_of_the_known(
     fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert bump("--chart", "0.1.0", target="qa") == 2
@@ -280,7 +280,7 @@ def test_the_command_itself_is_installed() -> None:
 
 @pytest.fixture
 def two_services(released: Path, origin: Path) -> Path:
-    """Staging runs iris, and wine too."""
+    """Staging runs both iris and wine."""
     add_service(released, "wine", "wine-classifier")
     pins = (released / STAGING).read_text().replace("iris-classifier", "wine-classifier")
     wine = released / release_file("staging", "wine")
@@ -292,11 +292,11 @@ def two_services(released: Path, origin: Path) -> Path:
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
-    """What was said of each target."""
+    """Return the result for each target."""
     return {entry["target"]: entry for entry in json.loads(capsys.readouterr().out)["targets"]}
 
 
-def test_an_environment_moves_all_of_its_services_a_commit_each_in_one_push(
+def test_a_bump_of_an_environment_is_one_push_with_a_commit_per_service(
     two_services: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_service(two_services, "roses", "roses-classifier")
@@ -318,7 +318,7 @@ def test_an_environment_moves_all_of_its_services_a_commit_each_in_one_push(
     assert pushes.read_text() == "pushed\n"
 
 
-def test_one_that_is_held_stops_no_other_and_only_all_of_them_end_with_3(
+def test_a_held_service_stops_no_other_and_the_code_is_3_only_if_all_are_held(
     two_services: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["hold", "staging/wine", "--reason", "wrong answers"]) == 0
@@ -332,7 +332,7 @@ def test_one_that_is_held_stops_no_other_and_only_all_of_them_end_with_3(
     assert bump("--chart", "0.3.0", target="staging") == 3
 
 
-def test_a_file_that_is_broken_stops_no_other_service(
+def test_an_invalid_file_stops_no_other_service(
     two_services: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (two_services / release_file("staging", "wine")).write_text("release: [\n")
@@ -341,7 +341,7 @@ def test_a_file_that_is_broken_stops_no_other_service(
     assert bump("--chart", "0.2.0", target="staging") == 2
     assert "is not valid YAML" in capsys.readouterr().err
     assert "chart: 0.2.0" in git(origin, "show", f"main:{STAGING}")
-    # What the message says is true: there is a way back.
+    # The message names a command that helps.
     assert execute(["rollback", "staging/wine"]) == 0
     assert read_release(git(origin, "show", f"main:{release_file('staging', 'wine')}"), "file").release.chart == "0.1.0"
 
@@ -354,7 +354,7 @@ def test_a_file_that_is_broken_stops_no_other_service(
         ("staging", ["--model", "@candidate"], "staging has 2 services"),
     ],
 )
-def test_what_is_not_for_bump_is_refused(
+def test_an_invalid_target_of_a_bump_is_refused(
     two_services: Path, origin: Path, target: str, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = git(origin, "rev-parse", "main")
@@ -363,7 +363,7 @@ def test_what_is_not_for_bump_is_refused(
     assert git(origin, "rev-parse", "main") == before
 
 
-def test_a_shadow_is_kept_and_a_digest_goes_with_its_version(released: Path, origin: Path) -> None:
+def test_a_bump_keeps_the_shadow_and_drops_the_digest_of_another_chart_version(released: Path, origin: Path) -> None:
     text = (released / STAGING).read_text().replace("chart: 0.1.0", f"chart: 0.2.0\n  chartDigest: {DIGEST}")
     shadow = f'shadow: {{version: "2", release: v1.1.0, digest: {DIGEST}, uri: s3://mlflow/1/models/m-2}}\n'
     (released / STAGING).write_text(text + shadow)
@@ -377,7 +377,7 @@ def test_a_shadow_is_kept_and_a_digest_goes_with_its_version(released: Path, ori
     assert shadow in (released / STAGING).read_text()
 
 
-def test_line_ends_and_what_people_wrote_stay_byte_for_byte(released: Path, origin: Path) -> None:
+def test_line_ends_and_comments_stay_byte_for_byte(released: Path, origin: Path) -> None:
     text = (released / STAGING).read_text().replace("hold: null", "hold: ~").replace("0.11", "1.1e-01") + "...\n"
     written = text.replace("\n", "\r\n").encode()
     (released / STAGING).write_bytes(written)
@@ -387,10 +387,10 @@ def test_line_ends_and_what_people_wrote_stay_byte_for_byte(released: Path, orig
     assert (released / STAGING).read_bytes() == written.replace(b"chart: 0.1.0", b"chart: 0.2.0")
 
 
-def test_a_new_version_goes_to_its_service_wherever_nothing_feeds(
+def test_a_new_version_is_pinned_in_every_environment_without_from(
     two_services: Path, origin: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Training names the model alone: platform.yaml says whose it is, and has a second environment of machines."""
+    """Training only names the model: platform.yaml has its service, and here a second environment without `from`."""
     edited = (two_services / PLATFORM).read_text()
     (two_services / PLATFORM).write_text(edited.replace("{name: staging}", "{name: staging}\n  - {name: trial}"))
     pins = (two_services / STAGING).read_text().replace('version: "1"', 'version: "9"')
@@ -411,13 +411,13 @@ def test_a_new_version_goes_to_its_service_wherever_nothing_feeds(
     assert read_release(git(origin, "show", f"main:{production}"), "file").model.version == "9"
 
 
-def test_an_image_without_a_target_goes_to_all_that_machines_move(two_services: Path, origin: Path) -> None:
+def test_an_image_without_a_target_is_pinned_for_all_services_without_from(two_services: Path, origin: Path) -> None:
     assert bump("--chart", "0.2.0", target="") == 0
     for service in ("iris", "wine"):
         assert "chart: 0.2.0" in git(origin, "show", f"main:{release_file('staging', service)}")
 
 
-def test_a_model_that_no_service_serves_is_said_and_no_failure(
+def test_a_model_that_no_service_serves_is_reported_without_failure(
     fork: Path, origin: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = fork / PLATFORM

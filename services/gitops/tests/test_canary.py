@@ -1,4 +1,4 @@
-"""Canaries: what `gitops status` says of them, and that an aborted one becomes pins and a hold in git."""
+"""Canaries: what `gitops status` shows, and how an aborted one becomes pins and a hold in git."""
 
 import json
 from pathlib import Path
@@ -64,7 +64,7 @@ def measured(name: str, value: str, phase: str = "Failed") -> dict[str, Any]:
 
 
 def cluster(*metrics: dict[str, Any], stable: int = 2, wanted: int = 3, **status: Any) -> MemoryCluster:
-    """Version `wanted` on its way to replace version `stable`, and what its analysis measured."""
+    """A cluster in which version `wanted` is replacing version `stable`, with the results of its analysis."""
     made = MemoryCluster()
     steps = [{"setWeight": 20}, {"analysis": {}}, {"setWeight": 50}, {"analysis": {}}]
     hashes = {"stableRS": STABLE, "currentPodHash": CANARY}
@@ -135,7 +135,7 @@ def test_the_figures_are_those_of_the_analysis(result: dict[str, Any], said: str
         ({"phase": "Healthy", "currentStepIndex": 4}, [], ""),
     ],
 )
-def test_status_says_how_a_canary_stands(
+def test_status_shows_the_state_of_a_canary(
     clone: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -156,7 +156,7 @@ def test_a_service_without_a_rollout_has_no_canary() -> None:
     assert canary_of(MemoryCluster(), target("staging")) is None
 
 
-def test_an_aborted_canary_becomes_the_pins_of_stable_and_a_hold_with_the_figures(
+def test_an_aborted_canary_is_rolled_back_to_stable_and_held_with_the_figures(
     clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(monkeypatch, cluster(ERRORS, **ABORTED))
@@ -167,27 +167,27 @@ def test_an_aborted_canary_becomes_the_pins_of_stable_and_a_hold_with_the_figure
     assert after.model.version == "2"
     assert after.held == "canary of iris-classifier 3 aborted: errors 4.1 % against 0.1 %"
 
-    # What runs it may come again: the cluster still says aborted, until Argo CD has brought the commit.
+    # A second run may come before Argo CD has applied the commit, while the cluster still reports "aborted".
     assert execute(["rollback", "--aborted"]) == 0
     assert "git pins something else now" in " ".join(capsys.readouterr().err.split())
     assert pinned(origin) == after
 
-    # Nothing moves the pins to what is known to be bad, nor anywhere else, until a person says so.
+    # The hold prevents every change of the pins until a person removes it.
     assert execute(["bump", "staging/iris", f"--image=1.8.3@{DIGEST}"]) == 3
     assert "errors 4.1 % against 0.1 %" in " ".join("".join(capsys.readouterr()).split())
     assert pinned(origin) == after
 
 
-def test_pins_that_were_never_proved_are_passed_over(
+def test_a_rollback_skips_pins_that_were_never_stable(
     clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Version 3 came while version 2 was still tried, so stable is version 1."""
+    """Version 3 was pinned while version 2 was still a canary, so version 1 is stable."""
     use(monkeypatch, cluster(ERRORS, stable=1, **ABORTED))
     assert execute(["rollback", "staging/iris", "--aborted"]) == 0
     assert pinned(origin).model.version == "1"
 
 
-def test_what_git_says_by_now_is_not_judged_by_what_it_said_before(
+def test_newer_pins_are_not_rolled_back_for_an_earlier_canary(
     clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(monkeypatch, cluster(ERRORS, wanted=2, stable=1, **ABORTED))
@@ -195,7 +195,7 @@ def test_what_git_says_by_now_is_not_judged_by_what_it_said_before(
     assert pinned(origin).model.version == "3"
 
 
-def test_a_canary_of_other_values_alone_is_left_to_a_person(
+def test_a_canary_of_other_values_only_is_not_rolled_back(
     clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(monkeypatch, cluster(ERRORS, stable=3, **ABORTED))
@@ -204,7 +204,7 @@ def test_a_canary_of_other_values_alone_is_left_to_a_person(
     assert pinned(origin).held is None
 
 
-def test_a_canary_of_another_chart_goes_back_to_the_earlier_one(
+def test_a_canary_of_another_chart_is_rolled_back_to_the_earlier_chart(
     clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pin(clone, release(3, chart="0.3.0"))
@@ -215,7 +215,7 @@ def test_a_canary_of_another_chart_goes_back_to_the_earlier_one(
 
 
 @pytest.mark.parametrize("status", [{}, {"phase": "Paused"}, {"phase": "Healthy"}])
-def test_what_is_not_aborted_is_left_alone(
+def test_canaries_that_are_not_aborted_are_left_alone(
     clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: Any
 ) -> None:
     use(monkeypatch, cluster(**status))
@@ -233,16 +233,14 @@ def test_options_that_exclude_one_another_are_named(
 
 
 @pytest.mark.parametrize("status", [ABORTED, {}, {"phase": "Paused"}])
-def test_what_a_canary_still_tries_is_not_promoted(clone: Path, status: dict[str, Any]) -> None:
+def test_a_running_canary_is_not_promoted(clone: Path, status: dict[str, Any]) -> None:
     repository, place = Repository.find(), target("staging")
     found = steps(repository, place, "HEAD")
     with pytest.raises(NotWantedError, match=r"canary (under way|paused)|aborted"):
         readiness(repository, cluster(**status), place, found, 0)
 
 
-def test_check_names_a_canary_that_nothing_here_brings_the_controller_for(
-    fork: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_reports_a_canary_without_argo_rollouts(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = fork / "envs/staging/values.yaml"
     values.write_text(f"{values.read_text()}rollout: {{strategy: canary}}\n")
     assert execute(["check", "--json"]) == 0

@@ -1,4 +1,4 @@
-"""Bumps that wait in pull requests: the next one of the same service keeps what waits, and says all of it."""
+"""Bumps that wait in pull requests: another bump of the same service keeps the first one, and describes both."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from services.gitops.tests.github import GitHub
 from services.gitops.tests.mlflow_answers import answering, as_mlflow_of_many
 from services.gitops.tests.promotion_setup import STAGING, push, release
 
-# Fixtures are found by their names in a module.
+# pytest finds fixtures by their names in the module.
 clone, hub = promotion_setup.clone, promotion_setup.hub
 BRANCH = "bump/staging/iris"
 
@@ -38,7 +38,7 @@ def mlflow(clone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("mlflow")
-def test_a_model_that_is_trained_while_an_image_waits_takes_nothing_away(origin: Path, hub: GitHub) -> None:
+def test_a_bump_of_the_model_keeps_the_waiting_bump_of_the_image(origin: Path, hub: GitHub) -> None:
     bump(*image("3.0.0"))
     bump("--model", "9")
     both = proposed(origin)
@@ -48,7 +48,7 @@ def test_a_model_that_is_trained_while_an_image_waits_takes_nothing_away(origin:
     assert "image.tag: 1.2.0 -> 3.0.0" in pull["body"]
     assert git(origin, "rev-list", "--count", f"main..{BRANCH}") == "1"
 
-    # The other way round, and the same pin again: the newest counts.
+    # In the other order, and with the same pin again: the newest counts.
     bump(*image("4.0.0"))
     assert (proposed(origin).image.tag, proposed(origin).model.version) == ("4.0.0", "9")
     head = git(origin, "rev-parse", BRANCH)
@@ -57,24 +57,24 @@ def test_a_model_that_is_trained_while_an_image_waits_takes_nothing_away(origin:
 
 
 @pytest.mark.usefixtures("mlflow")
-def test_what_the_branch_got_meanwhile_stays(clone: Path, origin: Path, hub: GitHub) -> None:
+def test_a_bump_keeps_what_was_pushed_to_the_main_branch_meanwhile(clone: Path, origin: Path, hub: GitHub) -> None:
     bump(*image("3.0.0"))
     push(clone, "staging", release(4), "bump(staging/iris): iris 4")
     bump("--model", "9")
-    # Both change the image's lines: what is on the branch counts.
+    # Both change the lines of the image, so what is on the branch counts.
     assert (proposed(origin).image.tag, proposed(origin).model.version) == ("1.4.0", "9")
 
 
 @pytest.mark.usefixtures("mlflow")
-def test_what_was_closed_waits_no_more(origin: Path, hub: GitHub) -> None:
+def test_a_closed_pull_request_is_not_carried_along(origin: Path, hub: GitHub) -> None:
     bump(*image("3.0.0"))
     hub.pulls[0]["state"] = "closed"
     bump("--model", "9")
     assert (proposed(origin).image.tag, proposed(origin).model.version) == ("1.2.0", "9")
 
 
-def test_what_is_taken_back_waits_no_more(hub: GitHub) -> None:
-    """Or it would merge itself after all."""
+def test_a_reverted_bump_closes_its_pull_request(hub: GitHub) -> None:
+    """Otherwise the pull request would still merge automatically."""
     bump(*image("3.0.0"))
     bump(*image("1.2.0"))
     assert hub.opened() == []

@@ -1,4 +1,4 @@
-"""`gitops check` on the project's own files, and on each thing that does not fit together."""
+"""`gitops check` on the project's own files, and on every kind of inconsistency."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,9 @@ def found(capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:
     return said["problems"], said["notes"]
 
 
-def test_the_project_fits_together(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_project_has_no_inconsistencies(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(ROOT)
     assert execute(["check", "--json"]) == 0
     assert found(capsys)[0] == []
@@ -96,7 +98,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("act", "named"), CASES, ids=[named[:40] for _, named in CASES])
-def test_each_thing_that_does_not_fit_is_a_sentence(
+def test_each_inconsistency_is_a_sentence(
     fork: Path, act: Callable[[Path], None], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["check", "--json"]) == 0
@@ -106,14 +108,14 @@ def test_each_thing_that_does_not_fit_is_a_sentence(
     assert named in "\n".join(found(capsys)[0])
 
 
-def test_a_vendored_manifest_of_another_version_is_told(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_vendored_manifest_of_another_version_is_reported(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit("platform.yaml", "branch: main", "argocd: {vendored: true}")(fork)
     write("argocd/vendored/install.yaml", "image: quay.io/argoproj/argocd:v0.1.0\n")(fork)
     assert execute(["check"]) == 2
     assert "install.yaml is Argo CD v0.1.0" in " ".join(capsys.readouterr().err.split())
 
 
-def test_what_training_would_refuse_is_a_problem(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_that_training_would_refuse_are_problems(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schema = "training/training.schema.json"
     write(schema, (ROOT / schema).read_text())(fork)
     write("models/plum/training.yaml", "name: plum\ndata: iris\nnme: x\ngate: {treshold: {}}\n")(fork)
@@ -139,7 +141,7 @@ def test_what_training_would_refuse_is_a_problem(fork: Path, capsys: pytest.Capt
     assert not any(name in said for name in ("lime", "date", "sloe"))
 
 
-def test_what_is_only_worth_knowing_is_a_note(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_harmless_findings_are_notes(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("envs/staging/iris/release.yaml", RELEASE.replace("MODEL", "iris-classifier"))(fork)
     write("models/pear/training.yaml", "name: pear-classifier\ndata: iris\n")(fork)
     write("apps/extra/broken.yaml", "a: [\n")(fork)
@@ -157,7 +159,7 @@ def test_what_is_only_worth_knowing_is_a_note(fork: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_runners_of_ones_own_are_for_private_repositories(
+def test_self_hosted_runners_are_only_for_private_repositories(
     fork: Path, private: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs_on("[self-hosted, gpu]")(fork)

@@ -1,4 +1,4 @@
-"""The command line: what is wrong with it is one sentence and exit code 2, and nobody is asked where nobody is."""
+"""The command line: an error is one sentence and exit code 2, and nothing waits for input without a terminal."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from gitops.cli import execute
         (["render", "staging", "--chart-from", "elsewhere"], "elsewhere"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_sentence(
+def test_an_error_is_one_sentence(
     fork: Path,
     arguments: list[str],
     named: str,

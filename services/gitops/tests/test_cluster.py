@@ -1,4 +1,4 @@
-"""How kubectl is called and its failures are told, with a program in its place that answers as kubectl does."""
+"""How kubectl is called and its errors are reported, with a program in its place."""
 
 import sys
 import textwrap
@@ -16,7 +16,7 @@ REFUSED = "Unable to connect to the server: dial tcp 127.0.0.1:6443: connect: co
 
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for a program `kubectl`, alone on PATH but for the system's; calls are noted in `calls`."""
+    """A folder for a program `kubectl`, which is on PATH before the system's programs; `calls` records its calls."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -38,7 +38,7 @@ def calls(folder: Path) -> list[str]:
     return (folder / "calls").read_text().splitlines()
 
 
-def test_objects_are_applied_server_side_and_secrets_stand_on_no_command_line(kubectl: Path) -> None:
+def test_objects_are_applied_server_side_and_secrets_are_on_no_command_line(kubectl: Path) -> None:
     program(kubectl, "(calls.parent / 'stdin').write_text(sys.stdin.read())")
     Cluster("there").apply([{"kind": "Secret", "metadata": {"name": "x"}, "stringData": {"password": "s3cret"}}])
     (call,) = calls(kubectl)
@@ -48,7 +48,7 @@ def test_objects_are_applied_server_side_and_secrets_stand_on_no_command_line(ku
     assert "s3cret" in (kubectl / "stdin").read_text()
 
 
-def test_what_is_deleted_takes_along_what_it_made_unless_that_is_to_stay(kubectl: Path) -> None:
+def test_deletion_includes_dependents_unless_they_are_orphaned(kubectl: Path) -> None:
     program(kubectl, "")
     for orphan in (False, True):
         Cluster().delete(["statefulsets.apps"], namespace="data", names=["postgres"], orphan=orphan)
@@ -57,7 +57,7 @@ def test_what_is_deleted_takes_along_what_it_made_unless_that_is_to_stay(kubectl
     assert "delete statefulsets.apps --namespace data postgres --cascade=orphan --ignore-not-found" in orphaned
 
 
-def test_what_is_deleted_while_it_is_annotated_is_no_failure(kubectl: Path) -> None:
+def test_an_object_that_is_deleted_meanwhile_does_not_fail_the_annotation(kubectl: Path) -> None:
     gone = 'Error from server (NotFound): applications.argoproj.io "wine-staging" not found'
     program(kubectl, f"sys.exit({gone!r})")
     Cluster().annotate_all("applications.argoproj.io", "argocd", "a=b")
@@ -66,7 +66,7 @@ def test_what_is_deleted_while_it_is_annotated_is_no_failure(kubectl: Path) -> N
         Cluster().annotate_all("applications.argoproj.io", "argocd", "a=b")
 
 
-def test_a_server_that_is_away_for_a_moment_is_asked_again(kubectl: Path) -> None:
+def test_a_short_outage_of_the_server_is_retried(kubectl: Path) -> None:
     program(
         kubectl,
         f"""
@@ -79,9 +79,7 @@ def test_a_server_that_is_away_for_a_moment_is_asked_again(kubectl: Path) -> Non
     assert len(calls(kubectl)) == 3
 
 
-def test_a_server_that_stays_away_is_given_up_and_hasty_questions_are_asked_once(
-    kubectl: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retries_end_and_impatient_requests_are_not_retried(kubectl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(kubectl, f"sys.exit({REFUSED!r})")
     with pytest.raises(OutageError, match="The cluster does not answer"):
         Cluster().items("nodes")
@@ -101,14 +99,14 @@ def test_a_server_that_stays_away_is_given_up_and_hasty_questions_are_asked_once
         'Get "https://10.0.0.1:6443/api": unexpected EOF',
     ],
 )
-def test_a_server_that_is_busy_or_ends_a_connection_is_away(kubectl: Path, said: str) -> None:
-    """As a bootstrap of twenty minutes meets them; what is away for a moment ends none."""
+def test_a_busy_server_or_a_broken_connection_is_an_outage(kubectl: Path, said: str) -> None:
+    """All of these occurred during real bootstraps of twenty minutes. A short outage must not end one."""
     program(kubectl, f"sys.exit({said!r})")
     with pytest.raises(OutageError, match="The cluster does not answer"):
         Cluster(patient=False).items("nodes")
 
 
-def test_no_configuration_is_no_outage(kubectl: Path) -> None:
+def test_a_missing_configuration_is_bad_input_and_no_outage(kubectl: Path) -> None:
     program(kubectl, "sys.exit('error: current-context is not set')")
     with pytest.raises(BadInputError, match="Set KUBECONFIG or --context"):
         Cluster().context()
@@ -123,7 +121,7 @@ def test_a_kind_that_the_cluster_lacks_has_no_objects(kubectl: Path) -> None:
     assert Cluster().find("applications.argoproj.io", "root", "argocd") is None
 
 
-def test_making_what_is_there_says_so(kubectl: Path) -> None:
+def test_creating_an_existing_object_returns_false(kubectl: Path) -> None:
     program(kubectl, """sys.exit('Error from server (AlreadyExists): secrets "x" already exists')""")
     assert Cluster().create({"kind": "Secret", "metadata": {"name": "x"}}) is False
     program(kubectl, """sys.exit('Error from server (Forbidden): secrets is forbidden')""")
@@ -131,7 +129,7 @@ def test_making_what_is_there_says_so(kubectl: Path) -> None:
         Cluster().create({"kind": "Secret", "metadata": {"name": "x"}})
 
 
-def test_a_service_is_reached_inside_the_block_and_the_forwarding_ends_with_it(kubectl: Path) -> None:
+def test_a_port_forward_ends_with_its_block(kubectl: Path) -> None:
     program(
         kubectl,
         """
@@ -156,7 +154,7 @@ def test_a_service_without_pods_is_an_outage_in_kubectls_words(kubectl: Path) ->
         pytest.fail("there is nothing to reach")
 
 
-def test_a_missing_program_and_a_hanging_one_are_told_apart() -> None:
+def test_a_missing_program_and_a_hanging_one_are_different_errors() -> None:
     with pytest.raises(ProgramMissingError, match="none-such is required but was not found"):
         run(["none-such"])
     with pytest.raises(OutageError, match="did not end within 0 s"):

@@ -1,4 +1,4 @@
-"""Why something does not come up, from pods and events as a real cluster (Kubernetes 1.34) reported them."""
+"""Diagnoses of pods and events that a real cluster (Kubernetes 1.34) reported."""
 
 import json
 from copy import deepcopy
@@ -26,7 +26,7 @@ def findings() -> dict[str, Finding]:
     return {finding.object: finding for finding in diagnose_pods(PODS, EVENTS, logs)}
 
 
-def test_pods_that_are_ready_or_done_are_passed_over(findings: dict[str, Finding]) -> None:
+def test_pods_that_are_ready_or_completed_are_skipped(findings: dict[str, Finding]) -> None:
     named = {title.partition("/")[2] for title in findings}
     assert named == {"crashes", "no-image", "no-secret", "not-ready", "too-big"}
 
@@ -42,21 +42,21 @@ def test_pods_that_are_ready_or_done_are_passed_over(findings: dict[str, Finding
         ("not-ready", "runs but is not ready", "describe pod"),
     ],
 )
-def test_each_says_why_and_what_to_do(findings: dict[str, Finding], pod: str, why: str, advice: str) -> None:
+def test_each_finding_has_a_cause_and_a_remedy(findings: dict[str, Finding], pod: str, why: str, advice: str) -> None:
     finding = findings[f"Pod ml-pipeline/{pod}"]
     assert why in finding.why
     assert advice in finding.advice
 
 
 @pytest.mark.parametrize(("started", "why"), [(False, "has not started up yet"), (True, "runs but is not ready")])
-def test_a_container_that_starts_up_is_told_from_one_that_is_not_ready(started: bool, why: str) -> None:
+def test_a_starting_container_differs_from_one_that_is_not_ready(started: bool, why: str) -> None:
     pod = deepcopy(next(pod for pod in PODS if pod["metadata"]["name"] == "not-ready"))
     pod["status"]["containerStatuses"][0] |= {"started": started}
     (finding,) = diagnose_pods([pod], [], logs)
     assert why in finding.why
 
 
-def test_last_words_come_from_the_run_that_failed_and_nothing_is_said_twice(findings: dict[str, Finding]) -> None:
+def test_log_lines_are_those_of_the_failed_run_and_appear_once(findings: dict[str, Finding]) -> None:
     assert findings["Pod ml-pipeline/crashes"].details == ["server: no such database: mlflow"]
     assert findings["Pod ml-pipeline/not-ready"].details[-1] == "server: waiting for postgres"
     assert findings["Pod ml-pipeline/no-secret"].details == []
@@ -144,7 +144,7 @@ COMPARISON = {
         ),
     ],
 )
-def test_what_argo_cd_says_is_told_with_the_object_and_the_way_out(
+def test_messages_of_argo_cd_are_reported_with_object_and_remedy(
     status: dict[str, Any], object_: str, why: str, advice: str
 ) -> None:
     (finding,) = diagnose_application(application(**status))
@@ -167,19 +167,19 @@ WELL = {
         ({key: value for key, value in WELL.items() if key != "operationState"}, True),
         ({**WELL, "sync": {"status": "OutOfSync"}}, False),
         ({**WELL, "health": {"status": "Progressing"}}, False),
-        # A smoke test that failed after the sync.
+        # A smoke test failed after the sync.
         ({**WELL, "operationState": {"phase": "Failed", "message": "Job failed"}}, False),
         ({**WELL, "operationState": {"phase": "Running"}}, False),
         ({}, False),
     ],
 )
-def test_an_application_is_settled_when_synced_healthy_and_its_last_operation_went_well(
+def test_an_application_is_settled_if_synced_healthy_and_its_last_operation_succeeded(
     status: dict[str, Any], settled: bool
 ) -> None:
     assert application_state("mlflow", application(**status)).settled is settled
 
 
-def test_an_application_that_was_told_to_look_again_is_not_settled_before_it_did() -> None:
+def test_an_application_with_a_requested_refresh_is_not_settled() -> None:
     waiting = application(**WELL)
     waiting["metadata"]["annotations"] = {"argocd.argoproj.io/refresh": "normal"}
     assert not application_state("mlflow", waiting).settled
@@ -195,7 +195,7 @@ def test_an_application_that_was_told_to_look_again_is_not_settled_before_it_did
         (1, {}, False),
     ],
 )
-def test_a_workload_is_settled_when_all_its_new_pods_are_available(
+def test_a_workload_is_settled_if_all_its_new_pods_are_available(
     generation: int, status: dict[str, int], settled: bool
 ) -> None:
     workload = {

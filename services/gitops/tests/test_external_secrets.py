@@ -1,4 +1,4 @@
-"""Secrets from a store of the user's own: what bootstrap writes for the operator, and that it makes none itself."""
+"""Secrets from the user's own store: bootstrap writes ExternalSecrets for the operator, and creates none itself."""
 
 import re
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def closed(required: Sequence[str] = (), **properties: Any) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "required": list(required), "properties": properties}
 
 
-# The part of external-secrets.io/v1 that is used here, as config/crds/bases of release 1.3.2 has it.
+# The part of external-secrets.io/v1 that is used here, from config/crds/bases of release 1.3.2.
 SCHEMA = closed(
     ["apiVersion", "kind", "metadata", "spec"],
     apiVersion={"const": "external-secrets.io/v1"},
@@ -66,7 +66,7 @@ SCHEMA = closed(
 
 
 class Operated(MemoryCluster):
-    """A cluster with the operator of External Secrets and a store that holds `entries`."""
+    """A cluster with the External Secrets operator and a store with `entries`."""
 
     def __init__(self, entries: dict[tuple[str, str], str]) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Operated(MemoryCluster):
 
 
 def filled(template: str, values: dict[str, str]) -> str:
-    """The one form of Go template that is written: a value by its name, escaped where that is asked for."""
+    """Fill the only form of Go template that is used: a value by its name, optionally escaped."""
     escape = '(?: \\| urlquery \\| replace "\\+" "%20")?'
     return re.sub(rf'\{{\{{ index \. "([^"]+)"{escape} \}}\}}', lambda found: values[found[1]], template)
 
@@ -112,7 +112,7 @@ def bootstrap(tree: Path, cluster: MemoryCluster, **options: Any) -> None:
     Bootstrap(Repository(tree), cluster, Terminal(), wanted).run()
 
 
-def test_each_is_what_the_operators_definition_takes() -> None:
+def test_each_external_secret_fits_the_operators_schema() -> None:
     platform = Platform(
         repository="https://git.example.com/a/b.git",
         registry=Registry(prefix="registry.example.com/a/b"),
@@ -128,7 +128,7 @@ def test_each_is_what_the_operators_definition_takes() -> None:
     assert named == {(spec.namespace, spec.name) for name in ("", "west") for spec in wanted(platform, name)}
 
 
-def test_bootstrap_makes_nothing_at_random_and_every_secret_comes(adopted: Path) -> None:
+def test_the_operator_creates_every_secret_and_bootstrap_none(adopted: Path) -> None:
     cluster = Operated(all_entries(adopted))
     bootstrap(adopted, cluster)
     for spec in wanted(load_platform(adopted)):
@@ -139,11 +139,11 @@ def test_bootstrap_makes_nothing_at_random_and_every_secret_comes(adopted: Path)
     copies = [cluster.find("secrets", "s3-serving", where) or {} for where in ("ml-pipeline", "ml-pipeline-staging")]
     assert copies[0]["data"] == copies[1]["data"]
     assert cluster.find("secrets", PULL_SECRET, "ml-pipeline-staging")
-    # Nothing that runs again makes any of them anew.
+    # A second run creates none of them again.
     bootstrap(adopted, cluster)
 
 
-def test_what_the_store_lacks_is_named_in_the_operators_words(adopted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_entry_is_reported_with_the_operators_message(adopted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gitops.cluster.bootstrap._DEFINITION_PAUSE", 0.01)
     entries = all_entries(adopted)
     del entries["ml-pipeline-s3-backup", "AWS_ACCESS_KEY_ID"]
@@ -151,26 +151,26 @@ def test_what_the_store_lacks_is_named_in_the_operators_words(adopted: Path, mon
         bootstrap(adopted, Operated(entries), minutes=0.0001)
 
 
-def test_values_that_are_in_use_are_not_replaced(adopted: Path) -> None:
+def test_existing_values_are_not_replaced(adopted: Path) -> None:
     cluster = Operated(all_entries(adopted))
     bootstrap(adopted, cluster, secret_store="")
     with pytest.raises(BadInputError, match="put them into the store as ml-pipeline-postgres-auth, delete the Secret"):
         bootstrap(adopted, cluster)
 
 
-def test_without_the_operator_nothing_is_begun(adopted: Path) -> None:
+def test_without_the_operator_bootstrap_refuses_to_start(adopted: Path) -> None:
     with pytest.raises(BadInputError, match="install the External Secrets Operator"):
         bootstrap(adopted, MemoryCluster())
 
 
-def test_keys_that_come_from_a_store_are_rotated_there(adopted: Path) -> None:
+def test_rotation_refuses_keys_from_a_secret_store(adopted: Path) -> None:
     cluster = Operated(all_entries(adopted))
     bootstrap(adopted, cluster)
     with pytest.raises(BadInputError, match="change the entry ml-pipeline-minio-root there"):
         Rotation(load_platform(adopted), cluster, Terminal(), minutes=1).run()
 
 
-def test_the_file_holds_them_all_and_the_terminal_says_what_the_store_needs(
+def test_the_file_has_all_external_secrets_and_the_terminal_lists_the_entries(
     adopted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--secrets=external", "--secret-store=vault", "--external-secrets-to=found.yaml"]

@@ -1,4 +1,4 @@
-"""The hand-over of what the old layout runs: to the right application, nothing deleted, and finished after an end."""
+"""Migration of a cluster with the old layout: new applications for all objects, no deletions, safe interruptions."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ ROOT: Manifest = {
     "spec": {"source": {"path": "apps", "helm": {"valuesObject": {"without": ["training", "extra"]}}}},
 }
 CONTROLLERS = (("statefulsets", "argocd-application-controller"), ("deployments", "argocd-applicationset-controller"))
-# What Argo CD will apply of the platform, and what runs of it: a database whose policy changes, a store whose does not.
+# Objects of the platform in the new layout: a database whose policy changes, and a store whose policy does not.
 WANTED: list[Manifest] = [
     {"kind": "StatefulSet", "metadata": {"name": name, "namespace": "ml-pipeline"}, "spec": spec}
     for name, spec in (("postgres", {"podManagementPolicy": "Parallel"}), ("minio", {}), ("absent", {}))
@@ -43,7 +43,7 @@ KINDS = {"deployments": "apps/Deployment", "services": "/Service", "configmaps":
 
 @pytest.fixture(autouse=True)
 def _in_the_fork(fork: Path) -> None:
-    """The cluster in memory reads what a root application stands for from the folder it is in."""
+    """The cluster in memory reads the applications of a root from the current folder."""
 
 
 def tracked(cluster: MemoryCluster, kind: str, namespace: str, name: str, application: str) -> None:
@@ -58,7 +58,7 @@ def owner(cluster: MemoryCluster, kind: str, namespace: str, name: str) -> str:
 
 
 def old_layout() -> MemoryCluster:
-    """What runs before: one set, its applications, their objects, and projects that `argocd` owns."""
+    """The old layout: one ApplicationSet, its Applications, their objects, and projects that `argocd` owns."""
     cluster = MemoryCluster()
     cluster.put(
         "applications", {"metadata": {"name": "root", "namespace": "argocd"}, "spec": {"source": {"path": "apps"}}}
@@ -110,7 +110,7 @@ def assert_handed_over(cluster: MemoryCluster) -> None:
     assert not handover.needed(cluster)
 
 
-def test_everything_changes_hands_and_nothing_that_runs_goes() -> None:
+def test_all_objects_are_transferred_and_none_is_deleted() -> None:
     cluster = old_layout()
     assert handover.needed(cluster)
     moved = handover.hand_over(cluster, PLATFORM, [ROOT], WANTED)
@@ -130,7 +130,7 @@ def test_everything_changes_hands_and_nothing_that_runs_goes() -> None:
     assert deleted == {"delete applicationsets/serving", *applications, *pods}
 
 
-def test_argo_cd_stands_still_from_the_first_change_to_the_last() -> None:
+def test_argo_cd_is_stopped_from_the_first_change_to_the_last() -> None:
     cluster = old_layout()
     handover.hand_over(cluster, PLATFORM, [ROOT], WANTED)
     stops = [cluster.order.index(f"delete pods/{name}-0") for _, name in CONTROLLERS]
@@ -149,7 +149,7 @@ class _KilledError(Exception):
 
 
 class Mortal(MemoryCluster):
-    """Ends the run at its Nth change."""
+    """Fails at its n-th change."""
 
     left = 0
 
@@ -171,7 +171,7 @@ class Mortal(MemoryCluster):
         super().delete(*arguments, **options)
 
 
-def test_a_run_that_is_killed_anywhere_is_finished_by_the_next() -> None:
+def test_a_second_run_completes_one_that_was_killed_at_any_step() -> None:
     for step in range(1, 40):
         cluster = Mortal()
         cluster.objects = old_layout().objects
@@ -189,7 +189,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next() -> None:
     pytest.fail("it never came to its end")
 
 
-def test_a_service_that_keeps_its_old_name_keeps_its_new_application() -> None:
+def test_a_service_with_a_legacy_name_keeps_its_new_application() -> None:
     same = Service(name="serving", model="iris-classifier", legacy_name="serving")
     platform = Platform(
         repository=PLATFORM.repository, registry=PLATFORM.registry, environments=PLATFORM.environments, services=[same]
@@ -205,7 +205,7 @@ def test_a_service_that_keeps_its_old_name_keeps_its_new_application() -> None:
     assert cluster.find("applications", "serving-staging", "argocd")
 
 
-def test_a_controller_that_does_not_stop_keeps_everything_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_changes_if_a_controller_does_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gitops.cluster.handover._STOP_SECONDS", 0.0)
     cluster = old_layout()
     labels = {"app.kubernetes.io/name": CONTROLLERS[0][1]}
@@ -222,16 +222,14 @@ def test_a_controller_that_does_not_stop_keeps_everything_as_it_is(monkeypatch: 
     assert owner(cluster, "services", "ml-pipeline-staging", "serving-staging").startswith("serving-staging:")
 
 
-def test_a_new_cluster_and_the_new_layout_need_none() -> None:
+def test_a_new_cluster_and_the_new_layout_need_no_migration() -> None:
     assert not handover.needed(MemoryCluster())
     cluster = MemoryCluster()
     cluster.put("applications", ROOT)
     assert not handover.needed(cluster)
 
 
-def test_bootstrap_hands_over_before_argo_cd_sees_the_new_layout(
-    fork: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bootstrap_migrates_before_argo_cd_sees_the_new_layout(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adopt_fork(Repository(fork), Places(repository=PLATFORM.repository, registry=PLATFORM.registry.prefix))
     text = (fork / "platform.yaml").read_text()
     (fork / "platform.yaml").write_text(
@@ -240,7 +238,7 @@ def test_bootstrap_hands_over_before_argo_cd_sees_the_new_layout(
     commit_all(fork, "the new layout")
     cluster = old_layout()
     Bootstrap(Repository(fork), cluster, Terminal(), Options(minutes=1)).run()
-    # The store's chart asks for another policy than what runs, as the database's does.
+    # The charts of both the store and the database have another policy than what runs.
     assert "orphan statefulsets/minio" in cluster.order
     assert cluster.find("pods", "minio-0", "ml-pipeline")
     cluster.put("statefulsets", {"metadata": {"name": "minio", "namespace": "ml-pipeline"}})

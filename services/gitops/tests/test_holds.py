@@ -1,4 +1,4 @@
-"""Holds and rollbacks: what they write, that every verb respects a hold, and where a rollback goes to."""
+"""Holds and rollbacks: what they write, that every command respects a hold, and which pins a rollback restores."""
 
 import json
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def pinned(folder: Path) -> Release:
     return read_release(git(folder, "show", f"main:{STAGING}"), "file")
 
 
-def test_a_hold_says_why_since_when_and_by_whom_and_touches_nothing_else(clone: Path, origin: Path) -> None:
+def test_a_hold_has_reason_time_and_author_and_changes_nothing_else(clone: Path, origin: Path) -> None:
     before = (clone / STAGING).read_text()
     assert execute(["hold", "staging/iris", "--reason", "wrong answers\nfor short petals"]) == 0
     held = pinned(origin).release.hold
@@ -58,7 +58,7 @@ def test_a_hold_says_why_since_when_and_by_whom_and_touches_nothing_else(clone: 
     assert git(origin, "log", "-1", "--format=%s", "main") == "unhold(staging/iris): wrong answers for short petals"
 
 
-def test_holding_again_gives_another_reason_and_the_same_one_changes_nothing(clone: Path, origin: Path) -> None:
+def test_a_second_hold_replaces_the_reason_unless_it_is_the_same(clone: Path, origin: Path) -> None:
     assert execute(["hold", "staging/iris", "--reason", "one"]) == 0
     first = git(origin, "rev-parse", "main")
     assert execute(["hold", "staging/iris", "--reason", "one"]) == 0
@@ -80,7 +80,7 @@ def test_holding_again_gives_another_reason_and_the_same_one_changes_nothing(clo
         ["promote", "production/iris", "--dry-run"],
     ],
 )
-def test_every_verb_of_automation_respects_a_hold(
+def test_every_command_of_automation_respects_a_hold(
     clone: Path, origin: Path, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["hold", "staging/iris", "--reason", "wrong answers"]) == 0
@@ -91,7 +91,7 @@ def test_every_verb_of_automation_respects_a_hold(
     assert git(origin, "branch", "--list", "promote/*") == ""
 
 
-def test_a_rollback_pins_what_ran_before_holds_and_then_lets_a_bump_through(
+def test_a_rollback_restores_pins_and_holds_until_the_hold_is_removed(
     clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["rollback", "staging/iris", "--reason", "slow"]) == 0
@@ -108,7 +108,7 @@ def test_a_rollback_pins_what_ran_before_holds_and_then_lets_a_bump_through(
     assert (pinned(origin).release.chart, pinned(origin).model.version, pinned(origin).held) == ("0.2.0", "2", None)
 
 
-def test_a_second_rollback_goes_further_back_and_a_third_finds_nothing(
+def test_a_second_rollback_goes_further_back_and_a_third_is_refused(
     clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["rollback", "staging/iris"]) == 0
@@ -118,9 +118,7 @@ def test_a_second_rollback_goes_further_back_and_a_third_finds_nothing(
     assert "no earlier pins" in capsys.readouterr().err
 
 
-def test_a_rollback_goes_to_any_commit_that_is_named(
-    clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_rollback_can_name_any_commit(clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = git(clone, "rev-parse", "HEAD~2")
     assert execute(["rollback", "staging/iris", "--to", first]) == 0
     assert pinned(origin).model == release(1).model
@@ -143,7 +141,7 @@ def test_a_rollback_goes_to_any_commit_that_is_named(
         ([1, None, 2], 1),
     ],
 )
-def test_what_was_rolled_back_from_is_never_gone_back_to(ran: list[int | None], target: int | None) -> None:
+def test_a_rollback_never_restores_pins_that_were_rolled_back(ran: list[int | None], target: int | None) -> None:
     commit = Commit(sha="0" * 40, author="Ada", when=datetime.now(UTC), subject="")
     steps = [Step(commit=commit, release=None if version is None else release(version)) for version in reversed(ran)]
     found = before_now(steps)
@@ -152,7 +150,7 @@ def test_what_was_rolled_back_from_is_never_gone_back_to(ran: list[int | None], 
 
 @pytest.fixture
 def hub(clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
-    """GitHub with that repository, where nobody may push to main."""
+    """GitHub with the repository of `origin`, where nobody may push to main."""
     hook = origin / "hooks" / "pre-receive"
     hook.write_text("#!/bin/sh\nwhile read -r _ _ ref; do [ $ref != refs/heads/main ] || exit 1; done\n")
     hook.chmod(0o755)
@@ -170,7 +168,7 @@ def hub(clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         (["bump", "staging/iris", "--chart", "0.2.0"], "bump/staging/iris", "bump(staging/iris): chart 0.2.0"),
     ],
 )
-def test_where_main_is_protected_a_pull_request_does_it(
+def test_with_a_protected_branch_each_command_opens_a_pull_request(
     clone: Path,
     origin: Path,
     hub: GitHub,
@@ -211,9 +209,7 @@ def test_history_says_who_when_and_what(clone: Path, capsys: pytest.CaptureFixtu
     assert "Nothing is released to production/iris yet" in capsys.readouterr().out
 
 
-def test_what_is_not_released_can_be_neither_held_nor_rolled_back(
-    clone: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_release_there_is_no_hold_and_no_rollback(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (
         ["hold", "production/iris", "--reason", "x"],
         ["unhold", "production/iris"],
@@ -241,7 +237,7 @@ def of_wine(folder: Path) -> Release:
     return read_release(git(folder, "show", f"main:{release_file('staging', 'wine')}"), "file")
 
 
-def test_services_are_held_and_rolled_back_apart_from_one_another(two_services: Path, origin: Path) -> None:
+def test_services_are_held_and_rolled_back_independently(two_services: Path, origin: Path) -> None:
     assert execute(["rollback", "staging/wine", "--reason", "slow"]) == 0
     assert (of_wine(origin).model.version, of_wine(origin).held) == ("4", "slow")
     assert (pinned(origin).model.version, pinned(origin).held) == ("3", None)
@@ -263,10 +259,10 @@ def test_an_environment_means_all_of_its_services(two_services: Path, origin: Pa
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_a_rollback_needs_whole_history_or_a_commit(
+def test_a_rollback_needs_the_whole_history_or_a_commit(
     clone: Path, origin: Path, depth: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is missing may be the step that was rolled back from."""
+    """The missing history may include the step that was rolled back from."""
     assert execute(["rollback", "staging/iris"]) == 0
     shallow = clone.parent / "shallow"
     git(clone.parent, "clone", "--quiet", "--depth", str(depth), f"file://{origin}", str(shallow))
@@ -280,7 +276,7 @@ def test_a_rollback_needs_whole_history_or_a_commit(
     assert git(origin, "rev-parse", "main~1") == before
 
 
-def test_what_an_older_layout_left_in_the_way_is_named(
+def test_a_branch_of_the_old_layout_that_prevents_a_new_one_is_named(
     clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     git(origin, "branch", "hold/staging", "main")
@@ -288,7 +284,7 @@ def test_what_an_older_layout_left_in_the_way_is_named(
     assert "git push origin --delete hold/staging" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_broken_file_is_named_and_the_others_are_held(
+def test_an_invalid_file_is_named_and_other_services_are_held(
     two_services: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (two_services / release_file("staging", "wine")).write_text("release: [\n")

@@ -1,4 +1,4 @@
-"""`gitops migrate` on a fork of the previous version's own files, which released, tuned and pinned."""
+"""`gitops migrate` on a fork with the previous version's own files, after releases, tuning and bumps."""
 
 import hashlib
 import shutil
@@ -35,7 +35,7 @@ model: {{name: iris-classifier, version: "7", digest: "{DIGEST}", uri: s3://mlfl
 
 
 def old_files(folder: Path) -> None:
-    """What a fork of the previous version holds after adopting, releasing, tuning and pinning."""
+    """Write the files of a fork of the previous version after adopting, releasing, tuning and bumping."""
     for path in PREVIOUS.rglob("*.yaml"):
         text = path.read_text()
         for upstream, own in PLACES.items():
@@ -66,7 +66,7 @@ def old_files(folder: Path) -> None:
 
 @pytest.fixture
 def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fork of the previous version, alone."""
+    """A fork of the previous version, before a merge of the new one."""
     folder = tmp_path / "old"
     folder.mkdir()
     old_files(folder)
@@ -80,7 +80,7 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def merged(fork: Path) -> Path:
-    """A fork of the previous version with the new version's files beside its own."""
+    """A fork of the previous version, after a merge of the new version's files."""
     for name in ("staging", "production"):
         (fork / "envs" / name / "values.yaml").unlink(missing_ok=True)
     old_files(fork)
@@ -89,7 +89,7 @@ def merged(fork: Path) -> Path:
 
 
 def objects(arguments: list[str | Path], folder: Path) -> dict[tuple[str, str], Any]:
-    """What the serving chart makes, by kind and name."""
+    """Return the objects of the serving chart, by kind and name."""
     command = [HELM, "template", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     found = [entry for entry in loaded_all(done.stdout) if entry]
@@ -134,7 +134,7 @@ def test_objects_keep_their_names_and_selectors(
 
 
 @pytest.mark.parametrize("kind", ["old", "merged"])
-def test_nothing_of_ones_own_is_lost_and_what_is_derived_goes(
+def test_own_settings_are_kept_and_derived_ones_removed(
     kind: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fork: Path = request.getfixturevalue(kind)
@@ -158,7 +158,9 @@ def test_nothing_of_ones_own_is_lost_and_what_is_derived_goes(
     assert "no earlier layout here" in capsys.readouterr().err
 
 
-def test_upstreams_old_files_go_and_those_of_people_stay(merged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_old_files_of_upstream_are_removed_and_those_of_people_stay(
+    merged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (merged / "apps/mlflow.yaml").write_text((merged / "apps/mlflow.yaml").read_text() + "# ours\n")
     own = "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: ours}\n"
     (merged / "apps/ours.yaml").write_text(own)
@@ -174,13 +176,13 @@ def test_upstreams_old_files_go_and_those_of_people_stay(merged: Path, capsys: p
     assert (merged / "apps/extra/ours.yaml").read_text() == own
     assert not list((merged / "argocd/projects").glob("*"))
     (merged / "apps/mlflow.yaml").unlink()
-    # What is left to do by hand is told; the rest fits together.
+    # Check lists what is left to do by hand; everything else is consistent.
     (merged / "envs/platform/training.yaml").unlink()
     code = execute(["check"])
     assert code == 0, capsys.readouterr().err
 
 
-def test_a_fork_alone_says_again_what_upstream_says(old: Path) -> None:
+def test_upstreams_placeholders_are_restored(old: Path) -> None:
     assert execute(["migrate"]) == 0
     for name, digest in previous.FILES.items():
         if (old / name).is_file():
@@ -190,7 +192,7 @@ def test_a_fork_alone_says_again_what_upstream_says(old: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["old", "merged"])
-def test_after_a_kill_at_any_step_it_goes_on(
+def test_a_second_run_completes_a_migration_that_was_killed_at_any_step(
     kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fork: Path = request.getfixturevalue(kind)
@@ -228,7 +230,7 @@ def test_after_a_kill_at_any_step_it_goes_on(
     assert steps > 10
 
 
-def test_a_manifest_in_the_repository_moves_along(old: Path) -> None:
+def test_a_vendored_manifest_is_moved(old: Path) -> None:
     manifest = "image: quay.io/argoproj/argocd:v3.6.1\n"
     kustomization = old / "argocd/install/kustomization.yaml"
     upstream = kustomization.read_text()
@@ -249,7 +251,7 @@ def test_a_manifest_in_the_repository_moves_along(old: Path) -> None:
         ("argocd/identity.yaml", "repository: 1\n", "argocd/identity.yaml cannot be used"),
     ],
 )
-def test_what_cannot_be_read_is_named(
+def test_an_invalid_file_is_named(
     old: Path, file: str, text: str, named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (old / file).write_text(text)

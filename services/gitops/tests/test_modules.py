@@ -1,11 +1,11 @@
-"""Every module is used by another, and no name has to be changed where it is imported."""
+"""Every module is used by another, and no import needs another name."""
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "gitops"
-# What starts: the command itself, and what writes the schema for editors.
+# Entry points: the command itself, and the module that writes the schema for editors.
 STARTS = {"gitops.cli", "gitops.platform.schema"}
 MODULES = {
     ".".join(("gitops", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
@@ -14,7 +14,7 @@ MODULES = {
 
 
 def imports(module: str) -> Iterator[tuple[str, str | None]]:
-    """What a module imports of this package: dotted names, and the name that it gives them where that is another."""
+    """Yield what a module imports from this package: dotted names, and the alias if there is one."""
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gitops"):
             for alias in node.names:
@@ -25,17 +25,17 @@ def imports(module: str) -> Iterator[tuple[str, str | None]]:
 
 def test_each_module_is_imported_by_another() -> None:
     used = {name for module in MODULES for name, _ in imports(module)}
-    # `from gitops.a.b import c` uses gitops.a.b, and gitops.a.b.c where that is a module too.
+    # `from gitops.a.b import c` uses gitops.a.b, and also gitops.a.b.c if that is a module.
     reached = used | {name.rpartition(".")[0] for name in used}
     modules = {name for name, path in MODULES.items() if path.name != "__init__.py"}
     assert modules - reached - STARTS == set()
 
 
-def test_no_name_has_to_be_another_where_it_is_imported() -> None:
+def test_no_import_needs_an_alias() -> None:
     renamed = {(module, name) for module in MODULES for name, other in imports(module) if other}
     assert renamed == set()
 
 
-def test_no_module_grows_past_what_is_read_in_one_go() -> None:
+def test_no_module_is_too_long() -> None:
     longest = 400
     assert [name for name, path in MODULES.items() if len(path.read_text().splitlines()) > longest] == []

@@ -1,4 +1,4 @@
-"""gitops move-store around the copy itself: which way, with which keys, and the one line in git."""
+"""`gitops move-store` without the copying: the direction, the keys, and the commit."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def snapshot(fork: Path) -> Snapshot:
     return Snapshot(repository, repository.commit_named("HEAD"))
 
 
-def test_without_a_second_store_the_way_out_is_named() -> None:
+def test_without_a_second_store_the_error_names_a_remedy() -> None:
     with pytest.raises(BadInputError, match="add `nextStore: seaweedfs`, push it"):
         route(PLATFORM, late=False)
 
@@ -48,12 +48,12 @@ def test_the_switch_is_one_commit_that_changes_the_two_lines(fork: Path) -> None
     assert [line for line in before.splitlines() if line not in text.splitlines()] == []
 
 
-def test_a_switch_that_was_made_is_not_made_again(fork: Path) -> None:
+def test_a_second_switch_changes_nothing(fork: Path) -> None:
     (proposal,) = switched(Route(source="seaweedfs", target="minio", late=False))(snapshot(fork))
     assert (proposal.files, proposal.left_alone) == ({}, "minio is already the store")
 
 
-def test_the_root_user_is_that_of_both_stores() -> None:
+def test_both_stores_have_the_same_root_user() -> None:
     cluster = MemoryCluster()
     with pytest.raises(BadInputError, match="ml-pipeline/minio-root has no root-user: run gitops bootstrap first"):
         root_keys(cluster)
@@ -67,7 +67,7 @@ def test_nothing_is_switched_while_objects_are_still_written() -> None:
         refuse_unlike([Pass(objects=9, same=6, copied=3), Pass()])
 
 
-def test_a_pass_says_what_it_found() -> None:
+def test_the_description_of_a_pass() -> None:
     done = Pass(objects=5, size=70, same=2, copied=1, missing=1, newer=1)
     assert said(done) == (
         "5 objects, 70 bytes, 2 with the same digest, 1 copied, 1 missing, 1 newer in the store in use"

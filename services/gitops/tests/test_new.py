@@ -1,4 +1,4 @@
-"""`gitops new` and `gitops remove`: one command, one commit, and nothing that others have is touched."""
+"""`gitops new` and `gitops remove`: one command makes one commit, and files of others do not change."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def in_origin(origin: Path, path: str) -> str:
     return git(origin, "show", f"main:{path}")
 
 
-def test_a_service_is_one_commit_that_everything_derives_from(
+def test_a_new_service_is_one_commit_from_which_everything_derives(
     fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = git(origin, "rev-parse", "main")
@@ -58,7 +58,7 @@ def test_a_service_is_one_commit_that_everything_derives_from(
     ]
 
 
-def test_an_environment_is_one_commit_and_tuned_as_its_source(
+def test_a_new_environment_is_one_commit_with_the_tuning_of_its_source(
     fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = git(origin, "rev-parse", "main")
@@ -78,7 +78,7 @@ def test_an_environment_is_one_commit_and_tuned_as_its_source(
     assert owners_of((fork / ".github/CODEOWNERS").read_text(), "envs/qa/values.yaml") == ["@OWNER"]
     assert execute(["new", "environment", "eu", "--from", "production"]) == 0
     assert hosts(fork, "eu/iris") == ["iris-eu.localhost"]
-    # Owners of a service win in each environment, whichever came first.
+    # Owners of a service take precedence in each environment, whichever was added first.
     assert execute([*WINE]) == 0
     assert execute(["new", "environment", "us", "--from", "production"]) == 0
     owners = (fork / ".github/CODEOWNERS").read_text()
@@ -105,7 +105,7 @@ def test_an_environment_is_one_commit_and_tuned_as_its_source(
         (["remove", "environment", "staging", "--yes", "--git-only"], "production has `from: staging`"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_committed(
+def test_invalid_arguments_are_refused_before_a_commit(
     fork: Path, origin: Path, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = git(origin, "rev-parse", "main")
@@ -115,7 +115,7 @@ def test_what_cannot_be_is_refused_before_anything_is_committed(
     assert git(fork, "status", "--porcelain") == ""
 
 
-def test_a_host_that_somebody_has_is_refused(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_host_name_in_use_is_refused(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = fork / "envs/production/iris/values.yaml"
     path.write_text("ingress:\n  hosts: [iris.localhost, wine-staging.localhost]\n")
     commit_all(fork)
@@ -125,7 +125,9 @@ def test_a_host_that_somebody_has_is_refused(fork: Path, origin: Path, capsys: p
     assert "uses the host wine-staging.localhost, which" in said
 
 
-def test_a_dry_run_and_a_commit_here_push_nothing(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_and_a_local_commit_push_nothing(
+    fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = git(origin, "rev-parse", "main")
     assert execute([*WINE, "--dry-run", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["targets"][0]
@@ -137,7 +139,7 @@ def test_a_dry_run_and_a_commit_here_push_nothing(fork: Path, origin: Path, caps
     assert git(origin, "rev-parse", "main") == before
 
 
-def test_tuning_that_is_there_already_stays(fork: Path, origin: Path) -> None:
+def test_existing_tuning_stays(fork: Path, origin: Path) -> None:
     own = "ingress: {hosts: [my-wine.example.com]}\n"
     (fork / "envs/staging/wine").mkdir()
     (fork / "envs/staging/wine/values.yaml").write_text(own)
@@ -148,12 +150,12 @@ def test_tuning_that_is_there_already_stays(fork: Path, origin: Path) -> None:
 
 
 def _kept(fork: Path) -> dict[str, str]:
-    """What git keeps; a link counts by where it leads."""
+    """Return the content of every tracked file; for a link, its target."""
     found = {path: fork / path for path in git(fork, "ls-files").splitlines()}
     return {path: str(file.readlink()) if file.is_symlink() else file.read_text() for path, file in found.items()}
 
 
-def test_what_came_goes_again_after_a_dry_run(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_remove_undoes_new_after_a_dry_run(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held = _kept(fork)
     assert execute([*WINE]) == 0
     assert execute([*QA]) == 0
@@ -174,13 +176,13 @@ def test_what_came_goes_again_after_a_dry_run(fork: Path, origin: Path, capsys: 
     models = "/models/wine/             @flora/wine\n"
     assert now.pop(".github/CODEOWNERS") == held.pop(".github/CODEOWNERS") + models
     assert now == held
-    # What was cut off after git had let go of it goes on from there.
+    # A second run completes a removal that was interrupted after the change in git.
     assert execute(["remove", "environment", "qa", "--git-only", "--yes"]) == 0
 
 
 @pytest.mark.parametrize("subject", ["remove(service): wine (#12)", "Merge pull request #12 from acme/remove"])
-def test_a_removal_goes_on_whatever_its_merge_was_called(fork: Path, origin: Path, subject: str) -> None:
-    """GitHub and Gitea put the number of the pull request behind the title."""
+def test_a_removal_continues_whatever_the_message_of_the_merge(fork: Path, origin: Path, subject: str) -> None:
+    """GitHub and Gitea append the number of the pull request to the title."""
     assert execute([*WINE]) == 0
     assert execute(["remove", "service", "wine", "--git-only", "--yes"]) == 0
     git(fork, "commit", "--quiet", "--amend", "--message", subject)
@@ -189,7 +191,7 @@ def test_a_removal_goes_on_whatever_its_merge_was_called(fork: Path, origin: Pat
     assert execute(["remove", "service", "nobody", "--git-only", "--yes"]) == 2
 
 
-def test_what_a_removal_leaves_is_said(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_removal_reports_what_it_leaves(fork: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["remove", "service", "iris", "--git-only"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "by hand: models/iris stays, so iris-classifier is still trained: git rm -r models/iris" in said

@@ -1,4 +1,4 @@
-"""What bootstrap does for Argo CD's notifications: fill their Secret, and subscribe projects to what has a key."""
+"""Argo CD's notifications in bootstrap: values in their Secret, and subscriptions of projects for values that exist."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def at_home(fork: Path, host: str) -> None:
 
 @pytest.fixture
 def adopted(fork: Path) -> Path:
-    """A fork that lives at GitHub."""
+    """A fork at GitHub."""
     at_home(fork, "github.com")
     return fork
 
@@ -52,14 +52,14 @@ def subscriptions(cluster: MemoryCluster, project: str) -> set[str]:
     return {name.removeprefix(f"{SUBSCRIBE}.") for name in annotations if name.startswith(SUBSCRIBE)}
 
 
-def test_nobody_is_told_of_anything_by_itself(adopted: Path) -> None:
+def test_without_options_nobody_is_notified(adopted: Path) -> None:
     cluster = MemoryCluster()
     bootstrap(adopted, cluster)
     assert secret(cluster) == {}
     assert not subscriptions(cluster, "serving") | subscriptions(cluster, "platform")
 
 
-def test_the_promotion_is_started_by_what_serving_deploys(adopted: Path) -> None:
+def test_a_deployment_of_serving_starts_the_promotion(adopted: Path) -> None:
     cluster = MemoryCluster()
     bootstrap(adopted, cluster, github=TOKEN)
     assert secret(cluster) == {"github-token": TOKEN}
@@ -67,7 +67,7 @@ def test_the_promotion_is_started_by_what_serving_deploys(adopted: Path) -> None
     assert not subscriptions(cluster, "platform")
 
 
-def test_people_hear_what_is_deployed_and_what_goes_wrong(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_people_are_notified_of_deployments_and_problems(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cluster = MemoryCluster()
     bootstrap(adopted, cluster, people=WEBHOOK)
     assert secret(cluster) == {"webhook-url": WEBHOOK}
@@ -77,7 +77,7 @@ def test_people_hear_what_is_deployed_and_what_goes_wrong(adopted: Path, capsys:
     assert "5ecret" not in "".join(capsys.readouterr())
 
 
-def test_what_was_given_earlier_stays_and_can_be_replaced(adopted: Path) -> None:
+def test_earlier_values_stay_and_can_be_replaced(adopted: Path) -> None:
     cluster = MemoryCluster()
     bootstrap(adopted, cluster, people=WEBHOOK)
     bootstrap(adopted, cluster, github=TOKEN)
@@ -87,7 +87,7 @@ def test_what_was_given_earlier_stays_and_can_be_replaced(adopted: Path) -> None
     assert secret(cluster) == {"webhook-url": WEBHOOK, "github-token": "another"}
 
 
-def test_a_key_that_a_person_put_there_is_subscribed_to(adopted: Path) -> None:
+def test_a_key_that_a_person_added_is_subscribed(adopted: Path) -> None:
     cluster = MemoryCluster()
     mine = {"name": SECRET, "namespace": "argocd"}
     cluster.put("secrets", {"metadata": mine, "data": encoded({"github-token": TOKEN, "of-others": "x"})})
@@ -95,7 +95,7 @@ def test_a_key_that_a_person_put_there_is_subscribed_to(adopted: Path) -> None:
     assert subscriptions(cluster, "serving") == {"on-deployed.github"}
 
 
-def test_github_is_told_only_of_what_is_there(fork: Path) -> None:
+def test_github_is_notified_only_about_its_own_repository(fork: Path) -> None:
     at_home(fork, "git.example.com")
     cluster = MemoryCluster()
     with pytest.raises(BadInputError, match=r"https://git\.example\.com/flora/petals\.git is not there"):
@@ -104,7 +104,7 @@ def test_github_is_told_only_of_what_is_there(fork: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("people", "chat.example.com/5ecret"), ("github", "5ecret\nX-Other: 1")])
-def test_what_cannot_be_used_is_refused_unseen(
+def test_an_invalid_value_is_refused_without_showing_it(
     name: str, value: str, adopted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SERVICES[name].variable, value)
@@ -121,7 +121,7 @@ def with_a_chat(fork: Path) -> None:
     commit_all(fork, "an owner has a chat")
 
 
-def test_an_owners_chat_needs_its_address_once(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_address_of_an_owners_chat_is_needed_only_once(adopted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with_a_chat(adopted)
     cluster = MemoryCluster()
     with pytest.raises(BadInputError, match="GITOPS_NOTIFY_WEBHOOK_URL_GREEN_HOUSE, and add --notify green-house"):
@@ -130,12 +130,12 @@ def test_an_owners_chat_needs_its_address_once(adopted: Path, capsys: pytest.Cap
     bootstrap(adopted, cluster, **{"green-house": WEBHOOK})
     bootstrap(adopted, cluster)
     assert secret(cluster) == {"webhook-url-green-house": WEBHOOK}
-    # The Applications subscribe, and not the project, whose Applications are of all owners.
+    # The Applications subscribe, because those of a project belong to several owners.
     assert not subscriptions(cluster, "serving") | subscriptions(cluster, "platform")
     assert "5ecret" not in "".join(capsys.readouterr())
 
 
-def test_a_chat_that_nobody_has_is_refused_with_those_that_there_are(adopted: Path) -> None:
+def test_an_unknown_chat_is_refused_with_a_list_of_the_known(adopted: Path) -> None:
     with_a_chat(adopted)
     cluster = MemoryCluster()
     with pytest.raises(BadInputError, match=r"--notify greenhouse is unknown\. Known are people, github, green-house"):
@@ -153,7 +153,7 @@ def test_the_address_of_a_chat_is_an_address(
     assert "5ecret" not in said
 
 
-def test_a_line_break_at_the_end_is_a_files_and_not_the_tokens() -> None:
+def test_a_line_break_at_the_end_of_a_token_is_removed() -> None:
     assert checked("github", f"{TOKEN}\n") == TOKEN
 
 

@@ -1,4 +1,4 @@
-"""Small questions that many commands ask: whether two releases run the same, and names in a sentence."""
+"""Small functions that many commands use: whether two releases run the same, and names in a sentence."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""platform.yaml: one reader, a sentence for each mistake, a schema for editors, entries that come and go as lines."""
+"""platform.yaml: one reader, a sentence for each mistake, a schema for editors, and edits of entries by lines."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def service(**fields: Any) -> dict[str, Any]:
     return {"services": [{"name": "iris", "model": "iris-classifier"}, {"model": "other", **fields}]}
 
 
-def test_four_environments_on_two_clusters_are_read() -> None:
+def test_a_file_with_four_environments_on_two_clusters() -> None:
     platform = read_platform(yaml.safe_dump(WHOLE))
     assert [entry.where for entry in platform.environments] == [
         "ml-pipeline-dev",
@@ -69,7 +69,7 @@ def test_four_environments_on_two_clusters_are_read() -> None:
         ("https://ada@git.example.com/a/b.git", "a/b", "https://git.example.com/a/b", "git.example.com"),
     ],
 )
-def test_an_address_says_how_else_a_repository_is_mentioned(repository: str, slug: str, web: str, host: str) -> None:
+def test_slug_page_and_host_follow_from_the_address(repository: str, slug: str, web: str, host: str) -> None:
     platform = read_platform(yaml.safe_dump({**WHOLE, "repository": repository}))
     assert (platform.slug, platform.web, platform.host) == (slug, web, host)
 
@@ -144,13 +144,13 @@ def test_each_mistake_is_a_sentence(changes: dict[str, Any], named: str) -> None
 
 
 @pytest.mark.parametrize("address", ["http://10.0.0.9:9000", "http://[fd00::9]:9000", "https://s3.example.com"])
-def test_a_cluster_may_name_its_store_by_an_ip_address(address: str) -> None:
+def test_the_store_of_a_cluster_may_have_an_ip_address(address: str) -> None:
     clusters = {"west": {"server": "https://10.0.0.5:6443", "s3": address}}
     platform = read_platform(yaml.safe_dump({**WHOLE, "clusters": clusters}))
     assert platform.clusters["west"].s3 == address
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "platform.yaml").write_bytes(b"repository: \xff\n")
     with pytest.raises(BadInputError, match=r"^platform\.yaml cannot be read: .*utf-8"):
         load_platform(tmp_path)
@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_platform(tmp_path)
 
 
-def test_services_and_environments_that_come_to_one_application_are_refused() -> None:
+def test_services_and_environments_that_share_an_application_are_refused() -> None:
     said = problems(
         environments=[{"name": "b-c"}, {"name": "c"}],
         services=[{"name": "a", "model": "one"}, {"name": "a-b", "model": "two"}],
@@ -168,13 +168,13 @@ def test_services_and_environments_that_come_to_one_application_are_refused() ->
     assert "would share the application 'a-b-c'" in said
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_together() -> None:
     said = problems(branch="..", **service(name="Wine"))
     assert len(said.splitlines()) == 2
     assert all(line.startswith("platform.yaml: ") for line in said.splitlines())
 
 
-def test_the_schema_for_editors_is_what_the_reader_takes() -> None:
+def test_the_schema_for_editors_fits_the_reader() -> None:
     file = ROOT / "services/gitops/platform.schema.json"
     assert file.read_text() == schema.text(), "python -m gitops.platform.schema > services/gitops/platform.schema.json"
     validator = Draft202012Validator(json.loads(file.read_text()))
@@ -184,7 +184,7 @@ def test_the_schema_for_editors_is_what_the_reader_takes() -> None:
     assert not validator.is_valid({**WHOLE, "environments": [{"name": "qa", "minAge": "soon"}]})
 
 
-def test_the_projects_own_file_is_sound() -> None:
+def test_the_projects_own_file_is_valid() -> None:
     assert load_platform(ROOT).services
 
 
@@ -197,7 +197,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("text", LISTS.values(), ids=LISTS)
-def test_an_entry_comes_and_goes_as_a_line(text: str) -> None:
+def test_an_entry_is_added_and_removed_as_a_line(text: str) -> None:
     wine = {"name": "wine", "model": "w", "owner": "@flora"}
     more = with_entry(text, "services", wine)
     assert loaded(more)["services"] == [{"name": "iris", "model": "i"}, wine]
@@ -214,11 +214,11 @@ def test_an_entry_comes_and_goes_as_a_line(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["branch: main\n", "branch: main", "services:\nbranch: main\n"])
-def test_a_list_that_is_not_there_begins(text: str) -> None:
+def test_an_entry_creates_a_missing_list(text: str) -> None:
     entry = {"name": "on", "owner": "@a", "model": 'with "quotes"'}
     assert loaded(with_entry(text, "services", entry))["services"] == [entry]
 
 
-def test_a_list_in_a_form_that_lines_cannot_edit_is_left_alone() -> None:
+def test_a_list_in_another_form_is_not_edited() -> None:
     with pytest.raises(BadInputError, match="edit"):
         with_entry("services: &s\n  - {name: iris}\nmore: *s\n", "services", {"name": "wine"})

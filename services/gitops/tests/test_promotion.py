@@ -1,4 +1,4 @@
-"""`gitops promote`: exactly the source's pins, one pull request that tells a reviewer all of it, and what stops it."""
+"""`gitops promote`: the source's exact pins, a pull request with all facts for a reviewer, and what prevents it."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ from services.gitops.tests.github import GitHub
 from services.gitops.tests.memory_cluster import WELL, MemoryCluster
 from services.gitops.tests.promotion_setup import BRANCH, PRODUCTION, STAGING, push, release
 
-# Fixtures are found by their names in a module.
+# pytest finds fixtures by their names in the module.
 clone, hub = promotion_setup.clone, promotion_setup.hub
 
 
@@ -37,13 +37,13 @@ def promote(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, str]
 
 
 def the_route(start: Snapshot) -> Route:
-    """The one way that pins go in the project's own platform.yaml."""
+    """Return the only route in the project's own platform.yaml."""
     (route,) = routes(platform_at(start), None, 0)
     return route
 
 
 def merge(clone: Path) -> None:
-    """What the button of the pull request does, and a pull after it."""
+    """Do the same as the merge button of the pull request, and pull."""
     git(clone, "fetch", "--quiet", "origin", BRANCH)
     git(clone, "merge", "--quiet", "--no-ff", "--message", "Merge promotion", "FETCH_HEAD")
     git(clone, "push", "--quiet")
@@ -69,7 +69,7 @@ def test_the_first_promotion_is_the_sources_file_byte_for_byte(
     assert "Merge promotion" in capsys.readouterr().out
 
 
-def test_the_body_says_why_a_model_was_trained_also_after_a_merge_and_an_environment_on(
+def test_the_body_has_the_reason_of_the_training_in_every_environment(
     clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     push(clone, "production", release(1), "promote(production): iris 1")
@@ -79,7 +79,7 @@ def test_the_body_says_why_a_model_was_trained_also_after_a_merge_and_an_environ
     git(clone, "checkout", "--quiet", "main")
     git(clone, "merge", "--quiet", "--no-ff", "--message", "Merge pull request 7", "bump")
     git(clone, "push", "--quiet")
-    # What is pinned besides, later, does not hide it.
+    # A later bump of the image does not hide it.
     image = msgspec.structs.replace(release(3).image, tag="2.0.0")
     push(clone, "staging", msgspec.structs.replace(release(3), image=image), "bump(staging/iris): image 2.0.0")
     promote(capsys)
@@ -94,7 +94,9 @@ def test_the_body_says_why_a_model_was_trained_also_after_a_merge_and_an_environ
     assert why_trained(start.repository, route.target, found, release(2).model) == ""
 
 
-def test_a_model_that_stays_needs_no_reason(clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_new_model_the_body_has_no_reason(
+    clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
     push(clone, "staging", release(3), "bump(staging/iris): iris 3\n\nTrained because: Drift.")
     push(clone, "production", release(3), "promote(production): iris 3")
     image = msgspec.structs.replace(release(3).image, tag="2.0.0")
@@ -103,7 +105,7 @@ def test_a_model_that_stays_needs_no_reason(clone: Path, hub: GitHub, capsys: py
     assert "Why it was trained" not in hub.opened()[0]["body"]
 
 
-def test_a_later_promotion_copies_every_pin_and_keeps_what_people_wrote(
+def test_a_later_promotion_copies_every_pin_and_keeps_comments(
     clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     push(clone, "production", release(1), "promote(production): iris 1")
@@ -117,7 +119,7 @@ def test_a_later_promotion_copies_every_pin_and_keeps_what_people_wrote(
     assert [line for line in promoted.splitlines() if "Ada" not in line] == (clone / STAGING).read_text().splitlines()
 
 
-def test_the_body_tells_a_reviewer_what_changes_and_why_it_may(
+def test_the_body_has_the_changes_and_the_evidence(
     clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     push(clone, "production", release(1), "promote(production): iris 1")
@@ -148,7 +150,7 @@ def test_the_body_shows_the_rendered_differences(
     assert "1.2.0" in text.partition("~~~~~~~~diff")[2]
 
 
-def test_an_open_pull_request_stays_as_it_is_until_the_pins_move(
+def test_an_open_pull_request_does_not_change_until_the_pins_do(
     clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = promote(capsys)["commit"]
@@ -165,7 +167,7 @@ def test_an_open_pull_request_stays_as_it_is_until_the_pins_move(
     assert promote(capsys)["commit"] != outcome["commit"]
 
 
-def test_a_branch_that_somebody_wrote_to_is_put_right(
+def test_commits_of_others_on_the_branch_are_replaced(
     clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     promote(capsys)
@@ -189,7 +191,7 @@ def test_a_branch_that_somebody_wrote_to_is_put_right(
     assert git(origin, "rev-parse", f"{BRANCH}~1") == git(origin, "rev-parse", "main")
 
 
-def test_a_branch_that_was_brought_up_to_date_with_main_is_left_alone(
+def test_a_branch_that_was_updated_from_main_is_left_alone(
     clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     promote(capsys)
@@ -204,7 +206,7 @@ def test_a_branch_that_was_brought_up_to_date_with_main_is_left_alone(
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
-def test_a_hold_of_either_side_closes_it_and_keeps_it_closed(
+def test_a_hold_of_either_side_closes_the_pull_request(
     clone: Path, hub: GitHub, environment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     push(clone, "production", release(1), "promote(production): iris 1")
@@ -219,7 +221,7 @@ def test_a_hold_of_either_side_closes_it_and_keeps_it_closed(
     assert promote(capsys)["outcome"] == "opened"
 
 
-def test_a_hold_that_came_without_a_token_closes_it_at_the_next_look(
+def test_promote_closes_the_pull_request_after_a_hold_without_a_token(
     clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promote(capsys)
@@ -232,7 +234,9 @@ def test_a_hold_that_came_without_a_token_closes_it_at_the_next_look(
     assert hub.opened() == []
 
 
-def test_nothing_left_to_promote_closes_it(clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_difference_the_pull_request_is_closed(
+    clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
     push(clone, "production", release(1), "promote(production): iris 1")
     promote(capsys)
     push(clone, "staging", release(1), "rollback(staging): iris 1")
@@ -247,7 +251,7 @@ def test_pins_that_are_too_young_wait(clone: Path, hub: GitHub, capsys: pytest.C
     assert promote(capsys, "--min-age", "0")["outcome"] == "opened"
 
 
-def test_a_hold_or_a_remark_does_not_make_the_pins_younger(clone: Path) -> None:
+def test_the_age_of_pins_does_not_change_with_a_hold(clone: Path) -> None:
     git(clone, "commit", "--quiet", "--allow-empty", "--message", "old")
     brought = git(clone, "log", "-1", "--format=%h", "--", str(STAGING))
     push(clone, "staging", release(2, Hold(reason="looking")), "hold(staging): looking")
@@ -258,7 +262,7 @@ def test_a_hold_or_a_remark_does_not_make_the_pins_younger(clone: Path) -> None:
     assert f"by {brought}" in planned.body
 
 
-def test_a_clone_without_history_cannot_tell_and_says_so(
+def test_a_clone_without_history_is_refused(
     clone: Path,
     origin: Path,
     hub: GitHub,
@@ -278,7 +282,7 @@ def test_a_clone_without_history_cannot_tell_and_says_so(
         ({"operationState": {"phase": "Failed", "message": "smoke failed"}}, "2", "last sync failed.* smoke failed"),
         ({"operationState": {"phase": "Running"}}, "2", "smoke test has not ended"),
         ({"sync": {"status": "Synced", "revisions": ["0.1.0", "BEFORE"]}}, "2", "has not yet read"),
-        # Newer than what was fetched, as right after another push.
+        # The revision is newer than the fetched history, as right after another push.
         ({"sync": {"status": "Synced", "revisions": ["0.1.0", "0" * 40]}}, "2", "Argo CD is at 0000000.* run it again"),
         ({"sync": {"status": "OutOfSync"}}, "2", "says OutOfSync and Healthy"),
         ({"health": {"status": "Degraded", "message": "crashes"}}, "2", "says Synced and Degraded.*crashes"),
@@ -286,7 +290,7 @@ def test_a_clone_without_history_cannot_tell_and_says_so(
         ({}, "2", None),
     ],
 )
-def test_what_the_cluster_says_of_the_source_counts(
+def test_the_state_of_the_source_in_the_cluster_counts(
     clone: Path, status: dict[str, object], serves: str, objection: str | None
 ) -> None:
     cluster = MemoryCluster()
@@ -316,17 +320,17 @@ def test_what_the_cluster_says_of_the_source_counts(
     [
         ("qa", "There is no environment 'qa'"),
         ("production/roses", "There is no service 'roses'"),
-        ("staging", "Nothing feeds staging"),
+        ("staging", "staging has no `from`"),
     ],
 )
-def test_a_promotion_that_makes_no_sense_is_refused(
+def test_an_invalid_promotion_is_refused(
     clone: Path, hub: GitHub, name: str, named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["promote", name]) == 2
     assert named in capsys.readouterr().err
 
 
-def test_what_the_source_does_not_run_cannot_be_promoted(
+def test_a_source_without_a_release_cannot_be_promoted(
     clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (clone / STAGING).unlink()
@@ -336,9 +340,7 @@ def test_what_the_source_does_not_run_cannot_be_promoted(
     assert "Nothing is released to staging/iris" in capsys.readouterr().err
 
 
-def test_a_shadow_is_tried_where_it_is(
-    clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_shadow_is_not_promoted(clone: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
     push(clone, "production", release(1), "promote(production/iris): iris 1")
     shadow = f'shadow: {{version: "3", digest: {DIGEST}, uri: s3://mlflow/1/models/m-3}}\n'
     (clone / STAGING).write_text((clone / STAGING).read_text() + shadow)
@@ -348,15 +350,13 @@ def test_a_shadow_is_tried_where_it_is(
     assert "shadow" not in git(origin, "show", f"{BRANCH}:{PRODUCTION}")
 
 
-def test_without_an_api_the_branch_alone_is_enough(
-    clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_branch_only_pushes_without_a_token(clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert promote(capsys, "--branch-only")["outcome"] == "pushed"
     merge(clone)
     assert read_release((clone / PRODUCTION).read_text(), "file") == release(2)
 
 
-def test_a_body_that_gets_too_long_is_cut_and_says_so(clone: Path) -> None:
+def test_a_body_that_is_too_long_is_cut_with_a_note(clone: Path) -> None:
     commit = Repository(clone).log(STAGING, limit=1)[0]
     evidence = Evidence(
         source="staging/iris",
@@ -375,10 +375,10 @@ def test_a_body_that_gets_too_long_is_cut_and_says_so(clone: Path) -> None:
     assert "- and 30 more" in text
 
 
-def test_a_branch_that_goes_while_it_is_looked_at_is_no_branch(
+def test_a_branch_that_is_deleted_meanwhile_counts_as_missing(
     clone: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A forge removes it with the merge."""
+    """A forge deletes the branch after a merge."""
     git(clone, "push", "--quiet", "origin", f"HEAD:refs/heads/{BRANCH}")
     trunk = Trunk(Repository(clone), "origin", "main")
     asked = trunk._git

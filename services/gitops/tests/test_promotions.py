@@ -1,4 +1,4 @@
-"""`gitops promote` for several services and environments at once: each for itself."""
+"""`gitops promote` for several services and environments: they do not affect one another."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,13 @@ from services.gitops.tests.conftest import ROOT, add_service, commit_all, git, r
 from services.gitops.tests.github import GitHub
 from services.gitops.tests.promotion_setup import BRANCH, STAGING, push, release
 
-# Fixtures are found by their names in a module.
+# pytest finds fixtures by their names in the module.
 clone, hub = promotion_setup.clone, promotion_setup.hub
 
 
 @pytest.fixture
 def garden(clone: Path, hub: GitHub) -> Path:
-    """Three services: iris and wine run in staging, roses nowhere yet."""
+    """Three services: iris and wine run in staging, roses was never released."""
     add_service(clone, "wine", "wine-classifier")
     add_service(clone, "roses", "roses-classifier")
     push(clone, "staging", release(5), "bump(staging/wine): wine 5", "wine")
@@ -27,13 +27,13 @@ def garden(clone: Path, hub: GitHub) -> Path:
 
 
 def outcomes(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, str]:
-    """What came of each promotion."""
+    """Return the outcome of each promotion."""
     capsys.readouterr()
     assert execute(["promote", *arguments, "--json"]) == code
     return {entry["target"]: entry["outcome"] for entry in json.loads(capsys.readouterr().out)}
 
 
-def test_each_service_has_a_pull_request_of_its_own(
+def test_each_service_has_its_own_pull_request(
     garden: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert outcomes(capsys) == {
@@ -48,7 +48,7 @@ def test_each_service_has_a_pull_request_of_its_own(
     assert "promotion from staging/wine to production/wine" in bodies["promote/production/wine"]
 
 
-def test_what_is_in_the_way_of_one_service_stops_no_other(
+def test_a_problem_with_one_service_stops_no_other(
     garden: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcomes(capsys)
@@ -64,7 +64,7 @@ def test_what_is_in_the_way_of_one_service_stops_no_other(
     assert outcomes(capsys, code=2)["production/iris"] == "refused"
 
 
-def test_each_environment_asks_for_an_age_of_its_own(
+def test_each_environment_has_its_own_minimum_age(
     garden: Path, hub: GitHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GITOPS_MIN_AGE")
@@ -93,7 +93,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_applications_that_people_add_are_in_nobodys_way(
+def test_applications_of_apps_extra_do_not_stop_a_promotion(
     clone: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     helm = clone / ".cache/tools/bin/helm"
@@ -107,7 +107,7 @@ def test_applications_that_people_add_are_in_nobodys_way(
     commit_all(clone, "Run what is ours")
     git(clone, "push", "--quiet")
     assert outcomes(capsys) == {"production/iris": "opened"}
-    # Helm was there, so the pull request shows what changes in the cluster.
+    # Helm is installed, so the pull request shows the changes of objects.
     assert "Deployment" in hub.opened()[0]["body"]
 
 

@@ -1,4 +1,4 @@
-"""Pull requests over REST: opened once, kept up to date, closed; also where the API is busy, limited or wrong."""
+"""Pull requests over REST: opened once, kept up to date, closed; also if the API is busy, limited or wrong."""
 
 import time
 from collections.abc import Iterator
@@ -36,11 +36,11 @@ def hub(tmp_path: Path) -> Iterator[GitHub]:
 
 
 def client(hub: GitHub, waited: list[float] | None = None, token: str = TOKEN) -> github.GitHub:
-    """A client that only notes how long it would wait."""
+    """Return a client that does not wait, but records for how long it would."""
     return github.GitHub(hub.url, SLUG, token, "main", pause=(waited if waited is not None else []).append)
 
 
-def test_it_is_opened_once_and_then_kept(hub: GitHub) -> None:
+def test_a_pull_request_is_opened_once_and_then_updated(hub: GitHub) -> None:
     pulls = client(hub)
     assert pulls.keep(BRANCH, "one", "body").outcome == "opened"
     assert pulls.keep(BRANCH, "one", "body").outcome == "unchanged"
@@ -49,7 +49,7 @@ def test_it_is_opened_once_and_then_kept(hub: GitHub) -> None:
     assert (pull["title"], pull["body"], pull["base"]["ref"]) == ("two", "body", "main")
 
 
-def test_closing_says_why_and_the_next_one_is_new(hub: GitHub) -> None:
+def test_closing_comments_the_reason_and_the_next_one_is_new(hub: GitHub) -> None:
     pulls = client(hub)
     assert pulls.close(BRANCH, "held") is None
     pulls.keep(BRANCH, "one", "body")
@@ -59,7 +59,7 @@ def test_closing_says_why_and_the_next_one_is_new(hub: GitHub) -> None:
     assert pulls.keep(BRANCH, "one", "body").number == closed.number + 1
 
 
-def test_one_that_somebody_else_opened_meanwhile_is_taken_over(hub: GitHub) -> None:
+def test_a_pull_request_that_was_opened_meanwhile_is_used(hub: GitHub) -> None:
     hub.before = lambda request: None if hub.pulls or not request.startswith("POST") else open_another(hub)
     assert client(hub).keep(BRANCH, "mine", "body").outcome == "updated"
     assert [pull["title"] for pull in hub.opened()] == ["mine"]
@@ -69,7 +69,7 @@ def open_another(hub: GitHub) -> None:
     hub.open(BRANCH, "theirs")
 
 
-def test_one_that_somebody_closed_meanwhile_is_replaced(hub: GitHub) -> None:
+def test_a_pull_request_that_was_closed_meanwhile_is_replaced(hub: GitHub) -> None:
     pulls = client(hub)
     pulls.keep(BRANCH, "one", "body")
     hub.before = lambda request: hub.pulls[0].update(state="closed") if request.startswith("PATCH") else None
@@ -78,15 +78,15 @@ def test_one_that_somebody_closed_meanwhile_is_replaced(hub: GitHub) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 409])
-def test_a_busy_api_is_asked_again(hub: GitHub, status: int) -> None:
+def test_a_busy_api_is_retried(hub: GitHub, status: int) -> None:
     waited: list[float] = []
     hub.faults = [Answer(status, {"message": "Server Error"})] * 2
     assert client(hub, waited).keep(BRANCH, "one", "body").outcome == "opened"
     assert waited == [0.5, 1.0]
 
 
-def test_an_answer_that_got_lost_opens_no_second_one(hub: GitHub) -> None:
-    """The first POST is done and answered with 502: trying again finds what it made."""
+def test_a_lost_answer_opens_no_second_pull_request(hub: GitHub) -> None:
+    """The first POST succeeds, but its answer is 502: the second try finds the pull request."""
     hub.before = lambda request: hub.faults.append(lost(hub)) if request.startswith("POST") and not hub.pulls else None
     assert client(hub).keep(BRANCH, "one", "body").outcome == "unchanged"
     assert len(hub.opened()) == 1
@@ -97,7 +97,7 @@ def lost(hub: GitHub) -> Answer:
     return Answer(502)
 
 
-def test_an_api_that_stays_away_is_given_up(hub: GitHub) -> None:
+def test_retries_of_an_api_end(hub: GitHub) -> None:
     hub.faults = [Answer(503, {"message": "Unavailable"})] * 9
     with pytest.raises(OutageError, match=r"answers 503 \(Unavailable\.\)"):
         client(hub).keep(BRANCH, "one", "body")
@@ -106,7 +106,7 @@ def test_an_api_that_stays_away_is_given_up(hub: GitHub) -> None:
         github.GitHub("http://127.0.0.1:9", SLUG, TOKEN, "main", pause=lambda _: None).open_from(BRANCH)
 
 
-def test_a_rate_limit_is_waited_for_as_long_as_it_says(hub: GitHub) -> None:
+def test_the_wait_for_a_rate_limit_is_the_one_in_the_answer(hub: GitHub) -> None:
     waited: list[float] = []
     reset = str(int(time.time()) + 20)
     hub.faults = [
@@ -120,7 +120,7 @@ def test_a_rate_limit_is_waited_for_as_long_as_it_says(hub: GitHub) -> None:
     assert waited[2] == 60
 
 
-def test_a_moment_may_be_said_in_place_of_seconds(hub: GitHub) -> None:
+def test_a_rate_limit_may_have_a_date(hub: GitHub) -> None:
     waited: list[float] = []
     moment = formatdate(time.time() + 30, usegmt=True)
     hub.faults = [Answer(503, {"message": "Down for maintenance"}, {"Retry-After": moment})]
@@ -128,7 +128,7 @@ def test_a_moment_may_be_said_in_place_of_seconds(hub: GitHub) -> None:
     assert 0 < waited[0] <= 31
 
 
-def test_a_rate_limit_past_patience_is_said(hub: GitHub) -> None:
+def test_a_rate_limit_that_is_too_long_is_an_outage(hub: GitHub) -> None:
     waited: list[float] = []
     hub.faults = [Answer(403, {"message": "API rate limit exceeded"}, {"Retry-After": "3000"})]
     with pytest.raises(OutageError, match=r"no more requests for 3000 s \(API rate limit exceeded\.\)"):
@@ -146,18 +146,18 @@ def test_a_rate_limit_past_patience_is_said(hub: GitHub) -> None:
         (invalid("base is invalid"), "Validation Failed: base is invalid"),
     ],
 )
-def test_what_the_api_refuses_is_passed_on_with_the_way_out(hub: GitHub, fault: Answer, named: str) -> None:
+def test_a_refusal_of_the_api_is_reported_with_a_remedy(hub: GitHub, fault: Answer, named: str) -> None:
     hub.faults = [fault]
     with pytest.raises(BadInputError, match=named):
         client(hub).keep(BRANCH, "one", "body")
 
 
-def test_a_branch_that_is_not_there_is_refused_in_the_apis_words(hub: GitHub) -> None:
+def test_a_missing_branch_is_refused_with_the_apis_message(hub: GitHub) -> None:
     with pytest.raises(BadInputError, match="with 422: Validation Failed"):
         client(hub).keep("promote/nowhere", "one", "body")
 
 
-def test_something_else_at_the_address_is_said(hub: GitHub) -> None:
+def test_a_server_that_is_no_forge_is_reported(hub: GitHub) -> None:
     hub.faults = [Answer(200, {"hello": "world"})]
     with pytest.raises(OutageError, match="does not offer GitHub's API"):
         client(hub).open_from(BRANCH)
@@ -172,7 +172,7 @@ def fork_at(repository: str, forge: str = "github") -> Platform:
     )
 
 
-def test_where_the_api_is_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, hub: GitHub) -> None:
+def test_the_address_of_the_api_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, hub: GitHub) -> None:
     elsewhere = fork_at("https://git.example.com/acme/pipeline.git")
     assert forge(elsewhere) is None
     monkeypatch.setenv("GITHUB_TOKEN", "secret\ntoken")
@@ -192,7 +192,7 @@ def test_where_the_api_is_comes_from_the_environment(monkeypatch: pytest.MonkeyP
     assert hub.requests == [f"GET {PULLS}"] * 3
 
 
-def test_every_kind_of_forge_has_its_facts_and_an_adapter() -> None:
+def test_every_kind_of_forge_has_constants_and_an_adapter() -> None:
     kinds = get_args(ForgeKind)
     assert set(FORGES) == set(kinds)
     variables = {token_variable(fork_at("https://git.example.com/acme/pipeline.git", kind)) for kind in kinds}
@@ -202,7 +202,7 @@ def test_every_kind_of_forge_has_its_facts_and_an_adapter() -> None:
 @pytest.mark.parametrize(
     ("kind", "variable"), [("github", "GITHUB_TOKEN"), ("gitlab", "GITLAB_TOKEN"), ("gitea", "GITEA_TOKEN")]
 )
-def test_without_a_token_the_variable_is_named_and_people_get_an_address(kind: str, variable: str) -> None:
+def test_without_a_token_the_variable_and_an_address_are_named(kind: str, variable: str) -> None:
     platform = fork_at("https://git.example.com/acme/pipeline.git", kind)
     assert forge(platform) is None
     with pytest.raises(BadInputError, match=rf"--pr needs {variable}, .* Do it by hand\."):
@@ -236,7 +236,7 @@ def test_without_a_token_the_variable_is_named_and_people_get_an_address(kind: s
         ),
     ],
 )
-def test_where_a_browser_finds_the_repository(repository: str, forge_in_file: str, web: str, slug: str) -> None:
+def test_the_web_address_of_the_repository(repository: str, forge_in_file: str, web: str, slug: str) -> None:
     platform = fork_at(repository, forge_in_file)
     assert (platform.web, platform.slug) == (web, slug)
 
@@ -245,12 +245,12 @@ def test_where_a_browser_finds_the_repository(repository: str, forge_in_file: st
     "address", ["git.example.com", "https://ada:secret@git.example.com", "https://git.example.com/?a=b"]
 )
 @pytest.mark.parametrize("field", ["url", "api"])
-def test_an_address_of_a_forge_that_is_none_is_said(address: str, field: str) -> None:
+def test_an_invalid_address_of_a_forge_is_reported(address: str, field: str) -> None:
     with pytest.raises(BadInputError, match=rf"platform\.yaml: forge\.{field}: .* is not an address"):
         fork_at("https://git.example.com/a/b.git", f'{{kind: gitea, {field}: "{address}"}}')
 
 
-def test_something_is_said_below_a_pull_request(hub: GitHub) -> None:
+def test_a_comment_on_a_pull_request(hub: GitHub) -> None:
     pulls = client(hub)
     pulls.keep(BRANCH, "one", "body")
     pull = pulls.open_from(BRANCH)

@@ -1,7 +1,6 @@
-"""Many writers of one branch, and writers that are killed: every edit lands once, and nothing is ever half-written.
+"""Many writers of one branch, and writers that are killed: every edit is applied once, and nothing is half-written.
 
-Bare repositories stand in for the remote; writers are processes, and the killed ones die at each of their calls of
-git in turn.
+Bare repositories are the remotes. Writers are processes. Those that are killed die at each of their git calls in turn.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.slow
 WRITERS = 20
 COMMAND = Path(sys.executable).with_name("gitops")
 REPOSITORY = "registry.example.com/acme/serving"
-# With its content, so that no registry is asked.
+# With a digest, so that no registry is needed.
 CHART = f"1.0.0@{DIGEST}"
 SERVICES = ("iris", "wine")
 PLATFORM = """\
@@ -40,7 +39,7 @@ RELEASE = Release(
     image=Image(repository=REPOSITORY, tag="first", digest=DIGEST),
     model=Model(name="iris", version="1", digest=DIGEST, uri="s3://mlflow/1/models/m-1"),
 )
-# Counts its calls, and at one of them kills who called.
+# Counts its calls, and kills its caller at one of them.
 DEADLY_GIT = """#!/bin/sh
 calls=$(($(cat "$CALLS") + 1))
 echo $calls >"$CALLS"
@@ -75,7 +74,7 @@ def released(remote: Path, revision: str, service: str = "iris") -> Release:
 
 
 def bumping(folder: Path, *arguments: str) -> BaseProcess:
-    """Start the command in a process of its own; what it says goes to a file beside the clone."""
+    """Start the command in a separate process; its output goes to a file beside the clone."""
 
     def run() -> None:
         os.chdir(folder)
@@ -93,7 +92,7 @@ def said(folder: Path) -> Path:
 
 
 def ended(process: BaseProcess) -> int:
-    """The exit code, negative where a signal ended it."""
+    """Return the exit code; it is negative if a signal ended the process."""
     process.join(150)
     if process.exitcode is None:
         process.kill()
@@ -101,8 +100,10 @@ def ended(process: BaseProcess) -> int:
     return process.exitcode
 
 
-def test_twenty_writers_of_two_services_all_land(remote: Path, record_property: Callable[[str, object], None]) -> None:
-    """Half of the writers of each service move its chart, the others its image: none may undo the other."""
+def test_commits_of_twenty_writers_of_two_services_all_arrive(
+    remote: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Half of the writers of each service change its chart, the others its image: none may revert another."""
     wanted = []
     for number in range(WRITERS):
         pin = (
@@ -139,7 +140,7 @@ def test_twenty_writers_of_two_services_all_land(remote: Path, record_property: 
     )
 
 
-def test_a_writer_that_is_killed_at_any_step_leaves_nothing_half_done(
+def test_a_writer_that_is_killed_at_any_step_leaves_nothing_half_written(
     remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = shutil.which("git")
@@ -175,7 +176,7 @@ def test_a_writer_that_is_killed_at_any_step_leaves_nothing_half_done(
         assert git(folder, "fsck", "--strict", "--no-dangling") == ""
 
 
-def test_two_commands_in_one_clone_do_not_disturb_one_another(remote: Path) -> None:
+def test_two_commands_can_run_in_one_clone(remote: Path) -> None:
     folder = clone(remote, "shared")
     writers = [
         subprocess.Popen(
@@ -194,7 +195,7 @@ def test_two_commands_in_one_clone_do_not_disturb_one_another(remote: Path) -> N
 
 
 def two_clones(remote: Path) -> tuple[Path, Path]:
-    """A clone whose first push comes after one of the other clone."""
+    """Two clones: the first push of one comes after a push of the other."""
     mine, other = clone(remote, "mine"), clone(remote, "other")
     hook = mine / ".git" / "hooks" / "pre-push"
     hook.write_text(f"#!/bin/sh\n[ -e done ] || {{ touch done; cd {other} && git push --quiet; }}\n")
@@ -202,10 +203,10 @@ def two_clones(remote: Path) -> tuple[Path, Path]:
     return mine, other
 
 
-def test_an_edit_is_applied_anew_to_what_somebody_else_pushed(
+def test_an_edit_is_applied_again_after_another_push(
     remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A hold that comes in between is respected: the edit is made again, not merged."""
+    """A hold that is pushed in between is respected, because the edit is applied again instead of merged."""
     mine, other = two_clones(remote)
     file = other / release_file("staging")
     file.write_text(file.read_text().replace("hold: null", "hold: {reason: wrong answers}"))
@@ -231,7 +232,7 @@ exec {git} "$@"
 
 
 @pytest.mark.parametrize("arrived", [True, False])
-def test_an_answer_that_gets_lost_makes_no_second_commit(
+def test_a_lost_answer_makes_no_second_commit(
     remote: Path, tmp_path: Path, arrived: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, real = clone(remote, "mine"), shutil.which("git")
@@ -250,7 +251,7 @@ def test_an_answer_that_gets_lost_makes_no_second_commit(
     assert len(git(remote, "rev-list", "main").split()) == 2
 
 
-def test_a_remote_that_is_not_there_is_named(
+def test_a_missing_remote_is_named(
     remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = clone(remote, "mine")
@@ -261,10 +262,10 @@ def test_a_remote_that_is_not_there_is_named(
     assert git(mine, "status", "--porcelain") == ""
 
 
-def test_a_chain_of_commits_lands_as_one_or_is_made_anew(
+def test_a_chain_of_commits_is_pushed_whole_or_built_again(
     remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Somebody else moves one service while a bump of both is on its way."""
+    """Another writer changes one service while a bump of both is in progress."""
     mine, other = two_clones(remote)
     file = other / release_file("staging", "wine")
     file.write_text(file.read_text().replace("tag: first", "tag: second"))
@@ -278,7 +279,7 @@ def test_a_chain_of_commits_lands_as_one_or_is_made_anew(
 
 
 @pytest.mark.parametrize(("word", "named"), [("tests failed", "tests failed"), ("fatal: lint", "fatal: lint")])
-def test_a_hook_that_says_no_is_heard_at_once(
+def test_a_refusal_of_a_hook_is_not_retried(
     remote: Path, word: str, named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, asked = clone(remote, "mine"), remote.parent / "asked"
@@ -292,7 +293,7 @@ def test_a_hook_that_says_no_is_heard_at_once(
     assert released(remote, "main").release.chart == "0.1.0"
 
 
-def test_a_protected_branch_is_told_in_its_own_words_with_the_way_out(
+def test_the_refusal_of_a_protected_branch_is_reported_with_a_remedy(
     remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hook = remote / "hooks" / "pre-receive"
@@ -305,10 +306,10 @@ def test_a_protected_branch_is_told_in_its_own_words_with_the_way_out(
     assert "--pr" in said
 
 
-def test_a_remote_that_nobody_may_write_to_is_no_race(
+def test_a_read_only_remote_is_no_race(
     remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a remote's file system says; root may write anywhere, so it is said by a hook."""
+    """The message of a remote's file system. A hook writes it, because root may write anywhere."""
     hook = remote / "hooks" / "update"
     hook.write_text('#!/bin/sh\necho "cannot lock ref: unable to create main.lock: Permission denied" >&2\nexit 1\n')
     hook.chmod(0o755)
@@ -334,7 +335,7 @@ def test_the_branch_may_have_any_name(
     assert git(remote, "rev-parse", "main") == main
 
 
-def test_a_linked_worktree_is_a_place_to_work_from(
+def test_commands_work_in_a_linked_worktree(
     remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = clone(remote, "mine")
@@ -347,7 +348,7 @@ def test_a_linked_worktree_is_a_place_to_work_from(
 
 
 @pytest.mark.parametrize("folder", ["", "platforms/ml", "platforms/ml/envs/staging"])
-def test_a_folder_of_a_larger_repository_is_refused_with_what_to_do(
+def test_a_project_in_a_subfolder_is_refused_with_a_remedy(
     remote: Path, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     large = remote.parent / "large"

@@ -1,4 +1,4 @@
-"""The README shows the help that the command really prints."""
+"""The README shows the help that the command prints."""
 
 import re
 from collections.abc import Iterator
@@ -14,19 +14,19 @@ SHOWN = dict(re.findall(r"```console\n\$ gitops ?([\w -]*?) ?--help\n(.*?)\n```"
 
 
 def verbs(app: App, before: str = "") -> Iterator[str]:
-    """Every command, and the commands of a command."""
+    """Yield every command, with subcommands."""
     for name in app:
         if not name.startswith("-"):
             yield f"{before}{name}"
             yield from verbs(app[name], f"{before}{name} ")
 
 
-def test_every_verb_is_shown() -> None:
+def test_every_command_is_shown() -> None:
     assert set(SHOWN) == {"", *verbs(app)}
 
 
 @pytest.mark.parametrize("verb", SHOWN)
-def test_the_help_is_the_one_that_is_printed(
+def test_the_help_in_the_readme_is_current(
     verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")

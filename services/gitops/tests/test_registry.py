@@ -1,4 +1,4 @@
-"""The model registry, by a real MLflow server and a stand-in: what a version is pinned as, and what is refused."""
+"""The model registry, with a real MLflow server and a stand-in: how a version is pinned, and what is refused."""
 
 import json
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ from tests.support.mlflow_tables import with_tables
 
 
 @pytest.mark.slow
-def test_a_real_registry_gives_the_pins_of_a_version_that_passed_and_no_others(
+def test_a_real_registry_returns_pins_only_for_versions_that_passed(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """One test, so that one server is started: MLflow with clients that speak to the artifact store themselves."""
+    """This is a single test, so that MLflow starts only once. Its clients access the artifact store directly."""
     with (
         mlflow_server(with_tables(tmp_path_factory, tmp_path), artifacts="s3://mlflow", proxied=False) as server,
         httpx.Client(base_url=f"{server.url}/api/2.0/mlflow", trust_env=False, timeout=30) as client,
     ):
         register(client, "registered-models/create", name="iris-classifier")
-        # As for a figure that divides by nothing.
+        # The result of a division by zero.
         register_version(client, TAGS, {**METRICS, "r2": "NaN"})
         register_version(client, {"digest": DIGEST, "gate": "failed"}, {})
         register_version(client, {"gate": "passed"}, {})
@@ -74,22 +74,22 @@ def register(client: httpx.Client, endpoint: str, **body: object) -> dict[str, A
     return content
 
 
-def test_a_registry_that_is_busy_for_a_moment_is_asked_again() -> None:
+def test_a_busy_registry_is_retried() -> None:
     with answering(lambda path, before: as_mlflow(path, 0) if before else (503, b"starting")) as (url, asked):
         assert MlflowRegistry(url, pause=lambda _: None).find("iris-classifier/1").model.version == "1"
     assert len(asked) == 4
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
-def test_a_figure_that_is_no_number_is_left_out(value: str) -> None:
-    """MLflow writes it as a text, for JSON has none of them."""
+def test_metrics_that_are_not_finite_are_left_out(value: str) -> None:
+    """MLflow writes it as a string, because JSON has no such number."""
     listed = [{"key": "accuracy", "value": 0.5}, {"key": "r2", "value": value}]
     run = json.dumps({"run": {"data": {"metrics": listed}}}).encode()
     with answering(lambda path, before: (200, run) if "runs/get" in path else as_mlflow(path, before)) as (url, _):
         assert MlflowRegistry(url).find("iris-classifier/1").metrics == {"accuracy": 0.5}
 
 
-def test_a_registry_that_stays_away_is_given_up_with_its_address() -> None:
+def test_retries_end_with_the_address_of_the_registry() -> None:
     with (
         answering(lambda *_: (503, b"")) as (url, asked),
         pytest.raises(OutageError, match=f"{url} answers 503, 4 times"),
@@ -98,7 +98,7 @@ def test_a_registry_that_stays_away_is_given_up_with_its_address() -> None:
     assert len(asked) == 4
 
 
-def test_a_registry_that_asks_for_a_password_names_where_it_goes() -> None:
+def test_without_a_password_the_error_names_its_variables() -> None:
     with (
         answering(lambda *_: (401, b"You are not authenticated.")) as (url, _),
         pytest.raises(BadInputError, match="MLFLOW_TRACKING_PASSWORD"),
@@ -106,7 +106,7 @@ def test_a_registry_that_asks_for_a_password_names_where_it_goes() -> None:
         MlflowRegistry(url).find("iris-classifier/7")
 
 
-def test_a_registry_that_refuses_a_user_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_user_that_the_registry_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "Ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret-of-hers")
     with (
@@ -117,8 +117,8 @@ def test_a_registry_that_refuses_a_user_names_them(monkeypatch: pytest.MonkeyPat
     assert "s3cret" not in str(refused.value)
 
 
-def test_the_password_of_an_address_stands_in_no_error() -> None:
-    """In a workflow's log everybody reads it."""
+def test_no_error_shows_the_password_of_an_address() -> None:
+    """Everybody can read the log of a workflow."""
     with (
         answering(lambda *_: (503, b"")) as (url, _),
         pytest.raises(OutageError, match=f"{url} answers 503") as refused,
@@ -128,6 +128,6 @@ def test_the_password_of_an_address_stands_in_no_error() -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b'{"model_version": 7}'])
-def test_something_else_at_the_address_is_no_mlflow(body: bytes) -> None:
+def test_a_server_that_is_not_mlflow_is_reported(body: bytes) -> None:
     with answering(lambda *_: (200, body)) as (url, _), pytest.raises(OutageError, match="is not MLflow"):
         MlflowRegistry(url).find("iris-classifier/7")

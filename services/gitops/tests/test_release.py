@@ -1,4 +1,4 @@
-"""The release file: what it must hold, and that edits change pins and nothing else, comments included."""
+"""The release file: its required content, and edits that change only pins and keep comments."""
 
 import io
 import string
@@ -42,7 +42,7 @@ releases = st.builds(
     image=st.builds(
         Image,
         repository=words,
-        # Tags that YAML would read as something else when they are not quoted.
+        # Tags that YAML would read as another type without quotes.
         tag=st.one_of(words, st.sampled_from(["1.8", "010", "1e3", "true", "null", "2026-11-23"])),
         digest=digests,
     ),
@@ -65,7 +65,7 @@ def release() -> Release:
 
 
 def commented(text: str, remarks: list[str]) -> str:
-    """Put remarks before, behind and between the lines of a release file."""
+    """Insert comments before, after and between the lines of a release file."""
     lines = text.splitlines()
     for number, remark in enumerate(remarks):
         at = (number * 7) % len(lines)
@@ -92,10 +92,10 @@ def in_blocks(release: Release) -> str:
 def test_an_edit_keeps_every_comment_and_writes_exactly_the_new_pins(
     before: Release, after: Release, remarks: list[str], block: bool
 ) -> None:
-    # Either the tool's own form, or everything in blocks as a person may have put it.
+    # Test the tool's own form, and a form with blocks only, as a person may write it.
     text = in_blocks(before) if block else written(None, before, "staging")
     marked = [f"remark-{number}-{remark}" for number, remark in enumerate(remarks)]
-    # A remark inside a scalar that was folded over two lines would be content.
+    # A comment inside a scalar of two lines would become content.
     text = commented(text, marked) if yaml_lines_are_whole(text) else text + "".join(f"# {mark}\n" for mark in marked)
     content = written(text, after, "staging")
     assert read_release(content, "file") == after
@@ -108,14 +108,14 @@ def yaml_lines_are_whole(text: str) -> bool:
 
 @settings(max_examples=60)
 @given(release=releases)
-def test_what_is_written_new_is_read_back_and_writing_it_again_changes_no_byte(release: Release) -> None:
+def test_a_new_file_is_read_back_and_writing_it_again_changes_no_byte(release: Release) -> None:
     content = written(None, release, "staging")
     assert read_release(content, "file") == release
     assert written(content, release, "staging") == content
     assert changes(release, release) == []
 
 
-def test_an_edit_touches_only_the_lines_of_the_pins_that_change() -> None:
+def test_an_edit_changes_only_the_lines_of_changed_pins() -> None:
     text = (
         "# pins of staging\n"
         "release: {chart: 1.4.0, hold: null, metrics: {accuracy: 0.97, log_loss: 0.11}}  # notes\n"
@@ -136,7 +136,7 @@ def test_an_edit_touches_only_the_lines_of_the_pins_that_change() -> None:
     ]
 
 
-def test_changes_name_each_pin() -> None:
+def test_each_changed_pin_is_listed() -> None:
     after = msgspec.structs.replace(
         release(),
         release=Notes(chart="1.4.0", metrics={"accuracy": 0.98}),
@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_deployed_is_refused_with_the_field(line: str, bro
         read_release(text.replace(line, broken, 1), "envs/staging/release.yaml")
 
 
-def test_a_model_may_be_pinned_by_a_digest_of_either_rule_and_an_image_by_one() -> None:
+def test_a_model_has_a_digest_of_either_version_and_an_image_sha256() -> None:
     text = written(None, release(), "staging")
     head, model = text.split("model:", 1)
     newer = f"{head}model:{model.replace('sha256:', 'sha256-v2:', 1)}"
@@ -178,7 +178,7 @@ def test_a_model_may_be_pinned_by_a_digest_of_either_rule_and_an_image_by_one() 
         read_release(text.replace("sha256:", "sha256-v2:", 1), "release.yaml")
 
 
-def test_an_image_is_split_into_its_parts() -> None:
+def test_an_image_reference_is_parsed() -> None:
     image = parse_image(f"127.0.0.1:5000/acme/serving:1.8.2-sklearn@{DIGEST}")
     assert image == Image(repository="127.0.0.1:5000/acme/serving", tag="1.8.2-sklearn", digest=DIGEST)
 
@@ -194,7 +194,7 @@ def test_an_image_is_split_into_its_parts() -> None:
         ("", "has no digest"),
     ],
 )
-def test_an_image_that_is_not_pinned_is_refused(reference: str, named: str) -> None:
+def test_an_image_without_tag_or_digest_is_refused(reference: str, named: str) -> None:
     with pytest.raises(BadInputError, match=named):
         parse_image(reference)
 
@@ -208,13 +208,13 @@ def test_an_image_that_is_not_pinned_is_refused(reference: str, named: str) -> N
         (b"release: " + b"9" * 5000 + b"\n", "a value in it is not what its tag says"),
     ],
 )
-def test_what_the_parser_stumbles_over_is_told_with_the_file(content: bytes, why: str, tmp_path: Path) -> None:
+def test_errors_of_the_parser_name_the_file(content: bytes, why: str, tmp_path: Path) -> None:
     (tmp_path / "release.yaml").write_bytes(content)
     with pytest.raises(BadInputError, match=rf"^envs/qa/iris/release\.yaml is not valid YAML: {why}"):
         load_release(tmp_path / "release.yaml", Path("envs/qa/iris/release.yaml"))
 
 
-def test_a_hold_that_is_said_again_says_nothing_new() -> None:
+def test_a_hold_for_the_same_reason_is_no_change() -> None:
     def held(reason: str, since: str, version: str = "7") -> str:
         hold, before = Hold(reason=reason, since=since, by="Ada"), release()
         notes, model = (

@@ -1,4 +1,4 @@
-"""Removing from a cluster: listed before anything goes, after Argo CD let go, and data of others stays."""
+"""Removal from a cluster: first a list, deletion only after Argo CD has let go, and data of others stays."""
 
 import re
 
@@ -61,7 +61,7 @@ def let_go(cluster: MemoryCluster, *names: str) -> None:
         del cluster.objects["applicationsets", "argocd", name]
 
 
-def test_a_plan_lists_what_goes_and_changes_nothing(here: MemoryCluster) -> None:
+def test_a_plan_lists_objects_and_changes_nothing(here: MemoryCluster) -> None:
     clusters: dict[str, Cluster] = {"": here}
     plan = removal.plan(IRIS, clusters, registry=Registered())
     assert plan.lines == [
@@ -77,7 +77,7 @@ def test_a_plan_lists_what_goes_and_changes_nothing(here: MemoryCluster) -> None
     assert here.order == []
 
 
-def test_a_service_goes_and_its_neighbour_stays(here: MemoryCluster) -> None:
+def test_a_service_is_deleted_and_other_services_stay(here: MemoryCluster) -> None:
     registry, clusters = Registered(), {"": here}
     plan = removal.plan(IRIS, clusters, registry=registry)
     let_go(here, "iris-staging")
@@ -89,7 +89,7 @@ def test_a_service_goes_and_its_neighbour_stays(here: MemoryCluster) -> None:
     removal.carry_out(plan, clusters, Terminal(), registry=registry)
 
 
-def test_nothing_goes_while_argo_cd_still_runs_it(here: MemoryCluster) -> None:
+def test_nothing_is_deleted_while_argo_cd_still_runs_it(here: MemoryCluster) -> None:
     clusters = {"": here}
     plan = removal.plan(IRIS, clusters)
     with pytest.raises(NotConvergedError, match=r"still has applicationsets\.argoproj\.io argocd/iris-staging: push"):
@@ -97,7 +97,7 @@ def test_nothing_goes_while_argo_cd_still_runs_it(here: MemoryCluster) -> None:
     assert here.find("deployments", "iris", "ml-pipeline-staging")
 
 
-def test_an_environment_goes_with_its_namespace(here: MemoryCluster) -> None:
+def test_an_environment_is_deleted_with_its_namespace(here: MemoryCluster) -> None:
     clusters = {"": here}
     plan = removal.plan(STAGING, clusters, environments=PLATFORM.environments[:1])
     let_go(here, "iris-staging", "wine-staging")
@@ -106,14 +106,14 @@ def test_an_environment_goes_with_its_namespace(here: MemoryCluster) -> None:
     assert "--mlflow-url removes it" in plan.by_hand[0]
 
 
-def test_a_namespace_that_was_there_before_stays(here: MemoryCluster) -> None:
+def test_a_namespace_from_before_bootstrap_stays(here: MemoryCluster) -> None:
     here.put("namespaces", {"metadata": {"name": "ml-pipeline-staging"}})
     plan = removal.plan(STAGING, {"": here}, environments=PLATFORM.environments[:1], registry=Registered())
     assert plan.namespaces == []
     assert "was there before bootstrap, so it stays" in plan.by_hand[0]
 
 
-def test_an_environment_in_another_cluster_is_taken_out_there(here: MemoryCluster) -> None:
+def test_an_environment_is_deleted_in_its_own_cluster(here: MemoryCluster) -> None:
     there = MemoryCluster()
     owned = {"app.kubernetes.io/managed-by": "gitops"}
     there.put("namespaces", {"metadata": {"name": "ml-pipeline-eu", "labels": owned}})
@@ -125,24 +125,24 @@ def test_an_environment_in_another_cluster_is_taken_out_there(here: MemoryCluste
     assert not there.find("namespaces", "ml-pipeline-eu")
 
 
-def test_every_kind_that_the_charts_make_is_taken_away() -> None:
-    """What is not in the list outlives its service: a Rollout with all its pods, for one."""
+def test_every_kind_of_the_charts_is_deleted() -> None:
+    """An object of a missing kind would survive its service: a Rollout with all its pods, for example."""
     made = set()
     for file in (ROOT / "charts").glob("*/templates/**/*.yaml"):
         made |= set(re.findall(r"^apiVersion: (\S+)\nkind: (\S+)$", file.read_text(), re.MULTILINE))
     assert ("argoproj.io/v1alpha1", "Rollout") in made
-    # Those of `helm test` go by themselves.
+    # `helm test` deletes its pods itself.
     assert {plural(version, kind) for version, kind in made} - {"pods"} <= set(WORKLOADS)
 
 
 def plural(version: str, kind: str) -> str:
-    """A kind as kubectl names it."""
+    """Return a kind in kubectl's notation."""
     name, group = kind.lower(), version.rpartition("/")[0]
     ending = "ies" if name.endswith("y") else "es" if name.endswith("s") else "s"
     return f"{name.removesuffix('y')}{ending}" + (f".{group}" if group else "")
 
 
-def test_a_service_with_canaries_goes_too(here: MemoryCluster) -> None:
+def test_a_service_with_canaries_is_deleted(here: MemoryCluster) -> None:
     labels = {"app.kubernetes.io/instance": "iris"}
     here.put("rollouts", {"metadata": {"name": "iris", "namespace": "ml-pipeline-staging", "labels": labels}})
     clusters: dict[str, Cluster] = {"": here}

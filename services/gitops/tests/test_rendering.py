@@ -1,4 +1,4 @@
-"""`gitops render` and `gitops diff` on the project's own charts, with the real Helm and real history."""
+"""`gitops render` and `gitops diff` on the project's own charts, with the real Helm and a git history."""
 
 import json
 import shutil
@@ -64,10 +64,8 @@ def test_an_environment_renders_with_its_pins_and_tuning_in_its_namespace(
     assert namespaces == {"ml-pipeline-production"}
 
 
-def test_a_shadow_and_what_is_asked_of_it_are_values_of_the_chart(
-    released: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The pin of one file and the bounds of another make one value; without the pin, the bounds start nothing."""
+def test_a_shadow_and_its_bounds_are_values_of_the_chart(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The pin and the bounds come from two files and are merged. Without the pin, the bounds have no effect."""
     tuning = released / release_file("production").with_name("values.yaml")
     tuning.write_text(f"{tuning.read_text()}\nshadow: {{minRows: 1000, maxDisagreement: 0.05}}\n")
     assert execute(["check"]) == 0
@@ -101,16 +99,14 @@ def test_a_platform_application_renders_by_name(fork: Path, capsys: pytest.Captu
         (["platform", "grafana"], "it has: argocd,"),
     ],
 )
-def test_what_is_not_there_is_named(
+def test_a_missing_target_is_named(
     fork: Path, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["render", *arguments]) == 2
     assert named in capsys.readouterr().err
 
 
-def test_values_that_the_schema_refuses_are_shown_as_helm_says_it(
-    released: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_helms_error_about_the_schema_is_shown(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = released / "envs/staging/values.yaml"
     values.write_text(values.read_text() + "replicas: three\n")
     common = released / "charts/model-serving/charts/common"
@@ -123,7 +119,7 @@ def test_values_that_the_schema_refuses_are_shown_as_helm_says_it(
     assert "level=INFO" not in said
 
 
-def test_a_chart_that_is_not_the_trees_comes_from_the_registry_which_may_be_away(
+def test_another_chart_version_comes_from_the_registry_which_may_not_answer(
     released: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--repo", "http://127.0.0.1:9/fork.git", "--registry", "127.0.0.1:9/fork", "--registry-plain-http"]
@@ -134,7 +130,7 @@ def test_a_chart_that_is_not_the_trees_comes_from_the_registry_which_may_be_away
     assert execute(["render", "staging", "--chart-from", "tree"]) == 0
 
 
-def test_an_edit_shows_as_the_objects_that_it_changes(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_edit_is_shown_as_changed_objects(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert changed(["staging"], capsys) == {}
     pin(released, "staging", version="8")
     objects = changed(["staging"], capsys)
@@ -146,13 +142,13 @@ def test_an_edit_shows_as_the_objects_that_it_changes(released: Path, capsys: py
     assert changed(["staging", "--revision", "HEAD~1"], capsys) == objects
 
 
-def test_a_first_release_is_all_added(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_first_release_adds_all_objects(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
     objects = changed(["staging", "--revision", "HEAD~1"], capsys)
     assert objects
     assert all(text.startswith("--- a/") and "\n-" not in text.split("\n@@")[1] for text in objects.values())
 
 
-def test_against_another_environment_only_real_differences_stay(
+def test_a_comparison_of_environments_shows_only_real_differences(
     released: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     objects = changed(["production", "--against", "staging"], capsys)
@@ -160,7 +156,7 @@ def test_against_another_environment_only_real_differences_stay(
     assert not [name for name in objects if name.startswith("ServiceAccount")]
 
 
-def test_the_pins_of_another_environment_show_what_a_promotion_would_change(
+def test_pins_of_another_environment_show_the_effect_of_a_promotion(
     released: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert changed(["production", "--pins-of", "staging"], capsys) == {}
@@ -181,14 +177,14 @@ def test_the_pins_of_another_environment_show_what_a_promotion_would_change(
         (["production", "--pins-of", "qa"], "the environments staging and production"),
     ],
 )
-def test_a_comparison_that_cannot_be_made_is_refused(
+def test_an_invalid_comparison_is_refused(
     released: Path, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["diff", *arguments]) == 2
     assert named in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_applications_are_those_that_argo_cd_would_have(released: Path) -> None:
+def test_the_applications_are_those_of_argo_cd(released: Path) -> None:
     found = applications(released, find_helm(released))
     assert {entry.name for entry in found.applications} >= {"postgres", "minio", "mlflow"}
     serving = found.named("iris-staging")
@@ -201,11 +197,12 @@ def test_the_applications_are_those_that_argo_cd_would_have(released: Path) -> N
     assert [left.named(f"iris-{environment}") for environment in ("staging", "production")] == [None, None]
 
 
-def test_a_service_that_is_broken_stops_no_other(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_service_stops_no_other(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add_service(released, "wine", "wine-classifier")
     wine = released / release_file("staging", "wine")
     wine.parent.mkdir()
     wine.write_text(written(None, pins(root=released), "file"))
+    wine.with_name("values.yaml").write_text("ingress: {hosts: [wine.localhost]}\n")
     commit_all(released, "wine")
     text = wine.read_text()
     for broken, said in (("release: [\n", "staging/wine cannot be rendered"), (text.replace('"7"', "'x'"), "wine")):
@@ -215,12 +212,15 @@ def test_a_service_that_is_broken_stops_no_other(released: Path, capsys: pytest.
         assert "name: iris" in shown.out
         assert said in shown.err
         assert execute(["diff", "staging", "--json"]) == 2
-        assert said in " ".join(json.loads(capsys.readouterr().out)["problems"])
+        compared = json.loads(capsys.readouterr().out)
+        assert said in " ".join(compared["problems"])
+        # It renders only at HEAD, which does not mean that its objects were removed.
+        assert compared["objects"] == []
     assert rendered(["production"], capsys)
 
 
 @pytest.mark.parametrize("template", ["{{ .model.nam }}", "{{ .model.name | upper }}", "{{ if .model }}x{{ end }}"])
-def test_a_template_that_cannot_be_filled_in_is_refused(template: str) -> None:
+def test_an_unsupported_template_is_refused(template: str) -> None:
     with pytest.raises(BadInputError, match="ApplicationSet serving"):
         filled({"metadata": [template]}, {"model": {"name": "iris"}}, "serving")
 
@@ -230,7 +230,7 @@ def test_only_strings_are_filled_in() -> None:
     assert filled(template, {"path": {"basename": "qa"}}, "x") == {"name": "serving-qa", "n": 3, "list": ["qa", None]}
 
 
-def test_what_platform_yaml_need_not_say_means_the_same_to_the_chart(fork: Path) -> None:
+def test_defaults_of_platform_yaml_are_those_of_the_chart(fork: Path) -> None:
     whole = "repository: https://github.com/you/pipeline.git\nregistry: {prefix: ghcr.io/you/pipeline}\nservices: []\n"
     environments = "environments: [{name: staging}]\n"
     file = fork / "platform.yaml"
@@ -242,7 +242,7 @@ def test_what_platform_yaml_need_not_say_means_the_same_to_the_chart(fork: Path)
     assert [entry.manifest for entry in short.applications] == [entry.manifest for entry in told.applications]
 
 
-def test_services_are_rendered_in_their_order_whichever_is_ready_first(
+def test_services_are_shown_in_their_order_whichever_renders_first(
     released: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [f"wine-{letter}" for letter in "dcba"]
@@ -262,8 +262,8 @@ def test_services_are_rendered_in_their_order_whichever_is_ready_first(
     assert said.err.index("wine-d-staging:") < said.err.index("wine-c-staging") < said.err.index("wine-b-staging:")
 
 
-def test_manifests_are_read_by_the_rules_of_yaml_1_2(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bare `=` stands in the definitions of the Prometheus operator; `on` is a text, and `010` is ten."""
+def test_manifests_are_read_as_yaml_1_2(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The Prometheus operator's definitions contain a bare `=`; `on` is a string, and `010` is ten."""
     (fork / "apps/extra/definition.yaml").write_text(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: operators}\ndata: {enum: [=, on, no], mode: 010}\n"
     )

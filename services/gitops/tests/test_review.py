@@ -1,6 +1,7 @@
-"""Proves what a pull request may do where another environment feeds: promotions and rollbacks pass, nothing else does.
+"""What a pull request may change in environments with a `from`: promotions and rollbacks pass, everything else does
+not.
 
-Judged are real histories in git; `test_verdict.py` judges plain values.
+These tests use git histories; `test_verdict.py` uses plain values.
 """
 
 from collections.abc import Callable
@@ -37,7 +38,7 @@ Write = Callable[..., str]
 
 @pytest.fixture
 def history(tmp_path: Path) -> tuple[Repository, Write]:
-    """A repository in which production was promoted to 1, then 2, and staging runs 3; and how to change it."""
+    """A repository where production was promoted to 1, then 2, and staging runs 3; and a function that changes it."""
     git(tmp_path, "init", "--quiet", "--initial-branch", "main")
     (tmp_path / "platform.yaml").write_text(PLATFORM)
 
@@ -60,15 +61,15 @@ def history(tmp_path: Path) -> tuple[Repository, Write]:
     return Repository(tmp_path), write
 
 
-def test_a_promotion_in_git(history: tuple[Repository, Write]) -> None:
+def test_a_promotion_is_allowed(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("production", release(3))
     found = review_changes(repository, "main")
     assert (found.problems, [told.origin for told in found.targets]) == ([], ["staging/iris"])
 
 
-def test_a_shadow_in_git_comes_alone(history: tuple[Repository, Write]) -> None:
-    """Of what staging runs or ran; beside other pins it is refused, and so is what staging never ran."""
+def test_a_shadow_must_be_the_only_change(history: tuple[Repository, Write]) -> None:
+    """It must be a version that staging runs or ran, and no other pin may change."""
     repository, write = history
     write("production", shadowed(3))
     assert review_changes(repository, "main").problems == []
@@ -80,7 +81,7 @@ def test_a_shadow_in_git_comes_alone(history: tuple[Repository, Write]) -> None:
     assert "must change nothing else" in " ".join(review_changes(repository, "main").problems)
 
 
-def test_a_rollback_in_git(history: tuple[Repository, Write]) -> None:
+def test_a_rollback_is_allowed(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("production", release(1, hold="slow"))
     found = review_changes(repository, "main")
@@ -88,7 +89,7 @@ def test_a_rollback_in_git(history: tuple[Repository, Write]) -> None:
     assert found.targets[0].origin.startswith("production/iris at ")
 
 
-def test_each_environment_is_judged_by_what_feeds_it(history: tuple[Repository, Write]) -> None:
+def test_each_environment_is_judged_by_its_source(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("eu", release(2))
     assert [told.origin for told in review_changes(repository, "main").targets] == ["production/iris"]
@@ -96,13 +97,13 @@ def test_each_environment_is_judged_by_what_feeds_it(history: tuple[Repository, 
     assert "neither those of production/iris" in only_problem(review_changes(repository, "main"))
 
 
-def test_pins_of_one_service_are_none_of_another(history: tuple[Repository, Write]) -> None:
+def test_pins_of_another_service_are_refused(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write(release_file("production", "wine"), release(3))
     assert "production/wine would be neither" in only_problem(review_changes(repository, "main"))
 
 
-def test_what_the_branch_makes_of_staging_proves_nothing(history: tuple[Repository, Write]) -> None:
+def test_changes_of_staging_in_the_branch_do_not_count(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("staging", release(4))
     write("production", release(4))
@@ -111,7 +112,7 @@ def test_what_the_branch_makes_of_staging_proves_nothing(history: tuple[Reposito
     assert "envs/staging/iris/release.yaml" in problems
 
 
-def test_main_that_went_on_is_what_counts(history: tuple[Repository, Write]) -> None:
+def test_the_newest_commit_of_main_counts(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("production", release(3))
     git(repository.root, "switch", "--quiet", "main")
@@ -120,15 +121,15 @@ def test_main_that_went_on_is_what_counts(history: tuple[Repository, Write]) -> 
     assert "neither" in review_changes(repository, "main").problems[0]
 
 
-def test_what_a_pull_request_adds_and_takes_back_is_judged_too(history: tuple[Repository, Write]) -> None:
-    """Merged by rebase, it would be what production ran, and so might come back at any time."""
+def test_a_change_that_a_later_commit_reverts_is_judged_too(history: tuple[Repository, Write]) -> None:
+    """After a merge by rebase, production would have run it, so a later rollback could restore it."""
     repository, write = history
     strange = write("production", release(9))
     write("production", release(2))
     assert f"At {strange[:7]}: The pins of production/iris would be neither" in only_problem(
         review_changes(repository, "main")
     )
-    # By merge, with the branch that it came from thrown away, it is not known either.
+    # After a merge without the pull request's branch, it does not count as earlier pins either.
     git(repository.root, "switch", "--quiet", "main")
     git(repository.root, "merge", "--quiet", "--no-ff", "--no-edit", "proposal")
     git(repository.root, "switch", "--quiet", "--create", "again")
@@ -136,14 +137,14 @@ def test_what_a_pull_request_adds_and_takes_back_is_judged_too(history: tuple[Re
     assert "neither" in only_problem(review_changes(repository, "main"))
 
 
-def test_what_hides_in_an_earlier_commit_is_found(history: tuple[Repository, Write]) -> None:
+def test_values_in_an_earlier_commit_are_judged(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write(TUNING, "model: {stage: candidate}\n")
     write(TUNING, "replicaCount: 3\n")
     assert "model.stage" in only_problem(review_changes(repository, "main"))
 
 
-def test_a_merge_of_main_brings_nothing_of_its_own(history: tuple[Repository, Write]) -> None:
+def test_a_merge_of_main_does_not_count_as_a_change(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("production", release(3))
     git(repository.root, "switch", "--quiet", "main")
@@ -153,7 +154,7 @@ def test_a_merge_of_main_brings_nothing_of_its_own(history: tuple[Repository, Wr
     assert review_changes(repository, "main").problems == []
 
 
-def test_what_a_merge_smuggles_in_is_found(history: tuple[Repository, Write]) -> None:
+def test_changes_in_a_merge_commit_are_judged(history: tuple[Repository, Write]) -> None:
     repository, write = history
     git(repository.root, "switch", "--quiet", "main")
     write(Path("README.md"), "went on\n")
@@ -167,14 +168,14 @@ def test_what_a_merge_smuggles_in_is_found(history: tuple[Repository, Write]) ->
 
 
 @pytest.mark.parametrize("other", ["services/review.py", "envs/production/iris/values.yaml", "platform.yaml"])
-def test_nothing_hides_beside_the_pins(history: tuple[Repository, Write], other: str) -> None:
+def test_nothing_else_may_change_with_the_pins(history: tuple[Repository, Write], other: str) -> None:
     repository, write = history
     write("production", release(3))
     write(Path(other), PLATFORM + "branch: other\n" if other == "platform.yaml" else "replicaCount: 3\n")
     assert other in only_problem(review_changes(repository, "main"))
 
 
-def test_who_feeds_whom_is_what_the_base_says(history: tuple[Repository, Write]) -> None:
+def test_the_order_of_environments_is_that_of_the_base(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write(Path("platform.yaml"), PLATFORM.replace("production, from: staging", "production"))
     write("production", release(9))
@@ -183,7 +184,7 @@ def test_who_feeds_whom_is_what_the_base_says(history: tuple[Repository, Write])
     assert "platform.yaml" in problems
 
 
-def test_platform_yaml_moves_no_pins_of_a_first_environment_either(history: tuple[Repository, Write]) -> None:
+def test_platform_yaml_and_pins_may_not_change_together(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write(Path("platform.yaml"), PLATFORM + "branch: other\n")
     assert review_changes(repository, "main").problems == []
@@ -220,15 +221,13 @@ def test_tuning_moves_no_pin(history: tuple[Repository, Write]) -> None:
         ("- a", "does not hold a mapping"),
     ],
 )
-def test_what_people_tune_names_no_model_past_the_pins(
-    history: tuple[Repository, Write], text: str, named: str
-) -> None:
+def test_values_may_not_select_a_model(history: tuple[Repository, Write], text: str, named: str) -> None:
     repository, write = history
     for path in (TUNING, Path("envs/production/values.yaml"), Path("envs/values.yaml")):
         write(path, text)
         assert named in only_problem(review_changes(repository, "main"))
         git(repository.root, "reset", "--quiet", "--hard", "main")
-    # Where machines move the pins, people may try what they like.
+    # In environments without `from`, people may set what they want.
     write(Path("envs/staging/iris/values.yaml"), text)
     assert review_changes(repository, "main").problems == []
 
@@ -255,7 +254,7 @@ def test_a_symbolic_link_is_no_file_of_an_environment(history: tuple[Repository,
         ("envs/Production/iris/values.yaml", "no environment 'Production'"),
     ],
 )
-def test_no_other_file_belongs_to_an_environment(history: tuple[Repository, Write], path: str, named: str) -> None:
+def test_other_files_in_an_environment_are_refused(history: tuple[Repository, Write], path: str, named: str) -> None:
     repository, write = history
     write(Path(path), "replicaCount: 1\n")
     assert named in only_problem(review_changes(repository, "main"))
@@ -270,7 +269,7 @@ def test_a_service_is_added_without_pins(history: tuple[Repository, Write]) -> N
     assert "add production/roses to platform.yaml first" in " ".join(review_changes(repository, "main").problems)
 
 
-def test_production_goes_with_its_service_alone(history: tuple[Repository, Write]) -> None:
+def test_pins_are_removed_only_with_their_service(history: tuple[Repository, Write]) -> None:
     repository, write = history
     write("production", None)
     assert "is deleted" in only_problem(review_changes(repository, "main"))
@@ -279,7 +278,7 @@ def test_production_goes_with_its_service_alone(history: tuple[Repository, Write
     assert review_changes(repository, "main").problems == []
 
 
-def test_a_field_that_nothing_knows_is_named(history: tuple[Repository, Write]) -> None:
+def test_an_unknown_field_is_named(history: tuple[Repository, Write]) -> None:
     repository, _ = history
     values = msgspec.to_builtins(release(3)) | {"replicas": 50}
     (repository.root / PINS).write_bytes(msgspec.json.encode(values))
@@ -287,7 +286,7 @@ def test_a_field_that_nothing_knows_is_named(history: tuple[Repository, Write]) 
     assert "replicas" in only_problem(review_changes(repository, "main"))
 
 
-def test_a_base_that_is_not_there_is_named(history: tuple[Repository, Write]) -> None:
+def test_a_missing_base_is_named(history: tuple[Repository, Write]) -> None:
     with pytest.raises(BadInputError, match="--base: git does not know 'nothing'"):
         review_changes(history[0], "nothing")
 

@@ -1,4 +1,4 @@
-"""New keys for the store's users: at no time does a pod that runs hold a key that the store does not know."""
+"""Rotation of the store's keys: no running pod ever has a key that the store does not know."""
 
 import copy
 import itertools
@@ -38,9 +38,10 @@ def pod_spec(secret: str) -> Manifest:
 
 
 class Running(MemoryCluster):
-    """An installation made before ids were random, with a store that has the users that its Job last gave it.
+    """An installation with ids that are words, and a store with the users of its last Job.
 
-    What it holds at any time is looked at after each change; `ends_after` is the change after which everything is away.
+    The keys that pods hold are checked after each change. After change number `ends_after`, the cluster stops
+    answering.
     """
 
     def __init__(self) -> None:
@@ -122,7 +123,7 @@ class Running(MemoryCluster):
     def _changed(self) -> None:
         if not self.ready:
             return
-        # A pod that starts now must get in as well: it reads what stands in the Secrets.
+        # A pod that starts now must be able to sign in with the keys in the Secrets.
         starting = [self.values(f"s3-{user}")["AWS_ACCESS_KEY_ID"] for user in USERS]
         assert {*self.held.values(), *starting} <= self.users
         self.changes += 1
@@ -163,7 +164,7 @@ def test_every_key_changes_and_nothing_fails_meanwhile(capsys: pytest.CaptureFix
     }
 
 
-def test_it_goes_on_wherever_it_was_interrupted() -> None:
+def test_it_continues_after_an_interruption_at_any_step() -> None:
     whole = Running()
     rotate(whole)
     assert whole.changes > 10
@@ -174,12 +175,12 @@ def test_it_goes_on_wherever_it_was_interrupted() -> None:
             rotate(cluster)
         rotate(cluster)
         leftover = [key for key in cluster.objects if key[0] == "jobs" and key[2] != "minio-provision"]
-        for key in leftover:  # A Job that nobody waited for; Kubernetes takes it away in time.
+        for key in leftover:  # A Job that was interrupted before it was deleted; Kubernetes deletes it later.
             assert cluster.objects.pop(key)["spec"]["ttlSecondsAfterFinished"]
         assert_new(cluster)
 
 
-def test_a_training_under_way_keeps_its_key_until_it_ends() -> None:
+def test_a_running_training_keeps_its_key_until_it_ends() -> None:
     cluster = Running()
     cluster.start_pod("ml-pipeline", "training", "s3-mlflow")
     with pytest.raises(NotConvergedError, match=r"still hold old keys after .* ml-pipeline/training\. Run this again"):
@@ -192,7 +193,7 @@ def test_a_training_under_way_keeps_its_key_until_it_ends() -> None:
 
 
 def test_a_service_with_canaries_is_restarted_and_its_version_stays() -> None:
-    """Another template would be another version to Argo Rollouts, with the steps of a canary."""
+    """To Argo Rollouts, another template would be another version, with the steps of a canary."""
     cluster, place = Running(), ("ml-pipeline-staging", "iris-staging")
     rollout = cluster.objects.pop(("deployments", *place))
     cluster.put("rollouts", rollout)
@@ -203,7 +204,7 @@ def test_a_service_with_canaries_is_restarted_and_its_version_stays() -> None:
     assert after == rollout
 
 
-def test_environments_elsewhere_are_not_left_behind() -> None:
+def test_environments_in_other_clusters_get_new_keys() -> None:
     facts: dict[str, Any] = {
         "environments": [Environment(name="staging"), Environment(name="eu", source="staging", cluster="west")],
         "clusters": {"west": Cluster(server="https://10.0.0.5:6443", s3="https://s3.example.com")},
@@ -220,7 +221,7 @@ def test_environments_elsewhere_are_not_left_behind() -> None:
         assert decoded(there.objects["secrets", "ml-pipeline-eu", name]) == cluster.values(name)
 
 
-def test_what_it_cannot_do_is_refused_before_it_begins() -> None:
+def test_an_impossible_rotation_is_refused_before_any_change() -> None:
     cluster = Running()
     job = copy.deepcopy(cluster.objects["jobs", "ml-pipeline", "minio-provision"])
     job["spec"]["template"]["spec"]["volumes"] = []
@@ -233,7 +234,7 @@ def test_what_it_cannot_do_is_refused_before_it_begins() -> None:
     assert cluster.changes == 0
 
 
-def test_a_job_that_fails_ends_it_with_the_way_to_its_log() -> None:
+def test_a_failed_job_ends_it_and_the_error_says_where_its_log_is() -> None:
     class Failing(Running):
         """A store whose Job fails."""
 
@@ -247,7 +248,7 @@ def test_a_job_that_fails_ends_it_with_the_way_to_its_log() -> None:
 
 
 class Watching(Running):
-    """A SeaweedFS, which reads the keys of its users, and of root, from the Secrets while it runs."""
+    """A SeaweedFS, which reads the keys of its users and of root from the Secrets while it runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,7 +275,7 @@ class Watching(Running):
 
     def _changed(self) -> None:
         if self.ready:
-            # An id without its secret beside it opens nothing.
+            # An id needs its secret in the same Secret.
             pairs = [
                 (prefix + "ACCESS_KEY_ID", prefix + "SECRET_ACCESS_KEY") for prefix in ("AWS_", "NEXT_", "PREVIOUS_")
             ]
@@ -288,8 +289,8 @@ class Watching(Running):
         self.asked.append(sorted(self.values("s3-mlflow")))
 
 
-def test_seaweedfs_is_asked_and_not_restarted() -> None:
-    """tests/store does the same on a real one."""
+def test_seaweedfs_is_not_restarted() -> None:
+    """tests/store does the same with a real SeaweedFS."""
     cluster = Watching()
     rotate(cluster, msgspec.structs.replace(PLATFORM, store="seaweedfs"))
     assert [key for key in cluster.objects if key[0] == "jobs"] == [("jobs", "ml-pipeline", "seaweedfs-provision")]
@@ -299,13 +300,13 @@ def test_seaweedfs_is_asked_and_not_restarted() -> None:
     assert cluster.asked == [
         [*pair, NEXT, "NEXT_SECRET_ACCESS_KEY"],
         [*pair, "PREVIOUS_ACCESS_KEY_ID", "PREVIOUS_SECRET_ACCESS_KEY"],
-        # By its id the store is asked whether it has forgotten the user.
+        # With the id, the store is asked whether it has forgotten the user.
         [*pair, "PREVIOUS_ACCESS_KEY_ID"],
     ]
     assert all(sorted(cluster.values(f"s3-{user}")) == pair for user in USERS)
 
 
-def test_with_seaweedfs_too_it_goes_on_wherever_it_was_interrupted() -> None:
+def test_with_seaweedfs_it_continues_after_an_interruption_at_any_step() -> None:
     platform = msgspec.structs.replace(PLATFORM, store="seaweedfs")
     whole = Watching()
     rotate(whole, platform)

@@ -1,4 +1,4 @@
-"""The Secrets of bootstrap: complete, random, consistent with each other, and never written over."""
+"""The Secrets of bootstrap: complete, random, consistent with each other, and never overwritten."""
 
 import json
 import re
@@ -34,7 +34,7 @@ SECRETS = bootstrap_secrets(PLATFORM)
 
 
 class Store:
-    """Secrets and claims in memory, as the API server keeps them."""
+    """Secrets and volume claims in memory, as in the API server."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Manifest] = {}
@@ -56,7 +56,7 @@ class Store:
         self.create(secret_manifest(spec.namespace, spec.name, values))
 
 
-def test_every_secret_is_made_with_every_key_and_they_fit_together() -> None:
+def test_every_secret_has_every_key_and_they_are_consistent() -> None:
     store = Store()
     made = make_secrets(store, SECRETS)
     assert made.made == [spec.title for spec in SECRETS]
@@ -73,12 +73,12 @@ def test_every_secret_is_made_with_every_key_and_they_fit_together() -> None:
     assert store.values("shop/s3-serving") == serving
     for user in ("mlflow-serving", "mlflow-smoke"):
         assert store.values(f"ml-pipeline-staging/{user}") == store.values(f"ml-pipeline/{user}")
-    # Who trains and who administrates stays where the pods of environments cannot read it.
+    # The keys for training and administration are not in namespaces of environments.
     assert not [spec.title for spec in SECRETS if spec.name == "mlflow-training" and spec.namespace != "ml-pipeline"]
     assert not [spec.title for spec in SECRETS if spec.name == "mlflow-auth" and spec.namespace != "ml-pipeline"]
 
 
-def test_another_cluster_gets_copies_for_its_environments_alone() -> None:
+def test_another_cluster_gets_only_copies_for_its_environments() -> None:
     here, there = Store(), Store()
     wanted = bootstrap_secrets(PLATFORM, "west")
     with pytest.raises(BadInputError, match="ml-pipeline/s3-serving does not exist, so it cannot be copied"):
@@ -92,7 +92,7 @@ def test_another_cluster_gets_copies_for_its_environments_alone() -> None:
     assert not [key for key in here.objects if key[1] == "ml-pipeline-eu"]
 
 
-def test_no_two_passwords_and_no_two_clusters_are_alike() -> None:
+def test_all_passwords_differ_also_between_clusters() -> None:
     first, second = Store(), Store()
     make_secrets(first, SECRETS)
     make_secrets(second, SECRETS)
@@ -104,12 +104,12 @@ def test_no_two_passwords_and_no_two_clusters_are_alike() -> None:
         if ("password" in key or "SECRET" in key) and spec.namespace in ("ml-pipeline", "monitoring")
     ]
     assert len(set(passwords)) == len(passwords)
-    # MinIO takes keys of 3 to 20 and secrets of 8 to 40 characters, MLflow passwords from 12 on.
+    # MinIO accepts ids of 3 to 20 and secrets of 8 to 40 characters, MLflow passwords from 12 characters.
     assert all(12 <= len(password) <= 40 for password in passwords)
 
 
-def test_access_key_ids_are_no_words() -> None:
-    """Whoever knows one has been able to write to MinIO."""
+def test_access_key_ids_are_random() -> None:
+    """In some versions of MinIO, someone who knows an id can write."""
     first, second = Store(), Store()
     make_secrets(first, SECRETS)
     make_secrets(second, SECRETS)
@@ -133,7 +133,7 @@ def test_access_key_ids_are_no_words() -> None:
     assert guessable(first) == ["ml-pipeline/s3-backup"]
 
 
-def test_what_is_there_stays_as_it_is() -> None:
+def test_existing_secrets_are_not_changed() -> None:
     store = Store()
     make_secrets(store, SECRETS)
     before = dict(store.objects)
@@ -146,7 +146,7 @@ def test_what_is_there_stays_as_it_is() -> None:
 
 @settings(max_examples=20)
 @given(password=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20))
-def test_a_password_that_a_person_made_gets_into_the_address_whole(password: str) -> None:
+def test_a_persons_password_is_escaped_in_the_address(password: str) -> None:
     store = Store()
     values = {"postgres-password": "x", "mlflow-username": "mlflow", "mlflow-password": password}
     store.put(SECRETS[0], values)
@@ -158,7 +158,7 @@ def test_a_password_that_a_person_made_gets_into_the_address_whole(password: str
     assert store.values("ml-pipeline/postgres-auth") == values
 
 
-def test_a_copy_that_fell_behind_is_named_and_left_alone() -> None:
+def test_an_outdated_copy_is_named_and_not_changed() -> None:
     store = Store()
     make_secrets(store, SECRETS)
     old = {"AWS_ACCESS_KEY_ID": "serving", "AWS_SECRET_ACCESS_KEY": "an earlier one"}
@@ -175,7 +175,7 @@ def test_a_secret_without_a_key_is_refused_by_name() -> None:
         make_secrets(store, SECRETS)
 
 
-def test_a_lost_secret_is_not_made_anew_while_its_data_is_there() -> None:
+def test_a_lost_secret_is_not_replaced_while_its_data_exists() -> None:
     store = Store()
     store.objects["persistentvolumeclaims", "ml-pipeline", "data-postgres-0"] = {}
     with pytest.raises(BadInputError, match="data-postgres-0 still holds data"):
@@ -183,9 +183,9 @@ def test_a_lost_secret_is_not_made_anew_while_its_data_is_there() -> None:
     assert not [key for key in store.objects if key[0] == "secrets"]
 
 
-def test_who_comes_second_keeps_what_the_first_one_made() -> None:
+def test_a_secret_that_another_process_created_meanwhile_is_kept() -> None:
     class Raced(Store):
-        """Somebody makes each Secret between looking and making."""
+        """Another process creates each Secret between the check and the creation."""
 
         def create(self, manifest: Manifest) -> bool:
             name = manifest["metadata"]["name"]

@@ -1,4 +1,4 @@
-"""`gitops shadow`: what it pins, and nothing else, what it refuses, and what becomes of it later."""
+"""`gitops shadow`: it pins only the shadow; what it refuses, and how other commands treat a shadow."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from services.gitops.tests.memory_cluster import WELL, MemoryCluster
 from services.gitops.tests.mlflow_answers import answering, as_mlflow_of_many
 from services.gitops.tests.promotion_setup import BRANCH, PRODUCTION, STAGING, push, release
 
-# Fixtures are found by their names in a module.
+# pytest finds fixtures by their names in the module.
 clone, hub = promotion_setup.clone, promotion_setup.hub
 
 
@@ -55,9 +55,7 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> s
     return " ".join(capsys.readouterr().err.split())
 
 
-def test_it_pins_the_shadow_and_nothing_else_where_pins_come_by_pull_requests_too(
-    both: Path, origin: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_pins_only_the_shadow_also_with_a_from(both: Path, origin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (both / PRODUCTION).read_bytes()
     capsys.readouterr()
     assert execute(["shadow", "production/iris", "--model", "2", "--json"]) == 0
@@ -73,12 +71,12 @@ def test_it_pins_the_shadow_and_nothing_else_where_pins_come_by_pull_requests_to
 
     commit = git(origin, "rev-parse", "main")
     assert execute(["shadow", "production/iris", "--model", "2"]) == 0
-    assert "already so" in capsys.readouterr().out
+    assert "needs no change" in capsys.readouterr().out
     assert git(origin, "rev-parse", "main") == commit
 
     assert execute(["shadow", "production/iris", "--sample", "0.5"]) == 0
     assert pinned(origin) == shadowed(1, 2, 0.5)
-    # The share that was said once stays.
+    # The share from the last command stays.
     assert execute(["shadow", "production/iris", "--model", "2"]) == 0
     assert pinned(origin) == shadowed(1, 2, 0.5)
 
@@ -88,16 +86,16 @@ def test_it_pins_the_shadow_and_nothing_else_where_pins_come_by_pull_requests_to
     assert (both / PRODUCTION).read_bytes() == before
     assert git(origin, "log", "-1", "--format=%s", "main") == "shadow(production/iris): off"
     assert execute(["shadow", "production/iris", "--off"]) == 0
-    assert "already so" in capsys.readouterr().out
+    assert "needs no change" in capsys.readouterr().out
 
 
-def test_what_staging_ran_once_may_be_tried_too(both: Path, origin: Path) -> None:
+def test_a_version_that_staging_ran_earlier_is_allowed(both: Path, origin: Path) -> None:
     push(both, "staging", release(3), "bump(staging/iris): iris 3")
     assert execute(["shadow", "production/iris", "--model", "2", "--sample", "1"]) == 0
     assert pinned(origin) == shadowed(1, 2, 1.0)
 
 
-def test_an_environment_that_nothing_feeds_tries_whatever_passed_its_gate(clone: Path, origin: Path) -> None:
+def test_without_a_from_any_version_that_passed_its_gate_is_allowed(clone: Path, origin: Path) -> None:
     assert execute(["shadow", "staging/iris", "--model", "@candidate"]) == 0
     assert pinned(origin, STAGING) == shadowed(2, 9)
 
@@ -117,7 +115,7 @@ def test_an_environment_that_nothing_feeds_tries_whatever_passed_its_gate(clone:
         (["production/lilies", "--off"], "no service 'lilies'"),
     ],
 )
-def test_what_cannot_be_tried_is_refused_and_nothing_is_written(
+def test_an_invalid_shadow_is_refused_and_nothing_is_written(
     both: Path, origin: Path, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = git(origin, "rev-parse", "main")
@@ -125,7 +123,7 @@ def test_what_cannot_be_tried_is_refused_and_nothing_is_written(
     assert git(origin, "rev-parse", "main") == before == git(both, "rev-parse", "HEAD")
 
 
-def test_a_chart_that_runs_no_shadows_gets_none(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_chart_without_shadows_is_refused(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["bump", "staging/iris", "--chart", "0.1.0"]) == 0
     assert "version 0.1.0 of the serving chart, which does not support shadows" in refused(
         capsys, 2, "staging/iris", "--model", "9"
@@ -137,7 +135,7 @@ def test_a_shadow_before_the_first_release_is_refused(clone: Path, capsys: pytes
 
 
 @pytest.mark.parametrize("place", ["staging", "production"])
-def test_a_hold_of_either_side_is_respected_and_off_is_never_refused(
+def test_a_hold_of_either_side_is_respected_except_by_off(
     both: Path, origin: Path, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["shadow", "production/iris", "--model", "2"]) == 0
@@ -149,7 +147,7 @@ def test_a_hold_of_either_side_is_respected_and_off_is_never_refused(
     assert pinned(origin).tried is None
 
 
-def test_a_version_that_does_badly_where_it_runs_is_not_tried(
+def test_a_version_with_problems_in_its_source_is_refused(
     both: Path, origin: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = MemoryCluster()
@@ -162,7 +160,7 @@ def test_a_version_that_does_badly_where_it_runs_is_not_tried(
     assert execute(["shadow", "production/iris", "--model", "2"]) == 0
 
 
-def test_it_can_be_proposed_in_its_place(
+def test_it_can_open_a_pull_request_instead(
     both: Path, origin: Path, hub: GitHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["shadow", "production/iris", "--model", "2", "--pr"]) == 0
@@ -174,7 +172,7 @@ def test_it_can_be_proposed_in_its_place(
     assert execute(["review", "--base", "main", "--head", "FETCH_HEAD"]) == 0
 
 
-def test_a_promotion_of_the_shadow_ends_it_and_one_of_another_version_does_not(both: Path, origin: Path) -> None:
+def test_a_promotion_removes_the_shadow_only_if_it_is_the_promoted_version(both: Path, origin: Path) -> None:
     assert execute(["shadow", "production/iris", "--model", "2"]) == 0
     assert execute(["promote", "--branch-only"]) == 0
     assert git(origin, "show", f"{BRANCH}:{PRODUCTION}") == git(origin, "show", f"main:{STAGING}")
@@ -184,7 +182,7 @@ def test_a_promotion_of_the_shadow_ends_it_and_one_of_another_version_does_not(b
     assert pinned(origin, revision=BRANCH) == msgspec.structs.replace(release(3), shadow=shadowed(1, 2).shadow)
 
 
-def test_a_first_promotion_takes_no_shadow_along(clone: Path, origin: Path) -> None:
+def test_a_first_promotion_does_not_copy_the_shadow(clone: Path, origin: Path) -> None:
     assert execute(["shadow", "staging/iris", "--model", "9"]) == 0
     assert execute(["promote", "--branch-only"]) == 0
     assert pinned(origin, revision=BRANCH) == release(2)
@@ -193,7 +191,7 @@ def test_a_first_promotion_takes_no_shadow_along(clone: Path, origin: Path) -> N
 @pytest.mark.parametrize(
     ("options", "stays"), [(["--model", "9"], False), (["--model", "8"], True), (["--chart", "0.1.0"], False)]
 )
-def test_a_bump_keeps_a_shadow_unless_it_answers_now_or_the_chart_knows_none(
+def test_a_bump_keeps_a_shadow_unless_it_is_the_new_model_or_unsupported(
     clone: Path, origin: Path, options: list[str], stays: bool
 ) -> None:
     assert execute(["shadow", "staging/iris", "--model", "9"]) == 0
@@ -202,14 +200,14 @@ def test_a_bump_keeps_a_shadow_unless_it_answers_now_or_the_chart_knows_none(
     assert ("shadow" in git(origin, "show", f"main:{STAGING}")) is stays
 
 
-def test_a_rollback_ends_it_and_is_no_step_of_its_own(both: Path, origin: Path) -> None:
+def test_a_rollback_removes_the_shadow_and_a_shadow_is_no_release(both: Path, origin: Path) -> None:
     assert execute(["shadow", "staging/iris", "--model", "9"]) == 0
     assert execute(["rollback", "staging/iris", "--reason", "slow"]) == 0
     now = pinned(origin, STAGING)
     assert (now.model, now.tried, now.held) == (release(1).model, None, "slow")
 
 
-def test_check_names_a_shadow_that_is_what_answers(both: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_a_shadow_that_is_the_model_itself(both: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (both / PRODUCTION).read_text()
     uri = "s3://mlflow/1/models/m-1/artifacts"
     (both / PRODUCTION).write_text(f'{text}shadow: {{version: "1", digest: {DIGEST}, uri: {uri}}}\n')
@@ -217,7 +215,7 @@ def test_check_names_a_shadow_that_is_what_answers(both: Path, capsys: pytest.Ca
     assert "gitops shadow production/iris --off" in " ".join(capsys.readouterr().err.split())
 
 
-def test_verify_holds_the_shadow_against_the_registry(both: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_compares_the_shadow_with_the_registry(both: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["shadow", "production/iris", "--model", "2"]) == 0
     verify = ["verify", "production/iris", "--without", "image", "--without", "chart", "--json"]
     capsys.readouterr()

@@ -1,4 +1,4 @@
-"""`gitops status`: from git alone, and beside it what Argo CD and the API itself say."""
+"""`gitops status`: from git alone, and with the reports of Argo CD and the API."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ RELEASE = Release(
 
 @pytest.fixture
 def released(fork: Path) -> Path:
-    """Staging runs something, production nothing."""
+    """Staging has a release, production has none."""
     (fork / release_file("staging")).write_text(written(None, RELEASE, "staging"))
     commit_all(fork, "release(staging/iris): iris 7")
     return fork
@@ -46,9 +46,7 @@ def live_cluster(version: str, port: str = "metrics") -> MemoryCluster:
     return cluster
 
 
-def test_git_alone_says_what_is_pinned_since_when_and_by_whom(
-    released: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_git_alone_shows_pins_time_and_author(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["status", "--offline", "--json"]) == 0
     staging, production = json.loads(capsys.readouterr().out)["services"]
     assert staging["release"]["model"]["version"] == "7"
@@ -78,7 +76,7 @@ def test_git_alone_says_what_is_pinned_since_when_and_by_whom(
     assert "not released" in shown
 
 
-def test_a_card_is_named_where_the_address_of_mlflow_is_known(
+def test_the_card_is_linked_if_mlflows_address_is_known(
     released: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:secret@mlflow.example.com/ml/")
@@ -87,20 +85,20 @@ def test_a_card_is_named_where_the_address_of_mlflow_is_known(
     assert [entry["card"] for entry in json.loads(capsys.readouterr().out)["services"]] == [card, None]
     assert execute(["status", "--offline"]) == 0
     assert f"Model card of staging/iris: {card}\n" in capsys.readouterr().out
-    # A folder or a database is no page.
+    # A folder or a database has no page.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     assert execute(["status", "--offline", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["services"][0]["card"] is None
 
 
-def test_a_cluster_that_is_away_leaves_what_git_says(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_the_cluster_the_status_shows_git_alone(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["status"]) == 0
     captured = capsys.readouterr()
     assert "iris-classifier 7" in captured.out
     assert "From git alone" in captured.err
 
 
-def test_holds_edits_and_ages_show(released: Path) -> None:
+def test_holds_edits_and_ages_are_shown(released: Path) -> None:
     file = released / release_file("staging")
     file.write_text(file.read_text().replace("hold: null", 'hold: {reason: "bad answers", by: Ada}'))
     now = datetime.now(UTC) + timedelta(hours=3)
@@ -112,7 +110,7 @@ def test_holds_edits_and_ages_show(released: Path) -> None:
 
 
 @pytest.mark.parametrize(("version", "as_pinned"), [("7", True), ("6", False)])
-def test_what_really_answers_is_compared_with_the_pins(released: Path, version: str, as_pinned: bool) -> None:
+def test_the_answering_model_is_compared_with_the_pins(released: Path, version: str, as_pinned: bool) -> None:
     found = look_around(Repository(released), live_cluster(version))
     live = found.services[0].live
     assert live
@@ -123,7 +121,7 @@ def test_what_really_answers_is_compared_with_the_pins(released: Path, version: 
     assert found.services[1].live is None
 
 
-def test_a_release_of_the_chart_before_0_2_is_asked_at_its_only_port(released: Path) -> None:
+def test_a_chart_before_0_2_is_queried_at_its_only_port(released: Path) -> None:
     live = look_around(Repository(released), live_cluster("7", port="http")).services[0].live
     assert live
     assert (live.problem, live.as_pinned) == ("", True)
@@ -144,7 +142,7 @@ def test_a_release_of_the_chart_before_0_2_is_asked_at_its_only_port(released: P
         (None, "Argo CD has not compared it with git, and gives no reason"),
     ],
 )
-def test_why_argo_cd_does_not_know_is_told(
+def test_the_reason_of_an_unknown_status_is_shown(
     released: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -156,11 +154,11 @@ def test_why_argo_cd_does_not_know_is_told(
     cluster.put("applications", {"metadata": {"name": "iris-staging", "namespace": "argocd"}, "status": status})
     monkeypatch.setattr("gitops.commands.looking.Cluster", lambda *_, **__: cluster)
     assert execute(["status"]) == 0
-    # Below the table, whose cells are folded.
+    # The table wraps its cells, so the sentence is below it.
     assert f"staging/iris: {said}\n" in capsys.readouterr().out
 
 
-def test_an_api_that_does_not_answer_is_said_so(released: Path) -> None:
+def test_an_api_that_does_not_answer_is_reported(released: Path) -> None:
     cluster = live_cluster("7")
     for answer in ("<html>", '{"models": []}', '{"models": [{"name": "iris", "version": null, "digest": null}]}'):
         cluster.answers["ml-pipeline-staging/iris:metrics/health"] = answer
@@ -176,11 +174,11 @@ def test_an_api_that_does_not_answer_is_said_so(released: Path) -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (200_000, "2 d"), (-5, "0 s")]
 )
-def test_an_age_is_told_in_its_largest_unit(seconds: int, words: str) -> None:
+def test_an_age_is_shown_in_its_largest_unit(seconds: int, words: str) -> None:
     assert age(seconds) == words
 
 
-def test_outside_a_repository_the_way_out_is_named(
+def test_outside_a_repository_the_error_names_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -188,7 +186,7 @@ def test_outside_a_repository_the_way_out_is_named(
     assert "is not in a git repository" in capsys.readouterr().err
 
 
-def test_a_file_that_cannot_be_read_says_so_in_its_own_row(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_file_is_reported_in_its_row(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add_service(released, "wine", "wine-classifier")
     file = released / release_file("staging", "wine")
     file.parent.mkdir()
@@ -203,7 +201,7 @@ def test_a_file_that_cannot_be_read_says_so_in_its_own_row(released: Path, capsy
     assert "cannot be read" in capsys.readouterr().out
 
 
-def test_a_fork_without_services_says_how_to_make_one(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_services_the_status_says_how_to_add_one(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (fork / "platform.yaml").read_text().partition("services:")[0]
     (fork / "platform.yaml").write_text(f"{text}services: []\n")
     assert execute(["status", "--offline", "--json"]) == 0

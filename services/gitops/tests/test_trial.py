@@ -1,4 +1,4 @@
-"""What a promotion's pull request says of a shadow, and when that stops it: a real Prometheus with made series."""
+"""Shadows in a promotion's pull request, and when they prevent it, on a real Prometheus with made-up series."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from services.gitops.tests.memory_cluster import MemoryCluster
 from services.gitops.tests.promotion_setup import PRODUCTION, push, release
 from services.gitops.tests.test_shadow import shadowed
 
-# Fixtures are found by their names in a module.
+# pytest finds fixtures by their names in the module.
 clone, hub = promotion_setup.clone, promotion_setup.hub
 NOWHERE = "http://127.0.0.1:9"
 # What staging runs at first.
@@ -29,20 +29,20 @@ RUNS = 2
 
 @pytest.fixture(scope="module")
 def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Prometheus that saw shadows of production for an hour."""
+    """The address of a Prometheus with series of production's shadows for an hour."""
     with prometheus(tmp_path_factory.mktemp("prometheus")) as server:
         yield server.url
 
 
 @pytest.fixture
 def tried(clone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Staging runs 2, which is the shadow of production since an hour and a half, beside 1."""
+    """Staging runs 2, which has been production's shadow for an hour and a half; production runs 1."""
     shadow(clone, RUNS, monkeypatch)
     return clone
 
 
 def shadow(clone: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have production answer with 1, with a shadow of a version that staging runs."""
+    """Let production run version 1, with a shadow of a version that staging runs."""
     push(clone, "production", release(1), "promote(production/iris): iris 1")
     if number != RUNS:
         push(clone, "staging", release(number), f"bump(staging/iris): iris {number}")
@@ -53,7 +53,7 @@ def shadow(clone: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(clone: Path, values: str) -> None:
-    """Have people ask something of a shadow, in the service's values."""
+    """Set bounds for a shadow in the service's values."""
     file = clone / PRODUCTION.with_name("values.yaml")
     file.write_text(f"{file.read_text()}\n{values}\n")
     commit_all(clone, "ask for it")
@@ -61,7 +61,7 @@ def ask(clone: Path, values: str) -> None:
 
 
 def promote(capsys: pytest.CaptureFixture[str], where: str, code: int = 0) -> str:
-    """The section of the body, or what was said in its place."""
+    """Return the section of the body, or the message instead of it."""
     capsys.readouterr()
     assert execute(["promote", "production/iris", "--dry-run", "--json", "--prometheus-url", where]) == code
     said = capsys.readouterr()
@@ -71,7 +71,7 @@ def promote(capsys: pytest.CaptureFixture[str], where: str, code: int = 0) -> st
     return body.partition("## Shadow\n\n")[2].partition("\n\n## ")[0]
 
 
-def test_the_body_says_how_the_candidate_would_have_answered(
+def test_the_body_compares_the_candidates_answers(
     tried: Path, metrics: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = promote(capsys, metrics)
@@ -104,7 +104,7 @@ def test_the_body_says_how_the_candidate_would_have_answered(
     ]
 
 
-def test_bounds_that_are_met_let_it_through_and_are_named(
+def test_bounds_that_are_met_are_named_in_the_body(
     tried: Path, metrics: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask(tried, "shadow: {minRows: 12431, maxDisagreement: 0.014}")
@@ -120,7 +120,7 @@ def test_bounds_that_are_met_let_it_through_and_are_named(
         ("{maxDisagreement: 0.01}", "iris-classifier 2 differs in 0.013 of 12,431 rows"),
     ],
 )
-def test_bounds_that_are_not_met_stop_it(
+def test_bounds_that_are_not_met_refuse_the_promotion(
     tried: Path, metrics: str, bounds: str, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask(tried, f"shadow: {bounds}")
@@ -129,7 +129,7 @@ def test_bounds_that_are_not_met_stop_it(
     assert why in said
 
 
-def test_an_open_pull_request_ends_when_too_much_is_known_to_differ_and_not_while_nothing_is_known(
+def test_too_many_differences_close_an_open_pull_request_but_missing_figures_do_not(
     tried: Path, metrics: str, hub: GitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITOPS_PROMETHEUS_URL", metrics)
@@ -143,7 +143,7 @@ def test_an_open_pull_request_ends_when_too_much_is_known_to_differ_and_not_whil
     assert "iris-classifier 2 differs in 0.013 of 12,431 rows" in hub.comments[-1][1]
 
 
-def test_a_row_that_the_shadow_failed_on_is_no_agreement(
+def test_failed_rows_count_as_different(
     clone: Path, metrics: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shadow(clone, 4, monkeypatch)
@@ -154,7 +154,7 @@ def test_a_row_that_the_shadow_failed_on_is_no_agreement(
     assert "differs in 0.1 of 1,000 rows" in promote(capsys, metrics, 3)
 
 
-def test_a_pod_that_began_anew_is_counted_on(
+def test_counts_continue_after_the_restart_of_a_pod(
     clone: Path, metrics: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shadow(clone, 3, monkeypatch)
@@ -162,7 +162,7 @@ def test_a_pod_that_began_anew_is_counted_on(
     assert int(rows.replace(",", "")) == pytest.approx(2000, rel=0.05)
 
 
-def test_what_nobody_counted_is_never_enough(
+def test_without_counted_rows_bounds_are_not_met(
     clone: Path, metrics: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shadow(clone, 5, monkeypatch)
@@ -173,39 +173,37 @@ def test_what_nobody_counted_is_never_enough(
     assert "iris-classifier 5 was compared over 0 so far" in promote(capsys, metrics, 3)
 
 
-def test_where_nobody_can_be_asked_the_body_says_so_and_bounds_wait(
-    tried: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_prometheus_the_body_says_so_and_bounds_refuse(tried: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"is not known: `Prometheus at {NOWHERE}" in promote(capsys, NOWHERE)
     assert "Its result is not known: `" in promote(capsys, "")
     ask(tried, "shadow: {minRows: 1}")
-    assert "how iris-classifier 2 does is not known. Prometheus at" in promote(capsys, NOWHERE, 3)
+    assert "the result of iris-classifier 2 is not known. Prometheus at" in promote(capsys, NOWHERE, 3)
 
 
-def test_the_password_of_an_address_stands_in_no_body(tried: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_body_shows_the_password_of_an_address(tried: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A pull request may be public."""
     said = promote(capsys, NOWHERE.replace("//", "//ada:s3cret@"))
     assert f"is not known: `Prometheus at {NOWHERE}" in said
     assert "s3cret" not in said
 
 
-def test_a_candidate_that_is_not_tried_is_said_so_and_bounds_ask_for_it(
+def test_without_a_shadow_the_body_says_so_and_bounds_refuse(
     clone: Path, metrics: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shadow(clone, RUNS, monkeypatch)
     push(clone, "staging", release(3), "bump(staging/iris): iris 3")
-    assert "`gitops shadow production/iris --model 3` would do that" in promote(capsys, metrics)
+    assert "`gitops shadow production/iris --model 3` starts that" in promote(capsys, metrics)
     ask(clone, "shadow: {minRows: 1}")
     assert "gitops shadow production/iris --model 3 starts it" in promote(capsys, metrics, 3)
 
 
-def test_bounds_that_ask_for_nothing_are_none(tried: Path, metrics: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bounds_without_effect_count_as_none(tried: Path, metrics: str, capsys: pytest.CaptureFixture[str]) -> None:
     ask(tried, "shadow: {minRows: 0, maxDisagreement: 1}")
     assert "No bounds are set" in promote(capsys, metrics)
 
 
-def test_bounds_are_about_models_that_move(clone: Path, metrics: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A first release has nothing to be compared with, and another image nothing to be tried."""
+def test_bounds_apply_only_to_a_changed_model(clone: Path, metrics: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A first release has no earlier model to compare with, and an image needs no comparison."""
     ask(clone, "shadow: {minRows: 1000}")
     assert promote(capsys, metrics) == ""
     push(clone, "production", msgspec.structs.replace(release(1), model=release(2).model), "promote")
@@ -213,16 +211,12 @@ def test_bounds_are_about_models_that_move(clone: Path, metrics: str, capsys: py
 
 
 @pytest.mark.parametrize("bounds", ["{minRows: -1}", "{maxDisagreement: 5}", "{minRows: many}"])
-def test_bounds_that_are_none_are_named(
-    tried: Path, metrics: str, bounds: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_bounds_are_named(tried: Path, metrics: str, bounds: str, capsys: pytest.CaptureFixture[str]) -> None:
     ask(tried, f"shadow: {bounds}")
     assert "values of production/iris under shadow" in promote(capsys, metrics, 2)
 
 
-def test_another_cluster_has_a_prometheus_of_its_own(
-    tried: Path, metrics: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_cluster_has_its_own_prometheus(tried: Path, metrics: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = tried / PLATFORM
     text = file.read_text().replace("from: staging,", "from: staging, cluster: eu,")
     for prometheus_line, named in (("", "clusters.eu.prometheus"), (f", prometheus: {metrics}", "agrees with 98.7 %")):
@@ -233,9 +227,7 @@ def test_another_cluster_has_a_prometheus_of_its_own(
         assert named in promote(capsys, NOWHERE)
 
 
-def test_status_shows_a_shadow_and_how_far_it_agrees(
-    tried: Path, metrics: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_shows_a_shadow_and_its_agreement(tried: Path, metrics: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["status", "--offline"]) == 0
     assert "shadow 2, 10 %" in " ".join(capsys.readouterr().out.split())
 
@@ -247,7 +239,7 @@ def test_status_shows_a_shadow_and_how_far_it_agrees(
     assert note(cluster) == "shadow 2, 10 %: agrees with 98.7 % of 12,431 rows"
     cluster.prometheus = NOWHERE
     assert note(cluster).startswith(f"shadow 2, 10 %: Prometheus at {NOWHERE} does not answer")
-    # A shadow that its pods cannot use says why itself.
+    # If pods cannot use a shadow, they report why.
     service = {"name": "iris", "namespace": "ml-pipeline-production", "labels": {}}
     service["labels"] = {"app.kubernetes.io/instance": "iris", "app.kubernetes.io/component": "server"}
     cluster.put("services", {"metadata": service, "spec": {"ports": [{"name": "metrics"}]}})

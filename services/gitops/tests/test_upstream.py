@@ -17,7 +17,7 @@ def appended(path: Path, text: str) -> None:
 
 
 def next_version(upstream: Path) -> None:
-    """What a version changes: charts, apps, docs, defaults, Argo CD's version, comments in files that forks edit."""
+    """Change what a new version changes: charts, apps, docs, defaults, Argo CD, comments in files that forks edit."""
     for name in ("charts/mlflow/values.yaml", "apps/values.yaml", "envs/README.md", "envs/platform/mlflow.yaml"):
         appended(upstream / name, "\n# Said better in the next version.\n")
     for name in ("charts/mlflow/Chart.yaml", "envs/values.yaml", "argocd/README.md"):
@@ -61,11 +61,11 @@ def test_the_next_version_merges_without_a_conflict(fork: Path, origin: Path, tm
     assert "# All the facts of this fork." in (fork / "platform.yaml").read_text()
     changed = {path for path, text in own.items() if (fork / path).read_text() != text}
     assert changed == {"envs/platform/mlflow.yaml"}
-    # What the documentation says of looking at it.
+    # The documentation tells people to check the merge like this.
     assert execute(["diff", "platform", "mlflow", "--revision", "ORIG_HEAD"]) == 0
 
 
-def test_a_vendored_manifest_that_is_behind_is_told(
+def test_an_outdated_vendored_manifest_is_reported(
     fork: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "install.yaml").write_text(manifest("v3.6.1"))

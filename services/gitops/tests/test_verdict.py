@@ -1,4 +1,4 @@
-"""What may come by a pull request as plain values, with pins of hypothesis that differ in one part."""
+"""Verdicts about pull requests on plain values, with generated pins that differ in one part."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +21,7 @@ DIGITS = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 
 def release(number: int, *, hold: Any = None, **parts: dict[str, Any]) -> Release:
-    """Release `number`: all of its pins differ from those of every other number."""
+    """Return release `number`: each of its pins differs from those of every other number."""
     digest = f"sha256:{number:064x}"
     values: dict[str, dict[str, Any]] = {
         "release": {"chart": f"1.{number}.0", "hold": hold, "metrics": {"accuracy": number / 100}},
@@ -39,7 +39,7 @@ def step(number: int) -> Step:
 
 
 def proposed(after: Release | None, **others: Any) -> Proposed:
-    """Production ran 1 and runs 2; staging runs 3."""
+    """Return a proposal: production ran 1 and runs 2; staging runs 3."""
     fed = target("production", source="staging")
     known = {"target": fed, "source": target("staging"), "before": release(2), "feeding": release(3)}
     return Proposed(**{**known, "earlier": [step(2), step(1)], "after": after, **others})
@@ -50,29 +50,29 @@ def only_problem(found: Review | Verdict) -> str:
     return found.problems[0]
 
 
-def test_what_staging_runs_may_come() -> None:
+def test_pins_of_staging_are_allowed() -> None:
     found = judge(proposed(release(3)))
     assert (found.problems, found.origin) == ([], "staging/iris")
     assert {change.pin for change in found.changes} >= {"chart", "image.digest", "model.version", "metrics.accuracy"}
 
 
-def test_the_first_release_comes_from_staging_too() -> None:
+def test_a_first_release_must_be_that_of_staging() -> None:
     assert judge(proposed(release(3), before=None, earlier=[])).problems == []
     assert "neither" in only_problem(judge(proposed(release(4), before=None, earlier=[])))
 
 
-def test_what_production_ran_may_come_back() -> None:
+def test_earlier_pins_of_production_are_allowed() -> None:
     found = judge(proposed(release(1, hold="back to what answered")))
     assert (found.problems, found.origin) == ([], f"production/iris at {1:040x}"[: len("production/iris at ") + 7])
 
 
-def test_a_hold_may_come_and_go() -> None:
+def test_a_hold_may_be_added_and_removed() -> None:
     assert judge(proposed(release(2, hold="release freeze"))).problems == []
     assert judge(proposed(release(2), before=release(2, hold="release freeze"))).problems == []
 
 
 @given(part=st.sampled_from(["chart", "image", "model"]), digest=DIGITS)
-def test_no_part_of_the_pins_may_be_another(part: str, digest: str) -> None:
+def test_no_single_pin_may_differ(part: str, digest: str) -> None:
     strange: dict[str, dict[str, Any]] = {
         "chart": {"release": {"chart": "9.9.9"}},
         "image": {"image": {"digest": f"sha256:{digest}"}},
@@ -81,25 +81,25 @@ def test_no_part_of_the_pins_may_be_another(part: str, digest: str) -> None:
     assert "neither" in only_problem(judge(proposed(release(3, **strange[part]))))
 
 
-def test_parts_of_two_releases_make_no_third() -> None:
+def test_a_mix_of_two_releases_is_refused() -> None:
     mixed = msgspec.structs.replace(release(3), model=release(2).model)
     assert "neither" in only_problem(judge(proposed(mixed)))
 
 
 @pytest.mark.parametrize("number", [2, 3])
-def test_figures_come_with_their_pins(number: int) -> None:
+def test_metrics_must_be_those_of_the_pins(number: int) -> None:
     found = judge(proposed(release(number, release={"metrics": {"accuracy": 1.0}})))
     assert found.origin == {2: "unchanged", 3: "staging/iris"}[number]
     beside = f"The metrics of production/iris differ from those next to these pins in {found.origin}."
     assert only_problem(found) == beside
 
 
-def test_production_does_not_vanish_by_promotion() -> None:
+def test_pins_may_not_be_deleted_alone() -> None:
     assert "is deleted" in only_problem(judge(proposed(None)))
 
 
 @pytest.mark.parametrize("hold", ["slow since noon", None], ids=["hold stays", "hold goes in the same breath"])
-def test_a_held_production_stays(hold: str | None) -> None:
+def test_a_held_production_may_not_change(hold: str | None) -> None:
     found = judge(proposed(release(3, hold=hold), before=release(2, hold="slow since noon")))
     assert "gitops unhold production/iris" in only_problem(found)
 
@@ -109,26 +109,26 @@ def test_a_held_production_can_be_rolled_back_further() -> None:
     assert judge(proposed(back, before=release(2, hold="slow since noon"))).problems == []
 
 
-def test_what_a_held_staging_runs_goes_nowhere() -> None:
+def test_pins_of_a_held_staging_are_refused() -> None:
     held = release(3, hold="under observation")
     assert "staging/iris is held" in only_problem(judge(proposed(release(3), feeding=held)))
-    # Production may still go back to what it ran.
+    # Production may still be rolled back.
     assert judge(proposed(release(1, hold="slow"), feeding=held)).problems == []
 
 
 def shadowed(number: int, base: Release | None = None, sample: float = 0.1) -> Release:
-    """Release 2, or another one, with version `number` beside it."""
+    """Return release 2, or another one, with version `number` as its shadow."""
     pins = msgspec.to_builtins(release(number).model)
     del pins["name"]
     return msgspec.convert({**msgspec.to_builtins(base or release(2)), "shadow": {**pins, "sample": sample}}, Release)
 
 
-def test_a_shadow_is_a_version_that_answers_or_did_where_the_pins_come_from() -> None:
+def test_a_shadow_must_have_answered_in_staging() -> None:
     fed_by = [step(3), step(4)]
     assert judge(proposed(shadowed(3))).problems == []
     assert judge(proposed(shadowed(4), fed_by=fed_by)).problems == []
     assert "never answered in staging/iris" in only_problem(judge(proposed(shadowed(9), fed_by=fed_by)))
-    # One that staging only tries has proved nothing, and a number alone is no version.
+    # A version that is only a shadow in staging is not proven, and the digest must match too.
     assert "ever answered" in only_problem(judge(proposed(shadowed(9), feeding=shadowed(9, release(3)))))
     fields = msgspec.to_builtins(shadowed(3))
     fields["shadow"]["digest"] = f"sha256:{9:064x}"
@@ -136,7 +136,7 @@ def test_a_shadow_is_a_version_that_answers_or_did_where_the_pins_come_from() ->
     assert "nothing to compare" in judge(proposed(shadowed(2))).problems[0]
 
 
-def test_a_shadow_that_is_there_may_see_more_stay_or_go() -> None:
+def test_an_existing_shadow_may_change_its_share_stay_or_be_removed() -> None:
     assert judge(proposed(shadowed(9), before=shadowed(9))).problems == []
     assert judge(proposed(shadowed(9, sample=0.5), before=shadowed(9))).problems == []
     assert judge(proposed(release(2), before=shadowed(9))).problems == []
@@ -145,7 +145,7 @@ def test_a_shadow_that_is_there_may_see_more_stay_or_go() -> None:
 
 
 @pytest.mark.parametrize("base", [release(3), release(2, hold="a freeze")], ids=["pins", "a hold"])
-def test_a_shadow_is_set_by_a_change_of_nothing_else(base: Release) -> None:
+def test_a_new_shadow_must_be_the_only_change(base: Release) -> None:
     fed_by = [step(4)]
     assert "must change nothing else" in only_problem(judge(proposed(shadowed(4, base), fed_by=fed_by)))
     assert "must change nothing else" in only_problem(
@@ -153,12 +153,12 @@ def test_a_shadow_is_set_by_a_change_of_nothing_else(base: Release) -> None:
     )
 
 
-def test_what_is_held_gets_no_shadow_and_gives_none() -> None:
+def test_a_hold_of_either_side_refuses_a_shadow() -> None:
     held = release(2, hold="a freeze")
     assert "gitops unhold production/iris" in only_problem(judge(proposed(shadowed(3, held), before=held)))
     assert "staging/iris is held" in only_problem(judge(proposed(shadowed(3), feeding=release(3, hold="slow"))))
 
 
-def test_a_further_model_that_is_pinned_may_come() -> None:
+def test_a_pinned_extra_model_is_allowed() -> None:
     text = "extraModels: [{name: roses, version: '1', digest: sha256:ab, uri: s3://a/b}]"
     assert problems_of_tuning(TUNING, text) == problems_of_tuning(TUNING, "") == []

@@ -1,6 +1,6 @@
-"""`gitops verify`: a real registry, a real cosign with a key pair of its own, Helm, and what MLflow answers.
+"""`gitops verify` with a real registry, a real cosign with a separate key pair, Helm, and answers of MLflow.
 
-The signatures need cosign and crane (tools/install cosign crane); without them only those tests are left out.
+The signatures need cosign and crane (tools/install cosign crane); without them only those tests are skipped.
 """
 
 import json
@@ -28,7 +28,7 @@ from services.gitops.tests.mlflow_answers import answering, as_mlflow
 
 TOOLS = ROOT / ".cache" / "tools" / "bin"
 BILL = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": []}
-# A key pair of the tests' own stands in no public log.
+# The key pair of the tests is in no public log.
 PRIVATE = ("--tlog-upload=false", "--use-signing-config=false")
 
 
@@ -87,7 +87,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def shop(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """Two images, one of them signed and attested, and the chart."""
+    """A registry with two images, one of them signed and attested, and the chart."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "bom.json").write_text(json.dumps(BILL))
     images = [pushed(folder, f"{registry}/acme/pipeline/serving:{tag}") for tag in ("1.8.2", "1.8.3")]
@@ -125,7 +125,7 @@ def pushed(folder: Path, reference: str) -> Image:
 
 @pytest.fixture
 def verified(fork: Path, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fork of that registry in which staging runs the signed image and the published chart."""
+    """A fork with that registry, in which staging runs the signed image and the published chart."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("cosign", "helm"):
         link = fork / ".cache" / "tools" / "bin" / name
@@ -148,13 +148,13 @@ def pin(fork: Path, image: Image, version: str = "1", digest: str = DIGEST, char
 
 
 def verify(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, str]]:
-    """The exit code, and each check's problem."""
+    """Return the exit code, and the problem of each check."""
     capsys.readouterr()
     code = execute(["verify", "staging/iris", "--json", *options])
     return code, {check["part"]: check["problem"] for check in json.loads(capsys.readouterr().out)[0]["checks"]}
 
 
-def test_what_is_signed_attested_registered_and_published_passes(
+def test_signed_attested_registered_and_published_pins_pass(
     verified: Path, shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with answering(as_mlflow) as (model, _):
@@ -162,7 +162,7 @@ def test_what_is_signed_attested_registered_and_published_passes(
     assert (code, problems) == (0, {"signature": "", "sbom": "", "model": "", "chart": ""})
 
 
-def test_an_image_that_nobody_signed_fails_and_the_rest_is_checked_all_the_same(
+def test_an_unsigned_image_fails_and_the_other_checks_still_run(
     verified: Path, shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pin(verified, shop.unsigned)
@@ -174,7 +174,7 @@ def test_an_image_that_nobody_signed_fails_and_the_rest_is_checked_all_the_same(
     assert problems["chart"] == ""
 
 
-def test_the_variant_for_files_must_be_signed_too(
+def test_the_variant_for_batch_scoring_must_be_signed_too(
     verified: Path, shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pin(verified, msgspec.structs.replace(shop.image, batch_digest=shop.unsigned.digest))
@@ -232,13 +232,13 @@ def test_a_model_that_changed_since_it_was_pinned_fails(pinned: Path, capsys: py
     assert "its digest is pinned as sha256:abab" in problems["model"]
 
 
-def test_registries_that_are_away_are_no_verdict(pinned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_registry_that_does_not_answer_is_an_outage(pinned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, problems = verify(capsys, "--without", "image", "--without", "model")
     assert code == 1
     assert "does not answer" in problems["chart"]
 
 
-def test_without_cosign_the_way_to_it_is_named(
+def test_without_cosign_the_error_says_how_to_install_it(
     pinned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(Path(shutil.which("git") or "git").parent))
@@ -247,7 +247,7 @@ def test_without_cosign_the_way_to_it_is_named(
     assert "tools/install cosign" in problems["signature"]
 
 
-def test_a_fork_on_github_trusts_its_own_workflow_alone() -> None:
+def test_a_fork_on_github_trusts_only_its_own_workflow() -> None:
     options = dict(zip(*[iter(Trust().options(GITHUB))] * 2, strict=True))
     assert options["--certificate-oidc-issuer"] == "https://token.actions.githubusercontent.com"
     signer = re.compile(options["--certificate-identity-regexp"])
@@ -260,7 +260,7 @@ def test_a_fork_on_github_trusts_its_own_workflow_alone() -> None:
     assert not signer.search(workflow.replace("deliver", "ci") + "/heads/main")
 
 
-def test_whose_signature_counts_has_to_be_said_elsewhere() -> None:
+def test_outside_github_a_key_or_an_identity_is_needed() -> None:
     elsewhere = place("https://git.example.com/acme/pipeline.git")
     with pytest.raises(BadInputError, match="give --key, or --identity"):
         Trust().options(elsewhere)
@@ -270,13 +270,13 @@ def test_whose_signature_counts_has_to_be_said_elsewhere() -> None:
 
 
 def published(fork: Path, registry: str) -> tuple[str, str]:
-    """The version of the chart that is published, and its content."""
+    """Return the published version of the chart, and its digest."""
     version = str(yaml.safe_load((fork / "charts/model-serving/Chart.yaml").read_text())["version"])
     chart = f"{registry}/acme/pipeline/charts/model-serving:{version}"
     return version, tool("crane", "digest", "--insecure", chart, folder=fork)
 
 
-def test_a_chart_whose_content_is_pinned_must_have_it(
+def test_a_chart_must_have_its_pinned_digest(
     verified: Path, shop: Shop, registry: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, digest = published(verified, registry)
@@ -287,7 +287,7 @@ def test_a_chart_whose_content_is_pinned_must_have_it(
     assert verify(capsys, *options)[0] == 2
 
 
-def test_a_chart_that_is_pinned_by_content_must_be_signed(
+def test_a_chart_with_a_pinned_digest_must_be_signed(
     verified: Path, shop: Shop, registry: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, digest = published(verified, registry)
@@ -302,10 +302,10 @@ def test_a_chart_that_is_pinned_by_content_must_be_signed(
     assert verify(capsys, *options) == (0, {"chart": "", "chart signature": ""})
 
 
-def test_anything_in_the_registry_can_be_asked_for_its_signature(
+def test_the_signature_of_any_reference_can_be_checked(
     verified: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By its content, whatever tag stands before it."""
+    """The digest counts, whatever tag precedes it."""
     monkeypatch.setenv("GITOPS_COSIGN_KEY", str(shop.key))
     monkeypatch.setenv("GITOPS_COSIGN_NO_TRANSPARENCY_LOG", "true")
     good, bad = (f"{each.repository}:{each.tag}@{each.digest}" for each in (shop.image, shop.unsigned))
@@ -319,7 +319,7 @@ def test_anything_in_the_registry_can_be_asked_for_its_signature(
         assert execute(both) == 2
 
 
-def test_a_bump_pins_the_content_that_a_version_has_in_the_registry(
+def test_a_bump_pins_the_digest_of_the_chart_in_the_registry(
     verified: Path, shop: Shop, registry: str, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     version, digest = published(verified, registry)
@@ -330,13 +330,13 @@ def test_a_bump_pins_the_content_that_a_version_has_in_the_registry(
     assert (pinned["chart"], pinned["chartDigest"]) == (version, digest)
     assert execute(["bump", "staging/iris", "--chart", "99.0.0"]) == 2
     assert "has no version 99.0.0 to pin" in " ".join(capsys.readouterr().err.split())
-    # What the registry has under the version later moves nothing, and asking anew shows it.
+    # Publishing the version again changes nothing, until another bump looks it up.
     assert execute(["bump", "staging/iris", "--chart", f"{version}@{DIGEST}"]) == 0
     assert git(verified, "log", "-1", "--format=%s", "origin/main") == f"bump(staging/iris): chart {version}"
     assert yaml.safe_load((verified / release_file("staging")).read_text())["release"]["chartDigest"] == DIGEST
 
 
-def test_a_registry_that_is_away_leaves_the_content_to_be_named(
+def test_without_the_registry_the_digest_must_be_given(
     pinned: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     commit_all(pinned, "adopted")
@@ -347,7 +347,7 @@ def test_a_registry_that_is_away_leaves_the_content_to_be_named(
     assert execute(["bump", "staging/iris", "--chart", "1.0.0@latest"]) == 2
 
 
-def test_one_that_is_broken_leaves_the_others(pinned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_release_does_not_stop_other_checks(pinned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add_service(pinned, "wine", "wine-classifier")
     file = pinned / release_file("staging", "wine")
     file.parent.mkdir()

@@ -1,4 +1,4 @@
-"""Releases that do badly go back in git: critical alerts of a real Prometheus, and canaries that were aborted."""
+"""Rollbacks of releases with problems: critical alerts of a real Prometheus, and aborted canaries."""
 
 import contextlib
 import json
@@ -27,13 +27,13 @@ from services.gitops.tests.promotion_setup import release
 from services.gitops.tests.test_canary import pin, pinned
 from tests.support import helm
 
-# Fixtures are found by their names in a module.
+# pytest finds fixtures by their names in the module.
 hub = promotion_setup.hub
 pytestmark = pytest.mark.usefixtures("cluster_without_canaries")
 VALUES = "envs/staging/iris/values.yaml"
 REASON = "Burning began 7 min after the release: 4.1 % of the requests fail"
 OURS = {"severity": "critical", "namespace": "ml-pipeline-staging", "job": "iris"}
-# Alerts that hold from the beginning. What differs from ours is nobody's reason to go back.
+# Alerts that are active from the beginning. Alerts that differ from `OURS` must not roll anything back.
 ALERTS: dict[str, dict[str, str]] = {
     "Burning": OURS,
     "Warns": {**OURS, "severity": "warning"},
@@ -51,14 +51,14 @@ class Away(MemoryCluster):
 
 
 class Seen(Struct, frozen=True):
-    """A Prometheus, and since when its alerts hold."""
+    """A Prometheus, and since when its alerts are active."""
 
     url: str
     since: datetime
 
 
 def prometheus(folder: Path, alerts: dict[str, dict[str, str]], **more: str) -> Server:
-    """Describe a Prometheus in which some alerts hold; `more` of a rule, such as `for`."""
+    """Describe a Prometheus with active alerts; `more` has other fields of a rule, such as `for`."""
     folder.mkdir()
     summary = {"summary": "4.1 % of the requests fail"}
     rules = [
@@ -77,7 +77,7 @@ def prometheus(folder: Path, alerts: dict[str, dict[str, str]], **more: str) -> 
 
 
 def alerting(server: Server, count: int) -> datetime:
-    """Wait until so many alerts hold, and return since when."""
+    """Wait until this number of alerts is active, and return since when."""
     deadline = time.monotonic() + 60
     while len(found := httpx.get(f"{server.url}/api/v1/alerts").json()["data"]["alerts"]) < count:
         assert time.monotonic() < deadline, found
@@ -87,7 +87,7 @@ def alerting(server: Server, count: int) -> datetime:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
-    """A Prometheus in which an alert of iris burns, and others do."""
+    """A Prometheus with an active alert of iris, and others."""
     subprocess.run([ROOT / "tools" / "install", "prometheus"], check=True, capture_output=True, timeout=900)
     with prometheus(tmp_path_factory.mktemp("metrics") / "it", ALERTS) as server:
         yield Seen(server.url, alerting(server, len(ALERTS)))
@@ -113,7 +113,7 @@ def use(monkeypatch: pytest.MonkeyPatch, made: MemoryCluster) -> None:
 
 @pytest.fixture
 def clone(fork: Path, origin: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Staging ran version 1, and version 2 from 7 minutes before the alerts on; they count for a quarter of an hour."""
+    """Staging ran version 1, and version 2 since 7 minutes before the alerts. Alerts count for 15 minutes."""
     ask(fork, "watch: {minutes: 15}")
     released(fork, 1, seen.since - timedelta(minutes=60), monkeypatch)
     released(fork, 2, seen.since - timedelta(minutes=7), monkeypatch)
@@ -140,7 +140,7 @@ def watch(where: str, *options: str) -> int:
     return execute(["watch", f"--prometheus-url={where}", *options])
 
 
-def test_a_release_after_which_a_critical_alert_began_goes_back_and_is_held(
+def test_a_release_followed_by_a_critical_alert_is_rolled_back_and_held(
     clone: Path, origin: Path, metrics: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert watch(metrics, "--json") == 0
@@ -150,23 +150,21 @@ def test_a_release_after_which_a_critical_alert_began_goes_back_and_is_held(
     assert after.model.version == "1"
     assert after.held == REASON
 
-    # The alert burns on, and what is held stays.
+    # The alert stays active, and the hold stays.
     git(clone, "pull", "--quiet")
     assert watch(metrics) == 0
-    assert "No release does badly." in capsys.readouterr().out
+    assert "No release has problems." in capsys.readouterr().out
     assert pinned(origin) == after
 
 
 @pytest.mark.parametrize("values", ["{}", "watch: {minutes: 0}", "watch: {minutes: 5}"])
-def test_alerts_beyond_the_watched_minutes_are_a_persons_matter(
-    clone: Path, origin: Path, metrics: str, values: str
-) -> None:
+def test_alerts_after_the_watched_minutes_are_ignored(clone: Path, origin: Path, metrics: str, values: str) -> None:
     ask(clone, values)
     assert watch(metrics) == 0
     assert pinned(origin).model.version == "2"
 
 
-def test_an_alert_that_burnt_before_the_release_is_not_its_doing(
+def test_an_alert_from_before_the_release_is_ignored(
     clone: Path, origin: Path, metrics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released(clone, 3, datetime.now(UTC) + timedelta(seconds=2), monkeypatch)
@@ -174,7 +172,7 @@ def test_an_alert_that_burnt_before_the_release_is_not_its_doing(
     assert pinned(origin).model.version == "3"
 
 
-def test_an_alert_that_is_only_pending_is_waited_for(
+def test_a_pending_alert_is_ignored_until_it_fires(
     clone: Path, origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released(clone, 3, datetime.now(UTC) - timedelta(minutes=1), monkeypatch)
@@ -193,7 +191,7 @@ def test_a_dry_run_and_another_service_change_nothing(
     assert pinned(origin).model.version == "2"
 
 
-def test_the_first_release_has_nothing_to_go_back_to(
+def test_a_first_release_cannot_be_rolled_back(
     fork: Path, origin: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask(fork, "watch: {minutes: 15}")
@@ -203,15 +201,13 @@ def test_the_first_release_has_nothing_to_go_back_to(
 
 
 @pytest.mark.parametrize("values", ["watch: {minutes: soon}", "watch: {minutes: -1}"])
-def test_minutes_that_are_none_are_named(
-    clone: Path, metrics: str, values: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_minutes_are_named(clone: Path, metrics: str, values: str, capsys: pytest.CaptureFixture[str]) -> None:
     ask(clone, values)
     assert watch(metrics) == 2
     assert "The values of staging/iris under watch" in " ".join(capsys.readouterr().err.split())
 
 
-def test_one_port_forward_does_for_all_services(
+def test_all_services_share_a_port_forward(
     clone: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ways: list[str] = []
@@ -232,17 +228,17 @@ def test_one_port_forward_does_for_all_services(
     assert "staging/iris" in "".join(capsys.readouterr())
 
 
-def test_a_prometheus_that_is_away_is_an_outage_and_no_verdict(
+def test_a_prometheus_that_does_not_answer_is_an_outage(
     clone: Path, origin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert watch(NOBODY) == 1
     said = capsys.readouterr()
     assert "does not answer" in " ".join(said.err.split())
-    assert "does badly" not in said.out
+    assert "has problems" not in said.out
     assert pinned(origin).model.version == "2"
 
 
-def test_canaries_go_back_too_and_a_cluster_that_is_away_is_told(
+def test_canaries_are_rolled_back_and_an_outage_of_the_cluster_is_reported(
     clone: Path, origin: Path, metrics: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(monkeypatch, Away())
@@ -258,7 +254,7 @@ def test_canaries_go_back_too_and_a_cluster_that_is_away_is_told(
 @pytest.mark.parametrize(
     "error", [ProgramMissingError("kubectl"), ProgramFailedError(["kubectl", "get"], 1, "rollouts is forbidden")]
 )
-def test_alerts_are_looked_at_where_there_is_no_kubectl_or_it_may_see_no_canaries(
+def test_alerts_are_checked_without_kubectl_or_rights_to_canaries(
     error: Exception, clone: Path, origin: Path, metrics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GitLab's job runs in an image without kubectl."""
@@ -272,14 +268,14 @@ def test_alerts_are_looked_at_where_there_is_no_kubectl_or_it_may_see_no_canarie
     assert pinned(origin).held == REASON
 
 
-def test_a_rollback_that_waits_for_a_person_is_proposed_once(
+def test_a_waiting_rollback_is_not_proposed_again(
     clone: Path, origin: Path, hub: GitHub, metrics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It runs every few minutes: another commit each time would undo the approval and start the checks anew."""
+    """It runs every few minutes: another commit each time would dismiss the approval and restart the checks."""
     assert watch(metrics, "--pr") == 0
     (pull,) = hub.opened()
     proposed = git(origin, "rev-parse", pull["head"]["ref"])
-    # Minutes later the alert says another figure.
+    # The alert has another figure minutes later.
     monkeypatch.setattr(watching.Burning, "__str__", lambda _: "Burning began 7 min after the release: 3.9 % fail")
     time.sleep(1.1)
     assert watch(metrics, "--pr") == 0
@@ -288,8 +284,8 @@ def test_a_rollback_that_waits_for_a_person_is_proposed_once(
     assert pinned(origin).model.version == "2"
 
 
-def test_where_machines_push_nothing_it_proposes(clone: Path, origin: Path, hub: GitHub, metrics: str) -> None:
-    """A push would be refused by the branch's rules, and nothing would ever go back."""
+def test_with_pull_request_bumps_it_opens_a_pull_request(clone: Path, origin: Path, hub: GitHub, metrics: str) -> None:
+    """The branch's rules would refuse a push, so nothing would be rolled back."""
     file = clone / PLATFORM
     file.write_text(f"{file.read_text()}bumps: pull-requests\n")
     commit_all(clone, "Bump by pull requests")
@@ -299,12 +295,12 @@ def test_where_machines_push_nothing_it_proposes(clone: Path, origin: Path, hub:
     assert pinned(origin).model.version == "2"
 
 
-def test_a_canary_of_a_held_service_is_a_persons_matter_too(
+def test_a_canary_of_a_held_service_is_left_alone(
     clone: Path, origin: Path, metrics: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["hold", "staging/iris", "--reason", "we look at it"]) == 0
     use(monkeypatch, test_canary.cluster(test_canary.ERRORS, wanted=2, stable=1, **test_canary.ABORTED))
     capsys.readouterr()
     assert watch(metrics) == 0
-    assert "No release does badly." in capsys.readouterr().out
+    assert "No release has problems." in capsys.readouterr().out
     assert (pinned(origin).model.version, pinned(origin).held) == ("2", "we look at it")

@@ -1,4 +1,4 @@
-"""What bootstrap does against webhooks that somebody made up: Argo CD has a secret for every forge."""
+"""Protection against forged webhooks in bootstrap: Argo CD gets a secret for every forge."""
 
 from pathlib import Path
 
@@ -19,11 +19,11 @@ def bootstrap(fork: Path, cluster: MemoryCluster) -> dict[str, str]:
     return decoded(found)
 
 
-def test_every_forge_has_a_secret_of_its_own_which_stays(fork: Path) -> None:
+def test_every_forge_gets_its_own_secret_which_is_kept(fork: Path) -> None:
     at_home(fork, "github.com")
     cluster = MemoryCluster()
     made = bootstrap(fork, cluster)
-    # The settings that Argo CD looks for: https://argo-cd.readthedocs.io/en/stable/operator-manual/webhook/
+    # The settings that Argo CD reads: https://argo-cd.readthedocs.io/en/stable/operator-manual/webhook/
     assert set(made) == {
         "webhook.github.secret", "webhook.gitlab.secret", "webhook.gogs.secret",
         "webhook.bitbucketserver.secret", "webhook.bitbucket.uuid", "webhook.azuredevops.password",

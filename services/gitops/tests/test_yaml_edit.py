@@ -1,4 +1,4 @@
-"""Edits of YAML files that people write: what is asked for changes, and no other byte does."""
+"""Edits of YAML files that people write: only the requested values change, and no other byte."""
 
 import pytest
 import yaml
@@ -53,7 +53,7 @@ def test_only_the_lines_of_the_image_change() -> None:
 @settings(max_examples=30)
 @given(tag=st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(lambda tag: tag != "latest"))
 @pytest.mark.parametrize("text", [VALUES, "", "# pins\nimage: {repository: a/b, tag: v1, digest: x}\n"])
-def test_an_image_goes_in_and_nothing_else_moves_whatever_the_tag(text: str, tag: str) -> None:
+def test_only_the_image_changes_whatever_the_tag(text: str, tag: str) -> None:
     changed = with_image(text, image(tag), "mlflow.yaml")
     before, after = loaded(text) or {}, loaded(changed)
     pinned = {"repository": image().repository, "tag": tag, "digest": DIGEST}
@@ -98,7 +98,7 @@ image:
         ),
     ],
 )
-def test_the_forms_that_people_gave_their_lines_survive(
+def test_the_form_of_lines_is_kept(
     start: str, end: str, values: dict[str, object], lines: dict[str, list[str]]
 ) -> None:
     text = FORMS % start
@@ -120,11 +120,11 @@ def test_the_forms_that_people_gave_their_lines_survive(
         ("a: 1\n", "a: 1\n"),
     ],
 )
-def test_a_key_that_goes_takes_its_own_lines_along_and_no_others(text: str, left: str) -> None:
+def test_removing_a_key_removes_only_its_own_lines(text: str, left: str) -> None:
     assert edited(text, {}, "release.yaml", without=("b",)) == left
 
 
-def test_lines_that_end_in_two_ways_go_on_to() -> None:
+def test_mixed_line_ends_are_kept() -> None:
     assert edited("a: 1\r\nb: 2\nc: 3\r\n", {"b": 5}, "mixed.yaml") == "a: 1\r\nb: 5\nc: 3\r\n"
     assert edited("a: 1\r\nb: 2\nc: 3\r\n", {"d": 5}, "mixed.yaml") == "a: 1\r\nb: 2\nc: 3\r\nd: 5\r\n"
 
@@ -138,7 +138,7 @@ def test_lines_that_end_in_two_ways_go_on_to() -> None:
         ("a: 1\na: 2\n", "cannot edit|cannot be edited"),
     ],
 )
-def test_what_cannot_be_edited_safely_is_left_to_people(text: str, why: str) -> None:
+def test_a_file_that_cannot_be_edited_safely_is_refused(text: str, why: str) -> None:
     with pytest.raises(BadInputError, match=f"values.yaml.*{why}"):
         edited(text, {"a": {"b": 2}}, "values.yaml")
 

@@ -1,4 +1,4 @@
-"""Servers on the loopback address for tests: what answers any method, and runs inside a block."""
+"""Servers on the loopback address for tests, which run inside a block."""
 
 import threading
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 class AnyMethod(BaseHTTPRequestHandler):
-    """Answers whatever the method, in `answer_it`."""
+    """Handles every method in `answer_it`."""
 
     def answer_it(self) -> None:
-        """Answer the request, of which nothing but the head was read."""
+        """Answer the request; only its head was read."""
         raise NotImplementedError
 
     def do_GET(self) -> None:
@@ -34,7 +34,7 @@ class AnyMethod(BaseHTTPRequestHandler):
 
 @contextmanager
 def listening(server: HTTPServer) -> Iterator[int]:
-    """Have it answer inside the block; gives its port."""
+    """Serve inside the block, and yield the port."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

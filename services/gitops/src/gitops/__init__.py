@@ -1,1 +1,1 @@
-"""The `gitops` command: make a fork yours, bring the platform up, see and move what runs where."""
+"""The `gitops` command: set up a fork, bring up the platform, and show and change what runs where."""

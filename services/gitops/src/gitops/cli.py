@@ -1,4 +1,4 @@
-"""The command `gitops`: it registers the commands, and turns their result into an exit code."""
+"""The command `gitops`: registers the commands, and turns their result into an exit code."""
 
 import signal
 import sys
@@ -71,7 +71,7 @@ def execute(arguments: Sequence[str]) -> int:
     """Run one command line.
 
     Returns:
-        The exit code; whatever went wrong has then been said on the error stream.
+        The exit code. On failure, the reason is already on the error stream.
     """
     try:
         code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
@@ -88,9 +88,9 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """The entry point."""
-    # A stopped job ends like Ctrl-C: temporary files and port-forwards go with it.
+    """Run `gitops` as a program."""
+    # Handle SIGTERM like Ctrl-C, so that temporary files and port-forwards are cleaned up.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # A shell starts what runs in the background of a script with Ctrl-C ignored.
+    # A shell starts the background jobs of a script with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(execute(sys.argv[1:]))

@@ -1,7 +1,7 @@
-"""YAML as version 1.2 reads it: `on`, `no` and `=` are texts, `010` is ten, a date is a text.
+"""YAML as version 1.2 defines it: `on`, `no` and `=` are strings, `010` is ten, a date is a string.
 
-PyYAML follows version 1.1, which cannot read real manifests: the definitions of the Prometheus operator contain a
-bare `=`. Its C parser is kept, with the rules of https://yaml.org/spec/1.2.2/#103-core-schema.
+PyYAML follows version 1.1, which cannot read some real manifests: the definitions of the Prometheus operator contain a
+bare `=`. This keeps PyYAML's fast C parser, with the rules of https://yaml.org/spec/1.2.2/#103-core-schema.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import yaml
 
 YAMLError = yaml.YAMLError
 
-# In C where there is one: ten times faster on Argo CD's two megabytes.
+# The C parser, if there is one: ten times faster on Argo CD's two megabytes.
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RULES = (
     ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", "~nN\0"),
@@ -24,7 +24,7 @@ _RULES = (
         r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         "-+.0123456789",
     ),
-    # Part of no schema, and understood by everything that reads manifests.
+    # Not part of any schema, but every program that reads manifests supports it.
     ("tag:yaml.org,2002:merge", r"<<", "<"),
 )
 
@@ -47,39 +47,39 @@ def _integer(loader: Any, node: Any) -> int:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
-# As a value it is a text.
+# A `<<` that is a value is a plain string.
 _Loader.add_constructor("tag:yaml.org,2002:merge", lambda loader, node: loader.construct_scalar(node))
 
 
 def loaded(text: str) -> Any:
-    """What the one document of a text holds, as plain values; None where there is none.
+    """Return the content of a text with at most one document, as plain values; None if the text is empty.
 
     Raises:
         YAMLError: It is not valid YAML, or holds more than one document.
     """
-    with _told():
+    with _one_error_type():
         return yaml.load(text, _Loader)  # noqa: S506  a safe loader
 
 
 def loaded_all(text: str) -> list[Any]:
-    """What the documents of a stream hold.
+    """Return the content of every document of a stream.
 
     Raises:
         YAMLError: It is not valid YAML.
     """
-    with _told():
+    with _one_error_type():
         return list(yaml.load_all(text, _Loader))
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Whatever the parser makes of a text, as one kind of error: not all that it raises is of its own kind."""
+def _one_error_type() -> Iterator[None]:
+    """Raise every error of the parser as a `YAMLError`; PyYAML also lets errors of other types through."""
     try:
         yield
     except UnicodeError:
         raise YAMLError("it is not text in UTF-8") from None
     except (ValueError, AttributeError, TypeError) as error:
-        # A value that its own tag does not fit, as in `!!int x`, or a number of thousands of digits.
+        # A value does not fit its tag, as in `!!int x`, or a number has thousands of digits.
         raise YAMLError(f"a value in it is not what its tag says ({error})") from None
     except RecursionError:
         raise YAMLError("its values are nested too deeply") from None

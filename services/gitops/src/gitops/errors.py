@@ -1,27 +1,27 @@
-"""The ways in which a command ends without doing its work; each carries one sentence for the person who ran it."""
+"""Errors that end a command; each carries one sentence for the person who ran it."""
 
 
 class GitopsError(Exception):
-    """A sentence for the terminal, and the exit code that goes with it."""
+    """A message for the terminal, and the exit code that goes with it."""
 
     exit_code = 1
 
 
 class BadInputError(GitopsError):
-    """Something that was given (option, file, revision, model version) cannot be used as it is."""
+    """An input (option, file, revision, model version) cannot be used as it is."""
 
     exit_code = 2
 
 
 class OutageError(GitopsError):
-    """Something that the command depends on (cluster, registry, MLflow) does not answer."""
+    """A system that the command depends on (cluster, registry, MLflow) does not answer."""
 
 
 class NotConvergedError(GitopsError):
-    """The cluster did not come to run what git says."""
+    """The cluster did not reach the state in git."""
 
 
 class NotWantedError(GitopsError):
-    """What was asked for can be done, and something says not to do it now: a hold, a failed test, a set time."""
+    """The request is valid, but something forbids it now: a hold, a failed test, a time window."""
 
     exit_code = 3

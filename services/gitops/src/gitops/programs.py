@@ -1,4 +1,4 @@
-"""How other programs are run: by name, with a timeout, and with errors that name the command and a remedy."""
+"""Run other programs: with a timeout, and with errors that name the command and a remedy."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ _WAYS_TO_GET = {
     "helm": "run tools/install helm in the repository",
 }
 _SHOWN_ERROR_LINES = 12
-# What is read from one program and given to another stays the same byte for byte, line ends included.
+# Error handler for text passed from one program to another: every byte stays the same, line ends included.
 EXACT = "surrogateescape"
 
 
@@ -29,7 +29,7 @@ class ProgramMissingError(GitopsError):
 
 
 class ProgramFailedError(GitopsError):
-    """A program ended with a status other than 0; `errors` is its error stream, `last_line` the end of that."""
+    """A program exited with a non-zero status; `errors` is its error stream, `last_line` the last line of that."""
 
     status: int
 
@@ -49,18 +49,18 @@ def run(
     timeout: float = 60.0,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a program to its end and return its output.
+    """Run a program until it exits and return its output.
 
     Args:
-        command: The program and its arguments. They show in errors and process lists, so nothing secret belongs there.
+        command: The program and its arguments. They show in errors and process lists, so never put a secret here.
         cwd: Where to run it.
-        stdin: What it reads; secrets go this way.
-        timeout: Seconds after which it is ended.
-        environment: Variables on top of this process's own.
+        stdin: Its standard input; pass secrets this way.
+        timeout: Seconds after which it is killed.
+        environment: Variables that are added to those of this process.
 
     Raises:
-        ProgramMissingError: There is no such program.
-        ProgramFailedError: It ended with a status other than 0.
+        ProgramMissingError: The program is not installed.
+        ProgramFailedError: It exited with a non-zero status.
         OutageError: It took longer than `timeout`.
     """
     try:

@@ -1,4 +1,4 @@
-"""What people and programs get to see: steps, tables, sentences, JSON."""
+"""The output for people and programs: steps, tables, sentences, JSON."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-# Wide enough for a digest beside its label where the terminal does not say how wide it is.
+# Without a known terminal width, wide enough for a digest beside its label.
 _PLAIN_WIDTH = 140
 _STEP = 12
 _COLOURS = {
@@ -26,7 +26,7 @@ _COLOURS = {
 
 
 class Terminal:
-    """Progress and sentences on the error stream, results on the output stream."""
+    """Writes progress and messages to the error stream, results to the output stream."""
 
     def __init__(self) -> None:
         self._errors = _console(stderr=True)
@@ -34,55 +34,55 @@ class Terminal:
 
     @property
     def interactive(self) -> bool:
-        """Whether there is a person to answer questions."""
+        """Whether a person can answer questions."""
         return sys.stdin.isatty() and sys.stderr.isatty()
 
     def ask(self, question: str) -> str:
-        """Ask the person at the terminal."""
+        """Ask the person at the terminal a question."""
         return self._errors.input(Text(question + " "))
 
     def ask_secret(self, question: str) -> str:
-        """As `ask`, without showing what is typed."""
+        """Ask a question without echoing the answer."""
         return self._errors.input(Text(question + " "), password=True)
 
     @contextlib.contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """Show that something is running."""
+        """Show inside the block that something is running."""
         with self._errors.status(f"{what} ..."):
             yield
 
     def done(self, step: str, outcome: str) -> None:
-        """Say what a step came to."""
+        """Report the outcome of a step."""
         self._line(Text.assemble((f"{step:<{_STEP}} ", "bold green"), outcome))
 
     def note(self, text: str) -> None:
-        """Something worth knowing that stops nothing."""
+        """Report something worth knowing that does not stop the command."""
         self._line(Text.assemble((f"{'note':<{_STEP}} ", "bold yellow"), text))
 
     def error(self, text: str) -> None:
-        """Why the command did not do what it was asked."""
+        """Report why the command failed."""
         self._line(Text.assemble(("error: ", "bold red"), text))
 
     def detail(self, text: str) -> None:
-        """A line that belongs to the sentence before it."""
+        """Add a line that belongs to the message before it."""
         self._line(Text("    " + text, style="dim"))
 
     def json(self, content: object) -> None:
-        """A result for programs: one JSON document on the output stream."""
+        """Write a result for programs: one JSON document on the output stream."""
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(content), indent=2).decode() + "\n")
 
     def rows(
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None
     ) -> None:
-        """A table of results, at most `width` columns wide where a program reads it."""
+        """Write a table of results, at most `width` columns wide if a program reads it."""
         self._out.print(_table(title, columns, rows), width=None if self._out.is_terminal else width)
 
     def line(self, text: str) -> None:
-        """One line of result."""
+        """Write one line of the result."""
         self._out.print(Text(text), soft_wrap=True)
 
     def text(self, text: str, language: str) -> None:
-        """A block of result, coloured where a person looks at it."""
+        """Write a block of the result, with syntax colours on a terminal."""
         if self._out.is_terminal:
             self._out.print(Syntax(text, language, background_color="default", word_wrap=False))
         else:
@@ -90,7 +90,7 @@ class Terminal:
 
     @contextlib.contextmanager
     def board(self, title: str, columns: Sequence[str]) -> Iterator["Board"]:
-        """Show rows that change while something is waited for."""
+        """Show rows that change during a wait."""
         with contextlib.ExitStack() as stack:
             live = None
             if self._errors.is_terminal:
@@ -102,7 +102,7 @@ class Terminal:
 
 
 class Board:
-    """Rows that change: a live table for a person, one line for every change in a log."""
+    """Rows that change: a live table on a terminal, one line per change in a log."""
 
     def __init__(self, terminal: Terminal, live: Live | None, title: str, columns: Sequence[str]) -> None:
         self._terminal = terminal
@@ -112,7 +112,7 @@ class Board:
         self._before: dict[str, Sequence[str]] = {}
 
     def show(self, rows: Sequence[Sequence[str]]) -> None:
-        """Show the rows as they are now; the first cell of each names it."""
+        """Show the current rows; the first cell of each row is its name."""
         if self._live:
             self._live.update(_table(self._title, self._columns, rows), refresh=True)
             return

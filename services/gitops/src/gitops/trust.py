@@ -1,4 +1,4 @@
-"""Whom connections to servers trust, and what is shown of their addresses."""
+"""Which certificates clients trust, and how addresses are shown."""
 
 import re
 import ssl
@@ -7,9 +7,10 @@ import httpx
 
 
 def usual_trust(url: str) -> ssl.SSLContext:
-    """What a client of an address checks certificates with: httpx's usual authorities.
+    """Return the TLS context for an address: httpx's default authorities.
 
-    Reading them takes longer than a request, and over plain HTTP nothing is checked: there it trusts nobody.
+    For plain HTTP it trusts nobody, because it is not used there and reading the authorities takes longer than a
+    request.
 
     Raises:
         OSError: SSL_CERT_FILE or SSL_CERT_DIR names no certificates that can be read.
@@ -19,5 +20,5 @@ def usual_trust(url: str) -> ssl.SSLContext:
 
 
 def shown(url: str) -> str:
-    """An address as everybody may see it: without a name and a password that may stand in it."""
+    """Return an address without its user name and password."""
     return re.sub(r"(?<=//)[^/?#]*@", "", url)

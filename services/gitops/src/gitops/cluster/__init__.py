@@ -1,1 +1,1 @@
-"""What gitops does to and reads from a cluster."""
+"""Everything that gitops does in a cluster and reads from it."""

@@ -1,4 +1,4 @@
-"""Where a person finds what runs, and how to get the passwords: commands, never values."""
+"""Addresses of the running services, and how to get the passwords: commands, never values."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from gitops.rendering.manifests import Manifest
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """One place: its address in a browser, and the command that makes it reachable, where one is needed."""
+    """The address of a web page, and the command that makes it reachable, if one is needed."""
 
     what: str
     url: str
@@ -18,7 +18,7 @@ class Address(Struct, frozen=True, kw_only=True):
 
 
 class Password(Struct, frozen=True, kw_only=True):
-    """A user and where it signs in, with the command that prints the password."""
+    """A user, where it signs in, and the command that prints its password."""
 
     what: str
     user: str
@@ -42,9 +42,9 @@ _SHARED_PLACES = (
     _Place("Grafana", MONITORING, "monitoring-grafana", 80, 3000),
     _Place("Prometheus", MONITORING, "monitoring-kube-prometheus-prometheus", 9090, 9090),
 )
-# The local ports of the services' APIs begin here, in the order of platform.yaml.
+# First local port for the APIs of the services, which are in the order of platform.yaml.
 _FIRST_API = 8001
-# The last are the keys to print: the name too, where it is random.
+# The last field has the keys to print: also that of the user name if it is random.
 _PASSWORDS = (
     ("Argo CD", "admin", ARGOCD, "argocd-initial-admin-secret", "password"),
     ("Grafana", "admin", MONITORING, "grafana-admin", "admin-password"),
@@ -57,13 +57,13 @@ _PASSWORDS = (
 def addresses(
     platform: Platform, services: Sequence[Manifest], ingresses: Sequence[Manifest], kubectl: str
 ) -> list[Address]:
-    """The places whose Services are there: by their Ingress where they have one, else by a port-forward.
+    """Return the places whose Services exist: with their Ingress if they have one, otherwise with a port-forward.
 
     Args:
-        platform: The facts of the fork: which services it has, in which environments.
+        platform: The content of platform.yaml: which services it has, in which environments.
         services: Services of all namespaces.
         ingresses: Ingresses of all namespaces.
-        kubectl: How to call kubectl for this cluster.
+        kubectl: The kubectl command for this cluster.
     """
     there = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in services}
     urls = _ingress_urls(ingresses)
@@ -83,12 +83,12 @@ def addresses(
 
 
 def passwords(secrets: Sequence[Manifest], services: Sequence[Manifest], kubectl: str) -> list[Password]:
-    """How to get the administrators' passwords whose Secrets are there, of places that are there.
+    """Return how to print the administrators' passwords that exist, for places that exist.
 
     Args:
         secrets: Secrets of all namespaces.
         services: Services of all namespaces.
-        kubectl: How to call kubectl for this cluster.
+        kubectl: The kubectl command for this cluster.
     """
     there = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in secrets}
     running = {(entry["metadata"]["namespace"], entry["metadata"]["name"]) for entry in services}
@@ -112,7 +112,7 @@ def _printed(keys: Sequence[str]) -> str:
 
 
 def _apis(platform: Platform) -> list[_Place]:
-    """One for each service and environment in the cluster of Argo CD; kubectl speaks to no other one."""
+    """Return one place for each service and environment in Argo CD's cluster, the only one that kubectl addresses."""
     return [
         _Place(f"API, {target}", target.namespace, target.release_name, 80, _FIRST_API + index, path="/docs")
         for index, target in enumerate(targets(platform))

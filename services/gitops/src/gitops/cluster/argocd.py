@@ -21,45 +21,45 @@ CHARTS_SECRET = "repository-charts"  # noqa: S105  its name, not its content
 _REPOSITORY = {"argocd.argoproj.io/secret-type": "repository"}
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 _CREDENTIALS = ("username", "password", "sshPrivateKey")
-# Parts of the chart in apps/ that have no entry under `applications`.
+# Parts of the chart in apps/ that are not entries of `applications`.
 _OTHER_PARTS = ("training", "extra")
 
 
 class Login(Struct, frozen=True, kw_only=True):
-    """A user and password, or a token in its place."""
+    """A user and password; the password may be a token."""
 
     user: str
     password: str
 
 
 class GitAccess(Struct, frozen=True, kw_only=True):
-    """How Argo CD gets into a private git repository: by password or by SSH key."""
+    """How Argo CD signs in to a private git repository: by password or by SSH key."""
 
     login: Login | None = None
     ssh_key: str | None = None
 
 
 def namespaces(platform: Platform, cluster: str = "") -> dict[str, str]:
-    """The namespaces of a cluster, each with the Pod Security level that it enforces.
+    """Return the namespaces of a cluster, each with the Pod Security level that it enforces.
 
     Args:
-        platform: The facts of the fork.
-        cluster: A name under `clusters`; empty means the cluster of Argo CD, which has the shared parts too.
+        platform: The content of platform.yaml.
+        cluster: A name under `clusters`; empty means Argo CD's cluster, which also has the shared parts.
     """
     levels = {entry.where: "restricted" for entry in platform.environments if entry.cluster == cluster}
     if cluster:
         return levels
-    # node-exporter looks at the node itself, which anything stricter forbids.
+    # node-exporter reads the node itself, which every stricter level forbids.
     canaries = {ROLLOUTS: "restricted"} if platform.rollouts else {}
     return {ARGOCD: "restricted", PIPELINE: "restricted", **levels, **canaries, MONITORING: "privileged"}
 
 
 def namespace_manifests(levels: Mapping[str, str], foreign: Collection[str] = ()) -> list[Manifest]:
-    """The objects of namespaces.
+    """Return the Namespace objects.
 
     Args:
-        levels: What `namespaces` gives.
-        foreign: Those that somebody else made, and that are not claimed: `teardown` leaves them.
+        levels: The result of `namespaces`.
+        foreign: Namespaces that bootstrap did not create. They get no label of ownership, so `teardown` leaves them.
     """
     return [
         {
@@ -77,12 +77,12 @@ def namespace_manifests(levels: Mapping[str, str], foreign: Collection[str] = ()
 
 
 def namespace_owned(namespace: Manifest) -> bool:
-    """Whether bootstrap made a namespace."""
+    """Whether bootstrap created a namespace."""
     return (namespace["metadata"].get("labels") or {}).get(_MANAGED_BY) == OWNED[_MANAGED_BY]
 
 
 def foreign_namespaces(levels: Collection[str], present: Iterable[Manifest]) -> list[str]:
-    """Those of the platform's namespaces that are in a cluster and that bootstrap did not make."""
+    """Return the namespaces of the platform that exist in a cluster and that bootstrap did not create."""
     return [
         entry["metadata"]["name"]
         for entry in present
@@ -93,13 +93,13 @@ def foreign_namespaces(levels: Collection[str], present: Iterable[Manifest]) -> 
 def repository_secrets(
     platform: Platform, git: GitAccess, registry: Login | None, present: Mapping[str, Mapping[str, str]]
 ) -> list[Manifest]:
-    """What Argo CD knows the git repository and the charts by.
+    """Return the Secrets with which Argo CD reads the git repository and the charts.
 
     Args:
-        platform: Where they are.
-        git: Credentials of the git server, where given.
-        registry: Credentials of the registry, where given.
-        present: The values of these Secrets as they are now, by name: credentials given earlier stay.
+        platform: The content of platform.yaml, with both addresses.
+        git: Credentials of the git server, if given.
+        registry: Credentials of the registry, if given.
+        present: The current values of these Secrets, by name. Credentials given earlier are kept.
     """
     earlier = {
         name: {key: value for key, value in values.items() if key in _CREDENTIALS} for name, values in present.items()
@@ -126,18 +126,18 @@ def _access(git: GitAccess) -> dict[str, str]:
 
 
 def definitions_first(objects: Sequence[Manifest]) -> tuple[list[Manifest], list[Manifest]]:
-    """Part objects into definitions of kinds and all others, which may be of those kinds."""
+    """Split objects into definitions of kinds and all others, which may be of those kinds."""
     definitions = [entry for entry in objects if entry.get("kind") == "CustomResourceDefinition"]
     return definitions, [entry for entry in objects if entry.get("kind") != "CustomResourceDefinition"]
 
 
 def installation(platform: Platform) -> Path:
-    """The folder whose kustomization installs Argo CD."""
+    """Return the folder of the kustomization that installs Argo CD."""
     return VENDORED if platform.argocd.vendored else INSTALL
 
 
 def not_fetched(error: ProgramFailedError) -> OutageError:
-    """What to say when the installation's kustomization cannot be built."""
+    """Return the error for a kustomization of the installation that cannot be built."""
     return OutageError(
         f"Argo CD's installation cannot be built: {error.errors}\n"
         f"If this machine cannot reach the manifest that is named in {INSTALL}/kustomization.yaml, download it "
@@ -146,7 +146,7 @@ def not_fetched(error: ProgramFailedError) -> OutageError:
 
 
 def shared_parts(tree: Path) -> list[str]:
-    """The names of the applications that the environments share.
+    """Return the names of the applications that the environments share.
 
     Raises:
         BadInputError: apps/values.yaml cannot be read.
@@ -156,7 +156,7 @@ def shared_parts(tree: Path) -> list[str]:
 
 
 def left_out(tree: Path, names: Sequence[str]) -> list[str]:
-    """The applications to leave out, each once and in order.
+    """Return the names of the applications to leave out, each once and sorted.
 
     Raises:
         BadInputError: apps/ has no such application.
@@ -168,10 +168,10 @@ def left_out(tree: Path, names: Sequence[str]) -> list[str]:
 
 
 def root_manifest(tree: Path, platform: Platform, without: Sequence[str]) -> Manifest:
-    """The root application: it reads the fork's own repository and branch, and leaves applications out.
+    """Return the root application: it reads the fork's repository and branch, and leaves applications out.
 
     Raises:
-        BadInputError: argocd/root.yaml does not hold one Application over apps/.
+        BadInputError: argocd/root.yaml is not a single Application with the path apps/.
     """
     found = [entry for entry in _documents(tree / ROOT, ROOT) if entry.get("kind") == "Application"]
     source = (found[0].get("spec") or {}).get("source") or {} if len(found) == 1 else {}

@@ -1,4 +1,4 @@
-"""From an empty cluster to one that Argo CD owns: each step checks the state first, so a second run continues."""
+"""Bring an empty cluster under Argo CD. Each step checks the state first, so a second run continues."""
 
 import tempfile
 import time
@@ -41,17 +41,17 @@ from gitops.terminal import Terminal
 
 _WATCHED = (FILE, Path("argocd"), APPS, ENVS, MODELS, Path("charts"))
 _DEFINITION_PAUSE = 1.0
-# Minutes, and not seconds, where the machine of the API server is busy with something else.
+# In seconds. It takes minutes if the machine of the API server is busy.
 _DEFINITION_SECONDS = 180.0
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What a person may decide: `without` are names of applications, `minutes` how long to wait for the rest.
+    """The options of a bootstrap: `without` has names of applications, `minutes` is how long to wait in total.
 
-    `notify` holds what the services of Argo CD's notifications need, by their names; `contexts` are contexts of the
-    kubeconfig by the names of clusters in platform.yaml. With a `secret_store`, a ClusterSecretStore, the operator of
-    External Secrets makes the Secrets, and nothing is random.
+    `notify` has the values for Argo CD's notification services, by service name. `contexts` has contexts of the
+    kubeconfig, by cluster name in platform.yaml. With a `secret_store`, a ClusterSecretStore, the External Secrets
+    operator creates the Secrets, and bootstrap generates no random values.
     """
 
     without: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """What runs now, where it is, and how to get in."""
+    """What runs now, its addresses, and how to sign in."""
 
     applications: list[str]
     addresses: list[Address]
@@ -75,7 +75,7 @@ class Bootstrap:
     """One run of bootstrap against one cluster."""
 
     def __init__(self, repository: Repository, cluster: Cluster, terminal: Terminal, options: Options) -> None:
-        """Take what to bring up, where, and how."""
+        """Take the repository, the cluster, and the options."""
         self._repository = repository
         self._cluster = cluster
         self._terminal = terminal
@@ -87,8 +87,8 @@ class Bootstrap:
 
         Raises:
             BadInputError: An option, a committed file or an object in the cluster prevents it.
-            OutageError: The cluster or a place to fetch from does not answer.
-            NotConvergedError: Something did not come up in time; why was said on the terminal.
+            OutageError: The cluster or a download server does not answer.
+            NotConvergedError: Something did not come up in time; the terminal has the reasons.
         """
         helm = find_helm(self._repository.root)
         with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
@@ -117,7 +117,7 @@ class Bootstrap:
         )
 
     def _committed(self, tree: Path) -> Platform:
-        """Take the last commit, for that is what Argo CD gets to see."""
+        """Export the last commit, because Argo CD reads what is committed, and return its platform.yaml."""
         head = self._repository.head()
         if head is None:
             raise BadInputError(
@@ -178,7 +178,7 @@ class Bootstrap:
         self._prepare_others(platform)
 
     def _prepare_others(self, platform: Platform) -> None:
-        """Clusters other than that of Argo CD: make what their environments need, or say how."""
+        """Create what environments in other clusters need, or say how to do it."""
         for name in elsewhere.used(platform):
             context = self._options.contexts.get(name)
             if context:
@@ -193,7 +193,7 @@ class Bootstrap:
                 self._terminal.note(sentence)
 
     def _secrets(self, platform: Platform, cluster: Cluster, name: str) -> Made:
-        """What is made here; all but the credentials of registries is left to the operator, where there is one."""
+        """Make the Secrets; with a secret store, the operator makes all except the registry credentials."""
         wanted = bootstrap_secrets(platform, name)
         if store := self._options.secret_store:
             external.check(cluster, external.wanted(platform, name))
@@ -237,13 +237,13 @@ class Bootstrap:
             )
 
     def _notified(self, platform: Platform) -> dict[str, str]:
-        """What the Secret of the notifications is to hold: what is given now, and what was given earlier."""
+        """Return the content of the notifications Secret: values given now and values given earlier."""
         present = self._cluster.find("secrets", notifications.SECRET, ARGOCD)
         given = self._options.notify
         return notifications.wanted(decoded(present) if present else {}, given, platform.chats.values())
 
     def _hand_over_old(self, platform: Platform, fresh: Sequence[Manifest], wanted: Sequence[Manifest]) -> None:
-        """What the old layout runs goes to the applications of the new one, before Argo CD sees that."""
+        """Transfer what the old layout runs to the new applications, before Argo CD reads the new layout."""
         with self._terminal.working("Migrating the old layout"):
             moved = handover.hand_over(self._cluster, platform, fresh, wanted)
         for entry in moved:
@@ -288,7 +288,7 @@ class Bootstrap:
         with self._terminal.working("Handing over to Argo CD"):
             self._cluster.apply(fresh)
             again = begin_again(self._cluster, self._applications(expected).values())
-            # What an earlier run made may be a commit behind, and would look settled.
+            # Applications of an earlier run may be a commit behind, and would look settled.
             self._cluster.annotate_all(APPLICATIONS, ARGOCD, f"{REFRESH}=normal")
         if again:
             self._terminal.done("sync", f"restarted after a failure: {', '.join(again)}")
@@ -316,7 +316,7 @@ class Bootstrap:
         )
 
     def _applications(self, names: Sequence[str]) -> dict[str, Manifest]:
-        """Those of the applications that are there, by name."""
+        """Return those of the applications that exist, by name."""
         found = {entry["metadata"]["name"]: entry for entry in self._cluster.items(APPLICATIONS, ARGOCD)}
         return {name: found[name] for name in names if name in found}
 
@@ -324,7 +324,7 @@ class Bootstrap:
         return wait_until_settled(look, self._terminal, title, seconds=max(0.0, self._deadline - time.monotonic()))
 
     def _causes(self, names: Sequence[str], rendered: Found) -> list[Finding]:
-        """What the applications say, then the pods behind them; the root only speaks of the others."""
+        """Collect what the applications report, then their pods; the root application has no pods of its own."""
         found: list[Finding] = []
         for name in names:
             application = self._cluster.find(APPLICATIONS, name, ARGOCD)
@@ -359,7 +359,7 @@ class Bootstrap:
 
 
 def _expected(found: Found, without: Sequence[str]) -> list[str]:
-    """What has to come up: people's own files in apps/extra are theirs to look after."""
+    """Return the applications that must come up, without people's own files in apps/extra."""
     left_out = {f"{APPS} ({name})" for name in (*without, EXTRA.name)}
     return [
         entry.name
@@ -369,7 +369,7 @@ def _expected(found: Found, without: Sequence[str]) -> list[str]:
 
 
 def _own_objects(tree: Path, helm: str, found: Found, without: Sequence[str]) -> list[Manifest]:
-    """What the platform's applications make of charts in the tree; other charts would have to be fetched."""
+    """Return the objects of the applications whose chart is in the tree; other charts would need a download."""
     expected = set(_expected(found, without))
     wanted = [
         entry
@@ -384,7 +384,7 @@ def _in_tree(tree: Path, source: Source) -> bool:
 
 
 def _release(found: Found, name: str) -> str:
-    """The Helm release of an application, which its pods are labelled with."""
+    """Return the Helm release of an application, which is a label of its pods."""
     application = found.named(name)
     releases = [source.helm.release_name for source in application.sources if source.helm] if application else []
     return next(filter(None, releases), name)

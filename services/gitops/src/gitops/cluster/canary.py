@@ -1,4 +1,4 @@
-"""How a service's canary stands, as its Rollout and the analysis of it say."""
+"""The state of a service's canary, from its Rollout and the analysis."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,14 @@ _BAD = ("Failed", "Error")
 
 
 class Runs(Struct, frozen=True, kw_only=True):
-    """What pods run: the image's content, and the model by its number and content."""
+    """What pods run: the image's digest, and the model's version and digest."""
 
     image: str
     version: str
     digest: str
 
     def is_release(self, release: Release) -> bool:
-        """Whether a release pins that."""
+        """Whether a release pins the same image and model."""
         return (self.image, self.version, self.digest) == (
             release.image.digest,
             release.model.version,
@@ -35,11 +35,11 @@ class Runs(Struct, frozen=True, kw_only=True):
 
 
 class Canary(Struct, frozen=True, kw_only=True):
-    """A canary.
+    """The state of a canary.
 
-    `phase` is `Progressing`, `Paused`, `Healthy` or `Degraded`, as Argo Rollouts says it; `weight` is the share of the
-    pods or the traffic that the new version has, in percent. `wanted` is what the Rollout is to run, and `stable` what
-    answers whatever becomes of that. `why` are the analysis' own figures, or what the controller says.
+    `phase` is the phase of Argo Rollouts: `Progressing`, `Paused`, `Healthy` or `Degraded`. `weight` is the share of
+    pods or traffic of the new version, in percent. `wanted` is what the Rollout should run, `stable` what keeps
+    answering if the canary fails. `why` has the figures of the analysis, or the message of the controller.
     """
 
     phase: str
@@ -51,11 +51,11 @@ class Canary(Struct, frozen=True, kw_only=True):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is on its way any more, and it went well."""
+        """Whether the rollout is complete and healthy."""
         return self.phase == "Healthy" and not self.aborted
 
     def __str__(self) -> str:
-        """For people: `aborted: errors 4.1 % against 0.1 %`."""
+        """Return a description for people, such as `aborted: errors 4.1 % against 0.1 %`."""
         if self.aborted:
             return f"aborted: {self.why}"
         if self.ended:
@@ -65,7 +65,7 @@ class Canary(Struct, frozen=True, kw_only=True):
 
 
 def canary_of(cluster: Cluster, target: Target) -> Canary | None:
-    """How a target's canary stands; None where it has no Rollout in this cluster.
+    """Return the state of a target's canary; None if it has no Rollout in this cluster.
 
     Raises:
         OutageError: The cluster does not answer.
@@ -89,7 +89,7 @@ def canary_of(cluster: Cluster, target: Target) -> Canary | None:
 
 
 def figures(runs: Sequence[Manifest]) -> Iterator[str]:
-    """What each analysis that did not go well measured, a sentence part for each metric; or that nothing can be."""
+    """Yield a phrase for each metric that the analysis did not pass, and one if Prometheus gives no answer."""
     results = [result for run in runs for result in (run.get("status") or {}).get("metricResults") or []]
     for result in results:
         phase = result.get("phase")
@@ -102,7 +102,7 @@ def figures(runs: Sequence[Manifest]) -> Iterator[str]:
 
 
 def _said(status: Manifest) -> str:
-    """The controller's message about a canary that does not continue; empty while one continues."""
+    """Return the controller's message for a canary that has stopped; empty while it progresses."""
     text = " ".join(str(status.get("message") or "").split())
     return text if status.get("abort") or status.get("phase") != "Progressing" else ""
 
@@ -132,7 +132,7 @@ def _measured(name: str, values: Sequence[float]) -> str:
 
 
 def _last_bad(result: Manifest) -> list[float] | None:
-    """The values of the last measurement that failed; None where it has no numbers, as those of a Job."""
+    """Return the values of the last failed measurement; None if it has no numbers, as that of a Job."""
     for measured in reversed(result.get("measurements") or []):
         if measured.get("phase") == "Failed":
             return _numbers(measured.get("value") or "")
@@ -148,7 +148,7 @@ def _numbers(text: str) -> list[float] | None:
 
 
 def _weight(rollout: Manifest) -> int:
-    """The share of the step that it is at, where the status does not say: that of traffic by the number of pods."""
+    """Return the weight of the current step, for a Rollout without traffic routing: its status gives none."""
     steps = ((rollout["spec"].get("strategy") or {}).get("canary") or {}).get("steps") or []
     done = (rollout.get("status") or {}).get("currentStepIndex") or 0
     said = [step["setWeight"] for step in steps[: done + 1] if "setWeight" in step]
@@ -162,7 +162,7 @@ def _owned(entry: Manifest, rollout: Manifest) -> bool:
 
 
 def _runs(workload: Manifest) -> Runs | None:
-    """What the pods of a workload run; None where their model is not pinned."""
+    """Return what the pods of a workload run; None if their model is not pinned."""
     containers: list[dict[str, Any]] = workload["spec"]["template"]["spec"]["containers"]
     serving = next((entry for entry in containers if entry["name"] == "serving"), None)
     if serving is None:

@@ -1,4 +1,4 @@
-"""The cluster, spoken to through kubectl. Everything that the command asks of a cluster goes through this class."""
+"""Access to the cluster through kubectl. All requests to a cluster go through this class."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ _APPLY_SECONDS = 180.0
 _DELETE_SECONDS = 300.0
 _FORWARD_SECONDS = 20.0
 _FORWARD_PAUSE = 0.1
-# Waited between tries when the API server does not answer, as while a small node restarts it.
+# Seconds between tries if the API server does not answer, as on a small node that restarts it.
 _PAUSES = (1.0, 2.0, 4.0)
 _AWAY = re.compile(
     r"connection refused|unable to connect to the server|no route to host|i/o timeout|tls handshake timeout|"
@@ -41,31 +41,31 @@ _UNKNOWN_KIND = re.compile(r"doesn't have a resource type|could not find the req
 
 
 class Cluster:
-    """One cluster, by a context of the user's kubeconfig."""
+    """One cluster, selected by a context of the user's kubeconfig."""
 
     def __init__(self, context: str | None = None, *, patient: bool = True, prometheus: str = "") -> None:
-        """Take the context, the current one by default.
+        """Take the context; the default is the current one.
 
         Args:
             context: A context of the kubeconfig.
-            patient: Whether to try again when nothing answers.
-            prometheus: The address of its Prometheus, where a port-forward is not the way.
+            patient: Whether to try again if the cluster does not answer.
+            prometheus: The address of its Prometheus, to use instead of a port-forward.
         """
         self.prometheus = prometheus
         self._context = context
         self._pauses = _PAUSES if patient else ()
 
     def other(self, context: str) -> "Cluster":
-        """Another cluster, by a context of the same kubeconfig."""
+        """Return another cluster, by a context of the same kubeconfig."""
         return Cluster(context, patient=bool(self._pauses))
 
     @property
     def command(self) -> str:
-        """How a person calls kubectl for this cluster."""
+        """Return the kubectl command for this cluster, as a person types it."""
         return f"kubectl --context {self._context}" if self._context else "kubectl"
 
     def context(self) -> str:
-        """The name of the context that is spoken to.
+        """Return the name of the context.
 
         Raises:
             BadInputError: kubectl has no configuration.
@@ -73,7 +73,7 @@ class Cluster:
         return self._context or self._kubectl("config", "current-context").strip()
 
     def server_version(self) -> str:
-        """The version of the API server, such as `v1.34.2`.
+        """Return the version of the API server, such as `v1.34.2`.
 
         Raises:
             OutageError: It does not answer.
@@ -89,12 +89,12 @@ class Cluster:
             return False
 
     def items(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Manifest]:
-        """The objects of a kind (plural, with its group where needed); none where the cluster does not know the kind.
+        """Return the objects of a kind; none if the cluster does not know the kind.
 
         Args:
-            kind: Such as `pods` or `applications.argoproj.io`.
-            namespace: Where to look; everywhere by default.
-            selector: Only objects with these labels.
+            kind: Plural, with its group if it has one, such as `pods` or `applications.argoproj.io`.
+            namespace: Where to look; the default is all namespaces.
+            selector: A label selector.
         """
         where = ["--namespace", namespace] if namespace else ["--all-namespaces"]
         which = ["--selector", selector] if selector else []
@@ -108,7 +108,7 @@ class Cluster:
         return found_items
 
     def find(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
-        """One object, or None where there is none."""
+        """Return one object, or None if it does not exist."""
         where = ["--namespace", namespace] if namespace else []
         try:
             found = self._kubectl("get", kind, name, *where, "--output", "json", "--ignore-not-found")
@@ -120,12 +120,12 @@ class Cluster:
         return item
 
     def apply(self, objects: Sequence[Manifest]) -> None:
-        """Apply objects server-side, and take over fields that others own."""
+        """Apply objects server-side, and take over fields of other managers."""
         options = ["--server-side", "--force-conflicts", "--field-manager", _MANAGER]
         self._kubectl("apply", *options, "--filename", "-", stdin=manifests.stream(objects), timeout=_APPLY_SECONDS)
 
     def create(self, manifest: Manifest) -> bool:
-        """Make an object unless it is there; says whether it was made."""
+        """Create an object unless it exists; return whether it was created."""
         try:
             self._kubectl("create", "--filename", "-", "--field-manager", _MANAGER, stdin=manifests.stream([manifest]))
         except ProgramFailedError as error:
@@ -135,16 +135,16 @@ class Cluster:
         return True
 
     def annotate_all(self, kind: str, namespace: str, annotation: str) -> None:
-        """Put an annotation (`key=value`) on every object of a kind in a namespace."""
+        """Set an annotation (`key=value`) on every object of a kind in a namespace."""
         try:
             self._kubectl("annotate", kind, "--all", "--namespace", namespace, "--overwrite", annotation)
         except ProgramFailedError as error:
-            # kubectl goes on with the others when one of those that it listed has been deleted meanwhile.
+            # An object may be deleted after kubectl listed it. kubectl then reports it and continues with the others.
             if not error.errors.strip() or not all("(NotFound)" in line for line in error.errors.strip().splitlines()):
                 raise
 
     def merge(self, kind: str, name: str, namespace: str, patch: Manifest) -> None:
-        """Change fields of an object, by a JSON merge patch."""
+        """Change fields of an object with a JSON merge patch."""
         self._kubectl("patch", kind, name, "--namespace", namespace, "--type", "merge", "--patch", json.dumps(patch))
 
     def delete(
@@ -156,7 +156,7 @@ class Cluster:
         names: Sequence[str] = (),
         orphan: bool = False,
     ) -> None:
-        """Delete objects by their labels or names, and wait until they are gone; `orphan` leaves what they made."""
+        """Delete objects by labels or names, and wait until they are gone; `orphan` keeps their dependents."""
         where = ["--namespace", namespace] if namespace else []
         which = ["--selector", selector] if selector else list(names)
         command = [
@@ -172,11 +172,11 @@ class Cluster:
         self._kubectl(*command, timeout=_DELETE_SECONDS + _REQUEST_SECONDS)
 
     def kinds(self) -> frozenset[str]:
-        """The kinds that the cluster knows, as `cronjobs.batch`."""
+        """Return the kinds that the cluster knows, such as `cronjobs.batch`."""
         return frozenset(self._kubectl("api-resources", "--output", "name").split())
 
     def logs(self, namespace: str, pod: str, container: str, *, previous: bool = False, lines: int = 10) -> list[str]:
-        """The last lines that a container wrote; none where there are no logs to be had."""
+        """Return the last lines that a container wrote; none if there are no logs."""
         before = ["--previous"] if previous else []
         try:
             command = ["logs", pod, "--namespace", namespace, "--container", container, f"--tail={lines}", *before]
@@ -185,15 +185,15 @@ class Cluster:
             return []
 
     def answer(self, namespace: str, service: str, port: str, path: str) -> str:
-        """What a Service answers over HTTP at one of its named ports, asked through the API server."""
+        """Return what a Service answers over HTTP at a named port, through the proxy of the API server."""
         return self._kubectl("get", "--raw", f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{path}")
 
     @contextlib.contextmanager
     def forwarded(self, namespace: str, service: str, port: int) -> Iterator[str]:
-        """Reach a Service at a local address inside the block.
+        """Forward a local port to a Service inside the block, and yield the local address.
 
         Raises:
-            OutageError: There is no such Service, or nothing behind it runs.
+            OutageError: The Service does not exist, or none of its pods run.
         """
         command = [*self._base(), "port-forward", "--namespace", namespace, f"service/{service}", f":{port}"]
         if shutil.which("kubectl") is None:
@@ -208,10 +208,10 @@ class Cluster:
                 process.terminate()
 
     def kustomized(self, folder: Path) -> list[Manifest]:
-        """What a kustomization makes; asks no cluster.
+        """Return the objects that a kustomization makes; needs no cluster.
 
         Raises:
-            ProgramFailedError: Kustomize refuses, or cannot fetch what it names.
+            ProgramFailedError: Kustomize refuses it, or cannot download a resource.
         """
         return manifests.parse(run(["kubectl", "kustomize", str(folder)], timeout=_APPLY_SECONDS))
 
@@ -219,7 +219,7 @@ class Cluster:
         return ["kubectl", *(["--context", self._context] if self._context else [])]
 
     def _kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = _REQUEST_SECONDS * 1.5) -> str:
-        # A long time-out belongs to a command that waits for something; then no single request may end it.
+        # A long timeout means a command that waits for something, so no limit applies to its single requests.
         limit = [f"--request-timeout={_REQUEST_SECONDS}s"] if timeout < _APPLY_SECONDS else []
         command = [*self._base(), *limit, *arguments]
         for pause in (*self._pauses, None):
@@ -242,7 +242,7 @@ class Cluster:
 
 
 def _forwarded_port(process: "subprocess.Popen[bytes]", said: IO[str], what: str) -> int:
-    """The local port that kubectl says it listens on."""
+    """Return the local port, from the output of kubectl."""
     deadline = time.monotonic() + _FORWARD_SECONDS
     while True:
         ended = process.poll() is not None

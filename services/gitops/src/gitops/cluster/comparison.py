@@ -1,4 +1,4 @@
-"""How a shadow compares with the version that answers, from Prometheus, since the two were pinned together."""
+"""Compare a shadow with the version that answers, since both were pinned together. The figures are from Prometheus."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ _SHORTEST = 60
 
 
 class Rows(Struct, frozen=True, kw_only=True):
-    """How many rows the shadow saw; a dropped one was compared with nothing, and counts for nothing."""
+    """How many rows the shadow got, by outcome; a dropped row was compared with nothing."""
 
     agreed: int = 0
     differed: int = 0
@@ -25,17 +25,17 @@ class Rows(Struct, frozen=True, kw_only=True):
 
     @property
     def judged(self) -> int:
-        """How many rows say something: one that the shadow failed on says that it is of no use."""
+        """Return how many rows count for the verdict; a row that the shadow failed on counts against it."""
         return self.agreed + self.differed + self.failed
 
     @property
     def agreement(self) -> float | None:
-        """The share of the judged rows with the same answer, from 0 to 1; None without rows."""
+        """Return the share of judged rows with the same answer, from 0 to 1; None without rows."""
         return self.agreed / self.judged if self.judged else None
 
 
 class Pair(Struct, frozen=True, kw_only=True):
-    """How many rows had one answer, and another one by the shadow."""
+    """How many rows got one answer from the service and a different one from the shadow."""
 
     answer: str
     shadow_answer: str
@@ -43,18 +43,18 @@ class Pair(Struct, frozen=True, kw_only=True):
 
 
 class Quantiles(Struct, frozen=True, kw_only=True):
-    """The median and the 95th percentile, in the histogram's own unit; None where nothing was seen."""
+    """The median and the 95th percentile, in the unit of the histogram; None without observations."""
 
     p50: float | None
     p95: float | None
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """Everything that is known of a shadow.
+    """The figures of a shadow.
 
-    `differing` has the pairs of different answers, the largest first; none for values. `psi` is the largest of the
-    pods'. Times are in seconds, `difference` is one of probabilities, or of values in spreads of the baseline. `ready`
-    is how many of the `pods` have the shadow in use.
+    `differing` has the pairs of different answers, the most frequent first; empty for regression. `psi` is the maximum
+    over the pods. Times are in seconds. `difference` is one of probabilities, or for regression of values, in standard
+    deviations of the baseline. `ready` is how many of the `pods` use the shadow.
     """
 
     rows: Rows
@@ -68,17 +68,18 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 class Watch(Struct, frozen=True, kw_only=True):
-    """Whose shadow is asked about, and since when it is the one."""
+    """The target and shadow to query, and since when they are pinned together."""
 
     target: Target
     shadow: Shadow
     since: datetime
 
     def counted(self, metric: str, labels: str = "") -> str:
-        """What was added to a counter since then, as an expression with a value for each pod's series.
+        """Return a PromQL expression for the increase of a counter since then, with a value for each pod's series.
 
-        Pods that a pin brought begin at 0, so their newest value is all that was added; a rate would miss the first of
-        it. After a restart within its pod, a counter starts again. What ran before the pin is left out.
+        Counters of pods that the pin started begin at 0, so their latest value is the whole increase; `increase` would
+        miss the first observations. After a restart of the container, the counter begins at 0 again. Series from before
+        the pin are left out.
         """
         seconds = max(_SHORTEST, int((datetime.now(UTC) - self.since).total_seconds()))
         series = f"{metric}{{{self._where}{labels}}}"
@@ -86,16 +87,16 @@ class Watch(Struct, frozen=True, kw_only=True):
         return f"(((increase{over} and resets{over} > 0) or max_over_time{over}) unless {series} offset {seconds}s)"
 
     def shadowed(self, metric: str) -> str:
-        """As `counted`, of a metric of the shadow."""
+        """Return the same as `counted`, for a metric of the shadow."""
         return self.counted(metric, self._shadow)
 
     def now(self, metric: str) -> str:
-        """A gauge of the shadow as it is now."""
+        """Return an expression for the current value of a gauge of the shadow."""
         return f"{metric}{{{self._where}{self._shadow}}}"
 
     @property
     def _where(self) -> str:
-        # The service's own name is what its ServiceMonitor makes its job.
+        # The ServiceMonitor uses the name of the Service as the job.
         return f'namespace="{self.target.namespace}",job="{self.target.release_name}"'
 
     @property
@@ -104,7 +105,7 @@ class Watch(Struct, frozen=True, kw_only=True):
 
 
 def rows_of(prometheus: Prometheus, watch: Watch) -> Rows:
-    """How many rows a shadow saw.
+    """Return how many rows a shadow got, by outcome.
 
     Raises:
         OutageError: Prometheus does not answer.
@@ -115,7 +116,7 @@ def rows_of(prometheus: Prometheus, watch: Watch) -> Rows:
 
 
 def comparison(prometheus: Prometheus, watch: Watch) -> Comparison:
-    """Everything that is known of a shadow.
+    """Return all figures of a shadow.
 
     Raises:
         OutageError: Prometheus does not answer.
@@ -143,7 +144,7 @@ def _differing(prometheus: Prometheus, watch: Watch) -> list[Pair]:
         )
         for sample in found
     ]
-    # Rare classes stand together as `other`, and two of them may differ.
+    # Rare classes are counted together as `other`, so two different answers may both be `other`.
     differing = [pair for pair in pairs if pair.rows and pair.answer != pair.shadow_answer]
     return sorted(differing, key=lambda pair: (-pair.rows, pair.answer, pair.shadow_answer))
 

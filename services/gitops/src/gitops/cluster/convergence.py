@@ -1,4 +1,4 @@
-"""How far the cluster is: the state of each application and workload, and waiting until all of them are there."""
+"""Progress of the cluster: the state of each application and workload, and waiting until all are settled."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """One thing that is waited for."""
+    """One object to wait for."""
 
     name: str
     sync: str
@@ -27,19 +27,19 @@ class State(Struct, frozen=True, kw_only=True):
 
     @property
     def row(self) -> tuple[str, str, str, str]:
-        """Cells for a table."""
+        """Return the cells of a table row."""
         text = " ".join(self.message.split())
         return self.name, self.sync, self.health, text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def application_state(name: str, application: Manifest | None) -> State:
-    """The state of an Argo CD application: settled when it is synced, healthy, and its last operation went well.
+    """Return the state of an Argo CD application: settled if it is synced, healthy, and its last operation succeeded.
 
-    A failed hook after a sync shows in the operation alone, and a look at git that was asked for shows in an annotation
-    until it was taken.
+    Only the operation shows a hook that failed after a sync. A requested refresh is an annotation until Argo CD has
+    handled it.
     """
     if application is None:
-        return State(name=name, sync="", health="Missing", settled=False, message="not made yet")
+        return State(name=name, sync="", health="Missing", settled=False, message="not created yet")
     status = application.get("status") or {}
     operation = status.get("operationState") or {}
     sync = (status.get("sync") or {}).get("status", "Unknown")
@@ -57,7 +57,7 @@ def _message(status: Mapping[str, object], sync: str, phase: str) -> str:
     found = status.get("conditions")
     conditions = found if isinstance(found, list) else []
     errors = [condition for condition in conditions if str(condition.get("type", "")).endswith("Error")]
-    # What Argo CD only warns of may be why it knows nothing.
+    # A warning of Argo CD may explain why the status is unknown.
     if told := errors or (conditions if sync == "Unknown" else []):
         return "; ".join(f"{condition.get('type', '')}: {condition.get('message', '')}" for condition in told)
     operation, health = status.get("operationState"), status.get("health")
@@ -68,7 +68,7 @@ def _message(status: Mapping[str, object], sync: str, phase: str) -> str:
 
 
 def workload_state(workload: Manifest) -> State:
-    """The state of a Deployment or StatefulSet: settled when every wanted pod is there, updated and available."""
+    """Return the state of a Deployment or StatefulSet: settled if every pod is updated and available."""
     status, spec = workload.get("status") or {}, workload["spec"]
     wanted = spec.get("replicas", 1)
     seen = status.get("observedGeneration", 0) >= workload["metadata"].get("generation", 0)
@@ -84,12 +84,12 @@ def workload_state(workload: Manifest) -> State:
 
 
 def left_after(left: Callable[[], Sequence[_T]], *, seconds: float, pause: float) -> Sequence[_T]:
-    """Ask what is still in the way, until nothing is or the time is over; returns the last answer.
+    """Ask what is left until nothing is or the time is over; return the last answer.
 
     Args:
-        left: Asks.
+        left: Returns what is left.
         seconds: How long to wait.
-        pause: Seconds between questions.
+        pause: Seconds between calls.
     """
     deadline = time.monotonic() + seconds
     while (found := left()) and time.monotonic() <= deadline:
@@ -100,21 +100,21 @@ def left_after(left: Callable[[], Sequence[_T]], *, seconds: float, pause: float
 def wait_until_settled(
     look: Callable[[], Sequence[State]], terminal: Terminal, title: str, *, seconds: float
 ) -> list[State]:
-    """Look again and again until everything is settled or the time is over; show how far it is meanwhile.
+    """Poll until everything is settled or the time is over, and show the progress.
 
-    Until the time is over, a cluster that sometimes does not answer is not a failure.
+    A cluster that sometimes does not answer is no failure until the time is over.
 
     Args:
-        look: Asks the cluster.
-        terminal: Where to show it.
-        title: Over the table.
+        look: Reads the states from the cluster.
+        terminal: Where to show them.
+        title: The title of the table.
         seconds: How long to wait.
 
     Returns:
-        The last states; some are not settled when the time is over.
+        The last states; some are not settled if the time is over.
 
     Raises:
-        OutageError: The cluster did not answer at all.
+        OutageError: The cluster never answered.
     """
     deadline = time.monotonic() + seconds
     states: Sequence[State] = []

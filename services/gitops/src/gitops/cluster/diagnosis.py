@@ -1,4 +1,4 @@
-"""Why something does not come up: which object, what it says, its last words, and what to do about it."""
+"""Diagnosis of what does not come up: which object, its message, its last log lines, and a remedy."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,13 +19,13 @@ _NO_LOGS = frozenset(
 
 
 class _Advice(NamedTuple):
-    """What to do where an object says something that fits."""
+    """What to do if the text of an object matches the pattern."""
 
     pattern: str
     text: str
 
 
-# The first that fits counts.
+# The first match counts.
 _ADVICE = (
     _Advice(
         r"(helm pull|oci|/charts).*(not found|manifest unknown|unauthorized|denied)",
@@ -86,7 +86,7 @@ _ADVICE = (
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One object that keeps others waiting."""
+    """An object that does not come up, and why."""
 
     object: str
     why: str
@@ -95,7 +95,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 def diagnose_application(application: Manifest) -> list[Finding]:
-    """What an Argo CD application itself says: errors of rendering, and objects that could not be synced."""
+    """Return the problems that an Argo CD application reports: rendering errors, and objects that did not sync."""
     name, status = application["metadata"]["name"], application.get("status") or {}
     found = [
         _finding(f"Application {name}", f"{condition['type']}: {condition.get('message', '')}", [], _describe(name))
@@ -127,12 +127,12 @@ def diagnose_application(application: Manifest) -> list[Finding]:
 
 
 def diagnose_pods(pods: Sequence[Manifest], events: Sequence[Manifest], logs: Logs) -> list[Finding]:
-    """Why pods are not ready.
+    """Return why pods are not ready.
 
     Args:
-        pods: Pods of one namespace; those that are ready or done are passed over.
-        events: The namespace's events.
-        logs: Gives the last lines of a container: namespace, pod, container, whether of the run before.
+        pods: Pods of one namespace; those that are ready or have completed are skipped.
+        events: The events of the namespace.
+        logs: Returns the last lines of a container, by namespace, pod, container, and whether to read the previous run.
     """
     found = []
     for pod in pods:
@@ -152,7 +152,7 @@ def diagnose_pods(pods: Sequence[Manifest], events: Sequence[Manifest], logs: Lo
 
 
 def diagnose_owners(events: Sequence[Manifest]) -> list[Finding]:
-    """Workloads whose pods are not even made, and claims that get no volume, by the events about them."""
+    """Return workloads that cannot create pods, and volume claims that are not bound, from their events."""
     found = {}
     for event in sorted(events, key=_moment):
         about = event.get("involvedObject") or {}
@@ -165,7 +165,7 @@ def diagnose_owners(events: Sequence[Manifest]) -> list[Finding]:
 
 
 def pods_of(release: str, namespace: str, pods: Sequence[Manifest]) -> list[Manifest]:
-    """The pods that belong to a Helm release; everything in Argo CD's own namespace belongs to Argo CD."""
+    """Return the pods of a Helm release; in Argo CD's own namespace, all pods."""
     if namespace == ARGOCD:
         return list(pods)
     return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(INSTANCE) == release]
@@ -198,7 +198,7 @@ def _unscheduled(pod: Manifest) -> str:
 
 
 def _troubles(pod: Manifest) -> Iterator[tuple[str, str, bool]]:
-    """Each container that keeps the pod from being ready: its name, why, and whether its last words are a run ago."""
+    """Yield each container that is not ready: its name, why, and whether its useful logs are of the previous run."""
     status = pod.get("status") or {}
     statuses: list[Mapping[str, Any]] = [
         *(status.get("initContainerStatuses") or []),
@@ -225,7 +225,7 @@ def _because(state: Mapping[str, Any], last: Mapping[str, Any] | None) -> str:
 
 
 def _events_of(pod: str, events: Sequence[Manifest], known: str) -> list[str]:
-    """The newest warnings about a pod, without those that say what is known already."""
+    """Return the newest warnings about a pod, without those that repeat `known`."""
     about = [
         event
         for event in events

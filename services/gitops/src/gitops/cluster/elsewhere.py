@@ -1,4 +1,4 @@
-"""Clusters other than that of Argo CD: what must exist before an environment can run in one."""
+"""Clusters other than Argo CD's: what must exist before an environment can run there."""
 
 from collections.abc import Mapping
 
@@ -13,15 +13,15 @@ _CLUSTER_SECRET = "argocd.argoproj.io/secret-type=cluster"  # noqa: S105  a labe
 
 
 def used(platform: Platform) -> list[str]:
-    """The names of the other clusters in which there are environments."""
+    """Return the names of the other clusters that environments use."""
     return list(dict.fromkeys(entry.cluster for entry in platform.environments if entry.cluster))
 
 
 def check_contexts(platform: Platform, contexts: Mapping[str, str]) -> None:
-    """Refuse a context for a cluster that platform.yaml does not have.
+    """Refuse a context for a cluster that no environment in platform.yaml uses.
 
     Raises:
-        BadInputError: There is no such cluster, or no environment is in it.
+        BadInputError: The cluster does not exist in platform.yaml, or no environment uses it.
     """
     for name in contexts:
         if name not in used(platform):
@@ -32,13 +32,13 @@ def check_contexts(platform: Platform, contexts: Mapping[str, str]) -> None:
 
 
 def left_to_do(platform: Platform, name: str, here: Cluster, *, made: bool) -> list[str]:
-    """What a person has to do for a cluster, in sentences.
+    """Return what a person must still do for a cluster, in sentences.
 
     Args:
-        platform: The facts of the fork.
+        platform: The content of platform.yaml.
         name: The cluster's name in platform.yaml.
-        here: The cluster of Argo CD.
-        made: Whether namespaces and Secrets have just been made there.
+        here: Argo CD's cluster.
+        made: Whether namespaces and Secrets have just been created there.
     """
     sentences = []
     server = platform.clusters[name].server

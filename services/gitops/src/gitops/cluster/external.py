@@ -1,4 +1,4 @@
-"""What bootstrap would have made at random, as ExternalSecrets, from which their operator brings each Secret."""
+"""The Secrets of bootstrap as ExternalSecrets: the External Secrets operator takes their values from a secret store."""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,38 +28,38 @@ _REFRESH = "1h"
 
 
 class Remote(Struct, frozen=True, order=True):
-    """One value in the store of secrets: the entry, and the property in it."""
+    """One value in the secret store: the entry, and the property in it."""
 
     entry: str
     property: str
 
 
 class _Parts(Struct, frozen=True):
-    """A Secret's values: what is looked up, by separate names, and the templates that make the rest."""
+    """How to build a Secret: the values to look up, by key, and templates for the other keys."""
 
     looked_up: Mapping[str, Remote]
     templates: Mapping[str, str]
 
 
 def external_secrets(platform: Platform, store: str, cluster: str = "") -> list[Manifest]:
-    """The ExternalSecrets of a cluster; credentials of registries stay bootstrap's, which is given them.
+    """Return the ExternalSecrets of a cluster; the registry credentials are options of bootstrap, which writes them.
 
     Args:
-        platform: The facts of the fork.
+        platform: The content of platform.yaml.
         store: Name of the ClusterSecretStore.
-        cluster: A name under `clusters`; empty means the cluster of Argo CD.
+        cluster: A name under `clusters`; empty means Argo CD's cluster.
     """
     known = _originals(platform)
     return [_manifest(spec, store, known) for spec in wanted(platform, cluster)]
 
 
 def wanted(platform: Platform, cluster: str = "") -> list[BootstrapSecret]:
-    """The Secrets that the operator makes there."""
+    """Return the Secrets that the operator creates in a cluster."""
     return [spec for spec in bootstrap_secrets(platform, cluster) if spec.name != PULL_SECRET]
 
 
 def remotes(platform: Platform) -> dict[str, list[str]]:
-    """What the store has to hold: properties by entry."""
+    """Return what the secret store must hold: properties by entry."""
     found: dict[str, list[str]] = {}
     known = _originals(platform)
     values = {value for spec in wanted(platform) for value in _parts(spec, known).looked_up.values()}
@@ -69,7 +69,7 @@ def remotes(platform: Platform) -> dict[str, list[str]]:
 
 
 def check(cluster: Cluster, specs: Sequence[BootstrapSecret]) -> None:
-    """Refuse what the operator would break, or would never bring.
+    """Refuse if the operator is missing, or would overwrite a Secret that bootstrap made.
 
     Raises:
         BadInputError: The cluster does not know ExternalSecrets, or has a Secret with other values.
@@ -89,12 +89,12 @@ def check(cluster: Cluster, specs: Sequence[BootstrapSecret]) -> None:
 
 
 def brought(secret: Manifest) -> bool:
-    """Whether the operator made a Secret."""
+    """Whether the operator created a Secret."""
     return any(owner.get("kind") == KIND for owner in secret["metadata"].get("ownerReferences") or [])
 
 
 def missing(cluster: Cluster, specs: Sequence[BootstrapSecret]) -> list[str]:
-    """A sentence for each Secret that is not there yet, in the operator's words where it has some."""
+    """Return a sentence for each Secret that does not exist yet, with the operator's message if there is one."""
     sentences = []
     for spec in specs:
         present = cluster.find("secrets", spec.name, spec.namespace)
@@ -107,7 +107,7 @@ def missing(cluster: Cluster, specs: Sequence[BootstrapSecret]) -> list[str]:
 
 
 def entry_of(secret: str) -> str:
-    """The entry that holds a Secret's values. Not every store takes slashes or dots in names."""
+    """Return the store's entry for a Secret. Some stores allow no slashes or dots in names."""
     return f"{PIPELINE}-{secret}"
 
 
@@ -169,7 +169,7 @@ def _resolve(
 
 
 def _escaped(part: Copied, known: Mapping[tuple[str, str], Value], looked_up: dict[str, Remote]) -> str:
-    """A part of an address, percent-encoded."""
+    """Return a template for a percent-encoded part of an address."""
     original = known[part.secret, part.key]
     if isinstance(original, Fixed):
         return original.text

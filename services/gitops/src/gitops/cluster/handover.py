@@ -1,11 +1,11 @@
-"""Hand what runs from the applications of the old layout to those of the new one, without touching a pod.
+"""Transfer objects from the applications of the old layout to those of the new one, without touching a pod.
 
-Before services had names, one ApplicationSet made an application LEGACY-ENV in each environment, and the application
-`argocd` owned the projects. Argo CD knows by an annotation which application an object belongs to, and syncs nothing
-that belongs to another (FailOnSharedResource), so the annotation is changed here. A StatefulSet whose pod management
-policy changed cannot be updated: it goes alone, its pods and claims stay, and Argo CD makes it again around them. Argo
-CD's controllers stand still meanwhile: nothing is put back or synced halfway. Each step looks first, so the next run
-finishes one that was killed.
+In the old layout, services had no names: one ApplicationSet made an application LEGACY-ENV in each environment, and the
+application `argocd` owned the projects. Argo CD notes the owner of an object in an annotation, and with
+FailOnSharedResource it does not sync an object of another application. So this code changes the annotation. The pod
+management policy of a StatefulSet cannot be changed: the StatefulSet is deleted without its pods and claims, and Argo
+CD creates it again around them. Argo CD's controllers are stopped meanwhile, so that nothing is reverted or half
+synced. Each step checks the state first, so a second run completes an interrupted one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +22,9 @@ from gitops.platform.targets import targets
 from gitops.rendering.manifests import Manifest
 
 _STATEFUL_SETS = "statefulsets.apps"
-# What Kubernetes takes where a StatefulSet says nothing.
+# The default of Kubernetes.
 _USUAL_POLICY = "OrderedReady"
-# What acts on Applications: kind and name, which is its pods' label too.
+# The controllers that act on Applications: kind and name, which is also a label of their pods.
 _CONTROLLERS = (
     ("deployments.apps", "argocd-applicationset-controller"),
     (_STATEFUL_SETS, "argocd-application-controller"),
@@ -35,7 +35,7 @@ _PAUSE = 1.0
 
 
 class Moved(Struct, frozen=True, kw_only=True):
-    """How many objects of a namespace changed hands, from one application to another."""
+    """How many objects of a namespace were transferred from one application to another."""
 
     namespace: str
     before: str
@@ -43,12 +43,12 @@ class Moved(Struct, frozen=True, kw_only=True):
     count: int
 
     def __str__(self) -> str:
-        """For people."""
+        """Return a description for people."""
         return f"{self.count} objects in {self.namespace}: {self.before} -> {self.after}"
 
 
 class Released(Struct, frozen=True, kw_only=True):
-    """A StatefulSet that went without its pods and claims, since its pod management policy cannot be changed."""
+    """A StatefulSet deleted without its pods and claims, because its pod management policy cannot be changed."""
 
     namespace: str
     name: str
@@ -56,7 +56,7 @@ class Released(Struct, frozen=True, kw_only=True):
     after: str
 
     def __str__(self) -> str:
-        """For people."""
+        """Return a description for people."""
         return (
             f"StatefulSet {self.namespace}/{self.name}: deleted without its pods and data, since podManagementPolicy "
             f"{self.before} cannot be changed to {self.after}; Argo CD creates it again"
@@ -64,7 +64,7 @@ class Released(Struct, frozen=True, kw_only=True):
 
 
 def needed(cluster: Cluster) -> bool:
-    """Whether a cluster runs the old layout, or a hand-over of it was interrupted."""
+    """Whether a cluster runs the old layout, or its hand-over was interrupted."""
     root = cluster.find(APPLICATIONS, ROOT_NAME, ARGOCD)
     if root is None:
         return False
@@ -75,16 +75,16 @@ def needed(cluster: Cluster) -> bool:
 def hand_over(
     cluster: Cluster, platform: Platform, fresh: Sequence[Manifest], wanted: Sequence[Manifest] = ()
 ) -> list[Moved | Released]:
-    """Hand everything over, apply the new projects and root, and start Argo CD again.
+    """Transfer all objects, apply the new projects and root, and start Argo CD again.
 
     Args:
-        cluster: That of Argo CD.
-        platform: The facts of the fork; `legacyName` says what a service was called.
+        cluster: Argo CD's cluster.
+        platform: The content of platform.yaml; `legacyName` is the former name of a service.
         fresh: The projects and the root application of the new layout.
-        wanted: What Argo CD will apply of the platform's own applications; only its StatefulSets are looked at.
+        wanted: The objects of the platform's own applications in the new layout; only the StatefulSets are used.
 
     Returns:
-        What was handed over, and which StatefulSets Argo CD makes again.
+        What was transferred, and which StatefulSets Argo CD creates again.
 
     Raises:
         NotConvergedError: A controller does not stop.
@@ -94,7 +94,7 @@ def hand_over(
         _scale(cluster, kind, name, 0)
     _await_stopped(cluster)
     moved: list[Moved | Released] = [*_objects(cluster, _renamed(platform))]
-    moved += _tracked_anew(cluster, [PROJECTS], ARGOCD, {_PROJECTS_BEFORE: ROOT_NAME})
+    moved += _retracked(cluster, [PROJECTS], ARGOCD, {_PROJECTS_BEFORE: ROOT_NAME})
     moved += _released(cluster, wanted)
     _forget(cluster, platform)
     cluster.apply(fresh)
@@ -104,7 +104,7 @@ def hand_over(
 
 
 def _renamed(platform: Platform) -> dict[str, dict[str, str]]:
-    """By namespace, how applications were called and are called now."""
+    """Return by namespace the old name of each application and its new name."""
     names: dict[str, dict[str, str]] = {}
     for target in targets(platform):
         if target.service.legacy_name and not target.environment.cluster:
@@ -115,12 +115,10 @@ def _renamed(platform: Platform) -> dict[str, dict[str, str]]:
 def _objects(cluster: Cluster, names: Mapping[str, Mapping[str, str]]) -> list[Moved]:
     known = cluster.kinds()
     kinds = [kind for kind in WORKLOADS if kind in known]
-    return [
-        moved for namespace, renamed in names.items() for moved in _tracked_anew(cluster, kinds, namespace, renamed)
-    ]
+    return [moved for namespace, renamed in names.items() for moved in _retracked(cluster, kinds, namespace, renamed)]
 
 
-def _tracked_anew(cluster: Cluster, kinds: Sequence[str], namespace: str, renamed: Mapping[str, str]) -> list[Moved]:
+def _retracked(cluster: Cluster, kinds: Sequence[str], namespace: str, renamed: Mapping[str, str]) -> list[Moved]:
     counts: dict[tuple[str, str], int] = {}
     for kind in kinds:
         for entry in cluster.items(kind, namespace):
@@ -154,7 +152,7 @@ def _policy(stateful_set: Manifest) -> str:
 
 
 def _forget(cluster: Cluster, platform: Platform) -> None:
-    """Delete the old ApplicationSets and their Applications, and none of what these made: without finalizers."""
+    """Delete the old ApplicationSets and Applications. Without finalizers, the objects that they made stay."""
     legacy = {service.legacy_name for service in platform.services if service.legacy_name}
     names = {target.application for target in targets(platform)}
     before = {target.release_name for target in targets(platform) if target.service.legacy_name}
@@ -167,7 +165,7 @@ def _forget(cluster: Cluster, platform: Platform) -> None:
     for kind, doomed in ((APPLICATIONS, made), (APPLICATION_SETS, sets)):
         for name in doomed:
             cluster.merge(kind, name, ARGOCD, {"metadata": {"finalizers": None}})
-    # The sets first: their going takes the Applications along, and what is left goes by its own name.
+    # Delete the ApplicationSets first: that also deletes their Applications. The rest is deleted by name.
     for kind, doomed in ((APPLICATION_SETS, sets), (APPLICATIONS, made)):
         if doomed:
             cluster.delete([kind], namespace=ARGOCD, names=doomed)

@@ -1,10 +1,10 @@
 """The kinds of objects that Argo CD applications make here, as kubectl names them."""
 
-# What runs the pods of a service with canaries, in the place of a Deployment.
+# Runs the pods of a service with canaries, instead of a Deployment.
 ROLLOUTS = "rollouts.argoproj.io"
 ARGOCD_KINDS = ("applicationsets.argoproj.io", "applications.argoproj.io", "appprojects.argoproj.io")
 APPLICATION_SETS, APPLICATIONS, PROJECTS = ARGOCD_KINDS
-# Volumes' claims and Secrets are not among these: the passwords open the data.
+# Without volume claims and Secrets: the data stays, and its passwords too.
 WORKLOADS = (
     "cronjobs.batch",
     "jobs.batch",
@@ -31,8 +31,8 @@ WORKLOADS = (
     "rolebindings.rbac.authorization.k8s.io",
     "roles.rbac.authorization.k8s.io",
 )
-# Of which application an object is: `APPLICATION:GROUP/KIND:NAMESPACE/NAME`.
+# Names the application of an object: `APPLICATION:GROUP/KIND:NAMESPACE/NAME`.
 TRACKING = "argocd.argoproj.io/tracking-id"
-# Of which Helm release an object is.
+# Names the Helm release of an object.
 INSTANCE = "app.kubernetes.io/instance"
 HOOK_FINALIZER = "argocd.argoproj.io/hook-finalizer"

@@ -1,4 +1,4 @@
-"""What the cluster says of one service: what Argo CD makes of it, and which model its API really answers with."""
+"""The state of one service in the cluster: its Argo CD application, and which model its API answers with."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from gitops.rendering.manifests import Manifest
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """The model that a service's API says it serves."""
+    """The model that a service reports."""
 
     name: str
     version: str
@@ -24,7 +24,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class ShadowHealth(Struct, frozen=True, kw_only=True):
-    """What the API says of its shadow: ready, loading or failed, and then why."""
+    """The shadow as the API reports it: ready, loading or failed, and why it failed."""
 
     version: str
     status: str
@@ -32,7 +32,7 @@ class ShadowHealth(Struct, frozen=True, kw_only=True):
 
 
 class _Health(Struct, frozen=True):
-    """What the API says of itself at /health, which needs no key: its models, the one that is pinned first."""
+    """The answer of /health, which needs no key: the models, the pinned one first."""
 
     models: Annotated[list[Answer], Meta(min_length=1)]
     shadow: ShadowHealth | None = None
@@ -41,8 +41,8 @@ class _Health(Struct, frozen=True):
 class Live(Struct, frozen=True, kw_only=True):
     """A service in the cluster.
 
-    `operation` is the phase of the last sync, which a failed smoke test fails; `problem` says why there is no answer.
-    `canary` is there where a Rollout runs the pods.
+    `operation` is the phase of the last sync; a failed smoke test makes it fail. `problem` says why there is no answer.
+    `canary` is set if a Rollout runs the pods.
     """
 
     sync: str
@@ -57,13 +57,13 @@ class Live(Struct, frozen=True, kw_only=True):
 
 
 def look(cluster: Cluster, target: Target, release: Release | None, application: Manifest | None) -> Live | None:
-    """What the cluster says of a target; None where nothing is released and nothing is there.
+    """Return the state of a target in the cluster; None if nothing is released and nothing runs.
 
     Args:
-        cluster: The cluster of Argo CD.
+        cluster: Argo CD's cluster.
         target: The service in its environment.
         release: What it should run.
-        application: Its Argo CD application, where there is one.
+        application: Its Argo CD application, if it exists.
 
     Raises:
         OutageError: The cluster does not answer.
@@ -74,7 +74,7 @@ def look(cluster: Cluster, target: Target, release: Release | None, application:
     operation = ((application or {}).get("status") or {}).get("operationState") or {}
     seen = Live(sync=state.sync, health=state.health, operation=operation.get("phase", ""), message=state.message)
     if target.environment.cluster:
-        # This context leads to the cluster of Argo CD.
+        # The context is that of Argo CD's cluster.
         return msgspec.structs.replace(seen, problem=f"its pods are in the cluster {target.environment.cluster}")
     namespace = target.namespace
     seen = msgspec.structs.replace(seen, canary=canary_of(cluster, target))
@@ -95,7 +95,7 @@ def look(cluster: Cluster, target: Target, release: Release | None, application:
 
 
 def _port_of_health(service: Manifest) -> str:
-    """The name of the port that /health is answered at: of its own since version 0.2.0 of the chart."""
+    """Return the name of the port for /health: a separate one since version 0.2.0 of the chart."""
     ports = (service.get("spec") or {}).get("ports") or []
     return "metrics" if any(port.get("name") == "metrics" for port in ports) else "http"
 

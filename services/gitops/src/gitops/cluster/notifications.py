@@ -1,9 +1,9 @@
-"""Argo CD's notifications: addresses for its Secret, and subscriptions for as long as the Secret has them.
+"""Argo CD's notifications: values for its Secret, and subscriptions for the services that have a value there.
 
-Without its key a service would send all the same, be refused, and try again at each look at an application. So nothing
-in git subscribes: bootstrap does, by annotations of the projects, and only to services whose key is there. Chats of
-owners are the exception, for only an ApplicationSet can annotate its Applications: bootstrap refuses to start without
-their addresses.
+A service without its key would still send, be refused, and try again each time Argo CD looks at an application. So git
+contains no subscriptions. Bootstrap subscribes, by annotations of the projects, and only to services whose key exists.
+The chats of owners are the exception, because only an ApplicationSet can annotate its Applications: without their
+addresses, bootstrap refuses to start.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,10 +21,10 @@ _WRONG = ("on-sync-failed", "on-degraded")
 
 
 class Service(Struct, frozen=True, kw_only=True):
-    """One of the services in argocd/patches/argocd-notifications-cm.yaml.
+    """A service of argocd/patches/argocd-notifications-cm.yaml.
 
-    `key` is what it takes from the Secret, `variable` where bootstrap takes that from, `what` what people call it;
-    `triggers` says which project's applications it tells of what.
+    `key` is its key in the Secret, `variable` the environment variable that bootstrap reads, `what` a description for
+    people. `triggers` lists by project which events of the project's applications it gets.
     """
 
     key: str
@@ -50,7 +50,7 @@ SERVICES: Mapping[str, Service] = {
 
 
 def chat(name: str) -> Service:
-    """The webhook of an owner's chat. apps/templates/_notifications.tpl decides which application tells it of what."""
+    """Return the webhook of an owner's chat; apps/templates/_notifications.tpl subscribes the applications."""
     return Service(
         key=f"{SERVICES['people'].key}-{name}",
         variable=f"{SERVICES['people'].variable}_{name.upper().replace('-', '_')}",
@@ -60,15 +60,15 @@ def chat(name: str) -> Service:
 
 
 def service(name: str) -> Service:
-    """One of the services by its name, or else the chat of an owner that is called so."""
+    """Return the service of this name, otherwise the chat of an owner."""
     return SERVICES.get(name) or chat(name)
 
 
 def checked(name: str, value: str) -> str:
-    """What was given for a service, fit for an address or a header.
+    """Return the value given for a service, if it is valid in an address or a header.
 
     Raises:
-        BadInputError: It is neither; the sentence does not show it.
+        BadInputError: It is not; the message does not show it.
     """
     variable, value = service(name).variable, value.strip()
     if not (value.isascii() and value.isprintable()) or " " in value:
@@ -79,10 +79,10 @@ def checked(name: str, value: str) -> str:
 
 
 def check_reach(names: Iterable[str], platform: Platform) -> None:
-    """Refuse to tell GitHub of a repository that is elsewhere, and chats that no owner has.
+    """Refuse GitHub notifications if the repository is elsewhere, and chats that no owner has.
 
     Raises:
-        BadInputError: It is elsewhere, or there is no such chat.
+        BadInputError: The repository is elsewhere, or there is no such chat.
     """
     names = frozenset(names)
     if unknown := sorted(names - {*SERVICES, *platform.chats.values()}):
@@ -98,11 +98,11 @@ def check_reach(names: Iterable[str], platform: Platform) -> None:
 
 
 def wanted(present: Mapping[str, str], given: Mapping[str, str], chats: Iterable[str] = ()) -> dict[str, str]:
-    """What the Secret is to hold, by key.
+    """Return the content that the Secret should have, by key.
 
     Args:
-        present: What it holds now. Keys that no service takes are not ours, and stay without being named.
-        given: What is given now, by the services' names; it wins.
+        present: Its current content. Keys of no service are not ours: the result leaves them out, and they stay.
+        given: Values given now, by service name; they win.
         chats: The chats of owners, whose Applications subscribe in git.
 
     Raises:
@@ -125,11 +125,11 @@ def wanted(present: Mapping[str, str], given: Mapping[str, str], chats: Iterable
 
 
 def filled(objects: Sequence[Manifest], values: Mapping[str, str]) -> list[Manifest]:
-    """Argo CD's installation, with values in the Secret that it brings along empty.
+    """Return Argo CD's installation with values in its Secret, which is empty in the installation.
 
     Args:
         objects: The installation.
-        values: What the Secret is to hold, by key.
+        values: The content that the Secret should have, by key.
 
     Raises:
         BadInputError: There are values, and the installation has no such Secret.
@@ -142,7 +142,7 @@ def filled(objects: Sequence[Manifest], values: Mapping[str, str]) -> list[Manif
 
 
 def subscribed(projects: Iterable[Manifest], keys: Iterable[str]) -> list[Manifest]:
-    """Projects, subscribed to every service whose key is among those of the Secret."""
+    """Return the projects, subscribed to every service whose key is in the Secret."""
     present = frozenset(keys)
     return [_annotated(project, _subscriptions(project["metadata"]["name"], present)) for project in projects]
 

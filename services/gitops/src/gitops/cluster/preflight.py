@@ -1,4 +1,4 @@
-"""What must be true before anything is changed in a cluster, each with the way out."""
+"""Checks before anything is changed in a cluster. Each error says what to do."""
 
 import re
 from collections.abc import Sequence
@@ -16,26 +16,26 @@ _METRICS_API = "v1beta1.metrics.k8s.io"
 
 
 class AskedCluster(Protocol):
-    """What the checks ask of a cluster."""
+    """The requests that the checks make to a cluster."""
 
     def server_version(self) -> str:
-        """The version of the API server."""
+        """Return the version of the API server."""
 
     def may_do_everything(self) -> bool:
         """Whether the user is an administrator."""
 
     def items(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Manifest]:
-        """The objects of a kind."""
+        """Return the objects of a kind."""
 
     def find(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
-        """One object, or None."""
+        """Return one object, or None."""
 
 
 def check_cluster(cluster: AskedCluster) -> tuple[str, list[str]]:
-    """Look at a cluster.
+    """Check a cluster.
 
     Returns:
-        What it is, in a few words, and what may get in the way later.
+        A short description of the cluster, and possible problems.
 
     Raises:
         BadInputError: The platform cannot run there.
@@ -77,10 +77,10 @@ def _notes(cluster: AskedCluster, cores: float, memory: float) -> list[str]:
 
 
 def check_kinds(cluster: AskedCluster, without: Sequence[str]) -> None:
-    """Refuse to leave out the monitoring chart where nothing else brings the kinds that other charts use.
+    """Refuse to leave out the monitoring chart if nothing else provides the kinds that other charts use.
 
     Raises:
-        BadInputError: ServiceMonitors would be unknown to the cluster.
+        BadInputError: The cluster does not know ServiceMonitors.
     """
     definition = "servicemonitors.monitoring.coreos.com"
     if "monitoring" in without and not cluster.find("customresourcedefinitions.apiextensions.k8s.io", definition):

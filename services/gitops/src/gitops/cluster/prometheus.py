@@ -1,4 +1,4 @@
-"""Questions to the Prometheus that watches an environment."""
+"""Queries to the Prometheus that scrapes an environment."""
 
 import contextlib
 import math
@@ -16,20 +16,20 @@ from gitops.platform.model import MONITORING, Platform
 from gitops.platform.targets import Target
 from gitops.trust import shown
 
-# Where kube-prometheus-stack puts it.
+# The names that kube-prometheus-stack uses.
 _SERVICE, _PORT = "monitoring-kube-prometheus-prometheus", 9090
 _SECONDS = 20.0
 
 
 class Sample(Struct, frozen=True):
-    """One series and its value."""
+    """A series and its value."""
 
     labels: dict[str, str]
     value: float
 
 
 class Alert(Struct, frozen=True, rename="camel"):
-    """An alert, as Prometheus has it: since when its condition holds, and whether it fires by now."""
+    """An alert of Prometheus: since when its condition holds, and whether it fires."""
 
     labels: dict[str, str]
     annotations: dict[str, str]
@@ -66,17 +66,17 @@ _A = TypeVar("_A", _Answer, _AlertsAnswer)
 
 
 class Prometheus:
-    """One Prometheus."""
+    """A client of one Prometheus."""
 
     def __init__(self, client: httpx.Client) -> None:
-        """Take a client whose base is its address."""
+        """Take an HTTP client whose base URL is the address of the server."""
         self._client = client
 
     def query(self, expression: str) -> list[Sample]:
-        """What an expression, a vector, is now; without what is not a number.
+        """Return the current value of an expression of type vector, without values that are not numbers.
 
         Raises:
-            OutageError: It does not answer, or with something else.
+            OutageError: It does not answer, or not with a vector.
         """
         found = self._asked("api/v1/query", {"query": expression}, _Answer)
         series = found.data.result if found.data else []
@@ -87,7 +87,7 @@ class Prometheus:
         """Return every alert whose condition holds now, pending ones too.
 
         Raises:
-            OutageError: It does not answer, or with something else.
+            OutageError: It does not answer, or not with alerts.
         """
         found = self._asked("api/v1/alerts", {}, _AlertsAnswer)
         return found.data.alerts if found.data else []
@@ -108,22 +108,22 @@ class Prometheus:
         return found
 
     def value(self, expression: str) -> float | None:
-        """The value of an expression that has at most one; None where it has none."""
+        """Return the value of an expression with at most one series; None if it has none."""
         found = self.query(expression)
         return found[0].value if found else None
 
 
 @contextlib.contextmanager
 def prometheus_of(platform: Platform, target: Target, cluster: Cluster) -> Iterator[Prometheus]:
-    """The Prometheus that watches a target: that of its cluster in platform.yaml, or the one in Argo CD's cluster.
+    """Yield the Prometheus of a target: that of its cluster in platform.yaml, or the one in Argo CD's cluster.
 
     Args:
-        platform: The facts of the fork.
+        platform: The content of platform.yaml.
         target: The service in its environment.
-        cluster: The cluster of Argo CD, by a port-forward unless it was told an address of its Prometheus.
+        cluster: Argo CD's cluster, reached by a port-forward unless it has an address for its Prometheus.
 
     Raises:
-        OutageError: It cannot be reached, or platform.yaml does not say where it is.
+        OutageError: It cannot be reached, or platform.yaml has no address for it.
     """
     with contextlib.ExitStack() as stack:
         elsewhere = target.environment.cluster
@@ -139,27 +139,28 @@ def prometheus_of(platform: Platform, target: Target, cluster: Cluster) -> Itera
 
 
 class Prometheuses:
-    """The way to each Prometheus that is asked, found once: a port-forward takes longer than all the questions."""
+    """Connections to several Prometheus servers, each opened once: a port-forward takes longer than all the queries."""
 
     def __init__(self, platform: Platform, cluster: Cluster) -> None:
-        """Take the facts of the fork and the cluster of Argo CD; nothing is reached before it is asked for."""
+        """Take platform.yaml and Argo CD's cluster; connections are opened at first use."""
         self._platform, self._cluster = platform, cluster
         self._stack = contextlib.ExitStack()
         self._ways: dict[str, Prometheus | OutageError] = {}
 
     def __enter__(self) -> Self:
-        """Begin; what is reached inside the block stays open until its end."""
+        """Enter the block in which the connections stay open."""
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Close every way."""
+        """Close all connections."""
         self._stack.close()
 
     def of(self, target: Target) -> Prometheus:
-        """Return the one that watches a target.
+        """Return the Prometheus of a target.
 
         Raises:
-            OutageError: It cannot be reached, or platform.yaml does not say where it is; also when asked again.
+            OutageError: It cannot be reached, or platform.yaml has no address for it; a second call fails in the same
+                way.
         """
         where = target.environment.cluster
         if where not in self._ways:

@@ -17,7 +17,7 @@ _QUANTITY = re.compile(r"(?P<number>[0-9.]+(?:[eE][-+]?[0-9]+)?)(?P<suffix>[A-Za
 
 
 def number_of(quantity: str) -> float:
-    """Cores or bytes: `250m` is 0.25, `512Mi` is 536870912.
+    """Return a quantity in cores or bytes: `250m` is 0.25, `512Mi` is 536870912.
 
     Raises:
         BadInputError: It is not a quantity.

@@ -1,7 +1,7 @@
-"""Take a removed service or environment out of its cluster: what outlives its Application on purpose goes here.
+"""Remove the objects of a removed service or environment from its cluster.
 
-The change in git comes first. Argo CD then removes the ApplicationSets, but not what they ran. What
-was trained stays: model versions, runs and pins in history.
+The change in git comes first. Argo CD then deletes the ApplicationSets, but deliberately keeps what they ran; that is
+deleted here. Results of training stay: model versions, runs, and pins in the history.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,17 +25,17 @@ _JOBS = "jobs.batch"
 
 
 class Aliases(Protocol):
-    """What removing asks of the model registry."""
+    """What removal needs of the model registry."""
 
     def alias(self, model: str, alias: str) -> str | None:
-        """The version that an alias names, or None."""
+        """Return the version that an alias names, or None."""
 
     def remove_alias(self, model: str, alias: str) -> None:
-        """Remove an alias; a missing one is not an error."""
+        """Remove an alias; it is no error if it does not exist."""
 
 
 class Item(Struct, frozen=True, kw_only=True):
-    """One object to remove, by its kind and namespace, in the cluster of a name (empty for that of Argo CD)."""
+    """An object to delete: kind, name, namespace, and cluster (empty for Argo CD's cluster)."""
 
     kind: str
     name: str
@@ -43,25 +43,25 @@ class Item(Struct, frozen=True, kw_only=True):
     cluster: str = ""
 
     def __str__(self) -> str:
-        """For people: `deployments.apps ml-pipeline-staging/iris`."""
+        """Return a description for people, such as `deployments.apps ml-pipeline-staging/iris`."""
         place = f"{self.namespace}/{self.name}" if self.namespace else self.name
         return f"{self.kind} {place}" + (f" in {self.cluster}" if self.cluster else "")
 
 
 class Alias(Struct, frozen=True, kw_only=True):
-    """One alias of a registered model, and the version that it names."""
+    """An alias of a registered model, and the version that it names."""
 
     model: str
     alias: str
     version: str
 
     def __str__(self) -> str:
-        """For people: `alias staging of iris-classifier, version 7`."""
+        """Return a description for people, such as `alias staging of iris-classifier, version 7`."""
         return f"alias {self.alias} of {self.model}, version {self.version}"
 
 
 class Removal(Struct, frozen=True, kw_only=True):
-    """What is to go, in the order in which it goes; `by_hand` are sentences about what is out of reach from here."""
+    """What to delete, in this order; `by_hand` has sentences about what this command cannot reach."""
 
     waited_for: list[Item] = []
     objects: list[Item] = []
@@ -71,12 +71,12 @@ class Removal(Struct, frozen=True, kw_only=True):
 
     @property
     def lines(self) -> list[str]:
-        """What goes, a line each, for a dry run."""
+        """Return what will be deleted, a line each, for a dry run."""
         return [str(item) for item in (*self.waited_for, *self.objects, *self.namespaces, *self.aliases)]
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is there any more."""
+        """Whether nothing is left to delete."""
         return not self.lines
 
 
@@ -87,13 +87,13 @@ def plan(
     environments: Sequence[Environment] = (),
     registry: Aliases | None = None,
 ) -> Removal:
-    """What is there of targets that are removed; changes nothing.
+    """Find what still exists of removed targets, without changing anything.
 
     Args:
-        gone: The services in environments that go, as `targets` gives them of the platform as it was.
-        clusters: The clusters at hand by their names in platform.yaml; an empty name means that of Argo CD.
-        environments: Environments that go as a whole, with their namespaces.
-        registry: Where models are registered; without one, aliases are reported and stay.
+        gone: The services in environments to remove, from `targets` of the platform before the change.
+        clusters: The clusters at hand, by their names in platform.yaml; an empty name means Argo CD's cluster.
+        environments: Environments that are removed completely, with their namespaces.
+        registry: The model registry; without one, aliases are reported and stay.
 
     Raises:
         OutageError: A cluster or the registry does not answer.
@@ -116,28 +116,28 @@ def carry_out(
     registry: Aliases | None = None,
     seconds: float = 300.0,
 ) -> None:
-    """Remove what a plan lists; safe to run again after an interruption.
+    """Delete what a plan lists; safe to run again after an interruption.
 
     Args:
         removal: The plan.
         clusters: As for `plan`.
-        terminal: Where to show it.
+        terminal: Where to show the progress.
         registry: As for `plan`.
-        seconds: How long Argo CD may take to follow git.
+        seconds: How long Argo CD may take to apply the change in git.
 
     Raises:
-        NotConvergedError: Argo CD still runs it: the change is not on its branch, or it does not follow.
+        NotConvergedError: Argo CD still runs it: the change is not on its branch, or Argo CD has not applied it.
         OutageError: A cluster or the registry does not answer.
     """
     if removal.waited_for:
         with terminal.working("Waiting until Argo CD releases the applications"):
             _wait(clusters[""], removal.waited_for, seconds)
         terminal.done("argo cd", f"released {', '.join(item.name for item in removal.waited_for)}")
-    with terminal.working("Taking workloads away"):
+    with terminal.working("Deleting workloads"):
         for item in removal.objects:
             cluster = clusters[item.cluster]
             if item.kind == _JOBS:
-                _let_go(cluster, item)
+                _drop_hook_finalizer(cluster, item)
             cluster.delete([item.kind], namespace=item.namespace, names=[item.name])
         for item in removal.namespaces:
             clusters[item.cluster].delete([item.kind], names=[item.name])
@@ -187,7 +187,7 @@ def _of_registry(removal: Removal, registry: Aliases | None, target: Target) -> 
 
 
 def _of_environment(removal: Removal, clusters: Mapping[str, Cluster], environment: Environment) -> None:
-    """Its namespace with the Secrets in it; one that was there before bootstrap stays."""
+    """Plan the deletion of a namespace with its Secrets; a namespace that bootstrap did not create stays."""
     cluster = clusters.get(environment.cluster)
     if cluster is None:
         return
@@ -217,8 +217,8 @@ def _wait(cluster: Cluster, items: Sequence[Item], seconds: float) -> None:
         )
 
 
-def _let_go(cluster: Cluster, item: Item) -> None:
-    """Take off the finalizer of a hook: the application that would work it off is gone."""
+def _drop_hook_finalizer(cluster: Cluster, item: Item) -> None:
+    """Remove the finalizer of a hook, because the application that would process it is gone."""
     entry = cluster.find(item.kind, item.name, item.namespace)
     finalizers = ((entry or {}).get("metadata") or {}).get("finalizers") or []
     if HOOK_FINALIZER in finalizers:

@@ -1,10 +1,10 @@
-"""Syncs that Argo CD gave up on, or cannot end by itself, begun again.
+"""Restart syncs that Argo CD gave up on or cannot end by itself.
 
-Argo CD syncs a revision by itself once. If it failed, for example by its timeout or a failed hook, neither `retry`
-nor `selfHeal` starts again before the next commit: https://github.com/argoproj/argo-cd/issues/18442.
+Argo CD syncs a revision automatically only once. If the sync failed, for example by its timeout or a failed hook,
+neither `retry` nor `selfHeal` starts another before the next commit: https://github.com/argoproj/argo-cd/issues/18442.
 
-A sync keeps the sources that it began with. When the application's sources change meanwhile, each retry still looks
-for the old ones, which a new commit may have removed: such a sync never succeeds, and no other starts before it ends.
+A sync keeps the sources that it began with. If the application's sources change meanwhile, each retry still uses the
+old ones, which a new commit may have removed. Such a sync never succeeds, and no other can start before it ends.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,9 +20,9 @@ _BY = "gitops bootstrap"
 
 
 def begin_again(cluster: Cluster, applications: Iterable[Manifest]) -> list[str]:
-    """Have Argo CD sync the applications again whose last sync failed; returns their names.
+    """Make Argo CD sync the applications again whose last sync failed; return their names.
 
-    What syncs just now, or is not synced automatically, is left alone.
+    Applications that are syncing now, or that have no automated sync, are left alone.
     """
     given_up = [entry for entry in applications if _given_up(entry)]
     for entry in given_up:
@@ -31,9 +31,9 @@ def begin_again(cluster: Cluster, applications: Iterable[Manifest]) -> list[str]
 
 
 def end_outdated(cluster: Cluster, applications: Iterable[Manifest]) -> list[str]:
-    """Have Argo CD end the syncs that began with other sources than the application has now; returns their names.
+    """Make Argo CD end the syncs whose sources are no longer those of the application; return their names.
 
-    It is what `argocd app terminate-op` does. The sync ends as Failed or Error, and `begin_again` takes it from there.
+    This does the same as `argocd app terminate-op`. The sync ends as Failed or Error, and `begin_again` can restart it.
     """
     outdated = [entry["metadata"]["name"] for entry in applications if _outdated(entry)]
     for name in outdated:
@@ -60,7 +60,7 @@ def _sources(holder: Manifest) -> Sequence[Any]:
 
 
 def _operation(application: Manifest) -> Manifest:
-    """What Argo CD would begin by itself; without a revision it is the newest one of the branch."""
+    """Return the operation of an automated sync; without a revision it takes the newest one of the branch."""
     policy = _policy(application)
     sync = {
         "prune": bool(policy["automated"].get("prune")),

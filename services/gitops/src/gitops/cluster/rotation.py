@@ -1,12 +1,13 @@
-"""New access key ids and secrets for all of the store's users, while everything runs.
+"""Replace the access key ids and secrets of all users of the store, without downtime.
 
-First new users are added, then the readers of the keys are moved, and last the old users are deleted. The cluster
-holds the state: in the keys of each user's Secret (`NEXT_*`: added, not used yet; `PREVIOUS_*`: used by nobody new),
-and in a ConfigMap that exists from the move on. Its age in the cluster's time shows which pods still hold old keys.
+Rotation has three steps: add new users, switch the readers of the keys, delete the old users. The cluster holds the
+state: in the keys of each user's Secret (`NEXT_*`: added, not used yet; `PREVIOUS_*`: only old pods still use them),
+and in a ConfigMap that is created with the switch. Its creation time, by the cluster's clock, shows which pods still
+hold old keys.
 
-MinIO has its users from the Job of its chart, and reads root's keys when it starts. SeaweedFS reads all of them from
-the Secrets while it runs, and the Job of its chart waits until every server has. There it is never restarted, and is
-asked besides whether it has forgotten the ids whose `PREVIOUS_SECRET_ACCESS_KEY` is gone.
+MinIO gets its users from the Job of its chart, and reads the keys of root at its start. SeaweedFS reads all keys from
+the Secrets while it runs, and the Job of its chart waits until every server has them. So SeaweedFS is never restarted.
+Its Job also checks that it has forgotten the ids whose `PREVIOUS_SECRET_ACCESS_KEY` is gone.
 """
 
 import secrets
@@ -52,16 +53,16 @@ class Place(Struct, frozen=True):
     cluster: Cluster
     namespace: str
     copy: bool
-    """Whether it has copies of the Secrets of `S3_COPIED` alone."""
+    """Whether it has only copies of the Secrets in `S3_COPIED`."""
 
     @property
     def names(self) -> frozenset[str]:
-        """The Secrets with keys that there may be here."""
+        """Return the names of the Secrets with keys that may exist here."""
         return frozenset(spec.name for spec in (S3_COPIED if self.copy else S3_USERS))
 
 
 class Rotation:
-    """One run; what an earlier one left undone goes on where that one stopped."""
+    """One run of the rotation; it continues an earlier run that was interrupted."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class Rotation:
         minutes: float,
         contexts: Mapping[str, str] | None = None,
     ) -> None:
-        """Take whose keys to change, where, how long to wait for pods, and other clusters' contexts by their names."""
+        """Take the platform, Argo CD's cluster, how long to wait for pods, and contexts of other clusters by name."""
         self._platform = platform
         self._store = platform.store
         self._job = f"{platform.store}-provision"
@@ -83,11 +84,11 @@ class Rotation:
         self._contexts = contexts or {}
 
     def run(self) -> None:
-        """Change every key.
+        """Replace every key.
 
         Raises:
-            BadInputError: The store is not one that provisioning of this version made, or a context is missing.
-            NotConvergedError: Provisioning failed, or pods hold old keys for too long; a second run continues.
+            BadInputError: The store's Job was not made by this version of the chart, or a context is missing.
+            NotConvergedError: The Job failed, or pods hold old keys for too long; a second run continues.
             OutageError: The cluster does not answer.
         """
         places = self._places()
@@ -99,7 +100,7 @@ class Rotation:
             marker = self._marker()
         if marker is None:
             raise NotConvergedError(f"The ConfigMap {PIPELINE}/{MARKER} was removed again: run this again.")
-        # Copies again: the last run may have ended between two of them.
+        # Copy in every run: the last one may have been interrupted between two copies.
         self._copy(places)
         self._restart(places, marker["metadata"]["creationTimestamp"])
         self._change_root(marker)
@@ -120,7 +121,7 @@ class Rotation:
         return [Place(self._cluster, PIPELINE, copy=False), *of_environments]
 
     def _check(self) -> None:
-        """Refuse what would stop half-way."""
+        """Refuse what would make the rotation stop half-way."""
         for spec in (MINIO_ROOT, *S3_USERS):
             present = self._cluster.find("secrets", spec.name, spec.namespace)
             if present is None:
@@ -146,7 +147,7 @@ class Rotation:
         return self._cluster.find("configmaps", MARKER, PIPELINE)
 
     def _add(self) -> None:
-        """New users in addition to the old ones."""
+        """Add new users in addition to the old ones."""
         users = {spec.name: self._values(spec.name) for spec in S3_USERS}
         if not any(PREVIOUS_ID in values for values in users.values()):
             for name, values in users.items():
@@ -157,7 +158,7 @@ class Rotation:
         self._terminal.done("added", f"{len(users)} users, in addition to the old ones")
 
     def _move(self, places: Sequence[Place]) -> None:
-        """The new keys take the place of the old ones in every Secret."""
+        """Replace the old keys by the new ones in every Secret."""
         for spec in S3_USERS:
             values = self._values(spec.name)
             if NEXT_ID in values:
@@ -166,7 +167,7 @@ class Rotation:
         self._copy(places)
         metadata = {"name": MARKER, "namespace": PIPELINE, "labels": OWNED}
         self._cluster.apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}])
-        time.sleep(_PAUSE)  # Times are whole seconds: what starts from now on is younger.
+        time.sleep(_PAUSE)  # Times have whole seconds: pods that start from now on are younger.
 
     def _copy(self, places: Sequence[Place]) -> None:
         for spec in S3_COPIED:
@@ -214,19 +215,21 @@ class Rotation:
             self._wait(waiting, "The store does not start again")
 
     def _remove_old(self) -> None:
-        # SeaweedFS's Job asks by its id whether the old user is gone. MinIO's lets one stay whose id is still there.
+        # The Job of SeaweedFS needs the old id to check that the user is gone. The Job of MinIO keeps a user whose id
+        # is still there.
         self._drop(keep=(PREVIOUS_ID,) if self._store == "seaweedfs" else ())
         with self._terminal.working("Removing the old users"):
             self._provision()
         self._drop()
         self._cluster.delete(["configmaps"], namespace=PIPELINE, names=[MARKER])
-        # Last, since with the ConfigMap there root would be changed again, and MinIO not restarted for it.
+        # This comes last: with the ConfigMap still there, an interrupted run would change root again without a restart
+        # of MinIO.
         root = self._values(MINIO_ROOT.name)
         self._write(MINIO_ROOT.name, {key: root[key] for key in MINIO_ROOT.keys})
         self._terminal.done("removed", "the old ids and keys are no longer valid")
 
     def _drop(self, keep: tuple[str, ...] = ()) -> None:
-        """Leave in each user's Secret its keys, and what else is to be kept."""
+        """Remove all values from the Secrets of users except their own keys and those to keep."""
         for spec in S3_USERS:
             values = self._values(spec.name)
             wanted = {key: value for key, value in values.items() if key in (*spec.keys, *keep)}
@@ -234,14 +237,14 @@ class Rotation:
                 self._write(spec.name, wanted)
 
     def _provision(self) -> None:
-        """Run what the chart's Job runs, once more."""
+        """Run a copy of the chart's Job, and wait for it."""
         job = self._cluster.find("jobs.batch", self._job, PIPELINE)
         if job is None:
             raise NotConvergedError(
                 f"The Job {PIPELINE}/{self._job} no longer exists: run this again after the sync of {self._store}."
             )
         name = f"{self._store}-rotate-{secrets.token_hex(3)}"
-        self._cluster.apply([_again(job, name)])
+        self._cluster.apply([_copy_of_job(job, name)])
 
         def unfinished() -> list[str]:
             status = (self._cluster.find("jobs.batch", name, PIPELINE) or {}).get("status") or {}
@@ -272,14 +275,14 @@ class Rotation:
 def _old_pods(place: Place, since: str, store: str) -> Iterator[str]:
     for pod in place.cluster.items("pods", place.namespace):
         left_out = (pod.get("status") or {}).get("phase") in _ENDED
-        # The store's own servers and Jobs, which have the keys of everybody.
+        # The store's own servers and Jobs have the keys of all users.
         left_out = left_out or (pod["metadata"].get("labels") or {}).get("app.kubernetes.io/name") == store
         if not left_out and pod["metadata"]["creationTimestamp"] <= since and reads(pod["spec"], place.names):
             yield pod["metadata"]["name"]
 
 
-def _again(job: Manifest, name: str) -> Manifest:
-    """A Job that does the same, without what Kubernetes wrote into the first one."""
+def _copy_of_job(job: Manifest, name: str) -> Manifest:
+    """Return a copy of a Job, without the fields that Kubernetes added."""
     template, spec = job["spec"]["template"], job["spec"]
     labels = {key: value for key, value in template["metadata"].get("labels", {}).items() if key not in _JOB_OWN}
     kept = {key: spec[key] for key in ("backoffLimit", "activeDeadlineSeconds") if key in spec}

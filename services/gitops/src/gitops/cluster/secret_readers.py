@@ -1,4 +1,4 @@
-"""The readers of a Secret, and how to make them read it again."""
+"""Find the workloads that read a Secret, and restart them."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -26,25 +26,25 @@ def reads(spec: Any, names: frozenset[str]) -> bool:
 def restart(
     cluster: Cluster, namespace: str, names: frozenset[str], stamp: str, leave: frozenset[str] = frozenset()
 ) -> list[str]:
-    """Have the workloads that read one of these Secrets replace their pods, as their strategy says.
+    """Make the workloads that read one of these Secrets replace their pods, as their update strategy says.
 
-    A Rollout replaces them one by one: another template would be another version to it, with all the steps of a canary.
+    A Rollout replaces its pods by `restartAt`: a changed template would be a new version, with all steps of a canary.
 
     Args:
-        cluster: Where they are.
-        namespace: Of the Secrets and their readers.
-        names: Of the Secrets.
-        stamp: What the annotation is to say. With the same one nothing is restarted a second time. Where Rollouts read
-            these Secrets it is a moment, as Kubernetes writes it: older pods are replaced.
-        leave: Names of workloads that read these Secrets while they run.
+        cluster: Where they run.
+        namespace: The namespace of the Secrets and their readers.
+        names: Names of the Secrets.
+        stamp: Value for the annotation. The same value does not restart a workload twice. If Rollouts read the Secrets,
+            it must be a time as Kubernetes writes it: older pods are replaced.
+        leave: Names of workloads that re-read these Secrets while they run.
 
     Returns:
-        The names of those that were restarted.
+        The names of the restarted workloads.
     """
     restarted = []
     for kind in ("deployments.apps", "statefulsets.apps", ROLLOUTS):
         for workload in cluster.items(kind, namespace):
-            # A Rollout may take its template from elsewhere, and is none of ours then.
+            # A Rollout may refer to a Deployment for its template. We did not make such a Rollout.
             template, name = workload["spec"].get("template") or {}, workload["metadata"]["name"]
             if name in leave or not reads(template, names):
                 continue
@@ -55,15 +55,16 @@ def restart(
 
 
 def _annotation(template: Manifest, stamp: str) -> Manifest:
-    """What restarts a workload by its template; nothing where that was said already."""
+    """Return the patch that restarts a workload by its template; empty if it has this stamp already."""
     there = ((template.get("metadata") or {}).get("annotations") or {}).get(RESTARTED)
     return {} if there == stamp else {"template": {"metadata": {"annotations": {RESTARTED: stamp}}}}
 
 
 def _moment(rollout: Manifest, stamp: str) -> Manifest:
-    """What restarts a Rollout; nothing where that was said already.
+    """Return the patch that restarts a Rollout; empty if it has this stamp already.
 
-    It replaces what is older than the moment. Times are whole seconds, and what began in that very second is old too.
+    It replaces pods older than the given time. Times have whole seconds, so a pod from that very second must count as
+    old.
     """
     moment = f"{datetime.fromisoformat(stamp) + timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}"
     return {} if rollout["spec"].get("restartAt") == moment else {"restartAt": moment}

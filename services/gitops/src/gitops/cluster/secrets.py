@@ -1,4 +1,4 @@
-"""The Secrets that charts expect and git never holds: made once with random values, never overwritten, never shown."""
+"""The Secrets that charts expect and git never holds: random values, never overwritten, never shown."""
 
 import base64
 import json
@@ -16,14 +16,14 @@ from gitops.rendering.manifests import Manifest
 PULL_SECRET = "registry-credentials"  # noqa: S105  its name, not its content
 DOCKER_CONFIG = ".dockerconfigjson"
 OWNED = {"app.kubernetes.io/part-of": "ml-pipeline", "app.kubernetes.io/managed-by": "gitops"}
-# Letters and digits alone, so that a value may stand in an address, a shell and an INI file as it is.
+# Only letters and digits, so that a value needs no escaping in an address, a shell or an INI file.
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-# MinIO takes no more.
+# The longest that MinIO accepts.
 _LENGTH = 40
-# An access key id as S3 knows them. It is not shown to anybody either: MinIO has let in whoever knew one.
+# The usual form of an access key id in S3. It is kept secret too: MinIO once let in everyone who knew an id.
 _ID_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _ID_LENGTH = 20
-# What people choose themselves, such as 16 hexadecimal digits, is their own affair.
+# Shorter ids count as guessable. It is not longer, because people may choose their own, such as 16 hexadecimal digits.
 _GUESSABLE_BELOW = 16
 KEY_ID = "AWS_ACCESS_KEY_ID"
 SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105  its name, not its content
@@ -38,22 +38,22 @@ class Fixed(Struct, frozen=True):
 
 
 class Random(Struct, frozen=True):
-    """A value that nobody knows."""
+    """A random password or secret key."""
 
 
 class RandomId(Struct, frozen=True):
-    """An access key id that nobody can guess."""
+    """A random access key id."""
 
 
 class Copied(Struct, frozen=True):
-    """The value of a key of another Secret in `ml-pipeline`."""
+    """A copy of the value of a key in another Secret of `ml-pipeline`."""
 
     secret: str
     key: str
 
 
 class Composed(Struct, frozen=True):
-    """An address: the parts, percent-encoded, in the places of a format string."""
+    """An address: a format string, and the values for its places, which are percent-encoded."""
 
     form: str
     parts: tuple[Copied, ...]
@@ -63,9 +63,10 @@ Value = Fixed | Random | RandomId | Copied | Composed
 
 
 class BootstrapSecret(Struct, frozen=True, kw_only=True):
-    """One Secret that bootstrap makes: `keys` says how each of its values comes about.
+    """A Secret that bootstrap creates: `keys` says how to make each of its values.
 
-    `volume` is the claim whose data only these very values open: with the claim there, a new Secret would lock it.
+    `volume` is a claim whose data only these values open. If the claim exists and the Secret does not, a new Secret
+    would lock out everybody.
     """
 
     namespace: str
@@ -76,7 +77,7 @@ class BootstrapSecret(Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """Namespace and name."""
+        """Return namespace and name."""
         return f"{self.namespace}/{self.name}"
 
 
@@ -91,7 +92,7 @@ def _copy_to(namespace: str, original: BootstrapSecret) -> BootstrapSecret:
 
 
 def _pull_secret(namespace: str) -> BootstrapSecret:
-    """Without credentials an empty list, so that pods may always name it."""
+    """Return the pull Secret with an empty list: pods name it even if there are no credentials."""
     keys: dict[str, Value] = {DOCKER_CONFIG: Fixed(json.dumps({"auths": {}}))}
     return BootstrapSecret(namespace=namespace, name=PULL_SECRET, keys=keys, type="kubernetes.io/dockerconfigjson")
 
@@ -101,7 +102,7 @@ def _mlflow_user(name: str) -> BootstrapSecret:
     return BootstrapSecret(namespace=PIPELINE, name=f"mlflow-{name}", keys=keys)
 
 
-# The store's users of which each environment has a copy: who reads models, and who writes the prediction log.
+# Users of the store whose keys each environment has a copy of: for reading models, and for writing the prediction log.
 S3_COPIED = (_s3_user("serving"), _s3_user("predictions"))
 S3_USERS = (_s3_user("mlflow"), _s3_user("backup"), *S3_COPIED)
 MINIO_ROOT = BootstrapSecret(
@@ -120,9 +121,9 @@ MLFLOW_ADMIN = BootstrapSecret(
 )
 MLFLOW_GITOPS = _mlflow_user("gitops")
 _MLFLOW_SERVING, _MLFLOW_SMOKE = _mlflow_user("serving"), _mlflow_user("smoke")
-# What each environment has a copy of.
+# The Secrets that each environment has a copy of.
 COPIED = (*S3_COPIED, _MLFLOW_SERVING, _MLFLOW_SMOKE)
-# What the environments share, in an order in which each comes after those that it takes values from.
+# The Secrets that environments share, each after those that it takes values from.
 _SHARED: tuple[BootstrapSecret, ...] = (
     BootstrapSecret(
         namespace=PIPELINE,
@@ -130,7 +131,7 @@ _SHARED: tuple[BootstrapSecret, ...] = (
         keys={"postgres-password": Random(), "mlflow-username": Fixed("mlflow"), "mlflow-password": Random()},
         volume="data-postgres-0",
     ),
-    # Not with the keys of the store: whoever has those must not be able to sign.
+    # Separate from the keys of the store, because someone who has those must not be able to sign backups.
     BootstrapSecret(namespace=PIPELINE, name="postgres-backup-key", keys={"hmac-key": Random()}),
     BootstrapSecret(namespace=PIPELINE, name="mlflow-database", keys=_MLFLOW_DATABASE),
     MLFLOW_ADMIN,
@@ -148,11 +149,11 @@ _SHARED: tuple[BootstrapSecret, ...] = (
 
 
 def bootstrap_secrets(platform: Platform, cluster: str = "") -> tuple[BootstrapSecret, ...]:
-    """What bootstrap makes in a cluster, each after those that it takes values from.
+    """Return the Secrets that bootstrap creates in a cluster, each after those that it takes values from.
 
     Args:
-        platform: The facts of the fork.
-        cluster: A name under `clusters`; empty means the cluster of Argo CD, which has the shared parts too.
+        platform: The content of platform.yaml.
+        cluster: A name under `clusters`; empty means Argo CD's cluster, which also has the shared parts.
     """
     copies = tuple(
         secret
@@ -164,23 +165,23 @@ def bootstrap_secrets(platform: Platform, cluster: str = "") -> tuple[BootstrapS
 
 
 def environment_secrets(environment: Environment) -> tuple[BootstrapSecret, ...]:
-    """What the pods of an environment need in its namespace."""
+    """Return the Secrets that the pods of an environment need in its namespace."""
     copies = [_copy_to(environment.where, original) for original in COPIED]
     return *copies, _pull_secret(environment.where)
 
 
 class SecretStore(Protocol):
-    """What making Secrets asks of a cluster."""
+    """What `make_secrets` needs of a cluster."""
 
     def find(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
-        """One object, or None."""
+        """Return one object, or None."""
 
     def create(self, manifest: Manifest) -> bool:
-        """Make an object unless it is there; says whether it was made."""
+        """Create an object unless it exists; return whether it was created."""
 
 
 class Made(Struct, frozen=True, kw_only=True):
-    """What making the Secrets came to, by `namespace/name`; `stale` ones differ from what they were made from."""
+    """The Secrets by outcome, as `namespace/name`; `stale` ones differ from the Secret that they copy."""
 
     made: list[str]
     kept: list[str]
@@ -188,15 +189,15 @@ class Made(Struct, frozen=True, kw_only=True):
 
 
 def make_secrets(store: SecretStore, wanted: tuple[BootstrapSecret, ...], shared: SecretStore | None = None) -> Made:
-    """Make the Secrets that are not there; what is there stays as it is.
+    """Create the Secrets that do not exist; existing ones are not changed.
 
     Args:
-        store: The cluster where they are made.
-        wanted: What `bootstrap_secrets` gives for that cluster.
-        shared: The cluster whose `ml-pipeline` has the originals of copies, where it is another one.
+        store: The cluster to create them in.
+        wanted: The result of `bootstrap_secrets` for that cluster.
+        shared: The cluster that has the originals of copies in its `ml-pipeline`, if it is another one.
 
     Raises:
-        BadInputError: A Secret lacks a key, or one is missing whose data is still there.
+        BadInputError: A Secret lacks a key, or it does not exist but its data does.
     """
     made: list[str] = []
     kept: list[str] = []
@@ -209,7 +210,7 @@ def make_secrets(store: SecretStore, wanted: tuple[BootstrapSecret, ...], shared
             values = {key: _value(value, known) for key, value in spec.keys.items()}
             if store.create(_manifest(spec, values)):
                 made.append(spec.title)
-            else:  # Somebody else made it since: theirs counts.
+            else:  # Another process created it meanwhile; its values count.
                 present = store.find("secrets", spec.name, spec.namespace)
         if present is not None:
             values = _checked(present, spec)
@@ -225,17 +226,17 @@ def make_secrets(store: SecretStore, wanted: tuple[BootstrapSecret, ...], shared
 
 
 def random_id() -> str:
-    """An access key id: 20 capital letters and digits."""
+    """Return an access key id: 20 capital letters and digits."""
     return "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
 
 
 def random_secret() -> str:
-    """A password or secret key: 40 letters and digits."""
+    """Return a password or secret key: 40 letters and digits."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
 
 
 def guessable(store: SecretStore) -> list[str]:
-    """The Secrets of the store's users whose ids are words, as they were made once: `namespace/name`."""
+    """Return the Secrets of the store's users with guessable ids, which earlier versions made: `namespace/name`."""
     found = []
     for spec in (MINIO_ROOT, *S3_USERS):
         values = decoded(store.find("secrets", spec.name, spec.namespace) or {})
@@ -246,18 +247,18 @@ def guessable(store: SecretStore) -> list[str]:
 
 
 def decoded(secret: Manifest) -> dict[str, str]:
-    """The values of a Secret as the cluster has it."""
+    """Return the decoded values of a Secret."""
     data = secret.get("data") or {}
     return {key: base64.b64decode(value).decode(errors="replace") for key, value in data.items()}
 
 
 def encoded(values: Mapping[str, str]) -> dict[str, str]:
-    """The `data` of a Secret with these values."""
+    """Return the `data` of a Secret with these values."""
     return {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
 
 
 def docker_config(registry: str, user: str, password: str) -> str:
-    """What a pull Secret holds for one registry."""
+    """Return the content of a pull Secret for one registry."""
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
     entry = {"username": user, "password": password, "auth": token}
     return json.dumps({"auths": {registry.partition("/")[0]: entry}})
@@ -271,7 +272,7 @@ def secret_manifest(
     labels: Mapping[str, str] | None = None,
     type_: str = "Opaque",
 ) -> Manifest:
-    """A Secret, labelled as bootstrap's."""
+    """Return a Secret with the labels of bootstrap."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -282,12 +283,12 @@ def secret_manifest(
 
 
 def is_secret(entry: Manifest, name: str) -> bool:
-    """Whether an object is the Secret of a name."""
+    """Whether an object is the Secret with this name."""
     return bool(entry.get("kind") == "Secret" and entry["metadata"]["name"] == name)
 
 
 def filled_in(objects: Sequence[Manifest], name: str, values: Mapping[str, str]) -> list[Manifest]:
-    """Objects, with values in the Secret of a name among them."""
+    """Return the objects, with values set in the Secret with this name."""
     return [entry | {"data": encoded(values)} if is_secret(entry, name) else entry for entry in objects]
 
 

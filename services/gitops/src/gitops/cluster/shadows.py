@@ -1,4 +1,4 @@
-"""How the shadows of all services do, for a look at everything."""
+"""The state of the shadows of all services, for the status table."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ from gitops.platform.targets import Target, targets
 
 
 class ShadowStatus(Struct, frozen=True, kw_only=True):
-    """A shadow that is compared with what answers `since` a moment; `rows` is None where `problem` says why."""
+    """A shadow and since when it is compared; if `rows` is None, `problem` says why."""
 
     version: str
     since: datetime | None = None
@@ -29,12 +29,12 @@ class ShadowStatus(Struct, frozen=True, kw_only=True):
 def shadows_of(
     repository: Repository, cluster: Cluster, platform: Platform, releases: Sequence[Release | None]
 ) -> list[ShadowStatus | None]:
-    """How the shadow of each target does; None for one without.
+    """Return the state of the shadow of each target; None for a target without one.
 
     Args:
-        repository: The repository, whose history says since when a shadow is one.
-        cluster: The cluster of Argo CD.
-        platform: The facts of the fork.
+        repository: The repository; its history says since when a shadow is pinned.
+        cluster: Argo CD's cluster.
+        platform: The content of platform.yaml.
         releases: What each target runs, in the order of `targets`.
     """
     with Prometheuses(platform, cluster) as ways:

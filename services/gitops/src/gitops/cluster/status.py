@@ -1,4 +1,4 @@
-"""What runs where: what git pins, what Argo CD makes of it, and what really answers."""
+"""What runs where: what git pins, the state in Argo CD, and what the APIs answer."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from gitops.trust import shown
 
 
 class LastChange(Struct, frozen=True, kw_only=True):
-    """The commit that changed the pins last; `uncommitted` says that the file differs from it."""
+    """The last commit that changed the pins; `uncommitted` says that the file differs from it."""
 
     commit: str
     author: str
@@ -36,9 +36,9 @@ class LastChange(Struct, frozen=True, kw_only=True):
 class TargetStatus(Struct, frozen=True, kw_only=True):
     """One service in one environment.
 
-    `release` is None where nothing is released, or where it cannot be read: then `problem` says why. `live` is None
-    where no cluster was asked. `card` is the page of the pinned version in MLflow, which leads to its model card; None
-    where MLflow's address is not known.
+    `release` is None if nothing is released or the file cannot be read; in the latter case `problem` says why. `live`
+    is None if no cluster was queried. `card` is the page of the pinned version in MLflow, which leads to its model
+    card; None without MLflow's address.
     """
 
     environment: str
@@ -54,7 +54,7 @@ class TargetStatus(Struct, frozen=True, kw_only=True):
 
 
 class PlatformStatus(Struct, frozen=True, kw_only=True):
-    """One shared application in the cluster."""
+    """A shared application in the cluster."""
 
     application: str
     sync: str
@@ -63,7 +63,7 @@ class PlatformStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """Everything at a glance; `cluster` is the context that was asked, or why none was."""
+    """The whole status; `cluster` is the context that was queried, or the reason why none was."""
 
     services: list[TargetStatus]
     platform: list[PlatformStatus]
@@ -73,16 +73,16 @@ class Status(Struct, frozen=True, kw_only=True):
 def look_around(
     repository: Repository, cluster: Cluster | None, now: datetime | None = None, mlflow_url: str | None = None
 ) -> Status:
-    """Look at git, and at the cluster where one is given and answers.
+    """Read the state from git, and from the cluster if one is given and answers.
 
     Args:
         repository: The repository.
-        cluster: The cluster; None asks none.
-        now: The moment that ages are counted from.
-        mlflow_url: Where MLflow's pages are, for links; it is not asked.
+        cluster: The cluster; None queries none.
+        now: The time from which ages are counted.
+        mlflow_url: The address of MLflow's pages, for links only.
 
     Raises:
-        BadInputError: platform.yaml is not as it should be.
+        BadInputError: platform.yaml is invalid.
     """
     now = now or datetime.now(UTC)
     platform = load_platform(repository.root)
@@ -112,7 +112,7 @@ def look_around(
 
 
 def service_table(statuses: Sequence[TargetStatus], *, live: bool) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Columns and rows for people, without digests; `live` says whether a cluster was asked."""
+    """Return columns and rows for people, without digests; `live` says whether a cluster was queried."""
     notes = [entry.problem or "; ".join(filter(None, (_held(entry), _shadow(entry)))) for entry in statuses]
     columns = (
         "target",
@@ -222,6 +222,6 @@ def _live(live: Live | None) -> str:
     if live.answer is None:
         return f"{live.sync}, {live.health}, {live.problem or 'no answer'}"
     answers = "as pinned" if live.as_pinned else f"answers with {live.answer.name} {live.answer.version}"
-    # What is as it should be takes one word, so that the table fits a terminal.
+    # One word is enough if all is well, so that the table fits a terminal.
     well = (live.sync, live.health) == ("Synced", "Healthy")
     return answers if well else f"{live.sync}, {live.health}, {answers}"

@@ -1,4 +1,4 @@
-"""Remove everything that bootstrap and Argo CD made; by default, the data stays."""
+"""Remove everything that bootstrap and Argo CD created; by default, the data stays."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,15 +25,15 @@ _ARGOCD_LABEL = "app.kubernetes.io/part-of=argocd"
 
 
 def take_down(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: bool) -> None:
-    """Take the platform out of a cluster; safe to run again after an interruption.
+    """Remove the platform from a cluster; safe to run again after an interruption.
 
-    Argo CD is removed first, or it would restore what is removed.
+    Argo CD is removed first, because it would restore what is deleted.
 
     Args:
-        tree: The repository's files, which say what there is.
+        tree: The repository's files, which say what the platform has.
         cluster: The cluster to remove it from.
-        terminal: Where to show it.
-        delete_data: Whether volumes, Secrets and namespaces go too.
+        terminal: Where to show the progress.
+        delete_data: Whether to delete volumes, Secrets and namespaces too.
 
     Raises:
         BadInputError: platform.yaml or apps/values.yaml cannot be read.
@@ -48,9 +48,9 @@ def take_down(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: 
         _let_go_of_hooks(cluster)
     terminal.done("argo cd", "removed, with its definitions")
     selector = f"{INSTANCE} in ({','.join(instances)})"
-    with terminal.working("Taking workloads away"):
+    with terminal.working("Deleting workloads"):
         _delete_known(cluster, _CLUSTER_WIDE, known, selector=selector)
-        # Where kube-prometheus-stack puts the Services that CoreDNS and the like are scraped by.
+        # kube-prometheus-stack creates Services here, to scrape CoreDNS and others.
         cluster.delete(["services"], namespace="kube-system", selector=selector)
         foreign = foreign_namespaces(levels, cluster.items("namespaces"))
         doomed = [name for name in levels if name != ARGOCD and name not in foreign] if delete_data else []
@@ -76,14 +76,14 @@ def take_down(tree: Path, cluster: Cluster, terminal: Terminal, *, delete_data: 
 
 
 def _delete_argocd(cluster: Cluster, known: frozenset[str]) -> None:
-    # While a controller runs, it puts back the applications of others, finalizers and all.
+    # A running controller would create the applications of others again, with their finalizers.
     for kinds in (["statefulsets.apps", "deployments.apps"], ["pods"]):
         cluster.delete(kinds, namespace=ARGOCD, selector=_CONTROLLERS)
     for kind in ARGOCD_KINDS:
         if kind not in known:
             continue
         for entry in cluster.items(kind, ARGOCD):
-            # Nobody is left to work a finalizer off, and what it would delete is deleted below.
+            # No controller is left to process a finalizer. What it would delete is deleted below.
             if entry["metadata"].get("finalizers"):
                 cluster.merge(kind, entry["metadata"]["name"], ARGOCD, {"metadata": {"finalizers": None}})
         if names := [entry["metadata"]["name"] for entry in cluster.items(kind, ARGOCD)]:
@@ -111,7 +111,7 @@ def _delete_known(
 
 
 def _instances(tree: Path, platform: Platform) -> list[str]:
-    """The names that Helm releases have: of the shared parts and of every target, released or not."""
+    """Return the names of the Helm releases: of the shared parts and of every target, released or not."""
     training = [f"training-{path.name}" for path in (tree / MODELS).glob("*/")]
-    # The release of the one CronJob that there was before models had folders.
+    # `training` was the release of the only CronJob, before models had folders.
     return sorted({*shared_parts(tree), "training", *training, *(target.release_name for target in targets(platform))})

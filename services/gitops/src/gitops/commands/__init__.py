@@ -1,1 +1,1 @@
-"""The commands: each reads its options, calls the steps, and shows their result."""
+"""The commands: each reads its options, runs the steps, and shows the result."""

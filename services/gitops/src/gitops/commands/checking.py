@@ -1,4 +1,4 @@
-"""The command that reports everything in a fork that does not fit together."""
+"""The command that reports inconsistencies in a fork."""
 
 from gitops.commands.options import Json
 from gitops.errors import BadInputError

@@ -1,4 +1,4 @@
-"""The commands that bring the platform up in a cluster, and take it out again."""
+"""The commands that install the platform in a cluster, and remove it."""
 
 import os
 from pathlib import Path
@@ -79,7 +79,7 @@ def bootstrap(  # noqa: PLR0913  each is an option of the command
     if json:
         terminal.json(result)
         return 0
-    # Lines, not tables: a command that is folded cannot be copied.
+    # Lines instead of tables: a command that a table wraps cannot be copied.
     for address in result.addresses:
         terminal.line(f"{address.what}: {address.url}" + (f"   after: {address.command}" if address.command else ""))
     for password in result.passwords:
@@ -166,7 +166,7 @@ def _address(terminal: Terminal, name: str) -> str:
 
 
 def _secret(terminal: Terminal, variable: str, what: str) -> str:
-    """What an environment variable holds, or what a person types; empty where there is neither."""
+    """Return the value of an environment variable, or what a person types; empty if there is neither."""
     value = os.environ.get(variable, "")
     return value or (terminal.ask_secret(f"{what}:") if terminal.interactive else "")
 

@@ -1,4 +1,4 @@
-"""The command that makes a fork somebody's own."""
+"""The command that sets up a fork."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The commands that stop automation, allow it again, and roll back, by hand or by what the cluster reports."""
+"""The commands that hold a service, release it, and roll it back, by hand or because of problems in the cluster."""
 
 from collections.abc import Sequence
 
@@ -112,7 +112,7 @@ def watch(
     context: str | None = None,
     json: Json = False,
 ) -> int:
-    """Check the releases once, and roll back in git those that do badly: the earlier pins, and a hold with the reason.
+    """Check the releases once, and roll back in git those with problems: the earlier pins, and a hold with the reason.
 
     It rolls back a canary that the cluster aborted, and a service with a critical alert that began within
     `watch.minutes` of its values after its pins changed. Held services are skipped. Run it every few minutes. With
@@ -137,7 +137,7 @@ def watch(
         if json:
             terminal.json({"commit": None, "attempts": 0, "targets": []})
         elif not outages:
-            terminal.line("No release does badly.")
+            terminal.line("No release has problems.")
         return code
 
     def hold_because(reason: str) -> Hold:
@@ -156,7 +156,7 @@ def watch(
 def _seen(
     start: Snapshot, cluster: Cluster, wanted: Sequence[Target]
 ) -> tuple[dict[Target, Canary], dict[Target, Burning], list[GitopsError]]:
-    """The aborted canaries, the releases that do badly, and what could not be looked at."""
+    """Return aborted canaries, releases with problems, and the errors of what could not be checked."""
     terminal = Terminal()
     outages: list[GitopsError] = []
     canaries: dict[Target, Canary] = {}
@@ -164,7 +164,7 @@ def _seen(
         aborted = aborted_canaries(cluster, wanted)
         canaries = {one: canary for one, canary in aborted.items() if not _is_held(start, one)}
     except GitopsError as error:
-        # Also where there is no kubectl at all, or nothing may be read: alerts are there all the same.
+        # kubectl may be missing, or may not read anything: alerts can still be checked.
         terminal.note(f"Canaries could not be checked: {error}")
         outages += [] if cluster.prometheus else [error]
     found: dict[Target, Burning] = {}
@@ -180,7 +180,7 @@ def _seen(
 
 
 def _is_held(start: Snapshot, target: Target) -> bool:
-    """Whether somebody decided about a service already; of a file that cannot be read, the rollback says so."""
+    """Whether a person already decided about a service; if its file is invalid, the rollback reports that."""
     try:
         release = start.release(target)[1]
     except BadInputError:
@@ -196,9 +196,9 @@ def _land(start: Snapshot, target: str, edit: Edit, options: LandingOptions, *, 
 
 
 def _close_promotions(now: Snapshot, name: str) -> None:
-    """A promotion that was opened before the hold would go past it."""
+    """Close open promotions of held services: one from before the hold would bypass it."""
     terminal, platform = Terminal(), platform_at(now)
-    # One that cannot be read was left alone, and said so.
+    # Targets with an invalid file are skipped; they were reported before.
     held = [(target, now.released(target)[1].held or "") for target in chosen(platform, name) if _is_held(now, target)]
     if not held:
         return

@@ -1,4 +1,4 @@
-"""What the commands that write have in common: where their commits go, and how the outcome is shown."""
+"""Shared by the commands that write: where their commits go, and how the result is shown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,15 +39,15 @@ class LandingOptions:
     """Print what would be committed, and change nothing."""
 
     def of_machines(self, platform: Platform) -> "LandingOptions":
-        """The same for a command that machines run: where they push nothing, it proposes each commit."""
+        """Return the options for a command that automation runs: with pull-request bumps, open one for each commit."""
         proposes = platform.bumps == PULL_REQUESTS and not (self.no_push or self.dry_run)
         return replace(self, pr=True) if proposes else self
 
     def start(self, repository: Repository) -> Snapshot:
-        """The files that the commits would start from.
+        """Return the files that the commits start from.
 
         Raises:
-            BadInputError: Options exclude one another, there is no remote, or platform.yaml is not as it should be.
+            BadInputError: Options exclude one another, there is no remote, or platform.yaml is invalid.
             OutageError: The remote does not answer.
         """
         if self.pr and self.no_push:
@@ -61,7 +61,7 @@ NO_LANDING = LandingOptions()
 
 
 class Shown(Struct, frozen=True, kw_only=True):
-    """The result of one proposal, for programs."""
+    """The result for one target, for programs."""
 
     target: str
     files: list[str]
@@ -80,19 +80,19 @@ class Fate(Struct, frozen=True, kw_only=True):
 
 
 def trunk_of(repository: Repository) -> Trunk:
-    """The branch that Argo CD reads, as the working tree's platform.yaml names it, at its remote.
+    """Return the branch that Argo CD reads, at its remote; platform.yaml in the working tree names it.
 
     Raises:
-        BadInputError: There is no remote, or platform.yaml is not as it should be.
+        BadInputError: There is no remote, or platform.yaml is invalid.
     """
     return Trunk.find(repository, load_platform(repository.root).branch)
 
 
 def land_and_show(start: Snapshot, edit: Edit, options: LandingOptions, *, json: bool) -> Fate:
-    """Make an edit as the options say (push, propose, commit here, or only show), and show the result.
+    """Apply an edit as the options say (push, propose, commit here, or only show), and show the result.
 
     Raises:
-        GitopsError: The edit cannot be made, or the remote or the forge refuses it.
+        GitopsError: The edit is not possible, or the remote or the forge refuses it.
     """
     if options.dry_run:
         return _shown([Landed(proposal=proposal, commit=None) for proposal in edit(start)], None, "", json=json)
@@ -109,7 +109,7 @@ def land_and_show(start: Snapshot, edit: Edit, options: LandingOptions, *, json:
 
 
 def exit_code_of(proposals: Sequence[Proposal]) -> int:
-    """2 where a release file could not be used; 3 where everything that is released is held; else 0."""
+    """Return 2 if a release file is invalid, 3 if every released target is held, else 0."""
     failed = [entry for entry in proposals if entry.left_alone and entry.exit_code]
     if any(entry.exit_code != _NOT_WANTED for entry in failed):
         return _BAD_INPUT
@@ -125,12 +125,12 @@ def _propose(start: Snapshot, edit: Edit, *, json: bool) -> Fate:
     shown = []
     for proposal in proposals:
         if not proposal.files:
-            shown.append(_told(Landed(proposal=proposal, commit=None)))
+            shown.append(_as_shown(Landed(proposal=proposal, commit=None)))
             continue
-        told, notes = _proposed(trunk, start, forge, proposal)
-        shown.append(told)
+        result, notes = _proposed(trunk, start, forge, proposal)
+        shown.append(result)
         for note in notes:
-            terminal.note(f"{told.url} {note}")
+            terminal.note(f"{result.url} {note}")
         if not json:
             terminal.line(f"{shown[-1].url}: {proposal.message.partition(chr(10))[0]}")
     if json:
@@ -141,13 +141,13 @@ def _propose(start: Snapshot, edit: Edit, *, json: bool) -> Fate:
 
 
 def _proposed(trunk: Trunk, start: Snapshot, forge: Forge, proposal: Proposal) -> tuple[Shown, list[str]]:
-    """The result of a proposal, and what its pull request lacks."""
+    """Return the result of a proposal, and notes about its pull request."""
     title, _, details = proposal.message.partition("\n")
     commit = push_proposal(trunk, start, proposal)
     kept = forge.keep(proposal.branch, title, f"```text\n{details.strip()}\n```\n", [proposal.verb])
-    shown = _told(Landed(proposal=proposal, commit=commit), branch=proposal.branch, url=kept.url)
+    shown = _as_shown(Landed(proposal=proposal, commit=commit), branch=proposal.branch, url=kept.url)
     notes = [f"has no label: {kept.unlabelled}"] if kept.unlabelled else []
-    # What machines may move is approved by nobody; whatever else is proposed waits for people.
+    # Nobody approves bumps, so they merge automatically. Every other pull request waits for a person.
     if proposal.verb == BUMP and kept.outcome != "merged":
         pull = forge.open_from(proposal.branch)
         why = forge.merge_itself(pull) if pull else ""
@@ -155,7 +155,7 @@ def _proposed(trunk: Trunk, start: Snapshot, forge: Forge, proposal: Proposal) -
     return shown, notes
 
 
-def _told(entry: Landed, *, branch: str | None = None, url: str | None = None) -> Shown:
+def _as_shown(entry: Landed, *, branch: str | None = None, url: str | None = None) -> Shown:
     proposal = entry.proposal
     return Shown(
         target=proposal.subject,
@@ -173,7 +173,7 @@ def _shown(landed: Sequence[Landed], landing: Landing | None, branch: str, *, js
     commit = landing.commit if landing else None
     if json:
         outcome = {"commit": commit, "attempts": landing.attempts if landing else 0}
-        terminal.json({**outcome, "targets": [_told(entry) for entry in landed]})
+        terminal.json({**outcome, "targets": [_as_shown(entry) for entry in landed]})
         return Fate(commit=commit, exit_code=exit_code_of(proposals))
     for entry in landed:
         _show_one(terminal, entry)
@@ -188,7 +188,7 @@ def _show_one(terminal: Terminal, entry: Landed) -> None:
     if proposal.left_alone:
         return
     if not proposal.files:
-        terminal.line(f"{proposal.subject} is already so.")
+        terminal.line(f"{proposal.subject} needs no change.")
         return
     subject = proposal.message.partition("\n")[0]
     if proposal.changes:

@@ -1,4 +1,4 @@
-"""The commands that only look: what runs where, what would be applied, and what would change."""
+"""The commands that only read: what runs where, what would be applied, and what would change."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ from gitops.rendering.render import ChartFrom, Renderer, find_helm, selection
 from gitops.rendering.several import render_each
 from gitops.terminal import Terminal
 
-# A terminal's usual width, with room for a line number beside it.
+# The usual width of a terminal, minus room for line numbers.
 _WIDTH = 100
 
 
@@ -160,14 +160,14 @@ def history(
     wanted = chosen(load_platform(repository.root), target)
     found = {str(entry): entries(entry, steps(repository, entry, head))[:limit] for entry in wanted}
     if json:
-        terminal.json([entry for told in found.values() for entry in told])
+        terminal.json([entry for changes in found.values() for entry in changes])
         return 0
-    for name, told in found.items():
-        if not told:
+    for name, changes in found.items():
+        if not changes:
             terminal.line(f"Nothing is released to {name} yet.")
             continue
-        rows = [[one.commit[:7], f"{one.when:%Y-%m-%d %H:%M}", one.author, one.moved, one.subject] for one in told]
-        terminal.rows(name, ("commit", "when", "who", "what", "as it was said"), rows)
+        rows = [[one.commit[:7], f"{one.when:%Y-%m-%d %H:%M}", one.author, one.moved, one.subject] for one in changes]
+        terminal.rows(name, ("commit", "when", "who", "what", "message"), rows)
     if repository.is_shallow():
         terminal.note("This clone lacks older history: git fetch --unshallow.")
     return 0

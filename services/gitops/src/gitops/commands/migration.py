@@ -1,4 +1,4 @@
-"""The command that moves a fork from an earlier layout to that of today."""
+"""The command that migrates a fork from an earlier layout to the current one."""
 
 from gitops.commands.options import Json
 from gitops.fork.migrate import migrate_fork

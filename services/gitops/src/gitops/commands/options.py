@@ -1,4 +1,4 @@
-"""Kinds of options that several commands have, and what they stand for."""
+"""Types of options that several commands share, and how to resolve their values."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,10 +22,10 @@ _MLFLOW_PORT = 5000
 
 
 def contexts_of(texts: Sequence[str]) -> dict[str, str]:
-    """The contexts of clusters by their names in platform.yaml, as `--context-of` gives them.
+    """Return the contexts of `--context-of`, by cluster name in platform.yaml.
 
     Raises:
-        BadInputError: One is not CLUSTER=CONTEXT.
+        BadInputError: A text is not CLUSTER=CONTEXT.
     """
     found = {}
     for text in texts:
@@ -38,12 +38,12 @@ def contexts_of(texts: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def registry(url: str | None, cluster: Cluster, user: BootstrapSecret = MLFLOW_GITOPS) -> Iterator[MlflowRegistry]:
-    """The registry at an address, or the cluster's own through a port-forward.
+    """Connect to the registry at an address, or to the cluster's own through a port-forward.
 
     Args:
         url: The address. The user is then that of MLFLOW_TRACKING_USERNAME, if any.
-        cluster: Where MLflow is, if there is no address.
-        user: The Secret in that cluster with the user who asks, where no other is given.
+        cluster: Where MLflow runs, if there is no address.
+        user: The Secret in that cluster with the user to sign in as, if no other is given.
 
     Raises:
         OutageError: The cluster does not answer, or has no MLflow.
@@ -57,7 +57,7 @@ def registry(url: str | None, cluster: Cluster, user: BootstrapSecret = MLFLOW_G
 
 
 def _login(cluster: Cluster, user: BootstrapSecret) -> MlflowLogin | None:
-    """Who the Secret says; nobody where there is none, or people may not read it."""
+    """Return the user in the Secret; None if the Secret does not exist or may not be read."""
     try:
         values = decoded(cluster.find("secrets", user.name, user.namespace) or {})
     except ProgramFailedError:

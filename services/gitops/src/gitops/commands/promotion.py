@@ -1,4 +1,4 @@
-"""The commands that bring pins from one environment to the next, and check what is pinned."""
+"""The commands that promote pins from one environment to the next, and verify pins."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -101,7 +101,7 @@ def _promoted(
 
 
 def _exit_code(outcomes: list[Outcome]) -> int:
-    """The worst where something failed; 3 where all were refused; else 0."""
+    """Return the highest code if a promotion failed; 3 if all were refused; else 0."""
     codes = [outcome.exit_code for outcome in outcomes if outcome.outcome != "not released"]
     failed = [code for code in codes if code not in (0, NotWantedError.exit_code)]
     return max(failed) if failed else min(codes, default=0)
@@ -217,7 +217,7 @@ def _verify_signed(terminal: Terminal, root: Path, references: Sequence[str], tr
 
 @dataclass(frozen=True, kw_only=True)
 class _Verification:
-    """What is checked of each target, and by whose word."""
+    """Which checks to make, and which signatures to trust."""
 
     root: Path
     platform: Platform
@@ -265,14 +265,14 @@ def review(*, base: str, head: str = "HEAD", json: Json = False) -> int:
     if json:
         terminal.json(verdict)
     else:
-        for told in verdict.targets:
-            rows = [[change.pin, words(change.before), words(change.after)] for change in told.changes]
+        for entry in verdict.targets:
+            rows = [[change.pin, words(change.before), words(change.after)] for change in entry.changes]
             if rows:
-                terminal.rows(f"Pins of {told.target}: {told.origin}", ("pin", "before", "after"), rows)
+                terminal.rows(f"Pins of {entry.target}: {entry.origin}", ("pin", "before", "after"), rows)
             else:
-                terminal.line(f"Pins of {told.target}: {told.origin}.")
+                terminal.line(f"Pins of {entry.target}: {entry.origin}.")
         if not verdict.targets:
-            terminal.line("No pin moves in an environment that another one feeds.")
+            terminal.line("No pin changes in an environment with a `from`.")
     for problem in verdict.problems:
         terminal.error(problem)
     return NotWantedError.exit_code if verdict.problems else 0

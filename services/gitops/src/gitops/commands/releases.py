@@ -1,4 +1,4 @@
-"""The commands that move what an environment runs."""
+"""The command that changes what an environment runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ def _services(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster) 
 
 
 def _say_unserved(start: Snapshot, candidate: Candidate | None) -> None:
-    """Training goes on without a service; who forgot one is told."""
+    """Warn if no service uses the model: training works without one, but somebody may have forgotten it."""
     model = candidate.model.name if candidate else None
     if not moved_by_machines(platform_at(start), model):
         serves = f" serves {model}" if model else " is there"
@@ -104,7 +104,7 @@ def _say_unserved(start: Snapshot, candidate: Candidate | None) -> None:
 
 
 def _candidate(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster) -> Candidate:
-    """Look up the model, once: an alias that moves later moves nothing here."""
+    """Look up the model once: if the alias moves later, the result stays the same."""
     if not name:
         return _found(wanted.model or "", wanted, cluster)
     target = one(platform_at(start), name)
@@ -115,7 +115,7 @@ def _candidate(start: Snapshot, name: str, wanted: PinOptions, cluster: Cluster)
 
 
 def _chart(start: Snapshot, name: str, wanted: PinOptions) -> Chart | None:
-    """Look up the chart's content, once."""
+    """Look up the digest of the chart once."""
     if wanted.chart is None:
         return None
     platform, chart = platform_at(start), parse_chart(wanted.chart)
@@ -126,7 +126,7 @@ def _chart(start: Snapshot, name: str, wanted: PinOptions) -> Chart | None:
 
 
 def _refuse_needless(start: Snapshot, targets: Sequence[Target]) -> None:
-    """What is refused anyway needs no registry."""
+    """Refuse before the registry is queried, if the bump is refused anyway."""
     if len(targets) == 1:
         refuse_fed(targets[0])
         refuse_held(targets[0], start.release(targets[0])[1])

@@ -1,4 +1,4 @@
-"""The commands that take services and environments away: first from git, then what outlives them in the cluster."""
+"""The commands that remove services and environments: first from git, then from the cluster."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -45,10 +45,11 @@ class RemovalOptions:
     """CLUSTER=CONTEXT for a cluster of platform.yaml other than that of Argo CD; repeatable."""
 
     def clusters(self, *, in_git: bool) -> dict[str, Cluster]:
-        """The clusters to change by their names in platform.yaml, that of Argo CD by an empty one.
+        """Return the clusters to change, by their names in platform.yaml; Argo CD's has an empty name.
 
         Args:
-            in_git: Whether git still has what goes. A pull request does not change the cluster until it is merged.
+            in_git: Whether git still has the service or environment. A pull request does not change the cluster until
+                it is merged.
         """
         if self.git_only or self.no_push or (self.pr and in_git):
             return {}
@@ -60,9 +61,9 @@ _NO_OPTIONS = RemovalOptions()
 
 
 class _Gone(Struct, frozen=True, kw_only=True):
-    """What is removed, from the platform as it was; no edit if git no longer has it.
+    """The targets to remove, from platform.yaml before the change; `edit` is None if git no longer has them.
 
-    `left` are sentences about what stays on purpose.
+    `left` has sentences about what deliberately stays.
     """
 
     targets: list[Target]
@@ -118,13 +119,14 @@ def environment(
 
 
 def _start(name: str, kind: str, options: RemovalOptions) -> tuple[Snapshot, Platform, bool]:
-    """Where to start from, the platform as it was with what goes, and whether git still has it."""
+    """Return the commit to start from, the platform with what is removed, and whether git still has it."""
     repository = Repository.find()
     start = LandingOptions(no_push=options.no_push, pr=options.pr).start(repository)
     platform = platform_at(start)
     if _has(platform, kind, name):
         return start, platform, True
-    # Git let go of it, and something was in the way of the rest. How the commit is called is up to whoever merged it.
+    # Git no longer has it, but an earlier run was interrupted before the cluster. Search all commits, because whoever
+    # merged the pull request may have changed the message.
     commits = repository.log(FILE, start.commit)
     before = repository.read_many([f"{commit.sha}^1:{FILE}" for commit in commits])
     for commit, text in zip(commits, before, strict=True):
@@ -138,7 +140,7 @@ def _has(platform: Platform, kind: str, name: str) -> bool:
 
 
 def _had(text: str, kind: str, name: str) -> bool:
-    """Whether an earlier platform.yaml names it; one that cannot be read here names nothing."""
+    """Whether an earlier platform.yaml names it; one that this version cannot read counts as no."""
     try:
         return _has(decoded(text), kind, name)
     except BadInputError:
@@ -152,7 +154,7 @@ def _removed(start: Snapshot, gone: _Gone, options: RemovalOptions) -> int:
         models = None
         if clusters:
             try:
-                # To take an alias away is to manage the model, which the user of the other commands may not.
+                # Removing an alias needs the right to manage the model, which the user of the other commands lacks.
                 models = stack.enter_context(registry(options.mlflow_url, clusters[""], MLFLOW_ADMIN))
             except OutageError as error:
                 terminal.note(f"MLflow cannot be reached, so aliases stay: {error}")

@@ -1,4 +1,4 @@
-"""The commands that add services and environments: one commit each, and a word on what is left to do by hand."""
+"""The commands that add services and environments: one commit each, and a list of manual steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated

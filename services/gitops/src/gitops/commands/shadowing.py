@@ -1,4 +1,4 @@
-"""The command that has another version answer the same rows unseen."""
+"""The command that runs a shadow: another version that gets the same rows, but does not answer."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -75,21 +75,21 @@ def _edit(start: Snapshot, name: str, wanted: ShadowOptions, context: str | None
     if wanted.model is None:
         return shadow_service(name, Wanted(sample=wanted.sample))
     target = one(platform_at(start), name)
-    # What is refused anyway needs no registry.
+    # Refuse before the registry is queried, if the shadow is refused anyway.
     refuse_held(target, start.released(target)[1])
     whole = completed(wanted.model, target.service.model)
     known_model(target, whole.replace("@", "/").partition("/")[0])
     with registry(wanted.mlflow_url, Cluster(context)) as models, Terminal().working("Looking up the model"):
         model = models.find(whole).model
     edit = shadow_service(name, Wanted(model=model, sample=wanted.sample))
-    # And what is no shadow at all needs no cluster.
+    # Refuse an invalid shadow before the cluster is queried.
     edit(start)
     _refuse_unwell(start, target, model, context)
     return edit
 
 
 def _refuse_unwell(start: Snapshot, target: Target, model: Model, context: str | None) -> None:
-    """A version that answers now where the pins come from must do it well, as for a promotion, however long it does."""
+    """Refuse a version with problems in the source environment, as for a promotion, but without a minimum age."""
     if not target.environment.source:
         return
     source = source_of(platform_at(start), target)
@@ -98,4 +98,4 @@ def _refuse_unwell(start: Snapshot, target: Target, model: Model, context: str |
         return
     seen = readiness(start.repository, Cluster(context, patient=False), source, found, 0)
     if seen.live is None:
-        Terminal().note(f"How {model.name} {model.version} does in {source} is not known: {seen.problem}")
+        Terminal().note(f"The state of {model.name} {model.version} in {source} is not known: {seen.problem}")

@@ -24,7 +24,7 @@ def move_store(landing: LandingOptions = NO_LANDING, *, late: Flag = False, cont
         late: After the switch, copy from the old store (nextStore) to the new one; commits nothing.
         context: Context of the kubeconfig. [default: the current one]
     """
-    # Only this command speaks S3, and its library takes as long to load as all the others together.
+    # Only this command uses S3. Importing the client takes as long as importing all other commands together.
     from gitops.stores.copying import client  # noqa: PLC0415
     from gitops.stores.moving import copy_all, refuse_unlike, root_keys, route, switched  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The command that lists services x environments, for people and for scripts: nothing else has to know their names."""
+"""The command that lists services x environments, so that no script needs to contain their names."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,1 +1,1 @@
-"""Forges: where pull requests are opened, kept up to date and closed."""
+"""Forges: open, update and close pull requests."""

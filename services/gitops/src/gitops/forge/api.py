@@ -1,4 +1,4 @@
-"""REST calls to a forge: retried a few times while it is busy or limits its callers, with clear errors."""
+"""REST calls to a forge: retried a few times if it is busy or limits requests, with clear errors."""
 
 import os
 import re
@@ -19,9 +19,9 @@ from gitops.trust import usual_trust
 T = TypeVar("T")
 
 _SECONDS = 20.0
-# Waited between tries, so one more try than there are numbers.
+# Seconds between tries, so there is one more try than there are numbers.
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
-# Seconds that all rate limits together may keep one call waiting; the API says how long, up to an hour.
+# Seconds that one call may wait for rate limits in total. The API says how long, up to an hour.
 _PATIENCE = 120.0
 _UNSAID_LIMIT = 60.0
 _AWAY = frozenset({500, 502, 503, 504})
@@ -37,10 +37,10 @@ class Variables(Struct, frozen=True, kw_only=True):
 
 
 class Access(Struct, frozen=True, kw_only=True):
-    """How a forge's API is reached: `name` is what people call it, `headers` carry the token.
+    """How to reach a forge's API: `name` is for people, `headers` have the token.
 
-    `variables` say more, for errors; `rights` are what the token needs. `busy` are further statuses that mean: try
-    again.
+    `variables` and `rights` (what the token needs) are for errors. `busy` has additional statuses that mean "try
+    again".
     """
 
     name: str
@@ -52,40 +52,40 @@ class Access(Struct, frozen=True, kw_only=True):
 
 
 class HiddenError(BadInputError):
-    """Something is not there, or not for this token's eyes: forges do not say which."""
+    """Something does not exist, or this token may not see it: forges do not say which."""
 
 
 class Api:
     """The API of a forge."""
 
     def __init__(self, access: Access, pause: Callable[[float], None] = time.sleep) -> None:
-        """Take how it is reached; `pause` waits for so many seconds."""
+        """Take the access; `pause` waits for a number of seconds."""
         self._access = access
         self._url = access.url.rstrip("/")
         self._pause = pause
         self._trust: SSLContext | None = None
 
     def get(self, path: str, shape: type[T], query: Mapping[str, str] | None = None) -> T:
-        """What is at a path.
+        """Return the content at a path.
 
         Raises:
             BadInputError: The API refuses.
-            OutageError: It does not answer, or something else does.
+            OutageError: It does not answer, or the answer has another form.
         """
         return self.decoded(self.done(self.ask("GET", path, query=query)), shape)
 
     def pages(self, path: str, shape: type[T], query: Mapping[str, str] | None = None) -> Iterator[T]:
-        """Every entry of a list that comes in pages; errors as of `get`."""
+        """Yield every entry of a list with pages; errors as for `get`."""
         for page in self.sheets(path, list[shape], query, len):  # type: ignore[valid-type]
             yield from page
 
     def sheets(
         self, path: str, shape: type[T], query: Mapping[str, str] | None, size: Callable[[T], int]
     ) -> Iterator[T]:
-        """Every page of something; `size` says how many entries one has. Errors as of `get`.
+        """Yield every page; `size` returns the number of entries in one. Errors as for `get`.
 
-        The next one is named by the header Link, or there is one as long as X-Total-Count says that there is more: of
-        some lists Gitea gives the one, of some the other.
+        The header Link names the next page, or X-Total-Count says that there are more entries: Gitea sends one of the
+        two, depending on the list.
         """
         wanted, seen = dict(query or {}), 0
         for number in range(1, _PAGES + 1):
@@ -94,7 +94,7 @@ class Api:
             yield page
             seen += size(page)
             if following := answer.links.get("next", {}).get("url"):
-                # Its address may be one that leads nowhere from here; what it asks for is what counts.
+                # The host in the link may not be reachable from here, so only its query is used.
                 wanted = dict(parse_qsl(urlsplit(following).query))
             elif size(page) and seen < int(answer.headers.get("x-total-count", 0)):
                 wanted |= {"page": str(number + 1)}
@@ -102,38 +102,38 @@ class Api:
                 return
 
     def seen(self, path: str, shape: type[T]) -> T | None:
-        """As `get`; None for what is not there, or not for this token's eyes."""
+        """Return the same as `get`, or None if it does not exist or this token may not see it."""
         try:
             return self.get(path, shape)
         except HiddenError:
             return None
 
     def seen_pages(self, path: str, shape: type[T], query: Mapping[str, str]) -> list[T] | None:
-        """As `pages`; None for what is not there, or not for this token's eyes."""
+        """Return the same as `pages`, or None if it does not exist or this token may not see it."""
         try:
             return list(self.pages(path, shape, query))
         except HiddenError:
             return None
 
     def send(self, method: str, path: str, content: object, shape: type[T]) -> T:
-        """Write something, and return what it is now; errors as of `get`."""
+        """Write something, and return its new content; errors as for `get`."""
         return self.decoded(self.done(self.ask(method, path, content)), shape)
 
     def do(self, method: str, path: str, content: object = None) -> None:
-        """Write something; errors as of `get`."""
+        """Write something; errors as for `get`."""
         self.done(self.ask(method, path, content))
 
     def may(self, method: str, path: str, content: object) -> bool:
-        """Whether the token has the right to something that cannot be done, so that asking changes nothing."""
+        """Whether the token has a right, tried with a request that is always invalid, so that it changes nothing."""
         return self.ask(method, path, content).status_code not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
     def ask(
         self, method: str, path: str, content: object = None, query: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """One request, retried while the API is busy, down, or asks to wait.
+        """Send one request, and retry it while the API is busy, down, or limits requests.
 
         Raises:
-            BadInputError: The address, or what it is reached through, cannot be used.
+            BadInputError: The address or the proxy cannot be used.
             OutageError: The API does not answer in time.
         """
         patience = _PATIENCE
@@ -149,29 +149,29 @@ class Api:
                 limited = _limited(answer)
                 if limited is None and answer.status_code not in _AWAY | self._access.busy:
                     return answer
-                reason = f"answers {answer.status_code} ({said(answer)})"
+                reason = f"answers {answer.status_code} ({error_text(answer)})"
                 if limited is not None:
                     wait, patience = limited, patience - limited
-                    reason = f"allows no more requests for {limited:.0f} s ({said(answer)})"
+                    reason = f"allows no more requests for {limited:.0f} s ({error_text(answer)})"
             if pause is None or wait is None or patience < 0:
                 break
             self._pause(wait)
         raise OutageError(f"{self._url} {reason}: try again later.")
 
     def done(self, answer: httpx.Response) -> httpx.Response:
-        """An answer that says yes.
+        """Return an answer with a status of success.
 
         Raises:
-            BadInputError: It says no.
+            BadInputError: It has another status.
         """
         return answer if answer.is_success else self.refuse(answer)
 
     def refuse(self, answer: httpx.Response) -> NoReturn:
-        """Say what the API said, and the way out.
+        """Raise an error with the API's message and what to do.
 
         Raises:
-            HiddenError: It says 403 or 404.
-            BadInputError: It says anything else.
+            HiddenError: The status is 403 or 404.
+            BadInputError: The status is another one.
         """
         access, variables = self._access, self._access.variables
         moved = " The repository has moved: gitops adopt --repo ADDRESS writes the new address."
@@ -184,13 +184,13 @@ class Api:
         request = f"{answer.request.method} {answer.request.url.path}"
         hint = hints.get(answer.status_code, "")
         refusal = HiddenError if answer.status_code in (403, 404) else BadInputError
-        raise refusal(f"{self._url} refuses {request} with {answer.status_code}: {said(answer)}{hint}")
+        raise refusal(f"{self._url} refuses {request} with {answer.status_code}: {error_text(answer)}{hint}")
 
     def decoded(self, answer: httpx.Response, shape: type[T]) -> T:
-        """What an answer holds.
+        """Return the decoded content of an answer.
 
         Raises:
-            OutageError: Something else.
+            OutageError: It has another form.
         """
         try:
             return msgspec.json.decode(answer.content, type=shape)
@@ -213,11 +213,11 @@ class Api:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise BadInputError(f"{self._access.variables.api}: {self._url!r} is not an address: {error}.") from None
         except ValueError as error:
-            # httpx says so of a proxy that it cannot speak to.
+            # httpx raises this for a proxy whose protocol it does not support.
             raise BadInputError(f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {error}.") from None
 
     def _trusted(self) -> SSLContext:
-        """The CAs of SSL_CERT_FILE or SSL_CERT_DIR; without them those of the system and those that httpx brings."""
+        """Return the CAs of SSL_CERT_FILE or SSL_CERT_DIR, otherwise those of the system and of httpx."""
         if self._trust is None:
             try:
                 self._trust = usual_trust(self._url)
@@ -230,9 +230,9 @@ class Api:
 
 
 def _limited(answer: httpx.Response) -> float | None:
-    """Seconds to wait where the API limits how often it may be asked, else None.
+    """Return the seconds to wait if the API limits requests, else None.
 
-    Retry-After counts first, then the moment when the limit is reset, else a minute, as in
+    Retry-After comes first, then the time at which the limit is reset, else a minute, as in
     https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api and
     https://docs.gitlab.com/administration/settings/user_and_ip_rate_limits/.
     """
@@ -246,13 +246,13 @@ def _limited(answer: httpx.Response) -> float | None:
         reset = headers.get(f"{prefix}-reset", "")
         if headers.get(f"{prefix}-remaining") == "0" and reset.isdigit():
             return max(0.0, float(reset) - time.time()) + 1.0
-    if status == httpx.codes.TOO_MANY_REQUESTS or "rate limit" in said(answer).lower():
+    if status == httpx.codes.TOO_MANY_REQUESTS or "rate limit" in error_text(answer).lower():
         return _UNSAID_LIMIT
     return None
 
 
 def _seconds(after: str) -> float | None:
-    """Retry-After is a number of seconds, or a date."""
+    """Return the seconds of a Retry-After header: it is a number, or a date."""
     if re.fullmatch(r"\d+", after):
         return float(after)
     try:
@@ -261,8 +261,8 @@ def _seconds(after: str) -> float | None:
         return None
 
 
-def said(answer: httpx.Response) -> str:
-    """The API's own words, those about single fields included."""
+def error_text(answer: httpx.Response) -> str:
+    """Return the API's error message, including those about single fields."""
     try:
         content: Any = answer.json()
     except ValueError:
@@ -274,12 +274,12 @@ def said(answer: httpx.Response) -> str:
         *_texts(content.get("error_description")),
         *_texts(content.get("errors")),
     ]
-    told = dict.fromkeys(word.strip().rstrip(".") for word in words if word.strip())
-    return ": ".join(told or [answer.reason_phrase]) + "."
+    unique = dict.fromkeys(word.strip().rstrip(".") for word in words if word.strip())
+    return ": ".join(unique or [answer.reason_phrase]) + "."
 
 
 def _texts(content: Any) -> Iterator[str]:
-    """Every text in an error, which is one, or a list of them, or such by field."""
+    """Yield every text in an error: a text, a list, or an object by field."""
     if isinstance(content, dict):
         content = [content["message"]] if "message" in content else list(content.values())
     if isinstance(content, list):

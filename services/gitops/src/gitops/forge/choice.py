@@ -1,4 +1,4 @@
-"""Which forge a fork is on: `forge` in platform.yaml says it, and its adapter does the rest."""
+"""Select the forge of a fork: `forge` in platform.yaml names it."""
 
 import os
 import re
@@ -16,15 +16,15 @@ _ADAPTERS: Mapping[ForgeKind, type[GitHub | GitLab | Gitea]] = {"github": GitHub
 
 
 def token_variable(platform: Platform) -> str:
-    """The variable of the environment that holds the token for a fork's forge."""
+    """Return the environment variable for the token of a fork's forge."""
     return _ADAPTERS[platform.forge_kind].variables.token
 
 
 def forge(platform: Platform) -> Forge | None:
-    """The forge of a fork; None where the environment holds no token for it.
+    """Return the forge of a fork; None if the environment has no token for it.
 
     Raises:
-        BadInputError: The token is not one.
+        BadInputError: The token has characters that no token has.
     """
     adapter, facts = _ADAPTERS[platform.forge_kind], FORGES[platform.forge_kind]
     variables = adapter.variables
@@ -32,7 +32,7 @@ def forge(platform: Platform) -> Forge | None:
     if not token:
         return None
     if not re.fullmatch(r"[!-~]+", token):
-        # Further on it would show in the error.
+        # Check here, because a later error would show the token.
         raise BadInputError(
             f"{variables.token} holds characters that a token cannot have, such as spaces or line ends."
         )
@@ -42,15 +42,15 @@ def forge(platform: Platform) -> Forge | None:
 
 
 def needed_forge(platform: Platform, what: str, instead: str) -> Forge:
-    """The forge of a fork, for a command that cannot do without.
+    """Return the forge of a fork, for a command that needs it.
 
     Args:
-        platform: The fork.
+        platform: The content of platform.yaml.
         what: What needs it: a command or an option.
-        instead: The way out, as a sentence.
+        instead: What to do without a token, as a sentence.
 
     Raises:
-        BadInputError: As `forge`, or there is no token.
+        BadInputError: As for `forge`, or there is no token.
     """
     found = forge(platform)
     if found is None:

@@ -1,4 +1,4 @@
-"""What is missing between a fork and its forge: token, rights, protection of the branch, webhook; a sentence each."""
+"""Check the setup of a fork at its forge: token, rights, protection of the branch, webhook."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -16,14 +16,14 @@ from gitops.programs import ProgramFailedError
 
 PARTS = ("token", "rights", "push", "protection", "webhook")
 Part = Literal["token", "rights", "push", "protection", "webhook"]
-# Days that a token should be good for, so that somebody has the time for a new one.
+# Days. A token that expires sooner is reported, so that there is time to make a new one.
 _SOON = 14
-# What Argo CD's API server takes pushes at.
+# The path at which Argo CD's API server receives webhooks.
 _HOOK = "/api/webhook"
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at; `unseen` is what this token must not see."""
+    """The result of one check; `unseen` means that this token may not see it."""
 
     part: Part
     state: Literal["there", "missing", "unseen"]
@@ -79,7 +79,7 @@ def _rights(standing: Standing, variable: str) -> Iterator[Finding]:
 
 
 def _pushed(trunk: Trunk) -> Finding:
-    """Whether git's own credentials let this clone push, which they are asked for without anything being sent."""
+    """Check with a dry-run push whether git's own credentials may push from this clone."""
     commit = trunk.newest().commit
     try:
         trunk.repository.git("push", "--dry-run", "--quiet", trunk.remote, f"{commit}:refs/heads/gitops-doctor")

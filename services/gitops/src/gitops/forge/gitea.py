@@ -1,4 +1,4 @@
-"""Pull requests and settings over the REST API of Gitea and Forgejo."""
+"""Pull requests and settings through the REST API of Gitea and Forgejo."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ import httpx
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.forge.api import Access, Api, Variables, said
+from gitops.forge.api import Access, Api, Variables, error_text
 from gitops.forge.protocol import Check, Guards, Opinion, PullRequest, Standing
 from gitops.forge.repositories import RepositoryForge
 from gitops.forge.rules import Rules
@@ -48,8 +48,8 @@ class _Pull(Struct, frozen=True):
     mergeable: bool = True
     merged: bool = False
 
-    def told(self) -> PullRequest:
-        """As the other modules know it."""
+    def pull_request(self) -> PullRequest:
+        """Return it in the form that all forges share."""
         return PullRequest(
             number=self.number,
             url=self.html_url,
@@ -77,8 +77,8 @@ class _Status(Struct, frozen=True):
     context: str
     status: str
 
-    def told(self) -> Check:
-        """As the other modules know it."""
+    def check(self) -> Check:
+        """Return it in the form that all forges share."""
         return Check(name=self.context, state=_STATES.get(self.status, "failed"))
 
 
@@ -97,7 +97,7 @@ class _Protection(Struct, frozen=True):
 
 
 class _Guarded(Struct, frozen=True):
-    """A branch, with what its rules come to."""
+    """A branch, with the combined effect of its rules."""
 
     enable_status_check: bool = False
 
@@ -131,9 +131,9 @@ class Gitea(RepositoryForge):
     pull_shape = _Pull
 
     def __init__(self, api: str, slug: str, token: str, base: str, pause: Callable[[float], None] = time.sleep) -> None:
-        """Take where the API is, which repository (owner/name) it is asked about, and into which branch.
+        """Take the API's address, the repository (owner/name), the token, and the target branch of pull requests.
 
-        `pause` waits for so many seconds.
+        `pause` waits for a number of seconds.
         """
         access = Access(
             name="Gitea",
@@ -145,30 +145,34 @@ class Gitea(RepositoryForge):
         super().__init__(Api(access, pause), slug, base)
 
     def open_from(self, branch: str) -> PullRequest | None:
-        """The open pull request from a branch, if any."""
+        """Return the open pull request from a branch, if any."""
         return next((pull for pull in self.all_open() if pull.branch == branch), None)
 
     def all_open(self) -> list[PullRequest]:
-        """Every open pull request; the API has no filter by branch."""
+        """Return every open pull request; the API has no filter by branch."""
         found = self._api.pages(f"{self._repository}/pulls", _Pull, {"state": "open", **_PAGE})
-        # Branches of other people's forks may be called the same.
-        return [pull.told() for pull in found if pull.base.ref == self._base and pull.head.repo_id == pull.base.repo_id]
+        # Other people's forks may have branches with the same names.
+        return [
+            pull.pull_request()
+            for pull in found
+            if pull.base.ref == self._base and pull.head.repo_id == pull.base.repo_id
+        ]
 
     def create(self, branch: str, title: str, body: str) -> PullRequest | None:
-        """Open a pull request; None where there is an open one from the branch already."""
+        """Open a pull request; None if there is an open one from the branch already."""
         content = {"title": title, "body": body, "head": branch, "base": self._base}
         answer = self._api.ask("POST", f"{self._repository}/pulls", content)
         if answer.status_code == httpx.codes.CONFLICT:
             return None
-        return self._api.decoded(self._api.done(answer), _Pull).told()
+        return self._api.decoded(self._api.done(answer), _Pull).pull_request()
 
     def comments(self, pull: PullRequest) -> list[str]:
-        """What was said below a pull request; the API gives all of it at once."""
+        """Return the comments of a pull request; the API returns all of them at once."""
         found = self._api.get(f"{self._repository}/issues/{pull.number}/comments", list[_Comment])
         return [comment.body for comment in found]
 
     def label(self, pull: PullRequest, labels: Sequence[str]) -> None:
-        """Add labels to a pull request, made where the repository lacks them."""
+        """Add labels to a pull request, and create those that the repository lacks."""
         known = {each.name: each.id for each in self._api.pages(f"{self._repository}/labels", _Named, _PAGE)}
         for name in labels:
             if name not in known:
@@ -178,24 +182,24 @@ class Gitea(RepositoryForge):
         self._api.do("POST", f"{self._repository}/issues/{pull.number}/labels", {"labels": numbers})
 
     def merge_itself(self, pull: PullRequest) -> str:
-        """Have it merge once its checks have passed; where the branch requires none it would do so at once."""
-        # Rules as a whole are for administrators; what they come to for a branch everybody sees.
+        """Make it merge once its checks have passed; without required checks it would merge at once, so refuse."""
+        # Only administrators may read the rules, but everybody may read their effect on a branch.
         path = f"{self._repository}/branches/{quote(self._base, safe='')}"
         if not self._api.get(path, _Guarded).enable_status_check:
             return "the branch requires no checks here: gitops branch-protection requires them"
         content = {"Do": "squash", "merge_when_checks_succeed": True, "head_commit_id": pull.head}
         answer = self._api.ask("POST", f"{self._repository}/pulls/{pull.number}/merge", content)
         if answer.status_code in (httpx.codes.CONFLICT, httpx.codes.METHOD_NOT_ALLOWED):
-            # It says 409 where that was asked for before, and where the branch has moved or conflicts.
-            return "" if "already scheduled" in said(answer) else said(answer)
+            # The status is 409 if the merge is scheduled already, but also if the branch has moved or conflicts.
+            return "" if "already scheduled" in error_text(answer) else error_text(answer)
         self._api.done(answer)
         return ""
 
     def opinion(self, pull: PullRequest) -> Opinion:
-        """What people and checks say of a pull request."""
+        """Return reviews and checks of a pull request."""
         words: dict[str, str] = {}
         for review in self._api.pages(f"{self._repository}/pulls/{pull.number}/reviews", _Review, _PAGE):
-            # Words of those who may not write are for information.
+            # Reviews of people without write access do not count.
             if review.user and review.official and review.state in ("APPROVED", "REQUEST_CHANGES"):
                 words[review.user.login] = "DISMISSED" if review.dismissed else review.state
         commit = f"{self._repository}/commits/{pull.head}/status"
@@ -204,12 +208,12 @@ class Gitea(RepositoryForge):
         return Opinion(
             approved_by=[user for user, state in words.items() if state == "APPROVED"],
             rejected_by=[user for user, state in words.items() if state == "REQUEST_CHANGES"],
-            checks=[status.told() for sheet in sheets for status in sheet.statuses or ()],
+            checks=[status.check() for sheet in sheets for status in sheet.statuses or ()],
             conflicts=not now.mergeable,
         )
 
     def protect(self, rules: Rules, pusher: str) -> list[str]:
-        """Write the protection of branch and tags, and the repository's settings; `pusher` is a user who may write."""
+        """Protect the branch and the tags, and write the repository's settings; `pusher` needs write access."""
         if not self._writes(pusher):
             raise BadInputError(f"--pusher: {pusher} has no write access to the repository: make it a collaborator.")
         self._protect_branch(rules)
@@ -240,18 +244,18 @@ class Gitea(RepositoryForge):
         ]
 
     def standing(self, rules: Rules) -> Standing:
-        """What the token is worth, and what of the rules the repository has."""
+        """Return the rights of the token, and which rules the repository has."""
         repository = self._api.get(self._repository, _Repository)
         user = self._api.seen("/user", _Named)
         hooks = self._api.seen_pages(f"{self._repository}/hooks", _Hook, _PAGE)
         pull = {"head": self._base, "base": self._base, "title": "never opened"}
         return Standing(
-            # A token may see the repository, and not whose it is.
+            # A token may be allowed to see the repository, but not its own user.
             who=user.login if user else "",
             expires=None,
             may_push=repository.permissions.push,
             may_open=self._api.may("POST", f"{self._repository}/pulls", pull),
-            # A label without a name is refused, and is under the same scope as comments.
+            # A label without a name is always refused, and needs the same scope as a comment.
             may_comment=self._api.may("POST", f"{self._repository}/labels", {}),
             guards=self._guards(rules),
             hooks=None if hooks is None else [hook.config.get("url", "") for hook in hooks if hook.active],
@@ -282,7 +286,8 @@ class Gitea(RepositoryForge):
     def _protect_branch(self, rules: Rules) -> None:
         content = {
             "rule_name": self._base,
-            # Nobody pushes what they like: who may write pushes these files, and a leaked token no more than that.
+            # Everybody with write access may push these files and nothing else, so a leaked token can do no more
+            # either.
             "enable_push": True,
             "enable_push_whitelist": True,
             "push_whitelist_usernames": [],
@@ -307,7 +312,8 @@ class Gitea(RepositoryForge):
     def _protect_tags(self, pattern: str) -> str:
         there = self._api.get(f"{self._repository}/tag_protections", list[_TagProtection])
         if not any(each.name_pattern == pattern for each in there):
-            # Who protects them is the first who may make them; the settings name more.
+            # The user who creates the protection is the first who may create such tags; people add others in the
+            # settings.
             maker = self._api.seen("/user", _Named)
             if maker is None:
                 return f"tags {pattern}: not changed, because this token lacks read:user"
@@ -317,5 +323,5 @@ class Gitea(RepositoryForge):
 
 
 def _context(check: str) -> str:
-    """A required check as Gitea writes it: its workflows report as `WORKFLOW / JOB (EVENT)`, others as they please."""
+    """Return a pattern for a check: Gitea's workflows report as `WORKFLOW / JOB (EVENT)`, others under any name."""
     return f"{{{check},* / {check} (*)}}"

@@ -1,4 +1,4 @@
-"""Pull requests and settings over GitHub's REST API."""
+"""Pull requests and settings through GitHub's REST API."""
 
 import re
 import time
@@ -12,13 +12,13 @@ import msgspec
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.forge.api import Access, Api, Variables, said
+from gitops.forge.api import Access, Api, Variables, error_text
 from gitops.forge.protocol import Check, Guards, Opinion, PullRequest, Standing
 from gitops.forge.repositories import RepositoryForge
 from gitops.forge.rules import Rules
 
 _PAGE = {"per_page": "100"}
-# Where the secrets of delivery stand, which only the branch can read.
+# The environment with the secrets for delivery, which only the branch may read.
 _ENVIRONMENT = "delivery"
 _AUTO_MERGE = """
 mutation($pull: ID!, $head: GitObjectID!, $method: PullRequestMergeMethod!) {
@@ -54,8 +54,8 @@ class _Pull(Struct, frozen=True):
     merged_at: str | None = None
     node_id: str = ""
 
-    def told(self) -> PullRequest:
-        """As the other modules know it."""
+    def pull_request(self) -> PullRequest:
+        """Return it in the form that all forges share."""
         return PullRequest(
             number=self.number,
             url=self.html_url,
@@ -90,8 +90,8 @@ class _Run(Struct, frozen=True):
     status: str
     conclusion: str | None = None
 
-    def told(self) -> Check:
-        """As the other modules know it."""
+    def check(self) -> Check:
+        """Return it in the form that all forges share."""
         if self.status != "completed":
             return Check(name=self.name, state="waiting")
         return Check(name=self.name, state="passed" if self.conclusion in _PASSED else "failed")
@@ -105,8 +105,8 @@ class _Status(Struct, frozen=True):
     context: str
     state: str
 
-    def told(self) -> Check:
-        """As the other modules know it."""
+    def check(self) -> Check:
+        """Return it in the form that all forges share."""
         return Check(name=self.context, state=_STATES.get(self.state, "failed"))
 
 
@@ -158,9 +158,9 @@ class GitHub(RepositoryForge):
     pull_shape = _Pull
 
     def __init__(self, api: str, slug: str, token: str, base: str, pause: Callable[[float], None] = time.sleep) -> None:
-        """Take where the API is, which repository (owner/name) it is asked about, and into which branch.
+        """Take the API's address, the repository (owner/name), the token, and the target branch of pull requests.
 
-        `pause` waits for so many seconds.
+        `pause` waits for a number of seconds.
         """
         access = Access(
             name="GitHub",
@@ -175,52 +175,54 @@ class GitHub(RepositoryForge):
             busy=frozenset({409}),
         )
         super().__init__(Api(access, pause), slug, base)
-        # On GitHub Enterprise one API is at /api/v3, and the other at /api/graphql.
+        # GitHub Enterprise has the REST API at /api/v3, and GraphQL at /api/graphql.
         self._graphql = Api(msgspec.structs.replace(access, url=api.removesuffix("/v3")), pause)
         self._owner = slug.partition("/")[0]
 
     def open_from(self, branch: str) -> PullRequest | None:
-        """The open pull request from a branch, if any."""
+        """Return the open pull request from a branch, if any."""
         query = {"state": "open", "base": self._base, "head": f"{self._owner}:{branch}", **_PAGE}
         found = self._api.get(f"{self._repository}/pulls", list[_Pull], query)
-        # Not every server that speaks this API filters by branch.
-        return next((pull.told() for pull in found if (pull.head.ref, pull.base.ref) == (branch, self._base)), None)
+        # Some servers with this API do not filter by branch.
+        return next(
+            (pull.pull_request() for pull in found if (pull.head.ref, pull.base.ref) == (branch, self._base)), None
+        )
 
     def all_open(self) -> list[PullRequest]:
-        """Every open pull request."""
+        """Return every open pull request."""
         query = {"state": "open", "base": self._base, **_PAGE}
-        return [pull.told() for pull in self._api.pages(f"{self._repository}/pulls", _Pull, query)]
+        return [pull.pull_request() for pull in self._api.pages(f"{self._repository}/pulls", _Pull, query)]
 
     def create(self, branch: str, title: str, body: str) -> PullRequest | None:
-        """Open a pull request; None where there is an open one from the branch already."""
+        """Open a pull request; None if there is an open one from the branch already."""
         content = {"title": title, "body": body, "head": branch, "base": self._base}
         answer = self._api.ask("POST", f"{self._repository}/pulls", content)
-        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and "already exists" in said(answer):
+        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and "already exists" in error_text(answer):
             return None
-        return self._api.decoded(self._api.done(answer), _Pull).told()
+        return self._api.decoded(self._api.done(answer), _Pull).pull_request()
 
     def comments(self, pull: PullRequest) -> list[str]:
-        """What was said below a pull request."""
+        """Return the comments of a pull request."""
         found = self._api.pages(f"{self._repository}/issues/{pull.number}/comments", _Comment, _PAGE)
         return [comment.body or "" for comment in found]
 
     def label(self, pull: PullRequest, labels: Sequence[str]) -> None:
-        """Add labels to a pull request; GitHub makes those that the repository lacks."""
+        """Add labels to a pull request; GitHub creates those that the repository lacks."""
         self._api.do("POST", f"{self._repository}/issues/{pull.number}/labels", {"labels": list(labels)})
 
     def merge_itself(self, pull: PullRequest) -> str:
-        """Turn auto-merge on; GitHub refuses it for what could be merged at once. Only its GraphQL API can."""
+        """Turn auto-merge on, which only GraphQL can; GitHub refuses it if the pull request could merge at once."""
         node = self._api.get(f"{self._repository}/pulls/{pull.number}", _Pull).node_id
-        # The head is named, so that nothing that is pushed since goes with it unseen.
+        # With the head named, GitHub does not merge commits that were pushed since.
         variables = {"pull": node, "head": pull.head, "method": "SQUASH"}
         answer = self._graphql.send("POST", "/graphql", {"query": _AUTO_MERGE, "variables": variables}, _Outcome)
         return "; ".join(error.message for error in answer.errors)
 
     def opinion(self, pull: PullRequest) -> Opinion:
-        """What people and checks say of a pull request."""
+        """Return reviews and checks of a pull request."""
         words: dict[str, str] = {}
         for review in self._api.pages(f"{self._repository}/pulls/{pull.number}/reviews", _Review, _PAGE):
-            # A comment takes no approval back.
+            # A comment does not undo an approval.
             if review.user and review.state in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
                 words[review.user.login] = review.state
         commit = f"{self._repository}/commits/{pull.head}"
@@ -231,8 +233,8 @@ class GitHub(RepositoryForge):
             approved_by=[user for user, state in words.items() if state == "APPROVED"],
             rejected_by=[user for user, state in words.items() if state == "CHANGES_REQUESTED"],
             checks=[
-                *(run.told() for sheet in runs for run in sheet.check_runs),
-                *(status.told() for sheet in statuses for status in sheet.statuses),
+                *(run.check() for sheet in runs for run in sheet.check_runs),
+                *(status.check() for sheet in statuses for status in sheet.statuses),
             ],
             conflicts=now.mergeable_state == "dirty",
         )
@@ -246,15 +248,15 @@ class GitHub(RepositoryForge):
         return [*self._rulesets(rules, int(pusher)), self._environment(), self._settings(rules)]
 
     def standing(self, rules: Rules) -> Standing:
-        """What the token is worth, and what of the rules the repository has."""
+        """Return the rights of the token, and which rules the repository has."""
         who = self._api.ask("GET", "/user")
-        told = who.headers.get("github-authentication-token-expiration", "")
+        expiry = who.headers.get("github-authentication-token-expiration", "")
         repository = self._api.get(self._repository, _Repository)
         hooks = self._api.seen_pages(f"{self._repository}/hooks", _Hook, _PAGE)
         return Standing(
-            # The token of an App is nobody's.
+            # The token of an App has no user.
             who=self._api.decoded(who, _Name).login if who.is_success else "",
-            expires=date.fromisoformat(told[:10]) if told else None,
+            expires=date.fromisoformat(expiry[:10]) if expiry else None,
             may_push=repository.permissions.push,
             may_open=self._api.may("POST", f"{self._repository}/pulls", {"head": self._base, "base": self._base}),
             may_comment=True,
@@ -282,7 +284,7 @@ class GitHub(RepositoryForge):
 
     def _rulesets(self, rules: Rules, app: int) -> list[str]:
         there = {each.name: each.id for each in self._api.pages(f"{self._repository}/rulesets", _Ruleset, _PAGE)}
-        # GitHub Actions acts as an App whose number differs from server to server:
+        # GitHub Actions is an App, and its number differs between servers:
         # https://docs.github.com/rest/apps/apps#get-an-app
         actions = self._api.get("/apps/github-actions", _App).id
         for document in rules.documents:
@@ -302,7 +304,7 @@ class GitHub(RepositoryForge):
         ours = [each for each in there if (each.name, each.type) == (self._base, "branch")]
         if not ours:
             self._api.do("POST", policies, {"name": self._base, "type": "branch"})
-        # Whoever may push another branch or a tag would write the workflow that reads them.
+        # Allow no other branch or tag: someone who can push one could change the workflow there, and read the secrets.
         for each in there:
             if each not in ours:
                 self._api.do("DELETE", f"{policies}/{each.id}")
@@ -324,7 +326,7 @@ class GitHub(RepositoryForge):
 
 
 def _filled(document: Mapping[str, Any], pusher: int, actions: int) -> dict[str, Any]:
-    """A ruleset whose Apps have the numbers that they have on this server: who may push, and whose checks count."""
+    """Return a ruleset with the numbers of two Apps on this server: that which may push, and GitHub Actions."""
     actors = [
         {**actor, "actor_id": pusher} if actor["actor_type"] == "Integration" else actor
         for actor in document.get("bypass_actors", [])

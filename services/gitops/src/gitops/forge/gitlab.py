@@ -1,4 +1,4 @@
-"""Merge requests and settings over GitLab's REST API."""
+"""Merge requests and settings through GitLab's REST API."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +10,12 @@ import httpx
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.forge.api import Access, Api, Variables, said
+from gitops.forge.api import Access, Api, Variables, error_text
 from gitops.forge.protocol import Check, Forge, Guards, Opinion, PullRequest, Standing
 from gitops.forge.rules import Rules
 
 _PAGE = {"per_page": "100"}
-# Roles, as https://docs.gitlab.com/api/protected_branches/ numbers them.
+# Roles: https://docs.gitlab.com/api/protected_branches/
 _NOBODY, _DEVELOPER, _MAINTAINER = 0, 30, 40
 _FAILED = frozenset({"failed", "canceled"})
 _STATES: Mapping[str, Literal["passed", "failed"]] = {
@@ -25,7 +25,7 @@ _STATES: Mapping[str, Literal["passed", "failed"]] = {
     "canceled": "failed",
 }
 _RULE = "gitops"
-# What GitLab says of one that cannot be merged now: https://docs.gitlab.com/api/merge_requests/#merge-a-merge-request
+# Statuses if it cannot merge now: https://docs.gitlab.com/api/merge_requests/#merge-a-merge-request
 _NOT_YET = frozenset({405, 406, 409, 422})
 
 
@@ -48,8 +48,8 @@ class _Merge(Struct, frozen=True):
     labels: Sequence[str] = ()
     has_conflicts: bool = False
 
-    def told(self) -> PullRequest:
-        """As the other modules know it."""
+    def pull_request(self) -> PullRequest:
+        """Return it in the form that all forges share."""
         return PullRequest(
             number=self.iid,
             url=self.web_url,
@@ -85,8 +85,8 @@ class _Status(Struct, frozen=True):
     status: str
     allow_failure: bool = False
 
-    def told(self) -> Check:
-        """As the other modules know it."""
+    def check(self) -> Check:
+        """Return it in the form that all forges share."""
         if self.allow_failure and self.status in _FAILED:
             return Check(name=self.name, state="passed")
         return Check(name=self.name, state=_STATES.get(self.status, "waiting"))
@@ -123,7 +123,7 @@ class _Project(Struct, frozen=True):
 
     @property
     def role(self) -> int:
-        """The highest role that the token has here."""
+        """Return the highest role that the token has in the project."""
         grants = (self.permissions.project_access, self.permissions.group_access)
         return max((grant.access_level for grant in grants if grant), default=_NOBODY)
 
@@ -143,9 +143,9 @@ class GitLab(Forge):
     variables = Variables(token="GITLAB_TOKEN", api="CI_API_V4_URL", repository="CI_PROJECT_PATH")  # noqa: S106  a name
 
     def __init__(self, api: str, slug: str, token: str, base: str, pause: Callable[[float], None] = time.sleep) -> None:
-        """Take where the API is, which project (group/name) it is asked about, and into which branch.
+        """Take the API's address, the project (group/name), the token, and the target branch of merge requests.
 
-        `pause` waits for so many seconds.
+        `pause` waits for a number of seconds.
         """
         access = Access(
             name="GitLab",
@@ -160,56 +160,56 @@ class GitLab(Forge):
         self._base = base
 
     def open_from(self, branch: str) -> PullRequest | None:
-        """The open merge request from a branch, if any."""
+        """Return the open merge request from a branch, if any."""
         return next(iter(self._open({"source_branch": branch})), None)
 
     def all_open(self) -> list[PullRequest]:
-        """Every open merge request."""
+        """Return every open merge request."""
         return self._open({})
 
     def create(self, branch: str, title: str, body: str) -> PullRequest | None:
-        """Open a merge request; None where there is an open one from the branch already."""
+        """Open a merge request; None if there is an open one from the branch already."""
         content = {"source_branch": branch, "target_branch": self._base, "title": title, "description": body}
         answer = self._api.ask("POST", self._merges, content)
         if answer.status_code == httpx.codes.CONFLICT:
             return None
-        return self._api.decoded(self._api.done(answer), _Merge).told()
+        return self._api.decoded(self._api.done(answer), _Merge).pull_request()
 
     def edit(self, pull: PullRequest, title: str, body: str) -> PullRequest:
-        """Give a merge request another title and body; it may have been closed meanwhile."""
+        """Change title and body of a merge request; it may have been closed meanwhile."""
         content = {"title": title, "description": body}
-        return self._api.send("PUT", f"{self._merges}/{pull.number}", content, _Merge).told()
+        return self._api.send("PUT", f"{self._merges}/{pull.number}", content, _Merge).pull_request()
 
     def shut(self, pull: PullRequest) -> None:
         """Close a merge request without merging it."""
         self._api.do("PUT", f"{self._merges}/{pull.number}", {"state_event": "close"})
 
     def comment(self, pull: PullRequest, text: str) -> None:
-        """Say something below a merge request."""
+        """Add a comment to a merge request."""
         self._api.do("POST", f"{self._merges}/{pull.number}/notes", {"body": text})
 
     def comments(self, pull: PullRequest) -> list[str]:
-        """What was said below a merge request, without GitLab's own words."""
+        """Return the comments of a merge request, without those that GitLab writes itself."""
         found = self._api.pages(f"{self._merges}/{pull.number}/notes", _Note, _PAGE)
         return [note.body for note in found if not note.system]
 
     def label(self, pull: PullRequest, labels: Sequence[str]) -> None:
-        """Add labels to a merge request; GitLab makes those that the project lacks."""
+        """Add labels to a merge request; GitLab creates those that the project lacks."""
         self._api.do("PUT", f"{self._merges}/{pull.number}", {"add_labels": ",".join(labels)})
 
     def merge_itself(self, pull: PullRequest) -> str:
-        """Have it merge once its pipeline has passed; without the project's rule it would do so at once."""
+        """Make it merge once its pipeline has passed; if none is required it would merge at once, so refuse."""
         if not self._api.get(self._project, _Project).only_allow_merge_if_pipeline_succeeds:
             return "merges need no pipeline here: gitops branch-protection requires one"
         content = {"auto_merge": True, "merge_when_pipeline_succeeds": True, "sha": pull.head}
         answer = self._api.ask("PUT", f"{self._merges}/{pull.number}/merge", content)
         if answer.status_code in _NOT_YET:
-            return f"its pipeline has not started, or can no longer pass ({said(answer)})"
+            return f"its pipeline has not started, or can no longer pass ({error_text(answer)})"
         self._api.done(answer)
         return ""
 
     def opinion(self, pull: PullRequest) -> Opinion:
-        """What people and pipelines say of a merge request."""
+        """Return reviews and checks of a merge request."""
         path = f"{self._merges}/{pull.number}"
         approvals = self._api.get(f"{path}/approvals", _Approvals)
         reviewers = self._api.get(f"{path}/reviewers", list[_Reviewer])
@@ -217,17 +217,17 @@ class GitLab(Forge):
         return Opinion(
             approved_by=[each.user.username for each in approvals.approved_by],
             rejected_by=[each.user.username for each in reviewers if each.state == "requested_changes"],
-            checks=[status.told() for status in statuses],
+            checks=[status.check() for status in statuses],
             conflicts=self._api.get(path, _Merge).has_conflicts,
         )
 
     def dispatch(self, workflow: str, inputs: Mapping[str, str]) -> None:
-        """Start a pipeline on the branch whose input `workflow` says what to run."""
+        """Start a pipeline on the branch; its input `workflow` says what to run."""
         content = {"ref": self._base, "inputs": {**inputs, "workflow": workflow}}
         self._api.do("POST", f"{self._project}/pipeline", content)
 
     def protect(self, rules: Rules, pusher: str) -> list[str]:
-        """Write the protection of branch and tags, and the project's settings; `pusher` is a user's name."""
+        """Protect the branch and the tags, and write the project's settings; `pusher` is a user's name."""
         return [
             self._protect_branch(rules, self._user(pusher)),
             *(self._protect_tags(pattern) for pattern in rules.tags),
@@ -236,7 +236,7 @@ class GitLab(Forge):
         ]
 
     def standing(self, rules: Rules) -> Standing:
-        """What the token is worth, and what of the rules the project has."""
+        """Return the rights of the token, and which rules the project has."""
         user = self._api.get("/user", _User)
         token = self._api.seen("/personal_access_tokens/self", _Token)
         project = self._api.get(self._project, _Project)
@@ -248,7 +248,7 @@ class GitLab(Forge):
             expires=date.fromisoformat(token.expires_at) if token and token.expires_at else None,
             may_push=project.role >= _DEVELOPER,
             may_open=may_open,
-            # One scope and role is for both.
+            # Both need the same scope and role.
             may_comment=may_open,
             guards=self._guards(rules, project),
             hooks=None if hooks is None else [hook.url for hook in hooks if hook.push_events],
@@ -257,8 +257,8 @@ class GitLab(Forge):
     def _open(self, query: Mapping[str, str]) -> list[PullRequest]:
         wanted = {"state": "opened", "target_branch": self._base, **query, **_PAGE}
         found = self._api.pages(self._merges, _Merge, wanted)
-        # Branches of other people's forks may be called the same.
-        return [merge.told() for merge in found if merge.source_project_id == merge.target_project_id]
+        # Other people's forks may have branches with the same names.
+        return [merge.pull_request() for merge in found if merge.source_project_id == merge.target_project_id]
 
     def _guards(self, rules: Rules, project: _Project) -> Guards:
         protected = self._api.seen(self._branch, _Protected)
@@ -267,7 +267,7 @@ class GitLab(Forge):
         return Guards(
             protected=protected is not None and _DEVELOPER not in [level.access_level for level in levels],
             approvals=None if approvals is None else max((rule.approvals_required for rule in approvals), default=0),
-            # There is no list of checks: a pipeline passes as a whole.
+            # GitLab has no list of required checks, only the pipeline as a whole.
             unchecked=[] if project.only_allow_merge_if_pipeline_succeeds else list(rules.checks),
         )
 
@@ -288,7 +288,7 @@ class GitLab(Forge):
         wanted: list[Mapping[str, Any]] = [{"user_id": pusher.id}]
         there = self._api.seen(self._branch, _Protected)
         if there is None:
-            # A free GitLab leaves out what names single users, and then maintainers push.
+            # A free GitLab ignores single users; maintainers can push then.
             content = {"name": self._base, "merge_access_level": _DEVELOPER, "allowed_to_push": wanted, **owners}
             self._api.do("POST", f"{self._project}/protected_branches", content)
         else:

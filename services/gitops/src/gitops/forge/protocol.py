@@ -1,6 +1,6 @@
-"""What the commands ask of a forge, whichever it is.
+"""The interface to a forge, the same for every kind.
 
-A forge's adapter says how each single thing is done over its API; what a rolling pull request is stands here, once.
+The adapter of each forge implements the single operations. The logic of a rolling pull request is here, once.
 """
 
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ State = Literal["open", "closed", "merged"]
 
 
 class PullRequest(Struct, frozen=True, kw_only=True):
-    """A pull request; what some forges call a merge request is one too. `head` is the newest commit of its branch."""
+    """A pull request, or merge request; `head` is the newest commit of its branch."""
 
     number: int
     url: str
@@ -36,9 +36,9 @@ Done = Literal["opened", "updated", "unchanged", "merged"]
 
 
 class Kept(Struct, frozen=True, kw_only=True):
-    """The pull request as it is now, and what was done to have it so; `unlabelled` says why labels are missing.
+    """A pull request and what was done to it; `unlabelled` says why labels are missing.
 
-    One that is `merged` was so by somebody while it was looked at.
+    Outcome `merged` means that somebody merged it meanwhile.
     """
 
     number: int
@@ -48,40 +48,40 @@ class Kept(Struct, frozen=True, kw_only=True):
 
 
 class Check(Struct, frozen=True, kw_only=True):
-    """What one check says of a commit; `waiting` is for what runs too."""
+    """The result of one check of a commit; `waiting` includes running."""
 
     name: str
     state: Literal["passed", "failed", "waiting"]
 
 
 class Opinion(Struct, frozen=True, kw_only=True):
-    """What was said of a pull request: people by their login names, each by the last word that counts."""
+    """Reviews and checks of a pull request: people by login name, each with the last review that counts."""
 
     approved_by: Sequence[str]
     rejected_by: Sequence[str]
     checks: Sequence[Check]
     conflicts: bool
-    """Whether it cannot be merged as it is, for the branch has moved."""
+    """Whether conflicts with the branch prevent the merge."""
 
 
 class Guards(Struct, frozen=True, kw_only=True):
-    """What stands before the branch that Argo CD reads."""
+    """The protection of the branch that Argo CD reads."""
 
     protected: bool
-    """Whether nobody but those who are named can push to it."""
+    """Whether only listed users can push to it."""
     approvals: int | None
-    """How many approvals a merge needs; None where that cannot be seen."""
+    """How many approvals a merge needs; None if the token may not see it."""
     unchecked: Sequence[str]
     """Checks that the rules require and the branch does not."""
     limited: bool | None = None
-    """Whether pushes to the branch may hold what machines write alone; None where the forge cannot tell files apart."""
+    """Whether pushes are limited to files of automation; None if the forge cannot restrict files."""
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """What a token is worth at the repository, and what the repository has; None for what it cannot see."""
+    """The rights of a token, and the settings of the repository; None for what the token may not see."""
 
     who: str
-    """The login name; empty where the token does not tell."""
+    """The login name; empty if the token may not see it."""
     expires: date | None
     may_push: bool
     may_open: bool
@@ -89,30 +89,30 @@ class Standing(Struct, frozen=True, kw_only=True):
     may_comment: bool
     guards: Guards | None
     hooks: Sequence[str] | None
-    """The addresses that get a call for each push."""
+    """The addresses of webhooks for pushes."""
 
 
 class Forge(ABC):
     """One repository at a forge, and the pull requests into one of its branches from its other branches.
 
-    Every call raises BadInputError where the forge refuses, and OutageError where it does not answer.
+    Every method raises BadInputError if the forge refuses, and OutageError if it does not answer.
     """
 
     @abstractmethod
     def open_from(self, branch: str) -> PullRequest | None:
-        """The open pull request from a branch, if any."""
+        """Return the open pull request from a branch, if any."""
 
     @abstractmethod
     def all_open(self) -> list[PullRequest]:
-        """Every open pull request."""
+        """Return every open pull request."""
 
     @abstractmethod
     def create(self, branch: str, title: str, body: str) -> PullRequest | None:
-        """Open a pull request; None where there is an open one from the branch already."""
+        """Open a pull request; None if there is an open one from the branch already."""
 
     @abstractmethod
     def edit(self, pull: PullRequest, title: str, body: str) -> PullRequest:
-        """Give a pull request another title and body; it may have been closed meanwhile."""
+        """Change title and body of a pull request; it may have been closed meanwhile."""
 
     @abstractmethod
     def shut(self, pull: PullRequest) -> None:
@@ -120,54 +120,53 @@ class Forge(ABC):
 
     @abstractmethod
     def comment(self, pull: PullRequest, text: str) -> None:
-        """Say something below a pull request."""
+        """Add a comment to a pull request."""
 
     @abstractmethod
     def comments(self, pull: PullRequest) -> list[str]:
-        """What was said below a pull request."""
+        """Return the comments of a pull request."""
 
     @abstractmethod
     def label(self, pull: PullRequest, labels: Sequence[str]) -> None:
-        """Add labels to a pull request, made where the repository lacks them."""
+        """Add labels to a pull request, and create those that the repository lacks."""
 
     @abstractmethod
     def merge_itself(self, pull: PullRequest) -> str:
-        """Have a pull request merge itself once everything that the branch requires is there; safe to do again.
+        """Make a pull request merge automatically once it meets all requirements of the branch; safe to repeat.
 
-        Returns:
-            Why it does not; empty where it does. One that nothing would hold back is left for a person to merge.
+        Returns: Why it does not merge; empty if it does. Without requirements it would merge at once, so that is left
+        to a person.
         """
 
     @abstractmethod
     def opinion(self, pull: PullRequest) -> Opinion:
-        """What people and checks say of a pull request."""
+        """Return reviews and checks of a pull request."""
 
     @abstractmethod
     def dispatch(self, workflow: str, inputs: Mapping[str, str]) -> None:
-        """Start a workflow on the branch, by the name of its file without the ending."""
+        """Start a workflow on the branch, by its file name without the ending."""
 
     @abstractmethod
     def protect(self, rules: Rules, pusher: str) -> list[str]:
-        """Write the repository's settings, so that the branch moves by the rules alone; safe to do again.
+        """Write the repository's settings so that the rules protect the branch; safe to repeat.
 
         Args:
             rules: What is required.
-            pusher: Who may push to the branch all the same.
+            pusher: The user or App that may still push to the branch.
 
-        Returns:
-            A sentence for each thing that was written, or that this forge cannot do.
+        Returns: A sentence for each setting that was written, or that this forge does not have.
         """
 
     @abstractmethod
     def standing(self, rules: Rules) -> Standing:
-        """What the token is worth, and what of the rules the repository has; nothing is changed by asking."""
+        """Return the rights of the token, and which rules the repository has, without changing anything."""
 
     def keep(self, branch: str, title: str, body: str, labels: Sequence[str] = ()) -> Kept:
-        """Open the pull request from a branch, or bring the open one up to date.
+        """Open the pull request from a branch, or update the open one.
 
         Raises:
-            BadInputError: The forge refuses: token, rights, or what was asked.
-            OutageError: It does not answer, or limits how often it may be asked.
+            BadInputError: The forge refuses: token, rights, or the request.
+            OutageError: It does not answer, or limits requests.
         """
         outcome: Done
         for _ in range(_TRIES):
@@ -178,7 +177,7 @@ class Forge(ABC):
                 outcome = "unchanged"
             else:
                 pull, outcome = self.edit(pull, title, body), "updated"
-            # One that was closed or merged since it was looked for can still be written to.
+            # It may have been closed or merged since `open_from`, and can still be edited.
             if pull and pull.state == "merged":
                 return Kept(number=pull.number, url=pull.url, outcome="merged")
             if pull and pull.state == "open":
@@ -188,9 +187,10 @@ class Forge(ABC):
         raise OutageError(f"The pull request from {branch} keeps changing: run the same command again.")
 
     def close(self, branch: str, why: str) -> PullRequest | None:
-        """Close the open pull request from a branch with a comment that says why; None where there was none.
+        """Close the open pull request from a branch with a comment that says why; None if there is none.
 
-        Cut off in between, it is open still and has its comment; the next try closes it, and says nothing twice.
+        If this is interrupted, the pull request has the comment and is still open; the next call closes it without a
+        second comment.
         """
         pull = self.open_from(branch)
         if pull is None:
@@ -201,7 +201,7 @@ class Forge(ABC):
         return pull
 
     def _unlabelled(self, pull: PullRequest, labels: Sequence[str]) -> str:
-        """A pull request without its labels is still the one that was asked for."""
+        """Add labels and return the error, if any: a pull request without labels is still usable."""
         if missing := [name for name in labels if name not in pull.labels]:
             try:
                 self.label(pull, missing)

@@ -1,4 +1,4 @@
-"""What GitHub and Gitea have in common: Gitea took over the paths of GitHub's API for pull requests."""
+"""Code for GitHub and Gitea, whose APIs for pull requests have the same paths."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
@@ -8,42 +8,44 @@ from gitops.forge.api import Api
 from gitops.forge.protocol import Forge, PullRequest
 
 
-class Told(Protocol):
-    """A pull request as an API writes it."""
+class ApiPull(Protocol):
+    """A pull request in the form of an API."""
 
-    def told(self) -> PullRequest:
-        """As the other modules know it."""
+    def pull_request(self) -> PullRequest:
+        """Return it in the form that all forges share."""
 
 
 class RepositoryForge(Forge):
     """A repository at such an API.
 
     Attributes:
-        pull_shape: What the API's pull requests are decoded as.
+        pull_shape: The type to decode pull requests as.
     """
 
-    pull_shape: ClassVar[type[Told]]
+    pull_shape: ClassVar[type[ApiPull]]
 
     def __init__(self, api: Api, slug: str, base: str) -> None:
-        """Take the API, which repository (owner/name) it is asked about, and into which branch."""
+        """Take the API, the repository (owner/name), and the target branch of pull requests."""
         self._api = api
         self._repository = f"/repos/{slug}"
         self._base = base
 
     def edit(self, pull: PullRequest, title: str, body: str) -> PullRequest:
-        """Give a pull request another title and body; it may have been closed meanwhile."""
+        """Change title and body of a pull request; it may have been closed meanwhile."""
         content = {"title": title, "body": body}
-        return self._api.send("PATCH", f"{self._repository}/pulls/{pull.number}", content, self.pull_shape).told()
+        return self._api.send(
+            "PATCH", f"{self._repository}/pulls/{pull.number}", content, self.pull_shape
+        ).pull_request()
 
     def shut(self, pull: PullRequest) -> None:
         """Close a pull request without merging it."""
         self._api.do("PATCH", f"{self._repository}/pulls/{pull.number}", {"state": "closed"})
 
     def comment(self, pull: PullRequest, text: str) -> None:
-        """Say something below a pull request."""
+        """Add a comment to a pull request."""
         self._api.do("POST", f"{self._repository}/issues/{pull.number}/comments", {"body": text})
 
     def dispatch(self, workflow: str, inputs: Mapping[str, str]) -> None:
-        """Start a workflow on the branch, by the name of its file without the ending."""
+        """Start a workflow on the branch, by its file name without the ending."""
         path = f"{self._repository}/actions/workflows/{quote(workflow, safe='')}.yml/dispatches"
         self._api.do("POST", path, {"ref": self._base, "inputs": dict(inputs)})

@@ -1,4 +1,4 @@
-"""What the branch that Argo CD reads requires of a merge: for every forge, in the form in which GitHub takes it."""
+"""Requirements for merges into the branch that Argo CD reads: for every forge, in GitHub's form."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,33 +18,33 @@ _TAG = "refs/tags/"
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """The rules; `documents` are the rulesets as GitHub's API takes them."""
+    """The rules; `documents` are the rulesets for GitHub's API."""
 
     documents: Sequence[Mapping[str, Any]]
     approvals: int
     dismiss_stale: bool
-    """Whether a push undoes approvals."""
+    """Whether a push dismisses approvals."""
     owners: bool
     """Whether the owners in CODEOWNERS must approve."""
     conversations: bool
     """Whether every conversation must be resolved."""
     checks: Sequence[str]
-    """Names of the checks that must have passed."""
+    """Names of the checks that must pass."""
     merges: Sequence[str]
     """Ways to merge: merge, squash, rebase."""
     machine_paths: Sequence[str]
-    """Patterns of the files that machines write on the branch itself; what else changes goes by pull requests."""
+    """Patterns of the files that automation pushes to the branch; other files change by pull requests."""
     merge_themselves: bool = False
-    """Whether machines push nothing, and their pull requests merge once the checks have passed."""
+    """Whether automation pushes nothing, and its pull requests merge once the checks have passed."""
     tags: Sequence[str]
-    """Patterns of tags that nobody moves or removes, and that machines or maintainers alone make."""
+    """Patterns of tags that nobody may move or delete, and that only automation or maintainers create."""
 
 
 def read_rules(root: Path, platform: Platform) -> Rules:
-    """Read the rulesets of a fork, and what its machines write.
+    """Read the rulesets of a fork, and which files automation writes.
 
     Raises:
-        BadInputError: A file is missing or not as it should be.
+        BadInputError: A file is missing or invalid.
     """
     documents: list[dict[str, Any]] = []
     for file in sorted((root / FOLDER).glob("*.json")):
@@ -83,7 +83,7 @@ def read_rules(root: Path, platform: Platform) -> Rules:
 
 
 def _read_by(document: dict[str, Any], platform: Platform) -> dict[str, Any]:
-    """A ruleset as it is where bumps are pull requests: nobody passes the branch's, and owners alone must approve."""
+    """Return a ruleset; with pull-request bumps nobody bypasses that of the branch, and only owners must approve."""
     if platform.bumps != PULL_REQUESTS or document["target"] != "branch":
         return document
     rules = [
@@ -94,6 +94,6 @@ def _read_by(document: dict[str, Any], platform: Platform) -> dict[str, Any]:
 
 
 def machine_paths(platform: Platform) -> list[str]:
-    """Patterns of the files that machines write on the branch: pins of what nothing feeds, and of shared parts."""
+    """Return patterns of the files that automation pushes: pins of environments without `from`, and of shared parts."""
     moved = [f"{ENVS}/{each.name}/*/{PINS}" for each in platform.environments if not each.source]
     return [*moved, f"{ENVS}/{PLATFORM}/pins/*.yaml"]

@@ -1,1 +1,1 @@
-"""What makes a fork somebody's own, and moves it along."""
+"""Set up a fork, check it, and migrate it."""

@@ -1,4 +1,4 @@
-"""Make a fork yours: platform.yaml says where it lives, and everything else derives from it."""
+"""Adopt a fork: write its addresses to platform.yaml, from which everything else derives."""
 
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from gitops.platform.targets import listed
 
 
 class Places(Struct, frozen=True, kw_only=True):
-    """Where a fork lives from now on; None keeps what is.
+    """The addresses of a fork; None keeps the present value.
 
-    `forge_url` is where a browser finds the forge, and `forge_api` its API, where they are not the usual places.
+    `forge_url` is the forge's web address and `forge_api` its API, if they are not the usual ones.
     """
 
     repository: str | None = None
@@ -32,22 +32,23 @@ class Places(Struct, frozen=True, kw_only=True):
 
 
 class Adoption(Struct, frozen=True, kw_only=True):
-    """What adopting came to: the facts now, and the files that were written, none where all of it was so already."""
+    """The result of adopting: the content of platform.yaml now, and the written files, none if nothing changed."""
 
     now: Platform
     files: list[str]
 
 
 def adopt_fork(repository: Repository, places: Places, manifest: Path | None = None) -> Adoption:
-    """Write where a fork lives into platform.yaml; nothing is written unless all of it can be.
+    """Write the addresses of a fork to platform.yaml; write nothing unless everything is valid.
 
     Args:
         repository: The fork.
-        places: Where it lives from now on.
-        manifest: Argo CD's install manifest, to be kept in the repository for clusters without internet.
+        places: Its new addresses.
+        manifest: Argo CD's install manifest, to keep in the repository for clusters without internet.
 
     Raises:
-        BadInputError: An address, platform.yaml or the manifest cannot be used, the checkout is sparse, or a file
+        BadInputError: An address, platform.yaml or the manifest is invalid, the checkout is sparse, or a file cannot be
+            written.
             cannot be written.
     """
     refuse_sparse(repository)
@@ -65,7 +66,7 @@ def adopt_fork(repository: Repository, places: Places, manifest: Path | None = N
 
 
 def refuse_sparse(repository: Repository) -> None:
-    """Leave a checkout alone in which files are missing on purpose: what is written would not be all of it.
+    """Refuse a sparse checkout: files that are missing on purpose would not be updated.
 
     Raises:
         BadInputError: Git leaves files of the repository out of the working tree.
@@ -80,7 +81,7 @@ def refuse_sparse(repository: Repository) -> None:
 
 
 def forge_of(repository: str) -> ForgeKind | None:
-    """What hosts a repository, where its address tells."""
+    """Return the kind of forge of a repository, if its address shows it."""
     there = Platform(repository=repository, registry=Registry(prefix=""), environments=[])
     return next((kind for kind, facts in FORGES.items() if there.host in facts.hosts), None)
 
@@ -98,7 +99,7 @@ def _wanted(before: Platform, places: Places, *, vendored: bool) -> dict[str, An
         changes["branch"] = places.branch
     kind = places.forge or (forge_of(places.repository) if places.repository else None)
     there = before.forge if isinstance(before.forge, Forge) else Forge(kind=before.forge)
-    # Addresses of one kind are none of another.
+    # The addresses of one kind of forge are invalid for another.
     known = there if kind in (None, there.kind) else Forge(kind=kind)
     forge = Forge(
         kind=known.kind,
@@ -106,8 +107,8 @@ def _wanted(before: Platform, places: Places, *, vendored: bool) -> dict[str, An
         api=known.api if places.forge_api is None else places.forge_api,
     )
     if forge != there:
-        told = {name: value for name, value in msgspec.to_builtins(forge).items() if value}
-        changes["forge"] = told if len(told) > 1 else forge.kind
+        fields = {name: value for name, value in msgspec.to_builtins(forge).items() if value}
+        changes["forge"] = fields if len(fields) > 1 else forge.kind
     if vendored:
         changes["argocd"] = {"vendored": True}
     return changes

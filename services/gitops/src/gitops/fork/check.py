@@ -1,4 +1,4 @@
-"""Everything in a fork that does not fit together, each in a sentence; reads the working tree and nothing else."""
+"""Find inconsistencies in a fork, each reported in a sentence; reads only the working tree."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from gitops.platform.model import Platform
 from gitops.platform.reader import FILE, load_platform
 from gitops.platform.targets import ENVS, PINS, PLATFORM, TUNING, Target, listed, targets
 
-# What the layout before version 0.2 had.
+# Files of the layout before version 0.2.
 _OLD = ("argocd/identity.yaml", "argocd/projects/serving.yaml", "apps/serving.yaml")
 _LFS = "version https://git-lfs.github.com/"
 _CHART = Path("charts/model-serving")
@@ -29,14 +29,14 @@ _TRAINING = Path("charts/training")
 
 
 class Findings(Struct, frozen=True, kw_only=True):
-    """What is wrong, and what is only worth knowing."""
+    """Problems, and notes that are no problems."""
 
     problems: list[str]
     notes: list[str]
 
 
 def find_inconsistencies(repository: Repository) -> Findings:
-    """Judge the working tree of a fork."""
+    """Check the working tree of a fork."""
     root = repository.root
     old = list(_old_layout(root))
     try:
@@ -111,7 +111,7 @@ def _releases(root: Path, platform: Platform) -> Iterator[str]:
 
 
 def _values(root: Path) -> Iterator[str]:
-    """Keys that the charts here do not take: shared parts by their own charts, tuning by that of serving."""
+    """Report keys that the charts do not have: files of shared parts by their charts, tuning by that of serving."""
     for path, chart in _values_files(root):
         where = path.relative_to(root)
         if (text := _read(path)) is None:
@@ -129,7 +129,7 @@ def _values(root: Path) -> Iterator[str]:
 
 
 def _values_files(root: Path) -> Iterator[tuple[Path, Path]]:
-    """Each file of values, with the chart that takes it."""
+    """Yield each values file, with its chart."""
     yield root / ENVS / TUNING, _CHART
     for path in sorted([*(root / ENVS).glob("*/*.yaml"), *(root / ENVS).glob("*/*/*.yaml")]):
         if path.relative_to(root).parts[1] == PLATFORM:
@@ -141,7 +141,7 @@ def _values_files(root: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _canaries(root: Path, platform: Platform) -> Iterator[str]:
-    """Services that are to go by a canary, in the cluster of Argo CD, where nothing brings its controller."""
+    """Report services with the canary strategy in Argo CD's cluster, if nothing installs Argo Rollouts there."""
     if platform.rollouts:
         return
     for target in targets(platform):
@@ -156,7 +156,7 @@ def _canaries(root: Path, platform: Platform) -> Iterator[str]:
 
 
 def _strategy(path: Path) -> object:
-    """What a file of values says of how pods are replaced; None where it says nothing."""
+    """Return the rollout strategy in a values file; None if it has none."""
     try:
         values = loaded(_read(path) or "")
     except YAMLError:
@@ -197,7 +197,7 @@ def _owners(root: Path, platform: Platform) -> Iterator[str]:
 
 
 def _owned_by_machines(text: str, platform: Platform) -> Iterator[str]:
-    """What merges itself waits for the owners of its files for ever, unless there are none."""
+    """Report files of automatic pull requests that have owners, whose approval these would wait for forever."""
     if platform.bumps != PULL_REQUESTS:
         return
     for pattern in machine_paths(platform):

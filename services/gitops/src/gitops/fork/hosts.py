@@ -1,4 +1,4 @@
-"""Host names in values: whose they are, and what those of a new service or environment would be."""
+"""Host names in values: which targets use one, and which ones a new service or environment gets."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,12 +11,12 @@ from gitops.pins.yaml_edit import edited
 from gitops.platform.model import Platform
 from gitops.platform.targets import TUNING, Target, targets
 
-# Where a chart of serving takes host names, and whether one is needed for it to have any.
+# Where charts of serving have host names.
 _PLACES = (("ingress", "hosts"), ("httpRoute", "hostnames"), ("httpRoute", "hosts"))
 
 
 def hosts_of(values: object) -> list[str]:
-    """The host names that values ask for; entries may be names or mappings with a `host`."""
+    """Return the host names in values; entries may be names or mappings with a `host`."""
     found: list[str] = []
     for section, field in _PLACES:
         entries = _at(values, section, field)
@@ -32,7 +32,7 @@ def claimed_twice(platform: Platform, read: Callable[[Path], str | None]) -> Ite
 
     Args:
         platform: The services and environments.
-        read: What a file holds; None where there is none.
+        read: Returns the content of a file; None if it does not exist.
     """
     owners: dict[tuple[str, str], Target] = {}
     for target in targets(platform):
@@ -47,7 +47,7 @@ def claimed_twice(platform: Platform, read: Callable[[Path], str | None]) -> Ite
 
 
 def values_of(target: Target, read: Callable[[Path], str | None]) -> Mapping[str, Any]:
-    """A target's tuning as Helm merges it; files that cannot be read count as empty."""
+    """Return a target's tuning as Helm merges it; invalid files count as empty."""
     merged: dict[str, Any] = {}
     for path in target.values_files[:-1]:
         try:
@@ -60,11 +60,11 @@ def values_of(target: Target, read: Callable[[Path], str | None]) -> Mapping[str
 
 
 def for_service(host: str, neighbour: Sequence[str], name: str) -> str:
-    """A neighbour's host name with another service's name in it.
+    """Return a neighbour's host name with the name of another service.
 
     Args:
-        host: The neighbour's, such as `iris-staging.example.com`.
-        neighbour: What the neighbour is or was called, the likeliest first.
+        host: The neighbour's host name, such as `iris-staging.example.com`.
+        neighbour: The names that the neighbour has or had, the most likely first.
         name: The new service.
     """
     for known in neighbour:
@@ -74,7 +74,7 @@ def for_service(host: str, neighbour: Sequence[str], name: str) -> str:
 
 
 def for_environment(host: str, source: str, name: str) -> str:
-    """A host name of one environment as another would have it: `iris-staging.x` or `iris.x` become `iris-qa.x`."""
+    """Return a host name for another environment: for `qa`, `iris-staging.x` or `iris.x` become `iris-qa.x`."""
     if _word(source).search(host):
         return _word(source).sub(name, host, count=1)
     first, dot, rest = host.partition(".")
@@ -82,7 +82,7 @@ def for_environment(host: str, source: str, name: str) -> str:
 
 
 def with_hosts(text: str, rename: Callable[[str], str], file: Path) -> str:
-    """Values with other host names; everything else stays, comments included.
+    """Return values with other host names; the rest does not change, including comments.
 
     Raises:
         BadInputError: The values cannot be edited.

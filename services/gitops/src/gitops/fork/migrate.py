@@ -1,6 +1,6 @@
-"""Move a fork from the layout before version 0.2 to that of today, in the working tree; safe to run again after a kill.
+"""Migrate a fork from the layout before version 0.2, in the working tree; safe to run again after an interruption.
 
-Each step writes the new file before it takes the old one away, and the file that tells the layouts apart goes last.
+Each step writes the new file before it removes the old one. The file that identifies the old layout is removed last.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from gitops.platform.reader import FILE, read_platform
 from gitops.platform.targets import ENVS, PINS, PLATFORM, TUNING
 
 _SUFFIXES = ("-classifier", "-regressor", "-model")
-# What pinned an image in the layout that is left.
+# The fields of an image pin in the old layout.
 _PINNED = {"repository", "tag", "digest"}
 _FIRST_MODEL = "iris-classifier"
 _SMOKE_COMMENT = "What the smoke test found good becomes the registry's"
@@ -45,7 +45,7 @@ environments:
 
 
 class Migration(Struct, frozen=True, kw_only=True):
-    """What migrating came to: files that were written, files that went, and what a person has to look at."""
+    """The result: files that were written, files that were removed, and what a person must check."""
 
     written: list[str]
     removed: list[str]
@@ -53,14 +53,14 @@ class Migration(Struct, frozen=True, kw_only=True):
 
 
 def migrate_fork(repository: Repository, service: str = "") -> Migration:
-    """Move the fork over; nothing is committed.
+    """Migrate a fork; nothing is committed.
 
     Args:
         repository: A fork in the layout before version 0.2, with or without upstream's new files.
-        service: What to call the one service. [by default by its model: iris for iris-classifier]
+        service: Name of the one service. [by default from its model: iris for iris-classifier]
 
     Raises:
-        BadInputError: There is no such layout, a file cannot be used, or its model gives the service no name.
+        BadInputError: The old layout is not there, a file is invalid, or the model gives the service no name.
     """
     refuse_sparse(repository)
     root = repository.root
@@ -86,7 +86,7 @@ def migrate_fork(repository: Repository, service: str = "") -> Migration:
 
 
 class _Moving:
-    """The steps, each of which may have been done before."""
+    """The steps; each may have been done by an interrupted run."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -109,7 +109,7 @@ class _Moving:
         return full.read_bytes().decode() if full.is_file() else None
 
     def environment(self, folder: Path, environment: str, service: str) -> None:
-        """Tuning first: pins mark an environment that is not moved yet."""
+        """Move an environment's tuning, then its pins: the pins mark an environment that is still to do."""
         if (text := self.read(folder / TUNING)) is not None:
             there = folder / service / TUNING
             self.write(there, _tuning(text, self.read(there), environment, str(folder / TUNING)))
@@ -119,7 +119,7 @@ class _Moving:
             self.remove(folder / PINS)
 
     def part(self, path: Path, identity: Identity) -> None:
-        """Values of a shared part: pins move into a separate file, and the rest stays."""
+        """Move the pins in the values of a shared part to a separate file; the rest stays."""
         text = self.read(path) or ""
         values = _mapping(text, str(path))
         image = values.get("image")
@@ -149,7 +149,7 @@ class _Moving:
         return text
 
     def argocd(self) -> None:
-        """A manifest in the repository moves to a separate folder, and upstream's kustomization is restored."""
+        """Move the install manifest to a separate folder, and restore upstream's kustomization."""
         if (text := self.read(previous.VENDORED)) is not None:
             version = vendoring.version_in(text)
             self.write(vendoring.MANIFEST, text)
@@ -161,7 +161,7 @@ class _Moving:
             self.remove(previous.VENDORED)
 
     def leftovers(self, identity: Identity) -> None:
-        """Upstream's files of the earlier layout go; what somebody changed or added is kept and named."""
+        """Remove upstream's files of the old layout; keep and list those that somebody changed or added."""
         for name in previous.FILES:
             if (text := self.read(Path(name))) is None:
                 continue
@@ -173,14 +173,14 @@ class _Moving:
                 )
         for path in sorted((self.root / "apps").glob("*.yaml")):
             where = path.relative_to(self.root)
-            if path.is_symlink():  # Upstream's own: it leads to texts that the chart reads.
+            if path.is_symlink():  # A symbolic link of upstream, to texts that the chart reads.
                 continue
             if str(where) not in previous.FILES and path.name not in ("Chart.yaml", "values.yaml"):
                 self.write(Path("apps/extra") / path.name, self.read(where) or "")
                 self.remove(where)
 
     def mentions(self, repository: Repository, identity: Identity) -> None:
-        """Upstream's files say again what upstream says, so that its next version merges."""
+        """Restore upstream's placeholders in upstream's files, so that its next version merges without conflicts."""
         for path in repository.tracked():
             own = path.parts[0] in (str(ENVS), str(FILE)) or path == IDENTITY or (self.root / path).is_symlink()
             content = b"\0" if own else (self.root / path).read_bytes()
@@ -193,10 +193,10 @@ class _Moving:
 
 
 def without_key(text: str, key: str) -> str:
-    """A YAML mapping's text without one of its keys; everything else stays.
+    """Return a YAML mapping's text without one of its keys; the rest does not change.
 
     Raises:
-        BadInputError: The text cannot be edited so.
+        BadInputError: The text cannot be edited in this way.
     """
     values = _mapping(text, key)
     if key not in values:
@@ -204,7 +204,7 @@ def without_key(text: str, key: str) -> str:
     document = yaml.compose(text, yaml.SafeLoader)
     nodes = [pair for pair in document.value if pair[0].value == key] if document else []
     start = text.rfind("\n", 0, nodes[0][0].start_mark.index) + 1
-    # Parsers count blank lines and comments behind a block to it: they belong to what follows.
+    # YAML parsers count blank lines and comments after a block as part of it, but they belong to the next key.
     lines = text[start : nodes[0][1].end_mark.index].splitlines(keepends=True)
     while len(lines) > 1 and (not lines[-1].strip() or lines[-1].lstrip().startswith("#")):
         lines.pop()
@@ -216,7 +216,7 @@ def without_key(text: str, key: str) -> str:
 
 
 def _tuning(old: str, new: str | None, environment: str, name: str) -> str:
-    """Tuning of the one service: the fork's values and upstream's other ones, without those that are now derived."""
+    """Return the tuning of the one service: the fork's values and upstream's, without those that are now derived."""
     values = _mapping(old, name)
     if values.get("smoke") == {"alias": environment}:
         old = without_key(old, "smoke")
@@ -256,7 +256,7 @@ def _platform(root: Path, identity: Identity, names: list[str], service: str, mo
 
 
 def _own_facts(text: str) -> dict[str, Any]:
-    """What an existing platform.yaml says in addition to the migrated facts."""
+    """Return the settings of an existing platform.yaml that are not migrated."""
     migrated = {"repository", "registry", "environments", "services", "forge"}
     return {key: value for key, value in (loaded(text) or {}).items() if key not in migrated}
 
@@ -268,7 +268,7 @@ def _environment(name: str, names: list[str]) -> dict[str, Any]:
 
 
 def _environments(root: Path, identity: Identity) -> list[str]:
-    """The environments; after a kill also those that are moved already, as the new file names them."""
+    """Return the environments; after an interruption also the migrated ones, which the new file names."""
     text = (root / FILE).read_text(encoding="utf-8") if (root / FILE).is_file() else ""
     facts = loaded(text) or {}
     begun = facts.get("repository") == identity.repository
@@ -277,7 +277,7 @@ def _environments(root: Path, identity: Identity) -> list[str]:
 
 
 def _model(root: Path, names: list[str]) -> str:
-    """The registered model that is released anywhere, in either layout."""
+    """Return the registered model of any release, in either layout."""
     for name in names:
         for path in (
             ENVS / name / PINS,

@@ -1,4 +1,4 @@
-"""The folders of models/: what keeps a file from being trained from, and what no service serves."""
+"""Checks of the folders in models/: files that training would refuse, and models that no service serves."""
 
 import json
 import re
@@ -13,15 +13,15 @@ from gitops.fork.schemas import refused_keys
 from gitops.platform.model import Platform
 from gitops.platform.targets import listed
 
-# What training itself writes of its settings, for editors.
+# The schema that training writes of its settings, for editors.
 _SCHEMA = Path("training/training.schema.json")
 _REQUIRED = ("name", "data")
-# A built-in data set's name, an address, or a path of a volume.
+# The name of a built-in data set, an address, or a path on a volume.
 _ELSEWHERE = re.compile(r"[a-z]+(-[a-z]+)*|[A-Za-z][A-Za-z0-9+.-]*://.+|/.+")
 
 
 class ModelFile(Struct, frozen=True):
-    """One training.yaml: where it is, and what it says, or why it cannot be read."""
+    """A training.yaml: its path, and its content, or why it cannot be read."""
 
     path: Path
     settings: Any = None
@@ -29,18 +29,18 @@ class ModelFile(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The model that it registers; empty where it names none."""
+        """Return the model that it registers; empty if it names none."""
         name = self.settings.get("name") if isinstance(self.settings, dict) else None
         return name if isinstance(name, str) else ""
 
 
 def model_files(root: Path) -> list[ModelFile]:
-    """Every folder's file, by name."""
+    """Return the files of all folders, sorted."""
     return [_read(root, path) for path in sorted(root.glob("models/*/training.yaml"))]
 
 
 def model_problems(root: Path, files: Sequence[ModelFile]) -> Iterator[str]:
-    """What training would refuse: unreadable files, unknown keys, and two folders that register one model."""
+    """Report what training would refuse: invalid files, unknown keys, and two folders that register one model."""
     schema = _schema(root)
     folders: dict[str, list[str]] = {}
     for file in files:
@@ -67,7 +67,7 @@ def model_problems(root: Path, files: Sequence[ModelFile]) -> Iterator[str]:
 
 
 def unserved(platform: Platform, files: Sequence[ModelFile]) -> Iterator[str]:
-    """Models that are trained and that no service serves."""
+    """Report models that are trained, but that no service serves."""
     served = {service.model for service in platform.services}
     for file in files:
         if file.name and file.name not in served:
@@ -87,7 +87,7 @@ def _read(root: Path, path: Path) -> ModelFile:
 
 
 def _reachable(folder: Path, data: str) -> bool:
-    """Whether the cluster finds a model's data: the training image holds what is in the model's folder."""
+    """Whether the cluster can read a model's data: the training image contains only the model's folder."""
     return _ELSEWHERE.fullmatch(data) is not None or (folder / data).exists()
 
 

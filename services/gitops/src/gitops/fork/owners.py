@@ -10,7 +10,7 @@ _WIDTH = 25
 
 
 def owners_of(text: str, path: str) -> list[str]:
-    """Who must agree to a change of a file: the owners on the last line whose pattern takes it."""
+    """Return who must approve a change of a file: the owners on the last line whose pattern matches."""
     owners: list[str] = []
     for pattern, names in _lines(text):
         if _expression(pattern).match(path):
@@ -19,19 +19,19 @@ def owners_of(text: str, path: str) -> list[str]:
 
 
 def patterns_of_service(name: str) -> list[str]:
-    """What belongs to a service's owner."""
+    """Return the patterns of the files of a service's owner."""
     return [f"{_SERVICES}{name}/", f"/models/{name}/"]
 
 
 def pattern_of_environment(name: str) -> str:
-    """What belongs to the owners of an environment."""
+    """Return the pattern of the files of an environment's owners."""
     return f"/envs/{name}/"
 
 
 def with_service(text: str, name: str, owner: str) -> str:
-    """The file with the lines of a service at its end, where they win over all before.
+    """Return the file with the lines of a service added at the end, where they take precedence.
 
-    Lines without an owner stay the last: what they name is nobody's, whichever service it is of.
+    Lines without an owner stay last, so that they still apply to the files of every service.
     """
     there = {pattern for pattern, _ in _lines(text)}
     new = [_line(pattern, [owner]) for pattern in patterns_of_service(name) if pattern not in there]
@@ -43,7 +43,7 @@ def with_service(text: str, name: str, owner: str) -> str:
 
 
 def with_environment(text: str, name: str, owners: Sequence[str]) -> str:
-    """The file with the line of an environment, ahead of the lines of services: their owners win over it."""
+    """Return the file with the line of an environment, before the lines of services, which take precedence."""
     pattern, lines = pattern_of_environment(name), text.splitlines()
     if any(pattern == known for known, _ in _lines(text)):
         return text
@@ -52,7 +52,7 @@ def with_environment(text: str, name: str, owners: Sequence[str]) -> str:
 
 
 def without(text: str, patterns: Iterable[str]) -> str:
-    """The file without the lines of some patterns."""
+    """Return the file without the lines of some patterns."""
     gone = set(patterns)
     return _joined([line for line in text.splitlines() if line.split()[:1] == [] or line.split()[0] not in gone])
 
@@ -71,12 +71,12 @@ def _joined(lines: Sequence[str]) -> str:
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    """As git reads patterns of ignored files: a slash at the beginning or inside ties it to the root."""
+    """Translate a pattern of gitignore: a slash at the beginning or inside anchors it to the root."""
     body = pattern.strip("/")
     begin = "" if pattern.startswith("/") or "/" in body else r"(.*/)?"
     parts = re.split(r"(\*\*/|\*\*|\*|\?)", body)
     stars = {"**/": r"(.*/)?", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
     inner = "".join(stars.get(part, re.escape(part)) for part in parts)
-    # One star at the end takes files of the folder and not of those below it, as GitHub says.
+    # GitHub: one star at the end matches files of the folder, but not of its subfolders.
     end = r"/.*$" if pattern.endswith("/") else (r"$" if body.endswith("/*") else r"(/.*)?$")
     return re.compile(f"^{begin}{inner}{end}")

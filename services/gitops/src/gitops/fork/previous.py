@@ -1,4 +1,4 @@
-"""The layout before version 0.2: what it held, and which of its files are upstream's own and not changed by anybody."""
+"""The layout before version 0.2: its content, and which of its files are upstream's without changes."""
 
 import hashlib
 import re
@@ -15,10 +15,10 @@ from gitops.platform.model import PLACEHOLDER, Platform, Registry
 from gitops.platform.targets import ENVS, PINS, PLATFORM, TUNING
 
 IDENTITY = Path("argocd/identity.yaml")
-# What the objects of the one service were called: LEGACY-ENVIRONMENT.
+# Objects of the one service had the name LEGACY-ENVIRONMENT.
 LEGACY = "serving"
 VENDORED = Path("argocd/install/vendored.yaml")
-# Upstream's files that are not there any more, with the SHA-256 of their content in a fork that nobody adopted.
+# Upstream's files that no longer exist, with the SHA-256 of their content in a fork that was not adopted.
 FILES: Mapping[str, str] = {
     "apps/argocd.yaml": "bf32b682f8f90e790cf8bb9e1603be0d5132d55765cf476407b161320e0ee865",
     "apps/minio.yaml": "2e5410bd1d27f1d5d070417f066794bb1d7393549036819ae1db0e66063c13aa",
@@ -41,7 +41,7 @@ FILES: Mapping[str, str] = {
 
 
 class Identity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """Where the fork lives, as argocd/identity.yaml said it."""
+    """The addresses of the fork in argocd/identity.yaml."""
 
     repository: str
     registry: str
@@ -53,7 +53,7 @@ def load_identity(root: Path) -> Identity:
     """Read argocd/identity.yaml.
 
     Raises:
-        BadInputError: It is missing or not as it should be.
+        BadInputError: It is missing or invalid.
     """
     try:
         return msgspec.convert(loaded((root / IDENTITY).read_text(encoding="utf-8")), Identity)
@@ -64,14 +64,14 @@ def load_identity(root: Path) -> Identity:
 
 
 def old_environments(root: Path) -> list[str]:
-    """The environments of the earlier layout: folders of envs/ with files of their own, production last."""
+    """Return the environments of the old layout: folders of envs/ with pins or tuning, production last."""
     folders = [path for path in (root / ENVS).glob("*/") if path.name != PLATFORM]
     names = [path.name for path in folders if (path / PINS).is_file() or (path / TUNING).is_file()]
     return sorted(names, key=lambda name: (name == "production", name))
 
 
 def without_mentions(text: str, identity: Identity) -> str:
-    """A text with upstream's placeholders where adopting had put this fork's addresses."""
+    """Return a text with upstream's placeholders instead of the addresses of this fork."""
     here = Platform(
         repository=identity.repository, registry=Registry(prefix=identity.registry), environments=[], services=[]
     )
@@ -81,7 +81,8 @@ def without_mentions(text: str, identity: Identity) -> str:
         f"git@{host}:{here.slug}.git": ssh,
         here.web: f"https://github.com/{PLACEHOLDER}",
         identity.registry: f"ghcr.io/{PLACEHOLDER}",
-        # Whom notifications call; the path alone, for an owner and a name may be the beginning of anything.
+        # The target of notifications. Only this path is replaced, because OWNER/NAME alone may be the beginning of
+        # another name.
         f"/repos/{here.slug}/dispatches": f"/repos/{PLACEHOLDER}/dispatches",
     }
     known = sorted(addresses, key=len, reverse=True)
@@ -90,11 +91,11 @@ def without_mentions(text: str, identity: Identity) -> str:
 
 
 def untouched(path: Path, text: str, identity: Identity) -> bool:
-    """Whether a file is upstream's own, but for the addresses that adopting wrote."""
+    """Whether a file is upstream's, except for the addresses that adopting wrote."""
     return hashlib.sha256(without_mentions(text, identity).encode()).hexdigest() == FILES.get(str(path))
 
 
-# What envs/platform/training.yaml said; models/iris/training.yaml says it now.
+# Upstream's content of envs/platform/training.yaml, which is now in models/iris/training.yaml.
 TRAINING: Mapping[str, Any] = {
     "config": {"data": "iris", "gate": {"thresholds": {"accuracy": 0.9}}},
     "suspend": True,

@@ -1,4 +1,4 @@
-"""Jobs on your own runners: in a public repository anybody's pull request may bring a job that runs there."""
+"""Jobs on your own runners: in a public repository, everybody's pull request may run a job there."""
 
 import re
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from gitops.platform.reader import FILE
 
 _WORKFLOWS = (Path(".github/workflows"), Path(".gitea/workflows"), Path(".forgejo/workflows"))
 _OWN = "self-hosted"
-# Of the repository's variables only a person can say what they hold; docs/delivery.md does.
+# The values of the repository's variables are not known here; docs/delivery.md describes them.
 _HOSTED = re.compile(r"(ubuntu|windows|macos)-[\w.-]+|\$\{\{.*\}\}")
 
 
 def problems_of_runners(root: Path, platform: Platform) -> Iterator[str]:
-    """Workflows that would run on somebody's own machine, unless platform.yaml says that the repository is private."""
+    """Report workflows on your own runners, unless platform.yaml says that the repository is private."""
     if platform.visibility == "private":
         return
     for folder in _WORKFLOWS:
@@ -30,11 +30,11 @@ def problems_of_runners(root: Path, platform: Platform) -> Iterator[str]:
 
 
 def _own(path: Path) -> Iterator[tuple[str, str]]:
-    """Jobs that name your own runner, with its label."""
+    """Yield jobs that run on your own runner, with its label."""
     try:
         workflow = loaded(path.read_text(encoding="utf-8", errors="replace"))
     except YAMLError:
-        return  # the forge says so
+        return  # The forge reports invalid YAML.
     jobs = workflow.get("jobs") if isinstance(workflow, dict) else None
     for name, job in (jobs if isinstance(jobs, dict) else {}).items():
         labels = _labels(job.get("runs-on") if isinstance(job, dict) else None)
@@ -43,7 +43,7 @@ def _own(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _labels(runs_on: Any) -> list[str]:
-    """One label, several, or a group with labels."""
+    """Return the labels of `runs-on`: one label, several, or a group with labels."""
     if isinstance(runs_on, dict):
         group = [str(runs_on["group"])] if "group" in runs_on else []
         return [*group, *_labels(runs_on.get("labels"))]

@@ -1,4 +1,4 @@
-"""What a new service or environment needs in git, and what goes with one: each as one edit of a commit's files."""
+"""Add and remove services and environments: each as an edit of files, for one commit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,14 +22,14 @@ _HEADING = "# Tuning of this service here. What it runs is in release.yaml.\n"
 
 
 def new_service(service: Service, environments: Sequence[str] = ()) -> Edit:
-    """The edit that adds a service: its entry, a host name in each environment, and its owner.
+    """Return the edit that adds a service: its entry, a host name in each environment, and its owner.
 
     Args:
         service: The service.
-        environments: Where it gets a host name; everywhere by default.
+        environments: Where it gets a host name; the default is everywhere.
 
     The edit raises:
-        BadInputError: The name or the model is taken or cannot be used, or there is no such environment.
+        BadInputError: The name or the model is taken or invalid, or there is no such environment.
     """
 
     def edit(snapshot: Snapshot) -> Sequence[Proposal]:
@@ -56,10 +56,10 @@ def new_service(service: Service, environments: Sequence[str] = ()) -> Edit:
 
 
 def new_environment(environment: Environment) -> Edit:
-    """The edit that adds an environment, with the tuning of its source and its own host names.
+    """Return the edit that adds an environment, with the tuning of its source and its own host names.
 
     The edit raises:
-        BadInputError: The name is taken or cannot be used, or nothing of that name can feed it.
+        BadInputError: The name is taken or invalid, or the source does not exist.
     """
 
     def edit(snapshot: Snapshot) -> Sequence[Proposal]:
@@ -94,7 +94,7 @@ def new_environment(environment: Environment) -> Edit:
 
 
 def remove_service(name: str) -> Edit:
-    """The edit that takes a service out of every environment; its model versions and its history stay.
+    """Return the edit that removes a service from every environment; its model versions and its history stay.
 
     The edit raises:
         BadInputError: There is no such service.
@@ -115,10 +115,10 @@ def remove_service(name: str) -> Edit:
 
 
 def remove_environment(name: str) -> Edit:
-    """The edit that removes an environment, with the pins of every service there.
+    """Return the edit that removes an environment, with the pins of every service there.
 
     The edit raises:
-        BadInputError: There is no such environment, or it feeds another one.
+        BadInputError: There is no such environment, or another one has it as `from`.
     """
 
     def edit(snapshot: Snapshot) -> Sequence[Proposal]:
@@ -133,11 +133,11 @@ def remove_environment(name: str) -> Edit:
 
 
 def left_by_hand(snapshot: Snapshot, services: Sequence[Service]) -> list[str]:
-    """What a removal leaves on purpose, and how it goes if nobody needs it: each a sentence.
+    """Return what a removal deliberately leaves, and how to remove it if nobody needs it, in sentences.
 
     Args:
-        snapshot: The files as they were.
-        services: Those that go from everywhere; none where only an environment goes.
+        snapshot: The files before the removal.
+        services: Services that are removed everywhere; none if only an environment is removed.
     """
     served = {service.model: service.name for service in services}
     found = []
@@ -156,7 +156,7 @@ def left_by_hand(snapshot: Snapshot, services: Sequence[Service]) -> list[str]:
 
 
 def _trained(snapshot: Snapshot, path: Path) -> object:
-    """The registered model that a folder of models/ trains; None where that cannot be read."""
+    """Return the registered model that a folder of models/ trains; None if its file is invalid."""
     try:
         content = loaded(_text(snapshot, path))
     except YAMLError:
@@ -178,7 +178,7 @@ def _proposal(verb: Verb, kind: str, name: str, files: dict[Path, str | None], m
 
 
 def _tuning(snapshot: Snapshot, platform: Platform, target: Target) -> tuple[str, list[str]]:
-    """The values file of a new service, with the host names that its neighbour's lead to."""
+    """Return the values file of a new service, with host names derived from a neighbour's."""
     for neighbour in platform.services:
         near = Target(environment=target.environment, service=neighbour)
         values = values_of(near, snapshot.read)
@@ -208,7 +208,7 @@ def _refuse_clashes(platform: Platform, snapshot: Snapshot, files: dict[Path, st
 
 
 def _under(path: Path, environment: Environment) -> Path:
-    """The same file in another environment."""
+    """Return the path of the same file in another environment."""
     return ENVS / environment.name / Path(*path.parts[2:])
 
 

@@ -1,11 +1,11 @@
-"""Which keys of values a chart's JSON schema does not know. `gitops render` judges all else, with Helm."""
+"""Find keys of values that a chart's JSON schema does not have. `gitops render` checks everything else, with Helm."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 
 def refused_keys(values: object, schema: Mapping[str, Any]) -> list[str]:
-    """The keys that a closed schema does not have, as paths: `ingress.host`."""
+    """Return the keys that a closed schema does not have, as paths such as `ingress.host`."""
     return list(_refused(values, schema, schema, ""))
 
 
@@ -16,7 +16,7 @@ def _refused(values: object, schema: Mapping[str, Any], whole: Mapping[str, Any]
             if isinstance(schema.get("items"), dict):
                 yield from _refused(entry, schema["items"], whole, f"{path}[{number}]")
         return
-    # What may be one of several things is left to those who judge values as well.
+    # Alternatives need a check of the values too, which Helm does.
     if not isinstance(values, dict) or any(word in schema for word in ("anyOf", "oneOf", "allOf", "patternProperties")):
         return
     known, rest = schema.get("properties", {}), schema.get("additionalProperties", True)

@@ -1,4 +1,4 @@
-"""Argo CD's install manifest inside the repository, for clusters that reach no internet."""
+"""Argo CD's install manifest inside the repository, for clusters without internet."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from gitops.errors import BadInputError
 
 INSTALL = Path("argocd/install/kustomization.yaml")
-# Nothing of upstream's stands there, so that its next version merges without a conflict.
+# Upstream has no files in this folder, so its next version merges without conflicts.
 VENDORED = Path("argocd/vendored")
 MANIFEST = VENDORED / "install.yaml"
 KUSTOMIZATION = """\
@@ -25,7 +25,7 @@ _NEEDED = ("name: applications.argoproj.io", "name: argocd-application-controlle
 
 
 def vendored(root: Path, manifest: Path) -> dict[Path, str]:
-    """What to write so that Argo CD installs from a manifest in the repository, by path relative to the root.
+    """Return the files for an installation of Argo CD from the repository, by path relative to the root.
 
     Raises:
         BadInputError: The file is not the install manifest of the version that the repository pins.
@@ -46,17 +46,17 @@ def vendored(root: Path, manifest: Path) -> dict[Path, str]:
 
 
 def pinned_version(root: Path) -> str | None:
-    """The version of Argo CD that the repository pins; None where it names no release.
+    """Return the version of Argo CD that the repository pins; None if it names no release.
 
     Raises:
-        BadInputError: The file that says it cannot be read.
+        BadInputError: The kustomization cannot be read.
     """
     remote = _REMOTE.search(_read(root / INSTALL))
     return remote["version"] if remote else None
 
 
 def vendored_version(root: Path) -> str | None:
-    """The version of the manifest that is kept in the repository; None where it names none.
+    """Return the version of the manifest in the repository; None if it names none.
 
     Raises:
         BadInputError: There is no such manifest.
@@ -65,7 +65,7 @@ def vendored_version(root: Path) -> str | None:
 
 
 def version_in(manifest: str) -> str | None:
-    """The version of Argo CD that a manifest installs; None where it names none."""
+    """Return the version of Argo CD that a manifest installs; None if it names none."""
     image = _IMAGE.search(manifest)
     return image["version"] if image else None
 

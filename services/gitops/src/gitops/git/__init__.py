@@ -1,1 +1,1 @@
-"""The git repository, its main branch at the remote, and edits of it."""
+"""The git repository, its main branch at the remote, and edits as commits."""

@@ -11,17 +11,17 @@ from msgspec import Struct
 from gitops.errors import BadInputError, GitopsError
 from gitops.programs import EXACT, ProgramFailedError, run
 
-# Nothing here may wait for a password that nobody types.
+# Git must never wait for a password.
 ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 _REMOTE_SECONDS = 20.0
 _MERGED_READ = 20
 _FORMAT = "%H%x00%an%x00%cI%x00%s"
-# The file at the root of this project.
+# A file at the root of this project.
 _MARK = "platform.yaml"
 
 
 class Commit(Struct, frozen=True, kw_only=True):
-    """One commit, as `git log` tells it."""
+    """A commit, from `git log`."""
 
     sha: str
     author: str
@@ -33,15 +33,15 @@ class Repository:
     """A working tree and its history."""
 
     def __init__(self, root: Path) -> None:
-        """Take the folder that holds `.git`; `find` looks for it."""
+        """Take the folder that contains `.git`; `find` looks for it."""
         self.root = root
 
     @classmethod
     def find(cls, folder: Path | None = None) -> "Repository":
-        """Find the repository around a folder, the current one by default.
+        """Find the repository around a folder; the default is the current one.
 
         Raises:
-            BadInputError: The folder is in no git repository, or this project is a folder of a larger one.
+            BadInputError: The folder is in no git repository, or this project is a subfolder of a larger one.
         """
         here = folder or Path.cwd()
         try:
@@ -53,10 +53,10 @@ class Repository:
         return found
 
     def refuse_folders(self) -> None:
-        """Refuse a repository that has this project in a folder: Argo CD reads `apps` and `envs` from the root.
+        """Refuse a repository with this project in a subfolder: Argo CD reads `apps` and `envs` from the root.
 
         Raises:
-            BadInputError: It has.
+            BadInputError: The project is in a subfolder.
         """
         if (self.root / _MARK).is_file():
             return
@@ -69,24 +69,24 @@ class Repository:
             )
 
     def tracked(self) -> list[Path]:
-        """The files that git knows and the working tree has, as paths relative to the root."""
+        """Return the tracked files that exist in the working tree, as paths relative to the root."""
         names = self.git("ls-files", "-z").split("\0")
         return [Path(name) for name in names if name and (self.root / name).is_file()]
 
     def last_commit(self, path: Path) -> Commit | None:
-        """The newest commit that changed a path, if any."""
+        """Return the newest commit that changed a path, if any."""
         found = self.log(path, limit=1) if self.head() else []
         return found[0] if found else None
 
     def log(
         self, path: Path, revisions: str = "HEAD", *, limit: int | None = None, without: Sequence[Path] = ()
     ) -> list[Commit]:
-        """Commits, the newest first: what came by merge counts as one commit, made when and by whom it was merged.
+        """Return commits, the newest first. A merge counts as one commit, by the person who merged, at that time.
 
         Args:
             path: Only commits that changed something there; `.` means anywhere.
-            revisions: A commit to begin at, or a range.
-            limit: At most so many.
+            revisions: The newest commit, or a range.
+            limit: The maximum number of commits.
             without: Files and folders whose changes do not count.
         """
         options = ["--first-parent", "--no-show-signature", f"--format={_FORMAT}"]
@@ -104,37 +104,37 @@ class Repository:
         return commits
 
     def messages(self, commit: str, path: Path) -> list[str]:
-        """The message of a commit that changed a file, and those of the newest such commits that it merged."""
+        """Return the message of a commit, and those of the newest commits that it merged and that changed a file."""
         options = ["log", f"--max-count={_MERGED_READ}", "--full-history", "--no-show-signature", "-z"]
         options += ["--format=%B", "--end-of-options"]
         try:
             found = self.git(*options, f"{commit}^1..{commit}", "--", f":(top,literal){path}")
         except ProgramFailedError:
-            # The first commit of all, or the last that a shallow clone has.
+            # The first commit, or the oldest one in a shallow clone.
             found = self.git("show", "--no-patch", "--no-show-signature", "--format=%B", "--end-of-options", commit)
         return [message for message in found.split("\0") if message.strip()]
 
     def changed(self, *paths: Path) -> list[str]:
-        """The files under the paths that differ from the last commit, new ones included."""
+        """Return the files under the paths that differ from the last commit, including new ones."""
         lines = self.git("status", "--porcelain", "-z", "--no-renames", "--", *map(str, paths)).split("\0")
         return [line[3:] for line in lines if line]
 
     def head(self) -> str | None:
-        """The commit that is checked out; None before the first one."""
+        """Return the commit that is checked out; None before the first commit."""
         try:
             return self.git("rev-parse", "--verify", "--quiet", "HEAD").strip()
         except ProgramFailedError:
             return None
 
     def commit_named(self, revision: str, option: str = "--revision") -> str:
-        """The full name of a commit.
+        """Return the full hash of a commit.
 
         Args:
             revision: A commit, branch or tag.
-            option: Where it was named, for an error.
+            option: The option that named it, for the error.
 
         Raises:
-            BadInputError: There is no such revision.
+            BadInputError: The revision does not exist.
         """
         try:
             return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
@@ -147,7 +147,7 @@ class Repository:
         """Write the files of a revision into a folder.
 
         Raises:
-            BadInputError: There is no such revision.
+            BadInputError: The revision does not exist.
         """
         commit = self.commit_named(revision)
         with self.scratch_index() as index:
@@ -156,12 +156,12 @@ class Repository:
 
     @contextlib.contextmanager
     def scratch_index(self) -> Iterator[Mapping[str, str]]:
-        """The environment of git commands that use a separate index: staged changes are not touched."""
+        """Yield an environment in which git commands use a separate index, so that staged changes are not touched."""
         with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
             yield {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
 
     def read_many(self, names: Sequence[str]) -> list[str | None]:
-        """The contents of files, named as COMMIT:PATH, read at once; None for missing ones."""
+        """Return the contents of files, named as COMMIT:PATH, in one call; None for missing ones."""
         rest = self.git("cat-file", "--batch", stdin="".join(f"{name}\n" for name in names)).encode(errors=EXACT)
         texts: list[str | None] = []
         for name in names:
@@ -175,7 +175,7 @@ class Repository:
         return texts
 
     def merged(self, ours: str, base: str, theirs: str) -> str | None:
-        """One text with the changes of two others against a third; None where both change the same lines."""
+        """Return the three-way merge of texts; None if both sides change the same lines."""
         with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
             files = [Path(scratch) / name for name in ("ours", "base", "theirs")]
             for file, text in zip(files, (ours, base, theirs), strict=True):
@@ -190,14 +190,14 @@ class Repository:
         return self.git("rev-parse", "--is-shallow-repository").strip() == "true"
 
     def fork_point(self, one: str, other: str) -> str | None:
-        """The newest commit that two have in their history, if any."""
+        """Return the newest common ancestor of two commits, if any."""
         try:
             return self.git("merge-base", one, other).strip()
         except ProgramFailedError:
             return None
 
     def has(self, commit: str) -> bool:
-        """Whether a commit is here at all."""
+        """Whether this clone has a commit."""
         try:
             self.git("cat-file", "-e", f"{commit}^{{commit}}")
         except ProgramFailedError:
@@ -205,7 +205,7 @@ class Repository:
         return True
 
     def contains(self, revision: str, commit: str) -> bool:
-        """Whether a commit is in the history of a revision."""
+        """Whether a commit is an ancestor of a revision, or the revision itself."""
         try:
             self.git("merge-base", "--is-ancestor", commit, revision)
         except ProgramFailedError:
@@ -213,19 +213,19 @@ class Repository:
         return True
 
     def commits_between(self, base: str, head: str) -> list[str]:
-        """The commits that are in the history of `head` and not in that of `base`, the oldest first."""
+        """Return the commits that are ancestors of `head` but not of `base`, the oldest first."""
         return self.git("rev-list", "--reverse", "--topo-order", "--end-of-options", head, f"^{base}").split()
 
     def touched(self, commit: str) -> dict[Path, str]:
-        """The files that a commit changed against each of its parents, with its new mode: 000000 for none."""
+        """Return the files in which a commit differs from all of its parents, with the new mode: 000000 if deleted."""
         listed = self.git("diff-tree", "-r", "-z", "-c", "--root", "--no-renames", "--no-commit-id", commit)
         fields = listed.split("\0")
-        # A merge has a colon for each parent, and as many modes before the new one.
+        # An entry of a merge begins with a colon for each parent, and has as many modes before the new one.
         pairs = zip(fields[::2], fields[1::2], strict=False)
         return {Path(path): entry.split()[len(entry) - len(entry.lstrip(":"))] for entry, path in pairs if entry}
 
     def worktree_of(self, branch: str) -> Path | None:
-        """The working tree that has a branch checked out, if any."""
+        """Return the working tree that has a branch checked out, if any."""
         folder = None
         for line in self.git("worktree", "list", "--porcelain").splitlines():
             key, _, value = line.partition(" ")
@@ -236,7 +236,7 @@ class Repository:
         return None
 
     def remote_head(self, url: str, branch: str) -> str | None:
-        """The commit of a branch at a remote; None where the remote or the branch cannot be seen from here."""
+        """Return the commit of a branch at a remote; None if the remote or the branch cannot be read from here."""
         try:
             found = run(
                 ["git", "ls-remote", url, f"refs/heads/{branch}"],
@@ -249,10 +249,10 @@ class Repository:
         return found.split()[0] if found.strip() else None
 
     def author(self) -> str:
-        """The author of commits here: a name and an address.
+        """Return the author of commits made here: a name and an address.
 
         Raises:
-            BadInputError: Git does not know.
+            BadInputError: Git has no author configured.
         """
         try:
             return self.git("var", "GIT_AUTHOR_IDENT").rsplit(" ", 2)[0]
@@ -263,13 +263,13 @@ class Repository:
         """Run a git command in the root and return its output.
 
         Raises:
-            ProgramFailedError: It ended with a status other than 0.
+            ProgramFailedError: It exited with a non-zero status.
         """
         return run(["git", *arguments], cwd=self.root, stdin=stdin, environment={**ENVIRONMENT, **(environment or {})})
 
 
 def unknown_author(error: ProgramFailedError) -> GitopsError:
-    """What to say when git refuses to commit: that it does not know who does, or whatever else it said."""
+    """Return the error for a commit that git refused: that no author is configured, or git's own error."""
     if "tell me who you are" not in error.errors.lower():
         return error
     return BadInputError("git does not know who commits: git config user.name NAME and git config user.email ADDRESS.")

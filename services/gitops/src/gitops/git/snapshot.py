@@ -1,4 +1,4 @@
-"""The files of one commit, read out of git: what a pure edit starts from, whatever the working tree holds."""
+"""The files of one commit, read from git: the input of edits, whatever the working tree contains."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,44 +13,44 @@ from gitops.platform.targets import Target
 
 
 class Snapshot:
-    """The files of one commit, each read once: a commit never changes."""
+    """The files of one commit. Each is read only once, because commits never change."""
 
     def __init__(self, repository: Repository, commit: str, texts: Mapping[Path, str | None] | None = None) -> None:
-        """Take the repository and a commit of it; `texts` are contents that are known, or are to count."""
+        """Take the repository and a commit; `texts` are contents that are known, or that replace the commit's."""
         self.repository = repository
         self.commit = commit
         self._texts: dict[Path, str | None] = dict(texts or {})
 
     def read(self, path: Path) -> str | None:
-        """The content of a file; None where there is none."""
+        """Return the content of a file; None if it does not exist."""
         if path not in self._texts:
             self._texts[path] = self.repository.read_many([f"{self.commit}:{path}"])[0]
         return self._texts[path]
 
     def with_texts(self, texts: Mapping[Path, str | None]) -> "Snapshot":
-        """The same files, some of them with other contents."""
+        """Return a snapshot in which some files have other contents."""
         return Snapshot(self.repository, self.commit, {**self._texts, **texts})
 
     def modes(self, folder: Path) -> dict[Path, str]:
-        """The files below a folder with their modes as git has them: 120000 is a symbolic link."""
+        """Return the files below a folder with their git modes: 120000 is a symbolic link."""
         listed = self.repository.git("ls-tree", "-r", "-z", self.commit, "--", str(folder))
         entries = [entry.partition("\t") for entry in listed.split("\0") if entry]
-        return {Path(path): told.split()[0] for told, _, path in entries}
+        return {Path(path): mode.split()[0] for mode, _, path in entries}
 
     def release(self, target: Target) -> tuple[str | None, Release | None]:
-        """The text of a target's release file and what it holds; None twice where nothing is released.
+        """Return the text of a target's release file and its content; both are None if nothing is released.
 
         Raises:
-            BadInputError: The file is not as it should be.
+            BadInputError: The file is invalid.
         """
         text = self.read(target.file)
         return text, None if text is None else read_release(text, str(target.file))
 
     def released(self, target: Target) -> tuple[str, Release]:
-        """As `release`, of a target that must have been released.
+        """Return the same as `release`, for a target that must have a release.
 
         Raises:
-            BadInputError: Nothing is released to it, or its file is not as it should be.
+            BadInputError: Nothing is released to it, or its file is invalid.
         """
         text, release = self.release(target)
         if text is None or release is None:
@@ -58,18 +58,18 @@ class Snapshot:
         return text, release
 
 
-# What commands do to a subject: the first part of a branch, by which a pull request of gitops is known.
+# What a command does to a subject: the first part of a branch name. It identifies pull requests of gitops.
 Verb = Literal["bump", "promote", "rollback", "hold", "unhold", "shadow", "new", "remove", "move"]
 VERBS = frozenset(get_args(Verb))
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
-    """What one commit would be: whole files by path, what changes in words, and the message.
+    """The content of one commit: whole files by path, the changes, and the message.
 
-    `subject` is what it is about (`staging/iris`, `platform`), and `verb` what is done to it: together they name the
-    branch of a pull request. A file with None is removed. Without files there is nothing to commit; `left_alone` then
-    says why where something was in the way, and `exit_code` what a command ends with if all were left alone. `measured`
-    is one whose reason is a figure, and so another one each time that it is made.
+    `subject` is what it changes (`staging/iris`, `platform`), and `verb` how: together they are the branch of the pull
+    request. A file with the value None is removed. Without files there is nothing to commit. Then `left_alone` says
+    why, if something prevented the change, and `exit_code` is for a command for which all proposals were left alone.
+    `measured` means that the reason contains measurements, which differ each time.
     """
 
     verb: Verb
@@ -83,10 +83,10 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
     @property
     def branch(self) -> str:
-        """The branch of its pull request."""
+        """Return the branch of its pull request."""
         return f"{self.verb}/{self.subject}"
 
 
-# A pure function of a commit's files, so that it can be applied anew when somebody else was faster: one proposal for
-# each commit, made one after the other and pushed together. No two of them change the same file.
+# A pure function of a commit's files, so that it can be applied again after another push was faster. Each proposal
+# becomes a commit; they are made in order and pushed together. No two of them change the same file.
 Edit = Callable[[Snapshot], Sequence[Proposal]]

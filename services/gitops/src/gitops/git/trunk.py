@@ -1,9 +1,7 @@
-"""The branch that Argo CD reads, at its remote: edits become commits there, even if others write at the same time.
+"""The branch that Argo CD reads, at its remote: edits become commits there, even if others push at the same time.
 
-Nothing here works through the index or the working tree: a commit is built without them and pushed by its name, and
-only
-then is the local branch moved, if that loses nothing. A process that is killed leaves at worst a commit that nothing
-refers to.
+This code uses neither the index nor the working tree. It builds a commit, pushes it by its hash, and then moves the
+local branch if that loses nothing. If the process is killed, the worst that stays is a commit that nothing refers to.
 """
 
 import random
@@ -20,11 +18,11 @@ from gitops.git.snapshot import Edit, Proposal, Snapshot
 from gitops.programs import ProgramFailedError
 
 _ATTEMPTS = 40
-# How often in a row the answer to a push may get lost.
+# How many answers to pushes in a row may be lost.
 _LOST_ANSWERS = 5
-# Seconds waited at most between questions, so one more question than there are numbers.
+# The longest pauses between requests in seconds, so there is one more request than numbers.
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
-# Seconds that a writer who lost a race waits at most, doubled with each loss up to the second number.
+# The longest pause in seconds after a lost race: it doubles with each loss, from the first number to the second.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 6.0
 _REFUSED = re.compile(r"^ ! \[(remote )?rejected\].*\((?P<reason>.*)\)$", re.MULTILINE)
 _RACE = re.compile(
@@ -38,14 +36,14 @@ _NOT_LET_IN = re.compile(
     r"insufficient permission",
     re.IGNORECASE,
 )
-# A branch a/b keeps git from making a branch a/b/c.
+# If a branch a/b exists, git cannot create a branch a/b/c.
 _IN_THE_WAY = re.compile(r"'refs/heads/(?P<branch>[^']+)' exists; cannot create")
-# What git says of a connection that broke; without it, whoever ended the push with a plain failure meant it.
+# Git's messages for a broken connection. Without one of them, a failed push was refused on purpose.
 _BROKEN_OFF = re.compile(r"^(fatal|error: RPC failed|send-pack: unexpected disconnect|client_loop|ssh: )", re.MULTILINE)
 
 
 class _NoBranchError(BadInputError):
-    """The remote has no branch of a name."""
+    """The remote does not have a branch."""
 
 
 class Pushed(Enum):
@@ -60,14 +58,14 @@ class Pushed(Enum):
 
 
 class Landed(Struct, frozen=True, kw_only=True):
-    """One proposal, and the commit that it became; None where it had nothing to change."""
+    """A proposal, and its commit; None if it changes nothing."""
 
     proposal: Proposal
     commit: str | None
 
 
 class Landing(Struct, frozen=True, kw_only=True):
-    """The result of an edit, proposal by proposal.
+    """The result of an edit, by proposal.
 
     `attempts` counts how often the edit was applied, `pushed` says whether the remote has the commits, and `local`
     whether the local branch has them.
@@ -80,12 +78,12 @@ class Landing(Struct, frozen=True, kw_only=True):
 
     @property
     def commit(self) -> str | None:
-        """The newest commit, if there is one."""
+        """Return the newest commit, if there is one."""
         return next((entry.commit for entry in reversed(self.landed) if entry.commit), None)
 
 
 class Trunk:
-    """The branch at the remote that Argo CD reads, and that the local one of its name follows."""
+    """The branch that Argo CD reads, at the remote, and the local branch of the same name."""
 
     def __init__(self, repository: Repository, remote: str, branch: str) -> None:
         """Take the repository, and the names of the remote and the branch."""
@@ -96,10 +94,10 @@ class Trunk:
 
     @classmethod
     def find(cls, repository: Repository, branch: str) -> "Trunk":
-        """The trunk at the remote that the local branch follows, at `origin`, or at the only remote.
+        """Find the remote that the local branch follows, or `origin`, or the only remote.
 
         Raises:
-            BadInputError: No remote, or more than one and none of them marked.
+            BadInputError: There is no remote, or several and none of them is marked.
         """
         names = repository.git("remote").split()
         followed = repository.git("config", "--default", "origin", "--get", f"branch.{branch}.remote").strip()
@@ -117,7 +115,7 @@ class Trunk:
         """Fetch the branch and return the files of its newest commit.
 
         Raises:
-            BadInputError: The remote lets nobody in, or has no such branch.
+            BadInputError: The remote refuses access, or has no such branch.
             OutageError: It does not answer.
         """
         self._ask("fetch", "--quiet", "--no-tags", self.remote, f"+refs/heads/{self.branch}:{self._tracking}")
@@ -127,12 +125,12 @@ class Trunk:
         """Commit an edit on top of the newest commit and push it; apply it again if another push was faster.
 
         Args:
-            start: The newest files that are known.
-            edit: Its proposals become a chain of commits, which is pushed at once: all of it lands, or nothing.
+            start: The newest files known so far.
+            edit: Its proposals become a chain of commits, pushed together: all of them arrive, or none.
 
         Raises:
-            BadInputError: The edit cannot be made, or the remote refuses it.
-            OutageError: The remote does not answer, or the race was lost too often.
+            BadInputError: The edit is not possible, or the remote refuses it.
+            OutageError: The remote does not answer, or too many races were lost.
         """
         tip, lost = start, 0
         for attempt in range(1, _ATTEMPTS + 1):
@@ -159,16 +157,15 @@ class Trunk:
         )
 
     def push(self, commit: str, branch: str, *, over: str | None = None) -> tuple[Pushed, str]:
-        """Push a commit to a branch of the remote; returns the result, and git's message if it failed.
+        """Push a commit to a branch of the remote; return the result, and git's message if it failed.
 
         Args:
             commit: What to push.
-            branch: Where to; it must be behind the commit, unless `over` is given.
-            over: The commit that the branch may be at, empty for a branch that is not there: it is replaced, and
-                nothing else would be.
+            branch: The branch to push to; it must be an ancestor of the commit, unless `over` is given.
+            over: Replace the branch, but only if it is still at this commit; empty if the branch must not exist.
 
         Raises:
-            BadInputError: The remote or a hook of this clone refuses, in its own words.
+            BadInputError: The remote or a hook of this clone refuses; the error has its message.
         """
         lease = [] if over is None else [f"--force-with-lease=refs/heads/{branch}:{over}"]
         try:
@@ -196,17 +193,17 @@ class Trunk:
         if refused:
             return Pushed.OVERTAKEN
         if error.status == 1 and not _BROKEN_OFF.search(error.errors):
-            # A hook of this clone, or of a program that git pushes through.
+            # A pre-push hook, or a program that git uses for the push.
             raise BadInputError(
                 f"The push to {branch} was refused before it reached {self.remote} (a pre-push hook?): {error.errors}"
             ) from None
         return Pushed.UNKNOWN
 
     def branch_head(self, branch: str) -> str:
-        """Fetch another branch of the remote and return its commit; empty where there is none.
+        """Fetch another branch of the remote and return its commit; empty if it does not exist.
 
         Raises:
-            BadInputError: The remote lets nobody in.
+            BadInputError: The remote refuses access.
             OutageError: It does not answer.
         """
         listed = self._ask("ls-remote", self.remote, f"refs/heads/{branch}").split()
@@ -215,12 +212,12 @@ class Trunk:
         try:
             self._ask("fetch", "--quiet", "--no-tags", self.remote, f"refs/heads/{branch}")
         except _NoBranchError:
-            # Merged since it was listed: forges remove it then.
+            # Merged since it was listed; forges then delete the branch.
             return ""
         return listed[0]
 
     def _ask(self, *arguments: str) -> str:
-        """A question to the remote, asked again while it does not answer."""
+        """Send a request to the remote, again if it does not answer."""
         for pause in (*_PAUSES, None):
             try:
                 return self._git(*arguments)
@@ -233,12 +230,12 @@ class Trunk:
                 self._let_in(error)
                 if pause is None:
                     raise OutageError(f"{self.remote} does not answer: {error.errors}") from None
-                # Also when another process of this clone fetches at the same time.
+                # This also happens if another process of this clone fetches at the same time.
                 time.sleep(_jittered(pause))
         raise AssertionError("the last try either returns or raises")
 
     def _git(self, *arguments: str) -> str:
-        # Housekeeping would go on in the background, after this process.
+        # Otherwise git may start maintenance in the background, which outlives this process.
         return self.repository.git("-c", "maintenance.auto=false", "-c", "gc.auto=0", *arguments)
 
     def _let_in(self, error: ProgramFailedError) -> None:
@@ -250,10 +247,10 @@ class Trunk:
 
 
 def land_here(start: Snapshot, edit: Edit) -> Landing:
-    """Apply an edit to what is checked out and commit it there alone; nothing is pushed.
+    """Apply an edit to the checked-out commit and commit it locally; nothing is pushed.
 
     Raises:
-        BadInputError: The edit cannot be made, or the files that it changes hold other changes already.
+        BadInputError: The edit is not possible, or its files have uncommitted changes.
     """
     landing = Landing(
         landed=chain_on(start.repository, start.commit, edit(start)), attempts=1, pushed=False, local=True
@@ -265,10 +262,10 @@ def land_here(start: Snapshot, edit: Edit) -> Landing:
 
 
 def chain_on(repository: Repository, parent: str, proposals: Sequence[Proposal]) -> list[Landed]:
-    """Build a commit of each proposal that changes something, one on top of the other.
+    """Build a commit of each proposal that changes something, each on top of the last.
 
     Raises:
-        BadInputError: Git does not know who commits.
+        BadInputError: Git has no author configured.
     """
     landed = []
     for proposal in proposals:
@@ -279,10 +276,10 @@ def chain_on(repository: Repository, parent: str, proposals: Sequence[Proposal])
 
 
 def commit_on(repository: Repository, parent: str, proposal: Proposal) -> str:
-    """Build a commit with other content of some files, without the index and the working tree, and return its name.
+    """Build a commit with changed files, without the index and the working tree, and return its hash.
 
     Raises:
-        BadInputError: Git does not know who commits.
+        BadInputError: Git has no author configured.
     """
     signed = repository.git("config", "--type=bool", "--default", "false", "--get", "commit.gpgSign").strip() == "true"
     with repository.scratch_index() as index:
@@ -302,13 +299,13 @@ def commit_on(repository: Repository, parent: str, proposal: Proposal) -> str:
 
 
 def bring_along(repository: Repository, commit: str, branch: str) -> bool:
-    """Move the local branch to a commit that was pushed, if nothing is lost by it; says whether it was."""
+    """Move the local branch to a commit that was pushed, if that loses nothing; return whether it moved."""
     if _current_branch(repository) == branch:
         return _fast_forwarded(repository, commit)
     if not repository.git("for-each-ref", f"refs/heads/{branch}"):
         return True
     try:
-        # Git refuses to fetch over what is checked out elsewhere, or has commits of its own.
+        # Git refuses this if the branch is checked out in another working tree, or has commits of its own.
         repository.git("fetch", "--quiet", "--no-tags", ".", f"{commit}:refs/heads/{branch}")
     except ProgramFailedError:
         return False

@@ -1,1 +1,1 @@
-"""What runs where: the pins in envs/, read, checked and edited."""
+"""What runs where: read, check and edit the pins in envs/."""

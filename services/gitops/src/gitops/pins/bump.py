@@ -1,4 +1,4 @@
-"""Move the pins of services, or of the platform's own images: checked, and written into their files."""
+"""Bump the pins of services, or of the platform's own images: check them, and write them into their files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,9 +29,9 @@ from gitops.platform.targets import PLATFORM, Target
 
 
 class Pins(Struct, frozen=True, kw_only=True):
-    """What to pin; None keeps what is pinned now. Images are references, as `parse_image` takes them.
+    """What to pin; None keeps the present pin. Images are references for `parse_image`.
 
-    `batch_image` goes with the image: another image without one is pinned alone.
+    `batch_image` belongs to the image: a new image without it removes that pin.
     """
 
     image: str | None = None
@@ -41,17 +41,17 @@ class Pins(Struct, frozen=True, kw_only=True):
 
 
 def bump_services(name: str, pins: Pins) -> Edit:
-    """The edit that pins services to something else, or pins one for the first time; a commit for each.
+    """Return the edit that pins services to new content, or pins one for the first time; a commit for each.
 
     Args:
-        name: ENV/SERVICE, or ENV for every service of it that is released and not held. Empty for those of every
-            environment that nothing feeds; with a model, for those that serve it.
+        name: ENV/SERVICE, or ENV for all of its services that are released and not held. Empty for the services of
+            every environment without `from`; with a model, only those that serve it.
         pins: What to pin.
 
     The edit raises:
-        BadInputError: There is no such target, promotion moves its pins, a first release lacks a pin, or a pin is not
-            one.
-        NotWantedError: The one service that is meant is held.
+        BadInputError: There is no such target, promotion moves its pins, a first release lacks a pin, or a pin is
+            invalid.
+        NotWantedError: The name means one service, and it is held.
     """
 
     def edit(snapshot: Snapshot) -> Sequence[Proposal]:
@@ -64,7 +64,7 @@ def bump_services(name: str, pins: Pins) -> Edit:
 
 
 def bump_platform(images: Mapping[str, Image]) -> Edit:
-    """The edit that pins images of the platform's own parts, by name: `mlflow`, `training`.
+    """Return the edit that pins images of the platform's own parts, by name: `mlflow`, `training`.
 
     The edit raises:
         BadInputError: There is no such part.
@@ -96,16 +96,16 @@ def proposal(
     what: str = "",
     reason: str = "",
 ) -> Proposal:
-    """The commit that takes a target's release file from one release to another.
+    """Return the commit that changes a target's release file from one release to another.
 
     Args:
-        verb: What is done, for the commit's subject.
-        target: Where.
-        text: The file's content so far, None where there is none.
-        before: What the content so far holds.
-        after: What it is to hold.
-        what: What is done it to, for the subject; by default the pins that move.
-        reason: Why, for the commit's body.
+        verb: What is done, for the subject of the commit.
+        target: The service in its environment.
+        text: The present content of the file, None if it does not exist.
+        before: The present release.
+        after: The new release.
+        what: What is changed, for the subject; the default is the pins that change.
+        reason: The reason, for the body of the commit.
     """
     moved = changes(before, after)
     subject = f"{verb}({target}): {what or what_moved(moved, after)}"
@@ -115,7 +115,7 @@ def proposal(
 
 
 def refuse_held(target: Target, release: Release | None) -> None:
-    """Leave a held service alone.
+    """Refuse a held service.
 
     Raises:
         NotWantedError: It is held.
@@ -125,7 +125,7 @@ def refuse_held(target: Target, release: Release | None) -> None:
 
 
 def refuse_fed(target: Target) -> None:
-    """Leave an environment that another one feeds to promotion.
+    """Refuse an environment that gets its pins by promotion.
 
     Raises:
         BadInputError: It has a `from`.
@@ -138,10 +138,10 @@ def refuse_fed(target: Target) -> None:
 
 
 def known_model(target: Target, name: str) -> None:
-    """Keep a service at its own registered model.
+    """Refuse another registered model than that of the service.
 
     Raises:
-        BadInputError: The model is another one.
+        BadInputError: The model is a different one.
     """
     if name != target.service.model:
         raise BadInputError(
@@ -192,11 +192,10 @@ def _merged(before: Release | None, target: Target, pins: Pins) -> Release:
 
 
 def _image(before: Release | None, pins: Pins) -> Image | None:
-    """The image to pin with its variant for files; None where neither is named.
+    """Return the image to pin, with its variant for batch scoring; None if neither is given.
 
     Raises:
-        BadInputError: One is not a reference, or the variant is from another repository, or of an image that was not
-        named.
+        BadInputError: A reference is invalid, the variant is from another repository, or it has no image to belong to.
     """
     image = parse_image(pins.image, before.image.repository if before else None) if pins.image else None
     if not pins.batch_image:
@@ -214,17 +213,17 @@ def _image(before: Release | None, pins: Pins) -> Image | None:
 
 
 def _content(before: Release, chart: Chart | None) -> str | UnsetType | None:
-    """The content that goes with the version: that of another version goes with it."""
+    """Return the chart's digest to pin: that of an earlier version must not stay."""
     if chart and chart.digest:
         return chart.digest
     return before.release.chart_digest if chart is None or chart.version == before.release.chart else UNSET
 
 
 def _image_known_to(chart: str, image: Image) -> Image:
-    """The pins of an image without what the schema of the chart's version refuses."""
+    """Return an image without fields that the schema of this version of the chart refuses."""
     return image if knows_batches(chart) else msgspec.structs.replace(image, batch_digest=UNSET)
 
 
 def _known_to(chart: str, model: Model) -> Model:
-    """The pins of a model without what the schema of the chart's version refuses."""
+    """Return a model without fields that the schema of this version of the chart refuses."""
     return model if knows_releases(chart) else msgspec.structs.replace(model, release=UNSET)

@@ -1,4 +1,4 @@
-"""The serving chart as a pin: a published version, and the content that the registry has under it."""
+"""The serving chart as a pin: a published version, and its digest in the registry."""
 
 import re
 import tempfile
@@ -16,12 +16,12 @@ from gitops.rendering.render import UNREACHABLE, find_helm
 SERVING_CHART = "model-serving"
 _HELM_SECONDS = 90.0
 _SAID = re.compile(r"^Digest: (sha256:[0-9a-f]{64})$", re.MULTILINE)
-# What programs say of a registry that is away.
+# Messages of programs for a registry that does not answer.
 AWAY = re.compile("|".join([*UNREACHABLE, "i/o timeout", "TLS handshake", "status code 5"]), re.IGNORECASE)
 
 
 class Chart(Struct, frozen=True, kw_only=True):
-    """A version of the serving chart; `digest` is None where its content is not pinned."""
+    """A version of the serving chart; `digest` is None if its content is not pinned."""
 
     version: ChartVersion
     digest: Digest | None = None
@@ -31,7 +31,7 @@ def parse_chart(text: str) -> Chart:
     """Split VERSION@sha256:DIGEST, or VERSION alone.
 
     Raises:
-        BadInputError: A part is of the wrong form.
+        BadInputError: A part has the wrong form.
     """
     version, at, digest = text.partition("@")
     try:
@@ -44,9 +44,9 @@ def parse_chart(text: str) -> Chart:
 
 
 def looked_up(root: Path, platform: Platform, chart: Chart) -> Chart:
-    """The chart with the content that the registry has now, once: publishing it again changes nothing.
+    """Return the chart with its present digest in the registry, so that publishing it again changes nothing.
 
-    A fork that names no registry of its own yet has nothing to look it up in, and pins the version alone.
+    A fork without a registry pins only the version.
 
     Raises:
         BadInputError: The version is not published.

@@ -1,4 +1,4 @@
-"""One edit over all that a person means by ENV or ENV/SERVICE: what is in the way of one service stops no other."""
+"""Apply an edit to every target that ENV or ENV/SERVICE means: a problem with one service does not stop the others."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,17 +13,17 @@ NOTHING_RELEASED = "nothing is released there"
 
 
 def for_each(verb: Verb, snapshot: Snapshot, name: str, propose: Callable[[Target], Proposal]) -> Sequence[Proposal]:
-    """Propose something for each target that is meant.
+    """Make a proposal for each target that a name means.
 
     Args:
         verb: What is done.
-        snapshot: The files to start from; its platform.yaml says what there is.
+        snapshot: The files to start from, with platform.yaml.
         name: ENV/SERVICE, or ENV for all of its services.
         propose: Makes the proposal for one target.
 
     Raises:
         BadInputError: There is no such target, or nothing is released to any of several.
-        GitopsError: What `propose` raises, where one target alone is meant.
+        GitopsError: Any error of `propose`, if the name means a single target.
     """
     wanted = chosen(platform_at(snapshot), name)
     if not wanted:
@@ -43,11 +43,11 @@ def for_each(verb: Verb, snapshot: Snapshot, name: str, propose: Callable[[Targe
 def for_machines(
     verb: Verb, snapshot: Snapshot, model: str | None, propose: Callable[[Target], Proposal]
 ) -> Sequence[Proposal]:
-    """Propose something for each target that machines move; having none is not a failure, and neither is a hold.
+    """Make a proposal for each target that automation bumps; it is no error if there is none, or if one is held.
 
     Args:
         verb: What is done.
-        snapshot: The files to start from; its platform.yaml says what there is.
+        snapshot: The files to start from, with platform.yaml.
         model: Only for services of this registered model.
         propose: Makes the proposal for one target.
     """

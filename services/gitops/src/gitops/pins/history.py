@@ -1,4 +1,4 @@
-"""What a service ran in an environment, when, and who said so: told from git alone."""
+"""What a service ran in an environment, since when, and who changed it, from git alone."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,19 +12,19 @@ from gitops.pins.release import Change, Model, Release, Shadow, changes, read_re
 from gitops.pins.wording import reason_in, what_moved
 from gitops.platform.targets import Target
 
-# A version that was bumped by image and chart so often since is no news any more.
+# Older commits are not searched for the reason of a training.
 _STEPS_READ = 20
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One commit that changed a release file; `release` is None where it was removed, or broken then."""
+    """A commit that changed a release file; `release` is None if the file was removed or invalid."""
 
     commit: Commit
     release: Release | None
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One step for people and programs: where, who, when, and what changed by it, in words and pin by pin."""
+    """A step for people and programs: where, who, when, and what changed, in words and by pin."""
 
     target: str
     commit: str
@@ -36,14 +36,14 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 def steps(repository: Repository, target: Target, revision: str) -> list[Step]:
-    """The commits up to a revision that changed what a target runs, the newest first: merges count as one."""
+    """Return the commits up to a revision that changed what a target runs, the newest first; a merge counts as one."""
     commits = repository.log(target.file, revision)
     texts = repository.read_many([f"{commit.sha}:{target.file}" for commit in commits])
     return [Step(commit=commit, release=_readable(text)) for commit, text in zip(commits, texts, strict=True)]
 
 
 def entries(target: Target, found: Sequence[Step]) -> list[Entry]:
-    """Steps of a target, the newest first, with what each changed."""
+    """Return the history entries of steps, which are sorted from the newest; each says what changed."""
     earlier = [step.release for step in found[1:]]
     return [_entry(target, step, before) for step, before in zip_longest(found, earlier)]
 
@@ -62,7 +62,7 @@ def _entry(target: Target, step: Step, before: Release | None) -> Entry:
 
 
 def since(found: Sequence[Step]) -> Commit:
-    """The commit that brought the pins of the newest step; holds and metrics are not pins.
+    """Return the commit since which the pins of the newest step have been there; holds and metrics are not pins.
 
     Args:
         found: At least one step, the newest first.
@@ -77,12 +77,12 @@ def since(found: Sequence[Step]) -> Commit:
 
 
 def why_trained(repository: Repository, target: Target, found: Sequence[Step], model: Model) -> str:
-    """Why a version was trained, as the newest commit says that brought it; empty where none does.
+    """Return why a version was trained, from the newest commit that pinned it and says so; else empty.
 
     Args:
-        repository: Where the steps are.
-        target: Who has the version.
-        found: The steps of it, the newest first.
+        repository: The repository of the steps.
+        target: The target that runs the version.
+        found: The steps of the target, the newest first.
         model: The version.
     """
     brought = [step.commit.sha for step in found if step.release and step.release.model.is_version(model)]
@@ -91,12 +91,12 @@ def why_trained(repository: Repository, target: Target, found: Sequence[Step], m
 
 
 def ever_ran(found: Sequence[Step], shadow: Shadow) -> bool:
-    """Whether a shadow's version answered in one of the steps, the same by its content too."""
+    """Whether the version of a shadow answered in one of the steps; the digest must match too."""
     return any(step.release and shadow.is_model(step.release.model) for step in found)
 
 
 def tried_since(found: Sequence[Step]) -> Commit:
-    """The commit since which the newest step's model and shadow are compared, whatever share of the requests.
+    """Return the commit since which the model and the shadow of the newest step are compared, at any sample share.
 
     Args:
         found: At least one step, the newest first; the newest has a shadow.
@@ -110,10 +110,10 @@ def tried_since(found: Sequence[Step]) -> Commit:
 
 
 def before_now(found: Sequence[Step]) -> Step | None:
-    """The step to roll back to: the pins before the most recent forward release.
+    """Return the step to roll back to: the pins before the most recent forward release.
 
-    Pins that come back undo everything between, so that rolling back twice goes two releases back, and never returns to
-    what was rolled back from. If the newest step cannot be read, it is the last one that can.
+    Pins that were restored undo everything in between. So a second rollback goes one release further back, and never
+    returns to what the first one left. If the newest step is invalid, the result is the newest valid one.
     """
     path: list[Step] = []
     for step in reversed(found):
@@ -127,7 +127,7 @@ def before_now(found: Sequence[Step]) -> Step | None:
 
 
 def same_pins(one: Release | None, other: Release | None) -> bool:
-    """Whether two releases run the same: chart, image and model, whatever their holds, metrics and shadows."""
+    """Whether two releases run the same chart, image and model; holds, metrics and shadows do not count."""
     if one is None or other is None:
         return one is other
     return _pins(one) == _pins(other)

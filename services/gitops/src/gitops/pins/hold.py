@@ -1,4 +1,4 @@
-"""Keep automation away from services, let it back, and go back to what ran before."""
+"""Hold services, release them, and roll them back."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,10 +16,10 @@ from gitops.platform.targets import Target
 
 
 def hold_by(repository: Repository, reason: str) -> Hold:
-    """A hold of the person who commits here, from now on.
+    """Return a hold by the person who commits here, from now on.
 
     Raises:
-        BadInputError: The reason is empty, or git does not know who commits.
+        BadInputError: The reason is empty, or git has no author configured.
     """
     said = " ".join(reason.split())
     if not said:
@@ -29,7 +29,7 @@ def hold_by(repository: Repository, reason: str) -> Hold:
 
 
 def hold_services(name: str, held: Hold) -> Edit:
-    """The edit that holds services, or gives their holds another reason; a commit for each.
+    """Return the edit that holds services, or changes the reason of their holds; a commit for each.
 
     Args:
         name: ENV/SERVICE, or ENV for all of its services.
@@ -51,7 +51,7 @@ def hold_services(name: str, held: Hold) -> Edit:
 
 
 def lift_holds(name: str) -> Edit:
-    """The edit that lifts the holds of services; a commit for each.
+    """Return the edit that removes the holds of services; a commit for each.
 
     Args:
         name: ENV/SERVICE, or ENV for all of its services.
@@ -71,22 +71,23 @@ def lift_holds(name: str) -> Edit:
 
 
 def roll_back(repository: Repository, revision: str, name: str, held: Hold, to: str | None = None) -> Edit:
-    """The edit that pins what ran before, and holds the services so that nothing undoes it; a commit for each.
+    """Return the edit that restores earlier pins and holds the services, so that nothing undoes it; a commit for each.
 
-    What is gone back to is looked up once, from `revision`: when somebody else is faster, nothing else is.
+    The pins to restore are determined once, from `revision`, so that another attempt after a lost race restores the
+    same.
 
     Args:
         repository: The repository.
-        revision: The commit to go back from.
+        revision: The commit whose pins to replace.
         name: ENV/SERVICE, or ENV for all of its services.
         held: The hold.
-        to: A commit whose pins are wanted; by default the last ones before those of `revision`.
+        to: A commit whose pins to restore; the default is the pins before those of `revision`.
 
     Raises:
         BadInputError: There is no such target or commit.
 
     The edit raises:
-        BadInputError: Nothing is released, or nothing else ever was, or it runs that already, or history is missing.
+        BadInputError: Nothing is released, there are no earlier pins, they run already, or the clone lacks the history.
     """
     commit = repository.commit_named(to, "--to") if to else None
     known: dict[str, Step] = {}
@@ -103,16 +104,16 @@ def roll_back(repository: Repository, revision: str, name: str, held: Hold, to: 
 
 
 def rollback_target(repository: Repository, target: Target, revision: str, to: str | None = None) -> Step:
-    """What to go back to.
+    """Return the step whose pins to restore.
 
     Args:
         repository: The repository.
-        target: Whose pins.
-        revision: The commit to go back from.
-        to: A commit whose pins are wanted; by default the last ones before those of `revision`.
+        target: The target to roll back.
+        revision: The commit whose pins to replace.
+        to: A commit whose pins to restore; the default is the pins before those of `revision`.
 
     Raises:
-        BadInputError: Nothing was released then, or nothing else ever was, or the clone lacks the history that tells.
+        BadInputError: Nothing was released then, there are no earlier pins, or the clone lacks the history.
     """
     if to:
         found = steps(repository, target, to)
@@ -120,7 +121,7 @@ def rollback_target(repository: Repository, target: Target, revision: str, to: s
             raise BadInputError(f"--to: at {to[:7]} nothing was released to {target}.")
         return found[0]
     if repository.is_shallow():
-        # What is missing may be the very step that was rolled back from.
+        # The missing history may include the step that was rolled back from.
         raise BadInputError(
             f"This clone lacks older history, so what {target} ran before is not known: git fetch --unshallow (in a "
             "workflow: fetch-depth: 0), or name a commit with --to."
@@ -135,10 +136,10 @@ def rollback_target(repository: Repository, target: Target, revision: str, to: s
 
 
 def rolled_back(snapshot: Snapshot, target: Target, step: Step, held: Hold) -> Proposal:
-    """The pins of a step instead of the present ones, without a shadow, and held.
+    """Return the commit that restores the pins of a step, without a shadow, and holds the service.
 
     Raises:
-        BadInputError: They are those of now.
+        BadInputError: These pins run already.
     """
     if step.release is None:
         raise ValueError("a commit without a release cannot be restored")
@@ -146,19 +147,19 @@ def rolled_back(snapshot: Snapshot, target: Target, step: Step, held: Hold) -> P
     text, before = _readable(snapshot, target)
     if same_pins(before, step.release):
         raise BadInputError(f"{target} already runs the pins of {then}.")
-    # Who goes back wants nothing beside what is known to work, neither the shadow of now nor that of then.
+    # A rollback restores what is known to work, so it drops the present shadow and the earlier one.
     after = step.release.tried_beside(None)
     reason = f"Back to {then}: {held.reason}"
     return proposal("rollback", target, text, before, _held(after, held), reason=reason)
 
 
 def not_rolled_back(target: Target, why: str, exit_code: int = 0) -> Proposal:
-    """What replaces a rollback that is not made."""
+    """Return a proposal without changes, for a rollback that is not made."""
     return Proposal(verb="rollback", subject=str(target), left_alone=why, exit_code=exit_code)
 
 
 def _readable(snapshot: Snapshot, target: Target) -> tuple[str | None, Release | None]:
-    """The content of the file; nothing if it is missing or broken, so that it is written again."""
+    """Return the file's text and content; both are None if it is missing or invalid, so that it is written again."""
     try:
         return snapshot.release(target)
     except BadInputError:

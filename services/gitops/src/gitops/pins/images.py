@@ -1,4 +1,4 @@
-"""The images of the platform's own parts: their pins in envs/platform/pins/NAME.yaml, reading and editing them."""
+"""Images of the platform's own parts: read and edit their pins in envs/platform/pins/NAME.yaml."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from gitops.pins.release import Change, Image
 from gitops.pins.yaml_edit import edited
 from gitops.platform.targets import ENVS, PLATFORM
 
-# In files of their own, which upstream never changes: a merge of its next version conflicts nowhere.
+# Upstream has no files in this folder, so its next version merges without conflicts.
 PINS = ENVS / PLATFORM / "pins"
 _CHARTS = Path("charts")
 _HEADING = "# Written by `gitops bump platform`; tuning belongs into ../{name}.\n"
@@ -20,7 +20,7 @@ _PARTS = ("repository", "tag", "digest")
 
 
 def pins_file(snapshot: Snapshot, part: str) -> Path:
-    """Where the image of a shared part is pinned.
+    """Return the path of the file that pins the image of a shared part.
 
     Raises:
         BadInputError: There is no such part, or its chart has no image to pin.
@@ -35,15 +35,15 @@ def pins_file(snapshot: Snapshot, part: str) -> Path:
 
 
 def with_image(text: str | None, image: Image, name: str) -> str:
-    """Return a pins file's content with another image; everything else stays, comments included.
+    """Return a pins file's content with another image; the rest does not change, including comments.
 
     Args:
-        text: The content so far; None where there is no file yet.
+        text: The present content; None if the file does not exist.
         image: The image to pin.
-        name: What to call the file in an error.
+        name: The name of the file, for an error.
 
     Raises:
-        BadInputError: The content so far cannot be edited.
+        BadInputError: The present content cannot be edited.
     """
     wanted = {"image": {**_image_in(text or "", name), **msgspec.to_builtins(image)}}
     content = edited(text or "", wanted, name)
@@ -51,10 +51,10 @@ def with_image(text: str | None, image: Image, name: str) -> str:
 
 
 def image_changes(text: str, image: Image, part: str, name: str) -> list[Change]:
-    """The parts of an image pin that would change.
+    """Return the fields of an image pin that would change.
 
     Raises:
-        BadInputError: The content so far is not a mapping with an image.
+        BadInputError: The present content is not a mapping with an image.
     """
     before, after = _image_in(text, name), msgspec.to_builtins(image)
     return [

@@ -1,4 +1,4 @@
-"""The model registry, spoken to over MLflow's REST API: which version a reference means, and what its pins are."""
+"""A client of the model registry, over MLflow's REST API: resolve references to versions, and return their pins."""
 
 import contextlib
 import math
@@ -23,18 +23,18 @@ _REFERENCE = re.compile(r"(?P<name>[^/@\s]+)(/(?P<version>[1-9][0-9]*)|@(?P<alia
 _NAMELESS = re.compile(r"[1-9][0-9]*|@[A-Za-z0-9_-]+")
 _RELEASE = re.compile(r"[A-Za-z0-9._+-]{1,128}")
 _SECONDS = 10.0
-# Waited between tries, so one more try than there are numbers.
+# Seconds between tries, so there is one more try than there are numbers.
 _PAUSES = (0.5, 1.0, 2.0)
 _BUSY = frozenset({429, 502, 503, 504})
 _T = TypeVar("_T")
 
 
 def completed(reference: str, name: str) -> str:
-    """A reference with the model's name.
+    """Return a reference that includes the model's name.
 
     Args:
         reference: NAME/VERSION, NAME@ALIAS, VERSION or @ALIAS.
-        name: The model that the last two mean.
+        name: The model, for the last two forms.
     """
     if not _NAMELESS.fullmatch(reference):
         return reference
@@ -49,15 +49,15 @@ class MlflowLogin(Struct, frozen=True):
 
 
 def given_login() -> MlflowLogin | None:
-    """The user of MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, as MLflow's own client takes it."""
+    """Return the user of MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, as MLflow's own client does."""
     user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
     return MlflowLogin(user, password) if user and password else None
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A model version that may be released: its pins, and what its run measured on held-out data.
+    """A model version that may be released: its pins, and the metrics of its run on held-out data.
 
-    `reason` is why it was trained, where training said so.
+    `reason` is why it was trained, if training recorded that.
     """
 
     model: Model
@@ -72,7 +72,7 @@ class _Tag(Struct, frozen=True):
 
 class _Metric(Struct, frozen=True):
     key: str
-    # As Protobuf writes in JSON what JSON has no number for.
+    # Protobuf writes numbers that JSON does not have as strings.
     value: float | Literal["NaN", "Infinity", "-Infinity"]
 
 
@@ -110,9 +110,9 @@ class MlflowRegistry:
     def __init__(
         self, url: str, pause: Callable[[float], None] = time.sleep, *, login: MlflowLogin | None = None
     ) -> None:
-        """Take the server's address, what waits for so many seconds, and who asks.
+        """Take the server's address, a function that waits for a number of seconds, and the user.
 
-        Without `login` it is what `given_login` gives.
+        Without `login`, the user is that of `given_login`.
         """
         self._url = url.rstrip("/")
         self._shown = shown(self._url)
@@ -124,7 +124,7 @@ class MlflowRegistry:
         """Resolve NAME/VERSION or NAME@ALIAS to a version that may be released.
 
         Raises:
-            BadInputError: There is no such version, it did not pass its gate, or pods could not load it by its pins.
+            BadInputError: There is no such version, it did not pass its gate, or its pins would not work in pods.
             OutageError: MLflow does not answer.
         """
         match = _REFERENCE.fullmatch(reference)
@@ -156,17 +156,17 @@ class MlflowRegistry:
                 f"{title} has its files at {uri}, where pods cannot download them without MLflow: run MLflow with "
                 "--no-serve-artifacts and an s3:// artifact root."
             )
-        # What people call the version; a tag that the chart's schema would refuse is left out.
+        # The version's name for people, unless the chart's schema would refuse it.
         release = tags.get(RELEASE, "")
         named = release if _RELEASE.fullmatch(release) else UNSET
         model = Model(name=found.name, version=found.version, release=named, digest=digest, uri=uri)
         return Candidate(model=model, metrics=self._metrics(found.run_id), reason=tags.get(REASON, ""))
 
     def alias(self, model: str, alias: str) -> str | None:
-        """The version of a registered model that an alias names, or None.
+        """Return the version of a registered model that an alias names, or None.
 
         Raises:
-            BadInputError: MLflow lets nobody in.
+            BadInputError: MLflow refuses access.
             OutageError: MLflow does not answer.
         """
         try:
@@ -175,10 +175,10 @@ class MlflowRegistry:
             return None
 
     def remove_alias(self, model: str, alias: str) -> None:
-        """Remove an alias; a missing one is not an error.
+        """Remove an alias; it is no error if it does not exist.
 
         Raises:
-            BadInputError: MLflow lets nobody in.
+            BadInputError: MLflow refuses access.
             OutageError: MLflow does not answer.
         """
         with contextlib.suppress(_NotFoundError):
@@ -193,14 +193,15 @@ class MlflowRegistry:
             raise BadInputError(f"--model: MLflow at {self._shown} says: {error}") from None
 
     def _metrics(self, run_id: str) -> dict[str, float]:
-        """The figures of the model as a whole; none when the run is gone."""
+        """Return the metrics of the model as a whole; none if the run was deleted."""
         if not run_id:
             return {}
         try:
             run = self._get("runs/get", _RunAnswer, run_id=run_id).run
         except _NotFoundError:
             return {}
-        # Figures of one class hold a slash, those of cross-validation begin with cv_; JSON has no NaN and no infinity.
+        # Metrics of one class contain a slash, those of cross-validation begin with cv_. JSON has no NaN and no
+        # infinity.
         return {
             metric.key: float(f"{float(metric.value):.6g}")
             for metric in sorted(run.data.metrics, key=lambda metric: metric.key)
@@ -223,7 +224,7 @@ class MlflowRegistry:
                 "MLFLOW_TRACKING_PASSWORD: the Secret mlflow-gitops in ml-pipeline holds a user."
             )
         if answer.status_code == httpx.codes.FORBIDDEN:
-            who = f"The user {self._auth[0]}" if self._auth else "A stranger"
+            who = f"The user {self._auth[0]}" if self._auth else "An anonymous user"
             raise BadInputError(
                 f"MLflow at {self._shown} refuses with 403: {message} {who} may not do that, or MLflow does "
                 "not know the host name of this address (its value allowedHosts)."
@@ -255,7 +256,7 @@ class MlflowRegistry:
 
 
 def _carried(method: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """MLflow reads what a GET asks for from the address, and everything else from the body."""
+    """Return the arguments for httpx: MLflow reads parameters of a GET from the URL, otherwise from the body."""
     return {"params": query} if method == "GET" else {"json": dict(query)}
 
 
@@ -269,4 +270,4 @@ def _message(answer: httpx.Response) -> str:
 
 
 class _NotFoundError(Exception):
-    """MLflow has no such thing; the message is its own."""
+    """The object does not exist in MLflow; the message is MLflow's."""

@@ -1,4 +1,4 @@
-"""What a service runs in an environment: the pins in envs/ENV/SERVICE/release.yaml, reading and editing them."""
+"""What a service runs in an environment: read and edit the pins in envs/ENV/SERVICE/release.yaml."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from gitops.pins.yaml_edit import edited
 from gitops.programs import EXACT
 from modelformat.digest import PATTERN
 
-# The same everywhere, so that what is promoted is the same file.
+# The same in every environment, because a promotion copies the file.
 _HEADING = "# What runs here. Written by `gitops`; tuning belongs in values.yaml.\n"
 
 Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -26,7 +26,7 @@ _WAY_OUT = (
     "If the change is not committed, `git restore` the file. If it is, fix it by hand, or restore the last readable "
     "pins: `gitops rollback ENV/SERVICE`."
 )
-# What serving takes where a pin does not say.
+# The default of serving.
 DEFAULT_SAMPLE = 0.1
 # The first version of the serving chart with the values `model.release` and `shadow`.
 _SINCE = (0, 2, 0)
@@ -34,7 +34,7 @@ _IMAGE = re.compile(r"(?P<repository>[^\s@]+?)(:(?P<tag>[^\s:/@]+))?(@(?P<digest
 
 
 class Hold(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why automation leaves a service alone, since when (ISO 8601) and by whom."""
+    """Why automation skips a service, since when (ISO 8601), and who decided it."""
 
     reason: str
     since: str = ""
@@ -42,9 +42,9 @@ class Hold(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Notes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """What the templates ignore: the chart's version, the hold, and the model's figures on held-out data.
+    """Fields that the templates ignore: the chart's version, the hold, and the model's metrics on held-out data.
 
-    `chart_digest` is the content of that version in the registry, where it was looked up.
+    `chart_digest` is the digest of that version in the registry, if it was looked up.
     """
 
     chart: ChartVersion
@@ -56,7 +56,7 @@ class Notes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
 class Image(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """The serving image; the digest decides, the tag is for people.
 
-    `batch_digest` is the variant of the same repository that answers files, where it was named.
+    `batch_digest` is the variant for batch scoring in the same repository, if there is one.
     """
 
     repository: Annotated[str, Meta(min_length=1)]
@@ -75,12 +75,12 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     uri: Uri
 
     def is_version(self, other: "Model") -> bool:
-        """Whether it is that version, by its content too: numbers of a new registration start again."""
+        """Whether it is the same version, also by digest: a model that is registered again starts with version 1."""
         return (self.name, self.version, self.digest) == (other.name, other.version, other.digest)
 
 
 class Shadow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Another version of the same model that answers the same rows unseen, those of `sample` of the requests."""
+    """Another version of the same model that gets the rows of a share of requests (`sample`), but does not answer."""
 
     version: RegistryNumber
     release: str | UnsetType | None = UNSET
@@ -90,16 +90,16 @@ class Shadow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def share(self) -> float:
-        """Of how many requests it sees the rows, from 0 to 1."""
+        """Return the share of requests whose rows it gets, from 0 to 1."""
         return DEFAULT_SAMPLE if isinstance(self.sample, UnsetType) else self.sample
 
     def is_model(self, model: "Model | Shadow") -> bool:
-        """Whether it is that version, by its content too: numbers of a new registration start again."""
+        """Whether it is the same version, also by digest: a model that is registered again starts with version 1."""
         return (self.version, self.digest, self.uri) == (model.version, model.digest, model.uri)
 
 
 class Release(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file."""
+    """The whole content of the file."""
 
     release: Notes
     image: Image
@@ -108,23 +108,23 @@ class Release(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def held(self) -> str | None:
-        """The reason of the hold, or None while there is none."""
+        """Return the reason of the hold, or None if there is no hold."""
         hold = self.release.hold
         return hold.reason if isinstance(hold, Hold) else hold
 
     @property
     def tried(self) -> Shadow | None:
-        """The shadow, where there is one."""
+        """Return the shadow, if there is one."""
         return self.shadow if isinstance(self.shadow, Shadow) else None
 
     def tried_beside(self, shadow: Shadow | None) -> "Release":
-        """The same with a shadow, or none: also where it is what answers now, or the chart knows no shadows yet."""
+        """Return the release with a shadow, or with none if that is the model itself or the chart has no shadows."""
         kept = shadow and not shadow.is_model(self.model) and knows_shadows(self.release.chart)
         return msgspec.structs.replace(self, shadow=shadow if kept else UNSET)
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """One pin that differs; `before` is None where there was none, `after` where there is none any more."""
+    """A pin that differs; `before` is None if it is new, `after` if it was removed."""
 
     pin: str
     before: Any
@@ -132,17 +132,17 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 def knows_releases(chart: str) -> bool:
-    """Whether a version of the serving chart takes what people call a model's version."""
+    """Whether a version of the serving chart has a value for the model's version name."""
     return tuple(int(part) for part in chart.partition("-")[0].split(".")) >= _SINCE
 
 
 def knows_batches(chart: str) -> bool:
-    """Whether a version of the serving chart answers files, with a separate image."""
+    """Whether a version of the serving chart supports batch scoring, with a separate image."""
     return knows_releases(chart)
 
 
 def knows_shadows(chart: str) -> bool:
-    """Whether a version of the serving chart runs a shadow; its schema refuses what it does not know."""
+    """Whether a version of the serving chart supports shadows; its schema refuses unknown values."""
     return knows_releases(chart)
 
 
@@ -150,11 +150,11 @@ def read_release(text: str, name: str) -> Release:
     """Decode a release file.
 
     Args:
-        text: Its content.
-        name: What to call it in an error.
+        text: The content.
+        name: The name of the file, for an error.
 
     Raises:
-        BadInputError: It is not valid YAML, or a field is missing, unknown or of the wrong form.
+        BadInputError: It is not valid YAML, or a field is missing, unknown or invalid.
     """
     try:
         return msgspec.convert(loaded(text), Release)
@@ -165,10 +165,10 @@ def read_release(text: str, name: str) -> Release:
 
 
 def load_release(path: Path, name: Path) -> Release | None:
-    """Read a release file; None where there is none, which means that nothing is released.
+    """Read a release file; None if it does not exist, which means that nothing is released.
 
     Raises:
-        BadInputError: The file is not as it should be.
+        BadInputError: The file is invalid.
     """
     try:
         text = path.read_text(encoding="utf-8", errors=EXACT)
@@ -178,19 +178,19 @@ def load_release(path: Path, name: Path) -> Release | None:
 
 
 def parse_image(reference: str, repository: str | None = None, option: str = "--image") -> Image:
-    """Split REPOSITORY:TAG@sha256:DIGEST, or TAG@sha256:DIGEST where the repository is known.
+    """Parse REPOSITORY:TAG@sha256:DIGEST, or TAG@sha256:DIGEST if the repository is known.
 
     Args:
         reference: The image.
-        repository: Where it is when the reference does not say.
-        option: Where it was named, for an error.
+        repository: The repository, if the reference does not name one.
+        option: The option of the reference, for an error.
 
     Raises:
-        BadInputError: A part is missing or of the wrong form.
+        BadInputError: A part is missing or invalid.
     """
     match = _IMAGE.fullmatch(reference)
     parts = match.groupdict() if match else {}
-    # A word alone before the digest is a tag: every repository has a registry before it.
+    # A single word before the digest is a tag, because every repository begins with a registry.
     if repository and not parts.get("tag") and "/" not in parts.get("repository", "/"):
         parts |= {"repository": repository, "tag": parts["repository"]}
     for part, example in (("digest", "@sha256:..."), ("tag", ":1.8.2")):
@@ -205,7 +205,7 @@ def parse_image(reference: str, repository: str | None = None, option: str = "--
 
 
 def changes(before: Release | None, after: Release) -> list[Change]:
-    """The pins in which two releases differ, in the order of the file."""
+    """Return the pins in which two releases differ, in the order of the file."""
     old, new = _flat(before), _flat(after)
     names = [*new, *(name for name in old if name not in new)]
     return [
@@ -214,14 +214,14 @@ def changes(before: Release | None, after: Release) -> list[Change]:
 
 
 def same_but_moment(one: str | None, other: str | None, *, measured: bool = False) -> bool:
-    """Whether the contents of two release files say the same, but for the moment of a hold.
+    """Whether two release files have the same content, apart from the time of a hold.
 
-    Who says again why a service is held, at another time, says nothing new.
+    Holding a service again for the same reason is no change.
 
     Args:
-        one: One content; None where there is no file.
-        other: The other.
-        measured: Whether the reasons of holds are measurements, which differ a little each time, and are not compared.
+        one: One content; None if there is no file.
+        other: The other one.
+        measured: Whether the reasons of holds contain measurements. These differ each time, so they are not compared.
     """
     if one is None or other is None or one == other:
         return one == other
@@ -240,15 +240,15 @@ def _without_moment(release: Release, measured: bool) -> Release:
 
 
 def written(text: str | None, after: Release, name: str) -> str:
-    """Return a release file's content with other pins; what did not change keeps its form, and every comment stays.
+    """Return a release file's content with other pins. Everything else keeps its form, and every comment stays.
 
     Args:
-        text: The content so far; None where there is no file yet.
+        text: The present content; None if the file does not exist.
         after: The pins to write.
-        name: What to call the file in an error.
+        name: The name of the file, for an error.
 
     Raises:
-        BadInputError: The content so far cannot be edited.
+        BadInputError: The present content cannot be edited.
     """
     values = msgspec.to_builtins(after)
     if after.tried is None:

@@ -1,4 +1,4 @@
-"""Pin another version of a service's model as a shadow, to see how it would answer the same rows."""
+"""Pin another version of a service's model as a shadow, to compare its answers to the same rows."""
 
 from collections.abc import Sequence
 
@@ -17,23 +17,23 @@ from gitops.platform.targets import Target, one, source_of
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """The shadow to pin: None keeps the version that is tried now, or the share of the requests that it sees."""
+    """The shadow to pin: None keeps the present version, or the present share of requests."""
 
     model: Model | None = None
     sample: float | None = None
 
 
 def shadow_service(name: str, wanted: Wanted) -> Edit:
-    """The edit that pins a shadow and nothing else, in any environment: it answers nobody.
+    """Return the edit that pins a shadow and nothing else, in any environment, because a shadow does not answer.
 
     Args:
         name: ENV/SERVICE.
         wanted: The shadow.
 
     The edit raises:
-        BadInputError: There is no such target, nothing is released to it, its chart knows no shadows, the version is
-            the one that answers or never ran where the target's pins come from, or history is missing.
-        NotWantedError: The target is held, or what feeds it.
+        BadInputError: There is no such target, nothing is released to it, its chart does not support shadows, the
+            version is the one that answers or never ran in the source environment, or the clone lacks history.
+        NotWantedError: The target or its source is held.
     """
 
     def edit(snapshot: Snapshot) -> Sequence[Proposal]:
@@ -50,7 +50,7 @@ def shadow_service(name: str, wanted: Wanted) -> Edit:
 
 
 def lift_shadow(name: str) -> Edit:
-    """The edit that removes a shadow, also while the service is held.
+    """Return the edit that removes a shadow, even if the service is held.
 
     Args:
         name: ENV/SERVICE.
@@ -97,7 +97,10 @@ def _shadow(target: Target, before: Release, wanted: Wanted) -> Shadow:
 
 
 def _refuse_unproved(snapshot: Snapshot, platform: Platform, target: Target, shadow: Shadow) -> None:
-    """It loads in the pods that answer, so it must have run where the target's pins come from; its gate does else."""
+    """Refuse a version that never ran in the source environment, if there is one.
+
+    The shadow loads in the pods that answer callers. Without a source, the gate must be enough.
+    """
     if not target.environment.source:
         return
     source = source_of(platform, target)
@@ -119,7 +122,7 @@ def _ran(repository: Repository, source: Target, revision: str, shadow: Shadow) 
         return True
     if repository.is_shallow():
         raise BadInputError(
-            f"This clone lacks older history, so what {source} ran before cannot be told: git fetch --unshallow (in a "
+            f"This clone lacks older history, so what {source} ran before is not known: git fetch --unshallow (in a "
             "workflow: fetch-depth: 0)."
         )
     return False

@@ -1,4 +1,4 @@
-"""Whether what a service pins is what it claims to be: its image signed, its parts listed, its model unchanged."""
+"""Verify the pins of a service: its image is signed and has an SBOM, its model and chart are those in the registry."""
 
 import re
 import shutil
@@ -23,14 +23,15 @@ Part = Literal["pins", "signature", "sbom", "model", "shadow", "chart", "chart s
 _COSIGN_SECONDS = 180.0
 _HELM_SECONDS = 90.0
 _GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
-# The workflow that signs, as the branch has it: who may push a tag or another branch may write another workflow there.
+# The signing workflow, only on this branch: someone who can push a tag or another branch could change the workflow
+# there.
 _SIGNER = r"/\.github/workflows/deliver\.yml@refs/heads/{branch}"
-# Whose signature it is, is said of content: a tag can name another one in the meantime.
+# A signature is for a digest; a tag may name other content later.
 _BY_DIGEST = re.compile(r"(?P<repository>[^@]+?)(:[^:/@]+)?@(?P<digest>sha256:[0-9a-f]{64})")
 
 
 class Trust(Struct, frozen=True, kw_only=True):
-    """Whose signatures count: those of a key, or of a keyless identity that an issuer vouches for.
+    """Which signatures to trust: those of a key, or of a keyless identity with its issuer.
 
     `identity` is a regular expression. `transparency_log` says whether a signature must be in the public log.
     """
@@ -41,7 +42,7 @@ class Trust(Struct, frozen=True, kw_only=True):
     transparency_log: bool = True
 
     def options(self, platform: Platform) -> list[str]:
-        """What cosign is told; without a key or an identity, this repository's own workflow on GitHub counts.
+        """Return cosign's options; the default is the signature of this repository's own workflow on GitHub.
 
         Raises:
             BadInputError: Both a key and an identity are given, or neither and the repository is not on GitHub.
@@ -60,7 +61,7 @@ class Trust(Struct, frozen=True, kw_only=True):
 
 
 class Check(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at; `problem` is empty where it is as it should be."""
+    """The result of one check; `problem` is empty if it passed."""
 
     part: Part
     subject: str
@@ -75,7 +76,7 @@ class Verifier:
         """Read the pins.
 
         Raises:
-            BadInputError: Nothing is released to the target, or its release file is not as it should be.
+            BadInputError: Nothing is released to the target, or its release file is invalid.
         """
         self._root = root
         self._platform = platform
@@ -85,7 +86,7 @@ class Verifier:
         self._release: Release = release
 
     def image(self, trust: Trust) -> list[Check]:
-        """The image's signature, and the list of its parts, both by cosign; and those of its variant for files."""
+        """Check the signature and the SBOM of the image with cosign, and those of its variant for batch scoring."""
         pinned = self._release.image
         digests = [pinned.digest, *([pinned.batch_digest] if pinned.batch_digest else [])]
         return [check for digest in digests for check in self._proven(f"{pinned.repository}@{digest}", trust)]
@@ -100,7 +101,7 @@ class Verifier:
         ]
 
     def models(self, registry: Callable[[], AbstractContextManager[MlflowRegistry]]) -> list[Check]:
-        """Whether the registry has the version, and the shadow's, with the digest and the location that are pinned."""
+        """Check that the registry has the model's and the shadow's version, with the pinned digests and locations."""
         pinned, shadow = self._release.model, self._release.tried
         pins: list[tuple[Part, Model | Shadow]] = [("model", pinned)]
         if shadow:
@@ -111,13 +112,13 @@ class Verifier:
         ]
 
     def chart(self) -> Check:
-        """Whether the registry has the chart in the pinned version, and with the pinned content."""
+        """Check that the registry has the chart in the pinned version, with the pinned digest."""
         address = f"oci://{self._platform.registry.charts}/{SERVING_CHART}"
         version = self._release.release.chart
         return _checked("chart", f"{address} {version}", lambda: self._pull(address, version))
 
     def chart_signature(self, trust: Trust) -> list[Check]:
-        """The signature of the chart's content; nothing for pins of a version that pinned no content yet."""
+        """Check the signature of the chart's digest; no check if the pins have no digest of the chart."""
         digest = self._release.release.chart_digest
         if not digest:
             return []
@@ -127,20 +128,20 @@ class Verifier:
 
     def _pull(self, address: str, version: str) -> None:
         digest = self._release.release.chart_digest
-        # With a digest, Helm refuses a version whose content is another.
+        # With a digest, Helm refuses a version whose content differs.
         reference = f"{address}:{version}@{digest}" if digest else f"{address}:{version}"
         plain = ["--plain-http"] if self._platform.registry.plain_http else []
         _run([find_helm(self._root), "show", "chart", reference, *plain], _HELM_SECONDS)
 
 
 def signature_of(root: Path, platform: Platform, reference: str, trust: Trust) -> Check:
-    """Whether somebody whose word counts signed an image or a chart.
+    """Check whether a trusted signature exists for an image or a chart.
 
     Args:
-        root: The repository, which may have cosign.
-        platform: Where the registry is, and whose signatures count.
-        reference: REPOSITORY@sha256:DIGEST, with a tag or without.
-        trust: Whose signatures count.
+        root: The repository; cosign may be installed in it.
+        platform: The content of platform.yaml, with the registry.
+        reference: REPOSITORY@sha256:DIGEST, with or without a tag.
+        trust: Which signatures to trust.
     """
     return _checked("signature", reference, lambda: _signed(root, platform, reference, trust))
 

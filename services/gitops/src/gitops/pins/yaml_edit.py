@@ -1,4 +1,4 @@
-"""Edits of YAML files that people comment: values change, and everything else stays as it was written."""
+"""Edit YAML files that people comment: only values change, the rest stays as it was written."""
 
 import io
 import re
@@ -22,22 +22,22 @@ from gitops.pins.yaml_spans import NOT_STRINGS, PLAIN, float_text, replaced, wit
 
 _INDENTED_LIST = re.compile(r"^( *)[^\s#-][^\n]*:[^\S\n]*(?:#[^\n]*)?\n\1( +)- ", re.MULTILINE)
 _START = re.compile(r"\A(#[^\n]*\n|[ \t]*\n)*---")
-# The end of a document, which the editing library does not keep.
+# The end of a document, which ruamel.yaml drops.
 _END = re.compile(r"^\.\.\.[ \t]*(#[^\n]*)?\n?\Z", re.MULTILINE)
 
 
 def edited(text: str, values: Mapping[str, Any], name: str, without: Collection[str] = ()) -> str:
-    """Return a YAML mapping's text with other values; what did not change keeps its form, and every comment stays.
+    """Return a YAML mapping's text with other values. Everything else keeps its form, and every comment stays.
 
     Args:
-        text: The content so far; it may be empty.
-        values: What the keys named here are to hold; keys of the text that are not named stay as they are. Inside a
-            value that is a mapping, what is not named goes.
-        name: What to call the text in an error.
-        without: Keys that go; where their lines hold something else too, they are null.
+        text: The present content; it may be empty.
+        values: New values by key; other keys of the text do not change. If a value is a mapping, it replaces the whole
+            mapping.
+        name: The name of the text, for an error.
+        without: Keys to remove; a key that shares its line with other content becomes null.
 
     Raises:
-        BadInputError: The content so far is not a mapping, or uses YAML that cannot be edited, such as anchors.
+        BadInputError: The present content is not a mapping, or uses YAML that cannot be edited, such as anchors.
     """
     try:
         before = loaded(text) or {}
@@ -48,7 +48,7 @@ def edited(text: str, values: Mapping[str, Any], name: str, without: Collection[
             values = {**values, **dict.fromkeys(key for key in gone if key in left)}
             before = {key: value for key, value in before.items() if key not in gone or key in left}
         wanted = {**before, **values}
-        # Most edits replace a value as it stands; what is left adds, removes or reshapes.
+        # Replacing values in place is enough for most edits; others add, remove or reshape keys.
         result = replaced(text, before, values)
         if loaded(result) != wanted:
             result = _reshaped(result, values)
@@ -61,7 +61,7 @@ def edited(text: str, values: Mapping[str, Any], name: str, without: Collection[
 
 
 def _reshaped(text: str, values: Mapping[str, Any]) -> str:
-    """The text with other keys: lines that say the same keep every byte."""
+    """Return the text with other keys; lines with the same meaning keep every byte."""
     ended = _END.search(text.replace("\r\n", "\n"))
     lines = text.splitlines(keepends=True)
     if ended and lines:
@@ -85,11 +85,11 @@ def _dumped(editor: YAML, document: Any) -> str:
 
 
 class _Constructor(RoundTripConstructor):
-    """Reads floats as floats: the library's own kind, which remembers its form, loses digits."""
+    """Reads floats as plain floats: those of ruamel.yaml keep their form, but lose digits."""
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes floats so that readers by YAML 1.1, which ask for a dot, take them for floats too, and null as a word."""
+    """Writes floats with a dot, which parsers of YAML 1.1 need, and None as `null`."""
 
 
 def _represent_float(representer: RoundTripRepresenter, value: float) -> ScalarNode:
@@ -106,7 +106,7 @@ _Representer.add_representer(type(None), _represent_none)
 
 
 def _editor(text: str) -> YAML:
-    """An editor that keeps the text's own indentation, of lists too, quotes and long lines."""
+    """Return an editor that keeps the text's indentation (also of lists), quotes and long lines."""
     editor = YAML()
     editor.Constructor = _Constructor
     editor.Representer = _Representer
@@ -134,7 +134,7 @@ def _merge(node: CommentedMap, values: Mapping[str, Any]) -> None:
 
 
 def _mergeable(present: CommentedMap, value: dict[str, Any]) -> bool:
-    # A key that goes would take the comments behind it along.
+    # Removing a key would remove the comments after it.
     return present.keys() <= value.keys() and bool(present)
 
 
@@ -149,7 +149,7 @@ def _replace(node: CommentedMap, name: str, value: Any) -> None:
 def _node(value: Any, *, quoted: bool = False) -> Any:
     if isinstance(value, dict):
         inner = CommentedMap({key: _node(entry, quoted=key == "version") for key, entry in value.items()})
-        # Sections stand in blocks; metrics, numbers alone, on one line.
+        # Mappings are written as blocks, but metrics, which have only numbers, on one line.
         if all(isinstance(entry, float) for entry in value.values()):
             inner.fa.set_flow_style()
         return inner
@@ -159,7 +159,7 @@ def _node(value: Any, *, quoted: bool = False) -> Any:
 
 
 def _comments(value: Any) -> str:
-    """The comments inside a mapping, and behind it up to the next key, which YAML libraries count to its last key."""
+    """Return the comments inside a mapping, and those after it, which ruamel.yaml attaches to its last key."""
     if not isinstance(value, CommentedMap):
         return ""
     text = "".join(token.value for token in (value.ca.comment or [None, None])[1] or [])

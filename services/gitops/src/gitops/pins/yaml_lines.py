@@ -1,4 +1,4 @@
-"""A text as an editing library wrote it, with every line of the same meaning restored byte for byte."""
+"""Restore unchanged lines byte for byte in a text that a YAML library wrote."""
 
 import difflib
 import re
@@ -8,25 +8,25 @@ _ENDING = re.compile(r"(\r\n|\n|\r)?\Z")
 
 
 def line_ending(line: str) -> tuple[str, str]:
-    """A line without its end, and the end."""
+    """Split a line into its content and its line end."""
     end = _ENDING.search(line)
     at = end.start() if end else len(line)
     return line[:at], line[at:]
 
 
 def spliced(lines: Sequence[str], before: str, after: str) -> str:
-    """The lines as they stood, with what `after` changes against `before`, in their own indentation and line ends.
+    """Return the original lines with the changes from `before` to `after`, in the original indentation and line ends.
 
     Args:
         lines: The text as people wrote it, with line ends.
-        before: The same, as the library writes it.
+        before: The same text, as the library writes it.
         after: The edited text, as the library writes it.
     """
     old, new = before.splitlines(), after.splitlines()
     ends = [line_ending(line)[1] for line in lines]
     end = max(set(filter(None, ends)), key=ends.count, default="\n")
     if len(old) != len(lines):
-        # The library moved lines, so there is nothing to put them back to.
+        # The library moved lines, so they cannot be matched with the original ones.
         return "".join(line + end for line in new)
     result: list[str] = []
     for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
@@ -38,13 +38,13 @@ def spliced(lines: Sequence[str], before: str, after: str) -> str:
 
 
 def _indented(line: str, lines: Sequence[str], old: Sequence[str], at: int) -> str:
-    """A line of the library's, indented as the text has lines of its depth, looked for upwards from where it goes."""
+    """Return a line of the library, indented as the nearest original line of its depth, searched upwards first."""
     depth = _depth(line)
     for number in [*range(min(at, len(old) - 1), -1, -1), *range(at + 1, len(old))]:
         if old[number].strip() and _depth(old[number]) == depth:
             return " " * _depth(lines[number]) + line.lstrip()
         if number <= at and old[number].strip() and _depth(old[number]) < depth:
-            # Deeper than all that is there: as much deeper as the library has it.
+            # Deeper than all lines before it: add the difference of the library's indentation.
             return " " * (_depth(lines[number]) + depth - _depth(old[number])) + line.lstrip()
     return line
 

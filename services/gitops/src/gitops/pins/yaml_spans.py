@@ -1,4 +1,4 @@
-"""Edits of YAML in place: a value's own characters are replaced, and no other byte of the text moves."""
+"""Edit YAML in place: only the characters of a value are replaced, no other byte changes."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-# Strings that every reader of YAML, old rules or new, takes for strings without quotes.
+# Strings that need no quotes in YAML 1.1 or 1.2.
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9./:@_-]*[A-Za-z0-9]|[0-9]+\.[0-9]+\.[0-9]+")
 NOT_STRINGS = frozenset({"true", "false", "yes", "no", "on", "off", "null"})
 _WORDS = {"None": "null", "True": "true", "False": "false"}
@@ -14,12 +14,12 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def replaced(text: str, before: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """Return a mapping's text with other values where a value can be replaced as it stands; other changes are left out.
+    """Return a mapping's text with those values replaced that can be replaced in place; other changes are left out.
 
     Args:
-        text: The content so far.
-        before: What it holds.
-        values: What its keys are to hold.
+        text: The present content.
+        before: Its values.
+        values: New values by key.
 
     Raises:
         yaml.YAMLError: It is not valid YAML.
@@ -33,12 +33,12 @@ def replaced(text: str, before: Mapping[str, Any], values: Mapping[str, Any]) ->
 
 
 def without_key(text: str, name: str) -> str:
-    """Return a mapping's text without the lines of one of its own keys, and with every other byte as it was.
+    """Return a mapping's text without the lines of one of its own keys; no other byte changes.
 
     Comments between those lines go too. The text does not change if the key shares a line with others.
 
     Args:
-        text: The content so far.
+        text: The present content.
         name: The key.
 
     Raises:
@@ -60,7 +60,7 @@ def without_key(text: str, name: str) -> str:
 
 
 def _end(node: yaml.Node) -> int:
-    """Where a node's last character is; a block counts what comes behind it as its own."""
+    """Return the index of a node's end; parsers count the lines after a block as part of it."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)
@@ -68,7 +68,7 @@ def _end(node: yaml.Node) -> int:
 
 
 def float_text(value: float) -> str:
-    """A float that readers by YAML 1.1, which ask for a dot, take for one too."""
+    """Return a float as text, with the dot that parsers of YAML 1.1 need."""
     text = repr(value)
     return text if "." in text or "n" in text else text.replace("e", ".0e")
 
@@ -92,7 +92,7 @@ def _spans(
 
 
 def _in_place(text: str, node: yaml.Node) -> bool:
-    """Whether a node's own characters are all of it."""
+    """Whether a node consists only of its own characters, so that these can be replaced."""
     written = text[node.start_mark.index : node.end_mark.index]
     if isinstance(node, yaml.ScalarNode):
         return (
@@ -101,7 +101,7 @@ def _in_place(text: str, node: yaml.Node) -> bool:
             and "\n" not in written
             and not written.startswith(("&", "!"))
         )
-    # A comment inside would be lost, and a block has no end of its own.
+    # Comments inside would be lost, and a block has no end of its own.
     flow = isinstance(node, yaml.MappingNode) and node.flow_style and "#" not in written and written.startswith("{")
     return bool(flow)
 
@@ -111,7 +111,7 @@ def _style(node: yaml.Node) -> str | None:
 
 
 def _written(value: Any, style: str | None = None, *, quoted: bool = False) -> str:
-    """A value on one line, which is right in a block and in braces alike."""
+    """Return a value on one line, which is valid in a block and in braces."""
     if value is None or isinstance(value, bool | int):
         return _WORDS.get(str(value), str(value))
     if isinstance(value, float):

@@ -1,1 +1,1 @@
-"""What platform.yaml says: where this fork lives, its environments, services and clusters, and what follows."""
+"""The content of platform.yaml (a fork's addresses, environments, services, clusters), and what follows from it."""

@@ -1,4 +1,4 @@
-"""What is wrong with the facts of a fork, each in a sentence with the way out."""
+"""Check platform.yaml: each problem is a sentence that says what to do."""
 
 import re
 from collections import Counter
@@ -24,25 +24,26 @@ _LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _URL_FORM = re.compile(r"(https?|ssh)://[^\s/]+/[^\s]+")
 _PAGE = re.compile(r"https?://[^\s/@?#]+(/[^\s?#]*)?")
 _GROUP = re.compile(r"[^\s,'\"\\`][^,'\"\\`\n\r]*")
-# A registry host with a path below it, as an OCI reference has it; upper case is not allowed there.
+# A registry host with a path, as in an OCI reference, which must be lower case.
 _REGISTRY = re.compile(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
 _BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|@\{|\.lock$))[^\s~^:?*\[\\\x00-\x20]+(?<![/.])")
-# What the charts append to SERVICE-ENV has to fit the 63 characters of a DNS label.
+# SERVICE-ENV and the longest suffix of the charts must fit into a DNS label.
 LONGEST = 45
 _LONGEST_LABEL = 63
-# Folders of envs/ that are no environments, services that would have an Application's name of the shared parts, and
-# namespaces that are taken.
+# Names that are taken: folders of envs/ that are no environments, services whose Applications would have the name of a
+# shared part, and namespaces.
 _TAKEN = {"environment": ("platform",), "service": ("training", "platform")}
 _RESERVED = (PIPELINE, ARGOCD, MONITORING, ROLLOUTS, "kube-system", "kube-public", "kube-node-lease", "default")
-# What readers of YAML take for something else than a text, where it stands without quotes.
+# YAML parsers may read these as another type than string, if they are not quoted.
 _WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
-# An environment's name is its alias in the registry: training moves one, and MLflow keeps the others to itself.
+# MLflow models get an alias with the name of each environment. Training sets one of these itself, and MLflow reserves
+# the others.
 _ALIASES = re.compile(r"candidate|latest|v[0-9]+")
 _IN_CLUSTER = re.compile(r"(\.svc(\.|$)|\.cluster\.local$|^[a-z0-9-]+(\.[a-z0-9-]+)?$)")
 
 
 def problems(platform: Platform) -> list[str]:
-    """Everything that is wrong with a fork's facts; empty for one that can be used."""
+    """Return all problems of platform.yaml; empty if it is valid."""
     return [
         *_repository(platform),
         *_forge(platform),
@@ -98,7 +99,7 @@ def _sign_in(platform: Platform) -> Iterator[str]:
         if owner not in {service.owner for service in platform.services}:
             yield f"oidc.owners: no service has the owner {owner!r}; write it as in `services`."
     for group in [*oidc.admins, *oidc.viewers, *(group for groups in oidc.owners.values() for group in groups)]:
-        # It stands in a line of a policy, and in a condition of Grafana's.
+        # The group is part of a line in a policy, and of a condition in Grafana.
         if not _GROUP.fullmatch(group):
             yield f"oidc: the group {group!r} may not hold commas, quotes, backslashes or line breaks."
 
@@ -147,7 +148,7 @@ def _forge(platform: Platform) -> Iterator[str]:
 
 def _registry(platform: Platform) -> Iterator[str]:
     prefix = platform.registry.prefix
-    # A fresh fork's placeholder is in upper case.
+    # The placeholder of a fresh fork is in upper case.
     if not _REGISTRY.fullmatch(prefix if platform.adopted else prefix.lower()):
         yield (
             f"registry.prefix: {prefix!r} is not a registry with a path, in lower case and without a scheme, "
@@ -190,7 +191,7 @@ def _lengths(platform: Platform) -> Iterator[str]:
 
 
 def _together(platform: Platform) -> Iterator[str]:
-    """Names that services and environments come to, and that two of them would share in a cluster."""
+    """Report names in the cluster that two services or environments would share."""
     names = {entry.name for entry in platform.services}, {entry.name for entry in platform.environments}
     applications = Counter(f"{service}-{environment}" for service in names[0] for environment in names[1])
     for name, count in sorted(applications.items()):
@@ -249,7 +250,7 @@ def _clusters(platform: Platform) -> Iterator[str]:
 
 
 def _reachable(name: str, cluster: Cluster) -> Iterator[str]:
-    """In another cluster, names of Services of the first one lead nowhere."""
+    """Report addresses that another cluster cannot resolve: names of Services in Argo CD's cluster."""
     for field, address in (("s3", cluster.s3), ("mlflow", cluster.mlflow), ("prometheus", cluster.prometheus)):
         if not address:
             if field == "s3":

@@ -1,4 +1,4 @@
-"""Entries of the lists in platform.yaml: put in and taken out as lines, so that all around them stays as it was."""
+"""Add and remove entries of lists in platform.yaml by lines, so that the rest of the file does not change."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,13 +13,13 @@ _NAME = str(Path("platform.yaml"))
 
 
 def with_entry(text: str, section: str, entry: Mapping[str, Any], after: str = "") -> str:
-    """Return platform.yaml with one more entry in a list.
+    """Return platform.yaml with a new entry in a list.
 
     Args:
-        text: The content so far.
+        text: The present content.
         section: The key of the list, such as `services`.
-        entry: What to put in; its `name` tells it from the others.
-        after: The name of the entry to put it behind; by default the last one.
+        entry: The new entry; its `name` identifies it.
+        after: The name of the entry before it; the default is the last one.
 
     Raises:
         BadInputError: The content cannot be edited.
@@ -39,7 +39,7 @@ def with_entry(text: str, section: str, entry: Mapping[str, Any], after: str = "
 
 
 def without_entry(text: str, section: str, name: str) -> str:
-    """Return platform.yaml with one entry of a list taken out; comments around it stay.
+    """Return platform.yaml without an entry of a list; comments around it stay.
 
     Raises:
         BadInputError: The content cannot be edited.
@@ -57,7 +57,7 @@ def without_entry(text: str, section: str, name: str) -> str:
 
 
 def flow(entry: Mapping[str, Any]) -> str:
-    """A mapping on one line, as YAML."""
+    """Return a mapping as one line of YAML."""
     dumped: str = yaml.safe_dump(dict(entry), default_flow_style=True, sort_keys=False, width=10_000)
     return dumped.strip().replace("'", '"') if '"' not in dumped and "\\" not in dumped else dumped.strip()
 
@@ -115,7 +115,7 @@ def _index(entries: list[Any], name: str) -> int:
 
 
 def _end(node: yaml.Node) -> int:
-    """Where a node ends, without the blank lines and comments that parsers count to it."""
+    """Return the index of a node's end, without the blank lines and comments that parsers include."""
     if isinstance(node, yaml.ScalarNode) or getattr(node, "flow_style", False):
         return int(node.end_mark.index)
     inner = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]

@@ -1,4 +1,4 @@
-"""What is known of each kind of forge without asking it. How it is asked says its adapter (`gitops.forge.choice`)."""
+"""Constants for each kind of forge. The adapters (`gitops.forge.choice`) make the requests."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -9,15 +9,15 @@ ForgeKind = Literal["github", "gitlab", "gitea"]
 
 
 class ForgeFacts(Struct, frozen=True, kw_only=True):
-    """Where things are on a kind of forge.
+    """The addresses of a kind of forge.
 
     Attributes:
         hosts: Git servers that are known to be of this kind.
-        api: The API's path below the forge's address.
-        central: The address of the API for those addresses that have it elsewhere.
+        api: The path of the API below the forge's address.
+        central: The API's address for forges whose API is on another host.
         file_page: The page of a file, below the repository's, with {branch} and {path}.
         new_pull_request: The page that opens a pull request, below the repository's, with {base} and {branch}.
-        webhook_key: The key of Argo CD's Secret that its webhooks are signed with:
+        webhook_key: The key in Argo CD's Secret for the signatures of its webhooks:
             https://argo-cd.readthedocs.io/en/stable/operator-manual/webhook/
     """
 
@@ -52,7 +52,7 @@ FORGES: Mapping[ForgeKind, ForgeFacts] = {
         api="/api/v1",
         file_page="src/branch/{branch}/{path}",
         new_pull_request="compare/{base}...{branch}",
-        # Gitea and Forgejo sign as Gogs does.
+        # Gitea and Forgejo sign webhooks like Gogs.
         webhook_key="webhook.gogs.secret",
     ),
 }

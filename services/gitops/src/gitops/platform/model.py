@@ -1,4 +1,4 @@
-"""The facts of one fork, as platform.yaml holds them: where it lives, its environments, services and clusters."""
+"""The content of platform.yaml: a fork's addresses, environments, services and clusters."""
 
 import re
 from pathlib import PurePosixPath
@@ -17,7 +17,7 @@ ROLLOUTS = "argo-rollouts"
 PUSHGATEWAY = "pushgateway"
 # The cluster that Argo CD runs in.
 HERE = "https://kubernetes.default.svc"
-# A fresh fork lives nowhere yet.
+# The address in a fresh fork, which nobody has adopted yet.
 PLACEHOLDER = "OWNER/NAME"
 SCP_FORM = re.compile(r"(?P<user>[\w.-]+)@(?P<host>[\w.-]+):(?P<path>[^/\s][^\s]*)")
 
@@ -29,14 +29,14 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Registry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """Where images and charts are: images under `prefix`, charts under `prefix/charts`."""
+    """The registry of images, under `prefix`, and charts, under `prefix/charts`."""
 
     prefix: Annotated[str, Meta(description="Prefix of images, without a scheme: ghcr.io/you/pipeline.")]
     plain_http: Annotated[bool, Meta(description="Whether the registry uses HTTP without TLS.")] = False
 
     @property
     def charts(self) -> str:
-        """Where charts are published, as Argo CD's repoURL has it: without a scheme."""
+        """Return the address of the charts without a scheme, as in Argo CD's repoURL."""
         return f"{self.prefix}/charts"
 
 
@@ -45,7 +45,8 @@ class Environment(
 ):
     """A place where services run.
 
-    `source` is the environment that feeds it: its pins change by pull requests alone. Without one, machines move them.
+    `source` is the environment whose pins are promoted to it: its pins change only by pull requests. Without one,
+    automation bumps them.
     """
 
     name: Name
@@ -56,17 +57,17 @@ class Environment(
 
     @property
     def where(self) -> str:
-        """Its namespace."""
+        """Return its namespace."""
         return self.namespace or f"{PIPELINE}-{self.name}"
 
     @property
     def min_minutes(self) -> float:
-        """How long pins must have run in `source`, in minutes."""
+        """Return how long pins must have run in `source`, in minutes."""
         return int(self.min_age[:-1]) * _SECONDS[self.min_age[-1]] / 60
 
 
 class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """One serving deployment with its own pins, in any number of environments."""
+    """A serving deployment with its own pins, in any number of environments."""
 
     name: Name
     model: Annotated[str, Meta(min_length=1, description="The registered model that it serves.")]
@@ -78,7 +79,7 @@ class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ren
 
 
 class Cluster(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A cluster other than that of Argo CD, and how it reaches what the first one runs."""
+    """A cluster other than Argo CD's, and the addresses at which it reaches services of Argo CD's cluster."""
 
     server: Annotated[str, Meta(description="Address of its API server, as Argo CD knows it.")]
     s3: Annotated[str, Meta(description="Address of the artifact store, reachable from there.")] = ""
@@ -95,7 +96,7 @@ class Argocd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Forge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What hosts the repository and its pull requests."""
+    """The forge of the repository and its pull requests."""
 
     kind: ForgeKind
     url: Annotated[str, Meta(description="Its address in a browser, if that is not the host of the repository.")] = ""
@@ -106,7 +107,7 @@ StoreKind = Literal["minio", "seaweedfs"]
 
 
 class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"next_store": "nextStore"}):
-    """The whole file. `platform.checks` says what is wrong with one that has the right form."""
+    """The whole file. `platform.checks` finds problems in valid YAML of this form."""
 
     repository: Annotated[str, Meta(description="The address from which Argo CD clones this fork.")]
     registry: Registry
@@ -152,39 +153,39 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
 
     @property
     def adopted(self) -> bool:
-        """Whether the fork is somebody's: a fresh one names a placeholder."""
+        """Whether the fork is adopted: a fresh one has a placeholder."""
         return PLACEHOLDER not in self.repository
 
     @property
     def forge_kind(self) -> ForgeKind:
-        """What hosts the repository."""
+        """Return the kind of the forge."""
         return self.forge.kind if isinstance(self.forge, Forge) else self.forge
 
     @property
     def forge_api(self) -> str:
-        """Address of the forge's API; empty for the usual place."""
+        """Return the address of the forge's API; empty for the usual address."""
         return self.forge.api if isinstance(self.forge, Forge) else ""
 
     @property
     def host(self) -> str:
-        """The git server's host, with its port where it has one."""
+        """Return the host of the git server, with its port if there is one."""
         if match := SCP_FORM.fullmatch(self.repository):
             return match["host"]
         return urlsplit(self.repository).netloc.rpartition("@")[2]
 
     @property
     def slug(self) -> str:
-        """The repository's path at its server, such as `you/pipeline`."""
+        """Return the path of the repository at its server, such as `you/pipeline`."""
         match = SCP_FORM.fullmatch(self.repository)
         path = match["path"] if match else urlsplit(self.repository).path
         if self.repository.startswith("http") and isinstance(self.forge, Forge):
-            # A forge below a path of its host.
+            # The forge is below a path of its host.
             path = path.removeprefix(f"{urlsplit(self.forge.url).path.rstrip('/')}/")
         return str(PurePosixPath(path.strip("/"))).removesuffix(".git")
 
     @property
     def forge_url(self) -> str:
-        """Where a browser finds the forge."""
+        """Return the web address of the forge."""
         if isinstance(self.forge, Forge) and self.forge.url:
             return self.forge.url.rstrip("/")
         if self.repository.startswith("http"):
@@ -193,17 +194,17 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
 
     @property
     def web(self) -> str:
-        """Where a browser finds the repository."""
+        """Return the web address of the repository."""
         return f"{self.forge_url}/{self.slug}"
 
     def cluster_of(self, environment: Environment) -> Cluster:
-        """The cluster of an environment."""
+        """Return the cluster of an environment."""
         return self.clusters[environment.cluster] if environment.cluster else Cluster(server=HERE)
 
     def environment(self, name: str) -> Environment | None:
-        """The environment of a name, if there is one."""
+        """Return the environment with this name, if there is one."""
         return next((entry for entry in self.environments if entry.name == name), None)
 
     def service(self, name: str) -> Service | None:
-        """The service of a name, if there is one."""
+        """Return the service with this name, if there is one."""
         return next((entry for entry in self.services if entry.name == name), None)

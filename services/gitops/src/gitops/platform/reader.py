@@ -1,4 +1,4 @@
-"""Read platform.yaml, and write it with every comment kept."""
+"""Read platform.yaml, and edit it without losing comments."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +18,10 @@ _OLD = Path("argocd/identity.yaml")
 
 
 def load_platform(root: Path) -> Platform:
-    """Read the facts of the fork at `root`.
+    """Read platform.yaml below `root`.
 
     Raises:
-        BadInputError: The file is missing, or something in it is wrong: every mistake has a line.
+        BadInputError: The file is missing or invalid: the error has a line for each problem.
     """
     try:
         text = (root / FILE).read_text(encoding="utf-8")
@@ -33,10 +33,10 @@ def load_platform(root: Path) -> Platform:
 
 
 def platform_at(snapshot: Snapshot) -> Platform:
-    """Read the facts of the fork as a commit has them.
+    """Read platform.yaml of a commit.
 
     Raises:
-        BadInputError: As `load_platform`.
+        BadInputError: As for `load_platform`.
     """
     text = snapshot.read(FILE)
     if text is None:
@@ -48,7 +48,7 @@ def read_platform(text: str) -> Platform:
     """Decode platform.yaml and check it.
 
     Raises:
-        BadInputError: Something in it is wrong: every mistake has a line.
+        BadInputError: It is invalid: the error has a line for each problem.
     """
     platform = decoded(text)
     if found := problems(platform):
@@ -57,10 +57,10 @@ def read_platform(text: str) -> Platform:
 
 
 def decoded(text: str) -> Platform:
-    """Decode platform.yaml without judging what it says.
+    """Decode platform.yaml without checking its values.
 
     Raises:
-        BadInputError: It is not YAML, or a field is missing, unknown or of the wrong form.
+        BadInputError: It is not YAML, or a field is missing, unknown or has the wrong type.
     """
     try:
         return msgspec.convert(loaded(text), Platform)
@@ -71,10 +71,10 @@ def decoded(text: str) -> Platform:
 
 
 def edited_platform(text: str, changes: Mapping[str, Any]) -> str:
-    """Return platform.yaml with other values at its top level; comments and everything else stay.
+    """Return platform.yaml with other values at its top level; comments and the rest stay.
 
     Raises:
-        BadInputError: The result would be wrong, or the file cannot be edited.
+        BadInputError: The result would be invalid, or the file cannot be edited.
     """
     result = edited(text, changes, str(FILE))
     read_platform(result)

@@ -1,4 +1,4 @@
-"""The JSON schema of platform.yaml, by which editors complete and check it.
+"""The JSON schema of platform.yaml, for completion and checks in editors.
 
 python -m gitops.platform.schema > services/gitops/platform.schema.json
 """
@@ -12,7 +12,7 @@ from gitops.platform.model import Platform
 
 
 def text() -> str:
-    """The schema file's content."""
+    """Return the content of the schema file."""
     schema: dict[str, Any] = msgspec.json.schema(Platform)
     heading = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "platform.yaml"}
     return json.dumps(heading | schema, indent=2) + "\n"

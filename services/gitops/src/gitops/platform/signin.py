@@ -1,4 +1,4 @@
-"""How people sign in to what the platform runs, by a provider of OpenID Connect."""
+"""Sign-in of people to the parts of the platform, through an OpenID Connect provider."""
 
 from typing import Annotated
 
@@ -6,14 +6,14 @@ from msgspec import Meta, Struct
 
 
 class Client(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the provider knows Argo CD as."""
+    """The provider's client for Argo CD."""
 
     url: Annotated[str, Meta(description="Its address in a browser.")]
     client: Annotated[str, Meta(min_length=1, description="Its client id: a public client with PKCE.")]
 
 
 class GrafanaClient(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """What the provider knows Grafana as. Grafana looks up none of its addresses."""
+    """The provider's client for Grafana, which does not read the discovery document."""
 
     url: Annotated[str, Meta(description="Its address in a browser.")]
     client: Annotated[str, Meta(min_length=1, description="Its client id.")]
@@ -34,7 +34,7 @@ class MlflowClient(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Oidc(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """The provider, and which of its groups may do what; a person in none of them is not let in."""
+    """The provider, and the rights of its groups; a person in none of them cannot sign in."""
 
     issuer: Annotated[str, Meta(description="Address of the provider, as its discovery document says it.")]
     groups_claim: Annotated[str, Meta(min_length=1, description="Scope and claim with a person's groups.")] = "groups"

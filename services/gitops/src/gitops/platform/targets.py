@@ -1,4 +1,4 @@
-"""A target is one service in one environment: its names in git and in the cluster, and how people name it."""
+"""Targets: a target is a service in an environment, with its names in git and in the cluster."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,49 +16,49 @@ TUNING = "values.yaml"
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """One service in one environment."""
+    """A service in an environment."""
 
     environment: Environment
     service: Service
 
     def __str__(self) -> str:
-        """As people name it: `ENV/SERVICE`."""
+        """Return the name for people: `ENV/SERVICE`."""
         return f"{self.environment.name}/{self.service.name}"
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """Return the folder with its files."""
         return ENVS / self.environment.name / self.service.name
 
     @property
     def file(self) -> Path:
-        """Where its pins are."""
+        """Return the path of its pins."""
         return self.folder / PINS
 
     @property
     def application(self) -> str:
-        """The Argo CD application that runs it."""
+        """Return the name of its Argo CD application."""
         return f"{self.service.name}-{self.environment.name}"
 
     @property
     def release_name(self) -> str:
-        """Its Helm release: part of the names of all objects and of selectors, which never change."""
+        """Return its Helm release: part of the names and selectors of all its objects, which never change."""
         legacy = self.service.legacy_name
         return f"{legacy}-{self.environment.name}" if legacy else self.service.name
 
     @property
     def namespace(self) -> str:
-        """Where its objects are."""
+        """Return the namespace of its objects."""
         return self.environment.where
 
     @property
     def values_files(self) -> list[Path]:
-        """Its Helm values files, the later ones winning; all but the last may be absent."""
+        """Return its Helm values files; later ones win, and only the last must exist."""
         return [ENVS / TUNING, ENVS / self.environment.name / TUNING, self.folder / TUNING, self.file]
 
 
 def targets(platform: Platform) -> list[Target]:
-    """Every service in every environment, in the order of platform.yaml."""
+    """Return every service in every environment, in the order of platform.yaml."""
     return [
         Target(environment=environment, service=service)
         for environment in platform.environments
@@ -67,7 +67,7 @@ def targets(platform: Platform) -> list[Target]:
 
 
 def chosen(platform: Platform, name: str) -> list[Target]:
-    """The targets that a person means: one by ENV/SERVICE, all of an environment by ENV.
+    """Return the targets of a name: ENV/SERVICE is one, ENV is all in this environment.
 
     Raises:
         BadInputError: There is no such environment or service.
@@ -79,7 +79,7 @@ def chosen(platform: Platform, name: str) -> list[Target]:
 
 
 def moved_by_machines(platform: Platform, model: str | None = None) -> list[Target]:
-    """The targets that `bump` moves, as nothing feeds them: all, or those that serve a registered model."""
+    """Return the targets in environments without `from`, which `bump` changes; with a model, those that serve it."""
     return [
         target
         for target in targets(platform)
@@ -88,10 +88,10 @@ def moved_by_machines(platform: Platform, model: str | None = None) -> list[Targ
 
 
 def one(platform: Platform, name: str) -> Target:
-    """The one target that a person means: ENV/SERVICE, or ENV alone while there is a single service.
+    """Return the target of a name: ENV/SERVICE, or ENV if there is a single service.
 
     Raises:
-        BadInputError: There is no such environment or service, or ENV alone means several.
+        BadInputError: There is no such environment or service, or ENV means several targets.
     """
     found = chosen(platform, name)
     if len(found) != 1:
@@ -103,10 +103,10 @@ def one(platform: Platform, name: str) -> Target:
 
 
 def known_environment(platform: Platform, name: str) -> Environment:
-    """The environment of a name.
+    """Return the environment with this name.
 
     Raises:
-        BadInputError: There is none.
+        BadInputError: It does not exist.
     """
     environment = platform.environment(name)
     if environment is None:
@@ -115,10 +115,10 @@ def known_environment(platform: Platform, name: str) -> Environment:
 
 
 def known_service(platform: Platform, name: str) -> Service:
-    """The service of a name.
+    """Return the service with this name.
 
     Raises:
-        BadInputError: There is none.
+        BadInputError: It does not exist.
     """
     service = platform.service(name)
     if service is None:
@@ -127,26 +127,26 @@ def known_service(platform: Platform, name: str) -> Service:
 
 
 def fed_by(platform: Platform, environment: Environment) -> list[Environment]:
-    """The environments that an environment feeds."""
+    """Return the environments that have this one as `from`."""
     return [entry for entry in platform.environments if entry.source == environment.name]
 
 
 def source_of(platform: Platform, target: Target) -> Target:
-    """The same service in the environment that feeds this one.
+    """Return the same service in the environment whose pins are promoted to this one.
 
     Raises:
-        BadInputError: Nothing feeds it.
+        BadInputError: The environment has no `from`.
     """
     if not target.environment.source:
         raise BadInputError(
-            f"Nothing feeds {target.environment.name}: its pins are moved by `gitops bump {target}`. "
-            f"To promote to it, give it a `from` in platform.yaml."
+            f"{target.environment.name} has no `from`, so `gitops bump {target}` changes its pins. To promote to it, "
+            "give it a `from` in platform.yaml."
         )
     return Target(environment=known_environment(platform, target.environment.source), service=target.service)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a sentence: `a, b and c`."""
+    """Return names as part of a sentence: `a, b and c`."""
     if len(names) < 2:
         return "".join(names) or "none"
     return f"{', '.join(names[:-1])} and {names[-1]}"

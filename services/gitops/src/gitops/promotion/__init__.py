@@ -1,1 +1,1 @@
-"""Promotion: what is proposed, what speaks for it, and what a pull request may change."""
+"""Promotion: what is proposed, the evidence for it, and what a pull request may change."""

@@ -1,4 +1,4 @@
-"""An aborted canary becomes git: the pins that stable runs, and a hold whose reason is what the analysis measured."""
+"""Roll back an aborted canary in git: pin what stable runs, and hold the service with the figures of the analysis."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,7 +16,7 @@ from gitops.platform.targets import Target
 
 
 def aborted_canaries(cluster: Cluster, wanted: Sequence[Target]) -> dict[Target, Canary]:
-    """The canaries that the analysis, or the controller, gave up; those of other clusters cannot be seen from here.
+    """Return the canaries that were aborted by the analysis or the controller; not those in other clusters.
 
     Raises:
         OutageError: The cluster does not answer.
@@ -28,15 +28,15 @@ def aborted_canaries(cluster: Cluster, wanted: Sequence[Target]) -> dict[Target,
 def roll_back_aborted(
     repository: Repository, revision: str, canaries: Mapping[Target, Canary], hold: Callable[[str], Hold]
 ) -> Edit:
-    """The edit that pins what stable runs wherever a canary was aborted, and holds it; a commit for each.
+    """Return the edit that pins what stable runs for every aborted canary, and holds the service; a commit for each.
 
-    A service whose pins have moved on since is not changed: what git says now has not been tried yet.
+    A service whose pins have changed since is left alone: the new pins have not been tried yet.
 
     Args:
         repository: The repository.
-        revision: The commit to go back from.
-        canaries: The aborted ones.
-        hold: Makes a hold of a reason.
+        revision: The commit whose pins to replace.
+        canaries: The aborted canaries.
+        hold: Returns a hold with a reason.
     """
 
     def edit(snapshot: Snapshot) -> Sequence[Proposal]:
@@ -46,7 +46,7 @@ def roll_back_aborted(
 
 
 def reason_of(canary: Canary, release: Release) -> str:
-    """Why the service is held, for everybody who runs into it."""
+    """Return the reason of the hold."""
     return f"canary of {release.model.name} {release.model.version} aborted: {canary.why or 'no reason given'}"
 
 
@@ -69,10 +69,10 @@ def _proposed(
 
 
 def _stable_step(repository: Repository, target: Target, revision: str, now: Release, canary: Canary) -> Step:
-    """The newest pins of git that stable runs; without a sight of what that is, those before the ones of now.
+    """Return the newest step with the pins that stable runs; if these are unknown, the step before the present pins.
 
     Raises:
-        BadInputError: Stable runs the pins of now too, or what ran before cannot be told.
+        BadInputError: Stable runs the present pins too, or the earlier pins are not known.
     """
     stable = canary.stable
     if stable is None:

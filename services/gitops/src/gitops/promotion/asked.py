@@ -1,4 +1,4 @@
-"""What people ask of automation in the values of a service."""
+"""Settings for automation in the values of a service."""
 
 from gitops.documents import YAMLError, loaded
 from gitops.errors import BadInputError
@@ -9,7 +9,7 @@ from gitops.platform.targets import Target
 def asked(start: Snapshot, target: Target, key: str) -> dict[str, object]:
     """Return the value of a key in a service's values, from the nearest file; null values do not count.
 
-    The pins are left out: people say what they ask for in values.yaml.
+    The file of the pins is not read, because people write settings in values.yaml.
 
     Raises:
         BadInputError: A file is not valid YAML.

@@ -1,4 +1,4 @@
-"""What a reviewer of a promotion gets to read."""
+"""The text of a promotion's pull request."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,19 @@ from gitops.promotion.readiness import Readiness
 from gitops.promotion.trial import Trial, section
 from gitops.rendering.diff import ObjectChange
 
-# The API takes 65536 characters.
+# GitHub's API accepts 65536 characters.
 _LONGEST = 60_000
 _COMMITS_SHOWN = 50
 _FENCE = "~" * 8
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
-    """Everything that a promotion can be judged by.
+    """Everything that a reviewer can judge a promotion by.
 
-    `source` and `target` are named ENV/SERVICE; `before` is None for a first release. `commits` came to the main branch
-    between the two releases, the newest first; `objects` are the rendered differences, None where they could not be
-    rendered, and `unrendered` says why. `trial` is None where no model moves that has something to be compared with.
-    `trained` is why a new model was trained, where anybody said so.
+    `source` and `target` have the form ENV/SERVICE. `before` is None for a first release. `commits` are those of the
+    main branch between the two releases, the newest first. `objects` are the rendered differences, None if they could
+    not be rendered; then `unrendered` says why. `trial` is None if no model changes that could be compared with an
+    earlier one. `trained` is why a new model was trained, if that was recorded.
     """
 
     source: str
@@ -41,18 +41,18 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
 
 def title(evidence: Evidence) -> str:
-    """The pull request's title."""
+    """Return the title of the pull request."""
     moved = what_moved(changes(evidence.before, evidence.after), evidence.after)
     return f"Promote to {evidence.target}: {moved}"
 
 
 def marker(source: str, target: str) -> str:
-    """The line by which the body of a promotion says where its pins come from."""
+    """Return the line in the body that identifies the source and the target."""
     return f"<!-- promotion from {source} to {target} -->"
 
 
 def body(evidence: Evidence) -> str:
-    """The pull request's body, in Markdown: the rendered differences are cut where it gets too long."""
+    """Return the body of the pull request in Markdown; if it is too long, the rendered differences are cut."""
     parts = [
         marker(evidence.source, evidence.target),
         f"Merging this gives {evidence.target} exactly the pins that {evidence.source} runs. Argo CD deploys them.",
@@ -85,7 +85,7 @@ def _metrics(evidence: Evidence) -> str:
         difference = "-" if old is None or new is None else f"{new - old:+.4g}"
         rows.append([name, words(old), words(new), difference])
     if not rows:
-        return "## Metrics\n\nThe pins carry none."
+        return "## Metrics\n\nThe pins have none."
     was = f"{evidence.before.model.name} {evidence.before.model.version}" if evidence.before else "nothing"
     columns = ("held-out data", was, f"{evidence.after.model.name} {evidence.after.model.version}", "difference")
     return f"## Metrics\n\n{table(columns, rows)}"
@@ -132,7 +132,7 @@ def _objects(evidence: Evidence, room: int) -> str:
     room -= len(listed) + 500
     shown = whole[: max(0, room)]
     cut = "" if shown == whole else f"\n\nCut because it is too long: {by_hand} shows all of it."
-    # No line of YAML begins with so many tildes, so nothing in it ends the block.
+    # No line of YAML begins with so many tildes, so the content cannot end the block.
     block = (
         f"<details><summary>{len(evidence.objects)} objects</summary>\n\n{_FENCE}diff\n{shown}\n{_FENCE}\n</details>"
     )

@@ -1,7 +1,7 @@
-"""A bump that waits in a pull request, and the next one of the same service: one pull request holds them both.
+"""Combine a bump with one of the same service that waits in a pull request: one pull request has both.
 
-Images and models are bumped at different times. Each bump starts from the branch that Argo CD reads, and where it is
-proposed, from what waits there too: or the second one would take the place of the first, which nobody makes again.
+Images and models are bumped at different times. A bump starts from the branch that Argo CD reads, and with pull
+requests also from what waits there. Otherwise the second bump would overwrite the first one, which nobody makes again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from gitops.platform.targets import Target, targets
 
 
 class _Waiting(Struct, frozen=True, kw_only=True):
-    """What an open pull request makes of a target's file, on top of the newest commit, and its commit's message."""
+    """A target's file at the newest commit with an open pull request applied, and the message of its commit."""
 
     target: Target
     text: str
@@ -28,20 +28,20 @@ class _Waiting(Struct, frozen=True, kw_only=True):
 
 
 def with_what_waits(trunk: Trunk, start: Snapshot, edit: Edit, forge: Forge) -> Sequence[Proposal]:
-    """What an edit proposes, on top of what open pull requests of the same branches propose already.
+    """Return the proposals of an edit, combined with those in open pull requests from the same branches.
 
-    What they propose for pins that the edit moves too gives way to it. One that conflicts with the newest commit is
-    left out, and one of which nothing is left is closed: it would bring what the edit takes back.
+    If both change a pin, the edit wins. A pull request that conflicts with the newest commit is ignored. A pull request
+    that would change nothing any more is closed, because a merge would undo the edit.
 
     Args:
-        trunk: Where the branches are.
+        trunk: The remote with the branches.
         start: The newest files of the main branch.
-        edit: Of bumps; proposals of other verbs stay as they are.
-        forge: Where the pull requests are.
+        edit: An edit of bumps; other proposals do not change.
+        forge: The forge with the pull requests.
 
     Raises:
-        BadInputError: The edit cannot be made, or the remote or the forge refuses.
-        OutageError: One of them does not answer.
+        BadInputError: The edit is not possible, or the remote or the forge refuses.
+        OutageError: The remote or the forge does not answer.
     """
     first = edit(start)
     found = {one.subject: waits for one in first if (waits := _waiting(trunk, start, one, forge))}
@@ -74,7 +74,7 @@ def _waiting(trunk: Trunk, start: Snapshot, one: Proposal, forge: Forge) -> _Wai
 
 
 def _against(start: Snapshot, one: Proposal, found: Mapping[str, _Waiting]) -> Proposal:
-    """A proposal that was made beside what waits, told against the main branch."""
+    """Return a proposal that starts from a waiting one as a proposal that starts from the main branch."""
     waits = found[one.subject]
     target = waits.target
     after = _readable(one.files.get(target.file) or waits.text)

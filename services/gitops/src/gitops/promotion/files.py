@@ -1,4 +1,4 @@
-"""What files of envs/ a pull request may change, and what people's values may say in an environment that is fed."""
+"""Which files of envs/ a pull request may change, and what values may contain in an environment with a `from`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,21 +10,21 @@ from gitops.documents import YAMLError, loaded
 from gitops.platform.model import Platform
 from gitops.platform.targets import ENVS, PINS, PLATFORM, TUNING
 
-# Modes as git has them: 120000 is a symbolic link.
+# Modes of git: 120000 is a symbolic link.
 _REGULAR = ("100644", "100755")
 # The mode of a file that a commit removes.
 GONE = "000000"
 _README = "README.md"
 # envs/ENV/SERVICE/FILE
 _DEPTH = 4
-# Sections of release.yaml, and what of them people may say: nothing else, for pins are written by commands.
+# Sections of release.yaml, with the keys that people may set in values; all others are pins, which commands write.
 _PINNED: Mapping[str, Sequence[str]] = {
     "release": (),
     "image": ("pullPolicy",),
     "model": (),
     "shadow": ("minRows", "maxDisagreement"),
 }
-# Settings that would name another model, past the pins.
+# Settings that would select another model than the pins.
 _VARIABLES = (
     *("MODEL_NAME", "MODEL_STAGE", "MODEL_VERSION", "MODEL_DIGEST", "MODEL_URI", "EXTRA_MODELS"),
     *("SHADOW_VERSION", "SHADOW_RELEASE", "SHADOW_DIGEST", "SHADOW_URI", "SHADOW_SAMPLE"),
@@ -32,9 +32,10 @@ _VARIABLES = (
 
 
 class Scope(Struct, frozen=True, kw_only=True):
-    """The names that files of envs/ may have: those of the base, and those that the pull request adds.
+    """The names that are allowed in envs/: those of the base, and those that the pull request adds.
 
-    `fed` are environments with a `from` at the base; `leaving` are folders whose service or environment goes.
+    `fed` are environments with a `from` at the base. The pull request removes the `left_environments` and
+    `left_services`.
     """
 
     environments: frozenset[str]
@@ -47,7 +48,7 @@ class Scope(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, base: Platform, proposed: Platform | None) -> "Scope":
-        """The scope of a pull request; without a platform.yaml that can be read, the base's alone."""
+        """Return the scope of a pull request; if its platform.yaml is invalid, only that of the base."""
         environments = frozenset(entry.name for entry in base.environments)
         services = frozenset(entry.name for entry in base.services)
         new_environments = frozenset(entry.name for entry in proposed.environments) if proposed else environments
@@ -63,17 +64,17 @@ class Scope(Struct, frozen=True, kw_only=True):
         )
 
     def is_pins(self, path: Path) -> bool:
-        """Whether a file holds pins of a service."""
+        """Whether a file contains the pins of a service."""
         return (
             len(path.parts) == _DEPTH and path.parts[0] == str(ENVS) and path.name == PINS and path.parts[1] != PLATFORM
         )
 
     def leaves(self, path: Path) -> bool:
-        """Whether a service's file goes with its service or environment."""
+        """Whether a service's file is removed with its service or environment."""
         return path.parts[1] in self.left_environments or path.parts[2] in self.left_services
 
     def tunes_fed(self, path: Path) -> bool:
-        """Whether a file is people's values of services in an environment that another one feeds."""
+        """Whether a file has values for services in an environment with a `from`."""
         parts = path.parts
         if parts[0] != str(ENVS) or path.name != TUNING or len(parts) > _DEPTH:
             return False
@@ -81,7 +82,7 @@ class Scope(Struct, frozen=True, kw_only=True):
 
 
 def problems_of_files(files: Mapping[Path, str], scope: Scope) -> list[str]:
-    """What is wrong with the files that a pull request changes, by their names and modes."""
+    """Return the problems with names and modes of the files that a pull request changes."""
     problems = []
     for path, mode in files.items():
         if path.parts[0] != str(ENVS) or mode == GONE:
@@ -96,7 +97,7 @@ def problems_of_files(files: Mapping[Path, str], scope: Scope) -> list[str]:
 
 
 def problems_of_tuning(path: Path, text: str) -> list[str]:
-    """What people's values may not say where pins are promoted: a pin, or a model that follows an alias."""
+    """Return the problems with values where pins are promoted: a pin, or a model that follows an alias."""
     try:
         values = loaded(text)
     except YAMLError as error:

@@ -1,6 +1,6 @@
-"""Promotion: the pins that a service has in one environment, exactly, proposed for the environment that this one feeds.
+"""Promotion: propose the exact pins of a service in one environment for the next environment.
 
-One pull request a service and environment, kept up to date.
+There is one pull request for each service and environment, and it is kept up to date.
 """
 
 import tempfile
@@ -36,7 +36,7 @@ _VERB: Final = "promote"
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """From where to where a service's pins go, and for how many minutes they must have been at the first."""
+    """The source and the target of a promotion, and for how many minutes the pins must have run at the source."""
 
     source: Target
     target: Target
@@ -44,12 +44,12 @@ class Route(Struct, frozen=True, kw_only=True):
 
     @property
     def branch(self) -> str:
-        """The branch of its pull request."""
+        """Return the branch of its pull request."""
         return branch_to(self.target)
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What would be proposed: the commit, and the pull request."""
+    """The content of a promotion: the commit, and the pull request."""
 
     proposal: Proposal
     title: str
@@ -57,10 +57,10 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What promoting to one target came to; `commit` is on the branch of the pull request.
+    """The result of promoting to one target; `commit` is on the branch of the pull request.
 
-    A refusal has the exit code that it would end a command with, and says `why`; `unlabelled` says why the pull request
-    lacks its label.
+    A refusal has `why`, and the exit code of a command that ends with it. `unlabelled` says why the pull request has no
+    label.
     """
 
     target: str
@@ -79,20 +79,20 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 def branch_to(target: Target) -> str:
-    """The branch of the pull request that promotes to a target."""
+    """Return the branch of the pull request that promotes to a target."""
     return f"{_VERB}/{target}"
 
 
 def routes(platform: Platform, name: str | None, min_age: float | None = None) -> list[Route]:
-    """The routes that a person means.
+    """Return the routes of a name.
 
     Args:
-        platform: The fork.
-        name: ENV/SERVICE or ENV to promote to; None means every environment that another one feeds.
-        min_age: How many minutes pins must have been there; None means what each environment says.
+        platform: The content of platform.yaml.
+        name: ENV/SERVICE or ENV to promote to; None means every environment with a `from`.
+        min_age: How many minutes the pins must have run; None means the environment's own `minAge`.
 
     Raises:
-        BadInputError: There is no such target, or nothing feeds it.
+        BadInputError: There is no such target, or its environment has no `from`.
     """
     if name is None:
         wanted = [target for target in targets(platform) if target.environment.source]
@@ -109,29 +109,29 @@ def routes(platform: Platform, name: str | None, min_age: float | None = None) -
 
 
 def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
-    """What promoting would propose; None where the target runs the source's pins already.
+    """Return what a promotion would propose; None if the target has the source's pins already.
 
     Args:
         start: The newest files of the main branch.
-        cluster: The cluster to ask how the source does, if it can be reached.
-        route: From where to where.
+        cluster: The cluster to query about the source, if it can be reached.
+        route: The source and the target.
 
     Raises:
-        BadInputError: The source has nothing, or the result does not render.
-        NotWantedError: Either is held, the source has not proved its pins, or the candidate has not met what the
-            target's values ask of it.
+        BadInputError: The source has no release, or the result does not render.
+        NotWantedError: Source or target is held, the source's pins are not ready, or the candidate does not meet the
+            bounds in the target's values.
     """
     text, source = start.released(route.source)
     there, before = start.release(route.target)
     refuse_held(route.source, source)
     refuse_held(route.target, before)
-    # A shadow is tried where it is, and is no part of what is promoted; what is promoted is no shadow any more.
+    # The source's shadow is not promoted. The target keeps its own, unless that is the promoted version.
     after = source.tried_beside(before.tried if before else None)
     moved = changes(before, after)
     if not moved:
         return None
     file = route.target.file
-    # A first release is the source's file; later ones keep what people wrote beside the target's pins.
+    # A first release copies the source's file; later ones keep the comments in the target's file.
     content = written(text if there is None else there, after, str(file))
     found = steps(start.repository, route.source, start.commit)
     ready = readiness(start.repository, cluster, route.source, found, route.min_age)
@@ -153,14 +153,14 @@ def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
     )
     subject = f"{_VERB}({route.target}): {what_moved(moved, after)}"
     origin = f"The pins of {route.source} as of {ready.commit.sha[:7]}."
-    # The next environment's promotion finds it in this commit.
+    # The promotion to the next environment reads the reason from this commit.
     message = commit_message(subject, moved, "\n\n".join(filter(None, (origin, trained_because(reason)))))
     proposal = Proposal(verb=_VERB, subject=str(route.target), files={file: content}, changes=moved, message=message)
     return Plan(proposal=proposal, title=title(evidence), body=body(evidence))
 
 
 def preview(start: Snapshot, cluster: Cluster, route: Route) -> Outcome:
-    """What promoting would propose, with nothing done; arguments and errors as of `plan`."""
+    """Return what a promotion would propose, without doing it; arguments and errors as for `plan`."""
     planned = plan(start, cluster, route)
     if planned is None:
         return _outcome(route, "nothing to promote")
@@ -168,20 +168,20 @@ def preview(start: Snapshot, cluster: Cluster, route: Route) -> Outcome:
 
 
 def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, forge: Forge | None) -> Outcome:
-    """Keep the pull request of a promotion: opened, brought up to date, or closed where a hold says so.
+    """Open or update the pull request of a promotion, or close it because of a hold.
 
     Args:
-        trunk: Where to push its branch.
+        trunk: The remote to push the branch to.
         start: The newest files of the main branch.
-        cluster: The cluster to ask how the source does, if it can be reached.
-        route: From where to where.
-        forge: Where the pull requests are; None pushes the branch alone.
+        cluster: The cluster to query about the source, if it can be reached.
+        route: The source and the target.
+        forge: The forge for the pull request; None only pushes the branch.
 
     Raises:
-        BadInputError: As `plan`, or the remote or the API refuses.
-        NotWantedError: As `plan`; the pull request is closed where either side is held, or the candidate is known to
-            differ too much.
-        OutageError: The remote or the API does not answer.
+        BadInputError: As for `plan`, or the remote or the forge refuses.
+        NotWantedError: As for `plan`; the pull request is closed if source or target is held, or if the candidate
+            differs too much.
+        OutageError: The remote or the forge does not answer.
     """
     try:
         planned = plan(start, cluster, route)
@@ -210,14 +210,14 @@ def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, 
 
 
 def refusal(start: Snapshot, route: Route, error: GitopsError) -> Outcome:
-    """The result of a refused promotion; among several, a source without a release is not a failure."""
+    """Return the result of a refused promotion; among several, a source without a release is no failure."""
     if start.read(route.source.file) is None:
         return _outcome(route, "not released", why=str(error))
     return _outcome(route, "refused", why=str(error), exit_code=error.exit_code)
 
 
 def close_promotions(forge: Forge, platform: Platform, target: Target, why: str) -> list[str]:
-    """Close the open promotions from and to a target, those of no other service, and return where to find them."""
+    """Close the open promotions from and to a target, but not those of other services; return their addresses."""
     closed = []
     onward = [Target(environment=entry, service=target.service) for entry in fed_by(platform, target.environment)]
     for goal in (target, *onward):
@@ -229,13 +229,13 @@ def close_promotions(forge: Forge, platform: Platform, target: Target, why: str)
 
 
 def push_proposal(trunk: Trunk, start: Snapshot, proposal: Proposal) -> str:
-    """Have the branch of a proposal hold it on top of the main branch, and nothing else; returns its commit.
+    """Push a proposal to its branch, on top of the main branch and nothing else; return its commit.
 
-    A branch that says the same already stays as it is, for a push would undo approvals and start the checks anew.
+    A branch with the same change is not pushed again: that would dismiss approvals and restart the checks.
 
     Raises:
         BadInputError: The remote refuses.
-        OutageError: It does not answer, or others write the branch all the time.
+        OutageError: It does not answer, or others keep pushing to the branch.
     """
     commit, branch, said = commit_on(start.repository, start.commit, proposal), proposal.branch, ""
     for _ in range(_TRIES):
@@ -251,7 +251,7 @@ def push_proposal(trunk: Trunk, start: Snapshot, proposal: Proposal) -> str:
 
 
 def _says_the_same(start: Snapshot, commit: str, proposal: Proposal) -> bool:
-    """Whether merging a commit makes of the main branch what the proposal makes of it, and nothing else."""
+    """Whether merging a commit changes the main branch exactly as the proposal does."""
     repository = start.repository
     fork_point = repository.fork_point(start.commit, commit)
     if fork_point is None:
@@ -270,12 +270,12 @@ def _outcome(route: Route, outcome: str, **others: object) -> Outcome:
 
 
 def held_because(target: Target, why: str) -> str:
-    """What is said below the pull request that a hold closes."""
+    """Return the comment for a pull request that a hold closes."""
     return f"{target} is held: {why}"
 
 
 def _held(start: Snapshot, route: Route) -> str:
-    """What is said of the side that is held; empty where none is."""
+    """Return the comment about the held side of a route; empty if neither is held."""
     for target in (route.source, route.target):
         release = start.release(target)[1]
         if release and release.held is not None:
@@ -284,7 +284,7 @@ def _held(start: Snapshot, route: Route) -> str:
 
 
 def _there_already(trunk: Trunk, proposal: Proposal) -> bool:
-    """Whether somebody merged it while it was put together: not every forge refuses a pull request without a change."""
+    """Whether somebody merged it meanwhile: some forges accept a pull request without changes."""
     now = trunk.newest()
     return all(now.read(path) == text for path, text in proposal.files.items())
 
@@ -303,9 +303,9 @@ def _rendered(start: Snapshot, route: Route) -> tuple[Sequence[ObjectChange] | N
 def _between(
     start: Snapshot, found: list[Step], before: Release | None, commit: Commit, target: Target
 ) -> list[Commit] | None:
-    """The commits of the main branch after the source had the target's pins; None where it never had them.
+    """Return the commits of the main branch since the source had the target's pins; None if it never had them.
 
-    Those that are about the target alone, or about other services alone, are not on their way to it.
+    Commits that change only the target, or only other services, are left out.
     """
     if before is None:
         return None

@@ -1,4 +1,4 @@
-"""Whether what a service runs has proved itself: how long it has run there, and what the cluster says of it."""
+"""Whether pins are ready for promotion: how long they have run, and what the cluster reports."""
 
 import re
 from datetime import UTC, datetime
@@ -20,9 +20,9 @@ _MINUTE = 60
 
 
 class Readiness(Struct, frozen=True, kw_only=True):
-    """What speaks for the pins of a target.
+    """The evidence for the pins of a target.
 
-    `commit` brought them `seconds` ago; `live` is None where the cluster told nothing, and `problem` says why.
+    `commit` pinned them `seconds` ago. `live` is None if the cluster gave no information; `problem` says why.
     """
 
     commit: Commit
@@ -32,18 +32,18 @@ class Readiness(Struct, frozen=True, kw_only=True):
 
 
 def readiness(repository: Repository, cluster: Cluster, target: Target, found: list[Step], minutes: float) -> Readiness:
-    """What speaks for the pins of a target.
+    """Return the evidence for the pins of a target.
 
     Args:
         repository: The repository.
-        cluster: The cluster to ask, if it can be reached.
+        cluster: The cluster to query, if it can be reached.
         target: The service in its environment.
         found: Its steps, the newest first; the newest has a release.
-        minutes: How long it must have had its pins at least.
+        minutes: How long it must have had its pins.
 
     Raises:
-        BadInputError: The clone lacks the history that would tell since when.
-        NotWantedError: The pins are younger, not rolled out, or their smoke test failed or still runs.
+        BadInputError: The clone lacks the history that shows since when.
+        NotWantedError: The pins are too young, not rolled out, or their smoke test failed or still runs.
     """
     if repository.is_shallow():
         raise BadInputError(
@@ -74,12 +74,12 @@ def readiness(repository: Repository, cluster: Cluster, target: Target, found: l
 def _objection(repository: Repository, application: Manifest, live: Live, commit: Commit) -> str:
     sync = (application.get("status") or {}).get("sync") or {}
     named = [*(sync.get("revisions") or []), sync.get("revision") or ""]
-    # A chart's version stands among them too.
+    # The revisions of an application include versions of charts.
     revisions = [revision for revision in named if _COMMIT.fullmatch(revision)]
     if revisions and not any(map(repository.has, revisions)):
         return (
-            f"Argo CD is at {revisions[0][:7]}, which is not in the history that was fetched here, so what it has "
-            "taken up cannot be told: run it again."
+            f"Argo CD is at {revisions[0][:7]}, which is not in the history that was fetched here, so it is "
+            "not known what it has applied: run it again."
         )
     if revisions and not any(repository.contains(revision, commit.sha) for revision in revisions):
         return f"Argo CD is at {revisions[0][:7]} and has not yet read {commit.sha[:7]}, which changed them."

@@ -1,10 +1,9 @@
-"""What a pull request may do to environments that another one feeds.
+"""Review pull requests to environments with a `from`.
 
-Their pins move only to what their source runs or to what they ran before, and nothing else changes with them.
-Promotion and
-rollback write such pull requests. A person may write one too, so each is judged by what it changes: every commit of it,
-for merged by rebase each becomes a commit of the main branch. What counts is what the base says: its platform.yaml, its
-pins, its history.
+There, pins may change only to what the source runs or to what ran before, and nothing else may change with them.
+Promotion and rollback write such pull requests, but people can write them too. So each one is judged by its changes:
+every commit of it, because after a merge by rebase each is a commit of the main branch. The rules come from the base:
+its platform.yaml, its pins, its history.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ _NAMED = 5
 
 
 class TargetReview(Struct, frozen=True, kw_only=True):
-    """What a pull request does to one target: `origin` says where the pins come from."""
+    """The changes of a pull request to one target: `origin` says where the pins come from."""
 
     target: str
     origin: str
@@ -35,14 +34,14 @@ class TargetReview(Struct, frozen=True, kw_only=True):
 
 
 class Review(Struct, frozen=True, kw_only=True):
-    """The verdict: `problems` is empty for what may be merged."""
+    """The verdict: `problems` is empty if the pull request may be merged."""
 
     problems: list[str]
     targets: list[TargetReview]
 
 
 class _Change(Struct, frozen=True, kw_only=True):
-    """The files that a commit, or the pull request as a whole, changes, with their new modes."""
+    """The files that a commit or the whole pull request changes, with their new modes."""
 
     commit: str
     files: Mapping[Path, str]
@@ -52,12 +51,12 @@ def review_changes(repository: Repository, base: str, head: str = "HEAD") -> Rev
     """Judge a pull request.
 
     Args:
-        repository: The repository, with whole history: it says what ran before.
-        base: The tip of the branch that the pull request would go into.
-        head: Its own newest commit.
+        repository: The repository, with its whole history, which shows what ran before.
+        base: The newest commit of the target branch.
+        head: The newest commit of the pull request.
 
     Raises:
-        BadInputError: There is no such commit, the clone lacks history, or the base's platform.yaml is broken.
+        BadInputError: There is no such commit, the clone lacks history, or the base's platform.yaml is invalid.
     """
     tip, last = repository.commit_named(base, "--base"), repository.commit_named(head, "--head")
     if repository.is_shallow():
@@ -71,7 +70,7 @@ def review_changes(repository: Repository, base: str, head: str = "HEAD") -> Rev
 
 
 class _Reviewer:
-    """Judges by the base."""
+    """Judges a pull request by the rules of the base."""
 
     def __init__(self, repository: Repository, tip: str, last: str) -> None:
         self._repository = repository
@@ -100,7 +99,7 @@ class _Reviewer:
         return Review(problems=list(dict.fromkeys(problems)), targets=found)
 
     def _together(self, files: Mapping[Path, str]) -> list[str]:
-        """What may not be in one pull request, and what may be in none."""
+        """Return problems with the combination of files, and with files that no pull request may change."""
         problems = problems_of_files(files, self._scope)
         pins = [path for path in files if self._scope.is_pins(path) and not self._scope.leaves(path)]
         fed = [path for path in pins if any(path == target.file for target in self._fed)]
@@ -135,7 +134,7 @@ class _Reviewer:
         )
         problems = list(verdict.problems)
         for change in touching:
-            # Merged by rebase, it is a commit of the main branch, and for a moment what runs.
+            # After a merge by rebase, each commit is on the main branch, and Argo CD may apply it.
             earlier = judge(known.of(self._read(target, change.commit)))
             problems += [
                 f"At {change.commit[:7]}: {problem}" for problem in earlier.problems if problem not in problems
@@ -155,7 +154,7 @@ class _Reviewer:
 
 
 def _release(snapshot: Snapshot, target: Target) -> Release | None:
-    """What the base has; a file that cannot be read proves nothing, and may be fixed."""
+    """Return the release at the base; None for an invalid file, which may be fixed but proves nothing."""
     try:
         return snapshot.release(target)[1]
     except BadInputError:
@@ -169,7 +168,7 @@ def _whole(repository: Repository, tip: str, last: str) -> _Change:
 
 
 def _proposed_platform(here: Snapshot) -> tuple[Platform | None, list[str]]:
-    """platform.yaml as the pull request has it: it names what may be added, and what goes."""
+    """Return platform.yaml of the pull request, which says what is added and removed."""
     text = here.read(FILE)
     if text is None:
         return None, [f"{FILE} is removed, but nothing works without it."]

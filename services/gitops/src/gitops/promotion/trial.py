@@ -1,4 +1,4 @@
-"""What a candidate's answers to the target's own requests say of it, and whether that is enough."""
+"""Compare a candidate's answers to the target's own requests, and decide whether they are good enough."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -25,27 +25,27 @@ _SHIFTED = 0.2
 
 
 class WorseError(NotWantedError):
-    """A candidate is known to differ more than people allow."""
+    """The candidate differs more than the bounds allow."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What people ask of a candidate in a service's values.yaml, under `shadow`."""
+    """The bounds for a candidate in a service's values.yaml, under `shadow`."""
 
     min_rows: Annotated[int, Meta(ge=0)] = 0
     max_disagreement: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
     def __str__(self) -> str:
-        """As a person would say it."""
+        """Return a description for people."""
         return f"at least {self.least:,} rows compared, and at most {self.max_disagreement:.3g} of them different"
 
     @property
     def least(self) -> int:
-        """How many rows must be compared: one at least, for none says nothing."""
+        """Return how many rows must be compared: at least one."""
         return max(1, self.min_rows)
 
 
 class Trial(Struct, frozen=True, kw_only=True):
-    """What is known of a candidate in the target.
+    """The comparison of a candidate in the target.
 
     `shadow` is None if it is not the shadow there, and `since` is the commit that pinned it next to the present
     model. `comparison` is None if there are no figures, and `problem` says why. `bounds` is None if none is set.
@@ -61,18 +61,18 @@ class Trial(Struct, frozen=True, kw_only=True):
 
 
 def trial(start: Snapshot, cluster: Cluster, target: Target, after: Release) -> Trial | None:
-    """What is known of the model that would be promoted to a target; None where its model stays or is its first.
+    """Return the comparison of the model to promote; None if the model does not change or is the first one.
 
     Args:
         start: The newest files of the main branch.
-        cluster: The cluster of Argo CD, by which Prometheus is reached.
-        target: Where to.
-        after: What it would run.
+        cluster: Argo CD's cluster, through which Prometheus is reached.
+        target: The target of the promotion.
+        after: The release that it would run.
 
     Raises:
-        BadInputError: The bounds in its values are not as they should be.
-        WorseError: Bounds are set, and the candidate is beyond them.
-        NotWantedError: Bounds are set, and nothing shows that they are met.
+        BadInputError: The bounds in its values are invalid.
+        WorseError: Bounds are set, and the candidate exceeds them.
+        NotWantedError: Bounds are set, and it is not known whether the candidate meets them.
     """
     before = start.release(target)[1]
     if before is None or _content(before.model) == _content(after.model):
@@ -94,15 +94,15 @@ def trial(start: Snapshot, cluster: Cluster, target: Target, after: Release) -> 
 
 
 def _content(model: Model) -> tuple[str, ...]:
-    """What decides how a model answers, whatever it is called."""
+    """Return the fields that decide how a model answers; the release name is not one of them."""
     return model.name, model.version, model.digest, model.uri
 
 
 def bounds_of(start: Snapshot, target: Target) -> Bounds | None:
-    """What people ask of a candidate; None where they ask for nothing, as the chart's own values do.
+    """Return the bounds for a candidate; None if none are set, as in the chart's own values.
 
     Raises:
-        BadInputError: It is not as it should be.
+        BadInputError: The bounds are invalid.
     """
     said = asked(start, target, "shadow")
     wanted = {name: said[name] for name in ("minRows", "maxDisagreement") if name in said}
@@ -114,14 +114,14 @@ def bounds_of(start: Snapshot, target: Target) -> Bounds | None:
 
 
 def _refuse_unmet(found: Trial, target: Target, bounds: Bounds) -> None:
-    """What is not known is never enough."""
+    """Refuse a candidate that does not meet the bounds, or for which that is not known."""
     asked = f"{target} requires {bounds} ({target.folder}/values.yaml: shadow): "
     candidate = f"{found.candidate.name} {found.candidate.version}"
     if found.shadow is None:
         begin = f"gitops shadow {target} --model {found.candidate.version} starts it."
         raise NotWantedError(f"{asked}{candidate} is not its shadow. {begin}")
     if found.comparison is None:
-        raise NotWantedError(f"{asked}how {candidate} does is not known. {found.problem}")
+        raise NotWantedError(f"{asked}the result of {candidate} is not known. {found.problem}")
     rows = found.comparison.rows
     if rows.judged < bounds.least:
         more = "Wait, or give it more with --sample."
@@ -132,7 +132,7 @@ def _refuse_unmet(found: Trial, target: Target, bounds: Bounds) -> None:
 
 
 def section(found: Trial, target: str) -> str:
-    """The part of a pull request's body that says how a candidate would have answered."""
+    """Return the section of a pull request's body about the candidate's answers."""
     parts = [*_said(found, target), _bounds(found)]
     return "\n\n".join(["## Shadow", *parts])
 
@@ -140,7 +140,7 @@ def section(found: Trial, target: str) -> str:
 def _said(found: Trial, target: str) -> list[str]:
     if found.shadow is None or found.since is None:
         by_hand = f"`gitops shadow {target} --model {found.candidate.version}`"
-        return [f"The candidate was not compared on the requests of {target}: {by_hand} would do that."]
+        return [f"The candidate was not compared on the requests of {target}: {by_hand} starts that."]
     since = f"since {found.since.when:%Y-%m-%d %H:%M %Z}, by {found.since.sha[:7]}"
     if found.comparison is None:
         return [f"The candidate is the shadow of {target} {since}. Its result is not known: {code(found.problem)}"]
@@ -151,8 +151,8 @@ def _said(found: Trial, target: str) -> list[str]:
         return [f"Nothing was compared yet: the candidate is the shadow of {target} {since}. {ready} {left}"]
     share = f"{100 * found.shadow.share:.3g} % of the requests, {since}"
     where_not = "; where not:" if seen.differing else "."
-    told = f"Over {rows.judged:,} rows of {target} the candidate agrees with {percent(rows.agreement)} ({share})"
-    return [f"{told}{where_not}", *_pairs(found, seen), _distances(seen), _times(found, seen), left]
+    agreed = f"Over {rows.judged:,} rows of {target} the candidate agrees with {percent(rows.agreement)} ({share})"
+    return [f"{agreed}{where_not}", *_pairs(found, seen), _distances(seen), _times(found, seen), left]
 
 
 def _pairs(found: Trial, seen: Comparison) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whether the pins that are proposed for a target may go there, judged from plain values."""
+"""Decide from plain values whether the pins that are proposed for a target are allowed."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,11 @@ from gitops.platform.targets import Target
 
 
 class Proposed(Struct, frozen=True, kw_only=True):
-    """What would become of one target.
+    """A proposed change of one target.
 
-    `before` and `feeding` are what the base has for the target and for what feeds it; `earlier` are the target's
-    releases in the base's own history, and `fed_by` those of what feeds it, the newest first; `after` is the text that
-    is proposed, None where the file goes. `leaves` says that the service or the environment leaves platform.yaml with
-    it.
+    `before` and `feeding` are the releases of the target and its source at the base. `earlier` and `fed_by` are the
+    steps of both in the history of the base, the newest first. `after` is the proposed text, None if the file is
+    removed. `leaves` says that platform.yaml loses the service or the environment too.
     """
 
     target: Target
@@ -30,12 +29,12 @@ class Proposed(Struct, frozen=True, kw_only=True):
     leaves: bool = False
 
     def of(self, after: str | Release | None) -> "Proposed":
-        """The same with other pins."""
+        """Return the same with other proposed pins."""
         return msgspec.structs.replace(self, after=after)
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """`problems` is empty for what may be merged; `origin` says where the pins come from."""
+    """The decision: `problems` is empty if the change is allowed; `origin` says where the pins come from."""
 
     problems: Sequence[str]
     changes: Sequence[Change]
@@ -43,7 +42,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 def judge(proposed: Proposed) -> Verdict:
-    """Judge what would become of one target."""
+    """Judge a proposed change of one target."""
     target, after = proposed.target, proposed.after
     if after is None:
         if proposed.leaves or proposed.before is None:
@@ -64,7 +63,7 @@ def judge(proposed: Proposed) -> Verdict:
 
 
 def _origin(proposed: Proposed, after: Release) -> tuple[str, list[str]]:
-    """Where the pins come from; their figures must come from there too, because people decide by them."""
+    """Return where the pins come from. Their metrics must come from there too, because people decide by them."""
     target, source = proposed.target, proposed.source
     origins = [("unchanged", proposed.before), (str(source), proposed.feeding)]
     origins += [(f"{target} at {step.commit.sha[:7]}", step.release) for step in proposed.earlier]
@@ -87,7 +86,7 @@ def _holds(proposed: Proposed, after: Release) -> list[str]:
         return []
     problems = []
     if before.held is not None and after.release.hold in (None, before.release.hold):
-        # A rollback moves what is held, and writes a hold of its own.
+        # A rollback may change held pins; it writes a new hold.
         problems.append(f"{target} is held ({before.held}): its pins move only after `gitops unhold {target}`.")
     ran_before = any(same_pins(step.release, after) for step in proposed.earlier)
     if not ran_before and feeding is not None and feeding.held is not None:
@@ -98,7 +97,7 @@ def _holds(proposed: Proposed, after: Release) -> list[str]:
 
 
 def _shadow(proposed: Proposed, after: Release) -> list[str]:
-    """A shadow is set by a change of nothing else, to what ran where the pins come from; it may go with any change."""
+    """Return problems with a new shadow: it must be the only change, and must have run in the source environment."""
     target, source, before, shadow = proposed.target, proposed.source, proposed.before, after.tried
     if shadow is None or (before and before.tried == shadow):
         return []
@@ -111,7 +110,7 @@ def _shadow(proposed: Proposed, after: Release) -> list[str]:
     if before and before.held is not None:
         problems.append(f"{target} is held ({before.held}): it gets a shadow only after `gitops unhold {target}`.")
     if before and before.tried and shadow.is_model(before.tried):
-        # It sees another share of the requests.
+        # Only the share of requests changes.
         return problems
     if before and shadow.is_model(before.model):
         problems.append(f"The shadow of {target} is the version that answers: there would be nothing to compare.")

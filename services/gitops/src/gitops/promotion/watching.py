@@ -1,4 +1,4 @@
-"""A release after which a critical alert of its service began: that it goes back, in git."""
+"""Find releases that critical alerts of their service followed, and roll them back in git."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -21,20 +21,20 @@ _SEVERITY = "critical"
 
 
 class Watch(Struct, frozen=True, kw_only=True):
-    """What people ask for in a service's values.yaml, under `watch`."""
+    """The settings in a service's values.yaml, under `watch`."""
 
     minutes: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class Burning(Struct, frozen=True, kw_only=True):
-    """A critical alert that began soon after a service's pins moved, and those pins."""
+    """A critical alert that began soon after a service's pins changed, and those pins."""
 
     release: Release
     released: datetime
     alert: Alert
 
     def __str__(self) -> str:
-        """Why the service is held, for everybody who runs into it."""
+        """Return the reason of the hold."""
         name = self.alert.labels["alertname"]
         minutes = (self.alert.active_at - self.released).total_seconds() / 60
         summary = self.alert.annotations.get("summary") or "no summary given"
@@ -42,7 +42,7 @@ class Burning(Struct, frozen=True, kw_only=True):
 
 
 def watched_minutes(start: Snapshot, target: Target) -> float:
-    """Return for how many minutes after a release its alerts count; 0 where nobody asks for that.
+    """Return for how many minutes after a release its alerts count; 0 if the setting is missing.
 
     Raises:
         BadInputError: It is not a number of minutes.
@@ -54,17 +54,17 @@ def watched_minutes(start: Snapshot, target: Target) -> float:
 
 
 def burning(start: Snapshot, prometheuses: Prometheuses, target: Target) -> Burning | None:
-    """Return the first critical alert that began in the watched minutes after the pins moved, if it fires now.
+    """Return the first critical alert that began in the watched minutes after the pins changed, if it fires now.
 
-    An alert that began earlier is not the release's doing. Held services are left alone: somebody decided already.
+    An alert that began earlier has another cause. Held services are skipped, because a person decided already.
 
     Args:
         start: The newest files of the main branch.
-        prometheuses: The ways to Prometheus.
+        prometheuses: The connections to Prometheus.
         target: The service in its environment.
 
     Raises:
-        BadInputError: Its values are not as they should be.
+        BadInputError: Its values are invalid.
         OutageError: Its Prometheus does not answer.
     """
     minutes = watched_minutes(start, target)
@@ -88,13 +88,13 @@ def _is_critical(alert: Alert, target: Target) -> bool:
 def roll_back_burning(
     repository: Repository, revision: str, found: Mapping[Target, Burning], hold: Callable[[str], Hold]
 ) -> Edit:
-    """Make the edit that pins what ran before, and holds it with the alert as reason; a commit for each service.
+    """Return the edit that pins what ran before, and holds the service with the alert as reason; a commit for each.
 
     Args:
         repository: The repository.
-        revision: The commit to go back from.
-        found: The services, and the result of their releases.
-        hold: Makes a hold of a reason.
+        revision: The commit whose pins to replace.
+        found: The alerts by service.
+        hold: Returns a hold with a reason.
     """
 
     def edit(snapshot: Snapshot) -> Sequence[Proposal]:
@@ -113,7 +113,7 @@ def _proposed(
 ) -> Proposal:
     try:
         if snapshot.released(target)[1] != found.release:
-            return not_rolled_back(target, f"{found}, but git says something else now")
+            return not_rolled_back(target, f"{found}, but git pins something else now")
         step = rollback_target(repository, target, revision)
         return structs.replace(rolled_back(snapshot, target, step, hold(str(found))), measured=True)
     except GitopsError as error:

@@ -1,1 +1,1 @@
-"""The manifests that Argo CD would apply, and how two renderings differ."""
+"""Render the manifests that Argo CD would apply, and compare renderings."""

@@ -1,6 +1,6 @@
-"""What Argo CD would run from a tree: what apps/ makes of platform.yaml, and what its ApplicationSets make of it.
+"""The applications that Argo CD would run from a tree: those in the chart apps/, and those of its ApplicationSets.
 
-Files that people add in apps/extra are theirs: one that cannot be read here is said to be so, and stops nothing else.
+People add their own files in apps/extra: one that cannot be read here is reported, and does not stop the others.
 """
 
 import re
@@ -25,17 +25,19 @@ _HELM_SECONDS = 60.0
 _ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
 _FIELD = re.compile(r"(\.[A-Za-z_][A-Za-z0-9_]*)+")
 _KINDS = ("Application", "ApplicationSet")
+# What reading an ApplicationSet raises if a field is missing or has another type, or a path is no pattern for glob.
+_FORM_ERRORS = (AttributeError, KeyError, TypeError, ValueError, NotImplementedError)
 
 
 class FileParameter(Struct, frozen=True):
-    """A value that is the text of a file."""
+    """A value whose content is a file."""
 
     name: str
     path: str
 
 
 class Parameter(Struct, frozen=True, rename="camel"):
-    """A value by its path, as of `helm --set`; `force_string` as of `--set-string`."""
+    """A value by its path, as for `helm --set`; with `force_string` as for `--set-string`."""
 
     name: str
     value: str = ""
@@ -43,7 +45,7 @@ class Parameter(Struct, frozen=True, rename="camel"):
 
 
 class Helm(Struct, frozen=True, rename="camel"):
-    """How a source is rendered with Helm: later kinds of values win over earlier ones, in this order."""
+    """The Helm options of a source: later fields override earlier ones, in this order."""
 
     value_files: list[str] = []
     values: str = ""
@@ -55,7 +57,7 @@ class Helm(Struct, frozen=True, rename="camel"):
 
 
 class Directory(Struct, frozen=True):
-    """Which files of a folder count."""
+    """The files of a folder that count."""
 
     recurse: bool = False
     exclude: str = ""
@@ -63,7 +65,7 @@ class Directory(Struct, frozen=True):
 
 
 class Source(Struct, frozen=True, rename="camel"):
-    """One source of an Application: a folder of a git repository, or a chart of a registry or chart repository."""
+    """A source of an Application: a folder of a git repository, or a chart of a registry or chart repository."""
 
     repo_url: str = msgspec.field(name="repoURL")
     target_revision: str = "HEAD"
@@ -77,7 +79,7 @@ class Source(Struct, frozen=True, rename="camel"):
 
 
 class Destination(Struct, frozen=True):
-    """Where an Application's objects go: a cluster by its API server or its name, and a namespace."""
+    """The destination of an Application's objects: a cluster by its API server or its name, and a namespace."""
 
     namespace: str = ""
     server: str = ""
@@ -101,7 +103,7 @@ class _Manifest(Struct, frozen=True):
 
 
 class Application(Struct, frozen=True, kw_only=True):
-    """An Application: where it comes from in the repository, and the whole of it as Argo CD would have it."""
+    """An Application: its origin in the repository, and its whole manifest."""
 
     name: str
     project: str
@@ -112,32 +114,31 @@ class Application(Struct, frozen=True, kw_only=True):
 
     @property
     def namespace(self) -> str:
-        """Where its objects go unless they say otherwise."""
+        """Return the namespace of objects that name none."""
         return self.destination.namespace
 
 
 class Unread(Struct, frozen=True, kw_only=True):
-    """A file or entry that Argo CD may well take, and that is not understood here; `why` is a sentence."""
+    """A file or entry that is not supported here, though Argo CD may accept it; `why` is a sentence."""
 
     origin: str
     why: str
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """All of it: `sets` and `projects` are whole manifests; `unread` is what was left out."""
+    """Everything in a tree: `projects` are whole manifests; `unread` is what was left out."""
 
     applications: list[Application]
-    sets: list[Mapping[str, Any]]
     projects: list[Mapping[str, Any]]
     unread: list[Unread]
 
     def named(self, name: str) -> Application | None:
-        """The application of a name, if there is one."""
+        """Return the application with this name, if there is one."""
         return next((entry for entry in self.applications if entry.name == name), None)
 
 
 def applications(tree: Path, helm: str) -> Found:
-    """Everything that a tree has Argo CD run.
+    """Return everything that Argo CD runs from a tree.
 
     Args:
         tree: The repository's files.
@@ -146,7 +147,7 @@ def applications(tree: Path, helm: str) -> Found:
     Raises:
         BadInputError: The chart in apps/ does not render.
     """
-    found = Found(applications=[], sets=[], projects=[], unread=[])
+    found = Found(applications=[], projects=[], unread=[])
     for document in chart_documents(tree, helm):
         _add(found, document, tree, f"{APPS} ({document['metadata']['name']})")
     for path in sorted((tree / EXTRA).glob("*.yaml")):
@@ -163,7 +164,7 @@ def applications(tree: Path, helm: str) -> Found:
 
 
 def chart_documents(tree: Path, helm: str) -> list[dict[str, Any]]:
-    """What the chart in apps/ renders to: projects, Applications and ApplicationSets.
+    """Render the chart in apps/: projects, Applications and ApplicationSets.
 
     Raises:
         BadInputError: It does not render.
@@ -171,7 +172,7 @@ def chart_documents(tree: Path, helm: str) -> list[dict[str, Any]]:
     try:
         text = _rendered(helm, tuple(_contents(tree)))
     except (OSError, ProgramFailedError):
-        # Where it stands, so that what Helm says names the files that people know.
+        # Render again in place, so that Helm's error names the files that people know.
         try:
             text = _helm_template(helm, tree)
         except ProgramFailedError as error:
@@ -180,7 +181,7 @@ def chart_documents(tree: Path, helm: str) -> list[dict[str, Any]]:
 
 
 def _contents(tree: Path) -> Iterator[tuple[Path, bytes]]:
-    """Yield what is rendered, by its place in the tree: platform.yaml and the chart's files, links as files."""
+    """Yield the input by its path in the tree: platform.yaml and the chart's files, with links resolved."""
     for path in (tree / FILE, *sorted((tree / APPS).rglob("*"))):
         if not path.is_dir():
             yield path.relative_to(tree), path.read_bytes()
@@ -188,7 +189,7 @@ def _contents(tree: Path) -> Iterator[tuple[Path, bytes]]:
 
 @lru_cache(maxsize=16)
 def _rendered(helm: str, contents: tuple[tuple[Path, bytes], ...]) -> str:
-    """Render files that are the same in most trees that one command compares, and so are rendered once."""
+    """Render the chart; cached by content, because a command often compares trees with the same files."""
     with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
         for name, content in contents:
             path = Path(scratch) / name
@@ -205,9 +206,7 @@ def _helm_template(helm: str, tree: Path) -> str:
 def _add(found: Found, document: Mapping[str, Any], tree: Path, origin: str) -> None:
     kind = document.get("kind")
     if kind == "AppProject":
-        found.projects.append(document)
-    if kind == "ApplicationSet":
-        found.sets.append(document)
+        _add_project(found, document, origin)
     if kind not in _KINDS:
         return
     try:
@@ -215,11 +214,23 @@ def _add(found: Found, document: Mapping[str, Any], tree: Path, origin: str) -> 
     except BadInputError as error:
         found.unread.append(Unread(origin=origin, why=str(error)))
         return
+    except _FORM_ERRORS as error:
+        found.unread.append(Unread(origin=origin, why=f"it does not have the form of an {kind}: {error!r}"))
+        return
     for manifest in manifests:
         try:
             found.applications.append(_application(manifest, origin))
         except BadInputError as error:
             found.unread.append(Unread(origin=origin, why=str(error)))
+
+
+def _add_project(found: Found, document: Mapping[str, Any], origin: str) -> None:
+    try:
+        msgspec.convert(document.get("metadata"), _Metadata)
+    except msgspec.ValidationError as error:
+        found.unread.append(Unread(origin=origin, why=f"it is an AppProject without a valid metadata.name: {error}"))
+    else:
+        found.projects.append(document)
 
 
 def _application(document: Mapping[str, Any], origin: str) -> Application:
@@ -239,10 +250,10 @@ def _application(document: Mapping[str, Any], origin: str) -> Application:
 
 
 def expanded(document: Mapping[str, Any], tree: Path) -> Iterator[Mapping[str, Any]]:
-    """The Applications that an ApplicationSet makes of a tree: git generators over files and folders, and lists.
+    """Yield the Applications of an ApplicationSet: git generators over files and folders, and lists.
 
     Raises:
-        BadInputError: A generator, a template or a file that it reads is not understood here.
+        BadInputError: A generator, a template or a file that it reads is not supported here.
     """
     name, spec = (document.get("metadata") or {}).get("name", ""), document.get("spec") or {}
     if unknown := spec.keys() & {"templatePatch", "strategy"}:
@@ -301,10 +312,10 @@ def _path_parameters(folder: Path, filename: str = "") -> dict[str, Any]:
 
 
 def filled(template: Any, parameters: Mapping[str, Any], name: str) -> Any:
-    """Fill the fields of a Go template into every string; as with missingkey=error, an unknown field is an error.
+    """Fill the fields of a Go template in every string; an unknown field is an error, as with missingkey=error.
 
     Raises:
-        BadInputError: A template names a field that the parameters lack, or does more than name fields.
+        BadInputError: A template names an unknown field, or contains more than fields.
     """
     if isinstance(template, Mapping):
         return {key: filled(value, parameters, name) for key, value in template.items()}

@@ -1,4 +1,4 @@
-"""What changes between two renderings, object by object."""
+"""Compare two renderings, object by object."""
 
 import difflib
 import re
@@ -20,14 +20,14 @@ from gitops.rendering.render import Rendered, Renderer, find_helm, select, selec
 from gitops.rendering.several import render_all, render_each
 
 _CONTEXT = 3
-# What rendering reads.
+# The input of rendering.
 _FOLDERS = (str(APPS), "argocd", "charts", str(ENVS), str(MODELS))
 
 Translation = Callable[[str], str]
 
 
 class ObjectChange(Struct, frozen=True, kw_only=True):
-    """One object that differs, with a unified diff."""
+    """An object that differs, with a unified diff."""
 
     application: str
     object: str
@@ -36,7 +36,7 @@ class ObjectChange(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """What the working tree is compared with: one of these; HEAD where none is given."""
+    """What to compare the working tree with: one of these fields; HEAD if none is given."""
 
     revision: str | None = None
     against: str | None = None
@@ -44,9 +44,9 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """What changes from `before` to `after`, both in words.
+    """The changes from `before` to `after`, which are descriptions of both sides.
 
-    `problems` say what could not be compared, with the exit code that each would end a command with.
+    `problems` say what could not be compared; `exit_code` is the highest code of these.
     """
 
     before: str
@@ -57,9 +57,10 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 class _Side(Struct, kw_only=True):
-    """One rendering, with what did not render."""
+    """One rendering, and the names of applications that failed to render."""
 
     rendered: list[Rendered] = []
+    failed: set[str] = set()
     problems: dict[str, int] = {}
 
     def add_problem(self, why: str, exit_code: int = BadInputError.exit_code) -> None:
@@ -67,16 +68,16 @@ class _Side(Struct, kw_only=True):
 
 
 def compare(repository: Repository, name: str, apps: Sequence[str], comparison: Comparison) -> Difference:
-    """Render twice and compare: what does not render of one application leaves the others.
+    """Render twice and compare; an application that does not render does not stop the others.
 
     Args:
         repository: The repository, with its working tree.
         name: An environment, ENV/SERVICE, or `platform`.
-        apps: Only these applications; all where there are none.
+        apps: Only these applications; all if empty.
         comparison: The other side.
 
     Raises:
-        BadInputError: The comparison names more than one thing, or one that is not there.
+        BadInputError: The comparison has more than one field, or names something that does not exist.
     """
     asked = [entry for entry in (comparison.revision, comparison.against, comparison.pins_of) if entry]
     if len(asked) > 1:
@@ -112,7 +113,7 @@ def _with_other_pins(root: Path, helm: str, name: str, other: str, apps: Sequenc
 
 def _against(root: Path, helm: str, name: str, other: str, now: _Side) -> Difference:
     platform = load_platform(root)
-    # ENV compares all services, and ENV/SERVICE the one of the same name unless another is named.
+    # ENV compares all services. ENV/SERVICE compares the service of the same name, unless another is given.
     _, slash, service = name.partition("/")
     left = other if "/" in other or not slash else f"{other}/{service}"
     pairs = list(zip(chosen(platform, left), chosen(platform, name), strict=False))
@@ -122,14 +123,16 @@ def _against(root: Path, helm: str, name: str, other: str, now: _Side) -> Differ
 def _difference(
     before: str, after: str, old: _Side, new: _Side, translation: Translation = lambda text: text
 ) -> Difference:
-    # What rendered on one side alone says nothing.
-    failed = {**old.problems, **new.problems}
+    # An application that failed on one side must not look added or removed.
+    failed = {*map(translation, old.failed), *new.failed}
+    problems = {**old.problems, **new.problems}
+    changes = differences(old.rendered, new.rendered, translation)
     return Difference(
         before=before,
         after=after,
-        objects=differences(old.rendered, new.rendered, translation),
-        problems=list(failed),
-        exit_code=max(failed.values(), default=0),
+        objects=[change for change in changes if change.application not in failed],
+        problems=list(problems),
+        exit_code=max(problems.values(), default=0),
     )
 
 
@@ -139,9 +142,9 @@ def differences(
     """Compare two renderings.
 
     Args:
-        before: The one to compare with.
-        after: The one that is asked about.
-        translation: Turns the texts of `before` into the names of `after`, where the two are of different environments.
+        before: The rendering to compare with.
+        after: The present rendering.
+        translation: Replaces names in `before` by those in `after`, if the two are different environments.
     """
     old, new = _objects(before, translation), _objects(after, lambda text: text)
     changes = []
@@ -161,7 +164,7 @@ def differences(
 
 
 def translation_between(pairs: Sequence[tuple[Target, Target]]) -> Translation:
-    """Turns names of the first targets into those of the second ones, so that only real differences stay."""
+    """Return a function that replaces the names of the first targets by those of the second ones."""
     names: dict[str, str] = {}
     for other, target in pairs:
         names |= {other.application: target.application, other.namespace: target.namespace}
@@ -169,21 +172,21 @@ def translation_between(pairs: Sequence[tuple[Target, Target]]) -> Translation:
     names = {old: new for old, new in names.items() if old != new}
     if not names:
         return lambda content: content
-    # The longest first: serving-staging is not serving with something behind it.
+    # The longest first, because serving-staging contains serving.
     alternatives = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
     pattern = re.compile(rf"(?<![\w-])({alternatives})\b(?!\.)")
     return lambda content: pattern.sub(lambda match: names[match[0]], content)
 
 
 def promoted(tree: Path, helm: str, target: Target, source: Target, apps: Sequence[str] = ()) -> list[ObjectChange]:
-    """What changes in a target when it gets the pins of another; all of it where nothing is released to it yet.
+    """Return the changes in a target if it gets the pins of another; the whole target if nothing is released to it yet.
 
     Args:
         tree: The repository's files.
         helm: The Helm program.
         target: The service in its environment.
         source: Where the pins come from.
-        apps: Only these applications; all where there are none.
+        apps: Only these applications; all if empty.
 
     Raises:
         BadInputError: Nothing is released to the source, or something does not render.
@@ -198,10 +201,10 @@ def promoted(tree: Path, helm: str, target: Target, source: Target, apps: Sequen
 
 
 def with_pins_of(root: Path, pairs: Sequence[tuple[Target, Target]], folder: Path) -> None:
-    """Copy what rendering reads into a folder, where the first of each pair of targets has the pins of the second.
+    """Copy the input of rendering to a folder, where the first target of each pair has the pins of the second.
 
     Raises:
-        BadInputError: Nothing is released to any of the second ones.
+        BadInputError: Nothing is released to any of the second targets.
     """
     released = [(target, source) for target, source in pairs if (root / source.file).is_file()]
     if not released:
@@ -218,13 +221,15 @@ def with_pins_of(root: Path, pairs: Sequence[tuple[Target, Target]], folder: Pat
 
 def _side(tree: Path, helm: str, name: str, apps: Sequence[str], *, strict: bool = True) -> _Side:
     selected = selection(tree, helm, name, apps, strict=strict)
-    side = _Side()
+    side = _Side(failed=set(selected.broken))
     for problem in selected.problems:
         side.add_problem(problem)
     if not selected.applications:
         return side
-    for outcome in render_each(Renderer(tree, helm), selected.applications):
+    outcomes = render_each(Renderer(tree, helm), selected.applications)
+    for application, outcome in zip(selected.applications, outcomes, strict=True):
         if isinstance(outcome, GitopsError):
+            side.failed.add(application.name)
             side.add_problem(str(outcome), outcome.exit_code)
         else:
             side.rendered.append(outcome)

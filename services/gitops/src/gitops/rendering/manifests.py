@@ -1,4 +1,4 @@
-"""Kubernetes manifests as plain mappings: parsing, writing, naming."""
+"""Kubernetes manifests as plain mappings: parse, write and name them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -26,7 +26,7 @@ _CLUSTER_KINDS = frozenset(
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes strings of several lines as blocks, as people do."""
+    """Writes strings of several lines as blocks."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -37,7 +37,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def parse(text: str) -> list[Manifest]:
-    """The objects of a YAML stream; empty documents are left out.
+    """Return the objects of a YAML stream; empty documents are left out.
 
     Raises:
         BadInputError: It is not valid YAML.
@@ -49,17 +49,17 @@ def parse(text: str) -> list[Manifest]:
 
 
 def stream(manifests: Iterable[Manifest]) -> str:
-    """Objects as one YAML stream."""
+    """Return objects as a YAML stream."""
     return "".join(f"---\n{text(manifest)}" for manifest in manifests)
 
 
 def text(manifest: Manifest) -> str:
-    """One object with sorted keys, so that what is the same reads the same."""
+    """Return an object as YAML with sorted keys, so that equal objects have equal texts."""
     return yaml.dump(manifest, Dumper=_Dumper, width=4096)
 
 
 def placed(manifest: Manifest, namespace: str) -> Manifest:
-    """The object with its namespace written down, as Argo CD would fill it in, where its kind has one."""
+    """Return the object with the default namespace of Argo CD, if its kind has namespaces and it names none."""
     metadata = manifest.get("metadata") or {}
     if "namespace" in metadata or manifest.get("kind") in _CLUSTER_KINDS:
         return manifest
@@ -67,7 +67,7 @@ def placed(manifest: Manifest, namespace: str) -> Manifest:
 
 
 def name_of(manifest: Manifest) -> str:
-    """Kind and name for people: `Deployment ml-pipeline/mlflow`."""
+    """Return kind and name for people, such as `Deployment ml-pipeline/mlflow`."""
     metadata = manifest.get("metadata") or {}
     namespace = metadata.get("namespace")
     return f"{manifest.get('kind')} {namespace + '/' if namespace else ''}{metadata.get('name')}"

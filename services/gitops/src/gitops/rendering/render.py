@@ -1,4 +1,4 @@
-"""The manifests that Argo CD would apply, rendered here: with Helm, kustomize, or as they stand."""
+"""Render the manifests that Argo CD would apply: with Helm, with kustomize, or from plain files."""
 
 import fnmatch
 import os
@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from gitops.documents import loaded
+from gitops.documents import YAMLError, loaded
 from gitops.errors import BadInputError, OutageError
 from gitops.platform.model import Platform
 from gitops.platform.reader import load_platform
@@ -29,7 +29,7 @@ UNREACHABLE = ("dial tcp", "no such host", "connection refused", "timeout", "net
 
 
 class Rendered(Struct, frozen=True, kw_only=True):
-    """One application's manifests, and where its chart came from, in words."""
+    """The manifests of an application, and a description of where its chart came from."""
 
     application: Application
     manifests: list[Manifest]
@@ -37,14 +37,14 @@ class Rendered(Struct, frozen=True, kw_only=True):
 
 
 def find_helm(root: Path) -> str:
-    """The Helm that this repository installs, or the one on PATH, which must be Helm 4 as Argo CD's is.
+    """Return the Helm that this repository installs, or the one on PATH; it must be Helm 4 like Argo CD's.
 
     Raises:
-        BadInputError: Only an older Helm is there.
-        ProgramMissingError: There is none.
+        BadInputError: Helm has another version.
+        ProgramMissingError: Helm is not installed.
     """
     own = root / ".cache" / "tools" / "bin" / "helm"
-    # tools/install links no shims, so it is the program itself, and the same in each of a person's repositories.
+    # The resolved path is the same in each of a person's checkouts, so that caches are shared.
     helm = str(own.resolve()) if own.exists() else shutil.which("helm") or "helm"
     version = _version(helm, Path(helm).stat().st_mtime_ns if Path(helm).exists() else 0)
     if not version.startswith("v4."):
@@ -54,26 +54,29 @@ def find_helm(root: Path) -> str:
 
 @cache
 def _version(helm: str, written: int) -> str:  # noqa: ARG001  (when it was, which is half of the cache's key)
-    """What a program reports as its version; asked again if its file changes."""
+    """Return the version of a program; cached until its file changes."""
     return run([helm, "version", "--template", "{{.Version}}"]).strip()
 
 
 class Selection(Struct, frozen=True, kw_only=True):
-    """The applications that a person means, and why some of them cannot be rendered: each a sentence.
+    """The selected applications, and a sentence for each one that cannot be rendered.
 
-    `notes` are about files of apps/extra that are not understood here, which Argo CD may well take.
+    `broken` has the names of those that are missing, which `problems` explain. `notes` are about files of apps/extra
+    that are not supported here, though Argo CD may accept them.
     """
 
     applications: list[Application]
+    broken: list[str]
     problems: list[str]
     notes: list[str]
 
 
 def select(tree: Path, helm: str, name: str, apps: Sequence[str] = (), *, strict: bool = True) -> list[Application]:
-    """The applications that a person means; as `selection`, where one that cannot be read is an error.
+    """Return the selected applications, as `selection`; one that cannot be read is an error.
 
     Raises:
-        BadInputError: There is no such environment, service or application, nothing is released there, or it is broken.
+        BadInputError: There is no such environment, service or application, nothing is released there, or it is
+            invalid.
     """
     found = selection(tree, helm, name, apps, strict=strict)
     if strict and found.problems:
@@ -82,28 +85,28 @@ def select(tree: Path, helm: str, name: str, apps: Sequence[str] = (), *, strict
 
 
 def selection(tree: Path, helm: str, name: str, apps: Sequence[str] = (), *, strict: bool = True) -> Selection:
-    """The applications that a person means: what is broken of one service leaves the others.
+    """Select applications by name; an invalid service does not stop the others.
 
     Args:
         tree: The repository's files.
         helm: The Helm program.
-        name: An environment, ENV/SERVICE, or `platform` for all that no environment's pins are about.
-        apps: Only these applications; all by default.
-        strict: Whether it is an error when there is nothing of that name, as there may be at an earlier revision.
+        name: An environment, ENV/SERVICE, or `platform` for every application that is not of a service.
+        apps: Only these applications; the default is all.
+        strict: Whether a missing name is an error; at an earlier revision it may be missing.
 
     Raises:
         BadInputError: There is no such environment, service or application, or nothing is released there.
     """
     platform, found = load_platform(tree), applications(tree, helm)
-    problems: list[str] = []
+    broken: dict[str, str] = {}
     if name == PLATFORM:
         of_services = {target.application for target in targets(platform)}
         selected = [entry for entry in found.applications if entry.name not in of_services]
     else:
         wanted = chosen(platform, name) if strict else _known(platform, name)
         selected = [application for target in wanted if (application := found.named(target.application))]
-        problems = _broken(tree, found, wanted)
-        if strict and not selected and not problems:
+        broken = _broken(tree, found, wanted)
+        if strict and not selected and not broken:
             raise BadInputError(_nothing_released(wanted))
     known = {application.name for application in selected}
     notes = (
@@ -112,10 +115,10 @@ def selection(tree: Path, helm: str, name: str, apps: Sequence[str] = (), *, str
     if strict and (unknown := [app for app in apps if app not in known]):
         if why := next((note for note in notes if unknown[0] in note), None):
             raise BadInputError(why)
-        if not problems:
+        if not broken:
             raise BadInputError(f"{name} has no application {unknown[0]!r}; it has: {', '.join(sorted(known))}.")
     selected = [application for application in selected if not apps or application.name in apps]
-    return Selection(applications=selected, problems=problems, notes=notes)
+    return Selection(applications=selected, broken=list(broken), problems=list(broken.values()), notes=notes)
 
 
 def _known(platform: Platform, name: str) -> list[Target]:
@@ -129,17 +132,17 @@ def _extra(found: Found) -> list[Unread]:
     return [entry for entry in found.unread if entry.origin.startswith(str(EXTRA))]
 
 
-def _broken(tree: Path, found: Found, wanted: Sequence[Target]) -> list[str]:
-    """Why services to which something is released have no application."""
-    problems = []
+def _broken(tree: Path, found: Found, wanted: Sequence[Target]) -> dict[str, str]:
+    """Return why services with a release have no application, by the application's name."""
+    problems = {}
     for target in wanted:
         if found.named(target.application) or not (tree / target.file).exists():
             continue
-        # The set's own name is in its origin.
+        # The origin contains the name of the ApplicationSet.
         why = next(
             (entry.why for entry in found.unread if f"({target.application})" in entry.origin), "it cannot be read"
         )
-        problems.append(f"{target} cannot be rendered: {why}")
+        problems[target.application] = f"{target} cannot be rendered: {why}"
     return problems
 
 
@@ -155,7 +158,7 @@ class Renderer:
     """Renders applications from one tree of files."""
 
     def __init__(self, tree: Path, helm: str, chart_from: ChartFrom = "auto") -> None:
-        """Take what to render from.
+        """Take the tree to render from.
 
         Args:
             tree: The repository's files, as checked out or exported.
@@ -163,7 +166,7 @@ class Renderer:
             chart_from: Where the serving chart comes from: `tree`, `registry`, or whichever has the pinned version.
 
         Raises:
-            BadInputError: platform.yaml is not as it should be.
+            BadInputError: platform.yaml is invalid.
         """
         self._tree = tree
         self._helm = helm
@@ -174,7 +177,7 @@ class Renderer:
         """Render one application.
 
         Raises:
-            BadInputError: Helm or kustomize refuses, a file is missing, or a feature of Argo CD is not known here.
+            BadInputError: Helm or kustomize refuses, a file is missing, or a feature of Argo CD is not supported here.
             OutageError: A chart's registry does not answer.
         """
         manifests: list[Manifest] = []
@@ -209,7 +212,7 @@ class Renderer:
         return "\n---\n".join(path.read_text(encoding="utf-8") for path in _files(folder, source)), origin
 
     def _chart(self, source: Source) -> tuple[str, list[str], str]:
-        """The chart argument, the options that go with it, and its origin in words."""
+        """Return the chart argument for Helm, its options, and a description of the chart's origin."""
         version = source.target_revision
         if "://" in source.repo_url:
             options = ["--repo", source.repo_url, "--version", version]
@@ -228,7 +231,7 @@ class Renderer:
         with tempfile.TemporaryDirectory(prefix="gitops-") as scratch:
             options = [
                 *self._value_files(application, source, helm),
-                *_inline(helm, Path(scratch)),
+                *_inline(application, helm, Path(scratch)),
                 *(
                     option
                     for entry in helm.parameters
@@ -267,7 +270,7 @@ class Renderer:
         return options
 
     def _path(self, application: Application, source: Source, file: str) -> Path:
-        """A file as Argo CD finds it: `$REF/...` and `/...` from the root, else from the source."""
+        """Return the path of a file as Argo CD does: `$REF/...` and `/...` from the root, otherwise from the source."""
         ref, _, rest = file.partition("/")
         refs = {entry.ref for entry in application.sources if entry.ref and entry.repo_url == self._platform.repository}
         if ref.startswith("$") and ref[1:] in refs:
@@ -302,12 +305,15 @@ def _files(folder: Path, source: Source) -> list[Path]:
     ]
 
 
-def _inline(helm: Helm, scratch: Path) -> list[str]:
-    """Options for the values in the Application itself; as in Argo CD, an object replaces a text."""
-    values = helm.values_object or (loaded(helm.values) if helm.values else None)
+def _inline(application: Application, helm: Helm, scratch: Path) -> list[str]:
+    """Return the option for the values in the Application itself; as in Argo CD, an object replaces a text."""
+    try:
+        values = helm.values_object or (loaded(helm.values) if helm.values else None)
+    except YAMLError as error:
+        raise BadInputError(f"{application.origin}: the Application's values are not valid YAML: {error}.") from None
     if not values:
         return []
-    # JSON is YAML, and leaves nothing to be read in another way.
+    # JSON is valid YAML without ambiguities.
     file = scratch / "values.json"
     file.write_bytes(msgspec.json.encode(values))
     return ["--values", str(file)]
@@ -330,7 +336,7 @@ def _not_fetched(application: Application, error: ProgramFailedError) -> Excepti
 
 
 def _said(error: ProgramFailedError) -> str:
-    """What Helm gives as the reason; it also reports every symbolic link in a chart there."""
+    """Return Helm's error message, without its notes about symbolic links."""
     return "\n".join(line for line in error.errors.splitlines() if not line.startswith("level=INFO"))
 
 

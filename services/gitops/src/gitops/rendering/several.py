@@ -1,4 +1,4 @@
-"""Several applications rendered at once: Helm is a separate process, so one runs while another's output is read."""
+"""Render several applications at the same time: each one is a separate Helm process."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -8,12 +8,12 @@ from gitops.errors import GitopsError
 from gitops.rendering.applications import Application
 from gitops.rendering.render import Rendered, Renderer
 
-# More would only wait for one another: each takes a processor to itself.
+# Each process keeps a processor busy, so more would only wait.
 _MOST = 8
 
 
 def render_each(renderer: Renderer, applications: Sequence[Application]) -> Iterator[Rendered | GitopsError]:
-    """What each application comes to, in their order: its manifests, or why it has none."""
+    """Yield for each application, in their order, its manifests or its error."""
 
     def attempt(application: Application) -> Rendered | GitopsError:
         try:
@@ -25,15 +25,15 @@ def render_each(renderer: Renderer, applications: Sequence[Application]) -> Iter
         try:
             yield from pool.map(attempt, applications)
         finally:
-            # Who stops listening, as after Ctrl-C, waits for what runs and for nothing more.
+            # If the caller stops, as after Ctrl-C, wait only for running processes.
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def render_all(renderer: Renderer, applications: Sequence[Application]) -> list[Rendered]:
-    """As `render_each`, where one that has no manifests ends it.
+    """Return the same as `render_each`, but raise the first error.
 
     Raises:
-        GitopsError: What is wrong with the first such one.
+        GitopsError: The first application that failed.
     """
     rendered = []
     for outcome in render_each(renderer, applications):

@@ -1,1 +1,1 @@
-"""S3 stores, and what moves from one to the other."""
+"""S3 stores, and the move from one to another."""

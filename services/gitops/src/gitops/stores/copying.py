@@ -1,8 +1,8 @@
-"""Copies the objects of a bucket from one S3 store to another, and compares the digest of every one.
+"""Copy the objects of a bucket from one S3 store to another, and compare the digest of each.
 
-Each pass reads every object on both sides: an ETag is not a digest if a file was uploaded in parts. What has the same
-digest is not written, so a pass that was interrupted is repeated without writing anything twice. Only newest versions
-are copied; older ones stay where they are. Nothing is deleted.
+Every pass reads all objects on both sides, because the ETag of a multipart upload is not a digest. Objects with the
+same digest are not written, so an interrupted pass can be repeated. Only the newest versions are copied; older ones
+stay in the old store. Nothing is deleted.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ What = Literal["same", "copied", "missing", "differs", "newer", "gone"]
 
 
 class Pass(Struct, frozen=True, kw_only=True):
-    """What one pass over a bucket found, in objects.
+    """The result of a pass over a bucket, in objects.
 
-    `copied` were written and read back; `missing` and `differing` would have been, in a dry run; `newer` differ, were
-    written by others in the store that is in use, and are left alone.
+    `copied` were written and read back. `missing` and `differing` would be copied; they occur only in a dry run.
+    `newer` differ because others wrote them in the store in use, so they are left alone.
     """
 
     objects: int = 0
@@ -41,7 +41,7 @@ class Pass(Struct, frozen=True, kw_only=True):
 
 
 def client(url: str, key_id: str, secret: str) -> Any:
-    """A client of the store at an address."""
+    """Return a client of the store at an address."""
     config = Config(retries={"mode": "standard", "total_max_attempts": 5}, s3={"addressing_style": "path"})
     return boto3.client(
         "s3", endpoint_url=url, region_name="us-east-1", config=config,
@@ -52,18 +52,18 @@ def client(url: str, key_id: str, secret: str) -> Any:
 def copy_bucket(
     source: Any, target: Any, bucket: str, *, late: bool, dry_run: bool, tell: Callable[[str], None]
 ) -> Pass:
-    """Bring a bucket of `target` to what `source` holds.
+    """Copy all objects of a bucket from `source` to `target`.
 
     Args:
-        source: The client of the store that is copied from.
-        target: The client of the other; it has the bucket.
-        bucket: Its name in both.
-        late: Whether `target` is the one in use: what others wrote there stays.
+        source: The client of the store to copy from.
+        target: The client of the other store, which has the bucket.
+        bucket: The name of the bucket in both.
+        late: Whether `target` is the store in use: then objects that others wrote there stay.
         dry_run: Compare, and write nothing.
-        tell: Takes a line for each object that is not the same.
+        tell: Receives a line for each object that is not the same.
 
     Raises:
-        OutageError: A store does not answer or refuses, or holds something else than was written.
+        OutageError: A store does not answer or refuses, or does not return what was written.
     """
     counted = dict.fromkeys(("objects", "size", "same", "copied", "missing", "differs", "newer", "gone"), 0)
     try:
@@ -110,12 +110,12 @@ def _brought(source: Any, target: Any, bucket: str, key: str, *, late: bool, dry
 
 
 def _stale_copy(there: dict[str, Any], etag: str) -> bool:
-    """Whether an object is a copy of something that has changed since."""
+    """Whether an object is a copy, and its original has changed since."""
     return bool(there["Metadata"].get(COPIED_FROM, etag) != etag)
 
 
 def _read(store: Any, bucket: str, key: str, into: IO[bytes] | None = None) -> dict[str, Any] | None:
-    """The digest of an object and what goes with it, or None where there is none; its content goes into a file."""
+    """Return digest and metadata of an object, or None if it does not exist; optionally write its content to a file."""
     try:
         answer = store.get_object(Bucket=bucket, Key=key)
     except ClientError as error:

@@ -1,4 +1,4 @@
-"""Moves the pipeline from one store to the other, while both run: passes over all buckets, then one line in git."""
+"""Move the pipeline from one store to another while both run: copy all buckets, then change one line in git."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,12 +16,12 @@ from gitops.platform.model import PIPELINE, Platform
 from gitops.platform.reader import FILE, platform_at
 from gitops.stores.copying import Pass, copy_bucket
 
-# Writers that never rest keep every pass from being the last; what they write later is brought by a late copy.
+# With constant writes, no pass would be the last. A late copy brings what is written after these passes.
 PASSES = 4
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """From which store to which objects are copied; `late` says that the second one is in use already."""
+    """The store to copy from and the store to copy to; `late` says that the second one is in use already."""
 
     source: str
     target: str
@@ -29,10 +29,10 @@ class Route(Struct, frozen=True, kw_only=True):
 
 
 def route(platform: Platform, *, late: bool) -> Route:
-    """From where to where, by platform.yaml.
+    """Return the route from platform.yaml.
 
     Raises:
-        BadInputError: It names no second store.
+        BadInputError: It has no `nextStore`.
     """
     if not platform.next_store:
         other = "minio" if platform.store == "seaweedfs" else "seaweedfs"
@@ -46,7 +46,7 @@ def route(platform: Platform, *, late: bool) -> Route:
 
 
 def root_keys(cluster: Cluster) -> tuple[str, str]:
-    """The id and secret of the root user, which both stores have.
+    """Return the id and secret of the root user, which is the same in both stores.
 
     Raises:
         BadInputError: The Secret is missing.
@@ -58,14 +58,14 @@ def root_keys(cluster: Cluster) -> tuple[str, str]:
 
 
 def copy_all(source: Any, target: Any, way: Route, *, dry_run: bool, tell: Callable[[str], None]) -> list[Pass]:
-    """Copy every bucket, until a pass finds nothing to copy; return the last pass over each.
+    """Copy every bucket until a pass finds nothing to copy; return the last pass over each.
 
     Args:
-        source: The client of the store that is copied from, as root.
-        target: The client of the other one, as root.
-        way: Whether the second one is in use already.
-        dry_run: One pass that writes nothing.
-        tell: Takes a line for each object that is not the same, and for each pass.
+        source: The client of the store to copy from, as root.
+        target: The client of the other store, as root.
+        way: The route; only `late` and the name of the target are used.
+        dry_run: Make one pass that writes nothing.
+        tell: Receives a line for each object that is not the same, and for each pass.
 
     Raises:
         NotConvergedError: The other store lacks a bucket.
@@ -88,7 +88,7 @@ def copy_all(source: Any, target: Any, way: Route, *, dry_run: bool, tell: Calla
 
 
 def said(done: Pass) -> str:
-    """A pass in words."""
+    """Return a pass in words."""
     parts = [f"{done.objects} objects, {done.size} bytes", f"{done.same} with the same digest", f"{done.copied} copied"]
     parts += [f"{count} {word}" for count, word in (
         (done.missing, "missing"), (done.differing, "different"), (done.newer, "newer in the store in use"),
@@ -97,7 +97,7 @@ def said(done: Pass) -> str:
 
 
 def switched(way: Route) -> Edit:
-    """The edit that has all parts use the other store; the old one keeps running."""
+    """Return the edit that switches all parts to the other store; the old one keeps running."""
 
     def edit(snapshot: Snapshot) -> Sequence[Proposal]:
         platform = platform_at(snapshot)
@@ -112,10 +112,10 @@ def switched(way: Route) -> Edit:
 
 
 def refuse_unlike(passes: Sequence[Pass]) -> None:
-    """Refuse to switch while something is not in the other store.
+    """Refuse to switch while the other store lacks an object.
 
     Raises:
-        NotConvergedError: The last pass still copied, so that nothing has been compared after it.
+        NotConvergedError: The last pass still copied objects, so these have not been compared again.
     """
     if copied := sum(done.copied for done in passes):
         raise NotConvergedError(
