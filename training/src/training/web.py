@@ -1,4 +1,4 @@
-"""Data from an address of the web."""
+"""Data from a web address."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -12,8 +12,8 @@ from training.addresses import (
     READ_SECONDS,
     Fetched,
     content_version,
-    kept,
     refuse_password,
+    save,
     shown,
     too_large,
 )
@@ -25,15 +25,15 @@ _PARQUET_MARK, _GZIP_MARK = b"PAR1", b"\x1f\x8b"
 
 
 def fetch(address: str, folder: Path) -> Fetched:
-    """Fetch a file, within bounds of size and time; `DATA_USERNAME` and `DATA_PASSWORD` are sent where they are set.
+    """Fetch a file, within limits of size and time; `DATA_USERNAME` and `DATA_PASSWORD` are sent if they are set.
 
     Args:
-        address: Its address.
+        address: The file's address.
         folder: Where to put it.
 
     Raises:
-        BadInputError: There is no such file, it is not let out, or is larger than 1 GiB.
-        OutageError: The server does not answer, or says that it cannot.
+        BadInputError: There is no such file, access is denied, or it is larger than 1 GiB.
+        OutageError: The server does not answer, or reports a failure.
     """
     title = shown(address)
     refuse_password(address)
@@ -50,7 +50,7 @@ def fetch(address: str, folder: Path) -> Fetched:
             if int(answer.headers.get("Content-Length") or 0) > MOST_BYTES:
                 raise too_large(title)
             path = folder / (unquote(PurePosixPath(urlsplit(address).path).name) or "data").replace("/", "_")
-            kept(answer.iter_content(_CHUNK), path, title)
+            save(answer.iter_content(_CHUNK), path, title)
             etag = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
             kind = answer.headers.get("Content-Type", "")
     except requests.exceptions.InvalidURL as error:
@@ -64,7 +64,7 @@ def fetch(address: str, folder: Path) -> Fetched:
 
 
 def _inflated(path: Path) -> Path:
-    """The file without `.gz` in its name where it was inflated on the way, as servers ask for that call it encoded."""
+    """Return the file without `.gz` in its name, if HTTP has already decompressed it (a Content-Encoding of gzip)."""
     if path.suffix.lower() != ".gz":
         return path
     with path.open("rb") as file:
@@ -73,7 +73,7 @@ def _inflated(path: Path) -> Path:
 
 
 def _with_suffix(path: Path, kind: str) -> Path:
-    """The file under a name that says how it is written, where the address does not."""
+    """Return the file, renamed with the suffix of its content if the address has none."""
     if path.name.lower().endswith(SUFFIXES):
         return path
     with path.open("rb") as file:
