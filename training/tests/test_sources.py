@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from training.addresses import save, shown
 from training.data import load_dataset
 from training.errors import BadInputError, OutageError
+from training.web import file_name
 
 Blobs = Callable[..., pd.DataFrame]
 
@@ -129,6 +130,22 @@ def test_errors_of_fetching_name_the_address(
     assert str(caught.value).startswith(f"{site}/{name}:")
     assert "hidden" not in str(caught.value)
     assert "training-data-" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/a/b%20c.csv", "b c.csv"),
+        ("", "data"),
+        ("/a/..", "data"),
+        ("/%2e%2e", "data"),
+        ("/a%2Fb%00.csv", "a_b_.csv"),
+        (f"/{'x' * 300}.csv", f"{'x' * 56}.csv"),
+    ],
+)
+def test_the_name_of_a_download_is_a_valid_file_name(path: str, name: str, tmp_path: Path) -> None:
+    assert file_name(f"https://h{path}?token=hidden") == name
+    (tmp_path / name).write_text("")
 
 
 def test_a_download_without_a_size_is_limited_while_it_runs(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from training.errors import BadInputError, OutageError
 from training.tables import CSV_SUFFIXES, PARQUET_SUFFIXES, SUFFIXES
 
 _CHUNK = 1 << 20
+# File systems allow 255 bytes, and a letter has at most four.
+_LONGEST_NAME = 60
 _PARQUET_MARK, _GZIP_MARK = b"PAR1", b"\x1f\x8b"
 
 
@@ -49,7 +51,7 @@ def fetch(address: str, folder: Path) -> Fetched:
                 raise BadInputError(f"{title}: the server answers {answer.status_code} {answer.reason}.")
             if int(answer.headers.get("Content-Length") or 0) > MOST_BYTES:
                 raise too_large(title)
-            path = folder / (unquote(PurePosixPath(urlsplit(address).path).name) or "data").replace("/", "_")
+            path = folder / file_name(address)
             save(answer.iter_content(_CHUNK), path, title)
             etag = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
             kind = answer.headers.get("Content-Type", "")
@@ -61,6 +63,13 @@ def fetch(address: str, folder: Path) -> Fetched:
     path = _with_suffix(_inflated(path), kind)
     content = content_version(path)
     return Fetched(path, f"etag {etag}, {content}" if etag else content)
+
+
+def file_name(address: str) -> str:
+    """Return a name for the file at an address, which any file system accepts; its end, with the suffix, is kept."""
+    name = unquote(PurePosixPath(urlsplit(address).path).name)
+    plain = "".join(letter if letter.isprintable() and letter != "/" else "_" for letter in name)[-_LONGEST_NAME:]
+    return "data" if plain in ("", ".", "..") else plain
 
 
 def _inflated(path: Path) -> Path:
