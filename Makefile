@@ -1,5 +1,5 @@
-# `make help` lists every target. Needs git, make and Python >= 3.11; everything else is installed into .venv from the hashed
-# locks in requirements/.
+# `make help` lists every target. You need git, make and Python >= 3.11. Everything else is installed into .venv from the
+# hashed locks in requirements/.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -12,15 +12,15 @@ UV := $(BIN)/uv
 export PATH := $(BIN):$(abspath .cache/tools/bin):$(PATH)
 
 PACKAGES := packages/modelformat services/serving[sklearn] services/gitops services/embedded training[boosting]
-# What the demo and the servers need; `dev` has all of it, and the checkers.
+# The locks of the demo and the servers; .dev also installs the development tools.
 RUN_LOCKS := requirements/serving-sklearn.txt requirements/training.txt requirements/mlflow.txt requirements/embedded.txt requirements/gitops.txt
 PYPROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml services/*/pyproject.toml) training/pyproject.toml
 
-# How images are built and named; BASE_IMAGE replaces the Python image of the Dockerfiles.
+# How to build and name images. BASE_IMAGE replaces the Python image of the Dockerfiles.
 CONTAINER_BUILD ?= docker build
 IMAGE_PREFIX ?= ml-pipeline
 TAG ?= dev
-# Where they are pushed to, and a command that takes LOCAL and REMOTE and prints the digest; docker if it is empty.
+# Where to push them. CONTAINER_PUSH is a command that pushes LOCAL to REMOTE and prints the digest; docker if it is empty.
 IMAGE_REPOSITORY ?= $(if $(REGISTRY),$(REGISTRY)/ml-pipeline)
 export CONTAINER_BUILD CONTAINER_PUSH BASE_IMAGE
 IMAGE_LABELS = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(TAG) \
@@ -38,7 +38,7 @@ install: $(VENV)/.run ## Install the commands gitops, training and serving into 
 
 ##@ Check it
 
-# The suites in the order in which workers take their tests (tests/support/units.py): those that wait long come first.
+# In the order in which workers take their tests (tests/support/units.py): suites that wait long come first.
 SUITES := integration faults forges observability clients workflows store gitops charts unit
 unit_TESTS := packages services training tests/benchmarks
 unit_TOOLS := helm
@@ -51,7 +51,7 @@ integration_TESTS := tests/integration tests/e2e/test_load.py
 integration_TOOLS := helm minio mc prometheus pushgateway
 forges_TOOLS := gitea helm
 TESTS_OF = $(or $($(1)_TESTS),tests/$(1))
-# Twice as many as there are processors: tests wait for servers, too.
+# Twice as many as processors, because tests also wait for servers.
 WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) * 2)))
 
 .PHONY: test
@@ -154,7 +154,7 @@ e2e-charts: $(VENV)/.dev cluster-given e2e-images ## Test only the charts on tha
 	@./tools/install helm
 	@$(ON_CLUSTER) tests/e2e/charts $(E2E_OPTIONS)
 
-# Without the internet there is no stack of Prometheus for the analysis of canaries either.
+# Without internet access, the analysis of canaries needs a Prometheus image of our own.
 WATCHED := $(if $(ROLLOUTS_INSTALL_MANIFEST),e2e-prometheus,e2e-images)
 # Tests that have separate targets.
 LONG := test_9c_canary_faults.py test_9d_move_store.py
@@ -207,7 +207,7 @@ recording: e2e-delivery ## Record a delivery on that cluster, for the first pict
 push-images: ## Push the images of `make images` to IMAGE_REPOSITORY (CONTAINER_PUSH says how)
 	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images
 
-# Beside them the image of MinIO's guard, so that no cluster under test depends on pulling it from where it comes from.
+# Also the image of MinIO's guard, so that clusters under test need not pull it from another registry.
 .PHONY: e2e-images
 e2e-images:
 	@$(MAKE) -j1 images
@@ -215,7 +215,7 @@ e2e-images:
 	$(CONTAINER_BUILD) -t $(IMAGE_PREFIX)/haproxy:$(TAG) -f tests/e2e/haproxy.Dockerfile $(IMAGE_LABELS) .
 	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images haproxy
 
-# Serving with a fault in its code, as a canary must stop it.
+# Images of serving with a fault in its code, which a canary must stop.
 .PHONY: e2e-faulty
 e2e-faulty: e2e-images
 	@for fault in slow failing; do \
@@ -224,7 +224,7 @@ e2e-faulty: e2e-images
 	done
 	@IMAGE_PREFIX=$(IMAGE_PREFIX) TAG=$(TAG) IMAGE_REPOSITORY=$(IMAGE_REPOSITORY) ./tools/push-images serving-slow serving-failing
 
-# The context is a folder of its own: what the images of the project are built from leaves out what is built.
+# A separate build context: the .dockerignore of the repository excludes .cache.
 PROMETHEUS_CONTEXT := .cache/prometheus-image
 .PHONY: e2e-prometheus
 e2e-prometheus: $(VENV)/.dev e2e-images

@@ -1,6 +1,6 @@
-"""What holds for every test: its environment, no skip that is not listed, which worker takes it, and a summary.
+"""The set-up of all tests: environment, skips, distribution to workers, and a summary.
 
-What a test records as the property `summary` is printed when all is done, from whichever process it ran in.
+A property `summary` that a test records is printed at the end of the run, from whichever process it ran in.
 """
 
 import gc
@@ -18,42 +18,42 @@ from tests.support.once import made_once
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 
-# Go's programs here are short-lived or small: what they spend on collecting garbage is better spent on tests.
+# Go programs in the tests are short-lived or small, so garbage collection would only cost time.
 os.environ |= {"GOGC": "off", "GOMEMLIMIT": "512MiB"}
-# Workers share the cores as it is; threads that wait for each other on busy ones make everything slow.
+# The workers already use all cores, and threads that wait for each other on busy cores slow everything down.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-# Git looks after each commit and fetch whether there is something to tidy up: a process more, and here there never is.
+# Git checks after each commit and fetch whether maintenance is due. It would start a process each time, for nothing.
 _GIVEN = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
 os.environ |= {f"GIT_CONFIG_KEY_{_GIVEN}": "maintenance.auto", f"GIT_CONFIG_VALUE_{_GIVEN}": "false"}
 os.environ["GIT_CONFIG_COUNT"] = str(_GIVEN + 1)
-# What tests import stays. To look for garbage among it, over and over while it loads, is a seventh of that time.
+# Tests keep what they import. Garbage collection during imports finds nothing, and takes a seventh of their time.
 gc.disable()
-# How long an example takes depends on what else the machine does, so no test asserts it.
+# The time of an example depends on the machine's load, so no test asserts it.
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer --quick and --cpu."""
+    """Add the options --quick and --cpu."""
     parser.addoption("--quick", action="store_true", help="leave out tests that take seconds each")
-    parser.addoption("--cpu", action="store_true", help="say which files take how much processor time")
+    parser.addoption("--cpu", action="store_true", help="print the CPU time of each file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Measure, where that was asked for."""
+    """Measure CPU times, with --cpu."""
     if config.getoption("cpu"):
         config.pluginmanager.register(CpuTimes())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is slow, where that was asked for."""
+    """Leave out slow tests, with --quick."""
     if config.getoption("quick"):
         quick.leave_out_slow(config, items)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for garbage again once tests are loaded, but not among what was loaded until then."""
+    """Turn garbage collection on again after tests are loaded, and exclude everything loaded until then."""
     try:
         return (yield)
     finally:
@@ -63,10 +63,10 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.fixture(autouse=True)
 def _environment_kept() -> Iterator[None]:
-    """What a test leaves in the environment, as MLflow does with the address that it is given, no other test finds."""
+    """Restore the environment after each test: MLflow, for example, writes its address to it."""
     before = dict(os.environ)
     yield
-    # pytest's own, which differs from step to step.
+    # pytest's own variable, which differs between the phases of a test.
     before["PYTEST_CURRENT_TEST"] = os.environ["PYTEST_CURRENT_TEST"]
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
@@ -75,7 +75,7 @@ def _environment_kept() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _rendered_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The workers of a run keep for each other what Helm has rendered."""
+    """Share what Helm has rendered between the workers of a run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(helm.RENDERED, str(made_once(tmp_path_factory, "rendered", lambda _: None)))
         yield
@@ -83,24 +83,24 @@ def _rendered_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Distribute tests by units, unless --dist asks for something else."""
+    """Distribute tests by units, unless --dist says otherwise."""
     if config.getoption("dist") != "load":
         return None
-    from tests.support.units import UnitScheduling  # noqa: PLC0415  only what hands tests out needs it
+    from tests.support.units import UnitScheduling  # noqa: PLC0415  (needed only to distribute tests)
 
     return UnitScheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test that is skipped and not listed."""
+    """Fail a test that is skipped without being listed."""
     report = yield
     return _unless_skipped(report)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Fail a file that is skipped and not listed."""
+    """Fail a file that is skipped without being listed."""
     report = yield
     return _unless_skipped(report)
 
@@ -111,7 +111,7 @@ def _unless_skipped(report: _Report) -> _Report:
         reason = report.longrepr[2]
         if not skips.allowed(report.nodeid, reason, _skips()):
             report.outcome = "failed"
-            report.longrepr = f"{report.nodeid}: {reason}\nNo skip passes that tests/{skips.FILE.name} does not list."
+            report.longrepr = f"{report.nodeid}: {reason}\nA skip must be listed in tests/{skips.FILE.name}."
     return report
 
 

@@ -1,1 +1,1 @@
-"""Checks of the repository itself, which lint runs and people can run. Each is a separate program."""
+"""Checks of the repository itself. `checks/lint` runs them, and each is also a program for people."""

@@ -1,9 +1,9 @@
-"""The links in this repository's Markdown: every path, heading and, when asked for, address that people are sent to.
+"""Check the links in this repository's Markdown: paths, headings and, on request, addresses of other sites.
 
 python -m checks.links [--external]
 
-Addresses that mean nothing elsewhere (this machine's, a fork's placeholder) are left out. One that refuses programs is
-taken for one that is there.
+Addresses that mean nothing elsewhere (this machine's, a fork's placeholder) are left out. An address whose server
+refuses programs counts as reachable.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _LINK = re.compile(
 )
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 _NOWHERE = re.compile(r"^https?://(localhost|127\.|[^/]*\.example\.com|[^/]*/OWNER/)")
-# What a server says to programs that it does not like, or to too many questions.
+# The statuses of servers that refuse programs, or too many requests.
 _REFUSED = frozenset({401, 403, 405, 429})
 _SECONDS = 20.0
 _TRIES = 3
@@ -35,20 +35,20 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class Link:
-    """Where a link stands and where it leads."""
+    """A link: the file that has it, and its target."""
 
     file: Path
     target: str
 
 
 def links(root: Path, file: Path) -> list[Link]:
-    """The links of one file, those in code left out."""
+    """Return the links of one file, except those in code."""
     text = _CODE.sub("", _FENCE.sub("", (root / file).read_text(encoding="utf-8")))
     return [Link(file=file, target=match[1] or match[2]) for match in _LINK.finditer(text)]
 
 
 def anchors(text: str) -> set[str]:
-    """What headings are called in an address, as GitHub makes it."""
+    """Return the anchors of a text's headings, as GitHub makes them."""
     names: dict[str, int] = {}
     found = set()
     for heading in _HEADING.findall(_FENCE.sub("", text)):
@@ -60,7 +60,7 @@ def anchors(text: str) -> set[str]:
 
 
 def broken(root: Path, files: list[Path]) -> Iterator[str]:
-    """The links inside the repository that lead nowhere, in words."""
+    """Yield a sentence for each link inside the repository whose target does not exist."""
     for file in files:
         for link in links(root, file):
             if urlsplit(link.target).scheme:
@@ -76,7 +76,7 @@ def broken(root: Path, files: list[Path]) -> Iterator[str]:
 
 
 def unreachable(root: Path, files: list[Path], problem: Callable[[str], str | None]) -> Iterator[str]:
-    """The addresses that do not answer, in words; `problem` asks one and says what is wrong, if anything."""
+    """Yield a sentence for each address with a problem; `problem` checks one address and returns what is wrong."""
     addresses: dict[str, Path] = {}
     for file in files:
         for link in links(root, file):
@@ -89,8 +89,8 @@ def unreachable(root: Path, files: list[Path], problem: Callable[[str], str | No
 
 
 def ask(address: str) -> str | None:
-    """Ask an address, a few times where it does not answer."""
-    request = urllib.request.Request(address, headers={"User-Agent": "link-check"})  # noqa: S310  http(s) alone gets here
+    """Request an address, several times if it does not answer, and return what is wrong, if anything."""
+    request = urllib.request.Request(address, headers={"User-Agent": "link-check"})  # noqa: S310  http(s) only
     found = ""
     for _ in range(_TRIES):
         try:
@@ -108,14 +108,14 @@ def ask(address: str) -> str | None:
 
 
 def tracked(root: Path, *patterns: str) -> list[Path]:
-    """Return the files that git knows and that match one of the patterns; by default the Markdown files."""
+    """Return the files in git that match one of the patterns; by default the Markdown files."""
     command = ["git", "ls-files", "-z", *(patterns or ("*.md",))]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     return [Path(name) for name in listed.stdout.split("\0") if name and (root / name).is_file()]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The entry point; returns the exit code."""
+    """Run the command and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m checks.links", description="Check the links in Markdown.")
     parser.add_argument("--external", action="store_true", help="also check addresses of other sites")
     options = parser.parse_args(arguments)

@@ -1,11 +1,11 @@
-"""The prose of the documentation: phrases that are hard to read, sentences that are too long, and proselint's checks.
+"""Check the prose of the documentation: phrases that are hard to read, long sentences, and proselint's checks.
 
-The phrases also apply to the texts of programs (`checks.texts`): help, messages, alerts.
+The phrases also apply to the texts of programs (`checks.texts`): help, messages and alerts.
 
 python -m checks.prose [FILE...]
 
-`checks/prose.yaml` holds the phrases, each with the better words and the reason. Code, addresses of links and diagrams
-are not prose. The help of a command is, although it is shown as code.
+`checks/prose.yaml` has the phrases, each with better words and a reason. Code, addresses of links and diagrams are not
+prose. The help of a command is prose, although it is shown as code.
 """
 
 import argparse
@@ -37,7 +37,7 @@ _TABLE = re.compile(r"^\s*(>\s*)?\|")
 
 
 class Phrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A phrase to avoid: a regular expression, what to write instead, and why; text that it must find, and must not."""
+    """A phrase to avoid: a regular expression, what to write instead, why, and texts that it must and must not find."""
 
     find: str
     say: str
@@ -46,12 +46,12 @@ class Phrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     allowed: str = ""
 
     def found(self, text: str) -> Iterator[re.Match[str]]:
-        """Yield each match; a space also matches the end of a line."""
+        """Yield each match; a space in the expression also matches the end of a line."""
         return re.finditer(self.find.replace(" ", r"\s+"), text, re.IGNORECASE | re.MULTILINE)
 
 
 class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
-    """All rules, the documents that are not checked, and the folders of programs whose texts are."""
+    """All rules, the documents to leave out, and the folders of programs to check."""
 
     phrases: list[Phrase]
     proselint: list[str]
@@ -65,13 +65,13 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """Read the rules.
 
         Raises:
-            msgspec.ValidationError: The file has another form. The error names the field.
+            msgspec.ValidationError: The file is invalid. The error names the field.
         """
         return msgspec.yaml.decode(path.read_bytes(), type=cls)
 
     @cached_property
     def checks(self) -> dict[str, bool]:
-        """The groups of proselint's checks, as its own configuration has them."""
+        """The groups of proselint's checks, in the form of its own configuration."""
         return dict.fromkeys(self.proselint, True)
 
 
@@ -83,7 +83,7 @@ class Problem(msgspec.Struct, frozen=True, order=True):
 
 
 def prose(text: str, *, help_too: bool = True) -> str:
-    """Return a text with the same lines, without code, addresses and diagrams, and with or without help of commands."""
+    """Return a text without code, addresses and diagrams, and without help of commands if asked; lines are kept."""
 
     def blank(match: re.Match[str], word: str = "") -> str:
         return word + "\n" * match[0].count("\n")
@@ -111,7 +111,7 @@ def blocks(text: str) -> Iterator[tuple[int, str]]:
 
 
 def long_sentences(text: str, words: int) -> Iterator[Problem]:
-    """Yield the sentences of more than so many words."""
+    """Yield a problem for each sentence with more words than allowed."""
     for line, block in blocks(text):
         begin = 0
         for end, after in [*(match.span() for match in _SENTENCE.finditer(block)), (len(block), len(block))]:
@@ -126,7 +126,7 @@ def long_sentences(text: str, words: int) -> Iterator[Problem]:
 
 
 def phrases(text: str, rules: Rules) -> Iterator[Problem]:
-    """Yield the phrases to avoid that a text has."""
+    """Yield a problem for each phrase to avoid in a text."""
     for phrase in rules.phrases:
         for match in phrase.found(text):
             line = text.count("\n", 0, match.start() + len(match[0]) - len(match[0].lstrip())) + 1
@@ -134,7 +134,7 @@ def phrases(text: str, rules: Rules) -> Iterator[Problem]:
 
 
 def problems_of_program(path: Path, rules: Rules) -> list[Problem]:
-    """Return the phrases to avoid in the texts of a program, at the lines where these begin."""
+    """Return the phrases to avoid in the texts of a program, at the lines where the texts begin."""
     found = {
         Problem(line, problem.text)
         for line, text in texts(path, rules.text)
@@ -144,7 +144,7 @@ def problems_of_program(path: Path, rules: Rules) -> list[Problem]:
 
 
 def problems(text: str, rules: Rules) -> list[Problem]:
-    """Return what the rules find in a text, in the order of its lines."""
+    """Return all problems of a text, in the order of its lines."""
     plain = prose(text)
     found = set(long_sentences(prose(text, help_too=False), rules.words))
     found |= set(phrases(plain, rules))

@@ -1,4 +1,4 @@
-"""The texts of programs: help, messages, and the texts of alerts, each with the line where it begins."""
+"""The texts of programs: help, messages and alerts, each with the line where it begins."""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ def python_texts(source: str) -> Iterator[tuple[int, str]]:
 
 
 def _first_of_documented(tree: ast.Module) -> Iterator[ast.Expr]:
-    """Yield what stands first in a module, class or function, where that may be its docstring."""
+    """Yield the first statement of each module, class and function if it may be a docstring."""
     for node in ast.walk(tree):
         if isinstance(node, _DOCUMENTED) and node.body and isinstance(node.body[0], ast.Expr):
             yield node.body[0]
@@ -55,7 +55,7 @@ def programs(folders: Iterable[str], root: Path = ROOT) -> Iterator[Path]:
 
 
 def texts(path: Path, words: int, root: Path = ROOT) -> Iterator[tuple[int, str]]:
-    """Yield the texts of a file that have at least so many words."""
+    """Yield the texts of a file that have at least a number of words."""
     source = (root / path).read_text(encoding="utf-8")
     for line, text in python_texts(source) if path.suffix == ".py" else alert_texts(source):
         if len(text.split()) >= words:

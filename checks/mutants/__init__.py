@@ -1,4 +1,4 @@
-"""Mutation testing: small faults put into the code one at a time, to see whether the unit tests find them.
+"""Mutation testing: put small faults into the code, one at a time, and see whether the unit tests find them.
 
-`make mutants` runs it. docs/testing.md says how to read the result.
+`make mutants` runs it. docs/testing.md explains the result.
 """

@@ -1,7 +1,7 @@
 """Put small faults into the code, one at a time and in a copy, and see whether the unit tests find them.
 
-A run can be stopped and started again: it goes on with the mutants that have no result yet. The results are in
-.cache/mutants, and a report in .cache/mutants/report.json.
+A run can be stopped and started again: it continues with the mutants that have no result yet. The results are in
+.cache/mutants, and a report is in .cache/mutants/report.json.
 """
 
 import argparse
@@ -28,9 +28,9 @@ _ROUNDS = 3
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run does: which sample, with which tests, and for how long.
+    """The options of a run: the sample, the tests, and the limits.
 
-    `patience` is the processor time in seconds that tests may take beyond what they took without a fault.
+    `patience` is the CPU time in seconds that tests may take in addition to their time without a fault.
     """
 
     count: int
@@ -44,7 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def main() -> int:
-    """Run, and return 0 whatever the tests found."""
+    """Run the command; the exit code is 0 whatever the tests find."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=300, help="how many mutants (default 300)")
     parser.add_argument("--seed", type=int, default=21, help="decides the sample (default 21)")
@@ -78,10 +78,10 @@ def run(root: Path, chosen: Sequence[Part], options: Options, kept: Path) -> rep
         root: The repository.
         chosen: The parts to put faults into.
         options: The sample and the limits.
-        kept: Where results, measures and the report are kept.
+        kept: The folder for results, measurements and the report.
 
     Raises:
-        BaselineError: the tests cannot tell code with a fault from code without.
+        BaselineError: the tests do not notice whether the code has a fault.
         WorkerFailedError: a process that runs tests has ended.
     """
     share = options.count // len(chosen)
@@ -112,7 +112,7 @@ def _try(
     root: Path, chosen: Sequence[Part], mutants: Sequence[Mutant], results: Results, crew: list[Place],
     options: Options, measures: Path,
 ) -> None:  # fmt: skip
-    """Measure the tests, then try what has no result."""
+    """Measure the tests, then try the mutants without a result."""
     started = time.monotonic()
     select = () if options.all else ("--quick",)
     tests = {}

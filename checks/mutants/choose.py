@@ -1,4 +1,4 @@
-"""Which tests should find a fault: those that run the changed line, the quickest first."""
+"""Choose the tests that should find a fault: those that run the changed line, the quickest first."""
 
 import ast
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from coverage import CoverageData
 from checks.mutants.mutate import Mutant
 from checks.mutants.recording import FIXTURE
 
-# Nothing is more than this together, as measured without the fault. It is many quick tests, and some slow ones.
+# The most that the chosen tests may take together, measured without the fault: many quick tests, and some slow ones.
 BUDGET = 60.0
-# Statements, and what else has lines of its own.
+# Statements, and other nodes that have lines.
 _BLOCKS = (ast.stmt, ast.ExceptHandler)
 
 
 class Tests(msgspec.Struct, frozen=True, kw_only=True):
-    """The tests of a part, as one run of them was measured; `left_out` failed, or have another name in each run."""
+    """The tests of a part, as measured in one run; `left_out` failed, or have another name in each run."""
 
     digest: str
     seconds: dict[str, float]
@@ -35,7 +35,7 @@ class Choice:
         self._data.read()
 
     def of(self, mutant: Mutant, source: str, budget: float = BUDGET) -> list[str]:
-        """Return the tests that run a mutant's line, none if no test does.
+        """Return the tests that run a mutant's line; empty if no test does.
 
         Args:
             mutant: The fault.
@@ -48,14 +48,14 @@ class Choice:
             found = self._named(run)
             if found:
                 return self._within(found, budget)
-            # A line in the middle of a statement need not be counted; the statement's own are.
+            # coverage does not count lines in the middle of a statement, only the statement's own.
             if narrow and not run:
                 return []
-        # A line that runs while modules are loaded, such as a constant: nothing tells who needs it.
+        # The line runs while modules are loaded, such as a constant, so it is not known which tests need it.
         return self._within(set(self._tests.seconds), budget)
 
     def _named(self, contexts: set[str]) -> set[str]:
-        """Return the tests of these contexts: the tests themselves, and those that take the fixtures."""
+        """Return the tests that belong to contexts: tests themselves, and tests that use a fixture among them."""
         fixtures = {context.removeprefix(FIXTURE) for context in contexts if context.startswith(FIXTURE)}
         return {
             test
@@ -79,10 +79,10 @@ class Choice:
 
 
 def _ranges(tree: ast.Module, mutant: Mutant) -> Iterator[tuple[int, int]]:
-    """Yield lines to look at, from narrow to wide: the changed ones, their statement's, then what they are part of.
+    """Yield ranges of lines, from narrow to wide: the changed ones, their statement's, then those of what encloses it.
 
-    The wider ones are looked at only if the lines run while the module is loaded. Then their tests are those of what
-    they are part of: for the default of an argument, the tests of the function.
+    The wider ones are used only if the lines run while the module is loaded. Then the tests are those of the enclosing
+    code: for the default of an argument, the tests of the function.
     """
     yield mutant.line, mutant.last_line
     around = [
@@ -94,7 +94,7 @@ def _ranges(tree: ast.Module, mutant: Mutant) -> Iterator[tuple[int, int]]:
     for node in around:
         body = getattr(node, "body", None)
         if body:
-            # The head alone: whoever runs a branch also runs what decides on it.
+            # The head alone: a test that runs a branch also runs its condition.
             yield _first(node), max(_first(node), body[0].lineno - 1)
         yield _first(node), node.end_lineno or node.lineno
     yield 1, max((node.end_lineno or 0 for node in tree.body), default=1)

@@ -1,4 +1,4 @@
-"""Copies of the repository with a process each that runs tests there."""
+"""Copies of the repository, each with a process that runs tests there."""
 
 import contextlib
 import math
@@ -16,19 +16,19 @@ from checks.mutants.parts import ROOT, Part
 from checks.mutants.tree import Tree
 from checks.mutants.worker import Outcome, Run
 
-# As in conftest.py, which comes too late for what is loaded before it. Hash seeds decide the order of sets.
+# The threads as in conftest.py, which is loaded too late for some libraries. Hash seeds decide the order of sets.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 _STOP_SECONDS = 10.0
-# How much longer a run may take than it may compute: tests wait for servers, and the processors may have other work.
+# How many seconds a run may take for each second of CPU time: tests wait for servers, and the machine may be busy.
 _WAITING = 10.0
 
 
 class WorkerFailedError(RuntimeError):
-    """The process that runs tests is gone. The message holds the end of what it printed."""
+    """The process that runs tests has ended. The message has the end of its output."""
 
 
 class Place:
-    """A copy of the repository, and the process that runs tests in it; as a context manager, it ends the process."""
+    """A copy of the repository, and the process that runs tests in it. As a context manager, it ends the process."""
 
     def __init__(self, root: Path, folder: Path, parts: Sequence[Part]) -> None:
         self._folder = folder
@@ -60,14 +60,14 @@ class Place:
 
     @property
     def log(self) -> Path:
-        """What the last run printed."""
+        """The file with the output of the last run."""
         return self._folder / "log.txt"
 
     def start(self, modules: Sequence[str] = ()) -> None:
-        """Start the process, in place of the one that runs.
+        """Start the process, after ending a previous one.
 
         Args:
-            modules: What it loads before it takes the first run.
+            modules: The modules to load before the first run.
         """
         self.stop()
         (self._folder / "modules.txt").write_text("\n".join(modules), encoding="utf-8")
@@ -78,7 +78,7 @@ class Place:
             )  # fmt: skip
 
     def stop(self) -> None:
-        """End the process, and a run that goes on, whose caller gets an error."""
+        """End the process and its current run, whose caller gets an error."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -87,7 +87,7 @@ class Place:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-        # This waits, and closes the pipes.
+        # Leaving the block waits for the process and closes its pipes.
         with contextlib.suppress(BrokenPipeError), process:
             pass
 
@@ -95,9 +95,9 @@ class Place:
         """Run tests.
 
         Args:
-            arguments: pytest's.
-            cpu: After how many seconds of processor time to stop the run. One that waits may take longer than that.
-            measure: The file for the lines that each test runs, if they are wanted.
+            arguments: pytest's arguments.
+            cpu: The limit of CPU time in seconds. A run that waits may take longer than that.
+            measure: The file for the lines that each test runs, if they are needed.
 
         Raises:
             WorkerFailedError: the process has ended.
@@ -125,6 +125,6 @@ class Place:
 
 @contextlib.contextmanager
 def places(root: Path, folder: Path, parts: Sequence[Part], count: int) -> Iterator[list[Place]]:
-    """Make that many copies, each with a process, and remove the processes in the end."""
+    """Yield a number of copies, each with a process, and end the processes afterwards."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Place(root, folder / str(number), parts)) for number in range(count)]

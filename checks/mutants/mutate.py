@@ -1,6 +1,6 @@
-"""Which faults there are, and a sample of them. cosmic-ray's operators make the faults.
+"""Find the possible faults, and sample them. cosmic-ray's operators make the faults.
 
-cosmic-ray itself changes files in place and runs one command for all of them, so only its operators are used.
+Only its operators are used, because cosmic-ray itself changes files in place and runs one command for all of them.
 """
 
 import ast
@@ -21,16 +21,15 @@ from cosmic_ray.plugins import get_operator, operator_names
 from checks.mutants.parts import Part
 
 Position = tuple[int, int]
-# Equal values of the kinds that are compared here are mostly the same object, so nothing can tell these from the
-# original.
+# Equal values of the compared types are mostly the same object, so no test can tell these from the original.
 _EQUIVALENT = ("_Eq_Is", "_NotEq_IsNot", "_Is_Eq", "_IsNot_NotEq")
 
-# Keywords of a Struct that forbid what correct code never does.
+# Keywords of a Struct that forbid what correct code never does, so no test can notice their absence.
 _UNNOTICED = frozenset({"frozen", "kw_only"})
 
 
 class Mutant(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault: the n-th place in a file at which an operator can work. Lines count from 1."""
+    """One fault: an operator applied at the n-th place in a file where it is possible. Lines count from 1."""
 
     part: str
     module: str
@@ -43,7 +42,7 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """A sample, and a digest of the code that it was taken from."""
+    """A sample, and a digest of the code that it is from."""
 
     code: str
     count: int
@@ -51,24 +50,24 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class _Variant(msgspec.Struct, frozen=True):
-    """A way to change the code at a place."""
+    """A possible change of the code at a place."""
 
     operator: str
     occurrence: int
 
 
 def sample(root: Path, part: Part, seed: int, count: int) -> list[Mutant]:
-    """Choose mutants of a part: first a place in the code, each as likely as another, then a fault for it.
+    """Choose mutants of a part: first a random place in the code, all equally likely, then a random fault for it.
 
-    A larger count of the same seed begins with the same mutants.
+    A larger count with the same seed begins with the same mutants.
 
     Args:
         root: The repository.
-        part: What to put faults into.
+        part: The part to put faults into.
         seed: Decides the choice, together with the code.
-        count: How many; fewer if the code has fewer places.
+        count: The number of mutants; fewer if the code has fewer places.
     """
-    # Mutants that are reproducible are wanted here, and nothing secret.
+    # The choice must be reproducible, and is not secret.
     chance = random.Random(f"{seed} {part.name}")  # noqa: S311
     places = [
         (module, start, end, variants)
@@ -81,7 +80,7 @@ def sample(root: Path, part: Part, seed: int, count: int) -> list[Mutant]:
         if len(chosen) == count:
             break
         source = (root / module).read_text(encoding="utf-8")
-        # Seeded for each place, so that the choice at one does not depend on what compiles at another.
+        # Seeded for each place, so that the choice at one place does not depend on which changes are valid at others.
         at = random.Random(f"{seed} {module} {start}")  # noqa: S311
         for variant in at.sample(variants, len(variants)):
             changed = mutated(source, variant.operator, variant.occurrence)
@@ -99,14 +98,14 @@ def sample(root: Path, part: Part, seed: int, count: int) -> list[Mutant]:
 
 
 def kept_sample(root: Path, part: Part, seed: int, count: int, folder: Path) -> list[Mutant]:
-    """Return the same as `sample`, from a file if the code is still the same: to find all places takes half a minute.
+    """Return what `sample` does, from a file if the code is unchanged, because finding all places takes half a minute.
 
     Args:
         root: The repository.
-        part: What to put faults into.
+        part: The part to put faults into.
         seed: Decides the choice, together with the code.
-        count: How many.
-        folder: Where the file is kept.
+        count: The number of mutants.
+        folder: The folder of the file.
     """
     code = sha256(b"".join(name.encode() + (root / name).read_bytes() for name in part.files(root))).hexdigest()
     file = folder / f"sample-{part.name}-{seed}.json"
@@ -126,7 +125,7 @@ def mutated(source: str, operator: str, occurrence: int) -> str:
     Args:
         source: The code of a module.
         operator: The name of cosmic-ray's operator.
-        occurrence: The n-th of the places at which it can work, from 0.
+        occurrence: The number of the place among those where it is possible, from 0.
     """
     return str(mutate_code(source, _operators()[operator], occurrence))
 
@@ -143,7 +142,7 @@ def _operators() -> dict[str, Any]:
 
 
 def _places(source: str) -> dict[tuple[Position, Position], list[_Variant]]:
-    """Return every place that can be changed, with the ways to do so."""
+    """Return every place that can be changed, with its possible changes."""
     nodes = list(ast_nodes(get_ast(source)))
     left_out = list(_left_out(ast.parse(source)))
     places = defaultdict(list)
@@ -156,7 +155,7 @@ def _places(source: str) -> dict[tuple[Position, Position], list[_Variant]]:
 
 
 def _left_out(tree: ast.Module) -> Iterator[tuple[Position, Position]]:
-    """Yield what nothing can notice: annotations, imports for type checkers, and how structs may be used."""
+    """Yield the ranges whose change no test can notice: annotations, type-checking imports, and options of structs."""
     for node in ast.walk(tree):
         notes: list[ast.AST | None] = []
         if isinstance(node, ast.AnnAssign | ast.arg):
@@ -173,7 +172,7 @@ def _left_out(tree: ast.Module) -> Iterator[tuple[Position, Position]]:
 
 
 def _differs(source: str, changed: str) -> bool:
-    """Say whether the change is code at all, and other code than before."""
+    """Return whether the changed text is valid code, and differs from the original in more than its form."""
     try:
         return ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source))
     except SyntaxError:

@@ -1,4 +1,4 @@
-"""The parts of the code that get faults: which files, and which tests should find them (parts.yaml)."""
+"""The parts of the code that get faults: their files, and the tests that should find the faults (parts.yaml)."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -8,12 +8,12 @@ import msgspec
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = Path(__file__).with_name("parts.yaml")
-# What tests of all parts share, besides the packages.
+# Files that tests of all parts use.
 _SHARED = ("conftest.py", "pyproject.toml", "requirements/dev.txt", "tests/support/**/*.py", "packages/**/*.py")
 
 
 class UnknownPartError(ValueError):
-    """There is no part of that name, or none of the files that it names."""
+    """There is no part of that name, or its patterns match no file."""
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,10 +52,10 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 def parts(names: Sequence[str] = ()) -> list[Part]:
-    """Read the parts of those names, or all of them.
+    """Return the parts with these names, or all parts.
 
     Raises:
-        UnknownPartError: there is no part of one of the names.
+        UnknownPartError: no part has one of the names.
     """
     known = msgspec.yaml.decode(PARTS.read_bytes(), type=list[Part])
     missing = [name for name in names if name not in {part.name for part in known}]

@@ -1,4 +1,4 @@
-"""What a run of pytest notes: how long each test takes, which one fails first, and which tests run which lines."""
+"""A pytest plugin that records how long each test takes, which one fails first, and which tests run which lines."""
 
 from collections.abc import Generator
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import coverage
 import pytest
 
-# Lines that run while a fixture of many tests is set up belong to all of them, not to the test that came first.
+# Lines that run during the set-up of a shared fixture belong to all of its tests, not to the test that came first.
 FIXTURE = "fixture "
 
 
 class Recorder:
-    """A plugin of pytest. Times are in seconds, and include a test's own fixtures."""
+    """The plugin. Times are in seconds, and include a test's own fixtures."""
 
     def __init__(self, measured: coverage.Coverage | None = None) -> None:
         self.seconds: dict[str, float] = {}
@@ -23,12 +23,12 @@ class Recorder:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Note which tests there are."""
+        """Record the names of the tests."""
         self.collected = [item.nodeid for item in items]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Count lines for this test."""
+        """Attribute lines to this test."""
         self.fixtures[item.nodeid] = list(getattr(item, "fixturenames", ()))
         self._switch(item.nodeid)
         try:
@@ -38,7 +38,7 @@ class Recorder:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
-        """Count lines for a fixture that several tests share."""
+        """Attribute lines to a fixture that several tests share."""
         before = self._context
         if fixturedef.scope != "function":
             self._switch(f"{FIXTURE}{fixturedef.argname}")
@@ -48,7 +48,7 @@ class Recorder:
             self._switch(before)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note how a step of a test went."""
+        """Record the time and the result of a phase of a test."""
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
         if report.failed:
             self.failed[report.nodeid] = None
@@ -56,7 +56,7 @@ class Recorder:
             self.seconds.pop(report.nodeid, None)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Note a file that cannot be loaded."""
+        """Record a file that cannot be loaded."""
         if report.failed:
             self.failed[report.nodeid] = None
 

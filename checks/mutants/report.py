@@ -1,4 +1,4 @@
-"""The report: how many mutants were found, by module, and those that were not."""
+"""The report: how many mutants were found, by module, and the mutants that were not found."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ FOUND: frozenset[Fate] = frozenset({"killed", "timed out"})
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """How the mutants of one module, of one part or of all fared."""
+    """The results of the mutants of one module, of one part or of all."""
 
     name: str
     killed: int = 0
@@ -23,13 +23,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rate(self) -> float:
-        """The share of mutants that the tests found, from 0 to 1; a mutant that no test runs was not found."""
+        """The share of mutants that the tests found, from 0 to 1. A mutant that no test runs counts as not found."""
         every = self.killed + self.timed_out + self.survived + self.not_run
         return (self.killed + self.timed_out) / every if every else 0.0
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A mutant and what became of it."""
+    """A mutant and its result."""
 
     part: str
     module: str
@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A run: the seed with which it can be repeated, and what became of each mutant."""
+    """The report of a run: the seed that repeats it, and the result of each mutant."""
 
     seed: int
     asked: int
@@ -53,13 +53,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report(seed: int, tests: str, mutants: Sequence[Mutant], results: Mapping[str, Result]) -> Report:
-    """Put results together; mutants without one are left out.
+    """Build the report; mutants without a result are left out.
 
     Args:
         seed: The seed of the sample.
-        tests: Which tests ran: quick, or all.
+        tests: The tests that ran: `quick` or `all`.
         mutants: The sample.
-        results: What became of them, by key.
+        results: Their results, by key.
     """
     done = [(mutant, results[mutant.key]) for mutant in mutants if mutant.key in results]
     return Report(
@@ -77,7 +77,7 @@ def report(seed: int, tests: str, mutants: Sequence[Mutant], results: Mapping[st
 
 
 def text(written: Report) -> str:
-    """Return a report as text: what was not found, then the table."""
+    """Return a report as text: the mutants that were not found, then the table."""
     missed = [entry for entry in written.mutants if entry.fate not in FOUND]
     blocks = [
         f"{entry.module}:{entry.line} {entry.operator}: {entry.fate}, {entry.tests} tests\n{entry.diff}\n"

@@ -1,4 +1,4 @@
-"""A run: measure the tests, try each mutant with those that run its line, and check the tests that found something."""
+"""The steps of a run: measure the tests, try each mutant with those that run its line, and check those that failed."""
 
 import threading
 import time
@@ -22,17 +22,17 @@ _PASSED, _FAILED = 0, 1
 
 
 class BaselineError(RuntimeError):
-    """The tests cannot tell code with a fault from code without one."""
+    """The tests do not notice whether the code has a fault."""
 
 
 def spread(places: Sequence[Place], items: Iterable[_T], do: Callable[[Place, _T], None], minutes: float) -> None:
-    """Hand items out to places, each of which does one at a time.
+    """Distribute items over places, each of which processes one at a time.
 
     Args:
-        places: Where it is done.
-        items: What is handed out, in this order.
-        do: Does it.
-        minutes: No item is handed out after so many.
+        places: The places.
+        items: The items, in the order in which they are distributed.
+        do: Processes an item in a place.
+        minutes: No item starts after this time.
     """
     deadline = time.monotonic() + 60 * minutes
     lock, waiting = threading.Lock(), iter(items)
@@ -62,17 +62,17 @@ def spread(places: Sequence[Place], items: Iterable[_T], do: Callable[[Place, _T
 
 
 def measured(place: Place, part: Part, options: Sequence[str], root: Path, folder: Path) -> Tests:
-    """Run the tests of a part without a fault, and note which lines each runs; nothing is run if that is known.
+    """Run the tests of a part without a fault, and record which lines each runs; reuse a record of the same code.
 
     Args:
-        place: Where to run them.
-        part: What to measure.
+        place: The place to run them in.
+        part: The part to measure.
         options: pytest's options that choose the tests.
         root: The repository.
-        folder: Where the measures are kept, as NAME.json and NAME.coverage.
+        folder: The folder for the records, NAME.json and NAME.coverage.
 
     Raises:
-        BaselineError: pytest did not run the tests, or none passes.
+        BaselineError: pytest did not run the tests, or no test passes.
     """
     kept, lines = folder / f"{part.name}.json", folder / f"{part.name}.coverage"
     digest = part.digest(root)
@@ -85,7 +85,7 @@ def measured(place: Place, part: Part, options: Sequence[str], root: Path, folde
     outcome = place.run([*part.tests, *options], _MEASURE_SECONDS, measure=lines)
     if outcome.code not in {_PASSED, _FAILED}:
         raise BaselineError(f"{part.name}: pytest ended with {outcome.code}:\n{place.log.read_text()[-3000:]}")
-    # Names that differ from run to run cannot be asked for.
+    # A test whose name differs from run to run cannot be selected, so it is left out.
     again = set(place.run([*part.tests, *options, "--collect-only"], _MEASURE_SECONDS).collected)
     seconds = {
         test: taken for test, taken in outcome.times.items() if test in again and test not in set(outcome.failed)
@@ -110,10 +110,10 @@ class Judge:
         self._patience = patience
 
     def check(self, place: Place) -> None:
-        """See that a few tests pass, and that they fail if the package cannot be loaded.
+        """Check that some tests pass, and that they fail if the package cannot be loaded.
 
         Raises:
-            BaselineError: they do not.
+            BaselineError: one of these is not true.
         """
         some = sorted(self._tests.seconds, key=lambda test: self._tests.seconds[test])[:3]
         cpu = self._limit(some)
@@ -143,7 +143,7 @@ class Judge:
         return Result(key=mutant.key, fate="killed", by=by, tests=len(chosen), seconds=seconds)
 
     def wrong(self, place: Place, finders: Iterable[str]) -> set[str]:
-        """Return the tests that fail without a fault when they run without all the others; they are not used again."""
+        """Return those tests that also fail without a fault when they run alone; they are not used again."""
         asked = sorted(set(finders) & self._tests.seconds.keys())
         if not asked:
             return set()
@@ -157,5 +157,5 @@ class Judge:
 
 
 def interleaved(samples: Sequence[Sequence[Mutant]]) -> list[Mutant]:
-    """Put the samples of the parts together in turns, so that a run that is stopped has tried some of each."""
+    """Return the samples of the parts in turns, so that a run that is stopped has tried some of each."""
     return [mutant for mutant in chain.from_iterable(zip_longest(*samples)) if mutant is not None]

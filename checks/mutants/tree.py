@@ -1,4 +1,4 @@
-"""Copies of the repository in which files are changed, so that the working tree never is."""
+"""Copies of the repository in which files are changed, so that the working tree is never changed."""
 
 import contextlib
 import os
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-# Helm and its like are too large to copy, and tests only run them.
+# Helm and the other tools are too large to copy, and tests only run them.
 _LINKED = Path(".cache/tools")
 _SECONDS = 120.0
 
 
 class Tree:
-    """A copy of the repository, with every file that git knows or would take."""
+    """A copy of the repository, with every file that git tracks or would add."""
 
     def __init__(self, source: Path, folder: Path) -> None:
         self.folder = folder
@@ -24,14 +24,14 @@ class Tree:
             cwd=source, check=True, capture_output=True, text=True, timeout=_SECONDS,
         ).stdout  # fmt: skip
         for name in filter(None, listed.split("\0")):
-            # A file that is removed but not yet committed is listed, too.
+            # git also lists files that are removed but whose removal is not committed.
             if (source / name).is_symlink() or (source / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source / name, folder / name, follow_symlinks=False)
         (source / _LINKED).mkdir(parents=True, exist_ok=True)
         (folder / _LINKED).parent.mkdir(parents=True, exist_ok=True)
         (folder / _LINKED).symlink_to(source / _LINKED)
-        # Tests that ask git about the repository must find this one.
+        # Tests that call git on the repository must find this one.
         for arguments in (
             ("init", "--quiet", "--template="),
             ("add", "--all"),
@@ -44,11 +44,11 @@ class Tree:
 
     @contextlib.contextmanager
     def changed(self, module: str, source: str) -> Iterator[None]:
-        """Give a file other content for a while.
+        """Replace a file's content inside the block.
 
         Args:
-            module: The file, relative to the root of the repository.
-            source: What it then contains.
+            module: The file's path, relative to the root of the repository.
+            source: The content.
         """
         file = self.folder / module
         before = file.read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ class Tree:
             self._write(file, before)
 
     def _write(self, file: Path, source: str) -> None:
-        """Write a file with a time that it never had: Python reuses bytecode if time and size are the source's."""
+        """Write a file with a new modification time, because Python reuses bytecode if time and size are unchanged."""
         file.write_text(source, encoding="utf-8")
         moment = next(self._times)
         os.utime(file, (moment, moment))

@@ -1,9 +1,9 @@
-"""A process that runs tests many times: it loads what they need once, and forks for each run.
+"""A process that runs tests many times: it loads the libraries once, and forks for each run.
 
-python -m checks.mutants.worker [FILE]     FILE names the modules to load, one a line
+python -m checks.mutants.worker [FILE]     FILE has the names of the modules to load, one on each line
 
-It takes a Run as a line of JSON on its input, and writes its Outcome to the output. Most of a short run of these tests
-is the loading of scikit-learn, ONNX Runtime and the like. Nothing of the repository is loaded before the fork.
+It reads a Run as a line of JSON, and writes its Outcome to the output. Loading scikit-learn, ONNX Runtime and other
+libraries would take most of the time of a short run. Modules of the repository are loaded only after the fork.
 """
 
 import contextlib
@@ -25,15 +25,15 @@ import pytest
 from checks.mutants.recording import Recorder
 
 _PAUSE = 0.02
-# pytest changes the assertions of its plugins when it loads them, and warns if they are loaded.
+# pytest rewrites the assertions of its plugins when it loads them, and warns if they are already loaded.
 _OPTIONS = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", "-q")
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run: pytest's arguments, for how long at most, and where to keep what is printed and measured.
+    """What to run: pytest's arguments, the limits, and the files for output and measurements.
 
-    `cpu` is in seconds of processor time, which other work on the machine does not use up: it ends endless loops.
-    `seconds` is for what waits.
+    `cpu` limits CPU time in seconds, which does not depend on other work of the machine: it ends endless loops.
+    `seconds` ends runs that wait.
     """
 
     arguments: list[str]
@@ -44,10 +44,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How it went. `code` is pytest's, and nothing if it took too long or broke down.
+    """The result of a run. `code` is pytest's exit code, or None if the run took too long or crashed.
 
-    `times` has the seconds of each test that was not skipped, `fixtures` what each test takes, and `modules` the
-    modules that were loaded from outside of the repository, in that order.
+    `times` has the seconds of each test that was not skipped, `fixtures` the fixtures that each test uses, and
+    `modules` the loaded modules from outside the repository, in the order of loading.
     """
 
     code: int | None = None
@@ -60,12 +60,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def main() -> None:
-    """Load modules, then run what is asked for until the input ends."""
+    """Load modules, then process runs until the input ends."""
     if len(sys.argv) > 1:
         _load(Path(sys.argv[1]).read_text(encoding="utf-8").split())
-    # The end of this process ends a run that goes on.
+    # The end of this process also ends its current run.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # What is loaded stays, and pages that nothing writes to are shared with the forks.
+    # Loaded modules stay, and the forks share memory pages that nobody writes to.
     gc.freeze()
     for line in sys.stdin.buffer:
         outcome = _forked(msgspec.json.decode(line, type=Run))
@@ -74,9 +74,9 @@ def main() -> None:
 
 
 def _load(names: list[str]) -> None:
-    """Load modules, but no plugins of pytest. One that cannot be loaded here loads when a test needs it."""
+    """Load modules, except plugins of pytest. Tests load those modules that cannot be loaded here."""
     plugins = {point.value.partition(".")[0].partition(":")[0] for point in entry_points(group="pytest11")}
-    plugins |= {"hypothesis"}  # its plugin has another name, and complains if this was loaded before it
+    plugins |= {"hypothesis"}  # its plugin has another name, and fails if hypothesis is already loaded
     for name in names:
         if name.partition(".")[0] not in plugins:
             with contextlib.suppress(Exception):
@@ -98,7 +98,7 @@ def _forked(run: Run) -> Outcome:
             done, status = os.waitpid(child, os.WNOHANG)
             ended = done == child
     finally:
-        # Servers that a test leaves behind end, too.
+        # Also ends servers that a test left running.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
     if not ended:
@@ -109,7 +109,7 @@ def _forked(run: Run) -> Outcome:
 
 
 def _child(run: Run, result: Path) -> NoReturn:
-    """Run tests, write the outcome, and end without anything that the parent would do at its end."""
+    """Run tests, write the outcome, and end without the parent's clean-up."""
     code = 1
     try:
         os.setsid()
@@ -132,9 +132,9 @@ def _run(run: Run) -> Outcome:
     measured = None
     if run.measure:
         measured = coverage.Coverage(data_file=run.measure, config_file=False, include=["services/*/src/*"])
-        # Names in the data are relative to the copy, which has another place in the next run.
+        # Paths in the data are relative to the copy, which has another path in the next run.
         measured.set_option("run:relative_files", value=True)
-        # Newer ways to measure do not know which test runs a line.
+        # The newer ways to measure cannot record which test runs a line.
         measured.set_option("run:core", value="ctrace")
         measured.start()
     recorder = Recorder(measured)
@@ -149,7 +149,7 @@ def _run(run: Run) -> Outcome:
 
 
 def _outside(root: Path) -> list[str]:
-    """Return the loaded modules that are not of the repository."""
+    """Return the loaded modules that do not belong to the repository."""
     here = f"{root}{os.sep}"
     return [
         name

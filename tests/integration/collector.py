@@ -1,4 +1,4 @@
-"""An OTLP/HTTP receiver: what a collector would be sent, decoded with OpenTelemetry's own definitions."""
+"""An OTLP/HTTP receiver, which decodes what it receives with OpenTelemetry's own definitions."""
 
 import threading
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Collector:
-    """Listens, where and when it is told to, and keeps what it is sent."""
+    """A receiver on a fixed port, which listens inside the block and keeps all spans."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -51,7 +51,7 @@ class Collector:
                 self.end_headers()
 
             def log_request(self, code: object = "-", size: object = "-") -> None:
-                """Keeps quiet."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer((LOOPBACK, self._port), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -63,7 +63,7 @@ class Collector:
         self._server.server_close()
 
     def of(self, trace: str) -> dict[str, Span]:
-        """The spans of a trace, by name."""
+        """Return the spans of a trace, by name."""
         return {span.name: span for span in self.spans if span.trace == trace}
 
 

@@ -1,4 +1,4 @@
-"""Real servers for the tests of the parts together; each is started once, when the first test asks for it."""
+"""Real servers for the tests across parts; each is started once, when the first test needs it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +22,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
         store.client(store.writer).create_bucket(Bucket=BUCKET)
         yield store
     finally:
-        server.kill()  # its orderly end takes 15 s to hand over to other nodes, and there are none
+        server.kill()  # a normal stop waits 15 s to hand over to other nodes, and there are none
 
 
 @pytest.fixture(scope="session")
 def postgres_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The SQLAlchemy address of a PostgreSQL database with MLflow's tables, which hold nothing."""
+    """The SQLAlchemy address of a PostgreSQL database with MLflow's tables, which are empty."""
     begun = made_once(tmp_path_factory, "postgres", lambda folder: begin_postgres(folder, make_tables))
     with postgres(begun) as uri:
         yield uri
@@ -43,7 +43,7 @@ def mlflow_proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 @pytest.fixture(scope="session")
 def mlflow_on_s3(tmp_path_factory: pytest.TempPathFactory, s3: S3Store, postgres_uri: str) -> Iterator[Server]:
-    """MLflow as the cluster runs it: metadata in Postgres, and clients that speak to S3 themselves."""
+    """MLflow as in the cluster: metadata in Postgres, and clients that use S3 directly."""
     folder: Path = tmp_path_factory.mktemp("mlflow-s3")
     with mlflow_server(
         folder,

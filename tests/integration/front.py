@@ -1,4 +1,4 @@
-"""A server in front of another one, as an ingress, a company's login or a hostile network is."""
+"""A proxy in front of another server, like an ingress, a company's login or a hostile network."""
 
 import contextlib
 import datetime as dt
@@ -24,7 +24,7 @@ _PASSED_ON = ("host", "authorization", "content-type", "x-amz-date", "x-amz-cont
 
 
 class Answer(msgspec.Struct):
-    """What the front answers by itself."""
+    """An answer of the proxy itself."""
 
     status: int
     headers: dict[str, str] = {}
@@ -32,7 +32,7 @@ class Answer(msgspec.Struct):
 
 
 class Asked(msgspec.Struct):
-    """What it was asked for."""
+    """A request to the proxy."""
 
     method: str
     path: str
@@ -44,7 +44,7 @@ Rule = Callable[[Asked], Answer | None]
 
 @contextlib.contextmanager
 def front(target_url: str, rule: Rule = lambda _: None, certificate: Path | None = None) -> Iterator[str]:
-    """Runs a front that hands on to `target_url` what `rule` does not answer, and gives its address."""
+    """Run a proxy that forwards to `target_url` what `rule` does not answer, and yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -69,7 +69,7 @@ def front(target_url: str, rule: Rule = lambda _: None, certificate: Path | None
         def log_message(self, *_: object) -> None:
             pass
 
-    # One for all requests: to make one takes longer than a request. It keeps no connection, so none has to be closed.
+    # One client for all requests, because creating one takes longer than a request. It keeps no connections to close.
     target = httpx.Client(trust_env=False, verify=trusted(), limits=httpx.Limits(max_keepalive_connections=0))
     server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
     if certificate:
@@ -87,13 +87,13 @@ def front(target_url: str, rule: Rule = lambda _: None, certificate: Path | None
 
 
 def swollen(megabytes: int) -> Answer:
-    """A JSON answer of so many megabytes, which is a thousandth of that on the wire."""
+    """Return a JSON answer of a number of megabytes, which is compressed to a thousandth of that."""
     body = gzip.compress(b'{"model_version": {"version": "1", "status": "' + b" " * (megabytes * 10**6) + b'"}}')
     return Answer(200, {"content-type": "application/json", "content-encoding": "gzip"}, body)
 
 
 def own_certificate(folder: Path) -> Path:
-    """Makes a certificate for this machine that signs itself, with its key, in one PEM file."""
+    """Create a self-signed certificate for this machine and its key, in one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of this test")])
     now = dt.datetime.now(dt.UTC)

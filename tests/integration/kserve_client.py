@@ -1,4 +1,4 @@
-"""Asks a server with KServe's own client, and prints what it gives as JSON; run by a Python that has kserve.
+"""Call a server with KServe's own client, and print the answers as JSON; run by a Python that has kserve.
 
 Arguments: the server's address, the model's name, and rows as JSON.
 """
@@ -12,7 +12,7 @@ from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
 
 
 async def main(url: str, name: str, rows: str) -> None:
-    """Asks whether everything is ready, and for predictions from JSON and from binary tensors."""
+    """Request readiness, and predictions for JSON and for binary tensors."""
     client = InferenceRESTClient(RESTConfig(protocol="v2", retries=0, timeout=30))
     answers = [await client.is_server_live(url), await client.is_server_ready(url)]
     answers.append(await client.is_model_ready(url, name))

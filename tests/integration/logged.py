@@ -1,4 +1,4 @@
-"""The prediction log of a serving process in a real store, as tests read it."""
+"""The prediction log of a serving process in a real store, for tests to read."""
 
 import gzip
 import json
@@ -17,21 +17,21 @@ LOG_BUCKET = "predictions"
 
 
 class Logged(msgspec.Struct, frozen=True):
-    """What a process logs below a prefix of its own."""
+    """The log of one process, below its own prefix."""
 
     s3: S3Store
     prefix: str
 
     @classmethod
     def below(cls, s3: S3Store, folder: str) -> Self:
-        """A log at a prefix that nobody else has, in a bucket that is made where it is not there."""
+        """Return a log with a new prefix, and create its bucket if there is none."""
         client = s3.client(s3.writer)
         if LOG_BUCKET not in [found["Name"] for found in client.list_buckets()["Buckets"]]:
             client.create_bucket(Bucket=LOG_BUCKET)
         return cls(s3, f"{folder}{secrets.token_hex(4)}")
 
     def settings(self, **more: str) -> dict[str, str]:
-        """Settings that log every row at once, with keys that are the log's own."""
+        """Return settings that log every row at once, with separate keys for the log."""
         return {
             "PREDICTION_LOG": f"s3://{LOG_BUCKET}/{self.prefix}",
             "PREDICTION_LOG_SAMPLE": "1",
@@ -45,25 +45,25 @@ class Logged(msgspec.Struct, frozen=True):
         }
 
     def names(self) -> list[str]:
-        """The names of the files."""
+        """Return the names of the files."""
         pages = self.s3.client(self.s3.writer).get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=LOG_BUCKET, Prefix=f"{self.prefix}/")
         return [entry["Key"] for page in found for entry in page.get("Contents", [])]
 
     def lines(self) -> list[dict[str, Any]]:
-        """The rows in all files."""
+        """Return the rows in all files."""
         client = self.s3.client(self.s3.writer)
         bodies = [client.get_object(Bucket=LOG_BUCKET, Key=key)["Body"].read() for key in self.names()]
         return [json.loads(line) for body in bodies for line in gzip.decompress(body).splitlines()]
 
 
 def pinned(bundle: Bundle) -> dict[str, str]:
-    """Settings that serve a model out of a folder."""
+    """Return settings that serve a model from a folder."""
     return bundle.pin(MLFLOW_TRACKING_URI="http://127.0.0.1:9")
 
 
 def counts(client: httpx.Client) -> Counter[str]:
-    """What the process says of its log: `written`, a reason for each row that was dropped, and the bytes."""
+    """Return the process's metrics of its log: rows `written`, rows dropped by reason, and bytes."""
     found: Counter[str] = Counter()
     for family in text_string_to_metric_families(client.get("/metrics").text):
         for sample in family.samples:

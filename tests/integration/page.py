@@ -1,4 +1,4 @@
-"""A page of the documentation whose commands a test runs as they stand there, but for ports and folders."""
+"""A page of the documentation, whose commands a test runs unchanged except for ports and folders."""
 
 import json
 import re
@@ -22,25 +22,25 @@ class Page:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole text."""
         return self._text
 
     def command(self, beginning: str) -> list[str]:
-        """The page's first command that begins so, without the folder of the programs."""
+        """Return the page's first command that begins like this, without the programs' folder."""
         (line, *_) = re.findall(rf"^(?:\.venv/bin/)?({re.escape(beginning)}.*)$", self._text, re.MULTILINE)
         return shlex.split(line)
 
     def blocks(self, language: str) -> list[str]:
-        """The page's blocks of code in a language."""
+        """Return the page's blocks of code in a language."""
         return re.findall(rf"^```{language}\n(.*?)^```$", self._text, re.MULTILINE | re.DOTALL)
 
     def run(self, beginning: str, environment: Mapping[str, str]) -> None:
-        """Run the command that begins so; it must succeed."""
+        """Run the command that begins like this; it must succeed."""
         name, *arguments = self.command(beginning)
         subprocess.run([program(name), *arguments], env=environment, cwd=ROOT, check=True, timeout=240)
 
     def answer(self, folder: Path, tracking_uri: str) -> Any:
-        """Serve as the page says, ask what it asks with curl, and return the answer."""
+        """Run the page's command for serving, send the request of its curl command, and return the answer."""
         words = self.command("MODEL_NAME=")
         settings = dict(word.split("=") for word in words if "=" in word)
         assert [Path(words[-2]).name, words[-1]] == ["serving", "run"]

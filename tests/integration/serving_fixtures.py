@@ -1,4 +1,4 @@
-"""What the tests of serving share: versions registered in a real MLflow, and callers that never stop asking."""
+"""Shared parts of the tests of serving: versions registered in a real MLflow, and callers that request all the time."""
 
 import contextlib
 import itertools
@@ -30,7 +30,7 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Model:
-    """A registered model of its own in a real registry."""
+    """A new registered model in a real registry."""
 
     def __init__(self, tracking_uri: str, folder: Path, name: str = "") -> None:
         self.name = name or f"model-{next(_numbers)}-{folder.name}"[:80]
@@ -47,7 +47,7 @@ class Model:
         write: Callable[..., str] = write_bundle,
         **bundle: Any,
     ) -> Version:
-        """Registers one more version, as `write` makes it: gated and with its digest, unless `tags` say otherwise."""
+        """Register another version, written by `write`: gated and with its digest, unless `tags` override this."""
         folder = self._folder / f"bundle-{next(_numbers)}"
         digest = write(folder, **bundle)
         run = self.client.create_run("0")
@@ -65,11 +65,11 @@ class Model:
         self.client.set_registered_model_alias(self.name, alias, number)
 
     def pin(self, version: Version) -> dict[str, str]:
-        """An entry of EXTRA_MODELS that needs no registry."""
+        """Return an entry of EXTRA_MODELS that needs no registry."""
         return {"name": self.name, "version": version.number, "digest": version.digest, "uri": version.uri}
 
     def settings(self, **more: str) -> dict[str, str]:
-        """Settings that follow the alias `production` eagerly."""
+        """Return settings that follow the alias `production` with short intervals."""
         return {
             "MLFLOW_TRACKING_URI": self._tracking_uri,
             "MODEL_NAME": self.name,
@@ -82,7 +82,7 @@ class Model:
 
 @contextlib.contextmanager
 def served(folder: Path, settings: Mapping[str, str], *, ready: bool = True) -> Iterator[tuple[Server, httpx.Client]]:
-    """A serving process and a client for it; ready when it says so, or at once."""
+    """Yield a serving process and a client for it, by default once the process is ready."""
     server = serving(folder, settings)
     server.start()
     try:
@@ -118,10 +118,10 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 class Callers:
-    """Threads that ask for predictions all the time, and note every answer and every failure.
+    """Threads that request predictions all the time, and record every answer and every failure.
 
-    Each rests for `pause` seconds between an answer and the next request: without, they and the server take all
-    processors for as long as a test waits for something else, such as a timeout.
+    Each pauses for `pause` seconds after an answer. Without a pause, they and the server would use all processors for
+    as long as a test waits for something else, such as a timeout.
     """
 
     def __init__(self, url: str, count: int = 4, pause: float = 0.01) -> None:
@@ -151,7 +151,7 @@ class Callers:
                 try:
                     response = predict(client)
                 except httpx.ConnectError:
-                    return  # Nobody listens any more, so nothing was accepted that could be dropped.
+                    return  # Nothing listens any longer, so no accepted request was dropped.
                 except httpx.TransportError as error:
                     self.failures.append(repr(error))
                     return

@@ -27,14 +27,14 @@ class S3User(msgspec.Struct, frozen=True):
 
 
 class S3Store(msgspec.Struct, frozen=True):
-    """A running S3 store with a bucket, a user who writes it and a user who only reads it."""
+    """A running S3 store with a bucket, a user who can write to it and a user who can only read it."""
 
     url: str
     writer: S3User
     reader: S3User
 
     def client(self, user: S3User) -> Any:
-        """Return a boto3 client that speaks to this store as `user`."""
+        """Return a boto3 client for this store as `user`."""
         return boto3.client(
             "s3",
             endpoint_url=self.url,
@@ -45,7 +45,7 @@ class S3Store(msgspec.Struct, frozen=True):
         )
 
     def environment(self, user: S3User) -> dict[str, str]:
-        """Return the variables that MLflow's client and server take for this store."""
+        """Return the variables by which MLflow's client and server find this store."""
         return {
             "MLFLOW_S3_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": user.access_key,
@@ -55,7 +55,7 @@ class S3Store(msgspec.Struct, frozen=True):
 
 
 def s3_server(folder: Path) -> tuple[Server, S3Store]:
-    """Describe a SeaweedFS server with its data in `folder`, and the store that it will be."""
+    """Describe a SeaweedFS server with its data in `folder`, and the store that it provides."""
     writer, reader = S3User("writer", "writer-secret"), S3User("reader", "reader-secret")
     all_rights, to_read = ["Admin", "Read", "Write", "List", "Tagging"], [f"Read:{BUCKET}", f"List:{BUCKET}"]
     users = [
@@ -68,14 +68,14 @@ def s3_server(folder: Path) -> tuple[Server, S3Store]:
 
 @contextlib.contextmanager
 def postgres(begun: Path | None = None) -> Iterator[str]:
-    """Run PostgreSQL, and give its SQLAlchemy address.
+    """Run PostgreSQL, and yield its SQLAlchemy address.
 
     Args:
-        begun: the folder that `begin_postgres` filled, of which it takes a copy; an empty database by default.
+        begun: a folder that `begin_postgres` filled, to start from a copy of it; an empty database by default.
     """
     with open_to_all("postgres") as folder:
         if begun is not None:
-            # With their owners: as root it runs as another user.
+            # With their owners, because a server started by root runs as another user.
             subprocess.run(["cp", "-a", begun / "postgres", folder], check=True, timeout=60)
         server = get_server(folder / "postgres", cleanup_mode="delete")
         try:
@@ -85,11 +85,11 @@ def postgres(begun: Path | None = None) -> Iterator[str]:
 
 
 def begin_postgres(folder: Path, fill: Callable[[str], None]) -> None:
-    """Have `fill` put something into an empty database, and keep the files of that database in `folder`.
+    """Fill an empty database by `fill`, and keep the database's files in `folder`.
 
     Args:
-        folder: is there, and empty.
-        fill: is given the database's SQLAlchemy address.
+        folder: an existing, empty folder.
+        fill: called with the database's SQLAlchemy address.
     """
     with open_to_all("postgres") as place:
         server = get_server(place / "postgres", cleanup_mode="stop")

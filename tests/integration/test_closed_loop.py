@@ -1,4 +1,4 @@
-"""docs/closed-loop.md: its lines read what a real service logged, and erase what they say."""
+"""docs/closed-loop.md: its code reads the log of a real service, and erases the rows of a person."""
 
 import contextlib
 import gzip
@@ -24,7 +24,7 @@ ROWS = [[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [7.2, 3.0, 5.8, 1.6]]
 
 @pytest.fixture
 def copied(s3: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a log, as `mc mirror` makes it, below the folder that is worked in."""
+    """A copy of a log, as `mc mirror` makes it, below the current folder."""
     client = s3.client(s3.writer)
     logged = Logged.below(s3, "docs/iris-")
     model = tmp_path / "model"
@@ -45,7 +45,7 @@ def run(block: str) -> tuple[dict[str, Any], str]:
     names: dict[str, Any] = {}
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        exec(compile(block, "docs/closed-loop.md", "exec"), names)  # noqa: S102  (ours)
+        exec(compile(block, "docs/closed-loop.md", "exec"), names)  # noqa: S102  (code of our own page)
     return names, said.getvalue()
 
 
@@ -69,7 +69,7 @@ def test_duckdb_and_pandas_read_the_log_and_a_person_s_rows_are_erased(copied: P
     assert len(list(copied.rglob("*.jsonl.gz"))) >= 1
 
 
-def test_what_callers_told_stands_beside_and_is_erased_too(copied: Path) -> None:
+def test_feedback_is_in_separate_files_and_is_erased_too(copied: Path) -> None:
     duck, pandas, erase = _blocks()
     whole = run(duck)[1]
     folder = next(copied.rglob("hour=*"))
@@ -84,5 +84,5 @@ def test_what_callers_told_stands_beside_and_is_erased_too(copied: Path) -> None
 
 
 def _blocks() -> list[str]:
-    """The page's blocks of Python, also that which a list indents."""
+    """Return the page's blocks of Python, including one that is indented in a list."""
     return [textwrap.dedent(part.partition("```")[0]) for part in PAGE.text.split("```python\n")[1:]]

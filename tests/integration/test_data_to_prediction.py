@@ -1,7 +1,7 @@
-"""What training registers, serving answers with: the same figures through both runtimes, from Postgres and S3.
+"""Serving answers as the model that training registered: the same figures in both runtimes, with Postgres and S3.
 
-MLflow runs as in the cluster (metadata in Postgres, `--no-serve-artifacts`): training writes S3 as a user who may,
-serving reads it as one who may only read, and once it is pinned by address and digest it needs no MLflow at all.
+MLflow runs as in the cluster (metadata in Postgres, `--no-serve-artifacts`). Training writes to S3 as a user with that
+right, and serving reads it as a user who can only read. Pinned by address and digest, serving needs no MLflow.
 """
 
 import io
@@ -33,7 +33,7 @@ Train = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def train(mlflow_on_s3: Server, s3: S3Store) -> Train:
-    """Run `training run` with options, in this process, and give what it says about the version that it registered."""
+    """A function that runs `training run` with options in this process, and returns its JSON result."""
 
     def run(*options: str) -> dict[str, Any]:
         output, errors = io.StringIO(), io.StringIO()
@@ -49,7 +49,7 @@ def train(mlflow_on_s3: Server, s3: S3Store) -> Train:
 
 
 def pins(trained: dict[str, Any], s3: S3Store) -> dict[str, str]:
-    """The settings of a pod that is pinned to a version, and that reaches no registry."""
+    """Return the settings of a pod that is pinned to a version, and cannot reach a registry."""
     return {
         "MLFLOW_TRACKING_URI": NOBODY,
         "MODEL_NAME": trained["name"],
@@ -70,7 +70,7 @@ def held_out(data: str) -> pd.DataFrame:
 
 
 def held_out_as_json(folder: Path) -> tuple[tuple[str, ...], list[list[Any]]]:
-    """The columns of a model as code, and its held-out rows as JSON."""
+    """Return the columns of a model as code, and its held-out rows as JSON."""
     settings = load_settings({}, folder)
     dataset = load_dataset(settings.data, settings.target, settings.task, settings.csv, settings.columns)
     split = split_dataset(dataset, seed=settings.seed, test_size=settings.test_size)
@@ -80,7 +80,7 @@ def held_out_as_json(folder: Path) -> tuple[tuple[str, ...], list[list[Any]]]:
 def registered_predictions(
     trained: dict[str, Any], rows: pd.DataFrame, tracking_uri: str, s3: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> list[Any]:
-    """What MLflow's own loader says, in this process."""
+    """Return the predictions of MLflow's own loader, in this process."""
     for name, value in s3.environment(s3.writer).items():
         monkeypatch.setenv(name, value)
     mlflow.set_tracking_uri(tracking_uri)
@@ -98,7 +98,7 @@ def registered_predictions(
         ("diabetes", "ridge"),
     ],
 )
-# The pipeline is fitted on plain arrays (docs/model-format.md), and MLflow hands it a table.
+# The pipeline is fitted on plain arrays (docs/model-format.md), but MLflow passes it a table.
 @pytest.mark.filterwarnings("ignore:X has feature names", "ignore:.*Any type hint")
 def test_both_runtimes_answer_what_the_registered_model_does(
     data: str,
@@ -155,7 +155,7 @@ def test_the_models_as_code_are_trained_and_served(
 
 @pytest.fixture(scope="module")
 def of_days(train: Train, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What was said of a version that learnt from days written as numbers."""
+    """The JSON result of a run whose data has days written as numbers."""
     file = tmp_path_factory.mktemp("days") / "days.csv"
     days = np.repeat([20240114, 20240115, 20240116, 20240117], 25)
     pd.DataFrame({"day": days, "kind": np.where(days < 20240116, "before", "after")}).to_csv(file, index=False)
@@ -163,10 +163,10 @@ def of_days(train: Train, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "sklearn"])
-def test_days_written_as_numbers_are_told_apart_over_http(
+def test_days_written_as_numbers_are_distinguished_over_http(
     runtime: str, of_days: dict[str, Any], s3: S3Store, tmp_path: Path
 ) -> None:
-    """They are beyond what float32 counts one by one."""
+    """They are so large that float32 cannot hold each of them."""
     with serving_server(tmp_path, {**pins(of_days, s3), "RUNTIME": runtime}) as api:
         body = {"instances": [[20240115], [20240116]]}
         answer = httpx.post(f"{api.url}/predict", json=body, trust_env=False).json()

@@ -1,4 +1,4 @@
-"""`make demo` as a person sees it: what it prints, that what it leaves up answers, and that Ctrl-C removes it."""
+"""`make demo` as a person sees it: its output, the servers that it keeps running, and their removal by Ctrl-C."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _LIMIT_SECONDS = 240
 
 @pytest.fixture
 def kept_demo(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path, Path]]:
-    """A demo that was asked to stay up, its output and the folder that holds its temporary files."""
+    """A demo that keeps its servers running, its output, and the folder for its temporary files."""
     output, temporary = tmp_path / "output", tmp_path / "temporary"
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary), "COLUMNS": "120"}
@@ -39,7 +39,7 @@ def wait_for(output: Path, text: str, demo: "subprocess.Popen[bytes]") -> str:
     deadline = time.monotonic() + _LIMIT_SECONDS
     while text not in (said := output.read_text()):
         assert demo.poll() is None, f"the demo ended with status {demo.returncode}:\n{said}"
-        assert time.monotonic() < deadline, f"the demo did not say {text!r}:\n{said}"
+        assert time.monotonic() < deadline, f"the demo did not print {text!r}:\n{said}"
         time.sleep(0.1)
     return said
 
@@ -78,8 +78,8 @@ def test_a_kept_demo_predicts_with_both_versions_and_leaves_nothing_behind(
             httpx.get(address, trust_env=False)
 
 
-def test_a_demo_whose_step_fails_says_which_and_cleans_up(tmp_path: Path) -> None:
-    # A gate bound that no model can reach, given to training as any setting is: by the environment.
+def test_a_demo_whose_step_fails_names_it_and_cleans_up(tmp_path: Path) -> None:
+    # A bound of the gate that no model can reach, set by the environment, as any setting can be.
     environment = {**os.environ, "TMPDIR": str(tmp_path), "TRAINING_LATENCY_MS": "0.000001"}
     done = subprocess.run(
         [program("embedded"), "demo"], env=environment, capture_output=True, check=False, text=True, timeout=240

@@ -1,4 +1,4 @@
-"""POST /feedback of a real process: truth goes into the log in a real store, and is joined with what was answered."""
+"""POST /feedback of a real process: truth goes into the log in a real store, and is joined with the answers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ ROWS_AT_ONCE, BODY_BYTES = 5, 2000
 
 
 class Told(msgspec.Struct, frozen=True):
-    """A process that takes feedback, a caller with a key, and the log."""
+    """A process that accepts feedback, a client with a key, and the log."""
 
     api: httpx.Client
     logged: Logged
@@ -83,13 +83,13 @@ def test_truth_goes_into_the_log_and_is_joined(told: Told, s3: S3Store, monkeypa
         ({"request_id": "a", "truth": 1, "more": 0}, "feedback[0]"),
     ],
 )  # fmt: skip
-def test_what_is_no_truth_is_named_by_its_field(told: Told, truth: dict[str, Any], field: str) -> None:
+def test_invalid_truth_is_refused_with_its_field(told: Told, truth: dict[str, Any], field: str) -> None:
     answer = told.tell(truth)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
-def test_bodies_are_bounded_and_callers_known(told: Told) -> None:
+def test_bodies_are_limited_and_callers_need_a_key(told: Told) -> None:
     truth = {"request_id": "a", "truth": 1}
     assert told.tell().status_code == 422
     assert told.tell(*[truth] * ROWS_AT_ONCE).status_code == 200
@@ -104,7 +104,7 @@ def test_bodies_are_bounded_and_callers_known(told: Told) -> None:
     assert told.tell(example).status_code == 200
 
 
-def test_there_is_no_such_route_where_it_is_off(s3: S3Store, bundle: Bundle, tmp_path: Path) -> None:
+def test_the_route_does_not_exist_if_feedback_is_off(s3: S3Store, bundle: Bundle, tmp_path: Path) -> None:
     settings = {**pinned(bundle), **Logged.below(s3, "feedback/").settings()}
     with served(tmp_path, settings) as (_, client):
         assert client.post("/feedback", json={"feedback": [{"request_id": "a", "truth": 1}]}).status_code == 404

@@ -1,4 +1,4 @@
-"""`make demo LOOP=1` as a person sees it: a model goes wrong on purpose, and each part of the loop does its part.
+"""`make demo LOOP=1` as a person sees it: a model becomes wrong, and each part of the loop reacts.
 
 The API, MLflow, the S3 store, the Pushgateway and Prometheus with the chart's own alerts are real.
 """
@@ -19,13 +19,15 @@ _LIMIT_SECONDS = 900
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:
-    """A folder with a short name: those of the tests are too long for the sockets of a store."""
+    """A folder with a short name, because the store puts sockets there, and their paths have a limit."""
     with tempfile.TemporaryDirectory(prefix="loop-") as folder:
         yield Path(folder)
 
 
 @pytest.mark.timeout(_LIMIT_SECONDS + 60)
-def test_a_model_that_goes_wrong_is_seen_and_trained_again_with_a_reason(tmp_path: Path, temporary: Path) -> None:
+def test_a_model_that_becomes_wrong_is_detected_and_trained_again_with_a_reason(
+    tmp_path: Path, temporary: Path
+) -> None:
     report = tmp_path / "report.html"
     done = subprocess.run(
         [program("embedded"), "loop", "--report", str(report)],
@@ -35,7 +37,7 @@ def test_a_model_that_goes_wrong_is_seen_and_trained_again_with_a_reason(tmp_pat
     assert done.returncode == 0, done.stderr + done.stdout
     said = done.stdout
 
-    # A usual summer: as good as the gate found it. A dry one: doubts first, then the truth, which is worse.
+    # In the usual summer, it is as good as in the gate. In the dry one, the estimate falls first, then the truth.
     figures = re.findall(r"accuracy: realised ([\d.]+) on (\d+) rows, estimated ([\d.]+) on (\d+)(.*)", said)
     assert [(joined, logged) for _, joined, _, logged, _ in figures] == [
         ("400", "400"), ("400", "1300"), ("1300", "1300"),
@@ -49,7 +51,7 @@ def test_a_model_that_goes_wrong_is_seen_and_trained_again_with_a_reason(tmp_pat
     assert "below the gate: accuracy" in figures[2][4]
     assert not any("below the gate" in below for *_, below in figures[:2])
 
-    # The truth is trusted more than the drift, and both are reasons.
+    # Both are reasons, the truth before the drift, because it is trusted more.
     reasons = said[said.index("Why training is due") :]
     assert re.search(r"ModelQualityBelowGate since .*are worse than its gate requires.*ModelInputDrift since", reasons)
 
@@ -64,12 +66,12 @@ def test_a_model_that_goes_wrong_is_seen_and_trained_again_with_a_reason(tmp_pat
     assert page.count("<polyline") == 2
     assert "champion on the newest rows" in page
     assert "v1.1.0 answers" in page
-    assert not re.search(r"(src|href)=", page), "it needs nothing from elsewhere"
+    assert not re.search(r"(src|href)=", page), "the page loads something remote"
     assert report.as_uri() in said
     assert list(temporary.iterdir()) == []
 
 
-def test_a_loop_without_its_tools_says_which_is_missing(tmp_path: Path) -> None:
+def test_a_loop_without_its_tools_names_the_missing_one(tmp_path: Path) -> None:
     done = subprocess.run(
         [program("embedded"), "loop"], cwd=tmp_path, capture_output=True, check=False, text=True, timeout=120
     )

@@ -1,4 +1,4 @@
-"""Moves all buckets from a real MinIO to a real SeaweedFS and back, while a serving process is asked all the time."""
+"""Moves all buckets from a real MinIO to a real SeaweedFS and back, while a serving process gets requests."""
 
 import contextlib
 import hashlib
@@ -57,7 +57,7 @@ def digests(target: Target) -> dict[str, str]:
 
 @contextlib.contextmanager
 def asked(http: Any) -> Iterator[list[int]]:
-    """Ask for predictions all the time; the list fills with the statuses of the answers."""
+    """Request predictions all the time, and yield a list that fills with the statuses of the answers."""
     statuses: list[int] = []
     done = threading.Event()
 
@@ -82,7 +82,9 @@ def settings(target: Target, digest: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def test_everything_moves_and_comes_back_while_predictions_go_on(stores: tuple[Target, Target], tmp_path: Path) -> None:
+def test_everything_moves_and_comes_back_without_a_failed_prediction(
+    stores: tuple[Target, Target], tmp_path: Path
+) -> None:
     old, new = stores
     writer = old.client("mlflow")
     digest = write_bundle(tmp_path / "bundle")
@@ -92,7 +94,7 @@ def test_everything_moves_and_comes_back_while_predictions_go_on(stores: tuple[T
         writer.put_object(
             Bucket=old.models, Key=f"1/models/m-{number}/a b+\u00e9.bin", Body=secrets.token_bytes(number * 997)
         )
-    # Beyond 8 MiB a file goes up in parts, and its ETag is no digest.
+    # A file of more than 8 MiB is uploaded in parts, so its ETag is not a digest.
     large = io.BytesIO(secrets.token_bytes(9 << 20))
     writer.upload_fileobj(large, old.models, "1/models/large", ExtraArgs={"Metadata": {"kind": "large"}})
     writer.put_object(Bucket=old.models, Key="empty", Body=b"")
@@ -104,7 +106,7 @@ def test_everything_moves_and_comes_back_while_predictions_go_on(stores: tuple[T
         assert sum(done.missing for done in looked) == len(digests(old))
         assert digests(new) == {}
 
-        # Somebody writes while the first pass runs: a later pass brings it.
+        # A file that is written during the first pass is copied by a later one.
         lines = itertools.count()
 
         def tell(line: str) -> None:
@@ -118,7 +120,7 @@ def test_everything_moves_and_comes_back_while_predictions_go_on(stores: tuple[T
         assert digests(new) == digests(old)
         assert new.client("serving").head_object(Bucket=new.models, Key="1/models/large")["Metadata"]["kind"] == "large"
 
-        # The switch: a new process starts from the other store by the same pins, while the old one answers.
+        # The switch: a new process starts with the same pins from the other store, while the old one still answers.
         with served(tmp_path / "new", settings(new, digest)) as (_, other), asked(other) as answers:
             writer.put_object(Bucket=old.models, Key="1/straggler", Body=b"written to the former store")
             new.client("mlflow").put_object(Bucket=new.models, Key="1/late", Body=b"newer in the store in use")
@@ -136,7 +138,7 @@ def test_everything_moves_and_comes_back_while_predictions_go_on(stores: tuple[T
     assert set(statuses) == {200}
 
 
-def test_a_copy_that_was_interrupted_writes_nothing_twice(stores: tuple[Target, Target]) -> None:
+def test_an_interrupted_copy_continues_without_writing_twice(stores: tuple[Target, Target]) -> None:
     old, new = stores
     for number in range(6):
         old.client("mlflow").put_object(Bucket=old.models, Key=f"again/{number}", Body=secrets.token_bytes(99))
@@ -156,7 +158,7 @@ def test_a_copy_that_was_interrupted_writes_nothing_twice(stores: tuple[Target, 
     assert digests(new).items() >= digests(old).items()
 
 
-def test_platform_yaml_says_from_where_to_where() -> None:
+def test_platform_yaml_names_both_stores() -> None:
     platform = Platform(
         repository="https://git.example.com/a/b.git",
         registry=Registry(prefix="registry.example.com/a/b"),

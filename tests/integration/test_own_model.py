@@ -1,9 +1,9 @@
-"""Models as people fit and log them: each comes in by one command, and is served with the answers of its `predict`.
+"""Models as people fit and log them: one command registers each, and serving answers as its `predict` does.
 
-And docs/bring-your-own-model.md, which works as it stands there but for the ports and the folder of the files.
+Also docs/bring-your-own-model.md, whose commands work unchanged except for ports and the files' folder.
 """
 
-# ruff: noqa: PLC0415  (libraries of one case each load for long, and not in every worker that only collects tests)
+# ruff: noqa: PLC0415  (libraries of single cases load slowly, and workers that only collect tests do not need them)
 
 import json
 import os
@@ -53,7 +53,7 @@ TABLE = pd.DataFrame(ROWS, columns=["spent", "age"])
 
 @dataclass
 class Case:
-    """A fitted model, the table that it takes, and how it is handed over."""
+    """A fitted model, a table for it, and how it is stored."""
 
     model: Any
     table: pd.DataFrame
@@ -186,7 +186,7 @@ CASES: dict[str, Callable[[], Case]] = {
 
 
 def handed_over(name: str, case: Case, folder: Path) -> str:
-    """Stores a model as people do, and gives what they would name it by."""
+    """Store a model as people do, and return the name for the command."""
     if case.stored == "joblib":
         joblib.dump(case.model, folder / f"{name}.joblib")
         return str(folder / f"{name}.joblib")
@@ -197,7 +197,7 @@ def handed_over(name: str, case: Case, folder: Path) -> str:
         made = to_onnx(case.model, ROWS[:1].astype(np.float32))
         (folder / f"{name}.onnx").write_bytes(made.SerializeToString())
         return str(folder / f"{name}.onnx")
-    # Where nobody says what a model needs, MLflow loads it in a process of its own to find out: once is enough.
+    # Without requirements, MLflow loads the model in a separate process to find them. One case is enough for that.
     told = {} if name == "threshold" else {"pip_requirements": ["scikit-learn"]}
     with mlflow.start_run():
         if case.stored == "cloudpickle":
@@ -252,7 +252,7 @@ def registered(mlflow_proxied: Server, folder: Path, _uri: None) -> Iterator[Reg
     server = serving_server(folder, settings)
     server.start()
     try:
-        # It tries them one after the other.
+        # The process loads the models one after the other.
         server.wait_ready(300)
         with httpx.Client(base_url=server.url, timeout=30) as api:
             yield Registered(cases, api, versions)
@@ -261,7 +261,7 @@ def registered(mlflow_proxied: Server, folder: Path, _uri: None) -> Iterator[Reg
 
 
 def asked(case: Case, described: dict[str, Any]) -> dict[str, Any]:
-    """A request for all rows of a case, in the tensors that the model describes itself by."""
+    """Return a request for all rows of a case, in the tensors of the model's metadata."""
     inputs, table = described["inputs"], case.table
     if "columns" in inputs[0].get("parameters", {}):
         rows = table[inputs[0]["parameters"]["columns"]].astype(object)
@@ -275,7 +275,7 @@ def asked(case: Case, described: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_served_with_the_answers_of_predict(registered: Registered, name: str) -> None:
+def test_serving_answers_as_predict_does(registered: Registered, name: str) -> None:
     case, api = registered.cases[name], registered.api
     described = api.get(f"/v2/models/{name}").raise_for_status().json()
     response = api.post(f"/v2/models/{name}/infer", json=asked(case, described))
@@ -285,22 +285,22 @@ def test_it_is_served_with_the_answers_of_predict(registered: Registered, name: 
     if expected.dtype.kind == "f":
         assert found == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-4)
     else:
-        # As XGBoost, which has numbers for booleans.
+        # XGBoost, for example, gives numbers for booleans.
         assert list(map(str, map(type(found[0]), expected.tolist()))) == list(map(str, found))
     assert registered.versions[name].tags["gate"] == "passed"
     assert described["platform"].startswith("onnxruntime" if case.runtime == "onnx" else "sklearn")
 
 
-def test_a_model_without_probabilities_says_none(registered: Registered) -> None:
+def test_a_model_without_probabilities_answers_without_them(registered: Registered) -> None:
     described = registered.api.get("/v2/models/support-vectors").json()
     assert [output["name"] for output in described["outputs"]] == ["prediction"]
 
 
-def test_a_threshold_is_told_with_the_probability_of_the_label(registered: Registered) -> None:
-    """The first model is the one that /predict asks."""
+def test_a_threshold_decides_and_the_probability_is_that_of_the_label(registered: Registered) -> None:
+    """/predict uses the first model, which has a threshold."""
     case = registered.cases["threshold"]
     probabilities = case.model.predict_proba(ROWS)
-    # Labels that are not the likelier ones are what this is about.
+    # Only rows whose label is not the likelier one show the threshold.
     rows = [row for row in range(len(ROWS)) if 0.2 < probabilities[row, 1] < 0.5]
     body = {"instances": ROWS[rows].tolist()}
     answers = registered.api.post("/predict", json=body).raise_for_status().json()["predictions"]

@@ -1,4 +1,4 @@
-"""Proves that docs/bring-your-own-table.md works as it stands there, but for the ports and the folder of the files."""
+"""Proves that docs/bring-your-own-table.md works unchanged, except for ports and the files' folder."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from training.model_folder import read_model_file
 PAGE = Page("bring-your-own-table.md")
 
 
-def test_the_file_of_settings_is_one(tmp_path: Path) -> None:
+def test_the_settings_of_the_page_are_valid(tmp_path: Path) -> None:
     (settings,) = PAGE.blocks("yaml")
     (tmp_path / "training.yaml").write_text(settings)
     assert set(read_model_file(tmp_path / "training.yaml").columns) == {"row_id", "city", "postcode", "birthday", "age"}

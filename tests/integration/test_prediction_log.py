@@ -1,4 +1,4 @@
-"""A real serving process that logs into a real S3 store: every row that is to be there is, once, with its answer."""
+"""A real serving process that logs to a real S3 store: every chosen row is there once, with its answer."""
 
 import json
 import time
@@ -31,9 +31,7 @@ def logged(s3: S3Store) -> Logged:
     return Logged.below(s3, "test/")
 
 
-def test_every_road_is_logged_with_who_asked_and_what_was_answered(
-    logged: Logged, bundle: Bundle, tmp_path: Path
-) -> None:
+def test_every_protocol_is_logged_with_caller_and_answer(logged: Logged, bundle: Bundle, tmp_path: Path) -> None:
     key = "k" * 20
     settings = {**pinned(bundle), **logged.settings(API_KEYS=f"team-a:{key}", MODEL_RELEASE="v1.2.0")}
     tensor = {"name": "features", "shape": [3, 4], "datatype": "FP64", "data": ROWS[:3]}
@@ -73,7 +71,7 @@ def _entries(logged: Logged) -> list[dict[str, int]]:
     return found
 
 
-def test_what_waits_is_written_when_the_process_is_told_to_stop(logged: Logged, bundle: Bundle, tmp_path: Path) -> None:
+def test_waiting_rows_are_written_when_the_process_stops(logged: Logged, bundle: Bundle, tmp_path: Path) -> None:
     settings = {**pinned(bundle), **logged.settings(PREDICTION_LOG_SECONDS="3600")}
     with served(tmp_path, settings) as (_, client):
         for _ in range(20):
@@ -82,19 +80,19 @@ def test_what_waits_is_written_when_the_process_is_told_to_stop(logged: Logged, 
     assert len(logged.lines()) == 20 * 150
 
 
-def test_a_share_of_the_requests_is_taken_whole(logged: Logged, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_share_of_the_requests_is_logged_with_all_rows(logged: Logged, bundle: Bundle, tmp_path: Path) -> None:
     settings = {**pinned(bundle), **logged.settings(PREDICTION_LOG_SAMPLE="0.3", PREDICTION_LOG_BELOW="0")}
     with served(tmp_path, settings) as (_, client):
         for _ in range(100):
             client.post("/predict", json={"instances": ROWS[:2]})
     found = Counter(line["request_id"] for line in logged.lines())
-    # Chance leads beyond these bounds once in a hundred million times.
+    # Chance exceeds these bounds once in a hundred million runs.
     assert 5 < len(found) < 60
     assert set(found.values()) == {2}
 
 
 @pytest.mark.parametrize(("sample", "reason"), [("0", "shadow"), ("1", "sample")])
-def test_rows_that_the_shadow_answers_otherwise_are_logged_once(
+def test_rows_on_which_the_shadow_disagrees_are_logged_once(
     logged: Logged, bundle: Bundle, tmp_path: Path, sample: str, reason: str
 ) -> None:
     tree = DecisionTreeClassifier(max_depth=1, random_state=1).fit(IRIS.data, [CLASSES[at] for at in IRIS.target])
@@ -123,7 +121,7 @@ def _compared(client: httpx.Client) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in rows)
 
 
-def test_the_process_without_a_log_says_nothing_of_one(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_process_without_a_log_has_no_metrics_of_one(bundle: Bundle, tmp_path: Path) -> None:
     with served(tmp_path, pinned(bundle)) as (_, client):
         client.post("/predict", json={"features": SETOSA})
         assert "prediction_log" not in client.get("/metrics").text
@@ -138,7 +136,7 @@ def test_columns_are_named_as_json(logged: Logged, bundle: Bundle, tmp_path: Pat
     assert line["features"] == {"sepal length (cm)": 5.1, "petal width (cm)": 0.2}
 
 
-def test_of_requests_that_are_not_sampled_only_rows_that_the_model_is_unsure_of_are_logged(
+def test_without_sampling_only_rows_with_low_confidence_are_logged(
     logged: Logged, bundle: Bundle, tmp_path: Path
 ) -> None:
     settings = {**pinned(bundle), **logged.settings(PREDICTION_LOG_SAMPLE="0", PREDICTION_LOG_BELOW="0.8")}

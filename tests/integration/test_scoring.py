@@ -1,4 +1,4 @@
-"""`serving score` as a process: on a real store, killed, in two shards, and beside a real server."""
+"""`serving score` as a process: on a real store, killed, in two shards, and compared with a real server."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def pins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def pins_on_s3(pins: dict[str, str], s3: S3Store) -> dict[str, str]:
-    """The same model out of a bucket that the data's user may not write."""
+    """The same model in a bucket that the data's user cannot write to."""
     client = s3.client(s3.writer)
     for path in Path(pins["MODEL_URI"].removeprefix("file://")).iterdir():
         client.upload_file(str(path), BUCKET, f"penguins/{path.name}")
@@ -114,7 +114,7 @@ def test_two_shards_over_a_store_answer_as_the_server_does(
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_an_end_midway_leaves_nothing_under_the_final_name_and_the_next_run_goes_on(
+def test_a_killed_run_leaves_no_finished_file_and_the_next_run_continues(
     pins: dict[str, str], tmp_path: Path, how: signal.Signals
 ) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
@@ -187,7 +187,7 @@ def test_an_object_that_is_replaced_while_it_is_read(pins_on_s3: dict[str, str],
     put(b"a,b\n5,6\n")
 
     class Late(S3Place):
-        """Asks for what was there a moment ago, as when it is replaced between the two requests."""
+        """A store that returns an older identity, as if the object was replaced between two requests."""
 
         def identity(self, name: str) -> Identity:
             return before
@@ -198,7 +198,7 @@ def test_an_object_that_is_replaced_while_it_is_read(pins_on_s3: dict[str, str],
 
 @pytest.fixture
 def proxied(s3: S3Store, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The store behind a proxy, and the file that says what it does to connections."""
+    """The store behind a proxy, and the file that sets what the proxy does to connections."""
     port, rule = free_port(), tmp_path / "fault"
     rule.write_text("pass")
     command = [sys.executable, "-m", "tests.faults.proxy", str(port), s3.url.rpartition(":")[2], str(rule)]
@@ -206,7 +206,7 @@ def proxied(s3: S3Store, tmp_path: Path) -> Iterator[tuple[str, Path]]:
         yield f"http://{LOOPBACK}:{port}", rule
 
 
-def test_a_store_that_is_cut_off_while_an_object_comes(
+def test_a_store_that_is_cut_off_during_a_download(
     pins_on_s3: dict[str, str], s3: S3Store, proxied: tuple[str, Path]
 ) -> None:
     url, rule = proxied
@@ -227,7 +227,7 @@ def test_a_store_that_is_cut_off_while_an_object_comes(
         pass
 
 
-def test_a_store_that_is_away_ends_the_job_and_says_so(pins: dict[str, str]) -> None:
+def test_a_store_that_is_down_ends_the_job_with_an_error(pins: dict[str, str]) -> None:
     away = {**pins, "S3_ENDPOINT_URL": f"http://{LOOPBACK}:{free_port()}", "AWS_ACCESS_KEY_ID": "a",
             "AWS_SECRET_ACCESS_KEY": "b"}  # fmt: skip
     _, said = score(away, "--input", "s3://tables/in/*.csv", "--output", "s3://tables/out", status=1)

@@ -1,4 +1,4 @@
-"""Explanations in the process that is deployed: beside predictions, when it is told to stop, and when it is killed."""
+"""Explanations in the real process: next to predictions, when it is told to stop, and when it is killed."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from services.serving.tests.test_explain import of_diabetes, with_baseline
 from tests.integration.serving_fixtures import served, wait_for
 
 ROW = load_diabetes(return_X_y=True)[0][3].tolist()
-# All 1,024 sets of columns for each row, which takes half a minute and more.
+# Each row needs all 1,024 sets of columns, so this takes more than half a minute.
 LONG: dict[str, Any] = {"instances": [ROW] * 1000}
 
 
@@ -34,7 +34,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @contextmanager
 def explaining(url: str) -> Iterator[list[httpx.Response | httpx.HTTPError]]:
-    """A caller of something long, and what became of it once the block has ended."""
+    """Request a long explanation during the block; the yielded list has the outcome after it."""
     outcome: list[httpx.Response | httpx.HTTPError] = []
 
     def ask() -> None:
@@ -55,13 +55,13 @@ def busy(client: httpx.Client) -> bool:
     return client.get("/metrics").text.count("serving_requests_in_flight 2.0") == 1
 
 
-def test_predictions_are_answered_while_something_long_is_explained(settings: dict[str, str], tmp_path: Path) -> None:
+def test_predictions_are_answered_during_a_long_explanation(settings: dict[str, str], tmp_path: Path) -> None:
     with served(tmp_path, {**settings, "EXPLAIN_SECONDS": "5", "MAX_WAITING_REQUESTS": "1"}) as (server, client):
         with explaining(server.url) as outcome:
             wait_for(lambda: busy(client))
             answered = 0
             while not outcome:
-                # One may wait for the processor: the explanation is not it.
+                # A prediction may wait for CPU time, but not for the explanation to end.
                 assert client.post("/predict", json={"features": ROW}).status_code == 200
                 answered += 1
         assert answered > 20
@@ -72,16 +72,14 @@ def test_predictions_are_answered_while_something_long_is_explained(settings: di
         assert again["method"] == "exact"
 
 
-def test_a_process_that_is_told_to_stop_gives_explanations_their_time_and_no_more(
-    settings: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_stopping_process_waits_for_explanations_up_to_its_limit(settings: dict[str, str], tmp_path: Path) -> None:
     more = {"EXPLAIN_SECONDS": "100", "SHUTDOWN_DRAIN_SECONDS": "0", "SHUTDOWN_GRACE_SECONDS": "2"}
     with served(tmp_path, {**settings, **more}) as (server, client), explaining(server.url) as outcome:
         wait_for(lambda: busy(client))
         os.kill(server.pid, signal.SIGTERM)
         start = time.monotonic()
         wait_for(lambda: server.exit_status() is not None)
-        # Not the hundred seconds that it might have taken.
+        # The whole explanation could take a hundred seconds.
         assert time.monotonic() - start < 60
         assert server.exit_status() == 0
     assert outcome

@@ -1,4 +1,4 @@
-"""Stock clients of the Open Inference Protocol over gRPC work with the real process as they are."""
+"""Stock gRPC clients of the Open Inference Protocol work unchanged with the real process."""
 
 import socket
 import subprocess
@@ -28,7 +28,7 @@ KEY = "a-key-of-these-tests-only"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
-    """A server with API keys, and the address of its gRPC."""
+    """A server with API keys, and its address for gRPC."""
     folder, port = tmp_path_factory.mktemp("grpc"), free_port()
     settings = {
         "MODEL_VERSION": "7",
@@ -49,7 +49,7 @@ def address(running: tuple[Server, str]) -> str:
 
 
 class Client(triton.InferenceServerClient):  # type: ignore[misc]  # it has no types
-    """Triton's, with the key on every call."""
+    """Triton's client, with the key on every call."""
 
     def infer(self, name: str, inputs: Any, **more: Any) -> Any:
         return super().infer(name, inputs, headers={"authorization": f"Bearer {KEY}"}, **more)
@@ -112,7 +112,7 @@ def test_single_outputs_and_one_tensor_a_column(client: Client) -> None:
 
 
 def plain(**more: Any) -> Any:
-    """A request with typed contents, as clients make it who use the protocol's file alone."""
+    """Return a request with typed contents, as clients generated from the protocol's file send it."""
     request = service_pb2.ModelInferRequest(model_name=NAME)
     tensor = request.inputs.add(name="features", datatype="FP64", shape=[1, 4])
     tensor.contents.fp64_contents.extend(SETOSA)
@@ -153,7 +153,7 @@ def test_typed_contents_are_answered_in_kind(address: str) -> None:
         ({"name": "other"}, "unknown tensor 'other'"),
     ],
 )
-def test_what_does_not_fit_is_named(address: str, change: dict[str, Any], words: str) -> None:
+def test_invalid_requests_are_refused_with_a_reason(address: str, change: dict[str, Any], words: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         ask(address, plain(**change))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -190,7 +190,7 @@ def test_calls_are_counted(running: tuple[Server, str], client: Client) -> None:
     assert f'serving_requests_total{{method="gRPC",route="{route}",status="200"}}' in text
 
 
-def test_reflection_and_health_tell_what_there_is(address: str) -> None:
+def test_reflection_and_health_list_the_services(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
         assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(database.get_services())
@@ -206,7 +206,7 @@ def health(channel: grpc.Channel, service: str = "") -> int:
     return status
 
 
-def test_text_gaps_and_numbers_come_as_a_tensor_each(tmp_path: Any) -> None:
+def test_text_gaps_and_numbers_are_one_tensor_for_each_column(tmp_path: Any) -> None:
     port = free_port()
     settings = {
         "MODEL_VERSION": "7",
@@ -220,21 +220,21 @@ def test_text_gaps_and_numbers_come_as_a_tensor_each(tmp_path: Any) -> None:
         metadata = asked.get_model_metadata(NAME)
         inputs = []
         for tensor in metadata.inputs:
-            # A date travels as text, as people write it.
+            # Dates are sent as text.
             datatype = "BYTES" if isinstance(ROW[tensor.name], str) else tensor.datatype
             made = triton.InferInput(tensor.name, [1, 1], datatype)
             made.set_data_from_numpy(np.array([[ROW[tensor.name]]], dtype=triton_to_np_dtype(datatype)))
             inputs.append(made)
         answer = asked.infer(NAME, inputs)
         assert answer.as_numpy("prediction")[0].decode() == expected[0]["prediction"]
-        # Told to stop, it first says that it is not ready, while it still answers.
+        # A process that is told to stop first reports that it is not ready, and still answers.
         with grpc.insecure_channel(f"{LOOPBACK}:{port}") as channel:
             server.terminate()
             wait_for(lambda: health(channel) == health_pb2.HealthCheckResponse.NOT_SERVING, seconds=10)
 
 
 def test_the_messages_are_those_of_the_protocol() -> None:
-    """Field by field those that Triton's client was generated from, as far as the protocol goes."""
+    """Their fields equal those of Triton's client, except for Triton's own extensions."""
     script = (
         "from serving.rpc.schema import POOL, _MESSAGES\n"
         "for name in sorted(_MESSAGES):\n"
@@ -249,13 +249,13 @@ def test_the_messages_are_those_of_the_protocol() -> None:
         theirs += [
             f"{name} {field.number} {field.name} {field.type} {field.is_repeated}"
             for field in found.fields
-            # Triton's own, which the protocol does not have.
+            # Without Triton's extensions, which the protocol does not have.
             if f"{name} {field.number}" in {" ".join(line.split()[:2]) for line in ours}
         ]
     assert ours == theirs
 
 
-def test_a_port_that_is_taken_is_said(tmp_path: Any) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Any) -> None:
     port = free_port()
     environment = {"MODEL_DIR": str(tmp_path), "PORT": str(free_port()), "GRPC_PORT": str(port), "PATH": "/usr/bin"}
     with socket.create_server((LOOPBACK, port)):

@@ -1,6 +1,6 @@
-"""Several registered models in one serving process, against a real MLflow: none is taken for another, whatever moves.
+"""Several registered models in one serving process, with a real MLflow: they are never confused, whatever changes.
 
-One is a classifier, one a regression; both count their versions from 1, so numbers alone tell nothing.
+One is a classifier, one a regression. Both count their versions from 1, so a number alone does not identify a version.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from embedded.processes import Server
 from services.serving.tests.bundles import CLASSES, SETOSA, fitted
 from tests.integration.serving_fixtures import Model, Version, predict, served, version_served, wait_for
 
-# How strongly each version of the classifier is regularised, which shows in its probabilities.
+# Each version of the classifier has another regularisation, and so other probabilities.
 STRENGTHS = (1.0, 0.1, 0.01)
 NUMBERS = [0.01] * 10
 CALLERS = 6
@@ -37,7 +37,7 @@ def diabetes(mlflow_proxied: Server, tmp_path: Path) -> Model:
 
 
 class Probabilities(msgspec.Struct, frozen=True):
-    """What each version of the classifier gives for one row, as scikit-learn computes it."""
+    """The probabilities of each version of the classifier for one row, computed by scikit-learn."""
 
     model: str
     by_version: dict[str, list[float]]
@@ -51,7 +51,7 @@ class Probabilities(msgspec.Struct, frozen=True):
 
 
 class Number(msgspec.Struct, frozen=True):
-    """What the pinned version of the regression gives."""
+    """The number that the pinned version of the regression predicts."""
 
     model: str
     version: str
@@ -65,7 +65,7 @@ class Number(msgspec.Struct, frozen=True):
 
 
 class Load:
-    """Callers that ask every question in turn without a pause, and check each answer."""
+    """Callers that send all kinds of requests in turn without a pause, and check each answer."""
 
     def __init__(self, url: str) -> None:
         self.answered: Counter[str] = Counter()
@@ -75,7 +75,7 @@ class Load:
 
     @asynccontextmanager
     async def running(self, *questions: Callable[["Load"], Awaitable[None]]) -> AsyncIterator[None]:
-        """Keeps the callers going inside the block. What one of them finds wrong ends it."""
+        """Run the callers inside the block. A wrong answer ends the block."""
         stop = asyncio.Event()
 
         async def call() -> None:
@@ -113,7 +113,7 @@ class Load:
             self._changed.notify_all()
 
     async def until(self, version: str) -> None:
-        """Waits until `latest` means this version."""
+        """Wait until `latest` means this version."""
         async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: self._latest == version)
 
@@ -158,16 +158,16 @@ def test_under_load_nothing_fails_or_is_mixed_up_while_versions_come_and_go(
                 await load.until(wanted.number)
         return load.answered
 
-    # Room for one version at most: each that is loaded pushes out all but what `latest` means.
+    # The cache holds one version at most: each one loaded evicts all others except the latest.
     settings = iris.settings(MODEL_CACHE_BYTES="1", EXTRA_MODELS=json.dumps([diabetes.pin(pinned)]))
     with served(tmp_path, settings) as (server, client):
         answered = asyncio.run(scenario(server.url))
         assert min(answered[iris.name], answered[diabetes.name]) > CALLERS
-        # Series of evicted versions go, but not those of the other model's version of the same number.
+        # The series of evicted versions are removed, but not those of the other model's version of the same number.
         series = f'serving_predictions_total{{class="",model_name="{diabetes.name}",model_version="1"}}'
         assert total(client, series) == answered[diabetes.name]
         assert total(client, "serving_models_loaded") <= 3
-        assert total(client, "serving_model_loads_total") >= 2 + 4 + 2  # both, each move, and the named one anew
+        assert total(client, "serving_model_loads_total") >= 2 + 4 + 2  # both, each move, and the named one again
         assert total(client, "serving_model_load_failures_total") == 0
         assert total(client, "serving_model_info{") == 2
         assert total(client, f'serving_model_info{{digest="{pinned.digest}"') == 1
@@ -175,7 +175,7 @@ def test_under_load_nothing_fails_or_is_mixed_up_while_versions_come_and_go(
         assert client.get(f"/v2/models/{diabetes.name}").json()["versions"] == ["1"]
 
 
-def test_it_is_ready_once_every_model_is_and_what_happens_to_one_leaves_the_others_alone(
+def test_it_is_ready_once_every_model_is_and_models_do_not_affect_each_other(
     iris: Model, diabetes: Model, tmp_path: Path
 ) -> None:
     first = iris.register(alias="production")
@@ -196,7 +196,7 @@ def test_it_is_ready_once_every_model_is_and_what_happens_to_one_leaves_the_othe
         assert predict(client, model_version=first.number).json()["model_version"] == first.number
 
 
-def test_a_further_pin_that_the_registry_contradicts_is_named_by_its_setting(
+def test_an_extra_pin_that_contradicts_the_registry_is_reported_with_its_setting(
     iris: Model, diabetes: Model, tmp_path: Path
 ) -> None:
     iris.register(alias="production")

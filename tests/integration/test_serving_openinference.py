@@ -1,7 +1,7 @@
-"""Stock clients of the Open Inference Protocol work with the real process as they are.
+"""Stock clients of the Open Inference Protocol work unchanged with the real process.
 
-Triton's client is the real one. KServe's needs Kubernetes' client, FastAPI and pandas to be imported at all, so it is
-asked where `make bench-peers` has installed it, and elsewhere its requests are made here as it makes them.
+Triton's client is the real one. KServe's client needs Kubernetes' client, FastAPI and pandas. It is used if
+`make bench-peers` has installed it. Otherwise, a test sends the same requests as it does.
 """
 
 import json

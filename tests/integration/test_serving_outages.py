@@ -1,4 +1,4 @@
-"""Outages of MLflow and S3 never stop predictions, and whoever starts during one gets ready once it is over."""
+"""Outages of MLflow and S3 never stop predictions, and a process that starts during one is ready after it."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ def test_mlflow_down_at_start_and_later(tmp_path: Path, tmp_path_factory: pytest
 
 @pytest.fixture(scope="module")
 def on_s3(s3: S3Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The settings of a pod that is pinned to a model in S3, and that finds no MLflow."""
+    """The settings of a pod that is pinned to a model in S3, and cannot reach MLflow."""
     folder = tmp_path_factory.mktemp("pinned")
     digest = write_bundle(folder)
     for path in folder.iterdir():
@@ -67,7 +67,7 @@ def test_a_pin_with_address_and_digest_needs_only_s3(on_s3: dict[str, str], tmp_
         assert client.get("/model/info").json()["digest"] == on_s3["MODEL_DIGEST"]
 
 
-def test_what_was_downloaded_needs_nothing_at_all(on_s3: dict[str, str], tmp_path: Path) -> None:
+def test_a_downloaded_model_needs_neither_mlflow_nor_s3(on_s3: dict[str, str], tmp_path: Path) -> None:
     kept = {**on_s3, "MODEL_DIR": str(tmp_path / "models")}
     with served(tmp_path, kept):
         pass
@@ -85,7 +85,7 @@ def test_what_was_downloaded_needs_nothing_at_all(on_s3: dict[str, str], tmp_pat
         ({"MODEL_DIGEST": "sha256:" + "0" * 64}, "is expected"),
     ],
 )
-def test_what_is_wrong_with_s3_is_told(
+def test_problems_of_s3_are_reported(
     on_s3: dict[str, str], tmp_path: Path, changes: dict[str, str], problem: str
 ) -> None:
     with served(tmp_path, on_s3 | changes, ready=False) as (_, client):

@@ -1,4 +1,4 @@
-"""The process as an orchestrator sees it: it drains on SIGTERM and ends with 0, and its log is JSON."""
+"""The process as an orchestrator sees it: on SIGTERM it finishes its requests and exits with 0, and its log is JSON."""
 
 import json
 import os
@@ -41,13 +41,13 @@ def test_sigterm_under_load_drops_nothing(pin: dict[str, str], tmp_path: Path) -
         wait_for(lambda: client.get("/health/ready").status_code == 503)
         answered = len(callers.versions)
         wait_for(lambda: len(callers.versions) > answered + 20)
-        callers.stop()  # as a load balancer does once the probe has failed
+        callers.stop()  # as a load balancer does after a failed probe
         assert callers.failures == []
         wait_for(lambda: ended(server))
         assert server.exit_status() == 0
 
 
-def test_a_request_under_way_is_finished(pin: dict[str, str], tmp_path: Path) -> None:
+def test_a_running_request_is_finished(pin: dict[str, str], tmp_path: Path) -> None:
     limits = {"MAX_BODY_BYTES": "100000000", "MAX_ROWS": "1000000", "SHUTDOWN_DRAIN_SECONDS": "0"}
     with served(tmp_path, {**pin, **limits}) as (server, client), ThreadPoolExecutor() as caller:
         body = b'{"instances":[' + b",".join([b"[5.1,3.5,1.4,0.2]"] * 200_000) + b"]}"
@@ -102,7 +102,7 @@ def test_the_access_log_names_every_request(pin: dict[str, str], tmp_path: Path)
     assert any('"path":"/predict","status":200' in line for line in server.log.read_text().splitlines())
 
 
-def test_metrics_have_a_port_of_their_own(pin: dict[str, str], tmp_path: Path) -> None:
+def test_metrics_have_a_separate_port(pin: dict[str, str], tmp_path: Path) -> None:
     port, key = free_port(), "some-key-0123456789"
     with served(tmp_path, {**pin, "METRICS_PORT": str(port), "API_KEYS": f"me:{key}"}) as (_, client):
         given = {"x-api-key": key}
@@ -122,7 +122,7 @@ def test_metrics_have_a_port_of_their_own(pin: dict[str, str], tmp_path: Path) -
 
 
 def test_an_emptied_file_of_keys_lets_nobody_in(pin: dict[str, str], tmp_path: Path) -> None:
-    """Kubernetes puts a changed Secret in place of the one before by a link, in one step."""
+    """Kubernetes replaces a changed Secret in one step, by a symbolic link."""
     key = "some-key-0123456789"
 
     def hold(text: str) -> None:
@@ -158,7 +158,7 @@ def test_an_address_of_the_other_family(pin: dict[str, str], tmp_path: Path) -> 
 
 
 def test_a_unix_socket_is_listened_on_as_well(pin: dict[str, str], tmp_path: Path) -> None:
-    """A process that was killed leaves its socket behind, which the next one takes over; one that lives keeps it."""
+    """The next process takes over the socket of a killed one, but not that of one that still runs."""
     path = tmp_path / "http.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))

@@ -1,4 +1,4 @@
-"""What a registry may make a serving process do: nothing but serve versions that passed, from where they belong."""
+"""A registry can only make a serving process serve versions that passed the gate, from allowed places."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_an_alias_is_found_as_it_is_written(model: Model, tmp_path: Path) -> Non
         assert predict(client, model_version="Champion").json()["model_version"] == second.number
 
 
-def test_numbers_that_start_again_are_noticed(model: Model, tmp_path: Path) -> None:
+def test_numbers_that_start_again_are_detected(model: Model, tmp_path: Path) -> None:
     first = model.register(alias="production")
     with served(tmp_path, model.settings()) as (_, client):
         refused = anew(model, gate="failed")
@@ -54,13 +54,13 @@ def test_numbers_that_start_again_are_noticed(model: Model, tmp_path: Path) -> N
 
 
 def anew(model: Model, **tags: str) -> Version:
-    """Deletes a registered model, and registers another first version."""
+    """Delete a registered model, and register another first version."""
     model.client.delete_registered_model(model.name)
     model.client.create_registered_model(model.name)
     return model.register(alias="production", strength=0.1, tags=tags)
 
 
-def test_a_digest_that_is_none_is_refused(model: Model, tmp_path: Path) -> None:
+def test_an_invalid_digest_is_refused(model: Model, tmp_path: Path) -> None:
     first = model.register(alias="production")
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -73,7 +73,7 @@ def test_a_digest_that_is_none_is_refused(model: Model, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_folders_of_this_machine_are_not_the_registrys_to_name(model: Model, tmp_path: Path, allowed: bool) -> None:
+def test_local_folders_in_the_registry_are_refused(model: Model, tmp_path: Path, allowed: bool) -> None:
     version = model.register(alias="production")
 
     def rule(asked: Asked) -> Answer | None:
@@ -92,7 +92,7 @@ def test_folders_of_this_machine_are_not_the_registrys_to_name(model: Model, tmp
                 assert client.get("/health/ready").status_code == 503
 
 
-def test_an_answer_that_swells_is_refused(model: Model, tmp_path: Path) -> None:
+def test_a_compressed_answer_that_expands_too_much_is_refused(model: Model, tmp_path: Path) -> None:
     first = model.register(alias="production")
     bomb, armed = swollen(500), False
     assert len(bomb.body) < 10**6
@@ -110,7 +110,7 @@ def test_an_answer_that_swells_is_refused(model: Model, tmp_path: Path) -> None:
         wait_for(lambda: not problem(client))
 
 
-def test_redirects_on_the_same_host_are_followed_and_no_others(model: Model, tmp_path: Path) -> None:
+def test_only_redirects_on_the_same_host_are_followed(model: Model, tmp_path: Path) -> None:
     version = model.register(alias="production")
     asked_elsewhere: list[Asked] = []
 
@@ -166,12 +166,12 @@ def test_one_file_of_authorities_is_for_mlflow_and_s3(
         for url in (registry, plain):
             with served(tmp_path, {**trusting, "MLFLOW_TRACKING_URI": url}) as (_, client):
                 assert version_served(client) == version.number
-        # Only the store's certificate is left to be trusted.
+        # Now only the store's certificate is not trusted.
         with served(tmp_path, {**settings, "MLFLOW_TRACKING_URI": mlflow_on_s3.url}, ready=False) as (_, client):
             wait_for(lambda: "S3 does not answer (its certificate is not trusted" in problem(client))
 
 
-def test_a_model_that_was_fitted_on_a_table_warns_of_nothing(model: Model, tmp_path: Path) -> None:
+def test_a_model_that_was_fitted_on_a_table_gives_no_warning(model: Model, tmp_path: Path) -> None:
     rows, labels = load_iris(return_X_y=True)
     table = pd.DataFrame(rows, columns=COLUMNS)
     steps = make_pipeline(StandardScaler(), LogisticRegression()).set_output(transform="pandas")

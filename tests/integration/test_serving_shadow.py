@@ -1,4 +1,4 @@
-"""A real process with a shadow: rows over gRPC are compared, and it ends in time however much waits."""
+"""A real process with a shadow: rows over gRPC are compared, and it stops in time however many rows wait."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def counted(text: str) -> dict[str, float]:
     }
 
 
-def test_rows_over_grpc_are_compared_and_a_full_queue_holds_up_no_end(tmp_path: Path) -> None:
+def test_rows_over_grpc_are_compared_and_a_full_queue_does_not_delay_the_end(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         slow = MLPClassifier((1500, 1500), max_iter=1, random_state=1).fit(ROWS, load_iris().target)
@@ -61,5 +61,5 @@ def test_rows_over_grpc_are_compared_and_a_full_queue_holds_up_no_end(tmp_path: 
         os.kill(server.pid, signal.SIGTERM)
         wait_for(lambda: server.exit_status() is not None)
         assert server.exit_status() == 0
-        # What waits would take the shadow longer.
+        # The shadow would need longer than this for all waiting rows.
         assert time.monotonic() - start < 15

@@ -24,7 +24,7 @@ def version(model: Model) -> Version:
 
 @pytest.fixture(scope="module")
 def smoke(model: Model, version: Version, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A pinned deployment, and the settings of a smoke test that fits it."""
+    """A pinned deployment, and the settings of its smoke test."""
     settings = model.settings(MODEL_VERSION=version.number, MODEL_DIGEST=version.digest)
     with served(tmp_path_factory.mktemp("served"), settings) as (server, _):
         yield {**settings, "SMOKE_URL": server.url, "SMOKE_SECONDS": "1"}
@@ -44,7 +44,7 @@ def aliased(model: Model, alias: str) -> str | None:
         return None
 
 
-def test_what_is_as_pinned_passes_and_moves_the_alias(model: Model, version: Version, smoke: dict[str, str]) -> None:
+def test_the_pinned_version_passes_and_the_alias_moves(model: Model, version: Version, smoke: dict[str, str]) -> None:
     assert aliased(model, "staging") is None
     done = run(smoke, SMOKE_ALIAS="staging", SMOKE_SECONDS="20")
     assert done.returncode == 0, done.stderr
@@ -62,7 +62,7 @@ def test_what_is_as_pinned_passes_and_moves_the_alias(model: Model, version: Ver
         ({"SMOKE_URL": NOBODY}, "GET /model/info gets no answer (ConnectError)"),
     ],
 )
-def test_what_differs_fails_with_the_difference_and_moves_nothing(
+def test_a_difference_fails_with_a_reason_and_the_alias_stays(
     model: Model, smoke: dict[str, str], changes: dict[str, str], difference: str
 ) -> None:
     done = run(smoke, **{"SMOKE_ALIAS": "failed", **changes})
@@ -72,14 +72,14 @@ def test_what_differs_fails_with_the_difference_and_moves_nothing(
     assert aliased(model, "failed") is None
 
 
-def test_without_a_pin_any_prediction_will_do_and_the_alias_stays(model: Model, smoke: dict[str, str]) -> None:
+def test_without_a_pin_any_prediction_passes_and_the_alias_stays(model: Model, smoke: dict[str, str]) -> None:
     done = run(smoke, MODEL_VERSION="", MODEL_DIGEST="", SMOKE_ALIAS="other", SMOKE_SECONDS="20")
     assert done.returncode == 0, done.stderr
     assert "stays" in done.stdout
     assert aliased(model, "other") is None
 
 
-def test_a_registry_that_is_away_fails_it(smoke: dict[str, str]) -> None:
+def test_a_registry_that_is_down_fails_it(smoke: dict[str, str]) -> None:
     done = run(
         smoke, SMOKE_SECONDS="5", SMOKE_ALIAS="staging", MLFLOW_TRACKING_URI=NOBODY, REGISTRY_TIMEOUT_SECONDS="0.5"
     )
@@ -87,7 +87,7 @@ def test_a_registry_that_is_away_fails_it(smoke: dict[str, str]) -> None:
     assert "the alias 'staging' cannot be moved: MLflow does not answer" in done.stderr
 
 
-def test_a_service_that_needs_a_key_is_asked_with_it(model: Model, version: Version, tmp_path: Path) -> None:
+def test_the_key_is_sent_to_a_service_that_needs_one(model: Model, version: Version, tmp_path: Path) -> None:
     key = "smoke-key-0123456789"
     settings = model.settings(MODEL_VERSION=version.number, API_KEYS=f"smoke:{key}")
     with served(tmp_path, settings) as (server, _):

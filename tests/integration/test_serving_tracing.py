@@ -1,5 +1,5 @@
-"""A real serving process sends its spans to a real OTLP receiver: in whose traces, with what in them, and what happens
-when nobody takes them."""
+"""A real serving process sends spans to a real OTLP receiver: their traces and attributes, and outages of the
+receiver."""
 
 import secrets
 import socket
@@ -20,7 +20,7 @@ QUICK = {"TRACING": "true", "OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_EXPORTER_OTLP
 
 @pytest.fixture
 def pinned(tmp_path: Path) -> dict[str, str]:
-    """Settings that serve version 7 from a folder."""
+    """Return settings that serve version 7 from a folder."""
     folder = tmp_path / "bundle"
     return {"MODEL_VERSION": "7", "MODEL_URI": folder.as_uri(), "MODEL_DIGEST": write_bundle(folder)}
 
@@ -34,7 +34,7 @@ def traced(
 
 
 def caller(*, sampled: bool = True) -> tuple[str, str, dict[str, str]]:
-    """A trace, a span in it, and the header that tells of both."""
+    """Return the ids of a trace and of a span in it, and the header for both."""
     trace, span = secrets.token_hex(16), secrets.token_hex(8)
     return trace, span, {"traceparent": f"00-{trace}-{span}-{'01' if sampled else '00'}"}
 
@@ -75,14 +75,14 @@ def test_a_request_is_followed_to_the_registry_and_the_store(mlflow_proxied: Ser
     assert load.attributes["model.version"] == first.number
     assert spans["download model"].parent == load.id
 
-    # What happens of itself is a trace of its own.
+    # Background work has a separate trace.
     root = background["find the requested model"]
     assert root.parent == ""
     assert background["registry registered-models/alias"].parent == root.id
     assert background["load model"].attributes["model.version"] == second.number
 
 
-def test_what_went_wrong_stands_on_the_span(pinned: dict[str, str], tmp_path: Path) -> None:
+def test_failures_are_recorded_on_the_span(pinned: dict[str, str], tmp_path: Path) -> None:
     found: dict[str, Span] = {}
     with Collector() as collector, traced(collector, tmp_path, pinned) as (_, client):
         body = {"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 4], "data": SETOSA}]}
@@ -99,7 +99,7 @@ def test_what_went_wrong_stands_on_the_span(pinned: dict[str, str], tmp_path: Pa
     assert (infer.parent, infer.attributes["model.version"], infer.attributes["request.rows"]) == ("", "7", 1)
     assert found["POST /predict"].attributes["http.response.status_code"] == 422
     assert found["GET"].attributes["http.response.status_code"] == 404
-    assert not any(span.failed for span in found.values())  # a caller's mistakes are none of the server's
+    assert not any(span.failed for span in found.values())  # an error of the caller is not an error of the server
     assert not any(str(path).startswith(("/health", "/metrics")) for path in paths)
 
 
@@ -114,8 +114,8 @@ def test_a_failed_start_is_a_failed_span(pinned: dict[str, str], tmp_path: Path)
     assert {"load model", "find the requested model"} <= failed
 
 
-def test_who_decides_what_is_sampled(pinned: dict[str, str], tmp_path: Path) -> None:
-    """The caller where there is one, else the ratio: here none of those that come without a trace."""
+def test_the_caller_decides_about_sampling_else_the_ratio(pinned: dict[str, str], tmp_path: Path) -> None:
+    """The ratio of 0 samples no request without a trace, but those that the caller samples are sent."""
     ratio = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
     with Collector() as collector, traced(collector, tmp_path, pinned, **ratio) as (_, client):
         no, _, unsampled = caller(sampled=False)
@@ -142,7 +142,7 @@ def test_names_come_from_the_standard_variables(pinned: dict[str, str], tmp_path
     )
 
 
-def test_a_collector_that_goes_away_costs_spans_and_nothing_else(pinned: dict[str, str], tmp_path: Path) -> None:
+def test_an_outage_of_the_collector_loses_spans_and_nothing_else(pinned: dict[str, str], tmp_path: Path) -> None:
     small = {"OTEL_BSP_MAX_QUEUE_SIZE": "16", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "8"}
     collector = Collector()
     with traced(collector, tmp_path, pinned, **small) as (server, client):
@@ -159,21 +159,21 @@ def test_a_collector_that_goes_away_costs_spans_and_nothing_else(pinned: dict[st
     assert "Traceback" not in log
 
 
-def test_a_collector_that_never_answers_holds_up_no_stop(pinned: dict[str, str], tmp_path: Path) -> None:
+def test_a_collector_that_never_answers_does_not_delay_a_stop(pinned: dict[str, str], tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as silent:
         endpoint = f"http://{LOOPBACK}:{silent.getsockname()[1]}"
         slow = {**pinned, **QUICK, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "600"}
         with served(tmp_path, slow) as (server, client):
             for _ in range(50):
                 assert predict(client).status_code == 200
-            connection, _ = silent.accept()  # It has begun to send.
+            connection, _ = silent.accept()  # The process has connected to send spans.
             with connection:
                 assert server.stop() == 0
         assert "Traceback" not in server.log.read_text()
 
 
-def test_requests_on_one_connection_have_traces_of_their_own(pinned: dict[str, str], tmp_path: Path) -> None:
-    """The second begins where the first one ends, in whose trace it has no place."""
+def test_requests_on_one_connection_have_separate_traces(pinned: dict[str, str], tmp_path: Path) -> None:
+    """The second request must not continue the trace of the first one."""
     body = b'{"features":[5.1,3.5,1.4,0.2]}'
     request = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
     with Collector() as collector, traced(collector, tmp_path, pinned) as (_, client):

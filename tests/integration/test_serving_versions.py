@@ -1,4 +1,4 @@
-"""A serving process follows its alias without a failed request, serves only gated versions, and keeps the good one."""
+"""A serving process follows its alias without a failed request, and serves only versions that passed the gate."""
 
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def test_an_artifact_corrupted_in_the_store_is_refused(model: Model, mlflow_prox
         assert version_served(client) == first.number
 
 
-def test_a_pickle_is_refused_in_words_until_a_setting_trusts_it(model: Model, tmp_path: Path) -> None:
+def test_a_pickle_is_refused_with_a_reason_until_a_setting_trusts_it(model: Model, tmp_path: Path) -> None:
     pickled = model.register(alias="production", onnx=False, saved_as="pickle")
     with served(tmp_path, model.settings(), ready=False) as (_, client):
         wait_for(lambda: "PICKLE_MODELS=trust-and-run" in client.get("/health").json()["problem"])

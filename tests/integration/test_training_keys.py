@@ -1,4 +1,4 @@
-"""Proves that training tells which Secret to look into when the store refuses its keys, and registers nothing."""
+"""Proves that training names the Secret to check when the store refuses its keys, and registers nothing."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from embedded.processes import Server, program
 from tests.integration.stores import S3Store, S3User
 
 
-def test_refused_keys_are_told_by_their_secret(mlflow_on_s3: Server, s3: S3Store) -> None:
+def test_refused_keys_are_reported_with_their_secret(mlflow_on_s3: Server, s3: S3Store) -> None:
     stranger = s3.environment(S3User("stranger", "not-a-key"))
     environment = {
         **os.environ, **stranger, "MLFLOW_TRACKING_URI": mlflow_on_s3.url, "S3_SECRET_NAME": "s3-mlflow",

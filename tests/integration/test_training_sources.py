@@ -1,4 +1,4 @@
-"""Proves that training learns from an S3 store and from Postgres as the cluster has them, and records which version."""
+"""Proves that training reads from an S3 store and from Postgres as in the cluster, and records the data's version."""
 
 import json
 import os
@@ -23,7 +23,7 @@ QUERY = "SELECT * FROM penguins ORDER BY row"
 
 @pytest.fixture(scope="module")
 def stored(s3: S3Store) -> str:
-    """The table as one object, and as a folder of Parquet objects; the object's ETag."""
+    """Store the table as one object and as a folder of Parquet objects, and return the object's ETag."""
     store = s3.client(s3.writer)
     path = PENGUINS / "penguins.csv"
     put = store.put_object(Bucket=BUCKET, Key="tables/penguins.csv", Body=path.read_bytes())
@@ -41,7 +41,7 @@ def keys(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def login(postgres_uri: str) -> dict[str, str]:
-    """A database user who may read the table and nothing else, as variables of the environment."""
+    """A database user who can read only the table, as environment variables."""
     engine = sa.create_engine(postgres_uri, isolation_level="AUTOCOMMIT")
     table = pd.read_csv(PENGUINS / "penguins.csv")
     table.assign(row=range(len(table))).to_sql("penguins", engine, index=False)
@@ -53,7 +53,7 @@ def login(postgres_uri: str) -> dict[str, str]:
 
 
 def address(postgres_uri: str) -> str:
-    """The database without its user."""
+    """The database's address without a user."""
     return sa.make_url(postgres_uri)._replace(username=None, password=None).render_as_string(hide_password=False)
 
 
@@ -70,12 +70,12 @@ def recorded(mlflow: Server, done: subprocess.CompletedProcess[str]) -> dict[str
     return dict(MlflowClient(mlflow.url).get_run(json.loads(done.stdout)["run_id"]).data.params)
 
 
-def test_an_object_is_learnt_from_and_its_version_recorded(mlflow_on_s3: Server, s3: S3Store, stored: str) -> None:
+def test_an_object_is_read_and_its_version_recorded(mlflow_on_s3: Server, s3: S3Store, stored: str) -> None:
     params = recorded(mlflow_on_s3, run(mlflow_on_s3, s3.environment(s3.writer), "--data", FILE))
     assert (params["data"], params["data_version"], params["rows"]) == (FILE, f"etag {stored}", "344")
 
 
-def test_a_query_is_learnt_from_and_no_password_recorded(
+def test_a_query_is_read_and_no_password_recorded(
     mlflow_on_s3: Server, s3: S3Store, postgres_uri: str, login: dict[str, str]
 ) -> None:
     data = address(postgres_uri)
@@ -105,23 +105,23 @@ def test_a_folder_of_objects_is_one_table() -> None:
         (f"s3://{BUCKET}/nothing/", "no Parquet object is below it"),
     ],
 )
-def test_what_the_store_does_not_have_is_told_by_its_address(data: str, words: str) -> None:
+def test_missing_objects_are_named_by_their_address(data: str, words: str) -> None:
     with pytest.raises(BadInputError, match=words) as caught:
         load_dataset(data, "species")
     assert str(caught.value).startswith(f"{data}: ")
 
 
-def test_refused_keys_are_told(s3: S3Store, stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_keys_are_reported(s3: S3Store, stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in s3.environment(s3.writer).items():
         monkeypatch.setenv(name, value)
-    # The data's own keys win over those of MLflow's store.
+    # The keys for data override those of MLflow's store.
     monkeypatch.setenv("DATA_AWS_ACCESS_KEY_ID", "stranger")
     monkeypatch.setenv("DATA_AWS_SECRET_ACCESS_KEY", "not-a-key")
     with pytest.raises(BadInputError, match="these keys may not read it"):
         load_dataset(FILE, "species")
 
 
-def test_a_statement_that_writes_is_refused(
+def test_a_query_that_writes_is_refused(
     postgres_uri: str, login: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(BadInputError, match="refuses the query"):

@@ -1,7 +1,7 @@
-"""Runs whole workflows on this machine, by act (https://nektosact.com) in host mode: every job, step and condition.
+"""Run whole workflows on this machine, by act (https://nektosact.com) in host mode: every job, step and condition.
 
-What cannot be had here is stood in for: the actions of others by `stand_ins/OWNER/NAME/action.yml`, programs by
-`stand_ins/bin`. Each says in its first lines what it does instead.
+Stand-ins replace what is not available here: `stand_ins/OWNER/NAME/action.yml` other people's actions, and
+`stand_ins/bin` programs. The first lines of each say what it does instead.
 """
 
 import datetime as dt
@@ -26,7 +26,7 @@ _SECONDS = 1800
 
 
 class JobRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One job that was run; of a matrix, one of its jobs."""
+    """One job that ran, or one of the jobs of a matrix."""
 
     title: str
     """What GitHub's page calls it."""
@@ -38,7 +38,7 @@ class JobRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkflowRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A workflow that was run: its jobs in the order of their ends."""
+    """A workflow that ran: its jobs, in the order in which they ended."""
 
     jobs: tuple[JobRun, ...]
     printed: Mapping[str, str]
@@ -46,7 +46,7 @@ class WorkflowRun(msgspec.Struct, frozen=True, kw_only=True):
     passed: bool
 
     def proved(self) -> "WorkflowRun":
-        """Return it if all its jobs succeeded; AssertionError, with what the others printed, if not."""
+        """Return the run if all jobs succeeded; otherwise fail with the output of the other jobs."""
         failed = {job.title for job in self.jobs if job.result != "success"} | {""}
         assert self.passed, "\n".join(f"{title}\n{text}" for title, text in self.printed.items() if title in failed)
         return self
@@ -57,15 +57,15 @@ class WorkflowRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Runner(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in for GitHub's runners and settings.
+    """A stand-in for GitHub's runners and settings.
 
     Attributes:
-        folder: Where a run's files may be put.
-        remote: What is checked out, and pushed to.
+        folder: The folder for a run's files.
+        remote: The repository that jobs check out and push to.
         variables: The repository's variables.
         secrets: The repository's secrets, those of its environments included.
-        environment: More variables of each step.
-        skipped: Targets of make that are left out.
+        environment: Further variables of each step.
+        skipped: Targets of make that are not run.
     """
 
     folder: Path
@@ -77,7 +77,7 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def calls(self) -> list[str]:
-        """What the programs that stand in were asked for."""
+        """The calls of the programs that are stand-ins."""
         path = self.folder / "calls"
         return path.read_text().splitlines() if path.exists() else []
 
@@ -91,15 +91,15 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True):
         inputs: Mapping[str, str] | None = None,
         job: str | None = None,
     ) -> WorkflowRun:
-        """Run a workflow of a clone, at the commit that is checked out there.
+        """Run a workflow of a clone, at its checked-out commit.
 
         Args:
             clone: The clone; it is not changed.
             workflow: The workflow's path in it.
-            event: What starts it.
-            payload: The event, as far as the workflow looks at it.
-            inputs: What a person typed who started it by hand.
-            job: Only this job, and those that it needs.
+            event: The event that starts it.
+            payload: The parts of the event that the workflow uses.
+            inputs: The inputs of a person who starts it by hand.
+            job: If given, only this job and those that it needs run.
         """
         (self.folder / "event.json").write_text(json.dumps({**payload, "inputs": dict(inputs or {})}))
         command = [
@@ -139,7 +139,7 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def used_actions(folder: Path) -> Iterator[tuple[str, str]]:
-    """The actions of others that a clone's pipelines use, each with its commit."""
+    """Yield the foreign actions that a clone's pipelines use, each with its commit."""
     for path in sorted([*folder.glob(".*/workflows/*.yml"), *folder.glob(".*/actions/*/action.yml")]):
         yield from _USED.findall(path.read_text(encoding="utf-8"))
 
@@ -155,7 +155,7 @@ def _options(option: str, values: Mapping[str, str]) -> Iterator[str]:
 
 
 def _title(entry: Mapping[str, Any]) -> str:
-    """What GitHub's page calls a job."""
+    """Return the title of a job on GitHub's pages."""
     if "job" not in entry:
         return ""
     values = (entry.get("matrix") or {}).values()

@@ -1,4 +1,4 @@
-"""The programs that the workflows' checks and scripts run, and a registry and a repository for them."""
+"""The programs that the workflows' checks and scripts need, and a registry and a repository for them."""
 
 import contextlib
 import re
@@ -17,7 +17,7 @@ _SERVING = re.compile(r"serving on port (\d+)")
 
 @pytest.fixture(scope="session")
 def tools() -> Path:
-    """The folder of the Go programs, built where they are missing."""
+    """The folder of the Go programs, which are built if they are missing."""
     subprocess.run(
         [ROOT / "tools/install", "actionlint", "crane", "helm"], check=True, capture_output=True, timeout=900
     )
@@ -26,13 +26,13 @@ def tools() -> Path:
 
 @contextlib.contextmanager
 def serving_registry(tools: Path, host: str) -> Iterator[str]:
-    """Serve an empty OCI registry that speaks plain HTTP: crane's own, which keeps everything in memory."""
+    """Run an empty OCI registry over plain HTTP: crane's own, which keeps everything in memory."""
     command = [str(tools / "crane"), "registry", "serve", "--address", f"{host}:0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr is not None
             match = next((found for line in server.stderr if (found := _SERVING.search(line))), None)
-            assert match, "the registry ended before it served"
+            assert match, "the registry ended before it was ready"
             yield f"{host}:{match[1]}"
         finally:
             server.terminate()
@@ -40,32 +40,32 @@ def serving_registry(tools: Path, host: str) -> Iterator[str]:
 
 @pytest.fixture
 def registry(tools: Path) -> Iterator[str]:
-    """The address of a registry that programs take for a local one, and so for one that speaks plain HTTP."""
+    """The address of a registry that programs treat as local, so they use plain HTTP."""
     with serving_registry(tools, "127.0.0.1") as address:
         yield address
 
 
 @pytest.fixture
 def remote_registry(tools: Path) -> Iterator[str]:
-    """The address of a registry that Helm takes for one elsewhere, and so for one that speaks HTTPS."""
+    """The address of a registry that Helm treats as remote, so it uses HTTPS by default."""
     with serving_registry(tools, "127.0.0.2") as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory, tools: Path) -> Fork:
-    """A repository with the scripts and real charts; tests work on copies of it."""
+    """A repository with the scripts and real charts, which tests copy."""
     folder = made_once(tmp_path_factory, "scripts", lambda made: _made(made / "fork", tools))
     return Fork(root=folder / "fork", prefix="", crane=tools / "crane")
 
 
 def _made(root: Path, tools: Path) -> None:
     made = Fork.make(root, tools)
-    # One pack instead of hundreds of files: it is copied for each test.
+    # Each test copies it, and one pack is faster to copy than hundreds of files.
     made.git("repack", "-a", "-d", "--quiet")
 
 
 @pytest.fixture
 def fork(original: Fork, tmp_path: Path, registry: str) -> Fork:
-    """A repository with the scripts and real charts, and a registry that has nothing yet."""
+    """A repository with the scripts and real charts, and an empty registry."""
     return original.copied(tmp_path / "fork", registry)

@@ -1,4 +1,4 @@
-"""Which workflows start for what happens in the repository: GitHub's filters, evaluated here."""
+"""Which workflows an event in the repository starts: GitHub's filters, evaluated here."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from tests.workflows.workflow import Files, Workflow
 
 @dataclass(frozen=True)
 class Push:
-    """Commits that arrive at a branch, or a tag; `paths` are the files that they change."""
+    """A push of commits to a branch, or of a tag; `paths` are the changed files."""
 
     ref: str
     paths: tuple[str, ...] = ()
@@ -26,12 +26,12 @@ class Push:
 
 
 def started(files: Files, push: Push) -> set[str]:
-    """The workflows that a push starts."""
+    """Return the workflows that a push starts."""
     return {workflow.name for workflow in files.workflows if _starts(workflow, push)}
 
 
 def dispatched(files: Files, kind: str) -> set[str]:
-    """The workflows that a repository_dispatch of a type starts."""
+    """Return the workflows that a repository_dispatch of a type starts."""
     return {
         workflow.name
         for workflow in files.workflows
@@ -40,7 +40,7 @@ def dispatched(files: Files, kind: str) -> set[str]:
 
 
 def selected(patterns: Sequence[str], names: Iterable[str]) -> bool:
-    """Whether any name is selected by the patterns; later ones win, and `!` takes away."""
+    """Return whether patterns select any of the names; later patterns win, and `!` excludes."""
     return any(_selected(patterns, name) for name in names)
 
 
@@ -54,7 +54,7 @@ def _starts(workflow: Workflow, push: Push) -> bool:
             return False
     elif others in filters:
         return False
-    # Paths are not asked about for tags.
+    # GitHub does not apply filters of paths to tags.
     if push.is_tag:
         return True
     if "paths" in filters:
@@ -71,7 +71,7 @@ def _selected(patterns: Sequence[str], name: str) -> bool:
 
 
 def _expression(pattern: str) -> str:
-    """GitHub's glob: `*` stays within a folder, `**` does not."""
+    """Return a regular expression for GitHub's glob: `*` stays within a folder, `**` does not."""
     parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
     known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "."}
     return "".join(known.get(part, re.escape(part)) for part in parts)

@@ -1,4 +1,4 @@
-"""A repository like this one for the scripts to work on, with a registry of its own."""
+"""A repository like this one, with a separate registry, for tests of the scripts."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ VERSIONS = {
     chart: str(yaml.safe_load((ROOT / f"charts/{chart}/Chart.yaml").read_text())["version"]) for chart in _CHARTS
 }
 _LEFT_OUT = ("__pycache__", "go", "tests", "notebooks", "*.egg-info", "release.yaml")
-# A branch, environments and services of other names than upstream's, so that nothing passes by knowing those.
+# The names of branch, environments and services differ from upstream's, so that scripts with fixed names fail.
 PLATFORM = """\
 repository: https://git.example.com/you/pipeline.git
 branch: trunk
@@ -69,9 +69,9 @@ def push_image(crane: Path, reference: str, content: str, folder: Path) -> str:
 
     Args:
         crane: The program.
-        reference: What to call it.
-        content: What the file holds; images of the same content are the same.
-        folder: Where to put what is pushed.
+        reference: The image's reference.
+        content: The file's content; images with equal content are equal.
+        folder: A folder for temporary files.
     """
     (folder / "content").write_text(content)
     layer = folder / "layer.tar"
@@ -91,7 +91,7 @@ class Fork:
 
     @classmethod
     def make(cls, root: Path, tools: Path) -> "Fork":
-        """Copy what the scripts read, and commit it; nothing is released there, and it has no registry."""
+        """Copy the files that the scripts read, and commit them; without releases and without a registry."""
         left_out = shutil.ignore_patterns(*_LEFT_OUT)
         for name in (*_FOLDERS, *(f"charts/{chart}" for chart in _CHARTS)):
             shutil.copytree(ROOT / name, root / name, ignore=left_out, symlinks=True)
@@ -105,7 +105,7 @@ class Fork:
         (root / ".cache/tools/bin").mkdir(parents=True)
         for name in ("crane", "helm"):
             (root / ".cache/tools/bin" / name).symlink_to(tools / name)
-        # Those that take minutes to build; tests/workflows/test_signing.py has the real one.
+        # cosign takes minutes to build, so this is a stand-in. tests/workflows/test_signing.py uses the real one.
         (root / ".cache/tools/bin/cosign").symlink_to(PROGRAMS / "cosign")
         (root / ".cache/signed").touch()
         (root / ".venv").symlink_to(ROOT / ".venv")
@@ -115,19 +115,19 @@ class Fork:
         return made
 
     def copied(self, root: Path, registry: str) -> "Fork":
-        """Return a copy of it, which publishes to a registry of its own."""
+        """Return a copy, which publishes to the given registry."""
         return replace(self, root=copied(self.root, root), prefix=f"{registry}/you/pipeline")
 
     @property
     def environment(self) -> dict[str, str]:
-        """Where images go, how they are signed, and where the programs that stand in write."""
+        """Variables for the registry, for signing, and for the files of the stand-ins."""
         places = {
             f"STAND_IN_{name.upper()}": str(self.root / ".cache" / name) for name in ("signed", "calls", "images")
         }
         return {"REGISTRY_PREFIX": self.prefix, "PLAIN_HTTP": "1", "GITOPS_COSIGN_KEY": "cosign.pub", **places}
 
     def run(self, *command: str, ok: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command; what it prints is in the result."""
+        """Run a command, and return its result with its output."""
         done = subprocess.run(
             command,
             cwd=self.root,
@@ -150,7 +150,7 @@ class Fork:
         self.git("commit", "--quiet", "--message", "change")
 
     def facts(self, name: str) -> dict[str, str]:
-        """What tools/image says of an image."""
+        """Return the output of tools/image for an image, by name."""
         lines = self.run("tools/image", name).stdout.splitlines()
         return dict(line.split("=", 1) for line in lines)
 
@@ -159,16 +159,16 @@ class Fork:
         return push_image(self.crane, f"{repository}:{tag}", tag, self.root / ".cache")
 
     def chart(self) -> str:
-        """The serving chart that is published, by its content."""
+        """Return the published reference of the serving chart, by its content."""
         lines = self.run("tools/chart-version", "model-serving").stdout.splitlines()
         return next(line.partition("=")[2] for line in lines if line.startswith("reference="))
 
     def sign(self, digest: str) -> None:
-        """Have a signature of some content."""
+        """Sign some content."""
         self.run(".cache/tools/bin/cosign", "sign", f"something@{digest}")
 
     def deliver(self) -> dict[str, str]:
-        """Push and sign something as every image of the last commit, and the chart; return the images' references."""
+        """Push and sign placeholders for all images of the last commit, and the chart; return references of images."""
         for name in IMAGES:
             facts = self.facts(name)
             self.sign(self.push_something(facts["repository"], facts["tag"]))

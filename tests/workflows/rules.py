@@ -1,6 +1,7 @@
-"""The rules for everything under .github: each takes the files and returns what breaks it, in sentences.
+"""The rules for everything under .github: each takes the files and returns the violations, in sentences.
 
-zizmor and actionlint know GitHub; these know this repository: who may write what, and what shell may do.
+zizmor and actionlint check what holds on GitHub in general. These rules are this repository's own: who may write what,
+and what shell may do.
 """
 
 import re
@@ -12,15 +13,15 @@ Rule = Callable[[Files], list[str]]
 
 _PINNED = re.compile(r"uses: (?:\./\S+|[\w./-]+@[0-9a-f]{40} # v\d+(\.\d+)*)$")
 _USES = re.compile(r"uses: .*")
-# What GitHub sets in every step.
+# Variables that GitHub sets in every step.
 _GIVEN = re.compile(r"(GITHUB|RUNNER)_[A-Z_]+|HOME|PATH|PWD")
 _GITOPS = ".venv/bin/gitops"
-# The verbs of gitops that push to the branch itself, and the one thing that a workflow may do with them. What else
-# machines move, tools/bump chooses: it asks platform.yaml.
+# The verbs of gitops that push to the branch itself, and the only use of them in workflows. All other pins that
+# machines move go through tools/bump, which reads platform.yaml.
 _WRITES_THE_BRANCH = frozenset({"bump", "rollback", "hold", "unhold", "new", "remove", "migrate"})
 _OF_MACHINES = ("bump", "platform")
-# With a token that can push, nothing runs but these. promote pushes a branch of its own, and watch pins that were
-# approved once.
+# The only commands that run with a token that can push. promote pushes a separate branch, and watch pushes only pins
+# that were approved before.
 _KEPT_BY = (
     (_GITOPS, "promote"),
     (_GITOPS, "watch"),
@@ -32,18 +33,18 @@ _KEPT_BY = (
     ("tools/pin-delivered",),
     ("tools/publish-release",),
 )
-# What opens pull requests of the App, always or where platform.yaml has `bumps: pull-requests`.
+# Commands that open pull requests of the App, always or if platform.yaml has `bumps: pull-requests`.
 _PROPOSES = ((_GITOPS, "promote"), (_GITOPS, "watch"), ("tools/bump",), ("tools/pin-delivered",))
-# Code of a pull request runs where these start a workflow.
+# Events whose workflows run code of a pull request.
 _OUTSIDE = frozenset({"pull_request", "pull_request_target", "issue_comment", "workflow_run"})
 _PUBLISHING = ("contents", "packages", "id-token")
 _DEFAULT_BRANCH = "github.event.repository.default_branch"
-# Every permission that a job may ask to write with.
+# Every permission that a job may have for writing.
 _WRITABLE = frozenset({*_PUBLISHING, "pull-requests"})
 
 
 def pinned(files: Files) -> list[str]:
-    """Actions are named by commit, with the version beside it for people and for Renovate."""
+    """Actions are pinned by commit, with the version in a comment for people and for Renovate."""
     return [
         f"{path}: {use[0]!r} is not pinned as NAME@COMMIT # vVERSION"
         for path, text in files.texts.items()
@@ -52,8 +53,8 @@ def pinned(files: Files) -> list[str]:
     ]
 
 
-def permissions_are_said(files: Files) -> list[str]:
-    """A workflow has no permission, and each job says which ones it needs."""
+def permissions_are_declared(files: Files) -> list[str]:
+    """A workflow has no permissions, and each job declares those that it needs."""
     found = [
         f"{each.name}: permissions must be {{}}" for each in files.workflows if each.values.get("permissions") != {}
     ]
@@ -71,7 +72,7 @@ def permissions_are_said(files: Files) -> list[str]:
 
 
 def checkouts_keep_no_token(files: Files) -> list[str]:
-    """A checkout leaves no token behind for what runs after it."""
+    """A checkout leaves no token for the steps after it."""
     return [
         f"{job.title}: checkout without persist-credentials: false"
         for job in files.jobs
@@ -82,7 +83,7 @@ def checkouts_keep_no_token(files: Files) -> list[str]:
 
 
 def jobs_end(files: Files) -> list[str]:
-    """No job hangs for GitHub's six hours."""
+    """Each job has a time limit, because GitHub's default is six hours."""
     return [
         f"{job.title}: has no timeout-minutes"
         for job in files.jobs
@@ -91,7 +92,7 @@ def jobs_end(files: Files) -> list[str]:
 
 
 def shell_fails(files: Files) -> list[str]:
-    """`bash` as a default makes a pipe fail where any part of it does; GitHub's own default does not."""
+    """The default shell is `bash`, which lets a pipe fail if any part fails; GitHub's own default does not."""
     return [
         f"{each.name}: defaults.run.shell must be bash"
         for each in files.workflows
@@ -100,7 +101,7 @@ def shell_fails(files: Files) -> list[str]:
 
 
 def shell_takes_no_expressions(files: Files) -> list[str]:
-    """Values reach the shell by environment, where they stay values."""
+    """Values reach the shell by environment variables, so that they are never read as code."""
     return [
         f"{job.title}: an expression in {step.run!r}"
         for job in files.jobs
@@ -121,7 +122,7 @@ def variables_are_set(files: Files) -> list[str]:
 
 
 def what_is_published_comes_from_no_cache(files: Files) -> list[str]:
-    """A job that publishes takes nothing that an earlier run left behind; zizmor looks into no action of our own."""
+    """A job that publishes uses no cache of an earlier run; zizmor does not check our own action for this."""
     return [
         f'{job.title}: publishes, so the action prepare needs cache: "false"'
         for job in files.jobs
@@ -131,12 +132,12 @@ def what_is_published_comes_from_no_cache(files: Files) -> list[str]:
     ]
 
 
-def the_key_is_reached_from_the_branch_alone(files: Files) -> list[str]:
-    """No tag starts a workflow, and whatever signs or holds the key hangs on a job that asks for the default branch."""
+def only_the_branch_reaches_the_key(files: Files) -> list[str]:
+    """No tag starts a workflow, and a job that signs or has the key depends on a check of the default branch."""
     found = []
     for workflow in files.workflows:
         if "push" in workflow.events and "tags" in workflow.events["push"]:
-            found.append(f"{workflow.name}: a tag starts it, and whoever may push one chooses what it runs")
+            found.append(f"{workflow.name}: a tag starts it, and a person who may push a tag chooses what it runs")
         jobs = {job.name: job for job in workflow.jobs}
         for job in workflow.jobs:
             signs = isinstance(job.permissions, dict) and job.permissions.get("id-token") == "write"
@@ -148,7 +149,7 @@ def the_key_is_reached_from_the_branch_alone(files: Files) -> list[str]:
 
 
 def bumps_are_never_cancelled(files: Files) -> list[str]:
-    """Whatever writes to git runs to its end, and waits for nothing but its own kind."""
+    """A workflow that writes to git is never cancelled, and its concurrency group has no other workflow."""
     found = []
     groups: dict[str, str] = {}
     for workflow in files.workflows:
@@ -158,7 +159,7 @@ def bumps_are_never_cancelled(files: Files) -> list[str]:
             continue
         if _writes(workflow) and concurrency.get("cancel-in-progress") != "false":
             found.append(f"{workflow.name}: writes to git, so cancel-in-progress must be false")
-        # A run that waits gives way to any newer one of its group, so two kinds must not share one.
+        # GitHub cancels a waiting run for a newer one of its group, so two workflows must not share a group.
         if other := groups.get(concurrency["group"]):
             found.append(f"{workflow.name}: shares its concurrency group with {other}")
         groups[concurrency["group"]] = workflow.name
@@ -180,7 +181,7 @@ def secrets_stay_inside(files: Files) -> list[str]:
 
 
 def pull_requests_write_nothing(files: Files) -> list[str]:
-    """What a pull request starts may write a comment, from a job that runs none of its code."""
+    """A workflow for pull requests writes nothing but a comment, from a job that runs none of their code."""
     found = []
     for workflow in files.workflows:
         if "pull_request_target" in workflow.events or "workflow_run" in workflow.events:
@@ -198,7 +199,7 @@ def pull_requests_write_nothing(files: Files) -> list[str]:
 
 
 def the_key_is_for_known_commands(files: Files) -> list[str]:
-    """A job with a token that can push runs nothing but commands that are known to push what they should."""
+    """A job with a token that can push runs only known commands."""
     return [
         f"{job.title}: can push, and runs {' '.join(command)}"
         for job in files.jobs
@@ -208,8 +209,8 @@ def the_key_is_for_known_commands(files: Files) -> list[str]:
     ]
 
 
-def what_proposes_has_the_token_for_it(files: Files) -> list[str]:
-    """Who may open a pull request gets a token for it, and the token the right; git's own credentials are none."""
+def proposing_commands_have_a_token_for_it(files: Files) -> list[str]:
+    """A command that may open pull requests has a token with that right; git's own credentials do not have it."""
     found = []
     for job in files.jobs:
         for step in job.steps:
@@ -224,7 +225,7 @@ def what_proposes_has_the_token_for_it(files: Files) -> list[str]:
 
 
 def what_is_fed_is_written_by_merging(files: Files) -> list[str]:
-    """No workflow writes what is fed: machines pin the platform and what nothing feeds, and propose the rest."""
+    """No workflow writes to environments with a `from`: machines propose there, and pin only elsewhere."""
     found = []
     for job in files.jobs:
         for command in job.commands:
@@ -241,20 +242,20 @@ def what_is_fed_is_written_by_merging(files: Files) -> list[str]:
 
 
 def proposals_are_judged_by_the_base(files: Files) -> list[str]:
-    """What judges a pull request is the code of where it goes; its own stands in a folder beside it, as data."""
+    """The base's code judges a pull request, whose own code is only data, in a separate folder."""
     found = []
     for job in files.jobs:
         if any(command[:2] == (_GITOPS, "review") for command in job.commands):
-            found.append(f"{job.title}: judges where it stands; tools/judge judges another folder")
+            found.append(f"{job.title}: judges its own checkout; tools/judge judges another folder")
         if any(command[0] == "tools/judge" for command in job.commands) and not _runs_the_base(job):
             found.append(f"{job.title}: judges a pull request, so it must run the base's code")
     return found
 
 
-def names_stand_in_data(files: Files) -> list[str]:
-    """Environments, services and models are named by platform.yaml and models/ alone; workflows hold for all."""
+def names_come_from_data(files: Files) -> list[str]:
+    """Only platform.yaml and models/ name environments, services and models; workflows work for all."""
     return [
-        f"{path}: names {name}, which stands in data and may change there"
+        f"{path}: names {name}, which is data (platform.yaml, models/) and may change"
         for path, text in files.texts.items()
         for name in sorted(files.names)
         if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)
@@ -263,22 +264,22 @@ def names_stand_in_data(files: Files) -> list[str]:
 
 RULES: tuple[Rule, ...] = (
     pinned,
-    permissions_are_said,
+    permissions_are_declared,
     checkouts_keep_no_token,
     jobs_end,
     shell_fails,
     shell_takes_no_expressions,
     variables_are_set,
     what_is_published_comes_from_no_cache,
-    the_key_is_reached_from_the_branch_alone,
+    only_the_branch_reaches_the_key,
     bumps_are_never_cancelled,
     secrets_stay_inside,
     pull_requests_write_nothing,
     the_key_is_for_known_commands,
-    what_proposes_has_the_token_for_it,
+    proposing_commands_have_a_token_for_it,
     what_is_fed_is_written_by_merging,
     proposals_are_judged_by_the_base,
-    names_stand_in_data,
+    names_come_from_data,
 )
 
 
@@ -297,7 +298,7 @@ def _writes(workflow: Workflow) -> bool:
 
 
 def _runs_the_base(job: Job) -> bool:
-    """Whether what is checked out, but into folders of its own, is what the pull request goes to."""
+    """Return whether all checkouts, except those into other folders, are of the pull request's base."""
     checkouts = (step.values.get("with", {}) for step in job.steps if (step.uses or "").startswith("actions/checkout@"))
     refs: Iterable[str] = (given.get("ref", "the pull request") for given in checkouts if "path" not in given)
     return all(ref == "${{ github.event.pull_request.base.sha }}" for ref in refs)

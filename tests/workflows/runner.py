@@ -1,6 +1,6 @@
-"""Runs the shell steps of a job here, one after the other, without the jobs that it needs; act.py runs whole workflows.
+"""Run the shell steps of a job in order, without the jobs that it needs. act.py runs whole workflows.
 
-Steps that use an action do nothing; what they would have given is handed in.
+Steps that use an action do nothing; tests pass in their outputs.
 """
 
 import re
@@ -16,7 +16,7 @@ _EXPRESSION = re.compile(r"\$\{\{\s*(.+?)\s*\}\}")
 
 @dataclass
 class Run:
-    """A job under way, and what was printed. `known` has the values of the expressions that its steps name."""
+    """A running job, and its output. `known` has the values of the expressions in its steps."""
 
     root: Path
     environment: Mapping[str, str]
@@ -24,7 +24,7 @@ class Run:
     printed: str = ""
 
     def job(self, job: Job) -> None:
-        """Run every shell step; AssertionError where one fails, or has a condition, which this cannot judge."""
+        """Run every shell step; fail if one fails, or has a condition, which is not supported here."""
         for step in job.steps:
             if step.run is not None:
                 assert "if" not in step.values, f"{job.title}: {step.run} has a condition"

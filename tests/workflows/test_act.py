@@ -1,9 +1,9 @@
 """Runs the workflows themselves, from push to promotion and from training to release: every job, by act.
 
 The registry, MLflow, Postgres and the store are real, and so are this project's commands. The remote is a bare
-repository, and GitHub's API is the stand-in that the tests of its adapter use. Not run: what GitHub alone can do (OIDC,
-attestations, approvals of environments), `ci`'s `e2e`, `rendered` and `comment` (they need Docker or the internet), and
-`nightly`.
+repository, and GitHub's API is the stand-in of its adapter's tests. Not run: functions that only GitHub has (OIDC,
+attestations, approvals of environments), `e2e`, `rendered` and `comment` of `ci` (they need Docker or the internet),
+and `nightly`.
 """
 
 import subprocess
@@ -32,12 +32,12 @@ OLD = "sha256:" + "1f" * 32
 STAGING, PRODUCTION = Path("envs/staging/iris/release.yaml"), Path("envs/production/iris/release.yaml")
 MODEL = "iris"
 VERSION = "9.9.9"
-# What makes a job of CI: it takes long, runs in this very suite, or needs Docker.
+# The targets of jobs of CI that are not run: they take long, include this test, or need Docker.
 SKIPPED = ("test", "images")
 
 
 class Story(msgspec.Struct, frozen=True):
-    """A fork with its remote, its forge, and what runs its workflows."""
+    """A fork with its remote, its forge, and the runner of its workflows."""
 
     folder: Path
     remote: Path
@@ -55,7 +55,7 @@ class Story(msgspec.Struct, frozen=True):
         self.git("push", "--quiet", "origin", BRANCH)
 
     def follow(self) -> None:
-        """Check out what the remote has."""
+        """Check out the remote's newest commit."""
         self.git("pull", "--quiet", "--ff-only", "origin", BRANCH)
 
     def run(self, workflow: str, event: str, payload: Mapping[str, Any] | None = None, **options: Any) -> WorkflowRun:
@@ -80,7 +80,7 @@ class Story(msgspec.Struct, frozen=True):
         )
 
     def pins(self, path: Path) -> dict[str, Any]:
-        """What is pinned at the remote."""
+        """Return the pins in a file at the remote."""
         content: dict[str, Any] = yaml.safe_load(self.git("show", f"origin/{BRANCH}:{path}"))
         return content
 
@@ -116,7 +116,7 @@ def story(
                 "GITHUB_REPOSITORY": SLUG,
                 "GITOPS_COSIGN_KEY": "cosign.pub",
                 "GITOPS_MIN_AGE": "0",
-                # A forge's runners reach no cluster.
+                # A forge's runners cannot reach a cluster.
                 "KUBECONFIG": str(tmp_path / "no-kubeconfig"),
                 "CONTAINER_BUILD": f"{PROGRAMS}/container build",
                 "CONTAINER_PUSH": f"{PROGRAMS}/container push",
@@ -145,13 +145,13 @@ def _release(prefix: str) -> str:
     })  # fmt: skip
 
 
-def test_whatever_the_workflows_use_is_stood_in_for_with_the_same_inputs() -> None:
-    """So that a stand-in is told all that the action would be."""
+def test_each_action_that_the_workflows_use_has_a_stand_in_with_the_same_inputs() -> None:
+    """Otherwise a stand-in could not use all inputs of the action."""
     used = {name for name, _ in used_actions(ROOT)}
     there = {str(path.parent.relative_to(STAND_INS)) for path in STAND_INS.glob("*/*/action.yml")}
     assert there == used
     for path in sorted([*ROOT.glob(".*/workflows/*.yml"), *ROOT.glob(".*/actions/*/action.yml")]):
-        for step in _steps(yaml.load(path.read_text(), Loader=yaml.BaseLoader)):  # noqa: S506  nothing but text
+        for step in _steps(yaml.load(path.read_text(), Loader=yaml.BaseLoader)):  # noqa: S506  (only text)
             name = step.get("uses", "./").partition("@")[0]
             if not name.startswith("./"):
                 known = yaml.safe_load((STAND_INS / name / "action.yml").read_text()).get("inputs", {})
@@ -176,7 +176,7 @@ def test_from_push_to_promotion_and_from_training_to_release(story: Story, recor
 
 
 def _delivered(story: Story) -> Iterator[WorkflowRun]:
-    """A push is tested, built, signed, published and pinned where machines pin, and the same content is built once."""
+    """A push is tested, built, signed, published and pinned by machines, and equal content is built only once."""
     yield story.run("deliver", "push").proved()
     story.follow()
     image = story.pins(STAGING)["image"]
@@ -189,12 +189,12 @@ def _delivered(story: Story) -> Iterator[WorkflowRun]:
 
 
 def _images(story: Story) -> int:
-    """How many images were scanned, which is what happens to a new one."""
+    """Return how many images were scanned; only new images are."""
     return sum(call.startswith("trivy ") for call in story.runner.calls)
 
 
 def _promoted(story: Story) -> Iterator[WorkflowRun]:
-    """A deployment leads to a pull request, which passes its checks; one that says more does not."""
+    """A deployment leads to a pull request that passes its checks; one with other changes does not pass."""
     yield story.run("promote", "repository_dispatch", {"action": "deployed"}).proved()
     (pull,) = story.hub.opened()
     branch = pull["head"]["ref"]
@@ -206,7 +206,7 @@ def _promoted(story: Story) -> Iterator[WorkflowRun]:
 
 
 def _tampered(story: Story, branch: str) -> str:
-    """Push the same proposal with another digest, and with a judge of its own."""
+    """Push the same proposal with another digest, and with its own copy of the judging code."""
     story.git("fetch", "--quiet", "origin", branch)
     story.git("checkout", "--quiet", "--detach", "FETCH_HEAD")
     file = story.folder / PRODUCTION
@@ -219,7 +219,7 @@ def _tampered(story: Story, branch: str) -> str:
 
 
 def _trained(story: Story) -> Iterator[WorkflowRun]:
-    """A model is trained into the registry, and goes where machines pin."""
+    """A model is trained and registered, and machines pin it."""
     before = story.pins(STAGING)["model"]
     yield story.run("train", "workflow_dispatch", inputs={"model": MODEL}).proved()
     story.follow()
@@ -229,7 +229,7 @@ def _trained(story: Story) -> Iterator[WorkflowRun]:
 
 
 def _released(story: Story) -> Iterator[WorkflowRun]:
-    """A version names what was delivered."""
+    """A version names the delivered images and charts."""
     changes = story.folder / "CHANGELOG.md"
     changes.write_text(changes.read_text() + f"\n## [{VERSION}]\n\n- It serves.\n")
     story.commit("Say what is new")

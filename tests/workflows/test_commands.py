@@ -1,6 +1,6 @@
-"""Proves that every line of shell in the workflows can be run here too: the command exists, and takes its options.
+"""Proves that every line of shell in the workflows is valid: the command exists, and accepts its options.
 
-Targets are asked of make, options of the commands' own parsers, with the workflow's words; nothing is executed.
+make checks the targets, and the commands' own parsers check the options. Nothing is executed.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from gitops.cli import app as gitops
 from tests.workflows.workflow import ROOT, Step, read
 from training.cli import app as training
 
-# Programs of GitHub's runners, beside what this repository brings.
+# Programs of GitHub's runners that this repository does not install.
 ON_THE_RUNNER = {"gh", "sudo", "tee"}
 FILES = read()
 STEPS = [step for job in FILES.jobs for step in job.steps] + FILES.prepare_steps
@@ -33,7 +33,7 @@ def is_target(words: Sequence[str]) -> None:
     done = subprocess.run(
         ["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
-    # Without a cluster some targets say so, and that is as much as this asks.
+    # Some targets fail without a cluster. This only checks that they exist.
     assert "No rule to make target" not in done.stderr, done.stderr
 
 
@@ -69,7 +69,7 @@ def test_the_line_can_be_run(line: tuple[str, ...]) -> None:
     elif program.startswith("tools/"):
         is_script(program, words)
     else:
-        assert program in ON_THE_RUNNER, f"{program} is neither of this repository nor on every runner"
+        assert program in ON_THE_RUNNER, f"{program} is neither in this repository nor on every runner"
 
 
 def test_lines_were_read() -> None:
@@ -79,14 +79,14 @@ def test_lines_were_read() -> None:
 @pytest.mark.parametrize(
     "line", ["make no-such-target", ".venv/bin/gitops bump platform --no-such-option x", "tools/no-such"]
 )
-def test_what_does_not_exist_is_found(line: str) -> None:
+def test_missing_commands_and_options_are_found(line: str) -> None:
     (command,) = Step(run=line, uses=None, env={}, values={}).commands
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         test_the_line_can_be_run(command)
 
 
-def test_programs_are_asked_for_where_they_are_used() -> None:
-    """A job whose scripts call Helm or crane installs it before."""
+def test_jobs_install_the_programs_that_their_scripts_need() -> None:
+    """A job whose scripts call Helm or crane installs it first."""
     needs = {
         "tools/push-charts": "helm",
         "tools/rendered-diff": "helm",

@@ -1,4 +1,4 @@
-"""`--cpu` counts what a test's programs use for its file, also where the test ran in another worker."""
+"""`--cpu` adds the CPU time of a test's programs to its file, also if the test ran in another worker."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ def test_it(): subprocess.run([sys.executable, "-c", LOOP], check=True)
 """
 
 
-def test_what_a_test_starts_counts_for_its_file(tmp_path: Path) -> None:
+def test_programs_of_a_test_count_for_its_file(tmp_path: Path) -> None:
     (tmp_path / "test_busy.py").write_text(_BUSY)
     (tmp_path / "test_idle.py").write_text("def test_it(): pass\n")
     command = [sys.executable, "-m", "pytest", "--cpu", "-q", "-n", "1", "-p", "conftest", "-p", "no:cacheprovider"]

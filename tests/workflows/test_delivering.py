@@ -1,6 +1,6 @@
-"""Proves tools/deliver-image: what has a name was built without a cache, scanned, signed, and named last.
+"""Proves tools/deliver-image: an image is built without a cache, scanned, signed, and only then gets its name.
 
-The registry is a real one. The builder, the scanner and cosign stand in, and note how they are called.
+The registry is real. The builder, the scanner and cosign are stand-ins, which record their calls.
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 from tests.workflows.act import PROGRAMS
 from tests.workflows.fork import Fork
 
-# Docker as the script sees it: it pushes what it builds, and writes down the digest.
+# A stand-in for Docker: it pushes what it builds, and writes the digest to a file.
 _DOCKER = """#!/bin/bash
 echo "docker $*" >>"$STAND_IN_CALLS"
 while [ "$1" != --metadata-file ]; do shift || exit 1; done
@@ -23,7 +23,7 @@ echo '{"containerimage.digest": "DIGEST"}' >"$2"
 
 @pytest.fixture
 def path(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of programs that are found first."""
+    """A folder of programs at the beginning of PATH."""
     folder = fork.root / ".cache/programs"
     folder.mkdir()
     own = fork.root / ".cache/tools/bin"
@@ -41,7 +41,7 @@ def calls(fork: Fork) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def test_what_is_new_is_scanned_signed_and_named_last(fork: Fork, path: Path) -> None:
+def test_a_new_image_is_scanned_signed_and_named_last(fork: Fork, path: Path) -> None:
     reference = deliver(fork, "serving").stdout.strip()
     facts = fork.facts("serving")
     assert reference == facts["reference"]
@@ -53,7 +53,7 @@ def test_what_is_new_is_scanned_signed_and_named_last(fork: Fork, path: Path) ->
     assert all(digest in call for call in scanned)
 
 
-def test_what_is_delivered_is_neither_built_nor_named_again(fork: Fork, path: Path) -> None:
+def test_a_delivered_image_is_neither_built_nor_named_again(fork: Fork, path: Path) -> None:
     first = deliver(fork, "mlflow").stdout
     before = calls(fork)
     assert fork.run("tools/deliver-image", "mlflow", CONTAINER_BUILD="false", CONTAINER_PUSH="false").stdout == first
@@ -61,7 +61,7 @@ def test_what_is_delivered_is_neither_built_nor_named_again(fork: Fork, path: Pa
 
 
 @pytest.mark.parametrize("program", ["trivy", "cosign"])
-def test_what_is_not_scanned_or_not_signed_gets_no_name(fork: Fork, path: Path, program: str) -> None:
+def test_an_image_without_scan_or_signature_gets_no_name(fork: Fork, path: Path, program: str) -> None:
     (path / program).write_text("#!/bin/sh\nexit 1\n")
     (path / program).chmod(0o755)
     if program == "cosign":
@@ -89,7 +89,7 @@ def test_docker_builds_for_both_platforms_without_a_cache_and_without_a_name(for
     assert "--tag" not in build
 
 
-def test_docker_pushes_where_nothing_else_is_named(fork: Fork, path: Path) -> None:
+def test_docker_pushes_by_default(fork: Fork, path: Path) -> None:
     digest = "sha256:" + "0f" * 32
     (path / "docker").write_text(f'#!/bin/sh\n[ "$1" != image ] || echo "there/serving@{digest}"\n')
     (path / "docker").chmod(0o755)
@@ -103,7 +103,7 @@ def test_docker_pushes_where_nothing_else_is_named(fork: Fork, path: Path) -> No
     assert noted["serving-sklearn"] == {"repository": "there/serving", "tag": "dev-sklearn", "digest": digest}
 
 
-def test_the_registry_is_logged_in_at_where_there_is_a_user(fork: Fork, path: Path, tmp_path: Path) -> None:
+def test_a_user_is_logged_in_at_the_registry(fork: Fork, path: Path, tmp_path: Path) -> None:
     assert "no login" in fork.run("tools/registry-login").stdout
     fork.run(
         "tools/registry-login", REGISTRY_USERNAME="ada", REGISTRY_PASSWORD="of-the-tests", DOCKER_CONFIG=str(tmp_path)

@@ -1,6 +1,7 @@
-"""Proves by the triggers alone where a change goes: the default branch leads to bumps and proposals, no further.
+"""Proves by the triggers where a change goes: the default branch leads to bumps and proposals, and no further.
 
-Every push is put to GitHub's filters; the commits that machines make are put to them again, and start nothing.
+GitHub's filters are evaluated for every kind of push. The commits of machines go through them as well, and start
+nothing.
 """
 
 import json
@@ -34,7 +35,7 @@ def commands(workflow: str) -> set[tuple[str, ...]]:
 
 
 def needed(job: Job) -> set[str]:
-    """The jobs that must have ended well before a job starts."""
+    """Return the jobs that must succeed before a job starts."""
     jobs = {each.name: each for each in FILES.workflow(job.workflow).jobs}
     wanted = job.values.get("needs", [])
     first = {wanted} if isinstance(wanted, str) else set(wanted)
@@ -52,7 +53,7 @@ def test_code_on_the_default_branch_is_delivered() -> None:
 
 
 def test_a_deployment_leads_to_pull_requests() -> None:
-    """What Argo CD sends after a deployment is what starts the promotion, and that proposes alone."""
+    """The event that Argo CD sends after a deployment starts the promotion, which only proposes."""
     config = yaml.safe_load((ROOT / "argocd/patches/argocd-notifications-cm.yaml").read_text(encoding="utf-8"))
     kinds = re.findall(r'"event_type": "(\w+)"', config["data"]["template.deployed"])
     assert len(kinds) == 1
@@ -62,12 +63,12 @@ def test_a_deployment_leads_to_pull_requests() -> None:
     }
 
 
-def test_a_model_is_pinned_by_what_trained_it() -> None:
+def test_the_workflow_that_trains_a_model_pins_it() -> None:
     assert {(".venv/bin/training", "run", "--model-dir"), ("tools/bump", "--model", "$MODEL")} <= commands("train.yml")
 
 
 def test_every_folder_of_models_is_trained() -> None:
-    """The matrix is what `training models` lists, and the services that a model goes to what platform.yaml says."""
+    """The matrix is the list of `training models`, and platform.yaml names the services of each model."""
     done = subprocess.run(["tools/model-matrix"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     listed = json.loads(done.stdout.removeprefix("models="))
     assert {entry["folder"] for entry in listed} == {
@@ -88,12 +89,12 @@ def test_a_commit_of_both_is_delivered() -> None:
 
 @given(st.sampled_from(["nightly", "1.2.3", "production/v1", "v1.2.3", "main"]))
 def test_tags_start_nothing(tag: str) -> None:
-    """Whoever may push a tag chooses the commit, and with it the workflow that would run there."""
+    """A person who may push a tag chooses the commit, and so the workflow that would run."""
     assert started(FILES, Push(f"refs/tags/{tag}", ("services/serving/Dockerfile",))) == set()
 
 
 def test_other_branches_run_nothing() -> None:
-    """A filter knows no default branch, so the jobs ask: each hangs on one that runs there alone."""
+    """Filters cannot name the default branch, so each job depends on one that only runs there."""
     for each in FILES.workflow("deliver.yml").jobs:
         conditions = " ".join(job("deliver.yml", name).values.get("if", "") for name in {each.name, *needed(each)})
         assert DEFAULT_BRANCH in conditions, each.title
@@ -103,15 +104,15 @@ def test_other_branches_run_nothing() -> None:
 def test_a_version_names_what_was_delivered_and_builds_nothing() -> None:
     (release,) = FILES.workflow("release.yml").jobs
     assert set(FILES.workflow("release.yml").events) == {"workflow_dispatch"}
-    # By its whole name: a tag may be called like the branch.
+    # By the full ref, because a tag may have the branch's name.
     assert "github.ref == format('refs/heads/{0}', github.event.repository.default_branch)" in release.values["if"]
     assert release.values["environment"] == "delivery"
     (checkout,) = [step.values["with"] for step in release.steps if (step.uses or "").startswith("actions/checkout@")]
-    assert "ref" not in checkout, "what a tag names is no code to run with the key"
+    assert "ref" not in checkout, "code that a tag names must not run with the key"
     assert [step.uses for step in release.steps if "build" in (step.uses or "")] == []
 
 
-def test_whatever_images_and_charts_are_made_of_starts_a_delivery() -> None:
+def test_changes_of_files_of_images_and_charts_start_a_delivery() -> None:
     paths = FILES.workflow("deliver.yml").events["push"]["paths"]
     for name in IMAGES:
         inputs = subprocess.run(
@@ -128,8 +129,8 @@ def test_every_image_is_delivered() -> None:
     assert job("deliver.yml", "images").values["strategy"]["matrix"]["name"] == IMAGES
 
 
-def test_what_counts_as_newer_is_what_is_delivered() -> None:
-    """tools/is-latest compares what deliver.yml starts for, no more and no less."""
+def test_is_latest_compares_the_delivered_paths() -> None:
+    """tools/is-latest compares exactly the paths that start deliver.yml."""
     script = (ROOT / "tools/is-latest").read_text(encoding="utf-8")
     (compared,) = re.findall(r"^delivered=\((.+)\)$", script, re.MULTILINE)
     paths = FILES.workflow("deliver.yml").events["push"]["paths"]

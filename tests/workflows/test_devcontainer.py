@@ -9,7 +9,7 @@ from tests.workflows.workflow import ROOT
 CONTAINER = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
 
 
-def test_its_python_is_one_that_the_project_takes() -> None:
+def test_the_project_supports_its_python() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     offered = re.search(r"python:(\d+)\.(\d+)-", CONTAINER["image"])
     assert offered, CONTAINER["image"]
@@ -18,7 +18,7 @@ def test_its_python_is_one_that_the_project_takes() -> None:
     assert tuple(map(int, offered.groups())) >= tuple(map(int, least.groups()))
 
 
-def test_its_commands_are_there() -> None:
+def test_its_commands_exist() -> None:
     command = CONTAINER["postCreateCommand"]
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(VENV)", ".venv")
     targets = re.findall(r"\bmake (\S+)", command)

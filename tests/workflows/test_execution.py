@@ -1,7 +1,7 @@
-"""Proves the last steps of a delivery by running the workflow's own lines: what was built is pinned where machines pin.
+"""Proves the last steps of a delivery by running the workflow's own lines: they pin what was built.
 
-The remote is a bare repository, the registry a real one, `gitops` the real command; only GitHub's client, which
-logs git in, is a stand-in.
+The remote is a bare repository, and registry and `gitops` are real. Only GitHub's client, which logs git in, is a
+stand-in.
 """
 
 import os
@@ -37,7 +37,7 @@ def release(digest: str = OLD, chart: str = "0.0.1", hold: str | None = None, mo
 
 @pytest.fixture
 def remote(fork: Fork) -> Path:
-    """The bare repository that the fork pushes to, where three services run something older, and the others nothing."""
+    """The bare remote of the fork, where three services run an older version, and the others nothing."""
     path = fork.root.parent / "remote.git"
     (fork.root / FLOWERS).write_text(release())
     (fork.root / BOTTLES).write_text(release(model="bottles-classifier"))
@@ -54,7 +54,7 @@ def job(name: str) -> Job:
 
 
 def pin(fork: Fork) -> Run:
-    """Run the job that pins, as after the jobs that build."""
+    """Run the job that pins, as it runs after the jobs that build."""
     programs = fork.root / ".cache/programs"
     programs.mkdir(exist_ok=True)
     (programs / "gh").write_text("#!/bin/sh\n[ \"$GH_TOKEN $*\" = 'a token auth setup-git' ]\n")
@@ -83,7 +83,7 @@ def log(fork: Fork, remote: Path) -> list[str]:
 
 
 def test_what_was_delivered_is_pinned_where_machines_move_it(fork: Fork, remote: Path) -> None:
-    """Both environments without `from` get it, and the one that they feed stays."""
+    """Both environments without `from` get the new pins, and the one that is promoted from them does not."""
     references = fork.deliver()
     pin(fork)
     for file in (FLOWERS, BOTTLES):
@@ -96,7 +96,7 @@ def test_what_was_delivered_is_pinned_where_machines_move_it(fork: Fork, remote:
         assert pinned["model"]["version"] == "7"
     assert at_remote(fork, remote, LIVE) == yaml.safe_load(release())
     files = fork.git("--git-dir", str(remote), "ls-tree", "-r", "--name-only", BRANCH, "envs/").splitlines()
-    assert sum(file.endswith("/release.yaml") for file in files) == 3, "nobody makes a first release unasked"
+    assert sum(file.endswith("/release.yaml") for file in files) == 3, "a first release was made without a request"
     for name in ("mlflow", "training"):
         image = at_remote(fork, remote, Path(f"envs/platform/pins/{name}.yaml"))["image"]
         assert f"{image['repository']}:{image['tag']}@{image['digest']}" == references[name]
@@ -110,7 +110,7 @@ def test_what_was_delivered_is_pinned_where_machines_move_it(fork: Fork, remote:
 
 @pytest.mark.parametrize("whose", ["image", "chart"])
 def test_what_another_branch_wrote_to_the_registry_is_not_pinned(fork: Fork, remote: Path, whose: str) -> None:
-    """It bears the right name, and nobody whose word counts signed it."""
+    """It has the right name, but no valid signature."""
     fork.deliver()
     reference = fork.facts("serving")["reference"] if whose == "image" else fork.chart()
     signed = fork.root / ".cache/signed"
@@ -134,7 +134,7 @@ def test_an_overtaken_delivery_pins_nothing(fork: Fork, remote: Path) -> None:
     assert "newer content" in run.printed
 
 
-def test_a_commit_of_pins_in_between_does_not_hold_a_delivery_up(fork: Fork, remote: Path) -> None:
+def test_a_commit_of_pins_meanwhile_does_not_stop_a_delivery(fork: Fork, remote: Path) -> None:
     references = fork.deliver()
     other = Fork(root=fork.root.parent / "other", prefix=fork.prefix, crane=fork.crane)
     fork.git("clone", "--quiet", str(remote), str(other.root))
@@ -174,14 +174,14 @@ def test_charts_are_published_by_their_job(fork: Fork, remote: Path) -> None:
     fork.run("tools/push-charts", "model-serving")
     for _ in range(2):
         Run(root=fork.root, environment=environment).job(job("charts"))
-    # Also what was published and not signed, as where an earlier run ended in between; and each once.
+    # A chart that an earlier run published but did not sign is signed too, and each is signed once.
     signed = (fork.root / ".cache/signed").read_text().splitlines()
     assert fork.chart().partition("@")[2] in signed
     assert len(signed) == len(set(signed)) == len(VERSIONS)
 
 
 def in_place_of_gitops(fork: Fork, real: str, rest: str) -> None:
-    """Have some verbs of gitops run for real, and the others note how they are called."""
+    """Replace gitops: some verbs run the real command, and the others only record their calls."""
     (fork.root / ".venv").unlink()
     programs = fork.root / ".venv/bin"
     programs.mkdir(parents=True)
@@ -198,14 +198,14 @@ def calls_of(fork: Fork) -> Path:
 
 
 def test_a_model_goes_to_the_services_that_serve_it(fork: Fork, remote: Path) -> None:
-    """tools/bump names the model alone; platform.yaml says who serves it, and the registry which version it is."""
+    """tools/bump only names the model. platform.yaml has its services, and the registry its version."""
     in_place_of_gitops(fork, "nothing", "")
     fork.run("tools/bump", "--model", "flowers-classifier")
     assert calls_of(fork).read_text().splitlines() == ["bump --model flowers-classifier@candidate"]
 
 
 def propose(fork: Fork, name: str, content: str) -> str:
-    """Commit another release file for what is fed, and more, on a branch that is checked out in a folder of its own."""
+    """Commit a release file of an environment with `from`, and more, on a branch in a separate checkout."""
     base = fork.git("rev-parse", BRANCH)
     fork.git("worktree", "add", "--quiet", "-b", name, f".cache/{name}", base)
     proposal = Fork(root=fork.root / ".cache" / name, prefix=fork.prefix, crane=fork.crane)
@@ -226,7 +226,7 @@ def test_a_proposal_is_judged_by_the_code_of_the_base(fork: Fork, remote: Path) 
         f"verify {live} --without model", f"render {live} --chart-from registry"
     ]  # fmt: skip
 
-    # Pins that run nowhere do not pass, whatever the proposal makes of its own tools.
+    # Pins that run nowhere do not pass, even if the proposal changes its own tools.
     bad = propose(fork, "bad", release("sha256:" + "3d" * 32))
     (fork.root / ".cache/bad/tools/judge").write_text("#!/bin/sh\nexit 0\n")
     refused = fork.run("tools/judge", ".cache/bad", bad, ok=False)

@@ -17,7 +17,7 @@ def test_every_link_leads_somewhere() -> None:
     assert list(broken(ROOT, files)) == []
 
 
-def test_what_leads_nowhere_is_found(tmp_path: Path) -> None:
+def test_broken_links_are_found(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/there.md").write_text(
         "# A *heading*, of `mine`\n\n```sh\n# no heading\n```\n\n## Twice\n\n## Twice\n"
@@ -38,7 +38,7 @@ def test_anchors_are_githubs() -> None:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers with the status that the path names; the first time that a path under /once is asked for, with 503."""
+    """Answers with the status in the path. The first request of a path under /once gets 503."""
 
     asked: set[str]
 
@@ -49,7 +49,7 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name of the method that this replaces
-        """Nothing is printed."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -63,18 +63,18 @@ def server() -> Iterator[str]:
         thread.join()
 
 
-def test_addresses_are_asked(server: str) -> None:
+def test_addresses_are_checked(server: str) -> None:
     assert ask(f"{server}/200") is None
     assert ask(f"{server}/404") == "answers 404"
     assert ask(f"{server}/500") == "answers 500"
     assert ask(f"{server}/once/200") is None
-    # Not for programs, or not so often: somebody is there.
+    # The server refuses programs, or so many requests, but it is there.
     assert ask(f"{server}/403") is None
     assert ask(f"{server}/429") is None
     assert "does not answer" in str(ask("http://127.0.0.1:1/"))
 
 
-def test_only_addresses_that_mean_something_elsewhere_are_asked(tmp_path: Path) -> None:
+def test_local_addresses_and_placeholders_are_not_checked(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(
         "[a](https://one.test/x) [b](http://localhost:8080) [c](https://github.com/OWNER/NAME) [d](docs/x.md) "
         "[e](https://api.example.com/x) [f](https://one.test/x)"

@@ -106,14 +106,14 @@ def options(count: int, *, again: tuple[str, ...] = (), part: tuple[str, ...] = 
 
 
 def fates(report: Report, code: str) -> set[str]:
-    """What became of the mutants of a line."""
+    """Return the results of the mutants of a line."""
     line = 1 + _CODE.splitlines().index(code)
     found = {mutant.fate for mutant in report.mutants if mutant.line == line}
     assert found, f"no mutant of {code}"
     return set(found)
 
 
-@pytest.mark.timeout(600)  # one fault is an endless loop, which ends after seconds of processor time
+@pytest.mark.timeout(600)  # one fault is an endless loop, which the limit of CPU time ends
 def test_faults_are_found_where_tests_look(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = tmp_path / "kept"
     report = run(small, [_PART], options(100), kept)
@@ -122,7 +122,7 @@ def test_faults_are_found_where_tests_look(small: Path, tmp_path: Path, capsys: 
     assert fates(report, "    if value is None:") == {"killed"}
     assert fates(report, "    return True") == {"survived"}
     assert fates(report, "    return value + 1") == {"not run"}
-    # A default and a constant have the tests of what uses them, and what a fixture does has those that take it.
+    # Defaults and constants get the tests of the code that uses them, and code of fixtures those that use the fixture.
     assert fates(report, "def is_large(value: int | None, least: int = 100) -> bool:") == {"killed"}
     assert fates(report, "SMALLEST = 3") == {"killed"}
     assert fates(report, "    number = 0") == {"killed"}
@@ -135,34 +135,34 @@ def test_faults_are_found_where_tests_look(small: Path, tmp_path: Path, capsys: 
     assert not any(mutant.by.endswith("test_fails") for mutant in report.mutants)
     assert f"of {report.asked} mutants found" in said
     assert "-    return value + 1" in said
-    # Nothing is left to do, so nothing is run, although no test passes now.
+    # All mutants have a result, so nothing runs, although no test would pass now.
     (small / "services/thing/tests/test_sums.py").write_text("")
     assert run(small, [_PART], options(100), kept) == report
 
 
-def test_a_package_that_is_not_the_copys_is_found_out(small: Path, tmp_path: Path) -> None:
+def test_loading_a_package_outside_the_copy_is_detected(small: Path, tmp_path: Path) -> None:
     tests = small / "services/thing/tests/test_sums.py"
     tests.write_text("def test_of_nothing() -> None:\n    pass\n")
     with pytest.raises(BaselineError, match="thing: the tests load another package than services/thing/src/thing"):
         run(small, [_PART], options(10), tmp_path / "kept")
 
 
-def test_tests_that_cannot_be_loaded_are_said(small: Path, tmp_path: Path) -> None:
+def test_tests_that_cannot_be_loaded_are_reported(small: Path, tmp_path: Path) -> None:
     (small / "services/thing/tests/test_sums.py").write_text("import no_such_module\n")
     with pytest.raises(BaselineError, match=r"thing: pytest ended with 2(.|\n)*no_such_module"):
         run(small, [_PART], options(10), tmp_path / "kept")
 
 
-def test_a_sample_depends_on_nothing_but_seed_and_code(small: Path) -> None:
+def test_a_sample_depends_on_seed_and_code_only(small: Path) -> None:
     every = sample(small, _PART, 1, 100)
     assert sample(small, _PART, 1, 5) == every[:5]
     assert [mutant.key for mutant in sample(small, _PART, 2, 100)] != [mutant.key for mutant in every]
-    # One place each; what nothing can notice is none.
+    # Each place occurs once, and changes that no test can notice are left out.
     assert not any("BitOr" in mutant.operator or "-class Settled" in mutant.diff for mutant in every)
     assert len({mutant.key for mutant in every}) == len(every)
 
 
-def test_results_last(tmp_path: Path) -> None:
+def test_results_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "kept" / "quick.jsonl"
     one, two = Result(key="one", fate="killed", by="a test"), Result(key="two", fate="survived")
     results = Results(file)
@@ -178,7 +178,7 @@ def test_results_last(tmp_path: Path) -> None:
     assert Results(file).get("one") is None
 
 
-def test_parts_are_there() -> None:
+def test_the_files_of_parts_exist() -> None:
     named = parts()
     assert [part.files(ROOT) for part in named]
     assert all((ROOT / folder).is_dir() for part in named for folder in part.tests)

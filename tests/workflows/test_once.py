@@ -1,4 +1,4 @@
-"""What one worker makes for all of a run is made once, and anew where that failed."""
+"""What one worker makes for all workers of a run is made once, and again if that failed."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.support.once import made_once
 
 
-def test_whoever_asks_at_once_gets_what_one_of_them_made(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_concurrent_callers_share_one_result(tmp_path_factory: pytest.TempPathFactory) -> None:
     makers: list[Path] = []
 
     def make(folder: Path) -> None:
@@ -21,7 +21,7 @@ def test_whoever_asks_at_once_gets_what_one_of_them_made(tmp_path_factory: pytes
     assert [(place / "file").read_text() for place in places] == ["whole"] * 8
 
 
-def test_what_failed_half_way_is_made_anew(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_after_a_failure_it_is_made_again(tmp_path_factory: pytest.TempPathFactory) -> None:
     def fail(folder: Path) -> None:
         (folder / "half").touch()
         raise OSError("no space left")

@@ -1,4 +1,4 @@
-"""Proves that the pipelines of all forges do the same, in the form that each forge reads, and run what is required."""
+"""Proves that the pipelines of all forges run the same commands, are valid, and report the required checks."""
 
 import json
 import os
@@ -17,17 +17,17 @@ from tests.workflows.workflow import ROOT, commands_of
 JOBS: Mapping[str, Mapping[str, Sequence[str]]] = yaml.safe_load(
     (ROOT / "tests/workflows/jobs.yaml").read_text(encoding="utf-8")
 )
-# What only gets a job ready; everything else that is the project's own is one of the commands.
+# Commands that only set a job up. All others of the project must be in the list.
 _SETS_UP = re.compile(r"make \.venv/\.(dev|run)|tools/install .*|tools/k3d-cluster (env|down)|tools/registry-login")
 _OWN = re.compile(r"make |tools/|\.venv/")
 _GITEA = sorted((ROOT / ".gitea/workflows").glob("*.yml"))
 _GITLAB = ROOT / ".gitlab-ci.yml"
-# Jobs of GitHub's that show something, and decide nothing.
+# Jobs on GitHub that only show something.
 _SHOWING = {("ci", "rendered"), ("ci", "comment")}
 
 
 def scripts(forge: str) -> Iterator[tuple[str, str, list[str]]]:
-    """The shell of each job: its pipeline, its name, its lines."""
+    """Yield each job with shell: its pipeline, its name, its lines."""
     if forge == "gitlab":
         _, jobs = gitlab()
         for pipeline, names in JOBS.items():
@@ -42,13 +42,13 @@ def scripts(forge: str) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def gitlab() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The heading with the inputs, and the pipeline."""
+    """Return GitLab's two documents: the header with the inputs, and the pipeline."""
     heading, jobs = yaml.safe_load_all(_GITLAB.read_text(encoding="utf-8"))
     return heading, jobs
 
 
 def own(lines: Sequence[str]) -> list[str]:
-    """The project's own commands in some lines of shell, without what only sets up."""
+    """Return the project's own commands in lines of shell, without those that only set up."""
     words = (" ".join(command) for line in lines for command in commands_of(line))
     return [command for command in words if _OWN.match(command) and not _SETS_UP.fullmatch(command)]
 
@@ -67,7 +67,7 @@ def test_every_forge_runs_the_commands_of_the_list(forge: str) -> None:
     assert {pipeline: set(jobs) for pipeline, jobs in found.items()} == {name: set(jobs) for name, jobs in JOBS.items()}
 
 
-def test_no_file_is_there_that_the_list_does_not_know() -> None:
+def test_every_file_of_pipelines_is_in_the_list() -> None:
     assert {path.stem for path in _GITEA} == set(JOBS)
     listed = {name for jobs in JOBS.values() for name in jobs}
     _, jobs = gitlab()
@@ -77,7 +77,7 @@ def test_no_file_is_there_that_the_list_does_not_know() -> None:
 
 
 def test_the_same_images_are_delivered_for_the_same_paths() -> None:
-    """On every forge those of GitHub's workflow, whose tests say what they must be."""
+    """All forges have those of GitHub's workflow, which other tests check."""
     _, jobs = gitlab()
     there, images = (
         [jobs["workflow"]["rules"][-1]["changes"]],
@@ -85,7 +85,7 @@ def test_the_same_images_are_delivered_for_the_same_paths() -> None:
     )
     for forge in ("github", "gitea"):
         text = (ROOT / f".{forge}/workflows/deliver.yml").read_text(encoding="utf-8")
-        workflow = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  `on` is a word here
+        workflow = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  (in YAML 1.1, `on` would be a boolean)
         there.append(workflow["on"]["push"]["paths"])
         images.append(workflow["jobs"]["images"]["strategy"]["matrix"]["name"])
     assert there[0] == there[1] == there[2]
@@ -93,7 +93,7 @@ def test_the_same_images_are_delivered_for_the_same_paths() -> None:
 
 
 def test_what_the_branch_requires_is_reported_on_gitea() -> None:
-    """Under the names of the rulesets, or no merge would ever be let through."""
+    """The names are those of the rulesets. Otherwise no merge would be possible."""
     ruleset = json.loads((ROOT / ".github/rulesets/main.json").read_text(encoding="utf-8"))
     (checks,) = [rule["parameters"] for rule in ruleset["rules"] if rule["type"] == "required_status_checks"]
     reported = set()
@@ -106,13 +106,13 @@ def test_what_the_branch_requires_is_reported_on_gitea() -> None:
 
 @pytest.mark.parametrize("forge", ["github", "gitea"])
 def test_releases_are_watched_where_there_is_a_prometheus(forge: str) -> None:
-    """Elsewhere it would fail every five minutes, and nobody asked for it."""
+    """Without one, it would fail every five minutes."""
     workflow = yaml.safe_load((ROOT / f".{forge}/workflows/watch.yml").read_text(encoding="utf-8"))
     assert "vars.GITOPS_PROMETHEUS_URL != ''" in workflow["jobs"]["watch"]["if"]
 
 
-def test_what_is_delivered_and_what_is_promoted_goes_by_one_key() -> None:
-    """Where the workflow of GitHub signs nothing, a promotion without the key would never pass."""
+def test_delivery_and_promotion_use_the_same_key() -> None:
+    """If GitHub's workflow does not sign, a promotion needs the key to pass."""
     _, jobs = gitlab()
     judging = jobs["promotion"]["variables"]["GITOPS_COSIGN_KEY"]
     assert judging == jobs[".delivery"]["variables"]["GITOPS_COSIGN_KEY"]
@@ -126,7 +126,7 @@ def test_what_is_delivered_and_what_is_promoted_goes_by_one_key() -> None:
 
 @pytest.mark.parametrize("key", ["cosign.pub", "/etc/keys/cosign.pub", "k8s://ml-pipeline/cosign"])
 def test_a_proposal_is_judged_by_the_key_of_the_branch(key: str, tmp_path: Path) -> None:
-    """The file of that name in the proposal may be the key of whoever proposes."""
+    """The file of that name in the proposal may be a key of the proposal's author."""
     base, proposal = tmp_path / "base", tmp_path / "proposal"
     (base / "tools").mkdir(parents=True)
     (base / ".venv/bin").mkdir(parents=True)
@@ -143,7 +143,7 @@ def test_a_proposal_is_judged_by_the_key_of_the_branch(key: str, tmp_path: Path)
 
 @pytest.mark.parametrize("path", _GITEA, ids=lambda path: path.stem)
 def test_gitea_reads_what_github_reads(path: Path) -> None:
-    """Its workflows have GitHub's form; labels of runners are an owner's own."""
+    """Gitea's workflows have GitHub's form. The labels of runners are each owner's choice."""
     done = subprocess.run(
         [ROOT / ".cache/tools/bin/actionlint", "-shellcheck=", "-pyflakes=", path],
         cwd=ROOT,
@@ -154,8 +154,8 @@ def test_gitea_reads_what_github_reads(path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_gitlab_takes_its_pipeline(tmp_path: Path) -> None:
-    """By the schema that GitLab publishes, as check-jsonschema brings it along."""
+def test_gitlabs_pipeline_is_valid(tmp_path: Path) -> None:
+    """Checked with GitLab's published schema, which check-jsonschema contains."""
     for number, document in enumerate(gitlab()):
         file = tmp_path / f"{number}.json"
         file.write_text(json.dumps(document), encoding="utf-8")
@@ -170,7 +170,7 @@ def test_gitlab_takes_its_pipeline(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_schema_refuses_what_is_no_pipeline(tmp_path: Path) -> None:
+def test_the_schema_refuses_an_invalid_pipeline(tmp_path: Path) -> None:
     """A check that cannot fail proves nothing."""
     file = tmp_path / "bad.json"
     file.write_text(json.dumps({"test": {"script": {"make": "test"}}}), encoding="utf-8")

@@ -35,7 +35,7 @@ def test_a_phrase_over_two_lines_is_found() -> None:
     assert [line for line, _ in found("One line.\n\nThe file is taken\naway by the job.\n")] == [3]
 
 
-def test_proselint_is_asked() -> None:
+def test_proselint_runs() -> None:
     [(line, text)] = found("One line.\n\nThe loop runs for ever and waits.\n")
     assert line == 3
     assert "archaic" in text
@@ -56,7 +56,7 @@ def test_two_sentences_a_list_and_a_table_are_not_long() -> None:
     assert found(f"| {half} | {half} |\n") == []
 
 
-def test_code_and_addresses_are_no_prose() -> None:
+def test_code_and_addresses_are_not_prose() -> None:
     text = "```shell\necho whoever\n```\n\nThe `whoever` of [a link](https://example.com/anew), and `an\nanew` code.\n"
     assert found(text) == []
     assert prose(text).count("\n") == text.count("\n")

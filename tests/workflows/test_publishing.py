@@ -1,6 +1,6 @@
-"""Proves the scripts that publish, on a real registry: charts never change, images are named and never built again.
+"""Proves the scripts that publish, on a real registry: charts never change, and images are found and not built again.
 
-The scripts run in a small repository of their own, with real charts, the real Dockerfiles and the real programs.
+The scripts run in a small separate repository, with real charts, the real Dockerfiles and the real programs.
 """
 
 import json
@@ -32,8 +32,8 @@ def test_charts_are_published_once(fork: Fork) -> None:
     assert fork.run("tools/push-charts").stdout == ""
 
 
-def test_a_registry_adopted_as_plain_http_is_spoken_to_in_it(fork: Fork, remote_registry: str) -> None:
-    """Helm speaks HTTPS to whatever is not localhost, unless it is told otherwise."""
+def test_a_registry_adopted_as_plain_http_is_used_without_tls(fork: Fork, remote_registry: str) -> None:
+    """By default, Helm uses HTTPS for all hosts except localhost."""
     file = fork.root / "platform.yaml"
     adopted = PLATFORM.replace("registry.example.com/", f"{remote_registry}/")
 
@@ -51,12 +51,12 @@ def test_a_registry_adopted_as_plain_http_is_spoken_to_in_it(fork: Fork, remote_
     fork.run("tools/tag-image", f"{repository}@{digest}", "1.0.0", PLAIN_HTTP="", REGISTRY_PREFIX="")
     asked = fork.run("tools/image-digest", f"{repository}:1.0.0", PLAIN_HTTP="", REGISTRY_PREFIX="")
     assert asked.stdout.strip() == digest
-    # What is said of one registry is not said of another.
+    # The setting of one registry does not apply to another.
     other = remote_registry.replace("127.0.0.2", "127.0.0.3")
     assert "cannot look up" in push(ok=False, prefix=f"{other}/you/pipeline").stderr
 
 
-def test_a_new_version_is_published_beside_the_old_one(fork: Fork) -> None:
+def test_a_new_version_is_published_next_to_the_old_one(fork: Fork) -> None:
     fork.run("tools/push-charts")
     set_version(fork, "9.2.0")
     (published,) = fork.run("tools/push-charts").stdout.split()
@@ -75,7 +75,7 @@ def test_a_published_version_never_changes(fork: Fork) -> None:
     assert f"other content: {CHART} {VERSIONS[CHART]}; raise version in Chart.yaml" in refused.stderr
     assert "# changed" in refused.stderr
     assert fork.run("tools/image-digest", f"{fork.prefix}/charts/{CHART}:{VERSIONS[CHART]}").stdout == before
-    # What is refused is refused whole.
+    # If one chart is refused, none is published.
     assert not fork.run("tools/image-digest", f"{fork.prefix}/charts/training:9.2.0").stdout
 
 
@@ -95,7 +95,7 @@ def test_a_chart_carries_the_library_that_it_is_made_with(fork: Fork, tmp_path: 
     fork.run(".cache/tools/bin/helm", "template", CHART, str(tmp_path / CHART))
 
 
-def test_a_registry_that_is_away_is_not_an_empty_one(fork: Fork) -> None:
+def test_a_registry_that_is_down_is_not_treated_as_empty(fork: Fork) -> None:
     away = {"REGISTRY_PREFIX": "127.0.0.1:1/you/pipeline"}
     assert "cannot look up" in fork.run("tools/push-charts", ok=False, **away).stderr
     assert "cannot look up" in fork.run("tools/image", "serving", ok=False, **away).stderr
@@ -178,7 +178,7 @@ def test_a_release_is_made_of_the_branch_whatever_a_tag_names(fork: Fork) -> Non
     (fork.root / "services/serving/src/serving/newer.py").write_text("")
     (fork.root / "CHANGELOG.md").write_text("# Changelog\n")
     fork.commit()
-    # Repeated later, it is the same release: of the commit that the tag names.
+    # A later repetition is the same release, because the tag names its commit.
     assert fork.run("tools/publish-release", "v1.2.3", "--dry-run").stdout == named
     assert delivered["serving"].partition("@")[2] in named
 
@@ -192,7 +192,7 @@ def test_a_release_is_made_of_the_branch_whatever_a_tag_names(fork: Fork) -> Non
     assert "of the feature" not in refused.stdout
 
 
-def test_an_overtaken_delivery_stands_back(fork: Fork) -> None:
+def test_an_overtaken_delivery_is_not_the_latest(fork: Fork) -> None:
     def latest() -> str:
         return fork.run("tools/is-latest", REMOTE=str(fork.root)).stdout.strip()
 
@@ -210,7 +210,7 @@ def test_an_overtaken_delivery_stands_back(fork: Fork) -> None:
 
 
 @pytest.mark.parametrize(("code", "after"), [(0, 0), (3, 0), (1, 1), (2, 2)])
-def test_being_told_to_wait_is_no_failure(fork: Fork, code: int, after: int) -> None:
+def test_an_exit_code_for_held_pins_is_not_a_failure(fork: Fork, code: int, after: int) -> None:
     done = fork.run("tools/unless-held", "bash", "-c", f"exit {code}", ok=after == 0)
     assert done.returncode == after
     assert ("::notice::" in done.stdout) is (code == 3)
@@ -249,7 +249,7 @@ def test_the_version_of_a_chart(fork: Fork) -> None:
 
 
 def test_a_first_release_says_what_it_lacks(fork: Fork) -> None:
-    """What needs a cluster is proved on one; nothing is asked of it before this is in order."""
+    """These checks come before any request to a cluster. Tests on a cluster prove the rest."""
     path = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
 
     def refused(*services: str) -> str:

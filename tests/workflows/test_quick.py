@@ -29,7 +29,7 @@ def test_is_marked(): pass
 
 
 @pytest.mark.parametrize(("options", "counted"), [([], "4 passed"), (["--quick"], "1 passed, 3 deselected")])
-def test_slow_tests_are_left_out_only_where_that_is_asked_for(tmp_path: Path, options: list[str], counted: str) -> None:
+def test_slow_tests_are_left_out_only_with_quick(tmp_path: Path, options: list[str], counted: str) -> None:
     (tmp_path / "test_some.py").write_text(_TESTS)
     command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-c", "pyproject.toml"]
     done = subprocess.run(
@@ -38,7 +38,7 @@ def test_slow_tests_are_left_out_only_where_that_is_asked_for(tmp_path: Path, op
     assert f"{counted} in" in done.stdout, done.stdout + done.stderr
 
 
-def test_slow_fixtures_are_there() -> None:
+def test_slow_fixtures_exist() -> None:
     defined: set[str] = set()
     for part in parts(ROOT):
         for conftest in (ROOT / part).rglob("conftest.py"):

@@ -19,7 +19,7 @@ _DAY = date(2026, 12, 1)
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """What bears a version, in a folder of the test's own, with something to release."""
+    """A copy of all files with a version, with something to release."""
     listed = subprocess.run(
         ["git", "ls-files", "CHANGELOG.md", "*pyproject.toml", "charts/*/Chart.yaml", "apps/Chart.yaml"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -48,16 +48,16 @@ def test_every_version_is_the_releases(copy: Path) -> None:
     charts = [yaml.safe_load(path.read_text()) for path in copy.rglob("Chart.yaml")]
     assert {project["version"] for project in projects} == {_VERSION}
     assert {chart["version"] for chart in charts} == {_VERSION}
-    # A library and apps/ run no image.
+    # Library charts and apps/ have no image, and so no appVersion.
     assert {chart.get("appVersion", _VERSION) for chart in charts} == {_VERSION}
     assert len(projects) > 5
     assert len(charts) > 5
 
 
-def test_what_was_unreleased_is_the_section_that_publishing_takes(copy: Path) -> None:
+def test_the_unreleased_lines_become_the_section_that_is_published(copy: Path) -> None:
     cut_text = cut(copy, _VERSION, _DAY)[Path("CHANGELOG.md")]
     assert f"## [Unreleased]\n\n## [{_VERSION}] - 2026-12-01\n\n### Added\n\n- A thing.\n" in cut_text
-    # As tools/publish-release finds it.
+    # The command of tools/publish-release that finds the section.
     (script,) = [line for line in (ROOT / "tools/publish-release").read_text().splitlines() if line.startswith("awk ")]
     program = script.partition("awk -v heading=")[2].partition("' <<<")[0].partition(" '")[2]
     notes = subprocess.run(
@@ -75,7 +75,7 @@ def test_what_was_unreleased_is_the_section_that_publishing_takes(copy: Path) ->
         ("0.0.1", "above 0.0.1: use a higher version"),
     ],
 )
-def test_a_version_that_is_none_or_goes_back_changes_nothing(copy: Path, version: str, said: str) -> None:
+def test_an_invalid_or_lower_version_changes_nothing(copy: Path, version: str, said: str) -> None:
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     done = command(copy, version)
     assert done.returncode == 2

@@ -1,6 +1,6 @@
-"""Proves the scripts that look and report: what is scanned, what a comment on a pull request says, what git pins.
+"""Proves the scripts that report: what is scanned, what a comment on a pull request contains, and what git pins.
 
-GitHub's client and the scanner are stand-ins that note how they are called; each answers as the real one does.
+GitHub's client and the scanner are stand-ins that record their calls, and answer as the real ones do.
 """
 
 import json
@@ -23,12 +23,12 @@ SERVING, MLFLOW = f"ghcr.io/you/serving@{DIGEST}", f"ghcr.io/you/mlflow@{DIGEST}
 
 @dataclass(frozen=True)
 class Place:
-    """A folder with the scripts, and with programs that note their calls."""
+    """A folder with the scripts, and with programs that record their calls."""
 
     root: Path
 
     def program(self, name: str, body: str) -> None:
-        """Put a program on the path, of lines of bash."""
+        """Create a program of lines of bash, in a folder of PATH."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'#!/usr/bin/env bash\nprintf "%s\\n" "$*" >>"{self.root}/calls"\n{body}\n')
@@ -36,7 +36,7 @@ class Place:
 
     @property
     def calls(self) -> list[str]:
-        """What was called so far."""
+        """The calls so far."""
         path = self.root / "calls"
         return path.read_text().splitlines() if path.exists() else []
 
@@ -81,7 +81,7 @@ def test_both_platforms_are_scanned_and_one_finding_hides_no_other(scanned: Plac
 
 
 @pytest.mark.parametrize(("fact", "insecure"), [("", False), (", plainHttp: true", True)])
-def test_a_registry_of_plain_http_is_scanned_in_it(scanned: Place, fact: str, insecure: bool) -> None:
+def test_a_registry_of_plain_http_is_scanned_without_tls(scanned: Place, fact: str, insecure: bool) -> None:
     scanned.program("bin/trivy", "")
     (scanned.root / "platform.yaml").write_text(PLATFORM.replace("you/pipeline}", f"you/pipeline{fact}}}"))
     scanned.run("tools/scan-image", SERVING.replace(SERVING.partition("/")[0], "registry.example.com"))
@@ -89,7 +89,7 @@ def test_a_registry_of_plain_http_is_scanned_in_it(scanned: Place, fact: str, in
 
 
 def comment(place: Place, body: str, earlier: str = "") -> list[str]:
-    """What is written to GitHub, where `earlier` is the number of the comment that is there."""
+    """Return the calls that write to GitHub; `earlier` is the number of an existing comment."""
     place.program("bin/gh", f'[ "$2" != --paginate ] || printf "%s" "{earlier}"')
     (place.root / "rendered.md").write_text(body)
     (place.root / "calls").unlink(missing_ok=True)
@@ -127,7 +127,7 @@ def test_a_difference_is_shown_by_service_and_cut_where_it_is_long(place: Place)
     ]  # fmt: skip
     assert shown.startswith("<details><summary>here/b</summary>")
     assert "18000 of 20000 characters shown. To see all of it: `gitops diff here/b --revision abc`" in shown
-    # What one comment cannot hold is named.
+    # What does not fit into one comment is counted.
     assert "0 of 20000 characters shown. To see all of it: `gitops diff here/f --revision abc`" in shown
     assert len(shown) < 65000
     place.program(".venv/bin/gitops", "exit 1")
@@ -146,7 +146,7 @@ def test_what_is_delivered_is_verified_and_pinned_with_the_variant_for_files(pla
     assert platform == f"bump platform --image mlflow={image('mlflow')} --image training={image('training')}"
     pins = f"--image {image('serving')} --batch-image {image('serving-batch')} --chart 0.2.0@sha256:c"
     assert services == f"bump {pins}"
-    # Without one of them nothing is pinned.
+    # If one of them is missing, nothing is pinned.
     place.program("tools/image", '[ "$1" = serving-batch ] || echo "reference=ghcr.io/you/$1:src@sha256:$1"')
     assert "serving-batch of this commit is not delivered" in place.run("tools/pin-delivered", ok=False).stderr
 

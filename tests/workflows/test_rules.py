@@ -1,7 +1,7 @@
-"""Proves that the workflows keep to this repository's rules, actionlint's and zizmor's, and that each rule can say no.
+"""Proves that the workflows follow this repository's rules, actionlint's and zizmor's, and that each rule can fail.
 
-Each fixture under rejected/ changes one text of one workflow, names the rule that must reject it and starts with
-`# rejected: TEXT`, which must be part of what the rule says.
+Each fixture under rejected/ changes one text of one workflow, and names the rule that must reject it. It starts with
+`# rejected: TEXT`, which must be part of the rule's message.
 """
 
 import subprocess
@@ -19,7 +19,7 @@ MARK = "# rejected: "
 
 
 def changed(path: Path) -> tuple[Files, str, str]:
-    """What a fixture makes of the files, the rule that must reject it, and what that must say."""
+    """Return the files with a fixture's change, the rule that must reject it, and the text of the message."""
     first, _, rest = path.read_text(encoding="utf-8").partition("\n")
     assert first.startswith(MARK), f"{path} must start with: {MARK}TEXT"
     fixture = yaml.safe_load(rest)
@@ -56,8 +56,8 @@ def test_checkers_find_nothing(checker: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_nothing_is_switched_off_but_what_is_explained() -> None:
-    """zizmor's exceptions stand in one file, each with its reason before it; none hides in a workflow."""
+def test_every_exception_has_a_reason() -> None:
+    """zizmor's exceptions are in one file, each with its reason before it, and none is in a workflow."""
     texts = "\n".join(read().texts.values())
     assert "zizmor: ignore" not in texts
     assert "shellcheck disable" not in texts

@@ -1,4 +1,4 @@
-"""Proves that the repository's settings agree with its workflows; tests/forges proves that they are written."""
+"""Proves that the repository's settings agree with its workflows. tests/forges proves that they are applied."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 from gitops.platform.reader import load_platform
 from tests.workflows.workflow import ROOT, read
 
-# The App that GitHub Actions acts as, on github.com.
+# The id of the App of GitHub Actions, on github.com.
 GITHUB_ACTIONS = 15368
 
 RULESETS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / ".github/rulesets").glob("*.json"))}
@@ -20,7 +20,7 @@ def rule(ruleset: str, kind: str) -> dict[str, Any]:
 
 
 def checks() -> set[str]:
-    """The names under which the jobs of pull requests report."""
+    """Return the names of the checks that jobs of pull requests report."""
     names = set()
     for workflow in read().workflows:
         if "pull_request" not in workflow.events:
@@ -34,24 +34,24 @@ def checks() -> set[str]:
 def test_every_check_that_is_required_exists() -> None:
     required = {each["context"] for each in rule("main", "required_status_checks")["required_status_checks"]}
     assert required <= checks()
-    # What decides over promotions, and what proves the rest.
+    # The check of promotions, and those of other changes.
     assert {"promotion", "e2e", "images"} <= required
 
 
 def test_only_actions_may_report_what_is_required() -> None:
-    """Without it any App or token that may write statuses could say that a check passed."""
+    """Otherwise any App or token that may write statuses could report that a check passed."""
     assert {
         each.get("integration_id") for each in rule("main", "required_status_checks")["required_status_checks"]
     } == {GITHUB_ACTIONS}
 
 
 def test_jobs_that_are_required_are_never_skipped_by_a_filter() -> None:
-    """A workflow that a path filter holds back reports nothing, and a pull request that needs it waits forever."""
+    """A workflow that a path filter skips reports nothing, so a pull request that needs its check waits forever."""
     for workflow in read().workflows:
         assert not workflow.events.get("pull_request")
 
 
-def test_main_moves_by_pull_request_and_the_owners_word() -> None:
+def test_main_moves_by_pull_request_with_the_owners_approval() -> None:
     review = rule("main", "pull_request")
     assert review["required_approving_review_count"] >= 1
     assert review["require_code_owner_review"]
@@ -68,7 +68,7 @@ def test_only_the_app_may_pass_and_nobody_moves_a_version() -> None:
     assert {each["type"] for each in RULESETS["versions"]["rules"]} >= {"update", "deletion"}
 
 
-def test_only_the_app_makes_a_version_and_only_the_branch_has_its_key() -> None:
+def test_only_the_app_creates_a_version_and_only_the_branch_has_its_key() -> None:
     makers = RULESETS["version-makers"]
     assert ([each["type"] for each in makers["rules"]], makers["conditions"]) == (
         ["creation"],
@@ -77,7 +77,7 @@ def test_only_the_app_makes_a_version_and_only_the_branch_has_its_key() -> None:
     assert [actor["actor_type"] for actor in makers["bypass_actors"]] == ["Integration"]
 
 
-def test_what_is_fed_and_what_judges_it_have_owners() -> None:
+def test_promoted_environments_and_their_checks_have_owners() -> None:
     text = (ROOT / ".github/CODEOWNERS").read_text(encoding="utf-8")
     owned = dict(re.findall(r"^(\S+)\s+(@\S+)$", text, re.MULTILINE))
     fed = {f"/envs/{environment.name}/" for environment in load_platform(ROOT).environments if environment.source}

@@ -1,6 +1,6 @@
-"""Proves tools/sign-image with the real cosign and a real registry: signed and attested is this image, by this key.
+"""Proves tools/sign-image with the real cosign and a real registry: it signs and attests this image with this key.
 
-Skipped where cosign is not there, because building it takes minutes: tools/install cosign.
+Skipped without cosign, because building it takes minutes: tools/install cosign.
 """
 
 import base64
@@ -18,13 +18,13 @@ from tests.workflows.workflow import ROOT
 
 COSIGN = shutil.which("cosign", path=f"{ROOT / '.cache/tools/bin'}:{os.environ['PATH']}")
 pytestmark = pytest.mark.skipif(COSIGN is None, reason="cosign is not there: tools/install cosign")
-# No transparency log: the key is a test's.
+# Without a transparency log, because the key is only for tests.
 FLAGS = "--allow-http-registry --use-signing-config=false --tlog-upload=false"
 
 
 @dataclass(frozen=True)
 class Signer:
-    """A key pair, and two images in a registry that nobody signed."""
+    """A key pair, and two unsigned images in a registry."""
 
     folder: Path
     images: tuple[str, str]
@@ -34,7 +34,7 @@ class Signer:
         return self._run([str(ROOT / "tools/sign-image"), name, image])
 
     def verify(self, verb: str, image: str, *options: str, key: str = "cosign.pub") -> subprocess.CompletedProcess[str]:
-        """Ask cosign."""
+        """Verify with cosign."""
         known = ["--key", str(self.folder / key), "--insecure-ignore-tlog=true", "--allow-http-registry"]
         return self._run([str(COSIGN), verb, *known, *options, image])
 

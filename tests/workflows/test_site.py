@@ -1,4 +1,4 @@
-"""Proves that the documentation becomes a site: every page, found by searching, and no link that leads nowhere."""
+"""Proves that the documentation builds as a site: all pages are there and searchable, and no link is broken."""
 
 import json
 import os
@@ -42,22 +42,22 @@ def test_every_page_is_there_and_found(site: Path) -> None:
             continue
         place = file.parent if file.name == "README.md" else file.with_suffix("")
         address = "" if place == Path() else f"{place}/"
-        assert (site / address / "index.html").is_file(), f"{file} is no page"
+        assert (site / address / "index.html").is_file(), f"{file} is missing in the site"
         assert address in found, f"searching does not find {file}"
 
 
-def test_what_is_no_page_is_read_at_the_forge(site: Path) -> None:
+def test_links_to_other_files_lead_to_the_forge(site: Path) -> None:
     assert f'href="{file_page(load_platform(ROOT), "compose.yaml")}"' in (site / "index.html").read_text()
 
 
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
-    """But for the program that draws diagrams, which the theme asks for where a page has one."""
+    """The only exception is the program that draws diagrams, which the theme loads on pages with a diagram."""
     for page in site.rglob("*.html"):
         for attribute in ('src="http', 'rel="stylesheet" href="http', 'rel="preconnect"'):
             assert attribute not in page.read_text(), page
 
 
-def test_a_link_that_leads_nowhere_stops_the_build() -> None:
+def test_a_broken_link_stops_the_build() -> None:
     files = Files([])
     config = load_config(str(ROOT / "mkdocs.yml"))
     page = Page(None, File("docs/storage.md", str(ROOT), "", use_directory_urls=True), config)

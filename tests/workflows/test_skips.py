@@ -21,7 +21,7 @@ def test_a_skip_that_is_not_listed_fails(tmp_path: Path) -> None:
     for kind, text in _SKIPS.items():
         (tmp_path / f"test_{kind}.py").write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
-    command += ["-c", "pyproject.toml"]  # without it, all plugins that are installed would be loaded
+    command += ["-c", "pyproject.toml"]  # without it, pytest would load all installed plugins
     done = subprocess.run(
         [*command, "--continue-on-collection-errors", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=150, check=False,
@@ -33,7 +33,7 @@ def test_a_skip_that_is_not_listed_fails(tmp_path: Path) -> None:
     assert "tests/skips.yaml" in done.stdout
 
 
-def test_what_is_listed_is_there() -> None:
+def test_listed_tests_exist() -> None:
     listed = skips.read()
     assert [skip for skip in listed if not list(ROOT.glob(skip.tests.partition("::")[0]))] == []
     node, reason = "tests/clients/test_clients.py::test_it[Java-IPv4]", "Skipped: Java: not installed here: javac"

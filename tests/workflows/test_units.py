@@ -1,4 +1,4 @@
-"""What pytest's workers do when one of them ends: the rest of its tests run, and the run comes to its end."""
+"""When a worker of pytest crashes, the rest of its tests still run, and the run ends."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from tests.support.units import TOGETHER, unit_of
 from tests.workflows.workflow import ROOT
 
-# One worker ends in the midst of a unit whose other tests are still to be run.
+# One worker crashes in the middle of a unit, before the other tests of the unit.
 TESTS = """
 import os
 import pytest
@@ -25,10 +25,10 @@ def test_of_another(number):
 """
 
 
-def test_a_worker_that_ends_fails_one_test_and_no_other(tmp_path: Path) -> None:
+def test_a_worker_that_crashes_fails_only_one_test(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-n", "2", "-q", "-p", "conftest", "-p", "no:cacheprovider"]
-    command += ["-c", "pyproject.toml"]  # without it, all plugins that are installed would be loaded
+    command += ["-c", "pyproject.toml"]  # without it, pytest would load all installed plugins
     done = subprocess.run(
         [*command, "--rootdir", str(tmp_path), str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
@@ -38,11 +38,11 @@ def test_a_worker_that_ends_fails_one_test_and_no_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", TOGETHER)
-def test_what_shares_fixtures_is_there_and_takes_them(unit: str) -> None:
+def test_files_that_share_fixtures_exist_and_use_them(unit: str) -> None:
     for node in TOGETHER[unit]:
         path, _, function = node.partition("::")
         text = (ROOT / path).read_text(encoding="utf-8")
-        assert any(fixture in text for fixture in unit.split(", ")), f"{path} takes none of them"
+        assert any(fixture in text for fixture in unit.split(", ")), f"{path} uses none of them"
         assert f"def {function or 'test_'}" in text
         assert unit_of(f"{path}::{function or 'test_any[1]'}") == unit
 
@@ -56,5 +56,5 @@ def test_what_shares_fixtures_is_there_and_takes_them(unit: str) -> None:
         ("tests/faults/test_callers.py::test_d[1-2]", "tests/faults/test_callers.py"),
     ],
 )
-def test_a_worker_takes_at_once_what_shares_a_stack(node: str, unit: str) -> None:
+def test_tests_that_share_a_stack_are_one_unit(node: str, unit: str) -> None:
     assert unit_of(node) == unit

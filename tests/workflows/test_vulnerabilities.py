@@ -1,6 +1,6 @@
-"""Proves tools/audit: what is known to be vulnerable fails unless it is left for now, and so does what was not seen.
+"""Proves tools/audit: known vulnerabilities fail without an exception, and so do packages that could not be checked.
 
-govulncheck is the real one, with a database of its own here; pip-audit's answers are in its own format.
+govulncheck is the real one, with a small database. pip-audit is a stand-in with the real format of answers.
 """
 
 import json
@@ -23,7 +23,7 @@ from tools.vulnerabilities.exceptions import read
 KNOWN = {"id": "PYSEC-2019-179", "fix_versions": ["1.0"], "aliases": ["CVE-2019-1010083"], "description": ""}
 FLASK = {"name": "flask", "version": "0.5", "vulns": [KNOWN]}
 CLEAN = {"name": "idna", "version": "3.10", "vulns": []}
-# What calls a function of the standard library that the database below knows, and what does not.
+# A program that calls a vulnerable function of the database below, and one that does not.
 CALLS = 'package main\n\nimport "net/url"\n\nfunc main() { _, _ = url.Parse("x") }\n'
 IMPORTS = 'package main\n\nimport "net/url"\n\nfunc main() { _ = url.Values{} }\n'
 ENTRY: dict[str, Any] = {
@@ -46,7 +46,7 @@ ENTRY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Place:
-    """A repository of two locks and one Go program, and what is known of them."""
+    """A repository with two locks and one Go program, and their known vulnerabilities."""
 
     root: Path
 
@@ -64,12 +64,12 @@ class Place:
         )
 
     def known(self, *dependencies: dict[str, Any]) -> None:
-        """What pip-audit says of the lock b; of others it says that they are clean."""
+        """Set the answer of pip-audit for the lock b; other locks are clean."""
         for name, found in (("b", dependencies), ("a", (CLEAN,))):
             (self.root / f"{name}.json").write_text(json.dumps({"dependencies": found, "fixes": []}))
 
     def leave(self, **until: int) -> None:
-        """Leave vulnerabilities for so many days, by their names with _ for -; midnight may pass meanwhile."""
+        """Write exceptions for a number of days, by names with _ instead of -; midnight may pass meanwhile."""
         today = datetime.now(UTC).date()
         left = [
             {"id": name.replace("_", "-"), "reason": "nothing of ours calls it", "until": today + timedelta(days=days)}
@@ -103,7 +103,7 @@ def place(tmp_path: Path, govulncheck: Path) -> Place:
     (tmp_path / ".venv/bin/python").chmod(0o755)
     (tmp_path / ".cache/tools/bin/govulncheck").symlink_to(govulncheck)
     audit = tmp_path / ".venv/bin/pip-audit"
-    # As the real one: 1 where something is known.
+    # Like the real one, it exits with 1 if there is a vulnerability.
     audit.write_text(
         '#!/bin/sh\ncase "$*" in *requirements/b.txt*) file=b ;; *) file=a ;; esac\n'
         "cat $file.json\n! grep -q PYSEC $file.json\n"
@@ -122,7 +122,7 @@ def place(tmp_path: Path, govulncheck: Path) -> Place:
     return made
 
 
-def test_what_is_clean_passes(place: Place) -> None:
+def test_clean_dependencies_pass(place: Place) -> None:
     done = place.audit()
     assert done.returncode == 0, done.stderr
     assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [
@@ -130,7 +130,7 @@ def test_what_is_clean_passes(place: Place) -> None:
     ]  # fmt: skip
 
 
-def test_what_is_known_fails_until_it_is_left_and_again_from_its_day_on(place: Place) -> None:
+def test_a_vulnerability_fails_without_an_exception_and_after_its_day(place: Place) -> None:
     place.known(CLEAN, FLASK)
     (place.root / "tools/go/program/main.go").write_text(CALLS)
     done = place.audit()
@@ -150,7 +150,7 @@ def test_what_is_known_fails_until_it_is_left_and_again_from_its_day_on(place: P
     )
 
 
-def test_an_exception_that_is_not_needed_any_more_is_said_and_fails_from_its_day_on(place: Place) -> None:
+def test_an_unneeded_exception_is_reported_and_fails_after_its_day(place: Place) -> None:
     place.leave(CVE_2019_1010083=9)
     done = place.audit()
     assert (done.returncode, "is no longer found" in done.stdout) == (0, True)
@@ -158,8 +158,8 @@ def test_an_exception_that_is_not_needed_any_more_is_said_and_fails_from_its_day
     assert place.audit("--only", "python").returncode == 1
 
 
-def test_what_was_not_looked_at_is_not_clean(place: Place) -> None:
-    """pip-audit ends with 0 for packages that its database does not have."""
+def test_unchecked_packages_fail(place: Place) -> None:
+    """pip-audit exits with 0 for packages that its database does not have."""
     place.known(CLEAN, {"name": "uv", "skip_reason": "Dependency not found on PyPI and could not be audited: uv (0.9)"})
     done = place.audit("--only", "python")
     assert done.returncode == 1

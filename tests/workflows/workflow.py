@@ -1,6 +1,6 @@
-"""What .github says runs, read for the rules: workflows, their jobs, and the commands of their steps.
+"""Reads .github for the rules: workflows, their jobs, and the commands of their steps.
 
-YAML is read with every scalar as text, because `on` is a word here and versions are no numbers.
+YAML is read with every scalar as text, because `on` would become a boolean, and versions numbers.
 """
 
 import re
@@ -19,13 +19,13 @@ _WORKFLOWS = Path(".github/workflows")
 _PREPARE = Path(".github/actions/prepare/action.yml")
 APP_TOKEN = "actions/create-github-app-token@"
 _OPERATORS = frozenset({"|", "||", "&&", ";"})
-# Words that only start another command, with the options that take no word of their own.
+# Commands that only start another command; their options take no separate values.
 _STARTERS = frozenset({"tools/unless-held", "xargs"})
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step; `run` is None where it uses an action."""
+    """One step; `run` is None if it uses an action."""
 
     run: str | None
     uses: str | None
@@ -40,7 +40,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a workflow. `env` and `permissions` are what holds in it, the workflow's own included."""
+    """One job of a workflow. `env` and `permissions` include those of the workflow."""
 
     workflow: str
     name: str
@@ -51,7 +51,7 @@ class Job:
 
     @property
     def title(self) -> str:
-        """Where it stands, for people."""
+        """Its workflow and name, for people."""
         return f"{self.workflow}: {self.name}"
 
     @property
@@ -61,7 +61,7 @@ class Job:
 
     @property
     def reaches_main(self) -> bool:
-        """Whether it holds a token that can push."""
+        """Whether it has a token that can push."""
         own = isinstance(self.permissions, Mapping) and self.permissions.get("contents") == "write"
         return own or self.permissions == "write-all" or self.has_app_token
 
@@ -85,7 +85,7 @@ class Workflow:
 
     @property
     def events(self) -> Mapping[str, Any]:
-        """What starts it, with the filters of each event."""
+        """The events that start it, with their filters."""
         on = self.values["on"]
         if isinstance(on, str):
             return {on: {}}
@@ -112,7 +112,7 @@ class Workflow:
 
 @dataclass(frozen=True)
 class Files:
-    """All of it, so that a fixture can change one file."""
+    """All files, so that a fixture can change one of them."""
 
     workflows: tuple[Workflow, ...]
     prepare: str
@@ -132,15 +132,15 @@ class Files:
 
     @property
     def prepare_steps(self) -> list[Step]:
-        """The steps of the action of our own."""
+        """The steps of our own action."""
         return [_step(step) for step in _loaded(self.prepare)["runs"]["steps"]]
 
     def workflow(self, name: str) -> Workflow:
-        """The workflow of a file."""
+        """Return the workflow of a file."""
         return next(workflow for workflow in self.workflows if workflow.name == name)
 
     def changed(self, name: str, find: str, write: str) -> "Files":
-        """A copy in which one text of one workflow is another; ValueError where it is not there exactly once."""
+        """Return a copy with a text of a workflow replaced; raise ValueError if it does not occur exactly once."""
         workflow = self.workflow(name)
         if workflow.text.count(find) != 1:
             raise ValueError(f"{name} has {workflow.text.count(find)} times, and not once: {find}")
@@ -149,7 +149,7 @@ class Files:
 
 
 def read() -> Files:
-    """What stands in the working tree."""
+    """Return the files of the working tree."""
     paths = sorted((ROOT / _WORKFLOWS).glob("*.yml"))
     return Files(
         workflows=tuple(Workflow(name=path.name, text=path.read_text(encoding="utf-8")) for path in paths),
@@ -170,12 +170,12 @@ def _names() -> frozenset[str]:
 
 
 def variables(text: str) -> set[str]:
-    """The shell variables that a step's commands read."""
+    """Return the shell variables that a step's commands read."""
     return set(re.findall(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)", text))
 
 
 def _loaded(text: str) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  # it makes nothing but text
+    content: Mapping[str, Any] = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  # BaseLoader makes only text
     return content
 
 
@@ -184,7 +184,7 @@ def _step(values: Mapping[str, Any]) -> Step:
 
 
 def commands_of(script: str) -> Iterator[tuple[str, ...]]:
-    """The commands of some shell, one tuple of words each, without redirections and starters."""
+    """Yield the commands of a shell script, one tuple of words each, without redirections and starters."""
     for line in script.splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.wordchars += "$@:%,+"
@@ -204,7 +204,7 @@ def commands_of(script: str) -> Iterator[tuple[str, ...]]:
 
 
 def _started(words: Sequence[str]) -> tuple[str, ...]:
-    """The command behind its starters, which do not change what it may do."""
+    """Return a command without its starters, which do not change what it does."""
     if words[0] not in _STARTERS:
         return tuple(words)
     rest = [number for number, word in enumerate(words) if number and not word.startswith("-")]

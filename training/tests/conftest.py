@@ -1,4 +1,4 @@
-"""A real MLflow store of its own for each worker, the command line, and small tables to learn from."""
+"""A real MLflow store for each test, the command line, and small tables to learn from."""
 
 import contextlib
 import importlib
@@ -22,8 +22,8 @@ import pandas as pd
 import pytest
 from msgspec import Struct
 
-# pytest calls this file `training.tests.conftest` after its folders, and for that puts an empty stand-in where the
-# package `training` belongs.
+# pytest names this file `training.tests.conftest` after its folders. To do so, it registers an empty module in place of
+# the package `training`, which is removed here.
 if getattr(sys.modules.get("training"), "__file__", None) is None:
     sys.modules.pop("training", None)
 
@@ -36,7 +36,7 @@ prepare_environment()
 
 
 class Outcome(Struct, frozen=True):
-    """What one command line came to."""
+    """The result of one command line."""
 
     code: int
     out: str
@@ -49,13 +49,13 @@ class Outcome(Struct, frozen=True):
 
 @pytest.fixture(autouse=True)
 def _asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is away is away at once."""
+    """Do not retry requests, so that a server that is down fails at once."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _mlflow_loaded() -> None:
-    """MLflow warns of its own types while this part of it loads, which any test could be the first to make it do."""
+    """Load mlflow.pyfunc, which warns about MLflow's own types, before any test that would fail at the warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         importlib.import_module("mlflow.pyfunc")
@@ -101,7 +101,7 @@ def _trained_once(database: Path, tmp_path_factory: pytest.TempPathFactory) -> t
         shutil.copy(database, path)
         output = io.StringIO()
         with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder), contextlib.redirect_stdout(output):
-            # MLflow writes the address that it is given to the environment, where other suites' tests would find it.
+            # MLflow writes its address to the environment. Other suites' tests must not see it.
             patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
             assert execute(["run", "--tracking-uri", f"sqlite:///{path}", "--json"]) == 0
         (folder / "result.json").write_text(output.getvalue())
@@ -112,14 +112,14 @@ def _trained_once(database: Path, tmp_path_factory: pytest.TempPathFactory) -> t
 
 @pytest.fixture
 def trained(_trained_once: tuple[Path, Any], store: str) -> Any:
-    """Has `training run` on iris, with nothing but defaults, behind it in the test's store: its JSON result."""
+    """The JSON result of `training run` on iris with defaults, whose model is in the test's store."""
     path, result = _trained_once
     shutil.copy(path, store.removeprefix("sqlite:///"))
     return result
 
 
 class Server(Struct, frozen=True):
-    """A running `mlflow server` that hands out artifacts itself."""
+    """A running `mlflow server` that serves artifacts itself."""
 
     uri: str
 
@@ -161,7 +161,7 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 @pytest.fixture
 def blobs_of() -> Callable[[Sequence[Any]], pd.DataFrame]:
-    """Makes tables of one cloud of points a label: columns `a`, `b` and `kind`."""
+    """Makes tables with a cloud of points for each label: columns `a`, `b` and `kind`."""
 
     def make(labels: Sequence[Any], rows: int = 30, distance: float = 6) -> pd.DataFrame:
         random = np.random.default_rng(7)

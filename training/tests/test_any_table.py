@@ -1,4 +1,4 @@
-"""Proves that any table is either refused in words, or learnt from with a twin that answers as the pipeline does."""
+"""Proves that any table is either refused with a reason, or gives a twin with the pipeline's answers."""
 
 import contextlib
 from pathlib import Path
@@ -47,7 +47,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
             values = st.none() | values
         columns[name] = draw(st.lists(values, min_size=ROWS, max_size=ROWS))
     columns["y"] = draw(st.permutations(np.resize(["l", "r"], ROWS).tolist()))
-    # From objects, so that a gap leaves whole numbers whole.
+    # From objects, because numpy would turn integers with gaps into floats.
     return pd.DataFrame({name: pd.Series(values, dtype=object).convert_dtypes() for name, values in columns.items()})
 
 
@@ -71,7 +71,7 @@ def learnt(dataset: Dataset, model: str) -> None:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(table=tables(), written=st.sampled_from(["csv", "parquet"]))
-def test_any_table_is_refused_or_answered_for(tmp_path: Path, model: str, table: pd.DataFrame, written: str) -> None:
+def test_any_table_is_refused_or_learned(tmp_path: Path, model: str, table: pd.DataFrame, written: str) -> None:
     path = tmp_path / f"data.{written}"
     table.to_csv(path, index=False) if written == "csv" else table.to_parquet(path, index=False)
     with contextlib.suppress(BadInputError):

@@ -1,4 +1,4 @@
-"""Proves that a baseline says of every feature and of the answers where the rows were, in float32's numbers."""
+"""Proves that a baseline has the distributions of every feature and of the answers, in float32 numbers."""
 
 import json
 from pathlib import Path
@@ -39,14 +39,14 @@ def test_every_row_is_in_one_bin(rows: np.ndarray) -> None:
             assert share == pytest.approx(((low <= column) & (column < high)).mean())
 
 
-def test_bins_are_of_like_size_and_as_many_as_the_rows_allow() -> None:
+def test_bins_have_similar_sizes_and_as_many_as_the_rows_allow() -> None:
     rows = np.random.default_rng(1).normal(size=(1000, 1))
     assert measured(rows)["features"][0]["shares"] == pytest.approx([0.1] * 10, abs=0.002)
     assert len(measured(rows[:90])["features"][0]["shares"]) == 3
 
 
 @pytest.mark.parametrize("column", [[5.0] * 100, [0.0] * 90 + [1.0] * 10])
-def test_of_a_feature_that_hardly_varies_anything_new_is_told_apart(column: list[float]) -> None:
+def test_new_values_of_a_nearly_constant_feature_have_their_own_bins(column: list[float]) -> None:
     feature = measured(np.array(column)[:, None])["features"][0]
     smallest = min(column)
     bins = np.searchsorted(feature["edges"], [smallest - 0.1, smallest, smallest + 0.1], side="right")
@@ -54,14 +54,14 @@ def test_of_a_feature_that_hardly_varies_anything_new_is_told_apart(column: list
     assert feature["shares"][0] == 0
 
 
-def test_the_answers_are_told_by_class_or_by_size() -> None:
+def test_answers_are_counted_by_class_or_by_size() -> None:
     rows = np.zeros((4, 1))
     assert measured(rows)["prediction"] == {"rows": 4, "shares": [0.25, 0.75], "classes": ["a", "b"]}
     found = measured(rows, np.arange(100.0)[:, None], ())["prediction"]
     assert found == {"rows": 100, "shares": [0.33, 0.33, 0.34], "edges": [33.0, 66.0]}
 
 
-def test_it_is_written_the_same_again(tmp_path: Path) -> None:
+def test_writing_it_again_gives_the_same_bytes(tmp_path: Path) -> None:
     rows = np.random.default_rng(2).normal(size=(50, 3))
     assert encoded(measure_baseline([Column(name) for name in "abc"], rows, SCORES, ("a", "b"))) == encoded(
         measure_baseline([Column(name) for name in "abc"], rows, SCORES, ("a", "b"))

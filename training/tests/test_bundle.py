@@ -1,4 +1,4 @@
-"""Proves that the artifact folder is what docs/model-format.md promises, for MLflow's readers and for a shell."""
+"""Proves that the artifact folder is as docs/model-format.md says, for MLflow's loaders and for a shell."""
 
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def test_labels_keep_their_type(tmp_path: Path, blobs: pd.DataFrame, labels: tup
     assert f'"type": "{kind}"' in yaml.safe_load((bundle.folder / "MLmodel").read_text())["signature"]["outputs"]
 
 
-def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no MLmodel"):
         Bundle(tmp_path)
     (tmp_path / "MLmodel").write_text("flavors: {sklearn: {}}\n")

@@ -20,7 +20,7 @@ def card_of(outcome: Any, tmp_path: Path) -> str:
 
 
 def table(card: str, head: str) -> dict[str, list[str]]:
-    """The rows of the table that begins with a line, by their first cell."""
+    """Return the rows of the table that begins with a line, by their first cell."""
     lines = card.partition(head)[2].strip().splitlines()[1:]
     cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines[: [*lines, ""].index("")]]
     return {row[0]: row[1:] for row in cells}
@@ -59,7 +59,7 @@ def test_a_regression_has_a_card_of_its_own(training: Training, tmp_path: Path) 
 
 
 def test_slices_and_warnings_are_named(training: Training, tmp_path: Path, blobs: pd.DataFrame) -> None:
-    # Half of the rows twice, a constant, and names that Markdown would take for cells.
+    # Half of the rows occur twice, a column is constant, and names contain what separates cells in Markdown.
     frame = blobs.assign(same=1.0, on=blobs["a"] > 0)
     frame["a|b"] = np.resize(["x|y", "z"], len(blobs))
     twice = pd.concat([frame, frame[::2]])[["a", "b", "a|b", "same", "on", "kind"]]

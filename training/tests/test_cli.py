@@ -1,4 +1,4 @@
-"""Proves the commands on a real MLflow store: what they register, print and refuse, and how they end."""
+"""Proves the commands on a real MLflow store: what they register, print and refuse, and their exit codes."""
 
 import json
 import signal
@@ -32,7 +32,7 @@ def test_a_run_registers_all_that_is_documented(trained: Any, tmp_path: Path) ->
     assert version.tags == {"release": "v1.0.0", "digest": trained["digest"], "gate": "passed"}
     assert "logistic-regression that predicts species" in str(version.description)
     folder = Path(mlflow.artifacts.download_artifacts(trained["source"], dst_path=str(tmp_path / "down")))
-    # MLflow's own, which is no part of the version.
+    # MLflow adds this file, which is not a part of the version.
     (folder / "registered_model_meta").unlink()
     assert Bundle(folder).digest() == trained["digest"]
     run = client.get_run(trained["run_id"])
@@ -74,7 +74,7 @@ def test_a_failed_gate_registers_nothing(training: Command, trained: Any) -> Non
     assert client.get_registered_model("iris-classifier").aliases == {"candidate": 1}
 
 
-def test_the_champion_is_in_the_way_of_a_worse_model(training: Command, trained: Any) -> None:
+def test_a_model_worse_than_the_champion_is_refused(training: Command, trained: Any) -> None:
     assert training("promote", "iris-classifier").code == 0
     outcome = training("run", "--param", "C=0.01")
     assert outcome.code == 2
@@ -170,7 +170,7 @@ def test_bad_input_ends_with_one_sentence(
     assert len(errors) == 1
     assert says in errors[0]
     assert outcome.out == ""
-    assert not (tmp_path / "mlflow.db").exists(), "MLflow was asked before the input was known to be good"
+    assert not (tmp_path / "mlflow.db").exists(), "MLflow was used before the input was checked"
 
 
 def test_parameters_that_the_estimator_refuses_record_nothing(training: Command) -> None:
@@ -181,7 +181,7 @@ def test_parameters_that_the_estimator_refuses_record_nothing(training: Command)
     assert [entry.name for entry in MlflowClient().search_experiments()] == ["Default"]
 
 
-def test_numbers_that_the_model_cannot_stand_record_nothing(training: Command, blobs: pd.DataFrame) -> None:
+def test_numbers_that_overflow_record_nothing(training: Command, blobs: pd.DataFrame) -> None:
     blobs.assign(a=blobs["a"] * 1e37, kind=blobs["a"] * 1e38).to_csv("huge.csv", index=False)
     outcome = training("run", "--data", "huge.csv", "--target", "kind")
     assert outcome.code == 2, outcome.err
@@ -189,7 +189,7 @@ def test_numbers_that_the_model_cannot_stand_record_nothing(training: Command, b
     assert registered() == []
 
 
-def test_evaluate_takes_up_the_held_out_rows_of_the_run(training: Command) -> None:
+def test_evaluate_uses_the_held_out_rows_of_the_run(training: Command) -> None:
     result = training("run", "--seed", "5", "--test-size", "0.3", "--json").json
     for reference in ("iris-classifier@candidate", "iris-classifier/v1.0.0", f"runs:/{result['run_id']}"):
         outcome = training("evaluate", reference, "--json")
@@ -233,7 +233,7 @@ def test_evaluate_refuses_what_does_not_fit(training: Command, trained: Any) -> 
         assert says in outcome.err
 
 
-def test_evaluate_says_that_other_data_is_other_data(training: Command, blobs_of: Command) -> None:
+def test_evaluate_says_when_the_data_differs(training: Command, blobs_of: Command) -> None:
     blobs_of(["x", "y"]).to_csv("blobs.csv", index=False)
     assert training("run", "--data", "blobs.csv", "--target", "kind").code == 0
     blobs_of(["x", "y"], rows=40).to_csv("blobs.csv", index=False)
@@ -278,7 +278,7 @@ def test_promote_moves_aliases_and_list_shows_them(training: Command, trained: A
 
 
 def test_the_champion_has_the_alias_that_the_model_names(training: Command, trained: Any, tmp_path: Path) -> None:
-    """Environments have the names that a fork gives them, and aliases those of environments."""
+    """A fork names its environments, and the alias of the champion is an environment's name."""
     assert training("promote", "iris-classifier", "--to", "live").code == 0
     (tmp_path / "training.yaml").write_text("data: iris\nname: iris-classifier\ngate: {champion: live}\n")
     (tmp_path / "README.md").write_text("Iris.")
@@ -292,7 +292,7 @@ def test_the_champion_has_the_alias_that_the_model_names(training: Command, trai
     assert training("due", "--model-dir", str(tmp_path), "--json").json["champion"] == "1"
 
 
-def test_promote_and_list_refuse_what_is_not_there(training: Command, trained: Any) -> None:
+def test_promote_and_list_refuse_unknown_names(training: Command, trained: Any) -> None:
     for arguments, says in (
         (("promote", "iris-classifier", "--from", "9"), "'9': there are the versions 1 and the aliases candidate"),
         (("promote", "iris-classifier", "--from", "best"), "no version, release or alias 'best'"),

@@ -1,4 +1,4 @@
-"""Proves that what is confined goes on when the kernel needs memory."""
+"""Proves that a confined process still runs after the kernel has reclaimed memory."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ Path("/proc/self/maps").read_bytes()
 @pytest.mark.slow
 @pytest.mark.skipif(not os.access(CACHES, os.W_OK), reason="only root may drop the kernel's caches, on Linux")
 def test_a_confined_process_reads_about_itself_after_the_kernel_has_dropped_its_caches(tmp_path: Path) -> None:
-    """Libraries that count threads do; procfs makes its files anew then, and a rule holds for one inode."""
+    """Libraries read /proc/self to count threads. procfs then creates its inodes again, and a rule is for one inode."""
     command = [sys.executable, "-c", _CONFINED, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

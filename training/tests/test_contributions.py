@@ -1,4 +1,4 @@
-"""Contributions are those of the `shap` package, for a model of numbers and for one of a table with text and gaps."""
+"""Proves that contributions equal those of the `shap` package, for numbers and for a table with text and gaps."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def trained(settings: Settings) -> tuple[Plan, Trained, Twin]:
 
 
 def as_numbers(plan: Plan, rows: np.ndarray) -> np.ndarray:
-    """Rows with the places of texts instead of these, for `shap` takes numbers only."""
+    """Return rows with positions instead of texts, because `shap` takes numbers only."""
     found = np.empty(rows.shape)
     for index, column in enumerate(plan.dataset.columns):
         known = ["", *column.categories]
@@ -43,8 +43,8 @@ def as_rows(plan: Plan, numbers: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["iris", "penguins"])
-def test_shap_says_the_same(name: str) -> None:
-    # It loads for seconds, and not in every worker that only collects tests.
+def test_contributions_equal_those_of_shap(name: str) -> None:
+    # Its import takes seconds, which workers that only collect tests should not spend.
     shap = pytest.importorskip("shap", exc_type=ImportError)
     plan, found, twin = trained(load_settings({}, ROOT / "models" / name))
     columns, rows = plan.dataset.columns, plan.split.test_rows[:6]
@@ -62,7 +62,7 @@ def test_shap_says_the_same(name: str) -> None:
         assert (np.abs(near.contributions - values).max(axis=0) < 5 * near.error + 1e-6).all()
 
 
-def test_means_are_of_the_label_that_is_answered() -> None:
+def test_means_are_of_the_answered_label() -> None:
     plan, found, twin = trained(load_settings({}, ROOT / "models" / "iris"))
     rows = plan.split.test_rows
     means: dict[str, float] = dict(

@@ -1,4 +1,4 @@
-"""Proves that tables become typed data sets, and that whatever cannot be learnt from is refused in one sentence."""
+"""Proves that tables become typed data sets, and that unusable ones are refused in one sentence."""
 
 import contextlib
 import gzip
@@ -25,7 +25,7 @@ def csv(folder: Path, content: str | bytes, name: str = "data.csv") -> str:
 
 def refusal(source: str, target: str | None = "y", task: object = None) -> str:
     with pytest.raises(BadInputError) as caught:
-        load_dataset(source, target, task)  # type: ignore[arg-type] # a test gives what it likes
+        load_dataset(source, target, task)  # type: ignore[arg-type] # tests also give wrong types
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert source in sentence
@@ -40,7 +40,7 @@ def test_built_in_data_sets_load(name: str) -> None:
     assert default_model_name(dataset) == BUILT_IN[name].model_name
 
 
-def test_iris_speaks_in_class_names() -> None:
+def test_iris_has_class_names() -> None:
     assert load_dataset("iris").classes == ("setosa", "versicolor", "virginica")
 
 
@@ -53,7 +53,9 @@ def test_iris_speaks_in_class_names() -> None:
         ("0.5 1.5 2.0", "regression", ()),
     ],
 )
-def test_the_target_says_the_task(tmp_path: Path, values: str, task: str, classes: tuple[object, ...]) -> None:
+def test_the_type_of_the_target_decides_the_task(
+    tmp_path: Path, values: str, task: str, classes: tuple[object, ...]
+) -> None:
     rows = "\n".join(f"{index},{value}" for index, value in enumerate(values.split()))
     dataset = load_dataset(csv(tmp_path, f"a,y\n{rows}\n"), "y")
     assert (dataset.task, dataset.classes) == (task, classes)
@@ -167,7 +169,7 @@ def test_any_bytes_load_or_are_refused(tmp_path: Path, content: bytes | str) -> 
 @given(
     values=arrays.arrays(np.float64, (12, 2), elements=st.floats(-1e30, 1e30, allow_nan=False, allow_subnormal=False))
 )
-def test_rows_are_what_float32_holds(tmp_path: Path, values: np.ndarray) -> None:
+def test_rows_are_float32_values(tmp_path: Path, values: np.ndarray) -> None:
     table = pd.DataFrame(values, columns=["a", "b"]).assign(y=["x", "z"] * 6)
     table.to_parquet(tmp_path / "data.parquet")
     dataset = load_dataset(str(tmp_path / "data.parquet"), "y")

@@ -1,4 +1,4 @@
-"""Proves that a model is due for the reasons that are documented, for no others, and that an outage is not a no."""
+"""Proves that a model is due for the documented reasons only, and that an outage does not count as not due."""
 
 import http.server
 import json
@@ -52,7 +52,7 @@ def once(training: Command, folder: Path) -> Any:
 
 
 class Prometheus:
-    """Answers as Prometheus' API does, with what a test says."""
+    """A stand-in for Prometheus' API, which gives the answers that a test sets."""
 
     def __init__(self) -> None:
         self.body: bytes = b""
@@ -189,7 +189,7 @@ def test_changed_settings_and_code_are_a_reason_and_comments_are_not(training: C
     assert "pipeline.py changed since version 1" in training("due", NAME, "--json").json["reason"]
 
 
-def test_git_tells_what_an_older_version_does_not(training: Command, folder: Path) -> None:
+def test_git_shows_changes_if_an_older_version_has_no_fingerprint(training: Command, folder: Path) -> None:
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), "-c", "user.name=A", "-c", "user.email=a@b.c", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -224,7 +224,7 @@ def test_alerts_of_the_model_are_a_reason(training: Command, folder: Path, prome
         prometheus.fires(*alerts)
         return training("due", NAME, "--prometheus", prometheus.url, "--json", *more).json
 
-    now = -0.01  # began after the version was trained
+    now = -0.01  # after the version was trained
     assert not due(alert("ModelInputDrift", now, state="pending"))["due"]
     assert not due(alert("ModelInputDrift", now, model_name="other"), alert("Else", now))["due"]
     assert not due(alert("ModelInputDrift", now), more=("--alert-label", "namespace=here"))["due"]
@@ -241,7 +241,7 @@ def test_alerts_of_the_model_are_a_reason(training: Command, folder: Path, prome
 
 
 @pytest.mark.usefixtures("once")
-def test_an_alert_that_a_version_answers_is_no_reason_for_another_one(folder: Path, prometheus: Prometheus) -> None:
+def test_an_alert_from_before_the_newest_version_is_no_reason(folder: Path, prometheus: Prometheus) -> None:
     prometheus.fires(alert("ModelInputDrift", hours_ago=3))
 
     def verdict(days: float) -> Verdict:
@@ -263,7 +263,7 @@ def test_an_alert_that_a_version_answers_is_no_reason_for_another_one(folder: Pa
         (400, b'{"status":"error","error":"no"}', "refuses the query: no."),
     ],
 )
-def test_a_prometheus_that_cannot_be_asked_is_not_a_no(
+def test_an_unusable_prometheus_does_not_mean_not_due(
     training: Command, prometheus: Prometheus, status: int, body: bytes, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.due.alerts._PAUSES", (0.01, 0.01))
@@ -276,7 +276,7 @@ def test_a_prometheus_that_cannot_be_asked_is_not_a_no(
 
 
 @pytest.mark.usefixtures("once")
-def test_a_prometheus_that_is_away_or_hangs_is_given_up(
+def test_a_prometheus_that_is_down_or_hangs_ends_in_time(
     training: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.due.alerts._PAUSES", (0.01,))
@@ -291,7 +291,7 @@ def test_a_prometheus_that_is_away_or_hangs_is_given_up(
     assert "does not answer (ReadTimeout)" in hangs.err
     assert "does not answer (ConnectionError)" in away.err
     assert "is not known" in away.out
-    # Whoever has another reason needs no answer.
+    # With another reason, its answer is not needed.
     write(folder, seed=7)
     outcome = training("due", NAME, "--prometheus", url, "--json")
     assert outcome.code == 0
@@ -305,7 +305,7 @@ def test_a_prometheus_that_is_away_or_hangs_is_given_up(
 
 
 @pytest.mark.usefixtures("once")
-def test_a_store_that_is_away_is_not_a_no(training: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_down_does_not_mean_not_due(training: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(_: object) -> object:
         raise OutageError("s3://tables/points.csv: the store does not answer (timed out).")
 
@@ -316,14 +316,14 @@ def test_a_store_that_is_away_is_not_a_no(training: Command, monkeypatch: pytest
     assert "the store does not answer" in outcome.err
 
 
-def test_an_mlflow_that_is_away_is_not_a_no(training: Command, folder: Path) -> None:
+def test_an_mlflow_that_is_down_does_not_mean_not_due(training: Command, folder: Path) -> None:
     outcome = training("due", NAME, "--tracking-uri", "http://127.0.0.1:1")
     assert outcome.code == 1
     assert "cannot be reached" in outcome.err
     assert training("run", "--if-due", "--model-dir", str(folder), "--tracking-uri", "http://127.0.0.1:1").code == 1
 
 
-def test_a_run_asks_first_and_says_why(training: Command, folder: Path, blobs_of: Command) -> None:
+def test_a_run_checks_first_and_records_the_reason(training: Command, folder: Path, blobs_of: Command) -> None:
     first = training("run", "--if-due", "--model-dir", str(folder), "--json")
     assert first.code == 0, first.err
     version = MlflowClient().get_model_version(NAME, first.json["version"])
@@ -346,7 +346,7 @@ def test_a_run_asks_first_and_says_why(training: Command, folder: Path, blobs_of
     assert "--if-due: name the model's folder" in refused.err
 
 
-def test_the_alerts_that_count_are_those_of_the_chart() -> None:
+def test_the_default_alerts_exist_in_the_chart() -> None:
     rules = [path.read_text() for path in (ROOT / "charts" / "observability" / "rules").glob("*.yaml")]
     for name in DueSettings().alerts:
         assert any(f"- alert: {name}\n" in text for text in rules), name

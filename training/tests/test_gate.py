@@ -1,4 +1,4 @@
-"""Proves that a good model passes every check of the gate, and that each check fails for the reason it is there for."""
+"""Proves that a good model passes every check of the gate, and that each check finds the fault it is for."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ def split_of(dataset: Dataset) -> Split:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Saved:
-    """Trains a model and writes its folder; `twin` replaces the ONNX graph."""
+    """A function that trains a model and writes its folder; `twin` replaces the ONNX graph."""
 
     def save(name: str = "iris", twin: bytes | None = None, **params: float) -> Bundle:
         dataset = load_dataset(name)
@@ -125,7 +125,7 @@ def test_a_twin_with_swapped_columns_fails_parity_of_labels(saved: Saved) -> Non
 
 
 def test_a_twin_that_mixes_rows_fails(saved: Saved) -> None:
-    """Each row's scores lean on the row before it in the batch."""
+    """The scores of each row depend on the row before it in the batch."""
     graph = onnx.load(saved().folder / "model.onnx")
     graph.graph.node[-1].output[0] = "alone"
     graph.graph.node.append(helper.make_node("CumSum", ["alone", "axis"], ["summed"]))

@@ -1,4 +1,4 @@
-"""Proves that columns of every kind are read, learnt from and answered for alike by the pipeline and its twin."""
+"""Proves that columns of every kind are read and learned, and that pipeline and twin give the same answers."""
 
 import datetime as dt
 import json
@@ -37,7 +37,7 @@ DAYS = [dt.date(2024, 1, 1) + dt.timedelta(days=int(day)) for day in RANDOM.inte
 
 
 def gaps(values: Any, *rows: int) -> list[Any]:
-    """Values, the first and some more of them missing."""
+    """Return values of which the first and those of some more rows are missing."""
     return [None if row in (0, *rows) else value for row, value in enumerate(values)]
 
 
@@ -61,7 +61,7 @@ def fitted(dataset: Dataset, model: str) -> tuple[Any, bytes]:
 
 
 def distance(dataset: Dataset, pipeline: Any, twin: Twin) -> float:
-    """How far pipeline and twin are apart at most, on all rows and on rows made to hurt."""
+    """Return the largest difference between pipeline and twin, on all rows and on difficult rows."""
     kinds = [(column.kind, column.optional) for column in dataset.columns]
     rows = np.concatenate([dataset.rows, hard_rows(kinds, dataset.rows, pipeline)])
     own = pipeline.predict_proba(rows) if dataset.classes else pipeline.predict(rows).reshape(-1, 1)
@@ -116,7 +116,7 @@ def test_csv_texts_are_categories_and_gaps_are_optional(tmp_path: Path) -> None:
     assert dataset.rows[1].tolist() == [np.float32(A[1]), 1.0, "K\u00f6ln", float(A[1] > 1)]
 
 
-def test_a_table_of_numbers_without_gaps_gives_the_pipeline_and_twin_of_before(tmp_path: Path) -> None:
+def test_a_table_of_numbers_without_gaps_needs_no_preparation(tmp_path: Path) -> None:
     dataset = load_dataset(csv(tmp_path, n=RANDOM.integers(0, 9, ROWS)), "y")
     pipeline, content = fitted(dataset, "logistic-regression")
     assert list(pipeline.named_steps) == ["scale", "model"]
@@ -151,7 +151,7 @@ def test_rare_and_unknown_texts_share_one_place(tmp_path: Path) -> None:
     assert distance(dataset, pipeline, Twin(content)) < 1e-5
 
 
-def test_what_is_said_of_columns_wins_over_the_table(tmp_path: Path) -> None:
+def test_settings_of_columns_override_the_table(tmp_path: Path) -> None:
     said = {
         "code": ColumnSettings(kind="category", unknown="refuse"),
         "n": ColumnSettings(kind="number", optional=True),
@@ -183,7 +183,9 @@ def test_what_is_said_of_columns_wins_over_the_table(tmp_path: Path) -> None:
         ({"y": ColumnSettings(drop=True)}, "'y' is the target"),
     ],
 )
-def test_what_does_not_fit_the_table_is_refused(tmp_path: Path, said: dict[str, ColumnSettings], says: str) -> None:
+def test_settings_that_do_not_fit_the_table_are_refused(
+    tmp_path: Path, said: dict[str, ColumnSettings], says: str
+) -> None:
     words = ["", *["Bonn"] * 40, *["Ulm"] * (ROWS - 41)]
     with pytest.raises(BadInputError) as caught:
         load_dataset(csv(tmp_path, b=words), "y", said=said)
@@ -191,7 +193,7 @@ def test_what_does_not_fit_the_table_is_refused(tmp_path: Path, said: dict[str, 
 
 
 def test_a_mark_among_numbers_is_one_among_words_too(tmp_path: Path) -> None:
-    """As R writes tables: NA in every column."""
+    """R writes tables like this, with NA in every column."""
     words, numbers = WORDS.astype(object), A.astype(object)
     words[3] = numbers[5] = "NA"
     dataset = load_dataset(csv(tmp_path, city=words, n=numbers), "y")
@@ -202,7 +204,7 @@ def test_a_mark_among_numbers_is_one_among_words_too(tmp_path: Path) -> None:
     assert 'read as a category; csv.missing: ["NA"]' in alone.notes[0]
 
 
-def test_letters_of_windows_and_utf16_are_read_and_said(tmp_path: Path) -> None:
+def test_cp1252_and_utf16_are_read_and_reported(tmp_path: Path) -> None:
     path = Path(csv(tmp_path, city=np.resize(["K\u00f6ln", "Bonn"], ROWS)))
     expected = load_dataset(str(path), "y")
     text = path.read_text(encoding="utf-8")
@@ -220,7 +222,7 @@ def test_letters_of_windows_and_utf16_are_read_and_said(tmp_path: Path) -> None:
         load_dataset(str(path), "y", csv=CsvSettings(encoding="utf8"))
 
 
-def test_an_index_saved_with_a_csv_file_is_left_out_and_said(tmp_path: Path) -> None:
+def test_an_index_saved_with_a_csv_file_is_left_out_and_reported(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     pd.DataFrame({"a": A, "y": LABELS}).to_csv(path)
     dataset = load_dataset(str(path), "y")
@@ -236,12 +238,12 @@ def test_an_index_saved_with_a_csv_file_is_left_out_and_said(tmp_path: Path) -> 
         (np.where(LABELS == "left", "L", "R"), "repeats the target"),
     ],
 )
-def test_texts_not_to_learn_from_are_named(tmp_path: Path, values: Any, says: str) -> None:
+def test_columns_of_identifiers_are_named(tmp_path: Path, values: Any, says: str) -> None:
     (sentence,) = load_dataset(csv(tmp_path, b=values), "y").warnings
     assert f"column 'b' {says}" in sentence
 
 
-def test_more_texts_than_a_model_can_know_are_refused(tmp_path: Path) -> None:
+def test_too_many_different_texts_are_refused(tmp_path: Path) -> None:
     rows = 6000
     frame = pd.DataFrame({"b": [f"t{row}" for row in range(rows)], "y": np.resize(["l", "r"], rows)})
     frame.to_csv(tmp_path / "data.csv", index=False)
@@ -293,7 +295,7 @@ def test_a_model_of_texts_gaps_and_dates_is_registered(training: Training, tmp_p
     assert again.json["same_data"]
 
 
-def test_expectations_of_what_cannot_be_moved_are_refused(training: Training) -> None:
+def test_expectations_for_categories_and_booleans_are_refused(training: Training) -> None:
     csv(Path(), city=WORDS)
     Path("training.yaml").write_text(
         "{data: data.csv, target: y, name: m, gate: {invariance: [{feature: city, step: 1, tolerance: 1}]}}"

@@ -1,4 +1,4 @@
-"""Proves that a log with its truth is learnt from, once there is enough of it, and held against the champion."""
+"""Proves that a model learns from a log with enough truth, and is compared with the champion on new rows."""
 
 import gzip
 import json
@@ -29,7 +29,7 @@ NOW = datetime.now(UTC)
 def log(
     folder: Path, rows: int, *, hours: float = 1.0, shift: float = 0.0, name: str = "a", **more: Any
 ) -> pd.DataFrame:
-    """A log of requests of one row each, the last of them a number of hours ahead, and what was true of them."""
+    """Return a log of one-row requests, the last one so many hours from now, and the truth of each."""
     random = np.random.default_rng(rows)
     kinds = np.repeat(["left", "right"], rows // 2)
     points = random.normal(np.where(kinds == "left", 0, 6)[:, None] + shift, 1, size=(len(kinds), 2))
@@ -45,7 +45,7 @@ def log(
 
 @pytest.fixture
 def folder(tmp_path: Path, blobs: pd.DataFrame) -> Path:
-    """A model that learns from its log, and until there is one from a table."""
+    """The folder of a model that learns from its log, or from a table until there is a log."""
     made = tmp_path / "models" / "points"
     (made / "log").mkdir(parents=True)
     (made / "README.md").write_text("Left and right.")
@@ -82,14 +82,14 @@ def test_the_table_is_learnt_from_until_the_log_has_enough(training: Command, fo
     assert params["rows"] == "64"
     assert params["data_version"].startswith("64 rows, 20")
     assert any("1 of 68 truths were not joined (" in note for note in second["notes"])
-    # It is judged on its own held-out rows again, without being told where they are.
+    # `evaluate` finds the held-out rows of the run by itself.
     assert training("evaluate", f"{NAME}@candidate", "--json").json["same_data"] is True
 
 
-def test_a_new_model_is_held_against_the_champion_on_what_came_after_it(training: Command, folder: Path) -> None:
+def test_a_new_model_is_compared_with_the_champion_on_newer_rows(training: Command, folder: Path) -> None:
     assert training("run", "--model-dir", str(folder)).code == 0
     assert training("promote", NAME).code == 0
-    # Half of it is as it was, and half has moved to where the champion says something else.
+    # The old rows are unchanged. The new ones have moved to where the champion gives another answer.
     old, new = log(folder, 200, hours=-1), log(folder, 120, hours=1, shift=-4.0, name="b")
     pd.concat([old, new]).to_csv(folder / "truth.csv", index=False)
     write(folder, model="random-forest", gate={"thresholds": {"log_loss": 1.0}})
@@ -128,13 +128,13 @@ def test_until_there_is_a_log_rows_are_held_out_at_random(training: Command, fol
     assert training("due", "--model-dir", str(folder)).code == 3
 
 
-def test_only_rows_that_chance_chose_are_learnt_from(folder: Path) -> None:
+def test_only_randomly_sampled_rows_are_learned(folder: Path) -> None:
     chosen, unusual = log(folder, 60), log(folder, 60, name="b", reason="confidence")
     pd.concat([chosen, unusual]).assign(row=0).to_csv(folder / "truth.csv", index=False)
     assert len(load(load_settings({}, folder)).rows) == 60
 
 
-def test_what_callers_told_is_truth_enough(folder: Path) -> None:
+def test_feedback_of_callers_alone_is_enough_truth(folder: Path) -> None:
     truth = log(folder, 60)
     told = [
         Told(time=NOW.strftime("%Y-%m-%dT%H:%M:%SZ"), request_id=request, row=0, caller=None, truth=kind)
@@ -147,7 +147,7 @@ def test_what_callers_told_is_truth_enough(folder: Path) -> None:
     assert dataset.truth.tolist() == truth["truth"].tolist()
 
 
-def test_what_cannot_be_learnt_from_is_refused(folder: Path) -> None:
+def test_unusable_logs_are_refused(folder: Path) -> None:
     known = {"truth": [str(folder / "truth.csv")], "start": None}
 
     def refused(**outcomes: Any) -> str:
@@ -183,8 +183,8 @@ def test_the_signature_of_an_address_of_truth_is_recorded_nowhere(training: Comm
     assert "hidden" not in str(params)
 
 
-def test_whole_numbers_beside_gaps_stay_whole(tmp_path: Path) -> None:
-    """Or the new version would have another signature, with which no champion can be compared."""
+def test_whole_numbers_with_gaps_stay_whole(tmp_path: Path) -> None:
+    """Otherwise the new version would have another signature, and could not be compared with the champion."""
     lines = [line(str(at), "left", features={"a": None if at == 3 else at % 7, "b": at % 2 == 0}) for at in range(40)]
     write_log(tmp_path / "log", lines)
     truth = pd.DataFrame({"request_id": [str(at) for at in range(40)], "truth": ["left", "right"] * 20})

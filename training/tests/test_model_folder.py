@@ -1,4 +1,4 @@
-"""Proves that a model's folder says all of a run, by the rules of YAML 1.2, and that each mistake in it is named."""
+"""Proves that a model's folder gives the settings of a run, by YAML 1.2, and that each mistake in it is named."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +41,7 @@ def model(folder: Path, content: str, readme: str = "What it is for.") -> Path:
     return folder
 
 
-def test_defaults_file_and_options_stack(tmp_path: Path) -> None:
+def test_options_override_the_file_and_the_file_defaults(tmp_path: Path) -> None:
     found = load_settings({"seed": 9, "gate": {"thresholds": {"f1_macro": 0.8}}}, model(tmp_path, FULL))
     assert (found.data, found.name, found.seed, found.params, found.cv) == ("wine", "cellar", 9, {"C": 0.5}, 5)
     assert found.gate.thresholds == {"accuracy": 0.9, "f1_macro": 0.8}

@@ -1,4 +1,4 @@
-"""Proves that every model trains, keeps its word across formats, and comes out the same each time."""
+"""Proves that every model trains, has the same answers in all formats, and the same bytes each time."""
 
 import hashlib
 import re
@@ -96,7 +96,7 @@ def test_training_twice_gives_the_same_bytes(model: str, tmp_path: Path) -> None
         digests.append([hashlib.sha256(saved).hexdigest() for saved in (path.read_bytes(), content)])
         loaded = skops.io.load(path, trusted=models.TRUSTED_TYPES)
         assert (loaded.predict_proba(dataset.rows) == pipeline.predict_proba(dataset.rows)).all()
-    # CatBoost writes into its model when it was trained, and a name of chance.
+    # CatBoost writes the time of training and a random name into its model.
     same = slice(1, None) if model == "catboost" else slice(None)
     assert digests[0][same] == digests[1][same]
 
@@ -142,7 +142,7 @@ def test_a_quantile_that_is_no_number_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("model", "params"), [("lightgbm", {"num_leaves": 1}), ("catboost", {"depth": 99})])
-def test_packages_with_errors_of_their_own_refuse_parameters_alike(model: str, params: dict[str, Scalar]) -> None:
+def test_errors_of_other_packages_are_refusals_too(model: str, params: dict[str, Scalar]) -> None:
     dataset = load_dataset("iris")
     pipeline = models.build(model, "classification", params, seed=1)
     with pytest.raises(BadInputError, match=r"Classifier cannot be fitted: "):

@@ -1,4 +1,4 @@
-"""The noise check of regressions by trees, which have steps: a few rows beside one are no fault, many are."""
+"""The noise check for regressions by trees, which have steps: a few rows next to a step may be, many may not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ ROWS = 16_000
 
 
 @pytest.mark.parametrize(("steps", "code"), [(3, 0), (200, 2)])
-def test_rows_beside_steps_are_counted(training: Callable[..., Any], tmp_path: Path, steps: int, code: int) -> None:
+def test_rows_next_to_steps_are_counted(training: Callable[..., Any], tmp_path: Path, steps: int, code: int) -> None:
     place = np.random.default_rng(3).random(ROWS).round(5)
     height = (place * steps).astype(int) % 2
     pd.DataFrame({"place": place, "height": height * 1.5}).to_csv(tmp_path / "steps.csv", index=False)

@@ -1,4 +1,4 @@
-"""`training outcomes` on a registered model: the report, the run in MLflow, and what is said of what is not there."""
+"""`training outcomes` on a registered model: the report, the run in MLflow, and errors about missing input."""
 
 import socket
 from collections.abc import Callable
@@ -23,7 +23,7 @@ NOW = datetime.now(UTC).isoformat()
 
 @pytest.fixture
 def options(trained: Any, tmp_path: Path) -> list[str]:
-    """Those that read a log of the trained version, which is wrong in a third of the rows, beside the truth."""
+    """Options to read a log of the trained version, which is wrong in a third of the rows, and the truth."""
     about = {"model": trained["name"], "version": trained["version"], "digest": trained["digest"], "time": NOW}
     lines = [line(str(at), "setosa", **about, features={"petal": "long" if at % 2 else "short"}) for at in range(120)]
     write_log(tmp_path / "logs" / "staging" / "iris", lines)
@@ -33,7 +33,9 @@ def options(trained: Any, tmp_path: Path) -> list[str]:
     return ["outcomes", "iris", "--environment", "staging", "--log", str(tmp_path / "logs"), "--truth", "truth.csv"]
 
 
-def test_the_report_holds_what_happened_against_the_gate(training: Callable[..., Outcome], options: list[str]) -> None:
+def test_the_report_compares_realised_metrics_with_the_gate(
+    training: Callable[..., Outcome], options: list[str]
+) -> None:
     found = training(*options, "--json", "--slice", "petal", "--refused", "aside/refused.jsonl")
     assert found.code == 0, found.err
     [version] = found.json["versions"]
@@ -91,7 +93,7 @@ def test_the_signature_of_an_address_of_truth_is_recorded_nowhere(
     assert "hidden" not in f"{run.to_dictionary()} {kept.read_text()}"
 
 
-def test_a_version_that_mlflow_does_not_have_is_said(
+def test_a_version_that_mlflow_does_not_have_is_reported(
     training: Callable[..., Outcome], store: str, tmp_path: Path
 ) -> None:
     write_log(tmp_path / "logs" / "staging" / "iris", [line("one", "a", time=NOW)])
@@ -134,7 +136,7 @@ def test_figures_of_a_model_from_elsewhere_are_not_called_held_out(
         (("--query", "SELECT 1"), 2, "truth.csv is not a database"),
     ],
 )
-def test_what_is_not_there_is_said_in_a_sentence(
+def test_missing_input_is_named_in_a_sentence(
     training: Callable[..., Outcome], store: str, tmp_path: Path, change: tuple[str, str], code: int, sentence: str
 ) -> None:
     write_log(tmp_path / "logs" / "staging" / "iris", [line("one", "a", time=NOW)])
@@ -145,7 +147,7 @@ def test_what_is_not_there_is_said_in_a_sentence(
     assert sentence in found.err.replace("\n", " ")
 
 
-def test_a_store_that_is_away_is_an_outage(
+def test_a_store_that_is_down_is_an_outage(
     training: Callable[..., Outcome], store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "truth.csv").write_text("request_id,truth\none,a\n")

@@ -1,4 +1,4 @@
-"""What a report says of joined rows: metrics as scikit-learn has them, intervals, slices, and the estimate."""
+"""The figures of joined rows: metrics equal to scikit-learn's, intervals, slices, and the estimate."""
 
 import tracemalloc
 from pathlib import Path
@@ -23,7 +23,7 @@ ASKED = Asked("iris", "staging", "log", ("truth",))
 
 
 def join(tmp_path: Path, lines: list[Line], truths: list[Any]) -> Joined:
-    """Lines with what was true of each; None where that is not known."""
+    """Join lines with their truths; None if a truth is not known."""
     tmp_path.mkdir(exist_ok=True)
     log = write_log(tmp_path / "log", lines)
     table = pd.DataFrame(
@@ -56,8 +56,8 @@ def frame(prediction: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"prediction": prediction.tolist(), "truth": truth.tolist()})
 
 
-def test_labels_that_somebody_makes_up_take_little_memory() -> None:
-    """A table of every label against every other one has the square of their number."""
+def test_many_labels_in_the_truth_take_little_memory() -> None:
+    """A table of all pairs of labels would grow with the square of their number."""
     truth = np.array([f"made up {at}" for at in range(300)])
     tracemalloc.start()
     try:
@@ -93,7 +93,7 @@ def test_metrics_of_values_are_scikit_learns() -> None:
     assert "r2" not in measured(frame(said, np.full(500, 1e6)))
 
 
-def test_only_rows_that_chance_chose_are_measured(tmp_path: Path) -> None:
+def test_only_randomly_sampled_rows_are_measured(tmp_path: Path) -> None:
     lines = [line(f"s{at}", "a") for at in range(40)] + [line(f"c{at}", "a", reason="confidence") for at in range(9)]
     found = join(tmp_path, lines, ["a"] * 40 + ["b"] * 9)
     [version] = report(found).versions
@@ -103,7 +103,7 @@ def test_only_rows_that_chance_chose_are_measured(tmp_path: Path) -> None:
     assert version.realised.new_labels == ()
 
 
-def test_slices_are_measured_and_small_ones_are_named_so(tmp_path: Path) -> None:
+def test_slices_are_measured_and_small_ones_are_marked(tmp_path: Path) -> None:
     islands = ["Dream"] * 60 + ["Biscoe"] * 40 + [None] * (SMALL - 1)
     lines = [
         line(str(at), "a", features={"island": island, "name": f"n{at}", "length": 1.0})
@@ -120,7 +120,7 @@ def test_slices_are_measured_and_small_ones_are_named_so(tmp_path: Path) -> None
     assert version.realised.new_labels == ("b",)
 
 
-def test_versions_and_days_stand_for_themselves_and_the_gate_is_held_against_the_interval(tmp_path: Path) -> None:
+def test_versions_and_days_are_separate_and_the_interval_is_compared_with_the_gate(tmp_path: Path) -> None:
     days = ("2026-11-18", "2026-11-19")
     lines = [line(f"{day} {at}", "a", time=f"{day}T10:00:00Z") for day in days for at in range(50)]
     lines += [line(f"new {at}", "a", version="8", release=None, digest="sha256:2") for at in range(20)]
@@ -138,7 +138,7 @@ def test_versions_and_days_stand_for_themselves_and_the_gate_is_held_against_the
 
 
 def days_of_confidence(count: int, rows: int, right: float, said: float) -> tuple[list[Line], list[str]]:
-    """Rows of some days that are right in a share of all cases, and said to be with another probability."""
+    """Return rows of some days: a share `right` of them is right, and their confidence is `said`."""
     lines, truths = [], []
     for day in range(count):
         for at in range(rows):
@@ -158,7 +158,7 @@ def test_the_estimate_needs_no_truth(tmp_path: Path) -> None:
 
 
 def test_the_truth_of_earlier_days_calibrates_the_estimate(tmp_path: Path) -> None:
-    """A model that is surer of itself than it should be."""
+    """The confidences of this model are too high."""
     lines, truths = days_of_confidence(3, 400, 0.7, 0.95)
     late = [truth if each.time < "2026-11-03" else None for each, truth in zip(lines, truths, strict=True)]
     [version] = report(join(tmp_path, lines, late)).versions

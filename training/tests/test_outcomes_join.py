@@ -1,4 +1,4 @@
-"""Joining the log with truth: what agrees is joined once, and everything else is counted and listed."""
+"""Joining the log with truth: rows that agree are joined once, and all others are counted and listed."""
 
 import gzip
 from collections import Counter
@@ -52,7 +52,7 @@ def test_rows_are_joined_by_request_and_row(tmp_path: Path, log: Path) -> None:
     assert sum(day.rows for day in found.seen.days.values()) == 5
 
 
-def test_what_is_in_doubt_is_refused_with_its_reason(tmp_path: Path, log: Path) -> None:
+def test_ambiguous_rows_are_refused_with_a_reason(tmp_path: Path, log: Path) -> None:
     write_log(log, [line("rare", "setosa", reason="confidence"), line("again", "setosa"), line("again", "other")], "b")
     write_log(log, [line("third", "setosa", 2, reason="unknown"), line("left", "setosa", 3)], "d")
     write_log(log, [line("retried", "setosa"), line("retried", "setosa")], "c")
@@ -123,7 +123,7 @@ def test_json_lines_keep_the_type_of_each_line(tmp_path: Path) -> None:
     assert found.refusals.counts == {"type": 1, "empty": 1}
 
 
-def test_several_tables_are_one_and_columns_may_have_other_names(tmp_path: Path, log: Path) -> None:
+def test_several_tables_are_combined_and_columns_may_have_other_names(tmp_path: Path, log: Path) -> None:
     first = truth(tmp_path, pd.DataFrame({"order": ["one"], "outcome": ["a"]}), "1.parquet")
     second = truth(tmp_path, pd.DataFrame({"order": ["one"], "outcome": ["b"]}), "2.csv")
     found = joined(str(log), first + second, columns=TruthColumns("order", "line", "outcome"))
@@ -139,7 +139,7 @@ def test_only_some_days_are_read(tmp_path: Path) -> None:
     assert found.refusals.counts == {"unknown": 2}
 
 
-def test_a_broken_file_and_a_broken_line_are_told_and_the_rest_is_read(tmp_path: Path, log: Path) -> None:
+def test_a_broken_file_and_a_broken_line_are_reported_and_the_rest_is_read(tmp_path: Path, log: Path) -> None:
     folder = log / f"date={DAY}" / "hour=13"
     folder.mkdir()
     whole = msgspec.json.Encoder().encode_lines([line(f"late-{at}", "setosa") for at in range(2000)])
@@ -163,7 +163,7 @@ def test_a_broken_file_and_a_broken_line_are_told_and_the_rest_is_read(tmp_path:
         (".", {"id": ["one"], "truth": ["a"]}, "has no column 'request_id'"),
     ],
 )
-def test_a_log_or_truth_that_is_not_there_is_said(
+def test_a_missing_log_or_truth_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str, table: dict[str, list[str]] | None, sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -173,7 +173,7 @@ def test_a_log_or_truth_that_is_not_there_is_said(
 
 
 @pytest.mark.parametrize("time", ["yesterday", "2026-13-45T12:00:00Z", "9999-01-01T00:00:00Z", ""])
-def test_a_line_without_a_time_is_refused_and_stops_nothing(tmp_path: Path, log: Path, time: str) -> None:
+def test_a_line_without_a_valid_time_is_refused_and_the_rest_is_read(tmp_path: Path, log: Path, time: str) -> None:
     path = log / f"date={DAY}" / "hour=12" / f"odd{SUFFIX}"
     path.write_bytes(gzip.compress(msgspec.json.encode(line("odd", "setosa", time=time)) + b"\n"))
     table = pd.DataFrame({"request_id": ["one", "odd"], "truth": ["setosa", "setosa"]})

@@ -1,4 +1,4 @@
-"""Proves that a model's own code is trained and judged like any other, and refused by name where it cannot be."""
+"""Proves that a model's own code is trained and judged like any other, or refused with a reason."""
 
 import re
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_own_code_is_trained_and_registered(training: Training, tmp_path: Path) 
     first = training("run", "--model-dir", model_dir, "--json")
     assert first.code == 0, first.err
     assert first.json["model"] == "pipeline.py"
-    # `random_state` is seeded where the code leaves it open.
+    # The seed sets each `random_state` that the code leaves open.
     assert training("run", "--model-dir", model_dir, "--json").json["metrics"] == first.json["metrics"]
     assert training("evaluate", "own@candidate", "--model-dir", model_dir).code == 0
 
@@ -93,7 +93,7 @@ def test_another_model_by_name_leaves_own_code_out(training: Training, tmp_path:
         ),
     ],
 )
-def test_what_cannot_be_used_is_told_by_name(code: str, words: str, training: Training, tmp_path: Path) -> None:
+def test_unusable_code_is_refused_with_names(code: str, words: str, training: Training, tmp_path: Path) -> None:
     outcome = training("run", "--model-dir", folder(tmp_path, code))
     assert outcome.code == 2
     assert words in outcome.err
@@ -102,7 +102,7 @@ def test_what_cannot_be_used_is_told_by_name(code: str, words: str, training: Tr
 
 
 @pytest.mark.usefixtures("table")
-def test_a_named_model_beside_own_code_is_refused(training: Training, tmp_path: Path) -> None:
+def test_a_named_model_together_with_own_code_is_refused(training: Training, tmp_path: Path) -> None:
     outcome = training("run", "--model-dir", folder(tmp_path, GOOD, "model: random-forest\n"))
     assert outcome.code == 2
     assert "leave one of them out" in outcome.err
@@ -130,7 +130,7 @@ def build(columns):
 
 @pytest.fixture
 def near(tmp_path: Path, blobs: pd.DataFrame) -> None:
-    """A table of classes so near to each other that a threshold decides of some rows."""
+    """Write a table whose classes overlap, so that a threshold changes the label of some rows."""
     mixed = blobs.assign(a=blobs["a"] * 0.35, b=blobs["b"] * 0.35, colour=["red", "blue", ""] * (len(blobs) // 3))
     mixed[["a", "b", "colour", "kind"]].to_csv(tmp_path / "own.csv", index=False)
 
@@ -148,14 +148,14 @@ def test_models_that_name_labels_themselves_pass_the_gate(name: str, tmp_path: P
     assert (bundle.twin.scores(plan.split.test_rows) == trained.scores).all()
     report = judge(bundle, plan.split, settings.gate, Champion("the same", bundle))
     assert report.passed, [check.sentence() for check in report.failures]
-    # The gate looks at the labels that are named.
+    # The gate judges the predicted labels.
     other = msgspec.structs.replace(plan.split, test_truth=plan.split.test_truth[::-1])
     assert not judge(bundle, other, settings.gate, None).passed
 
 
 @pytest.mark.usefixtures("near")
 def test_a_twin_that_names_other_labels_is_refused(tmp_path: Path) -> None:
-    """skl2onnx votes otherwise than scikit-learn where a member has no probabilities."""
+    """skl2onnx does not vote as scikit-learn does if a member has no probabilities."""
     votes = "VotingClassifier([('a', LogisticRegression()), ('b', LinearSVC())])"
     settings = load_settings({"data": str(tmp_path / "own.csv")}, Path(folder(tmp_path, LABEL_CODE + votes)))
     plan = prepare(settings, Silent())

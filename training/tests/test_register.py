@@ -1,4 +1,4 @@
-"""Models from elsewhere: what is refused, in one message, and what a pickle can do while it is opened."""
+"""Models from elsewhere: what is refused, in one message, and what a pickle cannot do while it is opened."""
 
 import socket
 import sys
@@ -42,7 +42,7 @@ def nothing_is_registered() -> bool:
     return not MlflowClient().search_registered_models()
 
 
-def test_walls_are_named_in_one_message(training: Command, tmp_path: Path) -> None:
+def test_all_obstacles_are_named_in_one_message(training: Command, tmp_path: Path) -> None:
     joblib.dump(LogisticRegression().fit(ROWS, LABELS), tmp_path / "model.joblib")
     (tmp_path / "rows.csv").write_text("a,b,y\n1,inf,yes\n2,3,no\n")
     outcome = training(
@@ -54,13 +54,15 @@ def test_walls_are_named_in_one_message(training: Command, tmp_path: Path) -> No
     assert nothing_is_registered()
 
 
-def test_the_data_have_to_be_named(training: Command, tmp_path: Path) -> None:
+def test_the_data_must_be_named(training: Command, tmp_path: Path) -> None:
     outcome = training("register", str(tmp_path / "model.joblib"))
     assert outcome.code == 2
     assert "--data" in outcome.err
 
 
-def test_what_was_typed_is_held_against_the_model_and_the_data(training: Command, table: Path, tmp_path: Path) -> None:
+def test_settings_that_contradict_the_model_or_the_data_are_refused(
+    training: Command, table: Path, tmp_path: Path
+) -> None:
     model = LogisticRegression().fit(pd.DataFrame(ROWS, columns=["a", "b"]), LABELS)
     folder = tmp_path / "logged"
     folder.mkdir()
@@ -79,7 +81,7 @@ def test_what_was_typed_is_held_against_the_model_and_the_data(training: Command
     assert nothing_is_registered()
 
 
-def test_a_folder_says_all_of_the_data(training: Command, tmp_path: Path) -> None:
+def test_a_folder_can_describe_the_data(training: Command, tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'shop.db'}"
     engine = sa.create_engine(address)
     frame = pd.DataFrame(ROWS, columns=["a", "b"]).assign(y=LABELS, who=np.arange(60) // 2, counts=1.5)
@@ -105,8 +107,8 @@ def test_a_bound_of_a_figure_that_the_model_does_not_have_is_refused(
     assert nothing_is_registered()
 
 
-def test_a_model_goes_on_under_its_own_name(training: Command) -> None:
-    """MLflow's ids of logged models begin like this name."""
+def test_a_registered_model_keeps_its_name(training: Command) -> None:
+    """The name begins as MLflow's ids of logged models do."""
     assert training("run", "--name", "m-iris").code == 0
     outcome = training("register", "models:/m-iris/1", "--data", "iris", "--dry-run", "--json")
     assert outcome.code == 0, outcome.err
@@ -120,7 +122,9 @@ def test_columns_that_are_missing_are_named(training: Command, table: Path, tmp_
     assert "it was fitted on columns that the table lacks: 'income'; the table has 'a', 'b'" in outcome.err
 
 
-def test_what_predicts_no_label_and_no_number_is_refused(training: Command, table: Path, tmp_path: Path) -> None:
+def test_a_model_that_predicts_neither_labels_nor_numbers_is_refused(
+    training: Command, table: Path, tmp_path: Path
+) -> None:
     skops.io.dump(KMeans(2, n_init=1).fit(ROWS), tmp_path / "m.skops")
     outcome = training("register", str(tmp_path / "m.skops"), "--data", str(table), "--target", "y")
     assert outcome.code == 2
@@ -128,7 +132,7 @@ def test_what_predicts_no_label_and_no_number_is_refused(training: Command, tabl
 
 
 class Spy:
-    """Tells, in what it raises while it is unpickled, what it could reach."""
+    """A pickle that runs code when it is opened, and raises an error that says what the code could reach."""
 
     def __init__(self, code: str) -> None:
         self._code = code
@@ -176,8 +180,8 @@ def test_a_pickle_reaches_neither_network_nor_secrets_nor_files(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel keeps it on Linux alone")
-def test_a_pickle_reads_nothing_that_lies_beside_it(training: Command, table: Path, tmp_path: Path) -> None:
-    """A file in a home folder lies beside keys."""
+def test_a_pickle_cannot_read_files_next_to_it(training: Command, table: Path, tmp_path: Path) -> None:
+    """A model in a home folder is next to keys."""
     secret = tmp_path / ".aws" / "credentials"
     secret.parent.mkdir()
     secret.write_text("precious")
@@ -188,7 +192,9 @@ def test_a_pickle_reads_nothing_that_lies_beside_it(training: Command, table: Pa
 
 
 @pytest.mark.parametrize("code", ["..", "/", "code/../.."])
-def test_code_of_a_model_lies_in_its_folder(training: Command, table: Path, tmp_path: Path, code: str) -> None:
+def test_code_outside_the_folder_of_a_model_is_refused(
+    training: Command, table: Path, tmp_path: Path, code: str
+) -> None:
     folder = tmp_path / "logged"
     folder.mkdir()
     skops.io.dump(LogisticRegression().fit(ROWS, LABELS), folder / "model.skops")
@@ -199,7 +205,7 @@ def test_code_of_a_model_lies_in_its_folder(training: Command, table: Path, tmp_
     assert f"names {code!r} as its code, which is not in its folder" in outcome.err
 
 
-def test_a_model_that_does_not_end_is_ended(training: Command, table: Path, tmp_path: Path) -> None:
+def test_a_model_that_does_not_end_is_stopped(training: Command, table: Path, tmp_path: Path) -> None:
     joblib.dump(Spy("while True: pass"), tmp_path / "model.pkl")
     words = ["--data", str(table), "--target", "y", "--trust-pickle", "--seconds", "2"]
     outcome = training("register", str(tmp_path / "model.pkl"), *words)
@@ -219,7 +225,7 @@ def test_a_dry_run_records_nothing(training: Command, table: Path, tmp_path: Pat
 
 
 def regressor(library: str) -> Any:
-    """Libraries that load for long, and not in every worker that only collects tests."""
+    """Return a regressor; the imports take long, so workers that only collect tests do not run them."""
     if library == "xgboost":
         from xgboost import XGBRegressor  # noqa: PLC0415
 
@@ -244,7 +250,7 @@ def test_regressors_of_other_libraries_have_an_onnx_form(library: str) -> None:
     assert found.values == pytest.approx(np.asarray(model.predict(ROWS)), abs=1e-4)
 
 
-# Says that the model is one which scikit-learn runs, and has a link where its file should be.
+# Writes an outcome for a model that scikit-learn runs, and a link instead of its file.
 LINKING = """
 import json, os, pathlib
 import numpy as np
@@ -256,10 +262,10 @@ os._exit(0)
 """
 
 
-def test_what_a_pickle_leaves_behind_leads_to_no_file_that_it_could_not_read(
+def test_a_link_that_a_pickle_leaves_is_refused(
     training: Command, table: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The process that takes it in has credentials, and stores the file where others read it."""
+    """The process that registers the model has credentials, and stores the file where others read it."""
     secret, place = tmp_path_factory.mktemp("home") / "secret", tmp_path_factory.mktemp("model")
     secret.write_text("precious")
     joblib.dump(Spy(LINKING.replace("SECRET", repr(str(secret)))), place / "model.pkl")
@@ -284,7 +290,7 @@ raise RuntimeError("left somebody behind")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel keeps it on Linux alone")
-def test_what_a_pickle_starts_ends_with_it(
+def test_processes_of_a_pickle_end_with_it(
     training: Command, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -297,7 +303,7 @@ def test_what_a_pickle_starts_ends_with_it(
     assert not [command for command in commands if str(tmp_path) in " ".join(command)]
 
 
-def test_what_a_pickle_says_is_not_kept_in_memory(training: Command, table: Path, tmp_path: Path) -> None:
+def test_output_of_a_pickle_is_not_kept_in_memory(training: Command, table: Path, tmp_path: Path) -> None:
     told = 'import os\nfor _ in range(512): os.write(2, b"x" * (1 << 19))\nraise RuntimeError("said it all")'
     joblib.dump(Spy(told), tmp_path / "model.pkl")
     tracemalloc.start()

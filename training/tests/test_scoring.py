@@ -1,4 +1,4 @@
-"""`training score`: which pins it takes, and that the serving package answers by them."""
+"""`training score`: which pins it uses, and that the serving package answers with that version."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def envs(tmp_path: Path) -> Path:
     return tmp_path / "envs"
 
 
-def test_files_are_answered_by_the_pins_of_an_environment(
+def test_files_are_scored_with_the_pins_of_an_environment(
     envs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pq.write_table(pa.table({name: [5.1, 6.0] for name in COLUMNS}), tmp_path / "rows.parquet")
@@ -36,7 +36,7 @@ def test_files_are_answered_by_the_pins_of_an_environment(
     assert "no file matches" in capfd.readouterr().err
 
 
-def test_the_environment_is_named_where_several_have_a_release(envs: Path) -> None:
+def test_the_environment_must_be_named_if_several_have_a_release(envs: Path) -> None:
     with pytest.raises(BadInputError, match="iris has a release in one, two"):
         release_of(envs, None, "iris")
     with pytest.raises(BadInputError, match="no release in three"):

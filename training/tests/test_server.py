@@ -1,4 +1,4 @@
-"""Proves training against a real MLflow server that hands out artifacts, and against one that fails or is away."""
+"""Proves training against a real MLflow server that serves artifacts, and against one that fails or is down."""
 
 import http.server
 import socket
@@ -26,7 +26,7 @@ BY_HAND = r"find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256
 
 @pytest.fixture
 def failing(server: Any) -> Iterator[Callable[..., str]]:
-    """Puts a proxy before the server that answers 500 to requests with something in their path, done or not."""
+    """Starts a proxy that answers 500 to requests for some paths, before or after (`done`) it forwards them."""
     running: list[http.server.ThreadingHTTPServer] = []
 
     def start(broken: str, *, done: bool = False) -> str:
@@ -73,7 +73,7 @@ def failing(server: Any) -> Iterator[Callable[..., str]]:
 def test_against_a_server_that_works_and_one_that_fails(
     training: Command, server: Any, failing: Callable[..., str], tmp_path: Path
 ) -> None:
-    """One test, for two would start a server each when they run side by side."""
+    """One test, because two could run in different workers, and each would start a server."""
     result = registers_and_loads(training, server.uri, tmp_path)
     again = training("run", "--tracking-uri", server.uri, "--json").json
     assert (again["release"], again["metrics"]) == ("v1.1.0", result["metrics"])
@@ -91,7 +91,7 @@ def registers_and_loads(training: Command, uri: str, folder: Path) -> Any:
     assert training("promote", "iris-classifier", "--tracking-uri", uri).code == 0
     assert training("evaluate", "iris-classifier@production", "--tracking-uri", uri).code == 0
     down = mlflow.artifacts.download_artifacts("models:/iris-classifier@production", dst_path=str(folder / "down"))
-    # MLflow's own, which is no part of the version.
+    # MLflow adds this file, which is not a part of the version.
     (Path(down) / "registered_model_meta").unlink()
     command = f"{BY_HAND} | sha256sum"
     printed = subprocess.run(["sh", "-c", command], cwd=down, capture_output=True, text=True, check=True).stdout
@@ -115,7 +115,7 @@ def leaves_nothing_behind(training: Command, uri: str, broken_uri: str, name: st
 
 
 def leaves_what_there_was(uri: str, lossy_uri: str, last: Any) -> None:
-    """What was asked for is done, and the answer that says so is lost."""
+    """The server carries out the request, but its answer is lost."""
     client = MlflowClient(uri, uri)
     run = client.create_run(client.get_run(last["run_id"]).info.experiment_id).info.run_id
     with pytest.raises(OutageError, match="keeps failing with internal errors"):
@@ -124,7 +124,7 @@ def leaves_what_there_was(uri: str, lossy_uri: str, last: Any) -> None:
     assert [(each.version, "candidate" in each.aliases) for each in versions] == [("2", True), ("1", False)]
 
 
-def test_an_mlflow_that_is_away_is_named(training: Command) -> None:
+def test_an_mlflow_that_is_down_is_named(training: Command) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"http://user:secret@127.0.0.1:{probe.getsockname()[1]}"
@@ -136,7 +136,7 @@ def test_an_mlflow_that_is_away_is_named(training: Command) -> None:
         assert "secret" not in outcome.err
 
 
-def test_an_mlflow_that_hangs_is_given_up(training: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_mlflow_that_hangs_ends_in_time(training: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         outcome = training("run", "--tracking-uri", f"http://127.0.0.1:{silent.getsockname()[1]}")

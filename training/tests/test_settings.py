@@ -1,4 +1,4 @@
-"""Proves that options of the form key=value are read as what they say."""
+"""Proves that options of the form key=value are read with the right types."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Proves that data is read from folders, the web and databases, within bounds, and without showing what is secret."""
+"""Proves that data is read from folders, the web and databases, within limits, and without showing secrets."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -10,15 +10,16 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from training.addresses import kept, shown
+from training.addresses import save, shown
 from training.data import load_dataset
 from training.errors import BadInputError, OutageError
+from training.web import file_name
 
 Blobs = Callable[..., pd.DataFrame]
 
 
 class Site(BaseHTTPRequestHandler):
-    """Hands out the files of a folder, as some servers do: under names without a suffix too."""
+    """A server of the files of a folder, which also serves them under names without a suffix."""
 
     folder: Path
 
@@ -41,7 +42,7 @@ class Site(BaseHTTPRequestHandler):
         self.wfile.write(path.read_bytes())
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_a_folder_without_parquet_files_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["blobs.csv", "blobs.parquet", "download"])
-def test_a_file_of_the_web_is_what_it_is_as_a_path(name: str, site: str, tmp_path: Path, blobs: pd.DataFrame) -> None:
+def test_a_web_file_gives_the_same_table_as_a_path(name: str, site: str, tmp_path: Path, blobs: pd.DataFrame) -> None:
     path = tmp_path / "site" / name
     if name.endswith(".csv"):
         blobs.to_csv(path, index=False)
@@ -119,7 +120,7 @@ def test_a_file_of_the_web_is_what_it_is_as_a_path(name: str, site: str, tmp_pat
         ("page", BadInputError, "page: a data file ends in"),
     ],
 )
-def test_what_cannot_be_fetched_is_told_by_its_address(
+def test_errors_of_fetching_name_the_address(
     name: str, kind: type[Exception], words: str, site: str, tmp_path: Path
 ) -> None:
     for file in ("large.csv", "wrong.parquet", "page"):
@@ -131,25 +132,41 @@ def test_what_cannot_be_fetched_is_told_by_its_address(
     assert "training-data-" not in str(caught.value)
 
 
-def test_what_says_nothing_of_its_size_is_bounded_as_it_comes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/a/b%20c.csv", "b c.csv"),
+        ("", "data"),
+        ("/a/..", "data"),
+        ("/%2e%2e", "data"),
+        ("/a%2Fb%00.csv", "a_b_.csv"),
+        (f"/{'x' * 300}.csv", f"{'x' * 56}.csv"),
+    ],
+)
+def test_the_name_of_a_download_is_a_valid_file_name(path: str, name: str, tmp_path: Path) -> None:
+    assert file_name(f"https://h{path}?token=hidden") == name
+    (tmp_path / name).write_text("")
+
+
+def test_a_download_without_a_size_is_limited_while_it_runs(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"http://h/a\.csv: larger than"):
-        kept([b"x" * 60, b"x" * 60], tmp_path / "a.csv", "http://h/a.csv", room=100)
+        save([b"x" * 60, b"x" * 60], tmp_path / "a.csv", "http://h/a.csv", room=100)
     assert (tmp_path / "a.csv").stat().st_size == 60
 
 
-def test_a_server_that_is_away_is_an_outage() -> None:
+def test_a_server_that_is_down_is_an_outage() -> None:
     with pytest.raises(OutageError, match=r"http://127.0.0.1:9/a.csv: cannot be fetched"):
         load_dataset("http://127.0.0.1:9/a.csv?token=hidden", "kind")
 
 
-def test_the_rows_of_a_query_are_learnt_from(database: str) -> None:
+def test_the_rows_of_a_query_are_read(database: str) -> None:
     found = load_dataset(database, "kind", query="SELECT * FROM blobs ORDER BY a")
     assert (found.source, len(found.rows), found.features) == (database, 60, ("a", "b"))
     assert found.version.startswith("query sha256 ")
     assert found.notes == ()
 
 
-def test_a_query_in_no_order_is_said(database: str) -> None:
+def test_a_query_without_an_order_is_reported(database: str) -> None:
     (note,) = load_dataset(database, "kind", query="SELECT * FROM blobs").notes
     assert "no ORDER BY" in note
 
@@ -187,18 +204,18 @@ def test_an_address_that_cannot_be_used_is_refused_without_its_password(address:
     assert "secret" not in str(caught.value)
 
 
-def test_a_query_of_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_query_for_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"--query: .* is not a database"):
         load_dataset("iris", query="SELECT 1")
 
 
-def test_what_is_shown_of_an_address_holds_no_secret() -> None:
+def test_shown_addresses_have_no_secrets() -> None:
     assert shown("postgresql+psycopg://me:pw@db:5432/shop?sslmode=require") == "postgresql+psycopg://me@db:5432/shop"
     assert shown("https://h/a.csv?X-Amz-Signature=1") == "https://h/a.csv"
     assert shown("s3://b/a.csv?versionId=7") == "s3://b/a.csv?versionId=7"
 
 
-def test_a_database_is_not_read_for_ever(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_a_database_has_a_time_limit(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.database.MOST_SECONDS", -1)
     with pytest.raises(OutageError, match=r"shop.db: not read after -1 s"):
         load_dataset(database, "kind", query="SELECT * FROM blobs ORDER BY a")

@@ -1,4 +1,4 @@
-"""Proves that rows are held out by time and by group, count by their weights, and that parameters are searched."""
+"""Proves that rows are held out by time and by group, that weights count, and that parameters are searched."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -45,14 +45,14 @@ def cut(tmp_path: Path, **settings: Any) -> Split:
 
 
 def numbers(rows: np.ndarray) -> set[int]:
-    """Which rows of the table these are, by the last of their columns, which tells."""
+    """Return the numbers of these rows in the table, which their last column has."""
     return {round(float(value) / 1.5) for value in rows[:, -1]}
 
 
 def test_the_last_rows_are_held_out_and_folds_go_forward(table: pd.DataFrame, tmp_path: Path) -> None:
     found = cut(tmp_path, split=SplitSettings(time="when"), cv=3)
     assert max(numbers(found.train_rows)) < min(numbers(found.test_rows))
-    # No day is on both sides.
+    # No day has rows in both parts.
     assert len(found.test_rows) % 2 == 0
     for learnt, judged in found.folds:
         assert max(numbers(found.train_rows[learnt])) < min(numbers(found.train_rows[judged]))
@@ -79,7 +79,7 @@ def test_weights_and_class_weights_are_multiplied(table: pd.DataFrame, tmp_path:
     assert cut(tmp_path).train_weights is None
 
 
-def test_classes_and_columns_may_be_called_by_numbers(tmp_path: Path, blobs_of: Callable[..., pd.DataFrame]) -> None:
+def test_names_of_classes_and_columns_may_be_numbers(tmp_path: Path, blobs_of: Callable[..., pd.DataFrame]) -> None:
     blobs_of([0, 1]).rename(columns={"b": "2024"}).to_csv(tmp_path / "rows.csv", index=False)
     (tmp_path / "training.yaml").write_text(
         "data: rows.csv\nname: numbers\ntarget: kind\nclass_weights: {0: 1, 1: 3}\ncolumns: {2024: {drop: true}}\n"
@@ -107,7 +107,7 @@ def test_classes_and_columns_may_be_called_by_numbers(tmp_path: Path, blobs_of: 
     ],
 )
 @pytest.mark.usefixtures("table")
-def test_what_does_not_fit_is_told_by_its_setting(settings: dict[str, Any], words: str, tmp_path: Path) -> None:
+def test_errors_name_the_setting_that_does_not_fit(settings: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=words):
         cut(tmp_path, **settings)
 
@@ -119,7 +119,7 @@ def test_a_run_by_time_is_evaluated_on_the_same_rows(training: Training, tmp_pat
         "columns: {who: {drop: true}}\ngate: {classes: warn, thresholds: {accuracy: 0.0}}\nmodel: extra-trees\n"
     )
     outcome = training("run", "--model-dir", str(tmp_path), "--json")
-    assert outcome.json["metrics"]["recall/right"] == 0, "rows that count nothing were learnt from"
+    assert outcome.json["metrics"]["recall/right"] == 0, "the model learned from rows of weight zero"
     params = MlflowClient().get_run(outcome.json["run_id"]).data.params
     assert (params["weights"], params["class_weights"]) == ("counts", "balanced")
     evaluated = training("evaluate", f"runs:/{outcome.json['run_id']}", "--json")
@@ -127,7 +127,7 @@ def test_a_run_by_time_is_evaluated_on_the_same_rows(training: Training, tmp_pat
     assert evaluated.json["metrics"] == outcome.json["metrics"]
 
 
-def test_weights_that_an_estimator_does_not_take_are_refused(training: Training, tmp_path: Path) -> None:
+def test_weights_are_refused_for_estimators_without_them(training: Training, tmp_path: Path) -> None:
     code = "import sklearn.neighbors\ndef build(columns): return sklearn.neighbors.KNeighborsClassifier()\n"
     (tmp_path / "pipeline.py").write_text(code)
     (tmp_path / "training.yaml").write_text("data: iris\nname: own\nclass_weights: balanced\n")
@@ -136,7 +136,7 @@ def test_weights_that_an_estimator_does_not_take_are_refused(training: Training,
     assert "KNeighborsClassifier does not support weights of rows" in outcome.err
 
 
-def test_folds_that_are_too_small_for_an_estimator_are_told(training: Training, tmp_path: Path) -> None:
+def test_folds_that_are_too_small_for_an_estimator_are_refused(training: Training, tmp_path: Path) -> None:
     code = "import sklearn.neighbors\ndef build(columns): return sklearn.neighbors.KNeighborsClassifier(100)\n"
     (tmp_path / "pipeline.py").write_text(code)
     (tmp_path / "training.yaml").write_text("data: iris\nname: own\n")
@@ -167,13 +167,13 @@ def test_a_search_takes_the_best_and_records_every_trial(training: Training, tmp
         [run.info.experiment_id], f"tags.mlflow.parentRunId = '{run.info.run_id}'", order_by=["start_time"]
     )
     assert len(trials) == 4
-    # liblinear knows two classes only.
+    # liblinear supports only two classes.
     kept = [trial for trial in trials if trial.info.status == "FINISHED"]
     assert kept
     assert all("liblinear" in trial.data.params["model.solver"] for trial in trials if trial not in kept)
     best = min(kept, key=lambda trial: float(trial.data.metrics["cv_log_loss_mean"]))
     assert float(run.data.params["model.C"]) == float(best.data.params["model.C"])
-    assert "accuracy" not in best.data.metrics, "held-out rows were looked at"
+    assert "accuracy" not in best.data.metrics, "the search used held-out rows"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_search_takes_the_best_and_records_every_trial(training: Training, tmp
         (("[lbfgs, liblinear]", "[]"), "2", "search.params[...]: Expected `array` of length >= 1."),
     ],
 )
-def test_a_search_that_cannot_be_is_refused(
+def test_an_impossible_search_is_refused(
     change: tuple[str, str], cv: str, words: str, training: Training, tmp_path: Path
 ) -> None:
     (tmp_path / "training.yaml").write_text(SEARCH.replace(*change))

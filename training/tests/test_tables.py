@@ -1,4 +1,4 @@
-"""Proves that tables as people have them are read for what they are, and that what is wrong is said by column."""
+"""Proves that real-world tables are read correctly, and that errors name the column."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ ROWS = 60
 
 
 def table(**columns: Any) -> pd.DataFrame:
-    """Two classes that `a` tells apart, and further columns."""
+    """Return a table of two classes that `a` separates, with further columns."""
     a = np.random.default_rng(3).normal(size=ROWS) + np.repeat([0, 5], ROWS // 2)
     return pd.DataFrame({"a": a.round(3), **columns, "kind": np.repeat(["left", "right"], ROWS // 2)})
 
@@ -39,7 +39,7 @@ def refusal(tmp_path: Path, content: str, csv: CsvSettings | None = None) -> lis
 
 
 @pytest.mark.parametrize(("separator", "said"), [(";", "a semicolon"), ("\t", "a tab"), ("|", "a bar")])
-def test_other_separators_are_recognised_and_said(tmp_path: Path, separator: str, said: str) -> None:
+def test_other_separators_are_detected_and_reported(tmp_path: Path, separator: str, said: str) -> None:
     expected = loaded(tmp_path, table())
     assert expected.notes == ()
     found = loaded(tmp_path, table(), sep=separator)
@@ -48,19 +48,19 @@ def test_other_separators_are_recognised_and_said(tmp_path: Path, separator: str
     assert f"read with {said} between fields" in found.notes[0]
 
 
-def test_decimal_commas_are_recognised_and_said(tmp_path: Path) -> None:
+def test_decimal_commas_are_detected_and_reported(tmp_path: Path) -> None:
     expected = loaded(tmp_path, table(n=range(ROWS)))
     found = loaded(tmp_path, table(n=range(ROWS)), sep=";", decimal=",")
     assert found.sha256 == expected.sha256
     assert "a semicolon between fields and a comma as decimal separator (csv.separator, csv.decimal" in found.notes[0]
 
 
-def test_decimal_commas_beside_decimal_points_are_left_as_text(tmp_path: Path) -> None:
+def test_decimal_commas_next_to_decimal_points_are_refused(tmp_path: Path) -> None:
     (line,) = refusal(tmp_path, "a;b;y\n1,5;1.5;x\n2,5;2.5;z\n")
     assert "column 'a' holds text such as '1,5', '2,5' (first in row 1): are these numbers with a decimal" in line
 
 
-def test_what_is_told_is_not_recognised(tmp_path: Path) -> None:
+def test_settings_override_detection(tmp_path: Path) -> None:
     found = loaded(tmp_path, table(), CsvSettings(separator=";", decimal=","), sep=";", decimal=",")
     assert found.notes == ()
     quoted = loaded(tmp_path, table(), CsvSettings(decimal=","), decimal=",")
@@ -74,7 +74,7 @@ def test_a_comma_inside_text_separates_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["None", "NA", "nan", "null", "N/A"])
-def test_classes_that_other_programs_take_for_gaps_are_classes(tmp_path: Path, word: str) -> None:
+def test_words_that_mean_a_gap_elsewhere_can_be_classes(tmp_path: Path, word: str) -> None:
     frame = table()
     frame["kind"] = frame["kind"].replace("left", word)
     assert loaded(tmp_path, frame).classes == tuple(sorted([word, "right"]))
@@ -104,12 +104,12 @@ def test_an_odd_value_is_named_with_its_row_and_can_be_declared_missing(tmp_path
     assert np.isnan(found.rows[:, 0]).tolist() == [False, False, True, False, True, False]
 
 
-def test_what_is_declared_missing_is_all_that_is(tmp_path: Path) -> None:
+def test_declared_markers_replace_the_usual_ones(tmp_path: Path) -> None:
     (line,) = refusal(tmp_path, "a,y\n1,x\nNA,z\n3,x\n4,z\n", CsvSettings(missing=["?"]))
     assert "column 'a' holds 'NA' in row 2 among numbers" in line
 
 
-def test_everything_wrong_with_a_table_is_said_at_once(tmp_path: Path) -> None:
+def test_all_errors_of_a_table_are_reported_at_once(tmp_path: Path) -> None:
     lines = refusal(tmp_path, "a,b,c,d,y\n,red,1,inf,x\n,blue,?,1,\n,red,3,2,z\n,red,4,3,x\n")
     assert [line.partition(" column ")[2].split()[0] for line in lines] == ["'a'", "'c'", "'d'", "'y'"]
     assert "'a' has no value in any row; leave it out" in lines[0]
@@ -124,7 +124,7 @@ def test_many_mistakes_are_counted_and_not_listed(tmp_path: Path) -> None:
     assert "10 more columns" in lines[-1]
 
 
-def test_names_that_are_wrong_are_all_said(tmp_path: Path) -> None:
+def test_all_wrong_names_are_reported(tmp_path: Path) -> None:
     lines = refusal(tmp_path, "a,,a,,y\n1,2,3,4,x\n")
     assert [line.partition(": ")[2] for line in lines] == [
         "column 2 has no name in the header.",
@@ -141,14 +141,14 @@ def test_a_column_that_was_never_filled_is_named_whatever_its_type(tmp_path: Pat
         load_dataset(str(tmp_path / "data.parquet"), "kind")
 
 
-def test_a_name_that_comes_twice_in_a_parquet_file_is_named(tmp_path: Path) -> None:
+def test_a_duplicate_name_in_a_parquet_file_is_reported(tmp_path: Path) -> None:
     whole = pa.Table.from_pandas(table(), preserve_index=False)
     pq.write_table(whole.append_column("a", whole["a"]), tmp_path / "data.parquet")
     with pytest.raises(BadInputError, match=r"data.parquet: column 'a' occurs more than once"):
         load_dataset(str(tmp_path / "data.parquet"), "kind")
 
 
-def test_a_stored_index_is_left_out_and_said(tmp_path: Path) -> None:
+def test_a_stored_index_is_left_out_and_reported(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     table(customer=np.random.default_rng(2).permutation(ROWS)).set_index("customer").to_parquet(path)
     found = load_dataset(str(path), "kind")
@@ -158,7 +158,7 @@ def test_a_stored_index_is_left_out_and_said(tmp_path: Path) -> None:
     assert load_dataset(str(path), "kind").target == "kind"
 
 
-def test_a_named_index_that_only_counts_is_told_of(tmp_path: Path) -> None:
+def test_a_named_index_that_only_counts_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     table().rename_axis("customer").to_parquet(path)
     found = load_dataset(str(path), "kind")
@@ -166,9 +166,7 @@ def test_a_named_index_that_only_counts_is_told_of(tmp_path: Path) -> None:
     assert "index 'customer' is left out, because it only counts the rows" in found.notes[0]
 
 
-def test_whole_numbers_are_no_reason_to_warn(
-    training: Training, tmp_path: Path, recwarn: pytest.WarningsRecorder
-) -> None:
+def test_whole_numbers_cause_no_warning(training: Training, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     table(eggs=np.arange(ROWS) % 3).to_csv(tmp_path / "data.csv", index=False)
     assert training("run", "--data", str(tmp_path / "data.csv"), "--target", "kind").code == 0
     assert [each.message for each in recwarn if "integer column" in str(each.message)] == []
@@ -204,13 +202,13 @@ def test_a_nearly_constant_column_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast-cancer", "diabetes"])
-def test_good_tables_give_no_cause_for_concern(name: str) -> None:
+def test_good_tables_raise_no_concerns(name: str) -> None:
     dataset = load_dataset(name)
     assert dataset.warnings == ()
     assert dataset.centred == ()
 
 
-def test_columns_that_float32_holds_too_coarsely_are_kept_whole(tmp_path: Path) -> None:
+def test_columns_that_float32_holds_too_coarsely_are_centred(tmp_path: Path) -> None:
     day = np.resize([20240114, 20240115, 20240116], ROWS)
     north = 5_799_895.25 + np.arange(ROWS) % 7 * 0.25
     found = loaded(tmp_path, table(day=day, north=north))
@@ -240,7 +238,7 @@ def test_a_target_of_any_name_is_registered(training: Training) -> None:
     assert outcome.code == 0, outcome.err
 
 
-def test_a_leak_is_said_and_can_be_refused(training: Training, tmp_path: Path) -> None:
+def test_a_leak_is_reported_and_can_be_refused(training: Training, tmp_path: Path) -> None:
     frame = table(code=np.repeat([0, 1], ROWS // 2))
     warned = run(training, frame)
     assert warned.code == 0, warned.err
@@ -278,7 +276,7 @@ def test_large_offsets_and_dates_as_numbers_pass_the_gate(training: Training, mo
     assert check(outcome, "parity")["figure"] < 1e-5
 
 
-def test_how_a_file_is_written_is_taken_up_by_an_evaluation(training: Training) -> None:
+def test_an_evaluation_reuses_the_csv_settings(training: Training) -> None:
     table().to_csv("data.csv", index=False, sep="#")
     outcome = training("run", "--data", "data.csv", "--target", "kind", "--csv-separator", "#", "--json")
     assert outcome.code == 0, outcome.err
@@ -287,8 +285,8 @@ def test_how_a_file_is_written_is_taken_up_by_an_evaluation(training: Training) 
     assert again.json["same_data"]
 
 
-def test_what_mlflow_refuses_for_good_is_no_outage(training: Training) -> None:
-    # As many characters of names as 25,000 columns have: more than MLflow has room for.
+def test_a_request_that_mlflow_refuses_is_not_an_outage(training: Training) -> None:
+    # This name is as long as the names of 25,000 columns, which is more than MLflow accepts.
     outcome = run(training, table().rename(columns={"a": "a" * 1_100_000}))
     assert outcome.code == 2, outcome.err
     assert "refuses the request: 'schema' exceeds the maximum length" in outcome.err
@@ -299,8 +297,8 @@ def check(outcome: Any, name: str) -> Any:
     return found
 
 
-def test_settings_of_many_columns_are_taken_up_by_an_evaluation(training: Training, tmp_path: Path) -> None:
-    """MLflow cuts a parameter off after 6000 letters."""
+def test_an_evaluation_reuses_the_settings_of_many_columns(training: Training, tmp_path: Path) -> None:
+    """MLflow cuts a parameter off after 6000 characters."""
     columns = {f"a column that nobody learns from {number}": {"drop": True} for number in range(120)}
     table(**{name: np.arange(ROWS) for name in columns}).to_csv("data.csv", index=False)
     content = {"data": "data.csv", "name": "wide", "target": "kind", "columns": columns}

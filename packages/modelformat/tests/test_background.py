@@ -1,4 +1,4 @@
-"""Rows drawn from a baseline have its shares, and hold what each kind of column may."""
+"""Rows drawn from a baseline have its shares, and valid values for each kind of column."""
 
 import math
 from typing import Any
@@ -27,11 +27,11 @@ def test_numbers_fall_into_the_bins_by_their_shares() -> None:
     assert [share(found, *ends) for ends in ((1, 2), (2, 4), (4, 8), (8, 10))] == [0.5, 0.25, 0.0, 0.25]
 
 
-def test_categories_and_gaps_come_by_their_shares() -> None:
+def test_categories_and_gaps_have_their_shares() -> None:
     feature = FeatureBaseline(name="a", categories=["x", "y"], shares=[0.75, 0.15, 0.1], nulls=0.5)
     found = drawn(feature, "category")
     assert (found.count(""), found.count("x")) == (20, 17)
-    # The others, of which there is no text, as those that are known.
+    # "y" also gets the share of the other categories, which have no names.
     assert found.count("y") == 3
     number = drawn(FeatureBaseline(name="a", edges=[1.0, 2.0], shares=[0.0, 1.0, 0.0], nulls=0.25), "number")
     assert sum(map(math.isnan, number)) == 10
@@ -56,7 +56,7 @@ def test_booleans_of_every_baseline_that_training_writes() -> None:
         assert sum(found) == true
 
 
-def test_whole_numbers_stay_whole_and_rare_ones_are_there() -> None:
+def test_whole_numbers_stay_whole_and_rare_ones_occur() -> None:
     found = drawn(FeatureBaseline(name="a", edges=[2.0, 5.0], shares=[0.25, 0.5, 0.25]), "integer")
     assert all(value == int(value) for value in found)
     assert [share(found, *ends) for ends in ((-9, 2), (2, 5), (5, 99))] == [0.25, 0.5, 0.25]
@@ -64,7 +64,7 @@ def test_whole_numbers_stay_whole_and_rare_ones_are_there() -> None:
     assert sum(drawn(FeatureBaseline(name="a", edges=[0.0, tiny], shares=[0.0, 0.9, 0.1]), "integer")) == 4
 
 
-def test_the_same_baseline_gives_the_same_rows_and_columns_do_not_go_together() -> None:
+def test_the_same_baseline_gives_the_same_rows_and_columns_are_independent() -> None:
     features = [FeatureBaseline(name=name, edges=[0.0, 1.0], shares=[0.3, 0.4, 0.3]) for name in "ab"]
     first, second = (background_of(features, ["number", "number"]) for _ in range(2))
     np.testing.assert_array_equal(first, second)
@@ -77,7 +77,7 @@ def test_the_same_baseline_gives_the_same_rows_and_columns_do_not_go_together() 
     seed=st.integers(0, 2**32 - 1),
     kind=st.sampled_from(["number", "integer", "datetime"]),
 )
-def test_whatever_the_bins_values_are_finite_and_within(edges: list[float], seed: int, kind: Any) -> None:
+def test_values_are_finite_and_within_the_bins(edges: list[float], seed: int, kind: Any) -> None:
     shares = np.random.default_rng(seed).dirichlet(np.ones(len(edges) + 1)).tolist()
     feature = FeatureBaseline(name="a", edges=edges, shares=shares)
     wide = (edges[-1] - edges[0]) / 2 + 2

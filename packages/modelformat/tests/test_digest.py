@@ -44,7 +44,7 @@ def test_it_is_what_the_shell_computes(files: dict[str, bytes], downloaded: bool
         assert content_digest(folder, "sha256") == "sha256:" + by_hand(folder, BY_HAND_OLD)
 
 
-def test_artifacts_that_differ_in_any_file_have_two_digests_by_the_current_rule_alone(tmp_path: Path) -> None:
+def test_only_the_current_rule_covers_every_file(tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text("flavors: {onnx: {data: registered_model_meta}}")
     (tmp_path / "registered_model_meta").write_text("one model")
     new, old = content_digest(tmp_path), content_digest(tmp_path, "sha256")
@@ -63,13 +63,13 @@ def test_a_changed_byte_or_name_changes_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\\b", "a\rb", "\x7f"])
-def test_a_name_that_could_be_read_in_two_ways_has_none(tmp_path: Path, name: str) -> None:
+def test_ambiguous_names_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
     with pytest.raises(UnusableNameError, match="control character"):
         content_digest(tmp_path)
 
 
-def test_the_rule_stands_in_the_digest() -> None:
+def test_the_digest_names_its_rule() -> None:
     old, new = "sha256:" + "0" * 64, "sha256-v2:" + "0" * 64
     assert (rule_of(old), rule_of(new)) == ("sha256", "sha256-v2")
     assert is_digest(old)

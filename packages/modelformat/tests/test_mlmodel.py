@@ -1,4 +1,4 @@
-"""What an MLmodel file may say, and what is refused in a sentence."""
+"""What an MLmodel file may contain, and that anything else is refused in a sentence."""
 
 import json
 from pathlib import Path
@@ -40,11 +40,11 @@ def test_it_is_read(tmp_path: Path) -> None:
         ({"flavors": {"onnx": {"data": "./registered_model_meta"}}}, "MLflow overwrites"),
     ],
 )
-def test_what_is_not_of_the_format_is_refused(changes: dict[str, Any], sentence: str) -> None:
+def test_other_formats_are_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(FormatError, match=sentence):
         parse_mlmodel(document(**changes))
 
 
-def test_a_folder_without_it_is_no_model(tmp_path: Path) -> None:
+def test_a_folder_without_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no MLmodel file"):
         read_mlmodel(tmp_path)

@@ -1,4 +1,4 @@
-"""Contributions add up, are those of the definition, and say the same as the `shap` package's."""
+"""Contributions add up, and are those of the definition. training/tests compares them with the `shap` package."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ def linear(rows: Rows) -> Rows:
 
 
 def tangled(rows: Rows) -> Rows:
-    """Two outputs, in which columns act together."""
+    """Return two outputs that depend on interactions of columns."""
     first, second = rows[:, 0].astype(float), rows[:, 1].astype(float)
     rest = rows[:, 2:].astype(float).sum(axis=1)
     return np.column_stack([first * second + np.sin(rest), np.maximum(first, rest)])
@@ -34,7 +34,7 @@ def background(columns: int, rows: int = 8, seed: int = 1) -> Rows:
 
 
 def by_definition(model: Callable[[Rows], Rows], row: Rows, rows: Rows) -> Rows:
-    """Averages over all orders, one by one."""
+    """Return the averages over all orders, computed one by one."""
     columns = len(row)
     orders = list(itertools.permutations(range(columns)))
     found = []
@@ -51,7 +51,7 @@ def by_definition(model: Callable[[Rows], Rows], row: Rows, rows: Rows) -> Rows:
 
 
 @pytest.mark.parametrize("model", [linear, tangled])
-def test_all_sets_give_what_the_definition_says(model: Callable[[Rows], Rows]) -> None:
+def test_all_sets_give_the_values_of_the_definition(model: Callable[[Rows], Rows]) -> None:
     rows, row = background(5), background(5, 1, seed=2)[0]
     explainer = Explainer(model, rows, evaluations=8 << 5)
     assert explainer.exact
@@ -60,7 +60,7 @@ def test_all_sets_give_what_the_definition_says(model: Callable[[Rows], Rows]) -
     assert not explained.error.any()
 
 
-def test_drawn_orders_come_near_and_say_how_near() -> None:
+def test_drawn_orders_are_within_their_standard_error() -> None:
     rows, row = background(7), background(7, 1, seed=2)[0]
     exact = Explainer(tangled, rows, evaluations=8 << 7).explain(row).contributions
     rough, fine = (Explainer(tangled, rows, evaluations) for evaluations in (200, 900))
@@ -68,12 +68,12 @@ def test_drawn_orders_come_near_and_say_how_near() -> None:
     assert rough.cost <= 200 + 1
     for explainer in (rough, fine):
         explained = explainer.explain(row)
-        # Five standard errors: chance alone goes that far once in a million.
+        # Five standard errors: chance alone exceeds that once in a million.
         assert (np.abs(explained.contributions - exact).max(axis=0) < 5 * explained.error).all()
     assert (fine.explain(row).error < rough.explain(row).error).all()
 
 
-def test_of_a_sum_each_column_gets_its_own_part_however_few_orders_are_drawn() -> None:
+def test_the_contributions_to_a_sum_are_its_terms_with_few_orders_too() -> None:
     rows, row = background(6), background(6, 1, seed=2)[0]
     explained = Explainer(linear, rows, evaluations=80).explain(row)
     np.testing.assert_allclose(explained.contributions[:, 0], WEIGHTS * (row - rows.mean(axis=0)), atol=1e-12)
@@ -102,12 +102,12 @@ def test_contributions_add_up_to_the_answer(columns: int, rows: int, evaluations
     explained = explainer.explain(row)
     np.testing.assert_array_equal(explained.value, model(row.reshape(1, -1))[0])
     np.testing.assert_allclose(explained.contributions.sum(axis=0), explained.value - explained.base, atol=1e-12)
-    # No more than was allowed, and never more at once; but for the answer itself, and one order there and back.
+    # The limits hold, except for the answer itself and for one order and its reverse.
     assert sum(asked_at_once[:-1]) <= max(evaluations, 2 * columns, 2 * rows) + rows + 1
     assert max(asked_at_once) <= batch
 
 
-def test_a_column_that_the_model_does_not_heed_has_no_part() -> None:
+def test_a_column_that_the_model_ignores_contributes_nothing() -> None:
     rows, row = background(6), background(6, 1, seed=2)[0]
     for evaluations in (100, 8 << 6):
         assert Explainer(linear, rows, evaluations).explain(row).contributions[3, 0] == pytest.approx(0, abs=1e-12)
@@ -125,13 +125,13 @@ def test_text_and_nulls_are_columns_like_others() -> None:
     np.testing.assert_allclose(explained.contributions[:, 0], [10 - 14 / 3, 0], atol=1e-12)
 
 
-def test_the_same_row_is_explained_alike_each_time() -> None:
+def test_the_same_row_has_the_same_explanation_each_time() -> None:
     rows, row = background(12), background(12, 1, seed=2)[0]
     first, second = (Explainer(tangled, rows, 500).explain(row) for _ in range(2))
     np.testing.assert_array_equal(first.contributions, second.contributions)
 
 
-def test_very_many_columns_take_no_memory_that_grows_with_their_square() -> None:
+def test_memory_does_not_grow_with_the_square_of_the_columns() -> None:
     columns = 1500
     rows, row = background(columns, 4), background(columns, 1, seed=2)[0]
     explainer = Explainer(lambda asked: asked.sum(axis=1, keepdims=True), rows, 100, batch=64)

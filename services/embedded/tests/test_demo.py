@@ -1,4 +1,4 @@
-"""Proves that the demo asks about rows that training held out."""
+"""Proves that the demo predicts rows that training held out."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Servers start, are waited for, tell why they failed, and never leave a process behind."""
+"""Servers start, become ready, report why they failed, and leave no process behind."""
 
 import subprocess
 import sys
@@ -45,7 +45,7 @@ def test_a_server_is_ready_inside_the_block_and_gone_with_its_children_after_it(
         httpx.get(running.url, trust_env=False)
 
 
-def test_a_killed_server_takes_its_children_along(tmp_path: Path) -> None:
+def test_the_children_of_a_killed_server_end(tmp_path: Path) -> None:
     with server(tmp_path, _PARENT_WITH_CHILD) as running:
         child = int(httpx.get(running.url, trust_env=False).text)
         running.kill()
@@ -53,7 +53,7 @@ def test_a_killed_server_takes_its_children_along(tmp_path: Path) -> None:
         assert not psutil.pid_exists(child)
 
 
-def test_a_server_that_has_ended_takes_its_children_along(tmp_path: Path) -> None:
+def test_the_children_of_a_server_that_has_ended_end(tmp_path: Path) -> None:
     orphaning = """
         import subprocess, sys
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -66,13 +66,13 @@ def test_a_server_that_has_ended_takes_its_children_along(tmp_path: Path) -> Non
     assert not psutil.pid_exists(int((tmp_path / "server.log").read_text()))
 
 
-def test_a_server_that_ends_at_once_is_reported_with_its_last_words(tmp_path: Path) -> None:
+def test_a_server_that_ends_at_once_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     failing = server(tmp_path, "import sys; print('no such database', file=sys.stderr); sys.exit(3)")
     with pytest.raises(ServerFailedError, match=r"(?s)the test server ended with status 3.*no such database"), failing:
         pytest.fail("it never became ready")
 
 
-def test_a_server_that_never_answers_is_given_up_and_stopped(tmp_path: Path) -> None:
+def test_a_server_that_never_answers_is_stopped(tmp_path: Path) -> None:
     silent = server(tmp_path, "import time; print('still busy', flush=True); time.sleep(600)")
     silent.start()
     try:
@@ -110,6 +110,6 @@ def test_free_ports_can_be_listened_on() -> None:
     assert listener.wait(30) == 0
 
 
-def test_ports_asked_for_at_once_differ() -> None:
-    """A server with two listeners on one port ends at once: with eight of 10,000 that happens in one start of 350."""
+def test_ports_of_one_call_differ() -> None:
+    """A server with two listeners on one port fails to start. Eight separate calls would do that once in 350 starts."""
     assert all(len(set(free_ports(100))) == 100 for _ in range(5))

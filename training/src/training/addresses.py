@@ -1,4 +1,4 @@
-"""Addresses of data: what may be shown of them, what belongs to them in the environment, and how much is fetched."""
+"""Addresses of data: how they are shown, which environment variables belong to them, and limits for downloads."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from training.errors import BadInputError, OutageError
 
-# What a training pod has room for; more than that belongs on a volume.
+# The most that a training pod has room for. Larger data belongs on a volume.
 MOST_BYTES = 1 << 30
 MOST_SECONDS = 600
 CONNECT_SECONDS = 10
@@ -22,24 +22,24 @@ _DATABASE = re.compile(r"(postgresql|mysql|mariadb|mssql|oracle|sqlite)(\+[a-z0-
 
 
 class Fetched(Struct, frozen=True):
-    """A file or folder that was fetched, and what tells its content from a later one at the same address."""
+    """A downloaded file or folder, and what distinguishes its content from a later one at the same address."""
 
     path: Path
     version: str
 
 
 def is_address(data: str) -> bool:
-    """Whether data is named by an address rather than by a path or a built-in name."""
+    """Return whether data is an address, rather than a path or a built-in name."""
     return _ADDRESS.match(data) is not None
 
 
 def is_database(address: str) -> bool:
-    """Whether an address is that of a database, as SQLAlchemy writes it."""
+    """Return whether an address is a database's, in SQLAlchemy's form."""
     return _DATABASE.fullmatch(urlsplit(address).scheme.lower()) is not None
 
 
 def shown(address: str) -> str:
-    """An address without password and query, either of which may hold a key; but for a version of an object."""
+    """Return an address without password and query, which may hold secrets; an object's `versionId` is kept."""
     parts = urlsplit(address)
     place = parts.netloc.rpartition("@")
     user = place[0].partition(":")[0]
@@ -49,7 +49,7 @@ def shown(address: str) -> str:
 
 
 def named(data: str) -> str:
-    """Data as it may be shown and kept: a path as it is, and of an address what `shown` leaves."""
+    """Return data as it may be shown and recorded: a path as it is, an address as `shown` gives it."""
     return shown(data) if is_address(data) else data
 
 
@@ -57,7 +57,7 @@ def refuse_password(address: str) -> None:
     """Refuse an address with a password in it.
 
     Raises:
-        BadInputError: There is one: it would be visible in git, in the list of processes, or in the history of a shell.
+        BadInputError: It has one, which would be visible in git, in the list of processes, or in a shell's history.
     """
     if urlsplit(address).netloc.rpartition("@")[0].partition(":")[2]:
         raise BadInputError(
@@ -66,26 +66,26 @@ def refuse_password(address: str) -> None:
         )
 
 
-def told(name: str) -> str | None:
-    """A variable of the data's own, `DATA_NAME`; or the usual `NAME` where that is not set."""
+def data_variable(name: str) -> str | None:
+    """Return the environment variable `DATA_NAME`, which applies to data alone, or else the usual `NAME`."""
     return os.environ.get(f"DATA_{name}") or os.environ.get(name) or None
 
 
-def kept(chunks: Iterable[bytes], path: Path, address: str, room: int = MOST_BYTES) -> int:
-    """Write what comes to a file, within bounds of size and time.
+def save(chunks: Iterable[bytes], path: Path, address: str, room: int = MOST_BYTES) -> int:
+    """Write chunks to a file, within limits of size and time.
 
     Args:
-        chunks: What comes.
+        chunks: The content.
         path: The file.
-        address: Where it is from, for the sentence.
-        room: How many bytes may come.
+        address: Where the content comes from, for the error.
+        room: The most bytes to write.
 
     Returns:
-        How many bytes came.
+        The number of bytes written.
 
     Raises:
-        BadInputError: It is larger.
-        OutageError: It takes too long.
+        BadInputError: The content is larger.
+        OutageError: The download takes too long.
     """
     started, size = time.monotonic(), 0
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def kept(chunks: Iterable[bytes], path: Path, address: str, room: int = MOST_BYT
 
 
 def too_large(address: str) -> BadInputError:
-    """The sentence for what is larger than is fetched."""
+    """Return the error for data that is larger than the limit."""
     return BadInputError(
         f"{address}: larger than the {MOST_BYTES >> 20} MiB that may be downloaded; give a part of it, or mount it as "
         "a file."
@@ -109,6 +109,6 @@ def too_large(address: str) -> BadInputError:
 
 
 def content_version(path: Path) -> str:
-    """A file's own hash, where its source tells no version of it."""
+    """Return the hash of a file, for sources that give no version."""
     with path.open("rb") as file:
         return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -1,4 +1,4 @@
-"""Columns that are not learnt from and say something of rows: when they were, what they belong to, what they count."""
+"""Columns that a model does not learn from, but that describe rows: their time, group or weight."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -17,10 +17,10 @@ _SETTINGS: dict[Aside, str] = {"time": "split.time", "group": "split.group", "we
 def without_aside(
     table: pd.DataFrame, target: str, names: Mapping[Aside, str], source: str
 ) -> tuple[pd.DataFrame, dict[Aside, np.ndarray]]:
-    """A table without such columns, and their values: times and weights as float64, groups as integers.
+    """Return a table without these columns, and their values: times and weights as float64, groups as integers.
 
     Raises:
-        BadInputError: There is no such column, or it does not hold what it is for.
+        BadInputError: A column is missing, or its values do not fit its purpose.
     """
     if "time" in names and "group" in names:
         raise BadInputError("split: rows are held out either by time or by group; leave one of them out.")

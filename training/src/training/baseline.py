@@ -1,4 +1,4 @@
-"""What the data looked like in training, for serving to compare with what it is asked (docs/model-format.md)."""
+"""The distributions of the training data, with which serving compares requests (docs/model-format.md)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from training.kinds import Column, numeric, plain
 from training.labels import places
 from training.settings import Label
 
-# Ten bins are usual for a population stability index; with fewer rows a bin, chance alone would look like drift.
+# Ten bins are usual for a population stability index. With fewer rows per bin, chance alone would look like drift.
 _MOST_BINS = 10
 _ROWS_A_BIN = 30
 
@@ -25,8 +25,8 @@ def measure_baseline(
     Args:
         features: The columns, in the order of `rows`' columns.
         rows: The rows that the model was fitted on, shape [rows, features].
-        scores: What the model gives for rows that it was not fitted on, since it is surer of those that it was: as
-            `training.metrics.measure` takes them.
+        scores: Scores of rows that the model was not fitted on, as `training.metrics.measure` takes them. Of rows
+            that it was fitted on, the model is too sure.
         classes: The labels, empty for regression.
     """
     described = [_feature(column, rows, index) for index, column in enumerate(features)]
@@ -41,7 +41,7 @@ def measure_baseline(
 
 
 def encoded(baseline: Baseline) -> bytes:
-    """The file's content, the same for the same baseline."""
+    """Return the file's content; equal baselines give equal bytes."""
     return msgspec.json.format(msgspec.json.encode(baseline), indent=2) + b"\n"
 
 
@@ -71,13 +71,13 @@ def _category(column: Column, texts: np.ndarray) -> FeatureBaseline:
 
 
 def _distribution(values: np.ndarray) -> tuple[list[float], list[float]]:
-    """Edges at quantiles, and shares between them. float32 holds the edges, for that is what serving computes with."""
+    """Return edges at quantiles, and the shares between them. The edges are float32 numbers, as serving computes."""
     values = values.astype(np.float32)
     bins = int(np.clip(len(values) // _ROWS_A_BIN, 2, _MOST_BINS))
     edges = np.unique(np.quantile(values, np.arange(1, bins) / bins).astype(np.float32))
     edges = edges[edges > values.min()]
     if not len(edges):
-        # Nearly every value is the smallest one: what is new is anything below it or above it.
+        # Nearly every value is the smallest one, so the bins are: below it, equal to it, above it.
         edges = np.array([values.min(), np.nextafter(values.min(), np.float32(np.inf))], dtype=np.float32)
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
     return edges.tolist(), (counts / len(values)).tolist()

@@ -1,4 +1,4 @@
-"""LightGBM, XGBoost and CatBoost: how they are found, what labels they learn, and their ONNX forms."""
+"""LightGBM, XGBoost and CatBoost: how they are imported, which labels they learn, and their ONNX forms."""
 
 import copy
 import importlib
@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from training.errors import BadInputError
 from training.settings import Label
 
-# What skops may construct of them: each reads its own format of trees.
+# The types that skops may construct. Each of them reads the package's own format of trees.
 TRUSTED_TYPES = (
     "catboost.core.CatBoostClassifier",
     "catboost.core.CatBoostRegressor",
@@ -32,13 +32,13 @@ _THRESHOLDS = re.compile(r"^threshold=(.*)$", re.MULTILINE)
 
 
 def package_of(estimator: object) -> str:
-    """Which of these packages an estimator is of; empty for all others."""
+    """Return the package of an estimator, if it is one of these; empty for all others."""
     package = type(estimator).__module__.partition(".")[0]
     return package if package in _PACKAGES else ""
 
 
 def loaded(name: str) -> Callable[..., BaseEstimator]:
-    """An estimator's class by module and name, as `lightgbm.LGBMClassifier`.
+    """Return an estimator's class by module and name, such as `lightgbm.LGBMClassifier`.
 
     Raises:
         BadInputError: The package is not installed.
@@ -52,26 +52,26 @@ def loaded(name: str) -> Callable[..., BaseEstimator]:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether an error is how estimators refuse parameters or rows: some of these packages have their own for it."""
+    """Return whether an estimator refuses parameters or rows by an error; some packages have their own types of it."""
     own = type(error).__module__.partition(".")[0].lstrip("_") in _PACKAGES
     return own or isinstance(error, ValueError | TypeError | OverflowError)
 
 
 def learnt_truth(pipeline: Pipeline, truth: np.ndarray, classes: Sequence[Label]) -> np.ndarray:
-    """What a pipeline learns for a truth: the labels' positions for these packages, for not all of them take labels."""
+    """Return the truth that a pipeline learns: positions of labels for these packages, which do not take all labels."""
     if classes and package_of(pipeline[-1]):
         return np.searchsorted(np.asarray(classes), truth)
     return truth
 
 
 def predicted_labels(pipeline: Pipeline, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The labels that a pipeline predicts, shape [rows]."""
+    """Return the labels that a pipeline predicts, shape [rows]."""
     found = np.asarray(pipeline.predict(rows)).reshape(len(rows))
     return labels[found.astype(np.int64)] if package_of(pipeline[-1]) else found
 
 
 def register_converters(estimator: object) -> None:
-    """Have skl2onnx know LightGBM's and XGBoost's estimators, where one of them is to be converted."""
+    """Register the converter of a LightGBM or XGBoost estimator with skl2onnx; others need none."""
     package = package_of(estimator)
     if package not in ("lightgbm", "xgboost"):
         return
@@ -91,7 +91,7 @@ def register_converters(estimator: object) -> None:
 
 
 def ready_to_convert(estimator: Any, rounded_down: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """LightGBM's trees with thresholds that say in float32 what they say in float64; others as they are."""
+    """Return LightGBM's trees with thresholds that decide alike in float32 and float64; others as they are."""
     if package_of(estimator) != "lightgbm":
         return estimator
 
@@ -101,14 +101,14 @@ def ready_to_convert(estimator: Any, rounded_down: Callable[[np.ndarray], np.nda
 
     ready = copy.deepcopy(estimator)
     booster = importlib.import_module("lightgbm").Booster
-    # The line that tells the length of each tree in the text would be wrong now, and is not needed.
+    # This line gives the length of each tree's text. It would now be wrong, and is optional.
     text = re.sub(r"^tree_sizes=.*\n", "", estimator.booster_.model_to_string(), flags=re.MULTILINE)
-    ready._Booster = booster(model_str=_THRESHOLDS.sub(rounded, text))  # the only place for it
+    ready._Booster = booster(model_str=_THRESHOLDS.sub(rounded, text))  # LightGBM has no public way to replace it
     return ready
 
 
 def catboost_graph(estimator: Any, read: str, width: int, *, classifier: bool) -> onnx.ModelProto:
-    """CatBoost's own ONNX form of a model, with one input and one output of the names that `to_onnx` gives them."""
+    """Return CatBoost's own ONNX form of a model, with one input and one output, named as `to_onnx` names them."""
     graph: onnx.ModelProto = importlib.import_module("catboost.utils").convert_to_onnx_object(estimator)
     (trees,) = (node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble"))
     name = "probabilities" if classifier else "prediction"
@@ -118,7 +118,7 @@ def catboost_graph(estimator: Any, read: str, width: int, *, classifier: bool) -
     graph.graph.input.append(helper.make_tensor_value_info(read, TensorProto.FLOAT, [None, width]))
     columns = len(estimator.classes_) if classifier else 1
     graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, columns]))
-    # Among others the time at which it was trained.
+    # They include the time of training, which would change the digest.
     del graph.metadata_props[:]
     graph.ir_version = 8
     return graph

@@ -1,4 +1,4 @@
-"""The artifact folder of a model, as docs/model-format.md lays it down: written for MLflow, read back for the gate."""
+"""A model's artifact folder (docs/model-format.md): written for MLflow, and read back for the gate."""
 
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -37,7 +37,7 @@ class BundleError(Exception):
 
 
 class BundleWriter:
-    """Writes one model's folder; in MLflow's terms a flavor, which `mlflow.models.Model.log` asks to save."""
+    """Writes a model's folder. For MLflow it is a flavor, whose `save_model` is called by `mlflow.models.Model.log`."""
 
     def __init__(
         self, pipeline: Pipeline, twin: bytes, baseline: Baseline, dataset: Dataset, labels: Labels = "largest"
@@ -54,8 +54,8 @@ class BundleWriter:
 
         Args:
             path: The folder, which must not exist.
-            mlflow_model: What MLflow knows of the model so far.
-            _handed_on: Keywords of `Model.log` itself, which it hands on all the same.
+            mlflow_model: MLflow's description of the model so far.
+            _handed_on: Keywords of `Model.log`, which it passes on although they do not concern a flavor.
         """
         dataset, folder = self._dataset, Path(path)
         mlflow_model.metadata = metadata_of(dataset, self._labels)
@@ -67,7 +67,7 @@ class BundleWriter:
             input_example=example_of(dataset),
             serialization_format="skops",
             skops_trusted_types=TRUSTED_TYPES,
-            # Given in full, or MLflow would load the model in a subprocess to find out.
+            # All of them are given. Otherwise MLflow would load the model in a subprocess to find out.
             pip_requirements=[f"{name}=={version(name)}" for name in self._packages()],
         )
         normalise_skops(folder / SKOPS_FILE)
@@ -78,7 +78,7 @@ class BundleWriter:
 
     def _packages(self) -> list[str]:
         booster = package_of(unwrapped(self._pipeline)[0][-1])
-        # XGBoost has a distribution without NVIDIA's libraries.
+        # XGBoost is also published without NVIDIA's libraries, as xgboost-cpu.
         names = [booster, f"{booster}-cpu"] if booster else []
         return ["mlflow", "scikit-learn", "skops", "numpy", *[name for name in names if _installed(name)][:1]]
 
@@ -97,7 +97,7 @@ class Bundle:
         """Read the folder's description.
 
         Raises:
-            BundleError: It is not of the documented format, or carries no ONNX twin.
+            BundleError: It does not have the documented format, or has no ONNX twin.
         """
         self.folder = folder
         try:
@@ -127,7 +127,7 @@ class Bundle:
 
     @property
     def kinds(self) -> tuple[tuple[Kind, bool], ...]:
-        """What each column of a row holds, and whether a value may be missing."""
+        """The kind of each column, and whether a value may be missing."""
         return tuple(
             (KINDS.get(kind, "number"), name in self.contract.optional) for name, kind in self.contract.features
         )
@@ -149,13 +149,13 @@ class Bundle:
 
     @cached_property
     def quantile(self) -> float | None:
-        """Which quantile of the target is predicted, where the pipeline is made for one."""
+        """The quantile of the target that the pipeline predicts, if it predicts one."""
         if self.contract.classes or not self.has_pipeline:
             return None
         return quantile_of(self.pipeline)
 
     def pipeline_scores(self, rows: np.ndarray) -> np.ndarray:
-        """What `Twin.scores` gives, computed by the pipeline."""
+        """Return the same scores as `Twin.scores`, computed by the pipeline."""
         if not self.contract.classes:
             return np.asarray(self.pipeline.predict(rows)).reshape(len(rows), 1)
         probable = [] if self.labels_by == "only" else [np.asarray(self.pipeline.predict_proba(rows))]
@@ -164,16 +164,16 @@ class Bundle:
         return np.column_stack([*probable, places_of(self.pipeline_labels(rows), self.contract.classes)])
 
     def pipeline_labels(self, rows: np.ndarray) -> np.ndarray:
-        """The labels that the pipeline predicts, shape [rows]."""
+        """Return the labels that the pipeline predicts, shape [rows]."""
         return predicted_labels(self.pipeline, rows, self.labels)
 
     def digest(self) -> str:
-        """The folder's content digest."""
+        """Return the folder's content digest."""
         return content_digest(self.folder)
 
 
 def metadata_of(dataset: Dataset, labels: Labels = "largest") -> dict[str, Any]:
-    """The metadata of an MLmodel file."""
+    """Return the metadata of an MLmodel file."""
     found: dict[str, Any] = {"task": dataset.task, "target": dataset.target}
     if dataset.classes:
         found["classes"] = list(dataset.classes)
@@ -185,19 +185,19 @@ def metadata_of(dataset: Dataset, labels: Labels = "largest") -> dict[str, Any]:
 
 
 def add_onnx(mlflow_model: Model) -> None:
-    """Say that the folder has an ONNX form."""
+    """Record in the description that the folder has an ONNX form."""
     mlflow_model.add_flavor("onnx", onnx_version=version("onnx"), data=ONNX_FILE, providers=["CPUExecutionProvider"])
 
 
 def finished(folder: Path, mlflow_model: Model) -> str:
-    """Write the description into a folder that has everything else, and return the folder's content digest."""
+    """Write the description into an otherwise complete folder, and return the folder's content digest."""
     mlflow_model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     mlflow_model.save(str(folder / FILE))
     return content_digest(folder)
 
 
 def example_of(dataset: Dataset) -> pd.DataFrame:
-    """A row without missing values, and one with them where there are such, as a caller would write them."""
+    """Return a row without missing values and, if there are any, one with missing values, as a caller writes them."""
     gaps = np.zeros(len(dataset.rows), dtype=bool)
     for index, column in enumerate(dataset.columns):
         if column.optional:
@@ -212,7 +212,7 @@ def example_of(dataset: Dataset) -> pd.DataFrame:
 
 
 def signature_of(dataset: Dataset) -> ModelSignature:
-    """What callers send and get, as MLflow says it."""
+    """Return MLflow's signature: what callers send and get."""
     output = _LABEL_TYPES[type(dataset.classes[0])] if dataset.classes else "double"
     return ModelSignature(
         inputs=Schema(

@@ -1,4 +1,4 @@
-"""The model card: what a version is for, what it learnt from, what it showed, and where it ends, as Markdown."""
+"""The model card as Markdown: the purpose of a version, its data, its metrics, and its limits."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,24 +27,24 @@ _BINS = 5
 
 
 class Subject(Struct, frozen=True, eq=False):
-    """What a card speaks of.
+    """The subject of a card.
 
     Attributes:
         name: The registered model.
         model: The estimator's name.
-        release: The version's release, empty where the gate has refused it.
-        run_id: Its run.
-        dataset: What was learnt from.
-        split: How it was cut.
+        release: The version's release, empty if the gate refused it.
+        run_id: The version's run.
+        dataset: The data that it learned from.
+        split: The training rows and the held-out rows.
         twin: The model; None if it has no graph that can run here.
-        scores: The twin's answers for the held-out rows.
-        metrics: Its figures on them.
-        quantile: Which quantile is predicted, where one is.
-        report: What the gate found.
-        notes: What should be known of data and fit, in sentences.
-        readme: The path of what the owner says of it, empty where there is nothing.
-        learnt: What is to be said of the rows that the figures are on, where they are not held out.
-        contributions: The mean contribution of each column, the largest first; none if the model cannot run here.
+        scores: The model's scores of the held-out rows.
+        metrics: The model's metrics on them.
+        quantile: The quantile that it predicts, if it predicts one.
+        report: The gate's report.
+        notes: Remarks about the data and the fit, in sentences.
+        readme: The path of the owner's README, empty if there is none.
+        learnt: If the metrics are not on held-out rows: a remark about the rows that they are on.
+        contributions: The mean contribution of each column, the largest first; empty if the model cannot run here.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Subject(Struct, frozen=True, eq=False):
 
     @property
     def rows(self) -> str:
-        """What the figures are on."""
+        """The rows that the figures are on."""
         return f"rows of the table, {self.learnt}" if self.learnt else "held-out rows"
 
 
 def card(subject: Subject) -> str:
-    """The card."""
+    """Return the card."""
     parts = [_head(subject), *_owner(subject), _data(subject), _figures(subject)]
     parts += [
         *_slices(subject),
@@ -84,9 +84,9 @@ def card(subject: Subject) -> str:
 
 
 def permutation_importance(subject: Subject, twin: Twin) -> list[tuple[str, float]]:
-    """How much worse the model gets when the values of one column are shuffled, most first.
+    """Return how much worse the model gets when the values of one column are shuffled, the largest first.
 
-    Worse is by the Brier score (without probabilities by F1), the root mean squared error or the pinball loss, on at
+    The measure is the Brier score (F1 without probabilities), the root mean squared error or the pinball loss, on at
     most 2000 of the rows.
     """
     dataset, split = subject.dataset, subject.split
@@ -171,13 +171,13 @@ def _figures(subject: Subject) -> str:
 
 
 def _slices(subject: Subject) -> Iterator[str]:
-    """Figures of the rows that share a text or a boolean, for averages hide who is served badly."""
+    """Yield figures for the rows with the same text or boolean: an average hides groups that are served badly."""
     rows = []
     sliced = [(index, one) for index, one in enumerate(subject.dataset.columns) if one.kind in ("category", "boolean")]
     metric = "accuracy" if subject.dataset.classes else "mae"
     for index, column in sliced[:_MOST_SLICED]:
         values = subject.split.test_rows[:, index]
-        # Booleans are 0 and 1 among the rows.
+        # Rows hold booleans as 0 and 1.
         names = values if column.is_text else np.where(pd.isna(values), NO_TEXT, np.where(values == 1, "true", "false"))
         levels, counts = np.unique(names.astype(str), return_counts=True)
         for level in levels[np.argsort(-counts, kind="stable")][:_MOST_SLICES]:
@@ -258,7 +258,7 @@ def _limits(subject: Subject) -> str:
         "It was tested only on rows like those above.",
         *(
             f"`{_cell(one.name)}`: values that the table does not have are "
-            + ("refused." if one.unknown == "refuse" else "taken, and answered as rare ones.")
+            + ("refused." if one.unknown == "refuse" else "accepted, and treated as rare ones.")
             for one in subject.dataset.columns
             if one.is_text
         ),

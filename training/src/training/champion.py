@@ -1,4 +1,4 @@
-"""Fetching the registered model that a new one has to hold its own against."""
+"""Fetch the registered model that a new one is compared with."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from training.tracking import Tracking
 
 @contextlib.contextmanager
 def loaded_champion(tracking: Tracking, registry: Registry, name: str | None, alias: str) -> Iterator[Champion | None]:
-    """The version with an alias, downloaded for the length of the block, or None.
+    """Yield the version with an alias, downloaded for the length of the block, or None.
 
     Raises:
         OutageError: MLflow or its artifact store does not answer.

@@ -1,4 +1,4 @@
-"""One thing that the gate looked at, and what was found."""
+"""One check of the gate, and its result."""
 
 from typing import Literal
 
@@ -8,9 +8,9 @@ Relation = Literal["at least", "at most"]
 
 
 class Check(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """One thing looked at: `figure` is held against `bound`; a check without figures speaks in its detail.
+    """One check: `figure` is compared with `bound`; a check without figures says everything in its detail.
 
-    `warning` says that something was found which is not refused: the model passes, and somebody should look.
+    `warning` marks a finding that is not refused: the model passes, and a person should look at it.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Check(Struct, frozen=True, kw_only=True, omit_defaults=False):
 
     @property
     def verdict(self) -> str:
-        """Its result, in a word."""
+        """The result in one word."""
         if not self.passed:
             return "FAILED"
         return "warning" if self.warning else "passed"
@@ -39,10 +39,10 @@ class Check(Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 def at_least(name: str, figure: float, bound: float, detail: str = "") -> Check:
-    """A check that passes where the figure reaches the bound."""
+    """Return a check that passes if the figure reaches the bound."""
     return Check(name=name, passed=figure >= bound, figure=figure, relation="at least", bound=bound, detail=detail)
 
 
 def at_most(name: str, figure: float, bound: float, detail: str = "") -> Check:
-    """A check that passes where the figure does not exceed the bound."""
+    """Return a check that passes if the figure does not exceed the bound."""
     return Check(name=name, passed=figure <= bound, figure=figure, relation="at most", bound=bound, detail=detail)

@@ -1,4 +1,4 @@
-"""The command `training`: reads options, calls the steps, and turns their result into output and an exit code."""
+"""The command `training`: reads options, calls the steps, and turns their results into output and exit codes."""
 
 # ruff: noqa: PLC0415 # commands import what they need when they run: help must not wait for scikit-learn and MLflow
 import signal
@@ -108,7 +108,7 @@ def run(
 
 
 def _ended(terminal: Terminal, gate: "GateReport", name: str, run_id: str | None) -> int:
-    """Say what a gate has against a model that was to be registered, and return the exit code."""
+    """Print why a gate refused a model, and return the exit code."""
     for check in gate.failures:
         terminal.error(f"gate: {check.sentence()}")
     if not gate.passed:
@@ -188,10 +188,10 @@ def register(
     settings = load_settings(overrides(taken.data_options(), gate, tracking) | taken.named(), model_dir)
     with terminal.step("start") as step:
         from training.registering.registration import Taking
-        from training.registering.registration import register as take_in
+        from training.registering.registration import register as register_model
 
         step.outcome = f"training {version('training')}"
-    result = take_in(model, settings, msgspec.convert(taken.taking(), Taking), terminal)
+    result = register_model(model, settings, msgspec.convert(taken.taking(), Taking), terminal)
     checks = result.gate.checks if result.gate else ()
     if json:
         terminal.json(result)
@@ -356,7 +356,7 @@ def execute(arguments: Sequence[str]) -> int:
     """Run one command line.
 
     Returns:
-        The exit code; whatever can go wrong with input or MLflow has then been said on the error stream.
+        The exit code. Errors of input or MLflow have been printed on the error stream.
     """
     prepare_environment()
     try:
@@ -375,7 +375,7 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """The entry point."""
-    # A stopped container ends like Ctrl-C: the run is marked as failed, nothing is left half-registered.
+    """Run the command line of this process."""
+    # A stopped container ends like Ctrl-C: the run is marked as failed, and nothing stays half-registered.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(execute(sys.argv[1:]))

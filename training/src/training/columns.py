@@ -12,9 +12,10 @@ from training.kinds import NO_TEXT, Column, mixed
 from training.settings import ColumnSettings, Kind, Task, suggestion
 from training.values import UnusableError, Values, described, is_number, values_of
 
-# As many mistakes as somebody reads.
+# More errors than these, nobody reads.
 _MOST_PROBLEMS = 20
-# How coarse float32 may be beside a column's spread before the column is centred: well below the gate's parity.
+# The largest spacing of float32 numbers, relative to a column's spread, that needs no centring: well below the gate's
+# tolerance for parity.
 _COARSE = 2e-5
 _LARGEST = float(np.finfo(np.float32).max)
 _WAY_OUT = "columns: {NAME: {drop: true}} in training.yaml leaves a column out; {kind: ...} sets its kind."
@@ -26,10 +27,10 @@ class Features(Struct, frozen=True, eq=False):
     """Feature columns, and their values.
 
     Attributes:
-        columns: What each one is.
-        rows: float64, shape [rows, features], or objects (float and str) where text is among them. float32 holds the
-            numbers exactly, but for those of `centred`. NaN and the empty text are missing values.
-        centred: Columns that float32 cannot hold precisely, so their centre is subtracted first.
+        columns: Their descriptions.
+        rows: float64, shape [rows, features], or objects (float and str) if there is text. All numbers are float32
+            values, except in `centred` columns. NaN and the empty text are missing values.
+        centred: Columns whose values float32 cannot hold precisely, so their centre is subtracted first.
     """
 
     columns: tuple[Column, ...]
@@ -38,9 +39,9 @@ class Features(Struct, frozen=True, eq=False):
 
 
 class Examined(Struct, frozen=True, eq=False):
-    """The feature columns of a table, in its order, and what is wrong with it, a sentence a column.
+    """The feature columns of a table, in its order, and its problems, one sentence for each column.
 
-    `arrays` has the values of those columns by name that are not simply numbers in the table.
+    `arrays` has, by name, the values of those columns that need conversion.
     """
 
     table: pd.DataFrame
@@ -50,10 +51,10 @@ class Examined(Struct, frozen=True, eq=False):
 
 
 def without_dropped(table: pd.DataFrame, target: str, said: Mapping[str, ColumnSettings], source: str) -> pd.DataFrame:
-    """A table without the columns that are not to be learnt from.
+    """Return a table without the columns that settings drop.
 
     Raises:
-        BadInputError: Something is said of a column that there is not, or of the target.
+        BadInputError: Settings name a column that does not exist, or the target.
     """
     wrong = []
     for name in said:
@@ -67,7 +68,7 @@ def without_dropped(table: pd.DataFrame, target: str, said: Mapping[str, ColumnS
 
 
 def examine(table: pd.DataFrame, target: str, said: Mapping[str, ColumnSettings]) -> Examined:
-    """Read every column, and gather what keeps columns from being learnt from, each without the table's name."""
+    """Read every column, and gather the problems of those that cannot be used, without the table's name."""
     sound = _sound_features(table, target, said)
     columns, arrays, problems = [], {}, []
     for name in table.columns:
@@ -85,10 +86,10 @@ def examine(table: pd.DataFrame, target: str, said: Mapping[str, ColumnSettings]
 
 
 def refuse(problems: list[str], source: str) -> None:
-    """Refuse a table with what is wrong with it, a line for each, up to a bound.
+    """Refuse a table if it has problems, with a line for each, up to a limit.
 
     Raises:
-        BadInputError: Something is wrong.
+        BadInputError: It has problems.
     """
     if not problems:
         return
@@ -101,7 +102,7 @@ def refuse(problems: list[str], source: str) -> None:
 
 
 def features(examined: Examined, *, exact: bool = False) -> Features:
-    """The feature columns of a table that has no `problems`; `exact` leaves numbers as they are."""
+    """Return the feature columns of a table without `problems`; `exact` does not round numbers to float32."""
     columns, centred = tuple(examined.columns), []
     text = mixed(columns)
     rows = np.empty((len(examined.table), len(columns)), dtype=object if text else np.float64)
@@ -112,9 +113,8 @@ def features(examined: Examined, *, exact: bool = False) -> Features:
         if column.is_text:
             rows[:, index] = array
             continue
-        # The ONNX twin computes in float32. Learning from values that float32 holds exactly means that pipeline and
-        # twin see the same numbers, so that a value beside a tree's threshold cannot fall on one side here and the
-        # other there.
+        # The ONNX twin computes in float32. The model learns from float32 values, so that pipeline and twin see the
+        # same numbers. Otherwise a value near a tree's threshold could fall on different sides in the two.
         single = array.astype(np.float32).astype(np.float64)
         if _needs_centring(column.kind, array, single):
             centred.append(column.name)
@@ -124,7 +124,7 @@ def features(examined: Examined, *, exact: bool = False) -> Features:
 
 
 def truth(values: pd.Series, source: str, task: Task | None) -> tuple[Task, np.ndarray]:
-    """The target of a table that has no `problems`, and the task that it calls for unless one is told.
+    """Return the target of a table without `problems`, and its task: the one given, or else the one of its type.
 
     Raises:
         BadInputError: The task does not fit the target.
@@ -154,7 +154,7 @@ def truth(values: pd.Series, source: str, task: Task | None) -> tuple[Task, np.n
 
 
 def _sound_features(table: pd.DataFrame, target: str, said: Mapping[str, ColumnSettings]) -> dict[str, Column]:
-    """The columns of finite numbers without gaps, found all at once, because there may be thousands."""
+    """Return the columns of finite numbers without gaps. One pass finds all, because there may be thousands."""
     dtypes = zip(table.columns, table.dtypes, strict=True)
     typed = [(str(name), dtype) for name, dtype in dtypes if name != target and name not in said and is_number(dtype)]
     values = table[[name for name, _ in typed]].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -169,7 +169,7 @@ def _sound_features(table: pd.DataFrame, target: str, said: Mapping[str, ColumnS
 def _kind_of(dtype: Any, largest: float) -> Kind:
     if _kinds.is_bool_dtype(dtype):
         return "boolean"
-    # What MLflow calls `long` ends at 2**63.
+    # MLflow's type `long` ends at 2**63.
     return "integer" if _kinds.is_integer_dtype(dtype) and largest < 2.0**63 else "number"
 
 

@@ -1,4 +1,4 @@
-"""Columns that can be learnt from and should perhaps not be, each with a sentence that says why."""
+"""Columns that a model can learn from but perhaps should not, each with a sentence that says why."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from msgspec import Struct
 from training.kinds import NO_TEXT, Column, numeric
 from training.settings import Label
 
-# Where an index ends up that was written to a CSV file and read back.
+# The name that pandas gives an index that was written to a CSV file and read back.
 _WRITTEN_INDEX = re.compile(r"Unnamed: \d+")
 _FEWEST_IDENTIFIERS = 50
 _NEARLY_CONSTANT = 0.995
@@ -21,7 +21,7 @@ _LARGEST_EXACT = 2**24
 
 
 class Concern(Struct, frozen=True):
-    """What should be known of a column before a model of it is trusted."""
+    """A remark about a column that people should read before they trust a model of it."""
 
     column: str
     sentence: str
@@ -30,7 +30,7 @@ class Concern(Struct, frozen=True):
 def find_concerns(
     features: Sequence[Column], rows: np.ndarray, truth: np.ndarray, classes: Sequence[Label]
 ) -> tuple[Concern, ...]:
-    """Look at every feature column.
+    """Find the concerns about all feature columns.
 
     Args:
         features: The columns, in the order of `rows`' columns.
@@ -51,7 +51,7 @@ def _about(
     column: Column, rows: np.ndarray, index: int, truth: np.ndarray, codes: np.ndarray | None, classes: int
 ) -> str | None:
     if column.is_text:
-        # Texts are told apart by number.
+        # Each text becomes a number.
         values, _ = pd.factorize(rows[:, index])
         present = rows[:, index] != NO_TEXT
     else:
@@ -62,7 +62,7 @@ def _about(
         values, truth = values[present], truth[present]
         codes = codes[present] if codes is not None else None
     if (values == values[0]).all():
-        # That it is there or missing may still say something.
+        # Whether the value is missing may still be informative.
         return None if gaps else "has the same value in every row, so a model cannot learn from it."
     if not gaps and _is_copy(values.astype(np.float64), truth, codes, classes, number=not column.is_text):
         return "repeats the target: will it be known when the model predicts? If not, leave it out."
@@ -89,7 +89,7 @@ def _about_numbers(column: Column, values: np.ndarray) -> str | None:
 def _nearly_constant(values: np.ndarray) -> str | None:
     if len(values) < _FEWEST_FOR_NEARLY:
         return None
-    # What nearly all values are is their median, too.
+    # A value that nearly all rows have is also the median.
     share = float((values == np.median(values)).mean())
     if share < _NEARLY_CONSTANT:
         return None
@@ -121,9 +121,9 @@ def _exact_when_centred(values: np.ndarray) -> bool:
 
 def _is_copy(values: np.ndarray, truth: np.ndarray, codes: np.ndarray | None, classes: int, *, number: bool) -> bool:
     if codes is None:
-        # The numbers of texts have no order that a target could share.
+        # The codes of texts have no order, so a target cannot follow it.
         return number and _is_linear_copy(values, truth)
-    # Most columns are told apart by their first rows.
+    # The first rows are enough to exclude most columns.
     return (
         all(
             _one_to_one(values[:rows], codes[:rows], classes)

@@ -1,8 +1,8 @@
-"""What keeps a process that runs somebody else's code from the network, from files, and from taking all there is.
+"""Confine a process that runs foreign code: no network, few files, and limits of CPU time, memory and file size.
 
-On Linux the kernel keeps it: a seccomp filter refuses every new socket, and Landlock every file but those that Python
-and the process need. Elsewhere, or where the kernel lacks them, an audit hook of Python refuses sockets and programs,
-which code that is written to get round it can: `confine` says which it was.
+On Linux the kernel enforces this. A seccomp filter refuses every new socket, and Landlock refuses every file except
+those that Python and the process need. Elsewhere, or if the kernel lacks them, an audit hook of Python refuses sockets
+and programs. Code that is written to bypass the hook can do so: `confine` returns which of them applies.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from msgspec import Struct
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 38, 22
 _SIGKILL = 9
 _FILTER_MODE = 2
-# The architecture as seccomp tells it, and the calls `socket`, `connect`, `ptrace`, `process_vm_readv`,
+# The architecture's number in seccomp, and the numbers of the calls `socket`, `connect`, `ptrace`, `process_vm_readv`,
 # `process_vm_writev`, `setpgid`, `setsid`, `io_uring_setup` and `pidfd_getfd`.
 _CALLS = {
     "x86_64": (0xC000003E, (41, 42, 101, 310, 311, 109, 112, 425, 438)),
@@ -41,7 +41,7 @@ _REFUSED = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", 
 
 
 class Bounds(Struct, frozen=True):
-    """What a process may take: seconds of CPU time, memory that it writes to, and the size of a file."""
+    """Limits of a process: seconds of CPU time, bytes of memory that it writes to, and bytes of a file."""
 
     cpu_seconds: int = 600
     memory_bytes: int = 4 * 2**30
@@ -49,20 +49,20 @@ class Bounds(Struct, frozen=True):
 
 
 def confine(bounds: Bounds, writable: Path, readable: Iterable[Path]) -> str:
-    """Bound and confine this process, for good, and have it end with the one that started it.
+    """Limit and confine this process for good, and end it when its parent ends.
 
     Args:
-        bounds: What it may take.
+        bounds: Its limits.
         writable: The folder that it may write to.
-        readable: What it may read in addition to Python and its packages.
+        readable: Paths that it may read in addition to Python and its packages.
 
     Returns:
-        What keeps it, in words.
+        What confines it, in words.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (bounds.cpu_seconds, bounds.cpu_seconds + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (bounds.file_bytes, bounds.file_bytes))
-    # Memory that is written to, not addresses: libraries reserve far more of these than they use.
+    # A limit for memory that is written to, not for addresses: libraries reserve far more of these than they use.
     resource.setrlimit(resource.RLIMIT_DATA, (bounds.memory_bytes, bounds.memory_bytes))
     kept = []
     if sys.platform == "linux":
@@ -85,14 +85,14 @@ def _refuse(event: str, _arguments: tuple[Any, ...]) -> None:
 
 
 def _keep_from_sockets(libc: Any) -> bool:
-    """Have the kernel refuse sockets, other processes' memory, and the ring that could ask for sockets, too.
+    """Have the kernel refuse sockets, access to other processes' memory, and io_uring, which could also open sockets.
 
-    A process group of its own is refused as well: whoever ends that of the process ends all that it started.
+    New sessions and process groups are refused too, so that ending this process's group ends all that it started.
     """
     if platform.machine() not in _CALLS:
         return False
     architecture, calls = _CALLS[platform.machine()]
-    # BPF: (code, jump if true, jump if false, value).
+    # Instructions of BPF: (code, jump if true, jump if false, value).
     program = [(0x20, 0, 0, 4), (0x15, 1, 0, architecture), (0x06, 0, 0, _KILL), (0x20, 0, 0, 0)]
     program += [(0x35, 0, 1, _X32), (0x06, 0, 0, _KILL)]
     for call in calls:
@@ -122,8 +122,8 @@ def _allow(libc: Any, ruleset: int, place: Path, rights: int) -> None:
     except OSError:
         return
     if not place.is_dir():
-        # Rights over folders make no sense for a file.
+        # A rule for a file must not have rights of folders.
         rights &= 0b111
     rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, opened), 12)
     libc.syscall(_LANDLOCK_ADD, ruleset, 1, rule, 0)
-    # It stays open: the rule holds for this inode, and procfs makes another one once nobody holds the folder.
+    # The descriptor stays open: the rule is for an inode, and procfs makes another one when nobody holds the folder.

@@ -1,4 +1,4 @@
-"""What callers of a model rely on, read from the description that MLflow keeps with it."""
+"""The contract of a model with its callers, read from the description that MLflow keeps with it."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from modelformat.mlmodel import Label, Task, parse_mlmodel
 
 
 class Contract(Struct, frozen=True):
-    """What callers rely on; when any of it changes, the major release number rises.
+    """What callers rely on; a change of it raises the major release number.
 
-    `features` are names and types, `optional` the names of those where a value may be missing; `probabilities` says
-    whether a classifier gives some.
+    `features` are names and types, `optional` the names of features whose value may be missing. `probabilities` is true
+    if a classifier gives probabilities.
     """
 
     task: Task
@@ -22,10 +22,10 @@ class Contract(Struct, frozen=True):
 
 
 def contract_of(description: dict[str, Any]) -> Contract:
-    """What an MLmodel file promises to callers.
+    """Return the contract that an MLmodel file describes.
 
     Raises:
-        ValueError: It is not as the format says.
+        ValueError: The file does not follow the format.
     """
     found = parse_mlmodel(description)
     return Contract(

@@ -1,4 +1,4 @@
-"""By how much each column moves the answers for held-out rows: what serving's /explain says of one row, over many."""
+"""How far each column moves the answers for held-out rows: serving's `/explain`, averaged over many rows."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from training.labels import places, shares
 from training.onnx_twin import Twin
 from training.settings import Label
 
-# Enough for a mean, and no longer than the importance by shuffling takes.
+# Enough for a mean, and no slower than the importance by shuffling.
 _ROWS = 100
 _MOST_COLUMNS = 200
 _BACKGROUND = 16
@@ -22,17 +22,17 @@ _EVALUATIONS = 512
 def mean_contributions(
     twin: Twin, columns: Sequence[Column], classes: Sequence[Label], baseline: Baseline, rows: np.ndarray
 ) -> list[tuple[str, float]]:
-    """The mean distance from zero of each column's contribution, the largest first; none for very many columns.
+    """Return the mean absolute contribution of each column, the largest first; empty for very many columns.
 
-    Contributions are to the probability of the label that is answered (1 where there are no probabilities), or to the
-    predicted number.
+    A contribution is to the probability of the answered label (1 if there are no probabilities), or to the predicted
+    number.
 
     Args:
         twin: The model.
-        columns: What it takes.
+        columns: The model's columns.
         classes: The labels, empty for regression.
-        baseline: What is usual in each column.
-        rows: Shape [rows, columns]; at most 100 of them are looked at, evenly spread.
+        baseline: The distributions of the columns in training.
+        rows: Shape [rows, columns]; at most 100 of them are used, evenly spread.
     """
     if len(columns) > _MOST_COLUMNS or not len(rows):
         return []

@@ -1,4 +1,4 @@
-"""Cron lines, as Kubernetes reads them: what it refuses stops the sync of everything beside it."""
+"""Cron lines as Kubernetes reads them: a line that it refuses stops the sync of the whole application."""
 
 import re
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ _PART = re.compile(r"(?:[*?]|(?P<low>\w+)(?:-(?P<high>\w+))?)(?:/(?P<step>\d+))?
 
 
 def refuse_wrong(line: str) -> None:
-    """Refuse a cron line of five fields with a value that there is not; one that begins with `@` is let pass.
+    """Refuse a cron line of five fields if a value is out of range; lines that begin with `@` always pass.
 
     Raises:
-        ValueError: The sentence names field and value.
+        ValueError: The sentence names the field and the value.
     """
     if line.startswith("@"):
         return
@@ -37,7 +37,7 @@ def _holds(part: str, first: int, last: int, names: Sequence[str]) -> bool:
 
 
 def _number(text: str, first: int, names: Sequence[str]) -> int:
-    """What a number or a name stands for; -1 for neither."""
+    """Return the number that a number or a name means; -1 for anything else."""
     if text.lower() in names:
         return first + names.index(text.lower())
     return int(text) if text.isascii() and text.isdigit() else -1

@@ -1,4 +1,4 @@
-"""Reading CSV files: separator and decimal sign are recognised, and markers of gaps are told from words."""
+"""Read CSV files: detect separator and decimal sign, and tell markers of missing values from words."""
 
 import codecs
 import csv
@@ -20,12 +20,12 @@ from training.settings import CsvSettings
 
 _UTF8 = "utf-8-sig"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# What spreadsheets on Windows write in Western Europe and America.
+# The encoding that spreadsheets on Windows write in Western Europe and America.
 _WINDOWS = "cp1252"
 _SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 _LOOKED_AT_LINES = 50
 _LOOKED_AT_BYTES = 1 << 20
-# What programs write for nothing; a column of numbers cannot mean anything else by them.
+# What programs write for a missing value. Among numbers they cannot mean anything else.
 _USUAL_MARKERS = (
     "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "-NaN", "None", "NULL", "null", "1.#QNAN",
 )  # fmt: skip
@@ -34,7 +34,7 @@ _NUMBER = r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?"
 
 
 class CsvTable(Struct, frozen=True, eq=False):
-    """What a file holds, and what had to be recognised to read it, in sentences without the file's name."""
+    """The content of a file, and remarks on what was detected to read it, in sentences without the file's name."""
 
     table: pd.DataFrame
     notes: tuple[str, ...]
@@ -45,14 +45,14 @@ def read_csv(path: Path, settings: CsvSettings, target: str | None = None, texts
 
     Args:
         path: The file.
-        settings: How it is written, as far as that is not to be recognised.
+        settings: How it is written; what they leave out is detected.
         target: The column to predict.
-        texts: Columns to be read as texts, whatever they look like.
+        texts: Columns to read as text, whatever their values look like.
 
     Raises:
-        BadInputError: The file is empty, not a table, or its columns are unnamed or named twice.
+        BadInputError: The file is empty or not a table, or columns have no name or the same name.
         OSError: It cannot be read.
-        UnicodeDecodeError: It is not of its encoding.
+        UnicodeDecodeError: It does not have its encoding.
     """
     if settings.encoding is not None:
         return _read_encoded(path, settings, target, texts, _known_encoding(settings.encoding))
@@ -75,12 +75,12 @@ def _read_encoded(
     if encoding == _WINDOWS and settings.encoding is None:
         notes.append(f"the letters of {_WINDOWS}, because it is not UTF-8")
     try:
-        # pandas renames a column that comes twice, so the header is read by itself first.
+        # pandas renames a column that occurs twice, so the header is read on its own first.
         header = pd.read_csv(
             path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False, encoding=encoding
         )
         names = [str(name) for name in header.iloc[0].tolist()]
-        # What to_csv() writes unless told not to: the index, without a name.
+        # The default of to_csv(): the index, as a column without a name.
         index = not names[0].strip() and len(names) > 1
         refuse_bad_names(names[index:], path, first=1 + index)
         how: dict[str, Any] = {
@@ -100,7 +100,7 @@ def _read_encoded(
             "another one."
         ) from error
     if not isinstance(table.index, pd.RangeIndex):
-        # pandas takes the surplus for row names.
+        # pandas takes the surplus fields for row names.
         raise BadInputError(
             f"{path}: rows have more fields than the header has names, with "
             f"{_SEPARATORS.get(separator, repr(separator))} between fields; set csv.separator to another one."
@@ -122,12 +122,12 @@ def _known_encoding(name: str) -> str:
 
 
 def refuse_bad_names(names: Sequence[str], path: Path | str, first: int = 1) -> None:
-    """Refuse columns without a name or with the name of another, all at once.
+    """Refuse columns without a name or with another column's name, all at once.
 
     Args:
         names: The columns' names.
-        path: Where the table is from.
-        first: The first one's position in it.
+        path: The table's origin, for the error.
+        first: The position in the table of the first name.
 
     Raises:
         BadInputError: There are such columns.
@@ -149,7 +149,7 @@ def refuse_bad_names(names: Sequence[str], path: Path | str, first: int = 1) -> 
 def _read(
     path: Path, missing: list[str] | None, target: str | None, how: dict[str, Any]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The table, and what should be known of its missing values."""
+    """Return the table, and remarks about its missing values."""
     declared = ["", *(missing or ())]
     markers = declared if missing is not None else ["", *_USUAL_MARKERS]
     with warnings.catch_warnings():
@@ -157,7 +157,7 @@ def _read(
         table: pd.DataFrame = pd.read_csv(path, na_values=markers, **how)
         if missing is not None or not isinstance(table.index, pd.RangeIndex):
             return table, []
-        # A column of words means "None" or "NA" as a word: it is read again, with nothing but the empty cell missing.
+        # In a column of words, "None" or "NA" is a word, so they are read again with only the empty cell as missing.
         words = _columns_of_words(table)
         if not words:
             return table, []
@@ -167,7 +167,7 @@ def _read(
         found = {name: _markers(table[name]) for name in words if name != target}
         if not any(found.values()):
             return table, []
-        # What stands for a missing number in this very file stands for a missing word, too.
+        # A marker that stands for missing numbers in this file also stands for missing words.
         gaps = [name for name in table.columns if name not in words and table[name].isna().any()]
         proven = set().union(*map(_markers, pd.read_csv(path, usecols=gaps, **texts).to_dict("series").values()))
         return table, [_settled(table, name, marker, proven) for name in found for marker in found[name]]
@@ -178,7 +178,7 @@ def _markers(column: pd.Series) -> list[str]:
 
 
 def _settled(table: pd.DataFrame, name: str, marker: str, proven: Collection[str]) -> str:
-    """Have a marker in a column of words as a missing value or as a word, and say which."""
+    """Decide whether a marker in a column of words is a missing value or a word, and say so in a sentence."""
     rows = table[name] == marker
     count = int(rows.sum())
     where = f"column {name!r} holds {marker!r} in {count} row{'' if count == 1 else 's'}"
@@ -186,11 +186,11 @@ def _settled(table: pd.DataFrame, name: str, marker: str, proven: Collection[str
         table.loc[rows, name] = np.nan
         return f"{where}, read as a missing value, as in the columns of numbers"
     quoted = msgspec.json.encode(marker).decode()
-    return f"{where}, read as a category; csv.missing: [{quoted}] has it as a missing value"
+    return f"{where}, read as a category; csv.missing: [{quoted}] makes it a missing value"
 
 
 def _columns_of_words(table: pd.DataFrame) -> list[str]:
-    """Columns without numbers: those of text, and those that are all markers of gaps, but not booleans with gaps."""
+    """Return the columns without numbers: text, and markers of missing values only, but not booleans with gaps."""
     nothing = table.isna().all().to_numpy()
     return [
         str(name)
@@ -201,7 +201,7 @@ def _columns_of_words(table: pd.DataFrame) -> list[str]:
 
 
 def _has_decimal_commas(table: pd.DataFrame, texts: Collection[str]) -> bool:
-    """Whether columns of text are numbers with decimal commas, and no other column has a decimal point."""
+    """Return whether columns of text are numbers with decimal commas, and no other column has decimal points."""
     found = False
     for name in table.columns:
         values = table[name].dropna()
@@ -215,7 +215,7 @@ def _has_decimal_commas(table: pd.DataFrame, texts: Collection[str]) -> bool:
 
 
 def _recognised_separator(path: Path, encoding: str) -> str:
-    """The separator that gives every line the same number of fields, the most of them; a comma where none does."""
+    """Return the separator that gives all lines the same and the largest number of fields; a comma if none does."""
     lines = _first_lines(path, encoding)
     best, most = ",", 1
     for separator in _SEPARATORS:
@@ -239,6 +239,6 @@ def _first_lines(path: Path, encoding: str) -> str:
     content = _first_bytes(path, _LOOKED_AT_BYTES)
     lines = content.decode(encoding, errors="ignore").splitlines(keepends=True)
     if len(content) == _LOOKED_AT_BYTES and len(lines) > 1:
-        # The last one is cut off.
+        # The last line may be cut off.
         lines.pop()
     return "".join(lines[:_LOOKED_AT_LINES])

@@ -1,4 +1,4 @@
-"""Data sets: the built-in ones and tables from files, checked and turned into plain arrays."""
+"""Data sets: the built-in ones, and tables from files, checked and turned into arrays."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
@@ -24,25 +24,25 @@ from training.tables import Table
 
 
 class Dataset(Struct, frozen=True, eq=False):
-    """Rows ready to learn from.
+    """A data set, ready to learn from.
 
     Attributes:
-        name: Short name: the built-in data set's, or the file's stem.
-        source: What was asked for: the built-in name, the path, or the address without what is secret of it.
-        task: What the target calls for.
+        name: A short name: the built-in data set's, or the file's stem.
+        source: The built-in name, the path, or the address without its secrets.
+        task: The task, by default the one that the target's type suggests.
         columns: The features, in the order of `rows`' columns.
-        target: The predicted column's name.
-        rows: Shape [rows, features]: float64, or objects (float and str) where text is among the features. float32
-            holds every number exactly, but for the columns of `centred`; NaN and the empty text are missing values.
+        target: The name of the column to predict.
+        rows: Shape [rows, features]: float64, or objects (float and str) if there is text. All numbers are float32
+            values, except in `centred` columns. NaN and the empty text are missing values.
         truth: Shape [rows]: labels (str, int64 or bool) or float64 values.
         classes: The labels in sorted order, empty for regression.
-        sha256: Hash of names, rows and truth, in hexadecimal.
+        sha256: Hash of names, rows and truth, in hexadecimal digits.
         centred: Columns whose centre must be subtracted before float32 can hold them.
-        notes: What should be known of how the data was read, in sentences.
-        concerns: What should be known of single columns.
-        aside: Values, shape [rows], of columns that are not learnt from: times (float64), groups (integers) or weights.
-        version: What the source says of which version it gave; empty for built-in data and paths.
-        times: When each row was asked for, in seconds since 1970, shape [rows]; of a prediction log alone.
+        notes: Remarks about how the data was read, in sentences.
+        concerns: Remarks about single columns.
+        aside: Values, shape [rows], of columns to leave out of learning: times (float64), groups (integers), weights.
+        version: The version of the data according to its source; empty for built-in data and paths.
+        times: The time of each row's request, in seconds since 1970, shape [rows]; for a prediction log only.
     """
 
     name: str
@@ -68,16 +68,16 @@ class Dataset(Struct, frozen=True, eq=False):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What people should read of notes and concerns, in sentences that name the data."""
+        """Notes and concerns for people, in sentences that name the data."""
         return (*self.notes, *(f"{self.source}: {concern.sentence}" for concern in self.concerns))
 
     def frame(self) -> pd.DataFrame:
-        """The rows as a table with the target as its last column."""
+        """Return the rows as a table with the target as its last column."""
         return _with_target(as_frame(self.columns, self.rows), self.target, self.truth)
 
 
 class BuiltIn(Struct, frozen=True):
-    """A data set that scikit-learn brings along, so that nothing is downloaded."""
+    """A data set that comes with scikit-learn, so that nothing is downloaded."""
 
     loader: str
     target: str
@@ -93,7 +93,7 @@ BUILT_IN = {
 }
 
 
-def load_dataset(  # noqa: PLR0913  what a table is read by is this much
+def load_dataset(  # noqa: PLR0913  (reading a table depends on all of them)
     source: str,
     target: str | None = None,
     task: Task | None = None,
@@ -108,19 +108,19 @@ def load_dataset(  # noqa: PLR0913  what a table is read by is this much
     """Load and check a data set.
 
     Args:
-        source: A built-in name, or what `read_source` takes.
+        source: A built-in name, or a path or address for `read_source`.
         target: The column to predict; required for files.
         task: Overrides what the target's type says (a float target means regression, anything else classification).
-        csv: How a CSV file is written, as far as it is not to be recognised.
-        said: What is said of single feature columns, by name, over what the table says.
-        query: The statement that gives the rows, of a database.
-        aside: Columns that are not learnt from, by what they are for.
-        outcomes: What was true, where the source is a prediction log.
-        exact: Whether numbers stay as they are; otherwise float32 holds them, but for those of `centred` columns.
+        csv: How a CSV file is written; what it leaves out is detected.
+        said: Settings of feature columns, by name; they override what the table shows.
+        query: The SQL query that selects the rows, for a database.
+        aside: Columns that are not learned from, by their purpose.
+        outcomes: Where the truth is, if the source is a prediction log.
+        exact: Keep numbers as they are. Otherwise they are rounded to float32, except in `centred` columns.
 
     Raises:
-        BadInputError: There is no such data, or it cannot be learnt from; a line for each column names what is wrong.
-        OutageError: Where it is does not answer.
+        BadInputError: There is no such data, or it cannot be used; a line for each column says why.
+        OutageError: The source does not answer.
     """
     said = said or {}
     texts = [name for name, about in said.items() if about.kind == "category"]
@@ -174,7 +174,7 @@ def load_dataset(  # noqa: PLR0913  what a table is read by is this much
 
 
 def load(settings: Settings, *, exact: bool = False) -> Dataset:
-    """The data set that settings speak of; as `load_dataset`."""
+    """Return the data set that settings name; see `load_dataset`."""
     asides: dict[Aside, str | None] = {
         "time": settings.split.time, "group": settings.split.group, "weights": settings.weights,
     }  # fmt: skip
@@ -186,7 +186,7 @@ def load(settings: Settings, *, exact: bool = False) -> Dataset:
 
 
 def default_model_name(dataset: Dataset) -> str:
-    """The registered model's name for a data set: the built-in one's, or the file's stem in lower case."""
+    """Return the registered model's name for a data set: the built-in one's, or the file's stem in lower case."""
     built_in = BUILT_IN.get(dataset.source)
     if built_in:
         return built_in.model_name
@@ -211,7 +211,7 @@ def _of_log(
     log: str, query: str | None, csv: CsvSettings, target: str | None, texts: Collection[str],
     outcomes: OutcomesSettings, aside: Mapping[Aside, str],
 ) -> tuple[Source, Mapping[Aside, str]]:  # fmt: skip
-    """The rows of a log with a truth, or what is learnt from until there are enough; and the columns to set aside."""
+    """Return the rows of a log that have a truth, or the data to use until there are enough; and the columns aside."""
     from training.outcomes.learning import LOGGED_AT, read_outcomes  # noqa: PLC0415 # nobody else joins
 
     if target is None:
@@ -224,7 +224,7 @@ def _of_log(
     found = read_outcomes(log, target, outcomes, csv, timed=timed)
     if found is not None:
         return found, aside
-    assert outcomes.start is not None  # noqa: S101  (narrows the type)
+    assert outcomes.start is not None  # noqa: S101  (`read_outcomes` raises without a start)
     start = _found(outcomes.start, None, csv, target, texts)
     note = f"{log}: fewer than {outcomes.rows} rows have a truth, so it learns from {start.shown} (outcomes.start)."
     if timed:
@@ -241,13 +241,13 @@ def _built_in_table(built_in: BuiltIn) -> pd.DataFrame:
 
 
 def _with_target(table: pd.DataFrame, target: str, truth: np.ndarray) -> pd.DataFrame:
-    # By position, for a keyword would give columns such as `self` another meaning.
+    # By position: as a keyword, a name such as `self` would mean something else.
     table.insert(len(table.columns), target, truth)
     return table
 
 
 def _as_read(read: Table) -> str:
-    """How the file was read, where that had to be recognised: it may be what is wrong."""
+    """Return what was detected to read the file, for errors: a wrong guess may be their cause."""
     return "".join(f" {note}" for note in read.notes)
 
 

@@ -1,4 +1,4 @@
-"""Data from a database: the rows of one statement, read in parts."""
+"""Data from a database: the rows of one query, read in parts."""
 
 import hashlib
 import os
@@ -34,31 +34,31 @@ from training.errors import BadInputError, OutageError
 from training.tables import as_frame
 
 _PART = 20_000
-# A connection that is cut without a word would be waited for as long as the kernel does, which is hours.
+# Without these, a connection that is cut silently would block for as long as the kernel waits, which is hours.
 _PATIENCE = {
     "connect_timeout": CONNECT_SECONDS, "keepalives_idle": READ_SECONDS, "keepalives_interval": 10,
     "keepalives_count": 3, "tcp_user_timeout": 2 * READ_SECONDS * 1000,
 }  # fmt: skip
 _ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
-# What a database says of a login, in the words of Postgres and MySQL.
+# The messages of Postgres and MySQL about a failed login.
 _LOGIN = ("password authentication failed", "no password supplied", "Access denied", "does not exist", "no pg_hba.conf")
 
 
 def read_database(address: str, query: str | None) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
-    """Read the rows of a statement, in a transaction that cannot write where the database knows such.
+    """Read the rows of a query, in a read-only transaction if the database supports it.
 
-    User and password are those of the address (the user only), of `DATA_USERNAME` and `DATA_PASSWORD`, or what the
-    driver takes by itself, as `PGUSER` and `PGPASSWORD`.
+    User and password come from the address (the user only), from `DATA_USERNAME` and `DATA_PASSWORD`, or from the
+    driver's own variables, such as `PGUSER` and `PGPASSWORD`.
 
     Args:
-        address: Of the database, as SQLAlchemy writes it.
-        query: The statement.
+        address: The database's address, in SQLAlchemy's form.
+        query: The query.
 
     Returns:
-        The table, a hash of address and statement, and what should be known of it, in sentences.
+        The table, a hash of the query, and remarks in sentences.
 
     Raises:
-        BadInputError: The login or the statement is refused, or there is too much to read.
+        BadInputError: The database refuses the login or the query, or there is too much to read.
         OutageError: The database does not answer.
     """
     title = shown(address)
@@ -85,7 +85,7 @@ def _told(error: Exception, title: str) -> BadInputError | OutageError:
     if isinstance(error, NoSuchModuleError):
         return BadInputError(f"--data: {title}: SQLAlchemy does not know this database or driver.")
     if isinstance(error, DBAPIError):
-        # A database in a file is always there.
+        # A database in a file cannot be down.
         if isinstance(error, OperationalError | InterfaceError) and not title.startswith("sqlite"):
             if any(words in text for words in _LOGIN):
                 return BadInputError(f"{title}: the database refuses the login: {text}")
@@ -110,7 +110,7 @@ def _rows(engine: sa.Engine, query: str, title: str) -> pd.DataFrame:
     with engine.connect() as connection:
         options: dict[str, Any] = {"stream_results": True, "max_row_buffer": _PART}
         if engine.dialect.name == "postgresql":
-            connection = connection.execution_options(postgresql_readonly=True)  # noqa: PLW2901 # the same one
+            connection = connection.execution_options(postgresql_readonly=True)  # noqa: PLW2901 # the same connection
             connection.exec_driver_sql(f"SET statement_timeout = {MOST_SECONDS * 1000}")
         result = connection.execution_options(**options).exec_driver_sql(query)
         if not result.returns_rows:

@@ -1,9 +1,9 @@
-"""The environment variables that MLflow and its libraries read; nothing of them is imported here."""
+"""The environment variables that MLflow and its libraries read. This module imports none of these libraries."""
 
 import logging
 import os
 
-# MLflow's own defaults try for minutes. Whatever is set already wins.
+# MLflow's own defaults retry for minutes. A variable that is already set is kept.
 _CLIENT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -14,7 +14,7 @@ _CLIENT_DEFAULTS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # ONNX Runtime's wheels for Linux report each model that is loaded to their maker, unless told not to.
+    # ONNX Runtime's wheels for Linux report each loaded model to their vendor by default.
     "ORT_DISABLE_TELEMETRY": "1",
     "GIT_PYTHON_REFRESH": "quiet",
     "MPLBACKEND": "Agg",
@@ -22,7 +22,7 @@ _CLIENT_DEFAULTS = {
 
 
 def prepare_environment() -> None:
-    """Set MLflow's variables; to be called before mlflow is imported, which reads them once."""
+    """Set MLflow's variables. Call it before mlflow is imported, which reads them once."""
     for name, value in _CLIENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Judging a stored model again: a registered version, or what a run logged."""
+"""Judge a stored model again: a registered version, or a model that a run logged."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from training.split import split_dataset
 from training.steps import Silent, Steps
 from training.tracking import Tracking
 
-# What a run records and an evaluation takes up again, so that it judges on the same held-out rows.
+# The parameters that a run records and an evaluation reuses, so that it judges on the same held-out rows.
 _RECORDED: Mapping[str, type] = {
     "data": str, "query": str, "weights": str, "target": str, "task": str, "seed": int, "test_size": float, "cv": int,
 }  # fmt: skip
@@ -38,7 +38,7 @@ _RUN = re.compile(r"runs:/(?P<run>[0-9a-zA-Z_-]+)")
 
 
 class EvaluationResult(Struct, frozen=True, kw_only=True):
-    """What an evaluation found; the fields of a registered version are null for a run's model."""
+    """The result of an evaluation; the fields of a registered version are null for a run's model."""
 
     model: str
     name: str | None
@@ -53,7 +53,7 @@ class EvaluationResult(Struct, frozen=True, kw_only=True):
 
 
 class _Stored(Struct, frozen=True):
-    """A model that was found: how MLflow addresses it, the run it came from, and its version if registered."""
+    """A model that was found: its address in MLflow, its run, and its version if it is registered."""
 
     uri: str
     run_id: str | None
@@ -68,11 +68,11 @@ def evaluate(
     Args:
         reference: `NAME@ALIAS`, `NAME/VERSION`, `NAME/RELEASE` or `runs:/RUN_ID`.
         overrides: As for `load_settings`; data, target, task, seed and test size come from the model's run by default.
-        model_dir: A model's folder, for what its training.yaml says.
-        steps: What shows the progress.
+        model_dir: A model's folder, whose training.yaml gives settings.
+        steps: Shows the progress.
 
     Raises:
-        BadInputError: There is no such model, or the data do not fit it.
+        BadInputError: There is no such model, or the data does not fit it.
         OutageError: MLflow does not answer.
     """
     steps = steps or Silent()
@@ -85,7 +85,7 @@ def evaluate(
     recorded = registry.run_data(stored.run_id)[0]
     defaults = _as_settings(recorded)
     if ("data" in overrides or model_dir is not None) and named(asked.data) != defaults.get("data"):
-        # What says which rows the run's own source gives, and means nothing to another one.
+        # These select the rows of the run's own source, and mean nothing for another source.
         defaults = {name: value for name, value in defaults.items() if name not in _OF_THE_SOURCE}
     settings = load_settings(overrides, model_dir, defaults=defaults)
     with steps.step("load") as step:
@@ -115,11 +115,11 @@ def evaluate(
             with loaded_champion(tracking, registry, name, settings.gate.champion) as champion:
                 extra = [intact, columns_check(dataset, settings.gate)]
                 if same_data:
-                    # Of other data nobody knows what was learnt from.
+                    # For other data, the rows that the model learned from are not known.
                     extra.append(duplicates_check(split, settings.gate))
                 report = judge(bundle, split, settings.gate, champion, extra=extra)
         else:
-            # What was changed after it was registered is not even loaded.
+            # Content that was changed after registration is not even loaded.
             measured, report = {}, GateReport(False, (intact,))
         step.outcome = report.headline()
     return EvaluationResult(
@@ -154,7 +154,7 @@ def _as_settings(recorded: Mapping[str, str]) -> dict[str, Any]:
             if name in recorded:
                 found[name] = msgspec.to_builtins(msgspec.json.decode(whole(recorded, name), type=kind))
     except (ValueError, msgspec.DecodeError):
-        # The parameters of a run from elsewhere may mean other things by these names.
+        # A run from elsewhere may have parameters of these names with another meaning.
         return {}
     return found
 
@@ -190,7 +190,7 @@ def _refuse_other_contract(bundle: Bundle, dataset: Dataset) -> None:
 
 
 def _takes(wanted: Kind, given: Kind) -> bool:
-    """Whether a model that learned from one kind of values can predict another."""
+    """Return whether a model that learned from one kind of values can predict another."""
     return wanted == given or {wanted, given} <= {"number", "integer", "boolean"}
 
 

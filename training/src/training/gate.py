@@ -1,4 +1,4 @@
-"""The gate: what a model has to show, on the files as they are stored, before it is registered."""
+"""The gate: what a model must achieve, as its stored files answer, before it is registered."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,21 +19,21 @@ from training.parity import parity_checks
 from training.settings import Directional, GateSettings, Invariance, suggestion
 from training.split import Split
 
-# What twin and pipeline may differ by between a batch and its rows alone, or between two orders: float32 rounding.
+# The allowed difference between a batch and its single rows, or between two orders of rows: float32 rounding.
 _ROUNDING = 1e-5
-# How far noise may move a predicted value, in standard deviations of the target, and in which share of the rows. Trees
-# have steps, and among many thousands of rows some stand beside one: of 1,000 rows or fewer, all count.
+# How far noise may move a predicted value, in standard deviations of the target, and for which share of the rows.
+# Trees have steps, and among many thousands of rows some are next to one. Of 1,000 rows or fewer, all count.
 _NOISE_MOVES = 0.25
 _NOISE_ROWS = 0.999
-# The share of labels that noise may change, where thresholds or scores name them.
+# The share of labels that noise may change, if thresholds or scores decide labels.
 _NOISE_FLIPS = 0.05
 _LATENCY_RUNS = 200
 _WARM_UP_RUNS = 20
 _SINGLE_ROWS = 200
 _MOST_NAMED = 10
-# Of fewer rows that are newer than the champion, chance says more than they do.
+# With fewer rows that are newer than the champion, the result would be chance.
 _FEWEST_NEWEST = 20
-# Equal rows happen; more of them than this say that the data has copies.
+# A few equal rows happen. A larger share means that the data contains copies.
 _MOST_DUPLICATES = 0.01
 
 
@@ -49,14 +49,14 @@ class GateReport(Struct, frozen=True):
         return tuple(check for check in self.checks if not check.passed)
 
     def headline(self) -> str:
-        """How many of the checks passed."""
+        """Return how many of the checks passed."""
         return f"{len(self.checks) - len(self.failures)} of {len(self.checks)} checks passed"
 
 
 class Champion(Struct, frozen=True, eq=False):
     """The registered model that a new one is compared with.
 
-    `bundle` is the reason why it could not be read, where it could not; `trained` is when it was registered, in seconds
+    If its files could not be read, `bundle` is the error that says why. `trained` is when it was registered, in seconds
     since 1970.
     """
 
@@ -66,9 +66,9 @@ class Champion(Struct, frozen=True, eq=False):
 
 
 class _Subject(Struct, frozen=True, eq=False):
-    """What the checks look at: a model, the held-out rows, and its scores on them.
+    """What the checks examine: a model, the held-out rows, and its scores on them.
 
-    `scale` is what tolerances are shares of: 1 for probabilities, the target's standard deviation for values.
+    Tolerances are shares of `scale`: 1 for probabilities, the target's standard deviation for values.
     """
 
     bundle: Bundle
@@ -83,11 +83,11 @@ class _Subject(Struct, frozen=True, eq=False):
 
     @property
     def named(self) -> np.ndarray:
-        """The places of the classes that the held-out rows are given."""
+        """The places of the predicted classes of the held-out rows."""
         return places(self.scores, len(self.classes))
 
     def answers(self, rows: np.ndarray) -> np.ndarray:
-        """What tolerances speak of: probabilities, or 1 for the class that is named, or values."""
+        """Return what tolerances apply to: probabilities (or 1 for the predicted class), or values."""
         return self.comparable(self.bundle.twin.scores(rows))
 
     def comparable(self, scores: np.ndarray) -> np.ndarray:
@@ -101,10 +101,10 @@ class _Subject(Struct, frozen=True, eq=False):
 def verify_settings(
     settings: GateSettings, dataset: Dataset, quantile: float | None = None, *, probable: bool = True
 ) -> None:
-    """Refuse settings that speak of metrics, features or classes which the data set does not have.
+    """Refuse settings that name metrics, features or classes which the data set does not have.
 
     Raises:
-        BadInputError: The sentence names the setting and what there is.
+        BadInputError: The sentence names the setting and the possible values.
     """
     known = metrics.metric_names(dataset.classes, quantile, probable=probable)
     what = dataset.task if probable else f"{dataset.task} without probabilities"
@@ -140,7 +140,7 @@ def verify_settings(
 
 
 def columns_check(dataset: Dataset, settings: GateSettings) -> Check:
-    """Whether the data has columns that should not be learnt from, and whether that is refused."""
+    """Check whether the data has columns that a model should not learn from, and refuse them if settings say so."""
     named = ", ".join(repr(concern.column) for concern in dataset.concerns[:_MOST_NAMED])
     if len(dataset.concerns) > _MOST_NAMED:
         named += f" and {len(dataset.concerns) - _MOST_NAMED} more"
@@ -154,7 +154,7 @@ def columns_check(dataset: Dataset, settings: GateSettings) -> Check:
 
 
 def duplicates_check(split: Split, settings: GateSettings) -> Check:
-    """Whether held-out rows are among those that were learnt from, so that figures on them say little."""
+    """Check whether held-out rows are equal to training rows, which makes figures on them too good."""
     learnt = set(_row_hashes(split.train_rows, split.train_truth).tolist())
     both = sum(found in learnt for found in _row_hashes(split.test_rows, split.test_truth).tolist())
     share = both / len(split.test_rows)
@@ -178,11 +178,11 @@ def judge(
     """Run every check of a model on the held-out rows.
 
     Args:
-        bundle: The model as it came back from the artifact store.
-        split: Held-out rows to judge on, training rows for the baseline.
-        settings: Bounds and expectations, as `verify_settings` let them pass.
-        champion: What to compare with, if anything.
-        extra: Checks that were made elsewhere and belong in the report.
+        bundle: The model, as the artifact store returned it.
+        split: Held-out rows to judge on, and training rows for the constant guess.
+        settings: Bounds and expectations that `verify_settings` has accepted.
+        champion: The model to compare with, if any.
+        extra: Checks made elsewhere that belong in the report.
     """
     scores = bundle.twin.scores(split.test_rows)
     classes = bundle.contract.classes
@@ -237,7 +237,7 @@ def _versus_champion(subject: _Subject, settings: GateSettings, champion: Champi
         return Check(name="champion", passed=True, detail=detail)
     if isinstance(champion.bundle, BundleError):
         return Check(name="champion", passed=True, detail=f"{champion.title} is not comparable: {champion.bundle}")
-    # Whether there are probabilities is of no meaning to figures that labels have as well.
+    # A difference in probabilities does not matter here: labels have figures as well.
     if replace(champion.bundle.contract, probabilities=True) != replace(subject.bundle.contract, probabilities=True):
         detail = f"{champion.title} is not comparable: it has another task, other classes or another signature"
         return Check(name="champion", passed=True, detail=detail)
@@ -255,7 +255,7 @@ def _versus_champion(subject: _Subject, settings: GateSettings, champion: Champi
 
 
 def _versus_champion_on_newest(subject: _Subject, settings: GateSettings, champion: Champion | None) -> list[Check]:
-    """The same on those held-out rows alone that came after the champion, which neither of them learnt from."""
+    """Compare both on the held-out rows that came after the champion, which neither of them learned from."""
     times = subject.split.test_times
     if champion is None or champion.trained is None or times is None:
         return []
@@ -315,7 +315,7 @@ def _noise(subject: _Subject, settings: GateSettings) -> Check:
         return at_most("noise", largest, _NOISE_MOVES, detail)
     flipped = places(scores, len(subject.classes)) != subject.named
     if subject.bundle.labels_by != "largest":
-        # What decides is not the probability, so none says which rows are beyond doubt.
+        # The probability does not decide the label here, so it does not show which rows are beyond doubt.
         detail = f"share of rows with another label under noise of {settings.noise:g} deviations"
         return at_most("noise", float(flipped.mean()), _NOISE_FLIPS, detail)
     confident = subject.scores.max(axis=1) >= settings.confidence
@@ -324,7 +324,7 @@ def _noise(subject: _Subject, settings: GateSettings) -> Check:
 
 
 def _shaken(subject: _Subject, rows: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Rows with noise, given in standard deviations, on all that is a number; gaps stay gaps."""
+    """Return rows with noise, given in standard deviations, added to all numbers; missing values stay missing."""
     shaken = rows.copy()
     for index, (kind, _) in enumerate(subject.bundle.kinds):
         if kind != "category":

@@ -1,4 +1,4 @@
-"""Difficult rows: those that a pipeline and its ONNX form would most easily read differently."""
+"""Difficult rows: those that a pipeline and its ONNX form are most likely to read differently."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,23 +10,24 @@ from training.kinds import NO_TEXT, numeric
 from training.preparation import CENTRE, NUMBERS, PREPARE
 from training.settings import Kind
 
-# Rows that each odd value is tried in, and thresholds that are tried for each column.
+# The number of rows that each odd value is tried in, and of thresholds that are tried for each column.
 _BASES = 2
 _THRESHOLDS = 12
-# Texts that no table is likely to hold: composed, decomposed and wide letters, spaces, digits, one of many letters.
+# Texts that hardly any table has: composed, decomposed and wide letters, a space, a digit, names of nothing, and one of
+# many letters.
 _TEXTS = ("never seen", "\u00e9", "e\u0301", "\u5317\u4eac", "\U0001f427", " ", "0", "nan", "None", "x" * 1000)
 
 
 def hard_rows(kinds: Sequence[tuple[Kind, bool]], rows: np.ndarray, pipeline: Pipeline | None = None) -> np.ndarray:
-    """Some of the rows with, in one column at a time, a value that is likely to be taken for another.
+    """Return some of the rows, each with one column changed to a value that is likely to be misread.
 
     Args:
         kinds: What each column holds, and whether a value may be missing.
         rows: Rows as in `training.data.Dataset`.
-        pipeline: The fitted pipeline, where it may be asked at what values its trees decide.
+        pipeline: The fitted pipeline, if its trees' thresholds may be used.
 
     Returns:
-        Rows of the same columns and type.
+        Rows of the same columns and type, unchanged ones first.
     """
     bases = rows[np.linspace(0, len(rows) - 1, _BASES).astype(int)]
     numbers = [index for index, (kind, _) in enumerate(kinds) if kind != "category"]
@@ -65,7 +66,7 @@ def _odd_numbers(kind: Kind, values: np.ndarray, thresholds: Sequence[float]) ->
     for threshold in thresholds:
         place = int(np.searchsorted(levels, threshold))
         odd |= {float(value) for value in levels[max(place - 1, 0) : place + 1]}
-        # A value beside a threshold that float32 still tells from it, where the column is of such.
+        # The float32 neighbours of a threshold, if the column's values are fine enough for them to matter.
         single = np.float32(threshold)
         if kind == "number" and float(np.spacing(single)) < 1e-3 * float(np.ptp(levels)):
             odd |= {float(np.nextafter(single, np.float32(end))) for end in (-np.inf, np.inf)} | {float(single)}
@@ -73,7 +74,7 @@ def _odd_numbers(kind: Kind, values: np.ndarray, thresholds: Sequence[float]) ->
 
 
 def _thresholds(pipeline: Pipeline, numbers: Sequence[int]) -> dict[int, list[float]]:
-    """At what values of each column a pipeline's trees decide, as far as it has trees, and no scaling before them."""
+    """Return the thresholds of a pipeline's trees by column; none if it has no trees, or scales their input."""
     pairs = _splits(pipeline[-1])
     steps = dict(pipeline.named_steps)
     if PREPARE in steps:

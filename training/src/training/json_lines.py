@@ -1,4 +1,4 @@
-"""Reading JSON lines: one object a line, whose keys are the columns."""
+"""Read JSON lines: one object on each line, whose keys are the columns."""
 
 import gzip
 from pathlib import Path
@@ -15,7 +15,7 @@ from training.errors import BadInputError
 def read_json_lines(path: Path) -> pd.DataFrame:
     """Read a file of JSON lines, optionally gzipped; a key that a line lacks is a missing value.
 
-    A column that holds values of several types keeps each as it is.
+    A column whose values have several types keeps each value as it is.
 
     Raises:
         BadInputError: A line is not an object, or the file is broken.
@@ -47,7 +47,7 @@ def read_json_lines(path: Path) -> pd.DataFrame:
 
 
 def series_of(values: list[Any]) -> pd.Series:
-    """Values of JSON as a column: whole numbers beside gaps stay whole, and what is of several types as it is."""
+    """Return JSON values as a column: whole numbers stay whole even with gaps, and mixed types stay as they are."""
     try:
         array = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):

@@ -1,4 +1,4 @@
-"""What a column can be, and how rows of several kinds are kept as arrays (docs/model-format.md)."""
+"""The kinds of columns, and how rows of several kinds are kept as arrays (docs/model-format.md)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,11 +18,11 @@ class Column(Struct, frozen=True, omit_defaults=False):
     """One feature column.
 
     Attributes:
-        name: As in the table.
-        kind: What its values are.
+        name: The name in the table.
+        kind: The kind of its values.
         optional: Whether a value may be missing.
-        categories: The texts that the table holds, sorted; of a category only.
-        unknown: Whether other texts are accepted; of a category only.
+        categories: The texts in the table, sorted; for a category only.
+        unknown: Whether other texts are accepted; for a category only.
         sensitive: Whether the prediction log must not keep its values.
     """
 
@@ -35,41 +35,41 @@ class Column(Struct, frozen=True, omit_defaults=False):
 
     @property
     def is_text(self) -> bool:
-        """Whether its values are text, and numbers otherwise."""
+        """Whether its values are text; they are numbers otherwise."""
         return self.kind == "category"
 
     def described(self) -> dict[str, Any]:
-        """Its entry in `metadata.columns` of a model."""
+        """Return its entry in a model's `metadata.columns`."""
         entry: dict[str, Any] = {"name": self.name, "kind": self.kind, "optional": self.optional}
         if self.is_text:
             entry |= {"categories": list(self.categories), "unknown": self.unknown}
-        # Where it is not, nothing is written, so that models without such columns keep their digests.
+        # Written only if true, so that models without such columns keep their digests.
         return entry | {"sensitive": True} if self.sensitive else entry
 
 
 def plain(columns: Sequence[Column]) -> bool:
-    """Whether the columns need no preparation: all of them numbers, in the widest sense, none with gaps."""
+    """Return whether the columns need no preparation: all hold numbers or booleans, and none has gaps."""
     return not any(column.is_text or column.optional for column in columns)
 
 
 def mixed(columns: Sequence[Column]) -> bool:
-    """Whether text is among the columns, so that rows are an object array."""
+    """Return whether there is text among the columns, so that rows are an object array."""
     return any(column.is_text for column in columns)
 
 
 def numeric(rows: np.ndarray, index: int) -> np.ndarray:
-    """A column of numbers as float64, shape [rows], NaN where a value is missing."""
+    """Return a column of numbers as float64, shape [rows], NaN where a value is missing."""
     return np.ascontiguousarray(rows[:, index], dtype=np.float64)
 
 
 def missing(column: Column, rows: np.ndarray, index: int) -> np.ndarray:
-    """Which rows have no value in a column; shape [rows]."""
+    """Return which rows have no value in a column; shape [rows]."""
     found: np.ndarray = rows[:, index] == NO_TEXT if column.is_text else np.isnan(numeric(rows, index))
     return found
 
 
 def as_frame(columns: Sequence[Column], rows: np.ndarray) -> pd.DataFrame:
-    """Rows as a table of the types that MLflow knows the kinds by."""
+    """Return rows as a table, with the types by which MLflow knows the kinds."""
     values = {index: _values(column, rows, index) for index, column in enumerate(columns)}
     frame = pd.DataFrame(values)
     frame.columns = pd.Index([column.name for column in columns])
@@ -77,7 +77,7 @@ def as_frame(columns: Sequence[Column], rows: np.ndarray) -> pd.DataFrame:
 
 
 def as_asked(columns: Sequence[Column], row: np.ndarray) -> list[Any]:
-    """A row's values as a caller writes them in JSON: null where one is missing, a time as ISO 8601."""
+    """Return a row's values as a caller writes them in JSON: null where one is missing, a time as ISO 8601."""
     return [_asked(column, value) for column, value in zip(columns, row.tolist(), strict=True)]
 
 
@@ -92,7 +92,7 @@ def _asked(column: Column, value: Any) -> Any:
         return bool(value)
     if column.kind == "integer":
         return int(value)
-    # As few digits as tell a float32 from its neighbours, 5.1 rather than 5.099999904632568, where it is one.
+    # The fewest digits that identify a float32 value: 5.1 rather than 5.099999904632568.
     single = np.float32(value)
     return float(str(single)) if single == value else value
 
@@ -102,7 +102,7 @@ def _values(column: Column, rows: np.ndarray, index: int) -> Any:
         return pd.Series([None if text == NO_TEXT else text for text in rows[:, index]], dtype=object)
     values = numeric(rows, index)
     if column.kind == "datetime":
-        # Microseconds are what float64 still tells apart.
+        # float64 is exact to the microsecond.
         return pd.to_datetime(np.round(values * 1e6), unit="us")
     gaps = bool(np.isnan(values).any())
     if column.kind == "integer":

@@ -1,9 +1,9 @@
-"""Which class a classifier names: mostly the one of the largest probability, but thresholds and scores decide as well.
+"""How a classifier names a class: mostly by the largest probability, but thresholds and scores decide as well.
 
-Answers of a classifier are called scores here, shape [rows, columns], and their width says what they hold. As many
-columns as there are classes are probabilities; the likeliest class is named. One more column is the place of the class
-that the model names itself (`labels: predicted`). A single column is that place alone (`labels: only`), of a model
-without probabilities.
+The answers of a classifier are called scores here. Their shape is [rows, columns], and their width says what they hold:
+as many columns as classes are probabilities, and the likeliest class is named. One more column is the place of the
+class that the model itself names (`labels: predicted`). A single column is that place alone (`labels: only`), for a
+model without probabilities.
 """
 
 import copy
@@ -21,7 +21,7 @@ _THRESHOLDS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
 
 
 class Threshold(Struct, frozen=True):
-    """A classifier of two classes names the one at `positive` where its score reaches `value`."""
+    """The threshold of a classifier of two classes: if its score reaches `value`, it names the class at `positive`."""
 
     positive: int
     value: float
@@ -29,35 +29,35 @@ class Threshold(Struct, frozen=True):
 
 
 def places(scores: np.ndarray, classes: int) -> np.ndarray:
-    """The place of the class that is named for each row, shape [rows]."""
+    """Return the place of the class that is named for each row, shape [rows]."""
     named: np.ndarray = scores.argmax(axis=1) if scores.shape[1] == classes else scores[:, -1].astype(np.int64)
     return named
 
 
 def places_of(labels: np.ndarray, classes: Sequence[Label]) -> np.ndarray:
-    """The places of labels among the classes, shape [rows]; -1 for a label that is none of them."""
+    """Return the places of labels among the classes, shape [rows]; -1 for an unknown label."""
     known = {label: place for place, label in enumerate(classes)}
     return np.array([known.get(label, -1) for label in labels.tolist()], dtype=np.int64)
 
 
 def probabilities(scores: np.ndarray, classes: int) -> np.ndarray | None:
-    """The probabilities among scores, shape [rows, classes]; None where there are none."""
+    """Return the probabilities among scores, shape [rows, classes]; None if there are none."""
     return scores[:, :classes] if scores.shape[1] >= classes else None
 
 
 def shares(scores: np.ndarray, classes: int) -> np.ndarray:
-    """The probabilities, or where there are none 1 for the class that is named and 0 for the others."""
+    """Return the probabilities; if there are none, 1 for the class that is named and 0 for the others."""
     found = probabilities(scores, classes)
     one: np.ndarray = np.eye(classes)[places(scores, classes)] if found is None else found
     return one
 
 
 def rule_of(model: Any, probable: np.ndarray | None, named: np.ndarray) -> Labels:
-    """How a fitted classifier names its label.
+    """Return how a fitted classifier decides its label.
 
     Args:
         model: The classifier.
-        probable: Its probabilities for some rows, shape [rows, classes]; None where it has none.
+        probable: Its probabilities for some rows, shape [rows, classes]; None if it has none.
         named: The places of the classes that it names for these rows, shape [rows].
     """
     if probable is None:
@@ -69,9 +69,9 @@ def rule_of(model: Any, probable: np.ndarray | None, named: np.ndarray) -> Label
 
 
 def unwrapped(model: Any) -> tuple[Any, Threshold | None]:
-    """What is inside of searches and thresholds, with the threshold that decides, if any.
+    """Return the estimator inside searches and thresholds, and the threshold that decides, if any.
 
-    The model itself is left as it is.
+    The model itself is not changed.
     """
     if hasattr(model, "best_estimator_"):
         return unwrapped(model.best_estimator_)
@@ -104,7 +104,7 @@ def _threshold(model: Any) -> Threshold:
 
 
 def has_probabilities(model: Any) -> bool:
-    """Whether it gives probabilities."""
+    """Return whether a model gives probabilities."""
     try:
         return callable(model.predict_proba)
     except AttributeError:
@@ -112,12 +112,12 @@ def has_probabilities(model: Any) -> bool:
 
 
 def decides_by_scores(model: Any) -> bool:
-    """Whether an estimator inside names its label by something else than its largest probability."""
+    """Return whether a part of an estimator decides its label by scores instead of the largest probability."""
     return any(type(part).__name__ in _OF_SCORES for part in parts(model))
 
 
 def parts(model: Any) -> Iterator[Any]:
-    """An estimator and those inside of it that pass rows on."""
+    """Yield an estimator and those inside it that pass rows on."""
     yield model
     for _, step in getattr(model, "steps", ()):
         yield from parts(step)

@@ -1,15 +1,15 @@
-"""Settings that a run records and an evaluation takes up again: MLflow keeps so many letters in one parameter."""
+"""Long settings in a run: MLflow limits the length of a parameter, so they are split over several."""
 
 from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-# What is longer is cut off by MLflow, with a warning that nobody sees.
+# MLflow cuts off longer texts, with a warning that nobody sees.
 _MOST = 6000
 
 
 def in_parts(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of which a long text goes on under `NAME.2`, `NAME.3` and so on."""
+    """Return parameters, with long texts split: they continue in `NAME.2`, `NAME.3` and so on."""
     found: dict[str, Any] = {}
     for name, value in parameters.items():
         found[name] = value
@@ -20,7 +20,7 @@ def in_parts(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def whole(recorded: Mapping[str, str], name: str) -> str:
-    """The text that was recorded under a name, with all that it goes on with."""
+    """Return the text that was recorded under a name, with its further parts."""
     text = recorded[name]
     for number in count(2):
         part = recorded.get(f"{name}.{number}")

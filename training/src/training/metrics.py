@@ -1,4 +1,4 @@
-"""What is measured, which way is better, and the figures that a constant guess reaches."""
+"""The metrics, which direction is better, and the metrics of a constant guess."""
 
 import re
 import warnings
@@ -15,9 +15,9 @@ from training.labels import has_probabilities, places, probabilities
 from training.models import fit_parameters, quantile_of
 from training.settings import Label, Task
 
-# How far off a predicted quantile is, and the share of rows that lie at or below it.
+# The loss of a predicted quantile, and the share of rows that lie at or below it.
 PINBALL, COVERAGE = "pinball", "coverage"
-# What only probabilities have.
+# The metrics that need probabilities.
 OF_PROBABILITIES = ("log_loss", "brier")
 LOWER_IS_BETTER = frozenset({"log_loss", "brier", "rmse", "mae", PINBALL})
 _DEFAULT_THRESHOLDS: dict[Task, dict[str, float]] = {"classification": {"accuracy": 0.7}, "regression": {"r2": 0.2}}
@@ -34,29 +34,29 @@ _SCORERS: dict[Task, dict[str, tuple[str, int]]] = {
 
 
 def default_thresholds(task: Task, quantile: float | None = None) -> dict[str, float]:
-    """What a model must reach by default; none for a quantile, which is not a good guess of the value."""
+    """Return the default thresholds; none for a quantile, which is not a good guess of the value."""
     return {} if quantile is not None else _DEFAULT_THRESHOLDS[task]
 
 
 def champion_metric(task: Task, quantile: float | None = None) -> str:
-    """What is compared with the champion by default."""
+    """Return the metric that is compared with the champion's by default."""
     return PINBALL if quantile is not None else _CHAMPION_METRIC[task]
 
 
 def baseline_metric(task: Task, quantile: float | None = None, *, probable: bool = True) -> str:
-    """What a guess without looking is beaten in; `probable` says whether a classifier gives probabilities."""
+    """Return the metric in which a model must beat a constant guess; `probable`: a classifier gives probabilities."""
     if not probable and task == "classification":
         return _CHAMPION_METRIC[task]
     return PINBALL if quantile is not None else _BASELINE_METRIC[task]
 
 
 def folds_metrics(task: Task, quantile: float | None = None, *, probable: bool = True) -> list[str]:
-    """The metrics that cross-validation measures."""
+    """Return the metrics that cross-validation measures."""
     return list(_scorers(task, quantile, probable=probable))
 
 
 def metric_names(classes: Sequence[Label], quantile: float | None = None, *, probable: bool = True) -> list[str]:
-    """The metrics of a task; without classes it is a regression, or the prediction of a quantile."""
+    """Return the metrics of a task; without classes, of a regression or of the prediction of a quantile."""
     if not classes:
         return [*_SCORERS["regression"], *([PINBALL, COVERAGE] if quantile is not None else [])]
     per_class = [f"{kind}/{key}" for key in class_keys(classes) for kind in ("precision", "recall", "f1")]
@@ -67,17 +67,17 @@ def metric_names(classes: Sequence[Label], quantile: float | None = None, *, pro
 def measure(
     scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label], quantile: float | None = None
 ) -> dict[str, float]:
-    """All metrics of some predictions.
+    """Return all metrics of some predictions.
 
     Args:
-        scores: Those of a classifier as in `training.labels`; or shape [rows, 1], predicted values, without classes.
+        scores: A classifier's, as in `training.labels`; without classes, predicted values of shape [rows, 1].
         truth: Shape [rows].
         classes: The labels in the order of the columns; empty for regression.
-        quantile: Which quantile of the target is predicted, where it is not its mean.
+        quantile: The quantile of the target that is predicted, if it is not the mean.
 
     Returns:
-        Metric by name, in the order of `metric_names`; no `log_loss` and no `brier` where there are no probabilities.
-        `brier` is Brier's own multi-class score, the mean squared distance of the probabilities from the truth, from
+        Metrics by name, in the order of `metric_names`. Without probabilities, there is no `log_loss` and no `brier`.
+        `brier` is Brier's own multi-class score: the mean squared distance of the probabilities from the truth, from
         0 to 2 (Monthly Weather Review 78, 1950).
     """
     if not classes:
@@ -113,7 +113,7 @@ def measure(
 def baseline_scores(
     train_truth: np.ndarray, rows: int, classes: Sequence[Label], quantile: float | None = None
 ) -> np.ndarray:
-    """What guessing without looking gives: the classes' shares among the training rows, or the mean, or a quantile.
+    """Return the scores of a constant guess: the classes' shares among the training rows, the mean, or the quantile.
 
     Returns:
         Shape [rows, classes] or [rows, 1], as `measure` takes it.
@@ -134,16 +134,16 @@ def cross_validated(
     seed: int,
     weights: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Mean and standard deviation over folds, as `cv_<metric>_mean` and `cv_<metric>_std`; empty without folds.
+    """Return mean and standard deviation over folds, as `cv_<metric>_mean` and `cv_<metric>_std`; empty without folds.
 
-    `folds` is how many random ones, or pairs of row numbers; `weights`, shape [rows], is what rows count in a fit.
+    `folds` is a number of random folds, or pairs of row numbers. `weights`, shape [rows], are weights of rows.
     """
     if not folds:
         return {}
     kind = StratifiedKFold if task == "classification" else KFold
     scorers = _scorers(task, quantile_of(pipeline), probable=has_probabilities(pipeline))
     with warnings.catch_warnings():
-        # What there is to complain of, the fit on all training rows has said already.
+        # The fit on all training rows has already reported the warnings.
         warnings.simplefilter("ignore")
         found = cross_validate(
             clone(pipeline),
@@ -169,16 +169,16 @@ def _scorers(task: Task, quantile: float | None, *, probable: bool) -> dict[str,
 
 
 def class_keys(classes: Sequence[Label]) -> list[str]:
-    """The labels as MLflow metric names allow them; where two would coincide, all get their position appended."""
+    """Return the labels as MLflow's metric names allow them; if two became equal, each gets its position appended."""
     plain = [re.sub(r"[^\w.\- ]", "_", str(label), flags=re.ASCII).strip()[:100] or "_" for label in classes]
-    # MLflow takes a name for a path, in which these two mean folders.
+    # MLflow treats a name as a path, in which these two mean folders.
     plain = [key.replace(".", "_") if key in (".", "..") else key for key in plain]
     return plain if len(set(plain)) == len(plain) else [f"{key}_{index}" for index, key in enumerate(plain)]
 
 
 def _summing_to_one(probabilities: np.ndarray) -> np.ndarray:
-    """Float32 sums miss one by more than scikit-learn lets pass without a warning."""
-    # Some graphs give one class a little more than 1, and the other as much less than 0.
+    """Return probabilities that sum to one: scikit-learn warns about float32 sums, which are less exact."""
+    # Some graphs give one class slightly more than 1, and another less than 0.
     bounded = probabilities.clip(0, 1)
     normalised: np.ndarray = bounded / bounded.sum(axis=1, keepdims=True)
     return normalised

@@ -19,7 +19,7 @@ from training.settings import Learning, ModelName, Settings, converted, merged, 
 TRAINING_FILE = "training.yaml"
 README_FILE = "README.md"
 CODE_FILE = "pipeline.py"
-# `training-NAME` is a CronJob's name, which leaves its Jobs eleven characters of a DNS label's 63.
+# The CronJob is called `training-NAME`. Its Jobs add eleven characters, and a DNS label has at most 63.
 _LONGEST_NAME = 52 - len("training-")
 _FOLDER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _CRON = r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|\S+( \S+){4})$"
@@ -32,14 +32,14 @@ class Schedule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     Attributes:
         cron: A cron line in UTC: minute, hour, day of the month, month, day of the week; or `@daily` and its like.
-        suspend: Whether the schedule sleeps; Jobs can be made by hand either way.
+        suspend: Whether the schedule is paused; Jobs can be created by hand either way.
     """
 
     cron: Annotated[str, Meta(pattern=_CRON)]
     suspend: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what Kubernetes would refuse, with all that is synced beside it."""
+        """Refuse what Kubernetes would refuse, because its refusal stops the sync of the whole application."""
         try:
             refuse_wrong(self.cron)
         except ValueError as error:
@@ -47,10 +47,10 @@ class Schedule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Resources(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a training pod gets in the cluster, as Kubernetes writes it.
+    """The resources of a training pod in the cluster, in the form of Kubernetes.
 
     Attributes:
-        requests: Kept free for the pod, as in `{cpu: 100m, memory: 384Mi}`.
+        requests: What is reserved for the pod, as in `{cpu: 100m, memory: 384Mi}`.
         limits: The most that the pod gets.
     """
 
@@ -59,7 +59,7 @@ class Resources(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class ModelFile(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One model: what it learns, what it must show, and when and with what it is trained in the cluster.
+    """One model: what it learns, what it must achieve, and when and with which resources the cluster trains it.
 
     Attributes:
         data: A built-in data set's name; the path of a CSV or Parquet file, or of a folder of Parquet files; or an
@@ -80,9 +80,9 @@ class ModelFile(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class ModelFolder(Struct, frozen=True, kw_only=True):
-    """One folder of models: its name, its path, the registered model, and the other content of its file.
+    """One model's folder: its name, its path, the registered model, and the main content of its file.
 
-    `cron` is null where the model is trained by hand only.
+    `cron` is null if the model is trained by hand only.
     """
 
     name: str
@@ -93,23 +93,23 @@ class ModelFolder(Struct, frozen=True, kw_only=True):
     suspend: bool
 
 
-# What no run looks at: when it is made, and with what.
+# Settings that only concern the cluster: when a run happens, and with which resources.
 OF_THE_CLUSTER = ("schedule", "resources", "due")
 
 
 def load_settings(
     overrides: Mapping[str, Any], model_dir: Path | None = None, defaults: Mapping[str, Any] | None = None
 ) -> Settings:
-    """The settings of a run.
+    """Return the settings of a run.
 
     Args:
-        overrides: What flags and environment say, in the shape of the file; nested tables are merged. Where they name
-            another `model` than the file does, its `params` are left out, because they belong to the estimator.
+        overrides: Flags and environment variables, in the shape of the file; nested tables are merged. If they name
+            another `model` than the file, the file's `params` are left out, because they belong to its estimator.
         model_dir: A model's folder.
-        defaults: What holds where neither says anything, in the same shape.
+        defaults: Values that apply if neither says anything, in the same shape.
 
     Raises:
-        BadInputError: The file cannot be read, or a value (wherever it came from) is not allowed.
+        BadInputError: The file cannot be read, or a value is not allowed, wherever it comes from.
     """
     read: dict[str, Any] = {}
     if model_dir is not None:
@@ -138,13 +138,13 @@ def load_settings(
 
 
 def _beside(folder: Path, data: str) -> str:
-    """Data as it is named; a path next to the file becomes a path from the current folder."""
+    """Return the name of data; a path next to the file becomes a path from the current folder."""
     beside = folder / data
     return str(beside) if not is_address(data) and beside.exists() else data
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """A training.yaml, by the rules of YAML 1.2.
+    """Read a training.yaml, by the rules of YAML 1.2.
 
     Raises:
         BadInputError: It cannot be read, or a value is not allowed.
@@ -153,10 +153,10 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def list_folders(root: Path) -> list[ModelFolder]:
-    """The models of a folder of models, by name.
+    """Return the models of a folder of models, sorted by name.
 
     Raises:
-        BadInputError: There is none, or something is wrong with one; the message has a line for each mistake.
+        BadInputError: There is none, or there are mistakes; the message has a line for each of them.
     """
     try:
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -214,10 +214,10 @@ def _shared_names(folders: Sequence[ModelFolder]) -> list[str]:
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """The settings in a file of YAML 1.2, unchecked.
+    """Read the settings in a file of YAML 1.2, unchecked.
 
     Raises:
-        BadInputError: It cannot be read, or holds something else than `key: value`.
+        BadInputError: It cannot be read, or holds something other than `key: value`.
     """
     try:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
@@ -237,7 +237,7 @@ def read_content(path: Path) -> dict[str, Any]:
 
 
 def _with_text_keys(content: Any) -> Any:
-    """Content whose keys are texts: a class may be called 1, and a column 2024."""
+    """Return content whose keys are texts: in YAML, a class may be called 1, and a column 2024."""
     if isinstance(content, dict):
         return {
             str(key) if isinstance(key, bool | int | float) else key: _with_text_keys(value)

@@ -1,4 +1,4 @@
-"""The estimators that can be named, and how they are built and fitted."""
+"""The estimators that can be chosen by name, and how they are built and fitted."""
 
 import inspect
 import warnings
@@ -34,10 +34,10 @@ class ModelSpec(Struct, frozen=True):
     """An estimator by name.
 
     Attributes:
-        estimators: The class for each task that it can do; by its name where its package may not be there.
-        defaults: Parameters that differ from scikit-learn's.
-        scale: Whether it wants standardised features.
-        trusted_types: What skops may construct besides what it trusts by itself.
+        estimators: The class for each supported task; a name if its package may not be installed.
+        defaults: Parameters that differ from scikit-learn's defaults.
+        scale: Whether it needs standardised features.
+        trusted_types: Types that skops may construct, in addition to those that it trusts by itself.
     """
 
     estimators: Mapping[Task, Callable[..., BaseEstimator] | str]
@@ -71,15 +71,15 @@ MODELS = {
         {"classification": "catboost.CatBoostClassifier", "regression": "catboost.CatBoostRegressor"},
         {"verbose": False, "allow_writing_files": False},
     ),
-    # The penalty of scikit-learn's default shrinks most columns to nothing.
+    # The penalty that is scikit-learn's default shrinks most coefficients to zero.
     "quantile": ModelSpec({"regression": QuantileRegressor}, {"alpha": 0.0}, scale=True),
     "quantile-boosting": ModelSpec(
         {"regression": HistGradientBoostingRegressor}, {"loss": "quantile", "quantile": 0.5}, trusted_types=_HISTOGRAMS
     ),
 }
-# What an imputer keeps of the numbers that it was fitted on.
+# An imputer keeps the type of the numbers that it was fitted on.
 _TRUSTED_IN_PREPARATION = ("numpy.dtype",)
-# Plain parts of estimators that own code may use, and that serving loads as well.
+# Plain parts of estimators that a model's own code may use. Serving loads them as well.
 _TRUSTED_IN_OWN_CODE = (
     "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.calibration._CalibratedClassifier",
@@ -89,7 +89,7 @@ _TRUSTED_IN_OWN_CODE = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.utils._bunch.Bunch",
 )
-# What searches and tuned thresholds keep of how they judged; nothing of it is called when a label is asked for.
+# What searches and tuned thresholds keep of their scoring. Predictions call none of it.
 _TRUSTED_IN_SEARCHES = (
     *(f"sklearn.model_selection._split.{name}" for name in ("KFold", "StratifiedKFold")),
     *(f"sklearn.metrics._scorer.{name}" for name in ("_CurveScorer", "_PassthroughScorer", "_Scorer")),
@@ -112,7 +112,7 @@ TRUSTED_TYPES = sorted(
 
 
 def default_model(task: Task) -> str:
-    """The simplest model of a task."""
+    """Return the simplest model of a task."""
     return "logistic-regression" if task == "classification" else "ridge"
 
 
@@ -125,10 +125,9 @@ def build(
     *,
     centre: bool = False,
 ) -> Pipeline:
-    """An unfitted pipeline, which with `centre` takes every number column's median away first, in float64.
+    """Build an unfitted pipeline; with `centre`, it first subtracts the median of every number, in float64.
 
-    Where there are gaps or texts among the columns it begins with a step `prepare`, which fills the former and encodes
-    the latter.
+    If columns have gaps or texts, it begins with a step `prepare`, which fills gaps and encodes texts.
 
     Raises:
         BadInputError: There is no such model, it cannot do the task, or it has no such parameter.
@@ -160,28 +159,28 @@ def build(
 
 
 def prepared(pipeline: Pipeline, columns: Sequence[Column], *, centre: bool, scale: bool = False) -> Pipeline:
-    """A pipeline after the steps that make numbers without gaps of the columns, which plain ones do not need.
+    """Return a pipeline behind the steps that turn its columns into numbers without gaps, if they need such steps.
 
     Args:
         pipeline: Unfitted.
-        columns: What the rows have.
-        centre: Whether the median of every number is subtracted first, in float64.
-        scale: Whether the preparation standardises numbers.
+        columns: The columns of the rows.
+        centre: Whether to subtract the median of every number first, in float64.
+        scale: Whether the preparation standardises the numbers.
     """
     if not plain(columns):
         return Pipeline([(PREPARE, preparation(columns, centre=centre, scale=scale)), *pipeline.steps])
     if centre:
-        # What is left of a number is rarely one of float32, in which the twin goes on.
+        # The differences are rarely float32 values, and the twin continues in float32.
         first = [(CENTRE, RobustScaler(with_scaling=False)), (SINGLE, FunctionTransformer(np.float32))]
         return Pipeline([*first, *pipeline.steps])
     return pipeline
 
 
 def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> list[str]:
-    """Fit a pipeline in place; `weights`, shape [rows], is what each row counts.
+    """Fit a pipeline in place; `weights`, shape [rows], are the rows' weights.
 
     Returns:
-        What the estimator complained of without failing, such as a solver that did not converge.
+        The estimator's warnings, such as a solver that did not converge.
 
     Raises:
         BadInputError: The estimator refuses its parameters.
@@ -203,7 +202,7 @@ def fit(pipeline: Pipeline, rows: np.ndarray, truth: np.ndarray, weights: np.nda
 
 
 def fit_parameters(pipeline: Pipeline, weights: np.ndarray | None) -> dict[str, np.ndarray]:
-    """What `fit` takes in addition to rows and truth.
+    """Return the arguments of `fit` in addition to rows and truth.
 
     Raises:
         BadInputError: The estimator takes no weights.
@@ -217,25 +216,25 @@ def fit_parameters(pipeline: Pipeline, weights: np.ndarray | None) -> dict[str, 
 
 
 def quantile_of(pipeline: Pipeline) -> float | None:
-    """Which quantile of the target a pipeline predicts, where it is made for one."""
+    """Return the quantile of the target that a pipeline predicts, if it predicts one."""
     values = pipeline[-1].get_params(deep=False)
-    # As LightGBM and XGBoost say it.
+    # The names in LightGBM and XGBoost.
     told = {"quantile": "alpha", "reg:quantileerror": "quantile_alpha"}.get(str(values.get("objective")))
     if told:
         return _share(values.get(told))
     if values.get("loss", "quantile") != "quantile":
         return None
-    # Boosting of the older kind has it as `alpha`.
+    # GradientBoostingRegressor calls it `alpha`.
     found = values.get("quantile", values.get("alpha") if "loss" in values else None)
     return _share(found)
 
 
 def _share(value: Any) -> float | None:
-    """A quantile, where a value is one; what else somebody gave, the estimator itself refuses."""
+    """Return a quantile if the value is a number; the estimator itself refuses other values."""
     return float(value) if isinstance(value, int | float) else None
 
 
 def parameters(pipeline: Pipeline) -> dict[str, Any]:
-    """The estimator's parameters, given and default."""
+    """Return the estimator's parameters, both set and default."""
     values: dict[str, Any] = pipeline[-1].get_params(deep=False)
     return values

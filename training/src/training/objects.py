@@ -10,29 +10,29 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from training.addresses import CONNECT_SECONDS, MOST_BYTES, READ_SECONDS, Fetched, kept, shown, told, too_large
+from training.addresses import CONNECT_SECONDS, MOST_BYTES, READ_SECONDS, Fetched, data_variable, save, shown, too_large
 from training.errors import BadInputError, OutageError
 from training.tables import PARQUET_SUFFIXES
 
 _CHUNK = 1 << 20
 _MOST_OBJECTS = 10_000
 _REFUSED = frozenset({"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
-# The codes of what is not there.
+# The codes for objects that do not exist.
 ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404", "NotFound", "InvalidArgument"})
 
 
 def fetch(address: str, folder: Path) -> Fetched:
-    """Fetch an object, or with a `/` at the end all Parquet objects below, into a folder.
+    """Fetch an object, or all Parquet objects below an address that ends with `/`, into a folder.
 
-    Keys are those of the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and their like), the store that
-    of `S3_ENDPOINT_URL`, or MLflow's; each can be the data's own by a `DATA_` before its name.
+    The keys are in the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and so on), the store's address is
+    `S3_ENDPOINT_URL` or MLflow's. A variable with `DATA_` before its name applies to data alone.
 
     Args:
-        address: `s3://BUCKET/KEY`, and `?versionId=VERSION` for one version of the object.
+        address: `s3://BUCKET/KEY`, with `?versionId=VERSION` for one version of the object.
         folder: Where to put it.
 
     Raises:
-        BadInputError: There is no such object, it is not let out, or is larger than 1 GiB.
+        BadInputError: There is no such object, the store denies access, or the object is larger than 1 GiB.
         OutageError: The store does not answer.
     """
     parts = urlsplit(address)
@@ -50,14 +50,14 @@ def fetch(address: str, folder: Path) -> Fetched:
 
 
 def client() -> Any:
-    """A client of the store that holds data, with bounded waits and three attempts."""
+    """Return a client of the store that holds data, with timeouts and at most three attempts."""
     return boto3.client(
         "s3",
-        endpoint_url=told("S3_ENDPOINT_URL") or os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None,
+        endpoint_url=data_variable("S3_ENDPOINT_URL") or os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None,
         aws_access_key_id=os.environ.get("DATA_AWS_ACCESS_KEY_ID") or None,
         aws_secret_access_key=os.environ.get("DATA_AWS_SECRET_ACCESS_KEY") or None,
         aws_session_token=os.environ.get("DATA_AWS_SESSION_TOKEN") or None,
-        region_name=told("AWS_REGION") or told("AWS_DEFAULT_REGION"),
+        region_name=data_variable("AWS_REGION") or data_variable("AWS_DEFAULT_REGION"),
         config=Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"max_attempts": 3}),
     )
 
@@ -67,7 +67,7 @@ def _object(store: Any, bucket: str, key: str, version: str, folder: Path, addre
     if found["ContentLength"] > MOST_BYTES:
         raise too_large(address)
     path = folder / Path(key).name
-    kept(found["Body"].iter_chunks(_CHUNK), path, address)
+    save(found["Body"].iter_chunks(_CHUNK), path, address)
     own = found.get("VersionId")
     return Fetched(path, f"version {own}" if own and own != "null" else f"etag {found['ETag'].strip(chr(34))}")
 
@@ -87,15 +87,15 @@ def _folder(store: Any, bucket: str, prefix: str, folder: Path, address: str) ->
         path = root / found["Key"].removeprefix(prefix)
         if not path.resolve().is_relative_to(root.resolve()):
             raise BadInputError(f"{address}: the object {found['Key']!r} lies outside it by its name.")
-        # Only what was listed, so that what is recorded is what was read.
+        # Only the listed content, so that the recorded version is what was read.
         body = store.get_object(Bucket=bucket, Key=found["Key"], IfMatch=found["ETag"])["Body"]
-        room -= kept(body.iter_chunks(_CHUNK), path, address, room)
+        room -= save(body.iter_chunks(_CHUNK), path, address, room)
         digest.update(f"{found['Key']} {found['ETag']}\n".encode())
     return Fetched(root, f"{len(objects)} objects, sha256 {digest.hexdigest()}")
 
 
 def explained(error: Exception, address: str) -> BadInputError | OutageError:
-    """What an error of the store's client means, in a sentence that names what was asked for."""
+    """Return the meaning of an error of the store's client, in a sentence that names the address."""
     if isinstance(error, NoCredentialsError):
         return BadInputError(
             f"{address}: the keys for the store are missing; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."

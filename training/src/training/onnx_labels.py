@@ -1,4 +1,4 @@
-"""The output `label` of a graph: the place of the class that the model names, int64."""
+"""A graph's output `label`: the place of the class that the model names, int64."""
 
 from typing import Any
 
@@ -14,16 +14,17 @@ BY_THRESHOLD = "label_by_threshold"
 
 
 def plain_outputs(estimator: Any) -> dict[Any, Any]:
-    """The option of skl2onnx by which a classifier gives a matrix, not maps; some give nothing else and refuse it."""
+    """Return skl2onnx's option that makes a classifier give a matrix of probabilities, not maps."""
+    # The option would also reach the members of an ensemble, and a LinearSVC refuses it.
     if any(isinstance(member, LinearSVC) for member in getattr(estimator, "estimators_", ())):
         return {id(estimator): {"zipmap": False}}
     return {"zipmap": False}
 
 
 def convertible(estimator: Any) -> Any:
-    """A fitted linear classifier of scores as one that skl2onnx converts in every place; others as they are.
+    """Return a fitted linear classifier of scores in a form that skl2onnx always converts; others as they are.
 
-    All of these name the class whose line is highest, so the same lines give the same labels.
+    All of them name the class with the highest linear score, so equal coefficients give equal labels.
     """
     if not isinstance(estimator, LinearSVC | RidgeClassifier | RidgeClassifierCV):
         return estimator
@@ -56,7 +57,7 @@ def add_threshold(graph: onnx.ModelProto, scores: str, threshold: Threshold) -> 
 
 
 def type_of(graph: onnx.ModelProto, name: str) -> int:
-    """The element type of a value, float where the graph does not say."""
+    """Return the element type of a value; float if the graph does not say."""
     for value in (*graph.graph.output, *graph.graph.value_info):
         if value.name == name:
             found: int = value.type.tensor_type.elem_type

@@ -1,6 +1,6 @@
 """The fitted preparation (`training.preparation`) as ONNX nodes.
 
-skl2onnx has no form for a missing-value indicator, and its encoder knows less of rare texts than scikit-learn's.
+skl2onnx cannot convert a missing-value indicator, and its encoder does not support rare texts as scikit-learn's does.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from modelformat.session import MATRIX, column_input
 from training.kinds import Column, mixed
 from training.preparation import CENTRE, FILL, GAPS, NUMBERS, SCALE, TEXTS
 
-# Old enough for every ONNX Runtime since 1.14.
+# Supported by every ONNX Runtime since 1.14.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
-# A text that no training table holds: U+10FFFF is no character and never will be.
+# A text that no training table has: U+10FFFF is not a character and never will be.
 _UNKNOWN = "\U0010ffff"
 
 
 class _Graph(Struct):
-    """Nodes, constants and inputs as they come about."""
+    """The nodes, constants and inputs of a graph while it is built."""
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
@@ -45,15 +45,15 @@ class _Graph(Struct):
 
 
 def prepend(model: onnx.ModelProto, read: str, prepare: ColumnTransformer, columns: Sequence[Column]) -> None:
-    """Have a graph begin with the preparation.
+    """Put the preparation at the beginning of a graph.
 
     Args:
-        model: A graph with one input, which takes prepared rows; changed in place. Its inputs are afterwards the one
-            matrix `features`, or `column_0`, `column_1`, ... where text is among the columns: float, or double if
-            centres are subtracted, or string.
+        model: A graph with one input, which takes prepared rows; changed in place. Afterwards its input is the
+            matrix `features`, or, if there is text among the columns, inputs `column_0`, `column_1`, ...: float
+            (double if centres are subtracted) or string.
         read: The name of that input.
         prepare: The fitted preparation.
-        columns: What it prepares.
+        columns: The columns that it prepares.
     """
     graph = _Graph()
     parts = {name: (fitted, indexes) for name, fitted, indexes in prepare.transformers_ if name != "remainder"}
@@ -71,13 +71,13 @@ def prepend(model: onnx.ModelProto, read: str, prepare: ColumnTransformer, colum
     model.graph.node.extend(graph.nodes)
     model.graph.initializer.extend(graph.constants)
     raise_opsets(model)
-    # In the columns' order, which is not that of the blocks.
+    # Inputs have the order of the columns, which is not the order of the blocks.
     order = {column_input(index): index for index in range(len(columns))}
     model.graph.input.extend(sorted(graph.inputs, key=lambda value: order.get(value.name, 0)))
 
 
 def raise_opsets(model: onnx.ModelProto) -> None:
-    """Ask for what the nodes here need: skl2onnx asks for as little as its own need, of what it was allowed."""
+    """Raise the declared opsets to what these nodes need: skl2onnx declares only what its own nodes need."""
     found = {opset.domain: opset.version for opset in model.opset_import}
     del model.opset_import[:]
     for domain, version in (found | {name: max(found.get(name, 0), least) for name, least in OPSETS.items()}).items():
@@ -114,7 +114,7 @@ def _numbers(
 
 
 def _text(graph: _Graph, encoder: OneHotEncoder, place: int, index: int) -> str:
-    """Each text has a number, and each number a row of a table, which the encoder itself has filled."""
+    """Encode a text: it has a number, and each number has a row of a table, which the encoder itself computes."""
     texts = [*encoder.categories_[place], _UNKNOWN]
     table, numbers = np.unique(_encoded(encoder, place, texts), axis=0, return_inverse=True)
     name = column_input(index)
@@ -135,7 +135,7 @@ def _text(graph: _Graph, encoder: OneHotEncoder, place: int, index: int) -> str:
 
 
 def _encoded(encoder: OneHotEncoder, place: int, texts: Sequence[str]) -> np.ndarray:
-    """What the encoder makes of each text in one of its columns; shape [texts, the column's width]."""
+    """Return the encoder's output for each text in one of its columns; shape [texts, the column's width]."""
     given = np.empty((len(texts), len(encoder.categories_)), dtype=object)
     given[:] = [categories[0] for categories in encoder.categories_]
     given[:, place] = texts

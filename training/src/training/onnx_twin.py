@@ -43,12 +43,11 @@ _LOAD_ERRORS = (
 def to_onnx(pipeline: Pipeline, columns: Sequence[Column], *, classifier: bool, labels: Labels = "largest") -> bytes:
     """Convert a fitted pipeline.
 
-    The graph has the input `features`, shape [rows, features], float32, or float64 if the pipeline starts by
-    subtracting centres; or, where text is among the columns, inputs `column_0`, `column_1`, ..., each of shape
-    [rows, 1]. It
-    has one output: `probabilities`, shape [rows, classes], or `prediction`, shape [rows, 1]; with `labels` other than
-    `largest` an output `label` in addition to the probabilities, or instead of them: int64, [rows], the places of
-    the classes.
+    The graph has the input `features`, shape [rows, features]: float32, or float64 if the pipeline starts by
+    subtracting centres. If there is text among the columns, it has inputs `column_0`, `column_1`, ... of shape
+    [rows, 1] instead. It has one output: `probabilities`, shape [rows, classes], or `prediction`, shape [rows, 1]. With
+    `labels` other than `largest`, the output `label` is added to the probabilities or replaces them: int64, [rows], the
+    places of the classes.
 
     Raises:
         BadInputError: A step of the pipeline has no ONNX form.
@@ -61,7 +60,7 @@ def to_onnx(pipeline: Pipeline, columns: Sequence[Column], *, classifier: bool, 
         graph = _converted(pipeline[1:], _PREPARED, width, naming)
         prepend(graph, _PREPARED, prepare, columns)
     else:
-        # A step `single` follows it, which is the graph's cast.
+        # The step `single` that follows is the graph's cast.
         centre = pipeline.named_steps.get(CENTRE)
         graph = _converted(pipeline[2:] if centre is not None else pipeline, MATRIX, len(columns), naming)
         if centre is not None:
@@ -78,11 +77,11 @@ class _Naming(Struct, frozen=True):
 
 
 def _inside(pipeline: Pipeline) -> tuple[Pipeline, Threshold | None]:
-    """A pipeline without searches, thresholds and pipelines in its last step."""
+    """Return a pipeline without searches, thresholds and inner pipelines in its last step."""
     found, threshold = unwrapped(pipeline)
     while isinstance(found[-1], Pipeline):
         last, steps = found[-1], found.steps[:-1]
-        # Two pipelines may give their steps the same names.
+        # Prefixed, because the steps of two pipelines may have the same names.
         found = Pipeline([*steps, *((f"{found.steps[-1][0]}-{name}", step) for name, step in last.steps)])
     return found, threshold
 
@@ -102,7 +101,7 @@ def _converted(pipeline: Pipeline, read: str, width: int, naming: _Naming | None
     ready = _ready_to_convert(pipeline)
     try:
         with warnings.catch_warnings():
-            # Of attributes that the converters still ask for.
+            # The converters still use deprecated attributes.
             warnings.simplefilter("ignore", FutureWarning)
             graph = convert_sklearn(
                 ready,
@@ -131,7 +130,7 @@ def _no_form(pipeline: Pipeline, error: Exception) -> BadInputError:
 
 
 def _named(graph: onnx.ModelProto, read: str, naming: _Naming) -> onnx.ModelProto:
-    """A classifier's graph with the outputs that its labels ask for; what only other outputs need is left out."""
+    """Return a classifier's graph with the outputs that its labels need, without nodes that only others need."""
     if naming.threshold is not None:
         if not naming.threshold.of_probability:
             raise BadInputError(
@@ -163,10 +162,10 @@ class Twin:
 
         Args:
             model: The file, or what it holds.
-            labels: How it names the class of a row, where it is a classifier.
+            labels: How a classifier decides its label.
 
         Raises:
-            UnusableGraphError: It is damaged, asks for more than this ONNX Runtime can do, or lacks an output.
+            UnusableGraphError: It is damaged, needs more than this ONNX Runtime supports, or lacks an output.
         """
         try:
             self._session = open_session(model)
@@ -181,7 +180,7 @@ class Twin:
         self._types = [DTYPES.get(read.type, np.float32) for read in inputs]
 
     def scores(self, rows: np.ndarray) -> np.ndarray:
-        """Scores of a classifier as in `training.labels`, or predicted values, shape [rows, 1]; float64.
+        """Return a classifier's scores, as in `training.labels`, or predicted values, shape [rows, 1]; float64.
 
         Args:
             rows: As in `training.data.Dataset`.
@@ -196,10 +195,10 @@ def _ready_to_convert(pipeline: Pipeline) -> Pipeline:
     ready = copy.deepcopy(pipeline)
     ready.steps[-1] = (ready.steps[-1][0], boosters_ready(convertible(ready[-1]), _rounded_down))
     if hasattr(ready, "classes_") and not package_of(ready[-1]):
-        # Labels of every type convert alike when the converter sees only their positions.
+        # With positions instead of labels, the conversion is the same for every type of label.
         ready[-1].classes_ = np.arange(len(pipeline.classes_))
     if hasattr(ready[-1], "flatten_transform"):
-        # Of no meaning to predictions, and unknown to the converter.
+        # It does not affect predictions, and the converter does not know it.
         ready[-1].flatten_transform = False
     for trees in getattr(ready[-1], "_predictors", ()):
         for tree in trees:
@@ -208,10 +207,9 @@ def _ready_to_convert(pipeline: Pipeline) -> Pipeline:
 
 
 def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
-    """The largest float32 values that are not above: `x <= threshold` then says the same of every float32 x.
+    """Return the largest float32 values that are not above: then `x <= threshold` is the same for every float32 x.
 
-    Rounded to nearest, a threshold between two neighbouring float32 values would land on one of them, in half of
-    all cases on the upper one, and send it the other way.
+    Rounding to nearest could round a threshold up to the next float32 value. That value would then go the other way.
     """
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)
@@ -219,9 +217,9 @@ def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
 
 
 def _centre_first(graph: onnx.ModelProto, centres: np.ndarray) -> None:
-    """Have the graph take float64 rows, and subtract the centres before it continues in float32.
+    """Have the graph take float64 rows and subtract the centres before it continues in float32.
 
-    ONNX's own scaler would first round what it is given to float32.
+    ONNX's own scaler would round its input to float32 first.
     """
     for node in graph.graph.node:
         for position, read in enumerate(node.input):
@@ -254,10 +252,10 @@ _HISTOGRAMS = (
 
 
 def _integer_flags(converter: Callable[..., None]) -> Callable[..., None]:
-    """Have a histogram converter write its flags as the integers that ONNX's format asks for.
+    """Wrap a histogram converter so that it writes its flags as integers, as ONNX requires.
 
-    skl2onnx 1.20 hands on the trees' missing-value directions as booleans, which protobuf refuses in a list of
-    integers from version 7 on.
+    skl2onnx 1.20 passes the directions of missing values as booleans, which protobuf 7 and newer refuse in a list of
+    integers.
     """
 
     def convert(scope: Any, operator: Any, container: Any) -> None:

@@ -126,7 +126,7 @@ class RegisterOptions:
     """How much memory this may use, in MiB."""
 
     def data_options(self) -> DataOptions:
-        """What says how the data is read."""
+        """Return the options that say how the data is read."""
         return DataOptions(
             data=self.data,
             target=self.target,
@@ -137,17 +137,17 @@ class RegisterOptions:
         )
 
     def named(self) -> dict[str, Any]:
-        """Names that were given."""
+        """Return the names that were given."""
         given = {"name": self.name, "experiment": self.experiment}
         return {name: value for name, value in given.items() if value is not None}
 
     def taking(self) -> dict[str, Any]:
-        """How the model is opened."""
+        """Return the options that say how the model is opened."""
         return {name: getattr(self, name) for name in ("trust_pickle", "dry_run", "seconds", "memory_mb")}
 
 
 def overrides(*groups: TrackingOptions | DataOptions | GateOptions | FormGateOptions | ModelOptions) -> dict[str, Any]:
-    """What was given, in the shape of a config file.
+    """Return the options that were given, in the shape of a config file.
 
     Raises:
         BadInputError: A repeatable option is not of the form key=value.
@@ -168,7 +168,7 @@ def overrides(*groups: TrackingOptions | DataOptions | GateOptions | FormGateOpt
 
 
 def _nested(values: dict[str, Any], table: str) -> dict[str, Any]:
-    """Move `TABLE_KEY` to KEY of a nested table."""
+    """Move each `TABLE_KEY` to the KEY of a nested table."""
     prefix = f"{table}_"
     inner = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
     rest = {name: value for name, value in values.items() if not name.startswith(prefix)}
@@ -194,6 +194,6 @@ class ScoreOptions:
     """The number of this process, from 0."""
 
     def flags(self) -> list[str]:
-        """What was given, as the flags of `serving score`."""
+        """Return the options that were given, as flags of `serving score`."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]

@@ -17,24 +17,24 @@ from training.kinds import Column
 from training.settings import Scalar, Task, suggestion
 
 _MODULE = "model_pipeline"
-# What an estimator may hold besides other estimators, and which says nothing of code.
+# Plain values that an estimator may hold. They contain no code.
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...))
 _DEPTH = 20
 
 
 def build_own(path: Path, task: Task, params: Mapping[str, Scalar], seed: int, columns: Sequence[Column]) -> Pipeline:
-    """What a model's own code makes, as a pipeline.
+    """Return the pipeline that a model's own code builds.
 
     Args:
         path: The file.
-        task: What it has to do.
-        params: Parameters over those that the code sets, by scikit-learn's names (`model__C`).
-        seed: For every `random_state` that the code leaves open.
-        columns: What `build` gets to know about the table.
+        task: The task that it must do.
+        params: Parameters that override those of the code, by scikit-learn's names (`model__C`).
+        seed: The value of every `random_state` that the code leaves open.
+        columns: The table's columns, which `build` receives.
 
     Raises:
-        BadInputError: The code fails, makes no estimator for the task, or one that needs more than installed
-        packages: a process that loads the model has nothing else.
+        BadInputError: The code fails, or returns no estimator for the task, or one that needs more than installed
+            packages: a process that loads the model has nothing else.
     """
     estimator = _estimator(path, columns)
     strangers = sorted(dict.fromkeys(_strangers(estimator)))
@@ -56,10 +56,10 @@ def build_own(path: Path, task: Task, params: Mapping[str, Scalar], seed: int, c
 
 
 def refuse_untrusted(pipeline: Pipeline, trusted: Sequence[str], origin: str) -> None:
-    """Refuse a fitted pipeline that cannot be loaded without trusting more types than serving does.
+    """Refuse a fitted pipeline that needs more trusted types than serving has.
 
     Raises:
-        BadInputError: The types are named.
+        BadInputError: The sentence names the types.
     """
     unknown = [name for name in skops.io.get_untrusted_types(data=skops.io.dumps(pipeline)) if name not in trusted]
     if unknown:
@@ -72,7 +72,7 @@ def refuse_untrusted(pipeline: Pipeline, trusted: Sequence[str], origin: str) ->
 def _estimator(path: Path, columns: Sequence[Column]) -> BaseEstimator:
     module = ModuleType(_MODULE)
     module.__file__ = str(path)
-    # By this name, so that classes of the file can be told by their module.
+    # Under this name, so that the classes of the file can be recognised by their module.
     sys.modules[_MODULE] = module
     made: Any = None
     try:
@@ -85,7 +85,7 @@ def _estimator(path: Path, columns: Sequence[Column]) -> BaseEstimator:
                 made = clone(made)
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except Exception as error:  # whatever somebody's code may raise
+    except Exception as error:  # the model's own code may raise anything
         raise BadInputError(f"{path}: {_where(error, path)}{type(error).__name__}: {error}") from error
     finally:
         del sys.modules[_MODULE]
@@ -119,7 +119,7 @@ def _refuse_other_tasks(estimator: BaseEstimator, path: Path, task: Task) -> Non
 
 
 def _strangers(value: Any, depth: int = 0) -> Iterator[str]:
-    """Names of the classes and functions that an estimator is made of and that belong to no installed package."""
+    """Yield the names of the classes and functions in an estimator that belong to no installed package."""
     if isinstance(value, _PLAIN) or depth > _DEPTH:
         return
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Whether the pipeline and its ONNX twin are the same model, on ordinary rows and on difficult ones."""
+"""Check that the pipeline and its ONNX twin are the same model, on ordinary rows and on difficult ones."""
 
 import numpy as np
 
@@ -14,10 +14,10 @@ def parity_checks(bundle: Bundle, split: Split, settings: GateSettings, scale: f
     """Compare the pipeline with its twin.
 
     Args:
-        bundle: Both of them.
-        split: Held-out rows, of which the hard ones are made, too.
-        settings: How far they may be apart.
-        scale: What distances are shares of.
+        bundle: The pipeline and the twin.
+        split: Held-out rows; the difficult rows are made of them.
+        settings: The tolerance.
+        scale: Differences are shares of it.
     """
     if not bundle.has_pipeline:
         return [Check(name="parity", passed=True, detail="it has no scikit-learn form to compare with")]
@@ -39,7 +39,7 @@ def _compared(bundle: Bundle, rows: np.ndarray, tolerance: float, scale: float, 
     if classes:
         differs = bundle.labels[places(scores, classes)] != bundle.pipeline_labels(rows)
         if bundle.labels_by == "largest":
-            # Two classes that are level up to rounding have no order, in the pipeline neither.
+            # Classes whose probabilities are equal up to rounding have no order, in the pipeline either.
             top_two = np.sort(original, axis=1)[:, -2:]
             differs &= top_two[:, 1] - top_two[:, 0] > 2 * tolerance
         what = "rows with another label"

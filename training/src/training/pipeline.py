@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
-    """The result of a run; `version`, `release` and `uri` are null where the gate failed.
+    """The result of a run; `version`, `release` and `uri` are null if the gate failed.
 
-    `uri` is where the artifact store keeps the folder, `source` how MLflow addresses it. `notes` are sentences about
+    `uri` is the folder's place in the artifact store, `source` its address in MLflow. `notes` are sentences about
     problems that did not stop the run.
     """
 
@@ -67,7 +67,7 @@ class RunResult(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, eq=False):
-    """A run whose input has been found usable; the pipeline is still to be fitted."""
+    """A run whose input is usable, and whose pipeline is not fitted yet."""
 
     settings: Settings
     dataset: Dataset
@@ -78,15 +78,14 @@ class Plan(Struct, frozen=True, eq=False):
 
     @property
     def experiment(self) -> str:
-        """The MLflow experiment to record in."""
+        """The MLflow experiment that records the run."""
         return self.settings.experiment or self.name
 
 
 class Trained(Struct, frozen=True, eq=False):
-    """The ONNX twin of the fitted pipeline, its scores and metrics on the held-out rows, and those over folds.
+    """The ONNX twin of the fitted pipeline, its scores and metrics on the held-out rows, and the metrics over folds.
 
-    `labels` is how it names classes, `baseline` what rows and answers looked like, `notes` what the estimator
-    complained of.
+    `labels` is how it decides labels, `baseline` the distribution of rows and answers, `notes` the warnings of the fit.
     """
 
     twin: bytes
@@ -99,13 +98,13 @@ class Trained(Struct, frozen=True, eq=False):
 
 
 class Occasion(Struct, frozen=True, kw_only=True):
-    """Why a model is trained, in a sentence; and by what settings, as a hash for each. Empty where nobody says so."""
+    """Why a model is trained, in a sentence, and with which settings, as a hash for each; empty if not given."""
 
     reason: str = ""
     settings: Mapping[str, str] = {}
 
     def tags(self) -> dict[str, str]:
-        """What a version is tagged with by it."""
+        """Return the tags of a version that is trained for this reason."""
         settings = msgspec.json.encode(self.settings, order="deterministic").decode()
         return {**({REASON: self.reason} if self.reason else {}), **({SETTINGS: settings} if self.settings else {})}
 
@@ -116,8 +115,8 @@ def train_and_register(settings: Settings, steps: Steps | None = None, occasion:
     A failed gate is not an error: the run is recorded, nothing is registered, and the result says which checks failed.
 
     Args:
-        settings: What is trained.
-        steps: What shows the steps.
+        settings: What to train.
+        steps: Shows the progress.
         occasion: Why the model is trained.
 
     Raises:
@@ -193,7 +192,7 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
     """Load and split the data, and build the unfitted model.
 
     Raises:
-        BadInputError: Something that was given cannot be used.
+        BadInputError: An input cannot be used.
     """
     with steps.step("load") as step:
         dataset = load(settings)
@@ -221,7 +220,7 @@ def prepare(settings: Settings, steps: Steps) -> Plan:
 
 
 def _unfitted(settings: Settings, dataset: Dataset) -> tuple[str, Pipeline]:
-    """The model's name, and its pipeline."""
+    """Return the model's name, and its pipeline."""
     centre = bool(dataset.centred)
     if settings.code:
         path = Path(settings.code)
@@ -232,7 +231,7 @@ def _unfitted(settings: Settings, dataset: Dataset) -> tuple[str, Pipeline]:
 
 
 def searched(plan: Plan, steps: Steps) -> "tuple[Plan, tuple[Trial, ...]]":
-    """The plan with the best parameters that its search finds, and what was tried; as it is without a search.
+    """Return the plan with the best parameters of its search, and the trials; without a search, the plan as it is.
 
     Raises:
         BadInputError: A parameter is not known, or no trial could be fitted.
@@ -275,7 +274,7 @@ def train(plan: Plan, steps: Steps) -> Trained:
         steps.note(note)
     with steps.step("evaluate") as step:
         cross_validation = _over_folds(plan, truth)
-        # Measured on the twin, for that is what will answer.
+        # Measured on the twin, because that is what serving runs.
         scores = Twin(twin, labels).scores(split.test_rows)
         if not np.isfinite(scores).all():
             raise BadInputError(
@@ -289,10 +288,10 @@ def train(plan: Plan, steps: Steps) -> Trained:
 
 
 def _over_folds(plan: Plan, truth: np.ndarray) -> dict[str, float]:
-    """The metrics over folds of the training rows.
+    """Return the metrics over folds of the training rows.
 
     Raises:
-        BadInputError: The estimator refuses the rows of a fold, which are fewer than all.
+        BadInputError: The estimator refuses the rows of a fold, which has fewer rows.
     """
     split, settings = plan.split, plan.settings
     try:
@@ -315,7 +314,7 @@ def _over_folds(plan: Plan, truth: np.ndarray) -> dict[str, float]:
 
 
 def _labels(plan: Plan) -> Labels:
-    """How a fitted pipeline names classes, by what it says of the rows that it was fitted on."""
+    """Return how a fitted pipeline decides labels, judged by its answers for the training rows."""
     if not plan.dataset.classes:
         return "largest"
     rows, classes = plan.split.train_rows, plan.dataset.classes
@@ -334,9 +333,9 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
     if settings.query:
         parameters["query"] = settings.query
     if plan.dataset.times is not None:
-        # Where there were too few rows for the log, the data is another one.
+        # Without enough rows in the log, the data comes from another source.
         parameters["outcomes"] = msgspec.json.encode(_kept(settings.outcomes)).decode()
-    # What was not set aside is not looked for by an evaluation.
+    # A column that was not set aside must not be recorded: an evaluation would look for it.
     by = settings.split if "time" in plan.dataset.aside else msgspec.structs.replace(settings.split, time=None)
     settings = msgspec.structs.replace(settings, split=by)
     for name in ("split", "weights", "class_weights", "search"):
@@ -354,7 +353,7 @@ def _record(tracking: Tracking, plan: Plan, trained: Trained, writer: BundleWrit
 
 
 def _kept(outcomes: OutcomesSettings | None) -> OutcomesSettings | None:
-    """Settings without what addresses hide behind a question mark, which may be a signature."""
+    """Return settings without the query strings of addresses, which may be signatures."""
     if outcomes is None:
         return None
     start = outcomes.start and named(outcomes.start)
@@ -362,7 +361,7 @@ def _kept(outcomes: OutcomesSettings | None) -> OutcomesSettings | None:
 
 
 def _subject(plan: Plan, trained: Trained, report: GateReport, run_id: str, release: str) -> Subject:
-    """What the card speaks of."""
+    """Return the subject of the card."""
     dataset, split, twin = plan.dataset, plan.split, Twin(trained.twin, trained.labels)
     return Subject(
         name=plan.name,

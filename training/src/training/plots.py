@@ -1,4 +1,4 @@
-"""Pictures of a model's held-out predictions, as matplotlib figures that no display is needed for."""
+"""Pictures of a model's held-out predictions, as matplotlib figures that need no display."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix
 from training.labels import places, probabilities
 from training.settings import Label
 
-# More labels than these are noise in a picture.
+# More labels would make a picture unreadable.
 _MOST_CURVES = 10
 _MOST_NUMBERS = 20
 _MOST_BARS = 20
@@ -20,7 +20,7 @@ CONTRIBUTIONS_FILE = "plots/contributions.png"
 
 
 def figures(scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label]) -> dict[str, Figure]:
-    """The pictures of a task by file name; arguments as in `metrics.measure`."""
+    """Return the pictures of a task by file name; arguments as in `metrics.measure`."""
     if not classes:
         predicted = scores[:, 0]
         return {
@@ -35,7 +35,7 @@ def figures(scores: np.ndarray, truth: np.ndarray, classes: Sequence[Label]) -> 
 
 
 def contributions(found: Sequence[tuple[str, float]]) -> dict[str, Figure]:
-    """The picture of the mean contributions of columns, the largest first, by file name; none where there are none."""
+    """Return the picture of the mean contributions of columns, the largest first, by file name; empty without any."""
     if not found:
         return {}
     shown = list(reversed(found[:_MOST_BARS]))
@@ -98,5 +98,5 @@ def _short(name: str) -> str:
 
 
 def _plain(label: Label) -> str:
-    """A label that matplotlib does not take for a formula."""
+    """Return a label that matplotlib does not read as a formula."""
     return str(label).replace("$", r"\$")

@@ -12,20 +12,20 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, RobustScal
 from training.kinds import Column
 
 PREPARE = "prepare"
-# Parts of the preparation, in the order of what it puts out.
+# The parts of the preparation, in the order of their output.
 NUMBERS, GAPS, TEXTS = "numbers", "gaps", "texts"
-# Steps for the numbers. The centre is a median, so that what is left of whole numbers are whole numbers or halves.
+# The steps for numbers. The centre is a median, so differences of whole numbers are whole numbers or halves.
 CENTRE, SINGLE, FILL, SCALE = "centre", "single", "fill", "scale"
-# Texts of fewer rows than these share one place, with those that training never saw.
+# Texts that fewer rows have share one column of the encoding, also with texts that training never saw.
 _RARE = 5
 _MOST_PLACES = 100
 
 
 def preparation(columns: Sequence[Column], *, centre: bool, scale: bool) -> ColumnTransformer:
-    """An unfitted step that makes rows of `Dataset` rows of finite numbers.
+    """Return an unfitted step that turns the rows of a `Dataset` into finite numbers.
 
     Args:
-        columns: What the rows have, in their order.
+        columns: The columns of the rows, in their order.
         centre: Whether to subtract the median from every number first.
         scale: Whether to standardise the numbers.
     """
@@ -38,7 +38,7 @@ def preparation(columns: Sequence[Column], *, centre: bool, scale: bool) -> Colu
     if gaps:
         parts.append((GAPS, MissingIndicator(features="all"), gaps))
     if texts:
-        # A missing text is one like any other.
+        # A missing text is encoded like any other text.
         encoder = OneHotEncoder(
             handle_unknown="infrequent_if_exist", min_frequency=_RARE, max_categories=_MOST_PLACES, sparse_output=False
         )
@@ -50,7 +50,7 @@ def _for_numbers(*, centre: bool, scale: bool) -> Pipeline:
     steps: list[tuple[str, BaseEstimator]] = []
     if centre:
         steps.append((CENTRE, RobustScaler(with_scaling=False)))
-    # As in the ONNX twin: what comes after sees the numbers as float32 holds them.
+    # As in the ONNX twin, the following steps see float32 values.
     steps.append((SINGLE, FunctionTransformer(np.float32)))
     steps.append((FILL, SimpleImputer(strategy="median", keep_empty_features=True)))
     if scale:

@@ -1,4 +1,4 @@
-"""The model registry: registering whole or not at all, release numbers, aliases, and finding versions again."""
+"""The model registry: registration that is all or nothing, release numbers, aliases, and finding versions."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,9 +20,9 @@ _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 
 
 class Version(Struct, frozen=True, kw_only=True):
-    """One registered version, as this pipeline sees it.
+    """One registered version.
 
-    `reason` is why it was trained, and `settings` the fingerprint of its folder, where its tags hold them.
+    `reason` is why it was trained, and `settings` the fingerprint of its folder, if its tags have them.
     """
 
     name: str
@@ -39,12 +39,12 @@ class Version(Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """Name, number and release for people."""
+        """Name, number and release, for people."""
         return f"{self.name} version {self.version}" + (f" ({self.release})" if self.release else "")
 
     @property
     def uri(self) -> str:
-        """How MLflow addresses it."""
+        """Its address in MLflow."""
         return f"models:/{self.name}/{self.version}"
 
 
@@ -56,7 +56,7 @@ class Registry:
         self._client = tracking.client
 
     def versions(self, name: str) -> list[Version]:
-        """All versions of a model, newest first; none when there is no such model.
+        """Return all versions of a model, newest first; none if there is no such model.
 
         Raises:
             OutageError: MLflow does not answer.
@@ -77,7 +77,7 @@ class Registry:
         return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
     def existing(self, name: str) -> list[Version]:
-        """As `versions`, of a model that has to be there.
+        """Return all versions of a model, as `versions` does, but refuse a model without any.
 
         Raises:
             BadInputError: There is no such model, or it has no versions.
@@ -89,10 +89,10 @@ class Registry:
         return versions
 
     def find(self, name: str, reference: str) -> Version:
-        """A version by its number, its release (`v1.2.0`) or an alias.
+        """Return a version by its number, its release (`v1.2.0`) or an alias.
 
         Raises:
-            BadInputError: There is no such model or version; the sentence lists what there is.
+            BadInputError: There is no such model or version; the sentence lists those that exist.
             OutageError: MLflow does not answer.
         """
         versions = self.existing(name)
@@ -107,18 +107,18 @@ class Registry:
         )
 
     def champion(self, name: str, alias: str) -> Version | None:
-        """The version with an alias, if any."""
+        """Return the version with an alias, if any."""
         return self.champion_of(self.versions(name), alias)
 
     @staticmethod
     def champion_of(versions: Iterable[Version], alias: str) -> Version | None:
-        """The one with an alias among versions, if any."""
+        """Return the version with an alias among versions, if any."""
         return next((version for version in versions if alias in version.aliases), None)
 
     def next_release(self, name: str, contract: Contract) -> str:
-        """The release number of a further version: v1.0.0, or the highest one's successor.
+        """Return the next release number: v1.0.0, or the successor of the highest one.
 
-        The major number rises when the contract with callers differs from the highest release's, else the minor one.
+        The major number rises if the contract with callers differs from the highest release's, else the minor number.
 
         Raises:
             OutageError: MLflow does not answer, or the highest release's description is gone.
@@ -130,10 +130,10 @@ class Registry:
         return f"v{major}.{minor + 1}.0" if self._contract(latest) == contract else f"v{major + 1}.0.0"
 
     def register(self, name: str, model_id: str, run_id: str, tags: Mapping[str, str], description: str) -> Version:
-        """Register a logged model and move the alias `candidate` to it: all of it, or nothing.
+        """Register a logged model and move the alias `candidate` to it, completely or not at all.
 
         Raises:
-            OutageError: MLflow does not answer, or another training took the same release number meanwhile.
+            OutageError: MLflow does not answer, or another run took the same release number meanwhile.
         """
         with self._tracking.reachable():
             before = next((found.version for found in self.versions(name) if CANDIDATE in found.aliases), None)
@@ -160,14 +160,14 @@ class Registry:
 
         Args:
             name: The registered model.
-            source: Where to: a version number, a release or another alias.
+            source: The version to move it to: a number, a release or another alias.
             alias: The alias to move.
 
         Returns:
-            The version that has the alias now, and the one that had it before, if any.
+            The version that now has the alias, and the one that had it before, if any.
 
         Raises:
-            BadInputError: There is no such version, it did not pass, or the alias is not allowed.
+            BadInputError: There is no such version, it did not pass the gate, or the alias is not allowed.
             OutageError: MLflow does not answer.
         """
         if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
@@ -183,21 +183,21 @@ class Registry:
         return self.find(name, version.version), before
 
     def with_metrics(self, versions: Sequence[Version]) -> list[Version]:
-        """The versions with what their runs measured; a run that was deleted leaves its version without."""
+        """Return versions with the metrics of their runs; a version whose run was deleted has none."""
         return [msgspec.structs.replace(version, metrics=self.run_data(version.run_id)[1]) for version in versions]
 
     def run_data(self, run_id: str | None) -> tuple[dict[str, str], dict[str, float]]:
-        """Parameters and metrics of a run; both empty when there is none."""
+        """Return parameters and metrics of a run; both empty if there is none."""
         data = self._run(run_id)
         return (dict(data.params), dict(data.metrics)) if data else ({}, {})
 
     def run_record(self, run_id: str | None) -> tuple[dict[str, str], dict[str, str]]:
-        """Parameters and tags of a run; both empty when there is none."""
+        """Return parameters and tags of a run; both empty if there is none."""
         data = self._run(run_id)
         return (dict(data.params), dict(data.tags)) if data else ({}, {})
 
     def artifact_uri(self, version: Version) -> str:
-        """Where the artifact store keeps a version's folder."""
+        """Return the place of a version's folder in the artifact store."""
         with self._tracking.reachable():
             uri: str = self._client.get_model_version_download_uri(version.name, version.version)
         return uri
@@ -231,7 +231,7 @@ class Registry:
         return True
 
     def _withdraw(self, name: str, run_id: str, created: bool, candidate: str | None) -> None:
-        # By the run, for what was made is there even where the answer that tells its number was lost.
+        # Found by the run: the version may exist although the answer with its number was lost.
         for version in self.versions(name):
             if version.run_id == run_id:
                 self._client.delete_model_version(name, version.version)
@@ -252,7 +252,7 @@ class Registry:
                     "this again."
                 )
         for version in others:
-            # The answer was lost, and the client asked again.
+            # MLflow's answer was lost, and its client repeated the request.
             self._client.delete_model_version(name, version.version)
 
     def _contract(self, version: Version) -> Contract | None:
@@ -261,7 +261,7 @@ class Registry:
         try:
             return contract_of(yaml.safe_load(content))
         except (yaml.YAMLError, KeyError, TypeError, ValueError):
-            # A model from elsewhere promises nothing that could be kept.
+            # A model from elsewhere has no contract.
             return None
 
 

@@ -1,4 +1,4 @@
-"""What people and programs get to see: steps, tables, sentences, JSON."""
+"""Output for people and programs: steps, tables, sentences, JSON."""
 
 import contextlib
 import sys
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from training.steps import Step
 
-# Wide enough for a digest beside its label where the terminal does not say how wide it is.
+# Wide enough for a digest next to its label, for output that is not a terminal.
 _PLAIN_WIDTH = 140
 
 
@@ -26,26 +26,26 @@ class Terminal:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """Show that a step is running, and its result."""
+        """Show that a step is running, and then its result."""
         step = Step()
         with self._errors.status(f"{name} ..."):
             yield step
         self._line(Text.assemble((f"{name:<9}", "bold green"), step.outcome))
 
     def note(self, text: str) -> None:
-        """Something worth knowing that stops nothing."""
+        """Print a remark that does not stop the command."""
         self._line(Text.assemble(("note     ", "bold yellow"), text))
 
     def error(self, text: str) -> None:
-        """Why the command did not do what it was asked."""
+        """Print why the command failed."""
         self._line(Text.assemble(("error: ", "bold red"), text))
 
     def json(self, content: object) -> None:
-        """A result for programs: one JSON document on the output stream."""
+        """Print a result for programs: one JSON document on the output stream."""
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(content), indent=2).decode() + "\n")
 
     def facts(self, title: str, facts: Mapping[str, str | None]) -> None:
-        """Labelled values, one a line; those that are None are left out."""
+        """Print labelled values, one on each line; values that are None are left out."""
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         for name, value in facts.items():
             if value is not None:
@@ -53,7 +53,7 @@ class Terminal:
         self._out.print(table)
 
     def rows(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table."""
+        """Print a table."""
         table = Table(title=title, title_justify="left")
         for column in columns:
             table.add_column(column, overflow="fold")
@@ -62,7 +62,7 @@ class Terminal:
         self._out.print(table)
 
     def line(self, text: str) -> None:
-        """One line of result."""
+        """Print one line of a result."""
         self._out.print(Text(text), soft_wrap=True)
 
     def _line(self, text: Text) -> None:
@@ -70,7 +70,7 @@ class Terminal:
 
 
 def gate_rows(checks: Sequence[Any]) -> list[list[str]]:
-    """The gate's checks as table rows: check, figure, bound, verdict, detail."""
+    """Return the gate's checks as rows of a table: check, figure, bound, verdict, detail."""
     return [
         [
             check.name,
@@ -84,7 +84,7 @@ def gate_rows(checks: Sequence[Any]) -> list[list[str]]:
 
 
 def moment(milliseconds: int) -> str:
-    """A time stamp of MLflow's for people, in UTC."""
+    """Return an MLflow timestamp for people, in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 

@@ -1,7 +1,7 @@
-"""Making skops files of equal models equal byte for byte.
+"""Make skops files of equal models equal, byte for byte.
 
-skops names arrays after the memory addresses of what it saved, and its zip carries the time of day; both say nothing
-about the model and differ with every run.
+skops names arrays after memory addresses, and its zip contains the time of day. Neither says anything about the model,
+and both differ with every run.
 """
 
 import json
@@ -14,7 +14,7 @@ _SCHEMA = "schema.json"
 
 
 def normalise_skops(path: Path) -> None:
-    """Rewrite a skops file in place: objects numbered in the order of the schema, no times."""
+    """Rewrite a skops file in place: number its objects in the order of the schema, and remove times."""
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     numbers: dict[int, int] = {}

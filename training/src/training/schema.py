@@ -38,7 +38,7 @@ _STRUCTS: tuple[type[Struct], ...] = (
 
 
 def model_file_schema() -> dict[str, Any]:
-    """The schema as JSON values; `training/training.schema.json` is what this gives."""
+    """Return the schema as JSON values; `training/training.schema.json` holds its output."""
     schema = msgspec.json.schema(ModelFile)
     for struct in _STRUCTS:
         described = schema["$defs"][struct.__name__]
@@ -53,7 +53,7 @@ def model_file_schema() -> dict[str, Any]:
 
 
 def _sentences(struct: type[Struct]) -> dict[str, str]:
-    """What the docstrings of a struct and of those it builds on say of each field, by its name in the file."""
+    """Return each field's description from the docstrings of a struct and its bases, by its name in the file."""
     by_attribute = {
         param.arg_name: " ".join((param.description or "").split())
         for base in reversed(struct.__mro__)

@@ -1,4 +1,4 @@
-"""Files answered by what an environment runs: the serving package does it, as its own process, by the same pins."""
+"""Score files with the model that an environment pins. The serving package does this, in a separate process."""
 
 import os
 import subprocess
@@ -11,10 +11,10 @@ from training.errors import BadInputError
 
 
 def release_of(envs: Path, environment: str | None, service: str) -> Path:
-    """Find the pins of a service in an environment, or in the only one that has a release of it.
+    """Return the file with a service's pins in an environment, or in the only environment that has a release of it.
 
     Raises:
-        BadInputError: There is none, or there are several and none was named.
+        BadInputError: There is none, or there are several and none is named.
     """
     found = sorted(path.parent.parent.name for path in envs.glob(f"*/{service}/release.yaml"))
     listed = ", ".join(found) or "no environment"
@@ -30,10 +30,10 @@ def release_of(envs: Path, environment: str | None, service: str) -> Path:
 
 
 def score(release: Path, source: str, target: str, flags: Sequence[str], *, again: bool) -> int:
-    """Run `serving score`, whose output and exit code are passed on.
+    """Run `serving score`, and pass on its output and exit code.
 
     Raises:
-        BadInputError: It is not installed here.
+        BadInputError: The serving package is not installed here.
     """
     if find_spec("serving") is None or find_spec("nanoarrow") is None:
         raise BadInputError(

@@ -1,4 +1,4 @@
-"""Looking for better parameters, by cross-validation on the training rows alone."""
+"""Search for better parameters, by cross-validation on the training rows alone."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -20,9 +20,9 @@ _FEWEST_FOLDS = 2
 
 
 class Trial(Struct, frozen=True):
-    """One set of parameters that was tried; times are milliseconds since 1970.
+    """One set of parameters that was tried; times are in milliseconds since 1970.
 
-    `problem` says why there are no figures, where there are none.
+    If it has no figures, `problem` says why.
     """
 
     params: dict[str, Scalar]
@@ -33,7 +33,7 @@ class Trial(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """What a search came to: the best parameters, by which metric, and every trial in its order."""
+    """The result of a search: the best parameters, the metric and its value, and every trial in its order."""
 
     params: dict[str, Scalar]
     metric: str
@@ -50,18 +50,18 @@ def search(
     folds: int,
     seed: int,
 ) -> Found:
-    """Try parameters until trials or time are used up.
+    """Try sets of parameters until the trials or the time are used up.
 
     Args:
-        settings: What to try, how often and how long; a trial that has begun is finished.
-        build: Makes an unfitted pipeline of parameters.
-        split: The held-out rows are not looked at.
-        dataset: What is learnt from.
-        folds: Cross-validation folds.
-        seed: Seeds the choice of parameters and the folds.
+        settings: What to try, how often and for how long; a trial that has started is finished.
+        build: Builds an unfitted pipeline with parameters.
+        split: The training rows; the held-out rows are not used.
+        dataset: The data, for its task and classes.
+        folds: The number of cross-validation folds.
+        seed: The seed of the choice of parameters and of the folds.
 
     Raises:
-        BadInputError: A parameter or metric is not known, there are no folds, or every trial failed.
+        BadInputError: A parameter or metric does not exist, there are no folds, or every trial failed.
     """
     if folds < _FEWEST_FOLDS:
         raise BadInputError("search: trials are compared by cross-validation; set cv (--cv) to 2 or more.")

@@ -1,4 +1,4 @@
-"""What a training run can be told: defaults, a model's training.yaml over them, flags and environment over both."""
+"""The settings of a training run: defaults, overridden by a training.yaml, and then by flags and environment."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -20,10 +20,10 @@ Scalar = bool | int | float | str | None
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
-# What MLflow, a Kubernetes label and a file name all accept.
+# A name that MLflow, a Kubernetes label and a file name all accept.
 ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$")]
 
-# What MLflow takes for an alias.
+# A name that MLflow accepts as an alias.
 Alias = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
 
 
@@ -161,7 +161,7 @@ class Range(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     log: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a range that holds nothing."""
+        """Refuse an empty range."""
         if self.low > self.high:
             raise ValueError(f"low {self.low:g} is above high {self.high:g}")
         if self.log and self.low <= 0:
@@ -271,7 +271,7 @@ class Settings(Learning, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def refuse_one_fold(settings: Learning, origin: str = "") -> None:
-    """Refuse a number of folds that leaves nothing to train on.
+    """Refuse a single fold, which leaves nothing to train on.
 
     Raises:
         BadInputError: `cv` is 1.
@@ -283,7 +283,7 @@ def refuse_one_fold(settings: Learning, origin: str = "") -> None:
 
 
 def assignments(option: str, pairs: Iterable[str]) -> dict[str, Scalar]:
-    """As `texts`, but a value that reads as JSON (`3`, `0.5`, `true`, `null`) is that, else a string."""
+    """Return pairs as `texts` does, but decode a value that is JSON (`3`, `0.5`, `true`, `null`)."""
     return {key: _scalar(value) for key, value in texts(option, pairs).items()}
 
 
@@ -295,7 +295,7 @@ def _scalar(text: str) -> Scalar:
 
 
 def texts(option: str, pairs: Iterable[str]) -> dict[str, str]:
-    """`key=value` pairs as a mapping.
+    """Return `key=value` pairs as a mapping.
 
     Raises:
         BadInputError: A pair has no `=`, or names a key twice.
@@ -313,13 +313,13 @@ def texts(option: str, pairs: Iterable[str]) -> dict[str, str]:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """` Did you mean "x"?` where a known word is close, else nothing."""
+    """Return ` Did you mean "x"?` if a known word is similar, or an empty text."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f' Did you mean "{close[0]}"?' if close else ""
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """One nested mapping over another."""
+    """Return a nested mapping with another one over it."""
     found = dict(base)
     for key, value in over.items():
         below = found.get(key)
@@ -328,7 +328,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def converted(content: Mapping[str, Any], kind: type[_Struct], origin: str) -> _Struct:
-    """A mapping as a struct.
+    """Convert a mapping to a struct.
 
     Raises:
         BadInputError: A value is not allowed; the sentence names the field.

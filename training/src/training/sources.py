@@ -1,4 +1,4 @@
-"""Where data comes from: a path, an object or folder of an S3 store, an address of the web, or a database."""
+"""Data sources: a path, an object or folder of an S3 store, a web address, or a database."""
 
 import contextlib
 import tempfile
@@ -19,12 +19,12 @@ class Source(Struct, frozen=True, eq=False):
     """A table that was read.
 
     Attributes:
-        table: What it holds.
-        shown: Where it is from, fit to be shown and kept: without a password or a signature.
-        name: A short name, empty where the source has none.
-        version: What tells this content from a later one at the same place (a version, an ETag or a hash); empty for
-            a path, whose content the data set's own hash tells.
-        times: When each row was, in seconds since 1970, shape [rows]; where the source knows it.
+        table: The table.
+        shown: Its origin, safe to show and record: without a password or a signature.
+        name: A short name, empty if the source has none.
+        version: A version, an ETag or a hash, which distinguishes this content from a later one at the same place. It
+            is empty for a path, because the data set has its own hash.
+        times: The time of each row, in seconds since 1970, shape [rows], if the source has them.
     """
 
     table: Table
@@ -37,17 +37,17 @@ class Source(Struct, frozen=True, eq=False):
 def read_source(
     data: str, query: str | None, csv: CsvSettings, target: str | None = None, texts: Collection[str] = ()
 ) -> Source:
-    """Read a table from wherever it is.
+    """Read a table from a path or an address.
 
     Args:
-        data: A path, or an address: s3://, https:// or http://, or that of a database as SQLAlchemy writes it.
-        query: The statement that gives the rows, of a database.
+        data: A path, or an address: s3://, https:// or http://, or a database's in SQLAlchemy's form.
+        query: The SQL query that selects the rows, for a database.
         csv: How a CSV file is written.
-        target: The column to predict, which is kept even where it is a stored index.
-        texts: Columns that a CSV file has as texts, whatever they look like.
+        target: The column to predict, which is kept even if it is a stored index.
+        texts: Columns of a CSV file to read as text, whatever their values look like.
 
     Raises:
-        BadInputError: There is no such data, it is not let out, or it is not a table.
+        BadInputError: There is no such data, access is denied, or it is not a table.
         OutageError: The source does not answer.
     """
     if not is_address(data):
@@ -63,7 +63,7 @@ def read_source(
             f"--data: {shown(data)!r} is not a known kind of address: use a path, s3://BUCKET/KEY, https://..., or a "
             "database such as postgresql+psycopg://HOST/DATABASE."
         )
-    from training.database import read_database  # noqa: PLC0415 # nobody else needs SQLAlchemy's dialects
+    from training.database import read_database  # noqa: PLC0415 # only databases need SQLAlchemy's dialects
 
     frame, version, notes = read_database(data, query)
     return Source(Table(frame, notes), shown(data), "", version)
@@ -75,7 +75,7 @@ def _fetched(data: str, scheme: str, csv: CsvSettings, target: str | None, texts
     with _folder() as folder:
         fetched = objects.fetch(data, folder) if scheme == "s3" else web.fetch(data, folder)
         title = shown(data)
-        # What is said of the file speaks of where it is from, not of where it lies for a moment.
+        # Errors and notes must name the address, not the temporary file.
         try:
             table = read_table(fetched.path, csv, target, texts)
         except BadInputError as error:

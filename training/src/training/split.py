@@ -1,4 +1,4 @@
-"""Cutting a data set into rows to learn from and rows held out."""
+"""Split a data set into training rows and held-out rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -24,11 +24,11 @@ Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 class Split(Struct, frozen=True, eq=False):
-    """Training and held-out rows; arrays as in `Dataset`.
+    """Training rows and held-out rows; arrays as in `Dataset`.
 
-    `folds` are pairs of training row numbers (to learn from, to judge on), where they are not simply random ones.
-    `train_weights` is what each training row counts, where rows do not count alike. `test_times` is when held-out rows
-    were, in seconds since 1970, where the data knows it.
+    `folds` are pairs of positions in the training rows (to learn from, to judge on), if folds are not random.
+    `train_weights` are the weights of the training rows, if they differ. `test_times` are the times of the held-out
+    rows, in seconds since 1970, if the data has them.
     """
 
     train_rows: np.ndarray
@@ -43,17 +43,17 @@ class Split(Struct, frozen=True, eq=False):
 def split_dataset(
     dataset: Dataset, *, seed: int, test_size: float, folds: int = 0, class_weights: ClassWeights | None = None
 ) -> Split:
-    """Split a data set: by its times or groups, or at random, for classification with every class in the same share.
+    """Split a data set by its times or groups, or at random; for classification, with equal shares of every class.
 
     Args:
         dataset: What to split.
         seed: The same seed gives the same split.
         test_size: The share of rows held out, between 0 and 1.
-        folds: Cross-validation folds that the training rows have to be enough for.
-        class_weights: How much rows of each class count, by the label's text.
+        folds: The number of cross-validation folds, for which there must be enough training rows.
+        class_weights: The weight of each class's rows, by the label's text.
 
     Raises:
-        BadInputError: There are too few rows, in all or of one class.
+        BadInputError: There are too few rows, in total or of a class.
     """
     held_out = int(np.ceil(len(dataset.rows) * test_size))
     if held_out < MIN_HELD_OUT or len(dataset.rows) - held_out < max(MIN_TRAINING, 2 * folds):
@@ -84,11 +84,11 @@ def split_dataset(
 
 
 def _cut(dataset: Dataset, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the rows to learn from and of those held out."""
+    """Return the positions of the training rows and of the held-out rows."""
     every = np.arange(len(dataset.rows))
     if "time" in dataset.aside:
         times = dataset.aside["time"]
-        # Rows of one time stay together.
+        # Rows with the same time stay together.
         first = np.sort(times)[-held_out]
         order = np.argsort(times, kind="stable")
         return order[times[order] < first], order[times[order] >= first]
@@ -115,7 +115,7 @@ def _folds(dataset: Dataset, train: np.ndarray, count: int, seed: int) -> Folds:
         return ()
     truth = dataset.truth[train]
     if "time" in dataset.aside:
-        # `train` goes forward in time.
+        # `train` is in the order of time.
         pairs = list(TimeSeriesSplit(n_splits=count).split(train))
     else:
         groups = dataset.aside["group"][train]
@@ -153,7 +153,7 @@ def _weights(dataset: Dataset, train: np.ndarray, classes: ClassWeights | None) 
 
 
 def _by_place(dataset: Dataset, classes: Mapping[str, float] | str) -> dict[int, float]:
-    assert not isinstance(classes, str)  # noqa: S101 # `balanced` is not by place
+    assert not isinstance(classes, str)  # noqa: S101 # `balanced` has no weights by class
     names = [str(label) for label in dataset.classes]
     for name in classes:
         if name not in names:

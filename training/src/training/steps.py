@@ -1,4 +1,4 @@
-"""Name the steps while they run; the terminal decides how that looks."""
+"""The progress of steps. The terminal decides how to show it."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -13,17 +13,17 @@ class Step:
 
 
 class Steps(Protocol):
-    """What shows steps."""
+    """Shows the progress of steps."""
 
     def step(self, name: str) -> contextlib.AbstractContextManager[Step]:
-        """A step by name; what it came to is written to `outcome` inside the block."""
+        """Run a step in a block, which writes its result to `outcome`."""
 
     def note(self, text: str) -> None:
-        """Something worth knowing that stops nothing."""
+        """Show a remark that does not stop the command."""
 
 
 def headline(metrics: Mapping[str, float]) -> str:
-    """A model's metrics in one line, without those of single classes, which have a `/` in their name."""
+    """Return a model's metrics in one line, without those of single classes, which have a `/` in their names."""
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name)
 
 

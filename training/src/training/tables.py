@@ -1,4 +1,4 @@
-"""Reading data files, with every way in which a file is not a clean table told in one sentence."""
+"""Read data files. Every problem of a file is reported in one sentence."""
 
 import json
 import zlib
@@ -24,14 +24,14 @@ SUFFIXES = CSV_SUFFIXES + PARQUET_SUFFIXES + JSON_SUFFIXES
 
 
 class Table(Struct, frozen=True, eq=False):
-    """What a file holds, and what should be known of how it was read, in sentences."""
+    """The content of a file, and remarks on how it was read, in sentences."""
 
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
 
 
 def stem(path: Path) -> str:
-    """A data file's name without what says how it is written."""
+    """Return a data file's name without its suffixes."""
     if path.is_dir():
         return path.name
     known = [suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)]
@@ -41,16 +41,16 @@ def stem(path: Path) -> str:
 def read_table(path: Path, csv: CsvSettings, target: str | None = None, texts: Collection[str] = ()) -> Table:
     """Read a CSV (with a header) or JSON-lines file, optionally gzipped, a Parquet file, or a folder of Parquet files.
 
-    What the names of a folder's inner folders say (`year=2024`) is a column.
+    The names of a folder's inner folders (`year=2024`) become a column.
 
     Args:
         path: The file or folder.
         csv: How a CSV file is written.
-        target: The column to predict, which is kept even where it is a stored index.
-        texts: Columns that a CSV file has as texts, whatever they look like.
+        target: The column to predict, which is kept even if it is a stored index.
+        texts: Columns of a CSV file to read as text, whatever their values look like.
 
     Raises:
-        BadInputError: The file cannot be read, is empty, or its columns are unnamed or named twice.
+        BadInputError: The file cannot be read or is empty, or columns have no name or the same name.
     """
     name = path.name.lower()
     try:
@@ -89,7 +89,7 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _read_folder(path: Path) -> pa.Table:
-    # As Spark and Arrow write them: what begins so is no data.
+    # Names with these prefixes are not data, by the convention of Spark and Arrow.
     files = sorted(
         str(file)
         for file in path.rglob("*")
@@ -100,7 +100,7 @@ def _read_folder(path: Path) -> pa.Table:
         raise BadInputError(f"{path}: the folder has no Parquet files ({', '.join(PARQUET_SUFFIXES)}).")
     try:
         found = ds.dataset(files, format="parquet", partitioning="hive", partition_base_dir=str(path))
-        # The first file alone does not tell what columns the others have.
+        # The first file alone does not show which columns the others have.
         schema = pa.unify_schemas(
             [found.schema, *(fragment.physical_schema for fragment in found.get_fragments())],
             promote_options="permissive",
@@ -111,7 +111,7 @@ def _read_folder(path: Path) -> pa.Table:
 
 
 def _without_index(content: pa.Table, path: Path, target: str | None) -> Table:
-    # An index that pandas once stored is a column that nobody asked to learn from.
+    # An index that pandas stored as a column is not a feature.
     stored = [name for name in _stored_index(content.schema) if name in content.column_names and name != target]
     names = [name for name in content.column_names if name not in stored]
     refuse_bad_names(names, path)
@@ -131,7 +131,7 @@ def _without_index(content: pa.Table, path: Path, target: str | None) -> Table:
 
 
 def as_frame(content: pa.Table) -> pd.DataFrame:
-    """An Arrow table in pandas' types: decimals as floats, dates as times, whole numbers whole, even with gaps."""
+    """Return an Arrow table in pandas' types: decimals become floats, dates times, and integers stay integers."""
     odd = {}
     for name, column in zip(content.column_names, content.columns, strict=True):
         plain = _plain(column)
@@ -167,7 +167,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _described_index(schema: pa.Schema) -> list[Any]:
-    """What pandas wrote down of the index: names of columns, and a description where it only counts the rows."""
+    """Return pandas' description of the index: column names, or an object if the index only counts the rows."""
     try:
         described = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
         return list(described.get("index_columns", []))

@@ -1,4 +1,4 @@
-"""Talking to MLflow: outages told in one sentence, and what a run records."""
+"""The connection to MLflow: outages become one sentence, and runs are recorded."""
 
 import contextlib
 import os
@@ -33,19 +33,19 @@ from modelformat.digest import ADDED_BY_DOWNLOAD
 from training.errors import BadInputError, OutageError
 
 if TYPE_CHECKING:
-    # Listing versions or moving an alias should not wait for scikit-learn.
+    # Not imported at run time: listing versions or moving an alias should not wait for scikit-learn.
     from matplotlib.figure import Figure
 
     from training.data import Dataset
     from training.search import Trial
 
-# What MLflow calls a request that is wrong in itself.
+# MLflow's codes for a request that is invalid in itself.
 _PERMANENT = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
 RECORDED_PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx", "skops")
 
 
 CARD_FILE = "card.md"
-# The parameter of a run that took in a model which was made elsewhere.
+# The parameter of a run that registered a model which was made elsewhere.
 REGISTERED_FROM = "registered_from"
 
 
@@ -60,13 +60,13 @@ class Tracking:
     """A connection to one MLflow."""
 
     def __init__(self, uri: str | None) -> None:
-        """Point MLflow at an address, without asking it anything yet.
+        """Set MLflow's address, without sending a request.
 
         Args:
             uri: The tracking address; None leaves it to MLFLOW_TRACKING_URI and MLflow's default.
 
         Raises:
-            BadInputError: The address is of no kind that MLflow knows.
+            BadInputError: MLflow does not support this kind of address.
         """
         self.uri: str = uri or mlflow.get_tracking_uri()
         _refuse_unusable(self.uri)
@@ -79,16 +79,16 @@ class Tracking:
 
     @property
     def address(self) -> str:
-        """The tracking address, fit to be shown: without a password."""
+        """The tracking address, safe to show: without a password."""
         return re.sub(r"//[^/@]*@", "//", self.uri)
 
     @contextlib.contextmanager
     def reachable(self) -> Iterator[None]:
-        """Turn the many exceptions of an MLflow that does not answer into one sentence.
+        """Turn the many exceptions of an unreachable MLflow into one sentence.
 
         Raises:
-            OutageError: Something in the block could not reach MLflow, or was not let in.
-            BadInputError: MLflow refuses what it was given, and would refuse it again.
+            OutageError: The block could not reach MLflow, or MLflow denied access.
+            BadInputError: MLflow refuses the request, and would refuse it again.
         """
         try:
             yield
@@ -103,17 +103,17 @@ class Tracking:
             raise OutageError(f"The artifact store of MLflow at {self.address}{_keys()} {_reason(error)}") from error
 
     def check(self) -> None:
-        """Ask MLflow something small, so that an outage shows before any work is done.
+        """Send a small request to MLflow, so that an outage shows before any work is done.
 
         Raises:
-            OutageError: It does not answer.
+            OutageError: MLflow does not answer.
         """
         with self.reachable():
             self.client.search_experiments(max_results=1)
 
     @contextlib.contextmanager
     def run(self, experiment: str) -> Iterator[str]:
-        """Record in a new run, which ends as failed when the block raises.
+        """Record in a new run, which is marked as failed if the block raises.
 
         Yields:
             The run's id.
@@ -124,21 +124,21 @@ class Tracking:
                 yield active.info.run_id
 
     def record_data(self, dataset: "Dataset", held_out: int) -> None:
-        """Record in the active run what is learnt from, and how many rows are held out."""
+        """Record in the active run the data, and how many rows are held out."""
         mlflow.log_params(
             {"data": dataset.source, "target": dataset.target, "task": dataset.task, "data_sha256": dataset.sha256}
             | {"rows": len(dataset.rows), "features": len(dataset.features)}
         )
         if dataset.version:
             mlflow.log_param("data_version", dataset.version)
-        # Without a source MLflow notes the code as one, which is right for a built-in data set.
+        # Without a source, MLflow records the code as the source, which is right for a built-in data set.
         path = Path(dataset.source)
         source = {"source": LocalArtifactDatasetSource(str(path.resolve()))} if path.exists() else {}
         if dataset.source.startswith(("s3://", "https://", "http://")):
             source = {"source": dataset.source}
-        # MLflow's database has room for 36 characters of digest.
+        # The digest is shortened, because MLflow's database has room for 36 characters.
         with warnings.catch_warnings():
-            # That whole numbers cannot be missing: where they are, the column is `optional`. Logging makes the schema.
+            # MLflow warns that integers cannot have gaps. If they have, the column is `optional`.
             warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)
             described = from_pandas(
                 dataset.frame(), targets=dataset.target, name=dataset.name, digest=dataset.sha256[:32], **source
@@ -152,12 +152,12 @@ class Tracking:
         mlflow.set_tags(environment())
 
     def record_figures(self, figures: Mapping[str, "Figure"]) -> None:
-        """Keep figures as PNG artifacts of the active run, by file name."""
+        """Store figures as PNG artifacts of the active run, by file name."""
         for name, figure in figures.items():
             mlflow.log_figure(figure, name)
 
     def record_file(self, path: Path) -> None:
-        """Keep a file as an artifact of the active run."""
+        """Store a file as an artifact of the active run."""
         mlflow.log_artifact(str(path))
 
     def record_model(self, writer: "Writer") -> str:
@@ -166,19 +166,19 @@ class Tracking:
         Returns:
             The logged model's id.
         """
-        # The input example needs no check of MLflow's: the gate looks at every held-out row.
+        # MLflow need not check the input example: the gate predicts every held-out row.
         info = Model.log(None, writer, name="model", flavor_name="sklearn", validate_serving_input=False)
         model_id: str = info.model_id
         return model_id
 
     def record_verdict(self, model_id: str, report: Struct, tags: Mapping[str, str]) -> None:
-        """Keep the gate's report as an artifact of the active run, and tag run and model with the outcome."""
+        """Store the gate's report as an artifact of the active run, and tag run and model with the result."""
         mlflow.log_text(msgspec.json.format(msgspec.json.encode(report), indent=2).decode(), "gate.json")
         mlflow.set_tags(dict(tags))
         self.client.set_logged_model_tags(model_id, dict(tags))
 
     def record_trials(self, trials: "Sequence[Trial]", run_id: str) -> None:
-        """Record each trial of a search as a run nested in another one."""
+        """Record each trial of a search as a nested run of another run."""
         if not trials:
             return
         active = self.client.get_run(run_id).info
@@ -194,21 +194,21 @@ class Tracking:
             self.client.set_terminated(nested, "FAILED" if trial.problem else "FINISHED", trial.ended)
 
     def record_card(self, text: str) -> None:
-        """Keep the model card as an artifact of the active run."""
+        """Store the model card as an artifact of the active run."""
         mlflow.log_text(text, CARD_FILE)
 
     def card_link(self) -> str:
-        """Where the model card of the active run is, as MLflow's pages show a link in a description."""
+        """Return a link to the model card of the active run, in Markdown, for descriptions in MLflow."""
         run = mlflow.active_run()
-        assert run is not None  # noqa: S101  (narrows the type)
+        assert run is not None  # noqa: S101  (called inside `run`)
         where = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{CARD_FILE}"
         return f"Model card: [{CARD_FILE}]({where}) of its run."
 
     def model_of_run(self, run_id: str) -> str:
-        """The id of the model that a run logged.
+        """Return the id of the model that a run logged.
 
         Raises:
-            BadInputError: There is no such run, or it logged none.
+            BadInputError: There is no such run, or it logged no model.
         """
         with self.reachable():
             try:
@@ -224,7 +224,7 @@ class Tracking:
 
     @contextlib.contextmanager
     def downloaded(self, model_uri: str) -> Iterator[Path]:
-        """A model's artifact folder, fetched from the store; it is gone after the block.
+        """Yield a model's artifact folder, downloaded from the store; it is deleted after the block.
 
         Args:
             model_uri: `models:/<model id>` or `models:/<name>/<version>`, and `/<file>` for one file of it.
@@ -235,14 +235,14 @@ class Tracking:
         with tempfile.TemporaryDirectory(prefix="training-") as folder:
             with self.reachable():
                 path = Path(download_artifacts(artifact_uri=model_uri, dst_path=folder))
-            # MLflow adds it to what it downloads by a registered name: it is no part of the version.
+            # MLflow adds this file when it downloads a registered model. It is not a part of the version.
             if path.is_dir():
                 (path / ADDED_BY_DOWNLOAD).unlink(missing_ok=True)
             yield path
 
 
 def environment() -> dict[str, str]:
-    """What the run ran in, as tags: Python, packages and, in a checkout, the git commit."""
+    """Return the environment of a run as tags: Python, packages and, in a checkout, the git commit."""
     tags = {"python": platform.python_version(), "platform": platform.platform()}
     tags |= {f"package.{name}": version(name) for name in RECORDED_PACKAGES}
     commit = git_commit()
@@ -250,7 +250,7 @@ def environment() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """TRAINING_GIT_COMMIT, which the image carries, or what is checked out in the current folder."""
+    """Return TRAINING_GIT_COMMIT, which the image sets, or the commit that is checked out in the current folder."""
     told = os.environ.get("TRAINING_GIT_COMMIT")
     if told:
         return None if told == "unknown" else told
@@ -273,13 +273,13 @@ def _refuse_unusable(uri: str) -> None:
     if parts.scheme in ("http", "https") and not parts.hostname:
         raise BadInputError(f"--tracking-uri: {uri!r} names no host.")
     if parts.scheme == "sqlite":
-        # MLflow would make the folder, and a typing mistake end in an empty store elsewhere.
+        # MLflow would create the folder, so a typing error would lead to an empty store.
         folder = Path(uri.removeprefix("sqlite:///")).parent
         if not folder.is_dir():
             raise BadInputError(f"--tracking-uri: the folder {folder} of {uri!r} does not exist.")
 
 
-# What the innermost of nested connection errors says, and what it means.
+# Words in nested connection errors, and their meaning.
 _CAUSES = {
     "too many 500 error responses": "keeps failing with internal errors (500)",
     "error responses": "keeps answering with errors",

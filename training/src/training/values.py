@@ -1,4 +1,4 @@
-"""What one column of a table holds: its kind, its values as an array, or why it cannot be learnt from."""
+"""The values of one column of a table: their kind and an array, or why a model cannot learn from them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,26 +15,26 @@ kinds = pd.api.types
 _DATE = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?: ?(?:Z|[+-]\d\d:?\d\d))?)?"
 _WITH_COMMA = r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?"
 _LOGICAL = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
-# Every text becomes a part of the model's description; beyond this a column is not one of categories.
+# Every text becomes part of the model's description. A column with more texts is not a category.
 _MOST_CATEGORIES = 5000
 
 
 class UnusableError(Exception):
-    """A column cannot be learnt from; the sentence continues `column NAME`."""
+    """A model cannot learn from a column; the sentence continues `column NAME`."""
 
 
 class Values(Struct, frozen=True, eq=False):
-    """A column's values: float64 with NaN where one is missing, or an object array of str with an empty one there."""
+    """A column's values: float64 with NaN for missing values, or an object array of str with an empty text for them."""
 
     kind: Kind
     array: np.ndarray
 
 
 def values_of(column: pd.Series, kind: Kind | None = None) -> Values:
-    """A column's values, as its own kind or as another one.
+    """Return a column's values, in its own kind or in another one.
 
     Raises:
-        UnusableError: It holds what no kind allows, or what the told one does not.
+        UnusableError: It has values that no kind allows, or that the given kind does not.
     """
     own = _own_kind(column, told=kind is not None)
     kind = kind or own
@@ -42,12 +42,12 @@ def values_of(column: pd.Series, kind: Kind | None = None) -> Values:
 
 
 def is_number(kind: Any) -> bool:
-    """Whether pandas' type is one of numbers or booleans."""
+    """Return whether a pandas type is numeric or boolean."""
     return bool(kinds.is_numeric_dtype(kind) and not kinds.is_complex_dtype(kind))
 
 
 def described(column: pd.Series) -> str:
-    """What a column that is not of numbers holds."""
+    """Return what a column that does not hold numbers holds, in words."""
     present = column[column.notna()]
     texts = list(dict.fromkeys(value[:30] for value in present if isinstance(value, str)))
     if texts:
@@ -61,7 +61,7 @@ def described(column: pd.Series) -> str:
 def _own_kind(column: pd.Series, *, told: bool) -> Kind:
     present = column.dropna()
     if not len(present):
-        # Of whatever type: a Parquet file has one for columns that nobody ever filled.
+        # Whatever its type is: Parquet has a type even for columns without values.
         raise UnusableError("has no value in any row; leave it out.")
     if kinds.is_bool_dtype(column):
         return "boolean"
@@ -95,7 +95,7 @@ def _kind_of_texts(column: pd.Series, present: pd.Series, *, told: bool) -> Kind
 
 
 def _refuse_odd_among_numbers(column: pd.Series, present: pd.Series) -> None:
-    """Most values are numbers, some are not: not a column of texts, but a mistake or a mark of a missing value."""
+    """Refuse a column in which most values are numbers: the others are mistakes, or marks of missing values."""
     odd = (pd.to_numeric(column, errors="coerce").isna() & column.notna()).to_numpy()
     count = int(odd.sum())
     if count and count < len(present) / 2:
@@ -138,7 +138,7 @@ def _booleans(column: pd.Series, own: Kind) -> np.ndarray:
 
 
 def _times(column: pd.Series, own: Kind) -> np.ndarray:
-    """Seconds since 1970 UTC; a time that names no zone is taken for UTC, and a number for such seconds."""
+    """Return seconds since 1970 UTC; a time without a zone is read as UTC, and a number as such seconds."""
     if own in ("number", "integer"):
         return _numbers(column, own)
     if own == "boolean":

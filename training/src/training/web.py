@@ -1,4 +1,4 @@
-"""Data from an address of the web."""
+"""Data from a web address."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -12,8 +12,8 @@ from training.addresses import (
     READ_SECONDS,
     Fetched,
     content_version,
-    kept,
     refuse_password,
+    save,
     shown,
     too_large,
 )
@@ -21,19 +21,21 @@ from training.errors import BadInputError, OutageError
 from training.tables import CSV_SUFFIXES, PARQUET_SUFFIXES, SUFFIXES
 
 _CHUNK = 1 << 20
+# File systems allow 255 bytes, and a letter has at most four.
+_LONGEST_NAME = 60
 _PARQUET_MARK, _GZIP_MARK = b"PAR1", b"\x1f\x8b"
 
 
 def fetch(address: str, folder: Path) -> Fetched:
-    """Fetch a file, within bounds of size and time; `DATA_USERNAME` and `DATA_PASSWORD` are sent where they are set.
+    """Fetch a file, within limits of size and time; `DATA_USERNAME` and `DATA_PASSWORD` are sent if they are set.
 
     Args:
-        address: Its address.
+        address: The file's address.
         folder: Where to put it.
 
     Raises:
-        BadInputError: There is no such file, it is not let out, or is larger than 1 GiB.
-        OutageError: The server does not answer, or says that it cannot.
+        BadInputError: There is no such file, access is denied, or it is larger than 1 GiB.
+        OutageError: The server does not answer, or reports a failure.
     """
     title = shown(address)
     refuse_password(address)
@@ -49,8 +51,8 @@ def fetch(address: str, folder: Path) -> Fetched:
                 raise BadInputError(f"{title}: the server answers {answer.status_code} {answer.reason}.")
             if int(answer.headers.get("Content-Length") or 0) > MOST_BYTES:
                 raise too_large(title)
-            path = folder / (unquote(PurePosixPath(urlsplit(address).path).name) or "data").replace("/", "_")
-            kept(answer.iter_content(_CHUNK), path, title)
+            path = folder / file_name(address)
+            save(answer.iter_content(_CHUNK), path, title)
             etag = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
             kind = answer.headers.get("Content-Type", "")
     except requests.exceptions.InvalidURL as error:
@@ -63,8 +65,15 @@ def fetch(address: str, folder: Path) -> Fetched:
     return Fetched(path, f"etag {etag}, {content}" if etag else content)
 
 
+def file_name(address: str) -> str:
+    """Return a name for the file at an address, which any file system accepts; its end, with the suffix, is kept."""
+    name = unquote(PurePosixPath(urlsplit(address).path).name)
+    plain = "".join(letter if letter.isprintable() and letter != "/" else "_" for letter in name)[-_LONGEST_NAME:]
+    return "data" if plain in ("", ".", "..") else plain
+
+
 def _inflated(path: Path) -> Path:
-    """The file without `.gz` in its name where it was inflated on the way, as servers ask for that call it encoded."""
+    """Return the file without `.gz` in its name, if HTTP has already decompressed it (a Content-Encoding of gzip)."""
     if path.suffix.lower() != ".gz":
         return path
     with path.open("rb") as file:
@@ -73,7 +82,7 @@ def _inflated(path: Path) -> Path:
 
 
 def _with_suffix(path: Path, kind: str) -> Path:
-    """The file under a name that says how it is written, where the address does not."""
+    """Return the file, renamed with the suffix of its content if the address has none."""
     if path.name.lower().endswith(SUFFIXES):
         return path
     with path.open("rb") as file:

@@ -1,1 +1,1 @@
-"""The contract of docs/model-format.md in code: each fact of it once, for training, gate, gitops and serving."""
+"""The contract of docs/model-format.md in code, shared by training, the gate, gitops and serving."""

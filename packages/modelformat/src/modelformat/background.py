@@ -1,7 +1,7 @@
-"""Rows that stand for the training data where a column is left out, made of what `baseline.json` says of it.
+"""Rows that replace the training data where a column is left out, drawn from the distributions in `baseline.json`.
 
-No row of the training data goes into a version for this: each column is drawn by itself, from its bins, its categories
-and its share of nulls. So columns that go together in the data do not in these rows.
+So a version need not contain rows of the training data. Each column is drawn independently, from its bins, its
+categories and its share of nulls. So correlations between columns are lost.
 """
 
 import math
@@ -21,36 +21,36 @@ ROWS = 32
 def background_of(
     features: Sequence[FeatureBaseline], kinds: Sequence[Kind], rows: int = ROWS, seed: int = 0
 ) -> NDArray[Any]:
-    """Draws rows that have each column's distribution, the same for the same baseline.
+    """Draw rows with each column's distribution; the same baseline gives the same rows.
 
     Args:
         features: The features of a baseline.
-        kinds: What each of them holds.
-        rows: How many to draw.
-        seed: Of the order in which each column has its values.
+        kinds: Their kinds.
+        rows: The number of rows.
+        seed: The seed of the order of each column's values.
 
     Returns:
-        Rows as models take them, shape [rows, columns]: floats, or where a column is text objects, nulls among them
-        NaN and the empty text.
+        Rows in the form for models, shape [rows, columns]: floats, or objects if a column is text. Nulls are NaN, or
+            the empty text.
     """
     random = np.random.default_rng(seed)
     text = "category" in kinds
     drawn: NDArray[Any] = np.empty((rows, len(features)), dtype=np.object_ if text else np.float64)
     for index, (feature, kind) in enumerate(zip(features, kinds, strict=True)):
-        # Evenly spread over the distribution, so that few rows already have its shares.
+        # Evenly spaced quantiles, so that even a few rows have the right shares.
         levels = (random.permutation(rows) + 0.5) / rows
         drawn[:, index] = [_value(feature, kind, level) for level in levels.tolist()]
     return drawn
 
 
 def _value(feature: FeatureBaseline, kind: Kind, level: float) -> float | str:
-    """The value up to which a share of the rows lie, the nulls behind all others."""
+    """Return the value at a quantile of the distribution, where nulls come after all values."""
     nulls = feature.nulls or 0.0
     if level >= 1 - nulls:
         return NO_TEXT if kind == "category" else math.nan
     level /= 1 - nulls
     if kind == "category":
-        # Nobody knows what the others are, so they are drawn as those that are known.
+        # The other categories have no names, so known ones are drawn instead.
         known = feature.shares[:-1]
         categories = feature.categories or []
         return categories[_bin(known, level)[0]] if sum(known) > 0 else NO_TEXT
@@ -59,7 +59,7 @@ def _value(feature: FeatureBaseline, kind: Kind, level: float) -> float | str:
 
 
 def _bin(shares: Sequence[float], level: float) -> tuple[int, float]:
-    """The bin that a level of the distribution falls into, and how far into it, from 0 to 1."""
+    """Return the bin of a quantile, and the position in it, from 0 to 1."""
     level *= sum(shares)
     low = 0.0
     filled = 0
@@ -72,7 +72,7 @@ def _bin(shares: Sequence[float], level: float) -> tuple[int, float]:
 
 
 def _number(edges: Sequence[float], place: int, within: float) -> float:
-    """A number of a bin. An outer one, which has no end, counts as half as wide as the bin next to it."""
+    """Return a number of a bin. An outer bin, which has no end, counts as half as wide as its neighbour."""
     first = (edges[1] - edges[0]) / 2 if len(edges) > 1 else 0.0
     last = (edges[-1] - edges[-2]) / 2 if len(edges) > 1 else 0.0
     ends = [edges[0] - first, *edges, edges[-1] + last]
@@ -80,7 +80,7 @@ def _number(edges: Sequence[float], place: int, within: float) -> float:
 
 
 def _integer(edges: Sequence[float], place: int, within: float) -> float:
-    """A whole number of a bin, even of the narrowest."""
+    """Return a whole number of a bin, even if the bin is narrow."""
     if place == 0:
         return float(math.ceil(edges[0]) - 1 - round((1 - within) * _width(edges[:2])))
     low = math.ceil(edges[place - 1])

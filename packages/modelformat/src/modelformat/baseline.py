@@ -10,10 +10,11 @@ FILE = "baseline.json"
 
 
 class FeatureBaseline(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Shares of the rows whose value is not null, in bins.
+    """The shares of a column's values in bins; nulls do not count.
 
-    Of numbers bin i holds edges[i - 1] <= value < edges[i], the outer bins all that is beyond. Of categories there is a
-    share for each, and one for all others. `nulls` is the share of all rows without a value, where that was counted.
+    For numbers, bin i holds edges[i - 1] <= value < edges[i], and the outer bins hold everything beyond. For
+    categories, there is a share for each, and one for all others. `nulls` is the share of all rows without a value, if
+    counted.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a column can hold, and how the signature and the metadata of a model say it (docs/model-format.md)."""
+"""The kinds of columns, and their names in the signature and the metadata of a model (docs/model-format.md)."""
 
 from typing import Literal
 
@@ -11,20 +11,20 @@ Unknown = Literal["accept", "refuse"]
 SIGNATURE_TYPES: dict[Kind, str] = {
     "number": "double", "integer": "long", "boolean": "boolean", "category": "string", "datetime": "datetime",
 }  # fmt: skip
-# Those that others write, too, and what they mean.
+# The kinds by the names in signatures, including names that only other programs write.
 KINDS: dict[str, Kind] = {
     "float": "number",
     "integer": "integer",
     **{name: kind for kind, name in SIGNATURE_TYPES.items()},
 }
-# A missing text, which no category can be.
+# A missing text. No category has this name.
 NO_TEXT = ""
 
 
 class ColumnMetadata(Struct, frozen=True, omit_defaults=False):
-    """What `metadata.columns` says of a column; it has to agree with the signature.
+    """The entry of a column in `metadata.columns`; it must agree with the signature.
 
-    `sensitive` tells that no log of predictions may keep its values.
+    A prediction log must not keep the values of a `sensitive` column.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The content digest of a model's folder (docs/model-format.md), and the rules that it may be computed by."""
+"""The content digest of a model's folder (docs/model-format.md), and the rules to compute it."""
 
 import hashlib
 import re
@@ -7,9 +7,9 @@ from typing import Literal
 
 Rule = Literal["sha256", "sha256-v2"]
 
-# The rule of new digests.
+# The rule for new digests.
 CURRENT: Rule = "sha256-v2"
-# By the old rule one file did not count, because MLflow adds it to what it downloads by a registered name.
+# The old rule ignores this file, because MLflow adds it when it downloads a registered model.
 ADDED_BY_DOWNLOAD = "registered_model_meta"
 PATTERN = r"sha256(-v2)?:[0-9a-f]{64}"
 OLD_RULE = (
@@ -21,25 +21,25 @@ _DIGEST = re.compile(PATTERN)
 
 
 class UnusableNameError(ValueError):
-    """A file's name holds a backslash or a control character, so that the line about it could be read in two ways."""
+    """A file's name has a backslash or a control character, which would make its line in the digest ambiguous."""
 
 
 def is_digest(text: str) -> bool:
-    """Whether a text is a digest of a known rule."""
+    """Return whether a text is a digest of a known rule."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def rule_of(digest: str) -> Rule:
-    """The rule that a digest was computed by."""
+    """Return the rule that a digest was computed by."""
     return "sha256" if digest.startswith("sha256:") else "sha256-v2"
 
 
 def content_digest(folder: Path, rule: Rule = CURRENT) -> str:
-    """The digest of every file below a folder, names included: the rule, a colon and 64 hexadecimal digits.
+    """Return the digest of all files in a folder and their names: the rule, a colon and 64 hexadecimal digits.
 
     Raises:
         OSError: A file cannot be read.
-        UnusableNameError: By the current rule, for a name that is not plain.
+        UnusableNameError: The current rule refuses a file's name.
     """
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     if rule == "sha256":

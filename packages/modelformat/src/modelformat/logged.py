@@ -1,14 +1,14 @@
-"""A line of the prediction log, as serving writes it and training reads it (docs/closed-loop.md)."""
+"""The lines of the prediction log, as serving writes and training reads them (docs/closed-loop.md)."""
 
 from msgspec import Struct
 
 from modelformat.mlmodel import Label
 
-# Why a line was written whose request was taken by chance: only of these are shares and means right.
+# The reason of lines whose request was sampled at random. Only for these are shares and means unbiased.
 SAMPLE = "sample"
-# Why a line was written that says what was true, and what was answered is not in.
+# The reason of lines that say what was true; they have no answer.
 FEEDBACK = "feedback"
-# How the log's files are named, and those of them with feedback alone.
+# The suffixes of the log's files, and of its files with feedback.
 SUFFIX = ".jsonl.gz"
 FEEDBACK_SUFFIX = f".feedback{SUFFIX}"
 
@@ -16,10 +16,10 @@ Value = bool | int | float | str | None
 
 
 class Line(Struct, frozen=True):
-    """One row of one request, and what was answered.
+    """One row of a request, and its answer.
 
-    `row` is its place in the request, `time` is ISO 8601 in UTC, and `reason` says why it was written: `sample` by
-    chance, `confidence` and `unknown` because of the row itself, `shadow` because a second version disagrees.
+    `row` is its position in the request, `time` is ISO 8601 in UTC, and `reason` is why it was logged: `sample` at
+    random, `confidence` and `unknown` because of the row itself, `shadow` because a second version disagrees.
     """
 
     time: str
@@ -37,10 +37,10 @@ class Line(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True, omit_defaults=False):
-    """What a caller told later: what was true of one row of one request.
+    """Feedback of a caller: what was true for one row of a request.
 
-    `row` is null where the caller did not say which, `time` is when it was told, `caller` the name of the API key, and
-    `reason` always `feedback`.
+    `row` is null if the caller did not name one, `time` is when the feedback arrived, `caller` the name of the API key,
+    and `reason` always `feedback`.
     """
 
     time: str

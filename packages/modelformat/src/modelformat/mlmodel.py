@@ -1,4 +1,4 @@
-"""The file `MLmodel`, as far as the contract goes (docs/model-format.md)."""
+"""The file `MLmodel`: those parts of it that the contract uses (docs/model-format.md)."""
 
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -17,8 +17,8 @@ EXAMPLE_FILE = "input_example.json"
 
 Task = Literal["classification", "regression"]
 Label = str | bool | int
-# How a classification names its label: the class of the largest probability; what the graph's output `label`, or the
-# pipeline's `predict`, says beside the probabilities; or the latter alone, where the model has no probabilities.
+# How a classifier decides its label: by the largest probability; by the graph's output `label` or the pipeline's
+# `predict`, in addition to probabilities; or by that alone, for a model without probabilities.
 Labels = Literal["largest", "predicted", "only"]
 
 
@@ -27,7 +27,7 @@ class FormatError(ValueError):
 
 
 class Metadata(Struct, frozen=True):
-    """What the pipeline adds to MLflow's own fields; `classes` are in the order of the probability columns."""
+    """The fields that this project adds to MLflow's own; `classes` are in the order of the probability columns."""
 
     task: Task
     classes: tuple[Label, ...] = ()
@@ -44,7 +44,7 @@ class TensorSpec(Struct, frozen=True):
 
 
 class Input(Struct, frozen=True):
-    """An input of the signature: a column, or all of them."""
+    """An input of the signature: one column, or all columns."""
 
     type: str
     name: str = ""

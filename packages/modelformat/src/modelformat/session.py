@@ -1,4 +1,4 @@
-"""The one way in which a model's ONNX graph is opened and fed: the gate judges what serving runs (extra `onnx`)."""
+"""How ONNX graphs are opened and fed, in one place, so that the gate judges what serving runs (extra `onnx`)."""
 
 import os
 from pathlib import Path
@@ -7,19 +7,19 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-# ONNX Runtime's wheels for Linux report each model that is loaded to their maker, unless told not to before the import.
+# Before the import: by default, ONNX Runtime's wheels for Linux report each loaded model to their vendor.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
 
-# To be had from here, so that whoever needs it imports it after the line above.
+# Import the type from here, so that the line above always comes first.
 Session: TypeAlias = onnxruntime.InferenceSession
-# The one input of a graph that takes no text, and the outputs.
+# The only input of a graph without text, and the outputs.
 MATRIX = "features"
 PROBABILITIES = "probabilities"
 PREDICTION = "prediction"
 LABEL = "label"
-# What each type of input takes.
+# The NumPy type for each type of input.
 DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(string)": np.object_,
 }  # fmt: skip
@@ -27,18 +27,18 @@ TEXT = "tensor(string)"
 
 
 def column_input(index: int) -> str:
-    """The name of a column's input in a graph that has one for each column."""
+    """Return the name of a column's input, in a graph with one input for each column."""
     return f"column_{index}"
 
 
 def open_session(model: Path | bytes) -> Session:
-    """Load a graph for many small requests in one process: one thread, one after the other.
+    """Load a graph for many small requests in one process: they run in one thread, one after the other.
 
     Raises:
-        Exception: It cannot be loaded; ONNX Runtime's errors have no narrower base in common.
+        Exception: It cannot be loaded; ONNX Runtime's errors have no narrower common base class.
     """
     options = onnxruntime.SessionOptions()
-    # One row is too little work to share between threads.
+    # One row is too little work for several threads.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -48,10 +48,10 @@ def open_session(model: Path | bytes) -> Session:
 
 
 def as_columns(rows: NDArray[Any], dtypes: tuple[Any, ...]) -> dict[str, NDArray[Any]]:
-    """Rows as what a graph with an input for each column takes.
+    """Return rows as the inputs of a graph with one input for each column.
 
     Args:
         rows: Shape [rows, columns], of numbers or, with text, objects.
-        dtypes: What each input takes.
+        dtypes: The type of each input.
     """
     return {column_input(index): rows[:, index : index + 1].astype(dtype) for index, dtype in enumerate(dtypes)}

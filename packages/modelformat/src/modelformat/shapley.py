@@ -1,12 +1,12 @@
-"""By how much each column moves a model's answer for a row away from its mean answer: Shapley values.
+"""How far each column moves a model's answer for a row away from the mean answer: Shapley values.
 
-The worth of a set of columns is the mean answer when these have the row's values, and all others those of the rows of a
-background (Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, 2017). A column's contribution is
-what it adds to that on average over all orders in which columns can be put in. With few columns all sets are tried,
-which is exact. With more, orders are drawn (Strumbelj and Kononenko, Explaining Prediction Models and Individual
-Predictions with Feature Contributions, 2014), each together with its reverse, which cancels much of the chance
-(Mitchell et al., Sampling Permutations for Shapley Value Estimation, 2022). Either way the contributions of a row add
-up to its answer less the mean answer for the background.
+The worth of a set of columns is the mean answer when these columns have the row's values, and all others have those of
+background rows (Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, 2017). A column's contribution
+is what it adds to this worth, on average over all orders in which columns can be added. With few columns, all sets are
+tried, which is exact. With more, orders are drawn at random (Strumbelj and Kononenko, Explaining Prediction Models and
+Individual Predictions with Feature Contributions, 2014), each together with its reverse, which cancels much of the
+random error (Mitchell et al., Sampling Permutations for Shapley Value Estimation, 2022). In both cases, the
+contributions of a row add up to its answer minus the mean answer for the background.
 """
 
 import math
@@ -19,19 +19,18 @@ from numpy.typing import NDArray
 
 Rows = NDArray[Any]
 Numbers = NDArray[np.float64]
-# Gives answers of shape [rows, outputs] for rows of shape [rows, columns].
+# Returns answers of shape [rows, outputs] for rows of shape [rows, columns].
 Model = Callable[[Rows], NDArray[Any]]
 
 BATCH = 512
-# More columns than this have more sets than anybody tries.
+# More columns have too many sets to try them all.
 _MOST_EXACT = 20
 
 
 class Explained(Struct, frozen=True, eq=False):
-    """One row: contributions of shape [columns, outputs], which with `base` add up to `value`, both [outputs].
+    """One row explained: contributions, [columns, outputs], which with `base` add up to `value`, both [outputs].
 
-    `error` is the standard error of the contributions of each output, the largest among the columns; zeros where
-    they are exact.
+    `error` is the largest standard error among the columns' contributions, for each output; zeros if they are exact.
     """
 
     base: Numbers
@@ -44,16 +43,16 @@ class Explainer:
     """Explains the answers of a model.
 
     Args:
-        model: Gives answers for rows; what it raises ends an explanation.
-        background: Rows that stand for values left out, shape [rows, columns].
-        evaluations: How many rows the model may be asked for one that is explained; a few more if that is less than
-            one order of the columns takes.
-        batch: How many of them at once.
-        seed: Of the orders that are drawn, which are the same for every row.
+        model: Returns answers for rows; an exception ends the explanation.
+        background: Rows that replace the values of columns left out, shape [rows, columns].
+        evaluations: The most rows to ask the model for each explained row. It may be exceeded, because one order of the
+            columns and its reverse are always evaluated.
+        batch: The most rows to ask at once.
+        seed: The seed of the orders, which are the same for every row.
 
     Attributes:
         exact: Whether all sets of columns are tried.
-        cost: How many rows the model is asked for one that is explained.
+        cost: The number of rows that the model is asked for each explained row.
     """
 
     def __init__(self, model: Model, background: Rows, evaluations: int, *, batch: int = BATCH, seed: int = 0) -> None:
@@ -63,7 +62,7 @@ class Explainer:
         self._seed = seed
         self.exact = columns <= _MOST_EXACT and len(background) << columns <= max(evaluations, 2 * len(background))
         steps = max(columns - 1, 1)
-        # A pair of orders for each row of the background; of fewer rows where that is too much.
+        # A pair of orders for each row of the background, or for fewer rows if that is too much.
         most = len(background) if self.exact else max(1, min(len(background), evaluations // (2 * steps)))
         self._background = background[:most]
         self._rounds = 0 if self.exact else max(1, evaluations // (2 * steps * most))
@@ -71,7 +70,7 @@ class Explainer:
         self._answers: Numbers | None = None
 
     def explain(self, row: Rows) -> Explained:
-        """Explains the answer for one row, shape [columns]."""
+        """Explain the answer for one row, shape [columns]."""
         background = self._background
         if self._answers is None:
             self._answers = self._ask(background)
@@ -110,7 +109,7 @@ class Explainer:
         pairs = self._rounds * len(self._background)
         for walks in self._walks(columns):
             gains = self._gains(row, value, walks)
-            # An order and its reverse are one draw.
+            # An order and its reverse count as one draw.
             both = gains.reshape(-1, 2, columns, outputs).mean(axis=1)
             total += both.sum(axis=0)
             squares += (both**2).sum(axis=0)
@@ -119,7 +118,7 @@ class Explainer:
         return mean, np.sqrt(variance).max(axis=0)
 
     def _walks(self, columns: int) -> "Iterator[list[tuple[NDArray[np.intp], int]]]":
-        """Gives orders, each followed by its reverse, and the place of the background's row that they start from."""
+        """Yield orders, each followed by its reverse, with the position of the background row that they start from."""
         random = np.random.default_rng(self._seed)
         most = max(2, self._batch // max(columns - 1, 1) // 2 * 2)
         walks: list[tuple[NDArray[np.intp], int]] = []
@@ -134,13 +133,13 @@ class Explainer:
             yield walks
 
     def _gains(self, row: Rows, value: Numbers, walks: "list[tuple[NDArray[np.intp], int]]") -> Numbers:
-        """What each column adds where it is put in, shape [walks, columns, outputs]."""
+        """Return what each column adds at its turn, shape [walks, columns, outputs]."""
         columns = len(row)
         orders = np.array([order for order, _ in walks])
         places = np.array([place for _, place in walks])
         # The turn of each column in each walk.
         turns = np.argsort(orders, axis=1)
-        assert self._answers is not None  # noqa: S101  (narrows the type: asked for before)
+        assert self._answers is not None  # noqa: S101  (`explain` sets it)
         steps = np.empty((len(walks), columns + 1, len(value)))
         steps[:, 0], steps[:, -1] = self._answers[places], value
         between = [self._ask(rows) for rows in self._between(row, turns, places)]
@@ -149,7 +148,7 @@ class Explainer:
         return gains
 
     def _between(self, row: Rows, turns: NDArray[np.intp], places: NDArray[np.intp]) -> Iterator[Rows]:
-        """The rows on the way of each walk, a batch at a time: all of them are as many values as columns squared."""
+        """Yield the intermediate rows of the walks in batches: their total grows with the square of the columns."""
         inner = turns.shape[1] - 1
         for first in range(0, len(turns) * inner, self._batch):
             walk, step = np.divmod(np.arange(first, min(first + self._batch, len(turns) * inner)), inner)

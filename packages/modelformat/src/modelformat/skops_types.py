@@ -1,6 +1,6 @@
 """Types of skops files that serving allows by default, in addition to those that skops trusts."""
 
-# Plain parts of fitted scikit-learn estimators: they hold arrays and parameters, and making one runs no code.
+# Plain parts of fitted scikit-learn estimators: they hold arrays and parameters, and constructing one runs no code.
 TRUSTED_TYPES = frozenset(
     {
         "numpy.dtype",

@@ -3,15 +3,15 @@
 DIGEST = "digest"
 GATE = "gate"
 RELEASE = "release"
-# Why the version was trained, in a sentence; where nobody said why, it is not there.
+# Why the version was trained, in a sentence; absent if no reason was given.
 REASON = "reason"
-# What it was trained by: a short hash of each setting of its folder, as JSON.
+# The settings that it was trained with: a short hash of each setting of its folder, as JSON.
 SETTINGS = "settings"
 
-# What GATE says of a version that may be served.
+# The values of GATE; a version may be served if it passed.
 PASSED = "passed"
 FAILED = "failed"
 
-# The alias that training moves, and that of the version that new ones are compared with unless a model says otherwise.
+# The alias that training moves, and the default alias of the version that new ones are compared with.
 CANDIDATE = "candidate"
 CHAMPION = "production"

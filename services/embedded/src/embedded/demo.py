@@ -1,6 +1,6 @@
-"""The main job on one machine: train, gate, register and serve, then predict over HTTP.
+"""The whole job on one machine: train, gate, register and serve models, then predict over HTTP.
 
-Everything lives in a temporary folder (an SQLite database, a folder of artifacts) and is gone afterwards.
+Everything is in a temporary folder (an SQLite database, a folder of artifacts), which is removed afterwards.
 """
 
 import contextlib
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 _ROWS = 6
 _SWAP_SECONDS = 30.0
-# What the demo's API follows, and so what promotes a version here.
+# The alias that the demo's API follows, so moving it promotes a version.
 ALIAS = "production"
 
 
 class StepFailedError(RuntimeError):
-    """A step of the demo failed. The message says which, and what it printed."""
+    """A step of the demo failed. The message names the step and has its output."""
 
 
 class Trained(msgspec.Struct, frozen=True):
-    """What `training run --json` says about the version that it registered."""
+    """The version that a run registered, from the output of `training run --json`."""
 
     name: str
     version: str
@@ -46,7 +46,7 @@ class Trained(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What POST /predict answers for one row."""
+    """The answer of POST /predict for one row."""
 
     prediction: str
     probability: float
@@ -55,12 +55,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class HeldOutRow(msgspec.Struct, frozen=True):
-    """One row that no model was trained on, and the label that it really has.
+    """A row that no model was trained on, and its true label.
 
     Attributes:
-        number: its place among the held-out rows.
-        features: its values in the order of the columns, or by their names; null where one is missing.
-        truth: the label.
+        number: its position among the held-out rows.
+        features: its values in the order of the columns, or by their names; null if one is missing.
+        truth: the true label.
     """
 
     number: int
@@ -72,11 +72,11 @@ def run(console: Console, folder: Path, model_dir: Path, table_dir: Path, *, kee
     """Run the demo.
 
     Args:
-        console: where it tells what it does.
-        folder: an empty folder for everything that it makes.
-        model_dir: the folder of the model to train, a classifier of numbers.
-        table_dir: the folder of another one, a classifier of a table with text and gaps.
-        keep: whether to leave the servers up at the end, until Ctrl-C.
+        console: for the progress.
+        folder: an empty folder for all files of the demo.
+        model_dir: the folder of the first model, a classifier of numbers.
+        table_dir: the folder of the second model, a classifier of a table with text and gaps.
+        keep: whether to keep the servers running at the end, until Ctrl-C.
 
     Raises:
         StepFailedError: the model's folder cannot be used, or training or promotion failed.
@@ -110,7 +110,7 @@ def run(console: Console, folder: Path, model_dir: Path, table_dir: Path, *, kee
 def _table_with_gaps(
     console: Console, stack: contextlib.ExitStack, folder: Path, mlflow: Server, table_dir: Path
 ) -> tuple[Server, HeldOutRow]:
-    """Train, serve and ask a model of a table with text and gaps; gives its API and a row to ask for."""
+    """Train, serve and query a model of a table with text and gaps; return its API and a row to try."""
     with step(console, f"Training, gating and registering {table_dir.name}, a table with text and gaps"):
         trained = _train(mlflow, table_dir)
     with step(console, f"Promoting version {trained.version} and serving it"):
@@ -124,7 +124,7 @@ def _table_with_gaps(
 
 @contextlib.contextmanager
 def step(console: Console, what: str) -> Iterator[None]:
-    """Say what is being done, and how long it took."""
+    """Show a step while it runs, and then how long it took."""
     started = time.perf_counter()
     with console.status(what):
         yield
@@ -151,13 +151,13 @@ def training(
     """Run the `training` command and return what it wrote to standard output.
 
     Args:
-        mlflow: the MLflow that it speaks to.
-        arguments: what comes after its name.
-        environment: more variables.
-        ends: the exit codes that are as they should be.
+        mlflow: the MLflow server to use.
+        arguments: the arguments of the command.
+        environment: further variables.
+        ends: the expected exit codes.
 
     Raises:
-        StepFailedError: it failed.
+        StepFailedError: it ended with another exit code.
     """
     command = [program("training"), *arguments]
     variables = {**os.environ, **(environment or {}), "MLFLOW_TRACKING_URI": mlflow.url}
@@ -182,24 +182,24 @@ def _train(mlflow: Server, model_dir: Path, model: str | None = None) -> Trained
 
 
 def trained_by(said: bytes) -> Trained:
-    """What `training run --json` said."""
+    """Return the version in the output of `training run --json`."""
     return msgspec.json.decode(said, type=Trained)
 
 
 def promote(mlflow: Server, model: str, trained: Trained) -> None:
-    """Have the API serve a version."""
+    """Promote a version, so that the API serves it."""
     training(mlflow, ["promote", model, "--from", trained.version, "--to", ALIAS])
 
 
 def _held_out_rows(model_dir: Path) -> list[HeldOutRow]:
-    """Return rows of the same split that training makes, spread over all of it."""
+    """Return rows that training held out, evenly spread."""
     dataset, split = _split(model_dir)
     step = max(1, len(split.test_rows) // _ROWS)
     return [_row(dataset, split, number) for number in range(0, len(split.test_rows), step)[:_ROWS]]
 
 
 def _rows_with_gaps(table_dir: Path) -> list[HeldOutRow]:
-    """Return held-out rows: one by position, one by name, and one by name of which a caller does not know all."""
+    """Return held-out rows: one by position, one by name, and one by name with some values unknown."""
     dataset, split = _split(table_dir)
     first, second, third = (_row(dataset, split, number) for number in range(3))
     optional = [column.name for column in dataset.columns if column.optional]
@@ -209,7 +209,7 @@ def _rows_with_gaps(table_dir: Path) -> list[HeldOutRow]:
 
 
 def _split(model_dir: Path) -> tuple["Dataset", "Split"]:
-    # Imported here: it brings scikit-learn along, which takes a second that the command's help need not wait for.
+    # Imported here: this imports scikit-learn, which takes a second, and help should not wait for it.
     from training.data import load  # noqa: PLC0415
     from training.split import split_dataset  # noqa: PLC0415
 
@@ -236,10 +236,10 @@ def _predict(api: Server, row: HeldOutRow) -> Answer:
 
 
 def wait_for_version(api: Server, version: str) -> None:
-    """Wait until the API has swapped to a version.
+    """Wait until the API serves a version.
 
     Raises:
-        StepFailedError: it does not.
+        StepFailedError: it does not in time.
     """
     deadline = time.monotonic() + _SWAP_SECONDS
     while httpx.get(f"{api.url}/model/info", timeout=5.0, trust_env=False).json()["version"] != version:

@@ -1,6 +1,6 @@
-"""The closed loop on one machine: ask, log, learn the truth late, see a model go wrong, train it again with a reason.
+"""The closed loop on one machine: predict, log, get the truth late, detect a model's decline, train it again.
 
-Everything lives in a temporary folder and is gone afterwards, but for the report.
+Everything except the report is in a temporary folder, which is removed afterwards.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from embedded.servers import mlflow_server, serving
 
 ENVIRONMENT, BUCKET = "demo", "predictions"
 LOG = f"s3://{BUCKET}"
-# The order of trust: what was true, what the model doubts, what is asked.
+# In the order of trust: the truth, then the distribution of the requests.
 ALERTS = ("ModelQualityBelowGate", "ModelInputDrift")
 _USUAL, _DRY, _AFTER = 400, 900, 300
 _SECONDS = 120.0
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class _Servers(msgspec.Struct, frozen=True):
-    """What runs, and where training finds it."""
+    """The servers, and where training finds the log and the truth."""
 
     mlflow: Server
     store: Store
@@ -43,26 +43,26 @@ class _Servers(msgspec.Struct, frozen=True):
 
     @property
     def log(self) -> str:
-        """Where the service's prediction log is."""
+        """The address of the service's prediction log."""
         return f"{LOG}/{ENVIRONMENT}/{self.service}"
 
     def training(self, *arguments: str, ends: Sequence[int] = (0,)) -> bytes:
         """Run the `training` command, and return what it wrote to standard output.
 
         Raises:
-            StepFailedError: it ended otherwise.
+            StepFailedError: it ended with another exit code.
         """
         return training(self.mlflow, arguments, environment=self.store.environment(), ends=ends)
 
     def outcomes(self) -> Any:
-        """What answers were worth, which Prometheus is told, too."""
+        """Join the log with the truth, push the figures to Prometheus, and return them."""
         truth = ["--truth", str(self.truth)] if self.truth.exists() else []
         options = ["--environment", ENVIRONMENT, "--log", LOG, *truth, "--push", self.gateway.url]
         options += ["--namespace", ENVIRONMENT, "--json"]
         return msgspec.json.decode(self.training("outcomes", self.service, *options))
 
     def due(self, folder: Path) -> Any:
-        """Whether the model of a folder should be trained again."""
+        """Return the verdict on whether the model of a folder should be trained again."""
         options = ["--model-dir", str(folder), "--prometheus", self.prometheus.url, "--json"]
         return msgspec.json.decode(self.training("due", *options, ends=(0, 3)))
 
@@ -71,13 +71,13 @@ def run(console: Console, folder: Path, model_dir: Path, report: Path) -> None:
     """Run the loop.
 
     Args:
-        console: where it tells what it does.
-        folder: an empty folder for everything that it makes.
-        model_dir: the folder of the iris model, which learns from its log here.
+        console: for the progress.
+        folder: an empty folder for all files of the loop.
+        model_dir: the folder of the iris model, which here learns from its log.
         report: the file for the report.
 
     Raises:
-        StepFailedError: a step failed, or what should be seen was not.
+        StepFailedError: a step failed, or an expected effect did not appear.
         ServerFailedError: a server did not start.
         httpx.HTTPError: a prediction failed.
     """
@@ -139,7 +139,7 @@ def _started(stack: contextlib.ExitStack, folder: Path, truth: Path, service: st
     addresses = f"{LOOPBACK}:{port}", gateway.url.removeprefix("http://")
     watching = prometheus(folder, service, ENVIRONMENT, *addresses, ALERTS)
     servers = (store_server, gateway, mlflow, watching)
-    # All at once, for MLflow alone takes as long as the others together.
+    # Started together, because MLflow alone takes as long as the others in total.
     for server in servers:
         server.start()
         stack.callback(server.kill if server is store_server else server.stop)
@@ -150,15 +150,15 @@ def _started(stack: contextlib.ExitStack, folder: Path, truth: Path, service: st
 
 
 def _learning_from_its_log(folder: Path, model_dir: Path, servers: _Servers) -> Path:
-    """Write the model's folder as it is, but for its data: the log with its truth, and until there is one the table."""
+    """Write a copy of the model's folder that learns from its log, and from its table until there is a log."""
     yaml = YAML()
     content = yaml.load(model_dir / "training.yaml")
     content["outcomes"] = {"truth": [str(servers.truth)], "start": content["data"], "rows": _USUAL}
     content |= {"data": servers.log, "model": "random-forest"}
     content.pop("params", None)
-    # What a longer petal means is another thing in a dry summer.
+    # In a dry summer, the length of a petal has another meaning.
     content["gate"].pop("directional", None)
-    # A change of both kinds is what the demo is about: the size of the log is no news.
+    # The demo is about alerts, so the growth of the log must not be a reason.
     content["due"] = {"rows": None}
     folder.mkdir(parents=True)
     yaml.dump(content, folder / "training.yaml")
@@ -183,7 +183,7 @@ def _settings(servers: _Servers, model: str) -> dict[str, str]:
 
 
 def _meadow(model_dir: Path) -> Meadow:
-    # Imported here: it brings scikit-learn along, which takes a second that the command's help need not wait for.
+    # Imported here: this imports scikit-learn, which takes a second, and help should not wait for it.
     from training.data import load  # noqa: PLC0415
     from training.model_folder import load_settings  # noqa: PLC0415
 
@@ -196,10 +196,10 @@ def _asked(api: Server, flowers: Flowers) -> list[Answered]:
 
 
 def _until(asked: Callable[[], _T], enough: Callable[[_T], bool], otherwise: str) -> _T:
-    """Ask again until what comes is enough: logs are written and figures scraped a moment later.
+    """Repeat a query until its result is enough: logs are written and figures scraped with a delay.
 
     Raises:
-        StepFailedError: it is not, in two minutes.
+        StepFailedError: it is not enough after two minutes.
     """
     deadline = time.monotonic() + _SECONDS
     while not enough(found := asked()):
@@ -210,7 +210,7 @@ def _until(asked: Callable[[], _T], enough: Callable[[_T], bool], otherwise: str
 
 
 def _logged(api: Server) -> int:
-    """How many rows the log has in the store."""
+    """Return how many rows the service has written to its log."""
     text = httpx.get(f"{api.url}/metrics", timeout=10.0, trust_env=False).text
     found = [
         line.split()[-1] for line in text.splitlines() if line.startswith("serving_prediction_log_rows_written_total")
@@ -219,7 +219,7 @@ def _logged(api: Server) -> int:
 
 
 def _firing(servers: _Servers) -> list[str]:
-    """The names of the alerts that fire."""
+    """Return the names of the alerts that fire."""
     said = httpx.get(f"{servers.prometheus.url}/api/v1/alerts", timeout=10.0, trust_env=False).json()
     return sorted({each["labels"]["alertname"] for each in said["data"]["alerts"] if each["state"] == "firing"})
 

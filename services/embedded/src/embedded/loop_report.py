@@ -1,4 +1,4 @@
-"""The report of the closed loop: one HTML page with a picture of how often answers were right, and nothing remote."""
+"""The report of the closed loop: one HTML page without remote content, with a chart of the share of right answers."""
 
 from collections.abc import Sequence
 from html import escape
@@ -11,13 +11,13 @@ from embedded.loop_traffic import Answered
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 900, 300, 48, 24, 44
 _LOWEST = 0.5
-# Rows of so many requests together are a point, or chance would be all that is seen.
+# This many requests are one point of the chart, because single requests vary too much.
 _TOGETHER = 2
 _STYLE = Path(__file__).with_name("loop.css")
 
 
 class Act(msgspec.Struct, frozen=True):
-    """A part of the story: its name, and the requests of it."""
+    """A part of the story: its name, and its requests."""
 
     name: str
     requests: Sequence[Answered]
@@ -29,7 +29,7 @@ class Act(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What the loop came to: its acts, what `training outcomes`, `due` and `run` said, and the first release."""
+    """The results of the loop: its acts, the outputs of `training outcomes`, `due` and `run`, and the first release."""
 
     acts: Sequence[Act]
     before: Any
@@ -41,11 +41,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def page(report: Report, seconds: int) -> str:
-    """The page.
+    """Return the page.
 
     Args:
-        report: What is told.
-        seconds: How long it all took.
+        report: The results.
+        seconds: The duration of the loop.
     """
     checks = report.second["gate"]["checks"]
     champion = [check for check in checks if check["name"].startswith("champion")]
@@ -136,7 +136,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _picture(acts: Sequence[Act], bound: float | None, first: str, second: str) -> str:
-    """Right answers and confidence, point by point, with the gate's bound and the acts."""
+    """Draw right answers and confidence, point by point, with the gate's bound and the acts."""
     points = [(act, act.requests[at : at + _TOGETHER]) for act in acts for at in range(0, len(act.requests), _TOGETHER)]
     step = (_WIDTH - _LEFT - 10) / max(1, len(points) - 1)
     right = [_mean([each.right for each in some]) for _, some in points]

@@ -1,4 +1,4 @@
-"""Flowers that callers ask about: as they were when the model learnt, then from a dry summer; and what they are."""
+"""Flowers that callers ask about, first like those in training, then from a dry summer; and their species."""
 
 import csv
 import secrets
@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import numpy as np
 
-# In a dry summer sepals are a fifth longer and petals a fifth shorter, in the columns' order.
+# In a dry summer, sepals are a fifth longer and petals a fifth shorter; in the order of the columns.
 _DRY = np.array([1.2, 1.2, 0.8, 0.8])
 _SPREAD = 0.05
 _AT_ONCE = 25
@@ -24,7 +24,7 @@ class Flowers(msgspec.Struct, frozen=True, eq=False):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """A request of some rows: its id, the answers with their confidences, what was true, and who answered."""
+    """A request of several rows: its id, the answers and their confidences, the truth, and the version."""
 
     request_id: str
     answers: list[str]
@@ -54,22 +54,22 @@ class _Answers(msgspec.Struct, frozen=True):
 
 
 class Meadow:
-    """Where flowers come from: those of the iris table, each a little different from the next of its kind."""
+    """A source of flowers: random ones of the iris table, with small random changes."""
 
     def __init__(self, rows: np.ndarray, species: np.ndarray, seed: int = 7) -> None:
-        """Take measured flowers, and what makes chance repeat itself."""
+        """Keep measured flowers, and a seed."""
         self._rows, self._species = rows, species
         self._random = np.random.default_rng(seed)
 
     def flowers(self, count: int, *, dry: bool) -> Flowers:
-        """Some flowers of a summer."""
+        """Return a number of flowers of a usual or a dry summer."""
         chosen = self._random.integers(0, len(self._rows), count)
         rows = self._rows[chosen] + self._random.normal(0, _SPREAD, (count, self._rows.shape[1]))
         return Flowers(np.round(rows * _DRY if dry else rows, 2).clip(0.01), self._species[chosen])
 
 
 def ask(url: str, flowers: Flowers) -> list[Answered]:
-    """Ask an API about flowers, some in each request.
+    """Send flowers to an API, several in each request, and return the answers.
 
     Raises:
         httpx.HTTPError: a prediction failed.

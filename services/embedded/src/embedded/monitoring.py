@@ -8,7 +8,7 @@ from typing import Any
 from embedded.processes import LOOPBACK, Server, free_port
 
 DATA = "prometheus-data"
-"""The folder of Prometheus's time series, in the folder that it is given."""
+"""The folder of Prometheus's time series, inside the folder of the server."""
 
 
 def pushgateway(program: Path, folder: Path) -> Server:
@@ -24,7 +24,7 @@ def prometheus(program: Path, folder: Path, rules: Sequence[Path], scraped: Sequ
 
     Args:
         program: the program.
-        folder: holds its configuration, data and log.
+        folder: for its configuration, data and log.
         rules: files of rules.
         scraped: its `scrape_configs`.
     """

@@ -1,4 +1,4 @@
-"""Start a server, wait until it answers, and stop it with everything that it started."""
+"""Start a server, wait until it answers, and stop it with all processes that it started."""
 
 import contextlib
 import errno
@@ -21,10 +21,10 @@ import psutil
 LOOPBACK = "127.0.0.1"
 NOBODYS_PORT = 1
 NOBODY = f"http://{LOOPBACK}:{NOBODYS_PORT}"
-"""An address where nothing listens, for a server that is down: a port that is free now may be another server's in a
-second."""
-# Below those that systems give to outgoing connections, which could take one between its choice and its use, and below
-# those of Kubernetes' NodePorts.
+"""An address where nothing listens, for a server that is down. A port that is only free now could be in use a second
+later."""
+# Below the ports that systems give to outgoing connections, which could take one before it is used, and below
+# Kubernetes' NodePorts.
 _PORTS = range(20_000, 30_000)
 _PORTS_TRIED = 50
 _STOP_SECONDS = 15.0
@@ -32,7 +32,7 @@ _END_SECONDS = 5.0
 
 
 class ServerFailedError(RuntimeError):
-    """A server ended, or did not answer in time. The message holds the last lines of its log."""
+    """A server ended, or did not answer in time. The message has the last lines of its log."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -41,7 +41,7 @@ def free_ports(count: int) -> list[int]:
     Ask for all the ports of one server at once: two calls may return the same port.
 
     Raises:
-        OSError: too few of those tried are free.
+        OSError: too few ports are free.
     """
     with contextlib.ExitStack() as held:
         ports: list[int] = []
@@ -59,24 +59,24 @@ def free_port() -> int:
     """Return a TCP port on the loopback address that nothing listens on now.
 
     Raises:
-        OSError: none of those tried is free.
+        OSError: no port is free.
     """
     return free_ports(1)[0]
 
 
 def program(name: str) -> str:
-    """Return the path of a command in the environment of this Python, even if it is not activated."""
+    """Return the path of a command in this Python's environment, even if the environment is not activated."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else name
 
 
 class Server:
-    """One server process with its own process group, log file and address.
+    """A server process with its own process group, log file and address.
 
-    Used as a context manager it starts on entry and is gone on exit, with every process that it started.
+    As a context manager, it starts on entry and ends on exit, with all processes that it started.
     """
 
-    def __init__(  # noqa: PLR0913  what starts a process is this much, and all but two have defaults
+    def __init__(  # noqa: PLR0913  (starting a process needs all of them)
         self,
         name: str,
         command: Sequence[str],
@@ -91,12 +91,12 @@ class Server:
         """Describe a server without starting it.
 
         Args:
-            name: what messages call it.
+            name: its name in messages.
             command: the program and its arguments.
-            url: where it answers, without a path.
-            ready_path: asked until it answers with one of `ready_statuses`.
-            log: takes what the server prints; appended to.
-            environment: variables set on top of this process's own.
+            url: its address, without a path.
+            ready_path: the path to request until the answer has one of `ready_statuses`.
+            log: the file to append its output to.
+            environment: variables in addition to this process's own.
             cpus: the processors that it may use; None for all.
             ready_statuses: the HTTP statuses that mean "ready".
         """
@@ -159,7 +159,7 @@ class Server:
             ServerFailedError: it ended, or did not answer in `seconds`.
         """
         started = time.perf_counter()
-        # To read all authorities, and to ask a hundred times while a large program loads, would slow that down.
+        # Loading all certificate authorities, or polling often, would slow down the server's start.
         trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         with httpx.Client(timeout=2.0, trust_env=False, verify=trust) as client:
             while True:
@@ -179,12 +179,12 @@ class Server:
         return None if self._process is None else self._process.poll()
 
     def terminate(self) -> None:
-        """Ask the server to end (SIGTERM) without waiting for it."""
+        """Tell the server to end (SIGTERM), without waiting for it."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
     def stop(self) -> int | None:
-        """End the server and everything that it started; safe to call twice.
+        """End the server and all processes that it started; safe to call twice.
 
         Returns:
             The exit status, or None if it was never started.
@@ -211,7 +211,7 @@ class Server:
         _end(family)
 
     def family(self) -> list[psutil.Process]:
-        """Return the server's process and those that it started, alive now."""
+        """Return the server's process and those that it started, if they are alive."""
         return _family(self.pid)
 
     def last_lines(self, count: int = 15) -> str:
@@ -229,7 +229,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _all_of(pid: int) -> list[psutil.Process]:
-    """A server's family, and who is left of its session where it has ended already and its children have no parent."""
+    """Return a server's family, and all of its session: once a server has ended, its children have no parent."""
     found = {process.pid: process for process in _family(pid)}
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):
@@ -249,20 +249,20 @@ def _end(processes: list[psutil.Process]) -> None:
 
 
 def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Wait until processes have ended, and return those that have not in time."""
+    """Wait for processes to end, and return those that have not ended in time."""
     try:
         _, alive = psutil.wait_procs(processes, timeout=_END_SECONDS)
     except FileNotFoundError:
-        # What ended just while psutil began to wait for it.
+        # A process ended while psutil began to wait for it.
         _, alive = psutil.wait_procs(processes, timeout=_END_SECONDS)
     return list(alive)
 
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C inside the block, so that what was started is stopped either way.
+    """Treat SIGTERM like Ctrl-C inside the block, so that everything that was started is stopped in both cases.
 
-    Ctrl-C's own signal too: a shell starts what runs in the background of a script with that ignored.
+    SIGINT is set too, because a shell starts background processes of a script with SIGINT ignored.
     """
 
     def interrupt(_signal: int, _frame: object) -> None:

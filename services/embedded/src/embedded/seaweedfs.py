@@ -1,4 +1,4 @@
-"""SeaweedFS as one process: an S3 store for the closed loop, and for tests."""
+"""SeaweedFS as one process: an S3 store for the closed loop and for tests."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from embedded.processes import LOOPBACK, Server, free_ports, program
 
 
 class Places(msgspec.Struct, frozen=True):
-    """What one of several servers has for itself: the ports of S3 and of metrics, and arguments for the rest."""
+    """What each of several servers needs for itself: the ports of S3 and of metrics, and arguments for the rest."""
 
     s3: int
     metrics: int
@@ -19,7 +19,7 @@ class Places(msgspec.Struct, frozen=True):
 
 
 def own_places(folder: Path) -> Places:
-    """Choose them, all different."""
+    """Return them, with different ports for everything."""
     named = [f"{part}.port" for part in ("master", "volume", "filer")]
     named += [f"{part}.port.grpc" for part in ("master", "volume", "filer", "s3")]
     of_s3, metrics, *others = free_ports(2 + len(named))
@@ -31,14 +31,14 @@ def server(folder: Path, users: Sequence[dict[str, Any]]) -> Server:
     """Describe a server with its data in `folder`.
 
     Args:
-        folder: holds its data, its users' file and its log.
-        users: as the server's file of identities has them: `name`, `credentials`, `actions`.
+        folder: for its data, its users' file and its log.
+        users: entries of the server's file of identities: `name`, `credentials`, `actions`.
     """
     own = own_places(folder)
     data, config = folder / "s3", folder / "s3.json"
     data.mkdir(parents=True, exist_ok=True)
     config.write_text(json.dumps({"identities": list(users)}))
-    # Each bucket takes seven volumes at its first write; where none are left, a write is refused as an internal error.
+    # Each bucket takes seven volumes at its first write. Without enough volumes, a write fails with an internal error.
     command = [
         program("weed"), "server", "-s3", f"-s3.config={config}", f"-s3.port={own.s3}", *own.arguments,
         f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", "-master.volumeSizeLimitMB=64", "-volume.max=100",
@@ -50,7 +50,7 @@ def server(folder: Path, users: Sequence[dict[str, Any]]) -> Server:
         url=f"http://{LOOPBACK}:{own.s3}",
         ready_path="/status",
         log=folder / "s3.log",
-        # Beside what it prints it writes log files, into the folder for temporary ones.
+        # In addition to its output, it writes log files to the temporary folder.
         environment={"TMPDIR": str(folder)},
     )
 

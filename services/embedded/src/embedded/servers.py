@@ -1,11 +1,11 @@
-"""How this project's servers are started on one machine."""
+"""How to start this project's servers on one machine."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from embedded.processes import LOOPBACK, Server, free_port, program
 
-# MLflow's server starts helper processes for its own jobs unless told not to, and nothing here uses them.
+# By default, MLflow's server starts helper processes for its own jobs, which nothing here uses.
 _MLFLOW_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
@@ -21,12 +21,12 @@ def mlflow_server(
     """Describe an MLflow tracking server and registry.
 
     Args:
-        folder: holds its log, and its database and artifacts where no other place is named.
+        folder: for its log, and by default for its database and artifacts.
         backend: a SQLAlchemy address of the metadata store; an SQLite file in the folder by default.
         artifacts: the artifact root: a folder or an s3:// address; a folder in `folder` by default.
-        proxied: whether clients reach artifacts through the server (else they speak to the store themselves).
+        proxied: whether clients reach artifacts through the server; otherwise they use the store themselves.
         port: the TCP port; a free one by default.
-        environment: more variables, such as S3 credentials.
+        environment: further variables, such as S3 credentials.
     """
     port = port or free_port()
     artifacts = artifacts or str(folder / "artifacts")
@@ -39,7 +39,7 @@ def mlflow_server(
         url=f"http://{LOOPBACK}:{port}",
         ready_path="/health",
         log=folder / "mlflow.log",
-        # The address of the metadata store may hold a password, and a command line can be read by anybody.
+        # In the environment, because the store's address may contain a password, and everybody can read command lines.
         environment={**_MLFLOW_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": backend, **(environment or {})},
     )
 
@@ -50,8 +50,8 @@ def serving(
     """Describe a serving process, ready once it has loaded its model.
 
     Args:
-        folder: holds its log and the models that it downloads.
-        settings: the environment variables that set it up, as in services/serving/README.md.
+        folder: for its log and the models that it downloads.
+        settings: its environment variables, as in services/serving/README.md.
         port: the TCP port; a free one by default.
         cpus: the processors that it may use; None for all.
     """

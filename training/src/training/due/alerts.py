@@ -1,4 +1,4 @@
-"""Which alerts fire for a model, asked of Prometheus within bounds of time, size and tries."""
+"""The alerts of Prometheus that fire for a model, read with limits of time, size and attempts."""
 
 import os
 import time
@@ -13,17 +13,17 @@ from msgspec import Struct
 from training.addresses import CONNECT_SECONDS, READ_SECONDS, shown
 from training.errors import BadInputError, OutageError
 
-# Waited between tries, so one more try than there are numbers.
+# The waits between attempts: there is one attempt more than waits.
 _PAUSES = (0.5, 1.0)
 _SECONDS = 30.0
 _MOST_BYTES = 16 << 20
 _CHUNK = 1 << 16
-# The label by which the serving API's figures name a registered model.
+# The label with the registered model's name in the metrics of the serving API.
 MODEL_LABEL = "model_name"
 
 
 class Alert(Struct, frozen=True, rename="camel"):
-    """An alert, as Prometheus has it: since when its condition holds, and whether it fires by now."""
+    """An alert as Prometheus reports it: `active_at` is when its condition became true, `state` whether it fires."""
 
     labels: dict[str, str]
     annotations: dict[str, str]
@@ -32,12 +32,12 @@ class Alert(Struct, frozen=True, rename="camel"):
 
     @property
     def name(self) -> str:
-        """What its rule is called."""
+        """The name of its rule."""
         return self.labels.get("alertname", "")
 
     @property
     def summary(self) -> str:
-        """What it says, without a point at the end."""
+        """Its summary, without a final full stop."""
         return " ".join(self.annotations.get("summary", "").split()).rstrip(".")
 
 
@@ -54,17 +54,17 @@ class _Answered(Struct, frozen=True):
 def firing(
     address: str, model: str, labels: Mapping[str, str], pause: Callable[[float], None] = time.sleep
 ) -> list[Alert]:
-    """The alerts that fire for a model now, the oldest first.
+    """Return the alerts that fire for a model now, the oldest first.
 
     Args:
-        address: The address of Prometheus; PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD are sent where they are set.
+        address: The address of Prometheus; PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD are sent if they are set.
         model: The registered model.
-        labels: What their labels must be besides, such as the namespace.
-        pause: Waits for so many seconds.
+        labels: Further labels that an alert must have, such as the namespace.
+        pause: Waits for a number of seconds.
 
     Raises:
-        BadInputError: The address is none, or holds a password.
-        OutageError: Prometheus does not answer, or with something else.
+        BadInputError: The address is not valid, or contains a password.
+        OutageError: Prometheus does not answer, or the answer is not one of Prometheus.
     """
     wanted = {**labels, MODEL_LABEL: model}
     found = [alert for alert in _asked(address, pause) if alert.state == "firing"]
@@ -89,7 +89,7 @@ def _asked(address: str, pause: Callable[[float], None]) -> list[Alert]:
             if wait is None:
                 raise
             pause(wait)
-    raise AssertionError  # the last turn returns or raises
+    raise AssertionError  # the last iteration returns or raises
 
 
 def _once(address: str, where: str) -> list[Alert]:

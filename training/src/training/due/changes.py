@@ -1,4 +1,4 @@
-"""What a model's folder says now, compared with what it said when a version was trained."""
+"""The current settings of a model's folder, compared with those that a version was trained with."""
 
 import hashlib
 import subprocess
@@ -16,9 +16,9 @@ _SECONDS = 10
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """A short hash of each setting in a folder's training.yaml, and of its own code.
+    """Return a short hash of each setting in a folder's training.yaml, and of its own code.
 
-    Comments do not count, nor does what the cluster alone looks at.
+    Comments do not count, and neither do settings that only concern the cluster.
 
     Raises:
         BadInputError: The file cannot be read.
@@ -39,7 +39,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 
 def recorded(tag: str | None) -> dict[str, str] | None:
-    """A fingerprint as a version's tag holds it; None where it holds none."""
+    """Return the fingerprint in a version's tag; None if it has none."""
     try:
         return msgspec.json.decode(tag or "", type=dict[str, str])
     except msgspec.MsgspecError:
@@ -47,14 +47,14 @@ def recorded(tag: str | None) -> dict[str, str] | None:
 
 
 def changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The settings that differ, by name; that of the model's own code is its file's."""
+    """Return the names of the settings that differ; the name of the model's own code is its file's name."""
     return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
 
 
 def commits_since(folder: Path, commit: str | None) -> list[str] | None:
-    """The commits that changed a folder's settings or code since another one, the newest first, as `abc1234 Subject`.
+    """Return the commits after another one that changed a folder's settings or code, newest first: `abc1234 Subject`.
 
-    None if this is not known: this is not a checkout, or its history does not reach back so far.
+    The result is None if this is unknown: this is not a checkout, or its history does not reach back that far.
     """
     if not commit:
         return None
@@ -70,7 +70,7 @@ def commits_since(folder: Path, commit: str | None) -> list[str] | None:
 
 
 def listed(commits: list[str]) -> str:
-    """Commits in one line."""
+    """Return commits in one line."""
     more = ", and more" if len(commits) > _MOST_COMMITS else ""
     return "; ".join(commits[:_MOST_COMMITS]) + more
 

@@ -1,6 +1,6 @@
 """The command `training due`."""
 
-# ruff: noqa: PLC0415 # as all commands: help must not wait for scikit-learn and MLflow
+# ruff: noqa: PLC0415 # as in all commands: help must not wait for scikit-learn and MLflow
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,14 +61,14 @@ def due(
 
 
 def found(folder: Path, asked: DueOptions, settings: Settings) -> "Verdict":
-    """Ask whether the model of a folder is due; arguments and errors as of `examine`."""
+    """Find out whether the model of a folder is due; arguments and errors as for `examine`."""
     from training.due.examination import Asked, examine
 
     return examine(folder, settings, Asked(prometheus=asked.prometheus, labels=asked.labels()))
 
 
 def show(verdict: "Verdict", terminal: Terminal) -> None:
-    """Show people what was found."""
+    """Print what was found."""
     terminal.rows(
         verdict.name,
         ("question", "answer", "why"),
@@ -86,12 +86,12 @@ def show(verdict: "Verdict", terminal: Terminal) -> None:
 def reason_to_train(
     model_dir: Path | None, asked: DueOptions, settings: Settings, terminal: Terminal, *, json: bool
 ) -> tuple[str, int]:
-    """Why a model should be trained now; empty where there is no reason, and then what to end with.
+    """Return why a model should be trained now; if there is no reason, an empty text and the exit code to end with.
 
-    Not being due is not a failure: a schedule may check every night.
+    A model that is not due is not a failure: a schedule may check every night.
 
     Raises:
-        BadInputError: No folder says what counts as a reason.
+        BadInputError: No folder is given, so nothing says what counts as a reason.
         OutageError: MLflow does not answer.
     """
     if model_dir is None:

@@ -1,4 +1,4 @@
-"""The questions that tell whether a model should be trained again, and whom they are put to."""
+"""The questions that decide whether a model should be trained again, and how they are answered."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     """The sources other than MLflow.
 
     Attributes:
-        prometheus: Its address; empty where there is none to ask.
+        prometheus: Its address; empty if no alerts are checked.
         labels: The labels that alerts must have in addition to the model's name.
     """
 
@@ -53,17 +53,17 @@ class _Base(Struct, frozen=True):
 def examine(folder: Path, settings: Settings, asked: Asked, now: datetime | None = None) -> Verdict:
     """Find out whether a model should be trained again.
 
-    The newest version that passed the gate is what everything is compared with: it may still wait for its promotion.
+    Everything is compared with the newest version that passed the gate, even if it still waits for its promotion.
 
     Args:
         folder: The model's folder.
-        settings: What a run of it would be told.
+        settings: The settings of a run that would train it.
         asked: The sources other than MLflow.
-        now: The time that ages are told by.
+        now: The current time, for ages; by default the clock's.
 
     Raises:
         BadInputError: The folder's file or its data cannot be used.
-        OutageError: MLflow does not answer. Outages of anybody else are findings.
+        OutageError: MLflow does not answer. Outages of other services are findings.
     """
     now = now or datetime.now(UTC)
     file = read_model_file(folder / TRAINING_FILE)
@@ -117,7 +117,7 @@ def _by_alerts(name: str, base: _Base, wanted: DueSettings, asked: Asked, now: d
     patient = now - base.trained < timedelta(days=wanted.patience)
     fresh = [alert for alert in found if not patient or alert.active_at > base.trained]
     if fresh:
-        # In the order of trust that the settings have them in, and one of each: the first to fire.
+        # In the order of the settings, which is the order of trust. Of each alert, the one that fired first.
         first = {alert.name: alert for alert in reversed(fresh)}
         return Finding("alerts", "due", " ".join(_told(first[rule]) for rule in wanted.alerts if rule in first))
     names = ", ".join(dict.fromkeys(alert.name for alert in found))
@@ -147,7 +147,7 @@ def _by_data(base: _Base, wanted: DueSettings, settings: Settings) -> Finding:
         return Finding("data", "not due", f"{dataset.source} has not changed since {base.title}: {then} rows.")
     rows, more = len(dataset.rows), len(dataset.rows) - int(then)
     if dataset.times is not None:
-        # What a log forgets after its days is no fewer to learn from.
+        # The log deletes old rows. Those are not fewer rows to learn from, so only newer rows count.
         more = int((dataset.times > base.trained.timestamp()).sum())
     said = f"{dataset.source} has {rows} rows, and {base.title} was trained with {then}"
     if wanted.rows == 0:

@@ -1,4 +1,4 @@
-"""Which model's folder a name means: the folder's own name, that of the registered model, or of a service of it."""
+"""Find the folder of a model by the folder's name, the registered model's name, or the name of a service of it."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ from training.settings import suggestion
 
 
 def folder_of(name: str, models: Path, platform: Path) -> Path:
-    """The folder of the model that a name means.
+    """Return the folder of the model that a name means.
 
     Args:
         name: A service of platform.yaml, a registered model, or a folder of models.
         models: The folder of models.
-        platform: The platform.yaml, which need not be there.
+        platform: The platform.yaml; it need not exist.
 
     Raises:
-        BadInputError: Nothing is named so, or several models are.
+        BadInputError: No model has this name, or several have.
     """
     folders = list_folders(models)
     served = _served(platform)
@@ -42,7 +42,7 @@ def folder_of(name: str, models: Path, platform: Path) -> Path:
 
 
 def _served(platform: Path) -> dict[str, str]:
-    """The registered models by service, as far as the file says; `gitops check` says what is wrong with it."""
+    """Return the registered models by service. An invalid file is not reported here: `gitops check` does that."""
     if not platform.is_file():
         return {}
     services = read_content(platform).get("services")

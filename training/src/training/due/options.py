@@ -20,7 +20,7 @@ class DueOptions:
     """A label that alerts must have, such as namespace=NAME; repeatable. [default: any]"""
 
     def labels(self) -> dict[str, str]:
-        """The labels.
+        """Return the labels.
 
         Raises:
             BadInputError: One is not of the form key=value.

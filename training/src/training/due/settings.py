@@ -1,4 +1,4 @@
-"""What counts as a reason to train a model again, as its training.yaml says under `due`."""
+"""What counts as a reason to train a model again: the settings `due` in its training.yaml."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ Share = Annotated[float, Meta(ge=0)]
 
 
 class DueSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What counts as a reason to train the model again: `training due` asks, and `training run --if-due`.
+    """What counts as a reason to train the model again, for `training due` and `training run --if-due`.
 
     Attributes:
         days: The model is due when its newest version is older than this many days; null for never.

@@ -1,14 +1,14 @@
-"""What was found on each question, and what that means together."""
+"""The findings on each question, and the verdict that follows from them."""
 
 from typing import Literal
 
 from msgspec import Struct
 
 Question = Literal["version", "age", "alerts", "data", "settings"]
-# Not asked is what nobody wants to know, or what cannot be told of this version; unknown is what did not answer.
+# `not asked`: nobody wants to know, or this version has no record of it. `unknown`: a service did not answer.
 Answer = Literal["due", "not due", "unknown", "not asked"]
 DUE, OUTAGE, NOT_DUE = 0, 1, 3
-# MLflow takes tags of 8000 characters; whoever reads a pull request takes fewer.
+# MLflow's limit for a tag is 8000 characters. A person who reads a pull request wants fewer.
 _LONGEST = 500
 
 
@@ -29,8 +29,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
         version: The number of its newest version that passed the gate; null where there is none.
         champion: The number of the version that new ones are compared with; null where there is none.
         findings: The answers.
-        due: Whether one of them is that it is due.
-        reason: Why, as the new version will say; empty where it is not due.
+        due: Whether a finding says that it is due.
+        reason: The reason, which the new version will record; empty if it is not due.
     """
 
     name: str
@@ -43,18 +43,18 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     @property
     def unknown(self) -> tuple[Finding, ...]:
-        """The questions that found nobody to answer."""
+        """The findings of questions that got no answer."""
         return tuple(finding for finding in self.findings if finding.answer == "unknown")
 
     @property
     def exit_code(self) -> int:
-        """0 for due; 3 for not due; 1 where what is unknown could be a reason."""
+        """0 for due, 3 for not due, 1 if an unknown answer could be a reason."""
         if self.due:
             return DUE
         return OUTAGE if self.unknown else NOT_DUE
 
 
 def reason_of(findings: tuple[Finding, ...]) -> str:
-    """The sentences of those findings that are reasons, in one line that is not too long for a pull request."""
+    """Return the sentences of the findings that are reasons, in one line that is short enough for a pull request."""
     said = " ".join(" ".join(finding.says.split()) for finding in findings if finding.answer == "due")
     return said if len(said) <= _LONGEST else f"{said[: _LONGEST - 3]}..."

@@ -1,1 +1,1 @@
-"""Answers compared with the truth: docs/closed-loop.md. `join.joined` is the way in."""
+"""Compare answers with the truth (docs/closed-loop.md). The entry point is `join.joined`."""

@@ -1,4 +1,4 @@
-"""`training outcomes`: options in, a report out."""
+"""The command `training outcomes`."""
 
 # ruff: noqa: PLC0415 # help must not wait for pandas and MLflow
 from dataclasses import dataclass

@@ -1,10 +1,10 @@
-"""An estimate of the accuracy where truth is late: the mean of the confidences, calibrated where there is truth.
+"""An estimate of the accuracy while truth is missing: the mean confidence, calibrated where there is truth.
 
-This is confidence-based performance estimation (CBPE) as NannyML describes it (docs/how_it_works/performance_estimation
-in its repository), for the accuracy: an answer of probability p is right in p of all cases. It holds as long as
-confidences mean what they say. It sees that rows are harder; it cannot see that the world answers otherwise than it did
-(concept drift). So it is an estimate, and is called one everywhere. NannyML itself is not used: it asks for the
-probability of every class, and the log keeps that of the answer alone.
+This is confidence-based performance estimation (CBPE), as NannyML describes it for the accuracy
+(docs/how_it_works/performance_estimation in its repository): an answer of probability p is right in p of all cases. It
+holds as long as confidences are right. It notices harder rows, but it cannot notice that the same rows now have other
+answers (concept drift). So every output calls it an estimate. NannyML itself is not used: it needs the probability of
+every class, and the log keeps only that of the answer.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ _FEWEST = 200
 
 
 class DayEstimate(Struct, frozen=True, omit_defaults=False):
-    """The estimated accuracy of a day's rows, with or without a truth."""
+    """The estimated accuracy of a day's rows, whether or not their truth is known."""
 
     day: str
     rows: int
@@ -32,7 +32,7 @@ class DayEstimate(Struct, frozen=True, omit_defaults=False):
 
 
 class Estimated(Struct, frozen=True, omit_defaults=False):
-    """The estimated accuracy of a version's rows; `calibrated` where that holds for every day."""
+    """The estimated accuracy of a version's rows; `calibrated` if every day is."""
 
     rows: int
     accuracy: Figure
@@ -41,7 +41,7 @@ class Estimated(Struct, frozen=True, omit_defaults=False):
 
 
 def estimated(joined: Joined) -> dict[Version, Estimated]:
-    """The estimate for each version that says how sure it is."""
+    """Return the estimate for each version that gives confidences."""
     known = dict(by_version(joined.answers[joined.answers["reason"] == SAMPLE]))
     counts: dict[Version, dict[str, np.ndarray]] = {}
     for (version, day), seen in joined.seen.days.items():
@@ -67,7 +67,7 @@ def _figure(mean: float, variance: float, rows: int) -> Figure:
 
 
 def _meaning(known: pd.DataFrame | None, day: str) -> tuple[np.ndarray, bool]:
-    """What a confidence of each bin means on a day, by the truth of the days before alone; shape [BINS]."""
+    """Return how often answers of each bin's confidence are right, learned from the days before; shape [BINS]."""
     if known is None:
         return centres(), False
     before = known[known["time"] < pd.Timestamp(day, tz="UTC")]

@@ -1,4 +1,4 @@
-"""Realised metrics of joined rows, of each version by day and slice, with 95 % intervals."""
+"""The realised metrics of joined rows, by version, day and slice, with 95 % intervals."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,16 +12,16 @@ from training.outcomes.intervals import bootstrapped, bootstrapped_cells, wilson
 from training.outcomes.join import Joined
 from training.outcomes.seen import Version
 
-# A slice of fewer rows says more of chance than of the model.
+# With fewer rows, the metrics of a slice would be chance.
 SMALL = 30
-# A column with more values than these is no slice, but a name.
+# A column with more different values holds names or identifiers, which are not slices.
 MOST_VALUES = 50
 MISSING = "(missing)"
 _KEYS = ["model", "version", "release", "digest"]
 
 
 class Figure(Struct, frozen=True, omit_defaults=False):
-    """A metric of some rows, and its 95 % interval, where there is one."""
+    """A metric of some rows, and its 95 % interval if there is one."""
 
     value: float
     lower: float | None = None
@@ -29,7 +29,7 @@ class Figure(Struct, frozen=True, omit_defaults=False):
 
 
 class Slice(Struct, frozen=True, omit_defaults=False):
-    """Rows with one value of a column; no metrics where they are fewer than `SMALL`."""
+    """The rows with one value of a column; without metrics if there are fewer than `SMALL`."""
 
     column: str
     value: str
@@ -39,7 +39,7 @@ class Slice(Struct, frozen=True, omit_defaults=False):
 
 
 class DayFigures(Struct, frozen=True, omit_defaults=False):
-    """The rows that one day's requests had."""
+    """The rows of one day's requests."""
 
     day: str
     rows: int
@@ -48,10 +48,10 @@ class DayFigures(Struct, frozen=True, omit_defaults=False):
 
 
 class Realised(Struct, frozen=True, omit_defaults=False):
-    """What a version's answers were worth, of the rows that chance chose and whose truth is known.
+    """How right a version's answers were, on randomly sampled rows whose truth is known.
 
-    `left_out` are rows that are in the log for another reason; `new_labels` are truths that the version never
-    answered, most often first.
+    `left_out` counts joined rows that were not sampled at random. `new_labels` are truths that the version never
+    answered, the most frequent first.
     """
 
     rows: int
@@ -63,11 +63,11 @@ class Realised(Struct, frozen=True, omit_defaults=False):
 
 
 def realised(joined: Joined, slices: Mapping[Version, Sequence[str]]) -> dict[Version, Realised]:
-    """The figures of each version.
+    """Return the figures of each version.
 
     Args:
         joined: The rows.
-        slices: The columns whose values make slices, by version; those that the log does not keep are left out.
+        slices: The columns whose values are slices, by version; columns that the log does not keep are left out.
     """
     found = {}
     for version, answers in by_version(joined.answers):
@@ -81,14 +81,14 @@ def realised(joined: Joined, slices: Mapping[Version, Sequence[str]]) -> dict[Ve
 
 
 def by_version(answers: pd.DataFrame) -> Iterator[tuple[Version, pd.DataFrame]]:
-    """The rows of each version."""
+    """Yield the rows of each version."""
     for key, rows in answers.groupby(_KEYS, dropna=False, sort=False):
         model, version, release, digest = (part if isinstance(part, str) else None for part in key)
         yield Version(model or "", version or "", release, digest or ""), rows
 
 
 def measured(answers: pd.DataFrame) -> dict[str, Figure]:
-    """The metrics of some rows, under the names that training has for them; none of no rows."""
+    """Return the metrics of some rows, by their names in training; none if there are no rows."""
     if not len(answers):
         return {}
     if isinstance(answers["prediction"].iloc[0], float):
@@ -99,11 +99,11 @@ def measured(answers: pd.DataFrame) -> dict[str, Figure]:
 def _of_labels(answers: pd.DataFrame) -> dict[str, Figure]:
     right = int((answers["prediction"] == answers["truth"]).sum())
     figures = {"accuracy": Figure(right / len(answers), *wilson(right, len(answers)))}
-    # By the text, for labels of a column are of one type, and pandas sorts no mixed ones.
+    # Compared as text: the labels of a column have one type, and pandas cannot sort mixed ones.
     truth, predicted = answers["truth"].map(str), answers["prediction"].map(str)
     labels = sorted({*truth, *predicted})
     places = {label: at for at, label in enumerate(labels)}
-    # Only the pairs that there are: whoever tells the truth may name as many labels as they like.
+    # Only pairs that occur: the truth comes from outside, and may have any number of labels.
     cells = truth.map(places).to_numpy() * len(labels) + predicted.map(places).to_numpy()
     pairs, counts = np.unique(cells, return_counts=True)
     figures["f1_macro"] = _with_interval(counts.astype(float), _F1(pairs, len(labels)), bootstrapped_cells)
@@ -111,14 +111,14 @@ def _of_labels(answers: pd.DataFrame) -> dict[str, Figure]:
 
 
 class _F1:
-    """The mean F1 of the labels that are true of some row, for counts of pairs of truth and answer."""
+    """The mean F1 over the labels that are true for some row, from counts of pairs of truth and answer."""
 
     def __init__(self, pairs: np.ndarray, labels: int) -> None:
         self._truth, self._answer = np.divmod(pairs, labels)
         self._labels = labels
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
-        """Shape [resamples], for shape [resamples, pairs]."""
+        """Return the metric, shape [resamples], for counts of shape [resamples, pairs]."""
         both = _by_label(counts, self._truth, self._labels) + _by_label(counts, self._answer, self._labels)
         hits, right = np.zeros_like(both), self._truth == self._answer
         hits[:, self._truth[right]] = counts[:, right]
@@ -128,7 +128,7 @@ class _F1:
 
 
 def _by_label(counts: np.ndarray, places: np.ndarray, labels: int) -> np.ndarray:
-    """Counts of shape [resamples, pairs] added up for the label that each pair has; shape [resamples, labels]."""
+    """Sum counts of shape [resamples, pairs] by the label of each pair; shape [resamples, labels]."""
     order = np.argsort(places, kind="stable")
     known, starts = np.unique(places[order], return_index=True)
     sums = np.zeros((len(counts), labels))
@@ -139,7 +139,7 @@ def _by_label(counts: np.ndarray, places: np.ndarray, labels: int) -> np.ndarray
 def _of_values(answers: pd.DataFrame) -> dict[str, Figure]:
     truth, predicted = (answers[name].to_numpy(dtype=float) for name in ("truth", "prediction"))
     error = truth - predicted
-    # Around the mean, so that squares of large values do not lose what differs between them.
+    # Relative to the mean, because squares of large values would lose the differences between them.
     centred = truth - truth.mean()
     parts = np.column_stack([np.ones(len(answers)), error**2, np.abs(error), centred, centred**2])
     metrics: dict[str, Callable[[np.ndarray], np.ndarray]] = {

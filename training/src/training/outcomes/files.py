@@ -1,4 +1,4 @@
-"""The files of a prediction log, in a folder or an S3 store, one after the other in bounded memory."""
+"""The files of a prediction log, in a folder or an S3 store, read one by one in bounded memory."""
 
 import gzip
 import tempfile
@@ -22,38 +22,38 @@ from training.addresses import named, shown
 from training.errors import BadInputError, OutageError
 from training.outcomes.refused import Refusals
 
-# A file that serving writes has 1 MiB; what is larger waits on the disk.
+# Serving writes files of 1 MiB. Larger ones are kept on disk.
 _IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
 _AT_ONCE = 4
 _ATTEMPTS = 3
-# A line of the log has a few kilobytes. A line without an end must not fill the memory.
+# A line of the log has a few kilobytes. A file without line ends must not fill the memory.
 _LONGEST_LINE = 16 << 20
-# A file of other lines than ours would fill the list by itself.
+# A file in another format would otherwise fill the whole list of refusals.
 _MOST_LINES_A_FILE = 100
 _Record = TypeVar("_Record", bound=Struct)
 
 
 class Days(Struct, frozen=True):
-    """Which days of the log are read, the last one too; None for no bound."""
+    """The days of the log to read, the last one included; None means no bound."""
 
     first: date | None = None
     last: date | None = None
 
     def holds(self, day: str) -> bool:
-        """Whether a day, as `2026-11-29`, is one of them."""
+        """Return whether a day, such as `2026-11-29`, is one of them."""
         return (self.first is None or day >= self.first.isoformat()) and (
             self.last is None or day <= self.last.isoformat()
         )
 
     @classmethod
     def until(cls, last: date, days: int) -> "Days":
-        """So many days that end with a certain one."""
+        """Return a number of days that end with a given day."""
         return cls(last - timedelta(days=days - 1), last)
 
 
 class UnreadableFileError(Exception):
-    """A file, or what is left of it, is not compressed text; the message says why."""
+    """A file, or the rest of it, is not gzipped text; the message says why."""
 
 
 class EmptyLogError(BadInputError):
@@ -67,10 +67,10 @@ class LogFile(Struct, frozen=True, eq=False):
     body: IO[bytes]
 
     def lines(self) -> Iterator[bytes]:
-        """The lines, without their ends.
+        """Yield the lines, without their ends.
 
         Raises:
-            UnreadableFileError: The file is broken from here on.
+            UnreadableFileError: The rest of the file is broken.
         """
         try:
             with gzip.GzipFile(fileobj=self.body, mode="rb") as text:
@@ -83,23 +83,23 @@ class LogFile(Struct, frozen=True, eq=False):
 
 
 def feedback_files(address: str, days: Days) -> Iterator[LogFile]:
-    """Read the files of a log with the truth from callers of these days and later, if any. As `log_files`."""
+    """Yield the files with truth that callers sent on these days or later, if any; see `log_files`."""
     later = Days(days.first, None)
     yield from _found(address, later, FEEDBACK_SUFFIX)
 
 
 def log_files(address: str, days: Days) -> Iterator[LogFile]:
-    """Read the files of a log with answers, those of one day after those of the day before.
+    """Yield the files of a log with answers, in the order of their days.
 
-    What is deleted while this reads, as old files are, is left out.
+    A file that is deleted meanwhile, because it is old, is left out.
 
     Args:
         address: `s3://BUCKET/ENVIRONMENT/SERVICE`, with the keys that `training.objects.fetch` takes, or a folder.
-        days: Those whose files are read.
+        days: The days to read.
 
     Raises:
-        EmptyLogError: It has no file of these days.
-        BadInputError: There is no such place, or it is not let out.
+        EmptyLogError: The log has no file of these days.
+        BadInputError: There is no such place, or access is denied.
         OutageError: The store does not answer.
     """
     count = 0
@@ -161,7 +161,7 @@ def _keys(store: Any, bucket: str, prefix: str, days: Days, suffix: str) -> Iter
 
 
 def _wanted(name: str, days: Days, suffix: str) -> bool:
-    """Whether a file is of a kind, told by its name, and of one of the days, by the folder that it lies in."""
+    """Return whether a file has a suffix, and its folder is one of the days."""
     if not name.endswith(suffix) or (suffix == SUFFIX and name.endswith(FEEDBACK_SUFFIX)):
         return False
     day = name.partition("/")[0]
@@ -169,7 +169,7 @@ def _wanted(name: str, days: Days, suffix: str) -> bool:
 
 
 def _fetched_ahead(store: Any, bucket: str, prefix: str, keys: Iterator[str]) -> Iterator[LogFile]:
-    """The objects in the order of their names, some fetched while another one is read."""
+    """Yield the objects in the order of their names, and fetch the next ones meanwhile."""
     waiting: deque[tuple[str, Future[IO[bytes] | None]]] = deque()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
@@ -193,14 +193,14 @@ def _fetched_ahead(store: Any, bucket: str, prefix: str, keys: Iterator[str]) ->
 
 
 def _fetched(store: Any, bucket: str, key: str) -> IO[bytes] | None:
-    """An object's bytes, on the disk where they are many; None where it is gone.
+    """Return an object's content, on disk if it is large; None if the object no longer exists.
 
     Raises:
-        OutageError: The store breaks off each time.
+        OutageError: The download was cut off each time.
     """
     reason: Exception | None = None
     for _ in range(_ATTEMPTS):
-        body: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  (who reads it closes it)
+        body: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  (the reader closes it)
         try:
             found = store.get_object(Bucket=bucket, Key=key)
             if "ETag" not in found:
@@ -213,7 +213,7 @@ def _fetched(store: Any, bucket: str, key: str) -> IO[bytes] | None:
                 return None
             raise
         except (BotoCoreError, OSError) as error:
-            # What breaks off in the middle, boto3 does not ask for again.
+            # boto3 does not retry a download that is cut off in the middle.
             body.close()
             reason = error
         else:
@@ -225,7 +225,7 @@ def _fetched(store: Any, bucket: str, key: str) -> IO[bytes] | None:
 def decoded(
     file: LogFile, decoder: "msgspec.json.Decoder[_Record]", refusals: Refusals
 ) -> Iterator[tuple[int, _Record]]:
-    """The lines of a file with their numbers, as far as they can be read; the others are refused."""
+    """Yield the readable lines of a file with their numbers; the others are refused."""
     wrong = 0
     try:
         for number, text in enumerate(file.lines(), start=1):
@@ -244,7 +244,7 @@ def decoded(
 
 
 def _no_store(address: str) -> OutageError:
-    """The sentence for what answers as no store does, such as the login page of a proxy."""
+    """Return the error for a server that is not a store, such as the login page of a proxy."""
     return OutageError(
         f"{address}: the server that answers is not the store; set S3_ENDPOINT_URL to the store's address."
     )

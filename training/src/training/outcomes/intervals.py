@@ -1,15 +1,15 @@
-"""How sure a figure is: 95 % intervals of shares and of metrics."""
+"""Confidence intervals: 95 % intervals of shares and of metrics."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-# The quantile of the normal distribution for 95 %.
+# The quantile of the normal distribution for a 95 % interval.
 _Z = 1.959963984540054
 _RESAMPLES = 1000
-# More rows than these are resampled in so many groups of equal size.
+# More rows are put into this number of groups of equal size, which are resampled.
 _GROUPS = 2000
-# Numbers that are resampled at once, of which a few copies are made.
+# The most numbers to resample at once; a few copies of them are made.
 _MOST_AT_ONCE = 1 << 20
 _SEED = 20_260_101
 
@@ -17,10 +17,10 @@ Interval = tuple[float, float]
 
 
 def wilson(hits: float, rows: int) -> Interval:
-    """The 95 % interval of a share.
+    """Return the 95 % interval of a share.
 
-    It is Wilson's score interval (Journal of the American Statistical Association 22, 1927), which holds for few rows
-    and for shares near 0 and 1, as the usual one does not (Brown, Cai and DasGupta, Statistical Science 16, 2001).
+    It is Wilson's score interval (Journal of the American Statistical Association 22, 1927). Unlike the usual interval,
+    it holds for few rows and for shares near 0 and 1 (Brown, Cai and DasGupta, Statistical Science 16, 2001).
     """
     share, square = hits / rows, _Z**2
     middle = (share + square / (2 * rows)) / (1 + square / rows)
@@ -29,28 +29,28 @@ def wilson(hits: float, rows: int) -> Interval:
 
 
 def of_confidences(mean: float, variance: float, rows: int) -> Interval:
-    """The 95 % interval of the share that is right, of rows that are right with known probabilities.
+    """Return the 95 % interval of the share of right answers, if the probability of each to be right is known.
 
     Args:
-        mean: Of the probabilities.
-        variance: The sum of p(1 - p) of the rows.
-        rows: How many.
+        mean: The mean of the probabilities.
+        variance: The sum of p(1 - p) over the rows.
+        rows: The number of rows.
     """
     half = _Z * float(np.sqrt(variance)) / rows
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
 def bootstrapped(parts: np.ndarray, metric: Callable[[np.ndarray], np.ndarray]) -> Interval | None:
-    """The 95 % interval of a metric that sums over rows give, by the percentile bootstrap.
+    """Return the 95 % interval of a metric of sums over rows, by the percentile bootstrap.
 
-    Its source is Efron, Bootstrap Methods (Annals of Statistics 7, 1979).
+    See Efron, Bootstrap Methods (Annals of Statistics 7, 1979).
 
     Args:
         parts: What each row adds to the sums, shape [rows, sums].
-        metric: Gives the metric, shape [resamples], for sums of shape [resamples, sums]; NaN where it has none.
+        metric: Returns the metric, shape [resamples], for sums of shape [resamples, sums]; NaN if undefined.
 
     Returns:
-        None where most resamples have no metric.
+        None if the metric is not defined for most resamples.
     """
     generator = np.random.default_rng(_SEED)
     groups = _grouped(parts, generator)
@@ -61,7 +61,7 @@ def bootstrapped(parts: np.ndarray, metric: Callable[[np.ndarray], np.ndarray]) 
 
 
 def bootstrapped_cells(counts: np.ndarray, metric: Callable[[np.ndarray], np.ndarray]) -> Interval | None:
-    """As `bootstrapped`, for rows that fall into cells: counts of shape [cells], as many resampled at once as fit."""
+    """Return an interval as `bootstrapped` does, for counts of rows in cells, shape [cells]."""
     generator = np.random.default_rng(_SEED)
     total = int(counts.sum())
     at_once = max(1, _MOST_AT_ONCE // len(counts))

@@ -1,4 +1,4 @@
-"""Joins the prediction log with truth by request and row; whatever is in doubt is refused, counted and listed."""
+"""Join the prediction log with the truth by request and row. Ambiguous rows are refused, counted and listed."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from training.outcomes.seen import Seen
 from training.outcomes.truth import Entry, Truth, TruthColumns, Typed, read_feedback, read_truth, typed
 from training.settings import CsvSettings
 
-# What a pod has room for: rows of thirty columns take 1 KiB each.
+# The limit for a pod's memory: a row of thirty columns takes 1 KiB.
 MOST_JOINED = 2_000_000
 _COLUMNS = (
     "request_id", "row", "time", "model", "version", "release", "digest", "caller", "reason", "prediction",
@@ -28,19 +28,19 @@ _AS_USUAL, _ALL_DAYS, _CSV = TruthColumns(), Days(), CsvSettings()
 
 
 class Joined(Struct, frozen=True, eq=False):
-    """Rows of the log whose truth is known, and the count of everything else.
+    """The rows of the log whose truth is known, and counts of everything else.
 
     Attributes:
         answers: A row each: `request_id` (str), `row` (int), `time` (UTC), `model`, `version`, `release`, `digest`,
-            `caller`, `reason` (str; figures are right only for `sample`), `prediction`, `probability` (float, NaN for a
-            model without) and `truth`, which has the type of `prediction`.
-        inputs: The same rows' features as the log has them, by name: gaps are None, times are ISO 8601 texts, and
-            columns that the log does not keep are absent.
-        seen: All rows of the log that chance chose, joined or not, by version and day.
+            `caller`, `reason` (str; figures are unbiased only for `sample`), `prediction`, `probability` (float, NaN if
+            the model gives none) and `truth`, which has the type of `prediction`.
+        inputs: The features of the same rows as the log has them, by name: missing values are None, times are texts
+            in ISO 8601, and columns that the log does not keep are absent.
+        seen: All randomly sampled rows of the log, joined or not, by version and day.
         refusals: What was not joined, and why.
-        logged: How many rows the log has in these days, whatever their reason.
-        repeated: Rows that the log has more than once with the same answer, joined once.
-        truths: How many rows of truth there are.
+        logged: The number of rows in the log of these days, whatever their reason.
+        repeated: The number of rows that occur again in the log with the same answer; they are joined once.
+        truths: The number of rows of truth.
     """
 
     answers: pd.DataFrame
@@ -53,18 +53,18 @@ class Joined(Struct, frozen=True, eq=False):
 
     @property
     def refused(self) -> int:
-        """How many rows of truth, or lines and files of the log, were not joined."""
+        """The number of rows of truth, and of lines and files of the log, that were not joined."""
         return sum(count for reason, count in self.refusals.counts.items() if reason not in HARMLESS)
 
     def table(self, target: str) -> pd.DataFrame:
-        """Inputs with the truth as a column, as a table to learn from.
+        """Return the inputs with the truth as a further column, as a table to learn from.
 
         Raises:
-            BadInputError: An input has that name.
+            BadInputError: An input already has that name.
         """
         if target in self.inputs.columns:
             raise BadInputError(f"target: {target!r} is already a column of the log; choose another name.")
-        # By position, for a keyword would give columns such as `self` another meaning.
+        # By position: as a keyword, a name such as `self` would mean something else.
         table = self.inputs.copy()
         table.insert(len(table.columns), target, self.answers["truth"])
         return table
@@ -81,20 +81,20 @@ def joined(
 ) -> Joined:
     """Join a log with truth.
 
-    What callers told the service itself (`POST /feedback`) is in the log, and is truth like any other. The log is read
-    line by line and only rows with a truth are kept, so that memory grows with those alone.
+    The truth that callers sent to the service itself (`POST /feedback`) is in the log, and counts like any other. The
+    log is read line by line and only rows with a truth are kept, so memory grows with those alone.
 
     Args:
         log: The log of one service: `s3://BUCKET/ENVIRONMENT/SERVICE`, or a folder.
-        truth: Tables of truth, each what `training.sources.read_source` takes.
-        query: The statement that gives the rows, where truth is in a database.
-        columns: What the columns of truth are called.
+        truth: Tables of truth: a path or address for `training.sources.read_source` each.
+        query: The SQL query that selects the rows, if the truth is in a database.
+        columns: The names of the columns of truth.
         csv: How CSV files of truth are written.
-        days: The days of the log that are read.
+        days: The days of the log to read.
 
     Raises:
-        BadInputError: The log or the truth is not there, is not let out, or is too large.
-        OutageError: Where it is does not answer.
+        BadInputError: The log or the truth does not exist, cannot be accessed, or is too large.
+        OutageError: A source does not answer.
     """
     refusals = Refusals()
     known = read_truth(truth, query, columns, csv, refusals)
@@ -110,7 +110,7 @@ def joined(
 
 
 class _Reading:
-    """The lines of one log as they come, of which those are kept that a truth asks for."""
+    """Reads the lines of one log, and keeps those whose truth is known."""
 
     def __init__(self, truth: Truth, refusals: Refusals) -> None:
         self.seen = Seen()
@@ -118,12 +118,12 @@ class _Reading:
         self._truth = truth.entries
         self._refusals = refusals
         self._decoder = msgspec.json.Decoder(Line)
-        # Rows of each request that a truth names, by their numbers; None where the log contradicts itself.
+        # The rows of each request with a truth, by row number; None if the log contradicts itself.
         self._lines: dict[str, dict[int, Line | None]] = {}
         self._kept = 0
 
     def read(self, file: LogFile) -> None:
-        """Read a file, as far as it can be."""
+        """Read a file, as far as it is readable."""
         for number, line in decoded(file, self._decoder, self._refusals):
             if _is_moment(line.time):
                 self._take(line)
@@ -143,7 +143,7 @@ class _Reading:
                 raise BadInputError(f"--log: more than {MOST_JOINED:,} rows to join; read fewer days (--days).")
             rows[line.row] = line
         elif (before := rows[line.row]) is not None and _same(before, line):
-            # A caller that tried again, or a file that somebody put there twice.
+            # A caller retried, or a file is in the log twice.
             self.repeated += 1
             return
         else:
@@ -151,7 +151,7 @@ class _Reading:
         self.seen.add(line)
 
     def settled(self) -> list[tuple[Line, Typed]]:
-        """The rows with what was true, in the order of their times."""
+        """Return the rows with their truth, in the order of their times."""
         found: list[tuple[Line, Typed]] = []
         for request_id, entries in self._truth.items():
             rows = self._lines.get(request_id)
@@ -166,20 +166,20 @@ class _Reading:
                     by_row.setdefault(row, []).append(entry)
             for row, some in by_row.items():
                 line = rows[row]
-                assert line is not None  # noqa: S101  (narrows the type)
+                assert line is not None  # noqa: S101  (`_row_of` refuses such rows)
                 value = self._agreed(line, some)
                 if value is not None:
                     found.append((line, value))
         return sorted(found, key=lambda pair: (pair[0].time, pair[0].request_id, pair[0].row))
 
     def _row_of(self, request_id: str, entry: Entry, rows: dict[int, Line | None]) -> int | None:
-        """Which row an entry is of; None where that is refused."""
+        """Return the row number that an entry means; None if the entry is refused."""
         row = entry.row
         if row is None:
             only = rows.get(0)
             if len(rows) != 1 or 0 not in rows or (only is not None and only.reason != SAMPLE):
-                # Of a request that chance did not choose, the log has single rows, and tells not how many there were;
-                # where the first one is not among them, there were several.
+                # The request may have had more rows than the log shows: if it was not sampled at random, the log has
+                # single rows of it. And if row 0 is not among them, there were several.
                 self._refusals.add(
                     "no_row", entry.source, request_id,
                     detail="the request may have several rows; add a column with row numbers, from 0",
@@ -197,7 +197,7 @@ class _Reading:
         return row
 
     def _agreed(self, line: Line, entries: list[Entry]) -> Typed | None:
-        """What entries of one row say together; None where that is nothing."""
+        """Return the value on which the entries of one row agree; None if there is none."""
         values: list[tuple[Entry, Typed]] = []
         for entry in entries:
             value = typed(entry, line.prediction)
@@ -218,7 +218,7 @@ class _Reading:
 
 
 def _is_moment(text: str) -> bool:
-    """Whether a text is a time that a table of times can hold."""
+    """Return whether a text is a time that a pandas column can hold."""
     if not _MOMENT.fullmatch(text):
         return False
     try:

@@ -1,4 +1,4 @@
-"""What the registry knows of a version that answered: its kinds of columns, its held-out metrics, and its gate."""
+"""What the registry knows about a version: its columns for slices, its held-out metrics, and its gate."""
 
 import msgspec
 import yaml
@@ -17,14 +17,14 @@ _METRICS = ("accuracy", "f1_macro", "rmse", "mae", "r2")
 
 
 class Bound(Struct, frozen=True):
-    """What the gate asked of a metric."""
+    """The gate's bound of a metric."""
 
     relation: Relation
     value: float
 
 
 class Known(Struct, frozen=True):
-    """Of a version: the columns whose values make slices, what it reached on its held-out rows, and what it had to."""
+    """A version's columns whose values are slices, its metrics on held-out rows, and the bounds of its gate."""
 
     slices: tuple[str, ...] = ()
     held_out: dict[str, float] = {}
@@ -42,7 +42,7 @@ class _Report(Struct, frozen=True):
 
 
 def known_of(tracking: Tracking, versions: list[Version]) -> dict[Version, Known]:
-    """What is known of those versions that are registered, by their digest: numbers start again in another registry.
+    """Return what is known of the registered versions, by digest: another registry may use the same version numbers.
 
     Raises:
         OutageError: MLflow does not answer.
@@ -62,7 +62,7 @@ def known_of(tracking: Tracking, versions: list[Version]) -> dict[Version, Known
 
 def _known(tracking: Tracking, registry: Registry, version: Registered) -> Known:
     parameters, metrics = registry.run_data(version.run_id)
-    # Of a model from elsewhere, figures are on rows that it may have learnt from.
+    # The metrics of a model from elsewhere are on rows that it may have learned from.
     held_out = {name: metrics[name] for name in _METRICS if name in metrics and REGISTERED_FROM not in parameters}
     return Known(_slices(tracking, version), held_out, _gate(tracking, version.run_id))
 

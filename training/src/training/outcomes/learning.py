@@ -1,4 +1,4 @@
-"""A prediction log with what turned out to be true, as a table to learn from."""
+"""A prediction log with its truth, as a table to learn from."""
 
 from datetime import UTC, datetime
 
@@ -14,31 +14,31 @@ from training.settings import CsvSettings, OutcomesSettings
 from training.sources import Source
 from training.tables import Table
 
-# The column by which rows are held out by the time of their request: `split: {time: logged_at}`.
+# The column with the time of each request. `split: {time: logged_at}` holds out rows by it.
 LOGGED_AT = "logged_at"
 _MOST_REASONS = 3
 
 
 def read_outcomes(log: str, target: str, known: OutcomesSettings, csv: CsvSettings, *, timed: bool) -> Source | None:
-    """Read the rows of a log whose truth is known, the oldest first: those that were logged by chance alone.
+    """Read the randomly sampled rows of a log whose truth is known, the oldest first.
 
     Args:
         log: The log of one service: `s3://BUCKET/ENVIRONMENT/SERVICE`, or a folder.
-        target: What the column with the truth is to be called.
+        target: The name to give the column with the truth.
         known: Where the truth is.
         csv: How CSV files of truth are written.
-        timed: Whether the times of the requests are a column, too.
+        timed: Whether to include the times of the requests as a column.
 
     Returns:
-        The table; None where there are too few rows, and the settings name something to learn from until then.
+        The table; None if there are too few rows and the settings name data to use until then.
 
     Raises:
         BadInputError: The log or the truth cannot be used, or too few rows have a truth.
-        OutageError: Where it is does not answer.
+        OutageError: A source does not answer.
     """
     days = Days.until(datetime.now(UTC).date(), known.days) if known.days else Days()
     try:
-        # Before the first request there need not be a truth.
+        # Checked first, because before the first request there may be no truth either.
         next(log_files(log, days), None)
     except EmptyLogError:
         if known.start:
@@ -67,12 +67,12 @@ def read_outcomes(log: str, target: str, known: OutcomesSettings, csv: CsvSettin
 
 
 def _per_second(kind: object) -> float:
-    """How many of the whole numbers of a kind of times are a second."""
+    """Return how many units of a type of times make a second."""
     return float(np.timedelta64(1, "s") / np.timedelta64(1, getattr(kind, "unit", "ns")))
 
 
 def _not_joined(found: Joined) -> str:
-    """What was left out of the join, in a sentence that begins with a space; empty where nothing was."""
+    """Return a sentence about what was not joined, with a space before it; empty if everything was."""
     if not found.refused:
         return ""
     most = sorted(found.refusals.counts.items(), key=lambda pair: -pair[1])[:_MOST_REASONS]

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure as Picture
 from training.outcomes.figures import Figure, Slice
 from training.outcomes.report import Report, VersionReport
 
-# More of them are noise in a picture.
+# More of them would make a picture unreadable.
 _MOST_VERSIONS = 5
 _MOST_SLICES = 40
 
 
 def pictures(report: Report) -> dict[str, Picture]:
-    """The pictures by file name."""
+    """Return the pictures by file name."""
     metrics = dict.fromkeys(
         name for version in report.versions if version.realised for name in version.realised.metrics
     )
@@ -87,7 +87,7 @@ def _by_slice(version: VersionReport, metric: str, slices: Sequence[Slice]) -> P
 
 
 def _reach(figures: Sequence[Figure]) -> list[list[float]]:
-    """How far intervals reach below and above their values."""
+    """Return how far intervals extend below and above their values, as matplotlib takes it."""
     return [
         [max(0.0, each.value - (each.value if each.lower is None else each.lower)) for each in figures],
         [max(0.0, (each.value if each.upper is None else each.upper) - each.value) for each in figures],

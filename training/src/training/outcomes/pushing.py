@@ -1,4 +1,4 @@
-"""A report for Prometheus, through a Pushgateway: a job that ends cannot be scraped."""
+"""Send a report to Prometheus through a Pushgateway, because a job that ends cannot be scraped."""
 
 import time
 from collections.abc import Iterator
@@ -17,24 +17,24 @@ from training.outcomes.report import Report, VersionReport
 _ATTEMPTS = 3
 _SECONDS = 10
 _VERSION = ("model_name", "model_version", "release")
-# Each is a series for each metric.
+# Each slice is one series for each metric.
 _MOST_SLICES = 100
 
 
 class Figures(Collector):
     """A report as gauges.
 
-    The labels `job`, which is the service, and `namespace` are those of the group that is pushed, so that alerts and
-    dashboards find them together with the metrics of the service's pods.
+    The labels `job` (the service) and `namespace` are those of the pushed group, so that alerts and dashboards find
+    them together with the metrics of the service's pods.
     """
 
     def __init__(self, report: Report, now: float) -> None:
-        """Take a report, and the time in seconds since 1970."""
+        """Keep a report, and the current time in seconds since 1970."""
         self._report = report
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        """Give the gauges."""
+        """Yield the gauges."""
         report = self._report
         refused = _gauge("model_outcomes_refused", "What was not joined, by reason", ("reason",))
         for reason, count in report.refused.items():
@@ -53,7 +53,7 @@ class Figures(Collector):
 
 
 def push(report: Report, gateway: str, namespace: str) -> None:
-    """Put a report in the place of the one before.
+    """Push a report, which replaces the previous one.
 
     Args:
         report: What to push.
@@ -61,8 +61,8 @@ def push(report: Report, gateway: str, namespace: str) -> None:
         namespace: The namespace of the service.
 
     Raises:
-        BadInputError: The address is none.
-        OutageError: The Pushgateway does not answer, or refuses what it gets.
+        BadInputError: The address is not valid.
+        OutageError: The Pushgateway does not answer, or refuses the report.
     """
     parts = urlsplit(gateway)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -111,7 +111,7 @@ def _expected(report: Report) -> Iterator[Metric]:
     for version in report.versions:
         for metric, value in version.held_out.items():
             held_out.add_metric((*_labels(version), metric), value)
-        # Of the one that answers now alone, so that nobody is woken for one that is gone.
+        # Only for the current version, so that no alert fires for one that no longer runs.
         for metric, asked in version.gate.items() if version.current else ():
             bound.add_metric((*_labels(version), metric, asked.relation), asked.value)
     yield from (held_out, bound)

@@ -1,4 +1,4 @@
-"""A report in MLflow: a run each time, with figures, pictures, the report itself and what was not joined."""
+"""Record a report in MLflow: a new run each time, with figures, pictures, the report and what was not joined."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,12 +16,12 @@ REFUSED_FILE = "refused.jsonl"
 
 
 def experiment_of(service: str) -> str:
-    """The experiment of a service's outcomes, separate from those of its models."""
+    """Return the name of the experiment for a service's outcomes, which is separate from those of its models."""
     return f"{service}-outcomes"
 
 
 def record(tracking: Tracking, report: Report, refusals: Refusals) -> str:
-    """Write a run, of which the figures are those of the version that answered last.
+    """Record a run, whose metrics are those of the version that answered last.
 
     Returns:
         The run's id.
@@ -43,7 +43,7 @@ def record(tracking: Tracking, report: Report, refusals: Refusals) -> str:
 
 
 def figures(report: Report) -> dict[str, float]:
-    """What a run records as metrics: counts, and the figures of the version that answered last."""
+    """Return the metrics of a run: counts, and the figures of the version that answered last."""
     found: dict[str, float] = {"logged": report.logged, "truths": report.truths, "joined": report.joined}
     found |= {f"refused/{reason}": count for reason, count in report.refused.items()}
     current = report.current

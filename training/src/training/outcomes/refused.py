@@ -1,4 +1,4 @@
-"""What is not joined, and why: counted whatever it is, and listed as far as there is room."""
+"""What is not joined, and why: all of it is counted, and listed up to a limit."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ Reason = Literal[
     "unknown", "unknown_row", "no_id", "no_row", "bad_row", "empty", "type", "double", "contradiction",
     "asked_again", "line", "file",
 ]  # fmt: skip
-# What is counted and listed, though something was joined: the same truth again.
+# Counted and listed, although the row is joined: the same truth occurs again.
 HARMLESS: frozenset[Reason] = frozenset({"double"})
 _MOST_LISTED = 100_000
 _encoder = msgspec.json.Encoder()
@@ -22,7 +22,7 @@ _encoder = msgspec.json.Encoder()
 class Refusal(Struct, frozen=True, omit_defaults=False):
     """One thing that is not joined.
 
-    `source` is where it stands: a table and its row, counted from 1, or a file of the log and its line.
+    `source` is its place: a table and its row, counted from 1, or a file of the log and its line.
     """
 
     reason: Reason
@@ -33,7 +33,7 @@ class Refusal(Struct, frozen=True, omit_defaults=False):
 
 
 class Refusals:
-    """Counts all, and keeps the first 100,000."""
+    """Counts all refusals, and lists the first 100,000."""
 
     def __init__(self) -> None:
         self.counts: Counter[Reason] = Counter()
@@ -42,14 +42,14 @@ class Refusals:
     def add(
         self, reason: Reason, source: str, request_id: str | None = None, row: int | None = None, detail: str = ""
     ) -> None:
-        """Note one."""
+        """Add one."""
         self.counts[reason] += 1
         if len(self.listed) < _MOST_LISTED:
             self.listed.append(Refusal(reason, source, request_id, row, detail))
 
     @property
     def unlisted(self) -> int:
-        """How many there was no room for."""
+        """The number of refusals beyond the limit of the list."""
         return self.counts.total() - len(self.listed)
 
 

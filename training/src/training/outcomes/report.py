@@ -1,4 +1,4 @@
-"""The result of joining a log with its truth: one report, for people, programs, MLflow and Prometheus alike."""
+"""The result of joining a log with its truth: one report for people, programs, MLflow and Prometheus."""
 
 from collections import Counter
 
@@ -12,10 +12,10 @@ from training.outcomes.seen import Version
 
 
 class VersionReport(Struct, frozen=True, omit_defaults=False):
-    """One version: what its answers were worth, what they are estimated to be, and what its held-out rows said.
+    """One version: its realised metrics, their estimates, and its metrics on held-out rows.
 
-    `current` is the one that answered last. `below_gate` names metrics whose whole interval lies on the wrong side of
-    what the gate asked for.
+    `current` is the one that answered last. `below_gate` names metrics whose whole interval is on the wrong side of the
+    gate's bound.
     """
 
     model: str
@@ -32,12 +32,12 @@ class VersionReport(Struct, frozen=True, omit_defaults=False):
 
     @property
     def title(self) -> str:
-        """For people."""
+        """The version's name for people."""
         return f"{self.model} {self.release or f'version {self.version}'}"
 
 
 class Report(Struct, frozen=True, omit_defaults=False):
-    """The whole; `refused` counts reasons, `doubles` are not among them."""
+    """The whole report; `refused` counts by reason, and includes `double`, whose rows are joined."""
 
     service: str
     environment: str
@@ -59,7 +59,7 @@ class Report(Struct, frozen=True, omit_defaults=False):
 
 
 class Asked(Struct, frozen=True):
-    """Of whom a report is."""
+    """The subject of a report."""
 
     service: str
     environment: str
@@ -71,10 +71,10 @@ def report_of(asked: Asked, joined: Joined, known: dict[Version, Known], slices:
     """Put a report together.
 
     Args:
-        asked: Of whom.
-        joined: The rows.
-        known: What the registry says of the versions.
-        slices: Columns that make slices, instead of those that the registry knows to be categories.
+        asked: The service, and where its data is.
+        joined: The joined rows.
+        known: What the registry knows of the versions.
+        slices: The columns for slices; by default those that the registry knows to be categories.
     """
     versions = versions_of(joined)
     columns = {version: slices or known.get(version, Known()).slices for version in versions}
@@ -110,7 +110,7 @@ def report_of(asked: Asked, joined: Joined, known: dict[Version, Known], slices:
 
 
 def versions_of(joined: Joined) -> list[Version]:
-    """All versions that answered, the one that did last first."""
+    """Return all versions that answered, the latest one first."""
     latest = dict(joined.seen.latest)
     for version, rows in by_version(joined.answers):
         latest.setdefault(version, rows["time"].max().isoformat())
@@ -124,7 +124,7 @@ def _below(real: Realised | None, gate: dict[str, Bound]) -> tuple[str, ...]:
 
 
 def _misses(figure: Figure, bound: Bound) -> bool:
-    """Whether even the better end of the interval is on the wrong side."""
+    """Return whether even the better end of the interval misses the bound."""
     if bound.relation == "at least":
         return (figure.value if figure.upper is None else figure.upper) < bound.value
     return (figure.value if figure.lower is None else figure.lower) > bound.value

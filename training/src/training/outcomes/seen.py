@@ -1,18 +1,18 @@
-"""How sure a version was, day by day: counts of confidences, of all rows that were logged by chance, joined or not."""
+"""The confidences of a version, day by day: counts of all randomly sampled rows, joined or not."""
 
 import numpy as np
 from msgspec import Struct
 
 from modelformat.logged import SAMPLE, Line
 
-# Confidences are kept in so many equal bins: the mean is right to half a thousandth.
+# Confidences are counted in this many equal bins, so the mean is exact to half a thousandth.
 BINS = 1000
-# Larger than any log of a month has; more than that is no day, or no version.
+# More pairs of version and day than a month's log has. Beyond it, times or versions in the log are wrong.
 _MOST_KEYS = 100_000
 
 
 class Version(Struct, frozen=True, order=True):
-    """What answered."""
+    """The version that answered."""
 
     model: str
     version: str
@@ -21,12 +21,12 @@ class Version(Struct, frozen=True, order=True):
 
     @property
     def title(self) -> str:
-        """For people."""
+        """The version's name for people."""
         return self.release or f"version {self.version}"
 
 
 class Day(Struct, eq=False):
-    """Rows of one version on one day that were logged by chance: how many, and how many of each confidence."""
+    """Randomly sampled rows of one version on one day: their number, and the number in each bin of confidence."""
 
     rows: int = 0
     confidences: np.ndarray | None = None
@@ -49,7 +49,7 @@ class Seen:
         self._versions: dict[tuple[str, str, str | None, str], Version] = {}
 
     def add(self, line: Line) -> None:
-        """Count a line, if chance chose it."""
+        """Count a line if it was sampled at random."""
         if line.reason != SAMPLE:
             return
         version = self.version_of(line)
@@ -62,7 +62,7 @@ class Seen:
             self.latest[version] = max(self.latest.get(version, ""), line.time)
 
     def version_of(self, line: Line) -> Version:
-        """What answered a line."""
+        """Return the version that answered a line."""
         key = (line.model, line.version, line.release, line.digest)
         found = self._versions.get(key)
         if found is None:
@@ -71,17 +71,17 @@ class Seen:
 
 
 def bin_of(probability: float) -> int:
-    """The bin of a confidence."""
+    """Return the bin of a confidence."""
     return min(max(int(probability * BINS), 0), BINS - 1)
 
 
 def bins_of(probabilities: np.ndarray) -> np.ndarray:
-    """The bin of each of many confidences; shape [rows]."""
+    """Return the bins of many confidences; shape [rows]."""
     found: np.ndarray = (probabilities * BINS).astype(np.int64).clip(0, BINS - 1)
     return found
 
 
 def centres() -> np.ndarray:
-    """The middle of each bin, shape [BINS]."""
+    """Return the middle of each bin, shape [BINS]."""
     middles: np.ndarray = (np.arange(BINS) + 0.5) / BINS
     return middles

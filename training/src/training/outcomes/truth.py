@@ -1,4 +1,4 @@
-"""Truth that arrived later: tables with a request's id, a row's number where there are several, and what was true."""
+"""Truth that arrived later: tables with a request's id, a row's number if there are several, and the truth."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from training.settings import CsvSettings, suggestion
 from training.sources import read_source
 from training.tables import CSV_SUFFIXES
 
-# What a pod has room for beside the rows that these are joined with.
+# The limit for a pod's memory, which also holds the rows to join.
 MOST_ROWS = 5_000_000
 _BOOLEANS = {"true": True, "false": False}
 
@@ -27,7 +27,7 @@ Typed = Label | float
 
 
 class TruthColumns(Struct, frozen=True):
-    """What the columns of a table of truth are called; the one of row numbers may be absent."""
+    """The names of the columns of a table of truth; the column of row numbers may be absent."""
 
     request_id: str = "request_id"
     row: str = "row"
@@ -35,9 +35,9 @@ class TruthColumns(Struct, frozen=True):
 
 
 class Entry(Struct, frozen=True, gc=False):
-    """One line of truth: of which row (None where it is not said), what, and where that stands.
+    """One row of truth: the row's number (None if it is not given), the value, and where it comes from.
 
-    `untyped` says that it is the text of a file without types, which means whatever the model's answers are.
+    `untyped` means that the value is text of a file without types, and is read as the type of the model's answers.
     """
 
     row: int | None
@@ -47,17 +47,17 @@ class Entry(Struct, frozen=True, gc=False):
 
 
 class Truth:
-    """What is known of each request."""
+    """The known truth of each request."""
 
     def __init__(self) -> None:
         self.entries: dict[str, list[Entry]] = {}
         self.rows = 0
 
     def add(self, request_id: str, entry: Entry) -> None:
-        """Take one more.
+        """Add an entry.
 
         Raises:
-            BadInputError: There are too many.
+            BadInputError: There are too many entries.
         """
         self.rows += 1
         if self.rows > MOST_ROWS:
@@ -73,15 +73,15 @@ def read_truth(
     """Read tables of truth.
 
     Args:
-        sources: Each what `training.sources.read_source` takes: a path, s3://, https:// or a database's address.
+        sources: Tables for `training.sources.read_source`: paths, s3://, https:// or a database's address.
         query: The SQL query that selects the rows of a database.
-        columns: What the columns are called.
+        columns: The names of the columns.
         csv: How CSV files are written.
-        refusals: Takes what says nothing: rows without an id, without a truth, or with a number that is none.
+        refusals: Gets the rows without an id, without a truth, or with an invalid row number.
 
     Raises:
         BadInputError: There is no such table, or it lacks a column.
-        OutageError: Where it is does not answer.
+        OutageError: A source does not answer.
     """
     truth = Truth()
     for source in sources:
@@ -98,7 +98,7 @@ def read_feedback(truth: Truth, files: Iterable[LogFile], refusals: Refusals) ->
     """Add the truth that callers sent to the service, which is in its log.
 
     Raises:
-        BadInputError: There is too much.
+        BadInputError: There are too many entries.
     """
     decoder = msgspec.json.Decoder(Told)
     for file in files:
@@ -135,7 +135,7 @@ def _add(
 
 
 def typed(entry: Entry, answer: Typed) -> Typed | None:
-    """What an entry says, in the type of the model's answer; None where it is of another type."""
+    """Return an entry's value in the type of the model's answer; None if it has another type."""
     value = entry.value
     kind = type(answer)
     if entry.untyped and isinstance(value, str) and kind is not str:
@@ -148,7 +148,7 @@ def typed(entry: Entry, answer: Typed) -> Typed | None:
         return None
     if kind is float:
         return float(value)
-    # A column of whole numbers with gaps is one of floats.
+    # A column of whole numbers with gaps was read as floats.
     return int(value) if value == int(value) else None
 
 
@@ -169,13 +169,13 @@ def _read(text: str, kind: type) -> Typed | None:
 
 
 def _name(identity: Any) -> str:
-    """An id as callers send it in a header: a whole number without a point."""
+    """Return an id as callers send it in a header: whole numbers have no decimal point."""
     plain = _plain(identity)
     return str(int(plain)) if isinstance(plain, float) and plain.is_integer() else str(plain)
 
 
 def _number(row: Any) -> int:
-    """A row's number; -1 where it is none."""
+    """Return a row's number; -1 if it is invalid."""
     plain = _plain(row)
     try:
         number = float(plain)

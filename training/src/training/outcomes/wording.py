@@ -1,10 +1,10 @@
-"""A report as rows of tables for people."""
+"""A report as rows of tables, for people."""
 
 from training.outcomes.figures import SMALL, Figure
 from training.outcomes.refused import Reason
 from training.outcomes.report import Report
 
-# What each reason means; docs/closed-loop.md has the same words.
+# The meaning of each reason; docs/closed-loop.md has the same words.
 MEANINGS: dict[Reason, str] = {
     "unknown": "the log has no row of this request: not sampled, outside the days that were read, or a wrong id",
     "unknown_row": "the log has this request, but not this row of it",
@@ -22,7 +22,7 @@ MEANINGS: dict[Reason, str] = {
 
 
 def metric_rows(report: Report) -> list[list[str]]:
-    """A row for each version and metric."""
+    """Return a row for each version and metric."""
     rows = []
     for version in report.versions:
         real = version.realised
@@ -44,7 +44,7 @@ def metric_rows(report: Report) -> list[list[str]]:
 
 
 def slice_rows(report: Report) -> list[list[str]]:
-    """A row for each slice of the version that answered last."""
+    """Return a row for each slice of the version that answered last."""
     current = report.current
     slices = current.realised.slices if current and current.realised else ()
     return [
@@ -60,7 +60,7 @@ def slice_rows(report: Report) -> list[list[str]]:
 
 
 def refused_rows(report: Report) -> list[list[str]]:
-    """A row for each reason."""
+    """Return a row for each reason."""
     return [
         [reason, str(report.refused[reason]), meaning]
         for reason, meaning in MEANINGS.items()

@@ -1,4 +1,4 @@
-"""The steps of `training outcomes`, one after the other."""
+"""The steps of `training outcomes`, in their order."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from training.tracking import Tracking
 
 
 class Work(Struct, frozen=True, kw_only=True):
-    """What is to be done; as the options of the command say."""
+    """What to do, by the options of the command."""
 
     service: str
     environment: str
@@ -41,7 +41,7 @@ class Work(Struct, frozen=True, kw_only=True):
 
 
 class Done(Struct, frozen=True):
-    """The report, and the run that has it."""
+    """The report, and the run that recorded it."""
 
     report: Report
     run_id: str | None

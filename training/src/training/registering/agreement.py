@@ -1,4 +1,4 @@
-"""Whether two forms of a model answer alike, on the rows of a table and on difficult rows."""
+"""Compare two forms of a model, on the rows of a table and on difficult rows."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from training.registering.messages import ColumnGiven
 
 
 class Apart(Struct, frozen=True):
-    """What was found: sentences on what is different, and the columns whose unknown texts have no answer."""
+    """The differences in sentences, and the columns for which the model refuses unknown texts."""
 
     problems: tuple[str, ...] = ()
     refuses_unknown: tuple[int, ...] = ()
@@ -19,15 +19,15 @@ class Apart(Struct, frozen=True):
 def disagreements(
     model: Answers, form: Answers, data: int, tolerance: float, columns: Sequence[ColumnGiven], rows: np.ndarray
 ) -> Apart:
-    """Compare what a model says with what a form of it says.
+    """Compare the answers of a model with those of another form of it.
 
     Args:
-        model: Its answers.
-        form: Those of the other form, to the same rows.
-        data: How many of the rows are data; those after them are the difficult ones.
-        tolerance: How far probabilities may be apart; for values, as a share of their standard deviation.
-        columns: What the rows hold.
-        rows: The rows by the contract.
+        model: The model's answers.
+        form: The other form's answers to the same rows.
+        data: The number of rows that are data; the difficult rows come after them.
+        tolerance: The allowed difference of probabilities; for values, a share of their standard deviation.
+        columns: The columns of the rows.
+        rows: The rows in the form of the contract.
     """
     unknown = _unknown(columns, rows, data)
     refuses = tuple(index for index, which in unknown.items() if len(which) and not model.answered[which].any())
@@ -43,7 +43,7 @@ def disagreements(
 
 
 def _unknown(columns: Sequence[ColumnGiven], rows: np.ndarray, data: int) -> dict[int, np.ndarray]:
-    """For each column of text, the rows whose text there none of the data has."""
+    """Return, for each column of text, the difficult rows with a text that the data does not have."""
     found = {}
     for index, column in enumerate(columns):
         if column.kind == "category":
@@ -55,7 +55,7 @@ def _unknown(columns: Sequence[ColumnGiven], rows: np.ndarray, data: int) -> dic
 def _different(
     model: Answers, form: Answers, which: np.ndarray, tolerance: float, data: int
 ) -> tuple[int, str, int] | None:
-    """A row that differs, how, and how many do."""
+    """Return a row that differs, the difference in words, and how many rows differ; None if none does."""
     answered, answered_too = model.answered[which], form.answered[which]
     if (answered != answered_too).any():
         wrong = which[answered != answered_too]
@@ -75,7 +75,7 @@ def _different(
         wrong = which[distance > tolerance]
         if len(wrong):
             return int(wrong[0]), "has other probabilities", len(wrong)
-        # Beside the rows of the table, two classes that are level up to rounding have no order.
+        # In difficult rows, classes whose probabilities are equal up to rounding have no order.
         top = np.sort(model.probabilities[which], axis=1)
         differ &= (top[:, -1] - top[:, -2] > 2 * tolerance) | (which < data)
     wrong = which[differ]

@@ -1,4 +1,4 @@
-"""ONNX forms that skl2onnx does not know by itself: LightGBM, XGBoost, and functions of numpy."""
+"""Converters that skl2onnx does not have: for LightGBM, XGBoost, and numpy's functions."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -58,8 +58,8 @@ _FUNCTIONS: Mapping[Any, Callable[[Any, str, str, Any], None]] = {
 }
 
 
-def know_them() -> None:
-    """Have skl2onnx convert these too, in this process; libraries that are not installed are left out."""
+def register_all() -> None:
+    """Register these converters with skl2onnx, in this process; libraries that are not installed are left out."""
     update_registered_converter(FunctionTransformer, "SklearnNumpyFunction", _function_shape, _convert_function)
     with contextlib.suppress(ImportError):
         _lightgbm()

@@ -25,7 +25,7 @@ _REQUIREMENTS = {
 
 
 class Form(Struct, frozen=True):
-    """What the folder is made of: the file of the model, the baseline, and the rows that describe it."""
+    """The content of a folder: the model's file, the baseline, and the rows that describe the model."""
 
     file: Path
     outcome: Outcome
@@ -34,7 +34,7 @@ class Form(Struct, frozen=True):
 
 
 class ForeignWriter:
-    """Writes one model's folder; in MLflow's terms a flavor, which `mlflow.models.Model.log` asks to save."""
+    """Writes a model's folder. For MLflow it is a flavor, whose `save_model` is called by `mlflow.models.Model.log`."""
 
     def __init__(self, form: Form) -> None:
         self._form = form
@@ -45,8 +45,8 @@ class ForeignWriter:
 
         Args:
             path: The folder, which must not exist.
-            mlflow_model: What MLflow knows of the model so far.
-            _handed_on: Keywords of `Model.log` itself, which it hands on all the same.
+            mlflow_model: MLflow's description of the model so far.
+            _handed_on: Keywords of `Model.log`, which it passes on although they do not concern a flavor.
         """
         form, folder = self._form, Path(path)
         folder.mkdir(parents=True)

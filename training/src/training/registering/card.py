@@ -23,16 +23,16 @@ def subject_of(
     opened: Opened,
     report: GateReport,
 ) -> Subject:
-    """What the card speaks of, with figures on all rows of the table: what the model learnt from, nobody knows.
+    """Return the subject of the card, with figures on all rows of the table: the training rows are not known.
 
     Args:
         name: The registered model.
-        release: The version's release, empty where the gate has refused it.
-        run_id: Its run.
-        readme: The path of what the owner says of it, empty where there is nothing.
-        dataset: The rows that it was asked.
-        opened: What it answered.
-        report: What the gate found.
+        release: The version's release, empty if the gate refused it.
+        run_id: The version's run.
+        readme: The path of the owner's README, empty if there is none.
+        dataset: The rows that the model answered.
+        opened: The model's answers.
+        report: The gate's report.
     """
     outcome, nothing = opened.outcome, dataset.rows[:0]
     twin = Twin(opened.folder / TWIN_FILE, outcome.labels) if outcome.form == "onnx" else None
@@ -55,7 +55,7 @@ def subject_of(
 
 
 def with_contributions(subject: Subject, baseline: Baseline) -> Subject:
-    """Adds what each column contributes on these rows, where there is a graph to be asked."""
+    """Return a subject with the contribution of each column on these rows, if there is a graph that can run."""
     if subject.twin is None:
         return subject
     columns, classes = subject.dataset.columns, subject.dataset.classes

@@ -1,7 +1,7 @@
-"""The process that opens a model of somebody else's: `python -m training.registering.child FOLDER`.
+"""The process that opens a foreign model: `python -m training.registering.child FOLDER`.
 
-It is confined before the model's file is opened (see `training.confinement`), reads its request and the table from a
-folder, and leaves there what it found: the answers of the model, its ONNX form or a skops file, and a report.
+It is confined before it opens the model's file (see `training.confinement`). It reads its request and the table from
+a folder, and writes its results there: the model's answers, its ONNX form or a skops file, and a report.
 """
 
 import gc
@@ -16,13 +16,13 @@ from training.registering.messages import OUTCOME_FILE, REQUEST_FILE, Outcome, R
 
 
 def main() -> None:
-    """Do what the request in the folder says, and write an outcome whatever happens."""
+    """Do what the request in the folder says, and always write an outcome."""
     folder = Path(sys.argv[1])
     request = msgspec.json.decode((folder / REQUEST_FILE).read_bytes(), type=Request)
     readable = [Path(place) for place in (request.path, request.beside, request.code) if place]
     confinement = confine(request.bounds, folder, readable)
     try:
-        # A seventh of the time that libraries take to load goes into looking for garbage among what stays.
+        # While libraries load, garbage collection takes a seventh of the time and finds nothing.
         gc.disable()
         from training.registering.examination import examine  # noqa: PLC0415  (confined before libraries are loaded)
 
@@ -31,7 +31,7 @@ def main() -> None:
         outcome = examine(request, folder)
     except MemoryError:
         outcome = Outcome(problems=("opening it needs more memory than is allowed; raise --memory-mb",))
-    except BaseException as error:  # noqa: BLE001  (code of somebody else's raises what it likes)
+    except BaseException as error:  # noqa: BLE001  (a foreign model may raise anything)
         traceback.print_exc()
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
         outcome = Outcome(problems=(f"it cannot be opened or run here ({reason})",))

@@ -1,4 +1,4 @@
-"""From an estimator, or somebody's graph, to the ONNX graph that serving runs (docs/model-format.md)."""
+"""Convert an estimator, or a foreign graph, to the ONNX graph that serving runs (docs/model-format.md)."""
 
 import contextlib
 import copy
@@ -24,7 +24,7 @@ from training.labels import Threshold, parts, unwrapped
 from training.onnx_labels import add_threshold, convertible, plain_outputs, type_of
 from training.onnx_preparation import OPSETS
 from training.onnx_twin import HISTOGRAM_CONVERTERS
-from training.registering.boosting import know_them
+from training.registering.boosting import register_all
 from training.registering.estimators import names_of
 from training.registering.graphs import GraphModel
 
@@ -38,10 +38,10 @@ def to_graph(model: Any, kinds: Sequence[Kind], classes: Sequence[Label], labels
 
     Args:
         model: The estimator.
-        kinds: What its columns hold, in its order.
+        kinds: The kinds of its columns, in its order.
         classes: Its labels in its order; empty for regression.
         labels: Whether the graph gives probabilities, the place of the label, or both.
-        double: Whether it computes with double precision.
+        double: Whether the graph computes in double precision.
 
     Raises:
         NoOnnxError: It has no ONNX form.
@@ -61,7 +61,7 @@ def to_graph(model: Any, kinds: Sequence[Kind], classes: Sequence[Label], labels
 
 
 def _of_sklearn(model: Any, kinds: Sequence[Kind], classes: Sequence[Label], *, double: bool) -> onnx.ModelProto:
-    know_them()
+    register_all()
     number = DoubleTensorType if double else FloatTensorType
     picks = any(isinstance(part, ColumnTransformer) for part in parts(model))
     if "category" in kinds or picks:
@@ -84,19 +84,19 @@ def _of_sklearn(model: Any, kinds: Sequence[Kind], classes: Sequence[Label], *, 
             custom_conversion_functions=converters,
             custom_shape_calculators=shapes,
         )
-    except Exception as error:  # converters fail in any way they like
+    except Exception as error:  # converters may raise anything
         reason = " ".join(str(error).split())
         raise NoOnnxError(f"{type(error).__name__}: {reason[:300]}") from error
     for node in converted.graph.node:
         for attribute in node.attribute:
             if node.op_type == "OneHotEncoder" and attribute.name == "zeros":
-                # Texts that the model refuses are refused before they come here.
+                # The encoder must not refuse them: unknown texts are refused before they reach the graph.
                 attribute.i = 1
     return converted
 
 
 def _ready(model: Any, classes: Sequence[Label]) -> tuple[Any, Any]:
-    """A copy that the converters take, and its last step."""
+    """Return a copy that the converters accept, and its last step."""
     ready = copy.deepcopy(model)
     if hasattr(ready, "steps"):
         ready.steps[-1] = (ready.steps[-1][0], convertible(ready[-1]))
@@ -104,18 +104,18 @@ def _ready(model: Any, classes: Sequence[Label]) -> tuple[Any, Any]:
         ready = convertible(ready)
     for part in parts(ready):
         if isinstance(part, SimpleImputer) and part.statistics_.dtype.kind in "OU" and pd.isna(part.missing_values):
-            # A missing text is an empty one in the graph, and NaN is nothing that the converter knows of texts.
+            # In the graph, a missing text is an empty one. The converter does not accept NaN among texts.
             part.missing_values = NO_TEXT
     last = ready[-1] if hasattr(ready, "steps") else ready
     if classes:
-        # Labels of every type convert alike when the converter sees only their positions.
+        # With positions instead of labels, the conversion is the same for every type of label.
         with contextlib.suppress(AttributeError):
             last.classes_ = np.arange(len(classes))
     if hasattr(last, "flatten_transform"):
-        # Of no meaning to predictions, and unknown to the converter.
+        # It does not affect predictions, and the converter does not know it.
         last.flatten_transform = False
     if hasattr(last, "get_booster"):
-        # The converter knows columns by their places.
+        # The converter identifies columns by position.
         last.get_booster().feature_names = None
     return ready, last
 
@@ -131,7 +131,7 @@ def _of_catboost(model: Any) -> onnx.ModelProto:
 
 
 def _name_inputs(graph: onnx.ModelProto, kinds: Sequence[Kind]) -> None:
-    """Give the inputs the names of the contract: one matrix where no column is text, else one for each column."""
+    """Give the inputs the names of the contract: one matrix if no column is text, else one input for each column."""
     inputs = list(graph.graph.input)
     if len(inputs) == 1 and "category" not in kinds:
         _rename(graph, inputs[0].name, MATRIX)
@@ -176,7 +176,7 @@ def _name_outputs(
 
 
 def _without_zipmap(graph: onnx.ModelProto) -> list[str]:
-    """The names of the outputs, after maps of probabilities have become matrices again."""
+    """Return the names of the outputs, after replacing maps of probabilities by their matrices."""
     maps = {node.output[0]: node for node in graph.graph.node if node.op_type == "ZipMap"}
     names = []
     for output in list(graph.graph.output):
@@ -188,7 +188,7 @@ def _without_zipmap(graph: onnx.ModelProto) -> list[str]:
 
 
 def _as_places(graph: onnx.ModelProto, label: str, classes: Sequence[Label]) -> str:
-    """The label as its place among the classes."""
+    """Return the name of a value with the label's place among the classes."""
     if type_of(graph, label) == TensorProto.STRING:
         keys: dict[str, Any] = {"keys_strings": [str(each) for each in classes]}
     elif type_of(graph, label) == TensorProto.INT64:
@@ -213,12 +213,12 @@ def _as_places(graph: onnx.ModelProto, label: str, classes: Sequence[Label]) -> 
 
 
 def _gives_places(classes: Sequence[Label]) -> bool:
-    """Whether the labels of the graph are positions, as those of estimators are whose classes were replaced."""
+    """Return whether the graph's labels are already places, because `_ready` has replaced the estimator's classes."""
     return list(classes) == list(range(len(classes))) or not all(type(each) is int for each in classes)
 
 
 def _keep(graph: onnx.ModelProto, wanted: dict[str, str]) -> None:
-    """Leave only these outputs, by new names, and what they need."""
+    """Keep only these outputs, under new names, and the nodes that they need."""
     inputs = [given.name for given in graph.graph.input]
     known = {output.name for output in graph.graph.output}
     for name in wanted:
@@ -235,7 +235,7 @@ def _keep(graph: onnx.ModelProto, wanted: dict[str, str]) -> None:
         new = wanted[output.name]
         _rename(graph, output.name, new)
         output.name = new
-        # Converters are not of one mind about shapes.
+        # Converters disagree about shapes.
         output.type.tensor_type.ClearField("shape")
 
 

@@ -1,5 +1,5 @@
-"""Why a model cannot be taken."""
+"""The error for a model that cannot be registered."""
 
 
 class UnfitError(Exception):
-    """A model is none that could be served; the message says why."""
+    """A model cannot be served; the message says why."""

@@ -1,4 +1,4 @@
-"""What a fitted estimator is and answers: its task, its classes and its columns."""
+"""A fitted estimator's task, classes, columns and answers."""
 
 import copy
 import re
@@ -17,12 +17,12 @@ from training.labels import has_probabilities, parts
 from training.registering.errors import UnfitError
 from training.registering.graphs import GraphModel
 
-# Names that libraries give to columns that came without any.
+# The names that libraries give to columns without names.
 _NO_NAMES = re.compile(r"Column_\d+|\d+|f\d+")
 
 
 class Answers(Struct, frozen=True, eq=False):
-    """What a model says of rows: the place of the class (-1: no answer) or a value (NaN) of each, and probabilities."""
+    """A model's answers: for each row the place of its class (-1: none) or a value (NaN: none), and probabilities."""
 
     codes: np.ndarray | None
     values: np.ndarray | None
@@ -30,7 +30,7 @@ class Answers(Struct, frozen=True, eq=False):
 
     @property
     def answered(self) -> np.ndarray:
-        """Which rows have an answer; shape [rows]."""
+        """Whether each row has an answer; shape [rows]."""
         if self.codes is not None:
             known: np.ndarray = self.codes >= 0
             return known
@@ -39,7 +39,7 @@ class Answers(Struct, frozen=True, eq=False):
 
 
 def task_of(model: Any) -> Task:
-    """Whether it classifies or predicts numbers.
+    """Return whether a model classifies or predicts numbers.
 
     Raises:
         UnfitError: It does neither.
@@ -56,10 +56,10 @@ def task_of(model: Any) -> Task:
 
 
 def classes_of(model: Any) -> tuple[Label, ...]:
-    """The labels in the order of the probabilities.
+    """Return the labels in the order of the probabilities.
 
     Raises:
-        UnfitError: They are of several outputs, or of a type that no request could name.
+        UnfitError: There are several outputs, or the labels have a type that JSON cannot hold.
     """
     found = model.classes_
     if any(np.ndim(labels) for labels in found):
@@ -76,11 +76,11 @@ def classes_of(model: Any) -> tuple[Label, ...]:
 
 
 def names_of(model: Any) -> list[str] | None:
-    """The names of the columns that it was fitted on, where it was fitted on a table."""
+    """Return the names of the columns that a model was fitted on, if it was fitted on a table."""
     for name in ("feature_names_in_", "feature_names_"):
         try:
             found = getattr(model, name, None)
-        except Exception:  # noqa: BLE001  (some compute it, and fail)
+        except Exception:  # noqa: BLE001  (for some models it is a property that raises)
             found = None
         if found is not None and len(found):
             names = [str(each) for each in found]
@@ -89,7 +89,7 @@ def names_of(model: Any) -> list[str] | None:
 
 
 def width_of(model: Any) -> int | None:
-    """How many columns it takes, where it knows."""
+    """Return the number of columns that a model takes, if it says so."""
     try:
         return int(model.n_features_in_)
     except Exception:  # noqa: BLE001  (as above)
@@ -97,10 +97,10 @@ def width_of(model: Any) -> int | None:
 
 
 def answers(model: Any, given: Any, classes: Sequence[Label]) -> Answers:
-    """What the model says of all rows.
+    """Return the model's answers to all rows.
 
     Raises:
-        Exception: Whatever it raises where it has no answer to one of them.
+        Exception: Whatever the model raises if it cannot answer one of them.
     """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -121,13 +121,13 @@ def _label(value: Any) -> Any:
 
 
 def answers_one_by_one(model: Any, given: Any, classes: Sequence[Label]) -> Answers:
-    """As `answers`, but rows without an answer are not an error."""
+    """Return answers as `answers` does, but a row without an answer is not an error."""
     single = []
     for index in range(len(given)):
         row = given.iloc[index : index + 1] if isinstance(given, pd.DataFrame) else given[index : index + 1]
         try:
             single.append(answers(model, row, classes))
-        except Exception:  # noqa: BLE001  (a model refuses rows in any way it likes)
+        except Exception:  # noqa: BLE001  (a model may refuse a row by any exception)
             nothing = np.full((1, len(classes)), np.nan) if classes and has_probabilities(model) else None
             single.append(
                 Answers(np.array([-1]), None, nothing) if classes else Answers(None, np.array([np.nan]), None)
@@ -136,7 +136,7 @@ def answers_one_by_one(model: Any, given: Any, classes: Sequence[Label]) -> Answ
 
 
 def joined(some: Sequence[Answers]) -> Answers:
-    """Answers to some rows after those to others."""
+    """Return the answers to several sets of rows, in their order."""
 
     def together(name: str) -> np.ndarray | None:
         found = [getattr(each, name) for each in some]
@@ -146,7 +146,7 @@ def joined(some: Sequence[Answers]) -> Answers:
 
 
 def by_position(model: Any) -> Any:
-    """A copy that picks columns by their places, and so takes arrays without names."""
+    """Return a copy that selects columns by position, so that it takes arrays without column names."""
     changed = copy.deepcopy(model)
     for part in parts(changed):
         names = [str(name) for name in getattr(part, "feature_names_in_", ())]

@@ -1,4 +1,4 @@
-"""What there is to know of a fitted model, by asking it about a table; in the confined process of `child` alone."""
+"""Examine a fitted model by its answers to a table. Only the confined process of `child` does this."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +44,7 @@ _MOST_NAMED = 10
 
 
 def examine(request: Request, folder: Path) -> Outcome:
-    """Open the model, ask it, and find a form that serving runs.
+    """Open the model, get its answers, and find a form that serving can run.
 
     Raises:
         Exception: Any other exception of the model.
@@ -65,7 +65,7 @@ def examine(request: Request, folder: Path) -> Outcome:
         found = answers(model, given[: request.rows], classes)
     except UnfitError as error:
         return replace(outcome, problems=(str(error),))
-    except Exception as error:  # noqa: BLE001  (a model refuses rows in any way it likes)
+    except Exception as error:  # noqa: BLE001  (a model may refuse rows by any exception)
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         return replace(outcome, problems=(f"it cannot predict the rows of the table ({reason})",))
     hard = answers_one_by_one(model, given[request.rows :], classes)
@@ -77,10 +77,10 @@ def examine(request: Request, folder: Path) -> Outcome:
 
 
 def _places(model: Any, columns: Sequence[ColumnGiven]) -> tuple[int, ...]:
-    """Where the model's columns are in the table, in the model's order.
+    """Return the positions of the model's columns in the table, in the model's order.
 
     Raises:
-        UnfitError: Some are missing, or there are as many as the model does not take.
+        UnfitError: Columns are missing, or the number of columns does not fit the model.
     """
     names, width = names_of(model), width_of(model)
     table = [column.name for column in columns]
@@ -104,12 +104,12 @@ def _places(model: Any, columns: Sequence[ColumnGiven]) -> tuple[int, ...]:
 def _labels(model: Any, found: Answers, classes: Sequence[Label]) -> Labels:
     if not classes:
         return "largest"
-    assert found.codes is not None  # noqa: S101  (narrows the type)
+    assert found.codes is not None  # noqa: S101  (a classifier's answers have codes)
     return rule_of(model, found.probabilities, found.codes)
 
 
 class _Asked(Struct, frozen=True, eq=False):
-    """The rows that the model got, and its answers: data, then difficult rows."""
+    """The rows that the model was given, and its answers: data, then difficult rows."""
 
     request: Request
     folder: Path
@@ -123,7 +123,7 @@ class _Asked(Struct, frozen=True, eq=False):
 
 
 def _with_form(model: Any, outcome: Outcome, asked: _Asked) -> Outcome:
-    """The outcome with the first form that answers as the model does, or with why there is none."""
+    """Return the outcome with the first form that gives the model's answers, or with the reasons why there is none."""
     kinds: list[Kind] = [column.kind for column in asked.columns]
     reasons = []
     for double in (False, True):
@@ -134,7 +134,7 @@ def _with_form(model: Any, outcome: Outcome, asked: _Asked) -> Outcome:
         except NoOnnxError as error:
             reasons.append(f"it has no ONNX form ({error})")
             break
-        except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors have no base in common)
+        except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors have no common base class)
             reasons.append(f"{precision} cannot be run ({' '.join(str(error).split())[:200]})")
             continue
         apart = asked.apart(found)
@@ -148,7 +148,7 @@ def _with_form(model: Any, outcome: Outcome, asked: _Asked) -> Outcome:
 
 
 def _as_skops(model: Any, outcome: Outcome, asked: _Asked, why: str) -> Outcome:
-    import skops.io  # noqa: PLC0415  (a second of imports, which most models do without)
+    import skops.io  # noqa: PLC0415  (its import takes a second, and most models do not need it)
 
     file, data = asked.folder / SKOPS_FILE, asked.request.rows
     try:
@@ -156,7 +156,7 @@ def _as_skops(model: Any, outcome: Outcome, asked: _Asked, why: str) -> Outcome:
         again = skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
         first = answers(again, asked.rows[:data], outcome.classes)
         hard = answers_one_by_one(again, asked.rows[data:], outcome.classes)
-    except Exception as error:  # noqa: BLE001  (skops and estimators fail in any way they like)
+    except Exception as error:  # noqa: BLE001  (skops and estimators may raise anything)
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         return replace(outcome, problems=(f"{why}; and scikit-learn cannot run it on plain arrays ({reason})",))
     apart = asked.apart(joined([first, hard]))

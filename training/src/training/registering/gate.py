@@ -1,4 +1,4 @@
-"""The gate of a model that was made elsewhere: that what is stored answers as the model does, and what was asked."""
+"""The gate of a model that was made elsewhere: the stored form gives the model's answers, and metrics reach bounds."""
 
 import time
 from pathlib import Path
@@ -24,13 +24,13 @@ _RUNS, _WARM_UP = 200, 20
 
 
 def measured(answers: Answers, dataset: Dataset) -> dict[str, float]:
-    """All metrics of a model's answers to the data: of its labels, and of its probabilities where it has some."""
+    """Return all metrics of a model's answers to the data: of its labels, and of its probabilities if it has some."""
     count = len(dataset.rows)
     return metrics.measure(scores_of(answers, count), dataset.truth, dataset.classes)
 
 
 def scores_of(answers: Answers, count: int) -> np.ndarray:
-    """The first answers as `training.metrics.measure` takes them."""
+    """Return the first answers in the form of `training.metrics.measure`."""
     if answers.codes is None:
         assert answers.values is not None  # noqa: S101  (narrows the type)
         return answers.values[:count].reshape(-1, 1)
@@ -44,11 +44,11 @@ def judge(
     """Run every check on the stored files.
 
     Args:
-        folder: The artifact folder, as the store gave it back.
-        opened: What the model itself said.
-        dataset: The data as the model takes it.
-        settings: Bounds; those of metrics count only where somebody gave them, for the model may know the data.
-        figures: What was measured.
+        folder: The artifact folder, as the store returned it.
+        opened: The model's own answers.
+        dataset: The data, with the model's columns.
+        settings: Bounds; only given thresholds of metrics count, because the model may have learned from the data.
+        figures: The model's metrics on the data.
     """
     checks = [
         (at_most if name in metrics.LOWER_IS_BETTER else at_least)(name, figures[name], bound)
@@ -80,7 +80,7 @@ def _of_graph(folder: Path, opened: Opened, dataset: Dataset, settings: GateSett
 
 
 def _rows(opened: Opened, columns: list[ColumnGiven]) -> np.ndarray:
-    """The rows that the model was asked about, in the same order."""
+    """Return the rows that the model was given, in the same order."""
     frame = pd.read_parquet(opened.folder / TABLE_FILE)
     return contract_rows(frame[[column.name for column in columns]], columns)
 
@@ -90,7 +90,7 @@ def _differs(all_at_once: Answers, index: int, alone: Answers) -> bool:
         return bool(all_at_once.codes[index] != alone.codes[0])
     assert all_at_once.values is not None  # noqa: S101  (narrows the type)
     assert alone.values is not None  # noqa: S101
-    # Single precision, summed up in another order.
+    # Single precision, and another order of summation.
     spread = 1e-5 * float(np.nanstd(all_at_once.values))
     return not bool(np.isclose(all_at_once.values[index], alone.values[0], rtol=1e-5, atol=spread, equal_nan=True))
 

@@ -1,4 +1,4 @@
-"""An ONNX graph that was made elsewhere, asked like an estimator."""
+"""An ONNX graph that was made elsewhere, with the methods of an estimator."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ class GraphModel:
         """Load a graph.
 
         Raises:
-            UnfitError: Its inputs or outputs are of another kind.
+            UnfitError: It has other inputs or outputs.
         """
         self.graph = onnx.load(str(path))
         self._session = open_session(path)
@@ -40,11 +40,11 @@ class GraphModel:
             self.classes_ = np.asarray(labels)
 
     def predict(self, rows: Any) -> np.ndarray:
-        """Labels, or values; shape [rows]."""
+        """Return labels or values; shape [rows]."""
         return np.asarray(self._run(rows)[0]).reshape(len(rows), -1)[:, 0]
 
     def predict_proba(self, rows: Any) -> np.ndarray:
-        """Probabilities, shape [rows, classes]."""
+        """Return probabilities, shape [rows, classes]."""
         found = self._run(rows)[1]
         if isinstance(found, list):
             return np.array([[row[label] for label in self.classes_.tolist()] for row in found])

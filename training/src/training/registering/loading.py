@@ -1,4 +1,4 @@
-"""Opening a model's file, in the form in which it is stored; only ever in the process that `child` is."""
+"""Open a model's file, in the form in which it is stored. Only the process of `child` may do this."""
 
 import pickle
 import sys
@@ -11,16 +11,16 @@ from training.registering.errors import UnfitError
 from training.registering.graphs import GraphModel
 from training.registering.messages import Request
 
-# Packages whose classes are made without asking, of types that skops does not know by itself.
+# Packages whose classes skops may construct, although it does not trust them by itself.
 _KNOWN_PACKAGES = ("sklearn", "numpy", "scipy", "lightgbm", "xgboost", "collections", "builtins")
 
 
 def load(request: Request) -> Any:
-    """The fitted model.
+    """Return the fitted model.
 
     Raises:
-        UnfitError: It is stored in a way that cannot be opened.
-        Exception: Whatever opening it raises.
+        UnfitError: It is stored in a form that cannot be opened.
+        Exception: Whatever the model raises when it is opened.
     """
     path = Path(request.path)
     if request.code:
@@ -35,7 +35,7 @@ def load(request: Request) -> Any:
 
 
 def untrusted_types(path: Path) -> list[str]:
-    """The types of a skops file that serving does not make by itself."""
+    """Return the types in a skops file that serving does not trust by default."""
     import skops.io  # noqa: PLC0415
 
     return sorted(set(skops.io.get_untrusted_types(file=path)) - TRUSTED_TYPES)
@@ -58,7 +58,7 @@ def _pickle(path: Path) -> Any:
     import joblib  # noqa: PLC0415
 
     try:
-        # It reads plain pickles, too.
+        # joblib reads plain pickles as well.
         return joblib.load(path)
     except (ModuleNotFoundError, AttributeError) as error:
         raise UnfitError(

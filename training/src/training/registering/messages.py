@@ -8,7 +8,7 @@ from modelformat.columns import Kind
 from modelformat.mlmodel import Label, Labels, Task
 from training.confinement import Bounds
 
-# How a model is stored. `pickle` is any pickle, of cloudpickle and joblib too.
+# How a model is stored. `pickle` is any pickle, also of cloudpickle and joblib.
 Form = Literal["pickle", "skops", "onnx", "xgboost", "lightgbm", "catboost"]
 
 REQUEST_FILE, OUTCOME_FILE = "request.json", "outcome.json"
@@ -16,7 +16,7 @@ TABLE_FILE, ANSWERS_FILE, TWIN_FILE, SKOPS_FILE = "table.parquet", "answers.npz"
 
 
 class ColumnGiven(Struct, frozen=True):
-    """A column of the table: its name, what it holds, and whether it has gaps."""
+    """A column of the table: its name, its kind, and whether it has gaps."""
 
     name: str
     kind: Kind
@@ -24,18 +24,19 @@ class ColumnGiven(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What to open, and by which table to try it.
+    """What to open, and how to test it.
 
     Attributes:
-        path: The file that holds the model.
+        path: The model's file.
         form: How it is stored.
-        model_class: The class that a native file belongs to, where one is told.
-        beside: A folder of other files that belong to the model; empty where there is none.
+        model_class: The class of a native file, if it is known.
+        beside: A folder with further files of the model; empty if there is none.
         code: A folder of Python code that was logged with the model.
-        columns: The table's columns but the target, in its order.
-        rows: How many of the table's rows are data; those after them are the difficult ones.
-        tolerance: How far the ONNX form may be from the model, as a share of 1, or of the values' standard deviation.
-        trusted: Whether types that skops does not know may be made.
+        columns: The table's columns without the target, in its order.
+        rows: The number of rows of the table that are data; the difficult rows come after them.
+        tolerance: The allowed difference of the ONNX form from the model: a probability, or a share of the values'
+            standard deviation.
+        trusted: Whether types that skops does not know may be constructed.
     """
 
     path: str
@@ -51,20 +52,20 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What was found.
+    """The result of opening a model.
 
     Attributes:
-        problems: Why the model cannot be taken, a sentence each; the other fields are only filled where there is none.
-        confinement: What kept the process, in words.
+        problems: Why the model cannot be registered, in sentences; if there are any, the other fields may be empty.
+        confinement: What confined the process, in words.
         kind: The class of the model.
-        task: What it does.
+        task: The task that it does.
         classes: Its labels, in the order of its probabilities; empty for regression.
-        columns: The columns that it takes, in its order, by their places in the table.
-        labels: How its label is found.
-        form: Whether there is an ONNX form that answers alike, or a skops file.
-        untrusted: Types of the skops file that serving does not trust by itself.
-        refuses_unknown: Places (in `columns`) of the texts of which it takes none that it has not seen.
-        notes: What should be known of it.
+        columns: The positions in the table of the columns that it takes, in its order.
+        labels: How its label is decided.
+        form: The stored form that gives the model's answers: an ONNX graph or a skops file.
+        untrusted: Types in the skops file that serving does not trust by default.
+        refuses_unknown: The positions (in `columns`) of the columns for which it refuses unknown texts.
+        notes: Remarks for people, in sentences.
     """
 
     problems: tuple[str, ...] = ()

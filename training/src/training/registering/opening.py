@@ -1,4 +1,4 @@
-"""Starting the process that opens a model, and hearing what it found."""
+"""Start the process that opens a model, and read its results."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ from training.registering.messages import (
     Request,
 )
 
-# What a process needs to start Python with the same libraries, and nothing that might be a secret.
+# The variables that Python needs to start with the same libraries. None of them is a secret.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 _ADDED = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1", "JOBLIB_MULTIPROCESSING": "0",
@@ -39,7 +39,7 @@ _LEFT_BEHIND = (OUTCOME_FILE, ANSWERS_FILE, TWIN_FILE, SKOPS_FILE, TABLE_FILE)
 
 
 class Opened(Struct, frozen=True, eq=False):
-    """What was found of a model: the report, its answers to all rows, and the folder with its forms."""
+    """A model that was opened: the report, its answers to all rows, and the folder with its forms."""
 
     outcome: Outcome
     answers: Answers
@@ -47,25 +47,25 @@ class Opened(Struct, frozen=True, eq=False):
 
 
 def open_confined(request: Request, table: pd.DataFrame, folder: Path, seconds: float) -> Opened:
-    """Have a process of its own open the model and ask it about the table.
+    """Have a separate process open the model and answer the table.
 
     Args:
         request: What to open.
         table: The columns of the request, data first, then the difficult rows.
-        folder: A folder for what goes to and fro.
-        seconds: How long that may take.
+        folder: A folder for the messages between the processes.
+        seconds: The time limit.
 
     Raises:
-        BadInputError: It ended without an outcome, or in an outcome that says why the model cannot be taken.
+        BadInputError: The process ended without an outcome.
     """
     (folder / REQUEST_FILE).write_bytes(msgspec.json.encode(request))
     table.to_parquet(folder / TABLE_FILE)
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     own = {name: str(folder) for name in ("HOME", "TMPDIR", "MPLCONFIGDIR")}
-    # A file, for a pipe would be read into memory without end, and be open for as long as anybody holds it.
+    # A file: a pipe would be read into memory without a limit, and stays open for as long as any process holds it.
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            # Without the working directory, where others may put a file that is called like a module.
+            # -P: the working directory is not searched for modules, because others may put a file there.
             [sys.executable, "-P", "-m", "training.registering.child", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -79,7 +79,7 @@ def open_confined(request: Request, table: pd.DataFrame, folder: Path, seconds: 
         except subprocess.TimeoutExpired:
             raise BadInputError(f"opening the model did not end within {seconds:g} s; --seconds allows more.") from None
         finally:
-            # Whatever it started goes with it.
+            # Also ends all processes that it started.
             _end(process)
             process.wait()
         said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST_BYTES))
@@ -108,10 +108,10 @@ def _heard(folder: Path, status: int, said: bytes) -> Opened:
 
 
 def _refuse_links(folder: Path) -> None:
-    """Refuse what is no plain file of its own: this process may read what the other one could not.
+    """Refuse links and special files among the results: this process may read what the other one could not.
 
     Raises:
-        BadInputError: Such a thing stands where a result is to be.
+        BadInputError: A result is a link or a special file.
     """
     for name in _LEFT_BEHIND:
         with contextlib.suppress(FileNotFoundError):

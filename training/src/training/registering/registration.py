@@ -1,4 +1,4 @@
-"""The steps from somebody's fitted model to a registered version."""
+"""The steps from a fitted model that was made elsewhere to a registered version."""
 
 import contextlib
 import re
@@ -40,18 +40,18 @@ from training.steps import Silent, Steps, headline
 from training.tracking import REGISTERED_FROM, Tracking
 
 _MOST_LABELS = 10
-# A version of a registered model; what has neither number nor alias is a logged one, by its id.
+# A version of a registered model. A model address without version and alias is a logged model's id.
 _REGISTERED = re.compile(r"models:/([^/@]+)[/@].+")
 
 
 class Taking(Struct, frozen=True, kw_only=True):
-    """How a model is taken in.
+    """How a model is opened and registered.
 
     Attributes:
-        trust_pickle: Whether a pickle may be opened, which runs the code of its author.
-        dry_run: Whether to stop before anything is recorded.
-        seconds: How long opening and asking it may take.
-        memory_mb: How much memory that may take.
+        trust_pickle: Whether a pickle may be opened, which runs its author's code.
+        dry_run: Whether to stop before recording anything.
+        seconds: The time limit for opening the model and predicting the rows.
+        memory_mb: The memory limit for this, in MiB.
     """
 
     trust_pickle: bool = False
@@ -61,7 +61,7 @@ class Taking(Struct, frozen=True, kw_only=True):
 
 
 class Registered(Struct, frozen=True, kw_only=True):
-    """The result; `version`, `release`, `uri`, `digest` and `run_id` are null where nothing was registered."""
+    """The result; `version`, `release`, `uri`, `digest` and `run_id` are null if nothing was registered."""
 
     registered: bool
     name: str
@@ -86,12 +86,12 @@ class Registered(Struct, frozen=True, kw_only=True):
 
 
 def register(model: str, settings: Settings, taking: Taking, steps: Steps | None = None) -> Registered:
-    """Open, ask, convert, judge, record and register a model that was made elsewhere.
+    """Open, convert, judge, record and register a model that was made elsewhere.
 
     A failed gate is not an error: the run is recorded, nothing is registered, and the result says which checks failed.
 
     Raises:
-        BadInputError: The model or the data cannot be taken; a line for each reason, and nothing was recorded.
+        BadInputError: The model or the data cannot be used; a line for each reason, and nothing was recorded.
         OutageError: MLflow does not answer; nothing was registered.
     """
     started = time.monotonic()
@@ -145,7 +145,7 @@ def register(model: str, settings: Settings, taking: Taking, steps: Steps | None
 def _given(
     model: str, settings: Settings, taking: Taking, tracking: Tracking, stack: contextlib.ExitStack, steps: Steps
 ) -> tuple[Source, Dataset]:
-    """The model's file and the table, or all that is wrong with both."""
+    """Return the model's file and the table, or raise an error with all problems of both."""
     problems: list[str] = []
     source, dataset = None, None
     with steps.step("find") as step:
@@ -162,7 +162,7 @@ def _given(
             )
     with steps.step("load") as step:
         try:
-            # What the task is, the model says.
+            # The model decides the task.
             dataset = load(msgspec.structs.replace(settings, task=None), exact=True)
             step.outcome = f"{dataset.source}: {len(dataset.rows)} rows, {len(dataset.features)} columns"
         except BadInputError as error:
@@ -188,16 +188,16 @@ def _request(source: Source, dataset: Dataset, settings: Settings, taking: Takin
 
 
 def _table(dataset: Dataset) -> pd.DataFrame:
-    """The data, and after it difficult rows."""
+    """Return the data, followed by the difficult rows."""
     hard = hard_rows([(column.kind, column.optional) for column in dataset.columns], dataset.rows)
     return as_frame(dataset.columns, np.concatenate([dataset.rows, hard]))
 
 
 def _of_model(source: Source, dataset: Dataset, settings: Settings, outcome: Outcome) -> Dataset:
-    """The data as the model takes it.
+    """Return the data with the model's columns, task and classes.
 
     Raises:
-        BadInputError: The model cannot be taken, or says other things than the data, or than somebody typed.
+        BadInputError: The model cannot be registered, or contradicts the data or the given settings.
     """
     problems = [f"{source.title}: {problem}." for problem in outcome.problems]
     if not outcome.kind:
@@ -230,7 +230,7 @@ def _of_model(source: Source, dataset: Dataset, settings: Settings, outcome: Out
 
 
 def _typed_otherwise(source: Source, settings: Settings, outcome: Outcome, names: tuple[str, ...]) -> list[str]:
-    """What somebody typed that the model itself does not bear out."""
+    """Return the problems of settings and descriptions that contradict the model itself."""
     problems = []
     if settings.task and settings.task != outcome.task:
         problems.append(f"--task says {settings.task}, but the {outcome.kind} does {outcome.task}.")
@@ -248,10 +248,10 @@ def _typed_otherwise(source: Source, settings: Settings, outcome: Outcome, names
 
 
 def _truth(dataset: Dataset, outcome: Outcome) -> np.ndarray:
-    """The target by the model's task.
+    """Return the target in the form of the model's task.
 
     Raises:
-        BadInputError: It cannot be that, or holds labels that the model does not know.
+        BadInputError: This is not possible, or the target has labels that the model does not know.
     """
     truth = dataset.truth
     if outcome.task != dataset.task:
@@ -286,7 +286,7 @@ def _runtime_notes(outcome: Outcome) -> tuple[str, ...]:
 
 
 def _name(model: str, dataset: Dataset) -> str:
-    """The registered model that the version came from, where it came from one; else what the data is called."""
+    """Return the name of the registered model that the version came from, or else the data's name."""
     registered = _REGISTERED.fullmatch(model)
     return registered[1] if registered else default_model_name(dataset)
 
@@ -296,7 +296,7 @@ def _recorded(
 ) -> Registered:
     registry = Registry(tracking)
     outcome = opened.outcome
-    # Serving tells drift by what the model answers.
+    # Serving detects drift by comparing answers with these.
     baseline = measure_baseline(
         dataset.columns, dataset.rows, scores_of(opened.answers, len(dataset.rows)), dataset.classes
     )

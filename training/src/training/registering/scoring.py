@@ -1,4 +1,4 @@
-"""The answers of a graph that follows the contract, as serving would give them."""
+"""The answers of a graph that follows the contract, computed as serving does."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from training.registering.estimators import Answers
 
 
 class GraphScores:
-    """A graph, loaded as serving loads it."""
+    """A graph, loaded as in serving."""
 
     def __init__(self, graph: bytes, classes: Sequence[Label], labels: Labels) -> None:
         self._session = open_session(graph)
@@ -21,7 +21,7 @@ class GraphScores:
         self._dtypes = () if MATRIX in inputs else tuple(DTYPES[inputs[f"column_{i}"]] for i in range(len(inputs)))
 
     def answers(self, rows: np.ndarray) -> Answers:
-        """What it gives for rows by the contract."""
+        """Return its answers to rows in the form of the contract."""
         given = {MATRIX: rows.astype(self._matrix)} if self._matrix is not None else as_columns(rows, self._dtypes)
         if not self._classes:
             values = np.asarray(self._session.run([PREDICTION], given)[0], dtype=np.float64).reshape(-1)

@@ -1,4 +1,4 @@
-"""Finding the model that somebody named: in MLflow or as a file, what it is stored as, and what was typed about it."""
+"""Find a model in MLflow or as a file, how it is stored, and what was recorded about it."""
 
 import contextlib
 import re
@@ -19,22 +19,22 @@ _SUFFIXES: dict[str, Form] = {
     ".skops": "skops", ".onnx": "onnx", ".joblib": "pickle", ".pkl": "pickle", ".pickle": "pickle",
 }  # fmt: skip
 _URI = re.compile(r"(models|runs):/.+")
-# In the order in which they are preferred: where there is the model itself, it is asked rather than its ONNX form.
+# In the order of preference: the model itself is opened rather than its ONNX form.
 _FLAVORS = ("sklearn", "xgboost", "lightgbm", "catboost", "onnx")
 
 
 class Source(Struct, frozen=True):
-    """A model's file, and what MLflow recorded when it was logged.
+    """A model's file, and what MLflow recorded about it.
 
     Attributes:
-        title: What was asked for.
-        path: The file.
+        title: The address or path that was given.
+        path: The model's file.
         form: How it is stored.
-        model_class: The class that a native file belongs to.
-        beside: The folder of the file, where all that lies in it belongs to the model.
-        code: The folder of Python code that was logged with it.
-        inputs: Names of the columns of its signature, where it has one.
-        classes: `metadata.classes`, where somebody gave it.
+        model_class: The class of a native file.
+        beside: The folder of the file, if everything in it belongs to the model.
+        code: The folder of Python code that was logged with it; empty if there is none.
+        inputs: The column names of its signature, if it has one.
+        classes: `metadata.classes`, if it was given.
     """
 
     title: str
@@ -49,10 +49,10 @@ class Source(Struct, frozen=True):
 
 @contextlib.contextmanager
 def found_source(model: str, tracking: Tracking) -> Iterator[Source]:
-    """The model by its address or path; what was downloaded is gone after the block.
+    """Yield the model at an address or path; a download is deleted after the block.
 
     Raises:
-        BadInputError: There is none, or it is stored in a way that is not taken.
+        BadInputError: There is none, or it is stored in a form that is not supported.
         OutageError: MLflow does not answer.
     """
     if not _URI.fullmatch(model):
@@ -84,7 +84,7 @@ def _of_path(model: str) -> Source:
     form = _SUFFIXES.get(path.suffix.lower())
     if form is None:
         raise BadInputError(f"{model}: the name of a model's file must end with {', '.join(_SUFFIXES)}.")
-    # A graph may have its weights in files beside it. Nothing else has, and a folder of one's own holds much besides.
+    # A graph may have its weights in files next to it. No other form has, and the folder may hold anything else.
     beside = str(path.resolve().parent) if form == "onnx" else ""
     return Source(model, path.resolve(), form, beside=beside)
 

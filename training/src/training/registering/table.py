@@ -1,4 +1,4 @@
-"""Rows of a table as serving hands them to models: plain arrays by the contract (docs/model-format.md)."""
+"""Rows of a table as serving passes them to models: plain arrays by the contract (docs/model-format.md)."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from training.registering.messages import ColumnGiven
 
 
 def contract_rows(frame: pd.DataFrame, columns: Sequence[ColumnGiven]) -> np.ndarray:
-    """The rows as serving hands them on: float64, or objects (float and str) where text is among the columns."""
+    """Return rows as serving passes them on: float64, or objects (float and str) if there is text."""
     text = any(column.kind == "category" for column in columns)
     rows = np.empty((len(frame), len(columns)), dtype=object if text else np.float64)
     for index, column in enumerate(columns):
