@@ -113,7 +113,7 @@ def test_what_is_no_longer_to_expire_stays(store: Store) -> None:
     own = {"ID": "ours", "Status": "Enabled", "Filter": {"Prefix": "trial/"}, "Expiration": {"Days": 1}}
     (expiry,) = root.get_bucket_lifecycle_configuration(Bucket="predictions")["Rules"]
     root.put_bucket_lifecycle_configuration(Bucket="predictions", LifecycleConfiguration={"Rules": [expiry, own]})
-    assert "What is in bucket predictions stays." in store.provision(EXPIRING="")
+    assert "Objects in bucket predictions do not expire any more." in store.provision(EXPIRING="")
     assert rules() == ["ours"]
     assert "stays" not in store.provision(EXPIRING="").replace("keeps versions", "")
     store.provision()
