@@ -135,7 +135,7 @@ def retried(stack: Stack) -> Iterator[str]:
     for app in stack.apps:
         retry = (app.manifest["spec"].get("syncPolicy") or {}).get("retry") or {}
         if retry.get("limit") != -1:
-            yield f"{app.name}: retry.limit must be -1: after the last one, a revision is never tried again"
+            yield f"{app.name}: retry.limit must be -1: after the last retry, a revision is never synced again"
         if retry.get("refresh") is not True:
             yield f"{app.name}: retry.refresh must be true: otherwise the commit that fixes a sync waits for it"
         if not re.fullmatch(r"\d+s|[1-5]m", str((retry.get("backoff") or {}).get("maxDuration"))):

@@ -72,8 +72,8 @@ class App:
 class Stack:
     """All applications, projects and Secrets.
 
-    `secrets` are the keys that bootstrap makes, by server, namespace and name. `released` is true if any environment has
-    a release. `reserved` are the requests of other pods. `unread` are sentences about files that could not be read.
+    `secrets` are the keys that bootstrap makes, by server, namespace and name. `released` is true if any environment
+    has a release. `reserved` are the requests of other pods. `unread` are sentences about files that could not be read.
     """
 
     platform: Platform
