@@ -32,7 +32,7 @@ PLACEHOLDER = re.compile(r"\$\{(\w+)\.(\w+)(:percent|:bound)?\}")
 
 
 def _filled() -> tuple[list[Path], list[Path]]:
-    """Return what the chart makes of its rules and of its dashboards, as files that end with this process."""
+    """Return the files that the chart renders from its rules and dashboards. They are removed with this process."""
     outcome = helm.template("observability", CHART / "ci" / "1-defaults.yaml")
     assert outcome.code == 0, outcome.errors
     folder = Path(tempfile.mkdtemp(prefix="observability-"))

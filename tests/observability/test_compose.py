@@ -16,7 +16,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encod
 
 
 def mounted(service: str, folder: Path) -> dict[PurePosixPath, Path]:
-    """Where each volume of a service is on this machine, by its place in the container; named ones are in `folder`."""
+    """Return this machine's path of each volume of a service, by its path in the container."""
     found = {}
     for volume in COMPOSE["services"][service]["volumes"]:
         source, target = volume.removesuffix(":ro").split(":")

@@ -1,4 +1,4 @@
-"""The last step of the canaries: all pods are replaced one by one again."""
+"""The last step of the canaries: production becomes a Deployment again."""
 
 from tests.e2e.argocd import rollouts
 from tests.e2e.argocd.canaries import RATE, VALUES, Canaries
