@@ -167,7 +167,7 @@ volumeMounts:
 {{- end -}}
 {{- range $name := list "max_connections" "listen_addresses" "unix_socket_directories" "data_directory" "hba_file" -}}
 {{- if hasKey $.Values.settings $name -}}
-{{- fail (printf "settings.%s is the chart's own: %s." $name (ternary "set maxConnections, which work_mem is computed from" "it depends on how the pod is made" (eq $name "max_connections"))) -}}
+{{- fail (printf "settings.%s is set by the chart: %s." $name (ternary "use maxConnections, which also determines work_mem" "it depends on how the pod is made" (eq $name "max_connections"))) -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.backup.s3 -}}

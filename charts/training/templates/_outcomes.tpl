@@ -17,7 +17,7 @@
 {{- $name := include "training.outcomesName" (list $ .) -}}
 {{- $entry := printf "%s in %s" .service .environment -}}
 {{- if hasKey $names $name -}}
-{{- fail (printf "outcomes.services: the CronJob %s would be that of %s and of %s: leave one of them out." $name (get $names $name) $entry) -}}
+{{- fail (printf "outcomes.services: %s and %s would have the same CronJob, %s. Remove one of them." (get $names $name) $entry $name) -}}
 {{- end -}}
 {{- $_ := set $names $name $entry -}}
 {{- end -}}
