@@ -18,7 +18,7 @@ from services.gitops.tests.conftest import (  # noqa: F401  (fixtures)
     original,
 )
 from services.gitops.tests.github import GitHub, serving
-from tests.forges.front import standing_before
+from tests.forges.front import front_of
 from tests.forges.gitea import GiteaStage
 from tests.forges.gitea_server import GiteaServer, begin_gitea, gitea
 from tests.forges.github import GitHubStage
@@ -65,18 +65,18 @@ def stage(
     if request.param == "gitea":
         server: GiteaServer = request.getfixturevalue("gitea_server")
         monkeypatch.setenv("PATH", _programs(tmp_path))
-        with standing_before(server.url) as front:
+        with front_of(server.url) as front:
             yield _ready(GiteaStage(server, front, fork, monkeypatch))
         return
     monkeypatch.setenv("PATH", _programs(tmp_path))
     bare = tmp_path / "origin.git"
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))
     if request.param == "github":
-        with serving(GitHub(bare)) as hub, standing_before(hub.url) as front:
+        with serving(GitHub(bare)) as hub, front_of(hub.url) as front:
             yield _ready(GitHubStage(hub, front, fork, monkeypatch))
         return
     assert request.param == "gitlab", f"{request.param} has no stage: add one to tests/forges"
-    with serving(GitLab(bare)) as lab, standing_before(lab.url) as front:
+    with serving(GitLab(bare)) as lab, front_of(lab.url) as front:
         yield _ready(GitLabStage(lab, front, fork, monkeypatch))
 
 

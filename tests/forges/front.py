@@ -91,7 +91,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def standing_before(target: str) -> Iterator[Front]:
+def front_of(target: str) -> Iterator[Front]:
     """Run a proxy in front of a forge until the block ends."""
     front = Front(target, httpx.Client(timeout=60, trust_env=False))
     with _listening(front) as url:

@@ -44,7 +44,7 @@ ELSEWHERE = {
         "SeaweedFS_volumeServer_resource",
         "SeaweedFS_volumeServer_volumes",
     },
-    "etcd beside SeaweedFS": {
+    "etcd of SeaweedFS": {
         "etcd_mvcc_db_total_size_in_bytes",
         "etcd_server_has_leader",
         "etcd_server_quota_backend_bytes",

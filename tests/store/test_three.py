@@ -197,7 +197,7 @@ def test_servers_export_the_metrics_of_alerts_and_panels(servers: Three) -> None
     node = leader(servers)
     exported = {
         name: sources.in_text(httpx.get(f"http://{LOOPBACK}:{node.ports[port]}/metrics", timeout=10).text)
-        for name, port in (("SeaweedFS", "metrics"), ("etcd beside SeaweedFS", "state"))
+        for name, port in (("SeaweedFS", "metrics"), ("etcd of SeaweedFS", "state"))
     }
     assert {name: sources.ELSEWHERE[name] - found for name, found in exported.items()} == {
         name: set() for name in exported

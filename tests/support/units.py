@@ -46,7 +46,7 @@ def unit_of(node: str) -> str:
     return path if path.startswith(_SHARED_IN_A_FILE) else f"{path}::{function.partition('[')[0]}"
 
 
-class UnitScheduling(LoadScopeScheduling):  # it has no types
+class UnitScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
     """Distributes units in the order in which their first tests were collected, which is that of the command line."""
 
     def __init__(self, config: pytest.Config, log: Any = None) -> None:

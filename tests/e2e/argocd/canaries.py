@@ -8,7 +8,7 @@ import msgspec
 from tests.e2e.argocd import rollouts
 from tests.e2e.argocd.pipeline import LoadResult, Pipeline, described, save
 from tests.e2e.argocd.places import PRODUCTION, STAGING, Place
-from tests.e2e.argocd.rollouts import Standing
+from tests.e2e.argocd.rollouts import RolloutState
 from tests.e2e.images import Image
 from tests.e2e.story import REPORTS
 
@@ -54,16 +54,16 @@ class Canaries(msgspec.Struct, frozen=True):
         """Return the version number that git pins in production."""
         return str(self.pipeline.pins(self.production)["model"]["version"])
 
-    def standing(self) -> Standing:
+    def state(self) -> RolloutState:
         """Return the state of the Rollout, which must exist."""
         return self.wait("the Rollout is seen by its controller", lambda _: True, seconds=60)
 
-    def wait(self, what: str, ends: Callable[[Standing], bool], *, seconds: float) -> Standing:
+    def wait(self, what: str, ends: Callable[[RolloutState], bool], *, seconds: float) -> RolloutState:
         """Wait for a state of the Rollout. A timeout describes the Rollout, the application and the controller."""
         kube, place = self.pipeline.kube, self.production
 
-        def look() -> Standing | None:
-            found = rollouts.standing(kube, place)
+        def look() -> RolloutState | None:
+            found = rollouts.state_of(kube, place)
             return found if found and ends(found) else None
 
         try:
@@ -71,7 +71,7 @@ class Canaries(msgspec.Struct, frozen=True):
         except TimeoutError as error:
             app = described(self.pipeline.application(place.application))
             save(REPORTS / "canary-rollout.log", rollouts.explained(kube, place))
-            raise TimeoutError(f"{error}\n{app}\n{rollouts.standing(kube, place)}") from error
+            raise TimeoutError(f"{error}\n{app}\n{rollouts.state_of(kube, place)}") from error
 
     def wait_analysis(self, pods: str, step: int) -> None:
         """Wait until the analysis of one step begins."""
@@ -123,11 +123,11 @@ class Canaries(msgspec.Struct, frozen=True):
 
     # --- results ---
 
-    def begun(self, old: Standing) -> Standing:
+    def begun(self, old: RolloutState) -> RolloutState:
         """Wait until the controller has begun with pods other than the old ones."""
         return self.wait("the canary begins", lambda now: now.wanted != old.wanted, seconds=240)
 
-    def stopped(self, old: Standing) -> Standing:
+    def stopped(self, old: RolloutState) -> RolloutState:
         """Wait until the canary is aborted and only the old pods answer. The first share must have stopped it."""
         pipeline, production = self.pipeline, self.production
         self.begun(old)

@@ -17,7 +17,7 @@ _KINDS = ("rollouts", "analysisruns", "analysistemplates", "clusteranalysistempl
 _HASH = "rollouts-pod-template-hash"
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class RolloutState(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a Rollout."""
 
     phase: str
@@ -40,7 +40,7 @@ def install(pipeline: Pipeline) -> str:
     fork, kube = pipeline.fork, pipeline.kube
     manifest = os.environ.get("ROLLOUTS_INSTALL_MANIFEST", "")
     fork.edit("platform.yaml", _switched_on)
-    fork.commit("Let versions in by degrees")
+    fork.commit("Release versions as canaries")
     without = [*pipeline.without, *([APPLICATION] if manifest else [])]
     fork.gitops("bootstrap", *(f"--without={name}" for name in without), seconds=400)
     if manifest:
@@ -89,7 +89,7 @@ def take_away(kube: Kube) -> None:
     kube.run("delete", "namespace", NAMESPACE, "--timeout=120s", seconds=130)
 
 
-def standing(kube: Kube, place: Place) -> Standing | None:
+def state_of(kube: Kube, place: Place) -> RolloutState | None:
     """Return the state of a service's Rollout, or None without a Rollout or if its controller lags behind."""
     try:
         rollout = kube.get(place.namespace, ROLLOUTS, place.name)
@@ -98,7 +98,7 @@ def standing(kube: Kube, place: Place) -> Standing | None:
     status = rollout.get("status", {})
     if status.get("observedGeneration") != str(rollout["metadata"]["generation"]):
         return None
-    return Standing(
+    return RolloutState(
         phase=status.get("phase", ""),
         aborted=bool(status.get("abort")),
         stable=status.get("stableRS", ""),

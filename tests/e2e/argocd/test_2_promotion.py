@@ -86,7 +86,7 @@ def test_stagings_version_answers_productions_requests_as_a_shadow(pipeline: Pip
     (live,) = [each["live"] for each in said if each["application"] == PRODUCTION.application]
     assert (live["shadow"]["version"], live["shadow"]["status"]) == (second, "ready")
     assert set(results[0].versions) == {first}
-    report.add("Requests", f"- a shadow beside production: {results[0]}")
+    report.add("Requests", f"- a shadow in production: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
 

@@ -20,7 +20,7 @@ from tests.e2e.argocd.canaries import (
     Canaries,
 )
 from tests.e2e.argocd.pipeline import Pipeline
-from tests.e2e.argocd.rollouts import Standing
+from tests.e2e.argocd.rollouts import RolloutState
 from tests.e2e.kube import CommandError
 from tests.e2e.report import Report
 
@@ -52,8 +52,8 @@ def test_a_deployment_becomes_a_rollout_without_a_failed_request(
     said = {"rollout": CANARY, "serviceMonitor": {"interval": "5s"}, "watch": {"minutes": 15}}
     with pipeline.load(production, rate=RATE) as results:
         pipeline.fork.edit(VALUES, lambda values: values.update(said))
-        pipeline.follow(pipeline.fork.commit("Let versions of iris in by degrees"), production)
-    found = canary.standing()
+        pipeline.follow(pipeline.fork.commit("Release versions of iris as canaries"), production)
+    found = canary.state()
     assert (found.phase, found.stable) == ("Healthy", found.wanted)
     labels = {"app.kubernetes.io/instance": production.name}
     assert pipeline.kube.items(production.namespace, "deployments", labels) == [], "both would answer"
@@ -71,18 +71,18 @@ def test_a_deployment_becomes_a_rollout_without_a_failed_request(
 def test_a_candidate_answers_productions_requests_as_a_shadow(pipeline: Pipeline, report: Report, canary: Canaries) -> None:
     production, before = canary.production, canary.version()
     version = canary.trained("a-good-version", _other_rows)
-    old = canary.standing()
+    old = canary.state()
     with pipeline.load(production, rate=RATE) as results:
         pipeline.fork.gitops("shadow", str(production), f"--model={version}", "--sample=1", "--pr")
         commit = pipeline.merge_pull(pipeline.forge.pull(f"shadow/{production}"))
         pipeline.look_at_git()
         _let_in(pipeline, canary, old, commit)
     assert set(results[0].versions) == {before}
-    report.add("Requests", f"- a shadow, by degrees: {results[0]}")
+    report.add("Requests", f"- a shadow on the canary Rollout: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
 
-def _let_in(pipeline: Pipeline, canary: Canaries, old: Standing, commit: str) -> None:
+def _let_in(pipeline: Pipeline, canary: Canaries, old: RolloutState, commit: str) -> None:
     """Wait until a canary ends, and check that every share was judged good."""
     under_way = canary.begun(old)
     assert (under_way.stable, under_way.aborted) == (old.stable, False)
@@ -96,7 +96,7 @@ def _let_in(pipeline: Pipeline, canary: Canaries, old: Standing, commit: str) ->
 def test_a_good_version_reaches_all_pods_in_steps(pipeline: Pipeline, report: Report, canary: Canaries) -> None:
     production, before = canary.production, canary.version()
     version = pipeline.pins(canary.staging)["model"]["version"]
-    old = canary.standing()
+    old = canary.state()
     with pipeline.load(production, rate=RATE) as results:
         _let_in(pipeline, canary, old, canary.promoted())
     told = re.search(r"Over [\d,]+ rows of \S+ the candidate agrees with .*", pipeline.proposal(production).body)
@@ -105,7 +105,7 @@ def test_a_good_version_reaches_all_pods_in_steps(pipeline: Pipeline, report: Re
     answer = pipeline.predict(production)
     assert (answer.version, answer.prediction) == (version, RIGHT)
     assert set(results[0].versions) == {before, version}, "both versions answered during the canary"
-    report.add("Requests", f"- a good version by degrees: {results[0]}")
+    report.add("Requests", f"- a good version as a canary: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
 
@@ -113,7 +113,7 @@ def test_a_wrong_version_is_stopped_at_the_first_share(pipeline: Pipeline, repor
     good = canary.version()
     version = canary.trained("a-wrong-version", _weighed_wrongly)
     assert pipeline.predict(canary.staging).prediction != RIGHT, "the version must answer wrongly"
-    old = canary.standing()
+    old = canary.state()
     with pipeline.load(canary.production, rate=RATE) as results:
         canary.promoted()
         canary.stopped(old)

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.argocd import canaries, prometheus, rollouts
 from tests.e2e.argocd.canaries import ALIAS, FIRST, PASSED, RATE, REVERTED_AFTER, RIGHT, SECOND, SMOKE, VALUES, Canaries
 from tests.e2e.argocd.pipeline import Pipeline
-from tests.e2e.argocd.rollouts import Standing
+from tests.e2e.argocd.rollouts import RolloutState
 from tests.e2e.faulty.sitecustomize import FAILING_ONE_IN
 from tests.e2e.report import Report
 
@@ -27,7 +27,7 @@ def test_a_slow_version_is_stopped_and_watch_rolls_it_back(
     good, production = canary.version(), canary.production
     canary.image(pipeline.images.serving_slow, good)
     canary.unheld()
-    old = canary.standing()
+    old = canary.state()
     with pipeline.load(production, rate=RATE, workers=_WORKERS) as results:
         canary.promoted()
         canary.stopped(old)
@@ -49,7 +49,7 @@ def test_a_version_that_fails_some_requests_is_stopped_and_rolled_back(
     good, production = canary.version(), canary.production
     canary.image(pipeline.images.serving_failing, good)
     canary.unheld()
-    old = canary.standing()
+    old = canary.state()
     with pipeline.load(production, rate=RATE) as results:
         canary.promoted()
         canary.stopped(old)
@@ -82,9 +82,9 @@ def _taken_back(pipeline: Pipeline, report: Report, canary: Canaries, command: t
     assert (results[0].dropped, set(results[0].predictions)) == (0, {RIGHT}), results[0].errors
 
 
-def _begun_anew(pipeline: Pipeline, canary: Canaries, name: str) -> Standing:
+def _begun_anew(pipeline: Pipeline, canary: Canaries, name: str) -> RolloutState:
     """Begin a canary with pods that differ only in an annotation, and wait until its first share is judged."""
-    old = canary.standing()
+    old = canary.state()
     pipeline.fork.edit(VALUES, lambda values: values.update(podAnnotations={"pipeline/attempt": name}))
     pipeline.fork.commit(f"Begin a canary: {name}")
     pipeline.look_at_git()
@@ -93,7 +93,7 @@ def _begun_anew(pipeline: Pipeline, canary: Canaries, name: str) -> Standing:
     return begun
 
 
-def _ended(pipeline: Pipeline, canary: Canaries, begun: Standing) -> None:
+def _ended(pipeline: Pipeline, canary: Canaries, begun: RolloutState) -> None:
     """Wait until it reaches all pods, and check that every share was judged."""
     ended = canary.wait("the canary ends", lambda now: now.phase in {"Healthy", "Degraded"}, seconds=400)
     found = rollouts.analyses(pipeline.kube, canary.production, begun.wanted)
@@ -120,7 +120,7 @@ def test_without_prometheus_nothing_is_judged_and_the_share_stays(
 ) -> None:
     if "monitoring" not in pipeline.without:
         report.add("Left out", "- Prometheus down during a canary: these tests must not stop the cluster's own")
-        pytest.skip("the cluster has a Prometheus of its own")
+        pytest.skip("the cluster has its own Prometheus")
     with pipeline.load(canary.production, rate=RATE) as results:
         begun = _begun_anew(pipeline, canary, "no-prometheus")
         prometheus.stop(pipeline.kube)
@@ -133,7 +133,7 @@ def test_without_prometheus_nothing_is_judged_and_the_share_stays(
             names=("none",),
         )
         time.sleep(max(0.0, _UNWATCHED_SECONDS - (time.monotonic() - stopped)))
-        found = canary.standing()
+        found = canary.state()
         assert (found.stable, found.wanted, found.aborted) == (begun.stable, begun.wanted, False)
         judged = rollouts.analyses(pipeline.kube, canary.production, begun.wanted)
         assert judged == {SMOKE: PASSED, FIRST: "Running"}, "the share was judged without Prometheus"

@@ -21,7 +21,7 @@ _SECONDS = 300
 
 def test_the_other_store_runs_in_addition_to_the_first(pipeline: Pipeline) -> None:
     pipeline.fork.edit("platform.yaml", lambda said: said.update(nextStore="seaweedfs"))
-    commit = pipeline.fork.commit("Run SeaweedFS beside MinIO")
+    commit = pipeline.fork.commit("Run SeaweedFS in addition to MinIO")
     pipeline.look_at_git()
     pipeline.wait_application("seaweedfs", lambda _: True, 90)
     pipeline.wait_settled("seaweedfs", commit, seconds=_SECONDS)

@@ -124,7 +124,7 @@ def test_the_alert_is_the_reason_to_train_and_the_promotion_names_it(
     assert ALERT in body
     version = pipeline.pins(loop.production)["model"]["version"]
     assert version == pipeline.pins(loop.staging)["model"]["version"] != before
-    report.add(_HEADING, f"- version {version} in place of {before}, trained for that alert")
+    report.add(_HEADING, f"- version {version} replaced {before}, trained for that alert")
 
 
 def test_answers_are_right_again(pipeline: Pipeline, report: Report, loop: Loop, meadow: Meadow) -> None:
