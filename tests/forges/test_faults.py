@@ -103,9 +103,7 @@ def test_a_lost_answer_opens_no_second_pull_request(stage: Stage) -> None:
     assert (pull.state, list(pull.labels)) == ("open", ["promote"])
 
 
-def test_a_hold_that_is_cut_off_continues_and_comments_once(
-    stage: Stage, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hold_that_is_cut_off_continues_and_comments_once(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.pin("staging", 1)
     assert execute(["promote"]) == 0
     stage.front.rule = whenever(_CLOSING, Cut(done=False))

@@ -65,9 +65,7 @@ def test_a_bump_merges_itself_once_its_checks_have_passed(stage: Stage, capsys: 
     assert stage.head("main") != before
 
 
-def test_without_rules_a_person_merges_and_the_output_says_so(
-    stage: Stage, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_rules_a_person_merges_and_the_output_says_so(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     """It would be merged at once, and nobody would see it."""
     stage.pin("staging", 1)
     before = stage.head("main")

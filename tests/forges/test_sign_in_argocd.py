@@ -112,7 +112,9 @@ def test_a_code_works_only_once_and_only_with_the_verifier(
     again.close()
 
 
-def test_the_provider_redirects_to_no_other_address(provider: Provider, config: dict[str, Any], person: Browser) -> None:
+def test_the_provider_redirects_to_no_other_address(
+    provider: Provider, config: dict[str, Any], person: Browser
+) -> None:
     for elsewhere in ("https://evil.example/auth/callback", f"{URL}.evil.example/auth/callback", f"{URL}/elsewhere"):
         asked = Pkce().parameters(config["clientID"], elsewhere, config["requestedScopes"])
         where = httpx.URL(provider.discovery()["authorization_endpoint"], params=asked)

@@ -1,6 +1,6 @@
 """Start the server at which people sign in. Without arguments, only create its tables, as the migration does.
 
-Some of its tables have the same names as the tables of MLflow's own users, so they get a separate schema in the database.
+Some of its tables have the same names as tables of MLflow's own users, so they get a separate schema in the database.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-{{/* Settings of the server as variables. tools/chart_values writes this from services/serving/src/serving/settings.py. */}}
+{{/* Settings of the server as variables, written by tools/chart_values from services/serving/src/serving/settings.py. */}}
 {{- define "model-serving.settings" -}}
 {{- with .Values.settings.pathPrefix }}
 PATH_PREFIX: {{ . | quote }}

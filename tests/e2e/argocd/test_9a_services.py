@@ -67,7 +67,9 @@ def test_services_are_bumped_together_and_promoted_separately(pipeline: Pipeline
     assert pipeline.images_of(PRODUCTION) == {built.digest}, "nobody merged this one"
 
 
-def test_one_is_rolled_back_and_held_while_the_other_is_promoted(pipeline: Pipeline, report: Report, built: Image) -> None:
+def test_one_is_rolled_back_and_held_while_the_other_is_promoted(
+    pipeline: Pipeline, report: Report, built: Image
+) -> None:
     with pipeline.load(PENGUINS_PRODUCTION, rate=5) as results:
         pipeline.fork.gitops("rollback", str(PENGUINS_PRODUCTION), "--reason=moulting")
         pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), PENGUINS_PRODUCTION)

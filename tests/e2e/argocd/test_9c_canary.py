@@ -68,7 +68,9 @@ def test_a_deployment_becomes_a_rollout_without_a_failed_request(
     assert results[0].dropped == 0, results[0].errors
 
 
-def test_a_candidate_answers_productions_requests_as_a_shadow(pipeline: Pipeline, report: Report, canary: Canaries) -> None:
+def test_a_candidate_answers_productions_requests_as_a_shadow(
+    pipeline: Pipeline, report: Report, canary: Canaries
+) -> None:
     production, before = canary.production, canary.version()
     version = canary.trained("a-good-version", _other_rows)
     old = canary.state()

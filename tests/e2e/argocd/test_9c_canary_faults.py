@@ -101,7 +101,9 @@ def _ended(pipeline: Pipeline, canary: Canaries, begun: RolloutState) -> None:
     assert found == dict.fromkeys((SMOKE, FIRST, SECOND, ALIAS), PASSED)
 
 
-def test_a_killed_controller_costs_no_request_and_continues(pipeline: Pipeline, report: Report, canary: Canaries) -> None:
+def test_a_killed_controller_costs_no_request_and_continues(
+    pipeline: Pipeline, report: Report, canary: Canaries
+) -> None:
     with pipeline.load(canary.production, rate=RATE) as results:
         begun = _begun_anew(pipeline, canary, "killed-controller")
         rollouts.kill(pipeline.kube)
