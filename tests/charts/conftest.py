@@ -1,4 +1,4 @@
-"""What the tests of the mlflow chart share: one server for all, since its schema takes half a minute to build."""
+"""Fixtures of the tests of the mlflow chart: one server for all, because its schema takes half a minute to build."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The mlflow chart run as processes on this machine: its rendered commands and variables, on a real Postgres and S3."""
+"""Run the mlflow chart as processes on this machine: its rendered commands and variables, on a real Postgres and S3."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ VALUES = {
 
 
 class Release:
-    """The rendered chart, and what a kubelet would know: Secrets, the pod's address, and where volumes are."""
+    """The rendered chart and what a kubelet would know: Secrets, the pod's address, and the places of volumes."""
 
     def __init__(self, folder: Path, database: str, store: S3Store, **more: object) -> None:
         values = folder / "values.yaml"
@@ -47,7 +47,7 @@ class Release:
             self.secrets[f"mlflow-{name}", "password"] = f"{name}-{PASSWORD}"
 
     def container(self, name: str, key: str = "containers", container: str = "") -> dict[str, Any]:
-        """The container of a manifest, by its name where there are several."""
+        """Return the container of a manifest, by its name if there are several."""
         manifest: Manifest = self.manifests[name]
         spec = manifest["spec"]
         if manifest["kind"] == "CronJob":
@@ -57,7 +57,7 @@ class Release:
         return dict(only)
 
     def environment(self, container: dict[str, Any]) -> dict[str, str]:
-        """Return the variables as the kubelet would, volumes under this release's folder."""
+        """Return the container's variables as the kubelet would set them, with volumes in this release's folder."""
         found: dict[str, str] = {}
         for variable in container["env"]:
             source = variable.get("valueFrom", {})
@@ -70,7 +70,7 @@ class Release:
         return {name: self.local(value) for name, value in found.items()} | {"HOME": str(self.folder)}
 
     def local(self, value: str) -> str:
-        for mount in ("/run/mlflow", "/tmp/metrics"):  # noqa: S108  (the container's, not this machine's)
+        for mount in ("/run/mlflow", "/tmp/metrics"):  # noqa: S108  the path in the container, not on this machine
             value = value.replace(mount, str(self.folder) + mount)
         for address in ("http://mlflow.ml-pipeline:5000", "http://localhost:5000"):
             value = value.replace(address, f"http://{LOOPBACK}:{self.port}")
@@ -83,7 +83,7 @@ class Release:
     def run(
         self, name: str, key: str = "containers", container_name: str = "", *, code: int = 0, **changed: str
     ) -> str:
-        """Run a container to its end, with the variables `changed`, and return what it wrote."""
+        """Run a container until it ends, with the variables `changed`, and return its output."""
         container = self.container(name, key, container_name)
         environment = {**os.environ, **self.environment(container), **changed}
         done = subprocess.run(
@@ -99,7 +99,7 @@ class Release:
         return done.stdout + done.stderr
 
     def server(self) -> Server:
-        """The server's container, once the migration and the file of the users' database are there."""
+        """Describe the server's container. The migration has run, and the file with the users' database exists."""
         self.run("Job/mlflow-migration")
         self.run("Deployment/mlflow", "initContainers", "auth-config")
         container = self.container("Deployment/mlflow")
@@ -115,7 +115,7 @@ class Release:
         )
 
     def metrics(self, *, ready: int = 200, **changed: str) -> Server:
-        """The sidecar with the server's metrics, which answers with a status; with the variables `changed`."""
+        """Describe the metrics sidecar, with the variables `changed`. It is ready when it answers with `ready`."""
         container = self.container("Deployment/mlflow", "initContainers", "metrics")
         port = free_port()
         return Server(

@@ -1,4 +1,4 @@
-"""Proves that the serving chart offers serving's settings as serving takes them, and that a new one needs no edit."""
+"""The serving chart offers serving's settings with the same bounds, and a new setting needs no edit of the chart."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -31,7 +31,7 @@ class Newer(msgspec.Struct, frozen=True, rename=str.upper):
 
 
 class Untold(msgspec.Struct, frozen=True, rename=str.upper):
-    """A setting that is no text, number, switch or choice."""
+    """A setting that is neither text, number, switch nor choice."""
 
     places: Annotated[tuple[int, ...], Meta(description="no value of the chart")] = ()
 
@@ -78,7 +78,7 @@ def test_bounds_are_those_of_the_server(setting: Setting) -> None:
 
 
 def settings_with(setting: Setting, value: Any) -> Settings | None:
-    # The longest wait grows with the shortest, which may not be above it.
+    # The longest wait must not be below the shortest one, so both change together.
     others = {"RETRY_MAX_SECONDS": "3600", "RETRY_MIN_SECONDS": "0.01"}
     try:
         return environment.read(Settings, {**others, setting.variable: str(value)})

@@ -1,4 +1,4 @@
-"""Proves, in a git repository of its own, when a changed chart must carry a new version."""
+"""A changed chart must have a new version. Tested in a separate git repository."""
 
 import subprocess
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Proves of every chart under charts/ that it lints, renders, is valid, follows the policy, and is documented.
+"""Every chart lints, renders, is valid, follows the policy, and is documented.
 
-Each ci/*.yaml scenario of each chart is rendered with Helm 4 and judged: by Kubernetes' own schemas (oldest supported
-version and newest), and by the rules in tests/support.
+Helm 4 renders each scenario (ci/*.yaml) of each chart. Kubernetes' own schemas, of the oldest supported version and the
+newest, and the rules in tests/support then check the result.
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.support import chart_versions, helm, policy, schemas
 from tests.support.manifests import Manifest, name_of, parse
 
 CHARTS = helm.charts()
-# What Helm adds to the values of a chart that has or is a subchart.
+# Values that Helm adds to a chart that has or is a subchart.
 BY_HELM = {"common", "enabled", "global"}
 SCENARIOS = [pytest.param(chart, path, id=f"{chart}-{path.stem}") for chart in CHARTS for path in helm.scenarios(chart)]
 
@@ -134,7 +134,7 @@ def test_schema_is_closed_and_described(chart: str) -> None:
 
 
 def objects(schema: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each schema that lists properties, conditions left out: those need not be closed."""
+    """Yield each schema that lists properties. Conditions are left out, because they need not be closed."""
     if isinstance(schema, dict):
         if "properties" in schema:
             yield path, schema

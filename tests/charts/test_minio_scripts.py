@@ -1,5 +1,8 @@
-"""Proves on a real MinIO that the minio chart's provisioning does what its README says: users by the ids in their
-Secrets, former users gone, and an overwritten object still there. And that its guard lets clients through."""
+"""The minio chart's provisioning does what its README says, on a real MinIO.
+
+Users have the ids in their Secrets, former users are removed, and overwritten objects are kept. HAProxy in front of
+MinIO lets clients through.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.fixture
 def store(server: Store) -> Store:
-    """The server with a new pair of keys in each user's Secret."""
+    """Return the server with a new pair of keys in each user's Secret."""
     for user in USERS:
         server.write(user, random_keys())
     return server
@@ -51,7 +54,7 @@ def test_users_have_the_rights_of_their_purpose_under_any_id(store: Store) -> No
     assert not [value for value in shown if value in said]
 
 
-def test_an_id_that_was_changed_opens_nothing_any_more(store: Store) -> None:
+def test_a_former_id_gives_no_access(store: Store) -> None:
     words = {"AWS_ACCESS_KEY_ID": "serving", "AWS_SECRET_ACCESS_KEY": "known-for-long"}
     store.write("serving", words)
     store.provision()
@@ -62,7 +65,7 @@ def test_an_id_that_was_changed_opens_nothing_any_more(store: Store) -> None:
     assert not refused(store, store.keys("serving"))
 
 
-def test_while_keys_are_rotated_old_and_new_open_it(store: Store) -> None:
+def test_during_a_rotation_old_and_new_keys_give_access(store: Store) -> None:
     old, new = store.keys("mlflow"), random_keys()
     store.write("mlflow", old | {key.replace("AWS", "NEXT"): value for key, value in new.items()})
     store.provision()
@@ -78,7 +81,7 @@ def test_while_keys_are_rotated_old_and_new_open_it(store: Store) -> None:
     assert not refused(store, new)
 
 
-def test_what_is_overwritten_or_deleted_is_still_there(store: Store) -> None:
+def test_overwritten_and_deleted_objects_are_kept(store: Store) -> None:
     store.provision()
     store.provision()
     writer = store.client(store.keys("mlflow"))
@@ -101,7 +104,7 @@ def test_what_is_overwritten_or_deleted_is_still_there(store: Store) -> None:
         root.get_bucket_lifecycle_configuration(Bucket="mlflow")
 
 
-def test_what_is_no_longer_to_expire_stays(store: Store) -> None:
+def test_a_bucket_that_no_longer_expires_loses_its_rule(store: Store) -> None:
     root = store.client(store.keys("root"))
 
     def rules() -> list[str]:
@@ -113,7 +116,7 @@ def test_what_is_no_longer_to_expire_stays(store: Store) -> None:
     own = {"ID": "ours", "Status": "Enabled", "Filter": {"Prefix": "trial/"}, "Expiration": {"Days": 1}}
     (expiry,) = root.get_bucket_lifecycle_configuration(Bucket="predictions")["Rules"]
     root.put_bucket_lifecycle_configuration(Bucket="predictions", LifecycleConfiguration={"Rules": [expiry, own]})
-    assert "What is in bucket predictions stays." in store.provision(EXPIRING="")
+    assert "Objects in bucket predictions do not expire any more." in store.provision(EXPIRING="")
     assert rules() == ["ours"]
     assert "stays" not in store.provision(EXPIRING="").replace("keeps versions", "")
     store.provision()
@@ -124,8 +127,8 @@ def test_what_is_no_longer_to_expire_stays(store: Store) -> None:
 
 
 @pytest.mark.skipif(guard.PROGRAM is None, reason=guard.WITHOUT)
-def test_the_guard_passes_what_is_signed_and_shows_metrics_apart(store: Store) -> None:
-    """Names and metadata that a proxy could write in another way, by the header and presigned."""
+def test_the_guard_passes_signed_requests_and_has_a_separate_metrics_port(store: Store) -> None:
+    """Names and metadata that a proxy could rewrite, with signatures in the header and presigned."""
     store.provision()
     writer = store.client(store.keys("mlflow"))
     where = {"Bucket": "mlflow", "Key": "odd/a b+c%25/\u00e9~=&.bin"}
@@ -141,7 +144,7 @@ def test_the_guard_passes_what_is_signed_and_shows_metrics_apart(store: Store) -
 
 
 @pytest.mark.skipif(guard.PROGRAM is None, reason=guard.WITHOUT)
-def test_the_guard_answers_as_s3_while_the_server_is_away(tmp_path: Path) -> None:
+def test_the_guard_answers_like_s3_while_the_server_is_down(tmp_path: Path) -> None:
     with guard.running(tmp_path, upstream=NOBODYS_PORT) as (url, _), pytest.raises(ClientError) as caught:
         client(url, random_keys()).list_buckets()
     assert caught.value.response["Error"]["Code"] == "ServiceUnavailable"

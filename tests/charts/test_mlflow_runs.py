@@ -1,7 +1,7 @@
-"""Proves that the mlflow chart's containers work together: their rendered commands and variables, on a real Postgres.
+"""The mlflow chart's containers work together: their rendered commands and variables, on a real Postgres.
 
-The migration, the file with the users' database, the server with passwords, `helm test`'s question and the garbage
-collection run here as processes, with nothing changed but addresses.
+The migration, the file with the users' database, the server with passwords, the request of `helm test` and the garbage
+collection run here as processes. Only addresses differ from those in a cluster.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import pytest
 from embedded.processes import Server
 from tests.charts.mlflow_release import PASSWORD, POD_IP, USER, Release
 
-# Building the schema on a busy machine takes longer than any other test may.
+# On a busy machine, building the schema takes longer than the timeout of other tests.
 pytestmark = pytest.mark.timeout(420)
 
 
@@ -57,11 +57,11 @@ def test_its_own_pages_may_change_things_and_others_may_not(client: httpx.Client
     assert search(client, "mlflow.example.com", origin="https://evil.example.com") == httpx.codes.FORBIDDEN
 
 
-def test_it_asks_for_a_password_but_lets_probes_in(server: Server) -> None:
+def test_it_requires_a_password_except_for_probes(server: Server) -> None:
     with httpx.Client(base_url=server.url, trust_env=False) as stranger:
         assert search(stranger, "mlflow:5000") == httpx.codes.UNAUTHORIZED
         assert stranger.get("/metrics", headers={"host": f"{POD_IP}:5000"}).status_code == httpx.codes.UNAUTHORIZED
-        # The kubelet asks with the pod's address, and so may a load balancer with its own.
+        # The kubelet sends the pod's address as Host, and a load balancer may send its own.
         assert stranger.get("/health", headers={"host": "192.0.2.1:5000"}).status_code == httpx.codes.OK
 
 
@@ -74,7 +74,7 @@ def test_prometheus_reads_its_metrics_at_a_port_that_shows_nothing_else(client: 
         assert prometheus.get("/api/2.0/mlflow/experiments/get").status_code == httpx.codes.NOT_FOUND
 
 
-def test_a_server_that_is_away_is_not_up(release: Release) -> None:
+def test_the_metrics_of_a_server_that_is_down_answer_503(release: Release) -> None:
     with release.metrics(HEALTH_URL="http://127.0.0.1:1/health", ready=503) as metrics:
         assert httpx.get(f"{metrics.url}/metrics", trust_env=False).status_code == httpx.codes.SERVICE_UNAVAILABLE
 
@@ -123,7 +123,7 @@ def test_garbage_collection_removes_deleted_experiments_only(client: httpx.Clien
 
     kept, deleted = create("kept"), create("deleted")
     client.post("/api/2.0/mlflow/experiments/delete", json={"experiment_id": deleted}).raise_for_status()
-    # Deleted an hour ago, as far as the database knows.
+    # Make the database believe that it was deleted an hour ago.
     with psycopg.connect(release.secrets["mlflow-database", "uri"].replace("+psycopg", "")) as database:
         database.execute("UPDATE experiments SET last_update_time = last_update_time - 3600000 WHERE name = 'deleted'")
 

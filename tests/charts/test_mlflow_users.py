@@ -1,4 +1,4 @@
-"""Proves who may do what in the chart's MLflow: each user against the real server, its Postgres and its S3."""
+"""Which rights each user has in the chart's MLflow, on the real server with its Postgres and S3."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ Ask = Callable[[str], httpx.Client]
 
 
 class Trained(msgspec.Struct, frozen=True):
-    """What a training registered: a version, its run, and its files below the bucket."""
+    """What a training registered: a version, its run, and the path of its files in the bucket."""
 
     version: str
     run: str
@@ -37,7 +37,7 @@ class Trained(msgspec.Struct, frozen=True):
 
 @pytest.fixture(scope="module")
 def ask(server: Server) -> Iterator[Ask]:
-    """A client of each user by name; a stranger by an empty one."""
+    """Return a function that gives the client of a user. An empty name gives a client without a password."""
     opened = {}
     for name in ("", USER, *MACHINES):
         password = PASSWORD if name == USER else f"{name}-{PASSWORD}"
@@ -50,7 +50,7 @@ def ask(server: Server) -> Iterator[Ask]:
 
 @pytest.fixture(scope="module")
 def trained(server: Server, store: S3Store, ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """What `training run` made as the user of the training chart, with the keys that it has."""
+    """Run `training run` as the training chart's user with that user's keys, and return what it registered."""
     environment = {
         **os.environ,
         **store.environment(store.writer),
@@ -101,7 +101,7 @@ def test_a_stranger_sees_nothing(ask: Ask, path: str) -> None:
     assert ask("").post(path).status_code == REFUSED
 
 
-def test_a_stranger_sees_that_the_server_is_there_and_no_more(ask: Ask) -> None:
+def test_a_stranger_sees_only_that_the_server_runs(ask: Ask) -> None:
     assert ask("").get("/health").text == "OK"
     assert ask("").get("/api/3.0/mlflow/server-info").status_code == OK
 
@@ -114,26 +114,26 @@ def test_a_strangers_file_does_not_reach_a_model(ask: Ask, store: S3Store, train
     assert {entry["Key"]: entry["ETag"] for entry in _files(store)} == before
 
 
-def test_the_server_itself_writes_no_file_whoever_asks(ask: Ask, store: S3Store, trained: Trained) -> None:
+def test_the_server_itself_writes_no_file_for_any_user(ask: Ask, store: S3Store, trained: Trained) -> None:
     before = {entry["Key"]: entry["ETag"] for entry in _files(store)}
     assert upload(ask(USER), trained.run) == httpx.codes.INTERNAL_SERVER_ERROR
     assert upload(ask("training"), trained.run) == httpx.codes.INTERNAL_SERVER_ERROR
     assert {entry["Key"]: entry["ETag"] for entry in _files(store)} == before
-    # Its pages show files all the same.
+    # Its pages can still show files.
     shown = ask(USER).get("/get-artifact", params={"run_uuid": trained.run, "path": "gate.json"})
     assert shown.status_code == OK, shown.text
 
 
 @pytest.mark.parametrize("name", ["serving", "smoke"])
-def test_who_only_reads_makes_no_experiment_anywhere_in_the_store(ask: Ask, trained: Trained, name: str) -> None:
-    # Its files would be written where this says: beside a model's.
+def test_a_reader_cannot_create_an_experiment_at_a_place_in_the_store(ask: Ask, trained: Trained, name: str) -> None:
+    # The experiment's files would be written to this place, next to a model's.
     body = {"name": f"of-{name}", "artifact_location": f"s3://{BUCKET}/{trained.files}"}
     assert ask(name).post(f"{API}/experiments/create", json=body).status_code == FORBIDDEN
     run = {"experiment_id": "0"}
     assert ask(name).post(f"{API}/runs/create", json=run).status_code == FORBIDDEN
 
 
-def test_who_serves_reads_versions_and_changes_nothing(ask: Ask, trained: Trained) -> None:
+def test_the_serving_user_reads_versions_and_changes_nothing(ask: Ask, trained: Trained) -> None:
     serving = ask("serving")
     query = {"filter": f"name='{MODEL}' and tags.release='v1.0.0'"}
     found = serving.get(f"{API}/model-versions/search", params=query).raise_for_status().json()
@@ -158,7 +158,7 @@ def test_a_smoke_test_moves_aliases_and_changes_no_version(ask: Ask, trained: Tr
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_no_machine_administrates(ask: Ask, name: str) -> None:
+def test_no_pipeline_user_is_an_administrator(ask: Ask, name: str) -> None:
     made = {"username": "mallory", "password": "long-enough-for-it"}
     assert ask(name).post(f"{API}/users/create", json=made).status_code == FORBIDDEN
     other = {"username": USER, "password": "long-enough-for-it"}
@@ -174,7 +174,7 @@ def test_the_command_signs_in_by_the_clusters_secret(
     with registry(None, Cluster()) as models:
         found = models.find(f"{MODEL}@candidate")
         assert found.model.version == trained.version
-        assert found.metrics, "the figures of the run"
+        assert found.metrics, "the metrics of the run"
         with pytest.raises(BadInputError, match="The user gitops may not do that"):
             models.remove_alias(MODEL, "candidate")
     _kubectl(tmp_path, server.url, {"data": {}})
@@ -186,7 +186,7 @@ def test_the_command_signs_in_by_the_clusters_secret(
         assert models.find(f"{MODEL}@candidate")
 
 
-def test_a_new_password_in_the_secret_shuts_the_old_one_out(release: Release, server: Server, ask: Ask) -> None:
+def test_a_new_password_in_the_secret_replaces_the_old_one(release: Release, server: Server, ask: Ask) -> None:
     said = release.run("Job/mlflow-migration", SMOKE_PASSWORD="another-password-of-it")
     assert "User smoke has a new password." in said
     assert "another-password" not in said
@@ -196,7 +196,7 @@ def test_a_new_password_in_the_secret_shuts_the_old_one_out(release: Release, se
     assert ask("smoke").get(f"{API}/registered-models/search").status_code == OK
 
 
-def test_rights_that_somebody_gave_a_role_are_taken_back(release: Release, server: Server, ask: Ask) -> None:
+def test_additional_rights_of_a_role_are_removed(release: Release, server: Server, ask: Ask) -> None:
     roles = {"workspace": "default"}
     admin = ask(USER)
     found = admin.get("/api/3.0/mlflow/roles/list", params=roles).raise_for_status().json()["roles"]
@@ -214,7 +214,7 @@ def _files(store: S3Store) -> list[dict[str, str]]:
 
 
 def _kubectl(folder: Path, url: str, secret: dict[str, object]) -> None:
-    """What answers as kubectl does: with a Secret, and with a port-forward to MLflow."""
+    """Write a program that answers like kubectl: with a Secret, and with a port-forward to MLflow."""
     answers = folder / "kubectl"
     answers.write_text(
         f"#!{sys.executable}\nimport sys, time\n"

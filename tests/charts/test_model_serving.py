@@ -1,7 +1,7 @@
-"""Proves that what the model-serving chart gives its containers is what the server and its smoke test take.
+"""The server and its smoke test accept the variables that the model-serving chart sets.
 
-The rendered variables are read by the same code that reads them in the container, so a setting that is misspelt, out of
-range or contradictory fails here; and every value that should roll pods does.
+The same code as in the container reads the rendered variables, so a misspelt, invalid or contradictory setting fails
+here. Every value that should restart pods does.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.support import helm
 from tests.support.manifests import Manifest, name_of, parse
 
 SCENARIOS = helm.scenarios("model-serving")
-# Read by the AWS libraries, not by the server.
+# The AWS libraries and OpenMP read these, not the server.
 BY_OTHERS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "OMP_NUM_THREADS"}
 
 
@@ -28,14 +28,14 @@ def render(*values: Path) -> dict[str, Manifest]:
 
 
 def only(manifests: dict[str, Manifest], kind: str) -> Manifest:
-    # A Rollout is what a canary has in place of a Deployment.
+    # A canary has a Rollout instead of a Deployment.
     kinds = {kind, "Rollout"} if kind == "Deployment" else {kind}
     (found,) = (manifest for manifest in manifests.values() if manifest["kind"] in kinds)
     return found
 
 
 def variables(manifests: dict[str, Manifest], kind: str) -> dict[str, str]:
-    """Return a container's environment, ConfigMap included, with a word in place of each Secret's value."""
+    """Return a container's environment, including its ConfigMap, with a word instead of each Secret's value."""
     spec = only(manifests, kind)["spec"]
     (container,) = spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"]["containers"]
     found: dict[str, str] = {}
@@ -74,7 +74,7 @@ def test_the_server_takes_further_models() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS[:3], ids=lambda path: path.stem)
 def test_the_smoke_test_takes_its_settings(scenario: Path) -> None:
     given = variables(render(scenario), "Job")
-    # The model is described to both alike; the smoke test has no use for where it comes from.
+    # Both get the same description of the model. The smoke test ignores where it comes from.
     assert set(given) <= names(SmokeSettings) | {"MODEL_STAGE", "MODEL_URI"} | BY_OTHERS
     environment.read(SmokeSettings, given)
 
@@ -89,7 +89,7 @@ def test_the_smoke_test_checks_the_pin_and_moves_the_alias() -> None:
 
 def test_files_are_scored_by_the_settings_of_the_server_and_their_own() -> None:
     manifests = render(helm.CHARTS / "model-serving/ci/9-batch.yaml")
-    # The index is an annotation of each pod.
+    # Kubernetes sets the index as an annotation of each pod.
     given = variables(manifests, "CronJob") | {"SCORE_SHARD": "3"}
     assert set(given) <= names(Settings) | names(ScoreSettings) | BY_OTHERS
     server = variables(manifests, "Deployment")
@@ -112,14 +112,14 @@ def test_files_are_scored_by_the_settings_of_the_server_and_their_own() -> None:
     ],
     ids="-".join,
 )
-def test_what_changes_the_server_replaces_its_pods(values: dict[str, Any], tmp_path: Path) -> None:
+def test_a_change_of_the_server_replaces_its_pods(values: dict[str, Any], tmp_path: Path) -> None:
     changed = tmp_path / "values.yaml"
     changed.write_text(yaml.safe_dump(values), encoding="utf-8")
     pods = only(render(SCENARIOS[0]), "Deployment")["spec"]["template"]
     assert only(render(SCENARIOS[0], changed), "Deployment")["spec"]["template"] != pods
 
 
-def test_what_does_not_concern_the_server_leaves_its_pods(tmp_path: Path) -> None:
+def test_a_change_outside_the_server_keeps_its_pods(tmp_path: Path) -> None:
     changed = tmp_path / "values.yaml"
     notes = {"chart": "0.2.0", "hold": {"reason": "rolled back"}, "metrics": {"accuracy": 0.5}}
     changed.write_text(yaml.safe_dump({"release": notes, "autoscaling": {"maxReplicas": 9}}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Proves that charts make valid objects of any release name that Helm takes, and of any name in their values."""
+"""Charts make valid objects for every release name that Helm accepts, and for every name in their values."""
 
 import json
 import re
@@ -29,7 +29,7 @@ RELEASES = [
     "null",
     "y",
 ]
-# Each is a word that YAML reads as something else than text.
+# YAML reads each of these words as something other than text.
 WORDS = ["123", "1e3", "true", "on", "null", "0x10", "1_000", "010", "2026-11-28"]
 
 
@@ -49,7 +49,7 @@ def test_a_release_of_any_name_is_valid(chart: str, release: str) -> None:
 
 
 def leaves(values: Any, schema: Any, root: Any, kind: type = str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the path and the schema of each text in the values, or of what else is of a kind."""
+    """Yield the path and the schema of each text in the values, or of each value of another kind."""
     while "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     for key, value in values.items():
@@ -61,13 +61,13 @@ def leaves(values: Any, schema: Any, root: Any, kind: type = str) -> Iterator[tu
 
 
 def set_where_valid(chart: str, value: str | int) -> dict[str, Any]:
-    """Return values of a chart in which everything of a value's kind is that value, as far as the schema takes it."""
+    """Return values of a chart where every value of the same kind is replaced by this one, if the schema allows it."""
     folder = helm.CHARTS / chart
     schema = json.loads((folder / "values.schema.json").read_text(encoding="utf-8"))
     defaults = yaml.safe_load((folder / "values.yaml").read_text(encoding="utf-8"))
     values: dict[str, Any] = {}
     for path, inner in leaves(defaults, schema, schema, type(value)):
-        # What the schema refuses is refused in a sentence.
+        # Other tests check that the schema's refusal is a readable sentence.
         if jsonschema.Draft202012Validator({**inner, "$defs": schema.get("$defs", {})}).is_valid(value):
             place = values
             for key in path[:-1]:
@@ -82,13 +82,13 @@ def test_text_stays_text(chart: str, word: str, tmp_path: Path) -> None:
     values = set_where_valid(chart, word)
     values.pop("fullnameOverride", None)
     values.get("ca", {}).pop("existingSecret", None)
-    # The text of a file, which no word is.
+    # This value is the text of a file, so a single word is not valid.
     values.pop("training", None)
     assert values
     file = tmp_path / "values.yaml"
-    # As JSON, whose quotes leave no doubt: PyYAML and Helm disagree about 1e3.
+    # Written as JSON, whose quotes are unambiguous: PyYAML and Helm disagree about 1e3.
     file.write_text(json.dumps(values), encoding="utf-8")
-    # The second scenario has what the values ask for of one another, such as a pin.
+    # The second scenario sets the values that others require, such as a pin.
     outcome = helm.template(chart, helm.scenarios(chart)[1], file)
     assert outcome.code == 0, outcome.errors
     assert faults(parse(outcome.output)) == []
@@ -102,7 +102,7 @@ MANY = 2_592_000
 def test_whole_numbers_stay_whole(chart: str, tmp_path: Path) -> None:
     values = set_where_valid(chart, MANY)
     if chart == "model-serving":
-        # What these values ask for of one another.
+        # The chart requires this relation between the two values.
         values["rollout"]["progressDeadlineSeconds"] = MANY + 1
         values["apiKeys"] = {"existingSecret": "api-keys"}
     file = tmp_path / "values.yaml"

@@ -1,4 +1,4 @@
-"""Proves that the charts fit together: addresses, network policies on both sides, and two cores for all of it."""
+"""The charts fit together: addresses, network policies on both sides, and two cores for all pods."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -10,17 +10,17 @@ import pytest
 from tests.support import helm, policy
 from tests.support.manifests import Manifest, PodTemplate, metadata, parse, pod_template, selects
 
-# The port that is for Prometheus as well, by chart.
+# By chart, a port that Prometheus may use too.
 SCRAPED = [("minio", 9002), ("mlflow", 9090), ("model-serving", 9090)]
 
-# What a fully used small cluster must hold beside Argo CD and Prometheus.
+# The CPU that a small cluster has left for the pipeline, next to Argo CD and Prometheus.
 CORES_FOR_THE_PIPELINE = Decimal("1.3")
 PLATFORM = "ml-pipeline"
 CALLED_BY_SERVING = ("mlflow", "minio")
 SERVED_NAMESPACES = Path(__file__).parent / "served-namespaces.yaml"
 
 
-# A release of serving that is pinned to files of the store and moves an alias, as every one is that git names.
+# A serving release that is pinned to files in the store and moves an alias, as git pins all releases.
 PINNED = "model-serving, pinned"
 
 
@@ -53,8 +53,8 @@ def requested(pod: PodTemplate) -> Decimal:
     return sum((cpu(str(c["resources"]["requests"]["cpu"])) for c in [*pod.spec["containers"], *sidecars]), Decimal(0))
 
 
-def test_all_of_it_asks_for_less_than_two_cores() -> None:
-    """Production at five replicas and a surge, staging at two and a surge, and one pod of everything else."""
+def test_all_pods_request_less_than_two_cores() -> None:
+    """Count production with five replicas and a surge, staging with two and a surge, and one pod of everything else."""
     (serving,) = (requested(pod) for pod in pods("model-serving") if pod.long_running)
     others = [
         requested(pod) for chart in helm.charts() if chart != "model-serving" for pod in pods(chart) if pod.long_running
@@ -82,7 +82,7 @@ CONNECTIONS = [
 
 
 @pytest.mark.parametrize(("caller", "component", "callee", "port"), CONNECTIONS)
-def test_policies_let_a_caller_through_on_both_sides(caller: str, component: str, callee: str, port: int) -> None:
+def test_policies_of_both_sides_let_a_caller_through(caller: str, component: str, callee: str, port: int) -> None:
     namespace = namespace_of(caller)
     source = pod_of(caller, component)
     target = next(pod for pod in pods(callee) if pod.long_running)
@@ -90,7 +90,7 @@ def test_policies_let_a_caller_through_on_both_sides(caller: str, component: str
     assert allowed(callee, target, "ingress", source.labels, port, namespace, own=PLATFORM)
 
 
-# Whom neither side lets through to MLflow, though its own network policy may let it to others.
+# Pods that neither side lets through to MLflow, although their own policy may allow other destinations.
 KEPT_FROM_MLFLOW = [
     (PINNED, "server"),
     ("minio", "server"),
@@ -101,10 +101,10 @@ KEPT_FROM_MLFLOW = [
 
 
 @pytest.mark.parametrize(("caller", "component"), KEPT_FROM_MLFLOW)
-def test_policies_keep_who_does_not_ask_it_from_mlflow(caller: str, component: str) -> None:
+def test_policies_keep_pods_that_do_not_use_mlflow_from_it(caller: str, component: str) -> None:
     source, target = pod_of(caller, component), pod_of("mlflow", "server")
     assert not allowed("mlflow", target, "ingress", source.labels, 5000, namespace_of(caller), own=PLATFORM)
-    if caller != "mlflow":  # One policy is for all of its Jobs, its own test among them.
+    if caller != "mlflow":  # one policy is for all of its Jobs, including its test
         assert not allowed(caller, source, "egress", target.labels, 5000, PLATFORM, own=namespace_of(caller))
 
 
@@ -133,7 +133,7 @@ def test_policies_keep_serving_from_the_database() -> None:
 def allowed(
     chart: str, pod: PodTemplate, direction: str, peer: dict[str, str], port: int, namespace: str, *, own: str
 ) -> bool:
-    """Say whether the chart's policies let `pod`, in the namespace `own`, and a pod with these labels speak."""
+    """Return whether the chart's policies allow traffic between `pod` in `own` and a pod with these labels."""
     policies = [m["spec"] for m in release(chart) if m["kind"] == "NetworkPolicy"]
     mine = [spec for spec in policies if selects(spec["podSelector"], pod.labels)]
     assert mine, f"no policy of {chart} selects {pod.owner}"
@@ -164,8 +164,8 @@ def test_every_object_says_that_it_is_part_of_the_pipeline() -> None:
 
 
 @pytest.mark.parametrize(("chart", "port"), SCRAPED)
-def test_of_monitoring_only_prometheus_gets_in(chart: str, port: int, tmp_path: Path) -> None:
-    """The port of the metrics is that of the API in some: Grafana, say, has no business there."""
+def test_only_prometheus_of_the_monitoring_namespace_gets_in(chart: str, port: int, tmp_path: Path) -> None:
+    """The test uses the API's port in some charts: for example, Grafana must not reach it."""
     (tmp_path / "values.yaml").write_text("serviceMonitor: {enabled: true}\n")
     outcome = helm.template(chart, helm.scenarios(chart)[0], tmp_path / "values.yaml")
     assert outcome.code == 0, outcome.errors

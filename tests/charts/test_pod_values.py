@@ -1,7 +1,7 @@
-"""Proves that every value that adds to pods reaches every pod of every chart: jobs, hooks and tests included.
+"""Every value that adds to pods reaches every pod of every chart, including jobs, hooks and tests.
 
-charts/common/pods.yaml lists the values and the pods, and the matrix is made of it: a new value fails until it has a
-check here, and a new kind of pod is asked for all of them.
+The matrix comes from charts/common/pods.yaml, which lists the values and the pods. A new value fails until it has a
+check here. A new kind of pod is checked for all values.
 """
 
 import subprocess
@@ -24,7 +24,7 @@ SPREAD = [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSched
 TERM = {"matchExpressions": [{"key": "example.com/pool", "operator": "In", "values": ["models"]}]}
 AFFINITY = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [TERM]}}}
 
-# What is asked for, and whether a pod has it.
+# The values that are set, and for each a check that a pod has it.
 VALUES: dict[str, Any] = {
     "imagePullSecrets": [{"name": "registry"}],
     "ca": {"existingConfigMap": "company-ca"},
@@ -51,13 +51,13 @@ VALUES: dict[str, Any] = {
 
 
 def own(pod: PodTemplate) -> list[dict[str, Any]]:
-    """The chart's containers, without those that values add."""
+    """Return the chart's own containers, without those that values add."""
     added = {container["name"] for key in ("initContainers", "sidecars") for container in VALUES[key]}
     return [c for key in ("initContainers", "containers") for c in pod.spec.get(key) or [] if c["name"] not in added]
 
 
 def same(key: str) -> Callable[[PodTemplate], bool]:
-    """Say whether the pod's spec has the value as it is."""
+    """Return a check that the pod's spec has the value unchanged."""
     return lambda pod: bool(pod.spec.get(key) == VALUES[key])
 
 
@@ -79,7 +79,7 @@ def has_containers(key: str) -> Callable[[PodTemplate], bool]:
     def check(pod: PodTemplate) -> bool:
         (wanted,) = VALUES[key]
         names = [container["name"] for container in pod.spec["initContainers"]]
-        # Sidecars, those of the values, and then the chart's own: each may need those before it.
+        # First sidecars, then containers of the values, then the chart's own: each may need the ones before it.
         ordered = names[:2] == ["proxy", "wait"]
         found = next(c for c in pod.spec["initContainers"] if c["name"] == wanted["name"])
         stays = found.get("restartPolicy") == ("Always" if key == "sidecars" else None)
@@ -120,7 +120,7 @@ CHECKS: dict[str, Callable[[PodTemplate], bool]] = {
 
 
 def rendered(chart: str, folder: Path, *values: dict[str, Any]) -> dict[str, PodTemplate]:
-    """Render a chart with everything that it may have, and return its pods by their component."""
+    """Render a chart with everything that it may have, and return its pods by component."""
     files = []
     for number, more in enumerate(values):
         files.append(folder / f"{number}.yaml")
@@ -199,7 +199,7 @@ def test_one_kind_of_pod_may_have_values_of_its_own(chart: str, pod: str, tmp_pa
 @pytest.mark.parametrize("chart", SHARED["charts"])
 def test_cpu_limits_may_be_missing_and_devices_asked_for(chart: str, tmp_path: Path) -> None:
     limits = {"cpu": None, "memory": "2Gi", "nvidia.com/gpu": 1}
-    # A model's own file wins over the chart's values, so this one says nothing of resources.
+    # A model's own file overrides the chart's resources, so this one has none.
     model = {"training": "data: iris\nname: iris-classifier\n"} if chart == "training" else {}
     pods = rendered(chart, tmp_path, {"resources": {"limits": limits}, **model})
     found = [c["resources"]["limits"] for pod in pods.values() for c in own(pod)]

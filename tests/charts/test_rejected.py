@@ -1,8 +1,8 @@
-"""Proves that contradictory or malformed values are refused, each with a sentence that says what is wrong.
+"""Charts refuse contradictory or malformed values, with a sentence that says what is wrong.
 
-Every fixture under rejected/CHART/ starts with `# rejected: TEXT`; rendered on top of the chart's first ci scenario, it
-must fail with that text. Every sentence that a chart can refuse with has a fixture, and each schema names the fixtures
-that try its rules, so that none of them goes unnoticed.
+Every fixture under rejected/CHART/ starts with `# rejected: TEXT`. Rendered on top of the chart's first scenario, it
+must fail with that text. Every error message of a template has a fixture, and each schema names the fixtures that test
+its rules, so that no rule is untested.
 """
 
 import json
@@ -37,7 +37,7 @@ def test_is_rejected(chart: str, fixture: Path) -> None:
 
 @pytest.mark.parametrize("chart", helm.charts())
 def test_every_refusal_of_a_template_is_tried(chart: str) -> None:
-    """A fixture's text must be part of the template's sentence, up to where that is filled in."""
+    """A fixture's text must be part of the template's sentence, up to the first placeholder."""
     tried = [reason(path) for path in REJECTED.glob(f"{chart}/*.yaml")]
     assert [text for text in sentences(chart) if not any(fits(known, text) for known in tried)] == []
 
@@ -61,7 +61,7 @@ def test_the_schema_names_the_fixtures_that_try_it(chart: str) -> None:
 
 
 def sentences(chart: str) -> list[str]:
-    """Every sentence that the chart's templates refuse with."""
+    """Return every error message of the chart's templates."""
     sources = [
         path.read_text(encoding="utf-8")
         for suffix in ("tpl", "yaml")
@@ -71,7 +71,7 @@ def sentences(chart: str) -> list[str]:
 
 
 def fits(known: str, sentence: str) -> bool:
-    """Say whether a known refusal is part of a sentence in which printf fills in the verbs."""
+    """Return whether a fixture's text is part of a sentence in which printf replaces placeholders."""
     longest = max(re.split(r"%[a-z]", sentence), key=len).strip()
     return longest in known or known in longest
 

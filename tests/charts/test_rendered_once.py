@@ -1,4 +1,4 @@
-"""What one test has rendered, another takes, as long as chart and values are the same."""
+"""Tests reuse what another test has rendered, if chart and values are the same."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ CHART = "minio"
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str | Path, ...]]:
-    """What Helm was run with, in a run that has rendered nothing yet."""
+    """Record the runs of Helm, in a test run that has rendered nothing yet."""
     seen: list[tuple[str | Path, ...]] = []
     run = helm.run
 
@@ -24,7 +24,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str | Pa
     return seen
 
 
-def test_the_same_is_rendered_once_and_again_where_that_is_asked_for(runs: list[tuple[str | Path, ...]]) -> None:
+def test_the_same_input_is_rendered_once_unless_again_is_set(runs: list[tuple[str | Path, ...]]) -> None:
     scenario = helm.scenarios(CHART)[0]
     first, second = helm.template(CHART, scenario), helm.template(CHART, scenario)
     assert first == second
@@ -34,7 +34,7 @@ def test_the_same_is_rendered_once_and_again_where_that_is_asked_for(runs: list[
     assert len(runs) == 2
 
 
-def test_other_values_names_and_charts_are_rendered_anew(
+def test_other_values_names_and_charts_are_rendered_again(
     runs: list[tuple[str | Path, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario, more = helm.scenarios(CHART)[0], tmp_path / "more.yaml"

@@ -1,4 +1,4 @@
-"""Proves that every chart works as a subchart of somebody's own: `global`, `condition: CHART.enabled` and an alias."""
+"""Every chart works as a subchart: with `global`, `condition: CHART.enabled` and an alias."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ CHARTS = helm.charts()
 
 
 def parent(folder: Path, dependencies: list[dict[str, str]], values: Mapping[str, object]) -> Path:
-    """Make a chart that depends on charts from here, linked into it."""
+    """Make a chart that depends on charts of this repository, linked into it."""
     (folder / "charts").mkdir(parents=True)
     about = {"apiVersion": "v2", "name": "acme", "version": "1.0.0", "dependencies": dependencies}
     (folder / "Chart.yaml").write_text(yaml.safe_dump(about), encoding="utf-8")
@@ -34,7 +34,7 @@ def dependency(chart: str, alias: str = "") -> dict[str, str]:
 
 
 def defaults(chart: str) -> dict[str, object]:
-    """The least that the chart must be told."""
+    """Return the values that the chart requires."""
     least: dict[str, object] = yaml.safe_load(helm.scenarios(chart)[0].read_text(encoding="utf-8"))
     return least
 

@@ -1,4 +1,4 @@
-"""Proves that tools/install is quick and silent when all is there, and says what it cannot do."""
+"""tools/install is quick and silent if nothing is missing, and names what it cannot install."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""Proves that the training chart hands on files that `training` takes, for the models of this repository too."""
+"""`training` accepts the files that the training chart passes to it, also those of this repository's models."""
 
 from pathlib import Path
 

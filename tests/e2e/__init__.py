@@ -1,1 +1,1 @@
-"""The parts on a real cluster."""
+"""The project on a real cluster."""

@@ -1,7 +1,7 @@
-# Stands in for docker.io/library/haproxy, MinIO's guard, on clusters under test: Debian's HAProxy by the same name.
+# Replaces docker.io/library/haproxy in front of MinIO on clusters under test: Debian's HAProxy, with the same program name.
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 FROM ${BASE_IMAGE}
-# What Debian has is what there is: its security updates come under versions that cannot be named ahead.
+# Debian's security updates have versions that are not known in advance, so no version is pinned.
 # hadolint ignore=DL3008
 RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends haproxy \

@@ -1,4 +1,4 @@
-"""Helm 4, as a person would call it."""
+"""Run Helm 4, as a person would."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ CHARTS = Path(__file__).resolve().parents[2] / "charts"
 
 
 class Release(msgspec.Struct, frozen=True):
-    """A chart's release: what to install, under which name, where, with which values."""
+    """A chart's release: the chart, the release's name and namespace, and the values."""
 
     name: str
     chart: str
@@ -27,13 +27,13 @@ class Helm(msgspec.Struct, frozen=True):
     kube: Kube
 
     def judge(self, release: Release) -> list[str]:
-        """Let the API server judge every object of a release, and return their names; none is made.
+        """Let the API server validate every object of a release without creating it, and return their names.
 
-        Helm's own `--dry-run=server` renders only. A warning, such as that of Pod Security, counts as an error. Test
-        pods are left out: they are refused without their ServiceAccount.
+        Helm's own `--dry-run=server` only renders. A warning, such as that of Pod Security, counts as an error. Test
+        pods are left out, because they are refused without their ServiceAccount.
 
         Raises:
-            CommandError: The server refuses an object or warns of it.
+            CommandError: The server refuses an object or warns about it.
         """
         chart = str(CHARTS / release.chart)
         manifests = self._run(
@@ -51,7 +51,7 @@ class Helm(msgspec.Struct, frozen=True):
         """Install or upgrade a release, validated by the server, and wait until its workloads are ready.
 
         Raises:
-            CommandError: It was refused or was not ready in time; the message says how its pods stand.
+            CommandError: It was refused or was not ready in time. The message describes the state of its pods.
         """
         waiting = ["--wait=watcher"] if wait else []
         try:
@@ -63,7 +63,7 @@ class Helm(msgspec.Struct, frozen=True):
         """Run `helm test`.
 
         Raises:
-            CommandError: A test failed; the message holds what the test pods wrote.
+            CommandError: A test failed. The message contains the output of the test pods.
         """
         try:
             self._run("test", release.name, "-n", release.namespace, f"--timeout={seconds:g}s", seconds=seconds + 30)

@@ -11,7 +11,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class Image(msgspec.Struct, frozen=True):
-    """An image that was pushed."""
+    """A pushed image."""
 
     repository: str
     tag: str
@@ -19,31 +19,31 @@ class Image(msgspec.Struct, frozen=True):
 
     @property
     def reference(self) -> str:
-        """`repository@digest`."""
+        """Return `repository@digest`."""
         return f"{self.repository}@{self.digest}"
 
     @property
     def pin(self) -> str:
-        """`repository:tag@digest`, as `gitops bump` takes it."""
+        """Return `repository:tag@digest`, as `gitops bump` accepts it."""
         return f"{self.repository}:{self.tag}@{self.digest}"
 
     @property
     def values(self) -> dict[str, Any]:
-        """The charts' `image` value."""
+        """Return the charts' `image` value."""
         return msgspec.to_builtins(self)  # type: ignore[no-any-return]  # a Struct becomes a dict
 
 
 class Images(msgspec.Struct, frozen=True, rename="kebab"):
-    """What was pushed, by name."""
+    """The pushed images, by name."""
 
     serving: Image
     training: Image
     mlflow: Image
     gitops: Image | None = None
     haproxy: Image | None = None
-    """What stands in for MinIO's guard; without it the chart's own image is pulled."""
+    """Replaces the image of HAProxy in front of MinIO. Without it, the chart's own image is pulled."""
     prometheus: Image | None = None
-    """What watches services, on a cluster that cannot have the stack."""
+    """Prometheus and Pushgateway, for a cluster that cannot have the stack."""
     serving_batch: Image | None = None
     """The variant of serving that answers files."""
     serving_slow: Image | None = None
@@ -53,13 +53,13 @@ class Images(msgspec.Struct, frozen=True, rename="kebab"):
 
 
 def remember_serving(root: Path, image: Image) -> None:
-    """Have a checkout's own commands take an image of serving, delivered some other way, for the one pushed last."""
+    """Make a checkout's own commands use this image of serving instead of the last pushed one."""
     file = _file(root)
     file.write_text(json.dumps({**json.loads(file.read_text()), "serving": image.values}))
 
 
 def pushed_images(root: Path = _ROOT) -> Images:
-    """Read what was pushed last from a checkout; the run ends where nothing was."""
+    """Read the last pushed images of a checkout. End the run if there are none."""
     file = _file(root)
     try:
         return msgspec.json.decode(file.read_bytes(), type=Images)

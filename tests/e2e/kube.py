@@ -1,4 +1,4 @@
-"""A thin, typed wrapper of kubectl, and waiting that explains itself when it is in vain."""
+"""A thin, typed wrapper of kubectl. A wait that times out explains the state of the cluster."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ Manifest = dict[str, Any]
 
 
 class CommandError(RuntimeError):
-    """A program ended with another code than 0; the message holds what it said."""
+    """A program ended with an exit code other than 0. The message contains its output."""
 
 
 def run_program(
@@ -30,10 +30,10 @@ def run_program(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """Run `command` and return its standard output; `environment` is added to this process's own.
+    """Run `command` and return its standard output. `environment` is added to that of this process.
 
     Raises:
-        CommandError: It failed or took longer than `seconds`.
+        CommandError: The command failed or took longer than `seconds`.
     """
     variables = {**os.environ, **(environment or {})}
     try:
@@ -48,12 +48,12 @@ def run_program(
 
 
 class Kube(msgspec.Struct, frozen=True):
-    """A cluster, by the kubeconfig that leads to it."""
+    """A cluster, given by its kubeconfig."""
 
     kubeconfig: str
 
     def run(self, *arguments: str, stdin: str | None = None, seconds: float = 60) -> str:
-        """Run kubectl and return what it printed."""
+        """Run kubectl and return its output."""
         return run_program(["kubectl", f"--kubeconfig={self.kubeconfig}", *arguments], stdin=stdin, seconds=seconds)
 
     def get(self, namespace: str, *what: str) -> Manifest:
@@ -62,7 +62,7 @@ class Kube(msgspec.Struct, frozen=True):
         return parsed
 
     def items(self, namespace: str, kind: str, labels: Mapping[str, str] | None = None) -> list[Manifest]:
-        """Return the objects of one kind in a namespace, by labels where some are given."""
+        """Return the objects of one kind in a namespace, optionally only those with these labels."""
         selector = ["-l", ",".join(f"{key}={value}" for key, value in labels.items())] if labels else []
         items: list[Manifest] = self.get(namespace, kind, *selector)["items"]
         return items
@@ -73,27 +73,27 @@ class Kube(msgspec.Struct, frozen=True):
         self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=body)
 
     def delete(self, namespace: str, *what: str, seconds: float = 120) -> None:
-        """Delete objects where they exist, and wait until they are gone."""
+        """Delete objects if they exist, and wait until they are gone."""
         timeout = f"--timeout={seconds:g}s"
         self.run("delete", "-n", namespace, *what, "--ignore-not-found", timeout, seconds=seconds + 10)
 
     def logs(self, namespace: str, pod: str, *, lines: int = 200) -> str:
-        """Return the last lines that the pod's containers wrote, or the reason why there are none."""
+        """Return the last lines of the logs of the pod's containers, or the reason why there are none."""
         try:
             return self.run("logs", "-n", namespace, pod, "--all-containers", f"--tail={lines}")
         except CommandError as error:
             return str(error)
 
     def events(self, namespace: str) -> list[str]:
-        """Return what happened in a namespace, oldest first, one sentence an event."""
+        """Return the events of a namespace, oldest first, as one sentence each."""
         events = sorted(self.items(namespace, "events"), key=_event_time)
         return [f"{event['involvedObject']['kind']}/{event['involvedObject']['name']}: {event['reason']}: "
                 f"{event.get('message', '')}" for event in events]  # fmt: skip
 
     def explain(self, namespace: str, *names: str) -> str:
-        """Describe how a namespace stands, with the logs of the pods whose name starts with one of `names`.
+        """Describe the state of a namespace, with the logs of the pods whose name starts with one of `names`.
 
-        Where no name is given, with those of all pods that are not well.
+        Without names, include the logs of all pods that are not healthy.
         """
         lines = [f"--- namespace {namespace}", self.run("get", "-n", namespace, "pods,jobs,pvc", "-o", "wide")]
         lines += ["last events:", *self.events(namespace)[-15:]]
@@ -113,10 +113,10 @@ class Kube(msgspec.Struct, frozen=True):
         namespace: str,
         names: tuple[str, ...] = (),
     ) -> T:
-        """Poll until `condition` returns something true, and return it.
+        """Poll until `condition` returns a true value, and return that value.
 
         Raises:
-            TimeoutError: `seconds` went by. The message says how the pods `names` of the namespace stand.
+            TimeoutError: Not within `seconds`. The message describes the state of the pods `names` in the namespace.
         """
         deadline = time.monotonic() + seconds
         while not (result := condition()):
@@ -127,7 +127,7 @@ class Kube(msgspec.Struct, frozen=True):
 
     @contextlib.contextmanager
     def forwarded(self, namespace: str, target: str, port: int, *, scheme: str = "http") -> Iterator[str]:
-        """Reach a port of a pod or Service (`KIND/NAME`) at a local address inside the block."""
+        """Yield a local address for a port of a pod or Service (`KIND/NAME`), until the block ends."""
         command = ["kubectl", f"--kubeconfig={self.kubeconfig}", "port-forward", "-n", namespace, target, f":{port}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             try:
@@ -140,10 +140,10 @@ class Kube(msgspec.Struct, frozen=True):
                 process.terminate()
 
     def wait_rolled_out(self, namespace: str, workload: str, *, seconds: float = 120) -> None:
-        """Wait until a Deployment or StatefulSet (`KIND/NAME`) runs what it should, everywhere.
+        """Wait until all pods of a Deployment or StatefulSet (`KIND/NAME`) are up to date.
 
         Raises:
-            TimeoutError: It does not after `seconds`, or its progress deadline passed.
+            TimeoutError: They are not after `seconds`, or the progress deadline passed.
         """
         try:
             self.run("rollout", "status", "-n", namespace, workload, f"--timeout={seconds:g}s", seconds=seconds + 10)
@@ -152,10 +152,10 @@ class Kube(msgspec.Struct, frozen=True):
             raise TimeoutError(f"{workload} did not roll out: {error}\n{explanation}") from error
 
     def run_cronjob(self, namespace: str, cronjob: str, name: str, *, seconds: float) -> None:
-        """Start a Job from a CronJob by hand, and see it complete.
+        """Start a Job from a CronJob by hand, and wait until it completes.
 
         Raises:
-            AssertionError: The Job failed; the message holds its log.
+            AssertionError: The Job failed. The message contains its log.
         """
 
         def ended() -> str | None:
@@ -169,13 +169,13 @@ class Kube(msgspec.Struct, frozen=True):
 
 
 def together(*calls: Callable[[], T]) -> list[T]:
-    """Run calls side by side and return their results in order; the first error is raised once all have ended."""
+    """Run calls at the same time and return their results in order. Raise the first error after all have ended."""
     with ThreadPoolExecutor(max_workers=len(calls)) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]
 
 
 def ready(pod: Manifest) -> bool:
-    """Say whether a pod is ready and stays."""
+    """Return whether a pod is ready and not being deleted."""
     conditions = pod.get("status", {}).get("conditions", [])
     is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
     return is_ready and "deletionTimestamp" not in pod["metadata"]

@@ -1,4 +1,4 @@
-"""Pods that do the asking: scripts that run inside the cluster, under its network policies, and answer in JSON."""
+"""Pods that run scripts inside the cluster, under its network policies, and answer in JSON."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ CONFIG_MAP = "e2e-scripts"
 
 
 def scripts_config_map(namespace: str) -> Manifest:
-    """The ConfigMap that holds every script; made once a namespace."""
+    """Return the ConfigMap with every script, which is made once in each namespace."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -25,7 +25,7 @@ def scripts_config_map(namespace: str) -> Manifest:
 
 
 class Script(msgspec.Struct, frozen=True):
-    """A pod that runs one of `scripts/`: `question` goes in as JSON, and the last line of its log is the answer."""
+    """A pod that runs one of `scripts/`. `question` is its input as JSON; the last line of its log is the answer."""
 
     name: str
     namespace: str
@@ -35,7 +35,7 @@ class Script(msgspec.Struct, frozen=True):
     secret: str = ""
     """A Secret whose keys become environment variables."""
     never_ready: bool = False
-    """For a pod that wears another's labels: it must not join that one's Service."""
+    """For a pod with the labels of another one: it must not join that pod's Service."""
 
 
 class Runner(msgspec.Struct, frozen=True):
@@ -45,11 +45,11 @@ class Runner(msgspec.Struct, frozen=True):
     image: str
 
     def ask(self, script: Script, *, seconds: float = 90) -> Any:
-        """Run a script to its end and return its answer.
+        """Run a script until it ends, and return its answer.
 
         Raises:
-            AssertionError: The script failed; the message holds its log.
-            TimeoutError: No end after `seconds`.
+            AssertionError: The script failed. The message contains its log.
+            TimeoutError: It did not end within `seconds`.
         """
         self.start(script)
         return self.answer(script, seconds=seconds)
@@ -59,7 +59,7 @@ class Runner(msgspec.Struct, frozen=True):
         self.kube.apply([self._manifest(script)])
 
     def answer(self, script: Script, *, seconds: float = 90) -> Any:
-        """Wait for the end of a script that was started, return its answer and delete its pod."""
+        """Wait for the end of a started script, return its answer and delete its pod."""
 
         def ended() -> str | None:
             phase = self._phase(script)
@@ -75,7 +75,7 @@ class Runner(msgspec.Struct, frozen=True):
         return json.loads(log.strip().rpartition("\n")[2])
 
     def wait_running(self, script: Script, *, seconds: float = 60) -> None:
-        """Wait until the pod of a script that was started runs."""
+        """Wait until the pod of a started script runs."""
         self.kube.wait(
             f"Pod {script.name} runs",
             lambda: self._phase(script) == "Running",
@@ -85,7 +85,7 @@ class Runner(msgspec.Struct, frozen=True):
         )
 
     def stop(self, script: Script) -> None:
-        """Tell a script that runs until it is stopped to come to its end. Nothing but exec reaches into the pod."""
+        """Tell a script that runs until it is stopped to end. Only exec reaches into the pod."""
         self.kube.run("exec", "-n", script.namespace, script.name, "--", "touch", "/tmp/stop")  # noqa: S108  in the pod
 
     def _phase(self, script: Script) -> str:
@@ -137,7 +137,7 @@ class Runner(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def running(runner: Runner, script: Script, *, seconds: float = 60) -> Iterator[dict[str, Any]]:
-    """Keep a script running inside the block; what is yielded holds its answer once the block has ended."""
+    """Run a script until the block ends. The yielded dictionary contains its answer after the block."""
     runner.start(script)
     answer: dict[str, Any] = {}
     try:

@@ -1,5 +1,5 @@
-# The Prometheus and the Pushgateway of clusters under test that cannot have their charts: the programs that tools/install
-# builds. The build's context holds them alone.
+# Prometheus and the Pushgateway for clusters under test that cannot have their charts: the programs that tools/install
+# builds. The build context contains only these programs.
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 FROM ${BASE_IMAGE}
 COPY prometheus pushgateway /bin/

@@ -1,4 +1,4 @@
-"""What a run found out, for the terminal and for a file."""
+"""The results of a run, for the terminal and for a file."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ import msgspec
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One test: what it is called, how it ended, and how long it took."""
+    """One test: its name, its outcome, and its duration."""
 
     name: str
     outcome: str
@@ -15,7 +15,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct):
-    """Steps and facts, in the order in which they came."""
+    """Steps and facts, in the order in which they were added."""
 
     title: str
     steps: list[Step] = []
@@ -23,17 +23,17 @@ class Report(msgspec.Struct):
     started: float = msgspec.field(default_factory=time.monotonic)
 
     def add(self, heading: str, *lines: str) -> None:
-        """Write lines under a heading."""
+        """Add lines under a heading."""
         self.facts.setdefault(heading, []).extend(lines)
 
     def table(self, heading: str, rows: list[tuple[object, ...]]) -> None:
-        """Write a table under a heading; the first row names the columns."""
+        """Add a table under a heading. The first row has the names of the columns."""
         lines = ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
         lines.insert(1, "|" + " --- |" * len(rows[0]))
         self.add(heading, *lines)
 
     def text(self) -> str:
-        """The whole report as Markdown."""
+        """Return the whole report as Markdown."""
         lines = [f"# {self.title}", "", "| step | outcome | seconds |", "| --- | --- | ---: |"]
         lines += [f"| {step.name} | {step.outcome} | {step.seconds:.0f} |" for step in self.steps]
         lines.append(f"| all | | {time.monotonic() - self.started:.0f} |")

@@ -1,4 +1,4 @@
-"""A suite whose tests are the steps of one story: its cluster, and the report at its end."""
+"""A suite whose tests are the steps of one story: its cluster, and the report at the end."""
 
 import os
 import shutil
@@ -15,15 +15,15 @@ REPORTS = Path(__file__).resolve().parents[2] / ".cache" / "e2e"
 
 
 class Story:
-    """A pytest plugin that notes each step with its time, and prints and writes the report at the end."""
+    """A pytest plugin that records each step with its time, and prints and writes the report at the end."""
 
     def __init__(self, title: str, file: str, foundations: Collection[str] = ()) -> None:
         """Begin the report.
 
         Args:
             title: Its heading.
-            file: Its name among `REPORTS`.
-            foundations: Modules after a failure in which nothing that follows could pass.
+            file: Its file name in `REPORTS`.
+            foundations: Modules that all later steps need, so a failure in them ends the run.
         """
         self.report = Report(title)
         self._file = REPORTS / file
@@ -33,17 +33,17 @@ class Story:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note each step with its time, and end the run where nothing that follows could pass."""
+        """Record each step with its time, and end the run if no later step could pass."""
         result = yield
         if call.when == "call" or result.outcome != "passed":
             name = item.name.removeprefix("test_").replace("_", " ")
             self.report.steps.append(Step(name, result.outcome, result.duration))
         if result.failed and item.path.stem in self._foundations:
-            item.session.shouldfail = f"{item.name} failed, and everything else stands on it"
+            item.session.shouldfail = f"{item.name} failed, and all later steps need it"
         return result
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the report, and write it to a file, where there is something to tell."""
+        """Print the report and write it to a file, if it has content."""
         if not self.report.steps:
             return
         self.report.write(self._file)
@@ -56,13 +56,12 @@ _STORY = pytest.StashKey[Story]()
 
 
 def begin(config: pytest.Config, story: Story, *, step_seconds: float | None = None) -> None:
-    """Have a run of pytest tell a story.
+    """Make a run of pytest a story.
 
     Args:
-        config: The run's.
-        story: What it is called, and where its report goes.
-        step_seconds: Time for each step on a slow cluster, where not the tests say it themselves. What a step waits for
-            has a bound of its own.
+        config: The configuration of the run.
+        story: The story with its title and report.
+        step_seconds: Time for each step on a slow cluster, if the tests do not set it. Waits have their own limits.
     """
     config.stash[_STORY] = story
     config.pluginmanager.register(story)
@@ -81,12 +80,12 @@ class _Patience:
 
 @pytest.fixture(scope="session")
 def report(pytestconfig: pytest.Config) -> Report:
-    """What this run tells at its end."""
+    """Return the report that this run prints at the end."""
     return pytestconfig.stash[_STORY].report
 
 
 def connect(config: pytest.Config) -> ExistingCluster:
-    """Return pytest-helm-charts' connection to a cluster: `--kubeconfig`, or KUBECONFIG; the run ends without one."""
+    """Return pytest-helm-charts' connection to a cluster, by `--kubeconfig` or KUBECONFIG. End the run without one."""
     kubeconfig = config.getoption("kubeconfig", None) or os.environ.get("KUBECONFIG")
     if not kubeconfig:
         pytest.exit("Name a cluster: set KUBECONFIG, or pass --kubeconfig.", returncode=2)
@@ -96,7 +95,7 @@ def connect(config: pytest.Config) -> ExistingCluster:
 
 
 def kube_of(cluster: ExistingCluster) -> Kube:
-    """kubectl for that cluster; the run ends where it or Helm 4 is missing."""
+    """Return kubectl for that cluster. End the run if kubectl or Helm 4 is missing."""
     for program in ("kubectl", "helm"):
         if shutil.which(program) is None:
             pytest.exit(f"{program} is not on PATH.", returncode=2)

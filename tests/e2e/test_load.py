@@ -1,4 +1,4 @@
-"""Proves that the load which looks for dropped requests would find them: it counts every kind, and only those."""
+"""The load script that looks for dropped requests would find them: it counts every kind of failure, and only those."""
 
 import contextlib
 import itertools
@@ -19,7 +19,7 @@ ANSWER = json.dumps({"prediction": "setosa", "model_version": "3"}).encode()
 
 
 class Service(BaseHTTPRequestHandler):
-    """Answers each prediction, and closes no connection."""
+    """Handler that answers each prediction and closes no connection."""
 
     protocol_version = "HTTP/1.1"
 
@@ -41,7 +41,7 @@ class Service(BaseHTTPRequestHandler):
 
 
 class ClosesWhenIdle(Service):
-    """Leaves after each answer without a word, as a server does whose clients were idle for too long."""
+    """Handler that closes the connection silently after each answer, as a server does with idle clients."""
 
     def answer(self) -> None:
         super().answer()
@@ -49,7 +49,7 @@ class ClosesWhenIdle(Service):
 
 
 class WaitsAtEveryTenth(Service):
-    """Takes more than a second now and then."""
+    """Handler that sometimes takes more than a second."""
 
     numbers = itertools.count(1)
 
@@ -60,7 +60,7 @@ class WaitsAtEveryTenth(Service):
 
 
 class RefusesEveryFifth(Service):
-    """Is not ready now and then."""
+    """Handler that is sometimes not ready."""
 
     numbers = itertools.count(1)
 
@@ -69,7 +69,7 @@ class RefusesEveryFifth(Service):
 
 
 class HangsUpEveryFifth(Service):
-    """Takes a request and leaves without an answer now and then."""
+    """Handler that sometimes accepts a request and closes the connection without an answer."""
 
     numbers = itertools.count(1)
 
@@ -94,7 +94,7 @@ def serving(service: type[Service]) -> Iterator[str]:
 
 
 def load(url: str) -> dict[str, Any]:
-    # Slow enough that a busy machine has told of a closed connection before the next request.
+    # Slow enough that even on a busy machine the client knows of a closed connection before its next request.
     question = {"url": url, "rate": 20, "workers": 4, "rows": 1, "features": [5.1], "seconds": 2}
     command = [sys.executable, str(SCRIPTS / "load.py"), json.dumps(question)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
@@ -122,14 +122,14 @@ def test_each_request_without_an_answer_is_dropped(service: type[Service], reaso
     assert result["versions"] == {"3": result["sent"] - result["dropped"]}
 
 
-def test_slow_answers_are_counted_and_are_no_failures() -> None:
+def test_slow_answers_are_counted_but_are_not_failures() -> None:
     with serving(WaitsAtEveryTenth) as url:
         result = load(url)
     assert result["slow"] == result["sent"] // 10 > 0
     assert result["dropped"] == 0
 
 
-def test_everything_is_dropped_where_nobody_listens() -> None:
+def test_everything_is_dropped_without_a_server() -> None:
     with serving(Service) as url:
         pass
     result = load(url)

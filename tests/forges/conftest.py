@@ -1,4 +1,4 @@
-"""Every test runs on each forge: a real Gitea, and what stands in for GitHub and GitLab."""
+"""Run every test on each forge: a real Gitea, and stand-ins for GitHub and GitLab."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from services.gitops.tests.conftest import (  # noqa: F401  (fixtures)
     original,
 )
 from services.gitops.tests.github import GitHub, serving
-from tests.forges.front import standing_before
+from tests.forges.front import front_of
 from tests.forges.gitea import GiteaStage
 from tests.forges.gitea_server import GiteaServer, begin_gitea, gitea
 from tests.forges.github import GitHubStage
@@ -33,20 +33,20 @@ KINDS = get_args(ForgeKind)
 
 @pytest.fixture(scope="session")
 def gitea_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the server keeps its files."""
+    """Return the folder for the server's files."""
     return tmp_path_factory.mktemp("gitea")
 
 
 @pytest.fixture(scope="session")
 def gitea_server(gitea_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GiteaServer]:
-    """One server for all tests; each has a repository of its own there."""
+    """Yield one server for all tests. Each test has a separate repository on it."""
     with gitea(gitea_folder, made_once(tmp_path_factory, "gitea", begin_gitea)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def provider(gitea_server: GiteaServer, gitea_folder: Path) -> Provider:
-    """The same server, as what people sign in by."""
+    """Return the same server, as the OpenID Connect provider of people."""
     return Provider(gitea_server, gitea_folder)
 
 
@@ -57,7 +57,7 @@ def stage(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stage]:
-    """A fork of the project that a forge has, and a token for it. There is no Helm and no cluster."""
+    """Yield a fork of the project on a forge, and set a token for it. There is no Helm and no cluster."""
     monkeypatch.setattr(api, "_PAUSES", (0.01,) * 4)
     monkeypatch.setenv("GITOPS_MIN_AGE", "0")
     (fork / ".cache/tools/bin/helm").unlink()
@@ -65,18 +65,18 @@ def stage(
     if request.param == "gitea":
         server: GiteaServer = request.getfixturevalue("gitea_server")
         monkeypatch.setenv("PATH", _programs(tmp_path))
-        with standing_before(server.url) as front:
+        with front_of(server.url) as front:
             yield _ready(GiteaStage(server, front, fork, monkeypatch))
         return
     monkeypatch.setenv("PATH", _programs(tmp_path))
     bare = tmp_path / "origin.git"
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))
     if request.param == "github":
-        with serving(GitHub(bare)) as hub, standing_before(hub.url) as front:
+        with serving(GitHub(bare)) as hub, front_of(hub.url) as front:
             yield _ready(GitHubStage(hub, front, fork, monkeypatch))
         return
     assert request.param == "gitlab", f"{request.param} has no stage: add one to tests/forges"
-    with serving(GitLab(bare)) as lab, standing_before(lab.url) as front:
+    with serving(GitLab(bare)) as lab, front_of(lab.url) as front:
         yield _ready(GitLabStage(lab, front, fork, monkeypatch))
 
 
@@ -86,7 +86,7 @@ def _ready(stage: Stage) -> Stage:
 
 
 def _programs(folder: Path) -> str:
-    """A PATH with what the tests need, whatever else the machine has."""
+    """Return a PATH with only the programs that the tests need."""
     programs = folder / "bin"
     programs.mkdir()
     for name in ("git", "openssl"):

@@ -1,4 +1,4 @@
-"""What stands between the commands and a forge's API: it passes on, and makes faults where a test wants them."""
+"""A proxy between the commands and a forge's API. It passes requests on, and makes the faults that a test wants."""
 
 import re
 import ssl
@@ -19,19 +19,19 @@ _NOT_BACK = frozenset({"transfer-encoding", "connection", "content-length", "con
 
 @dataclass(frozen=True)
 class Cut:
-    """The connection ends without an answer; `done` says whether the forge got the request before."""
+    """The connection ends without an answer. `done` says whether the forge got the request first."""
 
     done: bool
 
 
 Fault = Answer | Cut
-# Told each request, such as `POST /api/v1/repos/acme/pipeline/pulls`; None passes it on.
+# Called with each request, such as `POST /api/v1/repos/acme/pipeline/pulls`. None passes the request on.
 Rule = Callable[[str], Fault | None]
 
 
 @dataclass
 class Front:
-    """The address that the commands know, and what is wrong with it."""
+    """The proxy: the address that the commands know, and its faults."""
 
     target: str
     client: httpx.Client
@@ -40,12 +40,12 @@ class Front:
     rule: Rule = lambda _request: None
 
     def writes(self) -> list[str]:
-        """The requests that ask for more than to see something."""
+        """Return the requests that change something."""
         return [request for request in self.requests if not request.startswith("GET ")]
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], content: bytes) -> httpx.Response | None:
-        """What the commands get to see; None ends the connection."""
-        # One that takes this for a proxy asks for whole addresses.
+        """Return the answer for the commands. None ends the connection."""
+        # A client that uses this as a proxy sends whole addresses.
         path = re.sub(r"^https?://[^/]+", "", path)
         request = f"{method} {path.partition('?')[0]}"
         self.requests.append(request)
@@ -60,7 +60,7 @@ class Front:
 
     @contextmanager
     def encrypted(self, certificate: Path, key: Path) -> Iterator[str]:
-        """An address of it that speaks TLS inside the block."""
+        """Yield an address of it that speaks TLS, until the block ends."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         with _listening(self, context) as url:
@@ -87,12 +87,12 @@ class _Handler(AnyMethod):
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
-        """A caller that does not trust it hangs up."""
+        """Ignore errors: a caller that does not trust the certificate closes the connection."""
 
 
 @contextmanager
-def standing_before(target: str) -> Iterator[Front]:
-    """Have one stand before a forge inside the block."""
+def front_of(target: str) -> Iterator[Front]:
+    """Run a proxy in front of a forge until the block ends."""
     front = Front(target, httpx.Client(timeout=60, trust_env=False))
     with _listening(front) as url:
         front.url = url

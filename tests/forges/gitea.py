@@ -1,4 +1,4 @@
-"""The stage on a real Gitea: everything is asked of its API, or done by it."""
+"""The stage on a real Gitea. It reads and does everything through Gitea's API."""
 
 import subprocess
 import time
@@ -21,7 +21,7 @@ _SCOPES = {"all": ("write:repository", "write:issue", "read:user"), "reading": (
 
 
 class GiteaStage(Stage):
-    """A repository of its own on a Gitea that all tests share."""
+    """A separate repository on a Gitea that all tests share."""
 
     kind = "gitea"
     below = "/api/v1"
@@ -40,12 +40,12 @@ class GiteaStage(Stage):
         self.git = f"http://{self.pusher}:{pushing}@{place}/{self.slug}.git"
 
     def write_alone(self) -> None:
-        """Have the machine user administer nothing any more, as docs/delivery.md has it."""
+        """Take the administrator's rights from the machine user, as docs/delivery.md recommends."""
         self._server.call("PUT", f"/repos/{self.slug}/collaborators/{self.pusher}", {"permission": "write"})
 
     def set_up(self) -> None:
         super().set_up()
-        # It takes note of a first push in the background, and stumbles over some questions until then.
+        # Gitea processes a first push in the background, and some requests fail until then.
         until = time.monotonic() + _SECONDS
         while self._ask("GET", "")["empty"] and time.monotonic() < until:
             time.sleep(0.05)
@@ -78,7 +78,7 @@ class GiteaStage(Stage):
         self._ask("PATCH", f"/pulls/{number}", {"state": "closed"})
 
     def merge(self, number: int) -> None:
-        # It looks first whether there are conflicts, in the background.
+        # Gitea first checks for conflicts, in the background.
         until = time.monotonic() + _SECONDS
         while time.monotonic() < until:
             with suppress(AssertionError):
@@ -88,7 +88,7 @@ class GiteaStage(Stage):
         self._ask("POST", f"/pulls/{number}/merge", {"Do": "merge"})
 
     def await_conflict_check(self, number: int) -> None:
-        """Until then it forgets to merge what merges itself, however many checks pass."""
+        """Wait for Gitea's conflict check. Before it, Gitea never merges a scheduled pull request."""
         until = time.monotonic() + _SECONDS
         while not self._ask("GET", f"/pulls/{number}")["mergeable"] and time.monotonic() < until:
             time.sleep(0.05)
@@ -111,7 +111,7 @@ class GiteaStage(Stage):
             self._ask("POST", "/labels", {"name": name, "color": "#00aabb"})
 
     def labels(self) -> list[str]:
-        """The labels of the repository, of which a page holds two."""
+        """Return the labels of the repository. A page has two of them."""
         pages = [self._ask("GET", f"/labels?page={page}") for page in (1, 2, 3)]
         return sorted(label["name"] for page in pages for label in page)
 
@@ -127,18 +127,18 @@ class GiteaStage(Stage):
         git(self.clone, "push", "--quiet", "origin", "main")
 
     def started(self) -> list[tuple[str, dict[str, str]]]:
-        """Gitea does not show the inputs of a run; that it took them is what it says by starting one."""
+        """Return the started workflows. Gitea does not show their inputs; a run proves that it accepted them."""
         runs = self._ask("GET", "/actions/runs?event=workflow_dispatch")["workflow_runs"]
         return [(run["path"].partition(".yml")[0], {"model": "iris"}) for run in runs]
 
     def try_push(self) -> str:
-        """What becomes of a push to the branch by a person who may write."""
+        """Return the result of a push to the branch by a person who may write."""
         token = self._server.token(self._reviewer, "write:repository")[1]
         place = urlsplit(self._server.url).netloc
         return self._push(f"http://{self._reviewer}:{token}@{place}/{self.slug}.git", ["README.md"])
 
     def push_as_machine(self, *paths: str) -> str:
-        """What becomes of the machine user's push of a commit that changes some files."""
+        """Return the result of the machine user's push of a commit that changes some files."""
         return self._push(self.git, paths)
 
     def _push(self, address: str, paths: Sequence[str]) -> str:
@@ -157,7 +157,7 @@ class GiteaStage(Stage):
         return "pushed" if done.returncode == 0 else "refused"
 
     def try_merge(self, number: int) -> str:
-        """What becomes of a merge by a person who may write."""
+        """Return the result of a merge by a person who may write."""
         path = f"/repos/{self.slug}/pulls/{number}/merge"
         for _ in range(20):
             try:

@@ -1,4 +1,4 @@
-"""A real Gitea on the loopback address, on a Postgres of its own, and who may do what in it."""
+"""A real Gitea on the loopback address with a separate Postgres, and its users."""
 
 import getpass
 import os
@@ -21,7 +21,7 @@ PROGRAM = ROOT / ".cache/tools/bin/gitea"
 _ADMIN = "root-of-the-forge"
 _PASSWORD = "of-the-tests-only-1"
 _TOKEN = "token"
-# Pages of two, so that every list has several.
+# Two entries on each page, so that every list has several pages.
 _SETTINGS = """
 RUN_USER = {user}
 RUN_MODE = prod
@@ -64,7 +64,7 @@ LEVEL = Warn
 
 
 class GiteaServer:
-    """The running server, asked as its administrator."""
+    """The running server, used as its administrator."""
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
@@ -74,7 +74,7 @@ class GiteaServer:
         )
 
     def call(self, method: str, path: str, content: object = None, *, login: str = "") -> Any:
-        """Ask something as the administrator, or as a user by name and password; the answer must be a yes."""
+        """Send a request as the administrator, or as a user by name and password. Fail if the answer is an error."""
         auth = httpx.BasicAuth(login, _PASSWORD) if login else None
         headers = {"Authorization": ""} if login else {}
         answer = self._client.request(method, path, json=content, auth=auth, headers=headers if not auth else None)
@@ -82,20 +82,20 @@ class GiteaServer:
         return answer.json() if answer.content else None
 
     def user(self, name: str) -> str:
-        """A new user, of a name that begins so."""
+        """Make a new user whose name begins with `name`, and return the login."""
         login = f"{name}-{next(self._numbers)}"
         content = {"username": login, "email": f"{login}@example.com", "password": _PASSWORD}
         self.call("POST", "/admin/users", {**content, "must_change_password": False})
         return login
 
     def token(self, login: str, *scopes: str) -> tuple[str, str]:
-        """A token of a user: its name, and what it is."""
+        """Make a token of a user, and return its name and the token itself."""
         name = f"token-{next(self._numbers)}"
         made = self.call("POST", f"/users/{login}/tokens", {"name": name, "scopes": scopes}, login=login)
         return name, made["sha1"]
 
     def forget(self, login: str, name: str) -> None:
-        """Take a token away."""
+        """Delete a token."""
         self.call("DELETE", f"/users/{login}/tokens/{name}", login=login)
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class GiteaServer:
 
 
 def begin_gitea(folder: Path) -> None:
-    """Fill a folder with what `gitea` begins with: a database with Gitea's tables, its administrator and a token."""
+    """Fill a folder with the initial state for `gitea`: a database with its tables, its administrator and a token."""
 
     def fill(address: str) -> None:
         with TemporaryDirectory() as work:
@@ -114,8 +114,8 @@ def begin_gitea(folder: Path) -> None:
 
 @contextmanager
 def gitea(folder: Path, begun: Path) -> Iterator[GiteaServer]:
-    """Have one run in a folder inside the block, from a copy of what `begin_gitea` made."""
-    # Its other database, SQLite, needs a C compiler.
+    """Run a Gitea in a folder until the block ends, from a copy of what `begin_gitea` made."""
+    # With SQLite, Gitea needs a C compiler.
     with postgres(begun) as address:
         place = _Place(folder, make_url(address))
         web, log = [*place.command, "web"], folder / "gitea.log"
@@ -128,7 +128,7 @@ def gitea(folder: Path, begun: Path) -> Iterator[GiteaServer]:
 
 
 class _Place:
-    """Where a Gitea works: its folder with its configuration, its database, and its address."""
+    """The folder with the configuration, the database and the address of a Gitea."""
 
     def __init__(self, folder: Path, database: URL) -> None:
         port = free_port()
@@ -137,11 +137,11 @@ class _Place:
         config.write_text(_SETTINGS.format(**settings, database=database))
         self.url = f"http://{LOOPBACK}:{port}"
         self.command = [str(PROGRAM), "--config", str(config), "--work-path", str(folder)]
-        # Gitea writes git's global settings; the tests name /dev/null for those, which root would replace by a file.
+        # Gitea writes to git's global settings. For the tests these are /dev/null, which root would replace by a file.
         self.environment = {"GIT_CONFIG_GLOBAL": str(folder / "gitconfig"), "HOME": str(folder)}
 
     def administer(self, *arguments: str) -> str:
-        """Run one of its commands, and return what it prints."""
+        """Run one of Gitea's commands, and return its output."""
         done = subprocess.run(
             [*self.command, *arguments],
             env={**os.environ, **self.environment},
@@ -168,7 +168,7 @@ def _administered(place: _Place) -> str:
 
 
 def _static() -> str:
-    """Templates and texts come with the module that the program is built from."""
+    """Return the folder of templates and texts, which are in the module that the program is built from."""
     go = ROOT / ".venv/bin/go"
     module = subprocess.run(
         [go, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "code.gitea.io/gitea"],

@@ -1,4 +1,4 @@
-"""The stage on the server that answers as GitHub's API is documented to."""
+"""The stage on a server that answers as GitHub's API is documented."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ _STATES = {True: "success", False: "failure", None: None}
 
 
 class GitHubStage(Stage):
-    """A bare repository, and the stand-in on top of it."""
+    """A bare repository, and the stand-in that uses it."""
 
     kind = "github"
     below = ""

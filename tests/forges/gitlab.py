@@ -1,4 +1,4 @@
-"""The stage on the server that answers as GitLab's API is documented to."""
+"""The stage on a server that answers as GitLab's API is documented."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _STATES = {True: "success", False: "failed", None: "running"}
 
 
 class GitLabStage(Stage):
-    """A bare repository, and the stand-in on top of it."""
+    """A bare repository, and the stand-in that uses it."""
 
     kind = "gitlab"
     below = "/api/v4"
@@ -72,7 +72,7 @@ class GitLabStage(Stage):
 
     def report(self, branch: str, check: str, *, passed: bool | None) -> None:
         self.hub.statuses.append((git(self.hub.bare, "rev-parse", branch), check, _STATES[passed]))
-        # A pipeline is one whole here: its last job decides.
+        # Here a pipeline has one result, that of its last job.
         for merge in self.hub.merges:
             waits = merge["source_branch"] == branch and merge.get("merge_when_pipeline_succeeds")
             if waits and merge["state"] == "opened" and check == "promotion" and passed:

@@ -1,8 +1,8 @@
-"""A server in place of GitLab's REST API, on top of a bare repository.
+"""A stand-in for GitLab's REST API, on a bare repository.
 
-No GitLab can be had where the tests run. It follows https://docs.gitlab.com/api/: protected branches and approvals were
-compared with the documentation, the other shapes and messages were not. A real GitLab may differ, and nothing here has
-been tried on one. What a free GitLab answers differently, it does by `premium`.
+The tests cannot run a real GitLab. The stand-in follows https://docs.gitlab.com/api/: protected branches and approvals
+were compared with the documentation, the other shapes and messages were not. A real GitLab may differ, and nothing here
+was tested with one. With `premium` false, it answers as a free GitLab does.
 """
 
 import re
@@ -24,7 +24,7 @@ _NOT_FOUND = Answer(404, {"message": "404 Not found"})
 
 
 class Settings:
-    """The project's settings; `written` is what was asked of them."""
+    """The project's settings. `written` lists the requests that changed them."""
 
     def __init__(self) -> None:
         self.project: dict[str, Any] = {"only_allow_merge_if_pipeline_succeeds": False}
@@ -92,7 +92,7 @@ class Settings:
 
 
 class GitLab:
-    """The merge requests of one project. Its state may be looked at and changed while it runs."""
+    """The merge requests of one project. Tests may read and change its state while it runs."""
 
     def __init__(self, bare: Path) -> None:
         self.bare = bare

@@ -1,4 +1,4 @@
-"""What the MLflow image holds, installed from its own lock for the Python of its own: the sign-in needs 3.12."""
+"""The packages of the MLflow image, installed from its own lock for a separate Python: the sign-in needs 3.12."""
 
 import fcntl
 import hashlib
@@ -18,12 +18,12 @@ _CHECK = f"import sys, venv, ensurepip; sys.exit(sys.version_info < {LEAST})"
 
 
 def python() -> str | None:
-    """A Python that the image's lock can be installed for; None where this machine has none."""
+    """Return a Python that the image's lock can be installed for, or None."""
     return next((found for found in _candidates() if _fits(found)), None)
 
 
 def installed(interpreter: str) -> Path:
-    """The environment with the image's packages, made once and again when the lock changes."""
+    """Return the environment with the image's packages. It is made once, and again when the lock changes."""
     folder = ROOT / ".cache" / "mlflow-image"
     lock = ROOT / "requirements" / "mlflow.txt"
     made, wanted = folder / ".lock", hashlib.sha256(lock.read_bytes()).hexdigest()
@@ -49,7 +49,7 @@ def _candidates() -> Iterator[str]:
     for minor in (12, 13, 14):
         if found := shutil.which(f"python3.{minor}"):
             yield found
-    # The names on PATH are pyenv's own, and do not answer for versions that are not switched on.
+    # The programs on PATH are pyenv's shims, which fail for versions that are not enabled.
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     yield from (str(found) for found in sorted(versions.glob("3.*/bin/python3")))
 

@@ -1,4 +1,4 @@
-"""A real provider of OpenID Connect, a Gitea, and a person's browser at its forms."""
+"""A real OpenID Connect provider, a Gitea, and a person's browser that fills in its forms."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ class Provider:
         return str(self._server.call("POST", "/user/applications/oauth2", content)["client_id"])
 
     def person(self, name: str, *teams: str) -> str:
-        """Make a person who is in teams, and return the login."""
+        """Make a person who is in these teams, and return the login."""
         login = self._server.user(name)
         for team in teams:
             if team not in self._teams:
@@ -48,17 +48,17 @@ class Provider:
         return login
 
     def discovery(self) -> dict[str, Any]:
-        """What the provider says about itself."""
+        """Return the provider's discovery document."""
         found = httpx.get(f"{self.issuer}/.well-known/openid-configuration", timeout=30, trust_env=False)
         return dict(found.raise_for_status().json())
 
     def keys(self) -> list[dict[str, str]]:
-        """The keys by which its tokens are verified."""
+        """Return the keys that verify its tokens."""
         found = httpx.get(self.discovery()["jwks_uri"], timeout=30, trust_env=False)
         return list(found.raise_for_status().json()["keys"])
 
     def key(self) -> rsa.RSAPrivateKey:
-        """The key with which it signs, from its folder: a test signs what the provider would not."""
+        """Return the provider's signing key from its folder. Tests sign tokens with it that the provider would not."""
         (file,) = self._folder.rglob("jwt/private.pem")
         found = serialization.load_pem_private_key(file.read_bytes(), None)
         assert isinstance(found, rsa.RSAPrivateKey)
@@ -66,7 +66,7 @@ class Provider:
 
 
 class Browser:
-    """A person's browser: cookies, and one page after the other."""
+    """A person's browser: it keeps cookies and opens one page after the other."""
 
     def __init__(self, provider: Provider, login: str) -> None:
         self._provider, self.login = provider, login
@@ -74,7 +74,7 @@ class Browser:
         self.visited: list[httpx.URL] = []
 
     def follow(self, answer: httpx.Response, *, until: str = "") -> httpx.Response:
-        """Go where answers lead, and no further than to an address that begins with `until`."""
+        """Follow redirects, but stop before an address that begins with `until`."""
         for _ in range(_HOPS):
             if answer.next_request is None:
                 return answer
@@ -82,14 +82,14 @@ class Browser:
             if until and str(answer.next_request.url).startswith(until):
                 return answer
             answer = self.client.send(answer.next_request)
-        raise AssertionError(f"it leads on and on: {self.visited}")
+        raise AssertionError(f"too many redirects: {self.visited}")
 
     def get(self, url: str, *, until: str = "") -> httpx.Response:
-        """Open a page, as somebody who typed its address."""
+        """Open a page, as a person who types its address."""
         return self.follow(self.client.get(url, headers={"accept": "text/html"}), until=until)
 
     def sign_in(self, url: str, *, until: str = "") -> httpx.Response:
-        """Open a page that leads to the provider, give login and password there, and agree; return where it ends."""
+        """Open a page that redirects to the provider, sign in there and agree. Return the page where this ends."""
         page = self.get(url)
         assert page.url.path == "/user/login", f"{page.url} is not the provider's form: {page.text[:500]}"
         form = {"user_name": self.login, "password": _PASSWORD}
@@ -104,7 +104,7 @@ class Browser:
 
 
 class Pkce:
-    """What a public client makes up for one sign-in."""
+    """The random values that a public client chooses for one sign-in."""
 
     def __init__(self) -> None:
         self.verifier = secrets.token_urlsafe(48)
@@ -112,7 +112,7 @@ class Pkce:
         self.nonce = secrets.token_urlsafe(16)
 
     def parameters(self, client: str, redirect: str, scopes: Sequence[str]) -> dict[str, str]:
-        """The parameters of the authorization request."""
+        """Return the parameters of the authorization request."""
         return {
             "response_type": "code",
             "client_id": client,
@@ -125,19 +125,19 @@ class Pkce:
         }
 
     def code(self, landed: httpx.URL) -> str:
-        """The code that an address brought back, with the state of this sign-in."""
+        """Return the code in the redirect address, after a check of its state."""
         found = parse_qs(urlsplit(str(landed)).query)
         assert found["state"] == [self.state]
         return found["code"][0]
 
 
 def encoded(raw: bytes) -> str:
-    """Base64 as tokens have it."""
+    """Return base64 in the spelling of tokens."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def token(claims: Mapping[str, Any], key: rsa.RSAPrivateKey | None, *, kid: str = "", alg: str = "RS256") -> str:
-    """A token with these claims; without a key its signature is empty."""
+    """Return a token with these claims. Without a key, its signature is empty."""
     head = encoded(json.dumps({"alg": alg, "typ": "JWT", **({"kid": kid} if kid else {})}).encode())
     text = f"{head}.{encoded(json.dumps(dict(claims)).encode())}"
     signature = key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()) if key else b""
@@ -145,10 +145,10 @@ def token(claims: Mapping[str, Any], key: rsa.RSAPrivateKey | None, *, kid: str 
 
 
 def claims_of(text: str, keys: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """The claims of a token, verified with the provider's keys.
+    """Return the claims of a token, verified with the provider's keys.
 
     Raises:
-        InvalidSignature: somebody else signed it.
+        InvalidSignature: The signature is not the provider's.
     """
     head, body, signature = text.split(".")
     kid = json.loads(decoded(head))["kid"]
@@ -160,10 +160,10 @@ def claims_of(text: str, keys: Sequence[Mapping[str, str]]) -> dict[str, Any]:
 
 
 def decoded(text: str) -> bytes:
-    """What base64 of a token holds."""
+    """Decode base64 in the spelling of tokens."""
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def now() -> int:
-    """Seconds, as tokens count them."""
+    """Return the present time in seconds, as tokens have it."""
     return int(time.time())

@@ -1,4 +1,4 @@
-"""A fork on a forge, as the suite of behaviours sees it: the same questions and hands, whichever forge it is."""
+"""A fork on a forge, with the same methods for every forge: what tests read there, and what people do there."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class Stage(ABC):
-    """A clone of a fork, its forge, and the people there. `git` is where the clone pushes to."""
+    """A clone of a fork, its forge, and its people. `git` is the address that the clone pushes to."""
 
     kind: str
     git: str
@@ -37,7 +37,7 @@ class Stage(ABC):
     token_variable: str
     api_variable: str
     pusher: str
-    """Who is named to branch-protection."""
+    """The user that branch-protection allows to push."""
 
     def __init__(self, front: Front, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.front = front
@@ -45,7 +45,7 @@ class Stage(ABC):
         self._monkeypatch = monkeypatch
 
     def set_up(self) -> None:
-        """Make the fork the forge's own, and push it."""
+        """Set this forge in the fork's settings, and push the fork."""
         file = self.clone / "platform.yaml"
         repository = f"{self.front.url}/{self.slug}.git"
         text = file.read_text().replace("https://github.com/OWNER/NAME.git", repository)
@@ -58,66 +58,66 @@ class Stage(ABC):
         self.hold_token("all")
 
     def hold_token(self, rights: Rights) -> None:
-        """Give the commands a token: one that may do all, one that reads alone, one that has ended."""
+        """Give the commands a token: one with all rights, one that may only read, or one that has expired."""
         self._monkeypatch.setenv(self.token_variable, self.token(rights))
 
     @property
     @abstractmethod
     def slug(self) -> str:
-        """The repository's path."""
+        """Return the repository's path."""
 
     @abstractmethod
     def token(self, rights: Rights) -> str:
-        """A token of the machine user."""
+        """Return a token of the machine user."""
 
     @abstractmethod
     def pulls(self) -> list[Seen]:
-        """Every pull request there ever was, the oldest first."""
+        """Return every pull request that ever existed, the oldest first."""
 
     @abstractmethod
     def comments(self, number: int) -> list[str]:
-        """What was said below one."""
+        """Return the comments on a pull request."""
 
     @abstractmethod
     def edit(self, number: int, title: str) -> None:
-        """A person changes the title."""
+        """Change the title, as a person."""
 
     @abstractmethod
     def close(self, number: int) -> None:
-        """A person closes it."""
+        """Close a pull request, as a person."""
 
     @abstractmethod
     def merge(self, number: int) -> None:
-        """A person merges it."""
+        """Merge a pull request, as a person."""
 
     @abstractmethod
     def review(self, number: int, *, approve: bool) -> str:
-        """A person who may write approves it, or asks for changes; returns the login name."""
+        """Approve it or request changes, as a person who may write. Return the person's login."""
 
     @abstractmethod
     def report(self, branch: str, check: str, *, passed: bool | None) -> None:
-        """A check says of a branch's newest commit that it passed, failed, or runs."""
+        """Report for a branch's newest commit that a check passed, failed or runs."""
 
     @abstractmethod
     def hook(self, address: str) -> None:
-        """The repository gets a webhook for pushes."""
+        """Add a webhook for pushes to the repository."""
 
     @abstractmethod
     def started(self) -> list[tuple[str, dict[str, str]]]:
-        """The workflows that were started, with their inputs."""
+        """Return the workflows that were started, with their inputs."""
 
-    def add_workflow(self, name: str) -> None:  # noqa: B027  what stands in for a forge knows no workflows
-        """Have the branch hold a workflow that can be started; where the forge looks."""
+    def add_workflow(self, name: str) -> None:  # noqa: B027  stand-ins have no workflows
+        """Commit a workflow that can be started, to the place where the forge looks for it."""
 
-    def await_conflict_check(self, number: int) -> None:  # noqa: B027  what stands in for a forge looks at once
+    def await_conflict_check(self, number: int) -> None:  # noqa: B027  stand-ins check at once
         """Wait until the forge knows whether a pull request has conflicts."""
 
     def opened(self) -> list[Seen]:
-        """Those that are open."""
+        """Return the open pull requests."""
         return [pull for pull in self.pulls() if pull.state == "open"]
 
     def pin(self, environment: str, version: int, service: str = "iris") -> str:
-        """Have the branch say that a service runs a version of its model; as a person who pushes."""
+        """Pin a service to a version of its model on the branch, as a person who pushes. Return the commit."""
         git(self.clone, "pull", "--quiet", "--rebase", "origin", "main")
         file = self.clone / release_file(environment, service)
         file.parent.mkdir(exist_ok=True)
@@ -128,14 +128,14 @@ class Stage(ABC):
         return commit
 
     def pinned(self, environment: str, branch: str = "main", service: str = "iris") -> str:
-        """The version that a branch of the forge has a service run."""
+        """Return the version of a service that a branch on the forge pins."""
         git(self.clone, "fetch", "--quiet", "origin", f"+refs/heads/{branch}:refs/seen/{branch}")
         text = git(self.clone, "show", f"refs/seen/{branch}:{release_file(environment, service)}")
         version: str = yaml.safe_load(text)["model"]["version"]
         return version
 
     def head(self, branch: str) -> str:
-        """The newest commit of a branch of the forge; empty where there is no such branch."""
+        """Return the newest commit of a branch on the forge, or an empty string if the branch does not exist."""
         return git(self.clone, "ls-remote", "origin", f"refs/heads/{branch}").partition("\t")[0]
 
 

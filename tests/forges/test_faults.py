@@ -1,4 +1,4 @@
-"""What a forge does wrong in the middle of it: a clear sentence, nothing half done, and the next run goes on."""
+"""Faults of a forge during a command: the error is clear, nothing is half done, and the next run continues."""
 
 import re
 import subprocess
@@ -14,21 +14,21 @@ from tests.forges.front import Cut, Fault
 from tests.forges.stages import Stage
 
 BRANCH = "promote/production/iris"
-# Where pull requests are opened, on each forge.
+# The request that opens a pull request, on each forge.
 _OPENING = re.compile(r"POST .*/(pulls|merge_requests)$")
 _CLOSING = re.compile(r"(PATCH|PUT) .*/(pulls|merge_requests)/\d+$")
 _COMMENT = re.compile(r"POST .*/(comments|notes)$")
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
-    """What was said on the error stream, on one line."""
+    """Return the text on the error stream as one line."""
     said = " ".join(capsys.readouterr().err.split())
     assert "Traceback" not in said
     return said
 
 
 def whenever(pattern: re.Pattern[str], fault: Fault, *, times: int = 99) -> Callable[[str], Fault | None]:
-    """Make a fault of the first requests that match."""
+    """Return a rule that makes a fault of the first requests that match."""
     left = [fault] * times
 
     def rule(request: str) -> Fault | None:
@@ -37,7 +37,7 @@ def whenever(pattern: re.Pattern[str], fault: Fault, *, times: int = 99) -> Call
     return rule
 
 
-def test_a_token_that_ended_is_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_expired_token_is_reported(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.pin("staging", 1)
     stage.hold_token("none")
     assert execute(["promote"]) == 2
@@ -49,7 +49,7 @@ def test_a_token_that_ended_is_said(stage: Stage, capsys: pytest.CaptureFixture[
     assert len(stage.opened()) == 1
 
 
-def test_rights_that_are_missing_are_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_rights_are_reported(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.pin("staging", 1)
     stage.hold_token("reading")
     assert execute(["promote"]) == 2
@@ -62,7 +62,7 @@ def test_rights_that_are_missing_are_said(stage: Stage, capsys: pytest.CaptureFi
     assert len(stage.opened()) == 1
 
 
-def test_a_limit_is_waited_for_and_then_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rate_limit_is_waited_for_and_then_reported(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.pin("staging", 1)
     slow = Answer(429, {"message": "slow down"}, {"Retry-After": "0"})
     stage.front.rule = whenever(re.compile(""), slow, times=2)
@@ -73,14 +73,14 @@ def test_a_limit_is_waited_for_and_then_said(stage: Stage, capsys: pytest.Captur
     assert "allows no more requests for 3000 s (slow down.): try again later" in told(capsys)
 
 
-def test_a_server_that_stumbles_is_asked_again(stage: Stage) -> None:
+def test_a_failing_server_is_retried(stage: Stage) -> None:
     stage.pin("staging", 1)
     stage.front.rule = whenever(re.compile(""), Answer(502, {"message": "Bad Gateway"}), times=3)
     assert execute(["promote"]) == 0
     assert len(stage.opened()) == 1
 
 
-def test_one_that_is_cut_off_before_the_pull_request_leaves_the_branch_and_goes_on(
+def test_a_run_that_is_cut_off_before_the_pull_request_leaves_the_branch_and_continues(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage.pin("staging", 1)
@@ -95,7 +95,7 @@ def test_one_that_is_cut_off_before_the_pull_request_leaves_the_branch_and_goes_
     assert (stage.head(BRANCH), len(stage.opened())) == (pushed, 1)
 
 
-def test_an_answer_that_gets_lost_opens_no_second_one(stage: Stage) -> None:
+def test_a_lost_answer_opens_no_second_pull_request(stage: Stage) -> None:
     stage.pin("staging", 1)
     stage.front.rule = whenever(_OPENING, Cut(done=True), times=1)
     assert execute(["promote"]) == 0
@@ -103,9 +103,7 @@ def test_an_answer_that_gets_lost_opens_no_second_one(stage: Stage) -> None:
     assert (pull.state, list(pull.labels)) == ("open", ["promote"])
 
 
-def test_a_hold_that_is_cut_off_is_carried_on_and_says_nothing_twice(
-    stage: Stage, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hold_that_is_cut_off_continues_and_comments_once(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.pin("staging", 1)
     assert execute(["promote"]) == 0
     stage.front.rule = whenever(_CLOSING, Cut(done=False))
@@ -120,7 +118,7 @@ def test_a_hold_that_is_cut_off_is_carried_on_and_says_nothing_twice(
     assert len(stage.comments(1)) == 1
 
 
-def test_labels_that_are_refused_stop_nothing(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_labels_stop_nothing(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.pin("staging", 1)
     labelling = re.compile(r"(POST .*/labels|PUT .*/merge_requests/1)$")
     stage.front.rule = whenever(labelling, Answer(403, {"message": "no labels for you"}))
@@ -131,14 +129,14 @@ def test_labels_that_are_refused_stop_nothing(stage: Stage, capsys: pytest.Captu
     assert [list(pull.labels) for pull in stage.opened()] == [["promote"]]
 
 
-def test_a_page_of_somebody_elses_at_the_address_is_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_sites_page_at_the_address_is_reported(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.pin("staging", 1)
     stage.front.rule = whenever(re.compile(""), Answer(200, "please log in"))
     assert execute(["promote"]) == 1
     assert "does not offer" in told(capsys)
 
 
-def test_its_own_authority_is_named_by_ssl_cert_file(
+def test_ssl_cert_file_names_a_private_ca(
     stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.pin("staging", 1)
@@ -159,9 +157,9 @@ def test_its_own_authority_is_named_by_ssl_cert_file(
     assert "cannot be read as certificates" in told(capsys)
 
 
-def test_a_proxy_is_gone_through(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_go_through_a_proxy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.pin("staging", 1)
-    # Only whoever asks the proxy gets there.
+    # Only requests through the proxy reach this host.
     monkeypatch.setenv(stage.api_variable, f"http://forge.example.com{stage.below}")
     monkeypatch.setenv("HTTP_PROXY", stage.front.url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -169,8 +167,8 @@ def test_a_proxy_is_gone_through(stage: Stage, monkeypatch: pytest.MonkeyPatch) 
     assert len(stage.opened()) == 1
 
 
-def test_two_at_once_come_to_one_pull_request(stage: Stage) -> None:
-    """Two runs of the schedule: the second one looks before the first one has opened it."""
+def test_two_runs_at_once_open_one_pull_request(stage: Stage) -> None:
+    """In two scheduled runs, the second one looks for a pull request before the first one has opened it."""
     stage.pin("staging", 1)
     began: list[str] = []
 
@@ -185,8 +183,8 @@ def test_two_at_once_come_to_one_pull_request(stage: Stage) -> None:
     assert [pull.state for pull in stage.pulls()] == ["open"]
 
 
-def test_a_merge_before_it_is_opened_is_no_harm(stage: Stage) -> None:
-    """Closed by one, opened anew and merged by another, all between the look at the branch and that at the forge."""
+def test_a_merge_before_the_forge_is_read_does_no_harm(stage: Stage) -> None:
+    """One person closes it; another opens it again and merges it, between the reads of the branch and of the forge."""
     stage.pin("staging", 1)
     done: list[str] = []
 
@@ -201,8 +199,8 @@ def test_a_merge_before_it_is_opened_is_no_harm(stage: Stage) -> None:
     assert [pull.state for pull in stage.pulls()] == ["merged"]
 
 
-def test_a_merge_in_the_middle_is_no_harm(stage: Stage) -> None:
-    """A person merges between the look at the branch and the write to the pull request."""
+def test_a_merge_in_the_middle_does_no_harm(stage: Stage) -> None:
+    """A person merges between the read of the branch and the write to the pull request."""
     stage.pin("staging", 1)
     assert execute(["promote"]) == 0
     stage.edit(1, "mine")

@@ -1,4 +1,4 @@
-"""A bump as a pull request that merges itself: on every forge, once all that the branch requires is there."""
+"""A bump as a pull request that merges itself, on every forge, once everything that the branch requires is present."""
 
 import json
 import time
@@ -22,7 +22,7 @@ SECONDS = 60.0
 
 
 def by_pull_requests(stage: Stage) -> None:
-    """Machines push nothing, where the forge can hold them to that."""
+    """Let machines push nothing, on forges that can enforce it."""
     file = stage.clone / "platform.yaml"
     file.write_text(f"{file.read_text()}bumps: pull-requests\n")
     owners = stage.clone / ".github/CODEOWNERS"
@@ -32,7 +32,7 @@ def by_pull_requests(stage: Stage) -> None:
 
 
 def state(stage: Stage, wanted: str) -> str:
-    """The state of the one pull request, which may take a moment: a real forge merges in the background."""
+    """Return the state of the one pull request. A real forge merges in the background, so this may wait a moment."""
     until = time.monotonic() + SECONDS
     while (found := stage.pulls()[0].state) != wanted and time.monotonic() < until:
         time.sleep(0.1)
@@ -51,7 +51,7 @@ def test_a_bump_merges_itself_once_its_checks_have_passed(stage: Stage, capsys: 
     before = stage.head("main")
     assert execute([*BUMP, "--pr"] if gitea else BUMP) == 0
     assert "does not merge itself" not in capsys.readouterr().err
-    # Asking again changes nothing about that.
+    # Another run does not change this.
     assert execute([*BUMP, "--pr"] if gitea else BUMP) == 0
     assert [pull.branch for pull in stage.opened()] == [BRANCH]
     if gitea:
@@ -65,10 +65,8 @@ def test_a_bump_merges_itself_once_its_checks_have_passed(stage: Stage, capsys: 
     assert stage.head("main") != before
 
 
-def test_without_rules_it_is_left_to_a_person_and_that_is_said(
-    stage: Stage, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It would be merged at once, unseen by anybody."""
+def test_without_rules_a_person_merges_and_the_output_says_so(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would be merged at once, and nobody would see it."""
     stage.pin("staging", 1)
     before = stage.head("main")
     assert execute([*BUMP, "--pr"]) == 0
@@ -77,7 +75,7 @@ def test_without_rules_it_is_left_to_a_person_and_that_is_said(
 
 
 @pytest.mark.parametrize("stage", ["github", "gitlab"], indirect=True)
-def test_what_people_decide_never_merges_itself(stage: Stage) -> None:
+def test_a_promotion_never_merges_itself(stage: Stage) -> None:
     stage.pin("staging", 1)
     stage.pin("production", 1)
     stage.pin("staging", 2)
@@ -96,7 +94,7 @@ def test_what_people_decide_never_merges_itself(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("stage", ["github"], indirect=True)
-def test_on_github_nobody_passes_the_branch_and_owners_alone_must_agree(stage: GitHubStage) -> None:
+def test_on_github_nobody_bypasses_the_branch_and_only_owners_must_agree(stage: GitHubStage) -> None:
     by_pull_requests(stage)
     assert execute(["branch-protection", "--pusher", stage.pusher]) == 0
     branch = next(each for each in stage.hub.settings.rulesets if each["target"] == "branch")
@@ -106,7 +104,7 @@ def test_on_github_nobody_passes_the_branch_and_owners_alone_must_agree(stage: G
     tags = next(each for each in stage.hub.settings.rulesets if each["name"] == "version-makers")
     assert [actor["actor_id"] for actor in tags["bypass_actors"]] == [int(stage.pusher)]
     text = (stage.clone / ".github/CODEOWNERS").read_text()
-    # A service that comes later owns its tuning, and not what machines write.
+    # A service that is added later owns its tuning, but not the files that machines write.
     text = with_service(text, "wine", "@wine")
     assert owners_of(text, "envs/staging/wine/release.yaml") == []
     assert owners_of(text, "envs/staging/wine/values.yaml") == ["@wine"]
@@ -115,7 +113,7 @@ def test_on_github_nobody_passes_the_branch_and_owners_alone_must_agree(stage: G
 
 
 @pytest.mark.parametrize("stage", ["gitlab"], indirect=True)
-def test_on_gitlab_nobody_pushes_and_a_pipeline_that_has_not_begun_is_said(
+def test_on_gitlab_nobody_pushes_and_a_pipeline_that_has_not_started_is_reported(
     stage: GitLabStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage.pin("staging", 1)
@@ -130,7 +128,7 @@ def test_on_gitlab_nobody_pushes_and_a_pipeline_that_has_not_begun_is_said(
 
 
 @pytest.mark.parametrize("stage", ["github"], indirect=True)
-def test_owners_of_what_machines_write_are_named(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_owners_of_files_that_machines_write_are_reported(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     by_pull_requests(stage)
     assert execute(["check", "--json"]) in (0, 2)
     assert "merge themselves" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Promotion on every forge: one pull request a service and target, kept whatever people do to it meanwhile."""
+"""Promotion on every forge: one pull request for each service and target, kept up to date whatever people do to it."""
 
 import json
 import time
@@ -14,7 +14,7 @@ BRANCH = "promote/production/iris"
 
 
 def promote(capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
-    """What came of it, target by target."""
+    """Promote, and return the result for each target."""
     capsys.readouterr()
     assert execute(["promote", "--json", *options]) == 0
     return [outcome["outcome"] for outcome in json.loads(capsys.readouterr().out)]
@@ -30,7 +30,7 @@ def test_one_pull_request_is_opened_and_then_kept(stage: Stage, capsys: pytest.C
     assert stage.pinned("production", BRANCH) == "1"
 
     approved_at = stage.head(BRANCH)
-    # Its body may say a longer time; what was approved stays.
+    # Its body may name a longer time; the approved commit stays.
     assert promote(capsys) in (["unchanged"], ["updated"])
     assert stage.head(BRANCH) == approved_at
 
@@ -42,8 +42,8 @@ def test_one_pull_request_is_opened_and_then_kept(stage: Stage, capsys: pytest.C
 
 
 @pytest.mark.parametrize("stage", ["gitea"], indirect=True)
-def test_a_label_that_is_there_is_taken(stage: GiteaStage, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also where it stands on the second page."""
+def test_an_existing_label_is_used(stage: GiteaStage, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also a label on the second page is found."""
     stage.add_labels("a", "b", "promote")
     stage.pin("staging", 1)
     assert promote(capsys) == ["opened"]
@@ -57,7 +57,7 @@ def test_each_service_has_its_own(stage: Stage, capsys: pytest.CaptureFixture[st
     git(stage.clone, "push", "--quiet", "origin", "main")
     stage.pin("staging", 1)
     stage.pin("staging", 1, "wine")
-    # Beside one that a person opened.
+    # A pull request of a person must not disturb this.
     git(stage.clone, "push", "--quiet", "origin", f"{stage.pin('staging', 2)}:refs/heads/something-else")
     assert promote(capsys) == ["opened", "opened"]
     assert sorted(pull.branch for pull in stage.opened()) == [BRANCH, "promote/production/wine"]
@@ -76,7 +76,7 @@ def test_a_merge_ends_it(stage: Stage, capsys: pytest.CaptureFixture[str]) -> No
     assert [pull.state for pull in stage.pulls()] == ["merged", "open"]
 
 
-def test_what_people_do_to_it_is_seen_the_next_time(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_next_run_sees_what_people_did_to_it(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.pin("staging", 1)
     promote(capsys)
     title = stage.pulls()[0].title
@@ -84,7 +84,7 @@ def test_what_people_do_to_it_is_seen_the_next_time(stage: Stage, capsys: pytest
     assert promote(capsys) == ["updated"]
     assert stage.pulls()[0].title == title
 
-    # A push of somebody else's to its branch: what is proposed is what the source runs, and nothing else.
+    # Another person pushes to its branch. The proposal is still exactly what the source runs.
     git(stage.clone, "fetch", "--quiet", "origin", BRANCH)
     git(stage.clone, "checkout", "--quiet", "--detach", "FETCH_HEAD")
     (stage.clone / "smuggled.txt").write_text("mine\n")
@@ -112,8 +112,8 @@ def test_a_hold_closes_it_and_says_why(stage: Stage, capsys: pytest.CaptureFixtu
     assert promote(capsys) == ["opened"]
 
 
-def test_a_conflict_of_two_promotions_goes_with_the_next_run(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    """Somebody else's change of the same pins is merged first."""
+def test_the_next_run_resolves_a_conflict_of_two_promotions(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person merges another change of the same pins first."""
     stage.pin("production", 1)
     stage.pin("staging", 3)
     promote(capsys)
@@ -126,7 +126,7 @@ def test_a_conflict_of_two_promotions_goes_with_the_next_run(stage: Stage, capsy
 
 
 def conflicts(stage: Stage, capsys: pytest.CaptureFixture[str], *, wanted: bool) -> bool:
-    """What `gitops pulls` says, once the forge has had the time to look."""
+    """Return whether `gitops pulls` reports conflicts, once the forge has had time to check."""
     found = not wanted
     for _ in range(50):
         capsys.readouterr()

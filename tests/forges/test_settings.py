@@ -1,4 +1,4 @@
-"""`gitops branch-protection` and `gitops doctor` on every forge: what is written is found, what is missing said."""
+"""`gitops branch-protection` and `gitops doctor` on every forge: written settings are found, missing ones reported."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ HOOK = "https://argocd.example.com/api/webhook"
 
 
 def doctor(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, list[str]]]:
-    """The exit code, and the states of each part."""
+    """Return the exit code, and the states of each part."""
     capsys.readouterr()
     code = execute(["doctor", "--json", *options])
     found: dict[str, list[str]] = {}
@@ -45,12 +45,12 @@ def test_protection_is_written_and_then_found(stage: Stage, capsys: pytest.Captu
     stage.hook(HOOK)
     code, found = doctor(capsys)
     assert (code, {state for states in found.values() for state in states}) == (0, {"there"})
-    # A second time changes what is there, and adds nothing.
+    # A second run changes existing rules and adds none.
     assert protect(stage) == 0
     assert doctor(capsys)[0] == 0
 
 
-def test_what_is_missing_is_said_in_sentences(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_missing_is_reported_in_sentences(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["doctor"]) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "gitops branch-protection writes it." in said
@@ -69,7 +69,7 @@ def test_without_a_token_there_is_one_thing_to_do(
     assert (code, found) == (1, {"token": ["missing"], "push": ["there"]})
 
 
-def test_a_token_that_reads_alone_is_found_before_anything_fails(
+def test_a_token_that_may_only_read_is_found_before_anything_fails(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage.hold_token("reading")
@@ -81,15 +81,15 @@ def test_a_token_that_reads_alone_is_found_before_anything_fails(
     assert "needs the rights to" in capsys.readouterr().err
 
 
-def test_git_that_may_not_push_is_found(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_rights_to_push_are_found(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     git(stage.clone, "remote", "set-url", "--push", "origin", str(stage.clone / "nowhere"))
     code, found = doctor(capsys)
     assert (code, found["push"]) == (1, ["missing"])
 
 
 @pytest.mark.parametrize("stage", ["gitea"], indirect=True)
-def test_a_real_protection_keeps_what_it_says(stage: GiteaStage, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a real server: nobody but the pusher pushes, and a merge waits for an approval and every check."""
+def test_a_real_protection_does_what_it_says(stage: GiteaStage, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a real server, only the pusher can push, and a merge waits for an approval and every check."""
     stage.pin("staging", 1)
     assert protect(stage) == 0
     assert execute(["promote"]) == 0
@@ -102,7 +102,7 @@ def test_a_real_protection_keeps_what_it_says(stage: GiteaStage, capsys: pytest.
     assert stage.try_merge(1) == "refused"
     stage.review(1, approve=True)
     assert stage.try_merge(1) == "merged"
-    # The machine user still bumps.
+    # The machine user can still bump.
     stage.pin("staging", 2)
 
 
@@ -110,7 +110,7 @@ def test_a_real_protection_keeps_what_it_says(stage: GiteaStage, capsys: pytest.
 def test_a_leaked_token_of_the_machine_user_moves_pins_and_nothing_else(
     stage: GiteaStage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a real server, which looks at every file of a push; a shadow of what is promoted to is proposed there."""
+    """A real server checks every file of a push. A shadow in the last environment goes through a pull request."""
     stage.pin("production", 2)
     assert protect(stage) == 0
     capsys.readouterr()
@@ -125,7 +125,7 @@ def test_a_leaked_token_of_the_machine_user_moves_pins_and_nothing_else(
         "platform.yaml",
     ):
         assert stage.push_as_machine(path) == "refused", path
-        # Nor beside pins that may be pushed.
+        # Also not together with pins that it may push.
         assert stage.push_as_machine(path, "envs/staging/iris/release.yaml") == "refused", path
     with answering(as_mlflow_of_many) as (url, _):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
@@ -135,7 +135,7 @@ def test_a_leaked_token_of_the_machine_user_moves_pins_and_nothing_else(
     assert stage.head("main") == before
     assert stage.push_as_machine("envs/platform/pins/mlflow.yaml") == "pushed"
 
-    # Where an environment is added, the rule is another one.
+    # With another environment, the rule is different.
     file = stage.clone / "platform.yaml"
     file.write_text(file.read_text().replace("{name: staging}", "{name: staging}\n  - {name: trial}"))
     code, found = doctor(capsys, "--without", "webhook")
@@ -171,8 +171,8 @@ def test_github_gets_rulesets_an_environment_and_settings(stage: GitHubStage) ->
 
 
 @pytest.mark.parametrize("stage", ["github"], indirect=True)
-def test_on_github_merges_are_those_of_the_rules(stage: GitHubStage, capsys: pytest.CaptureFixture[str]) -> None:
-    """A repository that does not allow what its rules ask for merges nothing at all."""
+def test_on_github_merge_methods_are_those_of_the_rules(stage: GitHubStage, capsys: pytest.CaptureFixture[str]) -> None:
+    """A repository that does not allow the merge method of its rules can merge nothing."""
     file = stage.clone / ".github/rulesets/main.json"
     file.write_text(file.read_text().replace('["squash", "rebase"]', '["merge"]'))
     assert protect(stage) == 0
@@ -188,8 +188,8 @@ def test_on_github_merges_are_those_of_the_rules(stage: GitHubStage, capsys: pyt
 
 
 @pytest.mark.parametrize("stage", ["github"], indirect=True)
-def test_on_github_the_key_of_delivery_is_for_the_branch_alone(stage: GitHubStage) -> None:
-    """A fork that was set up earlier let version tags in too, and anybody who may write may push one."""
+def test_on_github_the_key_of_delivery_is_only_for_the_branch(stage: GitHubStage) -> None:
+    """An earlier set-up also let in version tags, and anybody who may write may push a tag."""
     settings = stage.hub.settings
     earlier = [("main", "tag"), ("v*", "tag"), ("feature", "branch"), ("main", "branch")]
     settings.policies = [{"id": number, "name": name, "type": kind} for number, (name, kind) in enumerate(earlier)]
@@ -206,7 +206,7 @@ def test_a_token_that_must_not_see_settings_says_so(stage: GitHubStage, capsys: 
 
 
 @pytest.mark.parametrize("stage", ["gitlab"], indirect=True)
-def test_a_token_that_ends_soon_is_said(stage: GitLabStage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_token_that_expires_soon_is_reported(stage: GitLabStage, capsys: pytest.CaptureFixture[str]) -> None:
     today = datetime.now(UTC).date()
     stage.hub.expires = str(today + timedelta(days=3))
     assert doctor(capsys)[1]["token"] == ["missing"]
@@ -235,20 +235,20 @@ def test_gitlab_is_written_as_its_api_documents_it(stage: GitLabStage) -> None:
     assert settings.approvals["reset_approvals_on_push"]
 
 
-def test_a_pusher_that_cannot_be_one_is_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_impossible_pusher_is_reported(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["branch-protection", "--pusher", "no-such-user"]) == 2
     said = capsys.readouterr().err
     assert "no-such-user" in said or "not the number of a GitHub App" in said
 
 
-def test_rules_that_are_gone_are_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_rules_are_reported(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     git(stage.clone, "rm", "-r", "--quiet", ".github/rulesets")
     commit_all(stage.clone, "gone")
     assert protect(stage) == 2
     assert "git checkout HEAD -- .github/rulesets" in capsys.readouterr().err
 
 
-def test_what_is_cut_off_is_written_by_the_next_run(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_next_run_writes_what_was_cut_off(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     written: list[str] = []
 
     def rule(request: str) -> object:

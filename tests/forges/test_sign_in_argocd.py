@@ -1,6 +1,6 @@
-"""Proves Argo CD's rendered sign-in against a real provider, by what its page does: a public client with PKCE.
+"""Argo CD's rendered sign-in with a real provider. The tests do what its page does, as a public client with PKCE.
 
-Argo CD's server itself does not run here. tests/gitops/test_sign_in.py asks its own enforcer about the groups.
+Argo CD's server does not run here. tests/gitops/test_sign_in.py tests the groups with Argo CD's own enforcer.
 """
 
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ GROUP = f"{ORGANISATION}:gardeners"
 
 @pytest.fixture(scope="module")
 def client(provider: Provider) -> str:
-    """The client as docs/security.md says to make it."""
+    """Return the client, made as docs/security.md says."""
     return provider.client("argo-cd", f"{URL}/auth/callback", f"{URL}/pkce/verify")
 
 
 @pytest.fixture
 def settings(provider: Provider, client: str, tmp_path: Path) -> dict[str, str]:
-    """The ConfigMaps that Argo CD is given: the sign-in's settings and the policy."""
+    """Return the ConfigMaps of Argo CD: the settings of the sign-in, and the policy."""
     oidc = OIDC.replace("https://login.example.com/dex\n", f"{provider.issuer}\n").replace("argo-cd}", f"{client}}}")
     found = patches(rendered(tmp_path, WIDE + oidc.replace("iris-people", GROUP)))
     return found["argocd-cm"] | found["argocd-rbac-cm"]
@@ -50,7 +50,7 @@ def person(provider: Provider) -> Iterator[Browser]:
 
 
 def authorized(provider: Provider, config: dict[str, Any], person: Browser, pkce: Pkce, redirect: str) -> httpx.URL:
-    """Where the provider sends the browser."""
+    """Return the address to which the provider sends the browser."""
     asked = pkce.parameters(config["clientID"], redirect, config["requestedScopes"])
     where = httpx.URL(provider.discovery()["authorization_endpoint"], params=asked)
     person.sign_in(str(where), until=URL)
@@ -87,7 +87,7 @@ def test_a_person_comes_back_with_the_groups_that_the_policy_names(
     assert f"g, {GROUP}, role:readonly" in settings["policy.csv"]
 
 
-def test_a_person_in_no_team_brings_no_group(
+def test_a_person_without_a_team_has_no_group(
     provider: Provider, config: dict[str, Any], settings: dict[str, str]
 ) -> None:
     browser, pkce = Browser(provider, provider.person("stranger")), Pkce()
@@ -98,7 +98,7 @@ def test_a_person_in_no_team_brings_no_group(
     browser.close()
 
 
-def test_a_code_is_worth_nothing_without_the_verifier_and_once_only(
+def test_a_code_works_only_once_and_only_with_the_verifier(
     provider: Provider, config: dict[str, Any], person: Browser
 ) -> None:
     pkce, redirect = Pkce(), f"{URL}/pkce/verify"
@@ -112,7 +112,9 @@ def test_a_code_is_worth_nothing_without_the_verifier_and_once_only(
     again.close()
 
 
-def test_the_provider_sends_nobody_elsewhere(provider: Provider, config: dict[str, Any], person: Browser) -> None:
+def test_the_provider_redirects_to_no_other_address(
+    provider: Provider, config: dict[str, Any], person: Browser
+) -> None:
     for elsewhere in ("https://evil.example/auth/callback", f"{URL}.evil.example/auth/callback", f"{URL}/elsewhere"):
         asked = Pkce().parameters(config["clientID"], elsewhere, config["requestedScopes"])
         where = httpx.URL(provider.discovery()["authorization_endpoint"], params=asked)
@@ -123,7 +125,7 @@ def test_the_provider_sends_nobody_elsewhere(provider: Provider, config: dict[st
         browser.close()
 
 
-def test_the_keys_of_the_provider_tell_a_forged_token(provider: Provider) -> None:
+def test_the_keys_of_the_provider_reveal_a_forged_token(provider: Provider) -> None:
     claims = {"iss": provider.issuer, "groups": [GROUP], "exp": now() + 60}
     keys = provider.keys()
     assert claims_of(token(claims, provider.key(), kid=keys[0]["kid"]), keys) == claims

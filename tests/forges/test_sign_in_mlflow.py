@@ -1,6 +1,6 @@
-"""Proves who gets in to the MLflow of people.
+"""Who can sign in to MLflow, and with which rights.
 
-The chart's own commands and settings run in the packages of the image, on a real Postgres; the provider is a Gitea.
+The chart's own commands and settings run with the packages of the image, on a real Postgres. The provider is a Gitea.
 """
 
 import json
@@ -35,7 +35,7 @@ Enter = Callable[..., tuple[Browser, httpx.Response]]
 
 
 class SignIn(Release):
-    """The release with both its servers, run in the packages of the image."""
+    """The release with both of its servers, run with the packages of the image."""
 
     def __init__(self, image: Path, folder: Path, database: str, store: S3Store, **values: Any) -> None:
         super().__init__(folder, database, store, **values)
@@ -63,7 +63,7 @@ class SignIn(Release):
         )
         server.start()
         try:
-            # It imports for ten seconds, twice: minutes where several suites share two processors.
+            # Its imports take ten seconds, twice. That is minutes if several suites share two processors.
             server.wait_ready(_START_SECONDS)
             yield server
         finally:
@@ -102,7 +102,7 @@ def release(
 
 @pytest.fixture(scope="module")
 def machines(release: SignIn) -> Iterator[Server]:
-    """The server of machines, once the migration has made the tables of both."""
+    """Yield the server for machines, after the migration has made the tables of both servers."""
     with release.server() as running:
         body = {"name": MODEL}
         made = httpx.post(
@@ -120,7 +120,7 @@ def people(release: SignIn, machines: Server, address: str) -> Iterator[Server]:
 
 @pytest.fixture
 def enter(provider: Provider, people: Server) -> Iterator[Enter]:
-    """Signs a new person of teams in, and gives the browser."""
+    """Yield a function that signs in a new person of some teams, and returns the browser."""
     opened = []
 
     def signed_in(name: str, *teams: str) -> tuple[Browser, httpx.Response]:
@@ -144,7 +144,7 @@ def models(browser: Browser, url: str) -> int:
 def test_a_viewer_sees_what_machines_made_and_changes_nothing(enter: Enter, people: Server) -> None:
     browser, landed = enter("vera", "data")
     assert landed.status_code == OK, landed.text
-    assert str(landed.url) == f"{people.url}/", "back where the person came from"
+    assert str(landed.url) == f"{people.url}/", "the person returns to the page that was opened first"
     found = browser.client.get(f"{people.url}{API}/registered-models/search").raise_for_status().json()
     assert [model["name"] for model in found["registered_models"]] == [MODEL]
     for method, path, body in (
@@ -160,8 +160,9 @@ def test_a_viewer_sees_what_machines_made_and_changes_nothing(enter: Enter, peop
         assert answer.status_code == FORBIDDEN, f"{path}: {answer.status_code} {answer.text}"
     elsewhere = {"Host": "evil.example"}
     answer = browser.client.get(f"{people.url}{API}/registered-models/search", headers=elsewhere)
-    assert answer.status_code == FORBIDDEN, "a page of another site reaches it by a name of its own"
-    # The plugin lets anybody make these, and calls to wherever they lead: the gateway is off, for administrators too.
+    assert answer.status_code == FORBIDDEN, "a page of another site can reach the server under another name"
+    # The plugin lets every user make these, and then sends requests to their address. So the gateway is off, also for
+    # administrators.
     secret = {"secret_name": "of-vera", "secret_value": {"api_key": "x"}, "provider": "openai"}
     answer = browser.client.post(f"{people.url}/api/3.0/mlflow/gateway/secrets/create", json=secret)
     assert answer.status_code == httpx.codes.NOT_IMPLEMENTED, answer.text
@@ -174,7 +175,7 @@ def test_a_viewer_sees_what_machines_made_and_changes_nothing(enter: Enter, peop
     assert browser.client.post(f"{people.url}{API}/webhooks", json=hook).status_code == FORBIDDEN
 
 
-def test_an_administrator_of_the_platform_administrates(enter: Enter, people: Server) -> None:
+def test_an_administrator_may_change_models(enter: Enter, people: Server) -> None:
     browser, _ = enter("ada", "platform")
     body = {"name": MODEL, "key": "told", "value": "by ada"}
     assert browser.client.post(f"{people.url}{API}/registered-models/set-tag", json=body).status_code == OK
@@ -198,7 +199,7 @@ def test_a_token_for_a_program_has_the_persons_rights_and_ends_with_the_person(e
     assert models(browser, people.url) == REFUSED
 
 
-def test_whom_the_provider_knows_and_no_group_lets_in_stays_outside(enter: Enter, people: Server) -> None:
+def test_a_person_without_an_allowed_group_cannot_sign_in(enter: Enter, people: Server) -> None:
     for teams in ((), ("guests",)):
         browser, landed = enter("stranger", *teams)
         assert "error" in str(landed.url), landed.url
@@ -216,12 +217,12 @@ def test_a_stranger_sees_nothing(people: Server) -> None:
             assert stranger.get(path).status_code == REFUSED, path
             assert stranger.post(path).status_code == REFUSED, path
         assert stranger.get("/metrics").status_code == httpx.codes.NOT_FOUND
-        # Passwords of machines are of their server, and are none here.
+        # Passwords of machines are valid only at the other server.
         for name in ("training", "serving"):
             assert stranger.get(f"{API}/registered-models/search", auth=machine(name)).status_code == REFUSED
 
 
-def test_the_sign_in_is_bound_to_the_browser_that_began_it(provider: Provider, people: Server, client: str) -> None:
+def test_the_sign_in_works_only_in_the_browser_that_began_it(provider: Provider, people: Server, client: str) -> None:
     browser = Browser(provider, provider.person("vera", "data"))
     browser.sign_in(f"{people.url}/", until=f"{people.url}/callback")
     asked = next(url for url in browser.visited if url.path == "/login/oauth/authorize")
@@ -230,7 +231,7 @@ def test_the_sign_in_is_bound_to_the_browser_that_began_it(provider: Provider, p
     assert asked.params["redirect_uri"] == f"{people.url}/callback"
     landed = browser.visited[-1]
     assert landed.params["code"]
-    # Somebody who reads the code out of a log has neither the browser nor the verifier.
+    # A person who reads the code in a log has neither the browser nor the verifier.
     with httpx.Client(timeout=60, trust_env=False) as thief:
         taken = {"grant_type": "authorization_code", "code": landed.params["code"], "client_id": client}
         taken["redirect_uri"] = f"{people.url}/callback"
@@ -241,13 +242,13 @@ def test_the_sign_in_is_bound_to_the_browser_that_began_it(provider: Provider, p
     browser.close()
 
 
-def test_nobody_is_led_elsewhere(provider: Provider, people: Server, client: str) -> None:
+def test_nobody_is_redirected_to_another_site(provider: Provider, people: Server, client: str) -> None:
     for elsewhere in ("https://evil.example", "//evil.example", "/\\evil.example", "/%09/evil.example"):
         browser = Browser(provider, provider.person("vera", "data"))
         browser.sign_in(str(httpx.URL(f"{people.url}/login", params={"next": elsewhere})))
         assert {url.host for url in browser.visited} == {LOOPBACK}, elsewhere
         browser.close()
-    # The provider itself sends its codes to the addresses of the client alone.
+    # The provider itself sends its codes only to the addresses of the client.
     browser = Browser(provider, provider.person("vera", "data"))
     asked = {"response_type": "code", "client_id": client, "redirect_uri": "https://evil.example/callback"}
     page = browser.sign_in(str(httpx.URL(f"{provider.issuer}/login/oauth/authorize", params=asked)))
@@ -258,7 +259,7 @@ def test_nobody_is_led_elsewhere(provider: Provider, people: Server, client: str
 
 @pytest.fixture
 def claims(enter: Enter, provider: Provider, people: Server, client: str) -> dict[str, Any]:
-    """The claims of a token of a viewer who has signed in once."""
+    """Return the claims of a token of a viewer who has signed in once."""
     browser, _ = enter("vera", "data")
     assert models(browser, people.url) == OK
     login = browser.login
@@ -274,7 +275,7 @@ def claims(enter: Enter, provider: Provider, people: Server, client: str) -> dic
     }
 
 
-def test_tokens_that_the_provider_did_not_give_open_nothing(
+def test_tokens_that_the_provider_did_not_issue_give_no_access(
     provider: Provider, people: Server, claims: dict[str, Any]
 ) -> None:
     real, other = provider.key(), rsa.generate_private_key(65537, 2048)
@@ -286,28 +287,28 @@ def test_tokens_that_the_provider_did_not_give_open_nothing(
         return httpx.request(method, url, headers=headers, timeout=60, trust_env=False, **body).status_code
 
     good = token(claims, real, kid=kid)
-    assert status(good) == OK, "what follows must be able to fail"
+    assert status(good) == OK, "a valid token must work, or the checks below prove nothing"
     refused = {
         "signed by nobody": token(claims, None, alg="none"),
-        "signed by nobody, under the key's name": token(claims, None, alg="none", kid=kid),
+        "not signed, under the key's name": token(claims, None, alg="none", kid=kid),
         "without its signature": good.rpartition(".")[0] + ".",
-        "signed by somebody else": token(claims, other, kid=kid),
+        "signed with another key": token(claims, other, kid=kid),
         "signed for other claims": good.replace(
             good.split(".")[1], token({**claims, "groups": [ADMINS]}, None).split(".")[1]
         ),
         "expired": token({**claims, "iat": now() - 7200, "exp": now() - 3600}, real, kid=kid),
-        "given to another client": token({**claims, "aud": "argo-cd"}, real, kid=kid),
+        "issued to another client": token({**claims, "aud": "argo-cd"}, real, kid=kid),
         "of another issuer": token({**claims, "iss": "https://evil.example"}, real, kid=kid),
         "of nobody here": token({**claims, "email": "nobody@example.com", "preferred_username": "no"}, real, kid=kid),
     }
     assert {name: status(text) for name, text in refused.items()} == dict.fromkeys(refused, REFUSED)
-    # Not even the provider makes an administrator by a token: that is for the sign-in.
+    # Not even a token of the provider makes an administrator. Only a sign-in does.
     climbing = token({**claims, "groups": [ADMINS]}, real, kid=kid)
     body = {"name": MODEL, "key": "gate", "value": "passed"}
     assert status(climbing, "POST", "registered-models/set-tag", json=body) == FORBIDDEN
 
 
-def test_a_cookie_of_ones_own_making_opens_nothing(enter: Enter, people: Server) -> None:
+def test_a_forged_cookie_gives_no_access(enter: Enter, people: Server) -> None:
     browser, _ = enter("vera", "data")
     (cookie,) = (found for found in browser.client.cookies.jar if found.name == "session" and found.value)
     assert cookie.has_nonstandard_attr("HttpOnly") or cookie.has_nonstandard_attr("httponly")
@@ -315,13 +316,13 @@ def test_a_cookie_of_ones_own_making_opens_nothing(enter: Enter, people: Server)
     for forged in (cookie.value[:-4] + "AAAA", re.sub("^.{8}", "AAAAAAAA", cookie.value), "admin"):
         with httpx.Client(cookies={"session": forged}, timeout=30, trust_env=False) as other:
             assert other.get(f"{people.url}{API}/registered-models/search").status_code == REFUSED
-    # After signing out the old one is nobody's.
+    # After signing out, the old cookie is not valid.
     browser.client.get(f"{people.url}/logout")
     with httpx.Client(cookies={"session": cookie.value}, timeout=30, trust_env=False) as other:
         assert other.get(f"{people.url}{API}/registered-models/search").status_code == REFUSED
 
 
-def test_while_the_provider_is_away_machines_go_on_and_people_are_told(release: SignIn, machines: Server) -> None:
+def test_while_the_provider_is_down_machines_work_and_people_see_an_error(release: SignIn, machines: Server) -> None:
     assert not [name for name in release.environment(release.container("Deployment/mlflow")) if name.startswith("OIDC")]
     away = {"OIDC_DISCOVERY_URL": f"{NOBODY}/.well-known/openid-configuration", "OIDC_ISSUER": NOBODY}
     url = f"http://{LOOPBACK}:{free_port()}"
@@ -336,7 +337,7 @@ def test_while_the_provider_is_away_machines_go_on_and_people_are_told(release: 
             assert answer.status_code == OK, answer.text
 
 
-def test_a_provider_that_calls_itself_something_else_than_its_tokens_do_lets_nobody_in(
+def test_nobody_gets_in_if_the_issuer_differs_between_discovery_and_tokens(
     release: SignIn, machines: Server, provider: Provider, tmp_path: Path
 ) -> None:
     known = tmp_path / ".well-known"
@@ -352,19 +353,19 @@ def test_a_provider_that_calls_itself_something_else_than_its_tokens_do_lets_nob
     with misled, release.people(url, OIDC_CLIENT_ID=client, OIDC_AUDIENCE=client, **changed):
         browser = Browser(provider, provider.person("vera", "data"))
         browser.sign_in(f"{url}/")
-        assert [visited.path for visited in browser.visited].count("/callback") == 1, "the provider itself agreed"
+        assert [visited.path for visited in browser.visited].count("/callback") == 1, "the provider agreed"
         assert models(browser, url) == REFUSED
         browser.close()
 
 
-def test_the_migration_refuses_another_database_with_the_way_out(release: SignIn) -> None:
+def test_the_migration_refuses_another_database_and_says_what_to_do(release: SignIn) -> None:
     said = release.run(NAME, code=1, MLFLOW_BACKEND_STORE_URI="mysql+pymysql://mlflow:5ecret@nowhere/mlflow")
     assert "signIn keeps its tables in a schema of PostgreSQL, and the database is mysql" in said
     assert "5ecret" not in said
 
 
 def test_an_image_without_the_plugin_says_so(release: SignIn, tmp_path: Path) -> None:
-    # As in an image with an older Python, there is no such module.
+    # An image with an older Python does not have this module.
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util as util\nfind = util.find_spec\n"
         "util.find_spec = lambda name, *more: None if name == 'mlflow_oidc_auth' else find(name, *more)\n"

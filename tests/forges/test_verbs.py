@@ -1,4 +1,4 @@
-"""The other verbs on every forge: what writes opens a pull request by --pr, and people see what became of it."""
+"""The other commands on every forge: with --pr, changes become pull requests, and people see their state."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def test_a_bump_is_proposed(stage: Stage) -> None:
 def test_a_shadow_is_proposed_where_pins_come_by_pull_requests(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is a proposal of its own, beside the promotion, and both are known to `gitops pulls`."""
+    """The shadow is a separate proposal from the promotion, and `gitops pulls` lists both."""
     stage.pin("staging", 2)
     stage.pin("production", 1)
     with answering(as_mlflow_of_many) as (url, _):
@@ -79,7 +79,7 @@ def test_a_hold_and_its_end_are_proposed(stage: Stage) -> None:
     ]
 
 
-def test_a_service_comes_and_goes_by_pull_request(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_service_is_added_and_removed_by_pull_requests(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["new", "service", "wine", "--model", "wine-classifier", "--owner", "@wine", "--pr"]) == 0
     stage.merge(1)
     assert execute(["remove", "service", "wine", "--yes", "--pr"]) == 0
@@ -89,12 +89,12 @@ def test_a_service_comes_and_goes_by_pull_request(stage: Stage, capsys: pytest.C
         ("remove/service/wine", "open"),
     ]
     stage.merge(2)
-    # Whatever the forge calls its commit: the rest goes.
+    # The forge may name its merge commit as it likes. The rest is removed.
     assert execute(["remove", "service", "wine", "--git-only"]) == 0
     assert "This was a dry run" in capsys.readouterr().out
 
 
-def test_what_people_and_checks_say_is_shown(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reviews_and_checks_are_shown(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.pin("staging", 1)
     assert execute(["promote"]) == 0
     branch = stage.opened()[0].branch
@@ -113,7 +113,7 @@ def test_what_people_and_checks_say_is_shown(stage: Stage, capsys: pytest.Captur
     assert "failed: promotion" in " ".join(capsys.readouterr().out.split())
 
 
-def test_who_asks_for_changes_is_shown(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reviewer_who_requests_changes_is_shown(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.pin("staging", 1)
     assert execute(["promote"]) == 0
     who = stage.review(1, approve=False)
@@ -121,7 +121,7 @@ def test_who_asks_for_changes_is_shown(stage: Stage, capsys: pytest.CaptureFixtu
     assert (shown["opinion"]["approved_by"], shown["opinion"]["rejected_by"]) == ([], [who])
 
 
-def test_without_pull_requests_that_is_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_pull_requests_are_reported(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     assert pulls(capsys) == []
     assert execute(["pulls"]) == 0
     assert "There is no open pull request of gitops." in capsys.readouterr().out
@@ -143,6 +143,6 @@ def test_a_workflow_is_started(stage: Stage, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("stage", ["gitea"], indirect=True)
-def test_a_workflow_that_is_not_there_is_said(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_workflow_is_reported(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["dispatch", "nothing"]) == 2
     assert "with 404" in capsys.readouterr().err

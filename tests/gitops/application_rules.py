@@ -1,6 +1,6 @@
-"""Rules for Applications and projects: what may come from where and go where, and how it is kept up.
+"""Rules for Applications and projects: allowed sources and destinations, and how Argo CD syncs.
 
-Each takes the whole stack and yields a sentence a violation.
+Each takes the whole stack and yields one sentence for each violation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Rule = Callable[[Stack], Iterator[str]]
 
 CASCADE = "resources-finalizer.argocd.argoproj.io"
 PATHS = "argocd.argoproj.io/manifest-generate-paths"
-# Groups that are there before any application: Kubernetes' own, and Argo CD's.
+# Groups that exist before any application: those of Kubernetes and of Argo CD.
 BUILT_IN = frozenset(
     {
         "",
@@ -35,12 +35,12 @@ BUILT_IN = frozenset(
 
 
 def group_of(manifest: Manifest) -> str:
-    """Return the API group, empty for the core one."""
+    """Return the API group. It is empty for the core group."""
     return str(manifest["apiVersion"]).rpartition("/")[0]
 
 
 def in_a_project(stack: Stack) -> Iterator[str]:
-    """An application belongs to a project that is there, and not to the default one."""
+    """An application belongs to a project that exists, and not to the default project."""
     for app in stack.apps:
         project = app.manifest["spec"]["project"]
         if project == "default" or project not in stack.projects:
@@ -49,7 +49,7 @@ def in_a_project(stack: Stack) -> Iterator[str]:
 
 
 def closed_projects(stack: Stack) -> Iterator[str]:
-    """Projects name what they allow, never everything, and the default one allows nothing."""
+    """Projects list what they allow, never everything, and the default project allows nothing."""
     for name, project in stack.projects.items():
         spec = project["spec"]
         if name == "default":
@@ -81,7 +81,7 @@ def _with_project(stack: Stack) -> Iterator[tuple[App, dict[str, Any]]]:
 
 
 def permitted_sources(stack: Stack) -> Iterator[str]:
-    """The project allows where an application comes from."""
+    """The project allows the sources of an application."""
     for app, project in _with_project(stack):
         for source in app.sources:
             if not any(fnmatchcase(source["repoURL"], allowed) for allowed in project["sourceRepos"]):
@@ -99,7 +99,7 @@ def permitted_namespaces(stack: Stack) -> Iterator[str]:
 
 
 def permitted_kinds(stack: Stack) -> Iterator[str]:
-    """The project allows every kind that an application renders, cluster-wide ones by name where it says so."""
+    """The project allows every kind that an application renders, and cluster-wide objects by name if it names them."""
     for app, project in _with_project(stack):
         for manifest in app.rendered:
             cluster_wide = manifest["kind"] in CLUSTER_WIDE
@@ -117,13 +117,13 @@ def _matches(entry: dict[str, str], manifest: Manifest) -> bool:
 
 
 def kept_up(stack: Stack) -> Iterator[str]:
-    """Applications sync, prune and heal by themselves, never to nothing."""
+    """Applications sync, prune and self-heal automatically, but never to an empty state."""
     for app in stack.apps:
         automated = (app.manifest["spec"].get("syncPolicy") or {}).get("automated") or {}
         for key in ("prune", "selfHeal"):
             if automated.get(key) is not True:
                 yield f"{app.name}: syncPolicy.automated.{key} must be true"
-        # People's own folder is empty until they put something in.
+        # The folder for people's own files is empty until they add some.
         if automated.get("allowEmpty") and app.name != "extra":
             yield f"{app.name}: syncPolicy.automated.allowEmpty must not be true"
         if automated.get("enabled") is False:
@@ -131,19 +131,19 @@ def kept_up(stack: Stack) -> Iterator[str]:
 
 
 def retried(stack: Stack) -> Iterator[str]:
-    """A failed sync is tried again without end, at most minutes apart, and with what git says by then."""
+    """A failed sync is retried without end, at most minutes apart, with the newest revision."""
     for app in stack.apps:
         retry = (app.manifest["spec"].get("syncPolicy") or {}).get("retry") or {}
         if retry.get("limit") != -1:
-            yield f"{app.name}: retry.limit must be -1: after the last one, a revision is never tried again"
+            yield f"{app.name}: retry.limit must be -1: after the last retry, a revision is never synced again"
         if retry.get("refresh") is not True:
-            yield f"{app.name}: retry.refresh must be true: else the commit that mends a sync waits for it"
+            yield f"{app.name}: retry.refresh must be true: otherwise the commit that fixes a sync waits for it"
         if not re.fullmatch(r"\d+s|[1-5]m", str((retry.get("backoff") or {}).get("maxDuration"))):
             yield f"{app.name}: retry.backoff.maxDuration must be some seconds, or at most 5m"
 
 
 def applied_safely(stack: Stack) -> Iterator[str]:
-    """Objects are applied by the server, never shared, and a kind that is not there yet holds up no others."""
+    """Objects are applied on the server, belong to one application, and do not wait for kinds that do not exist yet."""
     for app in stack.apps:
         options = (app.manifest["spec"].get("syncPolicy") or {}).get("syncOptions") or []
         wanted = ["ServerSideApply=true", "FailOnSharedResource=true"]
@@ -152,16 +152,16 @@ def applied_safely(stack: Stack) -> Iterator[str]:
             wanted.append("SkipDryRunOnMissingResource=true")
         for option in wanted:
             if option not in options:
-                yield f"{app.name}: syncOptions must hold {option}"
+                yield f"{app.name}: syncOptions must contain {option}"
 
 
 def regenerated(stack: Stack) -> Iterator[str]:
-    """What comes from git is generated anew when its files change, all of them, and only then."""
+    """An application from git is generated again when one of its files changes, and only then."""
     for app in stack.apps:
         paths = [path.strip() for path in metadata(app.manifest, "annotations").get(PATHS, "").split(";")]
         for file in _files(app):
             if not any(path.strip("/") and f"{file}/".startswith(f"{path.rstrip('/')}/") for path in paths):
-                yield f"{app.name}: {PATHS} must hold {file}"
+                yield f"{app.name}: {PATHS} must contain {file}"
 
 
 def _files(app: App) -> Iterator[str]:
@@ -174,7 +174,7 @@ def _files(app: App) -> Iterator[str]:
 
 
 def exact_revisions(stack: Stack) -> Iterator[str]:
-    """Charts of a registry are pinned to one version; git is followed at the branch where what runs is decided."""
+    """Charts of a registry are pinned to one version. Git is followed at the branch that decides what runs."""
     for app in stack.apps:
         for source in app.sources:
             revision = str(source["targetRevision"])
@@ -185,14 +185,14 @@ def exact_revisions(stack: Stack) -> Iterator[str]:
 
 
 def outliving(stack: Stack) -> Iterator[str]:
-    """Taking an application away takes neither data nor definitions along."""
+    """Removing an application deletes neither data nor definitions."""
     for app in stack.apps:
         if CASCADE not in (app.manifest["metadata"].get("finalizers") or []):
             continue
         kinds = {manifest["kind"] for manifest in app.rendered if _holds_data(manifest)}
         if kinds or app.objects is None:
-            lost = ", ".join(sorted(kinds)) or "what is not known here"
-            yield f"{app.name}: with the finalizer {CASCADE}, taking it away would delete {lost}"
+            lost = ", ".join(sorted(kinds)) or "objects that are not known here"
+            yield f"{app.name}: with the finalizer {CASCADE}, removing it would delete {lost}"
 
 
 def _holds_data(manifest: Manifest) -> bool:
@@ -202,7 +202,7 @@ def _holds_data(manifest: Manifest) -> bool:
 
 
 def well_formed(stack: Stack) -> Iterator[str]:
-    """Applications, ApplicationSets and projects are what Argo CD's own definitions take, where those are at hand."""
+    """Applications, ApplicationSets and projects are valid by Argo CD's own definitions, if these are available."""
     roots = (app.manifest for app in stack.apps if app.name == "root")
     children = (manifest for app in stack.apps for manifest in app.rendered if group_of(manifest) == "argoproj.io")
     for manifest in (*roots, *children, *stack.projects.values()):

@@ -1,4 +1,4 @@
-"""What is asked for at its busiest: each autoscaler at its most, each rollout in its surge, each Job at once."""
+"""Requests of all pods at the busiest time: autoscalers at their maximum, rollouts in their surge, all Jobs at once."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ class Requests(NamedTuple):
     memory: int
 
 
-# CoreDNS and metrics-server, as k3s ships them: 100m each, 70Mi each. Its other pods ask for nothing.
+# CoreDNS and metrics-server, as k3s ships them: 100m and 70Mi each. Its other pods request nothing.
 K3S = Requests(200, 140 * MIB)
-# Half of a small node's four cores, and its 8 GiB less 1.5 for k3s, the system and the page cache.
+# Half of a small node's four cores, and its 8 GiB minus 1.5 GiB for k3s, the system and the page cache.
 ROOM = Requests(2000, 6656 * MIB)
 
 
 def total(parts: Iterable[Requests]) -> Requests:
-    """Add up."""
+    """Return the sum."""
     parts = list(parts)
     return Requests(sum(part.cpu for part in parts), sum(part.memory for part in parts))
 
 
 def largest(parts: Iterable[Requests]) -> Requests:
-    """Return the most CPU and the most memory of any; none of nothing."""
+    """Return the largest CPU and the largest memory of all parts, or zero without parts."""
     parts = list(parts)
     return Requests(max((part.cpu for part in parts), default=0), max((part.memory for part in parts), default=0))
 
 
 def asked(manifests: Sequence[Manifest]) -> Requests:
-    """Return what the pods of one application ask for together, all of them running at once on one node."""
+    """Return the sum of requests of one application's pods, if all of them run at once on one node."""
     most = {
         scaler["spec"]["scaleTargetRef"]["name"]: int(scaler["spec"]["maxReplicas"])
         for scaler in manifests
@@ -71,7 +71,7 @@ def _pods(manifest: Manifest, most: int | None) -> int:
 
 
 def _pod(spec: dict[str, Any]) -> Requests:
-    """The scheduler's own formula: the containers together, or the largest init container where that is more."""
+    """The scheduler's own formula: the sum of the containers, or the largest init container if that is more."""
     running = total(_container(container) for container in spec["containers"])
     starting = [_container(container) for container in spec.get("initContainers") or []]
     return Requests(
@@ -101,7 +101,7 @@ def _size(quantity: Any) -> int:
 
 
 def stated(values: Any) -> Requests:
-    """Add up every `resources.requests` in a values file, each counted once."""
+    """Return the sum of every `resources.requests` in a values file, each counted once."""
     if isinstance(values, list):
         return total(stated(item) for item in values)
     if not isinstance(values, dict):
@@ -111,9 +111,9 @@ def stated(values: Any) -> Requests:
 
 
 def reserved(tree: Path) -> list[Requests]:
-    """Return what others' pods ask for: k3s's, and those of Argo CD and kube-prometheus-stack by what they are told."""
+    """Return the requests of other pods: of k3s, and of Argo CD and kube-prometheus-stack by their settings."""
     monitoring = yaml.safe_load((tree / "envs" / "platform" / "monitoring.yaml").read_text(encoding="utf-8"))
-    # Prometheus and Alertmanager have a reloader each, and Grafana two sidecars.
+    # Prometheus and Alertmanager have one reloader each, and Grafana has two sidecars.
     twice = (monitoring["prometheusOperator"]["prometheusConfigReloader"], monitoring["grafana"]["sidecar"])
     argocd = parse((tree / "argocd" / "patches" / "resources.yaml").read_text(encoding="utf-8"))
     return [K3S, asked(argocd), stated(monitoring), *(stated(values) for values in twice)]

@@ -1,4 +1,4 @@
-"""Whether Argo CD's own objects are what its CustomResourceDefinitions take, unknown fields refused."""
+"""Validate Argo CD's objects against its CustomResourceDefinitions, which refuse unknown fields here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.manifests import Manifest, name_of
 
 
 def problems(manifest: Manifest) -> Iterator[str]:
-    """Yield a sentence for each place where an object is not what Argo CD's definition of its kind takes."""
+    """Yield a sentence for each part of an object that Argo CD's definition of its kind does not allow."""
     for error in _validator(manifest["kind"], manifest["apiVersion"].rpartition("/")[2]).iter_errors(manifest):
         path = ".".join(str(part) for part in error.absolute_path)
         yield f"{name_of(manifest)}: {path}: {error.message}"
@@ -29,7 +29,7 @@ def _validator(kind: str, version: str) -> jsonschema.protocols.Validator:
 
 
 def _closed(schema: Any) -> Any:
-    """Turn a structural schema, from which the API server drops unknown fields, into one that refuses them."""
+    """Turn a structural schema, where the API server drops unknown fields, into one that refuses them."""
     if isinstance(schema, list):
         return [_closed(item) for item in schema]
     if not isinstance(schema, dict):

@@ -1,6 +1,6 @@
-"""Argo CD's installation as kustomize builds it, where the release's manifest is at hand.
+"""Argo CD's installation as kustomize builds it, if the release's manifest is available.
 
-The manifest comes from the vendored file, or from where ARGOCD_INSTALL_MANIFEST points.
+The manifest is the vendored file, or the file that ARGOCD_INSTALL_MANIFEST names.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from tests.support.helm import ROOT
 from tests.support.manifests import Manifest
 
 VENDORED = "vendored/install.yaml"
-MISSING = "Argo CD's install manifest is not at hand: set ARGOCD_INSTALL_MANIFEST, or vendor it with `gitops adopt`"
+MISSING = "Argo CD's install manifest is missing: set ARGOCD_INSTALL_MANIFEST, or vendor it with `gitops adopt`"
 _REMOTE = re.compile(r"https://\S+/argo-cd/(?P<version>v[0-9.]+)/manifests/install\.yaml")
 
 
 def manifest_path(argocd: Path = ROOT / "argocd") -> Path | None:
-    """Return the release's manifest, or None where there is none."""
+    """Return the path of the release's manifest, or None."""
     named = os.environ.get("ARGOCD_INSTALL_MANIFEST")
     candidates = [argocd / VENDORED, *([Path(named)] if named else [])]
     return next((path for path in candidates if path.is_file()), None)
 
 
 def pinned_version(argocd: Path = ROOT / "argocd") -> str | None:
-    """Return the version that the kustomization takes from upstream; None where a vendored file replaces it."""
+    """Return the version that the kustomization takes from upstream, or None if a vendored file replaces it."""
     if (argocd / VENDORED).is_file():
         return None
     match = _REMOTE.search((argocd / "install" / "kustomization.yaml").read_text(encoding="utf-8"))
@@ -40,14 +40,14 @@ def pinned_version(argocd: Path = ROOT / "argocd") -> str | None:
 
 @cache
 def definitions() -> dict[str, Manifest]:
-    """Return Argo CD's own CustomResourceDefinitions by kind, none where the manifest is not at hand."""
+    """Return Argo CD's own CustomResourceDefinitions by kind, or nothing without the manifest."""
     path = manifest_path()
     manifests = _loaded(path.read_text(encoding="utf-8")) if path else []
     return {crd["spec"]["names"]["kind"]: crd for crd in manifests if crd["kind"] == "CustomResourceDefinition"}
 
 
 def built(folder: Path) -> list[Manifest] | None:
-    """Return what kustomize makes of an installation's folder; None where the manifest or kustomize is missing."""
+    """Return what kustomize makes of an installation's folder, or None if the manifest or kustomize is missing."""
     argocd = folder.parent
     manifest, program = manifest_path(argocd), _kustomize()
     if manifest is None or program is None:
@@ -61,7 +61,7 @@ def built(folder: Path) -> list[Manifest] | None:
 
 @cache
 def _built(program: tuple[str, ...], name: str, files: tuple[tuple[str, str], ...]) -> list[Manifest]:
-    """Build once whatever the same files say, wherever they stand: it takes seconds."""
+    """Build files of the same content only once, wherever they are, because it takes seconds."""
     with tempfile.TemporaryDirectory() as argocd:
         for file, content in files:
             path = Path(argocd) / file
@@ -82,5 +82,5 @@ def _kustomize() -> tuple[str, ...] | None:
 
 
 def _loaded(text: str) -> list[Manifest]:
-    # Two megabytes: PyYAML's own parser would take ten seconds over them.
+    # It has two megabytes, for which PyYAML's own parser would take ten seconds.
     return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]

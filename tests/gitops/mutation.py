@@ -1,8 +1,8 @@
-"""The stack with something changed, as fixtures under rejected/ say it.
+"""Change the stack as the fixtures under rejected/ say.
 
-A fixture names the rule that must reject it and what to change, each by name: `application`, `project` and `objects`
-hold JSON merge patches (RFC 7396), `add` and `remove` manifests of an application, `secrets` the keys of a Secret that
-bootstrap makes, `released` whether there has been a release.
+A fixture names the rule that must reject it, and the changes, each by name: `application`, `project` and `objects` hold
+JSON merge patches (RFC 7396), `add` and `remove` manifests of an application, `secrets` the keys of a Secret that
+bootstrap makes, and `released` whether there has been a release.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KEYS = frozenset({"rule", "application", "project", "objects", "add", "remove", 
 
 
 def mutated(stack: Stack, fixture: dict[str, Any]) -> Stack:
-    """Return a changed copy; ValueError or KeyError where the fixture names what is not there."""
+    """Return a changed copy. Raise ValueError or KeyError if the fixture names something that does not exist."""
     if unknown := set(fixture) - KEYS:
         raise ValueError(f"a fixture has no {', '.join(sorted(unknown))}")
     for part in ("application", "objects", "add", "remove"):
@@ -39,7 +39,7 @@ def mutated(stack: Stack, fixture: dict[str, Any]) -> Stack:
 
 
 def merged(target: Any, patch: Any) -> Any:
-    """Apply a JSON merge patch: null takes a key away, a list replaces a list."""
+    """Apply a JSON merge patch: null removes a key, and a list replaces a list."""
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
     base = target if isinstance(target, dict) else {}

@@ -1,6 +1,6 @@
-"""Rules for what the applications render to: whether it is valid, safe, and finds what it needs in the others.
+"""Rules for the rendered objects of the applications: they are valid and safe, and refer to each other correctly.
 
-Each takes the whole stack and yields a sentence a violation.
+Each takes the whole stack and yields one sentence for each violation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.support.manifests import (
     strings,
 )
 
-# scheme://[user@]name.namespace[.svc...]:port, as one part of the pipeline names another.
+# scheme://[user@]name.namespace[.svc...]:port, the address by which one part of the pipeline names another.
 _ADDRESS = re.compile(r"://(?:[^/\s@]*@)?([a-z0-9-]+)\.([a-z0-9-]+)(?:\.svc[\w.]*)?:(\d+)")
 
 
@@ -33,7 +33,7 @@ def _everything(stack: Stack) -> Iterator[tuple[App, Manifest]]:
 
 
 def _unknown(stack: Stack) -> set[tuple[str, str]]:
-    """Return the clusters and namespaces where something runs whose objects are not at hand."""
+    """Return the clusters and namespaces of applications whose objects are not available."""
     return {(app.server, app.namespace) for app in stack.apps if app.objects is None}
 
 
@@ -50,7 +50,7 @@ def _addresses(stack: Stack, texts: Iterable[str]) -> list[tuple[str, str, int]]
 
 
 def valid(stack: Stack) -> Iterator[str]:
-    """Built-in kinds are what the oldest supported Kubernetes and the newest known one take."""
+    """Built-in kinds are valid in the oldest supported Kubernetes and in the newest known one."""
     for app in stack.apps:
         for manifest in app.rendered if app.own else ():
             for version in schemas.VERSIONS:
@@ -58,14 +58,14 @@ def valid(stack: Stack) -> Iterator[str]:
 
 
 def charts_policy(stack: Stack) -> Iterator[str]:
-    """What comes from this repository's charts keeps to their policy, with the values of every environment too."""
+    """Objects of this repository's charts follow the charts' policy, also with the values of every environment."""
     for app in stack.apps:
         if app.own:
             yield from (f"{app.name}: {violation}" for violation in policy.violations(app.rendered))
 
 
 def own_images(stack: Stack) -> Iterator[str]:
-    """What is released runs by digest, and from the first release on so does every other image that is built here."""
+    """Released services run by digest. From the first release on, so does every other image that is built here."""
     for app, manifest in _everything(stack):
         pod = pod_template(manifest)
         released = app.manifest["spec"]["project"] == "serving"
@@ -77,7 +77,7 @@ def own_images(stack: Stack) -> Iterator[str]:
 
 
 def known_secrets(stack: Stack) -> Iterator[str]:
-    """Every Secret, key by key, and every ConfigMap that is named is rendered in its namespace or made by bootstrap."""
+    """Every Secret and ConfigMap, with each key that is used, is rendered in its namespace or made by bootstrap."""
     rendered = {
         (app.server, m["kind"], placed(app, m), m["metadata"]["name"]): _keys(m) for app, m in _everything(stack)
     }
@@ -101,7 +101,7 @@ def _keys(manifest: Manifest) -> frozenset[str]:
 
 
 def _references(manifest: Manifest) -> Iterator[tuple[str, str, set[str]]]:
-    """Yield kind, name and keys of every Secret and ConfigMap that is named anywhere in a manifest."""
+    """Yield kind, name and keys of every Secret and ConfigMap that a manifest names anywhere."""
     for key, item in _fields(manifest):
         match key, item:
             case ("secretKeyRef" | "username" | "password", {"name": name, "key": wanted}):
@@ -123,7 +123,7 @@ def _references(manifest: Manifest) -> Iterator[tuple[str, str, set[str]]]:
 
 
 def _fields(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every key with its value, however deep."""
+    """Yield every key with its value, at any depth."""
     for item in value if isinstance(value, list) else ():
         yield from _fields(item)
     for key, item in value.items() if isinstance(value, dict) else ():
@@ -138,7 +138,7 @@ def owned_once(stack: Stack) -> Iterator[str]:
         key = (app.server, group_of(manifest), manifest["kind"], placed(app, manifest), manifest["metadata"]["name"])
         first = owners.setdefault(key, app.name)
         if first != app.name:
-            yield f"{app.name}: {name_of(manifest)} is owned by {first} too"
+            yield f"{app.name}: {name_of(manifest)} is also owned by {first}"
 
 
 def monitors_find_services(stack: Stack) -> Iterator[str]:
@@ -169,7 +169,7 @@ def _ports(stack: Stack, server: str, namespace: str | None, selector: dict[str,
 
 
 def addresses_answer(stack: Stack) -> Iterator[str]:
-    """Where one part names another by its address in a cluster, a Service of that name and port is in its cluster."""
+    """If one part names another by its address, a Service with that name and port is in the same cluster."""
     services = {
         (app.server, manifest["metadata"]["name"], placed(app, manifest)): {
             port["port"] for port in manifest["spec"].get("ports") or []
@@ -186,7 +186,7 @@ def addresses_answer(stack: Stack) -> Iterator[str]:
 
 
 def let_in(stack: Stack) -> Iterator[str]:
-    """Where a pod names another part by its address, the policies of the pods behind that let it in."""
+    """If a pod names another part by its address, the policies of the pods behind it let the pod in."""
     for app, pod in _pods(stack):
         for name, namespace, port in _addresses(stack, _read_by(app, pod)):
             for policies in _guards(stack, app.server, name, namespace):
@@ -201,7 +201,7 @@ def _pods(stack: Stack) -> Iterator[tuple[App, PodTemplate]]:
 
 
 def _read_by(app: App, pod: PodTemplate) -> Iterator[str]:
-    """Yield every text that a pod gets to read: its own, and those of the ConfigMaps that it names."""
+    """Yield every text that a pod can read: its own, and those of the ConfigMaps that it names."""
     yield from strings(pod.spec)
     named = {name for kind, name, _ in _references(pod.spec) if kind == "ConfigMap"}
     for manifest in app.rendered:
@@ -210,7 +210,7 @@ def _read_by(app: App, pod: PodTemplate) -> Iterator[str]:
 
 
 def _guards(stack: Stack, server: str, name: str, namespace: str) -> Iterator[list[Manifest]]:
-    """Yield, for each workload behind a Service, the policies that close it to callers; none where none does."""
+    """Yield, for each workload behind a Service, the policies that restrict its callers, if there are any."""
     there = [
         manifest for app, manifest in _everything(stack) if (app.server, placed(app, manifest)) == (server, namespace)
     ]
@@ -233,16 +233,16 @@ def _trains(app: App) -> bool:
 
 
 def fits(stack: Stack) -> Iterator[str]:
-    """All of it, at its busiest, fits one small node; of several trainings, one that finds no room waits."""
+    """All pods at the busiest time fit one small node. If several trainings run at once, one may wait for room."""
     own = [app for app in stack.apps if app.own]
     trainings = [capacity.asked(app.rendered) for app in own if _trains(app)]
     others = [capacity.asked(app.rendered) for app in own if not _trains(app)]
     asked = capacity.total([*stack.reserved, *others, capacity.largest(trainings)])
     if asked.cpu > capacity.ROOM.cpu:
-        yield f"everything asks for {asked.cpu} millicores of CPU, and there are {capacity.ROOM.cpu}"
+        yield f"all pods request {asked.cpu} millicores of CPU, and there are {capacity.ROOM.cpu}"
     if asked.memory > capacity.ROOM.memory:
         room = capacity.ROOM.memory // capacity.MIB
-        yield f"everything asks for {asked.memory // capacity.MIB} MiB of memory, and there are {room}"
+        yield f"all pods request {asked.memory // capacity.MIB} MiB of memory, and there are {room}"
 
 
 RULES: tuple[Rule, ...] = (

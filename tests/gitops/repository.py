@@ -1,4 +1,4 @@
-"""Repositories to be judged: this one once every service has been released everywhere, and a wider one."""
+"""Repositories to judge: this one with every service released in every environment, and a wider one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.helm import ROOT
 
 RELEASES = Path(__file__).parent / "releases"
 _READ = ("apps", "argocd", "charts", "envs", "models")
-# Two clusters, four environments, three services; one that was there before services had names.
+# Two clusters, four environments and three services, one of them from the time before services had names.
 WIDE = """\
 repository: git@git.example.com:flora/petals.git
 branch: trunk
@@ -34,14 +34,14 @@ services:
 clusters:
   west: {server: https://10.0.0.5:6443, s3: https://s3.example.com, mlflow: https://mlflow.example.com}
 """
-# Who commits, whatever the settings of the person who runs the tests.
+# The author of commits, independent of the settings of the person who runs the tests.
 PERSON = {
     **{f"GIT_{role}_NAME": "Ada" for role in ("AUTHOR", "COMMITTER")},
     **{f"GIT_{role}_EMAIL": "ada@example.com" for role in ("AUTHOR", "COMMITTER")},
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_SYSTEM": "/dev/null",
 }
-# What people run to add an environment and a service.
+# The commands that add an environment and a service.
 ADDED = (
     ("new", "environment", "qa", "--from", "staging"),
     ("new", "service", "wine", "--model", "wine-classifier", "--owner", "@team-wine"),
@@ -49,11 +49,11 @@ ADDED = (
 
 
 def copied(folder: Path, platform: str | None = None) -> Path:
-    """Return a copy of what Argo CD reads, with a release of every service in every environment.
+    """Return a copy of the files that Argo CD reads, with a release of every service in every environment.
 
     Args:
-        folder: Where it is made.
-        platform: What its platform.yaml says, where that is not this repository's.
+        folder: Folder to make it in.
+        platform: Content of its platform.yaml, by default this repository's.
     """
     for name in _READ:
         if (ROOT / name).is_dir():
@@ -70,12 +70,12 @@ def copied(folder: Path, platform: str | None = None) -> Path:
 
 
 def grown(folder: Path, commands: Sequence[Sequence[str]], platform: str | None = None) -> Path:
-    """Return a clone of this repository in which commands of gitops ran; each pushed to the clone's remote.
+    """Return a clone of this repository after commands of gitops, each of which pushed to the clone's remote.
 
     Args:
-        folder: Where the clone and its bare remote are made.
-        commands: The arguments of each.
-        platform: What platform.yaml says, where that is not this repository's.
+        folder: Folder to make the clone and its bare remote in.
+        commands: The arguments of each command.
+        platform: Content of platform.yaml, by default this repository's.
     """
     clone, bare = folder / "clone", folder / "origin.git"
     copied(clone, platform)
@@ -93,12 +93,12 @@ def grown(folder: Path, commands: Sequence[Sequence[str]], platform: str | None 
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git there, and return what it prints."""
+    """Run git in a folder, and return its output."""
     return _run(folder, "git", *arguments)
 
 
 def gitops(folder: Path, *arguments: str) -> str:
-    """Run this project's command there, and return what it prints."""
+    """Run this project's command in a folder, and return its output."""
     return _run(folder, str(ROOT / ".venv/bin/gitops"), *arguments)
 
 
@@ -112,7 +112,7 @@ def _run(folder: Path, *command: str) -> str:
 
 
 def release(folder: Path) -> None:
-    """Release what is not: by the pins of releases/ENV.yaml where there are any, else those of staging."""
+    """Release all services that are not released: with the pins of releases/ENV.yaml, or else those of staging."""
     for target in targets(load_platform(folder)):
         if (folder / target.file).exists():
             continue

@@ -1,6 +1,6 @@
-"""Everything that git says runs: applications with what they render to, projects, and the Secrets of bootstrap.
+"""Everything that git says should run: applications with their rendered objects, projects, and bootstrap's Secrets.
 
-The gitops command reads and renders it; what is judged here is what Argo CD gets.
+The gitops command reads and renders the files, so the tests judge what Argo CD gets.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from tests.support.manifests import Manifest, metadata, parse
 CLUSTER_WIDE = frozenset(
     {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace", "PriorityClass"}
 )
-# What Helm runs as a test, Argo CD leaves out.
+# Argo CD leaves out what Helm runs only as a test.
 HOOK = "argocd.argoproj.io/hook"
-# Where `helm pull` may put a chart that tests do not fetch.
+# Where `helm pull` may put a chart that tests do not download.
 PULLED_CHARTS = helm.ROOT / ".cache" / "charts"
 
 
 @dataclass(frozen=True)
 class App:
-    """An Application, and what it renders to: None where that needs what is not at hand.
+    """An Application and its rendered objects, or None if a chart to render them is not available.
 
-    `own` says that its charts are this repository's, and so held to its policy.
+    `own` is true if its charts are this repository's, which must follow the charts' policy.
     """
 
     manifest: Manifest
@@ -43,37 +43,37 @@ class App:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Return its name."""
         return str(self.manifest["metadata"]["name"])
 
     @property
     def namespace(self) -> str:
-        """Where its objects go unless they say otherwise."""
+        """Return the namespace of objects that name no other."""
         return str(self.manifest["spec"]["destination"]["namespace"])
 
     @property
     def server(self) -> str:
-        """The cluster that its objects go to."""
+        """Return the cluster of its objects."""
         return str(self.manifest["spec"]["destination"]["server"])
 
     @property
     def sources(self) -> list[dict[str, Any]]:
-        """Where it comes from: its one source, or all of them."""
+        """Return its one source, or all of them."""
         spec = self.manifest["spec"]
         return spec.get("sources") or [spec["source"]]
 
     @property
     def rendered(self) -> tuple[Manifest, ...]:
-        """Its objects, none where they are not known."""
+        """Return its objects, or none if they are not known."""
         return self.objects or ()
 
 
 @dataclass(frozen=True)
 class Stack:
-    """All of it.
+    """All applications, projects and Secrets.
 
-    `secrets` are the keys that bootstrap makes, by server, namespace and name; `released` says whether any environment
-    has been; `reserved` is what others' pods ask for; `unread` are sentences of what could not be read.
+    `secrets` are the keys that bootstrap makes, by server, namespace and name. `released` is true if any environment
+    has a release. `reserved` are the requests of other pods. `unread` are sentences about files that could not be read.
     """
 
     platform: Platform
@@ -85,19 +85,19 @@ class Stack:
     unread: Sequence[str]
 
     def app(self, name: str) -> App:
-        """Return the application of that name; KeyError where there is none."""
+        """Return the application with that name. Raise KeyError if there is none."""
         return {app.name: app for app in self.apps}[name]
 
 
 def placed(app: App, manifest: Manifest) -> str | None:
-    """Return the namespace in which an object of an application ends up; None for a cluster-wide one."""
+    """Return the namespace of an application's object, or None for a cluster-wide one."""
     if manifest["kind"] in CLUSTER_WIDE:
         return None
     return str(manifest["metadata"].get("namespace") or app.namespace)
 
 
 def load(tree: Path) -> Stack:
-    """Read and render the repository at `tree`; the charts are the working tree's, whichever version is pinned."""
+    """Read and render the repository at `tree`, with the charts of the working tree instead of the pinned versions."""
     platform, program = load_platform(tree), find_helm(helm.ROOT)
     found = applications(tree, program)
     renderer = Renderer(tree, program, "tree")
@@ -126,7 +126,7 @@ def _secrets(platform: Platform) -> dict[tuple[str, str, str], frozenset[str]]:
 
 def _app(application: Application, renderer: Renderer, tree: Path, platform: Platform) -> App:
     manifest = dict(application.manifest)
-    # An ApplicationSet makes them beside itself.
+    # An ApplicationSet makes them in its own namespace.
     manifest["metadata"] = {"namespace": "argocd", **manifest["metadata"]}
     own = any(_is_own(source.chart, source.path, tree) for source in application.sources)
     app = App(manifest, None, own=own)

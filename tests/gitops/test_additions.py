@@ -1,4 +1,4 @@
-"""Proves that an environment and a service are one command and one commit each, after which everything still fits.
+"""A new environment and a new service are one command and one commit each, and everything fits afterwards.
 
 test_rules and test_layout judge what Argo CD would make of the same repository.
 """
@@ -10,7 +10,7 @@ from tests.gitops import repository
 from tests.gitops.stack import Stack
 
 
-def test_each_is_one_commit_at_the_remote(grown_tree: Path) -> None:
+def test_each_command_pushes_one_commit(grown_tree: Path) -> None:
     bare = grown_tree.parent / "origin.git"
     subjects = repository.git(bare, "log", "--reverse", "--format=%s").splitlines()
     assert subjects == ["first", "new(environment): qa", "new(service): wine"]
@@ -20,7 +20,7 @@ def test_everything_fits_together(tmp_path: Path) -> None:
     clone = repository.grown(tmp_path, repository.ADDED)
     repository.gitops(clone, "check")
     assert repository.git(clone, "status", "--porcelain") == ""
-    # Once all of it is released, too.
+    # Also after all of it is released.
     repository.release(clone)
     repository.gitops(clone, "check")
 

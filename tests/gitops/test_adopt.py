@@ -1,7 +1,7 @@
-"""Proves on a copy of this repository that `gitops adopt` makes it another's by few files, and leaves it sound.
+"""`gitops adopt` changes few files of a copy of this repository, and the result follows all rules.
 
-The copy is a git repository of its own with every file of the working tree; what is adopted is read and judged as
-test_rules judges the original.
+The copy is a separate git repository with every file of the working tree. The rules judge it as test_rules judges the
+original.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""Proves that pods are counted as the scheduler counts them, at the most that can run at once."""
+"""Pods are counted as the scheduler counts them, with as many as can run at once."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def test_counts_pods(manifest: dict[str, Any], pods: int) -> None:
     assert asked([manifest]) == Requests(pods * 100, pods * 64 * MIB)
 
 
-def test_counts_an_autoscaled_deployment_at_its_most() -> None:
+def test_counts_an_autoscaled_deployment_at_its_maximum() -> None:
     scaler = {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",

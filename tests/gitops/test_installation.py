@@ -1,6 +1,6 @@
-"""Proves what the kustomizations under argocd/ make of the release's manifest, with kustomize itself.
+"""What the kustomizations under argocd/ make of the release's manifest, built with kustomize itself.
 
-Needs that manifest: vendored, or named by ARGOCD_INSTALL_MANIFEST; and kustomize or kubectl.
+Needs that manifest, vendored or named by ARGOCD_INSTALL_MANIFEST, and kustomize or kubectl.
 """
 
 import re
@@ -42,7 +42,7 @@ def test_is_the_pinned_version(built: list[Manifest]) -> None:
     assert pinned is None or versions == {pinned}
 
 
-def test_every_patch_is_named_and_there() -> None:
+def test_every_patch_is_named_and_exists() -> None:
     text = (PATCHES / "kustomization.yaml").read_text(encoding="utf-8")
     named_files = set(re.findall(r"path: (\S+)", text))
     there = {path.name for path in PATCHES.glob("*.yaml")} - {"kustomization.yaml"}
@@ -63,10 +63,10 @@ def test_pods_fit_the_level_that_their_namespace_enforces(built: list[Manifest],
     assert [problem for manifest in built for problem in pod_rules.restricted(manifest)] == []
 
 
-def test_asks_for_what_is_counted(built: list[Manifest]) -> None:
+def test_requests_are_those_that_are_counted(built: list[Manifest]) -> None:
     counted = capacity.asked(parse((PATCHES / "resources.yaml").read_text(encoding="utf-8")))
     asked = capacity.asked(built)
-    # One Deployment is recreated, which the patches alone do not say.
+    # One Deployment is recreated without a surge, which the patches alone do not say.
     assert asked.cpu <= counted.cpu <= asked.cpu * 1.1
     assert asked.memory <= counted.memory <= asked.memory * 1.1
 
@@ -87,14 +87,14 @@ def test_admin_is_the_only_local_user(built: list[Manifest]) -> None:
 
 
 def test_settings_are_text(built: list[Manifest]) -> None:
-    """A number or boolean in a ConfigMap is refused by the API server."""
+    """The API server refuses a number or boolean in a ConfigMap."""
     for manifest in built:
         if manifest["kind"] == "ConfigMap":
             assert {type(value) for value in (manifest.get("data") or {}).values()} <= {str}, name_of(manifest)
 
 
-def test_every_setting_that_is_read_at_start_is_one(built: list[Manifest]) -> None:
-    """Each key of argocd-cmd-params-cm reaches some process as an environment variable."""
+def test_every_setting_that_is_read_at_start_exists(built: list[Manifest]) -> None:
+    """Each key of argocd-cmd-params-cm reaches a process as an environment variable."""
     known = {
         variable["valueFrom"]["configMapKeyRef"]["key"]
         for manifest in built
@@ -106,5 +106,5 @@ def test_every_setting_that_is_read_at_start_is_one(built: list[Manifest]) -> No
     assert set(named(built, "ConfigMap/argocd-cmd-params-cm")["data"]) <= known
 
 
-def test_is_all_in_one_application(built: list[Manifest], everything: Stack) -> None:
+def test_one_application_contains_all_of_it(built: list[Manifest], everything: Stack) -> None:
     assert {name_of(manifest) for manifest in built} == {name_of(each) for each in everything.app("argocd").rendered}

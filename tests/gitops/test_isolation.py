@@ -1,4 +1,4 @@
-"""Proves that what one person breaks stops nobody else, and that people's own files are read in any form."""
+"""A broken file of one person stops nobody else, and people's own files are read in every format."""
 
 import shutil
 from pathlib import Path
@@ -26,7 +26,7 @@ APPLICATION = {
 
 @pytest.fixture
 def own(tree: Path, tmp_path: Path) -> Path:
-    """A copy of the repository that a test may break."""
+    """Return a copy of the repository that a test may break."""
     return Path(shutil.copytree(tree, tmp_path / "own"))
 
 
@@ -50,7 +50,7 @@ def with_source(**source: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("text", ["a: [", "release: {}\n", "- a\n", "release: {chart: 1.0.0}\nimage: none\n"])
-def test_a_broken_release_stops_its_own_service_alone(text: str, own: Path) -> None:
+def test_a_broken_release_stops_only_its_own_service(text: str, own: Path) -> None:
     before = names(own)
     (own / "envs/staging/iris/release.yaml").write_text(text, encoding="utf-8")
     after = found(own)
@@ -61,7 +61,7 @@ def test_a_broken_release_stops_its_own_service_alone(text: str, own: Path) -> N
     assert [app.name for app in select(own, find_helm(ROOT), "production/iris")] == ["iris-production"]
 
 
-def test_each_service_has_an_applicationset_of_its_own(wide: stack.Stack) -> None:
+def test_each_service_has_its_own_applicationset(wide: stack.Stack) -> None:
     sets = [entry for entry in wide.app("root").rendered if entry["kind"] == "ApplicationSet"]
     services = [entry for entry in sets if entry["metadata"]["name"] != "training"]
     assert len(services) == 12

@@ -1,4 +1,4 @@
-"""Proves what apps/, envs/ and platform.yaml promise one another: order, completeness, names, places."""
+"""apps/, envs/ and platform.yaml fit together: order, completeness, names, places."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ STORES = {"minio", "seaweedfs"}
 
 @pytest.fixture(params=["everything", "wide", "grown"])
 def stack(request: pytest.FixtureRequest) -> Stack:
-    """This repository, the wider one, and this one after commands added to it."""
+    """Return this repository, the wide one, or the grown one, rendered."""
     found: Stack = request.getfixturevalue(request.param)
     return found
 
@@ -32,7 +32,7 @@ def stack(request: pytest.FixtureRequest) -> Stack:
     params=[("tree", "everything"), ("wide_tree", "wide"), ("grown_tree", "grown")], ids=lambda pair: pair[1]
 )
 def files(request: pytest.FixtureRequest) -> tuple[Path, Stack]:
-    """Their files beside them."""
+    """Return each of them together with its files."""
     tree, stack = request.param
     return request.getfixturevalue(tree), request.getfixturevalue(stack)
 
@@ -69,7 +69,7 @@ def test_every_file_of_envs_is_read_by_an_application(files: tuple[Path, Stack])
         for name in (source.get("helm") or {}).get("valueFiles") or []
     }
     there = {str(path.relative_to(tree)) for path in (tree / "envs").rglob("*.yaml")}
-    # What platform.yaml does not choose is not there.
+    # Values of parts that platform.yaml does not choose are not read.
     wanted = {ROLLOUTS: stack.platform.rollouts, PUSHGATEWAY: stack.platform.pushgateway}
     others = STORES - {stack.platform.store} | {name for name, there in wanted.items() if not there}
     assert there - {f"envs/platform/{name}.yaml" for name in others} <= read
@@ -90,7 +90,7 @@ def test_every_model_has_its_training(everything: Stack) -> None:
     assert {f"training-{name}" for name in models} <= {app.name for app in everything.apps}
 
 
-def test_there_is_a_pushgateway_where_it_is_wanted_and_trainings_know_it(everything: Stack, wide: Stack) -> None:
+def test_there_is_a_pushgateway_if_configured_and_trainings_know_it(everything: Stack, wide: Stack) -> None:
     assert PUSHGATEWAY not in {app.name for app in everything.apps}
     assert wide.app(PUSHGATEWAY).namespace == "monitoring"
     for stack, pushed in ((everything, None), (wide, {"pushgateway": "http://pushgateway.monitoring:9091"})):
@@ -120,7 +120,7 @@ def test_every_service_runs_where_platform_yaml_says(stack: Stack) -> None:
         assert variables["MODEL_DIGEST"]
 
 
-def test_an_application_says_what_notifications_tell(stack: Stack) -> None:
+def test_an_application_has_the_facts_for_notifications(stack: Stack) -> None:
     for target in targets(stack.platform):
         info = {entry["name"]: entry["value"] for entry in stack.app(target.application).manifest["spec"]["info"]}
         assert info["environment"] == target.environment.name
@@ -129,7 +129,7 @@ def test_an_application_says_what_notifications_tell(stack: Stack) -> None:
         assert info["model"].startswith(f"{target.service.model} ")
 
 
-def test_every_object_has_a_name_that_the_api_server_takes(stack: Stack) -> None:
+def test_every_object_has_a_name_that_the_api_server_accepts(stack: Stack) -> None:
     for app in stack.apps:
         for manifest in app.rendered:
             name = manifest["metadata"]["name"]
@@ -148,7 +148,7 @@ def test_bootstrap_makes_every_namespace_that_is_written_to(stack: Stack) -> Non
         assert written | {app.namespace} <= set(made), app.name
 
 
-def test_nothing_in_another_cluster_is_named_by_an_address_of_this_one(wide: Stack) -> None:
+def test_nothing_in_another_cluster_has_an_address_inside_this_one(wide: Stack) -> None:
     elsewhere = [app for app in wide.apps if app.server != HERE]
     assert len(elsewhere) == 3
     for app in elsewhere:
@@ -190,8 +190,8 @@ def test_a_cluster_that_does_not_reach_mlflow_moves_no_alias(tmp_path: Path) -> 
     assert "https://s3.example.com" in outcome.output
 
 
-def test_a_job_that_failed_holds_up_no_application(stack: Stack) -> None:
-    """Argo CD calls a CronJob degraded whose last Job failed, and later waves of a sync wait for what is degraded."""
+def test_a_failed_job_blocks_no_application(stack: Stack) -> None:
+    """Argo CD calls a CronJob degraded if its last Job failed, and later waves of a sync wait for degraded objects."""
     jobs = [(app.name, job) for app in stack.apps for job in objects(app, "CronJob")]
     assert jobs
     for name, job in jobs:
@@ -208,7 +208,7 @@ def test_shared_parts_let_in_the_environments_of_this_cluster_and_no_others(wide
         assert {"ml-pipeline-dev", "ml-pipeline-qa"} <= set(strings(guard["spec"]["ingress"]))
 
 
-def test_one_line_chooses_the_store_for_all_that_use_it(everything: Stack, wide: Stack) -> None:
+def test_one_line_chooses_the_store_for_all_of_its_users(everything: Stack, wide: Stack) -> None:
     for stack in (everything, wide):
         (other,) = STORES - {stack.platform.store}
         here = [app for app in stack.apps if app.server == HERE and app.objects is not None]
@@ -222,7 +222,7 @@ def test_one_line_chooses_the_store_for_all_that_use_it(everything: Stack, wide:
         assert {"postgres", "mlflow"} | services | training <= users
 
 
-def test_what_is_asked_for_grows_with_the_services(everything: Stack, wide: Stack) -> None:
+def test_requests_grow_with_the_services(everything: Stack, wide: Stack) -> None:
     def of_services(stack: Stack) -> list[int]:
         apps = [app for app in stack.apps if app.manifest["spec"]["project"] == "serving"]
         return [capacity.asked(app.rendered).memory for app in apps]

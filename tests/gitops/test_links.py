@@ -1,4 +1,4 @@
-"""Proves that alerts and dashboards lead to the runbooks where the forge shows them, whichever forge it is."""
+"""Alerts and dashboards link to the runbooks' pages on the forge, for every kind of forge."""
 
 import re
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Proves of kube-prometheus-stack's values what can be seen without the chart, which is not fetched here.
+"""The values of kube-prometheus-stack, as far as they can be checked without the chart, which is not downloaded here.
 
-Every key is one that the chart knows, k3s's switches are set, everything that runs is bounded, keeps its data, takes
-its password from bootstrap's Secret, and selects every monitor, rule and dashboard. Where `helm pull` has put the chart
-into .cache/charts, test_rules judges what it renders to as well.
+The chart knows every key, and k3s's parts are turned off. Every process has limits, data is kept, and the password
+comes from bootstrap's Secret. Every monitor, rule and dashboard is selected. If `helm pull` has put the chart into
+.cache/charts, test_rules also judges the rendered objects.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def values() -> dict[str, Any]:
 
 
 def unknown(values: Any, known: Any, path: str = "") -> Iterator[str]:
-    """Yield the paths of keys that are not among the known ones."""
+    """Yield the paths of keys that are not among the known keys."""
     if not isinstance(values, dict) or known is None:
         return
     for key, value in values.items():
@@ -40,7 +40,7 @@ def unknown(values: Any, known: Any, path: str = "") -> Iterator[str]:
             yield from unknown(value, known[key], f"{path}.{key}")
 
 
-def test_names_only_what_the_chart_knows(values: dict[str, Any]) -> None:
+def test_uses_only_keys_that_the_chart_knows(values: dict[str, Any]) -> None:
     known = yaml.safe_load(KNOWN.read_text(encoding="utf-8"))
     assert list(unknown(values, known)) == []
     misspelt = {"prometheus": {"prometheusSpec": {"retentionsize": "8GB"}}}
@@ -56,14 +56,14 @@ def test_nothing_looks_for_what_k3s_runs_in_its_own_process(part: str, values: d
     assert not any(rules[key] for key in rules if key.startswith(name))
 
 
-def test_takes_every_monitor_and_rule(values: dict[str, Any]) -> None:
+def test_selects_every_monitor_and_rule(values: dict[str, Any]) -> None:
     spec = values["prometheus"]["prometheusSpec"]
     switches = {key: value for key, value in spec.items() if key.endswith("SelectorNilUsesHelmValues")}
     assert len(switches) == 5
     assert not any(switches.values())
 
 
-def test_takes_the_dashboards_that_are_rendered(values: dict[str, Any], everything: Stack) -> None:
+def test_selects_the_dashboards_that_are_rendered(values: dict[str, Any], everything: Stack) -> None:
     sidecar = values["grafana"]["sidecar"]["dashboards"]
     maps = [manifest for manifest in everything.app("observability").rendered if manifest["kind"] == "ConfigMap"]
     assert maps
@@ -75,7 +75,7 @@ def test_takes_the_dashboards_that_are_rendered(values: dict[str, Any], everythi
 
 
 def test_grafana_reads_one_namespace_and_every_dashboard_is_there(values: dict[str, Any], everything: Stack) -> None:
-    """The chart's ClusterRole, where there is one, reads Secrets; so does a sidecar that is not told otherwise."""
+    """The chart's ClusterRole, if it makes one, may read Secrets, and so may a sidecar with default settings."""
     grafana = values["grafana"]
     assert grafana["rbac"] == {"namespaced": True}
     for sidecar in ("dashboards", "datasources"):
@@ -101,7 +101,7 @@ def test_data_is_kept_and_bounded(values: dict[str, Any]) -> None:
     spec = values["prometheus"]["prometheusSpec"]
     assert spec["retention"]
     claim = spec["storageSpec"]["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"]
-    # Prometheus counts in powers of ten, and its write-ahead log comes on top.
+    # Prometheus counts in powers of ten, and its write-ahead log needs additional space.
     assert float(spec["retentionSize"].removesuffix("GB")) * 1e9 <= 0.8 * float(claim.removesuffix("Gi")) * 2**30
     assert values["alertmanager"]["alertmanagerSpec"]["storage"]["volumeClaimTemplate"]
     assert values["grafana"]["persistence"]["enabled"]

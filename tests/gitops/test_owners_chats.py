@@ -1,4 +1,4 @@
-"""Who hears of which service: `chats` of platform.yaml, in what Argo CD's notifications are given."""
+"""Which owners are notified about which services: `chats` of platform.yaml, in Argo CD's notification settings."""
 
 from pathlib import Path
 from typing import Any
@@ -34,21 +34,21 @@ def base() -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, value in yaml.safe_load(text)["data"].items()}
 
 
-def test_an_owner_hears_of_the_own_services_everywhere_and_of_no_other(objects: Objects) -> None:
+def test_an_owner_is_notified_about_its_own_services_only(objects: Objects) -> None:
     told = {"on-deployed", "on-sync-failed", "on-degraded"}
     for environment in ("dev", "qa", "live", "live-eu"):
         assert subscriptions(objects, f"iris-{environment}") == {f"{event}.greenhouse" for event in told}
         assert subscriptions(objects, f"wine-{environment}") == {f"{event}.cellar" for event in told}
-        # It has no owner.
+        # This service has no owner.
         assert subscriptions(objects, f"churn-of-many-customers-{environment}") == set()
 
 
-def test_each_event_of_the_configuration_is_told(objects: Objects) -> None:
+def test_every_event_of_the_configuration_is_sent(objects: Objects) -> None:
     triggers = {key.removeprefix("trigger.") for key in base() if key.startswith("trigger.")}
     assert {name.partition(".")[0] for name in subscriptions(objects, "iris-live")} == triggers
 
 
-def test_a_chat_is_sent_what_the_chat_of_all_is_and_the_others_lose_nothing(objects: Objects) -> None:
+def test_a_chat_gets_the_same_messages_as_the_common_chat_which_keeps_all(objects: Objects) -> None:
     data = {key: yaml.safe_load(text) for key, text in patches(objects)["argocd-notifications-cm"].items()}
     before = base()
     for key in ("template.deployed", "template.sync-failed", "template.degraded"):
@@ -58,7 +58,7 @@ def test_a_chat_is_sent_what_the_chat_of_all_is_and_the_others_lose_nothing(obje
     for chat in ("greenhouse", "cellar"):
         wanted = {**before["service.webhook.people"], "url": f"$webhook-url-{chat}"}
         assert data.pop(f"service.webhook.{chat}") == wanted
-    assert all(key.startswith("template.") for key in data), "nothing else of the configuration is changed"
+    assert all(key.startswith("template.") for key in data), "nothing else in the configuration changes"
 
 
 def test_chats_and_sign_in_are_patches_of_one_installation(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_chats_and_sign_in_are_patches_of_one_installation(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("kind", "name"), [("Application", "argocd"), ("ApplicationSet", "iris-live")])
-def test_argo_cds_definitions_take_it(kind: str, name: str, objects: Objects) -> None:
+def test_it_is_valid_by_argo_cds_definitions(kind: str, name: str, objects: Objects) -> None:
     if not installation.definitions():
         pytest.skip(installation.MISSING)
     assert list(definitions.problems(objects[kind, name])) == []
@@ -87,7 +87,7 @@ def test_without_chats_nothing_changes(tmp_path: Path) -> None:
         ("greenhouse", "Green_House", "chats: 'Green_House' is not a DNS label"),
     ],
 )
-def test_what_is_wrong_is_named(before: str, after: str, said: str) -> None:
+def test_faults_are_named(before: str, after: str, said: str) -> None:
     with pytest.raises(BadInputError) as error:
         read_platform(WIDE + CHATS.replace(before, after))
     assert said in str(error.value)

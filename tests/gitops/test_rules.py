@@ -1,12 +1,13 @@
-"""Proves of everything that git says runs that it keeps to the rules, and of every rule that it can say no.
+"""Everything that git says should run follows the rules, and every rule rejects something.
 
-The platform and every service in every environment are rendered as Argo CD would render them: Helm 4, the values of
-envs/, the pins of release.yaml (from releases/ where nothing is released yet) and the charts of the working tree. So is
-a repository of four environments on two clusters with three services, and this one after `gitops new` added an
-environment and a service. Each fixture under rejected/ changes one thing in
-all of this repository, names the rule that must reject it and starts with `# rejected: TEXT`, which must be part of
-what the rule says. kube-prometheus-stack is not fetched: it is judged where `helm pull` put it into .cache/charts, and
-by its values alone in test_monitoring.
+The platform and every service in every environment are rendered as Argo CD would render them: with Helm 4, the values
+of envs/, the pins of release.yaml (or of releases/ if nothing is released yet), and the charts of the working tree. The
+same is done for a repository of four environments on two clusters with three services, and for this repository after
+`gitops new` added an environment and a service.
+
+Each fixture under rejected/ makes one change in this repository, and names the rule that must reject it. It starts with
+`# rejected: TEXT`, which must be part of the rule's sentence. kube-prometheus-stack is not downloaded. It is judged if
+`helm pull` has put it into .cache/charts, and otherwise only by its values, in test_monitoring.
 """
 
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_the_repository_keeps_to(rule: str, everything: Stack) -> None:
     assert list(RULES[rule](everything)) == []
 
 
-# Many services need more than one small node.
+# Many services do not fit one small node.
 @pytest.mark.parametrize("rule", sorted(RULES.keys() - {"fits"}))
 def test_a_wider_repository_keeps_to(rule: str, wide: Stack) -> None:
     skip_without_definitions(rule)

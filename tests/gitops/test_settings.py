@@ -1,7 +1,7 @@
-"""Proves Argo CD's settings with Argo CD's own command: the health scripts, and who may do what.
+"""Argo CD's settings, tested with its own command: the health scripts and the rights.
 
-The scripts run in the Lua that Argo CD embeds, which has no standard library; the rights in its own enforcer. Needs the
-`argocd` command on PATH; no cluster.
+The scripts run in the Lua that Argo CD embeds, which has no standard library. Its own enforcer decides about rights.
+The tests need the `argocd` command on PATH, and no cluster.
 """
 
 import os
@@ -24,16 +24,16 @@ PATCHES = ROOT / "argocd" / "patches"
 def argocd(tmp_path_factory: pytest.TempPathFactory) -> "Argocd":
     path = shutil.which("argocd")
     if path is None:
-        pytest.skip("the argocd command is not on PATH: it is what judges these")
+        pytest.skip("the argocd command is not on PATH: it runs these checks")
     return Argocd(path, tmp_path_factory.mktemp("argocd"))
 
 
 class Argocd:
-    """The command, in an empty home and without a cluster."""
+    """The command, with an empty home and without a cluster."""
 
     def __init__(self, program: str, home: Path) -> None:
         self.program, self.home = program, home
-        # The command asks for a cluster's address even where it has nothing to ask that cluster.
+        # The command requires a cluster's address, even if it sends no request to it.
         cluster = {"name": "none", "cluster": {"server": "http://127.0.0.1:1"}}
         context = {"name": "none", "context": {"cluster": "none", "user": "none", "namespace": "argocd"}}
         config = {"apiVersion": "v1", "kind": "Config", "clusters": [cluster], "contexts": [context]}
@@ -164,7 +164,7 @@ def test_who_may_do_what(subject: str, action: str, name: str, allowed: bool, ar
 
 
 def test_an_operation_ends_within_ten_minutes() -> None:
-    """Else what waits for a broken pod keeps the commit that mends it from being tried."""
+    """Otherwise an operation that waits for a broken pod delays the sync of the commit that fixes it."""
     settings = yaml.safe_load((PATCHES / "argocd-cmd-params-cm.yaml").read_text(encoding="utf-8"))
     assert 0 < int(settings["data"]["controller.sync.timeout.seconds"]) <= 600
 

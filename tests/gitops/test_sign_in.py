@@ -1,6 +1,6 @@
-"""How people sign in, by the one block `oidc`: what Argo CD and Grafana get of it, and what groups may do.
+"""The sign-in of people, from the block `oidc`: the settings of Argo CD and Grafana, and the rights of groups.
 
-Argo CD's own command judges its settings and rights; Grafana does not run here.
+Argo CD's own command checks its settings and rights. Grafana does not run here.
 """
 
 from pathlib import Path
@@ -52,13 +52,13 @@ def objects(tmp_path: Path) -> dict[tuple[str, str], Manifest]:
 
 
 def patches(objects: dict[tuple[str, str], Manifest]) -> dict[str, dict[str, str]]:
-    """The data of the ConfigMaps that Argo CD's Application patches, by name."""
+    """Return the data of the ConfigMaps that Argo CD's Application patches, by name."""
     found = objects["Application", "argocd"]["spec"]["source"]["kustomize"]["patches"]
     return {entry["target"]["name"]: yaml.safe_load(entry["patch"])["data"] for entry in found}
 
 
 def policy(objects: dict[tuple[str, str], Manifest]) -> str:
-    """What Argo CD's enforcer holds: the global policy, and the roles of a project with their groups."""
+    """Return the policy of Argo CD's enforcer: the global policy, and the roles of a project with their groups."""
     lines = [patches(objects)["argocd-rbac-cm"]["policy.csv"].rstrip()]
     for role in objects["AppProject", "serving"]["spec"]["roles"]:
         lines += role["policies"]
@@ -84,7 +84,7 @@ def policy(objects: dict[tuple[str, str], Manifest]) -> str:
         ("everyone", "get", "platform/postgres", True),
         ("everyone", "sync", "serving/iris-dev", False),
         ("platform", "delete", "serving/iris-live", True),
-        # Whoever else the provider lets in.
+        # Everybody else that the provider lets in.
         ("strangers", "get", "serving/iris-dev", False),
     ],
 )
@@ -113,7 +113,7 @@ def test_argo_cd_accepts_the_sign_in_and_the_policy(objects: dict[tuple[str, str
 
 
 @pytest.mark.parametrize(("kind", "name"), [("Application", "argocd"), ("AppProject", "serving")])
-def test_argo_cds_definitions_take_it(kind: str, name: str, objects: dict[tuple[str, str], Manifest]) -> None:
+def test_it_is_valid_by_argo_cds_definitions(kind: str, name: str, objects: dict[tuple[str, str], Manifest]) -> None:
     if not installation.definitions():
         pytest.skip(installation.MISSING)
     assert list(definitions.problems(objects[kind, name])) == []
@@ -136,7 +136,7 @@ def test_mlflow_lets_in_the_same_groups_and_gives_owners_no_more_than_to_read(
     objects: dict[tuple[str, str], Manifest],
 ) -> None:
     values = objects["Application", "mlflow"]["spec"]["source"]["helm"]["valuesObject"]
-    assert values["networkPolicy"]["servingNamespaces"], "the other values that are derived stay"
+    assert values["networkPolicy"]["servingNamespaces"], "the other derived values are kept"
     assert values["signIn"] == {
         "enabled": True,
         "issuer": "https://login.example.com/dex",
@@ -168,7 +168,7 @@ def test_without_the_block_nothing_changes(tmp_path: Path) -> None:
         ("client: mlflow", "client: mlflow, secret: Mlflow_Oidc", "oidc.mlflow.secret: 'Mlflow_Oidc' is not the name"),
     ],
 )
-def test_what_is_wrong_is_named(before: str, after: str, said: str) -> None:
+def test_faults_are_named(before: str, after: str, said: str) -> None:
     text = WIDE + OIDC.replace(before, after)
     with pytest.raises(BadInputError) as error:
         read_platform(text)

@@ -1,9 +1,9 @@
-"""One real stack for all tests here: MLflow, a service of two models that follow an alias, and a Prometheus.
+"""One real stack for all tests here: MLflow, a service with two models that follow an alias, and a Prometheus.
 
-One of the models has a shadow, what the service answers is logged in a store, and a row has been explained.
+One of the models has a shadow, a store has the service's prediction log, and one row was explained.
 
-The stack goes through its script once: MLflow is asked and ends, the service is asked and goes on, and Prometheus has
-seen all of it when the first test begins.
+The stack runs its script once: MLflow gets requests and stops, and the service gets requests and keeps running.
+Prometheus has scraped all of it before the first test begins.
 """
 
 import json
@@ -24,25 +24,25 @@ from tests.observability.promtool import Prometheus, prometheus_server
 from tests.support.mlflow_tables import with_tables
 
 SCRIPT: dict[load.Kind, int] = {"good": 900, "wrong": 40, "slow": 60, "failing": 20}
-# So many rows that drift is spoken of.
+# Enough repetitions of the rows for drift to be measured.
 HELD_OUT_TIMES = 16
-# Before a counter has been seen once, Prometheus cannot know what was added to it.
+# Prometheus cannot measure an increase before it has scraped a counter once.
 FIRST: dict[load.Kind, int] = dict.fromkeys(SCRIPT, 1)
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """What the load counted, what serving and MLflow export, and the Prometheus that saw all of it.
+    """The counts of the load, the metrics of serving and MLflow, and the Prometheus that scraped all of it.
 
-    Two moments, in seconds of Unix time: at `mlflow_seen` MLflow was still there, and at `held_out_seen` both models
-    had been asked for held-out rows alone. Then came the load, which asks the main model for one row again and again.
-    The further model has the same columns and another version.
+    Two times are in seconds of Unix time: at `mlflow_seen` MLflow was still running, and at `held_out_seen` both models
+    had only got held-out rows. After that, the load sends one row to the main model again and again. The further model
+    has the same columns and another version.
     """
 
     model: str
     further_model: str
     answers: list[load.Answer]
     posted: set[str]
-    """The paths of the service that take POST."""
+    """The paths of the service that accept POST."""
     serving_metrics: str
     mlflow_metrics: str
     mlflow_seen: float
@@ -52,7 +52,7 @@ class Observed(msgspec.Struct, frozen=True):
 
 @pytest.fixture(scope="session")
 def observed(tmp_path_factory: pytest.TempPathFactory, s3: S3Store) -> Iterator[Observed]:  # noqa: F811
-    """The stack after its script."""
+    """Yield the stack after its script."""
     folder = tmp_path_factory.mktemp("stack")
     s3.client(s3.writer).create_bucket(Bucket="predictions")
     mlflow = mlflow_with_metrics(with_tables(tmp_path_factory, folder))
@@ -108,12 +108,12 @@ def observed(tmp_path_factory: pytest.TempPathFactory, s3: S3Store) -> Iterator[
 
 @pytest.fixture(scope="session")
 def prometheus(observed: Observed) -> Prometheus:
-    """The Prometheus of the stack."""
+    """Return the Prometheus of the stack."""
     return observed.prometheus
 
 
 def send(client: httpx.Client, model: str, rows: Rows, prometheus: Prometheus) -> None:
-    """Ask a model for all these rows at once, and wait until Prometheus has seen what they did."""
+    """Send all these rows to a model at once, and wait until Prometheus has scraped the effect."""
     tensor = {"name": "features", "shape": [len(rows), len(rows[0])], "datatype": "FP64", "data": rows}
     assert client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor]}).status_code == 200
     seen = f'sum(serving_drift_window_rows{{model_name="{model}"}}) or vector(0)'
@@ -121,9 +121,9 @@ def send(client: httpx.Client, model: str, rows: Rows, prometheus: Prometheus) -
 
 
 def run_script(service: httpx.URL, prometheus: Prometheus) -> list[load.Answer]:
-    """Send the script's requests, and return them once Prometheus has counted as many, and looked often enough.
+    """Send the script's requests, and return the answers once Prometheus has scraped all of them often enough.
 
-    Prometheus reckons with half the time between two scrapes before the first and after the last: of forty, a fortieth.
+    Prometheus extrapolates by half a scrape interval at both ends. With forty scrapes, that is one fortieth.
     """
     assert service.port is not None
 
@@ -139,12 +139,12 @@ def run_script(service: httpx.URL, prometheus: Prometheus) -> list[load.Answer]:
 
 
 def scrapes(metric: str, prometheus: Prometheus) -> float:
-    """Return how often the newest series of a metric has been seen in the last minutes; 0 where there is none."""
+    """Return how often the newest series of a metric was scraped in the last minutes, or 0."""
     return min((sample.value for sample in prometheus.query(f"count_over_time({metric}[5m])")), default=0)
 
 
 def mlflow_with_metrics(folder: Path) -> Server:
-    """Describe an MLflow that exports metrics, as the chart and compose.yaml start it."""
+    """Describe an MLflow that exports metrics, started as by the chart and compose.yaml."""
     port = free_port()
     address = ["--host", LOOPBACK, "--port", str(port), "--workers", "1"]
     store = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]

@@ -1,4 +1,4 @@
-"""What charts/observability brings: its rules, and the queries of its dashboards, with the chart's own thresholds."""
+"""The content of charts/observability: its rules and the queries of its dashboards, with the chart's own thresholds."""
 
 import atexit
 import json
@@ -19,20 +19,20 @@ from tests.support.manifests import parse
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "observability"
 PATTERNS = sorted((CHART / "rules").glob("*.yaml"))
-"""The rules as they stand there, with placeholders."""
+"""The rules as in the chart, with placeholders."""
 RULE_TESTS = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 
-# What Grafana puts in place of its own variables; the rest are the dashboards'.
+# Grafana replaces its own variables by these values. All others belong to the dashboards.
 _BUILT_IN = {"__rate_interval": "5m", "__interval": "1m", "__range": "1h"}
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
 
 
-# Grafana has some of its own, `${__value.raw}`.
+# Grafana's own, such as `${__value.raw}`, do not match.
 PLACEHOLDER = re.compile(r"\$\{(\w+)\.(\w+)(:percent|:bound)?\}")
 
 
 def _filled() -> tuple[list[Path], list[Path]]:
-    """Return what the chart makes of its rules and of its dashboards, as files that end with this process."""
+    """Return the files that the chart renders from its rules and dashboards. They are removed with this process."""
     outcome = helm.template("observability", CHART / "ci" / "1-defaults.yaml")
     assert outcome.code == 0, outcome.errors
     folder = Path(tempfile.mkdtemp(prefix="observability-"))
@@ -52,12 +52,12 @@ def _filled() -> tuple[list[Path], list[Path]]:
 
 
 _REPOSITORY = "https://github.com/OWNER/NAME/blob/main"
-# Tests have a case for each, so they are needed when the tests are collected.
+# Tests have a case for each, so these are needed during the collection.
 RULES, DASHBOARDS = _filled()
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """One recording or alerting rule, and the file that it stands in."""
+    """One recording or alerting rule, and its file."""
 
     file: str
     expr: str
@@ -68,20 +68,20 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """A query of a dashboard, as it stands there, and where."""
+    """A query of a dashboard, with variables, and its place."""
 
     place: str
     text: str
 
     def expr(self, **chosen: str) -> str:
-        """Return PromQL: the query with what is chosen in the place of variables, and everything for the others."""
+        """Return the query with the chosen values of variables, and everything for the others."""
         values = {**_BUILT_IN, **chosen}
         return _VARIABLE.sub(lambda match: values.get(match[1] or match[2], ".*"), self.text)
 
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """Return every rule of every file."""
+    """Return all rules of all files."""
     return tuple(
         msgspec.convert({**rule, "file": path.name}, Rule, strict=False)
         for path in RULES
@@ -91,7 +91,7 @@ def rules() -> tuple[Rule, ...]:
 
 
 def alerts() -> list[Rule]:
-    """Return the alerting rules; two of one name differ in severity."""
+    """Return the alerting rules. Two rules with the same name differ in severity."""
     return [rule for rule in rules() if rule.alert]
 
 
@@ -103,7 +103,7 @@ def dashboard(path: Path) -> dict[str, Any]:
 
 
 def panels(path: Path) -> list[dict[str, Any]]:
-    """Return a dashboard's panels, rows included."""
+    """Return a dashboard's panels, including rows."""
     listed: list[dict[str, Any]] = dashboard(path)["panels"]
     return listed
 
@@ -127,7 +127,7 @@ def variables(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def selectors() -> list[Query]:
-    """Return what the dashboards' variables take their values from: the selectors inside `label_values(...)`."""
+    """Return the selectors inside `label_values(...)`, from which the dashboards' variables get their values."""
     return [
         Query(f"{path.stem}: variable {name}", match[1])
         for path in DASHBOARDS

@@ -1,4 +1,4 @@
-"""A script of requests, good, wrong, slow and failing, and what came of each."""
+"""A script of requests that are good, wrong, slow or failing, and their results."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ _BODIES: dict[Kind, dict[str, object]] = {
     "good": {"features": _ROW},
     "wrong": {"features": ["five", 3.5, 1.4, 0.2]},
     "slow": {"features": _ROW},
-    # A version that is not in memory, when the registry cannot be asked.
+    # A version that is not in memory while the registry is down.
     "failing": {"features": _ROW, "model_version": "99"},
 }
 STATUSES: dict[Kind, int] = {"good": 200, "wrong": 422, "slow": 200, "failing": 503}
@@ -26,7 +26,7 @@ _CONNECTIONS = 4
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What was asked, the status that came, and the time from the request's head to the answer, in seconds."""
+    """The kind of request, the status, and the time from the request's head to the answer, in seconds."""
 
     kind: Kind
     status: int
@@ -34,7 +34,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def ask(host: str, port: int, kind: Kind) -> Answer:
-    """Send one request on a connection of its own; a slow one pauses between its head and its body."""
+    """Send one request on a separate connection. A slow request pauses between its head and its body."""
     body = json.dumps(_BODIES[kind]).encode()
     connection = http.client.HTTPConnection(host, port, timeout=30.0)
     try:
@@ -55,7 +55,7 @@ def ask(host: str, port: int, kind: Kind) -> Answer:
 
 
 def run(host: str, port: int, script: dict[Kind, int]) -> list[Answer]:
-    """Send this many requests of each kind, mixed evenly, a few at once."""
+    """Send this many requests of each kind, evenly mixed, a few at a time."""
     places = sorted((index / count, kind) for kind, count in script.items() for index in range(count))
     with ThreadPoolExecutor(_CONNECTIONS) as callers:
         return list(callers.map(lambda place: ask(host, port, place[1]), places))

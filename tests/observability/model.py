@@ -1,4 +1,4 @@
-"""Registered models that bring what they were trained on, and rows that they were not."""
+"""Registered models with a baseline of their training data, and rows that were held out."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ Rows = list[list[float]]
 
 
 def register_with_baseline(model: Model, folder: Path) -> Rows:
-    """Register a model of three quarters of iris as `production`, with its baseline, and return the other quarter."""
+    """Register a model of three quarters of iris as `production`, with its baseline. Return the other quarter."""
     rows, labels = load_iris(return_X_y=True)
     names = [CLASSES[label] for label in labels]
     seen, held_out, truth, _ = train_test_split(rows, names, test_size=0.25, stratify=names, random_state=7)

@@ -1,4 +1,4 @@
-"""promtool and Prometheus, as tools/install puts them into .cache/tools/bin."""
+"""promtool and Prometheus, which tools/install puts into .cache/tools/bin."""
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -31,9 +31,9 @@ def prometheus_server(folder: Path, targets: Mapping[str, str], honoured: Collec
     """Describe a Prometheus that scrapes each target twice a second, with the chart's rules.
 
     Args:
-        folder: holds its configuration, data and log.
-        targets: host and port, by the name of the job.
-        honoured: jobs whose series keep a `job` and `namespace` of their own, as a Pushgateway's have to.
+        folder: Folder for its configuration, data and log.
+        targets: Host and port by name of the job.
+        honoured: Jobs whose series keep their own `job` and `namespace`, as those of a Pushgateway must.
     """
     scraped = [
         {
@@ -47,7 +47,7 @@ def prometheus_server(folder: Path, targets: Mapping[str, str], honoured: Collec
 
 
 class Prometheus:
-    """Questions to a running Prometheus; a context manager that hangs up in the end."""
+    """Queries to a running Prometheus. A context manager that closes the connection at the end."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -60,7 +60,7 @@ class Prometheus:
         self._client.close()
 
     def query(self, expr: str, at: float | None = None) -> list[Sample]:
-        """Return what an expression is, now or at a moment of Unix time; ValueError where it cannot be evaluated."""
+        """Evaluate an expression, now or at a Unix time. Raise ValueError if it cannot be evaluated."""
         moment = {} if at is None else {"time": str(at)}
         data = self._get("/query", query=expr, **moment)
         if data["resultType"] == "scalar":
@@ -73,11 +73,11 @@ class Prometheus:
         return sample.value
 
     def metrics_of(self, expr: str) -> set[str]:
-        """Return the metrics in an expression, as Prometheus itself reads it; ValueError where it is none."""
+        """Return the metrics in an expression, as Prometheus itself parses it. Raise ValueError if it is not valid."""
         return set(_metrics(self._get("/parse_query", query=expr)))
 
     def metrics(self) -> set[str]:
-        """Return the names of all metrics that it has."""
+        """Return the names of all metrics in its data."""
         return set(self._get("/label/__name__/values"))
 
     def rules(self) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Which metric comes from where: everything that a rule or a dashboard may ask for.
+"""The source of every metric that a rule or a dashboard may use.
 
-What the serving API and MLflow export is read from them. The rest needs a cluster, and is written down here from its
-documentation, at the version that the charts run.
+The metrics of the serving API and MLflow are read from running servers. The others need a cluster, so they are listed
+here from the documentation of the versions that the charts run.
 """
 
 import re
@@ -10,7 +10,7 @@ from tests.observability.content import rules
 
 _ENDINGS = {"histogram": ("_bucket", "_sum", "_count")}
 
-# prometheus-flask-exporter with MLflow's prefix; the test of the real server holds this against it.
+# prometheus-flask-exporter with MLflow's prefix. A test compares this with the real server.
 MLFLOW = {
     "mlflow_http_request_total",
     "mlflow_http_request_duration_seconds_bucket",
@@ -18,7 +18,7 @@ MLFLOW = {
     "mlflow_http_request_duration_seconds_count",
 }
 
-# Prometheus makes these of every target and every rule.
+# Prometheus makes these for every target and every rule.
 PROMETHEUS = {"up", "ALERTS"}
 
 ELSEWHERE = {
@@ -34,7 +34,7 @@ ELSEWHERE = {
         "minio_s3_traffic_received_bytes",
         "minio_s3_traffic_sent_bytes",
     },
-    # tests/store/test_three.py reads them from real ones
+    # tests/store/test_three.py reads them from real servers
     "SeaweedFS": {
         "SeaweedFS_master_is_leader",
         "SeaweedFS_master_replica_placement_mismatch",
@@ -44,13 +44,13 @@ ELSEWHERE = {
         "SeaweedFS_volumeServer_resource",
         "SeaweedFS_volumeServer_volumes",
     },
-    "etcd beside SeaweedFS": {
+    "etcd of SeaweedFS": {
         "etcd_mvcc_db_total_size_in_bytes",
         "etcd_server_has_leader",
         "etcd_server_quota_backend_bytes",
     },
-    # https://docs.haproxy.org/3.2/management.html; tests/store/test_refusals.py reads it from a real one
-    "HAProxy before MinIO": {"haproxy_frontend_requests_denied_total"},
+    # https://docs.haproxy.org/3.2/management.html; tests/store/test_refusals.py reads it from a real HAProxy
+    "HAProxy in front of MinIO": {"haproxy_frontend_requests_denied_total"},
     # https://github.com/prometheus-community/postgres_exporter, the collectors that are on by default
     "postgres_exporter": {
         "pg_database_size_bytes",
@@ -103,22 +103,22 @@ ELSEWHERE = {
 
 
 def in_text(exposed: str) -> set[str]:
-    """Return the metrics of an answer in Prometheus' text format, as they are stored, also those without a value."""
+    """Return the stored names of all metrics in a text of Prometheus' format, including those without a value."""
     kinds = re.findall(r"^# TYPE (\S+) (\S+)$", exposed, re.MULTILINE)
     return {f"{name}{ending}" for name, kind in kinds for ending in _ENDINGS.get(kind, ("",))}
 
 
 def known(serving: set[str]) -> set[str]:
-    """Return every metric that something in the stack exports or records, given what serving exports."""
+    """Return every metric that the stack exports or records, given the metrics of serving."""
     recorded = {rule.record for rule in rules() if rule.record}
     return serving | MLFLOW | PROMETHEUS | recorded | elsewhere()
 
 
 def elsewhere() -> set[str]:
-    """Return the metrics of what only a cluster has."""
+    """Return the metrics that only a cluster has."""
     return set().union(*ELSEWHERE.values())
 
 
 def families(names: set[str]) -> set[str]:
-    """Return the names as documentation lists them: one for a histogram."""
+    """Return the names as documentation lists them: one for each histogram."""
     return {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}

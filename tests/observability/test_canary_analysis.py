@@ -1,4 +1,4 @@
-"""The chart's analysis of a canary, asked of made-up series by promtool and judged by the chart's own conditions."""
+"""The chart's analysis of a canary: promtool evaluates it on made-up series, the chart's own conditions judge it."""
 
 import json
 from functools import cache
@@ -13,14 +13,14 @@ from tests.support import helm
 from tests.support.manifests import parse
 
 SCENARIO = helm.CHARTS / "model-serving" / "ci" / "7-canary.yaml"
-# 120 seconds of this many requests each five seconds are counted.
+# The window has 120 seconds, and each series has a sample every five seconds.
 WINDOW, STEP = 120, 5
 _ROUTE = 'route="/predict", method="POST"'
 
 
 @cache
 def metrics() -> dict[str, dict[str, Any]]:
-    """The metrics of the rendered AnalysisTemplate, by name, for two sides called canary and stable."""
+    """Return the metrics of the rendered AnalysisTemplate by name, with two sides called canary and stable."""
     outcome = helm.template("model-serving", SCENARIO)
     assert outcome.code == 0, outcome.errors
     templates = [entry for entry in parse(outcome.output) if entry["kind"] == "AnalysisTemplate"]
@@ -36,7 +36,7 @@ def query(name: str) -> str:
 
 
 def judged(name: str, result: list[float]) -> str:
-    """What Argo Rollouts makes of a result, by the conditions of a metric."""
+    """Return the phase that Argo Rollouts gives to a result, by the conditions of a metric."""
 
     def holds(condition: str) -> bool:
         text = condition.replace("&&", "and").replace("!(", "not (")
@@ -48,13 +48,13 @@ def judged(name: str, result: list[float]) -> str:
 
 
 def pod(side: str) -> str:
-    """The labels that Prometheus gives to what the one pod of a side says."""
+    """Return the labels of the series of a side's only pod."""
     where = 'namespace="ml-pipeline-staging", job="serving-staging"'
     return f'{where}, rollouts_pod_template_hash="{side}", instance="{side}"'
 
 
 def counter(metric: str, side: str, labels: str, each: float) -> dict[str, str]:
-    """A counter of one pod of a side, which grows by the same each five seconds."""
+    """Return a counter of a side's pod that grows by `each` every five seconds."""
     return {"series": f"{metric}{{{pod(side)}, {labels}}}", "values": f"0+{each}x100"}
 
 
@@ -69,7 +69,7 @@ def answers(side: str, **rows: float) -> list[dict[str, str]]:
 
 
 def times(side: str, fast: float, slow: float = 0) -> list[dict[str, str]]:
-    """Requests below 5 ms, and such between 0.1 s and 0.25 s."""
+    """Return the series of requests below 5 ms, and of requests between 0.1 s and 0.25 s."""
     counted = {"0.0025": 0, "0.005": fast, "0.1": fast, "0.25": fast + slow, "+Inf": fast + slow}
     name = "serving_request_duration_seconds_bucket"
     return [
@@ -94,7 +94,7 @@ PSI_OF_OTHERS = 2 * (1 - 0.001) * 6.907755278982137
     [
         ("errors", [*requests("canary", 40), *requests("stable", 90)], [0, 0], "Successful"),
         ("errors", [*requests("canary", 48, 2), *requests("stable", 90)], [0.04, 0], "Failed"),
-        # Both suffer from the same: the canary is not to blame.
+        # Both sides have the same errors, so the canary is not the cause.
         ("errors", [*requests("canary", 48, 2), *requests("stable", 96, 4)], [0.04, 0.04], "Successful"),
         ("errors", [*requests("canary", 1, 1), *requests("stable", 90)], [0], "Inconclusive"),
         ("errors", requests("stable", 90), [0], "Inconclusive"),

@@ -1,4 +1,4 @@
-"""Proves that Prometheus and Grafana of compose.yaml get the chart's rules and dashboards as Helm makes them."""
+"""Prometheus and Grafana in compose.yaml get the same rules and dashboards as Helm renders."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encod
 
 
 def mounted(service: str, folder: Path) -> dict[PurePosixPath, Path]:
-    """Where each volume of a service is on this machine, by its place in the container; named ones are in `folder`."""
+    """Return this machine's path of each volume of a service, by its path in the container."""
     found = {}
     for volume in COMPOSE["services"][service]["volumes"]:
         source, target = volume.removesuffix(":ro").split(":")
@@ -25,7 +25,7 @@ def mounted(service: str, folder: Path) -> dict[PurePosixPath, Path]:
 
 
 def on_this_machine(path: str, places: dict[PurePosixPath, Path]) -> Path:
-    """Where a path of a container is on this machine, by its volumes."""
+    """Return the path on this machine of a path in a container, by its volumes."""
     inside = PurePosixPath(path)
     root = next(place for place in places if inside.is_relative_to(place))
     return places[root] / inside.relative_to(root)
@@ -33,7 +33,7 @@ def on_this_machine(path: str, places: dict[PurePosixPath, Path]) -> Path:
 
 @pytest.fixture
 def volumes(tmp_path: Path) -> Path:
-    """The named volumes, after the services that run to their end before Prometheus starts."""
+    """Return the named volumes after the services that run before Prometheus have ended."""
     waited_for = COMPOSE["services"]["prometheus"].get("depends_on") or {}
     for name in waited_for:
         service, places = COMPOSE["services"][name], mounted(name, tmp_path)
@@ -43,7 +43,7 @@ def volumes(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_prometheus_takes_the_rules_and_they_are_those_of_the_cluster(volumes: Path) -> None:
+def test_prometheus_accepts_the_rules_which_are_those_of_the_cluster(volumes: Path) -> None:
     (pattern,) = yaml.safe_load(COMPOSE["configs"]["prometheus"]["content"])["rule_files"]
     folder = on_this_machine(str(PurePosixPath(pattern).parent), mounted("prometheus", volumes))
     files = sorted(folder.glob("*.yaml"))

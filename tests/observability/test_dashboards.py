@@ -1,4 +1,4 @@
-"""Proves of the dashboards that they are what tools/dashboards writes, and that Grafana can show all of each."""
+"""The dashboards are what tools/dashboards writes, and Grafana can show all of each."""
 
 import itertools
 import subprocess
@@ -61,7 +61,7 @@ def test_panels_have_identities_titles_and_explanations(path: Path) -> None:
 
 
 @each_dashboard
-def test_everything_asks_the_data_source_that_is_chosen(path: Path) -> None:
+def test_every_query_uses_the_chosen_data_source(path: Path) -> None:
     shown = [panel for panel in panels(path) if panel["type"] not in {"row", "text"}]
     assert all(panel["targets"] for panel in shown)
     asked = [
@@ -75,14 +75,14 @@ def test_everything_asks_the_data_source_that_is_chosen(path: Path) -> None:
 
 
 @each_dashboard
-def test_queries_of_a_panel_are_told_apart(path: Path) -> None:
+def test_queries_of_a_panel_have_different_ids(path: Path) -> None:
     for panel in panels(path):
         references = [target["refId"] for target in panel.get("targets", ())]
         assert len(set(references)) == len(references), panel["title"]
 
 
 @each_dashboard
-def test_panels_lie_inside_and_beside_each_other(path: Path) -> None:
+def test_panels_are_inside_the_grid_and_do_not_overlap(path: Path) -> None:
     places = {panel["title"]: panel["gridPos"] for panel in panels(path)}
     for title, place in places.items():
         assert place["x"] >= 0, title
@@ -101,7 +101,7 @@ def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
     )
 
 
-def test_overlapping_is_seen() -> None:
+def test_overlap_is_found() -> None:
     assert overlap({"x": 0, "y": 0, "w": 12, "h": 8}, {"x": 11, "y": 7, "w": 12, "h": 8})
     assert not overlap({"x": 0, "y": 0, "w": 12, "h": 8}, {"x": 12, "y": 0, "w": 12, "h": 8})
 
@@ -114,14 +114,14 @@ def test_numbers_have_units(path: Path) -> None:
 
 
 @each_dashboard
-def test_variables_that_are_used_are_there_and_the_other_way_round(path: Path) -> None:
+def test_variables_are_defined_if_and_only_if_they_are_used(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for name in variables(path):
         assert f"${name}" in text or f"${{{name}" in text, f"{name} is used nowhere"
 
 
 @each_dashboard
-def test_dashboards_lead_to_each_other(path: Path) -> None:
+def test_dashboards_link_to_each_other(path: Path) -> None:
     links: list[dict[str, Any]] = dashboard(path)["links"]
     (others,) = [link for link in links if link["type"] == "dashboards"]
     assert set(others["tags"]) <= set(dashboard(path)["tags"])
@@ -130,7 +130,7 @@ def test_dashboards_lead_to_each_other(path: Path) -> None:
 
 
 @each_dashboard
-def test_alerts_that_fire_lead_to_their_runbooks(path: Path) -> None:
+def test_firing_alerts_link_to_their_runbooks(path: Path) -> None:
     (table,) = [panel for panel in panels(path) if panel["title"] == "Alerts"]
     (link,) = table["fieldConfig"]["overrides"][0]["properties"][0]["value"]
     assert link["url"].endswith("/docs/runbooks/${__value.raw}.md")

@@ -1,5 +1,4 @@
-"""Proves with a real service and a real Prometheus that rules and dashboards tell what happened: the figures are those
-that the load counted."""
+"""Rules and dashboards show what happened: with a real service and Prometheus, their values are the load's counts."""
 
 from bisect import bisect_left
 from typing import Any
@@ -16,7 +15,7 @@ WINDOW_SECONDS = 300
 
 
 def panel(title: str, part: str = "") -> str:
-    """Return the query of a panel of the dashboard Serving that has this part, for predictions alone."""
+    """Return the query with this part of a panel on the dashboard Serving, for predictions only."""
     (expr,) = [
         query.expr(route="/predict") for query in queries() if query.place == f"serving: {title}" and part in query.text
     ]
@@ -49,7 +48,8 @@ def test_slow_ratio(observed: Observed, prometheus: Prometheus) -> None:
     answers = len(observed.answers)
     made = SCRIPT["slow"] / answers
     seen = sum(answer.seconds > 0.1 for answer in observed.answers) / answers
-    # Only the caller sees the time that an answer spends on its way: it counts more slow answers on a busy machine.
+    # Only the caller measures the time that an answer spends in transit, so it counts more slow answers on a busy
+    # machine.
     assert 0 < made < seen
     assert made * 0.95 <= recorded("serving:requests_slow:ratio_rate5m", prometheus) <= seen * 1.05
 
@@ -78,7 +78,7 @@ def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus) -> Non
     assert len(prometheus.rules()) == len(rules())
 
 
-def test_errors_and_slowness_fire_their_alerts_and_nothing_else(prometheus: Prometheus) -> None:
+def test_errors_and_slow_answers_fire_only_their_alerts(prometheus: Prometheus) -> None:
     burning = {"ServingErrorBudgetBurn", "ServingLatencyBudgetBurn"}
 
     def firing() -> set[str]:
@@ -91,10 +91,10 @@ def test_errors_and_slowness_fire_their_alerts_and_nothing_else(prometheus: Prom
 def test_two_models_of_different_versions_are_neither_mixed_nor_missed(prometheus: Prometheus) -> None:
     versions = {sample.labels["name"]: sample.labels["version"] for sample in prometheus.query("serving_model_info")}
     assert sorted(versions.values()) == ["1", "2"]
-    assert prometheus.query('ALERTS{alertname=~"ServingVersion.*"}') == []  # nor on its way to
+    assert prometheus.query('ALERTS{alertname=~"ServingVersion.*"}') == []  # also not pending
 
 
-def test_rows_are_told_apart_by_model(observed: Observed) -> None:
+def test_rows_are_counted_by_model(observed: Observed) -> None:
     shown = observed.prometheus.query(panel("Rows by version"))
     assert {(sample.labels["model_name"], sample.labels["model_version"]) for sample in shown} == {
         (observed.model, "1"),
@@ -103,16 +103,16 @@ def test_rows_are_told_apart_by_model(observed: Observed) -> None:
 
 
 def drifted(alert: str, observed: Observed, at: float | None = None) -> set[tuple[str, str]]:
-    """Return the models and features that an alert speaks of; the feature is empty for the predictions.
+    """Return the models and features that an alert is about. The feature is empty for predictions.
 
-    What the alert waits for does not count.
+    The alert's waiting time does not count.
     """
     (rule,) = [rule for rule in alerts() if rule.alert == alert]
     found = (sample.labels for sample in observed.prometheus.query(rule.expr, at))
     return {(labels["model_name"], labels.get("feature", "")) for labels in found}
 
 
-def test_held_out_rows_are_no_drift(observed: Observed) -> None:
+def test_held_out_rows_do_not_count_as_drift(observed: Observed) -> None:
     at = observed.held_out_seen
     enough = "serving_input_psi and on (instance, model_name) serving_drift_window_rows >= 500"
     assert len(observed.prometheus.query(enough, at)) == 8
@@ -120,7 +120,7 @@ def test_held_out_rows_are_no_drift(observed: Observed) -> None:
     assert drifted("ModelPredictionDrift", observed, at) == set()
 
 
-def test_the_same_row_again_and_again_is_drift_of_the_model_that_was_asked(observed: Observed) -> None:
+def test_the_same_row_again_and_again_is_drift_of_that_model_only(observed: Observed) -> None:
     inputs = drifted("ModelInputDrift", observed)
     assert inputs >= {(observed.model, "petal length (cm)"), (observed.model, "petal width (cm)")}
     assert {model for model, _ in inputs} == {observed.model}
@@ -128,8 +128,8 @@ def test_the_same_row_again_and_again_is_drift_of_the_model_that_was_asked(obser
 
 
 @pytest.mark.parametrize("query", queries(), ids=lambda query: query.place)
-def test_a_panel_whose_metrics_are_here_shows_something(query: Query, observed: Observed) -> None:
-    """Panels that ask for what this stack does not have must still evaluate."""
+def test_a_panel_whose_metrics_exist_here_shows_something(query: Query, observed: Observed) -> None:
+    """Panels with metrics that this stack does not have must still evaluate."""
     prometheus, expr = observed.prometheus, query.expr()
     asked = prometheus.metrics_of(expr)
     shown = prometheus.query(expr) or prometheus.query(expr, at=observed.mlflow_seen)
@@ -137,5 +137,5 @@ def test_a_panel_whose_metrics_are_here_shows_something(query: Query, observed: 
         assert shown
 
 
-def test_only_what_is_not_here_is_not_shown(prometheus: Prometheus) -> None:
+def test_only_metrics_that_do_not_exist_here_are_not_shown(prometheus: Prometheus) -> None:
     assert sources.known(set()) - prometheus.metrics() <= sources.elsewhere()

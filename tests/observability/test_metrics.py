@@ -1,6 +1,6 @@
-"""Proves that rules and dashboards ask only for what something exports, and that what serving exports is documented.
+"""Rules and dashboards use only metrics that something exports, and all metrics of serving are documented.
 
-Prometheus itself reads every expression, and says which metrics stand in it.
+Prometheus itself parses every expression, and returns the metrics in it.
 """
 
 import re
@@ -23,25 +23,25 @@ DOCUMENTATION = ROOT / "docs" / "observability.md"
 
 
 def documented() -> dict[str, set[str]]:
-    """Return the metrics that the documentation lists in tables, and the labels of each."""
+    """Return the metrics in the tables of the documentation, and the labels of each."""
     rows = re.findall(r"^\| `(\w+)` \| \w+ \|(.*?)\|", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE)
     return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
 
 
 @pytest.mark.parametrize("query", ASKED, ids=lambda query: query.place)
-def test_asks_for_what_something_exports(query: Query, observed: Observed) -> None:
+def test_uses_metrics_that_something_exports(query: Query, observed: Observed) -> None:
     asked = observed.prometheus.metrics_of(query.expr())
     assert asked
     assert asked - sources.known(sources.in_text(observed.serving_metrics)) == set()
 
 
-def test_an_expression_that_is_none_is_refused(prometheus: Prometheus) -> None:
+def test_an_invalid_expression_is_refused(prometheus: Prometheus) -> None:
     with pytest.raises(ValueError, match="parse error"):
         prometheus.metrics_of("rate(serving_requests_total[5m]")
 
 
-def test_nothing_is_listed_that_nobody_asks_for(prometheus: Prometheus) -> None:
-    """The table of what is elsewhere holds no more than is used, so that it can be kept right."""
+def test_every_listed_metric_is_used(prometheus: Prometheus) -> None:
+    """The list of metrics from elsewhere contains only metrics that are used, so that it can be kept correct."""
     asked = {metric for query in ASKED for metric in prometheus.metrics_of(query.expr())}
     assert sources.elsewhere() - asked == set()
 
@@ -51,11 +51,11 @@ def test_recordings_are_used(prometheus: Prometheus) -> None:
     assert {rule.record for rule in rules() if rule.record} - asked == set()
 
 
-def test_mlflow_exports_what_is_written_down(observed: Observed) -> None:
+def test_mlflow_exports_the_listed_metrics(observed: Observed) -> None:
     assert sources.MLFLOW - sources.in_text(observed.mlflow_metrics) == set()
 
 
-def test_objectives_and_canaries_judge_every_way_to_ask_for_a_prediction(observed: Observed) -> None:
+def test_objectives_and_canaries_count_every_route_of_predictions(observed: Observed) -> None:
     asked = observed.posted - {"/explain", "/feedback"}
     assert {"/predict", "/invocations", "/v2/models/{model_name}/infer"} < asked
     canary = helm.template("model-serving", helm.CHARTS / "model-serving" / "ci" / "7-canary.yaml")
@@ -72,7 +72,7 @@ def test_every_metric_of_serving_is_documented(observed: Observed) -> None:
     assert sources.families(ours) - set(documented()) == set()
 
 
-def test_labels_of_serving_are_those_that_are_documented(observed: Observed) -> None:
+def test_labels_of_serving_are_the_documented_ones(observed: Observed) -> None:
     shown: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(observed.serving_metrics):
         for sample in family.samples:

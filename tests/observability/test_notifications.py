@@ -1,5 +1,7 @@
-"""Proves of Argo CD's notifications that triggers, templates and services fit together, and what would be sent: the
-templates are rendered by Helm, whose template language and functions are Argo CD's."""
+"""Triggers, templates and services of Argo CD's notifications fit together, and the messages are right.
+
+Helm renders the templates here, because it has the same template language and functions as Argo CD.
+"""
 
 import json
 import re
@@ -48,7 +50,7 @@ FAILED: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def settings() -> dict[str, Any]:
-    """Services, triggers and templates by kind and name, each read from its text."""
+    """Return services, triggers and templates by kind and name, each parsed from its text."""
     data = yaml.safe_load(FILE.read_text(encoding="utf-8"))["data"]
     return {key: yaml.safe_load(text) for key, text in data.items()}
 
@@ -58,12 +60,12 @@ def names(settings: dict[str, Any], kind: str) -> set[str]:
 
 
 def sent(settings: dict[str, Any], template: str, service: str, application: dict[str, Any], folder: Path) -> Any:
-    """Return the JSON that a webhook gets about an application."""
+    """Return the JSON body of a webhook about an application."""
     return json.loads(written(settings[f"template.{template}"]["webhook"][service]["body"], application, folder))
 
 
 def written(template: str, application: dict[str, Any], folder: Path) -> str:
-    """Return what a template makes of an application."""
+    """Render a template for an application."""
     chart = folder / "chart"
     (chart / "templates").mkdir(parents=True, exist_ok=True)
     (chart / "Chart.yaml").write_text("{apiVersion: v2, name: notification, version: 1.0.0}", encoding="utf-8")
@@ -75,7 +77,7 @@ def written(template: str, application: dict[str, Any], folder: Path) -> str:
     return re.sub(r"^(---|# Source: .*)$", "", outcome.output, flags=re.MULTILINE).strip()
 
 
-def test_triggers_send_templates_that_there_are_by_services_that_there_are(settings: dict[str, Any]) -> None:
+def test_triggers_use_existing_templates_and_services(settings: dict[str, Any]) -> None:
     services = {name.rpartition(".")[2] for name in names(settings, "service")}
     used = {
         template
@@ -92,7 +94,7 @@ def test_triggers_send_templates_that_there_are_by_services_that_there_are(setti
         assert {webhook["method"] for webhook in webhooks.values()} == {"POST"}
 
 
-def test_nothing_secret_stands_there(settings: dict[str, Any]) -> None:
+def test_settings_contain_no_secrets(settings: dict[str, Any]) -> None:
     assert set(
         re.findall(r"\$[\w-]+", json.dumps([settings[f"service.{name}"] for name in names(settings, "service")]))
     ) == {
@@ -101,14 +103,14 @@ def test_nothing_secret_stands_there(settings: dict[str, Any]) -> None:
     }
 
 
-def test_people_hear_of_a_deployment_with_its_pins(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_people_are_told_about_a_deployment_with_its_pins(settings: dict[str, Any], tmp_path: Path) -> None:
     assert sent(settings, "deployed", "people", DEPLOYED, tmp_path) == {
         "text": "iris-production is deployed and healthy, model iris-classifier 8, chart 1.4.0, environment "
         "production, service iris\nghcr.io/somebody/serving:1.8.2@sha256:00"
     }
 
 
-def test_people_hear_of_a_deployment_that_has_no_pins(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_people_are_told_about_a_deployment_without_pins(settings: dict[str, Any], tmp_path: Path) -> None:
     plain = {"metadata": {"name": "minio"}, "spec": {}, "status": {"operationState": {"syncResult": {}}}}
     assert sent(settings, "deployed", "people", plain, tmp_path) == {"text": "minio is deployed and healthy"}
 
@@ -120,7 +122,7 @@ def test_the_promotion_is_started_in_the_repository_of_the_application(
     assert written(f"path: {path}", DEPLOYED, tmp_path) == "path: /repos/somebody/pipeline/dispatches"
 
 
-def test_the_promotion_hears_which_service_has_what_where(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_the_promotion_gets_the_service_and_its_pins(settings: dict[str, Any], tmp_path: Path) -> None:
     assert sent(settings, "deployed", "github", DEPLOYED, tmp_path) == {
         "event_type": "deployed",
         "client_payload": {
@@ -132,13 +134,13 @@ def test_the_promotion_hears_which_service_has_what_where(settings: dict[str, An
     }
 
 
-def test_people_hear_why_a_sync_failed(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_people_are_told_why_a_sync_failed(settings: dict[str, Any], tmp_path: Path) -> None:
     assert sent(settings, "sync-failed", "people", FAILED, tmp_path) == {
         "text": 'minio cannot be synced\nfield "spec.size"\nis immutable'
     }
 
 
-def test_people_hear_what_is_degraded(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_people_are_told_what_is_degraded(settings: dict[str, Any], tmp_path: Path) -> None:
     assert sent(settings, "degraded", "people", FAILED, tmp_path) == {
         "text": 'minio is degraded\nStatefulSet/minio: no "volume"'
     }

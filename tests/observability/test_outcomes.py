@@ -1,4 +1,4 @@
-"""Truth that arrives late, with everything real: service, store, MLflow, Pushgateway and Prometheus."""
+"""Truth that arrives later, with a real service, store, MLflow, Pushgateway and Prometheus."""
 
 import json
 import os
@@ -33,7 +33,7 @@ GATE = {"passed": True, "checks": [{"name": "accuracy", "relation": "at least", 
 
 
 class Stack(msgspec.Struct, frozen=True):
-    """What the tests share: a log of 150 rows in 50 requests of three, and where everything is."""
+    """The shared stack: a log of 150 rows in 50 requests of three rows, and the addresses of all parts."""
 
     folder: Path
     s3: S3Store
@@ -56,7 +56,7 @@ class Stack(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
     def pending(self) -> bool:
-        """Whether Prometheus holds the alert's condition for true."""
+        """Return whether the alert's condition is true in Prometheus."""
         return bool(self.prometheus.query('ALERTS{alertname="ModelQualityBelowGate"}'))
 
 
@@ -98,7 +98,7 @@ def truth_of(labels: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"request_id": ids, "row": [at % 3 for at in range(len(labels))], "truth": labels})
 
 
-def test_good_answers_are_seen_in_prometheus_and_wake_nobody(stack: Stack) -> None:
+def test_good_answers_appear_in_prometheus_and_fire_no_alert(stack: Stack) -> None:
     found = report(stack.outcomes(truth_of(LABELS), "good"))
     [version] = found["versions"]
     assert (found["logged"], found["joined"], found["refused"]) == (150, 150, {})
@@ -116,8 +116,8 @@ def test_good_answers_are_seen_in_prometheus_and_wake_nobody(stack: Stack) -> No
     }  # fmt: skip
 
 
-def test_a_model_that_went_wrong_is_seen_and_what_is_in_doubt_is_told(stack: Stack) -> None:
-    """The world changed: what was one species is called another."""
+def test_a_model_that_became_wrong_fires_the_alert_and_doubtful_rows_are_reported(stack: Stack) -> None:
+    """The world changed: what was one species now has another name."""
     turned = {label: CLASSES[(place + 1) % 3] for place, label in enumerate(CLASSES)}
     table = truth_of([turned[label] for label in LABELS])
     doubtful = pd.DataFrame(
@@ -136,7 +136,7 @@ def test_a_model_that_went_wrong_is_seen_and_what_is_in_doubt_is_told(stack: Sta
     [version] = found["versions"]
     assert version["below_gate"] == ["accuracy"]
     assert version["realised"]["metrics"]["accuracy"]["upper"] < 0.7
-    assert version["estimated"]["accuracy"]["value"] > 0.7, "confidences cannot know that the world changed"
+    assert version["estimated"]["accuracy"]["value"] > 0.7, "probabilities cannot show that the world changed"
     assert len(aside.read_text().splitlines()) == 7
     wait_for(stack.pending)
     [alert] = stack.prometheus.query('ALERTS{alertname="ModelQualityBelowGate"}')
@@ -154,7 +154,7 @@ def test_truth_of_another_type_is_refused(stack: Stack) -> None:
     wait_for(lambda: not stack.pending())
 
 
-def test_labels_are_those_that_are_documented(stack: Stack) -> None:
+def test_labels_are_the_documented_ones(stack: Stack) -> None:
     shown = {
         sample.labels["__name__"]: set(sample.labels) - {"__name__", "namespace", "job", "instance", "pod"}
         for sample in stack.prometheus.query('{__name__=~"model_.+"}')
@@ -165,13 +165,13 @@ def test_labels_are_those_that_are_documented(stack: Stack) -> None:
     assert {name for name in told if name.startswith("model_")} - set(shown) == {"model_realised_slice"}
 
 
-def test_the_alert_s_rule_is_the_chart_s(stack: Stack) -> None:
+def test_the_alert_has_the_rule_of_the_chart(stack: Stack) -> None:
     [rule] = [rule for rule in rules() if rule.alert == "ModelQualityBelowGate"]
     assert stack.prometheus.query(rule.expr) == []
 
 
-def test_a_pushgateway_that_is_away_fails_the_run_and_loses_no_report(stack: Stack) -> None:
-    """The last test, for what it ends stays away."""
+def test_a_pushgateway_that_is_down_fails_the_run_but_loses_no_report(stack: Stack) -> None:
+    """Runs last, because it stops a server for good."""
     stack.gateway.stop()
     done = stack.outcomes(truth_of(LABELS), "good")
     assert done.returncode == 1

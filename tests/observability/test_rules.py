@@ -1,5 +1,7 @@
-"""Proves of the rules that promtool takes them, that each alert fires, stays silent and ends as its tests say, and that
-each says how bad it is, in numbers, and where to read on."""
+"""promtool accepts the rules, and each alert fires, stays silent and ends as its tests say.
+
+Each alert also has a severity, a number in its summary, and a runbook.
+"""
 
 import re
 from collections import defaultdict
@@ -17,7 +19,7 @@ Key = tuple[str, str]
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
-def test_rules_are_right(path: Path) -> None:
+def test_rules_are_valid(path: Path) -> None:
     outcome = promtool("check", "rules", "--lint=all", "--lint-fatal", path)
     assert outcome.code == 0, outcome.output + outcome.errors
 
@@ -32,7 +34,7 @@ def test_unit_tests_pass(path: Path, tmp_path: Path) -> None:
 
 
 def expectations() -> Iterator[tuple[str, list[set[str]]]]:
-    """Yield, for each test and alert in it, the severities that fire at one time after another."""
+    """Yield, for each test and each alert in it, the severities that fire at each point in time."""
     for path in RULE_TESTS:
         for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
             by_alert: defaultdict[str, list[set[str]]] = defaultdict(list)
@@ -43,7 +45,7 @@ def expectations() -> Iterator[tuple[str, list[set[str]]]]:
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: f"{rule.alert}-{rule.labels['severity']}")
-def test_alert_is_seen_to_fire_to_end_and_to_stay_silent(rule: Rule) -> None:
+def test_alert_has_tests_in_which_it_fires_ends_and_stays_silent(rule: Rule) -> None:
     severity = rule.labels["severity"]
     firing = [
         [severity in severities for severities in times]
@@ -55,12 +57,12 @@ def test_alert_is_seen_to_fire_to_end_and_to_stay_silent(rule: Rule) -> None:
     assert any(times and not times[0] for times in firing), "no test in which it does not fire"
 
 
-def test_tests_are_of_alerts_that_there_are() -> None:
+def test_tests_are_about_existing_alerts() -> None:
     assert {alertname for alertname, _ in expectations()} == {rule.alert for rule in alerts()}
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: f"{rule.alert}-{rule.labels['severity']}")
-def test_alert_says_what_is_wrong_how_bad_it_is_and_where_to_read_on(rule: Rule) -> None:
+def test_alert_has_a_summary_with_a_number_a_severity_and_a_runbook(rule: Rule) -> None:
     assert rule.labels == {"severity": rule.labels["severity"]}
     assert rule.labels["severity"] in {"critical", "warning"}
     assert set(rule.annotations) == {"summary", "description", "runbook_url"}
@@ -74,7 +76,7 @@ def test_an_alert_of_one_name_has_one_runbook_and_differs_in_severity() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_each_rule_of_recordings_stands_once() -> None:
+def test_each_recording_exists_once() -> None:
     records = [rule.record for rule in rules() if rule.record]
     assert len(set(records)) == len(records)
 
@@ -97,7 +99,7 @@ def burn_rates(rule: Rule) -> set[tuple[float, str, str, str]]:
     ("alert", "budget"), [("ServingErrorBudgetBurn", "0.001"), ("ServingLatencyBudgetBurn", "0.01")]
 )
 def test_budgets_burn_at_the_rates_and_in_the_windows_of_the_workbook(alert: str, budget: str) -> None:
-    """Table 5-8 of the SRE workbook, with the second page of chapter 5's last example."""
+    """Table 5-8 of the SRE workbook, with the second page of the last example of chapter 5."""
     by_severity = {rule.labels["severity"]: burn_rates(rule) for rule in alerts() if rule.alert == alert}
     assert by_severity == {
         "critical": {(14.4, budget, "1h", "5m"), (6.0, budget, "6h", "30m")},
@@ -105,7 +107,7 @@ def test_budgets_burn_at_the_rates_and_in_the_windows_of_the_workbook(alert: str
     }
 
 
-def test_recordings_differ_in_their_window_alone() -> None:
+def test_recordings_differ_only_in_their_window() -> None:
     shapes: defaultdict[str, set[str]] = defaultdict(set)
     for rule in rules():
         if rule.record:
@@ -136,7 +138,7 @@ def test_runbook_says_what_to_look_at_and_what_to_do(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
-def test_runbook_commands_are_there(path: Path) -> None:
+def test_runbook_commands_exist(path: Path) -> None:
     for command in runbook_commands(path):
         assert command[0] in {"kubectl", "argocd", "gitops", "git", "curl", "training"}, command
         if command[0] == "gitops":
@@ -144,6 +146,6 @@ def test_runbook_commands_are_there(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [*RUNBOOKS, ROOT / "docs" / "observability.md"], ids=lambda path: path.stem)
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_have_targets(path: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text(encoding="utf-8"))
     assert [link for link in links if not (path.parent / link).exists()] == []

@@ -1,4 +1,4 @@
-"""`gitops promote` and `gitops status` read what a real service tells a real Prometheus of its shadow."""
+"""`gitops promote` and `gitops status` read the metrics of a shadow, from a real service and a real Prometheus."""
 
 from datetime import UTC, datetime, timedelta
 

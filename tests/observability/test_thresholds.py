@@ -1,4 +1,4 @@
-"""Proves that thresholds have one home: the chart's values fill rules and dashboards, and the docs name the same."""
+"""Thresholds are defined once: the chart's values fill rules and dashboards, and the docs have the same numbers."""
 
 import json
 import re
@@ -31,20 +31,20 @@ def named(text: str) -> set[tuple[str, str]]:
 
 
 def alert_patterns() -> Iterator[tuple[str, str]]:
-    """Yield each alert's name and its rule as it stands in the chart, with placeholders."""
+    """Yield each alert's name and its rule as in the chart, with placeholders."""
     for path in PATTERNS:
         for part in re.split(r"(?m)^      - (?=alert: |record: )", path.read_text(encoding="utf-8")):
-            # The objectives stand in a section of their own.
+            # The objectives have a separate section in the docs.
             if part.startswith("alert: ") and "BudgetBurn" not in part.splitlines()[0]:
                 yield part.splitlines()[0].removeprefix("alert: "), part
 
 
-def test_every_threshold_is_used_and_every_placeholder_is_one() -> None:
+def test_every_threshold_is_used_and_every_placeholder_has_a_threshold() -> None:
     used = {key for path in SOURCES for key in named(path.read_text(encoding="utf-8"))}
     assert used == {(group, name) for group, values in THRESHOLDS.items() for name in values}
 
 
-def test_other_values_reach_expressions_sentences_panels_and_are_taken_by_prometheus(tmp_path: Path) -> None:
+def test_other_values_reach_expressions_sentences_and_panels_and_prometheus_accepts_them(tmp_path: Path) -> None:
     changed = {
         "drift": {"maxPsi": 0.4, "minutes": 25},
         "slo": {"maxFailedRatio": 0.0005, "slowSeconds": 0.25},
@@ -76,7 +76,7 @@ def test_other_values_reach_expressions_sentences_panels_and_are_taken_by_promet
         assert checked.code == 0, checked.output + checked.errors
 
 
-def test_a_limit_that_the_histogram_does_not_count_is_refused(tmp_path: Path) -> None:
+def test_a_limit_without_a_bucket_in_the_histogram_is_refused(tmp_path: Path) -> None:
     outcome = rendered(tmp_path, {"slo": {"slowSeconds": 0.2}})
     assert outcome.code != 0
     (said,) = re.findall(r"thresholds.slo.slowSeconds must be .*, but is 0.2. They are (.*)\.", outcome.errors)
@@ -85,7 +85,7 @@ def test_a_limit_that_the_histogram_does_not_count_is_refused(tmp_path: Path) ->
 
 @pytest.mark.parametrize("seconds", [0.25, 1, 2.5, 10])
 def test_the_limit_names_a_bucket_as_the_server_does(seconds: float, tmp_path: Path) -> None:
-    """By another name, such as 1 for 1.0, Prometheus finds no bucket, and the alerts are silent for ever."""
+    """With another spelling, such as 1 for 1.0, Prometheus finds no bucket, and the alerts never fire."""
     outcome = rendered(tmp_path, {"slo": {"slowSeconds": seconds}})
     assert outcome.code == 0, outcome.errors
     asked = set(re.findall(r'duration_seconds_bucket\{[^}]*le="([^"]+)"', outcome.output.replace('\\"', '"')))
@@ -96,7 +96,7 @@ def test_the_limit_names_a_bucket_as_the_server_does(seconds: float, tmp_path: P
     assert asked <= counted
 
 
-def test_panels_colour_from_the_same_limits_as_alerts() -> None:
+def test_panels_take_colours_from_the_same_limits_as_alerts() -> None:
     serving, model = dashboard(CHART / "dashboards" / "serving.json"), dashboard(CHART / "dashboards" / "model.json")
     for content, key in ((serving, "slo.maxFailedRatio"), (serving, "slo.slowSeconds"), (model, "drift.maxPsi")):
         assert f'"value": "${{{key}}}"' in json.dumps(content)
@@ -105,7 +105,7 @@ def test_panels_colour_from_the_same_limits_as_alerts() -> None:
 
 @pytest.mark.parametrize(("alert", "pattern"), alert_patterns(), ids=lambda value: value.split("\n")[0])
 def test_the_docs_name_the_numbers_of_an_alert(alert: str, pattern: str) -> None:
-    """The table says the chart's own numbers, in figures: as a number or in percent."""
+    """The table has the chart's own numbers, as a number or in percent."""
     (row,) = [line for line in TABLE.splitlines() if line.startswith(f"| [{alert}](")]
     figures = {float(figure) for figure in re.findall(r"(?<![\w.])\d+(?:\.\d+)?", row)}
     for group, name in named(pattern):

@@ -1,10 +1,10 @@
-"""The stores under test, with what their charts make: a MinIO, a SeaweedFS of one server and one of three; or yours.
+"""The stores under test, made as by their charts: MinIO, and SeaweedFS with one server and with three; or your own.
 
-With S3_ENDPOINT_URL it is yours alone. It needs three buckets, S3_MODELS_BUCKET (mlflow) with versioning on,
-S3_BACKUPS_BUCKET (backups) and S3_PREDICTIONS_BUCKET (predictions) whose objects go after 30 days, and five users with
-the rights of charts/minio/README.md, whose keys stand in
-S3_{ROOT,MLFLOW,SERVING,BACKUP,PREDICTIONS}_{ACCESS_KEY_ID,SECRET_ACCESS_KEY}. What the tests write there begins with
-`conformance-`, and they remove it.
+With S3_ENDPOINT_URL, only your own store is tested. It needs three buckets: S3_MODELS_BUCKET (mlflow) with versioning,
+S3_BACKUPS_BUCKET (backups), and S3_PREDICTIONS_BUCKET (predictions), whose objects expire after 30 days. It also needs
+five users with the rights in charts/minio/README.md, and their keys in
+S3_{ROOT,MLFLOW,SERVING,BACKUP,PREDICTIONS}_{ACCESS_KEY_ID,SECRET_ACCESS_KEY}. Keys that the tests write begin with
+`conformance-`, and the tests remove them.
 """
 
 import os
@@ -18,13 +18,13 @@ from tests.support.s3 import USERS, Target
 
 _YOURS = os.environ.get("S3_ENDPOINT_URL", "")
 _STORES = ["yours"] if _YOURS else ["minio", "seaweedfs", "three"]
-# These say nothing of yours.
+# These do not test your own store.
 collect_ignore = ["test_refusals.py", "test_rotation.py", "test_three.py"] if _YOURS else []
 
 
 @pytest.fixture(scope="session", params=_STORES)
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """A store with buckets and users, one after the other."""
+    """Yield each store with its buckets and users, one after the other."""
     if request.param == "yours":
         yield _yours()
         return
@@ -47,7 +47,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def key(store: Target) -> Iterator[str]:
-    """A key of the models' bucket that nothing else uses; whatever is below it goes afterwards, with its versions."""
+    """Yield an unused key in the models' bucket. Afterwards, remove everything below it, with all versions."""
     prefix = f"conformance-{secrets.token_hex(6)}/"
     yield f"{prefix}model.onnx"
     root = store.client("root")

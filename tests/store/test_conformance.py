@@ -1,4 +1,4 @@
-"""What the pipeline needs of an S3 store: versions, conditional writes, uploads in parts, lists, and rights refused."""
+"""The S3 functions that the pipeline needs: versions, conditional writes, multipart uploads, lists, denied rights."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,13 +17,13 @@ PART = 5 << 20
 
 
 def refused(call: Callable[[], Any], *codes: str) -> None:
-    """See the store refuse a call, by one of the codes."""
+    """Check that the store refuses a call, with one of the codes."""
     with pytest.raises(ClientError) as caught:
         call()
     assert caught.value.response["Error"]["Code"] in (codes or ("AccessDenied",))
 
 
-def test_what_is_overwritten_or_deleted_is_kept(store: Target, key: str) -> None:
+def test_overwritten_and_deleted_objects_are_kept(store: Target, key: str) -> None:
     writer, reader, root = store.client("mlflow"), store.client("serving"), store.client("root")
     for body in (b"pinned", b"forged"):
         writer.put_object(Bucket=store.models, Key=key, Body=body)
@@ -58,7 +58,7 @@ def test_a_writer_cannot_turn_versions_off(store: Target) -> None:
     assert root.get_bucket_versioning(Bucket=store.models)["Status"] == "Enabled"
 
 
-def test_a_conditional_write_is_done_once(store: Target, key: str) -> None:
+def test_a_conditional_write_succeeds_once(store: Target, key: str) -> None:
     writer = store.client("mlflow")
     writer.put_object(Bucket=store.models, Key=key, Body=b"first", IfNoneMatch="*")
     again = {"Bucket": store.models, "Key": key, "Body": b"second", "IfNoneMatch": "*"}
@@ -66,7 +66,7 @@ def test_a_conditional_write_is_done_once(store: Target, key: str) -> None:
     assert writer.get_object(Bucket=store.models, Key=key)["Body"].read() == b"first"
 
 
-def test_a_file_in_parts_comes_back_whole_and_in_ranges(store: Target, key: str) -> None:
+def test_a_multipart_upload_can_be_read_whole_and_in_ranges(store: Target, key: str) -> None:
     writer, reader = store.client("mlflow"), store.client("serving")
     where = {"Bucket": store.models, "Key": key}
     upload = writer.create_multipart_upload(**where)["UploadId"]
@@ -82,7 +82,7 @@ def test_a_file_in_parts_comes_back_whole_and_in_ranges(store: Target, key: str)
     assert reader.head_object(**where)["ContentLength"] == PART + 7
 
 
-def test_an_upload_that_is_given_up_leaves_nothing(store: Target, key: str) -> None:
+def test_an_aborted_upload_leaves_nothing(store: Target, key: str) -> None:
     writer = store.client("mlflow")
     where = {"Bucket": store.models, "Key": key}
     upload = writer.create_multipart_upload(**where)["UploadId"]
@@ -116,7 +116,7 @@ def test_a_reader_only_reads(store: Target, key: str) -> None:
     refused(lambda: reader.copy_object(**where, CopySource=where))
 
 
-def test_nobody_works_in_the_bucket_of_another(store: Target, key: str) -> None:
+def test_no_user_works_in_the_bucket_of_another(store: Target, key: str) -> None:
     store.client("mlflow").put_object(Bucket=store.models, Key=key, Body=b"model")
     for user, bucket in (("mlflow", store.backups), ("serving", store.backups), ("backup", store.models)):
         stranger = store.client(user)
@@ -148,7 +148,7 @@ def test_no_user_makes_or_opens_buckets(store: Target, user: str) -> None:
     refused(lambda: client.put_bucket_policy(Bucket=bucket, Policy=everybody))
 
 
-def test_a_wrong_secret_and_an_unknown_id_open_nothing(store: Target) -> None:
+def test_a_wrong_secret_and_an_unknown_id_give_no_access(store: Target) -> None:
     known = store.users["mlflow"] | {"AWS_SECRET_ACCESS_KEY": "wrong-wrong-wrong"}
     for values, code in ((known, "SignatureDoesNotMatch"), (random_keys(), "InvalidAccessKeyId")):
         stranger = Target(store.name, store.url, {"stranger": values}).client("stranger")
@@ -156,7 +156,7 @@ def test_a_wrong_secret_and_an_unknown_id_open_nothing(store: Target) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_without_a_signature_nothing_is_done(store: Target, key: str, method: str) -> None:
+def test_requests_without_a_signature_are_refused(store: Target, key: str, method: str) -> None:
     store.client("mlflow").put_object(Bucket=store.models, Key=key, Body=b"model")
     body = b"forged" if method == "PUT" else None
     assert httpx.request(method, f"{store.url}/{store.models}/{key}", content=body, timeout=10).status_code == 403
@@ -185,7 +185,7 @@ def test_the_user_of_the_prediction_log_only_writes(store: Target, key: str) -> 
         root.delete_object(**where)
 
 
-def test_what_the_prediction_log_writes_goes_by_itself_and_for_good(store: Target) -> None:
+def test_objects_of_the_prediction_log_expire_permanently(store: Target) -> None:
     root = store.client("root")
     rules = root.get_bucket_lifecycle_configuration(Bucket=store.predictions)["Rules"]
     assert [rule["Expiration"]["Days"] for rule in rules if rule["Status"] == "Enabled"] == [30]

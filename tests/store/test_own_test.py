@@ -1,4 +1,4 @@
-"""What `helm test` runs against a store finds the rights as wanted, and says what is not."""
+"""The script of `helm test` for a store confirms the configured rights, and names those that differ."""
 
 import subprocess
 from pathlib import Path
@@ -17,7 +17,7 @@ WANTED = {
 
 
 def asked(store: Target, folder: Path, wanted: dict[str, str], also: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the script with users whose rights are said to be these, and who are said to read other buckets too."""
+    """Run the script with these rights as the configured ones, and with other buckets that users should read too."""
     for user in wanted:
         place = folder / "users" / user
         place.mkdir(parents=True, exist_ok=True)
@@ -35,13 +35,13 @@ def asked(store: Target, folder: Path, wanted: dict[str, str], also: str = "") -
     return subprocess.run(["sh", SCRIPT], env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_the_rights_are_as_wanted(store: Target, tmp_path: Path) -> None:
+def test_the_configured_rights_are_confirmed(store: Target, tmp_path: Path) -> None:
     done = asked(store, tmp_path, WANTED)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(", as configured.") == len(WANTED)
 
 
-def test_rights_that_are_others_are_said(store: Target, tmp_path: Path) -> None:
+def test_different_rights_are_reported(store: Target, tmp_path: Path) -> None:
     for user, rights, reason in (
         ("backup", "backups:writeOnly", "User backup can list bucket backups, but should not."),
         ("predictions", "predictions:readWrite", "User predictions cannot list its bucket predictions."),

@@ -1,4 +1,4 @@
-"""What is refused before MinIO is counted for Prometheus, and nothing else is; MinIO itself is not needed for that."""
+"""HAProxy in front of MinIO counts refused uploads for Prometheus, and counts nothing else. MinIO need not run."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(guard.PROGRAM is None, reason=guard.WITHOUT)
 
 
 def denied(metrics: str) -> float:
-    """How many requests the door to S3 has refused, as the exporter says it."""
+    """Return the number of requests that HAProxy refused at the S3 port, from its exporter."""
     answer = httpx.get(f"{metrics}/guard/metrics", params={"scope": "frontend"}, timeout=10)
     assert answer.status_code == 200
     found = re.search(r'^haproxy_frontend_requests_denied_total{proxy="s3"} (\S+)$', answer.text, re.MULTILINE)
@@ -23,7 +23,7 @@ def denied(metrics: str) -> float:
 
 def test_an_upload_that_is_refused_is_counted(tmp_path: Path) -> None:
     with guard.running(tmp_path, NOBODYS_PORT) as (url, metrics):
-        # Nobody is behind it: what passes is a 503.
+        # No server runs behind it, so a request that passes gets 503.
         assert httpx.put(f"{url}/mlflow/key", content=b"x", timeout=10).status_code == 503
         assert denied(metrics) == 0
         headers = {"X-Amz-Content-Sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}

@@ -1,4 +1,4 @@
-"""New keys for every user of a real SeaweedFS, by `gitops rotate-keys`, while clients use what their pods hold."""
+"""`gitops rotate-keys` replaces every user's keys of a real SeaweedFS, while clients use the keys of their pods."""
 
 import threading
 import time
@@ -37,7 +37,7 @@ WORK: dict[str, Callable[[Any], Any]] = {
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A server, what is mounted in its pod, and what the chart made."""
+    """A server, the files that are mounted in its pod, and the rendered chart."""
 
     mounts: Mounts
     rendering: Rendering
@@ -61,7 +61,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 class Real(MemoryCluster):
-    """A cluster whose Secrets the store's pod has mounted, whose Jobs run, whose pods hold keys from their start."""
+    """A cluster where the store's pod mounts the Secrets, Jobs run, and pods keep the keys that they started with."""
 
     def __init__(self, store: Running) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Real(MemoryCluster):
             self.start(namespace, name)
 
     def start(self, namespace: str, name: str) -> None:
-        """A pod starts with what its Secret says now."""
+        """Start a pod, which reads what its Secret contains now."""
         user = HOLDERS[namespace, name]
         values = decoded(self.objects["secrets", namespace, f"s3-{user}"])
         self.held[user] = {key: values[key] for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
@@ -125,7 +125,7 @@ class Real(MemoryCluster):
         self.store.mounts.write("root" if name == "minio-root" else name.removeprefix("s3-"), values)
 
 
-def test_every_key_changes_and_nothing_fails_meanwhile(store: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_key_changes_and_no_request_fails(store: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotation, "_PAUSE", 0.1)
     before = seaweedfs.keys(store.mounts)
     assert all(store.known(values) for values in before.values())
@@ -140,7 +140,7 @@ def test_every_key_changes_and_nothing_fails_meanwhile(store: Running, monkeypat
                 WORK[user](client(store.url, values))
                 done[user] += 1
             except ClientError as error:
-                if values is cluster.held[user]:  # Else its pod has gone, and it was the last thing that it did.
+                if values is cluster.held[user]:  # otherwise its pod has ended, and this was its last request
                     failed.append(f"{user}: {error}")
 
     threads = [threading.Thread(target=work, args=(user,)) for user in WORK]
@@ -163,7 +163,7 @@ def test_every_key_changes_and_nothing_fails_meanwhile(store: Running, monkeypat
     assert {user: cluster.held[user] for user in WORK} == {user: after[user] for user in WORK}
     pair = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     assert all({path.name for path in store.mounts.place(user).iterdir()} == pair for user in USERS)
-    # Added, root, and removed; the store itself is never restarted.
+    # One Job each after adding, after root's change, and after removing. The store itself never restarts.
     assert len(cluster.jobs) == 3
     annotations = cluster.objects["statefulsets", PIPELINE, "seaweedfs"]["spec"]["template"]["metadata"].get(
         "annotations"
@@ -175,8 +175,8 @@ def test_every_key_changes_and_nothing_fails_meanwhile(store: Running, monkeypat
     ]
 
 
-def test_an_old_key_that_still_opens_the_store_is_no_success(store: Running, tmp_path: Path) -> None:
-    """The Job asks the server, and takes nothing for granted: here its files differ from the server's."""
+def test_an_old_key_that_still_works_fails_the_job(store: Running, tmp_path: Path) -> None:
+    """The Job checks what the server really does: here its files differ from the server's."""
     others = Mounts(tmp_path)
     for user, values in seaweedfs.keys(store.mounts).items():
         others.write(user, values)
@@ -192,7 +192,7 @@ def test_an_old_key_that_still_opens_the_store_is_no_success(store: Running, tmp
         others.provision(store.rendering, store.url, seconds=1)
 
 
-def test_keys_that_cannot_be_used_change_nothing(store: Running) -> None:
+def test_invalid_keys_change_nothing(store: Running) -> None:
     good = seaweedfs.keys(store.mounts)["serving"]
     try:
         store.mounts.write("serving", {**good, "AWS_SECRET_ACCESS_KEY": 'a"b'})

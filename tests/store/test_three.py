@@ -1,4 +1,4 @@
-"""Three real SeaweedFS servers with the chart's own arguments: any one may go and come back, and lose its disk."""
+"""Three real SeaweedFS servers with the chart's own arguments: any one may stop and return, or lose its disk."""
 
 import contextlib
 import re
@@ -25,7 +25,7 @@ from tests.support.s3 import Target, client, random_keys
 from tests.support.seaweedfs_three import Node, Three
 
 pytestmark = pytest.mark.skipif(not seaweedfs_three.NEEDED, reason=seaweedfs_three.WITHOUT)
-# Long, for a machine that does other things beside: what is asserted is that it comes, and not when.
+# Seconds. Long, because the machine may be busy: the tests check that something happens, not when.
 PATIENCE = 120.0
 
 
@@ -36,7 +36,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Three]:
 
 
 def patient(target: Target, user: str = "mlflow") -> Any:
-    """A client that asks again, as those of the pipeline do."""
+    """Return a client with retries, as those of the pipeline have."""
     retries = Config(
         retries={"total_max_attempts": 8, "mode": "standard"}, connect_timeout=2, read_timeout=15,
         s3={"addressing_style": "path"},
@@ -56,20 +56,20 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
 
 
 class Traffic(msgspec.Struct):
-    """What was written while something happened, and what failed in spite of retries."""
+    """The keys that were written during something, and the failures in spite of retries."""
 
     written: list[str] = []
     failed: list[str] = []
 
     def goes_on(self, count: int = 15) -> None:
-        """Wait for as many more writes."""
+        """Wait for this many more writes."""
         wanted = len(self.written) + count
-        eventually(lambda: len(self.written) >= wanted or bool(self.failed), "writes that go on")
+        eventually(lambda: len(self.written) >= wanted or bool(self.failed), "further writes")
 
 
 @contextlib.contextmanager
 def traffic(target: Target, prefix: str) -> Iterator[Traffic]:
-    """Write and read, one after the other, meanwhile."""
+    """Write and read one object after the other, until the block ends."""
     seen, stop = Traffic(), threading.Event()
     writer, reader = patient(target), patient(target, "serving")
 
@@ -94,7 +94,7 @@ def traffic(target: Target, prefix: str) -> Iterator[Traffic]:
 
 
 def there(target: Target, keys: list[str]) -> bool:
-    """Read every one of them, once."""
+    """Return whether every key can be read, without retries."""
     reader = target.client("serving")
     return all(reader.get_object(Bucket=target.models, Key=key)["Body"].read() == key.encode() for key in keys)
 
@@ -105,7 +105,7 @@ def metric(node: Node, name: str) -> list[float]:
 
 
 def leading(servers: Three) -> list[Node]:
-    """The master that leads; none while they choose one."""
+    """Return the leading master, or none while they elect one."""
     return [node for node in servers.nodes if node.running and metric(node, "SeaweedFS_master_is_leader") == [1.0]]
 
 
@@ -115,7 +115,7 @@ def leader(servers: Three) -> Node:
 
 
 def asked(url: str, content: dict[str, Any]) -> bool:
-    """Change etcd's members, as etcdctl does: a leader that was just chosen may never answer the first request."""
+    """Change etcd's members as etcdctl does. A leader that was just elected may never answer the first request."""
     with contextlib.suppress(httpx.TimeoutException):
         answer = httpx.post(url, json=content, timeout=5)
         return answer.is_success or "member not found" in answer.text or "already exists" in answer.text
@@ -123,7 +123,7 @@ def asked(url: str, content: dict[str, Any]) -> bool:
 
 
 def copies_complete(servers: Three) -> bool:
-    """Whether the leading master finds every volume on two servers."""
+    """Return whether the leading master reports two servers for every volume."""
     with contextlib.suppress(IndexError, httpx.HTTPError):
         missing = metric(leading(servers)[0], "SeaweedFS_master_replica_placement_mismatch")
         return bool(missing) and not any(missing)
@@ -141,21 +141,21 @@ def lost_and_back(servers: Three, node: Node, prefix: str) -> None:
         servers.start(node)
         seen.goes_on()
     assert seen.failed == []
-    # By the one that was away alone.
+    # Read everything through the server that was down.
     assert there(servers.target(node), seen.written)
     eventually(partial(copies_complete, servers), "two copies of each volume")
 
 
-def test_a_server_that_follows_may_go(servers: Three) -> None:
+def test_a_follower_may_stop(servers: Three) -> None:
     node = next(node for node in servers.nodes if node is not leader(servers))
     lost_and_back(servers, node, "follower")
 
 
-def test_the_server_that_leads_may_go(servers: Three) -> None:
+def test_the_leader_may_stop(servers: Three) -> None:
     lost_and_back(servers, leader(servers), "leader")
 
 
-def test_new_keys_reach_the_servers_that_run_and_later_the_one_that_does_not(servers: Three) -> None:
+def test_new_keys_reach_running_servers_at_once_and_a_stopped_one_later(servers: Three) -> None:
     away = servers.nodes[2]
     held = seaweedfs.keys(servers.mounts)["serving"]
     fresh = random_keys()
@@ -174,7 +174,7 @@ def test_new_keys_reach_the_servers_that_run_and_later_the_one_that_does_not(ser
             client(node.url, held).list_objects_v2(Bucket="mlflow")
 
 
-def test_all_servers_say_the_same_at_once(servers: Three) -> None:
+def test_all_servers_are_consistent_at_once(servers: Three) -> None:
     clients = [servers.target(node).client("mlflow") for node in servers.nodes]
 
     def once(writer: Any, key: str) -> bool:
@@ -193,18 +193,18 @@ def test_all_servers_say_the_same_at_once(servers: Three) -> None:
             assert reader.get_object(Bucket="mlflow", Key=f"once/{number}")["Body"].read() == b"x"
 
 
-def test_servers_export_what_alerts_and_panels_ask_for(servers: Three) -> None:
+def test_servers_export_the_metrics_of_alerts_and_panels(servers: Three) -> None:
     node = leader(servers)
     exported = {
         name: sources.in_text(httpx.get(f"http://{LOOPBACK}:{node.ports[port]}/metrics", timeout=10).text)
-        for name, port in (("SeaweedFS", "metrics"), ("etcd beside SeaweedFS", "state"))
+        for name, port in (("SeaweedFS", "metrics"), ("etcd of SeaweedFS", "state"))
     }
     assert {name: sources.ELSEWHERE[name] - found for name, found in exported.items()} == {
         name: set() for name in exported
     }
 
 
-def test_a_lost_disk_is_made_good_as_the_runbook_says(servers: Three) -> None:
+def test_a_lost_disk_is_replaced_as_the_runbook_says(servers: Three) -> None:
     with traffic(servers.target(), "disk") as seen:
         seen.goes_on()
     node = servers.nodes[1]
@@ -215,7 +215,7 @@ def test_a_lost_disk_is_made_good_as_the_runbook_says(servers: Three) -> None:
     node.kill()
     assert "has already been bootstrapped" in (node.folder / "etcd.log").read_text()
 
-    # etcdctl member list, remove, add; then joining: true.
+    # As by hand: etcdctl member list, remove, add; then joining: true.
     cluster = f"http://{LOOPBACK}:{servers.nodes[0].ports['clients']}/v3/cluster/member"
     members = httpx.post(f"{cluster}/list", json={}, timeout=10).json()["members"]
     gone = next(member["ID"] for member in members if member["name"] == "seaweedfs-1")
@@ -226,7 +226,7 @@ def test_a_lost_disk_is_made_good_as_the_runbook_says(servers: Three) -> None:
     servers.start(node)
     servers.joining = None
 
-    # What the leading master runs every 17 minutes.
+    # The leading master runs this script every 17 minutes.
     script = servers.rendering.config["master.toml"]
     commands = re.findall(r"^ {2}((?:un)?lock|volume\.fix\.replication.*)$", script, re.MULTILINE)
     assert len(commands) == 3
@@ -238,25 +238,25 @@ def test_a_lost_disk_is_made_good_as_the_runbook_says(servers: Three) -> None:
 
     eventually(fixed, "two copies of each volume")
     servers.nodes[2].kill()
-    # The new disk and one other have everything.
+    # The new disk and one other server have everything.
     assert there(servers.target(servers.nodes[0]), seen.written)
     servers.start(servers.nodes[2])
 
 
-def test_one_alone_answers_nothing_and_loses_nothing(servers: Three) -> None:
+def test_one_server_alone_answers_nothing_and_loses_nothing(servers: Three) -> None:
     with traffic(servers.target(), "alone") as seen:
         seen.goes_on()
     last, *others = servers.nodes
     for node in others:
         node.kill()
-    eventually(lambda: not last.is_up(), "not ready, so that the Service sends nobody")
+    eventually(lambda: not last.is_up(), "not ready, so that the Service sends no requests")
     servers.start(*others)
     eventually(last.is_up, "ready again")
     assert there(servers.target(last), seen.written)
 
 
 @pytest.mark.parametrize(("metadata", "made_by", "said"), [("own", "etcd", "three"), ("shared", "filerldb2", "one")])
-def test_a_store_keeps_the_number_of_servers_that_it_was_made_with(
+def test_a_store_keeps_its_number_of_servers(
     tmp_path_factory: pytest.TempPathFactory, metadata: str, made_by: str, said: str
 ) -> None:
     folder = tmp_path_factory.mktemp("disk")

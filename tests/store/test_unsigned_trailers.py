@@ -1,8 +1,8 @@
-"""Two ways into MinIO's last community build for whoever knows an access key id, and what stands in their way.
+"""Two attacks on MinIO's last community build that need only an access key id, and the protection from them.
 
-CVE-2026-41145: an upload with an unsigned trailer is not asked for its signature when its key id stands in the query.
-CVE-2026-40344: neither is one that is a tar file to be unpacked. A store must refuse both. **MinIO's last build takes
-them**, so in its pod HAProxy stands before it (charts/minio/files/haproxy.cfg), as it does here.
+CVE-2026-41145: the signature of an upload with an unsigned trailer is not checked if its key id is in the query.
+CVE-2026-40344: nor is it checked if the upload is a tar file to unpack. A store must refuse both. **MinIO's last build
+accepts them**, so HAProxy runs in front of it, in its pod (charts/minio/files/haproxy.cfg) and here.
 """
 
 import base64
@@ -68,7 +68,7 @@ def by_query(store: Target, key: str, key_id: str) -> int:
 
 
 def by_part(store: Target, key: str, key_id: str) -> int:
-    """CVE-2026-41145 with a part of an upload that the writer has begun."""
+    """CVE-2026-41145 with a part of a multipart upload that the writer has begun."""
     writer = store.client("mlflow")
     upload = writer.create_multipart_upload(Bucket=store.models, Key=key)["UploadId"]
     time = now()
@@ -81,7 +81,7 @@ def by_part(store: Target, key: str, key_id: str) -> int:
 
 
 def archive_of(key: str) -> bytes:
-    """A tar file with one file, which has the key's own name."""
+    """Return a tar file with one file, which has the key's own name."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         entry = tarfile.TarInfo(key)
@@ -109,7 +109,7 @@ def by_tar_and_query(store: Target, key: str, key_id: str) -> int:
     return put(store, f"/{store.models}/{key}.tar?{presigned(key_id, time)}", archive, headers)
 
 
-# Other spellings of the same upload, which a proxy and the server behind it could read in two ways.
+# Other spellings of the same upload, which a proxy and the server behind it could interpret differently.
 SPELLINGS: dict[str, Callable[[str, Headers], tuple[str, Headers]]] = {
     "header-in-lower-case": lambda path, headers: (path, [(name.lower(), value) for name, value in headers]),
     "header-with-spaces": lambda path, headers: (path, [(name, f"  {value}\t ") for name, value in headers]),
@@ -138,7 +138,7 @@ def spelled(name: str) -> "Way":
 
 
 def guarded(store: Target) -> None:
-    """Skip what MinIO refuses only in its pod."""
+    """Skip a test of attacks that MinIO resists only behind HAProxy."""
     if store.name == "MinIO" and guard.PROGRAM is None:
         pytest.skip(guard.WITHOUT)
 
@@ -158,7 +158,7 @@ def pinned(store: Target, key: str) -> bytes:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whoever_guesses_ids_writes_nothing(store: Target, key: str, way: Way) -> None:
+def test_a_guessed_id_writes_nothing(store: Target, key: str, way: Way) -> None:
     store.client("mlflow").put_object(Bucket=store.models, Key=key, Body=b"pinned")
     for guess in ("mlflow", "root", "minioadmin", random_keys()["AWS_ACCESS_KEY_ID"]):
         assert way(store, key, guess) == 403
@@ -166,7 +166,7 @@ def test_whoever_guesses_ids_writes_nothing(store: Target, key: str, way: Way) -
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whoever_knows_an_id_writes_nothing(store: Target, key: str, way: Way) -> None:
+def test_a_known_id_without_its_secret_writes_nothing(store: Target, key: str, way: Way) -> None:
     guarded(store)
     store.client("mlflow").put_object(Bucket=store.models, Key=key, Body=b"pinned")
     status = way(store, key, store.users["mlflow"]["AWS_ACCESS_KEY_ID"])
@@ -176,7 +176,7 @@ def test_whoever_knows_an_id_writes_nothing(store: Target, key: str, way: Way) -
     assert len(versions) == 1
 
 
-def test_whoever_knows_an_id_reads_nothing(store: Target, key: str) -> None:
+def test_a_known_id_without_its_secret_reads_nothing(store: Target, key: str) -> None:
     store.client("mlflow").put_object(Bucket=store.models, Key=key, Body=b"secret model")
     known = store.users["serving"] | {"AWS_SECRET_ACCESS_KEY": "wrong-wrong-wrong"}
     stranger = Target(store.name, store.url, {"stranger": known}).client("stranger")
@@ -184,8 +184,8 @@ def test_whoever_knows_an_id_reads_nothing(store: Target, key: str) -> None:
         stranger.get_object(Bucket=store.models, Key=key)
 
 
-def test_an_unsigned_trailer_is_taken_where_the_header_is_signed(store: Target, key: str) -> None:
-    """As SDKs send it over HTTPS, which a proxy may end before the store."""
+def test_an_unsigned_trailer_is_accepted_if_the_header_is_signed(store: Target, key: str) -> None:
+    """SDKs send it like this over HTTPS, which a proxy may end in front of the store."""
     time, keys = now(), store.users["mlflow"]
     address = f"{store.url}/{store.models}/{key}"
     for secret, expected in (("wrong-wrong-wrong", 403), (keys["AWS_SECRET_ACCESS_KEY"], 200)):

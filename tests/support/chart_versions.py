@@ -1,4 +1,4 @@
-"""Whether a chart that changed since it was last released carries a new version."""
+"""Find charts that changed since their last release without a new version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-# Not in the package: .helmignore keeps them out.
+# .helmignore keeps these out of the package.
 UNPACKED = ("ci", "tests", "README.md.gotmpl")
 
 
@@ -18,7 +18,7 @@ def stale_versions(repository: Path) -> Iterator[str]:
 
     A library that is linked into a chart is a part of it.
 
-    A chart's last tag is the nearest one before HEAD that is called CHART-* or v*; without any, nothing was released.
+    A chart's last tag is the nearest one before HEAD named CHART-* or v*. Without a tag, nothing was released.
     """
     for path in sorted(repository.glob("charts/*/Chart.yaml")):
         chart = path.parent.name

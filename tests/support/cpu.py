@@ -1,7 +1,7 @@
-"""`pytest --cpu`: the processor time that tests take, with all that they start, by file.
+"""`pytest --cpu`: the CPU time of each test file, including all processes that its tests start.
 
-Time on a clock says little on a busy machine, and nothing of what other workers have left to do. Counted are the worker
-and everything below it: the servers that it keeps count for the tests during which they work.
+On a busy machine, durations say little. The worker and all of its child processes are measured. A server that a worker
+keeps counts for the tests that run while it works.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _SHOWN = 40
 
 
 class CpuTimes:
-    """Notes with each report how much was used since the one before."""
+    """Records with each report the CPU time since the one before."""
 
     def __init__(self) -> None:
         self._before = spent()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add the seconds to the report, which is how they get out of a worker."""
+        """Add the seconds to the report, which is sent from the worker to the main process."""
         report = yield
         now = spent()
         report.user_properties.append((_PROPERTY, now - self._before))
@@ -34,7 +34,7 @@ class CpuTimes:
         return report
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the files that take most."""
+        """Print the files with the most CPU time."""
         reports = [report for kind in terminalreporter.stats.values() for report in kind]
         files = by_file([report for report in reports if isinstance(report, pytest.TestReport)])
         terminalreporter.section("processor time")
@@ -44,11 +44,11 @@ class CpuTimes:
 
 
 def spent() -> float:
-    """Return the seconds that this process and all below it have used, those that have ended included."""
+    """Return the CPU seconds of this process and all of its child processes, including those that ended."""
     total = 0.0
     me = psutil.Process()
     for process in (me, *me.children(recursive=True)):
-        # What ends meanwhile is its parent's, and so counted the next time.
+        # A process that ends in the meantime is counted next time, as time of its parent.
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system
@@ -56,7 +56,7 @@ def spent() -> float:
 
 
 def by_file(reports: list[pytest.TestReport]) -> dict[str, float]:
-    """Return the seconds of each file."""
+    """Return the CPU seconds of each file."""
     files: defaultdict[str, float] = defaultdict(float)
     for report in reports:
         for name, value in report.user_properties:

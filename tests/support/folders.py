@@ -1,4 +1,4 @@
-"""Folders for tests: copies of a whole one, and those that other users can reach."""
+"""Folders for tests: copies of whole folders, and folders that other users can read."""
 
 import contextlib
 import subprocess
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def copied(source: Path, target: Path) -> Path:
-    """Copy a folder with all that is in it to `target`, which is not there yet, and return that.
+    """Copy a whole folder to `target`, which must not exist yet, and return `target`.
 
-    Links stay links. When it was measured, cp took about a third less processor time than shutil.copytree, and most
-    tests of a repository begin with a copy of it.
+    Links stay links. Most tests of a repository begin with a copy, and cp takes about a third less CPU time than
+    shutil.copytree.
     """
     subprocess.run(["cp", "-R", source, target], check=True, timeout=60)
     return target
@@ -19,9 +19,9 @@ def copied(source: Path, target: Path) -> Path:
 
 @contextlib.contextmanager
 def open_to_all(name: str) -> Iterator[Path]:
-    """Make a folder that every user may read, as a database needs where tests run as root, and remove it in the end.
+    """Yield a new folder that every user may read, and remove it at the end. A database needs one if tests run as root.
 
-    pytest's own folders are no place for that: whenever another run of pytest begins, it closes them to other users.
+    pytest's own folders cannot be used: each start of pytest removes the rights of other users from them.
     """
     with tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True) as made:
         folder = Path(made)

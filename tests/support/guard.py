@@ -1,4 +1,4 @@
-"""The real HAProxy that stands before MinIO in its pod, with the chart's own configuration at other ports."""
+"""The real HAProxy that runs in front of MinIO in its pod, with the chart's own configuration and other ports."""
 
 import contextlib
 import os
@@ -11,13 +11,13 @@ from tests.support import helm
 
 _CONFIG = helm.CHARTS / "minio" / "files" / "haproxy.cfg"
 PROGRAM = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-"""Debian keeps it where only root looks."""
-WITHOUT = "HAProxy is not here: apt-get install haproxy"
+"""Debian installs it in a folder that is only on root's path."""
+WITHOUT = "HAProxy is not installed: apt-get install haproxy"
 
 
 @contextlib.contextmanager
 def running(folder: Path, upstream: int) -> Iterator[tuple[str, str]]:
-    """Run it before what listens at the port `upstream`; give the addresses of S3 and of the metrics."""
+    """Run it in front of the server at the port `upstream`. Yield the addresses of S3 and of the metrics."""
     s3, metrics = free_ports(2)
     text = _CONFIG.read_text(encoding="utf-8")
     for chosen, here in (
@@ -25,7 +25,7 @@ def running(folder: Path, upstream: int) -> Iterator[tuple[str, str]]:
         ("bind :9002", f"bind {LOOPBACK}:{metrics}"),
         (f"{LOOPBACK}:9010", f"{LOOPBACK}:{upstream}"),
     ):
-        assert text.count(chosen) == 1, f"{_CONFIG} has not one {chosen}"
+        assert text.count(chosen) == 1, f"{_CONFIG} must contain {chosen} once"
         text = text.replace(chosen, here)
     config = folder / "haproxy.cfg"
     config.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Helm 4 and its companions, as tools/install puts them into .cache/tools/bin."""
+"""Helm 4 and its companions, which tools/install puts into .cache/tools/bin."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"
-# What a release is called where it matters, for the addresses that other parts know.
+# Names and namespaces of releases whose address other parts know.
 RELEASES = {"model-serving": ("serving-staging", "ml-pipeline-staging")}
 RENDERED = "HELM_RENDERED"
-"""The variable that names the folder in which the workers of a run keep for each other what they have rendered."""
+"""The variable that names the folder in which the workers of a run share rendered charts."""
 
 
 class Outcome(NamedTuple):
-    """How a program ended and what it said."""
+    """The exit code and the output of a program."""
 
     code: int
     output: str
@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
 
 
 def run(program: str, *arguments: str | Path) -> Outcome:
-    """Run one of the programs; FileNotFoundError, with the way out, where it is not there."""
+    """Run one of the programs. Raise FileNotFoundError, which says how to install it, if it is missing."""
     path = ROOT / ".cache" / "tools" / "bin" / program
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: run tools/install")
@@ -36,23 +36,23 @@ def run(program: str, *arguments: str | Path) -> Outcome:
 
 
 def charts() -> list[str]:
-    """Return the names of all charts that can be installed; libraries are none."""
+    """Return the names of all charts that can be installed, without libraries."""
     found = CHARTS.glob("*/Chart.yaml")
     return sorted(path.parent.name for path in found if "\ntype: library\n" not in path.read_text(encoding="utf-8"))
 
 
 def scenarios(chart: str) -> list[Path]:
-    """Return the chart's ci/*.yaml, in order; the first is the least that it needs."""
+    """Return the chart's ci/*.yaml in order. The first one has the minimum of values."""
     return sorted((CHARTS / chart / "ci").glob("*.yaml"))
 
 
 def template(
     chart: str, *values: Path, release: str | None = None, namespace: str | None = None, again: bool = False
 ) -> Outcome:
-    """Render a chart as `helm template` does, under the release name and namespace that it usually has.
+    """Render a chart as `helm template` does, with its usual release name and namespace.
 
-    What another test of the same run has rendered of the same files is not rendered once more, unless `again` asks for
-    that. Refusals are never kept: they may name files.
+    If another test of the same run has rendered the same files, return that output, unless `again` is set. Errors are
+    never kept, because they may name files.
     """
     usual_release, usual_namespace = RELEASES.get(chart, (chart, "ml-pipeline"))
     files = [argument for path in values for argument in ("--values", path)]
@@ -63,7 +63,7 @@ def template(
         return Outcome(0, *json.loads(kept.read_text(encoding="utf-8")))
     outcome = run("helm", "template", named[0], CHARTS / chart, *named[1:], *files)
     if kept and outcome.code == 0:
-        # Other workers see all of it or nothing.
+        # Written in one step, so that other workers never see half of it.
         half = kept.with_name(f"{kept.name}.{os.getpid()}")
         half.write_text(json.dumps([outcome.output, outcome.errors]), encoding="utf-8")
         half.replace(kept)
@@ -71,7 +71,7 @@ def template(
 
 
 def _key(chart: str, named: Sequence[str], values: Sequence[Path]) -> str:
-    """Name what comes of these files: those of values by what they hold, the chart's by when they were written."""
+    """Return the key of a rendering: the contents of its values, and the modification times of the chart's files."""
     key = hashlib.sha256(repr((chart, named, [path.read_bytes() for path in values])).encode())
     for place in (CHARTS / chart, CHARTS / "common"):
         for folder, _, names in os.walk(place):

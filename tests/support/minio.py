@@ -1,4 +1,4 @@
-"""A real MinIO with what the minio chart's provisioning makes in it: buckets, policies, and users by their Secrets."""
+"""A real MinIO with the buckets, policies and users of the minio chart's provisioning."""
 
 import contextlib
 import os
@@ -23,21 +23,21 @@ NEEDED = None not in PROGRAMS.values()
 
 
 class Store(msgspec.Struct, frozen=True):
-    """A running server, and the folder with what the Job's pod would mount."""
+    """A running server, and the folder with the files that the Job's pod would mount."""
 
     folder: Path
     url: str
-    """Where clients ask: the guard, if it is there, else MinIO itself."""
+    """The address for clients: HAProxy if it is installed, otherwise MinIO itself."""
     metrics_url: str = ""
-    """Empty without the guard."""
+    """Empty without HAProxy."""
 
     def write(self, user: str, values: Mapping[str, str]) -> None:
-        """Make the keys of a user's Secret exactly these."""
+        """Replace the keys of a user's Secret by these."""
         shutil.rmtree(self.folder / "users" / user, ignore_errors=True)
         _files(self.folder / "users" / user, values)
 
     def provision(self, **environment: str) -> str:
-        """Run the Job's script with what the chart sets; return what it said."""
+        """Run the Job's script with the environment of the chart, and return its output."""
         job = next(m for m in self._rendered() if m["kind"] == "Job")
         container = job["spec"]["template"]["spec"]["containers"][0]
         of_chart = {entry["name"]: entry["value"] for entry in container["env"]}
@@ -58,7 +58,7 @@ class Store(msgspec.Struct, frozen=True):
         return done.stdout + done.stderr
 
     def policies(self) -> None:
-        """Write the rendered policies where the Job's pod has them."""
+        """Write the rendered policies to the folder that the Job's pod would mount."""
         maps = {m["metadata"]["name"]: m for m in self._rendered() if m["kind"] == "ConfigMap"}
         config = maps["minio-provision"]
         policies = {
@@ -67,16 +67,16 @@ class Store(msgspec.Struct, frozen=True):
         _files(self.folder / "policies", policies)
 
     def keys(self, user: str) -> dict[str, str]:
-        """What a user's Secret holds; `root` is the server's own."""
+        """Return the content of a user's Secret. `root` is the server's own user."""
         folder = self.folder / "root" if user == "root" else self.folder / "users" / user
         return {path.name: path.read_text() for path in folder.iterdir()}
 
     def client(self, values: Mapping[str, str]) -> Any:
-        """A boto3 client with these keys, which asks once."""
+        """Return a boto3 client with these keys, without retries."""
         return s3.client(self.url, values)
 
     def target(self) -> s3.Target:
-        """The store as tests of any store know it."""
+        """Return the store as tests of any S3 store use it."""
         return s3.Target("MinIO", self.url, {user: self.keys(user) for user in s3.USERS})
 
     def _rendered(self) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ def _files(folder: Path, contents: Mapping[str, str]) -> None:
 def running(folder: Path) -> Iterator[Store]:
     """Run a server with its data in `folder`, with a new pair of keys for each of the chart's users.
 
-    HAProxy stands before it as in its pod, where this machine has HAProxy.
+    If HAProxy is installed, it runs in front of the server, as in the pod.
     """
     root, port = s3.random_keys(), free_port()
     _files(folder / "root", root)

@@ -1,6 +1,6 @@
-"""Rules for one manifest: what its pods may do, and what it may show.
+"""Rules for one manifest: what its pods may do, and what it may reveal.
 
-Each takes a manifest and yields a sentence a violation. `restricted` follows Kubernetes' Pod Security Standards
+Each takes a manifest and yields one sentence for each violation. `restricted` follows the Pod Security Standards
 (https://kubernetes.io/docs/concepts/security/pod-security-standards/), the others are the charts' own conventions.
 """
 
@@ -27,7 +27,7 @@ _PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s:@]*:(?!\$\()[^@/\s]+@")
 
 
 def restricted(manifest: Manifest) -> Iterator[str]:
-    """Pods meet Pod Security `restricted`, init containers included."""
+    """Pods meet Pod Security `restricted`, including their init containers."""
     pod = pod_template(manifest)
     if pod is None:
         return
@@ -64,7 +64,7 @@ def _restricted_container(where: str, container: dict[str, Any], pod_context: di
 
 
 def numeric_user(manifest: Manifest) -> Iterator[str]:
-    """Pods name their user by number: the kubelet cannot tell from an image's user name that it is not root."""
+    """Pods have a numeric user: from a name, the kubelet cannot tell that it is not root."""
     pod = pod_template(manifest)
     if pod is None:
         return
@@ -75,7 +75,7 @@ def numeric_user(manifest: Manifest) -> Iterator[str]:
 
 
 def read_only_root(manifest: Manifest) -> Iterator[str]:
-    """Containers write to volumes only."""
+    """Containers write only to volumes."""
     pod = pod_template(manifest)
     for where, container in containers(pod) if pod else ():
         if (container.get("securityContext") or {}).get("readOnlyRootFilesystem") is not True:
@@ -83,7 +83,7 @@ def read_only_root(manifest: Manifest) -> Iterator[str]:
 
 
 def pinned_images(manifest: Manifest) -> Iterator[str]:
-    """Images carry a digest or a tag that is not `latest`."""
+    """Images have a digest or a tag other than `latest`."""
     pod = pod_template(manifest)
     for where, container in containers(pod) if pod else ():
         image = container["image"]
@@ -94,7 +94,7 @@ def pinned_images(manifest: Manifest) -> Iterator[str]:
 
 
 def bounded_resources(manifest: Manifest) -> Iterator[str]:
-    """Containers ask for CPU and memory and are limited in both."""
+    """Containers have requests and limits of CPU and memory."""
     pod = pod_template(manifest)
     for where, container in containers(pod) if pod else ():
         resources = container.get("resources") or {}
@@ -105,7 +105,7 @@ def bounded_resources(manifest: Manifest) -> Iterator[str]:
 
 
 def probed(manifest: Manifest) -> Iterator[str]:
-    """Containers that are meant to stay have all three probes."""
+    """Containers that keep running have all three probes."""
     pod = pod_template(manifest)
     if pod is None or not pod.long_running:
         return
@@ -125,14 +125,14 @@ def no_token(manifest: Manifest) -> Iterator[str]:
 
 
 def no_service_links(manifest: Manifest) -> Iterator[str]:
-    """Pods get no variable for each Service: one called mlflow sets MLFLOW_PORT to tcp://..., which MLflow reads."""
+    """Pods have no service links: a Service called mlflow would set MLFLOW_PORT to tcp://..., which MLflow reads."""
     pod = pod_template(manifest)
     if pod is not None and pod.spec.get("enableServiceLinks") is not False:
         yield f"{pod.owner}: enableServiceLinks must be false"
 
 
 def no_secrets(manifest: Manifest) -> Iterator[str]:
-    """Nothing secret is rendered: no Secret, no variable that sounds like one, no password in an address."""
+    """Nothing secret is rendered: no Secret, no variable with a secret's name, no password in an address."""
     if manifest["kind"] == "Secret":
         yield f"{name_of(manifest)}: a Secret must not be rendered; name an existing one"
     pod = pod_template(manifest)
@@ -140,14 +140,14 @@ def no_secrets(manifest: Manifest) -> Iterator[str]:
         for variable in container.get("env") or []:
             name = variable["name"]
             if variable.get("value") and _SECRET_NAME.search(name) and not _POINTS_ELSEWHERE.search(name):
-                yield f"{where}: {name} must come from a Secret, not stand in the manifest"
+                yield f"{where}: {name} must come from a Secret, not be in the manifest"
     for text in strings(manifest):
         if _PASSWORD_IN_ADDRESS.search(text):
             yield f"{name_of(manifest)}: an address must not hold a password"
 
 
 def labelled(manifest: Manifest) -> Iterator[str]:
-    """Objects and pods carry the app.kubernetes.io labels, objects the chart's as well."""
+    """Objects and pods have the app.kubernetes.io labels, and objects also the chart's label."""
     labels = metadata(manifest, "labels")
     for key in (*(f"app.kubernetes.io/{name}" for name in OBJECT_LABELS), "helm.sh/chart"):
         if key not in labels:
@@ -159,10 +159,10 @@ def labelled(manifest: Manifest) -> Iterator[str]:
 
 
 def named(manifest: Manifest) -> Iterator[str]:
-    """Names and label values are what Kubernetes takes.
+    """Names and label values are valid in Kubernetes.
 
-    That of a CronJob or StatefulSet is shorter, for its Jobs and revisions add eleven characters; a Service's starts
-    with a letter.
+    The name of a CronJob or StatefulSet must be shorter, because its Jobs or revisions add eleven characters. The name
+    of a Service starts with a letter.
     """
     kind, name = manifest["kind"], manifest["metadata"]["name"]
     longest = 52 if kind in {"CronJob", "StatefulSet"} else 63
@@ -176,9 +176,9 @@ def named(manifest: Manifest) -> Iterator[str]:
 
 
 def hooked_twice(manifest: Manifest) -> Iterator[str]:
-    """Hooks say what they are to Argo CD and to Helm, and are made anew each time by both.
+    """Hooks have the annotations of both Argo CD and Helm, and both create them again each time.
 
-    A test of Helm's alone is a hook to Argo CD too, one that it never runs.
+    A test that only Helm runs is also a hook for Argo CD, which never runs it.
     """
     annotations = metadata(manifest, "annotations")
     argo, helm = "argocd.argoproj.io/hook", "helm.sh/hook"
@@ -191,7 +191,7 @@ def hooked_twice(manifest: Manifest) -> Iterator[str]:
 
 
 def mounted(manifest: Manifest) -> Iterator[str]:
-    """Containers mount volumes that the pod has, and the pod has none that no container mounts."""
+    """Containers mount only volumes of the pod, and every volume is mounted."""
     pod = pod_template(manifest)
     if pod is None:
         return
@@ -200,9 +200,9 @@ def mounted(manifest: Manifest) -> Iterator[str]:
         for mount in container.get("volumeMounts") or []:
             used.add(mount["name"])
             if mount["name"] not in had:
-                yield f"{where}: volume {mount['name']} is mounted but not there"
+                yield f"{where}: volume {mount['name']} is mounted but does not exist"
     for name in sorted(had - used):
-        yield f"{pod.owner}: volume {name} is there but not mounted"
+        yield f"{pod.owner}: volume {name} exists but is not mounted"
 
 
 RULES = (

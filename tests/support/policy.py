@@ -1,4 +1,4 @@
-"""All rules over the manifests of a release, whoever rendered them."""
+"""All rules, applied to the manifests of a release."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ NAMESPACE = "kubernetes.io/metadata.name"
 
 
 def violations(manifests: Sequence[Manifest]) -> list[str]:
-    """Return a sentence for each rule that a manifest, or all of them together, break."""
+    """Return a sentence for each violation of a rule by one manifest or by all of them together."""
     alone = [found for manifest in manifests for rule in pod_rules.RULES for found in rule(manifest)]
     return alone + [found for rule in set_rules.RULES for found in rule(manifests)]
 
 
 def lets_in(guard: Manifest, namespace: str, from_namespace: str, labels: dict[str, str], port: int) -> bool:
-    """Say whether a NetworkPolicy of a namespace lets a pod of a namespace in at a port.
+    """Return whether a NetworkPolicy in `namespace` lets in a pod of `from_namespace` at a port.
 
-    Namespaces have the one label that Kubernetes itself gives them, their name.
+    Namespaces have only the label that Kubernetes itself sets, their name.
     """
     for rule in guard["spec"].get("ingress") or []:
         ports = {entry.get("port") for entry in rule.get("ports") or []}

@@ -13,7 +13,7 @@ DAY = "2026-11-20"
 
 
 def line(request_id: str, prediction: Any, row: int = 0, **more: Any) -> Line:
-    """A row of a request at noon of `DAY`, unless `more` says otherwise."""
+    """Return a row of a request at noon of `DAY`; `more` overrides its fields."""
     usual: dict[str, Any] = {
         "time": f"{DAY}T12:00:00.000000Z", "model": "iris-classifier", "version": "7", "release": "v1.2.0",
         "digest": "sha256:1", "caller": None, "reason": "sample", "probability": 0.9, "features": {"length": 1.5},
@@ -22,7 +22,7 @@ def line(request_id: str, prediction: Any, row: int = 0, **more: Any) -> Line:
 
 
 def write_log(folder: Path, lines: Iterable[Line], name: str = "a") -> Path:
-    """Write lines into one file for each day, and give the log's folder."""
+    """Write lines into one file for each day, and return the log's folder."""
     days: dict[str, list[Line]] = {}
     for each in lines:
         days.setdefault(each.time[:10], []).append(each)

@@ -1,4 +1,4 @@
-"""Which tests `pytest --quick` leaves out: those that take seconds each, for `make check` and `make dev`."""
+"""Select the tests that `pytest --quick` leaves out for `make check` and `make dev`: those that take seconds each."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 import pytest
 
-# Fixtures that take long, or whose tests do: an MLflow store with its schema, and a fork with Helm and git.
-# A test that takes one of them, also by another fixture, is left out.
+# Slow fixtures, or fixtures of slow tests: an MLflow store with its schema, and a fork with Helm and git. A test that
+# uses one of them, directly or through another fixture, is left out.
 SLOW_FIXTURES = frozenset({"database", "original"})
 MARKER = "slow"
 
 
 def is_slow(fixtures: Sequence[str], markers: Sequence[str]) -> bool:
-    """Say whether a test is left out.
+    """Return whether a test is left out.
 
     Args:
-        fixtures: The names of all fixtures that it takes, also by others.
+        fixtures: The names of all fixtures that it uses, directly or through others.
         markers: The names of its marks.
     """
     return MARKER in markers or not SLOW_FIXTURES.isdisjoint(fixtures)
 
 
 def leave_out_slow(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the slow ones of what was collected."""
+    """Deselect the slow tests among those that were collected."""
     slow = [
         item
         for item in items

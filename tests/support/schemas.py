@@ -1,4 +1,4 @@
-"""Kubernetes' own schemas, strict and offline, for the oldest version that the charts support and the newest known."""
+"""Kubernetes' own schemas, strict and offline, for the oldest version that the charts support and the newest one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.manifests import Manifest, job_of, name_of
 OLDEST = "1.32"
 VERSIONS = (OLDEST, ".".join(latest_version().split(".")[:2]))
 
-# Custom kinds, by the part of their definition that the charts use.
+# Custom kinds: the part of their definition that the charts use.
 _LABELS = {"type": "object", "additionalProperties": {"type": "string"}}
 _SECRET_KEY = {
     "type": "object",
@@ -103,7 +103,7 @@ _ROUTE = {
         "rules": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["backendRefs"]}},
     },
 }
-# Traefik's own kinds, by the part that the charts use.
+# Traefik's kinds: the part of their definition that the charts use.
 _TRAEFIK_SERVICE = {
     "type": "object",
     "additionalProperties": False,
@@ -171,7 +171,7 @@ def _definitions(version: str) -> Registry[Any]:
 
 @cache
 def _builtin(kind: str, api_version: str, version: str) -> jsonschema.protocols.Validator:
-    """Return the validator of a built-in kind; FileNotFoundError where that Kubernetes has none."""
+    """Return the validator of a built-in kind. Raise FileNotFoundError if this Kubernetes does not have the kind."""
     group, _, name = api_version.rpartition("/")
     file = "-".join(filter(None, [kind.lower(), group.split(".")[0], name]))
     schema = schema_contents(f"kubernetes-json-schema/v{version}.0-local-strict/{file}.json", version)
@@ -180,7 +180,7 @@ def _builtin(kind: str, api_version: str, version: str) -> jsonschema.protocols.
 
 
 def problems(manifest: Manifest, version: str) -> Iterator[str]:
-    """Yield a sentence for each place where a manifest is not what that Kubernetes version takes."""
+    """Yield a sentence for each part of a manifest that this version of Kubernetes would not accept."""
     key = (manifest["apiVersion"], manifest["kind"])
     if key in CUSTOM:
         custom = {"type": "object", "required": ["spec"], "properties": {"spec": CUSTOM[key]}}
@@ -199,7 +199,7 @@ def problems(manifest: Manifest, version: str) -> Iterator[str]:
 
 
 def _inner(manifest: Manifest) -> Manifest | None:
-    """Return a Rollout's pods, or an AnalysisTemplate's Job, as an object that Kubernetes itself has a schema for."""
+    """Return a Rollout's pods, or an AnalysisTemplate's Job, as an object with a schema of Kubernetes itself."""
     metadata, spec = {"name": manifest["metadata"]["name"]}, manifest.get("spec", {})
     if manifest["kind"] == "Rollout":
         inner = {"selector": spec["selector"], "template": spec["template"]}

@@ -1,5 +1,5 @@
-"""A real SeaweedFS, started with what the seaweedfs chart renders: the users' file and the server by the pod's scripts,
-with the server's arguments, and the buckets by the Job's script."""
+"""A real SeaweedFS, started from the rendered seaweedfs chart: the pod's scripts write the users' file and start the
+server with its arguments, and the Job's script makes the buckets."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ RELOAD_SECONDS = "0.5"
 
 
 class Rendering(msgspec.Struct, frozen=True):
-    """What the chart makes of a scenario, as far as it is run here."""
+    """The parts of a rendered scenario that are run here."""
 
     pod: dict[str, Any]
     job: dict[str, Any]
@@ -31,12 +31,12 @@ class Rendering(msgspec.Struct, frozen=True):
 
     @property
     def server(self) -> dict[str, Any]:
-        """The server's container."""
+        """Return the server's container."""
         return self.pod["containers"][0]  # type: ignore[no-any-return]
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The container beside it that holds the names of objects."""
+        """Return the sidecar that holds the names of objects."""
         return next(c for c in self.pod["initContainers"] if c["name"] == "metadata")
 
 
@@ -51,12 +51,12 @@ def rendered(scenario: int = 0) -> Rendering:
 
 
 class Mounts(msgspec.Struct, frozen=True):
-    """The Secrets and policies, as files, which all servers and Jobs of a store have."""
+    """The Secrets and policies as files, which all servers and Jobs of a store mount."""
 
     folder: Path
 
     def write(self, user: str, values: Mapping[str, str]) -> None:
-        """Make what a user's Secret holds exactly this; `root` is the server's own. New keys come before old go."""
+        """Replace the content of a user's Secret; `root` is the server's user. New keys appear before old ones go."""
         place = self.place(user)
         place.mkdir(parents=True, exist_ok=True)
         for key, value in values.items():
@@ -68,11 +68,11 @@ class Mounts(msgspec.Struct, frozen=True):
                 path.unlink()
 
     def place(self, user: str) -> Path:
-        """Where the keys of a user stand."""
+        """Return the folder with the keys of a user."""
         return self.folder / ("root" if user == "root" else f"users/{user}")
 
     def environment(self, config: Path) -> dict[str, str]:
-        """What tells the scripts where all this is, and where the users' file goes."""
+        """Return the variables that tell the scripts where these files are, and where to write the users' file."""
         return {
             "CONFIG": str(config),
             "POLICIES": str(self.folder / "policies.json"),
@@ -82,17 +82,17 @@ class Mounts(msgspec.Struct, frozen=True):
         }
 
     def provision(self, rendering: Rendering, url: str, *nodes: str, seconds: int = 30) -> str:
-        """Run the Job's script; give what it said.
+        """Run the Job's script, and return its output.
 
         Raises:
-            AssertionError: It failed, with what it said.
+            AssertionError: The script failed. The message is its output.
         """
         own = {"STORE_URL": url, "NODE_URLS": " ".join(nodes or (url,)), "WAIT_SECONDS": str(seconds)}
         return run_script("provision.sh", rendering.job, self.environment(self.folder / "none") | own)
 
 
 def mounts(folder: Path, rendering: Rendering, users: Mapping[str, Mapping[str, str]] | None = None) -> Mounts:
-    """Make them, with the keys of `users`, or new ones, for root and the chart's users."""
+    """Make the files, with the keys in `users` or new ones, for root and the chart's users."""
     made = Mounts(folder)
     for user in s3.USERS:
         made.write(user, (users or {}).get(user) or s3.random_keys())
@@ -101,16 +101,16 @@ def mounts(folder: Path, rendering: Rendering, users: Mapping[str, Mapping[str, 
 
 
 def keys(made: Mounts) -> dict[str, dict[str, str]]:
-    """The pair of each user, as its clients have it."""
+    """Return the pair of keys of each user, as its clients have it."""
     pair = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     return {user: {key: (made.place(user) / key).read_text() for key in pair} for user in s3.USERS}
 
 
 @contextlib.contextmanager
 def running(folder: Path, users: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[s3.Target]:
-    """Run a server with its data in `folder`, with the keys of `users`, or new ones, for root and the chart's users."""
+    """Run a server with its data in `folder`, for root and the chart's users, with the keys in `users` or new ones."""
     with mounted(folder, users) as (made, rendering, url):
-        for _ in range(2):  # It is safe to repeat.
+        for _ in range(2):  # it is safe to repeat
             made.provision(rendering, url)
         yield s3.Target("SeaweedFS", url, keys(made))
 
@@ -119,28 +119,28 @@ def running(folder: Path, users: Mapping[str, Mapping[str, str]] | None = None) 
 def mounted(
     folder: Path, users: Mapping[str, Mapping[str, str]] | None = None
 ) -> Iterator[tuple[Mounts, Rendering, str]]:
-    """Run a server, without buckets yet; give what is mounted in its pod, what it was made from, and its address."""
+    """Run a server without buckets. Yield its mounted files, the rendering, and its address."""
     rendering = rendered()
     made = mounts(folder, rendering, users)
-    # What the pod has for itself is shared by this machine's servers.
+    # Paths that are private to a pod would be shared by all servers on this machine.
     own = own_places(folder)
     changed = {"-s3.ip.bind=": LOOPBACK, "-s3.port=": own.s3, "-metricsIp=": LOOPBACK, "-metricsPort=": own.metrics}
     with server(rendering, made, folder, changed, own.arguments) as process:
         try:
             yield made, rendering, process.url
         finally:
-            end_at_once(process)  # Its data goes anyway, and an orderly end takes it a quarter of a minute.
+            end_at_once(process)  # its data is deleted anyway, and an orderly end takes 15 seconds
 
 
 def server(rendering: Rendering, made: Mounts, folder: Path, changed: Mapping[str, object], more: list[str]) -> Server:
-    """Write the users' file as the init container does, and describe the server of a pod.
+    """Write the users' file as the init container does, and return the description of a pod's server.
 
     Args:
-        rendering: What the chart made.
-        made: What is mounted.
-        folder: The server's own.
-        changed: By the beginning of an argument of the chart's, what follows it here.
-        more: Arguments that its pod does not need.
+        rendering: The rendered chart.
+        made: The mounted files.
+        folder: The server's own folder.
+        changed: New values of the chart's arguments, by the beginning of the argument, such as `-s3.port=`.
+        more: Additional arguments that a pod does not need.
     """
     environment = made.environment(folder / "s3.json")
     run_script("identities.sh", rendering.pod["initContainers"][0], environment)
@@ -165,7 +165,7 @@ def server(rendering: Rendering, made: Mounts, folder: Path, changed: Mapping[st
 
 
 def end_at_once(process: Server) -> None:
-    """Let the server, and the script around it, end without hearing of it, as where power is lost."""
+    """Kill the server and the script around it at once, as a loss of power does."""
     with contextlib.suppress(ServerFailedError):
         for each in process.family():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -174,7 +174,7 @@ def end_at_once(process: Server) -> None:
 
 
 def run_script(name: str, container: Mapping[str, Any], changed: Mapping[str, str]) -> str:
-    """Run a script of the chart with what a container sets, but `changed`; give what it said."""
+    """Run a script of the chart with the container's variables, overridden by `changed`, and return its output."""
     path = {"PATH": f"{Path(str(PROGRAMS['mc'])).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["sh", FILES / name],

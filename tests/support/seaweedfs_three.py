@@ -1,5 +1,5 @@
-"""Three real SeaweedFS servers that are one store, with an etcd each, started with what the chart renders for three
-pods. Ports of its own stand for each pod's address."""
+"""Three real SeaweedFS servers that form one store, each with an etcd, started from the chart rendered for three pods.
+Each pod's address is replaced by separate ports."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from tests.support import guard, helm, s3, seaweedfs
 
 ETCD = shutil.which("etcd")
 NEEDED = ETCD is not None and guard.PROGRAM is not None
-WITHOUT = "etcd or HAProxy is not here: apt-get install etcd-server haproxy"
+WITHOUT = "etcd or HAProxy is not installed: apt-get install etcd-server haproxy"
 _SCENARIO = [path.stem for path in helm.scenarios("seaweedfs")].index("4-three")
 _PARTS = ("master", "volume", "filer")
 _PORTS = ("s3", "metrics", "peers", "clients", "state", "s3.grpc", *_PARTS, *(f"{part}.grpc" for part in _PARTS))
@@ -25,7 +25,7 @@ class Node:
     """One pod: a server and its etcd, with a disk that outlives them."""
 
     def __init__(self, index: int, folder: Path, ports: list[int]) -> None:
-        """Take what is its own."""
+        """Set the paths and ports of this pod."""
         self.index = index
         self.folder = folder
         self.ports = dict(zip(_PORTS, ports, strict=True))
@@ -34,22 +34,22 @@ class Node:
 
     @property
     def peer(self) -> str:
-        """Where other members of etcd find this one."""
+        """Return the address at which other members of etcd find this one."""
         return f"http://{LOOPBACK}:{self.ports['peers']}"
 
     @property
     def master(self) -> str:
-        """The same for masters, in SeaweedFS's own notation of two ports."""
+        """Return the master's address in SeaweedFS's notation, with both ports."""
         return f"{LOOPBACK}:{self.ports['master']}.{self.ports['master.grpc']}"
 
     def kill(self) -> None:
-        """End everything of it at once, as a node that loses its power does."""
+        """End all of its processes at once, as a loss of power does."""
         for server in self.running:
             seaweedfs.end_at_once(server)
         self.running = []
 
     def is_up(self) -> bool:
-        """Whether its pod would be ready: the server and its etcd say so."""
+        """Return whether its pod would be ready: both the server and its etcd report it."""
         try:
             healths = [f"{self.url}/healthz", f"http://{LOOPBACK}:{self.ports['state']}/health"]
             return bool(self.running) and all(httpx.get(url, timeout=5).status_code == 200 for url in healths)
@@ -58,10 +58,10 @@ class Node:
 
 
 class Three:
-    """The store."""
+    """The store of three servers."""
 
     def __init__(self, folder: Path) -> None:
-        """Choose all places; nothing runs yet."""
+        """Choose all paths and ports. Nothing runs yet."""
         self.rendering = seaweedfs.rendered(_SCENARIO)
         self.folder = folder
         self.mounts = seaweedfs.mounts(folder, self.rendering)
@@ -69,10 +69,10 @@ class Three:
         self.balancer, *ports = free_ports(1 + 3 * count)
         self.nodes = [Node(i, folder / f"node-{i}", ports[i * count : (i + 1) * count]) for i in range(3)]
         self.joining: Node | None = None
-        """The one that is started as with `nodes.metadata.joining`."""
+        """The server that starts as with `nodes.metadata.joining`."""
 
     def start(self, *nodes: Node) -> None:
-        """Start these, or all, as Kubernetes does: at once, each server when its etcd has a leader."""
+        """Start these servers, or all, as Kubernetes does: at the same time, each server once its etcd has a leader."""
         starting = nodes or self.nodes
         for node in starting:
             node.folder.mkdir(exist_ok=True)
@@ -96,7 +96,7 @@ class Three:
         return self.mounts.provision(self.rendering, up, *nodes, seconds=seconds)
 
     def target(self, node: Node | None = None) -> s3.Target:
-        """The store as its Service gives it, or by one server."""
+        """Return the store, through its Service or through one server."""
         url = node.url if node else f"http://{LOOPBACK}:{self.balancer}"
         return s3.Target("SeaweedFS on three nodes", url, seaweedfs.keys(self.mounts))
 
@@ -134,12 +134,12 @@ class Three:
         more = [f"-{part}.port={node.ports[part]}" for part in _PARTS]
         more += [f"-{part}.port.grpc={node.ports[f'{part}.grpc']}" for part in (*_PARTS, "s3")]
         more += [f"-{part}.localSocket={node.folder / part}.sock" for part in ("s3", "filer")]
-        # By itself a server copies no volume from the loopback address.
+        # By default, a server copies no volume from the loopback address.
         more += ["-volume.allowUntrustedRemoteEndpoints=true"]
         return seaweedfs.server(self.rendering, self.mounts, node.folder, changed, more)
 
     def shell(self, node: Node, script: str) -> str:
-        """Run commands in SeaweedFS' own shell on a server; give what they said."""
+        """Run commands in SeaweedFS's own shell on a server, and return their output."""
         filer = f"{LOOPBACK}:{node.ports['filer']}.{node.ports['filer.grpc']}"
         done = subprocess.run(
             [program("weed"), "shell", f"-master={','.join(other.master for other in self.nodes)}", f"-filer={filer}"],
@@ -150,7 +150,7 @@ class Three:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Three]:
-    """Run them with their data in `folder`, and HAProxy before them as the Service is: it asks those that are well."""
+    """Run the servers with data in `folder`. HAProxy is their Service: it sends requests only to healthy servers."""
     store = Three(folder)
     config = folder / "balancer.cfg"
     servers = "".join(

@@ -1,6 +1,6 @@
-"""Rules for all manifests of a release together: whether they find one another.
+"""Rules for all manifests of a release together: whether they refer to each other correctly.
 
-Each takes the manifests and yields a sentence a violation.
+Each takes the manifests and yields one sentence for each violation.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ def unique(manifests: Sequence[Manifest]) -> Iterator[str]:
     for manifest in manifests:
         key = (manifest["apiVersion"], name_of(manifest), manifest["metadata"].get("namespace"))
         if key in seen:
-            yield f"{name_of(manifest)} is there twice"
+            yield f"{name_of(manifest)} exists twice"
         seen.add(key)
 
 
 def own_pods(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """A workload's selector matches the pods that it makes, and no other workload's."""
+    """A workload's selector matches its own pods, and no pods of other workloads."""
     for manifest in _of(manifests, *LONG_RUNNING):
         selector = manifest["spec"]["selector"]
         for pod in _pods(manifests):
             own = pod.owner == name_of(manifest)
             if own and not selects(selector, pod.labels):
-                yield f"{name_of(manifest)}: its selector misses its own pods"
+                yield f"{name_of(manifest)}: its selector does not match its own pods"
             if not own and selects(selector, pod.labels):
-                yield f"{name_of(manifest)}: its selector takes the pods of {pod.owner}"
+                yield f"{name_of(manifest)}: its selector matches the pods of {pod.owner}"
 
 
 def served_pods(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """A Service's selector matches one workload's pods, which listen where it sends to."""
+    """A Service's selector matches the pods of one workload, which have the Service's target ports."""
     for service in _of(manifests, "Service"):
         selector = service["spec"].get("selector")
         if not selector:
@@ -74,7 +74,7 @@ def _ports(pod: PodTemplate) -> set[str | int]:
 
 
 def guarded_pods(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """A PodDisruptionBudget or NetworkPolicy selects some pods of the release."""
+    """A PodDisruptionBudget or NetworkPolicy selects pods of the release."""
     for manifest in _of(manifests, "NetworkPolicy", "PodDisruptionBudget"):
         selector = manifest["spec"]["podSelector" if manifest["kind"] == "NetworkPolicy" else "selector"]
         if not any(selects(selector, pod.labels) for pod in _pods(manifests)):
@@ -82,7 +82,7 @@ def guarded_pods(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 
 def isolated(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """Where there are network policies, every pod is closed in both directions but for what they open."""
+    """If there are network policies, every pod is restricted in both directions."""
     policies = list(_of(manifests, "NetworkPolicy"))
     for pod in _pods(manifests) if policies else ():
         closed = {
@@ -92,18 +92,18 @@ def isolated(manifests: Sequence[Manifest]) -> Iterator[str]:
             for direction in policy["spec"].get("policyTypes") or []
         }
         for direction in sorted({"Ingress", "Egress"} - closed):
-            yield f"{pod.owner}: no NetworkPolicy closes its {direction.lower()}"
+            yield f"{pod.owner}: no NetworkPolicy restricts its {direction.lower()}"
 
 
 def scaled(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """An autoscaler's target is there and leaves the number of pods to it; a budget goes with more than one pod."""
+    """An autoscaler's target exists and sets no replicas, and a budget is only for more than one pod."""
     workloads = {name_of(manifest): manifest for manifest in _of(manifests, *LONG_RUNNING)}
     minimum = {name: manifest["spec"].get("replicas", 1) for name, manifest in workloads.items()}
     for scaler in _of(manifests, "HorizontalPodAutoscaler"):
         target = scaler["spec"]["scaleTargetRef"]
         name = f"{target['kind']}/{target['name']}"
         if name not in workloads:
-            yield f"{name_of(scaler)}: its target {name} is not there"
+            yield f"{name_of(scaler)}: its target {name} does not exist"
         elif "replicas" in workloads[name]["spec"]:
             yield f"{name}: replicas must be left to {name_of(scaler)}"
         minimum[name] = scaler["spec"].get("minReplicas", 1)
@@ -111,11 +111,11 @@ def scaled(manifests: Sequence[Manifest]) -> Iterator[str]:
         for name, manifest in workloads.items():
             pod = pod_template(manifest)
             if pod and selects(budget["spec"]["selector"], pod.labels) and minimum[name] < 2:
-                yield f"{name_of(budget)}: {name} may run one pod, which the budget would nail down"
+                yield f"{name_of(budget)}: {name} may run a single pod, which the budget would keep on its node"
 
 
 def monitored(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """A ServiceMonitor that selects by this release's name finds a Service with the ports that it scrapes."""
+    """A ServiceMonitor that selects this release finds a Service with the ports that it scrapes."""
     for monitor in _of(manifests, "ServiceMonitor"):
         selector = monitor["spec"]["selector"]
         if "app.kubernetes.io/instance" not in (selector.get("matchLabels") or {}):
@@ -130,7 +130,7 @@ def monitored(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 
 def checksummed(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """Pods that are meant to stay are replaced when a ConfigMap of the release that they read changes."""
+    """Pods that keep running are replaced when a ConfigMap of the release that they read changes."""
     rendered = {manifest["metadata"]["name"] for manifest in _of(manifests, "ConfigMap")}
     for pod in _pods(manifests):
         read = _config_maps(pod) & rendered

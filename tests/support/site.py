@@ -1,4 +1,4 @@
-"""A folder as a site of the web."""
+"""Serve a folder as a web site."""
 
 import contextlib
 import threading
@@ -10,15 +10,15 @@ from typing import Any
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    """Hands out files, whatever follows a question mark."""
+    """Returns files, and ignores the query string."""
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def site_of(folder: Path) -> Iterator[str]:
-    """Serve a folder's files, and give the site's address without a slash at its end."""
+    """Serve a folder's files. Yield the site's address, without a slash at its end."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:

@@ -1,4 +1,4 @@
-"""Copies of this repository for tests that change one."""
+"""Copies of this repository for tests that change it."""
 
 import shutil
 import subprocess
@@ -8,16 +8,16 @@ from tests.support.helm import ROOT
 
 
 def copy_tree(folder: Path, *, without: tuple[str, ...] = ()) -> None:
-    """Copy what stands in the working tree, whether it is committed yet or not, and nothing that git ignores.
+    """Copy the working tree, including files that are not committed yet, without those that git ignores.
 
     Args:
-        folder: Where to; it is made where it is not there.
+        folder: Target; it is created if it does not exist.
         without: Beginnings of paths to leave out.
     """
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60).stdout
     for name in filter(None, listed.split("\0")):
-        # A link is a file to git, wherever it leads.
+        # To git, a link is a file, also if it leads to a folder.
         there = (ROOT / name).is_file() or (ROOT / name).is_symlink()
         if there and not name.startswith(without):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Which tests a worker of `pytest -n` takes at once, and in which order the workers take them."""
+"""Divide the tests into units for the workers of `pytest -n`, and set the order of the units."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-# Beginnings of paths whose tests share what takes long to make: a server, a stack, a repository rendered. One worker
-# has all of them, so that it is made once. The test functions of any other file go to whichever worker is free.
+# Beginnings of paths of tests that share something slow to make: a server, a stack, a rendered repository. One worker
+# runs all of them, so it is made once. The test functions of any other file go to the next free worker.
 _SHARED = ("tests/observability/", "tests/charts/test_mlflow", "tests/store/", "tests/forges/test_sign_in")
 _SHARED_IN_A_FILE = (
     *("tests/integration/", "tests/e2e/", "tests/faults/", "tests/clients/"),
     *("tests/charts/test_postgres", "tests/charts/test_minio", "tests/workflows/test_site"),
 )
-# What takes fixtures of a session that are made slowly, by their names: an MLflow with its database, and whole
-# repositories rendered. Faults have an MLflow of their own, so that no worker has a very long unit.
+# Files that use the same slow fixtures of a session, by name: an MLflow with its database, and whole rendered
+# repositories. The tests of faults use a separate MLflow, so no worker has a very long unit.
 TOGETHER = {
     "mlflow_on_s3": (
         *("tests/integration/test_data_to_prediction.py", "tests/integration/test_serving_outages.py"),
@@ -35,7 +35,7 @@ TOGETHER = {
 
 
 def unit_of(node: str) -> str:
-    """Return the name of the unit that a test belongs to, by its node id."""
+    """Return the name of the unit of a test, from its node id."""
     path, _, function = node.partition("::")
     for beginning in _SHARED:
         if path.startswith(beginning):
@@ -47,7 +47,7 @@ def unit_of(node: str) -> str:
 
 
 class UnitScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """Hands units out in the order in which their first tests were collected, which is that of the command line."""
+    """Distributes units in the order in which their first tests were collected, which is that of the command line."""
 
     def __init__(self, config: pytest.Config, log: Any = None) -> None:
         config.option.loadscopereorder = False
@@ -57,10 +57,10 @@ class UnitScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no ty
         return unit_of(nodeid)
 
     def remove_node(self, node: Any) -> str | None:
-        """Give what a worker that ended had left to the others, and return the test that ended it.
+        """Return the remaining tests of a crashed worker to the others, and return the test that crashed it.
 
-        The scheduler of pytest-xdist 3.8 hands that very test out again, which ends one worker after the other, and
-        then waits for ever.
+        The scheduler of pytest-xdist 3.8 would run that test again, which crashes one worker after the other, and then
+        wait forever.
         """
         units = self.assigned_work.pop(node)
         left: list[tuple[str, str]] = [

@@ -1,13 +1,13 @@
-"""Waiting for what happens in another thread or process."""
+"""Wait for events in another thread or process."""
 
 import time
 from collections.abc import Callable
 
 
 def until(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait until a condition holds; AssertionError after so many seconds.
+    """Wait until a condition holds. Raise AssertionError after `seconds`.
 
-    It is checked often at first, and less often the longer it takes: most conditions are a question to a server.
+    The interval between checks grows, because most conditions send a request to a server.
     """
     started = time.monotonic()
     while not condition():

@@ -14,8 +14,8 @@ metadata:
 automountServiceAccountToken: false
 {{- end -}}
 
-{{/* The MLflow server and who asks it. Takes (list $ SECRET), the Secret with the user's name and password; an empty one
-     asks without. */}}
+{{/* The address of the MLflow server and the credentials for it. Takes (list $ SECRET): the Secret with the user's name and
+     password, or "" for a server without passwords. */}}
 {{- define "pipeline.registryEnv" -}}
 - name: MLFLOW_TRACKING_URI
   value: {{ (index . 0).Values.registry.uri | quote }}
@@ -33,10 +33,10 @@ automountServiceAccountToken: false
 {{- end }}
 {{- end -}}
 
-{{/* The keys of a store. Takes the Secret's name; empty gives nothing, and a cloud identity is used. */}}
+{{/* The keys of a store. Takes the Secret's name. With an empty name it returns nothing, and pods use a cloud identity. */}}
 {{- define "pipeline.storeKeysEnv" -}}
 {{- with . -}}
-# For the sentence that is written when the store refuses the keys.
+# Named in the error message if the store refuses the keys.
 - name: S3_SECRET_NAME
   value: {{ . | quote }}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}

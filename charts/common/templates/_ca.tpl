@@ -1,5 +1,5 @@
-{{/* Certificates of authorities that the image does not know: one file, mounted into every container of the chart, and named
-     in the variables that Python (ssl, requests, botocore), Go (mc, exporters), curl, git and OpenTelemetry read. */}}
+{{/* The certificates of private CAs: one file, mounted into every container of the chart. The variables below name it for
+     Python (ssl, requests, botocore), Go (mc, exporters), curl, git and OpenTelemetry. */}}
 {{- define "pipeline.caFile" -}}/etc/pipeline-ca/ca.crt{{- end -}}
 
 {{- define "pipeline.caEnv" -}}

@@ -1,23 +1,23 @@
-{{/* What selectors match: these never change in the life of a release. Takes (list $ "component"). */}}
+{{/* Labels that selectors match. They never change in the life of a release. Takes (list $ "component"). */}}
 {{- define "pipeline.selectorLabels" -}}
 app.kubernetes.io/name: {{ (index . 0).Chart.Name | quote }}
 app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 | quote }}
 {{- end -}}
 
-{{/* What matches all pods of a release. */}}
+{{/* Labels that all pods of a release have. */}}
 {{- define "pipeline.releaseLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{/* Labels of pods: nothing that a new chart version alone would change, for that would restart them. */}}
+{{/* Labels of pods. None of them depends on the chart's version, so a new version alone does not restart pods. */}}
 {{- define "pipeline.podLabels" -}}
 {{ include "pipeline.selectorLabels" . }}
 app.kubernetes.io/part-of: ml-pipeline
 {{- end -}}
 
-{{/* What pods that ask MLflow carry beside those: its network policy lets in no others. */}}
+{{/* An additional label of pods that use MLflow. MLflow's network policy lets in only pods with this label. */}}
 {{- define "pipeline.mlflowClient" -}}
 ml-pipeline/mlflow-client: "true"
 {{- end -}}

@@ -1,13 +1,13 @@
-{{/* The name of a release's main object, as a DNS label that may be a Service's: it starts with a letter and has no dot.
-     Takes (list $ LONGEST), or (list $ LONGEST WORD): the chart's name is added where the release's does not hold it, or
-     the WORD of it, already. It comes first where the release's name starts with a digit. */}}
+{{/* The name of a release's main object. It is a DNS label that a Service may have: it starts with a letter and has no dot.
+     Takes (list $ LONGEST) or (list $ LONGEST WORD). If the release's name contains neither the chart's name nor WORD, which
+     is part of it, the chart's name is added: at the end, or in front if the release's name starts with a digit. */}}
 {{- define "pipeline.fullname" -}}
 {{- $root := index . 0 -}}
 {{- $release := $root.Release.Name | replace "." "-" -}}
 {{- $chart := $root.Chart.Name | lower | replace "_" "-" -}}
 {{- $word := $chart -}}
 {{- if gt (len .) 2 -}}
-{{- /* Under an alias, the chart has another name. */ -}}
+{{- /* Under an alias, .Chart.Name is the alias. */ -}}
 {{- $word = ternary (index . 2) $chart (contains (index . 2) $chart) -}}
 {{- end -}}
 {{- $name := printf "%s-%s" $release $chart -}}
@@ -21,13 +21,13 @@
 {{- regexReplaceAll "-+$" ($name | trunc (index . 1)) "" -}}
 {{- end -}}
 
-{{/* The name of a further object: NAME-SUFFIX, cut so that the suffix always stays. Takes (list NAME SUFFIX LONGEST). */}}
+{{/* The name of another object: NAME-SUFFIX, shortened in front of the suffix. Takes (list NAME SUFFIX LONGEST). */}}
 {{- define "pipeline.suffixed" -}}
 {{- $room := sub (index . 2) (add1 (len (index . 1))) | int -}}
 {{- printf "%s-%s" (regexReplaceAll "-+$" (index . 0 | trunc $room) "") (index . 1) -}}
 {{- end -}}
 
-{{/* repository:tag@digest of an image's values. Takes (list IMAGE TAG): the tag where neither tag nor digest is named. */}}
+{{/* repository:tag@digest of an image. Takes (list IMAGE TAG). TAG is used if IMAGE has neither tag nor digest. */}}
 {{- define "pipeline.image" -}}
 {{- $image := index . 0 -}}
 {{- $tag := $image.tag -}}
@@ -42,7 +42,7 @@
 {{- with $image.digest }}@{{ . }}{{ end -}}
 {{- end -}}
 
-{{/* The account that pods run as: the one that is made, the one that is named, or nothing. Takes (list $ NAME). */}}
+{{/* The ServiceAccount of the pods: the chart's own, the one that the values name, or nothing. Takes (list $ NAME). */}}
 {{- define "pipeline.serviceAccountName" -}}
 {{- $account := (index . 0).Values.serviceAccount -}}
 {{- if $account.create -}}

@@ -1,5 +1,5 @@
-{{/* What every pod may reach: where names are looked up, and what values open besides. For a NetworkPolicy. By default the
-     cluster's DNS, which k3s and kubeadm alike label k8s-app=kube-dns. */}}
+{{/* Egress rules of a NetworkPolicy for every pod: DNS and `networkPolicy.extraEgress`. DNS is by default the cluster's own,
+     which both k3s and kubeadm label k8s-app=kube-dns. */}}
 {{- define "pipeline.egress" -}}
 {{- $policy := .Values.networkPolicy -}}
 {{- $dns := include "pipeline.kubeDns" . | fromYamlArray -}}
@@ -21,7 +21,7 @@
       protocol: TCP
 {{- end -}}
 
-{{/* Hosts of an Ingress as JSON, a list of {host, paths, tlsSecret}: values may give a name alone. */}}
+{{/* Hosts of an Ingress, as a JSON list of {host, paths, tlsSecret}. An entry in the values may be a host name alone. */}}
 {{- define "pipeline.ingressHosts" -}}
 {{- $hosts := list -}}
 {{- range .Values.ingress.hosts -}}
@@ -35,7 +35,8 @@
 {{- toJson $hosts -}}
 {{- end -}}
 
-{{/* Certificates of an Ingress as JSON, a list of {secretName, hosts}. ingress.tlsSecret is for all hosts that name none. */}}
+{{/* Certificates of an Ingress, as a JSON list of {secretName, hosts}. `ingress.tlsSecret` is for all hosts without their
+     own. */}}
 {{- define "pipeline.ingressTls" -}}
 {{- $common := list -}}
 {{- $tls := list -}}
@@ -52,7 +53,7 @@
 {{- toJson $tls -}}
 {{- end -}}
 
-{{/* An Ingress to the port `http` of the Service of its name. Takes (list $ NAME). */}}
+{{/* An Ingress to the port `http` of the Service with the same name. Takes (list $ NAME). */}}
 {{- define "pipeline.ingress" -}}
 {{- $root := index . 0 -}}
 {{- $ingress := $root.Values.ingress -}}
@@ -91,7 +92,7 @@ spec:
     {{- end }}
 {{- end -}}
 
-{{/* A Service's type, and what goes with it. */}}
+{{/* A Service's type and the fields that depend on it. */}}
 {{- define "pipeline.serviceType" -}}
 type: {{ .Values.service.type }}
 {{- with .Values.service.loadBalancerSourceRanges }}
@@ -100,8 +101,8 @@ loadBalancerSourceRanges:
 {{- end }}
 {{- end -}}
 
-{{/* Peers of a NetworkPolicy that let callers in from outside. Nodes may put their own address in place of the caller's:
-     only the load balancer itself tells callers apart. */}}
+{{/* Peers of a NetworkPolicy that let in callers from outside the cluster. A node may replace the caller's address by its
+     own, so only the load balancer can tell callers apart. */}}
 {{- define "pipeline.outsidePeers" -}}
 {{- if ne .Values.service.type "ClusterIP" -}}
 - ipBlock:

@@ -1,8 +1,8 @@
-{{/* Everything that values add to a pod is added here and nowhere else, to every pod alike: a chart describes its own
-     part, and hands it over as data. pods.yaml beside this folder lists the values. */}}
+{{/* The only place that adds values to pods, the same way for every pod: a chart describes its own part of the pod as data
+     and passes it here. pods.yaml next to this folder lists the values. */}}
 
-{{/* A list with the entries of another, which replace those of the same KEY and else follow. Takes (list OWN MORE KEY),
-     gives JSON: {"entries": [...]}. */}}
+{{/* Merges two lists. Entries of MORE replace those of OWN with the same KEY; the others follow. Takes (list OWN MORE KEY),
+     returns JSON: {"entries": [...]}. */}}
 {{- define "pipeline.override" -}}
 {{- $key := index . 2 -}}
 {{- $more := dict -}}
@@ -21,7 +21,7 @@
 {{- dict "entries" $entries | toJson -}}
 {{- end -}}
 
-{{/* A dictionary without the keys that were blanked by null, as JSON. */}}
+{{/* A dictionary without the keys whose value is null, as JSON. */}}
 {{- define "pipeline.filled" -}}
 {{- $filled := dict -}}
 {{- range $key, $value := . -}}
@@ -32,8 +32,8 @@
 {{- toJson $filled -}}
 {{- end -}}
 
-{{/* The values that concern one kind of pod, as JSON: those of `pods` come before those of the whole chart. Empty ones are
-     left out. Takes (list $ "component"). */}}
+{{/* The values for one kind of pod, as JSON. Values in `pods` override those of the whole chart. Empty ones are left out.
+     Takes (list $ "component"). */}}
 {{- define "pipeline.podSettings" -}}
 {{- $values := (index . 0).Values -}}
 {{- $own := get ($values.pods | default dict) (index . 1) | default dict -}}
@@ -63,8 +63,8 @@ labels:
   {{- merge dict ($settings.podLabels | default dict) (index . 2) | toYaml | nindent 2 }}
 {{- end -}}
 
-{{/* The pods of a workload: metadata and spec. Takes (list $ "component" POD), POD being a dictionary of the chart's own
-     `spec` and, if wanted, `labels` and `annotations`. */}}
+{{/* The pod template of a workload: metadata and spec. Takes (list $ "component" POD). POD is a dictionary with the chart's
+     own `spec`, and optionally `labels` and `annotations`. */}}
 {{- define "pipeline.podTemplate" -}}
 {{- $pod := index . 2 -}}
 {{- $labels := merge (include "pipeline.podLabels" . | fromYaml) ($pod.labels | default dict) -}}
@@ -74,13 +74,13 @@ spec:
   {{- include "pipeline.podSpec" (list (index . 0) (index . 1) $pod.spec) | nindent 2 }}
 {{- end -}}
 
-{{/* A pod's spec. Takes (list $ "component" SPEC), SPEC being the chart's own part as a dictionary. */}}
+{{/* A pod's spec. Takes (list $ "component" SPEC). SPEC is the chart's own part, as a dictionary. */}}
 {{- define "pipeline.podSpec" -}}
 {{- $root := index . 0 -}}
 {{- $spec := index . 2 -}}
 {{- $settings := include "pipeline.podSettings" . | fromJson -}}
 {{- $_ := set $spec "automountServiceAccountToken" false -}}
-{{- /* Else a Service called mlflow sets MLFLOW_PORT to tcp://..., which MLflow reads. */ -}}
+{{- /* With service links, a Service called mlflow sets MLFLOW_PORT to tcp://..., which MLflow reads as its port. */ -}}
 {{- $_ := set $spec "enableServiceLinks" false -}}
 {{- with $root.Values.imagePullSecrets -}}
 {{- $_ := set $spec "imagePullSecrets" . -}}
@@ -90,7 +90,8 @@ spec:
 {{- $_ := set $spec $key . -}}
 {{- end -}}
 {{- end -}}
-{{- /* Each kind of affinity for itself: one to nodes does not take away what keeps two servers from sharing a node. */ -}}
+{{- /* Each kind of affinity is replaced separately: a node affinity in the values keeps the rule that separates two servers.
+       */ -}}
 {{- with $settings.affinity -}}
 {{- $affinity := deepCopy ($spec.affinity | default dict) -}}
 {{- range $kind, $terms := . -}}
@@ -105,7 +106,8 @@ spec:
 {{- with concat $volumes.entries (include "pipeline.caVolumes" $root | fromJsonArray) -}}
 {{- $_ := set $spec "volumes" . -}}
 {{- end -}}
-{{- /* Sidecars come first and stay: the others may need them, and a Job ends in spite of them. */ -}}
+{{- /* Sidecars come first because the other containers may need them. As init containers that restart, they let a Job end.
+       */ -}}
 {{- $first := list -}}
 {{- range $settings.sidecars -}}
 {{- $first = append $first (merge (dict "restartPolicy" "Always") .) -}}
@@ -129,7 +131,7 @@ spec:
 {{- toYaml $spec -}}
 {{- end -}}
 
-{{/* A container with the chart's security context, where it has none of its own. Takes (list CONTAINER SETTINGS). */}}
+{{/* A container with the chart's security context, unless it has its own. Takes (list CONTAINER SETTINGS). */}}
 {{- define "pipeline.secured" -}}
 {{- $container := index . 0 -}}
 {{- $context := include "pipeline.filled" (index . 1).containerSecurityContext | fromJson -}}

@@ -1,4 +1,5 @@
-{{/* The policy of a user of an S3 store: what it may do with its bucket and the objects in it. Takes {bucket, access}. */}}
+{{/* The policy of a user of an S3 store: what it may do with its bucket and the objects in it. Takes {bucket, access,
+     alsoReads}. */}}
 {{- define "pipeline.storePolicy" -}}
 {{- $bucket := list "s3:GetBucketLocation" -}}
 {{- $objects := list "s3:PutObject" -}}
@@ -13,7 +14,7 @@
 {{- $arn := printf "arn:aws:s3:::%s" .bucket -}}
 {{- $onBucket := dict "Effect" "Allow" "Action" $bucket "Resource" (list $arn) -}}
 {{- $onObjects := dict "Effect" "Allow" "Action" $objects "Resource" (list (printf "%s/*" $arn)) -}}
-{{- /* MinIO takes the right to delete for that to delete versions too, unless it is denied. */ -}}
+{{- /* In MinIO, the right to delete objects includes the right to delete versions, unless that is denied. */ -}}
 {{- $onVersions := dict "Effect" "Deny" "Action" (list "s3:DeleteObjectVersion") "Resource" (list (printf "%s/*" $arn)) -}}
 {{- $statements := list $onBucket $onObjects -}}
 {{- if eq .access "readWrite" -}}
@@ -27,12 +28,12 @@
 {{- dict "Version" "2012-10-17" "Statement" $statements | toPrettyJson -}}
 {{- end -}}
 
-{{/* Words BUCKET:DAYS, one a bucket whose objects go by themselves, for the scripts. */}}
+{{/* Words BUCKET:DAYS for the scripts, one for each bucket whose objects expire. */}}
 {{- define "pipeline.storeExpiring" -}}
 {{- range $i, $rule := .Values.provisioning.expiring }}{{ if $i }} {{ end }}{{ $rule.bucket }}:{{ int $rule.days }}{{ end -}}
 {{- end -}}
 
-{{/* Words NAME:BUCKET, one a bucket that a user reads beside its own, for the scripts. */}}
+{{/* Words NAME:BUCKET for the scripts, one for each additional bucket that a user may read. */}}
 {{- define "pipeline.storeAlsoReads" -}}
 {{- $words := list -}}
 {{- range $user := .Values.provisioning.users -}}
@@ -43,7 +44,7 @@
 {{- join " " $words -}}
 {{- end -}}
 
-{{/* Refuses buckets and users that contradict each other, in a sentence. */}}
+{{/* Fails with one sentence if buckets and users contradict each other. */}}
 {{- define "pipeline.storeValidate" -}}
 {{- $names := list -}}
 {{- range .Values.provisioning.users -}}

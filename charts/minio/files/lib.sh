@@ -1,21 +1,21 @@
 # shellcheck shell=sh
-# Shared by the scripts beside it. The image of mc has a shell and coreutils, and nothing else for certain.
+# Shared by the other scripts in this folder. The image of mc has a shell and coreutils; do not rely on other programs.
 
 fail() {
   echo "$1" >&2
   exit 1
 }
 
-# connect ALIAS DIRECTORY: names the server ALIAS for mc, with the two keys that stand as files in DIRECTORY. They go by
-# standard input, so that no command line shows them.
+# connect ALIAS DIRECTORY: gives mc an alias for the server, with the two keys that are files in DIRECTORY. The keys go
+# through standard input, so no command line shows them.
 connect() {
   printf '%s\n%s\n' "$(cat "$2/AWS_ACCESS_KEY_ID")" "$(cat "$2/AWS_SECRET_ACCESS_KEY")" |
     mc alias set "$1" "$STORE_URL" --api S3v4 >/dev/null
 }
 
-# make_buckets: makes the buckets $BUCKETS on the server `root`; those of $VERSIONED keep what is overwritten or deleted for
-# $NONCURRENT_DAYS days (0: for good). What is in those of $EXPIRING (words BUCKET:DAYS) goes after these days (0: never), and
-# what is in the others stays.
+# make_buckets: makes the buckets $BUCKETS on the server `root`. Buckets in $VERSIONED keep overwritten and deleted objects
+# for $NONCURRENT_DAYS days (0: forever). Objects in the buckets of $EXPIRING (words BUCKET:DAYS) expire after that many days
+# (0: never). In all other buckets objects stay.
 make_buckets() {
   for bucket in $BUCKETS; do
     mc mb --ignore-existing "root/$bucket"
@@ -23,12 +23,12 @@ make_buckets() {
 
   for bucket in $VERSIONED; do
     mc version enable "root/$bucket" >/dev/null || fail "Bucket $bucket cannot keep versions."
-    # Rules are written anew as a whole, so that repeating adds none.
+    # An import replaces all rules of the bucket, so a second run adds none.
     if [ "$NONCURRENT_DAYS" -gt 0 ]; then
       printf '{"Rules": [{"ID": "noncurrent", "Status": "Enabled", "Filter": {"Prefix": ""}, %s}]}\n' \
         "\"NoncurrentVersionExpiration\": {\"NoncurrentDays\": $NONCURRENT_DAYS}" | mc ilm rule import "root/$bucket"
     else
-      mc ilm rule rm --all --force "root/$bucket" >/dev/null 2>&1 || true  # It is an error to mc that there is none.
+      mc ilm rule rm --all --force "root/$bucket" >/dev/null 2>&1 || true  # mc fails if there is no rule.
     fi
     echo "Bucket $bucket keeps versions."
   done
@@ -45,13 +45,14 @@ make_buckets() {
     fi
   done
 
-  # A bucket that left that list still has its rule, by which its objects would go. Rules that people made have other names.
+  # A bucket that was removed from $EXPIRING still has its rule, which would delete its objects. Only rules of this script
+  # have the id "expiry".
   for bucket in $BUCKETS; do
     case " $EXPIRING " in *" $bucket:"*) continue ;; esac
     case $(mc ilm rule export "root/$bucket" 2>/dev/null) in
       *'"expiry"'*)
-        mc ilm rule rm --id expiry "root/$bucket" >/dev/null || fail "What is in bucket $bucket still goes after some days."
-        echo "What is in bucket $bucket stays."
+        mc ilm rule rm --id expiry "root/$bucket" >/dev/null || fail "The rule that expires objects in bucket $bucket cannot be removed."
+        echo "Objects in bucket $bucket do not expire any more."
         ;;
     esac
   done

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes the buckets $BUCKETS and the users $USERS (words NAME:BUCKET:ACCESS) on the server $STORE_URL; the keys of root
-# stand in $ROOT_DIR. NAME is what a user is for: it names the policy $POLICIES_DIR/NAME.json and the folder
-# $USERS_DIR/NAME with the keys, of which AWS_ACCESS_KEY_ID is the user's id on the server. While keys are rotated, the
-# pair NEXT_* there is a user too, and PREVIOUS_ACCESS_KEY_ID stays one. Whoever else has one of these policies is
-# removed. Buckets $VERSIONED keep what is overwritten or deleted for $NONCURRENT_DAYS days (0: for good). Safe to repeat.
+# Makes the buckets $BUCKETS and the users $USERS (words NAME:BUCKET:ACCESS) on the server $STORE_URL, with root's keys in
+# $ROOT_DIR. NAME is the purpose of a user. It names the policy $POLICIES_DIR/NAME.json and the folder $USERS_DIR/NAME with
+# the user's keys; the user's id on the server is AWS_ACCESS_KEY_ID. During a key rotation, the pair NEXT_* is a user too,
+# and the user PREVIOUS_ACCESS_KEY_ID stays. Every other user with one of these policies is removed. Buckets in $VERSIONED
+# keep overwritten and deleted objects for $NONCURRENT_DAYS days (0: forever). Safe to repeat.
 set -eu
 # shellcheck source=/dev/null
 . "${0%/*}/lib.sh"
@@ -13,7 +13,7 @@ add_user() {
   key=$(cat "$2")
   printf '%s\n%s\n' "$key" "$(cat "$3")" | mc admin user add root >/dev/null ||
     fail "The keys of user $1 are not valid: AWS_ACCESS_KEY_ID must have 3 to 20 characters, AWS_SECRET_ACCESS_KEY 8 to 40."
-  # Attaching a second time is an error to mc, and exactly what is wanted here.
+  # mc fails if the policy is already attached, which is the wanted state here.
   if ! reason=$(mc admin policy attach root "$1" --user "$key" 2>&1); then
     case $reason in
       *"already in effect"*) ;;
@@ -22,7 +22,7 @@ add_user() {
   fi
 }
 
-# stays ID NAME: whether the Secret of NAME says that this user is one of its own
+# stays ID NAME: succeeds if the Secret of NAME contains this id
 stays() {
   for file in AWS_ACCESS_KEY_ID NEXT_ACCESS_KEY_ID PREVIOUS_ACCESS_KEY_ID; do
     [ -f "$USERS_DIR/$2/$file" ] && [ "$(cat "$USERS_DIR/$2/$file")" = "$1" ] && return
@@ -30,7 +30,7 @@ stays() {
   return 1
 }
 
-# field NAME JSON: the text of a field of one flat object
+# field NAME JSON: prints the text of one field of a flat object
 field() {
   case $2 in
     *"\"$1\":\""*) rest=${2#*"\"$1\":\""} && echo "${rest%%\"*}" ;;
@@ -61,8 +61,8 @@ for user in $USERS; do
   echo "User $name exists, with its policy."
 done
 
-# An id that was in use once opens the store for ever unless it goes. One object a line; the list is kept in a file,
-# since a failure within a pipe would go unseen.
+# A former id gives access until it is removed. mc prints one object per line. Its output is kept in a variable, because a
+# failure in a pipe would not be noticed.
 known=$(mc admin user list root --json) || fail "$STORE_URL does not list its users."
 printf '%s\n' "$known" | while read -r line; do
   id=$(field accessKey "$line")

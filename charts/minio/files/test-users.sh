@@ -1,11 +1,11 @@
 #!/bin/sh
-# `helm test`: every user ($USERS: words NAME:BUCKET:ACCESS) can do with its bucket what its access says, no more, and
-# nothing with the other buckets ($BUCKETS), but read those that $ALSO_READS (words NAME:BUCKET) has.
+# `helm test`: every user ($USERS: words NAME:BUCKET:ACCESS) can do what its access says with its bucket, and nothing more.
+# It has no access to the other buckets ($BUCKETS), except to read those that $ALSO_READS (words NAME:BUCKET) lists.
 set -eu
 # shellcheck source=/dev/null
 . "${0%/*}/lib.sh"
 
-# A file, because `mc pipe` sets a buffer of 528 MiB aside: now and then Go clears it first, which no limit here allows.
+# A file, because `mc pipe` allocates a buffer of 528 MiB. Sometimes Go zeroes it first, which exceeds the memory limit.
 written=/tmp/helm-test
 echo test >"$written"
 
@@ -34,7 +34,7 @@ for user in $USERS; do
 
   object=$name/$own/helm-test-$name
   if [ "$access" = writeOnly ]; then
-    # `put` does not ask what is there, as `cp` does. What it writes stays, until the bucket's rule takes it away.
+    # `put` does not first read the object, as `cp` does. The object stays until the bucket's rule deletes it.
     reason=$(mc put "$written" "$object" 2>&1) || fail "User $name cannot write to its bucket $own: $reason"
     ! mc cat "$object" >/dev/null 2>&1 || fail "User $name can read objects in $own, but should only write."
     ! mc rm --quiet "$object" >/dev/null 2>&1 || fail "User $name can delete objects in $own, but should only write."

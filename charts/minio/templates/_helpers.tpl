@@ -1,24 +1,24 @@
-{{/* A StatefulSet's name leaves the label of its revision eleven characters of 63. */}}
+{{/* At most 52 characters: the label of a StatefulSet's revision has eleven more, and a label has at most 63. */}}
 {{- define "minio.fullname" -}}
 {{- include "pipeline.fullname" (list . 52) -}}
 {{- end -}}
 
-{{/* The name of a further object. Takes (list $ "suffix"). */}}
+{{/* The name of another object. Takes (list $ "suffix"). */}}
 {{- define "minio.suffixed" -}}
 {{- include "pipeline.suffixed" (list (include "minio.fullname" (index . 0)) (index . 1) 63) -}}
 {{- end -}}
 
-{{/* Where the scripts reach the server. */}}
+{{/* The server's address for the scripts. */}}
 {{- define "minio.url" -}}
 http://{{ include "minio.fullname" . }}:9000
 {{- end -}}
 
-{{/* Words NAME:BUCKET:ACCESS, one a user, for the scripts. */}}
+{{/* Words NAME:BUCKET:ACCESS for the scripts, one for each user. */}}
 {{- define "minio.users" -}}
 {{- range $i, $user := .Values.provisioning.users }}{{ if $i }} {{ end }}{{ $user.name }}:{{ $user.bucket }}:{{ $user.access }}{{ end -}}
 {{- end -}}
 
-{{/* The pods that work with the server's scripts: provisioning and the test. */}}
+{{/* Selects the pods that run the scripts: provisioning and the test. */}}
 {{- define "minio.jobSelector" -}}
 matchLabels:
   {{- include "pipeline.releaseLabels" . | nindent 2 }}
@@ -28,7 +28,7 @@ matchExpressions:
     values: [provision, test]
 {{- end -}}
 
-{{/* What the containers of these pods share. Ends in the list of mounts, so that more can follow. */}}
+{{/* Fields that the containers of these pods share. Ends in the list of mounts, so that a template can append more. */}}
 {{- define "minio.jobContainer" -}}
 image: {{ include "pipeline.image" (list .Values.provisioning.image "") | quote }}
 imagePullPolicy: {{ .Values.provisioning.image.pullPolicy | quote }}
@@ -70,7 +70,7 @@ volumeMounts:
     mountPath: /tmp
 {{- end -}}
 
-{{/* Volumes of these pods. The users' keys lie side by side, as /users/NAME/AWS_ACCESS_KEY_ID and so on. */}}
+{{/* Volumes of these pods. The users' keys are files: /users/NAME/AWS_ACCESS_KEY_ID and so on. */}}
 {{- define "minio.jobVolumes" -}}
 - name: scripts
   configMap:
@@ -89,7 +89,8 @@ volumeMounts:
           items:
             - {key: AWS_ACCESS_KEY_ID, path: {{ .name }}/AWS_ACCESS_KEY_ID}
             - {key: AWS_SECRET_ACCESS_KEY, path: {{ .name }}/AWS_SECRET_ACCESS_KEY}
-      # What a Secret has besides while its keys are rotated. Sources are there or not as a whole, so each key has its own.
+      # Additional keys during a key rotation. A projected source is optional only as a whole, so each key is a separate
+      # source.
       {{- $user := . }}
       {{- range list "NEXT_ACCESS_KEY_ID" "NEXT_SECRET_ACCESS_KEY" "PREVIOUS_ACCESS_KEY_ID" }}
       - secret:
@@ -104,7 +105,7 @@ volumeMounts:
     sizeLimit: 64Mi
 {{- end -}}
 
-{{/* Refuses values that contradict each other, in a sentence. */}}
+{{/* Fails with one sentence if values contradict each other. */}}
 {{- define "minio.validate" -}}
 {{- include "pipeline.storeValidate" . -}}
 {{- end -}}

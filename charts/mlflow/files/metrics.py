@@ -1,6 +1,6 @@
-"""Gives Prometheus what the server counts, at a port of its own: the server's own page asks for an administrator.
+"""Serve the metrics of the MLflow server at a separate port: the server's own page requires an administrator.
 
-It answers 503 while the server beside it does not answer, so that `up` says how the server is.
+It answers 503 while the server does not answer, so `up` in Prometheus shows the state of the server.
 """
 
 import os
@@ -16,10 +16,10 @@ HEALTH = os.environ["HEALTH_URL"]
 
 
 class Metrics(BaseHTTPRequestHandler):
-    """Answers GET /metrics."""
+    """Handler of GET /metrics."""
 
     def do_GET(self):
-        """Collect what all processes of the server have counted."""
+        """Answer with the sum of what all processes of the server counted."""
         if self.path.partition("?")[0] != "/metrics":
             self.send_error(404)
             return
@@ -36,7 +36,7 @@ class Metrics(BaseHTTPRequestHandler):
         self.wfile.write(generate_latest(registry))
 
     def log_message(self, *_):
-        """Say nothing: it is asked every few seconds."""
+        """Log nothing: Prometheus sends a request every few seconds."""
 
 
 Path(FOLDER).mkdir(parents=True, exist_ok=True)

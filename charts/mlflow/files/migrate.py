@@ -1,7 +1,7 @@
-"""Brings the database to this MLflow's schema.
+"""Upgrade the database to the schema of this MLflow version.
 
-`mlflow db upgrade` takes the address as an argument only, where any process list would show it. Without a connection it
-would also go on trying for minutes and name no cause; here the Job tries again by itself.
+The command `mlflow db upgrade` takes the address only as an argument, which every process list shows. Without a
+connection, it also retries for minutes and names no cause. This script fails at once, and the Job retries.
 """
 
 import os
@@ -16,7 +16,7 @@ secret = f"`uri` of Secret {os.environ['SECRET_NAME']}"
 try:
     sqlalchemy.create_engine(address).connect().close()
 except ImportError as error:
-    # Everything before :// says which database it is and which driver asks it; nothing of it is secret.
+    # The part before :// names the database and its driver. It contains no secret.
     scheme = address.partition("://")[0]
     sys.exit(
         f"{secret} starts with {scheme}://, whose driver ({error.name}) is not in this image. "

@@ -1,6 +1,6 @@
-"""Starts the server at which people sign in; without arguments, makes its tables, as the migration does.
+"""Start the server at which people sign in. Without arguments, only create its tables, as the migration does.
 
-Its tables have names that tables of MLflow's own users have too: they get a schema of their own in the same database.
+Some of its tables have the same names as tables of MLflow's own users, so they get a separate schema in the database.
 """
 
 import importlib.util
@@ -30,5 +30,5 @@ with sqlalchemy.create_engine(address).begin() as connection:
     connection.execute(sqlalchemy.schema.CreateSchema(SCHEMA, if_not_exists=True))
 from mlflow_oidc_auth.store import store as people  # noqa: E402  it reads the variable that is set above
 
-people.list_usernames()  # what is asked first makes the tables
-print("The tables of people's sign-in are there.")
+people.list_usernames()  # the first query creates the tables
+print("The tables for the sign-in of people exist.")

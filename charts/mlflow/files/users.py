@@ -1,6 +1,6 @@
-"""Makes the users of MLflow's basic-auth app as their Secrets say, each with the rights of its role and no others.
+"""Create the users of MLflow's basic-auth app from their Secrets, each with only the rights of its role.
 
-A password that a Secret no longer has opens nothing from then on.
+If a Secret has a new password, the old one stops working.
 """
 
 import os
@@ -10,7 +10,7 @@ from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
 ADMIN = "admin"
 WORKSPACE = "default"
-# What anybody may create unless it is denied to them: an experiment too, whose files could be anywhere in the store.
+# What every user may create unless it is denied. That includes experiments, whose files could be anywhere in the store.
 CREATED = (
     "experiment",
     "registered_model",
@@ -22,21 +22,21 @@ CREATED = (
     "gateway_secret",
 )
 RIGHTS = {
-    # It takes a version back whose registration did not come to its end.
+    # A failed registration deletes the version that it began.
     "training": {"experiment": EDIT, "registered_model": EDIT, "registered_model_version": MANAGE},
-    # Runs hold the figures that a release tells of, and who reads them may make experiments too.
+    # Runs hold the metrics that a release shows. The right to read them includes the right to create experiments.
     "gitops": {"experiment": READ, "registered_model": READ},
     "serving": {"registered_model": READ},
-    # To set an alias is to edit the model; its versions stay as they are.
+    # MLflow requires the right to edit the model for setting an alias. Versions cannot be changed.
     "smoke": {"registered_model": EDIT, "registered_model_version": READ},
 }
 
 
 def ensure_user(store, name, password, *, admin):
-    """Make the user, or give it the password that its Secret holds now."""
+    """Create the user, or set its password to that of its Secret."""
     if not store.has_user(name):
         store.create_user(name, password, is_admin=admin)
-        print(f"User {name} is made.")
+        print(f"User {name} exists now.")
         return
     if store.get_user(name).is_admin != admin:
         store.update_user(name, is_admin=admin)
@@ -46,7 +46,7 @@ def ensure_user(store, name, password, *, admin):
 
 
 def ensure_role(store, role, name):
-    """Give the user the role, and the role what `RIGHTS` says."""
+    """Assign the role to the user, with exactly the rights of `RIGHTS`."""
     title = f"ml-pipeline-{role}"
     found = {entry.name: entry for entry in store.list_roles([WORKSPACE])}
     entry = found.get(title) or store.create_role(title, WORKSPACE)

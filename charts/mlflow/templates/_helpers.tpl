@@ -2,12 +2,12 @@
 {{- include "pipeline.fullname" (list . 63) -}}
 {{- end -}}
 
-{{/* The name of a further object, at most as long as a CronJob's. Takes (list $ "gc"). */}}
+{{/* The name of another object, short enough for a CronJob. Takes (list $ "gc"). */}}
 {{- define "mlflow.suffixed" -}}
 {{- include "pipeline.suffixed" (list (include "mlflow.fullname" (index . 0)) (index . 1) 52) -}}
 {{- end -}}
 
-{{/* The chart's appVersion is the tag where neither tag nor digest is named. */}}
+{{/* The image. Without tag and digest, the tag is the chart's appVersion. */}}
 {{- define "mlflow.image" -}}
 {{- include "pipeline.image" (list .Values.image .Chart.AppVersion) -}}
 {{- end -}}
@@ -16,7 +16,7 @@
 {{- required "serviceAccount.create is false: name the existing account in serviceAccount.name" (include "pipeline.serviceAccountName" (list . (include "mlflow.fullname" .))) -}}
 {{- end -}}
 
-{{/* The address of the database, which holds a password and so comes from the Secret alone. Takes (list $ "VARIABLE"). */}}
+{{/* The address of the database. It contains a password, so it comes only from the Secret. Takes (list $ "VARIABLE"). */}}
 {{- define "mlflow.databaseEnv" -}}
 - name: {{ index . 1 }}
   valueFrom:
@@ -25,7 +25,7 @@
       key: uri
 {{- end -}}
 
-{{/* The artifact store and who asks it. Takes (list $ SECRET), the Secret with the keys. */}}
+{{/* The artifact store and the keys for it. Takes (list $ SECRET), the Secret with the keys. */}}
 {{- define "mlflow.artifactsEnv" -}}
 {{- $secret := index . 1 -}}
 {{- with (index . 0).Values.artifacts -}}
@@ -52,7 +52,7 @@
       key: {{ index . 2 }}
 {{- end -}}
 
-{{/* The users that the migration makes: the administrator, and one a role. */}}
+{{/* The users that the migration makes: the administrator, and one for each role. */}}
 {{- define "mlflow.usersEnv" -}}
 {{- $users := dict "admin" .Values.auth.existingSecret -}}
 {{- range $role, $secret := .Values.auth.users -}}
@@ -68,7 +68,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* MLflow answers 403 to any Host that it was not told of: every name under which clients, Prometheus and people come. */}}
+{{/* MLflow answers 403 to an unknown Host header. These are all names that clients, Prometheus and people use. */}}
 {{- define "mlflow.allowedHosts" -}}
 {{- $name := include "mlflow.fullname" . -}}
 {{- $service := printf "%s.%s" $name .Release.Namespace -}}
@@ -84,7 +84,7 @@
 {{- join "," $all -}}
 {{- end -}}
 
-{{/* A page served under an ingress host posts with that host as its origin; TLS may end before the cluster. */}}
+{{/* A page that is served under an ingress host sends that host as its origin. TLS may end before the cluster. */}}
 {{- define "mlflow.corsAllowedOrigins" -}}
 {{- $origins := list -}}
 {{- range include "pipeline.ingressHosts" . | fromJsonArray -}}
@@ -96,7 +96,7 @@
 {{- join "," (concat $origins .Values.corsAllowedOrigins) -}}
 {{- end -}}
 
-{{/* Refuses values that contradict each other, in a sentence. */}}
+{{/* Fails with one sentence if values contradict each other. */}}
 {{- define "mlflow.validate" -}}
 {{- if and .Values.ingress.enabled (empty .Values.ingress.hosts) -}}
 {{- fail "ingress.enabled needs at least one name in ingress.hosts." -}}

@@ -2,8 +2,8 @@
 {{- include "mlflow.suffixed" (list . "sign-in") -}}
 {{- end -}}
 
-{{/* What the server at which people sign in is told. It lets in the groups that are named, takes no token that the provider
-     gave to another client, and gives nobody but an administrator more than to read. */}}
+{{/* Settings of the server at which people sign in. It lets in the configured groups, refuses tokens that the provider
+     issued to other clients, and gives only administrators more than the right to read. */}}
 {{- define "mlflow.signInEnv" -}}
 {{- $signIn := .Values.signIn -}}
 {{- $issuer := trimSuffix "/" $signIn.issuer -}}
@@ -43,7 +43,7 @@
 {{ include "mlflow.secretEnv" (list "SECRET_KEY" .Values.auth.existingSecret "flask-secret-key") }}
 {{- end -}}
 
-{{/* The port at which the provider is. */}}
+{{/* The provider's port. */}}
 {{- define "mlflow.issuerPort" -}}
 {{- $host := (urlParse .Values.signIn.issuer).host -}}
 {{- regexFind ":[0-9]+$" $host | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https://" .Values.signIn.issuer)) -}}

@@ -1,4 +1,4 @@
-{{/* The image that reads Parquet: another variant of the server's, made of the same content. */}}
+{{/* The image that can read Parquet: a variant of the server's image with the same code. */}}
 {{- define "model-serving.batchImage" -}}
 {{- $own := .Values.batch.image -}}
 {{- $tag := $own.tag -}}
@@ -10,7 +10,7 @@
 {{- include "pipeline.image" (list $image .Chart.AppVersion) -}}
 {{- end -}}
 
-{{/* Whether it asks MLflow: not where the pin has its files in the store. Empty means no. */}}
+{{/* Not empty if batch pods use MLflow: that is, unless the pin's files are in the store. */}}
 {{- define "model-serving.batchAsksMlflow" -}}
 {{- if not (hasPrefix "s3://" .Values.model.uri) -}}
 true
@@ -94,7 +94,7 @@ spec:
         sizeLimit: {{ $batch.workSpace | quote }}
 {{- end -}}
 
-{{/* Refuses values of it that contradict each other, in a sentence. */}}
+{{/* Fails with one sentence if values of `batch` contradict each other. */}}
 {{- define "model-serving.validateBatch" -}}
 {{- if .Values.batch.enabled -}}
 {{- if not (and .Values.model.version .Values.model.digest) -}}

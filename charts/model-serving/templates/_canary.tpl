@@ -1,5 +1,5 @@
-{{/* The Service of one role of a canary. Argo Rollouts adds to its selector which pods have that role. It has a component of
-     its own, so that no ServiceMonitor takes it for the Service itself. Takes (list $ "stable"). */}}
+{{/* The Service of one role of a canary. Argo Rollouts adds the pods of that role to its selector. It has a separate
+     component label, so no ServiceMonitor selects it together with the main Service. Takes (list $ "stable"). */}}
 {{- define "model-serving.roleService" -}}
 {{- $root := index . 0 -}}
 apiVersion: v1
@@ -25,7 +25,8 @@ spec:
     {{- end }}
 {{- end -}}
 
-{{/* A Job that asks the canary alone, as the provider of a metric. Takes (list $ ALIAS RETRIES): the alias that it moves. */}}
+{{/* The provider of a metric: a Job that sends a request to the canary only. Takes (list $ ALIAS RETRIES): the alias to
+     move, or "". */}}
 {{- define "model-serving.smokeProvider" -}}
 {{- $root := index . 0 -}}
 {{- $pod := include "model-serving.smokePod" (list $root (include "model-serving.suffixed" (list $root "canary")) (index . 1)) | fromYaml -}}
@@ -40,14 +41,14 @@ job:
       {{- include "pipeline.podTemplate" (list $root "smoke" $pod) | nindent 6 }}
 {{- end -}}
 
-{{/* Labels of the series of one role; Argo Rollouts puts in the hash of its pods. Takes (list $ "canary" MORE). */}}
+{{/* Labels of the series of one role. Argo Rollouts fills in the hash of its pods. Takes (list $ "canary" MORE). */}}
 {{- define "model-serving.series" -}}
 {{- $root := index . 0 -}}
 namespace={{ $root.Release.Namespace | quote }}, job={{ include "model-serving.fullname" $root | quote }}, rollouts_pod_template_hash="{{ printf "{{args.%s}}" (index . 1) }}"
 {{- with index . 2 }}, {{ . }}{{ end }}
 {{- end -}}
 
-{{/* How much a counter grew for one role in the window. Takes (list $ "canary" METRIC MORE BY). */}}
+{{/* The increase of a counter for one role within the window. Takes (list $ "canary" METRIC MORE BY). */}}
 {{- define "model-serving.grown" -}}
 {{- $series := include "model-serving.series" (list (index . 0) (index . 1) (index . 3)) -}}
 sum{{ with index . 4 }} by ({{ . }}){{ end }} (increase({{ index . 2 }}{ {{- $series -}} }[{{ int64 (index . 0).Values.rollout.canary.analysis.windowSeconds }}s]))
@@ -57,7 +58,7 @@ sum{{ with index . 4 }} by ({{ . }}){{ end }} (increase({{ index . 2 }}{ {{- $se
 route=~"/predict|/invocations|/v2/.+/infer"
 {{- end -}}
 
-{{/* The share of failed requests of one role, where there were enough requests; role says which it is. */}}
+{{/* The share of failed requests of one role, if there were enough requests. The label `role` names it. */}}
 {{- define "model-serving.errorShare" -}}
 {{- $root := index . 0 -}}
 {{- $role := index . 1 -}}
@@ -70,7 +71,7 @@ label_replace(
 )
 {{- end -}}
 
-{{/* A quantile of the time that one role takes, in seconds, where there were enough requests. */}}
+{{/* A quantile of the latency of one role in seconds, if there were enough requests. */}}
 {{- define "model-serving.latency" -}}
 {{- $root := index . 0 -}}
 {{- $role := index . 1 -}}
@@ -85,7 +86,8 @@ label_replace(
 )
 {{- end -}}
 
-{{/* The share of each class in the answers of one role, classes of the other role included, never zero: it is divided by. */}}
+{{/* The share of each class in the answers of one role, including classes that only the other role answered. It is never
+     zero, because it is a divisor. */}}
 {{- define "model-serving.classShares" -}}
 {{- $root := index . 0 -}}
 {{- $model := printf "model_name=%q" $root.Values.model.name -}}
@@ -95,7 +97,7 @@ label_replace(
 clamp_min(({{ $rows }} or 0 * {{ $others }}) / on () group_left () ({{ $all }} >= {{ int64 $root.Values.rollout.canary.analysis.minRows }}), 0.001)
 {{- end -}}
 
-{{/* How a controller leads traffic to the canary; nothing means by the number of pods. */}}
+{{/* How traffic gets to the canary. Empty means by the number of pods. */}}
 {{- define "model-serving.trafficRouting" -}}
 {{- $routing := .Values.rollout.trafficRouting -}}
 {{- if eq $routing "traefik" -}}

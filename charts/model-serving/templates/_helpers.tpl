@@ -1,14 +1,14 @@
-{{/* The release's name where it says "serving" itself, else release-chart. */}}
+{{/* The release's name if it contains "serving", otherwise release-chart. */}}
 {{- define "model-serving.fullname" -}}
 {{- include "pipeline.fullname" (list . 63 "serving") -}}
 {{- end -}}
 
-{{/* The name of a further object. Takes (list $ "suffix"). */}}
+{{/* The name of another object. Takes (list $ "suffix"). */}}
 {{- define "model-serving.suffixed" -}}
 {{- include "pipeline.suffixed" (list (include "model-serving.fullname" (index . 0)) (index . 1) 63) -}}
 {{- end -}}
 
-{{/* The chart's appVersion is the tag where neither tag nor digest is named. */}}
+{{/* The image. Without tag and digest, the tag is the chart's appVersion. */}}
 {{- define "model-serving.image" -}}
 {{- include "pipeline.image" (list .Values.image .Chart.AppVersion) -}}
 {{- end -}}
@@ -17,12 +17,12 @@
 {{- required "serviceAccount.create is false: name the existing account in serviceAccount.name" (include "pipeline.serviceAccountName" (list . (include "model-serving.fullname" .))) -}}
 {{- end -}}
 
-{{/* The pods that run always: their lowest number. */}}
+{{/* The minimum number of pods. */}}
 {{- define "model-serving.minReplicas" -}}
 {{- ternary .Values.autoscaling.minReplicas .Values.replicaCount (or .Values.autoscaling.enabled .Values.autoscaling.external) | default 1 -}}
 {{- end -}}
 
-{{/* Which model: the pin where there is one, else the alias to follow. Shared by the server and its smoke test. */}}
+{{/* The model to serve: the pin, or else the alias to follow. The server and its smoke test share this. */}}
 {{- define "model-serving.modelEnv" -}}
 - name: MODEL_NAME
   value: {{ .Values.model.name | quote }}
@@ -47,7 +47,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* What is compared with the model. */}}
+{{/* The version to compare with the model. */}}
 {{- define "model-serving.shadowEnv" -}}
 {{- with .Values.shadow -}}
 {{- if .version -}}
@@ -65,7 +65,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Where the log of predictions goes. */}}
+{{/* The address of the prediction log. */}}
 {{- define "model-serving.logUri" -}}
 {{- $names := default dict .Values.global -}}
 {{- $environment := default .Release.Namespace $names.environment -}}
@@ -73,7 +73,7 @@
 s3://{{ .Values.predictionLog.bucket }}/{{ default (printf "%s/%s" $environment $service) .Values.predictionLog.prefix }}
 {{- end -}}
 
-{{/* The keys of the log's own user. */}}
+{{/* The keys of the prediction log's own user. */}}
 {{- define "model-serving.logKeysEnv" -}}
 {{- with .Values.predictionLog -}}
 {{- if and .enabled .existingSecret -}}
@@ -88,7 +88,7 @@ s3://{{ .Values.predictionLog.bucket }}/{{ default (printf "%s/%s" $environment 
 {{- end -}}
 {{- end -}}
 
-{{/* Whether the server asks MLflow: anything but a pin with files in the store does. Empty means no. */}}
+{{/* Not empty if the server uses MLflow: that is, unless every model is pinned to files in the store. */}}
 {{- define "model-serving.asksMlflow" -}}
 {{- $models := prepend .Values.extraModels .Values.model -}}
 {{- if dig "version" "" (default dict .Values.shadow) -}}
@@ -101,7 +101,8 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* Further models as the server reads them. A followed one names its stage: MODEL_STAGE is not there beside a pin. */}}
+{{/* Further models, in the format that the server reads. One that follows an alias names its stage, because MODEL_STAGE is
+     not set together with a pin. */}}
 {{- define "model-serving.extraModels" -}}
 {{- $models := list -}}
 {{- range .Values.extraModels -}}
@@ -120,13 +121,13 @@ true
 {{- toJson $models -}}
 {{- end -}}
 
-{{/* The port of the collector: the address's, or that of its scheme. */}}
+{{/* The port of the collector: that of the address, or the default of its scheme. */}}
 {{- define "model-serving.tracingPort" -}}
 {{- $address := urlParse .Values.tracing.endpoint -}}
 {{- regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default (ternary 443 80 (eq $address.scheme "https")) -}}
 {{- end -}}
 
-{{/* Refuses values that contradict each other, in a sentence. */}}
+{{/* Fails with one sentence if values contradict each other. */}}
 {{- define "model-serving.validate" -}}
 {{- $model := .Values.model -}}
 {{- if and .Values.apiKeys.requestsPerSecond (not .Values.apiKeys.existingSecret) -}}
@@ -198,7 +199,7 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* The same of each further model. */}}
+{{/* The same checks for each further model. */}}
 {{- define "model-serving.validateExtraModels" -}}
 {{- $names := list .Values.model.name -}}
 {{- range .Values.extraModels -}}

@@ -1,4 +1,4 @@
-{{/* The pods that answer, whichever kind of object runs them. */}}
+{{/* The pods that answer, for a Deployment or a Rollout. */}}
 {{- define "model-serving.serverPod" -}}
 {{- if include "model-serving.asksMlflow" . }}
 labels:
@@ -8,7 +8,7 @@ annotations:
   checksum/config: {{ include (print $.Template.BasePath "/configmap.yaml") . | sha256sum }}
 spec:
   serviceAccountName: {{ include "model-serving.serviceAccountName" . | quote }}
-  # The drain before SIGTERM, what the server takes to finish and to write its log, and a little for the kubelet.
+  # The drain before SIGTERM, the time to finish requests and to write the log, and a margin for the kubelet.
   terminationGracePeriodSeconds: {{ add .Values.shutdown.drainSeconds .Values.shutdown.graceSeconds (ternary .Values.predictionLog.endSeconds 0 .Values.predictionLog.enabled) 5 }}
   topologySpreadConstraints:
     - maxSkew: 1
@@ -52,7 +52,7 @@ spec:
         - name: grpc
           containerPort: 8081
         {{- end }}
-      # A model that cannot be loaded yet keeps a pod out of service but alive: it goes on trying.
+      # A pod whose model cannot be loaded yet stays out of service, but alive: it keeps retrying.
       startupProbe:
         httpGet: {path: /health/live, port: http}
         periodSeconds: 1
@@ -68,7 +68,7 @@ spec:
         timeoutSeconds: 5
         failureThreshold: 3
       lifecycle:
-        # Endpoints and ingress controllers need this long to hear that the pod is leaving.
+        # Endpoints and ingress controllers need this long to notice that the pod ends.
         preStop:
           sleep:
             seconds: {{ .Values.shutdown.drainSeconds }}

@@ -1,4 +1,4 @@
-{{/* A pod that asks a Service for a prediction and, where there is an alias, moves it. Takes (list $ SERVICE ALIAS). */}}
+{{/* A pod that requests a prediction from a Service and, if there is an alias, moves it. Takes (list $ SERVICE ALIAS). */}}
 {{- define "model-serving.smokePod" -}}
 {{- $service := index . 1 -}}
 {{- $alias := index . 2 -}}
@@ -52,7 +52,8 @@ spec:
 {{- end -}}
 {{- end -}}
 
-{{/* The alias that the smoke test after a sync or on `helm test` moves: a canary has a step for it. */}}
+{{/* The alias that the smoke test moves after a sync or on `helm test`. Empty with a canary, which has a separate step for
+     it. */}}
 {{- define "model-serving.smokeAlias" -}}
 {{- if ne .Values.rollout.strategy "canary" -}}
 {{- .Values.smoke.alias -}}

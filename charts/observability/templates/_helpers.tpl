@@ -2,15 +2,16 @@
 {{- include "pipeline.fullname" (list . 63) -}}
 {{- end -}}
 
-{{/* The name of a further object. Takes (list $ "suffix"). */}}
+{{/* The name of another object. Takes (list $ "suffix"). */}}
 {{- define "observability.suffixed" -}}
 {{- include "pipeline.suffixed" (list (include "observability.fullname" (index . 0)) (index . 1) 63) -}}
 {{- end -}}
 
 {{/*
-A file with the values of `thresholds` in place of ${group.name}, as a number, of ${group.name:percent}, and of
-${group.name:bound}, as the label `le` of a histogram has it: `1.0`, and never `1`. Takes (list $ "path"). In JSON, a text that
-is a placeholder and nothing else becomes a number. compose.yaml has no Helm: tools/thresholds.py does the same there.
+The content of a file with its placeholders replaced by values of `thresholds`: ${group.name} by the number,
+${group.name:percent} by the percentage, and ${group.name:bound} by the label `le` of a histogram (`1.0`, never `1`). In JSON, a
+string that is only a placeholder becomes a number. Takes (list $ "path"). compose.yaml works without Helm, so
+tools/thresholds.py does the same for it.
 */}}
 {{- define "observability.filled" -}}
 {{- $root := index . 0 -}}
@@ -30,7 +31,7 @@ is a placeholder and nothing else becomes a number. compose.yaml has no Helm: to
 {{- $text -}}
 {{- end -}}
 
-{{/* Refuses values that contradict each other, in a sentence. */}}
+{{/* Fails with one sentence if values contradict each other. */}}
 {{- define "observability.validate" -}}
 {{- $bounds := list 0.0005 0.001 0.0015 0.002 0.003 0.005 0.0075 0.01 0.015 0.025 0.05 0.1 0.25 0.5 1.0 2.5 5.0 10.0 -}}
 {{- if not (has (float64 .Values.thresholds.slo.slowSeconds) $bounds) -}}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Uploads the dump in $BACKUP_DIR to $S3_TARGET (bucket and folder) and keeps the newest $KEEP there. The checksum goes
-# up last, after dump and signature: a dump counts as a backup once its checksum stands beside it.
+# Uploads the dump in $BACKUP_DIR to $S3_TARGET (bucket and folder) and keeps the newest $KEEP there. The checksum is
+# uploaded last, because a dump counts as a backup only if its checksum exists.
 set -eu
 # shellcheck source=/dev/null
 . "${0%/*}/lib.sh"
@@ -13,11 +13,11 @@ for dump in "$BACKUP_DIR"/*.dump; do
   done
 done
 
-# Kept by count and not by age: when backups stop, the last good ones stay.
+# By number and not by age: if backups stop, the last good ones stay.
 if ! checksums=$(backups '*.dump.sha256') || ! objects=$(backups '*.dump*'); then
   fail "Uploaded ${dump##*/}, but $S3_TARGET cannot be listed: old backups stay."
 fi
-# shellcheck disable=SC2086 # one word a line is wanted, and names hold no spaces
+# shellcheck disable=SC2086 # one word per line is intended; names contain no spaces
 set -- $checksums
 echo "Uploaded ${dump##*/} to $S3_TARGET. There are $# backups; the newest $KEEP stay."
 [ "$#" -gt "$KEEP" ] || exit 0

@@ -1,4 +1,4 @@
--- The database $DATABASE: it belongs to the role of the Secret, and nobody else gets in.
+-- The database $DATABASE. It belongs to the role of the Secret, and no other role may connect.
 \getenv database DATABASE
 \set owner `cat "$CREDENTIALS_DIR/mlflow-username"`
 

@@ -1,17 +1,18 @@
 # shellcheck shell=sh
-# Shared by the scripts beside it. Those that run mc need nothing else but a shell, for its image has little more.
+# Shared by the other scripts in this folder. Scripts that run mc use only the shell besides it, because its image has little
+# more.
 
 fail() {
   echo "$1" >&2
   exit 1
 }
 
-# Who opens the store, for messages.
+# The source of the store's keys, for messages.
 STORE_KEYS="${SECRET_NAME:+Secret $SECRET_NAME}"
 STORE_KEYS="${STORE_KEYS:-the cloud identity of the pod}"
 
-# Names the store of the backups `store` for mc. The keys go by standard input, so that no command line shows them. Without
-# keys, mc fetches short-lived ones for the token that the cloud mounts into the pods of a service account.
+# Gives mc the alias `store` for the store of the backups. The keys go through standard input, so no command line shows them.
+# Without keys, mc gets short-lived ones in exchange for the token that the cloud mounts into the pods of a service account.
 connect() {
   if [ -z "${AWS_ACCESS_KEY_ID:-}" ]; then
     [ -n "${AWS_WEB_IDENTITY_TOKEN_FILE:-}" ] ||
@@ -25,7 +26,7 @@ connect() {
     fail "The keys of $STORE_KEYS or the address $S3_ENDPOINT_URL are not valid."
 }
 
-# backups PATTERN: what of that name stands in the folder of the backups, one a line. Sorted by name is sorted by time.
+# backups PATTERN: prints the matching names in the folder of the backups, one per line. Sorted by name is sorted by time.
 backups() {
   mc find "store/$S3_TARGET/" --maxdepth 1 --name "$1"
 }

@@ -19,6 +19,6 @@ fi
 
 mc cp --quiet "store/$S3_TARGET/$dump" "$BACKUP_DIR/" >/dev/null ||
   fail "Nothing restored: $dump could not be downloaded from $S3_TARGET on $S3_ENDPOINT_URL."
-# Whether a backup without a signature may be restored is for the next container to say: it has the key.
+# The next container has the key, so it decides whether a backup without a signature may be restored.
 mc cp --quiet "store/$S3_TARGET/$dump.hmac" "$BACKUP_DIR/" >/dev/null ||
   echo "$dump.hmac could not be downloaded from $S3_TARGET on $S3_ENDPOINT_URL." >&2

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Puts the dump in $BACKUP_DIR back as database $PGDATABASE, if its signature is by the key in $BACKUP_KEY_FILE. It is
-# loaded into a database of its own first, by a role that owns nothing else and goes again, and takes the other's name in
-# one transaction, so a dump that does not load changes nothing. Works where the database exists, where it does not, and
-# where the server is new and has not even the role.
+# Restores the dump in $BACKUP_DIR as database $PGDATABASE, if it was signed with the key in $BACKUP_KEY_FILE. A temporary
+# role, which owns nothing else, loads the dump into a new database. That database then takes the name of the old one in one
+# transaction, so a dump that does not load changes nothing. Works if the database exists, if it does not, and on a new
+# server without the role.
 set -eu
 # shellcheck source=/dev/null
 . "${0%/*}/lib.sh"
 # shellcheck source=/dev/null
 . "${0%/*}/signature.sh"
 
-# The superuser looks names up where no dump can have put any.
+# A search path that no object of a dump can be in.
 export PGOPTIONS="--client-min-messages=warning -c search_path=pg_catalog"
 
 sql() {
@@ -35,7 +35,7 @@ elif [ "$ALLOW_UNSIGNED" != true ]; then
   fail "Nothing restored: $dump has no signature. If it was made before backups were signed, and only you could write to it since then, set restore.allowUnsigned for this one restore."
 fi
 
-# Who can delete newer backups could choose which one is the newest.
+# A person who can delete newer backups could choose which one is the newest.
 if [ -z "$RESTORE_OBJECT" ]; then
   time=${dump%Z.dump}
   made=$(date -u -d "${time%T*} $(echo "${time#*T}" | tr - :)" +%s) || fail "Nothing restored: the name of $dump contains no time."
@@ -61,7 +61,7 @@ CREATE DATABASE "$loaded" OWNER "$loader";
 REVOKE ALL ON DATABASE "$loaded" FROM PUBLIC;
 SQL
 
-# Whatever the dump says is said by that role: it can leave neither its database nor the server.
+# The dump's statements run as that role, which can use only its database and change nothing else on the server.
 load() {
   PGUSER=$loader PGPASSWORD=$password PGOPTIONS="--client-min-messages=warning" \
     pg_restore --exit-on-error --no-owner --no-privileges --dbname="$loaded" "$dump"
@@ -84,7 +84,7 @@ fi
 
 # --- change names -----------------------------------------------------------------------------------------------------
 
-# The old database is closed before its sessions end, or clients would be back in it before the names change.
+# Refuse new connections to the old database before ending its sessions. Otherwise clients could reconnect before the rename.
 change_names() {
   sql --set=target="$target" --set=loaded="$loaded" --set=replaced="$replaced" <<'SQL'
 SELECT EXISTS (SELECT FROM pg_database WHERE datname = :'target') AS exists \gset

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# Says who made a backup: an HMAC-SHA256 over its time, database and checksum, by a key that the store never sees. Needs
-# sha256sum alone. The key is read from a file and goes through builtins, so that no command line shows it.
+# Proves who made a backup: an HMAC-SHA256 over its time, database and checksum, with a key that the store never sees. Needs
+# only sha256sum. The key is read from a file and passed only to shell builtins, so no command line shows it.
 
-# masked BYTE: the key in $BACKUP_KEY_FILE, filled up with zeros to a block of 64 bytes, each one XOR BYTE
+# masked BYTE: prints the key in $BACKUP_KEY_FILE, padded with zeros to a block of 64 bytes, each byte XOR BYTE
 masked() (
   LC_ALL=C
   rest=$(cat "$BACKUP_KEY_FILE")
@@ -19,7 +19,7 @@ masked() (
   done
 )
 
-# signature DUMP CHECKSUM: what $DATABASE's backup of that name and SHA-256 is signed with
+# signature DUMP CHECKSUM: prints the signature of $PGDATABASE's backup with that name and SHA-256
 signature() (
   key=$(cat "$BACKUP_KEY_FILE") && [ "${#key}" -ge 32 ] && [ "${#key}" -le 64 ] ||
     fail "The key in Secret $BACKUP_KEY_SECRET_NAME cannot be used: it needs 32 to 64 ASCII characters."

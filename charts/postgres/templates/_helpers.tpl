@@ -1,42 +1,42 @@
-{{/* A StatefulSet's name leaves the label of its revision eleven characters of 63. */}}
+{{/* At most 52 characters: the label of a StatefulSet's revision has eleven more, and a label has at most 63. */}}
 {{- define "postgres.fullname" -}}
 {{- include "pipeline.fullname" (list . 52) -}}
 {{- end -}}
 
-{{/* The name of a further object. Takes (list $ "suffix"). */}}
+{{/* The name of another object. Takes (list $ "suffix"). */}}
 {{- define "postgres.suffixed" -}}
 {{- include "pipeline.suffixed" (list (include "postgres.fullname" (index . 0)) (index . 1) 63) -}}
 {{- end -}}
 
-{{/* The name of a CronJob, which leaves its Jobs eleven characters. Takes (list $ "backup"). */}}
+{{/* The name of a CronJob, at most 52 characters: its Jobs add eleven. Takes (list $ "backup"). */}}
 {{- define "postgres.cronJobName" -}}
 {{- include "pipeline.suffixed" (list (include "postgres.fullname" (index . 0)) (index . 1) 52) -}}
 {{- end -}}
 
-{{/* The memory of the server in MiB; the schema allows whole Mi and Gi only. */}}
+{{/* The memory of the server in MiB. The schema allows only whole Mi and Gi. */}}
 {{- define "postgres.memory" -}}
 {{- $limit := .Values.resources.limits.memory -}}
 {{- trimSuffix "Mi" $limit | trimSuffix "Gi" | int | mul (ternary 1024 1 (hasSuffix "Gi" $limit)) -}}
 {{- end -}}
 
-{{/* postgresql.conf. Apart from its ConfigMap, so that its checksum changes with the settings only. */}}
+{{/* postgresql.conf. It is not in the ConfigMap's template, so its checksum changes only with the settings. */}}
 {{- define "postgres.config" -}}
 {{- $memory := include "postgres.memory" . | int -}}
 {{- $buffers := div $memory 4 -}}
 {{- $perSort := div (mul (sub $memory $buffers) 1024) (mul 2 .Values.maxConnections) -}}
-# What initdb found out about locale and time zone comes first, so that the rest wins.
+# The locale and time zone that initdb found. Included first, so that the settings below override it.
 include '/var/lib/postgresql/18/docker/postgresql.conf'
 listen_addresses = '*'
 unix_socket_directories = '/var/run/postgresql'
 
-# From maxConnections and the memory limit of {{ $memory }} MiB; the README has the formulas.
+# Computed from maxConnections and the memory limit of {{ $memory }} MiB; the README has the formulas.
 max_connections = {{ .Values.maxConnections }}
 shared_buffers = {{ $buffers }}MB
 effective_cache_size = {{ div (mul $memory 3) 4 }}MB
 maintenance_work_mem = {{ min 2048 (div $memory 16) }}MB
 work_mem = {{ max 1024 $perSort }}kB
 
-# A session that holds its transaction open holds back vacuum and restores.
+# A session that keeps a transaction open delays vacuum and restores.
 idle_in_transaction_session_timeout = 600000
 log_min_duration_statement = 1000
 log_lock_waits = on
@@ -45,7 +45,7 @@ log_lock_waits = on
 {{- end }}
 {{- end -}}
 
-{{/* How libpq reaches the server. Takes (list $ "password-key"), a key of the Secret. */}}
+{{/* How libpq connects to the server. Takes (list $ "password-key"), a key of the Secret. */}}
 {{- define "postgres.connectionEnv" -}}
 {{- $root := index . 0 -}}
 - name: PGHOST
@@ -72,7 +72,7 @@ log_lock_waits = on
       key: mlflow-username
 {{- end -}}
 
-{{/* The key that backups are signed with. The containers that speak to the store do not have it. */}}
+{{/* The key that signs backups. The containers that use the store do not have it. */}}
 {{- define "postgres.signatureEnv" -}}
 - name: BACKUP_KEY_FILE
   value: /run/secrets/backup/hmac-key
@@ -94,7 +94,7 @@ log_lock_waits = on
       - {key: hmac-key, path: hmac-key}
 {{- end -}}
 
-{{/* Where backups stand, and the keys to get there. */}}
+{{/* The address of the backups in the store, and the keys for it. */}}
 {{- define "postgres.storeEnv" -}}
 {{- $s3 := .Values.backup.s3 -}}
 - name: S3_ENDPOINT_URL
@@ -124,7 +124,7 @@ log_lock_waits = on
   value: /tmp/mc
 {{- end -}}
 
-{{/* The pods that work for the server: backups, restores and the test. */}}
+{{/* Selects the pods that work for the server: backups, restores and the test. */}}
 {{- define "postgres.jobSelector" -}}
 matchLabels:
   {{- include "pipeline.releaseLabels" . | nindent 2 }}
@@ -134,7 +134,8 @@ matchExpressions:
     values: [backup, restore, test]
 {{- end -}}
 
-{{/* What the containers of backups and restores share. Ends in the list of mounts, so that more can follow. */}}
+{{/* Fields that the containers of backups and restores share. Ends in the list of mounts, so that a template can append
+     more. */}}
 {{- define "postgres.jobContainer" -}}
 resources:
   {{- toYaml .Values.backup.resources | nindent 2 }}
@@ -159,14 +160,14 @@ volumeMounts:
     sizeLimit: 64Mi
 {{- end -}}
 
-{{/* Refuses values that contradict each other, in a sentence. */}}
+{{/* Fails with one sentence if values contradict each other. */}}
 {{- define "postgres.validate" -}}
 {{- if lt (include "postgres.memory" . | int) 256 -}}
 {{- fail (printf "resources.limits.memory is %s: the server needs at least 256Mi." .Values.resources.limits.memory) -}}
 {{- end -}}
 {{- range $name := list "max_connections" "listen_addresses" "unix_socket_directories" "data_directory" "hba_file" -}}
 {{- if hasKey $.Values.settings $name -}}
-{{- fail (printf "settings.%s is the chart's own: %s." $name (ternary "set maxConnections, which work_mem is computed from" "it depends on how the pod is made" (eq $name "max_connections"))) -}}
+{{- fail (printf "settings.%s is set by the chart: %s." $name (ternary "use maxConnections, which also determines work_mem" "it depends on how the pod is made" (eq $name "max_connections"))) -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.backup.s3 -}}

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Writes $CONFIG, the users that the server knows: root ($ROOT_DIR), who may do everything, and $USERS (words
-# NAME:BUCKET:ACCESS) with the policies of $POLICIES. Keys stand as files in $USERS_DIR/NAME. While keys are rotated, the
-# pairs NEXT_* and PREVIOUS_* there open the store too.
+# NAME:BUCKET:ACCESS) with the policies of $POLICIES. Keys are files in $USERS_DIR/NAME. During a key rotation, the pairs
+# NEXT_* and PREVIOUS_* there give access too.
 set -eu
 
-# read_key FILE: a key that can stand in JSON as it is
+# read_key FILE: prints a key that needs no escaping in JSON
 read_key() {
   key=$(cat "$1")
   case $key in
@@ -49,6 +49,6 @@ umask 077
   cat "$POLICIES"
   printf '}\n'
 } >"$CONFIG.new"
-# Without a config the server would let everybody in: it starts with the whole file or not at all.
+# A server without a config would let everybody in, so replace the file only once it is complete.
 mv "$CONFIG.new" "$CONFIG"
 echo "Wrote the users of the store: root $USERS"

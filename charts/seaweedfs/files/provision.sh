@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes the buckets $BUCKETS on the server $STORE_URL; the keys of root stand in $ROOT_DIR. Buckets $VERSIONED keep what is
-# overwritten or deleted for $NONCURRENT_DAYS days (0: for good). Users ($USERS: words NAME:BUCKET:ACCESS) are the servers'
-# own settings, read from the same files as stand in $USERS_DIR here: it waits until every server of $NODE_URLS goes by them.
+# Makes the buckets $BUCKETS on the server $STORE_URL, with root's keys in $ROOT_DIR. Buckets in $VERSIONED keep overwritten
+# and deleted objects for $NONCURRENT_DAYS days (0: forever). The servers read the users ($USERS: words NAME:BUCKET:ACCESS)
+# from the same files as in $USERS_DIR here. This script waits until every server of $NODE_URLS uses their present content.
 # Safe to repeat.
 set -eu
 # shellcheck source=/dev/null
@@ -9,8 +9,8 @@ set -eu
 
 deadline=$(($(date +%s) + WAIT_SECONDS))
 
-# answer URL BUCKET ID-FILE SECRET-FILE: what the server says to these keys. `known`; `mismatch`: it knows the id with another
-# secret; `unknown`; or `silent`: it says nothing
+# answer URL BUCKET ID-FILE SECRET-FILE: prints what the server says about these keys. `known`; `mismatch` if it knows the id
+# with another secret; `unknown`; or `silent` if it does not answer
 answer() {
   folder=$(mktemp -d)
   cp "$3" "$folder/AWS_ACCESS_KEY_ID"
@@ -25,7 +25,8 @@ answer() {
   esac
 }
 
-# until_is WANTED WHOSE URL BUCKET ID-FILE SECRET-FILE. A server that is away is let be: it reads its users when it starts.
+# until_is WANTED WHOSE URL BUCKET ID-FILE SECRET-FILE: waits for that answer. Skips a server that is down, because it reads
+# its users when it starts.
 until_is() {
   while state=$(answer "$3" "$4" "$5" "$6"); do
     case $state in
@@ -62,7 +63,7 @@ for url in $NODE_URLS; do
     if [ -f "$keys/NEXT_SECRET_ACCESS_KEY" ]; then
       until_is known "the next user $name" "$url" "$bucket" "$keys/NEXT_ACCESS_KEY_ID" "$keys/NEXT_SECRET_ACCESS_KEY"
     fi
-    # An id whose secret has gone is to open nothing any more.
+    # An id whose secret was removed must not give access any more.
     if [ -f "$keys/PREVIOUS_ACCESS_KEY_ID" ] && [ ! -f "$keys/PREVIOUS_SECRET_ACCESS_KEY" ]; then
       until_is unknown "the former user $name" "$url" "$bucket" "$keys/PREVIOUS_ACCESS_KEY_ID" "$nobody"
     fi

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Runs the server with the arguments given. When the keys in $ROOT_DIR or $USERS_DIR change, it writes the users' file anew
-# and has the server read it (SIGHUP), which goes on meanwhile. $METADATA says where the server keeps the names of objects.
+# Runs the server with the given arguments. When keys in $ROOT_DIR or $USERS_DIR change, it writes the users' file again and
+# tells the running server to read it (SIGHUP). $METADATA says where the server keeps the names of objects.
 set -eu
 here=${0%/*}
 
-# The names are in one place or the other. A server that looked into the wrong one would be an empty store.
+# The names are in one of two places. A server that reads the wrong one would look like an empty store.
 case $METADATA in
   own) wrong=$DATA_DIR/etcd before=three ;;
   shared) wrong=$DATA_DIR/filerldb2 before=one ;;
@@ -21,7 +21,7 @@ trap 'kill -TERM "$server" 2>/dev/null || true' TERM INT
 
 while sleep "$RELOAD_SECONDS"; do
   known=$(sha256sum <"$CONFIG")
-  # Keys that cannot be used change nothing: the script says which, and the server goes on with those that it has.
+  # Invalid keys change nothing: the script names them, and the server keeps the keys that it has.
   sh "$here/identities.sh" >/dev/null || continue
   [ "$known" = "$(sha256sum <"$CONFIG")" ] || { kill -HUP "$server" && echo "The server reads its users again."; }
 done &
@@ -29,7 +29,7 @@ watcher=$!
 
 status=0
 wait "$server" || status=$?
-# A signal ends the wait, and not the server.
+# A signal ends the wait, but not the server.
 while kill -0 "$server" 2>/dev/null; do
   status=0
   wait "$server" || status=$?

@@ -1,19 +1,19 @@
-{{/* A StatefulSet's name leaves the label of its revision eleven characters of 63. */}}
+{{/* At most 52 characters: the label of a StatefulSet's revision has eleven more, and a label has at most 63. */}}
 {{- define "seaweedfs.fullname" -}}
 {{- include "pipeline.fullname" (list . 52) -}}
 {{- end -}}
 
-{{/* The name of a further object. Takes (list $ "suffix"). */}}
+{{/* The name of another object. Takes (list $ "suffix"). */}}
 {{- define "seaweedfs.suffixed" -}}
 {{- include "pipeline.suffixed" (list (include "seaweedfs.fullname" (index . 0)) (index . 1) 63) -}}
 {{- end -}}
 
-{{/* Where the scripts reach the server. */}}
+{{/* The server's address for the scripts. */}}
 {{- define "seaweedfs.url" -}}
 http://{{ include "seaweedfs.fullname" . }}:9000
 {{- end -}}
 
-{{/* The Service with a name for each of three servers, by which they find each other. */}}
+{{/* The Service that gives each of three servers a name, by which they find each other. */}}
 {{- define "seaweedfs.nodes" -}}
 {{- include "seaweedfs.suffixed" (list . "nodes") -}}
 {{- end -}}
@@ -27,7 +27,7 @@ http://{{ include "seaweedfs.fullname" . }}:9000
 {{- toJson $names -}}
 {{- end -}}
 
-{{/* Where the scripts reach each server by itself, as words. */}}
+{{/* The address of each single server for the scripts, separated by spaces. */}}
 {{- define "seaweedfs.nodeUrls" -}}
 {{- if gt (int .Values.replicas) 1 -}}
 {{- $urls := list -}}
@@ -40,20 +40,20 @@ http://{{ include "seaweedfs.fullname" . }}:9000
 {{- end -}}
 {{- end -}}
 
-{{/* Ports at which three servers reach each other, and nobody else does: masters, volume servers, filers, gateways, and the
-     metadata. None of them asks who is there. */}}
+{{/* Ports that only the three servers themselves may use: masters, volume servers, filers, gateways, and the metadata. None
+     of them requires a password. */}}
 {{- define "seaweedfs.nodePorts" -}}
 {{- range list 9333 19333 8080 18080 8888 18888 19000 2380 }}
 - port: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* Words NAME:BUCKET:ACCESS, one a user, for the scripts. */}}
+{{/* Words NAME:BUCKET:ACCESS for the scripts, one for each user. */}}
 {{- define "seaweedfs.users" -}}
 {{- range $i, $user := .Values.provisioning.users }}{{ if $i }} {{ end }}{{ $user.name }}:{{ $user.bucket }}:{{ $user.access }}{{ end -}}
 {{- end -}}
 
-{{/* The pods that work with the server's scripts: provisioning and the test. */}}
+{{/* Selects the pods that run the scripts: provisioning and the test. */}}
 {{- define "seaweedfs.jobSelector" -}}
 matchLabels:
   {{- include "pipeline.releaseLabels" . | nindent 2 }}
@@ -63,7 +63,7 @@ matchExpressions:
     values: [provision, test]
 {{- end -}}
 
-{{/* What the containers of these pods share. Ends in the list of mounts, so that more can follow. */}}
+{{/* Fields that the containers of these pods share. Ends in the list of mounts, so that a template can append more. */}}
 {{- define "seaweedfs.jobContainer" -}}
 image: {{ include "pipeline.image" (list .Values.provisioning.image "") | quote }}
 imagePullPolicy: {{ .Values.provisioning.image.pullPolicy | quote }}
@@ -105,8 +105,8 @@ volumeMounts:
     mountPath: /tmp
 {{- end -}}
 
-{{/* The users' keys, side by side, as NAME/AWS_ACCESS_KEY_ID and so on. NEXT_* and PREVIOUS_* are there while keys are rotated;
-     a source is there or not as a whole, so each of them has its own. */}}
+{{/* The users' keys as files: NAME/AWS_ACCESS_KEY_ID and so on. NEXT_* and PREVIOUS_* exist during a key rotation. A
+     projected source is optional only as a whole, so each of these keys is a separate source. */}}
 {{- define "seaweedfs.usersVolume" -}}
 - name: users
   projected:
@@ -139,7 +139,7 @@ volumeMounts:
       - {key: root-password, path: AWS_SECRET_ACCESS_KEY}
 {{- end -}}
 
-{{/* Every user's policy, as the server's file of users has them: a name, and a document as text. */}}
+{{/* Every user's policy in the format of the server's users' file: a name, and a document as text. */}}
 {{- define "seaweedfs.policies" -}}
 {{- $policies := list -}}
 {{- range .Values.provisioning.users -}}
@@ -163,7 +163,7 @@ volumeMounts:
     sizeLimit: 64Mi
 {{- end -}}
 
-{{/* Refuses values that contradict each other, in a sentence. */}}
+{{/* Fails with one sentence if values contradict each other. */}}
 {{- define "seaweedfs.validate" -}}
 {{- include "pipeline.storeValidate" . -}}
 {{- if gt (int .Values.replicas) 1 -}}
@@ -176,7 +176,8 @@ volumeMounts:
 {{- end -}}
 {{- end -}}
 
-{{/* What the server starts with. Apart from its ConfigMap, so that its checksum changes with it. */}}
+{{/* Files that the server reads at start. They are not in the ConfigMap's template, so that their checksum can restart the
+     pods. */}}
 {{- define "seaweedfs.config" -}}
 identities.sh: |
   {{- .Files.Get "files/identities.sh" | trim | nindent 2 }}

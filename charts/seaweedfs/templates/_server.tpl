@@ -1,5 +1,6 @@
-{{/* What the server is started with. One server: master, volume server and filer listen within the pod alone, for they ask
-     nobody who he is. Three reach each other by their names, and the network policy keeps everybody else from those ports. */}}
+{{/* The server's arguments. With one server, master, volume server and filer listen only inside the pod, because they
+     require no password. Three servers reach each other by name, and the network policy keeps all other pods from those
+     ports. */}}
 {{- define "seaweedfs.arguments" -}}
 {{- $three := gt (int .Values.replicas) 1 -}}
 - server
@@ -31,7 +32,7 @@
 - -volume.preStopSeconds=0
 {{- end -}}
 
-{{/* Where the scripts that write the users' file find what it is made from. */}}
+{{/* Where the scripts that write the users' file find its content. */}}
 {{- define "seaweedfs.usersEnv" -}}
 - name: CONFIG
   value: /identities/s3.json
@@ -55,8 +56,8 @@
   value: $(POD_NAME).{{ include "seaweedfs.nodes" . }}
 {{- end -}}
 
-{{/* A member of the etcd that holds the names of objects, beside each of three servers, which asks the one in its own pod. A
-     sidecar: the server starts when etcd has a leader. */}}
+{{/* A member of the etcd cluster that holds the names of objects. Each of three servers has one as a sidecar and uses only
+     that one. The server starts when etcd has a leader. */}}
 {{- define "seaweedfs.metadata" -}}
 {{- $members := list -}}
 {{- range $i, $name := include "seaweedfs.nodeNames" . | fromJsonArray -}}
@@ -79,7 +80,7 @@
     - --advertise-client-urls=http://127.0.0.1:2379
     - --listen-metrics-urls=http://0.0.0.0:2381
     - --quota-backend-bytes={{ mul .Values.nodes.metadata.maxMB 1048576 }}
-    # Every change is a revision, of which nobody asks for old ones.
+    # Every change is a new revision, and nothing reads old ones.
     - --auto-compaction-mode=periodic
     - --auto-compaction-retention=1h
   env:
@@ -94,7 +95,7 @@
     periodSeconds: 2
     timeoutSeconds: 5
     failureThreshold: 150
-  # Without a majority no request can be answered. To start it anew would not help, so there is no liveness probe.
+  # Without a majority, etcd can answer no request. A restart would not help, so there is no liveness probe.
   readinessProbe:
     httpGet: {path: /health, port: state}
     periodSeconds: 5

@@ -1,9 +1,9 @@
-{{/* A CronJob's name leaves its Jobs eleven characters of a DNS label's 63. */}}
+{{/* At most 52 characters: a CronJob's Jobs add eleven, and a DNS label has at most 63. */}}
 {{- define "training.fullname" -}}
 {{- include "pipeline.fullname" (list . 52) -}}
 {{- end -}}
 
-{{/* The run itself: the only container, or the one before the bump. */}}
+{{/* The container that trains. It is the only one, or runs before the bump. */}}
 {{- define "training.container" -}}
 - name: training
   image: {{ include "pipeline.image" (list .Values.image .Chart.AppVersion) | quote }}
@@ -41,7 +41,7 @@
   resources:
     {{- toYaml (default .Values.resources (include "training.file" . | fromYaml).resources) | nindent 4 }}
   volumeMounts:
-    # The file alone: what else is in the model's folder is in the image.
+    # Only this file; the rest of the model's folder is in the image.
     - name: config
       mountPath: {{ printf "/models/%s/training.yaml" (include "training.model" .) | quote }}
       subPath: training.yaml
@@ -55,7 +55,7 @@
     {{- end }}
 {{- end -}}
 
-{{/* The commit of the new version's pins: platform.yaml says who serves the model. */}}
+{{/* The container that commits the pins of the new version, for the services of the model in platform.yaml. */}}
 {{- define "training.bumpContainer" -}}
 - name: bump
   image: {{ include "pipeline.image" (list .Values.bump.image .Chart.AppVersion) | quote }}
@@ -80,12 +80,13 @@
       mountPath: /tmp
 {{- end -}}
 
-{{/* The model folder's name: the value, or what the release's name says after `training-`. */}}
+{{/* The name of the model's folder: the value, or the part of the release's name after `training-`. */}}
 {{- define "training.model" -}}
 {{- default (trimPrefix "training-" .Release.Name) .Values.name -}}
 {{- end -}}
 
-{{/* The model's training.yaml, parsed and, as far as the chart reads it, checked; `training run` checks the rest. */}}
+{{/* The model's training.yaml, parsed. The fields that the chart reads are checked here; `training run` checks the
+     others. */}}
 {{- define "training.file" -}}
 {{- $way := "give the model's file by --set-file training=models/NAME/training.yaml" -}}
 {{- if not (trim .Values.training) -}}
@@ -114,7 +115,7 @@
 {{- toYaml $file -}}
 {{- end -}}
 
-{{/* The addresses that a run reads: the data, and where it is a prediction log, the truth and the data to start with. As JSON. */}}
+{{/* The addresses that a run reads, as JSON: the data and, if that is a prediction log, the truth and the initial data. */}}
 {{- define "training.dataAddresses" -}}
 {{- $file := include "training.file" . | fromYaml -}}
 {{- $addresses := list $file.data -}}
@@ -127,7 +128,7 @@
 {{- toJson $addresses -}}
 {{- end -}}
 
-{{/* Ways out to them; as a JSON list of egress rules. */}}
+{{/* Egress rules for these addresses, as a JSON list. */}}
 {{- define "training.dataEgress" -}}
 {{- $known := dict "https" 443 "http" 80 "postgresql" 5432 "mysql" 3306 "mariadb" 3306 "mssql" 1433 "oracle" 1521 -}}
 {{- $rules := default list .Values.data.egress -}}
@@ -148,7 +149,7 @@
 {{- toJson $rules -}}
 {{- end -}}
 
-{{/* Ways out to Prometheus, where a run asks it first; as a JSON list of egress rules. */}}
+{{/* Egress rules for Prometheus, if a run checks its alerts first, as a JSON list. */}}
 {{- define "training.dueEgress" -}}
 {{- $rules := list -}}
 {{- if and .Values.due.enabled .Values.due.prometheus -}}
@@ -157,7 +158,7 @@
 {{- toJson $rules -}}
 {{- end -}}
 
-{{/* Refuses values that contradict each other, in a sentence. */}}
+{{/* Fails with one sentence if values contradict each other. */}}
 {{- define "training.validate" -}}
 {{- $file := include "training.file" . | fromYaml -}}
 {{- if and (hasPrefix "/data/" $file.data) (not .Values.dataVolume) -}}

@@ -1,5 +1,5 @@
-{{/* The name of the CronJob of a service. One that must be cut ends in a hash of the whole: else the jobs of two environments
-     would be the same object. Takes (list $ SERVICE). */}}
+{{/* The name of a service's CronJob. A name that must be shortened ends in a hash of the whole name; otherwise the jobs of
+     two environments could get the same name. Takes (list $ SERVICE). */}}
 {{- define "training.outcomesName" -}}
 {{- $service := index . 1 -}}
 {{- $whole := printf "%s-%s-%s" (include "training.fullname" (index . 0)) $service.service $service.environment -}}
@@ -10,20 +10,20 @@
 {{- include "pipeline.suffixed" (list $whole $suffix 52) -}}
 {{- end -}}
 
-{{/* Refuses two entries of one name, in a sentence. */}}
+{{/* Fails with one sentence if two entries have the same name. */}}
 {{- define "training.outcomesValidate" -}}
 {{- $names := dict -}}
 {{- range .Values.outcomes.services -}}
 {{- $name := include "training.outcomesName" (list $ .) -}}
 {{- $entry := printf "%s in %s" .service .environment -}}
 {{- if hasKey $names $name -}}
-{{- fail (printf "outcomes.services: the CronJob %s would be that of %s and of %s: leave one of them out." $name (get $names $name) $entry) -}}
+{{- fail (printf "outcomes.services: %s and %s would have the same CronJob, %s. Remove one of them." (get $names $name) $entry $name) -}}
 {{- end -}}
 {{- $_ := set $names $name $entry -}}
 {{- end -}}
 {{- end -}}
 
-{{/* A pod that joins a service's log with its truth. Takes (list $ SERVICE). */}}
+{{/* A pod that joins a service's prediction log with the truth. Takes (list $ SERVICE). */}}
 {{- define "training.outcomesPod" -}}
 {{- $root := index . 0 -}}
 {{- $service := index . 1 -}}
@@ -88,7 +88,7 @@ spec:
         sizeLimit: 2Gi
 {{- end -}}
 
-{{/* The way out to the Pushgateway, as a JSON list of egress rules. */}}
+{{/* Egress rules for the Pushgateway, as a JSON list. */}}
 {{- define "training.pushEgress" -}}
 {{- $rules := list -}}
 {{- with .Values.outcomes -}}

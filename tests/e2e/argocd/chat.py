@@ -1,4 +1,4 @@
-"""The people of the tests: a chat in the cluster that Argo CD writes to, by the webhook that bootstrap is given."""
+"""The people of the tests: a chat in the cluster, to which Argo CD writes through the webhook given to bootstrap."""
 
 import json
 
@@ -12,18 +12,18 @@ _PORT = 8080
 
 
 class Chat(msgspec.Struct, frozen=True):
-    """What was written to the people."""
+    """The chat that people read."""
 
     kube: Kube
     namespace: str
 
     @property
     def url(self) -> str:
-        """The webhook's address inside the cluster."""
+        """Return the webhook's address inside the cluster."""
         return f"http://{_NAME}.{self.namespace}:{_PORT}/hooks/people"
 
     def start(self, runner: Runner) -> None:
-        """Run the chat; it goes with its namespace."""
+        """Run the chat. It is removed with its namespace."""
         labels = {"app.kubernetes.io/name": _NAME}
         service = {
             "apiVersion": "v1",
@@ -37,15 +37,15 @@ class Chat(msgspec.Struct, frozen=True):
         runner.wait_running(script)
 
     def messages(self) -> list[str]:
-        """Everything written so far, oldest first."""
+        """Return all messages so far, the oldest first."""
         log = self.kube.logs(self.namespace, _NAME, lines=1000)
         return [json.loads(line)["text"] for line in log.splitlines() if line.startswith("{")]
 
     def wait_for(self, beginning: str, *words: str, seconds: float = 120) -> str:
-        """Wait for a message that begins so and holds all these words, and return it.
+        """Wait for a message with this beginning and all these words, and return it.
 
         Raises:
-            TimeoutError: None came; the message says what did.
+            TimeoutError: There was none. The error lists the messages that came.
         """
 
         def found() -> str | None:

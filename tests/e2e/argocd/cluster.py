@@ -1,4 +1,4 @@
-"""What a cluster has, and whether these tests may have it: they use the project's own names, so they need it alone."""
+"""Check and prepare the cluster. These tests use the project's own names, so they need a whole cluster."""
 
 import base64
 import json
@@ -21,19 +21,19 @@ _REMOTE = "pipeline-e2e-remote"
 
 
 def require_free(kube: Kube) -> None:
-    """End the run where an Argo CD is in the cluster that no run of these tests has put there."""
+    """End the run if the cluster has an Argo CD that no run of these tests installed."""
     names = kube.run("get", "namespaces", "-o", "name").split()
     marked = kube.run("get", "namespaces", "-l", ",".join(f"{k}={v}" for k, v in MARK.items()), "-o", "name")
     if "namespace/argocd" in names and not marked.strip():
         pytest.exit(
-            "The cluster has a namespace argocd that is not of these tests, which would take it away: use a cluster "
-            "of their own.",
+            "The cluster has a namespace argocd that these tests did not make, and they would remove it: "
+            "use a separate cluster.",
             returncode=2,
         )
 
 
 def take_away(kube: Kube) -> None:
-    """Remove whatever a run made, data included. The mark goes last, so that an interruption leaves it to the next."""
+    """Remove everything that a run made, with its data. The mark goes last, so an interrupted removal can continue."""
     names = kube.run("get", "namespaces", "-o", "name").split()
     if f"namespace/{NAMESPACE}" not in names:
         return
@@ -42,7 +42,7 @@ def take_away(kube: Kube) -> None:
             ["gitops", "teardown", "--delete-data", "--yes"],
             cwd=ROOT, environment={"KUBECONFIG": kube.kubeconfig}, seconds=400,
         )  # fmt: skip
-    # A run may have ended with environments that the checkout does not know.
+    # An earlier run may have made environments that this checkout does not know.
     for name in names:
         if name.startswith(f"namespace/{_PLACES}"):
             kube.run("delete", name, "--ignore-not-found", "--timeout=120s", seconds=130)
@@ -52,10 +52,10 @@ def take_away(kube: Kube) -> None:
 
 
 def second_cluster(kube: Kube, name: str) -> str:
-    """Make this cluster known to Argo CD under a second name and address, as `argocd cluster add` would another one.
+    """Add this cluster to Argo CD under a second name and address, as `argocd cluster add` adds another cluster.
 
     Returns:
-        The address of its API server, as Argo CD knows it.
+        The address of its API server that Argo CD uses.
     """
     found = kube.get("default", "endpoints", "kubernetes")["subsets"][0]
     server = f"https://{found['addresses'][0]['ip']}:{found['ports'][0]['port']}"
@@ -93,7 +93,7 @@ def second_cluster(kube: Kube, name: str) -> str:
 
 
 def plain_http(registry: str) -> bool:
-    """Whether a registry speaks HTTP without TLS."""
+    """Return whether a registry speaks HTTP without TLS."""
     try:
         with urllib.request.urlopen(f"http://{registry.partition('/')[0]}/v2/", timeout=_SECONDS):
             return True
@@ -104,7 +104,7 @@ def plain_http(registry: str) -> bool:
 
 
 def left_out(kube: Kube, images: Images) -> tuple[str, ...]:
-    """The applications that this cluster cannot have: those whose charts' repository cannot be reached."""
+    """Return the applications whose chart repository the cluster cannot reach."""
     runner = Runner(kube, images.serving.reference)
     script = Script("reach-charts", NAMESPACE, "fetch.py", {"url": _WATCHING_CHARTS, "seconds": _SECONDS})
     answer = runner.ask(script)
@@ -122,7 +122,7 @@ def left_out(kube: Kube, images: Images) -> tuple[str, ...]:
 
 
 def can_pull(kube: Kube, image: str) -> bool:
-    """Whether the cluster gets an image from where it is published."""
+    """Return whether the cluster can pull an image from where it is published."""
     name = "try-image"
     container = {
         "name": name,

@@ -1,7 +1,7 @@
-"""One run: a real forge in the cluster, a fork of the working tree on it, and everything that bootstrap makes of that.
+"""One run: a real forge in the cluster, a fork of the working tree on it, and everything that bootstrap makes of it.
 
-The tests are the steps of one story and run in the order in which they stand. They take the whole cluster: the names of
-namespaces are the project's own.
+The tests are the steps of one story and run in file order. They need the whole cluster, because the namespaces have the
+project's own names.
 """
 
 import os
@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def kube_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
-    """pytest-helm-charts' connection to the cluster, for the session instead of one module."""
+    """Yield pytest-helm-charts' connection to the cluster, for the session instead of one module."""
     cluster = connect(pytestconfig)
     yield cluster
     cluster.destroy()
@@ -47,13 +47,13 @@ def kube_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def images() -> Images:
-    """The pushed images, by digest."""
+    """Return the pushed images, by digest."""
     return pushed_images()
 
 
 @pytest.fixture(scope="session")
 def kube(kube_cluster: Cluster) -> Iterator[Kube]:
-    """The cluster with the tests' own namespace and a Gitea; all that a run made goes again, unless E2E_KEEP=1."""
+    """Yield the cluster with a namespace for the tests and a Gitea. Remove everything at the end, unless E2E_KEEP=1."""
     kube = kube_of(kube_cluster)
     require_free(kube)
     take_away(kube)
@@ -74,14 +74,14 @@ def kube(kube_cluster: Cluster) -> Iterator[Kube]:
 
 @pytest.fixture(scope="session")
 def forge(kube: Kube) -> Iterator[Gitea]:
-    """The forge with an empty repository, as this machine reaches it."""
+    """Yield the forge with an empty repository, at an address that this machine can reach."""
     with kube.forwarded(NAMESPACE, f"service/{gitea.HOST}", gitea.PORT) as base:
         yield gitea.prepare(kube, NAMESPACE, base)
 
 
 @pytest.fixture(scope="session")
 def fork(kube: Kube, forge: Gitea, tmp_path_factory: pytest.TempPathFactory) -> Fork:
-    """A fork of the working tree, with the forge's repository as its origin; nothing is pushed yet."""
+    """Return a fork of the working tree with the forge's repository as its origin. Nothing is pushed yet."""
     log = REPORTS / "argocd-commands.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
@@ -93,7 +93,7 @@ def fork(kube: Kube, forge: Gitea, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def pipeline(kube: Kube, forge: Gitea, fork: Fork, images: Images) -> Pipeline:
-    """Everything that a test needs."""
+    """Return everything that a test needs."""
     registry = images.serving.repository.removesuffix("/serving")
     suffix = f"e2e.{secrets.token_hex(3)}"
     chart = f"{fork.read('charts/model-serving/Chart.yaml')['version'].partition('-')[0]}-{suffix}"
@@ -111,5 +111,5 @@ def pipeline(kube: Kube, forge: Gitea, fork: Fork, images: Images) -> Pipeline:
 
 @pytest.fixture(scope="session")
 def canary(pipeline: Pipeline) -> Canaries:
-    """The service whose versions are let in by degrees."""
+    """Return the service whose new versions are released as canaries."""
     return canaries_of(pipeline)

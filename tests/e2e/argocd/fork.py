@@ -29,22 +29,22 @@ class Fork(msgspec.Struct, frozen=True):
     folder: Path
     kubeconfig: str
     log: Path
-    """Where everything that the project's own commands print is kept."""
+    """The log of everything that the project's own commands print."""
     forge: Mapping[str, str]
-    """Variables that lead the project's commands to the forge, token included."""
+    """Variables that lead the project's commands to the forge, including the token."""
 
     def git(self, *arguments: str) -> str:
-        """Run git, and return what it printed."""
+        """Run git, and return its output."""
         return run_program(["git", *arguments], cwd=self.folder, environment=_IDENTITY).strip()
 
     def commit(self, message: str) -> str:
-        """Commit whatever changed, push it, and return the commit."""
+        """Commit all changes, push the commit, and return it."""
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", message)
         return self.push()
 
     def push(self) -> str:
-        """Push what is committed, and return the commit."""
+        """Push the commits, and return the newest one."""
         self.git("push", "--quiet", "origin", "main")
         return self.git("rev-parse", "HEAD")
 
@@ -53,7 +53,7 @@ class Fork(msgspec.Struct, frozen=True):
         return self.program(["gitops", *arguments], seconds=seconds, environment=environment)
 
     def program(self, command: list[str], *, seconds: float, environment: Mapping[str, str] | None = None) -> str:
-        """Run a program in the fork, and keep what it printed in the log."""
+        """Run a program in the fork, and write its output to the log."""
         started = time.monotonic()
         variables = {**self._variables, "COLUMNS": "120", **(environment or {})}
         printed = run_program(command, cwd=self.folder, environment=variables, seconds=seconds)
@@ -62,7 +62,7 @@ class Fork(msgspec.Struct, frozen=True):
         return printed
 
     def recorded(self, recording: Recording, line: str) -> str:
-        """Run a command line as a person at a terminal, who is looked on at."""
+        """Run a command line as a person at a terminal, and record it."""
         return recording.run(line, cwd=self.folder, environment=self._variables, seconds=120)
 
     @property
@@ -70,17 +70,17 @@ class Fork(msgspec.Struct, frozen=True):
         return {**_IDENTITY, **self.forge, "KUBECONFIG": self.kubeconfig}
 
     def read(self, path: str) -> Any:
-        """Return a YAML file's content."""
+        """Return the content of a YAML file."""
         return yaml.safe_load((self.folder / path).read_text())
 
     def edit(self, path: str, change: Callable[[Any], None]) -> None:
-        """Change a YAML file's content in place."""
+        """Change the content of a YAML file in place."""
         content = self.read(path)
         change(content)
         (self.folder / path).write_text(yaml.safe_dump(content, sort_keys=False))
 
     def replace(self, path: str, pattern: str, replacement: str) -> None:
-        """Replace the one place in a file that matches."""
+        """Replace the one match in a file."""
         file = self.folder / path
         text, count = re.subn(pattern, replacement, file.read_text(), flags=re.MULTILINE)
         if count != 1:
@@ -89,12 +89,12 @@ class Fork(msgspec.Struct, frozen=True):
 
 
 def make_fork(fork: Fork, url: str, pushed_through: str) -> Fork:
-    """Copy the working tree, uncommitted changes included, into a repository of its own.
+    """Copy the working tree, including uncommitted changes, into a separate repository.
 
     Args:
-        fork: What it becomes; its folder must not exist.
-        url: The repository as the cluster knows it.
-        pushed_through: The same, as this machine reaches it.
+        fork: The fork to make. Its folder must not exist.
+        url: The address of its origin inside the cluster.
+        pushed_through: The address of the same repository for this machine.
     """
     copy_tree(fork.folder)
     fork.git("init", "--quiet", "--initial-branch=main")
@@ -108,11 +108,11 @@ def make_fork(fork: Fork, url: str, pushed_through: str) -> Fork:
 
 
 def reach(fork: Fork, url: str, pushed_through: str) -> None:
-    """Have git go another way to the address that the cluster knows."""
+    """Make git use another address for the repository than the one inside the cluster."""
     fork.git("config", f"url.{pushed_through}.insteadOf", url)
 
 
 def vendored_argocd() -> list[str]:
-    """Options of `gitops adopt` for a cluster without internet, where its manifest is at hand."""
+    """Return the options of `gitops adopt` for a cluster without internet access, if its manifest is available."""
     manifest = os.environ.get("ARGOCD_INSTALL_MANIFEST")
     return [f"--vendor-argocd={manifest}"] if manifest else []

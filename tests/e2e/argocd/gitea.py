@@ -18,9 +18,9 @@ HOST, PORT, SSH_PORT = "forge", 3000, 2222
 OWNER, REPOSITORY = "acme", "pipeline"
 SLUG = f"{OWNER}/{REPOSITORY}"
 ROBOT = "robot"
-"""Whose token the commands have: it administers the repository, and pushes."""
+"""The user whose token the commands have. It administers the repository and pushes."""
 REVIEWER = "ada"
-"""A person who may write, and approves what others propose."""
+"""A person who may write, and who approves proposals of others."""
 _ADMIN = "root-of-the-forge"
 _PASSWORD = "of-the-tests-only-1"
 _DATA, _CONFIG = "/var/lib/gitea", "/etc/gitea"
@@ -28,17 +28,17 @@ _SECONDS = 20.0
 
 
 def root(namespace: str) -> str:
-    """Address of the forge inside the cluster."""
+    """Return the address of the forge inside the cluster."""
     return f"http://{HOST}.{namespace}:{PORT}"
 
 
 def address(namespace: str) -> str:
-    """The repository's address inside the cluster."""
+    """Return the repository's address inside the cluster."""
     return f"{root(namespace)}/{SLUG}.git"
 
 
 def ssh_address(namespace: str) -> str:
-    """The same repository over SSH, for who has a deploy key."""
+    """Return the repository's SSH address, for a deploy key."""
     return f"ssh://git@{HOST}.{namespace}:{SSH_PORT}/{SLUG}.git"
 
 
@@ -55,25 +55,25 @@ class Pull(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gitea(msgspec.Struct, frozen=True):
-    """The running forge with one repository, asked as its administrator or as one of its users."""
+    """The running forge with one repository, used as its administrator or as one of its users."""
 
     base: str
-    """Where this machine reaches it."""
+    """The address that this machine can reach."""
     token: str
     """The robot's."""
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """What lets the project's commands use it from here."""
+        """Return the variables with which the project's commands use the forge from this machine."""
         return {"GITEA_TOKEN": self.token, "GITEA_API_URL": f"{self.base}/api/v1"}
 
     @property
     def pushed_through(self) -> str:
-        """The repository as this machine pushes to it: as the robot."""
+        """Return the address to which this machine pushes as the robot."""
         return self._as(ROBOT, self.token)
 
     def try_push(self, fork: "Fork", path: str, *, as_reviewer: bool = False) -> str:
-        """What becomes of a push to the branch that changes one file: by the robot, or by the reviewer."""
+        """Return the result of a push to the branch that changes one file, by the robot or by the reviewer."""
         address = self._as(REVIEWER, _PASSWORD) if as_reviewer else self.pushed_through
         tree = fork.folder.parent / "pushed"
         fork.git("worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
@@ -94,17 +94,17 @@ class Gitea(msgspec.Struct, frozen=True):
         return f"{scheme}://{name}:{secret}@{place}/{SLUG}.git"
 
     def call(self, method: str, path: str, content: object = None, *, login: str = _ADMIN) -> Any:
-        """Ask something of the API; the answer must be a yes.
+        """Call the API.
 
         Raises:
-            AssertionError: It was no success; the message holds what was said.
+            AssertionError: The call failed. The message is the answer.
         """
         answer = self.ask(method, path, content, login=login)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
     def ask(self, method: str, path: str, content: object = None, *, login: str = _ADMIN) -> httpx.Response:
-        """Ask something of the API as a user, and return the answer whatever it is."""
+        """Call the API as a user, and return any answer."""
         return httpx.request(
             method, f"{self.base}/api/v1{path}", json=content, auth=(login, _PASSWORD), timeout=30, trust_env=False
         )
@@ -112,7 +112,7 @@ class Gitea(msgspec.Struct, frozen=True):
     # --- the repository ---
 
     def pulls(self) -> list[Pull]:
-        """Every pull request, oldest first; one whose branch is gone keeps its name as the label alone."""
+        """Return every pull request, the oldest first. If a branch is gone, only the label still has its name."""
         answer = self.call("GET", f"/repos/{SLUG}/pulls?state=all&sort=oldest&limit=50")
         return [
             Pull(
@@ -123,27 +123,27 @@ class Gitea(msgspec.Struct, frozen=True):
         ]  # fmt: skip
 
     def pull(self, branch: str) -> Pull:
-        """The newest pull request from a branch."""
+        """Return the newest pull request from a branch."""
         return [pull for pull in self.pulls() if pull.branch == branch][-1]
 
     def comments(self, pull: Pull) -> list[str]:
-        """What was said below a pull request."""
+        """Return the comments on a pull request."""
         return [entry["body"] for entry in self.call("GET", f"/repos/{SLUG}/issues/{pull.number}/comments")]
 
     def approve(self, pull: Pull) -> None:
-        """Approve a pull request as the reviewer, in its newest state."""
+        """Approve the newest state of a pull request, as the reviewer."""
         content = {"event": "APPROVED", "body": "Seen."}
         self.call("POST", f"/repos/{SLUG}/pulls/{pull.number}/reviews", content, login=REVIEWER)
 
     def report(self, pull: Pull, check: str, *, passed: bool) -> None:
-        """Say of a pull request's newest commit what a check found, as a runner does."""
+        """Report the result of a check for a pull request's newest commit, as a runner does."""
         content = {"context": check, "state": "success" if passed else "failure"}
         self.call("POST", f"/repos/{SLUG}/statuses/{pull.head}", content)
 
     def try_merge(self, pull: Pull) -> str:
-        """Merge as the reviewer would by the button; return what the forge had against it, or nothing.
+        """Merge as the reviewer with the merge button. Return the forge's objection, or an empty string.
 
-        Gitea looks in the background whether there are conflicts, and asks to wait until it has.
+        Gitea checks for conflicts in the background, and answers that one has to wait until then.
         """
         until = time.monotonic() + _SECONDS
         while True:
@@ -164,7 +164,7 @@ class Gitea(msgspec.Struct, frozen=True):
         assert not said, f"{pull.branch} is not merged: {said}"
 
     def hook(self, target: str, secret: str) -> None:
-        """Have the forge tell somebody of every push."""
+        """Add a webhook for every push."""
         config = {"url": target, "content_type": "json", "secret": secret}
         self.call(
             "POST", f"/repos/{SLUG}/hooks", {"type": "gitea", "config": config, "events": ["push"], "active": True}
@@ -175,19 +175,19 @@ class Gitea(msgspec.Struct, frozen=True):
         self.call("POST", f"/repos/{SLUG}/keys", {"title": "training", "key": public, "read_only": False})
 
     def unprotect(self, branch: str) -> None:
-        """Take a branch's protection away."""
+        """Remove the protection of a branch."""
         self.call("DELETE", f"/repos/{SLUG}/branch_protections/{branch}")
 
 
 def start(kube: Kube, namespace: str) -> None:
-    """Run the forge, and wait until it answers. What it holds lives as long as the pod."""
+    """Run the forge, and wait until it answers. Its data lives as long as the pod."""
     labels = {"app.kubernetes.io/name": HOST}
     kube.apply([_pod(namespace, labels), _service(namespace, labels)])
     kube.run("wait", "-n", namespace, f"pod/{HOST}", "--for=condition=Ready", "--timeout=180s", seconds=190)
 
 
 def prepare(kube: Kube, namespace: str, base: str) -> Gitea:
-    """Make the repository, who pushes to it and who reviews, and return the forge as the robot uses it."""
+    """Make the repository, the robot and the reviewer, and return the forge as the robot uses it."""
     for name, more in ((_ADMIN, ["--admin"]), (OWNER, []), (ROBOT, []), (REVIEWER, [])):
         _in_pod(kube, namespace, "gitea", "admin", "user", "create", "--config", f"{_CONFIG}/app.ini",
                 "--username", name, "--password", _PASSWORD, "--email", f"{name}@example.com",
@@ -202,7 +202,7 @@ def prepare(kube: Kube, namespace: str, base: str) -> Gitea:
 
 
 def host_key(kube: Kube, namespace: str) -> str:
-    """The line of known_hosts for the forge's SSH server."""
+    """Return the line of known_hosts for the forge's SSH server."""
     found = _in_pod(kube, namespace, "sh", "-c", f"cat {_DATA}/data/ssh/*.pub {_DATA}/ssh/*.pub 2>/dev/null || true")
     kind, key = found.split()[:2]
     return f"[{HOST}.{namespace}]:{SSH_PORT} {kind} {key}"
@@ -224,7 +224,7 @@ def _settings(namespace: str) -> dict[str, str]:
         "database__DB_TYPE": "sqlite3",
         "security__INSTALL_LOCK": "true",
         "service__DISABLE_REGISTRATION": "true",
-        # Argo CD has a Service's address and a certificate of its own making.
+        # Argo CD has a Service's address and a self-signed certificate.
         "webhook__ALLOWED_HOST_LIST": "private",
         "webhook__SKIP_TLS_VERIFY": "true",
         "queue__TYPE": "channel",

@@ -1,4 +1,4 @@
-"""What a person sets for the closed loop, and what the steps of its story ask of callers, store and jobs."""
+"""The settings of the closed loop, and what the steps of its story do with callers, store and jobs."""
 
 import base64
 import contextlib
@@ -26,7 +26,7 @@ from tests.e2e.pods import Script
 SHARED = "ml-pipeline"
 ALERT = "ModelQualityBelowGate"
 USUAL, DRY, AFTER = 400, 900, 300
-"""Flowers of a usual summer, of a dry one, and of that one again once a version has learnt from it."""
+"""Flowers of a usual summer, of a dry one, and of the dry one again after a version has learnt from it."""
 SHARDS = 2
 _LOG, _TABLES, _TRUTH = "predictions", "tables", "truth.csv"
 _INPUT, _OUTPUT = "rows", "answers"
@@ -36,17 +36,17 @@ _AT_ONCE = 25
 
 
 class Loop(msgspec.Struct, frozen=True):
-    """One service in production, the one that feeds it, and the key of who calls it."""
+    """One service in production, the environment that feeds it, and its caller's key."""
 
     pipeline: Pipeline
     production: Place
     staging: Place
     key: str
 
-    # --- what people set ---
+    # --- settings by people ---
 
     def make_secrets(self) -> None:
-        """Make what no bootstrap makes: keys of who reads the log and the truth, of the batch jobs, and of callers."""
+        """Make the Secrets that bootstrap does not make: keys for the log, the truth, batch jobs and callers."""
         reader, writer, smoke = _store_keys(), _store_keys(), secrets.token_hex(20)
         callers = {"smoke": smoke, "keys": f"meadow:{self.key}\nsmoke:{smoke}"}
         wanted = (
@@ -58,14 +58,14 @@ class Loop(msgspec.Struct, frozen=True):
         self.pipeline.kube.apply([_secret(*each) for each in wanted])
 
     def switch_on(self) -> str:
-        """Commit all that the loop takes, and return the commit."""
+        """Commit all settings of the loop, and return the commit."""
         fork, place = self.pipeline.fork, self.production
         users = fork.read("charts/minio/values.yaml")["provisioning"]
         fork.edit("platform.yaml", lambda said: said.update(pushgateway=True))
         fork.edit("envs/platform/minio.yaml", lambda values: values.update(provisioning=_provisioned(users)))
-        # The shortest that the chart takes.
+        # The shortest value that the chart allows.
         fork.edit("envs/platform/observability.yaml", lambda said: said.update(thresholds={"quality": {"minutes": 1}}))
-        # The commands are run here one by one; a training that bumps would be a second hand.
+        # The story runs the commands one by one. A training that bumps would interfere.
         fork.edit("envs/platform/training.yaml", _without_bump)
         fork.edit(f"envs/{place.environment}/{place.service}/values.yaml", lambda values: values.update(_SERVED))
         (fork.folder / _MODEL / "training.yaml").write_text(yaml.safe_dump(_learning_from_its_log(place)))
@@ -73,7 +73,7 @@ class Loop(msgspec.Struct, frozen=True):
         return fork.commit("Learn whether answers of iris are right")
 
     def watch(self) -> None:
-        """Run a Pushgateway and a Prometheus with the cluster's own rules, where it cannot have their charts."""
+        """Run a Pushgateway and a Prometheus with the cluster's own rules, if the cluster cannot have their charts."""
         pipeline = self.pipeline
         image = pipeline.images.prometheus
         if pushgateway.APPLICATION in pipeline.without:
@@ -86,7 +86,7 @@ class Loop(msgspec.Struct, frozen=True):
             prometheus.stop(pipeline.kube)
             prometheus.start(pipeline.kube, image, rules)
 
-    # --- what callers do ---
+    # --- callers ---
 
     def ask(
         self,
@@ -96,13 +96,13 @@ class Loop(msgspec.Struct, frozen=True):
         told: bool = False,
         at_once: int = _AT_ONCE,
     ) -> list[Answered]:
-        """Have a pod ask for predictions, and perhaps tell the service at once what was true.
+        """Request predictions from a pod, and optionally send the truth to the service at once.
 
         Args:
             rows: Features, in the model's order or by name.
-            truth: What each row is.
-            told: Whether the service is told.
-            at_once: Rows of each request.
+            truth: The class of each row.
+            told: Whether the service gets the truth.
+            at_once: Number of rows in each request.
         """
         firsts = range(0, len(rows), at_once)
         ids = [f"meadow-{secrets.token_hex(6)}" for _ in firsts]
@@ -119,14 +119,14 @@ class Loop(msgspec.Struct, frozen=True):
         ]
 
     def ask_of(self, flowers: Flowers, *, told: bool = False) -> list[Answered]:
-        """Ask what some flowers are."""
+        """Request predictions for some flowers."""
         return self.ask(flowers.rows.tolist(), [str(kind) for kind in flowers.species], told=told)
 
-    # --- what the store has ---
+    # --- the store ---
 
     @contextlib.contextmanager
     def store(self) -> Iterator[Any]:
-        """The store, as root uses it from here."""
+        """Yield a client of the store as its root user, for this machine."""
         kube = self.pipeline.kube
         secret = kube.get(SHARED, "secret", "minio-root")["data"]
         keys = [base64.b64decode(secret[name]).decode() for name in ("root-user", "root-password")]
@@ -134,7 +134,7 @@ class Loop(msgspec.Struct, frozen=True):
             yield client(url, *keys)
 
     def wait_logged(self, *, rows: int, truths: int) -> None:
-        """Wait until the store has a line of the log for each row that was asked, and for each truth that was told."""
+        """Wait until the log in the store has a line for each row that was sent, and for each truth."""
 
         def complete() -> bool:
             with self.store() as store:
@@ -153,32 +153,32 @@ class Loop(msgspec.Struct, frozen=True):
         return found
 
     def put_truth(self, requests: Sequence[Answered]) -> None:
-        """Put a table with what was true of some requests where the jobs look for it."""
+        """Write a table with the truth of some requests to the place where the jobs read it."""
         with tempfile.TemporaryDirectory() as folder, self.store() as store:
             file = Path(folder) / _TRUTH
             tell(file, requests)
             store.put_object(Bucket=_TABLES, Key=_TRUTH, Body=file.read_bytes())
 
     def put_rows(self, files: Mapping[str, bytes]) -> None:
-        """Put files where the batch jobs find them."""
+        """Write files to the place where the batch jobs read them."""
         with self.store() as store:
             for name, content in files.items():
                 store.put_object(Bucket=_TABLES, Key=f"{_INPUT}/{name}", Body=content)
 
     def batch_answers(self) -> dict[str, bytes]:
-        """What the batch jobs wrote, by name."""
+        """Return the files that the batch jobs wrote, by name."""
         with self.store() as store:
             found = _objects(store, _TABLES, f"{_OUTPUT}/")
         return {key.removeprefix(f"{_OUTPUT}/"): body for key, body in found.items()}
 
-    # --- what jobs do ---
+    # --- jobs ---
 
     def outcomes_job(self) -> str:
-        """The name of the CronJob that holds answers against what was true."""
+        """Return the name of the CronJob that compares answers with the truth."""
         return f"training-iris-{self.production.service}-{self.production.environment}-outcomes"
 
     def wait_pushing(self) -> None:
-        """Wait until that CronJob is there, and pushes what it finds."""
+        """Wait until that CronJob exists and pushes its results."""
         kube, name = self.pipeline.kube, self.outcomes_job()
 
         def pushing() -> bool:
@@ -188,11 +188,11 @@ class Loop(msgspec.Struct, frozen=True):
         kube.wait(f"CronJob {name} pushes", pushing, seconds=90, namespace=SHARED, names=("none",))
 
     def said_by(self, job: str) -> str:
-        """What the training of a Job wrote, without the breaks of its lines."""
+        """Return the output of a Job's training, with spaces instead of line breaks."""
         return " ".join(self.pipeline.kube.run("logs", "-n", SHARED, f"job/{job}").split())
 
     def batch(self, job: str) -> list[dict[str, int]]:
-        """Start the service's batch job by hand, and return what each shard says of its part, in their order."""
+        """Start the service's batch job by hand, and return the summary of each shard, in order."""
         kube, space = self.pipeline.kube, self.production.namespace
         kube.run_cronjob(space, f"{self.production.name}-batch", job, seconds=240)
         pods = kube.items(space, "pods", {"batch.kubernetes.io/job-name": job})
@@ -217,7 +217,7 @@ _SERVED: dict[str, Any] = {
 
 
 def _provisioned(chart: Mapping[str, Any]) -> dict[str, Any]:
-    """The chart's buckets and users, and a bucket for tables with who reads and who writes it."""
+    """Return the chart's buckets and users, and a bucket for tables with the users that read and write it."""
     more = [
         {"name": "analyst", "bucket": _LOG, "access": "readOnly", "alsoReads": [_TABLES], "existingSecret": _READER},
         {"name": "batch", "bucket": _TABLES, "access": "readWrite", "existingSecret": _WRITER},
@@ -230,20 +230,20 @@ def _without_bump(values: dict[str, Any]) -> None:
 
 
 def _learning_from_its_log(place: Place) -> dict[str, Any]:
-    """The model as upstream has it, but for its data: the log with its truth, and until there is one the table."""
+    """Return upstream's training.yaml with the log and its truth as data, and the table until there is a log."""
     said: dict[str, Any] = yaml.safe_load((ROOT / _MODEL / "training.yaml").read_text())
     said["outcomes"] = {"truth": [f"s3://{_TABLES}/{_TRUTH}"], "start": said["data"], "rows": USUAL}
     said |= {"data": f"s3://{_LOG}/{place}", "model": "random-forest"}
     said.pop("params")
-    # What a longer petal means is another thing in a dry summer.
+    # In a dry summer, a longer petal has another meaning.
     said["gate"].pop("directional")
-    # The alert is the only reason here: that these settings are new is none.
+    # The alert must be the only reason, so the changed settings must not count as one.
     said["due"] = {"days": None, "rows": None, "settings": False, "alerts": [ALERT]}
     return said
 
 
 def _measured(place: Place) -> dict[str, Any]:
-    """Values of the model's jobs: one looks at what came true, the other asks first whether there is a reason."""
+    """Return values of the model's jobs: one compares answers with the truth, the other checks for a reason first."""
     service = {"service": place.service, "environment": place.environment, "truth": [f"s3://{_TABLES}/{_TRUTH}"]}
     return {
         "data": {"existingSecret": _READER},
@@ -268,7 +268,7 @@ def _objects(store: Any, bucket: str, prefix: str) -> dict[str, bytes]:
 
 
 def _summary(log: str) -> dict[str, int]:
-    """The numbers of the last line of `serving score`."""
+    """Return the numbers in the last line of `serving score`."""
     line = next(line for line in reversed(log.splitlines()) if '"scored"' in line)
     found: dict[str, int] = json.loads(line)
     return found

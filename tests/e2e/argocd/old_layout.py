@@ -1,4 +1,4 @@
-"""Turn a fork and its cluster back to the layout before services had names: what `gitops migrate` starts from."""
+"""Change a fork and its cluster back to the layout before services had names, from which `gitops migrate` starts."""
 
 import functools
 import shutil
@@ -21,17 +21,17 @@ _URL = "https://raw.githubusercontent.com/argoproj/argo-cd/v3.6.1/manifests/inst
 
 
 def write_old_layout(pipeline: Pipeline, places: list[Place]) -> None:
-    """Rewrite the fork as version 0.1 had it: what the places run becomes what their environments run.
+    """Rewrite the fork in the layout of version 0.1: the pins of the places become those of their environments.
 
     Args:
-        pipeline: The fork's.
+        pipeline: The pipeline of the fork.
         places: One service in each environment.
     """
     folder, fork = pipeline.fork.folder, pipeline.fork
     pins = {place.environment: (folder / place.release).read_text() for place in places}
     tuned, platform = fork.read("envs/values.yaml"), fork.read("platform.yaml")
     _pin_in_values(pipeline)
-    # Today's charts let in nobody that is not named to them; those of version 0.1 knew two environments by name.
+    # Today's charts let in only callers that are named to them. Those of version 0.1 knew two environments by name.
     for name in ("minio", "mlflow"):
         more = {"networkPolicy": {"servingNamespaces": [place.namespace for place in places]}}
         fork.edit(f"envs/platform/{name}.yaml", functools.partial(_merge, more=more))
@@ -57,20 +57,20 @@ def write_old_layout(pipeline: Pipeline, places: list[Place]) -> None:
 
 
 def _pin_in_values(pipeline: Pipeline) -> None:
-    """The images of the platform stood beside its tuning."""
+    """Move the pins of the platform's images next to its tuning."""
     for name in ("mlflow", "training"):
         pinned = pipeline.fork.read(f"envs/platform/pins/{name}.yaml")
         pipeline.fork.edit(f"envs/platform/{name}.yaml", functools.partial(_merge, more=pinned))
-    # Today's training chart takes what is trained as a text, which the application of version 0.1 knows nothing of.
+    # Today's training chart takes the training.yaml as a text, which the application of version 0.1 does not set.
     said = (pipeline.fork.folder / "models/iris/training.yaml").read_text()
     trained = {"name": "iris", "training": said}
     pipeline.fork.edit("envs/platform/training.yaml", functools.partial(_merge, more=trained))
 
 
 def run_old_layout(pipeline: Pipeline, places: list[Place]) -> None:
-    """Have Argo CD forget what it runs, take the services away, and begin again with what the fork holds."""
+    """Make Argo CD forget what it runs, remove the services, and start again with the fork's content."""
     kube = pipeline.kube
-    # Nothing that the root's going leaves alone may take along what it made.
+    # Objects that outlive the root application must not be deleted together with their owners.
     kube.run("delete", APPLICATIONS, "root", "-n", "argocd", "--timeout=60s")
     kube.run("delete", _SETS, "--all", "-n", "argocd", "--timeout=120s", seconds=130)
     kube.wait(

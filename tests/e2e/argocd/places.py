@@ -1,4 +1,4 @@
-"""One service in one environment, with the names that it must have: written down here, not asked of what is tested."""
+"""One service in one environment, with its expected names. They are listed here, not read from the code under test."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import msgspec
 
 _ROWS: dict[str, list[Any]] = {
     "iris": [5.1, 3.5, 1.4, 0.2],
-    # Text, numbers and a gap.
+    # Text, numbers and a missing value.
     "penguins": ["Torgersen", 39.1, None, 181, 3750, "male"],
 }
 
@@ -17,40 +17,40 @@ class Place(msgspec.Struct, frozen=True):
     environment: str
     service: str
     legacy: str = ""
-    """What it was called before services had names: its objects are still called LEGACY-ENVIRONMENT."""
+    """Its name before services had names: its objects are still called LEGACY-ENVIRONMENT."""
 
     def __str__(self) -> str:
-        """As `gitops` takes it."""
+        """Return the spelling that `gitops` uses."""
         return f"{self.environment}/{self.service}"
 
     @property
     def application(self) -> str:
-        """Its Argo CD application."""
+        """Return the name of its Argo CD application."""
         return f"{self.service}-{self.environment}"
 
     @property
     def namespace(self) -> str:
-        """Where its objects are."""
+        """Return the namespace of its objects."""
         return f"ml-pipeline-{self.environment}"
 
     @property
     def name(self) -> str:
-        """Its Helm release, Deployment and Service."""
+        """Return the name of its Helm release, Deployment and Service."""
         return f"{self.legacy}-{self.environment}" if self.legacy else self.service
 
     @property
     def address(self) -> str:
-        """Where pods find its API."""
+        """Return the address of its API for pods."""
         return f"http://{self.name}.{self.namespace}"
 
     @property
     def release(self) -> str:
-        """The file of its pins."""
+        """Return the file of its pins."""
         return f"envs/{self.environment}/{self.service}/release.yaml"
 
     @property
     def row(self) -> list[Any]:
-        """Something to predict."""
+        """Return a row to predict."""
         return _ROWS[self.service]
 
 

@@ -1,6 +1,7 @@
-"""Prometheus on clusters that cannot have kube-prometheus-stack: a real one under that one's address.
+"""A real Prometheus for clusters that cannot have kube-prometheus-stack, at the stack's address.
 
-It finds the pods as the stack's would by the charts' ServiceMonitors: by the Services that have a server behind them.
+It finds the same pods as the stack's Prometheus finds with the charts' ServiceMonitors: those behind the Services of
+servers.
 """
 
 from collections.abc import Sequence
@@ -13,22 +14,22 @@ from tests.e2e.images import Image
 from tests.e2e.kube import Kube, Manifest
 
 NAMESPACE = "monitoring"
-"""Made by bootstrap, which gives it to what watches."""
+"""The namespace that bootstrap makes for monitoring."""
 PUSHED_BY = "prometheus-pushgateway"
-"""The name that the pods of a Pushgateway have in their labels."""
+"""The label `app.kubernetes.io/name` of a Pushgateway's pods."""
 _RULES = "prometheusrules.monitoring.coreos.com"
 _HOST, _PORT = "monitoring-kube-prometheus-prometheus", 9090
 _NAME = "e2e-prometheus"
-_LABELS = {"app.kubernetes.io/name": "prometheus"}  # by which the charts' network policies let it in
+_LABELS = {"app.kubernetes.io/name": "prometheus"}  # by this label the charts' network policies let it in
 _SCRAPE_SECONDS = 5
 
 
 def start(kube: Kube, image: Image, rules: Sequence[dict[str, Any]] = ()) -> None:
-    """Run it, and wait until it answers. What it remembers lives as long as the pod.
+    """Run it, and wait until it answers. Its data lives as long as the pod.
 
     Args:
         kube: The cluster.
-        image: Prometheus and Pushgateway.
+        image: The image with Prometheus and Pushgateway.
         rules: Groups of rules to evaluate.
     """
     kube.apply([*_rights(), _config(rules), _pod(image), _service()])
@@ -36,13 +37,13 @@ def start(kube: Kube, image: Image, rules: Sequence[dict[str, Any]] = ()) -> Non
 
 
 def rules_with(kube: Kube, alert: str) -> list[dict[str, Any]]:
-    """The groups of rules with an alert, as they stand in the cluster for whichever Prometheus takes them."""
+    """Return the groups of rules with an alert, from the PrometheusRules in the cluster."""
     groups = [group for rule in kube.items(NAMESPACE, _RULES) for group in rule["spec"]["groups"]]
     return [group for group in groups if any(rule.get("alert") == alert for rule in group["rules"])]
 
 
 def query(kube: Kube, expression: str) -> list[tuple[dict[str, str], float]]:
-    """Ask the cluster's Prometheus, this one or the stack's, and return labels and value of each series."""
+    """Query the cluster's Prometheus, this one or the stack's. Return labels and value of each series."""
     with kube.forwarded(NAMESPACE, f"service/{_HOST}", _PORT) as base:
         answer = httpx.get(f"{base}/api/v1/query", params={"query": expression}, timeout=10, trust_env=False)
     answer.raise_for_status()
@@ -50,12 +51,12 @@ def query(kube: Kube, expression: str) -> list[tuple[dict[str, str], float]]:
 
 
 def stop(kube: Kube) -> None:
-    """Take it away, with what it remembers; nothing answers at its address."""
+    """Remove it with its data. Nothing answers at its address afterwards."""
     kube.delete(NAMESPACE, f"pod/{_NAME}")
 
 
 def take_away(kube: Kube) -> None:
-    """Remove what outlives its namespace."""
+    """Remove the objects that are outside its namespace."""
     kube.run("delete", "clusterrole,clusterrolebinding", _NAME, "--ignore-not-found")
 
 
@@ -82,7 +83,7 @@ def _config(rules: Sequence[dict[str, Any]]) -> Manifest:
             _relabelled("pod_label_rollouts_pod_template_hash", "rollouts_pod_template_hash"),
         ],
     }
-    # What jobs pushed keeps the labels of the service that it is of.
+    # Pushed metrics keep the labels of their service.
     pushed = {
         "job_name": "pushed",
         "honor_labels": True,
@@ -113,7 +114,7 @@ def _config(rules: Sequence[dict[str, Any]]) -> Manifest:
 
 
 def _rights() -> list[Manifest]:
-    """Whom it may look at: pods and Services, by name and label."""
+    """Return its rights: to read names and labels of pods and Services."""
     verbs = ["get", "list", "watch"]
     rbac = "rbac.authorization.k8s.io"
     account = {"kind": "ServiceAccount", "name": _NAME, "namespace": NAMESPACE}

@@ -1,4 +1,4 @@
-"""A Pushgateway on clusters that cannot have its chart: a real one under that one's address, set as that one is."""
+"""A real Pushgateway for clusters that cannot have its chart, with the chart's address and settings."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from tests.e2e.kube import Kube, Manifest
 
 APPLICATION = "pushgateway"
 VALUES = "envs/platform/pushgateway.yaml"
-"""The chart's values, as the platform has them."""
+"""The platform's values of the chart."""
 _PORT = 9091
 _LABELS = {"app.kubernetes.io/name": PUSHED_BY, "app.kubernetes.io/instance": APPLICATION}
 
 
 def start(kube: Kube, image: Image, values: dict[str, Any]) -> None:
-    """Run it with what the chart's values say of it: its arguments, bounds, rights, and who may reach it."""
+    """Run it with the settings in the chart's values: arguments, limits, rights, and allowed callers."""
     name = str(values["fullnameOverride"])
     kube.apply([_policy(name, values), _pod(name, image, values), _service(name)])
     kube.run("wait", "-n", NAMESPACE, f"pod/{name}", "--for=condition=Ready", "--timeout=120s", seconds=130)

@@ -1,4 +1,4 @@
-"""Commands as a person sees them at a terminal, kept as a recording in asciicast's format, version 2.
+"""Record commands as a person sees them at a terminal, in the asciicast format, version 2.
 
 https://docs.asciinema.org/manual/asciicast/v2/
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.e2e.kube import CommandError
 
 WIDTH, HEIGHT = 138, 32
-# A person types a few characters at a time; each step is a frame of the picture.
+# Several characters are typed in one frame of the picture.
 _TYPED_AT_ONCE = 8
 _TYPING = 0.25
 _READING = 2.5
@@ -29,10 +29,10 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Recording:
-    """One session at a terminal, written to a file as it goes."""
+    """One session at a terminal, written to a file while it runs."""
 
     def __init__(self, file: Path) -> None:
-        """Begin the file."""
+        """Create the file."""
         self._file = file
         self._clock = 0.0
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -40,14 +40,14 @@ class Recording:
         file.write_text(json.dumps(head) + "\n")
 
     def say(self, text: str) -> None:
-        """Show a comment at the prompt, for whoever looks on."""
+        """Show a comment at the prompt, for the viewer."""
         self._type(f"# {text}", colour="90")
 
     def run(self, line: str, *, cwd: Path, environment: Mapping[str, str], seconds: float) -> str:
-        """Run a command line at a terminal, and return what it printed, without colours.
+        """Run a command line at a terminal, and return its output without colours.
 
         Raises:
-            CommandError: It failed or took too long.
+            CommandError: The command failed or took too long.
         """
         self._type(line, colour="1")
         started, process, screen = time.monotonic(), *_at_terminal(shlex.split(line), cwd, environment)
@@ -86,7 +86,7 @@ class Recording:
 def _at_terminal(
     command: list[str], cwd: Path, environment: Mapping[str, str]
 ) -> "tuple[subprocess.Popen[bytes], int]":
-    """Start a command at a terminal of its own; the number is the file that reads its screen."""
+    """Start a command at a separate terminal. The number is the file descriptor of its screen."""
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
     variables = {**os.environ, **environment, "TERM": "xterm-256color", "COLUMNS": str(WIDTH), "GIT_PAGER": "cat"}
@@ -98,7 +98,7 @@ def _at_terminal(
 
 
 def _read(screen: int) -> bytes:
-    """Read what is new on a screen; nothing once the command has ended."""
+    """Read new output from a screen. Return nothing once the command has ended."""
     try:
         return os.read(screen, _CHUNK)
     except OSError:

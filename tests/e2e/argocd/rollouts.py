@@ -1,4 +1,4 @@
-"""Argo Rollouts on the cluster under test, and what a Rollout of it says."""
+"""Argo Rollouts on the cluster under test, and the state of a Rollout."""
 
 import os
 from typing import Any
@@ -17,30 +17,30 @@ _KINDS = ("rollouts", "analysisruns", "analysistemplates", "clusteranalysistempl
 _HASH = "rollouts-pod-template-hash"
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How a Rollout stands."""
+class RolloutState(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a Rollout."""
 
     phase: str
     aborted: bool
     stable: str
-    """Hash of the pods that answer whatever happens."""
+    """Hash of the pods of the stable version."""
     wanted: str
     """Hash of the pods that git wants."""
 
 
 def install(pipeline: Pipeline) -> str:
-    """Bring the controller by the platform's switch, and a Prometheus where the cluster cannot have the stack.
+    """Install the controller with the platform's switch, and a Prometheus if the cluster cannot have the stack.
 
-    A cluster that does not reach the controller's chart gets ROLLOUTS_INSTALL_MANIFEST, in the namespace that bootstrap
-    makes for the chart.
+    If the cluster cannot reach the controller's chart, ROLLOUTS_INSTALL_MANIFEST is applied in the namespace that
+    bootstrap makes for the chart.
 
     Returns:
-        How the controller came.
+        How the controller was installed.
     """
     fork, kube = pipeline.fork, pipeline.kube
     manifest = os.environ.get("ROLLOUTS_INSTALL_MANIFEST", "")
     fork.edit("platform.yaml", _switched_on)
-    fork.commit("Let versions in by degrees")
+    fork.commit("Release versions as canaries")
     without = [*pipeline.without, *([APPLICATION] if manifest else [])]
     fork.gitops("bootstrap", *(f"--without={name}" for name in without), seconds=400)
     if manifest:
@@ -54,29 +54,29 @@ def install(pipeline: Pipeline) -> str:
 
 
 def _switched_on(platform: dict[str, Any]) -> None:
-    """The switch, and what a migration from version 0.1 cannot know: which forge it is, and that nobody waits here."""
+    """Set the switch, and what a migration from version 0.1 cannot know: the kind of forge, and no minimum age."""
     platform.update(rollouts=True, forge="gitea")
     for environment in platform["environments"]:
         environment.pop("minAge", None)
 
 
 def kill(kube: Kube) -> None:
-    """Kill the controller at once, and keep it away."""
+    """Kill the controller at once, and keep it stopped."""
     kube.run("scale", "-n", NAMESPACE, "deployment/argo-rollouts", "--replicas=0")
     pods = f"app.kubernetes.io/name={APPLICATION}"
     kube.run("delete", "pods", "-n", NAMESPACE, "-l", pods, "--force", "--grace-period=0", "--timeout=60s", seconds=70)
 
 
 def restart(kube: Kube) -> None:
-    """Bring the controller back."""
+    """Start the controller again."""
     kube.run("scale", "-n", NAMESPACE, "deployment/argo-rollouts", "--replicas=1")
     kube.wait_rolled_out(NAMESPACE, "deployment/argo-rollouts")
 
 
 def take_away(kube: Kube) -> None:
-    """Remove what `install` made beside the platform's other namespaces; a controller of somebody else's stays.
+    """Remove what `install` made outside the platform's other namespaces. A controller that it did not install stays.
 
-    The namespace goes last, so that an interruption leaves its mark to the next run.
+    The namespace with the mark goes last, so that the next run continues after an interruption.
     """
     prometheus.take_away(kube)
     owned = ",".join(f"{key}={value}" for key, value in OWNED.items())
@@ -89,8 +89,8 @@ def take_away(kube: Kube) -> None:
     kube.run("delete", "namespace", NAMESPACE, "--timeout=120s", seconds=130)
 
 
-def standing(kube: Kube, place: Place) -> Standing | None:
-    """How a service's Rollout stands; None where there is none, or its controller has not seen its newest state."""
+def state_of(kube: Kube, place: Place) -> RolloutState | None:
+    """Return the state of a service's Rollout, or None without a Rollout or if its controller lags behind."""
     try:
         rollout = kube.get(place.namespace, ROLLOUTS, place.name)
     except CommandError:
@@ -98,7 +98,7 @@ def standing(kube: Kube, place: Place) -> Standing | None:
     status = rollout.get("status", {})
     if status.get("observedGeneration") != str(rollout["metadata"]["generation"]):
         return None
-    return Standing(
+    return RolloutState(
         phase=status.get("phase", ""),
         aborted=bool(status.get("abort")),
         stable=status.get("stableRS", ""),
@@ -107,13 +107,13 @@ def standing(kube: Kube, place: Place) -> Standing | None:
 
 
 def analyses(kube: Kube, place: Place, pods: str) -> dict[int, str]:
-    """How each analysis of one version ended, by the step of the Rollout that it is; the first step is 0."""
+    """Return the phase of each analysis of one version, by the step of the Rollout. The first step is 0."""
     found = kube.items(place.namespace, RUNS, {_HASH: pods})
     return {int(run["metadata"]["labels"]["step-index"]): run.get("status", {}).get("phase", "") for run in found}
 
 
 def explained(kube: Kube, place: Place) -> str:
-    """The Rollout and every analysis of it in full, with what its controller and that of Argo CD wrote."""
+    """Return the Rollout and all of its analyses in full, with the logs of its controller and of Argo CD's."""
     objects = [kube.run("get", "-n", place.namespace, kind, "-o", "yaml") for kind in (ROLLOUTS, RUNS)]
     controllers = ((NAMESPACE, "deployment/argo-rollouts"), ("argocd", "statefulset/argocd-application-controller"))
     return "\n".join([*objects, *(kube.logs(namespace, name, lines=400) for namespace, name in controllers)])

@@ -1,4 +1,4 @@
-"""From a fork of nobody's to predictions in production: adopt, publish, bootstrap, release, promote."""
+"""From a new fork to predictions in production: adopt, publish, bootstrap, release, promote."""
 
 import os
 import shutil
@@ -22,9 +22,9 @@ def test_a_fork_is_adopted_and_its_images_and_chart_are_published(pipeline: Pipe
     written = fork.git("status", "--porcelain", "--untracked-files=all").splitlines()
     assert len(written) < 5, f"upstream's next version must merge: {written}"
     report.add("Adoption", f"- files: {', '.join(line.split()[-1] for line in written)}")
-    # Nobody waits ten minutes here.
+    # The tests do not wait ten minutes here.
     fork.replace("platform.yaml", r", minAge: \w+", "")
-    # A published version never changes, and this registry may hold those of an earlier run.
+    # A published version never changes, and this registry may have versions of an earlier run.
     for chart in sorted(fork.folder.glob("charts/*/Chart.yaml")):
         if "type: application" in chart.read_text():
             fork.replace(str(chart.relative_to(fork.folder)), r"^version: .*$", f"version: {pipeline.chart}")
@@ -39,7 +39,7 @@ def test_a_fork_is_adopted_and_its_images_and_chart_are_published(pipeline: Pipe
     fork.commit("Adopt")
     platform = {"mlflow": pipeline.images.mlflow, "training": pipeline.images.training}
     fork.gitops("bump", "platform", *(f"--image={name}={image.pin}" for name, image in platform.items()))
-    # What make has built and pushed for this checkout serves the fork too.
+    # The fork uses the images and tools that make has built and pushed for this checkout.
     shutil.copytree(ROOT / ".cache" / "tools" / "bin", fork.folder / ".cache" / "tools" / "bin", symlinks=True)
     shutil.copy(ROOT / ".cache" / "images.json", fork.folder / ".cache" / "images.json")
     published = fork.program(
@@ -58,15 +58,15 @@ def _without_exporter(values: dict[str, Any]) -> None:
 
 
 def _guarded_by(pipeline: Pipeline, values: dict[str, Any]) -> None:
-    """MinIO's guard from an image that was pushed here."""
+    """Use an image for MinIO's HAProxy that was pushed here."""
     assert pipeline.images.haproxy, "this cluster does not get the image of HAProxy: make e2e-images"
     values["guard"] = {"image": pipeline.images.haproxy.values}
 
 
 def _tune(pipeline: Pipeline, values: dict[str, Any]) -> None:
-    """What a person would set for a cluster: who may call, and no Ingress where nobody serves it."""
+    """Set what a person would set for a cluster: allowed callers, and no Ingress if no controller serves it."""
     values["networkPolicy"] = {"allowFrom": CALLERS}
-    # Noticed sooner than by the charts' own values: a rollout that hangs, and load that comes and goes.
+    # Shorter than the charts' defaults, to notice a stuck rollout and changes of load sooner.
     values["rollout"] = {"progressDeadlineSeconds": 45}
     values["autoscaling"] = {"targetCPU": "150m", "scaleDownStabilizationSeconds": 15}
     if not pipeline.kube.run("get", "ingressclasses", "-o", "name").strip():

@@ -1,4 +1,4 @@
-"""A second version goes through staging and as a shadow to production, and back by a revert, under constant load."""
+"""A second version reaches production through staging and as a shadow, and is reverted, under constant load."""
 
 import json
 from typing import Any
@@ -17,11 +17,11 @@ KEY_SECRET = "gitops-deploy-key"
 
 @pytest.fixture(scope="module")
 def promoted() -> dict[str, str]:
-    """The commit of the promotion, once it is made."""
+    """Return the dictionary that gets the commit of the promotion."""
     return {}
 
 
-def test_a_second_version_is_trained_bumped_in_the_cluster_and_serves_in_staging_alone(
+def test_a_second_version_is_trained_bumped_in_the_cluster_and_serves_only_in_staging(
     pipeline: Pipeline, report: Report
 ) -> None:
     first = pipeline.pins(STAGING)["model"]["version"]
@@ -39,13 +39,13 @@ def test_a_second_version_is_trained_bumped_in_the_cluster_and_serves_in_staging
     author, subject = pipeline.fork.git("log", "-1", "--format=%an|%s", "--", STAGING.release).split("|")
     assert (author, subject) == ("gitops", f"bump({STAGING}): iris-classifier {second}")
     assert pipeline.predict(STAGING).version == second
-    assert set(results[0].versions) == {first}, "production answered with what nobody promoted"
+    assert set(results[0].versions) == {first}, "production answered with a version that was not promoted"
     report.add("Requests", f"- training, and a release to staging, production watched: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
 
 def deploy_key(pipeline: Pipeline) -> None:
-    """Let the training Job's last step push: a deploy key that the forge knows, and the forge's own for comparison."""
+    """Let the last step of the training Job push: with a deploy key, and the forge's host key."""
     key = Ed25519PrivateKey.generate()
     encoding, form = serialization.Encoding, serialization.PublicFormat.OpenSSH
     pipeline.forge.add_deploy_key(key.public_key().public_bytes(encoding.OpenSSH, form).decode())
@@ -56,7 +56,7 @@ def deploy_key(pipeline: Pipeline) -> None:
 
 
 def _bumping(pipeline: Pipeline, values: dict[str, Any]) -> None:
-    """The last step of a training, which commits the new version's pins."""
+    """Configure the last step of a training, which commits the new version's pins."""
     image = pipeline.images.gitops
     assert image is not None
     values["bump"] = {
@@ -72,8 +72,8 @@ def _bumping(pipeline: Pipeline, values: dict[str, Any]) -> None:
     values["networkPolicy"] = {"egress": [*chart["networkPolicy"]["egress"], to_git]}
 
 
-def test_what_staging_runs_answers_productions_requests_unseen(pipeline: Pipeline, report: Report) -> None:
-    """By a pull request of its own; whoever asks production is answered by what is promoted alone."""
+def test_stagings_version_answers_productions_requests_as_a_shadow(pipeline: Pipeline, report: Report) -> None:
+    """Released by a separate pull request. Callers of production get answers only from the promoted version."""
     first, second = (pipeline.pins(place)["model"]["version"] for place in (PRODUCTION, STAGING))
     with pipeline.load(PRODUCTION) as results:
         pipeline.fork.gitops("shadow", str(PRODUCTION), f"--model={second}", "--sample=1", "--pr")
@@ -86,12 +86,12 @@ def test_what_staging_runs_answers_productions_requests_unseen(pipeline: Pipelin
     (live,) = [each["live"] for each in said if each["application"] == PRODUCTION.application]
     assert (live["shadow"]["version"], live["shadow"]["status"]) == (second, "ready")
     assert set(results[0].versions) == {first}
-    report.add("Requests", f"- a shadow beside production: {results[0]}")
+    report.add("Requests", f"- a shadow in production: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
 
 def compared(pipeline: Pipeline, version: str, *, more_than: int) -> int:
-    """Wait until a shadow of production was compared over more rows, and return over how many."""
+    """Wait until a shadow of production was compared over more rows, and return their number."""
     return pipeline.kube.wait(
         f"the shadow's rows, more than {more_than}",
         lambda: rows if (rows := pipeline.compared(PRODUCTION, version)) > more_than else None,
@@ -121,7 +121,7 @@ def test_a_revert_brings_the_earlier_version_back(pipeline: Pipeline, report: Re
     with pipeline.load(PRODUCTION) as results:
         pipeline.fork.git("revert", "--no-edit", promoted["commit"])
         pipeline.fork.push()
-        # It brings the shadow back too.
+        # The revert also brings the shadow back.
         pipeline.fork.gitops("shadow", str(PRODUCTION), "--off")
         pipeline.follow(pipeline.update(), PRODUCTION)
     assert pipeline.predict(PRODUCTION).version == pipeline.pins(PRODUCTION)["model"]["version"]

@@ -1,4 +1,4 @@
-"""Bad releases to production: each leaves the old pods serving, names its cause, and is healed by a revert."""
+"""Bad releases to production: the old pods keep serving, the cause is named, and a revert fixes it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +70,7 @@ def test_people_were_told(pipeline: Pipeline, report: Report) -> None:
 
 
 def _words_of_new_pods(pipeline: Pipeline, old: set[str]) -> list[str]:
-    """What the pods that came with the release, and the cluster about them, say."""
+    """Return the messages of the new release's pods, and the cluster's events about them."""
     names = [pod["metadata"]["name"] for pod in pipeline.serving_pods(PRODUCTION)]
     new = [name for name in names if name not in old]
     events = [event for event in pipeline.kube.events(PRODUCTION.namespace) if any(name in event for name in new)]

@@ -1,4 +1,4 @@
-"""What somebody changes by hand in the cluster comes back as git has it; an autoscaler is nobody's hand."""
+"""Argo CD reverts changes by hand in the cluster to what git says, but not those of the autoscaler."""
 
 import time
 
@@ -47,7 +47,7 @@ def test_a_deployment_scaled_by_hand_is_scaled_back(pipeline: Pipeline, report: 
     )
 
 
-def test_an_edited_config_map_is_mended(pipeline: Pipeline, report: Report) -> None:
+def test_an_edited_config_map_is_corrected(pipeline: Pipeline, report: Report) -> None:
     labels = {"app.kubernetes.io/name": "model-serving", "app.kubernetes.io/instance": STAGING.name}
     name = pipeline.kube.items(STAGING.namespace, "configmaps", labels)[0]["metadata"]["name"]
 
@@ -58,8 +58,8 @@ def test_an_edited_config_map_is_mended(pipeline: Pipeline, report: Report) -> N
     assert before
     pipeline.kube.run("patch", "configmap", name, "-n", STAGING.namespace, "-p", '{"data": {"LOG_LEVEL": "debug"}}')
     started = time.monotonic()
-    pipeline.kube.wait("the ConfigMap is mended", lambda: level() == before, seconds=90, namespace=STAGING.namespace)
-    report.add("Drift", f"- an edited ConfigMap was mended after {time.monotonic() - started:.0f} s")
+    pipeline.kube.wait("the ConfigMap is corrected", lambda: level() == before, seconds=90, namespace=STAGING.namespace)
+    report.add("Drift", f"- an edited ConfigMap was corrected after {time.monotonic() - started:.0f} s")
     pipeline.wait_settled(STAGING.application)
 
 
@@ -77,7 +77,7 @@ def test_the_autoscaler_is_left_alone(pipeline: Pipeline, report: Report) -> Non
     pipeline.kube.wait("two pods again", lambda: look() <= 2, seconds=240, namespace=PRODUCTION.namespace)
     pipeline.wait_settled(PRODUCTION.application)
     app = pipeline.application(PRODUCTION.application)
-    assert app["status"]["operationState"]["finishedAt"] == finished, "Argo CD synced what the autoscaler did"
+    assert app["status"]["operationState"]["finishedAt"] == finished, "Argo CD reverted what the autoscaler did"
     assert {sync for _, sync in states} == {"Synced"}
     assert settled(app)
     numbers = [pods for pods, _ in states]

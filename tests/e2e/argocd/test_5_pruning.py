@@ -1,4 +1,4 @@
-"""What goes from git goes from the cluster, and data never does."""
+"""What is removed from git is removed from the cluster, except data."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tests.e2e.report import Report
 PLATFORM = "ml-pipeline"
 
 
-def test_an_application_taken_from_git_is_pruned_and_comes_back(pipeline: Pipeline, report: Report) -> None:
+def test_an_application_removed_from_git_is_pruned_and_comes_back(pipeline: Pipeline, report: Report) -> None:
     name = "training-wine"
     pipeline.fork.git("rm", "-r", "--quiet", "models/wine")
     removed = pipeline.fork.commit("Train no more")
@@ -46,7 +46,7 @@ def test_the_database_outlives_its_application(pipeline: Pipeline, report: Repor
     for name in ("postgres", "minio"):
         pipeline.wait_application(name, lambda _: True, 90)
         pipeline.wait_settled(name, commit)
-    assert _identities(pipeline) == before, "adopted again as they were"
+    assert _identities(pipeline) == before, "the same objects are adopted again"
     report.add(
         "Pruning",
         "- postgres and minio taken out of apps/values.yaml: servers and volumes stayed, and were adopted again",

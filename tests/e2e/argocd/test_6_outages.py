@@ -1,4 +1,4 @@
-"""Parts are killed one after another, and taken away: predictions never fail, and everything converges."""
+"""Parts are killed one after another or scaled to zero: predictions never fail, and everything converges."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ PARTS = (
 )
 
 
-def test_predictions_go_on_while_parts_are_killed(pipeline: Pipeline, report: Report) -> None:
+def test_predictions_continue_while_parts_are_killed(pipeline: Pipeline, report: Report) -> None:
     with pipeline.load(PRODUCTION) as results:
         for namespace, labels, workload in PARTS:
             killed = pipeline.kube.run(
@@ -55,7 +55,7 @@ def test_a_fresh_production_pod_starts_without_mlflow_and_postgres(pipeline: Pip
 
 @contextlib.contextmanager
 def _away(pipeline: Pipeline, name: str, workload: str) -> Iterator[None]:
-    """Scale a part away inside the block, with its automated syncs off, which would bring it back."""
+    """Scale a part to zero until the block ends, without its automated syncs, which would bring it back."""
     automated = pipeline.application(name)["spec"]["syncPolicy"]["automated"]
     _automate(pipeline, name, None)
     try:

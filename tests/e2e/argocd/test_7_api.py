@@ -1,4 +1,4 @@
-"""Argo CD's API as its interface uses it: what a promoter may do, what a viewer may not, and the way back to git."""
+"""Argo CD's API as its interface uses it: the rights of a promoter and of a viewer, and a rollback by hand."""
 
 import base64
 import ssl
@@ -27,7 +27,7 @@ class Api(msgspec.Struct, frozen=True):
         """Call the API and return its answer.
 
         Raises:
-            AssertionError: It was no success; the message holds what was said.
+            AssertionError: The call failed. The message is the answer.
         """
         answer = self._ask(method, path, body)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
@@ -38,11 +38,11 @@ class Api(msgspec.Struct, frozen=True):
         return self._ask(method, path, body).status_code
 
     def _ask(self, method: str, path: str, body: object) -> httpx.Response:
-        # The certificate is one that Argo CD made for itself, for a name that is not the forwarded one.
+        # Argo CD's certificate is self-signed, and for another name than the forwarded one.
         insecure = ssl.create_default_context()
         insecure.check_hostname = False
         insecure.verify_mode = ssl.CERT_NONE
-        # Argo CD takes nothing else, bodies or not: forms of other sites cannot send it.
+        # Argo CD accepts only this type, even without a body, because forms of other sites cannot send it.
         headers = {"Content-Type": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -52,14 +52,14 @@ class Api(msgspec.Struct, frozen=True):
 
 @pytest.fixture(scope="module")
 def base(pipeline: Pipeline) -> Iterator[str]:
-    """Where the API is."""
+    """Yield the address of the API."""
     with pipeline.kube.forwarded("argocd", "service/argocd-server", 443, scheme="https") as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def admin(pipeline: Pipeline, base: str) -> Api:
-    """The administrator, with the password that the documentation says where to find."""
+    """Return the administrator, with the password at the place that the documentation names."""
     secret = pipeline.kube.get("argocd", "secret", "argocd-initial-admin-secret")["data"]["password"]
     login = {"username": "admin", "password": base64.b64decode(secret).decode()}
     return Api(base, Api(base).call("POST", "/session", login)["token"])
@@ -73,13 +73,13 @@ def _of_role(admin: Api, base: str, role: str) -> Api:
 
 @pytest.fixture(scope="module")
 def promoter(admin: Api, base: str) -> Api:
-    """The role that syncs and rolls back."""
+    """Return the role that may sync and roll back."""
     return _of_role(admin, base, "promoter")
 
 
 @pytest.fixture(scope="module")
 def viewer(admin: Api, base: str) -> Api:
-    """The role that looks."""
+    """Return the role that may only read."""
     return _of_role(admin, base, "viewer")
 
 
@@ -90,7 +90,7 @@ def test_a_viewer_sees_and_changes_nothing(viewer: Api) -> None:
     assert viewer.status("DELETE", f"/applications/{APP}") == httpx.codes.FORBIDDEN
 
 
-def test_nobody_without_a_name_gets_in(base: str) -> None:
+def test_nobody_gets_in_without_signing_in(base: str) -> None:
     assert Api(base).status("GET", "/applications") == httpx.codes.UNAUTHORIZED
 
 
@@ -110,7 +110,7 @@ def test_a_rollback_by_hand_and_back_to_git(pipeline: Pipeline, admin: Api, prom
     assert newer != earlier
     history = pipeline.application(APP)["status"]["history"]
     with pipeline.load(PRODUCTION) as results:
-        # Argo CD refuses to roll back what it would sync again at once.
+        # Argo CD refuses a rollback that an automated sync would undo at once.
         assert promoter.status("POST", f"/applications/{APP}/rollback", {"id": history[-2]["id"]}) in (400, 409)
         _automate(admin, None)
         promoter.call("POST", f"/applications/{APP}/rollback", {"id": history[-2]["id"]})
@@ -120,7 +120,7 @@ def test_a_rollback_by_hand_and_back_to_git(pipeline: Pipeline, admin: Api, prom
             seconds=120,
             namespace=PRODUCTION.namespace,
         )
-        # The ApplicationSet leaves automated syncs off, however often it looks.
+        # The ApplicationSet leaves automated syncs off, even after it has read git again.
         pipeline.look_at_git()
         pipeline.wait_application(APP, lambda app: app["status"]["sync"]["status"] == "OutOfSync", 60)
         assert "automated" not in pipeline.application(APP)["spec"]["syncPolicy"]
@@ -132,7 +132,7 @@ def test_a_rollback_by_hand_and_back_to_git(pipeline: Pipeline, admin: Api, prom
 
 
 def _automate(api: Api, automated: dict[str, bool] | None) -> None:
-    """Turn automated syncs on or off, as the interface does: with the whole specification."""
+    """Turn automated syncs on or off as the interface does, with the whole specification."""
     spec = api.call("GET", f"/applications/{APP}")["spec"]
     spec["syncPolicy"].pop("automated", None)
     if automated:

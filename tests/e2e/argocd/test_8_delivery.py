@@ -1,7 +1,7 @@
-"""A change of code on its way: built, pushed by digest, pinned in staging, promoted, served; then rolled back and held.
+"""The delivery of a change of code: built, pushed by digest, pinned in staging, promoted, served, rolled back and held.
 
-The workflows are run as they stand. What a person would type is recorded as it looks at a terminal; `make recording`
-turns that into the picture that the README begins with.
+The workflows run unchanged. The commands of a person are recorded at a terminal. `make recording` makes the picture at
+the beginning of the README from this recording.
 """
 
 import json
@@ -23,13 +23,13 @@ from tests.e2e.story import REPORTS
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    """The session at a terminal."""
+    """Return the recording of the session at a terminal."""
     return Recording(REPORTS / "delivery.cast")
 
 
 @pytest.fixture(scope="module")
 def built(pipeline: Pipeline, report: Report) -> Image:
-    """The image of a commit that changes the service's code, delivered by the workflow that such a push starts."""
+    """Return the image of a commit that changes the service's code, delivered by the workflow for such a push."""
     workflows.delivered_before(pipeline)
     module = pipeline.fork.folder / "services" / "serving" / "src" / "serving" / "__init__.py"
     module.write_text(module.read_text() + f"\n# {pipeline.chart}\n")
@@ -40,7 +40,7 @@ def built(pipeline: Pipeline, report: Report) -> Image:
         "deliver / images (serving)",
         "deliver / images (serving-sklearn)",
         "deliver / images (serving-batch)",
-    }, "built for nothing, or not at all"
+    }, "the workflow built other images than those of serving"
     pipeline.update()
     image = msgspec.convert(pipeline.pins(STAGING)["image"], Image)
     remember_serving(pipeline.fork.folder, image)
@@ -81,10 +81,10 @@ def test_the_forge_is_set_up_by_the_projects_own_commands(pipeline: Pipeline, re
     report.add("Delivery", *(f"- {line}" for line in said.splitlines()))
 
 
-def test_nobody_gets_past_review(pipeline: Pipeline) -> None:
+def test_nobody_bypasses_review(pipeline: Pipeline) -> None:
     fork = pipeline.fork
     assert pipeline.forge.try_push(fork, "README.md", as_reviewer=True) == "refused"
-    # Nor does the machine's token, but for the pins that machines move.
+    # The machine's token is refused too, except for pins that machines move.
     assert pipeline.forge.try_push(fork, PRODUCTION.release) == "refused"
     assert webhook.forged(pipeline.kube) == httpx.codes.BAD_REQUEST
 
@@ -108,7 +108,7 @@ def test_a_merged_promotion_brings_the_same_digest_to_production(
         merged = time.monotonic()
         forge.merge(pull)
         commit = pipeline.update()
-        # Nobody tells Argo CD to look: the forge does.
+        # The forge's webhook makes Argo CD read git.
         pipeline.wait_application(PRODUCTION.application, lambda app: commit in revisions(app), 40)
         noticed = time.monotonic() - merged
         pipeline.wait_settled(PRODUCTION.application, commit)
@@ -149,7 +149,7 @@ def test_a_rollback_is_served_and_held(pipeline: Pipeline, report: Report, built
 
 
 def _proposed(pipeline: Pipeline, verb: str, *options: str) -> None:
-    """Have production changed by a pull request of one of the commands, which people approve and merge."""
+    """Change production by a pull request of one of the commands, which people approve and merge."""
     pipeline.fork.gitops(verb, str(PRODUCTION), *options, "--pr")
     pull = pipeline.forge.pull(f"{verb}/{PRODUCTION}")
     pipeline.check(pull)
@@ -183,6 +183,6 @@ def test_an_unheld_environment_is_promoted_again(pipeline: Pipeline, report: Rep
     printed = pipeline.fork.gitops("history", str(PRODUCTION))
     assert "rollback" in printed.lower()
     pipeline.fork.gitops("status")
-    # What follows changes charts and settings as their owner would.
+    # The next steps change charts and settings, as their owner would.
     pipeline.forge.unprotect("main")
     report.add("Delivery", f"- unheld, and promoted again by commit {commit[:7]}")

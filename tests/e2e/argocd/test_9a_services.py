@@ -1,4 +1,4 @@
-"""Two services held apart from one another, a third environment, and a second cluster: all of it by data."""
+"""Two separate services, a third environment, and a second cluster, all of it by configuration."""
 
 import pytest
 
@@ -17,17 +17,17 @@ PENGUINS_MODEL = "penguins-classifier"
 
 @pytest.fixture(scope="module")
 def built(pipeline: Pipeline) -> Image:
-    """What the delivery before this built, and both services run at first."""
+    """Return the image that the delivery built, which both services run at first."""
     return pushed_images(pipeline.fork.folder).serving
 
 
 def commits(pipeline: Pipeline) -> int:
-    """How many commits the branch has."""
+    """Return the number of commits on the branch."""
     return int(pipeline.fork.git("rev-list", "--count", "origin/main"))
 
 
 def test_a_second_service_is_one_command_and_one_commit(pipeline: Pipeline, report: Report) -> None:
-    # The last step of training leaves alone what nobody released yet, so it may stay on.
+    # Training's last step changes only services that are already released, so it may stay on.
     before = commits(pipeline)
     pipeline.fork.gitops("new", "service", "penguins", f"--model={PENGUINS_MODEL}", "--owner=@team-penguins")
     assert commits(pipeline) == before + 1
@@ -39,8 +39,8 @@ def test_a_second_service_is_one_command_and_one_commit(pipeline: Pipeline, repo
     report.add("Services", f"- penguins added by commit {commit[:7]}")
 
 
-def test_it_is_released_and_promoted_beside_the_first(pipeline: Pipeline, report: Report) -> None:
-    """Its table has text and gaps, which go with the model by way of training, bump, promotion and rollback."""
+def test_it_is_released_and_promoted_in_addition_to_the_first(pipeline: Pipeline, report: Report) -> None:
+    """Its table has text and missing values, which work through training, bump, promotion and rollback."""
     others = {place: pipeline.ready_names(place) for place in (STAGING, PRODUCTION)}
     with pipeline.load(PRODUCTION, rate=5) as results:
         pipeline.fork.program(["tools/first-release", "penguins"], seconds=800)
@@ -55,7 +55,7 @@ def test_it_is_released_and_promoted_beside_the_first(pipeline: Pipeline, report
     assert results[0].dropped == 0, results[0].errors
 
 
-def test_services_move_together_and_are_promoted_apart(pipeline: Pipeline, built: Image) -> None:
+def test_services_are_bumped_together_and_promoted_separately(pipeline: Pipeline, built: Image) -> None:
     other = pipeline.images.serving
     assert other.digest != built.digest
     pipeline.fork.gitops("bump", "staging", f"--image={other.pin}")
@@ -67,7 +67,9 @@ def test_services_move_together_and_are_promoted_apart(pipeline: Pipeline, built
     assert pipeline.images_of(PRODUCTION) == {built.digest}, "nobody merged this one"
 
 
-def test_one_is_rolled_back_and_held_while_the_other_goes_on(pipeline: Pipeline, report: Report, built: Image) -> None:
+def test_one_is_rolled_back_and_held_while_the_other_is_promoted(
+    pipeline: Pipeline, report: Report, built: Image
+) -> None:
     with pipeline.load(PENGUINS_PRODUCTION, rate=5) as results:
         pipeline.fork.gitops("rollback", str(PENGUINS_PRODUCTION), "--reason=moulting")
         pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), PENGUINS_PRODUCTION)
@@ -76,14 +78,14 @@ def test_one_is_rolled_back_and_held_while_the_other_goes_on(pipeline: Pipeline,
             pipeline.fork.gitops("promote", str(PENGUINS_PRODUCTION))
         pipeline.follow(pipeline.merge(PRODUCTION), PRODUCTION)
     assert pipeline.images_of(PRODUCTION) == {pipeline.images.serving.digest}
-    assert pipeline.images_of(PENGUINS_PRODUCTION) == {built.digest}, "held where it was rolled back to"
+    assert pipeline.images_of(PENGUINS_PRODUCTION) == {built.digest}, "held at the version of the rollback"
     assert "moulting" in pipeline.fork.gitops("status")
     report.add("Services", "- penguins rolled back and held in production, iris promoted meanwhile")
     report.add("Requests", f"- penguins, rolled back while iris was promoted: {results[0]}")
     assert results[0].dropped == 0, results[0].errors
 
 
-def test_a_broken_release_stops_its_own_service_alone(pipeline: Pipeline, report: Report, built: Image) -> None:
+def test_a_broken_release_stops_only_its_own_service(pipeline: Pipeline, report: Report, built: Image) -> None:
     penguins = pipeline.ready_names(PENGUINS_PRODUCTION)
     (pipeline.fork.folder / PENGUINS_PRODUCTION.release).write_text("image: [of nobody\n")
     broken = pipeline.fork.commit("A file that nobody can read")
@@ -106,7 +108,7 @@ def test_a_broken_release_stops_its_own_service_alone(pipeline: Pipeline, report
     pipeline.fork.git("revert", "--no-edit", broken)
     pipeline.follow(pipeline.fork.push(), PENGUINS_PRODUCTION)
     pipeline.kube.wait(
-        "the mended file is read",
+        "the corrected file is read",
         lambda: not pipeline.set_error(PENGUINS_PRODUCTION.application),
         seconds=120,
         namespace="argocd",
@@ -131,7 +133,7 @@ def test_a_third_environment_is_one_command_and_serves(pipeline: Pipeline, repor
 
 
 def test_an_environment_in_another_cluster(pipeline: Pipeline, report: Report) -> None:
-    """Argo CD's side of it: the objects go to the other address, with the addresses that are reached from there."""
+    """Tests Argo CD's side: objects go to the other address, with addresses that pods there can reach."""
     fork = pipeline.fork
     server = second_cluster(pipeline.kube, SECOND)
     fork.edit("platform.yaml", lambda values: values.update(clusters={SECOND: _cluster(server, "minio.ml-pipeline")}))
@@ -157,7 +159,7 @@ def test_an_environment_in_another_cluster(pipeline: Pipeline, report: Report) -
 
 
 def _contexts(pipeline: Pipeline) -> list[str]:
-    """How this machine gets to the second cluster."""
+    """Return the option that tells gitops how to reach the second cluster."""
     return [f"--context-of={SECOND}={pipeline.kube.run('config', 'current-context').strip()}"]
 
 
@@ -165,7 +167,7 @@ def _cluster(server: str, host: str) -> dict[str, str]:
     return {"server": server, "s3": f"http://{host}:9000", "mlflow": f"http://{host}:5000"}
 
 
-def test_what_is_removed_goes_from_git_and_cluster(pipeline: Pipeline, report: Report) -> None:
+def test_a_removal_removes_from_git_and_cluster(pipeline: Pipeline, report: Report) -> None:
     fork = pipeline.fork
     for place in (FAR, QA):
         before = commits(pipeline)

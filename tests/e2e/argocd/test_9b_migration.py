@@ -1,4 +1,4 @@
-"""A fork of version 0.1, where one file said what an environment runs, comes over to services under load."""
+"""A fork of version 0.1, where one file pins a whole environment, is migrated to services under load."""
 
 import pytest
 
@@ -13,11 +13,11 @@ MOVED = [Place(place.environment, place.service, legacy=LEGACY) for place in (ST
 
 @pytest.fixture(scope="module")
 def upstream() -> dict[str, str]:
-    """The commit that holds the new layout, which a person merges."""
+    """Return the dictionary that gets the commit with the new layout, which a person merges."""
     return {}
 
 
-def test_a_fork_of_the_layout_before_runs(pipeline: Pipeline, upstream: dict[str, str]) -> None:
+def test_a_fork_with_the_old_layout_runs(pipeline: Pipeline, upstream: dict[str, str]) -> None:
     upstream["commit"] = pipeline.fork.git("rev-parse", "HEAD")
     write_old_layout(pipeline, [STAGING, PRODUCTION])
     commit = pipeline.fork.commit("Version 0.1")
@@ -36,19 +36,19 @@ def test_it_is_migrated_without_a_failed_request(pipeline: Pipeline, report: Rep
     pods = pipeline.ready_names(production)
     version = pipeline.predict(production).version
     with pipeline.load(production) as results:
-        # What merging upstream's next version brings.
+        # The effect of merging upstream's next version.
         fork.git("checkout", upstream["commit"], "--", "apps", "argocd/patches", "argocd/root.yaml", "envs/values.yaml")
         first = fork.git("rev-list", "--max-parents=0", "HEAD")
         fork.git("checkout", first, "--", "platform.yaml", "argocd/install/kustomization.yaml")
         said = fork.gitops("migrate")
-        # Only what a person had changed is left to a person, and nobody had.
+        # Only files that a person has changed need a person, and nobody has changed any.
         assert [line for line in said.splitlines() if line.startswith("by hand: ")] == []
         fork.gitops("check")
         commit = fork.commit("Migrate to services")
         options = [f"--without={name}" for name in pipeline.without]
         fork.gitops("bootstrap", *options, seconds=600)
         pipeline.follow(commit, *MOVED)
-    assert _uids(pipeline, production) == before, "the same objects go on"
+    assert _uids(pipeline, production) == before, "the same objects stay"
     assert pods <= pipeline.ready_names(production), "no pod was replaced"
     assert pipeline.application(production.name) == {}
     assert pipeline.predict(production).version == version
@@ -58,7 +58,7 @@ def test_it_is_migrated_without_a_failed_request(pipeline: Pipeline, report: Rep
     assert results[0].dropped == 0, results[0].errors
 
 
-def test_a_migrated_service_is_delivered_as_any_other(pipeline: Pipeline) -> None:
+def test_a_migrated_service_is_delivered_like_any_other(pipeline: Pipeline) -> None:
     staging = MOVED[0]
     pipeline.fork.gitops("bump", str(staging), f"--image={pipeline.images.serving.pin}")
     pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), staging)

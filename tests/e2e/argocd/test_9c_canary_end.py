@@ -1,4 +1,4 @@
-"""The last step of the canaries: all pods are replaced one by one again."""
+"""The last step of the canaries: production becomes a Deployment again."""
 
 from tests.e2e.argocd import rollouts
 from tests.e2e.argocd.canaries import RATE, VALUES, Canaries
@@ -13,7 +13,7 @@ def test_a_rollout_becomes_a_deployment_again_without_a_failed_request(
     with pipeline.load(production, rate=RATE) as results:
         pipeline.fork.edit(VALUES, lambda values: values.pop("rollout"))
         pipeline.follow(pipeline.fork.commit("Replace the pods of iris one by one again"), production)
-    assert rollouts.standing(pipeline.kube, production) is None
+    assert rollouts.state_of(pipeline.kube, production) is None
     assert pipeline.predict(production).version == version
     report.add("Requests", f"- from a Rollout to a Deployment: {results[0]}")
     assert results[0].dropped == 0, results[0].errors

@@ -1,6 +1,6 @@
-"""More versions that a canary stops, and faults beside it: code that is slow or fails, no controller, no Prometheus.
+"""More versions that a canary stops, and faults during a canary: slow or failing code, no controller, no Prometheus.
 
-They take longer than all of the rest of the canaries, so `make e2e-canary` alone runs them.
+These take longer than all other tests of canaries, so only `make e2e-canary` runs them.
 """
 
 import time
@@ -10,24 +10,24 @@ import pytest
 from tests.e2e.argocd import canaries, prometheus, rollouts
 from tests.e2e.argocd.canaries import ALIAS, FIRST, PASSED, RATE, REVERTED_AFTER, RIGHT, SECOND, SMOKE, VALUES, Canaries
 from tests.e2e.argocd.pipeline import Pipeline
-from tests.e2e.argocd.rollouts import Standing
+from tests.e2e.argocd.rollouts import RolloutState
 from tests.e2e.faulty.sitecustomize import FAILING_ONE_IN
 from tests.e2e.report import Report
 
-# A slow answer keeps its worker waiting: with so many the load goes on at its rate.
+# A slow answer blocks its worker. With this many, the load keeps its rate.
 _WORKERS = 40
 _AWAY_SECONDS = 20
-# Longer than a step takes: with no judgement the share must not grow.
+# Longer than one step: without a judgement, the share must not grow.
 _UNWATCHED_SECONDS = 60
 
 
-def test_a_slow_version_is_stopped_and_watch_takes_it_back(
+def test_a_slow_version_is_stopped_and_watch_rolls_it_back(
     pipeline: Pipeline, report: Report, canary: Canaries
 ) -> None:
     good, production = canary.version(), canary.production
     canary.image(pipeline.images.serving_slow, good)
     canary.unheld()
-    old = canary.standing()
+    old = canary.state()
     with pipeline.load(production, rate=RATE, workers=_WORKERS) as results:
         canary.promoted()
         canary.stopped(old)
@@ -43,13 +43,13 @@ def test_a_slow_version_is_stopped_and_watch_takes_it_back(
     _taken_back(pipeline, report, canary, ("watch",), "latency")
 
 
-def test_a_version_that_fails_some_requests_is_stopped_and_taken_back(
+def test_a_version_that_fails_some_requests_is_stopped_and_rolled_back(
     pipeline: Pipeline, report: Report, canary: Canaries
 ) -> None:
     good, production = canary.version(), canary.production
     canary.image(pipeline.images.serving_failing, good)
     canary.unheld()
-    old = canary.standing()
+    old = canary.state()
     with pipeline.load(production, rate=RATE) as results:
         canary.promoted()
         canary.stopped(old)
@@ -64,12 +64,12 @@ def test_a_version_that_fails_some_requests_is_stopped_and_taken_back(
         f"- gitops status: {status}",
     )
     _taken_back(pipeline, report, canary, ("rollback", "--aborted"), "errors")
-    # The environment that feeds production gets the code without a fault back.
+    # The environment that feeds production gets the image without a fault again.
     canary.bumped(f"--image={pipeline.images.serving.pin}")
 
 
 def _taken_back(pipeline: Pipeline, report: Report, canary: Canaries, command: tuple[str, ...], reason: str) -> None:
-    """See git go back to what ran before, with a hold that says why, and nobody lend Argo CD a hand."""
+    """Check that git returns to the earlier pins, with a hold that says why, and that Argo CD syncs by itself."""
     good = canary.version()
     with pipeline.load(canary.production, rate=RATE) as results:
         commit = canary.taken_back(*command)
@@ -82,9 +82,9 @@ def _taken_back(pipeline: Pipeline, report: Report, canary: Canaries, command: t
     assert (results[0].dropped, set(results[0].predictions)) == (0, {RIGHT}), results[0].errors
 
 
-def _begun_anew(pipeline: Pipeline, canary: Canaries, name: str) -> Standing:
-    """Begin a canary of pods that differ in an annotation alone, and wait until its first share is judged."""
-    old = canary.standing()
+def _begun_anew(pipeline: Pipeline, canary: Canaries, name: str) -> RolloutState:
+    """Begin a canary with pods that differ only in an annotation, and wait until its first share is judged."""
+    old = canary.state()
     pipeline.fork.edit(VALUES, lambda values: values.update(podAnnotations={"pipeline/attempt": name}))
     pipeline.fork.commit(f"Begin a canary: {name}")
     pipeline.look_at_git()
@@ -93,20 +93,22 @@ def _begun_anew(pipeline: Pipeline, canary: Canaries, name: str) -> Standing:
     return begun
 
 
-def _ended(pipeline: Pipeline, canary: Canaries, begun: Standing) -> None:
-    """See it go to all pods, every share judged."""
+def _ended(pipeline: Pipeline, canary: Canaries, begun: RolloutState) -> None:
+    """Wait until it reaches all pods, and check that every share was judged."""
     ended = canary.wait("the canary ends", lambda now: now.phase in {"Healthy", "Degraded"}, seconds=400)
     found = rollouts.analyses(pipeline.kube, canary.production, begun.wanted)
     assert (ended.phase, ended.stable) == ("Healthy", begun.wanted), (found, canary.status())
     assert found == dict.fromkeys((SMOKE, FIRST, SECOND, ALIAS), PASSED)
 
 
-def test_a_killed_controller_costs_no_request_and_goes_on(pipeline: Pipeline, report: Report, canary: Canaries) -> None:
+def test_a_killed_controller_costs_no_request_and_continues(
+    pipeline: Pipeline, report: Report, canary: Canaries
+) -> None:
     with pipeline.load(canary.production, rate=RATE) as results:
         begun = _begun_anew(pipeline, canary, "killed-controller")
         rollouts.kill(pipeline.kube)
         time.sleep(_AWAY_SECONDS)
-        assert len(pipeline.ready_names(canary.production)) > 1, "what answered goes on"
+        assert len(pipeline.ready_names(canary.production)) > 1, "the pods keep answering"
         rollouts.restart(pipeline.kube)
         _ended(pipeline, canary, begun)
     report.add(
@@ -119,8 +121,8 @@ def test_without_prometheus_nothing_is_judged_and_the_share_stays(
     pipeline: Pipeline, report: Report, canary: Canaries
 ) -> None:
     if "monitoring" not in pipeline.without:
-        report.add("Left out", "- Prometheus away amid a canary: this cluster's own is not these tests' to stop")
-        pytest.skip("the cluster has a Prometheus of its own")
+        report.add("Left out", "- Prometheus down during a canary: these tests must not stop the cluster's own")
+        pytest.skip("the cluster has its own Prometheus")
     with pipeline.load(canary.production, rate=RATE) as results:
         begun = _begun_anew(pipeline, canary, "no-prometheus")
         prometheus.stop(pipeline.kube)
@@ -133,10 +135,10 @@ def test_without_prometheus_nothing_is_judged_and_the_share_stays(
             names=("none",),
         )
         time.sleep(max(0.0, _UNWATCHED_SECONDS - (time.monotonic() - stopped)))
-        found = canary.standing()
+        found = canary.state()
         assert (found.stable, found.wanted, found.aborted) == (begun.stable, begun.wanted, False)
         judged = rollouts.analyses(pipeline.kube, canary.production, begun.wanted)
-        assert judged == {SMOKE: PASSED, FIRST: "Running"}, "judged by nobody"
+        assert judged == {SMOKE: PASSED, FIRST: "Running"}, "the share was judged without Prometheus"
         image = pipeline.images.prometheus
         assert image
         prometheus.start(pipeline.kube, image)

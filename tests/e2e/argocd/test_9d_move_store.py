@@ -1,4 +1,4 @@
-"""The pipeline moves from MinIO to SeaweedFS by `gitops move-store`, trains there and comes back, under load."""
+"""`gitops move-store` moves the pipeline from MinIO to SeaweedFS, trains there, and moves it back, under load."""
 
 import base64
 import hashlib
@@ -19,9 +19,9 @@ _BUCKETS = ("mlflow", "backups", "predictions")
 _SECONDS = 300
 
 
-def test_the_other_store_runs_beside_the_first(pipeline: Pipeline) -> None:
+def test_the_other_store_runs_in_addition_to_the_first(pipeline: Pipeline) -> None:
     pipeline.fork.edit("platform.yaml", lambda said: said.update(nextStore="seaweedfs"))
-    commit = pipeline.fork.commit("Run SeaweedFS beside MinIO")
+    commit = pipeline.fork.commit("Run SeaweedFS in addition to MinIO")
     pipeline.look_at_git()
     pipeline.wait_application("seaweedfs", lambda _: True, 90)
     pipeline.wait_settled("seaweedfs", commit, seconds=_SECONDS)
@@ -38,14 +38,14 @@ def test_a_model_is_trained_and_released_there(pipeline: Pipeline) -> None:
     pipeline.follow(pipeline.fork.git("rev-parse", "HEAD"), STAGING)
     assert pipeline.predict(STAGING).version == pipeline.pins(STAGING)["model"]["version"] != before
     former, there = (set(_digests(pipeline.kube, name)) for name in _STORES)
-    assert there > former, "it was written to the former store, or not at all"
+    assert there > former, "the model was written to the former store, or not at all"
 
 
-def test_it_comes_back_with_what_was_written_meanwhile(pipeline: Pipeline, report: Report) -> None:
+def test_it_moves_back_with_all_objects_written_in_the_meantime(pipeline: Pipeline, report: Report) -> None:
     _moved(pipeline, report, *reversed(_STORES))
 
 
-def test_without_a_next_store_there_is_one_again(pipeline: Pipeline) -> None:
+def test_without_a_next_store_only_one_runs_again(pipeline: Pipeline) -> None:
     pipeline.fork.edit("platform.yaml", lambda said: said.update(nextStore=""))
     commit = pipeline.fork.commit("Stay with MinIO")
     pipeline.look_at_git()
@@ -56,7 +56,7 @@ def test_without_a_next_store_there_is_one_again(pipeline: Pipeline) -> None:
 
 
 def _moved(pipeline: Pipeline, report: Report, source: str, target: str) -> None:
-    """Move under load: every object is there by its digest, new pods start from there, and nobody goes unanswered."""
+    """Move under load. Every object has the same digest, new pods start from the target, and no request fails."""
     fork, before = pipeline.fork, pipeline.predict(PRODUCTION)
     pods, there = pipeline.ready_names(PRODUCTION), _digests(pipeline.kube, target)
     with pipeline.load(PRODUCTION) as results:
@@ -93,7 +93,7 @@ def _moved(pipeline: Pipeline, report: Report, source: str, target: str) -> None
 
 
 def _digests(kube: Kube, store: str) -> dict[str, str]:
-    """The SHA-256 of every object of a store, asked of the store itself as its root."""
+    """Return the SHA-256 of every object in a store, computed from the objects themselves, as root."""
     secret = kube.get(_NAMESPACE, "secret", "minio-root")["data"]
     keys = [base64.b64decode(secret[name]).decode() for name in ("root-user", "root-password")]
     with kube.forwarded(_NAMESPACE, f"service/{store}", _PORT) as url:

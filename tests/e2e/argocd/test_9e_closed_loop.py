@@ -1,4 +1,4 @@
-"""A model goes wrong, truth says so, an alert is the reason to train again; and files are answered by two pods."""
+"""A model becomes wrong, truth shows it, an alert is the reason to train again; and two pods answer files."""
 
 import io
 import json
@@ -24,25 +24,25 @@ _FILES, _ROWS_A_FILE = 4, 50
 
 @pytest.fixture(scope="module")
 def loop(pipeline: Pipeline) -> Loop:
-    """The service, under the name that it has by now."""
+    """Return the service under its present name."""
     named = canaries_of(pipeline)
     return Loop(pipeline, named.production, named.staging, secrets.token_hex(20))
 
 
 @pytest.fixture(scope="module")
 def meadow() -> Meadow:
-    """Where flowers come from."""
+    """Return the source of flowers."""
     return Meadow(_IRIS.data, _IRIS.target_names[_IRIS.target])
 
 
 @pytest.fixture(scope="module")
 def asked() -> dict[str, list[Answered]]:
-    """The requests of each summer, once they are made."""
+    """Return the dictionary that gets the requests of each summer."""
     return {}
 
 
 def right(requests: Sequence[Answered]) -> float:
-    """The share of right answers; every request has the same number of rows."""
+    """Return the share of right answers. Every request has the same number of rows."""
     return sum(each.right for each in requests) / len(requests)
 
 
@@ -61,7 +61,7 @@ def test_log_truth_and_reasons_are_switched_on_by_git(pipeline: Pipeline, loop: 
     loop.wait_pushing()
 
 
-def test_answers_go_wrong_and_nothing_says_so_yet(
+def test_answers_become_wrong_and_nothing_reports_it_yet(
     pipeline: Pipeline, report: Report, loop: Loop, meadow: Meadow, asked: dict[str, list[Answered]]
 ) -> None:
     usual, dry = meadow.flowers(USUAL, dry=False), meadow.flowers(DRY, dry=True)
@@ -70,7 +70,7 @@ def test_answers_go_wrong_and_nothing_says_so_yet(
     def ask() -> None:
         asked["usual"], asked["dry"] = loop.ask_of(usual, told=True), loop.ask_of(dry)
 
-    # Training asks first whether there is a reason, and finds none.
+    # Training first checks for a reason, and finds none.
     together(ask, lambda: pipeline.kube.run_cronjob(SHARED, "training-iris", training, seconds=300))
     assert "needs no training" in loop.said_by(training)
     assert right(asked["usual"]) > 0.9
@@ -106,7 +106,7 @@ def test_truth_arrives_and_fires_the_alert(
     )
 
 
-def test_the_alert_is_the_reason_to_train_and_stands_in_the_promotion(
+def test_the_alert_is_the_reason_to_train_and_the_promotion_names_it(
     pipeline: Pipeline, report: Report, loop: Loop
 ) -> None:
     fork, before = pipeline.fork, pipeline.pins(loop.production)["model"]["version"]
@@ -124,7 +124,7 @@ def test_the_alert_is_the_reason_to_train_and_stands_in_the_promotion(
     assert ALERT in body
     version = pipeline.pins(loop.production)["model"]["version"]
     assert version == pipeline.pins(loop.staging)["model"]["version"] != before
-    report.add(_HEADING, f"- version {version} in place of {before}, trained for that alert")
+    report.add(_HEADING, f"- version {version} replaced {before}, trained for that alert")
 
 
 def test_answers_are_right_again(pipeline: Pipeline, report: Report, loop: Loop, meadow: Meadow) -> None:
@@ -134,8 +134,8 @@ def test_answers_are_right_again(pipeline: Pipeline, report: Report, loop: Loop,
     report.add(_HEADING, f"- {AFTER} flowers of the same summer: {right(after):.1%} right")
 
 
-def test_two_pods_answer_files_as_the_api_does(pipeline: Pipeline, report: Report, loop: Loop, meadow: Meadow) -> None:
-    """By the pins of the environment: each pod has answered its part, and every digit is the API's."""
+def test_two_pods_answer_files_like_the_api(pipeline: Pipeline, report: Report, loop: Loop, meadow: Meadow) -> None:
+    """With the pins of the environment, each pod answers its share, and every digit is equal to the API's answer."""
     names = [f"part-{number}.parquet" for number in range(_FILES)]
     flowers = [meadow.flowers(_ROWS_A_FILE, dry=bool(number % 2)) for number in range(_FILES)]
     tables = [pd.DataFrame(each.rows, columns=_IRIS.feature_names) for each in flowers]

@@ -1,4 +1,4 @@
-"""The pipelines themselves, run here by act against the forge and the registry of the tests."""
+"""Run the workflows themselves with act, against the forge and the registry of the tests."""
 
 import json
 import os
@@ -18,12 +18,12 @@ NOT_RUN = (
     "Trivy (no database), builds for another platform, ci's `e2e` and `rendered`, `nightly`"
 )
 _BRANCH = "main"
-# How images are built, where nothing says it.
+# The default way to build images.
 _BUILD = {"CONTAINER_BUILD": "docker build", "CONTAINER_PUSH": "", "BASE_IMAGE": ""}
 
 
 def runner(pipeline: Pipeline) -> Runner:
-    """What stands in for a forge's runners: the robot's token, and this machine's builder and registry."""
+    """Return a stand-in for a forge's runners, with the robot's token and this machine's builder and registry."""
     folder = pipeline.fork.folder.parent / "runner"
     folder.mkdir(exist_ok=True)
     token = pipeline.forge.token
@@ -35,9 +35,9 @@ def runner(pipeline: Pipeline) -> Runner:
         environment={
             **{name: os.environ.get(name) or usual for name, usual in _BUILD.items()},
             "GITEA_API_URL": pipeline.forge.variables["GITEA_API_URL"],
-            # A forge's runners reach no cluster.
+            # A forge's runners have no access to a cluster.
             "KUBECONFIG": str(folder / "no-kubeconfig"),
-            # Nobody signs for real what these tests push.
+            # Images that these tests push have no real signature.
             "GITOPS_COSIGN_KEY": "cosign.pub",
         },
         skipped=("test",),
@@ -47,7 +47,7 @@ def runner(pipeline: Pipeline) -> Runner:
 def run(
     pipeline: Pipeline, report: Report, path: str, event: str, payload: Mapping[str, Any] | None = None
 ) -> WorkflowRun:
-    """Run a workflow of the fork at the branch's newest commit, and report each of its jobs; all must succeed."""
+    """Run a workflow of the fork at the branch's newest commit, and report its jobs, which must all succeed."""
     pipeline.update()
     about = {
         "ref": f"refs/heads/{_BRANCH}",
@@ -62,13 +62,13 @@ def run(
 
 
 def delivered_before(pipeline: Pipeline) -> None:
-    """Name what was pushed for this run by its content, and sign it, as an earlier delivery would have."""
+    """Tag the images of this run by their content, and sign them, as an earlier delivery would have done."""
     fork, signed = pipeline.fork, runner(pipeline).folder / "signed"
     images = json.loads((fork.folder / ".cache" / "images.json").read_text())
     for name in ("training", "mlflow", "gitops"):
         image = images[name]
         facts = dict(line.split("=", 1) for line in fork.program(["tools/image", name], seconds=60).splitlines())
-        # A name, once given, stays: an earlier run may have given it to an image of the same content.
+        # A tag never changes, so an earlier run may have given it to an image with the same content.
         digest = facts["digest"] or image["digest"]
         fork.program(["tools/tag-image", f"{image['repository']}@{digest}", facts["tag"]], seconds=60)
         with signed.open("a") as lines:
@@ -76,7 +76,7 @@ def delivered_before(pipeline: Pipeline) -> None:
 
 
 def judged(pipeline: Pipeline, report: Report, pull: Pull) -> None:
-    """Run the checks of a pull request, and report all of them to the forge; builds and tests do not run again."""
+    """Run the checks of a pull request, and report all of them to the forge. Builds and tests do not run again."""
     pipeline.fork.git("fetch", "--quiet", "origin", pull.branch)
     base = {"sha": pipeline.fork.git("ls-remote", "origin", _BRANCH).split()[0], "ref": _BRANCH}
     head = {"sha": pull.head, "ref": pull.branch, "repo": {"full_name": gitea.SLUG}}

@@ -1,1 +1,1 @@
-"""The six charts on a real cluster."""
+"""The charts on a real cluster."""

@@ -1,6 +1,6 @@
-"""One run: the cluster that pytest-helm-charts connects to, the namespaces in it, and the report at the end.
+"""One run: the cluster that pytest-helm-charts connects to, its namespaces, and the report at the end.
 
-The tests are the steps of one story and run in the order in which they stand.
+The tests are the steps of one story and run in file order.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def kube_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
-    """pytest-helm-charts' connection to the cluster, for the session instead of one module."""
+    """Yield pytest-helm-charts' connection to the cluster, for the session instead of one module."""
     cluster = connect(pytestconfig)
     yield cluster
     cluster.destroy()
@@ -33,13 +33,13 @@ def kube_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def images() -> Images:
-    """The pushed images, by digest."""
+    """Return the pushed images, by digest."""
     return pushed_images()
 
 
 @pytest.fixture(scope="session")
 def stack(kube_cluster: Cluster, images: Images) -> Iterator[Stack]:
-    """Fresh namespaces, removed at the end with all that is in them, also after a failure (not with E2E_KEEP=1)."""
+    """Yield new namespaces. They are removed at the end, also after a failure, except with E2E_KEEP=1."""
     kube = kube_of(kube_cluster)
     kinds = kube.run("api-resources", "--api-group=monitoring.coreos.com", "-o", "name")
     stack = create(kube, images, monitors="prometheusrules" in kinds)
@@ -51,7 +51,7 @@ def stack(kube_cluster: Cluster, images: Images) -> Iterator[Stack]:
 
 
 def _remove(kube: Kube, namespace: str) -> None:
-    """Delete a namespace. Its pods are killed first: nobody waits for their orderly end."""
+    """Delete a namespace. Its pods are killed first, so that nothing waits for their orderly end."""
     with contextlib.suppress(CommandError):
         kube.run("delete", "statefulset,deployment,job,cronjob", "-n", namespace, "--all", "--wait=false")
         kube.run("delete", "pod", "-n", namespace, "--all", "--grace-period=1", "--wait=false")

@@ -1,4 +1,4 @@
-"""The releases, Secrets and namespaces under test, and what the tests ask of them."""
+"""The releases, Secrets and namespaces under test, and what the tests do with them."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ MODEL = "iris-classifier"
 ROW = [5.1, 3.5, 1.4, 0.2]
 BUCKET = "mlflow"
 CLIENT = {"e2e": "client"}
-"""Labels of pods that the serving releases let in, as an ingress controller would be."""
+"""Labels of pods that the serving releases let in, as they would an ingress controller."""
 ASKS_MLFLOW = {"ml-pipeline/mlflow-client": "true"}
 """Labels of pods that MLflow lets in."""
 TABLES_LOGIN = "tables-login"
-"""The Secret with a login that reads one table of Postgres."""
+"""The Secret with a login that may read one table in Postgres."""
 _ASKING = "ask-mlflow"
-"""The Secret with the user who asks what MLflow knows, as variables."""
+"""The Secret with the user for queries of MLflow, as variables."""
 
 _MLFLOW_USERS = ("training", "gitops", "serving", "smoke")
 
@@ -41,12 +41,12 @@ class Version(msgspec.Struct, frozen=True):
 
     @property
     def pins(self) -> Values:
-        """The `model` value that pins this version."""
+        """Return the `model` value that pins this version."""
         return {"name": self.name, "version": self.version, "digest": self.tags["digest"], "uri": self.uri}
 
 
 class Registry(msgspec.Struct, frozen=True):
-    """What MLflow knows: numbers of experiments, runs and their metrics, `model@alias` to version, and the versions."""
+    """The content of MLflow: numbers of experiments, runs and metrics, `model@alias` to version, and the versions."""
 
     experiments: int
     runs: int
@@ -60,7 +60,7 @@ class Registry(msgspec.Struct, frozen=True):
 
 
 class Stack(msgspec.Struct, frozen=True):
-    """Six releases in namespaces of their own, on one cluster."""
+    """Six releases in separate namespaces on one cluster."""
 
     kube: Kube
     images: Images
@@ -72,31 +72,31 @@ class Stack(msgspec.Struct, frozen=True):
 
     @property
     def helm(self) -> Helm:
-        """Helm on the cluster."""
+        """Return Helm for the cluster."""
         return Helm(self.kube)
 
     @property
     def runner(self) -> Runner:
-        """Runs scripts in pods of the serving image, which has Python."""
+        """Return a runner of scripts in pods of the serving image, which has Python."""
         return Runner(self.kube, self.images.serving.reference)
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """Every namespace of this run."""
+        """Return every namespace of this run."""
         return self.platform, self.serving, self.outsider
 
     @property
     def mlflow_url(self) -> str:
-        """Where MLflow is, for pods of any namespace."""
+        """Return MLflow's address for pods in any namespace."""
         return f"http://mlflow.{self.platform}:5000"
 
     @property
     def s3_url(self) -> str:
-        """Where MinIO is, for pods of any namespace."""
+        """Return MinIO's address for pods in any namespace."""
         return f"http://minio.{self.platform}:9000"
 
     def minio_release(self) -> Release:
-        """MinIO, with the buckets and users that the chart makes by itself."""
+        """Return MinIO, with the chart's default buckets and users."""
         of_serving = {**_in(self.serving), "podSelector": {"matchLabels": {"app.kubernetes.io/name": "model-serving"}}}
         own = {"key": "app.kubernetes.io/name", "operator": "In", "values": ["mlflow", "postgres", "training"]}
         values = {
@@ -110,7 +110,7 @@ class Stack(msgspec.Struct, frozen=True):
         return self._release("minio", values)
 
     def postgres_release(self, name: str = "postgres", values: Mapping[str, Any] | None = None) -> Release:
-        """Postgres with its backups in MinIO. Training is let in: its own policy opens the way where data is there."""
+        """Return Postgres with its backups in MinIO. It lets in training, whose policy allows egress to its data."""
         clients = [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": app}}} for app in ("mlflow", "training")]
         base = {
             "storage": {"size": "1Gi"},
@@ -120,7 +120,7 @@ class Stack(msgspec.Struct, frozen=True):
         return self._release("postgres", {**base, **(values or {})}, name=name, monitored=False)
 
     def mlflow_release(self, name: str = "mlflow", values: Mapping[str, Any] | None = None) -> Release:
-        """MLflow on that Postgres and that MinIO."""
+        """Return MLflow with that Postgres and that MinIO."""
         asking = {"podSelector": {"matchLabels": ASKS_MLFLOW}}
         base = {
             "image": self.images.mlflow.values,
@@ -136,9 +136,9 @@ class Stack(msgspec.Struct, frozen=True):
     def training_release(
         self, model: str = "iris", changes: Mapping[str, Any] | None = None, *, name: str = "", keys: str = "s3-mlflow"
     ) -> Release:
-        """The CronJob of a model of this repository, with changes to its file.
+        """Return the CronJob of a model of this repository, with changes to its file.
 
-        Data in Postgres is asked for with the login of the Secret `TABLES_LOGIN`.
+        Data in Postgres is read with the login in the Secret `TABLES_LOGIN`.
         """
         said = yaml.safe_load((_MODELS / model / "training.yaml").read_text(encoding="utf-8"))
         values = {
@@ -155,13 +155,13 @@ class Stack(msgspec.Struct, frozen=True):
         return self._release("training", values, name=name or f"training-{model}", monitored=False)
 
     def observability_release(self) -> Release:
-        """Rules and dashboards."""
+        """Return rules and dashboards."""
         return self._release("observability", {"rules": {"enabled": self.monitors}}, monitored=False)
 
     def serving_release(
         self, model: Mapping[str, Any], values: Mapping[str, Any] | None = None, name: str = "serving"
     ) -> Release:
-        """The prediction API for a `model` value: the pins of a version, or an alias to follow."""
+        """Return the prediction API for a `model` value: the pins of a version, or an alias to follow."""
         base = {
             "image": self.images.serving.values,
             "model": dict(model),
@@ -185,22 +185,22 @@ class Stack(msgspec.Struct, frozen=True):
         return self._release("model-serving", {**base, **(values or {})}, name=name, namespace=self.serving)
 
     def registry(self) -> Registry:
-        """Ask MLflow, from a pod of the platform, what it knows."""
+        """Read the content of MLflow from a pod of the platform."""
         answer = self.runner.ask(self.registry_script())
         return msgspec.convert(answer, Registry)
 
     def registry_script(self) -> Script:
-        """What `registry` asks."""
+        """Return the script that `registry` runs."""
         name = f"ask-registry-{secrets.token_hex(3)}"
         question = {"url": self.mlflow_url}
         return Script(name, self.platform, "registry.py", question, ASKS_MLFLOW, _ASKING)
 
     def objects(self, spoil: str = "") -> dict[str, int]:
-        """Count what is in MLflow's bucket, after spoiling an object as the store's root user where one is named."""
+        """Count the objects in MLflow's bucket. If `spoil` names one, change it first, as the store's root user."""
         return self._asked_of_bucket({"spoil": spoil} if spoil else {})
 
     def put_object(self, key: str, text: str) -> None:
-        """Put a text into MLflow's bucket as the store's root user; an empty one removes what is there."""
+        """Write a text to MLflow's bucket as the store's root user. An empty text deletes the object."""
         self._asked_of_bucket({"put": key, "text": text})
 
     def _asked_of_bucket(self, change: Values) -> dict[str, int]:
@@ -212,7 +212,7 @@ class Stack(msgspec.Struct, frozen=True):
         return answer
 
     def forged_backup(self, *, remove: bool = False) -> None:
-        """Write a forged backup, which is the newest, with the keys of the backups' user; or remove it."""
+        """Write a forged backup, which is then the newest, with the keys of the backups' user; or remove it."""
         question = {
             "endpoint": self.s3_url, "bucket": "backups", "prefix": "postgres", "name": "2999-01-01T00-00-00Z.dump",
             "remove": remove,
@@ -223,14 +223,14 @@ class Stack(msgspec.Struct, frozen=True):
         boto3.ask(Script(name, self.platform, "forge_backup.py", question, labels, "s3-backup"))
 
     def predict(self, service: str = "serving", further: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-        """Ask a serving Service for a prediction and for what it serves, further models too, from a pod that may."""
+        """Request a prediction and the served version, also of further models, in a pod that may call the Service."""
         question = {"url": f"http://{service}.{self.serving}", "features": ROW, "further": list(further)}
         name = f"predict-{secrets.token_hex(3)}"
         answer: dict[str, dict[str, Any]] = self.runner.ask(Script(name, self.serving, "predict.py", question, CLIENT))
         return answer
 
     def load(self, *, rate: float, workers: int = 8, rows: int = 1) -> Script:
-        """Describe a load on the serving Service."""
+        """Return the script of a load on the serving Service."""
         question = {
             "url": f"http://serving.{self.serving}/predict", "rate": rate, "workers": workers, "rows": rows,
             "features": ROW, "seconds": 300,
@@ -247,7 +247,7 @@ class Stack(msgspec.Struct, frozen=True):
         return sum(map(ready, self.serving_pods()))
 
     def wait_enough_pods(self) -> None:
-        """Wait until as many serving pods are ready as always should be."""
+        """Wait until the minimum number of serving pods is ready."""
         self.kube.wait(
             "two pods are ready",
             lambda: self.ready_pods() >= 2,
@@ -255,14 +255,14 @@ class Stack(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
     def rows(self, release: str = "postgres", database: str = "mlflow") -> dict[str, int]:
-        """Count the rows of every table, as the database's superuser; only from within its pod is there such a way."""
+        """Count the rows of every table as the database's superuser, who can connect only inside the pod."""
         names = self.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", release, database).split()
         query = " UNION ALL ".join(f'SELECT count(*) FROM public."{name}"' for name in names)  # noqa: S608  its own names
         counts = self.sql(query, release, database).split() if names else []
         return {name: int(count) for name, count in sorted(zip(names, counts, strict=True))}
 
     def sql(self, query: str, release: str = "postgres", database: str = "postgres") -> str:
-        """Run a query as the superuser in the server's pod, and return what psql printed."""
+        """Run a query as the superuser in the server's pod, and return psql's output."""
         psql = [
             "psql",
             "-h",
@@ -290,7 +290,7 @@ class Stack(msgspec.Struct, frozen=True):
 
 
 def told(load: Mapping[str, Any]) -> str:
-    """Put the answer of `Stack.load` into a sentence."""
+    """Return the result of `Stack.load` as a sentence."""
     by = ", ".join(f"{count} by version {version}" for version, count in load["versions"].items())
     return (
         f"{load['sent']} requests sent in {load['seconds']} s ({load['rate']}/s), {load['dropped']} dropped; "
@@ -300,7 +300,7 @@ def told(load: Mapping[str, Any]) -> str:
 
 
 def create(kube: Kube, images: Images, *, monitors: bool) -> Stack:
-    """Make the namespaces, with Secrets of random values under the names that the charts take by themselves."""
+    """Make the namespaces, with Secrets of random values under the charts' default names."""
     prefix = f"charts-e2e-{secrets.token_hex(2)}"
     stack = Stack(kube, images, f"{prefix}-platform", f"{prefix}-serving", f"{prefix}-outsider", monitors)
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}

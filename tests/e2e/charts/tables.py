@@ -1,4 +1,4 @@
-"""A table of text and gaps, put into the store and into Postgres that the releases brought."""
+"""A table with text and missing values, in the store and in the Postgres of the releases."""
 
 import csv
 import secrets
@@ -17,7 +17,7 @@ _DATABASE, _READER = "tables", "tables_reader"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a table is, as training.yaml says it: `data`, and the `query` where it is in a database."""
+    """The place of a table in training.yaml: `data`, and `query` for a database."""
 
     name: str
     data: str
@@ -25,14 +25,14 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def changes(self) -> dict[str, str]:
-        """What differs from the model's own file."""
+        """Return the differences from the model's own file."""
         said = {"data": self.data, "name": self.name}
         return {**said, "query": self.query} if self.query else said
 
 
 @contextmanager
 def tables(stack: Stack) -> Iterator[tuple[Place, Place]]:
-    """The table in the store and in a database of its own, with a login that reads it; gone after the block."""
+    """Yield the table in the store and in a separate database with a login that may read it. Remove both afterwards."""
     text, password = _FILE.read_text(encoding="utf-8"), secrets.token_hex(16)
     header, *rows = csv.reader(text.splitlines())
     names = ", ".join(header)

@@ -1,5 +1,8 @@
-"""Proves that the API server takes every object of the six charts under Pod Security `restricted`, that the platform
-comes up from them, and that it passes its own `helm test`s."""
+"""The platform of the six charts on a cluster.
+
+The API server accepts every object under Pod Security `restricted`, the platform starts, and it passes its own `helm
+test`s.
+"""
 
 import pytest
 

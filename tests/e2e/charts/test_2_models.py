@@ -1,5 +1,8 @@
-"""Proves the way of a model inside the cluster: the training chart's Job registers it, serving pods load it from S3 by
-its pins with a user who can only read, and the chart's smoke test moves the alias to what it saw answer."""
+"""The path of a model inside the cluster.
+
+The training chart's Job registers it, serving pods load it from S3 by its pins with a user who can only read, and the
+chart's smoke test moves the alias to the version that answered.
+"""
 
 import pytest
 

@@ -1,5 +1,7 @@
-"""Proves the network policies, from pods that wear the labels of each part: whom each may call, and who may call it,
-DNS included. Everything else is tried as well, so a policy that lets too much through fails here too."""
+"""The network policies, tested from pods with the labels of each part: allowed destinations, allowed callers, and DNS.
+
+All other connections are tried too, so a policy that allows too much fails here.
+"""
 
 from collections.abc import Mapping
 
@@ -17,7 +19,7 @@ LISTENER_PORT = 8080
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """A pod, by what it is and where it runs, and all that it must get through to."""
+    """A pod with its labels and namespace, and everything that it must reach."""
 
     name: str
     where: str
@@ -56,7 +58,8 @@ CALLERS = [
         {**_part("training", "training-iris", "training"), **ASKS_MLFLOW},
         frozenset({"dns", "mlflow", "minio"}),
     ),
-    # The release is pinned to files of the store: with the label, MLflow would let it in, and its own policy does not.
+    # The release is pinned to files in the store. With its label, MLflow would let it in, but its own policy does not
+    # allow it.
     Caller("serving", "serving", _part("model-serving", "serving", "server"), frozenset({"dns", "minio"})),
     Caller(
         "serving-that-asks",
@@ -90,14 +93,14 @@ def test_pods_reach_what_they_need_and_nothing_else(stack: Stack, report: Report
 
 
 def _addresses(stack: Stack, listener: Script) -> dict[str, tuple[str, int]]:
-    """Where everything is, by number: a caller without DNS must still be found to get nowhere."""
+    """Return all addresses as IP addresses, so that a caller without DNS is tested too."""
 
     def service(namespace: str, name: str) -> str:
         address: str = stack.kube.get(namespace, "service", name)["spec"]["clusterIP"]
         return address
 
     elsewhere = stack.kube.get(stack.outsider, "pod", listener.name)["status"]["podIP"]
-    # Opened only for a Prometheus that scrapes it.
+    # Open only for a Prometheus that scrapes it.
     scraped = {"minio-metrics": (service(stack.platform, "minio"), 9002)} if stack.monitors else {}
     return {
         "minio": (service(stack.platform, "minio"), 9000),

@@ -1,5 +1,7 @@
-"""Proves that a pod which the store lets in, and which knows the ids of keys but not their secrets, writes and reads
-nothing: not by the two ways into MinIO that are known either."""
+"""A pod that reaches the store and knows the ids of keys, but not their secrets, can neither write nor read.
+
+That includes the two known attacks on MinIO.
+"""
 
 import base64
 from urllib.parse import urlsplit

@@ -1,5 +1,7 @@
-"""Proves that a change of model and pods reaches callers without one failed request, that pods which follow an alias
-change models without a restart, that pods serve several models, may leave one by one, and follow the load in number.
+"""Changes of models and pods without a failed request.
+
+Pods that follow an alias change models without a restart, pods serve several models, may be deleted one by one, and
+their number follows the load.
 """
 
 import contextlib
@@ -41,8 +43,8 @@ def test_an_upgrade_under_load_drops_nothing(stack: Stack, report: Report) -> No
     assert set(load["versions"]) == {"1", "2"}
 
 
-def test_the_alias_takes_its_followers_along(stack: Stack) -> None:
-    """Pods that follow `staging` serve version 1, until the smoke test has seen version 2 and moves the alias."""
+def test_followers_change_models_with_the_alias(stack: Stack) -> None:
+    """Pods that follow `staging` serve version 1 until the smoke test has seen version 2 and moves the alias."""
     values = {"autoscaling": {"enabled": False}, "smoke": {"enabled": False}, "settings": {"modelPollSeconds": 1}}
     follower = stack.serving_release({"name": MODEL, "stage": "staging"}, values, name="serving-follower")
     stack.helm.install(follower)
@@ -61,7 +63,7 @@ def test_the_alias_takes_its_followers_along(stack: Stack) -> None:
 
 
 def test_pods_serve_a_further_model(stack: Stack) -> None:
-    """Another training release registers wine, and the pods of one serving release answer for iris and for it."""
+    """Another training release registers wine, and the pods of one serving release answer for both iris and wine."""
     wine = "wine-classifier"
     training = stack.training_release("wine")
     stack.helm.install(training)
@@ -85,7 +87,7 @@ def test_pods_serve_a_further_model(stack: Stack) -> None:
 
 
 def test_cronjobs_train_from_the_store_and_from_the_database(stack: Stack, report: Report) -> None:
-    """The same table of text and gaps; each place is reached with keys and ways of its own."""
+    """The same table with text and missing values. Each place needs its own keys and egress rules."""
     with tables(stack) as places:
         releases = [stack.training_release(MIXED, place.changes, name=f"training-{place.name}") for place in places]
         for release in releases:
@@ -107,7 +109,7 @@ def test_cronjobs_train_from_the_store_and_from_the_database(stack: Stack, repor
         stack.helm.uninstall(release)
 
 
-def test_pods_leave_one_by_one_under_load(stack: Stack, report: Report) -> None:
+def test_pods_are_deleted_one_by_one_under_load(stack: Stack, report: Report) -> None:
     with running(stack.runner, stack.load(rate=60)) as load:
         for name in sorted(_names(stack)):
             stack.kube.delete(stack.serving, f"pod/{name}")
@@ -144,7 +146,7 @@ def _names(stack: Stack) -> set[str]:
 
 @contextlib.contextmanager
 def _replicas(stack: Stack) -> Iterator[list[tuple[float, int]]]:
-    """Note the number of replicas that the autoscaler wants, each time it changes."""
+    """Record the number of replicas that the autoscaler wants, each time it changes."""
     history: list[tuple[float, int]] = []
     stop = threading.Event()
     begun = time.monotonic()

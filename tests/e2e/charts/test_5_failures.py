@@ -1,5 +1,4 @@
-"""Proves that killing any pod loses nothing and heals: predictions go on without registry, database and store, and what
-was registered is still there."""
+"""Any pod may be killed: predictions continue without registry, database and store, and no registered model is lost."""
 
 import pytest
 
@@ -21,11 +20,11 @@ def test_a_killed_serving_pod_is_replaced(stack: Stack, report: Report) -> None:
         stack.wait_enough_pods()
 
     report.add("A serving pod killed without warning", told(load))
-    # What it was answering is lost, and what comes until the Service has heard of it.
+    # Requests in progress are lost, and those that arrive until the Service has removed the pod.
     assert load["dropped"] <= 0.1 * load["sent"], load["errors"]
 
 
-def test_predictions_go_on_while_the_platform_is_killed(stack: Stack, report: Report) -> None:
+def test_predictions_continue_while_the_platform_is_killed(stack: Stack, report: Report) -> None:
     registry, objects = stack.registry(), stack.objects()
     victims = [
         pod["metadata"]["name"] for name in PLATFORM for pod in stack.kube.items(stack.platform, "pods", _server(name))
@@ -51,8 +50,8 @@ def _server(release: str) -> dict[str, str]:
 
 
 def _kill(stack: Stack, namespace: str, pod: str) -> None:
-    """End a pod after one second, whatever it is doing.
+    """Kill a pod after one second, whatever it is doing.
 
-    Not with `--force`: a StatefulSet's next pod would then start while the last one still writes to the same volume.
+    Not with `--force`: a StatefulSet's next pod would then start while the old one still writes to the same volume.
     """
     stack.kube.run("delete", "pod", "-n", namespace, pod, "--grace-period=1", seconds=60)

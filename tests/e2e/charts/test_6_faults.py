@@ -1,5 +1,7 @@
-"""Proves that what is wrong is refused where it is found, names its cause, and leaves alone what works: a model that
-was tampered with, keys that a server does not know, Secrets that are not there."""
+"""Faults are refused, name their cause, and do not affect what works.
+
+The faults are a tampered model, keys that a server does not know, and missing Secrets.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_tampered_model_is_refused(stack: Stack, report: Report) -> None:
-    """Version 1 is changed in the store and then rolled out: its pod stays out, the pods of version 2 serve on."""
+    """Version 1 is changed in the store and then rolled out. Its pod stays out of service; version 2 keeps serving."""
     registry = stack.registry()
     first, second = registry.version("1"), registry.version("2")
     stack.objects(spoil=urlsplit(first.uri).path.strip("/") + "/model.onnx")
@@ -38,7 +40,7 @@ def test_a_tampered_model_is_refused(stack: Stack, report: Report) -> None:
 
 
 def test_wrong_keys_and_missing_secrets_are_named(stack: Stack, report: Report) -> None:
-    # No release is called as its Secret is, or any mention of its pods would do.
+    # No release is named like its Secret. Otherwise every mention of its pods would count.
     faults: dict[str, Callable[[str], str]] = {
         "s3-missing": lambda secret: _serving(stack, "serving-keyless", secret),
         "s3-wrong-serving": lambda secret: _serving(stack, "serving-in-vain", secret),
@@ -88,7 +90,7 @@ def _backup(stack: Stack, secret: str) -> str:
 
 
 def _mlflow(stack: Stack, name: str, secret: str) -> str:
-    """The migration, which comes before everything else, is what fails."""
+    """The migration, which runs before everything else, fails."""
     release = stack.mlflow_release(name, {"database": {"existingSecret": secret}})
     with pytest.raises(CommandError):
         stack.helm.install(release, seconds=40)
@@ -96,7 +98,7 @@ def _mlflow(stack: Stack, name: str, secret: str) -> str:
 
 
 def _sentence(stack: Stack, release: Release, secret: str) -> str:
-    """Wait for an event or a log line of the release's pods that names the Secret."""
+    """Wait for an event or a log line of the release's pods that names the Secret, and return it."""
 
     def sentence() -> str | None:
         pods = stack.kube.items(release.namespace, "pods", {"app.kubernetes.io/instance": release.name})

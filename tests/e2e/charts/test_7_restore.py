@@ -1,5 +1,4 @@
-"""Proves that a backup brings everything back, row by row: after the database was dropped, and onto a new, empty
-server; and that the volume outlives its release."""
+"""A backup restores every row, also on a new, empty server, and the volume outlives its release."""
 
 import pytest
 
@@ -15,7 +14,7 @@ def test_a_dropped_database_is_restored(stack: Stack, report: Report) -> None:
     stack.sql("DROP DATABASE mlflow WITH (FORCE)")
     assert "mlflow" not in stack.sql("SELECT datname FROM pg_database").split()
 
-    # Without a registry a pod still starts: its pins say where the model is and what it must be.
+    # A pod starts without a registry: its pins say where the model is and which digest it has.
     stack.kube.delete(stack.serving, f"pod/{stack.serving_pods()[0]['metadata']['name']}")
     stack.wait_enough_pods()
     stack.kube.run_cronjob(stack.platform, "postgres-restore", "restore", seconds=120)
@@ -39,11 +38,11 @@ def test_a_forged_backup_is_refused(stack: Stack, report: Report) -> None:
             stack.kube.run_cronjob(stack.platform, "postgres-restore", "restore-forged", seconds=120)
     finally:
         stack.forged_backup(remove=True)
-    report.add("A backup forged with the store's own keys", "refused: not by the key that the store does not have")
+    report.add("A backup forged with the store's own keys", "refused: not signed with the key, which the store lacks")
     assert stack.rows() == rows
 
 
-def test_a_new_server_takes_the_backup(stack: Stack, report: Report) -> None:
+def test_a_new_server_restores_the_backup(stack: Stack, report: Report) -> None:
     rows = stack.rows()
     stack.helm.install(stack.postgres_release("postgres-new"))
     assert (

@@ -1,6 +1,6 @@
 """A fault in the serving image: FAULT=slow answers late, FAULT=failing answers every twentieth request with an error.
 
-The first requests are well, as with a fault that a smoke test does not find.
+The first requests succeed, as with a fault that a smoke test does not find.
 """
 
 import asyncio
@@ -30,6 +30,6 @@ def _spoil(fault: str) -> None:
     Predictor.predict = predict  # type: ignore[method-assign]
 
 
-# The process that serves, and neither the one that tries models nor the smoke test.
+# Only in the process that serves, not in the process that tries models, nor in the smoke test.
 if [Path(argument).name for argument in sys.orig_argv[1:]] == ["serving"]:
     _spoil(os.environ["FAULT"])

@@ -1,1 +1,1 @@
-"""The pipeline under a real Prometheus and a real Alertmanager."""
+"""The pipeline with a real Prometheus and a real Alertmanager."""

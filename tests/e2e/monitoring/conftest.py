@@ -1,6 +1,6 @@
-"""One run: a Prometheus that the cluster has, the charts' releases in namespaces of their own, callers all the while.
+"""One run: the cluster's Prometheus, the charts' releases in separate namespaces, and callers during all tests.
 
-The tests are the steps of one story and run in the order in which they stand.
+The tests are the steps of one story and run in file order.
 """
 
 import pytest
@@ -14,7 +14,7 @@ from tests.e2e.pods import Script
 from tests.e2e.report import Report
 from tests.e2e.story import Story, begin, kube_of, report
 
-__all__ = ["images", "kube_cluster", "report", "stack"]  # fixtures, as the charts' own tests have them
+__all__ = ["images", "kube_cluster", "report", "stack"]  # fixtures of the charts' own tests
 
 _STEP_SECONDS = 600
 
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def monitoring(kube_cluster: Cluster) -> Monitoring:
-    """The cluster's Prometheus and Alertmanager; comes before everything that is made there, and skips without them."""
+    """Return the cluster's Prometheus and Alertmanager. Runs before anything is made there, and skips without them."""
     found = find_monitoring(kube_of(kube_cluster))
     if isinstance(found, str):
         pytest.skip(found)
@@ -39,7 +39,7 @@ def monitoring(kube_cluster: Cluster) -> Monitoring:
 
 @pytest.fixture(scope="session")
 def pipeline(stack: Stack, report: Report) -> Pipeline:
-    """The releases, with everything watched that this cluster can have; what it cannot is in the report."""
+    """Return the releases, with all monitoring that this cluster can have. The report lists what is left out."""
     pipeline = Pipeline(stack, exporter=pullable(stack), argocd=has_argocd(stack.kube))
     if not pipeline.exporter:
         report.add("Left out", "- Postgres's exporter: the cluster cannot pull its image")
@@ -50,7 +50,7 @@ def pipeline(stack: Stack, report: Report) -> Pipeline:
 
 @pytest.fixture(scope="session")
 def callers(pipeline: Pipeline) -> Script:
-    """Callers of the serving API, from the first test that asks for them until the last one sends them away."""
+    """Yield the callers of the API. They run from the first test that uses them until the last one stops them."""
     script = pipeline.callers()
     pipeline.stack.runner.start(script)
     pipeline.stack.runner.wait_running(script)

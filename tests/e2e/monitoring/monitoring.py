@@ -1,4 +1,4 @@
-"""A cluster's Prometheus and Alertmanager, as the Prometheus operator runs them, and questions to both."""
+"""A cluster's Prometheus and Alertmanager, as the Prometheus operator runs them, and queries to both."""
 
 import contextlib
 from collections.abc import Collection, Iterator
@@ -11,14 +11,14 @@ from tests.e2e.kube import Kube, Manifest
 from tests.observability.promtool import Prometheus
 
 NAMESPACE = "monitoring"
-"""Where the charts' network policies expect it."""
+"""The namespace where the charts' network policies expect Prometheus."""
 
 _SELECTORS = ("serviceMonitorSelector", "serviceMonitorNamespaceSelector", "ruleSelector", "ruleNamespaceSelector")
 _GROUP = "monitoring.coreos.com"
 
 
 class Target(msgspec.Struct, frozen=True, rename="camel"):
-    """One address that Prometheus scrapes; the pool is named after the ServiceMonitor that it comes from."""
+    """An address that Prometheus scrapes. The pool is named after its ServiceMonitor."""
 
     scrape_pool: str
     scrape_url: str
@@ -27,7 +27,7 @@ class Target(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RuleState(msgspec.Struct, frozen=True, rename="camel"):
-    """How a rule fares: `ok`, `err`, or `unknown` before its first evaluation."""
+    """The health of a rule: `ok`, `err`, or `unknown` before its first evaluation."""
 
     name: str
     health: str
@@ -35,7 +35,7 @@ class RuleState(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RuleGroup(msgspec.Struct, frozen=True, rename="camel"):
-    """A loaded group of rules; `file` holds namespace and name of the PrometheusRule."""
+    """A loaded group of rules. `file` contains namespace and name of the PrometheusRule."""
 
     name: str
     file: str
@@ -43,26 +43,26 @@ class RuleGroup(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """An alert that Alertmanager knows of."""
+    """An alert in Alertmanager."""
 
     labels: dict[str, str]
 
     @property
     def name(self) -> str:
-        """Which rule raised it."""
+        """Return the name of the rule."""
         return self.labels["alertname"]
 
     @property
     def severity(self) -> str:
-        """`critical` where callers are affected."""
+        """Return the severity. It is `critical` if callers are affected."""
         return self.labels["severity"]
 
 
 class WatchingPrometheus(Prometheus):
-    """A Prometheus, asked also whom it scrapes and what it evaluates."""
+    """A Prometheus with queries for its targets and rules."""
 
     def targets(self) -> list[Target]:
-        """Return what it scrapes now."""
+        """Return its present targets."""
         return msgspec.convert(self._get("/targets", state="active")["activeTargets"], list[Target])
 
     def groups(self) -> list[RuleGroup]:
@@ -71,7 +71,7 @@ class WatchingPrometheus(Prometheus):
 
 
 class Monitoring(msgspec.Struct, frozen=True):
-    """Both, by the names of the objects that the operator made them from."""
+    """Both servers, by the names of the operator's objects."""
 
     kube: Kube
     prometheus: str
@@ -79,7 +79,7 @@ class Monitoring(msgspec.Struct, frozen=True):
 
     @contextlib.contextmanager
     def asked(self) -> Iterator[WatchingPrometheus]:
-        """Ask Prometheus inside the block."""
+        """Yield a client of Prometheus, until the block ends."""
         with (
             self.kube.forwarded(NAMESPACE, f"pod/prometheus-{self.prometheus}-0", 9090) as url,
             WatchingPrometheus(url) as prometheus,
@@ -88,7 +88,7 @@ class Monitoring(msgspec.Struct, frozen=True):
 
     @contextlib.contextmanager
     def alerted(self) -> Iterator["Alerts"]:
-        """Ask Alertmanager inside the block."""
+        """Yield a client of Alertmanager, until the block ends."""
         with (
             self.kube.forwarded(NAMESPACE, f"pod/alertmanager-{self.alertmanager}-0", 9093) as url,
             httpx.Client(base_url=f"{url}/api/v2", timeout=30.0, trust_env=False) as client,
@@ -97,20 +97,20 @@ class Monitoring(msgspec.Struct, frozen=True):
 
 
 class Alerts:
-    """Questions to an Alertmanager."""
+    """Queries to an Alertmanager."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
     def firing(self, namespaces: Collection[str]) -> list[Alert]:
-        """Return the alerts about what is in these namespaces that have not ended."""
+        """Return the active alerts about these namespaces."""
         answer = self._client.get("/alerts").raise_for_status()
         alerts = msgspec.json.decode(answer.content, type=list[Alert])
         return [alert for alert in alerts if alert.labels.get("namespace") in namespaces]
 
 
 def find_monitoring(kube: Kube) -> Monitoring | str:
-    """Find the Prometheus that takes every monitor and rule, and an Alertmanager; else say what is missing."""
+    """Find a Prometheus that selects every monitor and rule, and an Alertmanager. Otherwise return what is missing."""
     kinds = kube.run("api-resources", f"--api-group={_GROUP}", "-o", "name")
     if f"prometheuses.{_GROUP}" not in kinds:
         return (
@@ -127,7 +127,7 @@ def find_monitoring(kube: Kube) -> Monitoring | str:
 
 
 def _takes_everything(prometheus: Manifest) -> bool:
-    """Say whether every selector is there and empty: one that is not there selects nothing."""
+    """Return whether every selector is set and empty. A selector that is not set selects nothing."""
     spec: dict[str, Any] = prometheus["spec"]
     return all(spec.get(selector) == {} for selector in _SELECTORS)
 

@@ -1,4 +1,4 @@
-"""What the panels of the dashboards answer on a cluster, and which of them nothing there could answer."""
+"""The results of the dashboards' queries on a cluster, and the queries whose metrics the cluster lacks."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from tests.observability.sources import ELSEWHERE
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a query came to: how many series, which metrics are not there, and which sources the cluster lacks."""
+    """The result of a query: the number of series, the missing metrics, and the sources that the cluster lacks."""
 
     query: Query
     series: int
@@ -20,18 +20,18 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def dashboard(self) -> str:
-        """The dashboard that the query stands in."""
+        """Return the query's dashboard."""
         return self.query.place.partition(":")[0]
 
 
 def lacking(prometheus: WatchingPrometheus) -> frozenset[str]:
-    """Return the sources of metrics, as `tests.observability.sources` names them, of which there is nothing here."""
+    """Return the sources of metrics, as named in `tests.observability.sources`, that do not exist here."""
     present = prometheus.metrics()
     return frozenset(source for source, metrics in ELSEWHERE.items() if not metrics & present)
 
 
 def answers(prometheus: WatchingPrometheus, queries: Iterable[Query]) -> list[Answer]:
-    """Ask every query, with everything chosen for the variables; ValueError where one cannot be evaluated."""
+    """Evaluate every query, with everything chosen for the variables. Raise ValueError if one cannot be evaluated."""
     present, absent = prometheus.metrics(), lacking(prometheus)
     found = []
     for query in queries:
@@ -43,7 +43,7 @@ def answers(prometheus: WatchingPrometheus, queries: Iterable[Query]) -> list[An
 
 
 def table(found: Iterable[Answer]) -> list[tuple[object, ...]]:
-    """Count answers by dashboard, for the report."""
+    """Count the results by dashboard, for the report."""
     asked, with_series, without, elsewhere = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     for answer in found:
         asked[answer.dashboard] += 1

@@ -1,4 +1,4 @@
-"""The charts' releases as a watched pipeline: which of them are watched, and what is done to them."""
+"""The charts' releases as a monitored pipeline, and what the tests do with them."""
 
 import secrets
 from typing import Any
@@ -18,14 +18,14 @@ _CALLERS_STAY_SECONDS = 1200
 
 
 class Monitor(msgspec.Struct, frozen=True):
-    """A ServiceMonitor, by what Prometheus calls the targets of each of its endpoints."""
+    """A ServiceMonitor, with the names that Prometheus gives to the targets of its endpoints."""
 
     title: str
     pools: tuple[str, ...]
 
 
 class Pipeline(msgspec.Struct, frozen=True):
-    """Every release on one cluster; `exporter` and `argocd` say what there is beyond what the charts bring."""
+    """Every release on one cluster. `exporter` and `argocd` tell whether these optional parts exist."""
 
     stack: Stack
     exporter: bool
@@ -33,26 +33,26 @@ class Pipeline(msgspec.Struct, frozen=True):
 
     @property
     def namespaces(self) -> tuple[str, str]:
-        """Where it runs."""
+        """Return the namespaces of the pipeline."""
         return self.stack.platform, self.stack.serving
 
     def postgres_release(self) -> Release:
-        """Postgres, with its exporter where its image can be had."""
+        """Return Postgres, with its exporter if the cluster can pull its image."""
         values = {"exporter": {"enabled": True}, "serviceMonitor": {"enabled": True}} if self.exporter else {}
         return self.stack.postgres_release(values=values)
 
     def observability_release(self) -> Release:
-        """Rules, dashboards, and the monitors of Argo CD where there is one."""
+        """Return rules, dashboards, and the monitors of Argo CD if it exists."""
         release = self.stack.observability_release()
         watched = yaml.safe_load(_ARGOCD_MONITORS.read_text(encoding="utf-8")) if self.argocd else {}
         return msgspec.structs.replace(release, values={**release.values, **watched})
 
     def serving_release(self, version: Version, digest: str = "") -> Release:
-        """The API, pinned to a version; `digest` takes the place of the version's own."""
+        """Return the API, pinned to a version. `digest` overrides the version's own."""
         return self.stack.serving_release(version.pins | ({"digest": digest} if digest else {}))
 
     def monitors(self) -> list[Monitor]:
-        """Return every ServiceMonitor that the releases made."""
+        """Return every ServiceMonitor of the releases."""
         return [
             _monitor(entry)
             for namespace in self.namespaces
@@ -60,30 +60,30 @@ class Pipeline(msgspec.Struct, frozen=True):
         ]
 
     def outsider_reaches(self, url: str) -> bool:
-        """Say whether a pod of a namespace that no policy lets in gets an answer, a refusal included."""
+        """Return whether a pod in a namespace that no policy lets in gets any answer, even a refusal."""
         question = {"url": url, "seconds": 3}
         script = Script(f"outsider-{secrets.token_hex(3)}", self.stack.outsider, "fetch.py", question)
         answer: dict[str, Any] = self.stack.runner.ask(script)
         return answer["reached"] or "HTTP Error" in answer["why"]
 
     def scale_mlflow(self, replicas: int) -> None:
-        """Take MLflow's pods away, or bring them back, and wait until that is done."""
+        """Scale MLflow to this number of pods, and wait until that is done."""
         self.stack.kube.run("scale", "-n", self.stack.platform, "deployment/mlflow", f"--replicas={replicas}")
         self.stack.kube.wait_rolled_out(self.stack.platform, "deployment/mlflow")
 
     def callers(self) -> Script:
-        """Describe callers who ask for predictions until they are told to stop."""
+        """Return the script of callers that request predictions until they are stopped."""
         load = self.stack.load(rate=20, workers=4)
         return msgspec.structs.replace(load, question={**load.question, "seconds": _CALLERS_STAY_SECONDS})
 
 
 def has_argocd(kube: Kube) -> bool:
-    """Say whether Argo CD runs where bootstrap puts it."""
+    """Return whether Argo CD runs in the namespace of bootstrap."""
     return bool(kube.items(ARGOCD, "services", {"app.kubernetes.io/name": "argocd-metrics"}))
 
 
 def pullable(stack: Stack) -> bool:
-    """Say whether the cluster can pull the image of Postgres's exporter, by a pod that need not run."""
+    """Return whether the cluster can pull the image of Postgres's exporter, by a pod that need not run."""
     image = yaml.safe_load((CHARTS / "postgres" / "values.yaml").read_text(encoding="utf-8"))["exporter"]["image"]
     pod = f"pull-{secrets.token_hex(3)}"
     stack.kube.wait(

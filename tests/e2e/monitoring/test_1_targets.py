@@ -1,5 +1,4 @@
-"""Proves that every ServiceMonitor of the project leads Prometheus to targets that answer, past network policies that
-keep others out."""
+"""Every ServiceMonitor of the project has targets that answer Prometheus, and policies keep other callers out."""
 
 from tests.e2e.kube import together
 from tests.e2e.monitoring.monitoring import Monitoring, Target

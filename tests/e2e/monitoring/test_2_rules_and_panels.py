@@ -1,5 +1,4 @@
-"""Proves that every rule of the chart is evaluated without an error, and that every panel of every dashboard is
-answered from what the pipeline really exports."""
+"""Every rule of the chart is evaluated without an error, and every panel has data from what the pipeline exports."""
 
 import yaml
 
@@ -12,15 +11,15 @@ from tests.observability.content import RULES, queries
 
 _LOADED_SECONDS = 180
 _EVENTS = {
-    # Counted from the first time that it happens.
+    # Counted from its first occurrence.
     "serving_registry_errors_total",
     "serving_requests_shed_total",
     "minio_s3_requests_4xx_errors_total",
     "minio_s3_requests_5xx_errors_total",
-    # While an alert is at least pending.
+    # Exists while an alert is at least pending.
     "ALERTS",
 }
-"""Metrics that a pipeline without trouble need not have."""
+"""Metrics that may be missing in a pipeline without problems."""
 
 
 def test_every_rule_is_evaluated(pipeline: Pipeline, monitoring: Monitoring, report: Report) -> None:

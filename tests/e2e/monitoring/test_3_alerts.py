@@ -1,5 +1,7 @@
-"""Proves that a lost MLflow and a release that cannot be served are each reported by their alert, that nobody is woken,
-that callers notice nothing, and that both alerts end when the troubles do."""
+"""A stopped MLflow and a release that cannot be served fire their alerts, which end with the problems.
+
+No critical alert fires, and callers notice nothing.
+"""
 
 import time
 
@@ -14,19 +16,19 @@ from tests.observability.content import rules
 _HEADING = "Alerts"
 _WANTED = {"MlflowDown", "ServingVersionDiffers"}
 _CONSEQUENCES = {"ServingModelLoadFailing"}
-"""What is also true while a release cannot be served, and may be said."""
+"""Alerts that may also fire while a release cannot be served."""
 _OURS = {rule.alert for rule in rules() if rule.alert}
-"""kube-prometheus-stack has alerts of its own about any namespace."""
+"""kube-prometheus-stack has its own alerts about every namespace."""
 _NO_MODELS_DIGEST = f"sha256:{64 * '0'}"
-# Both wait for five minutes before they fire; MLflow's looks at whole minutes.
+# Both alerts wait five minutes before they fire. MLflow's is evaluated in steps of a minute.
 _FIRE_SECONDS = 480
 _END_SECONDS = 180
 
 
-def test_mlflow_is_lost_and_a_bad_release_comes(pipeline: Pipeline, monitoring: Monitoring, callers: Script) -> None:
-    """The release pins a digest that the version's files do not have, so its pods do not get ready."""
+def test_mlflow_stops_and_a_bad_release_is_made(pipeline: Pipeline, monitoring: Monitoring, callers: Script) -> None:
+    """The release pins a digest that the version's files do not have, so its pods do not become ready."""
     stack = pipeline.stack
-    # The alert asks how long ago MLflow answered, and looks back in steps of a minute.
+    # The alert measures the time since MLflow last answered, in steps of a minute.
     answered = f'max_over_time(up{{job="mlflow", namespace="{stack.platform}"}}[1h:1m]) == 1'
     with monitoring.asked() as prometheus:
         stack.kube.wait(
@@ -43,7 +45,7 @@ def test_mlflow_is_lost_and_a_bad_release_comes(pipeline: Pipeline, monitoring: 
     assert stack.predict()["prediction"]["model_version"] == "1"
 
 
-def test_both_are_reported_and_nobody_is_woken(pipeline: Pipeline, monitoring: Monitoring, report: Report) -> None:
+def test_both_are_reported_without_a_critical_alert(pipeline: Pipeline, monitoring: Monitoring, report: Report) -> None:
     begun = time.monotonic()
     seen: dict[str, tuple[float, Alert]] = {}
 
@@ -59,12 +61,12 @@ def test_both_are_reported_and_nobody_is_woken(pipeline: Pipeline, monitoring: M
         )
 
     rows = [(alert.name, alert.severity, f"{after:.0f} s") for after, alert in seen.values()]
-    report.table(_HEADING, [("in Alertmanager", "severity", "after the troubles began"), *rows])
+    report.table(_HEADING, [("in Alertmanager", "severity", "after the problems began"), *rows])
     assert {alert.severity for _, alert in seen.values()} == {"warning"}
     assert {alert.name for _, alert in seen.values()} <= _WANTED | _CONSEQUENCES
 
 
-def test_both_end_when_the_troubles_do(pipeline: Pipeline, monitoring: Monitoring, report: Report) -> None:
+def test_both_end_with_the_problems(pipeline: Pipeline, monitoring: Monitoring, report: Report) -> None:
     stack = pipeline.stack
     pipeline.scale_mlflow(1)
     stack.helm.install(pipeline.serving_release(stack.registry().version("1")))
@@ -78,7 +80,7 @@ def test_both_end_when_the_troubles_do(pipeline: Pipeline, monitoring: Monitorin
             namespace=stack.serving,
         )
 
-    report.add(_HEADING, "", f"Both had ended {time.monotonic() - begun:.0f} s after the troubles were mended.")
+    report.add(_HEADING, "", f"Both had ended {time.monotonic() - begun:.0f} s after the problems were fixed.")
 
 
 def test_callers_noticed_nothing(pipeline: Pipeline, callers: Script, report: Report) -> None:

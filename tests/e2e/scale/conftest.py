@@ -1,4 +1,4 @@
-"""One run: one model, served by one to five pods of little processor time each, and a load generator in a pod."""
+"""One run: one model, served by one to five pods with little CPU each, and a load generator in a pod."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.e2e.kube import together
 from tests.e2e.scale.generator import Generator
 from tests.e2e.story import Story, begin, report
 
-__all__ = ["images", "kube_cluster", "report", "stack"]  # fixtures, as the charts' own tests have them
+__all__ = ["images", "kube_cluster", "report", "stack"]  # fixtures of the charts' own tests
 
 _STEP_SECONDS = 900
 
@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def platform(stack: Stack) -> Stack:
-    """A registry with one version in it."""
+    """Return a registry with one version."""
     together(lambda: stack.helm.install(stack.minio_release()), lambda: stack.helm.install(stack.postgres_release()))
     together(
         lambda: stack.helm.install(stack.mlflow_release()),
@@ -39,7 +39,7 @@ def platform(stack: Stack) -> Stack:
 
 @pytest.fixture(scope="session")
 def generator(platform: Stack) -> Generator:
-    """The load generator, in a pod beside the Service."""
+    """Return the load generator, in a pod in the Service's namespace."""
     generator = Generator(platform)
     generator.start()
     return generator
@@ -47,7 +47,7 @@ def generator(platform: Stack) -> Generator:
 
 @pytest.fixture(scope="session")
 def scale() -> Iterator[Scale]:
-    """What is measured; written down at the end, for the document to be drawn from."""
+    """Yield the measurements. They are written to a file at the end, from which the document is made."""
     scale = Scale()
     yield scale
     scale.write(FIGURES)

@@ -1,4 +1,4 @@
-"""fortio in a pod: it sends its loads from inside the cluster, through the Service, like any caller there."""
+"""fortio in a pod: it sends its load from inside the cluster through the Service, like other callers."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ class Generator(msgspec.Struct, frozen=True):
     def start(self) -> None:
         """Run the pod, and copy the program and the request into it.
 
-        The program is the one that was built here, so the node must have this machine's architecture.
+        The program was built on this machine, so the node must have the same architecture.
         """
         script = Script(_POD, self.stack.serving, "wait.py", {"seconds": _LIFE_SECONDS}, CLIENT)
         self.stack.runner.start(script)
@@ -36,18 +36,18 @@ class Generator(msgspec.Struct, frozen=True):
         self._run(f"chmod +x {_FOLDER}/fortio")
 
     def send(self, *, connections: int, seconds: float, rate: int = 0) -> fortio.Measured:
-        """Send a load and return what was measured.
+        """Send a load and return the measurements.
 
         Raises:
-            CommandError: fortio failed; the message holds what it said.
-            LoadFailedError: any answer had another status than 200.
+            CommandError: fortio failed. The message contains its output.
+            LoadFailedError: An answer had a status other than 200.
         """
         load = fortio.Load(f"http://serving.{self.stack.serving}/predict", _BODY, connections, seconds, rate)
         command = ["exec", "-n", self.stack.serving, _POD, "--", f"{_FOLDER}/fortio", *fortio.arguments(load)]
         return fortio.read(self.stack.kube.run(*command, seconds=seconds + _MARGIN_SECONDS), load)
 
     def _copy(self, content: bytes, path: str) -> None:
-        # `kubectl cp` needs tar in the image; and what goes through its standard input must be text.
+        # `kubectl cp` needs tar in the image, and the standard input of exec must be text.
         self._run(f"base64 -d > {path}", base64.b64encode(content).decode())
 
     def _run(self, script: str, stdin: str = "") -> None:

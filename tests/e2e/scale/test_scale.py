@@ -1,7 +1,7 @@
-"""Measures what one to five pods answer, and how the autoscaler goes from two to five and keeps up.
+"""Measure the throughput of one to five pods, and how the autoscaler goes from two to five under load.
 
-Each pod may use little processor time, so that five of them and the load generator fit a small machine: the curve says
-how throughput grows with pods, not what a pod can do at most.
+Each pod may use little CPU, so that five of them and the load generator fit a small machine. The curve shows how
+throughput grows with pods, not the maximum of a pod.
 """
 
 import time
@@ -68,7 +68,7 @@ def _release(stack: Stack, values: dict[str, Any]) -> Release:
 
 
 def _wait(stack: Stack, pods: int) -> None:
-    """Wait until exactly so many pods are ready, and the Service leads to them."""
+    """Wait until exactly this many pods are ready and receive requests from the Service."""
 
     def settled() -> bool:
         return len(stack.serving_pods()) == pods == stack.ready_pods()

@@ -1,7 +1,7 @@
-"""Asks a serving API many requests one after the other, and tells it of some of them what was true.
+"""Send many requests to a serving API, one after the other, and the truth of some of them.
 
-Question: `url` (of the service), `key` (an API key), and `requests`, each with `id`, `rows`, and the `truth` of its
-rows where the API is told. The answer: for each request `predictions`, `probabilities` and the `version` that answered.
+Question: `url` (of the service), `key` (an API key), and `requests`, each with `id`, `rows`, and optionally the `truth`
+of its rows to send. Answer: for each request `predictions`, `probabilities` and the `version` that answered.
 """
 
 import json
@@ -13,7 +13,7 @@ _SECONDS = 20
 
 
 def send(question: dict[str, Any], path: str, body: object, headers: dict[str, str]) -> Any:
-    """Send JSON to the service, and return what it answers."""
+    """Send JSON to the service, and return its answer."""
     sent = {"Content-Type": "application/json", "X-API-Key": question["key"], **headers}
     request = urllib.request.Request(f"{question['url']}{path}", json.dumps(body).encode(), sent)
     with urllib.request.urlopen(request, timeout=_SECONDS) as response:
@@ -21,7 +21,7 @@ def send(question: dict[str, Any], path: str, body: object, headers: dict[str, s
 
 
 def main() -> None:
-    """Ask, tell, print."""
+    """Send all requests and the truth, and print the answers."""
     question = json.loads(sys.argv[1])
     answers = []
     for each in question["requests"]:

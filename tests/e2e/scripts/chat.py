@@ -1,4 +1,4 @@
-"""Takes what is posted to its port, as a chat's incoming webhook does, and prints each message as a line of its log."""
+"""Accept POST requests as a chat's incoming webhook does, and print each message as a line of the log."""
 
 import json
 import sys
@@ -6,10 +6,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Chat(BaseHTTPRequestHandler):
-    """Answers every POST with 200."""
+    """Handler that answers every POST with 200."""
 
     def do_POST(self) -> None:
-        """Print the message, if it is JSON as chats take it."""
+        """Print the message, if it is JSON in the format of chats."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         sys.stdout.write(json.dumps(json.loads(body)) + "\n")
         sys.stdout.flush()
@@ -18,7 +18,7 @@ class Chat(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class calls it so)
-        """Say nothing of requests: the log holds messages only."""
+        """Log no requests, because the log must contain only messages."""
 
 
 if __name__ == "__main__":

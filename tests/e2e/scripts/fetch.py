@@ -1,6 +1,6 @@
-"""Says whether an address can be reached from here.
+"""Report whether this pod can reach an address.
 
-Question: `url` and `seconds` to try for. The answer: `reached` and, where it was not, `why`.
+Question: `url` and `seconds` to try for. Answer: `reached` and, if it was not, `why`.
 """
 
 import json
@@ -9,7 +9,7 @@ import urllib.request
 
 
 def main() -> None:
-    """Try and print."""
+    """Try, and print the result."""
     question = json.loads(sys.argv[1])
     try:
         with urllib.request.urlopen(question["url"], timeout=question["seconds"]):

@@ -1,7 +1,7 @@
-"""Knows access key ids of the store, and none of their secrets, and tries to write and to read with them.
+"""Try to write to the store and to read from it with access key ids, without their secrets.
 
-Question: `host` and `port`, and by user `ids`, and `write` and `read`: objects (`/bucket/key`) that it might write
-or read. The answer: by user and way, the status that the store gave.
+Question: `host` and `port`, `ids` by user, and `write` and `read`: objects (`/bucket/key`) to try. Answer: the store's
+status by user and method.
 """
 
 import datetime as dt
@@ -19,7 +19,7 @@ Request = tuple[str, str, bytes, dict[str, str]]
 
 
 def main() -> None:
-    """Try all, print."""
+    """Try all methods, and print the statuses."""
     question = json.loads(sys.argv[1])
     answers = {
         f"{user}, {way}": _status(question, request)

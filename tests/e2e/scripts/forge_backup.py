@@ -1,7 +1,7 @@
-"""Forges a backup as whoever has the keys of the backups' user can: a changed copy of the newest under a later name.
+"""Forge a backup with the keys of the backups' user: a changed copy of the newest backup under a later name.
 
-Question: `endpoint`, `bucket`, `prefix`, `name`, and whether to `remove` it again. The answer: the `objects` that it
-wrote or removed.
+Question: `endpoint`, `bucket`, `prefix`, `name`, and whether to `remove` it again. Answer: the `objects` that were
+written or removed.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import boto3
 
 
 def main() -> None:
-    """Forge or remove, and print what."""
+    """Forge or remove the backup, and print its objects."""
     question = json.loads(sys.argv[1])
     client = boto3.client(
         "s3",

@@ -1,4 +1,4 @@
-"""Accepts connections on the port that the question names, until `/tmp/stop` appears; something for others to reach."""
+"""Accept connections on the port in the question until `/tmp/stop` appears, as a target for other pods."""
 
 import json
 import pathlib
@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    """Accept and close."""
+    """Accept and close connections."""
     with socket.create_server(("", json.loads(sys.argv[1])["port"])) as server:
         server.settimeout(0.5)
         while not pathlib.Path("/tmp/stop").exists():  # noqa: S108  the pod's own

@@ -1,9 +1,9 @@
-"""Sends predictions at a steady pace until `/tmp/stop` appears, and prints what became of them.
+"""Send predictions at a constant rate until `/tmp/stop` appears, and print the results.
 
-Question: `url`, `rate` (requests a second; 0 means as fast as they are answered), `workers`, `rows` (a request),
-`features` (one row), `seconds` (an end in any case). Every second worker opens a connection for each request; the
-others keep theirs, and, as connection pools do, look before each request whether the server has closed it. Nothing is
-tried again: whatever is not answered with 200 is dropped.
+Question: `url`, `rate` (requests per second; 0 means as fast as they are answered), `workers`, `rows` (of a request),
+`features` (one row), `seconds` (the longest duration). Every second worker opens a new connection for each request. The
+others keep their connection and check before each request whether the server has closed it, as connection pools do.
+Nothing is retried: a request without a 200 answer counts as dropped.
 """
 
 import http.client
@@ -19,11 +19,11 @@ from typing import Any
 
 STOP = pathlib.Path("/tmp/stop")  # noqa: S108  the pod's own
 SLOW_SECONDS = 1.0
-"""An answer that takes longer is counted as slow."""
+"""A longer answer counts as slow."""
 
 
 class Tally:
-    """What became of the requests, from all workers."""
+    """The results of all workers."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -36,7 +36,7 @@ class Tally:
         self.longest_gap = 0.0
 
     def answered(self, seconds: float, version: str, prediction: str) -> None:
-        """Note an answer, which model version gave it, and what it was."""
+        """Count an answer, with its duration, model version and prediction."""
         now = time.monotonic()
         with self.lock:
             self.latencies.append(seconds)
@@ -46,12 +46,12 @@ class Tally:
             self.last_answer = now
 
     def dropped(self, reason: str) -> None:
-        """Note a request without an answer."""
+        """Count a request without an answer."""
         with self.lock:
             self.errors.append(f"after {time.monotonic() - self.started:.1f} s: {reason}")
 
     def result(self) -> dict[str, Any]:
-        """What is printed."""
+        """Return the result to print."""
         latencies = sorted(self.latencies)
         seconds = time.monotonic() - self.started
         sent = len(latencies) + len(self.errors)
@@ -75,7 +75,7 @@ def _milliseconds(latencies: list[float], share: float) -> float | None:
 
 
 class Caller:
-    """One client of the service, on a connection of its own."""
+    """A client of the service with its own connection."""
 
     def __init__(self, url: str, body: str, *, keeps: bool) -> None:
         self.target = urllib.parse.urlsplit(url)
@@ -84,7 +84,7 @@ class Caller:
         self.connection = http.client.HTTPConnection(self.target.hostname or "", self.target.port or 80, timeout=10)
 
     def predict(self) -> tuple[str, str]:
-        """Return the version that answered and what; raise OSError or HTTPException where none did."""
+        """Return version and prediction of an answer. Raise OSError or HTTPException if there is none."""
         sock = self.connection.sock
         if sock is not None and select.select([sock], [], [], 0)[0]:
             self.connection.close()
@@ -94,7 +94,7 @@ class Caller:
         if response.status != http.HTTPStatus.OK:
             raise http.client.HTTPException(f"{response.status} {content[:200]!r}")
         answer = json.loads(content)
-        # The answer itself may name the release; pods before version 0.2 have no such header.
+        # Only pods since version 0.2 have the header. The answer's own version may be the release's name.
         version: str = response.getheader("X-Model-Version") or answer["model_version"]
         return version, str(answer.get("prediction", ""))
 
@@ -120,7 +120,7 @@ def work(number: int, question: dict[str, Any], stop: threading.Event, tally: Ta
 
 
 def main() -> None:
-    """Run the workers and print the result."""
+    """Run the workers, and print the result."""
     question = json.loads(sys.argv[1])
     stop, tally = threading.Event(), Tally()
     workers = [

@@ -1,8 +1,8 @@
-"""Looks at a bucket, after it has changed one object where asked to.
+"""Count the objects of a bucket, and optionally change one first.
 
-Question: `endpoint`, `bucket`, and perhaps `spoil`, the key of an object that gets one more byte, or `put`, a key, and
-the `text` that it gets, none for none. Access keys come from the environment. The answer: the number of `objects` and
-their `bytes`.
+Question: `endpoint`, `bucket`, and optionally `spoil`, the key of an object to add a byte to, or `put`, a key, and the
+`text` to write there (an empty one deletes the object). Access keys come from the environment. Answer: the number of
+`objects` and their `bytes`.
 """
 
 import json
@@ -13,7 +13,7 @@ import boto3
 
 
 def main() -> None:
-    """Change, count, print."""
+    """Change, count, and print the result."""
     question = json.loads(sys.argv[1])
     client = boto3.client(
         "s3",

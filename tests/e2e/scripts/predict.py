@@ -1,7 +1,7 @@
-"""Asks a serving API for one prediction and for what it serves.
+"""Request one prediction and the served version from a serving API.
 
-Question: `url` (of the service), `features`, and in `further` the names of more models. The answer: `prediction` (what
-`/predict` says), `info` (what `/model/info` says), and by the names of further models what each gives for zeros.
+Question: `url` (of the service), `features`, and the names of more models in `further`. Answer: `prediction` (of
+`/predict`), `info` (of `/model/info`), and `further`: by name of a further model, its answer for a row of zeros.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def ask(url: str, body: object = None) -> Any:
-    """Ask an address: with a body by POST, without one by GET."""
+    """Send a request: POST with a body, GET without."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as response:
@@ -19,7 +19,7 @@ def ask(url: str, body: object = None) -> Any:
 
 
 def zeros(url: str) -> Any:
-    """Ask a model of the Open Inference Protocol for what it gives for a row of zeros."""
+    """Request the answer for a row of zeros from a model of the Open Inference Protocol."""
     inputs = [
         {"name": tensor["name"], "datatype": tensor["datatype"], "shape": shape, "data": [0] * shape[-1]}
         for tensor in ask(url)["inputs"]
@@ -29,7 +29,7 @@ def zeros(url: str) -> Any:
 
 
 def main() -> None:
-    """Ask and print."""
+    """Send the requests, and print the answers."""
     question = json.loads(sys.argv[1])
     url = question["url"]
     answer = {

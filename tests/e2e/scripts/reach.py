@@ -1,8 +1,8 @@
-"""Tries which addresses this pod gets through to.
+"""Test which addresses this pod can reach.
 
-Question: `targets`, a list of `name`, `host`, `port` and `expected`. Policies take a moment to reach a new pod, so each
-target is tried until it is as expected, for `seconds` at most; what counts is the last try. The answer maps names to
-whether they were reached. The name `dns` is looked up (UDP) at the resolver that the pod is given.
+Question: `targets`, a list of `name`, `host`, `port` and `expected`. Policies take a moment to apply to a new pod, so
+each target is tried until the result is as expected, for at most `seconds`. The last try counts. Answer: by name,
+whether the target was reached. For the name `dns`, a lookup (UDP) at the pod's resolver is tried.
 """
 
 import concurrent.futures
@@ -18,7 +18,7 @@ TRY_SECONDS = 2.0
 
 
 def connects(host: str, port: int) -> bool:
-    """Say whether a TCP connection opens."""
+    """Return whether a TCP connection can be opened."""
     try:
         with socket.create_connection((host, port), timeout=TRY_SECONDS):
             return True
@@ -27,7 +27,7 @@ def connects(host: str, port: int) -> bool:
 
 
 def resolves() -> bool:
-    """Say whether the cluster's DNS answers a question (RFC 1035) for the API server's name."""
+    """Return whether the cluster's DNS answers a query (RFC 1035) for the API server's name."""
     lines = pathlib.Path("/etc/resolv.conf").read_text().splitlines()
     resolver = next(line.split()[1] for line in lines if line.startswith("nameserver"))
     labels = b"".join(
@@ -44,7 +44,7 @@ def resolves() -> bool:
 
 
 def settle(target: dict[str, Any], deadline: float) -> bool:
-    """Try a target until it is as expected or time is up, and return the last outcome."""
+    """Try a target until the result is as expected or time is up, and return the last result."""
     while True:
         reached = resolves() if target["name"] == "dns" else connects(target["host"], target["port"])
         if reached is target["expected"] or time.monotonic() > deadline:
@@ -53,7 +53,7 @@ def settle(target: dict[str, Any], deadline: float) -> bool:
 
 
 def main() -> None:
-    """Try all targets side by side and print what was reached."""
+    """Try all targets at the same time, and print the results."""
     question = json.loads(sys.argv[1])
     deadline = time.monotonic() + question["seconds"]
     with concurrent.futures.ThreadPoolExecutor(len(question["targets"])) as pool:

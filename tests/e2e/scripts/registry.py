@@ -1,6 +1,6 @@
-"""Counts what an MLflow server knows and lists its model versions, through its REST API.
+"""Count the content of an MLflow server and list its model versions, through its REST API.
 
-Question: `url`; the user is that of MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. The answer: `experiments`,
+Question: `url`. The user comes from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. Answer: `experiments`,
 `runs`, `metrics` (all counts), `aliases` (`model@alias` to version), and `versions`, each with `name`, `version`,
 `tags` and the `uri` of its files.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def call(url: str, path: str, *, query: dict[str, str] | None = None, body: dict[str, Any] | None = None) -> Any:
-    """Ask one endpoint."""
+    """Call one endpoint, and return its answer."""
     address = f"{url}/api/2.0/mlflow/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
     data = None if body is None else json.dumps(body).encode()
     login = f"{os.environ['MLFLOW_TRACKING_USERNAME']}:{os.environ['MLFLOW_TRACKING_PASSWORD']}"

@@ -1,4 +1,4 @@
-"""Waits until `/tmp/stop` appears, or for so many `seconds`: a pod for other programs to be run in."""
+"""Wait until `/tmp/stop` appears, or for `seconds`. Other programs run in this pod."""
 
 import json
 import pathlib
