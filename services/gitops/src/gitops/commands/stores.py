@@ -16,8 +16,9 @@ _PORT = 9000
 def move_store(landing: LandingOptions = NO_LANDING, *, late: Flag = False, context: str | None = None) -> int:
     """Copy all buckets to the store of nextStore, compare every digest, and switch all parts to it with one commit.
 
-    Both stores run, and predictions continue. Safe to run again: existing objects are compared and not written again.
-    After the commit is synced, --late copies the objects that were written to the old store in the meantime.
+    Both stores run, and predictions continue. If it is interrupted, run it again: it compares existing objects, and
+    does not write them again. After the commit is synced, --late copies the objects that were written to the old store
+    in the meantime. Without --late, the command then moves back.
 
     Args:
         landing: What to do with the commit; --dry-run also writes nothing to the store.

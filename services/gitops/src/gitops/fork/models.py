@@ -48,12 +48,12 @@ def model_problems(root: Path, files: Sequence[ModelFile]) -> Iterator[str]:
             yield f"{file.path} is not valid YAML: {file.unreadable}."
             continue
         if not isinstance(file.settings, dict):
-            yield f"{file.path} holds no settings: it must be a mapping, as in docs/add-a-model.md."
+            yield f"{file.path} holds no settings: it must be a mapping, as in docs/bring-your-own-table.md."
             continue
         for key in refused_keys(file.settings, schema):
             yield f"{file.path}: there is no setting {key}. `training run --help` lists them."
         if missing := [key for key in _REQUIRED if not isinstance(file.settings.get(key), str)]:
-            yield f"{file.path}: {listed(missing)} must be set, as text: docs/add-a-model.md shows such a file."
+            yield f"{file.path}: {listed(missing)} must be set, as text: docs/bring-your-own-table.md has one."
         elif not _reachable(root / file.path.parent, data := file.settings["data"]):
             yield (
                 f"{file.path}: data: {data!r} is not next to this file, so the CronJob in the cluster would not "
