@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import skips
 from tests.workflows.workflow import ROOT
 
@@ -38,3 +40,17 @@ def test_what_is_listed_is_there() -> None:
     assert skips.allowed(node, reason, listed)
     assert not skips.allowed(node, "Skipped: Java: too slow", listed)
     assert not skips.allowed("tests/clients/test_others.py::test_it", reason, listed)
+
+
+def test_each_marked_skip_is_on_the_list_where_it_does_not_apply_too(request: pytest.FixtureRequest) -> None:
+    # A machine that lacks a program would otherwise be the first to find out. `make test` collects every file,
+    # and installs what `tools/install` can.
+    listed = skips.read()
+    unlisted = {
+        item.nodeid: mark.kwargs["reason"]
+        for item in request.session.items
+        for mark in item.iter_markers("skipif")
+        if "tools/install" not in mark.kwargs["reason"]
+        and not skips.allowed(item.nodeid, mark.kwargs["reason"], listed)
+    }
+    assert not unlisted

@@ -331,7 +331,8 @@ def test_what_takes_too_long_is_given_up_and_leaves_the_thread_to_others(serve: 
     assert int(response.headers["retry-after"]) >= 1
     assert metric(api, "serving_explanations_refused_total", reason="time") == 1
     wait_for(lambda: "explain" not in {thread.name for thread in threading.enumerate()})
-    assert explained(api, long_body(1))
+    # On a busy machine even one row can take longer than the limit.
+    wait_for(lambda: api.post("/explain", json=long_body(1)).status_code == 200)
 
 
 def test_predictions_go_on_meanwhile_and_are_not_counted_as_waiting(serve: Serve, diabetes_bundle: Bundle) -> None:
