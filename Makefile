@@ -277,6 +277,14 @@ lint: $(VENV)/.dev ## Check style, types, YAML, shell, Dockerfiles, compose.yaml
 format: $(VENV)/.dev ## Rewrite Python files in the project's style
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format --quiet .
 
+.PHONY: derived
+derived: $(VENV)/.dev ## Write the files and tables that derive from code and values: values and READMEs of charts, dashboards, schemas, alerts, settings, help
+	@./tools/install helm-docs
+	@$(BIN)/python -m tools.chart_values
+	@./tools/chart-docs
+	@$(BIN)/python -m tools.dashboards
+	@$(BIN)/python -m tools.derived
+
 .PHONY: lock
 lock: $(VENV)/.uv ## Recompile the locks in requirements/ (UPGRADE=1 takes newer versions)
 	@./requirements/compile $(if $(UPGRADE),--upgrade)

@@ -67,7 +67,7 @@ https://kubernetes.default.svc
 {{- if kindIs "map" $kind -}}
 {{- $kind = $kind.kind -}}
 {{- end -}}
-{{- $between := get (dict "github" "blob" "gitlab" "-/blob" "gitea" "src/branch") $kind -}}
+{{- $page := get (.Files.Get "forges.yaml" | fromYaml) $kind | replace "{branch}" .Values.branch -}}
 {{- $url := include "apps.forge" . -}}
 {{- if not $url -}}
 {{- $host := regexReplaceAll "^([a-z]+://)?([^@/]+@)?([^:/]+(:[0-9]+)?).*$" .Values.repository "${3}" -}}
@@ -76,7 +76,7 @@ https://kubernetes.default.svc
 {{- end -}}
 {{- $url = printf "%s://%s" (ternary "http" "https" (hasPrefix "http://" .Values.repository)) $host -}}
 {{- end -}}
-{{- printf "%s/%s/%s/%s" $url (include "apps.slug" .) $between .Values.branch -}}
+{{- printf "%s/%s/%s" $url (include "apps.slug" .) ($page | trimSuffix "/{path}") -}}
 {{- end -}}
 
 {{/* A template for the ApplicationSet controller, which Helm must not evaluate. */}}

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -14,16 +15,9 @@ from services.gitops.tests.conftest import (  # noqa: F401  (fixtures)
     _only_what_a_test_sets,
     commit_all,
     fork,
-    git,
     original,
 )
-from services.gitops.tests.github import GitHub, serving
-from tests.forges.front import front_of
-from tests.forges.gitea import GiteaStage
 from tests.forges.gitea_server import GiteaServer, begin_gitea, gitea
-from tests.forges.github import GitHubStage
-from tests.forges.gitlab import GitLabStage
-from tests.forges.gitlab_standin import GitLab
 from tests.forges.provider import Provider
 from tests.forges.stages import Stage
 from tests.support.once import made_once
@@ -57,32 +51,19 @@ def stage(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stage]:
-    """Yield a fork of the project on a forge, and set a token for it. There is no Helm and no cluster."""
+    """Yield a fork of the project on a forge, and set a token for it. There is no Helm and no cluster.
+
+    The module of this folder with the name of the kind of forge opens its stage.
+    """
     monkeypatch.setattr(api, "_PAUSES", (0.01,) * 4)
     monkeypatch.setenv("GITOPS_MIN_AGE", "0")
     (fork / ".cache/tools/bin/helm").unlink()
     shutil.copytree(ROOT / ".github/rulesets", fork / ".github/rulesets")
-    if request.param == "gitea":
-        server: GiteaServer = request.getfixturevalue("gitea_server")
+    module = import_module(f"tests.forges.{request.param}")
+    with module.opened(request, fork, monkeypatch) as opened:
         monkeypatch.setenv("PATH", _programs(tmp_path))
-        with front_of(server.url) as front:
-            yield _ready(GiteaStage(server, front, fork, monkeypatch))
-        return
-    monkeypatch.setenv("PATH", _programs(tmp_path))
-    bare = tmp_path / "origin.git"
-    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))
-    if request.param == "github":
-        with serving(GitHub(bare)) as hub, front_of(hub.url) as front:
-            yield _ready(GitHubStage(hub, front, fork, monkeypatch))
-        return
-    assert request.param == "gitlab", f"{request.param} has no stage: add one to tests/forges"
-    with serving(GitLab(bare)) as lab, front_of(lab.url) as front:
-        yield _ready(GitLabStage(lab, front, fork, monkeypatch))
-
-
-def _ready(stage: Stage) -> Stage:
-    stage.set_up()
-    return stage
+        opened.set_up()
+        yield opened
 
 
 def _programs(folder: Path) -> str:

@@ -2,8 +2,8 @@
 
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from services.gitops.tests.conftest import commit_all, git
-from tests.forges.front import Front
+from tests.forges.front import Front, standing_before
 from tests.forges.gitea_server import GiteaServer
 from tests.forges.stages import Rights, Seen, Stage
 
@@ -20,13 +20,19 @@ _SECONDS = 20.0
 _SCOPES = {"all": ("write:repository", "write:issue", "read:user"), "reading": ("read:repository", "read:issue")}
 
 
+@contextmanager
+def opened(request: pytest.FixtureRequest, clone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """The stage, on the server of the session."""
+    server: GiteaServer = request.getfixturevalue("gitea_server")
+    with standing_before(server.url) as front:
+        yield GiteaStage(server, front, clone, monkeypatch)
+
+
 class GiteaStage(Stage):
     """A separate repository on a Gitea that all tests share."""
 
     kind = "gitea"
     below = "/api/v1"
-    token_variable = "GITEA_TOKEN"
-    api_variable = "GITEA_API_URL"
 
     def __init__(self, server: GiteaServer, front: Front, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(front, clone, monkeypatch)

@@ -1,16 +1,25 @@
 """The stage on a server that answers as GitHub's API is documented."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from services.gitops.tests.conftest import git
-from services.gitops.tests.github import SLUG, TOKEN, GitHub
-from tests.forges.bare import merged
-from tests.forges.front import Front
+from services.gitops.tests.github import SLUG, TOKEN, GitHub, serving
+from tests.forges.bare import bare, merged
+from tests.forges.front import Front, standing_before
 from tests.forges.stages import Rights, Seen, Stage
 
 _STATES = {True: "success", False: "failure", None: None}
+
+
+@contextmanager
+def opened(request: pytest.FixtureRequest, clone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """The stage, on a server of its own."""
+    with serving(GitHub(bare(request))) as hub, standing_before(hub.url) as front:
+        yield GitHubStage(hub, front, clone, monkeypatch)
 
 
 class GitHubStage(Stage):
@@ -18,8 +27,6 @@ class GitHubStage(Stage):
 
     kind = "github"
     below = ""
-    token_variable = "GITHUB_TOKEN"
-    api_variable = "GITHUB_API_URL"
     pusher = "4711"
 
     def __init__(self, hub: GitHub, front: Front, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

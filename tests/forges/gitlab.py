@@ -1,12 +1,15 @@
 """The stage on a server that answers as GitLab's API is documented."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from services.gitops.tests.conftest import git
-from tests.forges.bare import merged
-from tests.forges.front import Front
+from services.gitops.tests.github import serving
+from tests.forges.bare import bare, merged
+from tests.forges.front import Front, standing_before
 from tests.forges.gitlab_standin import SLUG, TOKEN, GitLab
 from tests.forges.stages import Rights, Seen, Stage
 
@@ -14,13 +17,18 @@ _SEEN = {"opened": "open", "closed": "closed", "merged": "merged"}
 _STATES = {True: "success", False: "failed", None: "running"}
 
 
+@contextmanager
+def opened(request: pytest.FixtureRequest, clone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """The stage, on a server of its own."""
+    with serving(GitLab(bare(request))) as lab, standing_before(lab.url) as front:
+        yield GitLabStage(lab, front, clone, monkeypatch)
+
+
 class GitLabStage(Stage):
     """A bare repository, and the stand-in that uses it."""
 
     kind = "gitlab"
     below = "/api/v4"
-    token_variable = "GITLAB_TOKEN"
-    api_variable = "CI_API_V4_URL"
     pusher = "robot"
 
     def __init__(self, hub: GitLab, front: Front, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,10 @@ import pytest
 import yaml
 from msgspec import Struct
 
+from gitops.forge.api import Variables
+from gitops.forge.choice import adapter
 from gitops.pins.release import Image, Model, Notes, Release, written
+from gitops.platform.forges import ForgeKind
 from services.gitops.tests.conftest import DIGEST, commit_all, git, release_file
 from tests.forges.front import Front
 
@@ -30,12 +33,10 @@ class Seen(Struct, frozen=True, kw_only=True):
 class Stage(ABC):
     """A clone of a fork, its forge, and its people. `git` is the address that the clone pushes to."""
 
-    kind: str
+    kind: ForgeKind
     git: str
     below: str
     """The path of the API below the forge's address."""
-    token_variable: str
-    api_variable: str
     pusher: str
     """The user that branch-protection allows to push."""
 
@@ -54,12 +55,17 @@ class Stage(ABC):
         commit_all(self.clone, "Adopt")
         git(self.clone, "remote", "add", "origin", self.git)
         git(self.clone, "push", "--quiet", "--set-upstream", "origin", "main")
-        self._monkeypatch.setenv(self.api_variable, f"{self.front.url}{self.below}")
+        self._monkeypatch.setenv(self.variables.api, f"{self.front.url}{self.below}")
         self.hold_token("all")
 
     def hold_token(self, rights: Rights) -> None:
         """Give the commands a token: one with all rights, one that may only read, or one that has expired."""
-        self._monkeypatch.setenv(self.token_variable, self.token(rights))
+        self._monkeypatch.setenv(self.variables.token, self.token(rights))
+
+    @property
+    def variables(self) -> Variables:
+        """The environment variables that the forge's adapter reads."""
+        return adapter(self.kind).variables
 
     @property
     @abstractmethod

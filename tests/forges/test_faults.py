@@ -43,7 +43,7 @@ def test_an_expired_token_is_reported(stage: Stage, capsys: pytest.CaptureFixtur
     assert execute(["promote"]) == 2
     said = told(capsys)
     assert "with 401" in said
-    assert f"{stage.token_variable} is not valid there, or has expired" in said
+    assert f"{stage.variables.token} is not valid there, or has expired" in said
     stage.hold_token("all")
     assert execute(["promote"]) == 0
     assert len(stage.opened()) == 1
@@ -55,7 +55,7 @@ def test_missing_rights_are_reported(stage: Stage, capsys: pytest.CaptureFixture
     assert execute(["promote"]) == 2
     said = told(capsys)
     assert "with 403" in said
-    assert f"{stage.token_variable} needs the rights to " in said
+    assert f"{stage.variables.token} needs the rights to " in said
     assert stage.pulls() == []
     stage.hold_token("all")
     assert execute(["promote"]) == 0
@@ -146,7 +146,7 @@ def test_ssl_cert_file_names_a_private_ca(
     files = ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*made, *named, *files], check=True, capture_output=True)
     with stage.front.encrypted(certificate, key) as url:
-        monkeypatch.setenv(stage.api_variable, f"{url}{stage.below}")
+        monkeypatch.setenv(stage.variables.api, f"{url}{stage.below}")
         assert execute(["promote"]) == 1
         assert "SSL_CERT_FILE names a file of CAs to trust" in told(capsys)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -160,7 +160,7 @@ def test_ssl_cert_file_names_a_private_ca(
 def test_requests_go_through_a_proxy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.pin("staging", 1)
     # Only requests through the proxy reach this host.
-    monkeypatch.setenv(stage.api_variable, f"http://forge.example.com{stage.below}")
+    monkeypatch.setenv(stage.variables.api, f"http://forge.example.com{stage.below}")
     monkeypatch.setenv("HTTP_PROXY", stage.front.url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert execute(["promote"]) == 0

@@ -61,7 +61,7 @@ def test_what_is_missing_is_reported_in_sentences(stage: Stage, capsys: pytest.C
 def test_without_a_token_there_is_one_thing_to_do(
     stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(stage.token_variable)
+    monkeypatch.delenv(stage.variables.token)
     code, found = doctor(capsys)
     assert (code, found) == (1, {"token": ["missing"], "push": ["there"]})
     stage.hold_token("none")
@@ -75,7 +75,7 @@ def test_a_token_that_may_only_read_is_found_before_anything_fails(
     stage.hold_token("reading")
     assert execute(["doctor"]) == 1
     said = capsys.readouterr().out
-    assert f"{stage.token_variable} may not open pull requests." in said
+    assert f"{stage.variables.token} may not open pull requests." in said
     assert stage.pulls() == []
     assert protect(stage) == 2
     assert "needs the rights to" in capsys.readouterr().err

@@ -1,11 +1,12 @@
 """Alerts and dashboards link to the runbooks' pages on the forge, for every kind of forge."""
 
-import re
 from pathlib import Path
 
 import pytest
 
-from gitops.forge.links import new_pull_request
+from gitops.forge import links
+from gitops.platform.forges import FORGES
+from gitops.platform.model import Platform
 from gitops.platform.reader import read_platform
 from tests.support.helm import ROOT, run
 
@@ -46,12 +47,25 @@ HTTPS = "https://git.example.com/flora/petals.git"
         ),
     ],
 )
-def test_the_chart_and_the_command_find_the_same_pages(repository: str, forge: str, files: str, tmp_path: Path) -> None:
+def test_alerts_lead_to_the_files_of_the_repository(repository: str, forge: str, files: str, tmp_path: Path) -> None:
+    platform, rendered = adopted(repository, forge, tmp_path)
+    assert links.file_page(platform, "docs") == f"{files}/docs"
+    assert links.new_pull_request(platform, "promote/x").startswith(platform.web)
+    assert f"{{repository: {files}}}" in rendered
+
+
+@pytest.mark.parametrize("kind", FORGES)
+def test_the_chart_and_the_command_find_the_same_pages(kind: str, tmp_path: Path) -> None:
+    platform, rendered = adopted(HTTPS, kind, tmp_path)
+    files = links.file_page(platform, "").removesuffix("/")
+    assert f"{{repository: {files}}}" in rendered
+
+
+def adopted(repository: str, forge: str, folder: Path) -> tuple[Platform, str]:
+    """Return what platform.yaml says of a fork there, and what the chart of applications makes of it."""
     text = PLATFORM.replace("https://github.com/OWNER/NAME.git", repository).replace("forge: github", f"forge: {forge}")
     text = text.replace("ghcr.io/OWNER/NAME", "registry.example.com/flora")
-    (tmp_path / "platform.yaml").write_text(text)
-    done = run("helm", "template", "apps", ROOT / "apps", "--values", tmp_path / "platform.yaml")
+    (folder / "platform.yaml").write_text(text)
+    done = run("helm", "template", "apps", ROOT / "apps", "--values", folder / "platform.yaml")
     assert done.code == 0, done.errors
-    assert set(re.findall(r"https?://\S+(?:/blob|/src/branch)/main", done.output)) == {files}
-    web = re.sub(r"(/-/blob|/blob|/src/branch)/main", "", files)
-    assert new_pull_request(read_platform(text), "promote/x").startswith(web)
+    return read_platform(text), done.output

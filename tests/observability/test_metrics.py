@@ -20,11 +20,13 @@ ASKED = [
     *(Query(f"{rule.file}: {rule.alert or rule.record}", rule.expr) for rule in rules()),
 ]
 DOCUMENTATION = ROOT / "docs" / "observability.md"
+LISTS = (ROOT / "services" / "serving" / "README.md", DOCUMENTATION)
 
 
 def documented() -> dict[str, set[str]]:
     """Return the metrics in the tables of the documentation, and the labels of each."""
-    rows = re.findall(r"^\| `(\w+)` \| \w+ \|(.*?)\|", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE)
+    text = "\n".join(path.read_text(encoding="utf-8") for path in LISTS)
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \|(.*?)\|", text, re.MULTILINE)
     return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
 
 

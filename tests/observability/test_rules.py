@@ -5,15 +5,27 @@ Each alert also has a severity, a number in its summary, and a runbook.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
 from gitops.cli import app
-from tests.observability.content import ROOT, RULE_TESTS, RULES, Rule, alerts, rules
+from tests.observability.content import (
+    PATTERNS,
+    ROOT,
+    RULE_TESTS,
+    RULES,
+    THRESHOLDS,
+    Rule,
+    alert_patterns,
+    alerts,
+    named,
+    rules,
+)
 from tests.observability.promtool import promtool
+from tools.thresholds import filled
 
 Key = tuple[str, str]
 
@@ -26,16 +38,42 @@ def test_rules_are_valid(path: Path) -> None:
 
 @pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.stem)
 def test_unit_tests_pass(path: Path, tmp_path: Path) -> None:
+    """Each file has the thresholds for which its moments are right, so other defaults need no other tests."""
+    text = path.read_text(encoding="utf-8")
+    chosen = yaml.safe_load(text).get("thresholds", {})
+    assert unknown(chosen) == set(), "values.yaml of the chart has no such thresholds"
+    assert needed(path) - keys(chosen) == set(), "add them to `thresholds` at the top of the file"
+    thresholds = {group: {**values, **chosen.get(group, {})} for group, values in THRESHOLDS.items()}
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    for pattern in PATTERNS:
+        made = filled(pattern.read_text(encoding="utf-8"), thresholds, is_json=False)
+        (folder / pattern.name).write_text(made, encoding="utf-8")
     test = tmp_path / path.name
-    with_placeholders = "../../../charts/observability/rules"
-    test.write_text(path.read_text(encoding="utf-8").replace(with_placeholders, str(RULES[0].parent)), encoding="utf-8")
+    # promtool refuses a key that it does not know.
+    text = re.sub(r"(?m)^thresholds:\n(?:  .*\n)+", "", text)
+    test.write_text(text.replace("../../../charts/observability/rules", str(folder)), encoding="utf-8")
     outcome = promtool("test", "rules", test)
     assert outcome.code == 0, outcome.output + outcome.errors
 
 
-def expectations() -> Iterator[tuple[str, list[set[str]]]]:
+def keys(thresholds: Mapping[str, Mapping[str, float]]) -> set[str]:
+    return {f"{group}.{name}" for group, values in thresholds.items() for name in values}
+
+
+def unknown(thresholds: Mapping[str, Mapping[str, float]]) -> set[str]:
+    return keys(thresholds) - keys(THRESHOLDS)
+
+
+def needed(path: Path) -> set[str]:
+    """Return the thresholds of the alerts that a file tests."""
+    tested = {alert for alert, _ in expectations([path])}
+    return {key for alert, pattern in alert_patterns() if alert in tested for key in named(pattern)}
+
+
+def expectations(paths: Sequence[Path] = RULE_TESTS) -> Iterator[tuple[str, list[set[str]]]]:
     """Yield, for each test and each alert in it, the severities that fire at each point in time."""
-    for path in RULE_TESTS:
+    for path in paths:
         for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
             by_alert: defaultdict[str, list[set[str]]] = defaultdict(list)
             for expected in test.get("alert_rule_test", ()):
@@ -96,10 +134,11 @@ def burn_rates(rule: Rule) -> set[tuple[float, str, str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("alert", "budget"), [("ServingErrorBudgetBurn", "0.001"), ("ServingLatencyBudgetBurn", "0.01")]
+    ("alert", "threshold"), [("ServingErrorBudgetBurn", "maxFailedRatio"), ("ServingLatencyBudgetBurn", "maxSlowRatio")]
 )
-def test_budgets_burn_at_the_rates_and_in_the_windows_of_the_workbook(alert: str, budget: str) -> None:
+def test_budgets_burn_at_the_rates_and_in_the_windows_of_the_workbook(alert: str, threshold: str) -> None:
     """Table 5-8 of the SRE workbook, with the second page of the last example of chapter 5."""
+    budget = str(THRESHOLDS["slo"][threshold])
     by_severity = {rule.labels["severity"]: burn_rates(rule) for rule in alerts() if rule.alert == alert}
     assert by_severity == {
         "critical": {(14.4, budget, "1h", "5m"), (6.0, budget, "6h", "30m")},

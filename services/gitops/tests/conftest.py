@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import astuple
 
+from gitops.forge.choice import adapter
+from gitops.platform.forges import FORGES
 from gitops.platform.model import Environment, Service
 from gitops.platform.targets import Target
 from tests.support.folders import copied
@@ -26,10 +29,9 @@ def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     """Hide the cluster, MLflow, the forge and the git settings of the person who runs the tests."""
     for name in (
         *("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
-        *("GITHUB_TOKEN", "GITHUB_API_URL", "GITHUB_REPOSITORY", "GITOPS_MIN_AGE"),
-        "GITOPS_PROMETHEUS_URL",
+        *(name for kind in FORGES for name in astuple(adapter(kind).variables)),
+        *("GITOPS_MIN_AGE", "GITOPS_PROMETHEUS_URL"),
         *("GITOPS_COSIGN_KEY", "GITOPS_COSIGN_NO_TRANSPARENCY_LOG"),
-        *("GITLAB_TOKEN", "CI_API_V4_URL", "CI_PROJECT_PATH", "GITEA_TOKEN", "GITEA_API_URL", "GITEA_REPOSITORY"),
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))

@@ -4,9 +4,11 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from gitops.platform.forges import FORGES
+
 PACKAGE = Path(__file__).parents[1] / "src" / "gitops"
-# Entry points: the command itself, and the module that writes the schema for editors.
-STARTS = {"gitops.cli", "gitops.platform.schema"}
+# Entry points: the command itself, the module that writes the schema for editors, and the adapters, which `FORGES` names.
+STARTS = {"gitops.cli", "gitops.platform.schema", *(facts.adapter.partition(":")[0] for facts in FORGES.values())}
 MODULES = {
     ".".join(("gitops", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")

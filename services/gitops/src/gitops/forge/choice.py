@@ -2,22 +2,38 @@
 
 import os
 import re
-from collections.abc import Mapping
+from pkgutil import resolve_name
+from typing import Protocol
 
 from gitops.errors import BadInputError
-from gitops.forge.gitea import Gitea
-from gitops.forge.github import GitHub
-from gitops.forge.gitlab import GitLab
+from gitops.forge.api import Variables
 from gitops.forge.protocol import Forge
 from gitops.platform.forges import FORGES, ForgeKind
 from gitops.platform.model import Platform
 
-_ADAPTERS: Mapping[ForgeKind, type[GitHub | GitLab | Gitea]] = {"github": GitHub, "gitlab": GitLab, "gitea": Gitea}
+
+class Adapter(Protocol):
+    """The class that talks to a kind of forge.
+
+    Attributes:
+        variables: The variables of the environment that it reads.
+    """
+
+    variables: Variables
+
+    def __call__(self, api: str, slug: str, token: str, base: str) -> Forge:
+        """Take where the API is, which repository it is asked about, and into which branch."""
+
+
+def adapter(kind: ForgeKind) -> Adapter:
+    """The adapter of a kind of forge; the others are not imported."""
+    found: Adapter = resolve_name(FORGES[kind].adapter)
+    return found
 
 
 def token_variable(platform: Platform) -> str:
     """Return the environment variable for the token of a fork's forge."""
-    return _ADAPTERS[platform.forge_kind].variables.token
+    return adapter(platform.forge_kind).variables.token
 
 
 def forge(platform: Platform) -> Forge | None:
@@ -26,8 +42,8 @@ def forge(platform: Platform) -> Forge | None:
     Raises:
         BadInputError: The token has characters that no token has.
     """
-    adapter, facts = _ADAPTERS[platform.forge_kind], FORGES[platform.forge_kind]
-    variables = adapter.variables
+    kind, facts = adapter(platform.forge_kind), FORGES[platform.forge_kind]
+    variables = kind.variables
     token = os.environ.get(variables.token, "").strip()
     if not token:
         return None
@@ -38,7 +54,7 @@ def forge(platform: Platform) -> Forge | None:
         )
     base = platform.forge_url
     api = os.environ.get(variables.api) or platform.forge_api or facts.central.get(base) or f"{base}{facts.api}"
-    return adapter(api, os.environ.get(variables.repository) or platform.slug, token, platform.branch)
+    return kind(api, os.environ.get(variables.repository) or platform.slug, token, platform.branch)
 
 
 def needed_forge(platform: Platform, what: str, instead: str) -> Forge:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
+from gitops.platform.forges import FORGES
 from gitops.platform.model import (
     ARGOCD,
     MONITORING,
@@ -69,10 +70,10 @@ def _stores(platform: Platform) -> Iterator[str]:
 
 
 def _bumps(platform: Platform) -> Iterator[str]:
-    if platform.bumps != "push" and platform.forge_kind == "gitea":
+    if platform.bumps != "push" and FORGES[platform.forge_kind].same_approvals:
         yield (
-            "bumps: on Gitea, every merge needs the same approvals, so no pull request would merge itself, and pushes "
-            "are already limited to certain files: leave bumps out."
+            "bumps: on this forge, every merge needs the same approvals, so no pull request would merge itself, and "
+            "pushes are already limited to certain files: leave bumps out."
         )
 
 

@@ -1,7 +1,4 @@
-"""The JSON schema of platform.yaml, for completion and checks in editors.
-
-python -m gitops.platform.schema > services/gitops/platform.schema.json
-"""
+"""The JSON schema of platform.yaml, for completion and checks in editors. `make derived` writes the file."""
 
 import json
 from typing import Any
@@ -16,7 +13,3 @@ def text() -> str:
     schema: dict[str, Any] = msgspec.json.schema(Platform)
     heading = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "platform.yaml"}
     return json.dumps(heading | schema, indent=2) + "\n"
-
-
-if __name__ == "__main__":
-    print(text(), end="")

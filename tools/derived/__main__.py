@@ -1,0 +1,56 @@
+"""Write them, or with --check say which files are not what would be written."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from gitops.platform import schema
+from tools.derived import alerts, forges, help_texts, settings
+from training.schema import model_file_schema
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def wanted(root: Path) -> Mapping[Path, str]:
+    """Return what each file should contain.
+
+    Raises:
+        ValueError: A file lacks the marks between which text is written.
+    """
+    observability, chart = root / "docs/observability.md", root / "charts/observability"
+    serving, gitops = root / "services/serving/README.md", root / "services/gitops/README.md"
+    return {
+        observability: alerts.written(observability.read_text(encoding="utf-8"), chart),
+        serving: settings.written(serving.read_text(encoding="utf-8")),
+        gitops: help_texts.written(gitops.read_text(encoding="utf-8")),
+        root / "services/gitops/platform.schema.json": schema.text(),
+        root / "training/training.schema.json": _json(model_file_schema()),
+        root / "apps/forges.yaml": forges.text(),
+    }
+
+
+def _json(content: object) -> str:
+    """Return what `training schema` prints."""
+    return msgspec.json.format(msgspec.json.encode(content), indent=2).decode() + "\n"
+
+
+def main() -> int:
+    """Run the command; 1 where --check found something."""
+    parser = argparse.ArgumentParser(prog="python -m tools.derived", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
+    parser.add_argument("--root", type=Path, default=_ROOT, help="the repository (%(default)s)")
+    options = parser.parse_args()
+    texts = wanted(options.root)
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if options.check:
+            print(f"{path} is stale: run make derived", file=sys.stderr)
+        else:
+            path.write_text(texts[path], encoding="utf-8")
+    return 1 if options.check and stale else 0
+
+
+sys.exit(main())
