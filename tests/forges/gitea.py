@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from services.gitops.tests.conftest import commit_all, git
-from tests.forges.front import Front, standing_before
+from tests.forges.front import Front, front_of
 from tests.forges.gitea_server import GiteaServer
 from tests.forges.stages import Rights, Seen, Stage
 
@@ -24,7 +24,7 @@ _SCOPES = {"all": ("write:repository", "write:issue", "read:user"), "reading": (
 def opened(request: pytest.FixtureRequest, clone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """The stage, on the server of the session."""
     server: GiteaServer = request.getfixturevalue("gitea_server")
-    with standing_before(server.url) as front:
+    with front_of(server.url) as front:
         yield GiteaStage(server, front, clone, monkeypatch)
 
 

@@ -9,7 +9,7 @@ import pytest
 from services.gitops.tests.conftest import git
 from services.gitops.tests.github import SLUG, TOKEN, GitHub, serving
 from tests.forges.bare import bare, merged
-from tests.forges.front import Front, standing_before
+from tests.forges.front import Front, front_of
 from tests.forges.stages import Rights, Seen, Stage
 
 _STATES = {True: "success", False: "failure", None: None}
@@ -18,7 +18,7 @@ _STATES = {True: "success", False: "failure", None: None}
 @contextmanager
 def opened(request: pytest.FixtureRequest, clone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """The stage, on a server of its own."""
-    with serving(GitHub(bare(request))) as hub, standing_before(hub.url) as front:
+    with serving(GitHub(bare(request))) as hub, front_of(hub.url) as front:
         yield GitHubStage(hub, front, clone, monkeypatch)
 
 

@@ -9,7 +9,7 @@ import pytest
 from services.gitops.tests.conftest import git
 from services.gitops.tests.github import serving
 from tests.forges.bare import bare, merged
-from tests.forges.front import Front, standing_before
+from tests.forges.front import Front, front_of
 from tests.forges.gitlab_standin import SLUG, TOKEN, GitLab
 from tests.forges.stages import Rights, Seen, Stage
 
@@ -20,7 +20,7 @@ _STATES = {True: "success", False: "failed", None: "running"}
 @contextmanager
 def opened(request: pytest.FixtureRequest, clone: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """The stage, on a server of its own."""
-    with serving(GitLab(bare(request))) as lab, standing_before(lab.url) as front:
+    with serving(GitLab(bare(request))) as lab, front_of(lab.url) as front:
         yield GitLabStage(lab, front, clone, monkeypatch)
 
 

@@ -34,6 +34,25 @@ def ended(server: Server) -> bool:
     return server.exit_status() is not None
 
 
+def test_an_answer_arrives_as_a_whole(pin: dict[str, str], tmp_path: Path) -> None:
+    """Its head and body are one write: two would wake the caller twice, and take another system call."""
+    body = b'{"features":[5.1,3.5,1.4,0.2]}'
+    request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with (
+        served(tmp_path, pin) as (server, _),
+        socket.create_connection((LOOPBACK, httpx.URL(server.url).port or 80), timeout=30) as caller,
+    ):
+        for _ in range(50):
+            caller.sendall(request)
+            head, _, answer = caller.recv(65_536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert json.loads(answer)["prediction"] == "setosa"
+        caller.sendall(b"HEAD /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, answer = caller.recv(65_536).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert answer == b""
+
+
 def test_sigterm_under_load_drops_nothing(pin: dict[str, str], tmp_path: Path) -> None:
     with served(tmp_path, pin) as (server, client), Callers(server.url, count=8, pause=0) as callers:
         wait_for(lambda: len(callers.versions) > 200)

@@ -73,5 +73,5 @@ def _objectives(slo: Mapping[str, float]) -> list[tuple[str, str]]:
             f"{failed} do not fail",
             "status 5xx; not 4xx (a mistake of the caller) and not 499 (the caller disconnected)",
         ),
-        (f"{slow} are answered within {slo['slowSeconds']:g} s", "a longer time, whatever the status"),
+        (f"{slow} are answered within {slo['slowSeconds']:g} s", "a slower answer, whatever its status"),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from gitops.platform.forges import FORGES
 
 PACKAGE = Path(__file__).parents[1] / "src" / "gitops"
-# Entry points: the command itself, the module that writes the schema for editors, and the adapters, which `FORGES` names.
+# Entry points: the command itself, the module that writes the schema for editors, and the adapters in `FORGES`.
 STARTS = {"gitops.cli", "gitops.platform.schema", *(facts.adapter.partition(":")[0] for facts in FORGES.values())}
 MODULES = {
     ".".join(("gitops", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
