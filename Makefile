@@ -30,8 +30,9 @@ IMAGE_LABELS = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-
 
 .PHONY: demo
 demo: $(VENV)/$(if $(LOOP),.dev,.run) ## Train, gate, register and serve a model on this machine, and show its predictions (KEEP=1 keeps it running; LOOP=1 closes the loop)
+	$(if $(and $(LOOP),$(KEEP)),$(error KEEP=1 is for the demo: the closed loop leaves a report and nothing that runs. Leave out one of the two))
 	@$(if $(LOOP),./tools/install helm prometheus pushgateway)
-	@$(BIN)/embedded $(if $(LOOP),loop,demo) $(if $(KEEP),--keep)
+	@$(BIN)/embedded $(if $(LOOP),loop,demo $(if $(KEEP),--keep))
 
 .PHONY: install
 install: $(VENV)/.run ## Install the commands gitops, training and serving into .venv/bin; all other targets do this too

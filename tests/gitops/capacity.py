@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from gitops.cluster.preflight import CORES, MEMORY
 from tests.support.manifests import Manifest, parse, pod_template
 
 MIB = 1024**2
@@ -24,8 +25,7 @@ class Requests(NamedTuple):
 
 # CoreDNS and metrics-server, as k3s ships them: 100m and 70Mi each. Its other pods request nothing.
 K3S = Requests(200, 140 * MIB)
-# Half of a small node's four cores, and its 8 GiB minus 1.5 GiB for k3s, the system and the page cache.
-ROOM = Requests(2000, 6656 * MIB)
+ROOM = Requests(1000 * CORES, MEMORY)
 
 
 def total(parts: Iterable[Requests]) -> Requests:
