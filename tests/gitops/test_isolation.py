@@ -90,6 +90,8 @@ def test_a_broken_training_stops_no_other_model(own: Path) -> None:
         "kind: AppProject\nmetadata: x\n",
         "kind: ApplicationSet\nmetadata: {name: x}\nspec: {generators: [{git: {files: [{}]}}]}\n",
         "kind: ApplicationSet\nmetadata: {name: x}\nspec: {generators: [{git: {files: [{path: /x}]}}]}\n",
+        "kind: ApplicationSet\nmetadata: {name: x}\nspec: {generators: [{git: {files: [{path: ../x}]}}]}\n",
+        "kind: ApplicationSet\nmetadata: {name: x}\nspec: {generators: [{git: {files: [{path: a**}]}}]}\n",
         "kind: ApplicationSet\nmetadata: {name: x}\nspec: {generators: [{list: {elements: 3}}], template: {}}\n",
     ],
 )

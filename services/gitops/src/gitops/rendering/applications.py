@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -25,8 +25,7 @@ _HELM_SECONDS = 60.0
 _ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
 _FIELD = re.compile(r"(\.[A-Za-z_][A-Za-z0-9_]*)+")
 _KINDS = ("Application", "ApplicationSet")
-# What reading an ApplicationSet raises if a field is missing or has another type, or a path is no pattern for glob.
-_FORM_ERRORS = (AttributeError, KeyError, TypeError, ValueError, NotImplementedError)
+_T = TypeVar("_T")
 
 
 class FileParameter(Struct, frozen=True):
@@ -100,6 +99,39 @@ class _Metadata(Struct, frozen=True):
 class _Manifest(Struct, frozen=True):
     metadata: _Metadata
     spec: _Spec
+
+
+class _SetMetadata(Struct, frozen=True):
+    name: str = ""
+
+
+class _Set(Struct, frozen=True):
+    metadata: _SetMetadata = _SetMetadata()
+    spec: dict[str, Any] | None = None
+
+
+class _SetSpec(Struct, frozen=True):
+    generators: list[dict[str, Any]] | None = None
+    template: dict[str, Any] | None = None
+
+
+class _Pattern(Struct, frozen=True):
+    path: str
+    exclude: bool = False
+
+
+class _Git(Struct, frozen=True):
+    files: list[_Pattern] | None = None
+    directories: list[_Pattern] | None = None
+
+
+class _List(Struct, frozen=True):
+    elements: list[dict[str, Any]] | None = None
+
+
+class _Generator(Struct, frozen=True):
+    git: _Git | None = None
+    list: _List | None = None
 
 
 class Application(Struct, frozen=True, kw_only=True):
@@ -214,9 +246,6 @@ def _add(found: Found, document: Mapping[str, Any], tree: Path, origin: str) -> 
     except BadInputError as error:
         found.unread.append(Unread(origin=origin, why=str(error)))
         return
-    except _FORM_ERRORS as error:
-        found.unread.append(Unread(origin=origin, why=f"it does not have the form of an {kind}: {error!r}"))
-        return
     for manifest in manifests:
         try:
             found.applications.append(_application(manifest, origin))
@@ -255,40 +284,64 @@ def expanded(document: Mapping[str, Any], tree: Path) -> Iterator[Mapping[str, A
     Raises:
         BadInputError: A generator, a template or a file that it reads is not supported here.
     """
-    name, spec = (document.get("metadata") or {}).get("name", ""), document.get("spec") or {}
+    name, spec = _checked(document)
     if unknown := spec.keys() & {"templatePatch", "strategy"}:
         raise BadInputError(f"ApplicationSet {name}: {', '.join(sorted(unknown))} cannot be expanded here.")
-    for generator in spec.get("generators") or []:
+    checked = _converted(spec, _SetSpec, name)
+    for generator in checked.generators or []:
         for parameters in _parameters(generator, tree, name):
             yield {
                 "apiVersion": document.get("apiVersion"),
                 "kind": "Application",
-                **filled(spec.get("template") or {}, parameters, name),
+                **filled(checked.template or {}, parameters, name),
             }
 
 
+def _checked(document: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name of an ApplicationSet, and its spec."""
+    checked = _converted(document, _Set, "")
+    return checked.metadata.name, checked.spec or {}
+
+
+def _converted(content: object, kind: type[_T], name: str) -> _T:
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise BadInputError(f"{f'ApplicationSet {name}'.strip()}: {error}.") from None
+
+
 def _parameters(generator: Mapping[str, Any], tree: Path, name: str) -> Iterator[Mapping[str, Any]]:
-    git = generator.get("git") or {}
+    checked = _converted(generator, _Generator, name)
+    git = checked.git or _Git()
     if generator.keys() == {"list"}:
-        yield from (generator["list"] or {}).get("elements") or []
-    elif generator.keys() == {"git"} and git.get("files"):
-        for path in _matching(tree, git["files"]):
+        yield from (checked.list or _List()).elements or []
+    elif generator.keys() == {"git"} and git.files:
+        for path in _matching(tree, git.files, name):
             yield {
                 **_mapping(path, path.relative_to(tree)),
                 "path": _path_parameters(path.relative_to(tree).parent, path.name),
             }
-    elif generator.keys() == {"git"} and git.get("directories"):
-        for path in _matching(tree, git["directories"]):
+    elif generator.keys() == {"git"} and git.directories:
+        for path in _matching(tree, git.directories, name):
             if path.is_dir():
                 yield {"path": _path_parameters(path.relative_to(tree))}
     else:
         raise BadInputError(f"ApplicationSet {name}: the generator {', '.join(generator)} cannot be expanded here.")
 
 
-def _matching(tree: Path, entries: list[Mapping[str, Any]]) -> list[Path]:
-    excluded = {path for entry in entries if entry.get("exclude") for path in tree.glob(entry["path"])}
-    chosen = {path for entry in entries if not entry.get("exclude") for path in tree.glob(entry["path"])}
+def _matching(tree: Path, patterns: list[_Pattern], name: str) -> list[Path]:
+    excluded = {path for each in patterns if each.exclude for path in _glob(tree, each.path, name)}
+    chosen = {path for each in patterns if not each.exclude for path in _glob(tree, each.path, name)}
     return sorted(chosen - excluded)
+
+
+def _glob(tree: Path, pattern: str, name: str) -> list[Path]:
+    if not pattern or Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+        raise BadInputError(f"ApplicationSet {name}: {pattern!r} is not a path in the repository.")
+    try:
+        return list(tree.glob(pattern))
+    except ValueError as error:
+        raise BadInputError(f"ApplicationSet {name}: {pattern!r} is not a pattern of paths: {error}.") from None
 
 
 def _mapping(path: Path, name: Path) -> dict[str, Any]:
