@@ -25,6 +25,11 @@ _PLACEHOLDER = re.compile(
 Thresholds = Mapping[str, Mapping[str, float]]
 
 
+def named(text: str) -> set[str]:
+    """Return the thresholds that a text has placeholders for, such as drift.maxPsi."""
+    return {f"{match['group']}.{match['name']}" for match in _PLACEHOLDER.finditer(text)}
+
+
 def filled(text: str, thresholds: Thresholds, *, is_json: bool) -> str:
     """Return a file with its placeholders replaced by numbers.
 

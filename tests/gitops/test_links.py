@@ -1,5 +1,6 @@
 """Alerts and dashboards link to the runbooks' pages on the forge, for every kind of forge."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,9 @@ HTTPS = "https://git.example.com/flora/petals.git"
 def test_alerts_lead_to_the_files_of_the_repository(repository: str, forge: str, files: str, tmp_path: Path) -> None:
     platform, rendered = adopted(repository, forge, tmp_path)
     assert links.file_page(platform, "docs") == f"{files}/docs"
-    assert links.new_pull_request(platform, "promote/x").startswith(platform.web)
-    assert f"{{repository: {files}}}" in rendered
+    assert set(re.findall(r"https?://\S+(?:/blob|/src/branch)/main", rendered)) == {files}
+    web = re.sub(r"(/-/blob|/blob|/src/branch)/main", "", files)
+    assert links.new_pull_request(platform, "promote/x").startswith(web)
 
 
 @pytest.mark.parametrize("kind", FORGES)

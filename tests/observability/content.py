@@ -27,24 +27,7 @@ _BUILT_IN = {"__rate_interval": "5m", "__interval": "1m", "__range": "1h"}
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
 
 
-# Grafana's own, such as `${__value.raw}`, do not match.
-PLACEHOLDER = re.compile(r"\$\{(\w+)\.(\w+)(:percent|:bound)?\}")
-
-
 THRESHOLDS: dict[str, dict[str, float]] = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))["thresholds"]
-
-
-def named(text: str) -> set[str]:
-    """Return the thresholds that a text has placeholders for, such as drift.maxPsi."""
-    return {f"{group}.{name}" for group, name, _ in PLACEHOLDER.findall(text) if group != "__value"}
-
-
-def alert_patterns() -> Iterator[tuple[str, str]]:
-    """Yield each alert's name and its rule as it stands in the chart, with placeholders."""
-    for path in PATTERNS:
-        for part in re.split(r"(?m)^      - (?=alert: |record: )", path.read_text(encoding="utf-8")):
-            if part.startswith("alert: "):
-                yield part.splitlines()[0].removeprefix("alert: "), part
 
 
 def _filled() -> tuple[list[Path], list[Path]]:

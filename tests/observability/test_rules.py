@@ -13,19 +13,19 @@ import yaml
 
 from gitops.cli import app
 from tests.observability.content import (
+    CHART,
     PATTERNS,
     ROOT,
     RULE_TESTS,
     RULES,
     THRESHOLDS,
     Rule,
-    alert_patterns,
     alerts,
-    named,
     rules,
 )
 from tests.observability.promtool import promtool
-from tools.thresholds import filled
+from tools.derived.alerts import rules as alerting_rules
+from tools.thresholds import filled, named
 
 Key = tuple[str, str]
 
@@ -68,7 +68,7 @@ def unknown(thresholds: Mapping[str, Mapping[str, float]]) -> set[str]:
 def needed(path: Path) -> set[str]:
     """Return the thresholds of the alerts that a file tests."""
     tested = {alert for alert, _ in expectations([path])}
-    return {key for alert, pattern in alert_patterns() if alert in tested for key in named(pattern)}
+    return {key for alert, pattern in alerting_rules(CHART) if alert in tested for key in named(pattern)}
 
 
 def expectations(paths: Sequence[Path] = RULE_TESTS) -> Iterator[tuple[str, list[set[str]]]]:

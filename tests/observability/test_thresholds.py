@@ -9,11 +9,13 @@ import pytest
 import yaml
 
 from serving.metrics import REQUEST_BUCKETS, Metrics
-from tests.observability.content import CHART, PATTERNS, THRESHOLDS, alert_patterns, dashboard, named, rules
+from tests.observability.content import CHART, PATTERNS, THRESHOLDS, dashboard, rules
 from tests.observability.promtool import promtool
 from tests.support import helm
 from tests.support.manifests import parse
 from tools.derived.alerts import Alert, alerts
+from tools.derived.alerts import rules as alerting_rules
+from tools.thresholds import named
 
 SOURCES = [*PATTERNS, *sorted((CHART / "dashboards").glob("*.json"))]
 
@@ -91,5 +93,5 @@ def test_panels_take_colours_from_the_same_limits_as_alerts() -> None:
 @pytest.mark.parametrize("alert", alerts(CHART), ids=lambda alert: alert.name)
 def test_an_alert_says_with_which_thresholds_it_fires(alert: Alert) -> None:
     """The table in the docs is written from these sentences. The objectives have a section of their own."""
-    used = {key for name, pattern in alert_patterns() if name == alert.name for key in named(pattern)}
+    used = {key for name, pattern in alerting_rules(CHART) if name == alert.name for key in named(pattern)}
     assert {key for key in used if not key.startswith("slo.")} - named(alert.fires_when) == set()

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tools import generated
 from tools.chart_values import pods, settings
 from tools.chart_values.texts import Texts
 
@@ -19,12 +20,7 @@ def main() -> int:
     texts = Texts(options.charts)
     pods.write(texts)
     settings.write(texts)
-    for path in texts.changed():
-        if options.check:
-            print(f"{path} is stale: run python -m tools.chart_values", file=sys.stderr)
-        else:
-            path.write_text(texts[path], encoding="utf-8")
-    return 1 if options.check and texts.changed() else 0
+    return generated.write(texts.wanted, check=options.check, command="python -m tools.chart_values")
 
 
 sys.exit(main())

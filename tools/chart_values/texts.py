@@ -19,20 +19,15 @@ class Texts:
         """Take the folder with the charts."""
         self.charts = charts
         self._there: dict[Path, str] = {}
-        self._wanted: dict[Path, str] = {}
+        self.wanted: dict[Path, str] = {}
 
     def __getitem__(self, path: Path) -> str:
         if path not in self._there:
             self._there[path] = path.read_text(encoding="utf-8") if path.exists() else ""
-        return self._wanted.get(path, self._there[path])
+        return self.wanted.get(path, self._there[path])
 
     def __setitem__(self, path: Path, text: str) -> None:
-        _ = self[path]
-        self._wanted[path] = text
-
-    def changed(self) -> list[Path]:
-        """Return the files whose content changes."""
-        return [path for path, text in self._wanted.items() if text != self._there[path]]
+        self.wanted[path] = text
 
 
 def replace_block(text: str, name: str, source: str, block: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+from tools import generated
 from tools.dashboards import delivery, model, platform, serving
 
 _FOLDER = Path(__file__).resolve().parents[2] / "charts" / "observability" / "dashboards"
@@ -21,17 +22,8 @@ def main() -> int:
     options = parser.parse_args()
     folder: Path = options.folder
     wanted = {folder / f"{name}.json": _text(module.dashboard()) for name, module in _DASHBOARDS.items()}
-    stale = sorted(path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text)
     surplus = sorted(set(folder.glob("*.json")) - set(wanted))
-    if options.check:
-        for path in stale + surplus:
-            print(f"{path} is stale: run python -m tools.dashboards", file=sys.stderr)
-        return 1 if stale or surplus else 0
-    for path in stale:
-        path.write_text(wanted[path], encoding="utf-8")
-    for path in surplus:
-        path.unlink()
-    return 0
+    return generated.write(wanted, check=options.check, command="python -m tools.dashboards", surplus=surplus)
 
 
 def _text(dashboard: object) -> str:

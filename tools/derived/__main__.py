@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gitops.platform import schema
+from tools import generated
 from tools.derived import alerts, forges, help_texts, settings
 from training.schema import model_file_schema
 
@@ -38,19 +39,12 @@ def _json(content: object) -> str:
 
 
 def main() -> int:
-    """Run the command; 1 where --check found something."""
+    """Run the command; return 1 if --check found a difference."""
     parser = argparse.ArgumentParser(prog="python -m tools.derived", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
     parser.add_argument("--root", type=Path, default=_ROOT, help="the repository (%(default)s)")
     options = parser.parse_args()
-    texts = wanted(options.root)
-    stale = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    for path in stale:
-        if options.check:
-            print(f"{path} is stale: run make derived", file=sys.stderr)
-        else:
-            path.write_text(texts[path], encoding="utf-8")
-    return 1 if options.check and stale else 0
+    return generated.write(wanted(options.root), check=options.check, command="make derived")
 
 
 sys.exit(main())

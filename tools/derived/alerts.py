@@ -30,24 +30,27 @@ def alerts(chart: Path) -> list[Alert]:
     Raises:
         ValueError: An alert does not say when it fires.
     """
-    found: dict[str, Alert] = {}
-    for name, severity, sentence in _rules(chart):
-        before = found.get(name)
-        severities = (*before.severities, severity) if before else (severity,)
-        found[name] = Alert(name=name, severities=severities, fires_when=before.fires_when if before else sentence)
-    for alert in found.values():
-        if not alert.fires_when:
-            raise ValueError(f"{alert.name} needs a comment `# Fires when: ...` below its name")
-    return sorted(found.values(), key=lambda alert: ("critical" not in alert.severities, alert.name))
+    texts: dict[str, list[str]] = {}
+    for name, text in rules(chart):
+        texts.setdefault(name, []).append(text)
+    found = [_alert(name, one) for name, one in texts.items()]
+    return sorted(found, key=lambda alert: ("critical" not in alert.severities, alert.name))
 
 
-def _rules(chart: Path) -> Iterator[tuple[str, str, str]]:
+def _alert(name: str, texts: list[str]) -> Alert:
+    sentence = _SENTENCE.search(texts[0])
+    if not sentence:
+        raise ValueError(f"{name} needs a comment `# Fires when: ...` below its name")
+    words = [sentence["first"], *re.sub(r"\n +#", "", sentence["rest"]).split()]
+    severities = tuple(severity for text in texts for severity in _SEVERITY.findall(text))
+    return Alert(name=name, severities=severities, fires_when=" ".join(words))
+
+
+def rules(chart: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name of each alerting rule of a chart, and its text with placeholders."""
     for path in sorted((chart / "rules").glob("*.yaml")):
         for rule in _RULE.finditer(path.read_text(encoding="utf-8")):
-            severity, sentence = _SEVERITY.search(rule["body"]), _SENTENCE.search(rule["body"])
-            words = re.sub(r"\n +#", "", sentence["rest"]).split() if sentence else []
-            said = " ".join([sentence["first"], *words]) if sentence else ""
-            yield rule["name"], severity[1] if severity else "", said
+            yield rule["name"], rule["body"]
 
 
 def written(text: str, chart: Path) -> str:

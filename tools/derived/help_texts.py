@@ -14,15 +14,15 @@ from tools.derived.blocks import replaced
 
 def written(text: str) -> str:
     """Return services/gitops/README.md with the help of every command."""
-    return replaced(text, "help", "\n\n".join(_block(verb) for verb in ("", *_verbs(app))))
+    return replaced(text, "help", "\n\n".join(_block(verb) for verb in ("", *verbs(app))))
 
 
-def _verbs(group: App, before: str = "") -> Iterator[str]:
-    """Yield every command, and the commands of a command."""
+def verbs(group: App, before: str = "") -> Iterator[str]:
+    """Yield every command, with subcommands."""
     for name in group:
         if not name.startswith("-"):
             yield f"{before}{name}"
-            yield from _verbs(group[name], f"{before}{name} ")
+            yield from verbs(group[name], f"{before}{name} ")
 
 
 def _block(verb: str) -> str:
@@ -30,4 +30,4 @@ def _block(verb: str) -> str:
     with redirect_stdout(shown), patch.dict(os.environ, COLUMNS="80"):
         execute([*verb.split(), "--help"])
     lines = [line.rstrip() for line in shown.getvalue().rstrip().splitlines()]
-    return "\n".join(["```console", " ".join(("$ gitops", verb, "--help")).replace("  ", " "), *lines, "```"])
+    return "\n".join(["```console", " ".join(["$ gitops", *verb.split(), "--help"]), *lines, "```"])

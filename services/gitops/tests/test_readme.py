@@ -1,24 +1,15 @@
 """The README shows the help that the command prints."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cyclopts import App
 
 from gitops.cli import app, execute
+from tools.derived.help_texts import verbs
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SHOWN = dict(re.findall(r"```console\n\$ gitops ?([\w -]*?) ?--help\n(.*?)\n```", README, re.DOTALL))
-
-
-def verbs(app: App, before: str = "") -> Iterator[str]:
-    """Yield every command, with subcommands."""
-    for name in app:
-        if not name.startswith("-"):
-            yield f"{before}{name}"
-            yield from verbs(app[name], f"{before}{name} ")
 
 
 def test_every_command_is_shown() -> None:

@@ -42,8 +42,8 @@ def forge(platform: Platform) -> Forge | None:
     Raises:
         BadInputError: The token has characters that no token has.
     """
-    kind, facts = adapter(platform.forge_kind), FORGES[platform.forge_kind]
-    variables = kind.variables
+    found, facts = adapter(platform.forge_kind), FORGES[platform.forge_kind]
+    variables = found.variables
     token = os.environ.get(variables.token, "").strip()
     if not token:
         return None
@@ -54,7 +54,7 @@ def forge(platform: Platform) -> Forge | None:
         )
     base = platform.forge_url
     api = os.environ.get(variables.api) or platform.forge_api or facts.central.get(base) or f"{base}{facts.api}"
-    return kind(api, os.environ.get(variables.repository) or platform.slug, token, platform.branch)
+    return found(api, os.environ.get(variables.repository) or platform.slug, token, platform.branch)
 
 
 def needed_forge(platform: Platform, what: str, instead: str) -> Forge:
