@@ -1,6 +1,7 @@
 """A real Gitea on the loopback address with a separate Postgres, and its users."""
 
 import getpass
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -168,15 +169,18 @@ def _administered(place: _Place) -> str:
 
 
 def _static() -> str:
-    """Return the folder of templates and texts, which are in the module that the program is built from."""
-    go = ROOT / ".venv/bin/go"
+    """Return the folder of templates and texts, which are in the module that the program is built from.
+
+    Go downloads the module again if its cache was emptied after the build.
+    """
     module = subprocess.run(
-        [go, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "code.gitea.io/gitea"],
+        [ROOT / ".venv/bin/go", "mod", "download", "-json", "code.gitea.io/gitea"],
         cwd=ROOT / "tools/go/gitea",
-        env={"GOTOOLCHAIN": "local", "HOME": str(Path.home()), "PATH": "/usr/bin:/bin"},
+        env=os.environ | {"GOTOOLCHAIN": "local"},
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
-    return module.stdout.strip()
+    folder: str = json.loads(module.stdout)["Dir"]
+    return folder
