@@ -28,6 +28,13 @@ TRUSTED_TYPES = (
     "xgboost.sklearn.XGBRegressor",
 )
 _PACKAGES = ("catboost", "lightgbm", "xgboost")
+# By package: the module of onnxmltools that has its converter, and the beginning of its estimators' names.
+_CONVERTERS = {
+    "lightgbm": ("lightgbm.operator_converters.LightGbm", "LGBM"),
+    "xgboost": ("xgboost.operator_converters.XGBoost", "XGB"),
+}
+CONVERTED_PACKAGES = tuple(_CONVERTERS)
+_CLASSIFIER_OPTIONS = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
 _THRESHOLDS = re.compile(r"^threshold=(.*)$", re.MULTILINE)
 
 
@@ -70,24 +77,27 @@ def predicted_labels(pipeline: Pipeline, rows: np.ndarray, labels: np.ndarray) -
     return labels[found.astype(np.int64)] if package_of(pipeline[-1]) else found
 
 
-def register_converters(estimator: object) -> None:
-    """Register the converter of a LightGBM or XGBoost estimator with skl2onnx; others need none."""
-    package = package_of(estimator)
-    if package not in ("lightgbm", "xgboost"):
+def register_converters(package: str) -> None:
+    """Register the converters of LightGBM's or XGBoost's estimators with skl2onnx; other packages need none.
+
+    Raises:
+        ImportError: The package is not installed.
+    """
+    if package not in _CONVERTERS:
         return
     from skl2onnx import update_registered_converter  # noqa: PLC0415 # only where there is such a model
     from skl2onnx.common import shape_calculator as shapes  # noqa: PLC0415
 
-    place = {"lightgbm": "lightgbm.operator_converters.LightGbm", "xgboost": "xgboost.operator_converters.XGBoost"}
-    converters = importlib.import_module(f"onnxmltools.convert.{place[package]}")
-    convert = getattr(converters, f"convert_{package}")
-    kind = type(estimator)
-    if hasattr(estimator, "predict_proba"):
-        options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
-        calculate = shapes.calculate_linear_classifier_output_shapes
-    else:
-        options, calculate = {}, shapes.calculate_linear_regressor_output_shapes
-    update_registered_converter(kind, f"Booster{kind.__name__}", calculate, convert, overwrite=True, options=options)
+    place, prefix = _CONVERTERS[package]
+    convert = getattr(importlib.import_module(f"onnxmltools.convert.{place}"), f"convert_{package}")
+    estimators = importlib.import_module(package)
+    for kind, options, calculate in (
+        ("Classifier", _CLASSIFIER_OPTIONS, shapes.calculate_linear_classifier_output_shapes),
+        ("Regressor", {}, shapes.calculate_linear_regressor_output_shapes),
+    ):
+        estimator = getattr(estimators, prefix + kind)
+        name = f"Booster{estimator.__name__}"
+        update_registered_converter(estimator, name, calculate, convert, overwrite=True, options=options)
 
 
 def ready_to_convert(estimator: Any, rounded_down: Callable[[np.ndarray], np.ndarray]) -> Any:

@@ -97,7 +97,7 @@ def _converted(pipeline: Pipeline, read: str, width: int, naming: _Naming | None
             raise _no_form(pipeline, error) from error
         raise_opsets(own)
         return _named(own, read, naming) if naming else own
-    register_converters(pipeline[-1])
+    register_converters(package_of(pipeline[-1]))
     ready = _ready_to_convert(pipeline)
     try:
         with warnings.catch_warnings():

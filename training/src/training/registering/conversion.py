@@ -24,7 +24,7 @@ from training.labels import Threshold, parts, unwrapped
 from training.onnx_labels import add_threshold, convertible, plain_outputs, type_of
 from training.onnx_preparation import OPSETS
 from training.onnx_twin import HISTOGRAM_CONVERTERS
-from training.registering.boosting import register_all
+from training.registering.converters import register_all
 from training.registering.estimators import names_of
 from training.registering.graphs import GraphModel
 

@@ -1,4 +1,4 @@
-"""Converters that skl2onnx does not have: for LightGBM, XGBoost, and numpy's functions."""
+"""Converters that skl2onnx does not have: for numpy's functions, LightGBM and XGBoost."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -8,13 +8,9 @@ import numpy as np
 from skl2onnx import update_registered_converter
 from skl2onnx.common._apply_operation import apply_abs, apply_exp, apply_identity, apply_log, apply_sqrt
 from skl2onnx.common.data_types import FloatTensorType
-from skl2onnx.common.shape_calculator import (
-    calculate_linear_classifier_output_shapes,
-    calculate_linear_regressor_output_shapes,
-)
 from sklearn.preprocessing import FunctionTransformer
 
-_ZIPMAP = {"zipmap": [True, False, "columns"], "nocl": [True, False]}
+from training.boosters import CONVERTED_PACKAGES, register_converters
 
 
 def _log1p(scope: Any, name: str, result: str, container: Any) -> None:
@@ -61,10 +57,9 @@ _FUNCTIONS: Mapping[Any, Callable[[Any, str, str, Any], None]] = {
 def register_all() -> None:
     """Register these converters with skl2onnx, in this process; libraries that are not installed are left out."""
     update_registered_converter(FunctionTransformer, "SklearnNumpyFunction", _function_shape, _convert_function)
-    with contextlib.suppress(ImportError):
-        _lightgbm()
-    with contextlib.suppress(ImportError):
-        _xgboost()
+    for package in CONVERTED_PACKAGES:
+        with contextlib.suppress(ImportError):
+            register_converters(package)
 
 
 def _function_shape(operator: Any) -> None:
@@ -84,39 +79,3 @@ def _convert_function(scope: Any, operator: Any, container: Any) -> None:
         given = scope.get_unique_variable_name("together")
         container.add_node("Concat", names, given, name=scope.get_unique_operator_name("Concat"), axis=1, op_version=13)
     _FUNCTIONS[function.func](scope, given, operator.outputs[0].full_name, container)
-
-
-def _lightgbm() -> None:
-    from lightgbm import LGBMClassifier, LGBMRegressor  # noqa: PLC0415  (an extra)
-    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm  # noqa: PLC0415
-
-    update_registered_converter(
-        LGBMClassifier,
-        "LightGbmLGBMClassifier",
-        calculate_linear_classifier_output_shapes,
-        convert_lightgbm,
-        options=_ZIPMAP,
-    )
-    update_registered_converter(
-        LGBMRegressor,
-        "LightGbmLGBMRegressor",
-        calculate_linear_regressor_output_shapes,
-        convert_lightgbm,
-        options={"split": None},
-    )
-
-
-def _xgboost() -> None:
-    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost  # noqa: PLC0415
-    from xgboost import XGBClassifier, XGBRegressor  # noqa: PLC0415  (an extra)
-
-    update_registered_converter(
-        XGBClassifier,
-        "XGBoostXGBClassifier",
-        calculate_linear_classifier_output_shapes,
-        convert_xgboost,
-        options=_ZIPMAP,
-    )
-    update_registered_converter(
-        XGBRegressor, "XGBoostXGBRegressor", calculate_linear_regressor_output_shapes, convert_xgboost
-    )
