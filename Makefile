@@ -100,7 +100,7 @@ docs: $(VENV)/.dev ## Build the documentation as a site in dist/docs and check e
 	@$(if $(SERVE),,echo "dist/docs/index.html")
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Compare the API with `mlflow models serve` and a bare uvicorn; writes docs/benchmarks.md
+bench: $(VENV)/.dev ## Compare the API with `mlflow models serve` and a bare uvicorn; writes docs/benchmarks/uvicorn.md
 	@./tools/install fortio
 	@$(BIN)/python -m bench --fortio .cache/tools/bin/fortio $(BENCH_OPTIONS)
 

@@ -1,4 +1,4 @@
-"""Compare the serving API with its ceiling and with MLflow's own server, and write docs/benchmarks.md.
+"""Compare the serving API with its ceiling and with MLflow's own server, and write docs/benchmarks.
 
 Every round starts each server again, pinned to one processor with the load generator on the others, and measures it: at
 saturation over many connections, then at fixed rates. Rounds interleave the servers: if the machine's speed changes, it
@@ -29,13 +29,13 @@ _FIXED_CONNECTIONS = 16
 
 
 def main() -> None:
-    """Run the benchmark and write its tables into docs/benchmarks.md."""
+    """Run the benchmark and write its tables into docs/benchmarks."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="how many times to measure each server (default 5)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each load in seconds (default 5)")
     parser.add_argument("--rates", type=int, nargs="*", default=[100, 1000, 3000], help="fixed rates, requests/s")
     parser.add_argument("--fortio", type=Path, required=True, help="the load generator")
-    parser.add_argument("--no-write", action="store_true", help="only print, do not change docs/benchmarks.md")
+    parser.add_argument("--no-write", action="store_true", help="only print, do not change docs/benchmarks")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -45,7 +45,7 @@ def main() -> None:
     text = _text(subjects, options.seconds)
     sys.stdout.write(text)
     if not options.no_write:
-        document.replace_between(document.DOCUMENT, "bench", text)
+        document.write("bench", text)
 
 
 @contextlib.contextmanager

@@ -44,13 +44,13 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def main() -> int:
-    """Run the benchmark, and write its table into docs/benchmarks.md."""
+    """Run the benchmark, and write its table into docs/benchmarks."""
     parser = argparse.ArgumentParser(prog="make bench-overload", description=__doc__.splitlines()[0])
     parser.add_argument("--tools", type=Path, required=True, help="the folder with fortio and vegeta")
     parser.add_argument("--rounds", type=int, default=5, help="how many times to send each rate (default 5)")
     parser.add_argument("--rows", type=int, default=500, help="rows in each request (default 500)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each load in seconds (default 4)")
-    parser.add_argument("--no-write", action="store_true", help="only print, do not change docs/benchmarks.md")
+    parser.add_argument("--no-write", action="store_true", help="only print, do not change docs/benchmarks")
     options = parser.parse_args()
     with own_server() as own:
         body = own.folder / "body.json"
@@ -59,7 +59,7 @@ def main() -> int:
     text = _text(rounds, options)
     sys.stdout.write(text)
     if not options.no_write:
-        document.replace_between(document.DOCUMENT, "bench-overload", text)
+        document.write("bench-overload", text)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Formats measurements as the tables of docs/benchmarks.md."""
+"""Formats measurements as the tables of docs/benchmarks."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""Put the measurements of `make bench-scale` on a cluster into docs/benchmarks.md: a curve, a table, and the cost."""
+"""Put the measurements of `make bench-scale` on a cluster into docs/benchmarks: a curve, a table, and the cost."""
 
 import argparse
 import sys
@@ -71,7 +71,7 @@ def main() -> None:
     draw(scale)
     text = section(scale, options.price)
     sys.stdout.write(text)
-    document.replace_between(document.DOCUMENT, "bench-scale", text)
+    document.write("bench-scale", text)
 
 
 def section(scale: Scale, price: float) -> str:
@@ -92,11 +92,11 @@ def section(scale: Scale, price: float) -> str:
     grown = [[f"{m.at:.0f}", str(m.pods), f"{m.rate:,.0f}", f"{m.p99_ms:.0f}"] for m in scale.moments]
     return f"""
 Measured {datetime.now(UTC):%Y-%m-%d} with `make bench-scale`: {machine()}
-Single rows of iris, logistic regression, through the Service, from a pod beside it; each serving pod may use
+Single rows of iris, logistic regression, through the Service, from a pod in the same cluster; each serving pod may use
 {POD_CORES:g} cores. {CONNECTIONS_PER_POD} connections a pod ask without a pause, {len(scale.points[0].rates)} rounds;
 medians, in brackets the lowest and highest.
 
-![Requests a second over the number of pods, and over time with the autoscaler](benchmarks/scale.svg)
+![Requests a second over the number of pods, and over time with the autoscaler](scale.svg)
 
 {table(heads, lines)}
 

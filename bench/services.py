@@ -68,7 +68,7 @@ def main() -> None:
         ]
     text = section(measured, options.services, options.rounds, count_series())
     sys.stdout.write(text)
-    document.replace_between(document.DOCUMENT, "bench-services", text)
+    document.write("bench-services", text)
 
 
 def many_services(folder: Path, count: int) -> Path:

@@ -1,5 +1,7 @@
 """Check the links in this repository's Markdown: paths, headings and, on request, addresses of other sites.
 
+It also checks the pages of docs/ that other files name, such as messages of programs and comments of workflows.
+
 python -m checks.links [--external]
 
 Addresses that mean nothing elsewhere (this machine's, a fork's placeholder) are left out. An address whose server
@@ -25,8 +27,11 @@ _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(
     r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE
 )
+_NAMED = re.compile(r"(?<![\w/.-])(docs/[\w/-]+\.md)(?:#([\w-]+))?")
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 _NOWHERE = re.compile(r"^https?://(localhost|127\.|[^/]*\.example\.com|[^/]*/OWNER/)")
+# The tests of this check name pages that do not exist.
+_MADE_UP = Path("tests/workflows/test_links.py")
 # The statuses of servers that refuse programs, or too many requests.
 _REFUSED = frozenset({401, 403, 405, 429})
 _SECONDS = 20.0
@@ -75,6 +80,19 @@ def broken(root: Path, files: list[Path]) -> Iterator[str]:
                 yield f"{file}: {link.target} is not a heading of {goal.name}"
 
 
+def misnamed(root: Path, files: list[Path]) -> Iterator[str]:
+    """Yield a sentence for each page of docs/, or heading of it, that code names and that does not exist."""
+    for file in files:
+        if file.suffix == ".md":
+            continue
+        for match in _NAMED.finditer((root / file).read_text(encoding="utf-8", errors="ignore")):
+            page, heading = root / match[1], match[2]
+            if not page.is_file():
+                yield f"{file}: {match[0]} does not exist"
+            elif heading and heading not in anchors(page.read_text(encoding="utf-8")):
+                yield f"{file}: {match[0]} is not a heading of {page.name}"
+
+
 def unreachable(root: Path, files: list[Path], problem: Callable[[str], str | None]) -> Iterator[str]:
     """Yield a sentence for each address with a problem; `problem` checks one address and returns what is wrong."""
     addresses: dict[str, Path] = {}
@@ -120,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--external", action="store_true", help="also check addresses of other sites")
     options = parser.parse_args(arguments)
     files = tracked(ROOT)
-    problems = list(broken(ROOT, files))
+    problems = [*broken(ROOT, files), *misnamed(ROOT, [file for file in tracked(ROOT, "*") if file != _MADE_UP])]
     if options.external:
         problems += unreachable(ROOT, files, ask)
     for problem in problems:

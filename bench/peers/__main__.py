@@ -1,4 +1,4 @@
-"""Compare the serving API with the servers that a user would otherwise pick, and write docs/benchmarks.md.
+"""Compare the serving API with the servers that a user would otherwise pick, and write docs/benchmarks.
 
 All of them serve the same models, which are trained once, each from a separate virtual environment. The measurements
 are kept in .cache/peers, from which `--from` writes tables and charts again.
@@ -47,7 +47,7 @@ def _tell(run: results.Run, *, write: bool) -> None:
     text = draw(run)
     sys.stdout.write(text)
     if write:
-        document.replace_between(document.DOCUMENT, section, text)
+        document.write(section, text)
         for model in run.models if section == "bench-peers" else ():
             charts.draw(model, min(run.rates))
 

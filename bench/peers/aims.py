@@ -73,4 +73,4 @@ def _latency(model: str, ours: SubjectRun, other: SubjectRun, plan: Plan) -> Ite
     if theirs is not None:
         seen = "cannot hold it" if own is None else f"{own:.2f} ms"
         met = own is not None and own < theirs
-        yield Aim(model, f"p99 at {plan.rate:,}/s, beside {other.name}", f"under {theirs:.2f} ms", seen, met)
+        yield Aim(model, f"p99 at {plan.rate:,}/s, next to {other.name}", f"under {theirs:.2f} ms", seen, met)

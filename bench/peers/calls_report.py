@@ -1,4 +1,4 @@
-"""Formats a run of calls over gRPC for docs/benchmarks.md."""
+"""Formats a run of calls over gRPC for docs/benchmarks."""
 
 from collections.abc import Iterator
 from statistics import median

@@ -1,4 +1,4 @@
-"""Formats a run of the mixed table for docs/benchmarks.md."""
+"""Formats a run of the mixed table for docs/benchmarks."""
 
 from collections.abc import Iterator
 from statistics import median
@@ -31,7 +31,8 @@ def _aims(run: ModelRun) -> Iterator[list[str]]:
             yield [what.format(other.name), f"at least {wanted:g}", spread(seen, 2), met]
 
 
-_WHAT = """Requests/s per core, single rows as fast as answers come: in each server's own JSON over 1, 16 and 64
-connections, by the Open Inference Protocol with a tensor a column, and as MLflow's server is asked."""
+_WHAT = """Requests/s per core, single rows as fast as answers come. The first three columns are each server's own JSON
+over 1, 16 and 64 connections. The others are the Open Inference Protocol with a tensor for each column, and the
+path of MLflow's server."""
 text = one_table(_WHAT, _HEADS, _LOADS, "The aims, in requests/s per core over 64 connections:", _aims)
 """Return all tables of a run, with one line for each aim."""

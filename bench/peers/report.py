@@ -1,4 +1,4 @@
-"""Formats a run for docs/benchmarks.md."""
+"""Formats a run for docs/benchmarks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
@@ -21,7 +21,7 @@ _WHAT = f"""Requests/s per core, as fast as answers come, in each server's own J
 connections, and batches of {BATCH_ROWS:,} rows over 16."""
 
 _V2_WHAT = f"""The Open Inference Protocol: requests/s per core over 64 connections, batches of {BATCH_ROWS:,} over 16.
-Beside it, such a batch as an Arrow table."""
+The last column is such a batch as an Arrow table."""
 
 _AS_RATIOS = "The same as ratios: this project over the other, within a round."
 _FOOTPRINT = "Footprint: resident memory of all its processes, the time until it is ready, and its environment on disk."
@@ -44,8 +44,8 @@ def _model(run: ModelRun, whole: Run) -> str:
     shown = [subject for subject in run.subjects if "" not in subject.failures]
     speakers = [subject for subject in shown if subject.samples.get(_V2[0])]
     parts = [
-        f"### {title}",
-        f"![{title}: requests a second, p99 and memory of each server](benchmarks/{run.model}.svg)",
+        f"## {title}",
+        f"![{title}: requests a second, p99 and memory of each server]({run.model}.svg)",
         _WHAT,
         rate_table(shown, _HEADS, _LOADS),
         _AS_RATIOS,
@@ -137,7 +137,7 @@ def _aims(run: Run) -> str:
         [_TITLES[aim.model], aim.what, aim.wanted, aim.seen, "met" if aim.met else "**missed**"] for aim in judge(run)
     ]
     missed = sum(line[-1] != "met" for line in lines)
-    head = f"### Aims\n\n{len(lines) - missed} of {len(lines)} are met. Rates are those over 64 connections."
+    head = f"## Aims\n\n{len(lines) - missed} of {len(lines)} are met. Rates are those over 64 connections."
     return f"{head}\n\n{table(['model', 'what', 'wanted', 'seen', ''], lines, left=2)}"
 
 

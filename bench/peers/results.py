@@ -1,4 +1,4 @@
-"""The measurements of a run, in the form of .cache/peers, from which docs/benchmarks.md is made."""
+"""The measurements of a run, in the form of .cache/peers, from which docs/benchmarks is made."""
 
 from collections.abc import Sequence
 from pathlib import Path

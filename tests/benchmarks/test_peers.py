@@ -14,6 +14,8 @@ from bench.measure import Sample
 from bench.peers import aims, charts, mixed_report, report, results
 from bench.peers.results import ModelRun, Run, SubjectRun
 
+ROOT = Path(__file__).parents[2]
+
 
 def _samples(per_core: list[float], p99_ms: float = 1.0) -> list[Sample | None]:
     return [Sample(Measured(1000, 1000 / value, p50_ms=p99_ms / 2, p99_ms=p99_ms), value) for value in per_core]
@@ -44,19 +46,19 @@ def test_aims_are_judged_by_the_median_of_ratios_within_a_round(run: Run) -> Non
     raw = judged["requests/s per core, times RAW-ASGI"]
     assert (raw.wanted, raw.seen, raw.met) == ("at least 0.9", "0.83 (0.75 to 0.92)", False)
     assert judged["resident memory, times MLSERVER"].met
-    assert judged["p99 at 100/s, beside MLSERVER"].seen == "0.90 ms"
+    assert judged["p99 at 100/s, next to MLSERVER"].seen == "0.90 ms"
 
 
 def test_p99_is_compared_only_if_the_other_holds_the_rate_in_most_rounds(run: Run) -> None:
     latencies = [aim.what for aim in aims.judge(run) if aim.what.startswith("p99")]
 
-    assert latencies == ["p99 at 100/s, beside MLSERVER"]
+    assert latencies == ["p99 at 100/s, next to MLSERVER"]
 
 
 def test_a_rate_that_this_project_cannot_hold_and_another_can_is_missed(run: Run) -> None:
     run.models[0].subjects[0].samples["row@100/s"][1:] = [None, None]
 
-    missed = next(aim for aim in aims.judge(run) if aim.what == "p99 at 100/s, beside MLSERVER")
+    missed = next(aim for aim in aims.judge(run) if aim.what == "p99 at 100/s, next to MLSERVER")
 
     assert (missed.seen, missed.met) == ("cannot hold it", False)
 
@@ -105,6 +107,19 @@ def test_charts_are_small_and_the_same_for_the_same_figures(
     assert len(first) < 40_000
     assert b"MLSERVER" in first
     assert b"KServe" not in first
+
+
+@pytest.mark.parametrize("section", document.PAGES)
+def test_every_section_has_its_place_on_its_page(section: str, tmp_path: Path) -> None:
+    copy = tmp_path / "page.md"
+    copy.write_text((ROOT / document.PAGES[section]).read_text())
+    document.replace_between(copy, section, "new\n")
+    assert "new\n" in copy.read_text()
+
+
+def test_the_pictures_of_a_run_are_next_to_its_page(run: Run) -> None:
+    assert document.PAGES["bench-peers"].parent == charts.FOLDER
+    assert f"]({run.models[0].model}.svg)" in report.text(run)
 
 
 def test_only_the_text_between_the_markers_is_replaced(tmp_path: Path) -> None:

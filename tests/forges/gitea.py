@@ -46,7 +46,7 @@ class GiteaStage(Stage):
         self.git = f"http://{self.pusher}:{pushing}@{place}/{self.slug}.git"
 
     def write_alone(self) -> None:
-        """Take the administrator's rights from the machine user, as docs/delivery.md recommends."""
+        """Take the administrator's rights from the machine user, as docs/forges.md recommends."""
         self._server.call("PUT", f"/repos/{self.slug}/collaborators/{self.pusher}", {"permission": "write"})
 
     def set_up(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.links import anchors, ask, broken, tracked, unreachable
+from checks.links import anchors, ask, broken, main, misnamed, tracked, unreachable
 from tests.workflows.workflow import ROOT
 
 
@@ -30,6 +30,25 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
     )
     found = sorted(line.split()[1] for line in broken(tmp_path, [Path("README.md")]))
     assert found == ["docs/gone-too.md", "docs/gone.md", "docs/gone.txt", "docs/there.md#no-heading"]
+
+
+def test_every_page_that_code_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0, capsys.readouterr().err
+
+
+def test_pages_that_code_names_wrongly_are_found(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/there.md").write_text("# Here\n")
+    (tmp_path / "code.py").write_text(
+        '"""As docs/there.md and docs/there.md#here say."""\n# docs/gone.md, docs/there.md#gone\n'
+        "# https://example.org/docs/elsewhere.md\n"
+    )
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe")
+    found = list(misnamed(tmp_path, [Path("code.py"), Path("picture.png"), Path("docs/there.md")]))
+    assert found == [
+        "code.py: docs/gone.md does not exist",
+        "code.py: docs/there.md#gone is not a heading of there.md",
+    ]
 
 
 def test_anchors_are_githubs() -> None:

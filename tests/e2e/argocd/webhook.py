@@ -1,4 +1,4 @@
-"""The webhook with which the forge reports pushes to Argo CD, set up as docs/delivery.md says."""
+"""The webhook with which the forge reports pushes to Argo CD, set up as docs/forges.md says."""
 
 import base64
 

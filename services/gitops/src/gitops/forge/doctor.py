@@ -123,6 +123,6 @@ def _webhook(standing: Standing) -> Finding:
         return Finding(part="webhook", state="there", text="A webhook reports pushes to Argo CD.")
     text = (
         f"No webhook reports pushes to Argo CD (https://ARGOCD{_HOOK}), so Argo CD looks once a minute: "
-        "docs/delivery.md, The webhook, says how to add one."
+        "docs/forges.md#the-webhook says how to add one."
     )
     return Finding(part="webhook", state="missing", text=text)

@@ -11,7 +11,7 @@ from gitops.platform.reader import FILE
 
 _WORKFLOWS = (Path(".github/workflows"), Path(".gitea/workflows"), Path(".forgejo/workflows"))
 _OWN = "self-hosted"
-# The values of the repository's variables are not known here; docs/delivery.md describes them.
+# The values of the repository's variables are not known here; docs/set-up-delivery.md describes them.
 _HOSTED = re.compile(r"(ubuntu|windows|macos)-[\w.-]+|\$\{\{.*\}\}")
 
 
