@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from embedded.processes import NOBODY
@@ -165,4 +166,6 @@ def test_platform_yaml_names_both_stores() -> None:
         environments=[Environment(name="staging")],
         next_store="seaweedfs",
     )
-    assert (route(platform, late=False), route(platform, late=True).source) == (THERE, "seaweedfs")
+    moved = msgspec.structs.replace(platform, store="seaweedfs", next_store="minio")
+    assert (route(platform, "seaweedfs", late=False), route(moved, "seaweedfs", late=True)) == (THERE, LATE)
+    assert (route(moved, "seaweedfs", late=False), route(moved, "minio", late=False)) == (None, BACK)

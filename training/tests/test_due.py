@@ -145,6 +145,17 @@ def test_a_name_of_two_models_is_refused(training: Command, tmp_path: Path, fold
     assert "'blobs' means several models: else (models/blobs), blobs (models/points)" in refused.err
 
 
+def test_mistakes_of_other_models_are_only_reported(training: Command, tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "models" / "other").mkdir()
+    outcome = training("due", NAME, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["folder"] == "models/points"
+    assert "note     models/other/README.md: missing or empty" in outcome.err
+    refused = training("due", "other")
+    assert refused.code == 2
+    assert "error: models/other/README.md: missing or empty" in refused.err
+
+
 @pytest.mark.usefixtures("once")
 def test_age_is_a_reason(folder: Path) -> None:
     def verdict(days: float) -> Verdict:

@@ -149,6 +149,30 @@ def test_existing_tuning_stays(fork: Path, origin: Path) -> None:
     assert (fork / "envs/staging/wine/values.yaml").read_text() == own
 
 
+@pytest.mark.parametrize(
+    ("name", "model", "names", "owned", "others"),
+    [
+        ("bottles", "wine-classifier", "models/wine/training.yaml and `training run`", "wine", "bottles"),
+        ("pears", "pears-classifier", "models/pears/training.yaml and `training run`", "pears", "wine"),
+        ("wine", "grapes", "a new folder of models/ and `training run`", None, "wine"),
+    ],
+)
+def test_a_new_service_goes_with_the_folder_that_trains_its_model(
+    fork: Path, origin: Path, capsys: pytest.CaptureFixture[str], *, name: str, model: str, names: str,
+    owned: str | None, others: str,
+) -> None:  # fmt: skip
+    (fork / "models/broken").mkdir()
+    (fork / "models/broken/training.yaml").write_text("name: [")
+    commit_all(fork)
+    git(fork, "push", "--quiet")
+    assert execute(["new", "service", name, "--model", model, "--owner", "@new"]) == 0
+    assert f"A version of {model}: {names}" in " ".join(capsys.readouterr().out.split())
+    owners = (fork / ".github/CODEOWNERS").read_text()
+    if owned:
+        assert owners_of(owners, f"models/{owned}/training.yaml") == ["@new"]
+    assert owners_of(owners, f"models/{others}/training.yaml") == ["@OWNER"]
+
+
 def _kept(fork: Path) -> dict[str, str]:
     """Return the content of every tracked file; for a link, its target."""
     found = {path: fork / path for path in git(fork, "ls-files").splitlines()}

@@ -51,8 +51,8 @@ def test_without_a_next_store_only_one_runs_again(pipeline: Pipeline) -> None:
     pipeline.look_at_git()
     pipeline.wait_settled("root", commit)
     pipeline.follow(commit, PRODUCTION)
-    with pytest.raises(CommandError, match="names no store to move to"):
-        pipeline.fork.gitops("move-store")
+    with pytest.raises(CommandError, match="does not run seaweedfs yet"):
+        pipeline.fork.gitops("move-store", "seaweedfs")
 
 
 def _moved(pipeline: Pipeline, report: Report, source: str, target: str) -> None:
@@ -61,14 +61,16 @@ def _moved(pipeline: Pipeline, report: Report, source: str, target: str) -> None
     pods, there = pipeline.ready_names(PRODUCTION), _digests(pipeline.kube, target)
     with pipeline.load(PRODUCTION) as results:
         began = time.monotonic()
-        fork.gitops("move-store", seconds=_SECONDS)
+        fork.gitops("move-store", target, seconds=_SECONDS)
         took = time.monotonic() - began
+        # A repeated command does not move back: the commits that follow are those of the first run.
+        fork.gitops("move-store", target)
         commit = pipeline.update()
         pipeline.look_at_git()
         for name in ("mlflow", "postgres", "training-iris"):
             pipeline.wait_settled(name, commit, seconds=_SECONDS)
         pipeline.follow(commit, STAGING, PRODUCTION, seconds=_SECONDS)
-        fork.gitops("move-store", "--late", seconds=_SECONDS)
+        fork.gitops("move-store", target, "--late", seconds=_SECONDS)
         pipeline.kube.wait(
             "the pods of the former store are gone",
             lambda: not pods & pipeline.ready_names(PRODUCTION),

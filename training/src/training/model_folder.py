@@ -93,6 +93,22 @@ class ModelFolder(Struct, frozen=True, kw_only=True):
     suspend: bool
 
 
+class FolderLook(Struct, frozen=True, kw_only=True):
+    """What is in a folder of models: a sentence for each mistake, and as much as can be read despite them.
+
+    Attributes:
+        path: The folder.
+        model: The registered model; empty if the file does not say it, or cannot be read.
+        file: The file; null if it is not valid.
+        faults: The mistakes.
+    """
+
+    path: Path
+    model: str
+    file: ModelFile | None
+    faults: Sequence[str]
+
+
 # Settings that only concern the cluster: when a run happens, and with which resources.
 OF_THE_CLUSTER = ("schedule", "resources", "due")
 
@@ -158,6 +174,29 @@ def list_folders(root: Path) -> list[ModelFolder]:
     Raises:
         BadInputError: There is none, or there are mistakes; the message has a line for each of them.
     """
+    looks = look_through(root)
+    if wrong := [*(fault for look in looks for fault in look.faults), *shared_names(looks).values()]:
+        raise BadInputError("\n".join(wrong))
+    return [
+        ModelFolder(
+            name=look.path.name,
+            folder=str(look.path),
+            model=look.file.name,
+            data=look.file.data,
+            cron=look.file.schedule.cron if look.file.schedule else None,
+            suspend=look.file.schedule.suspend if look.file.schedule else True,
+        )
+        for look in looks
+        if look.file
+    ]
+
+
+def look_through(root: Path) -> list[FolderLook]:
+    """Look at every folder of a folder of models, sorted by name; one with mistakes hides no other.
+
+    Raises:
+        BadInputError: There is none.
+    """
     try:
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
@@ -166,28 +205,29 @@ def list_folders(root: Path) -> list[ModelFolder]:
         raise BadInputError(
             f"{root}: it contains no model; a model is a folder with {TRAINING_FILE} and {README_FILE}."
         )
-    found, wrong = [], []
-    for folder in folders:
-        wrong += _faults(folder)
-        try:
-            file = read_model_file(folder / TRAINING_FILE)
-        except BadInputError as error:
-            wrong.append(str(error))
-            continue
-        found.append(
-            ModelFolder(
-                name=folder.name,
-                folder=str(folder),
-                model=file.name,
-                data=file.data,
-                cron=file.schedule.cron if file.schedule else None,
-                suspend=file.schedule.suspend if file.schedule else True,
-            )
-        )
-    wrong += _shared_names(found)
-    if wrong:
-        raise BadInputError("\n".join(wrong))
-    return found
+    return [_look(folder) for folder in folders]
+
+
+def shared_names(looks: Sequence[FolderLook]) -> dict[str, str]:
+    """Return a sentence for each registered model that several folders register, by its name."""
+    counts = Counter(look.model for look in looks if look.model)
+    return {
+        name: f"{', '.join(str(look.path) for look in looks if look.model == name)}: all register {name!r}; give each "
+        "its own `name`."
+        for name, count in counts.items()
+        if count > 1
+    }
+
+
+def _look(folder: Path) -> FolderLook:
+    faults, model, file = _faults(folder), "", None
+    try:
+        content = read_content(folder / TRAINING_FILE)
+        model = name if isinstance(name := content.get("name"), str) else ""
+        file = _checked(content, folder / TRAINING_FILE)
+    except BadInputError as error:
+        faults.append(str(error))
+    return FolderLook(path=folder, model=model, file=file, faults=faults)
 
 
 def _faults(folder: Path) -> list[str]:
@@ -201,16 +241,6 @@ def _faults(folder: Path) -> list[str]:
     if not readme.is_file() or not readme.read_bytes().strip():
         wrong.append(f"{readme}: missing or empty; write what the model is for, and what it must not be used for.")
     return wrong
-
-
-def _shared_names(folders: Sequence[ModelFolder]) -> list[str]:
-    counts = Counter(folder.model for folder in folders)
-    return [
-        f"{', '.join(folder.folder for folder in folders if folder.model == name)}: all register {name!r}; give each "
-        "its own `name`."
-        for name, count in counts.items()
-        if count > 1
-    ]
 
 
 def read_content(path: Path) -> dict[str, Any]:

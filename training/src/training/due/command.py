@@ -48,9 +48,9 @@ def due(
         raise BadInputError("name a service or a model, or its folder with --model-dir, but not both.")
     from training.due.naming import folder_of
 
-    folder = model_dir or folder_of(subject, models, platform)
-    verdict = found(folder, asked, load_settings(overrides(tracking), folder))
     terminal = Terminal()
+    folder = model_dir or folder_of(subject, models, platform, terminal.note)
+    verdict = found(folder, asked, load_settings(overrides(tracking), folder))
     if json:
         terminal.json(verdict)
     else:

@@ -1,18 +1,19 @@
 """The commands that add services and environments: one commit each, and a list of manual steps."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from gitops.commands.landing import NO_LANDING, LandingOptions, land_and_show
 from gitops.commands.options import Json
-from gitops.fork.scaffold import new_environment, new_service
+from gitops.fork.scaffold import new_environment, new_service, training_folders
 from gitops.git.repository import Repository
-from gitops.git.snapshot import Edit
+from gitops.git.snapshot import Edit, Snapshot
 from gitops.platform.model import Environment, Platform, Service
 from gitops.platform.reader import FILE, read_platform
-from gitops.platform.targets import fed_by
+from gitops.platform.targets import fed_by, listed
 from gitops.terminal import Terminal
 
 app = App(name="new", help="Add a service or an environment, in one commit.")
@@ -41,7 +42,10 @@ def service(
     """
     wanted = Service(name=name, model=model, owner=owner)
     return _added(
-        new_service(wanted, environments), landing, lambda platform: _left_of_service(platform, name), json=json
+        new_service(wanted, environments),
+        landing,
+        lambda platform, start: _left_of_service(platform, wanted, training_folders(start, wanted)),
+        json=json,
     )
 
 
@@ -69,27 +73,29 @@ def environment(
         json: Print what changed as JSON.
     """
     wanted = Environment(name=name, source=from_, min_age=min_age, cluster=cluster, namespace=namespace)
-    return _added(new_environment(wanted), landing, lambda platform: _left_of_environment(platform, name), json=json)
+    return _added(new_environment(wanted), landing, lambda platform, _: _left_of_environment(platform, name), json=json)
 
 
-def _added(edit: Edit, landing: LandingOptions, left: Callable[[Platform], Sequence[str]], *, json: bool) -> int:
+def _added(
+    edit: Edit, landing: LandingOptions, left: Callable[[Platform, Snapshot], Sequence[str]], *, json: bool
+) -> int:
     start = landing.start(Repository.find())
     fate = land_and_show(start, edit, landing, json=json)
     if not json:
         text = edit(start)[0].files[FILE]
         terminal = Terminal()
         terminal.line("Left to do:")
-        for number, step in enumerate(left(read_platform(text or "")), 1):
+        for number, step in enumerate(left(read_platform(text or ""), start), 1):
             terminal.line(f"  {number}. {step}")
     return fate.exit_code
 
 
-def _left_of_service(platform: Platform, name: str) -> Sequence[str]:
-    service = platform.service(name)
-    model = service.model if service else name
+def _left_of_service(platform: Platform, service: Service, folders: Sequence[Path]) -> Sequence[str]:
+    name, model = service.name, service.model
     first = [entry.name for entry in platform.environments if not entry.source]
+    trained = listed([f"{folder}/training.yaml" for folder in folders]) if folders else "a new folder of models/"
     return [
-        f"A version of {model}: models/{name}/training.yaml and `training run`, or `training register`.",
+        f"A version of {model}: {trained} and `training run`, or `training register`.",
         "Run `gitops bootstrap` again, so that Argo CD knows it; it changes nothing that exists.",
         *(
             f"Release it: gitops bump {entry}/{name} --image IMAGE --model {model}@candidate --chart VERSION "

@@ -25,7 +25,11 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0)
 _PATIENCE = 120.0
 _UNSAID_LIMIT = 60.0
 _AWAY = frozenset({500, 502, 503, 504})
+# No list of a healthy repository has more. Pages have the largest size that the forge allows.
 _PAGES = 20
+_FEWER = "Close or delete entries that nobody needs"
+NEW_PULL_REQUEST = "Close this pull request, because the next one starts without these"
+NEW_COMMIT = "Push another commit to the branch, because it starts without these"
 
 
 class Variables(Struct, frozen=True, kw_only=True):
@@ -74,15 +78,33 @@ class Api:
         """
         return self.decoded(self.done(self.ask("GET", path, query=query)), shape)
 
-    def pages(self, path: str, shape: type[T], query: Mapping[str, str] | None = None) -> Iterator[T]:
-        """Yield every entry of a list with pages; errors as for `get`."""
-        for page in self.sheets(path, list[shape], query, len):  # type: ignore[valid-type]
+    def pages(
+        self, path: str, shape: type[T], query: Mapping[str, str] | None = None, remedy: str = _FEWER
+    ) -> Iterator[T]:
+        """Yield every entry of a list with pages; arguments and errors as for `sheets`."""
+        for page in self.sheets(path, list[shape], query, len, remedy):  # type: ignore[valid-type]
             yield from page
 
     def sheets(
-        self, path: str, shape: type[T], query: Mapping[str, str] | None, size: Callable[[T], int]
+        self,
+        path: str,
+        shape: type[T],
+        query: Mapping[str, str] | None,
+        size: Callable[[T], int],
+        remedy: str = _FEWER,
     ) -> Iterator[T]:
-        """Yield every page; `size` returns the number of entries in one. Errors as for `get`.
+        """Yield every page of a list.
+
+        Args:
+            path: The list.
+            shape: What a page contains.
+            query: Parameters of the first page.
+            size: Returns the number of entries in a page.
+            remedy: What a person does if the list is too long.
+
+        Raises:
+            BadInputError: The API refuses, or there are more pages than are read: a part is never the whole list.
+            OutageError: The API does not answer, or the answer has another form.
 
         The header Link names the next page, or X-Total-Count says that there are more entries: Gitea sends one of the
         two, depending on the list.
@@ -100,6 +122,10 @@ class Api:
                 wanted |= {"page": str(number + 1)}
             else:
                 return
+        raise BadInputError(
+            f"{self._url}: the list {path} has more than {_PAGES} pages ({seen} entries were read), so it was not read "
+            f"to its end. {remedy}, then run the same command again."
+        )
 
     def seen(self, path: str, shape: type[T]) -> T | None:
         """Return the same as `get`, or None if it does not exist or this token may not see it."""

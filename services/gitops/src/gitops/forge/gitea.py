@@ -9,7 +9,7 @@ import httpx
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.forge.api import Access, Api, Variables, error_text
+from gitops.forge.api import NEW_COMMIT, NEW_PULL_REQUEST, Access, Api, Variables, error_text
 from gitops.forge.protocol import Check, Guards, Opinion, PullRequest, Standing
 from gitops.forge.repositories import RepositoryForge
 from gitops.forge.rules import Rules
@@ -198,12 +198,13 @@ class Gitea(RepositoryForge):
     def opinion(self, pull: PullRequest) -> Opinion:
         """Return reviews and checks of a pull request."""
         words: dict[str, str] = {}
-        for review in self._api.pages(f"{self._repository}/pulls/{pull.number}/reviews", _Review, _PAGE):
+        path = f"{self._repository}/pulls/{pull.number}/reviews"
+        for review in self._api.pages(path, _Review, _PAGE, NEW_PULL_REQUEST):
             # Reviews of people without write access do not count.
             if review.user and review.official and review.state in ("APPROVED", "REQUEST_CHANGES"):
                 words[review.user.login] = "DISMISSED" if review.dismissed else review.state
         commit = f"{self._repository}/commits/{pull.head}/status"
-        sheets = self._api.sheets(commit, _Statuses, _PAGE, lambda sheet: len(sheet.statuses or ()))
+        sheets = self._api.sheets(commit, _Statuses, _PAGE, lambda sheet: len(sheet.statuses or ()), NEW_COMMIT)
         now = self._api.get(f"{self._repository}/pulls/{pull.number}", _Pull)
         return Opinion(
             approved_by=[user for user, state in words.items() if state == "APPROVED"],

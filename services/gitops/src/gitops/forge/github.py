@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.forge.api import Access, Api, Variables, error_text
+from gitops.forge.api import NEW_COMMIT, NEW_PULL_REQUEST, Access, Api, Variables, error_text
 from gitops.forge.protocol import Check, Guards, Opinion, PullRequest, Standing
 from gitops.forge.repositories import RepositoryForge
 from gitops.forge.rules import Rules
@@ -182,7 +182,7 @@ class GitHub(RepositoryForge):
     def open_from(self, branch: str) -> PullRequest | None:
         """Return the open pull request from a branch, if any."""
         query = {"state": "open", "base": self._base, "head": f"{self._owner}:{branch}", **_PAGE}
-        found = self._api.get(f"{self._repository}/pulls", list[_Pull], query)
+        found = self._api.pages(f"{self._repository}/pulls", _Pull, query)
         # Some servers with this API do not filter by branch.
         return next(
             (pull.pull_request() for pull in found if (pull.head.ref, pull.base.ref) == (branch, self._base)), None
@@ -203,7 +203,8 @@ class GitHub(RepositoryForge):
 
     def comments(self, pull: PullRequest) -> list[str]:
         """Return the comments of a pull request."""
-        found = self._api.pages(f"{self._repository}/issues/{pull.number}/comments", _Comment, _PAGE)
+        path = f"{self._repository}/issues/{pull.number}/comments"
+        found = self._api.pages(path, _Comment, _PAGE, NEW_PULL_REQUEST)
         return [comment.body or "" for comment in found]
 
     def label(self, pull: PullRequest, labels: Sequence[str]) -> None:
@@ -221,13 +222,14 @@ class GitHub(RepositoryForge):
     def opinion(self, pull: PullRequest) -> Opinion:
         """Return reviews and checks of a pull request."""
         words: dict[str, str] = {}
-        for review in self._api.pages(f"{self._repository}/pulls/{pull.number}/reviews", _Review, _PAGE):
+        path = f"{self._repository}/pulls/{pull.number}/reviews"
+        for review in self._api.pages(path, _Review, _PAGE, NEW_PULL_REQUEST):
             # A comment does not undo an approval.
             if review.user and review.state in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
                 words[review.user.login] = review.state
         commit = f"{self._repository}/commits/{pull.head}"
-        runs = self._api.sheets(f"{commit}/check-runs", _Runs, _PAGE, lambda sheet: len(sheet.check_runs))
-        statuses = self._api.sheets(f"{commit}/status", _Statuses, _PAGE, lambda sheet: len(sheet.statuses))
+        runs = self._api.sheets(f"{commit}/check-runs", _Runs, _PAGE, lambda sheet: len(sheet.check_runs), NEW_COMMIT)
+        statuses = self._api.sheets(f"{commit}/status", _Statuses, _PAGE, lambda sheet: len(sheet.statuses), NEW_COMMIT)
         now = self._api.get(f"{self._repository}/pulls/{pull.number}", _Pull)
         return Opinion(
             approved_by=[user for user, state in words.items() if state == "APPROVED"],
@@ -266,7 +268,7 @@ class GitHub(RepositoryForge):
 
     def _guards(self, rules: Rules) -> Guards | None:
         path = f"{self._repository}/rules/branches/{quote(self._base, safe='')}"
-        found = self._api.seen(path, list[_Rule])
+        found = self._api.seen_pages(path, _Rule, _PAGE)
         if found is None:
             return None
         reviews = [rule.parameters or {} for rule in found if rule.type == "pull_request"]
@@ -300,7 +302,8 @@ class GitHub(RepositoryForge):
         policy = {"protected_branches": False, "custom_branch_policies": True}
         self._api.do("PUT", path, {"deployment_branch_policy": policy})
         policies = f"{path}/deployment-branch-policies"
-        there = self._api.get(policies, _Policies).branch_policies
+        sheets = self._api.sheets(policies, _Policies, _PAGE, lambda sheet: len(sheet.branch_policies))
+        there = [each for sheet in sheets for each in sheet.branch_policies]
         ours = [each for each in there if (each.name, each.type) == (self._base, "branch")]
         if not ours:
             self._api.do("POST", policies, {"name": self._base, "type": "branch"})

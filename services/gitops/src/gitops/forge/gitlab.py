@@ -10,7 +10,7 @@ import httpx
 from msgspec import Struct
 
 from gitops.errors import BadInputError
-from gitops.forge.api import Access, Api, Variables, error_text
+from gitops.forge.api import NEW_COMMIT, NEW_PULL_REQUEST, Access, Api, Variables, error_text
 from gitops.forge.protocol import Check, Forge, Guards, Opinion, PullRequest, Standing
 from gitops.forge.rules import Rules
 
@@ -190,7 +190,7 @@ class GitLab(Forge):
 
     def comments(self, pull: PullRequest) -> list[str]:
         """Return the comments of a merge request, without those that GitLab writes itself."""
-        found = self._api.pages(f"{self._merges}/{pull.number}/notes", _Note, _PAGE)
+        found = self._api.pages(f"{self._merges}/{pull.number}/notes", _Note, _PAGE, NEW_PULL_REQUEST)
         return [note.body for note in found if not note.system]
 
     def label(self, pull: PullRequest, labels: Sequence[str]) -> None:
@@ -212,8 +212,9 @@ class GitLab(Forge):
         """Return reviews and checks of a merge request."""
         path = f"{self._merges}/{pull.number}"
         approvals = self._api.get(f"{path}/approvals", _Approvals)
-        reviewers = self._api.get(f"{path}/reviewers", list[_Reviewer])
-        statuses = self._api.pages(f"{self._project}/repository/commits/{pull.head}/statuses", _Status, _PAGE)
+        reviewers = self._api.pages(f"{path}/reviewers", _Reviewer, _PAGE, NEW_PULL_REQUEST)
+        commit = f"{self._project}/repository/commits/{pull.head}"
+        statuses = self._api.pages(f"{commit}/statuses", _Status, _PAGE, NEW_COMMIT)
         return Opinion(
             approved_by=[each.user.username for each in approvals.approved_by],
             rejected_by=[each.user.username for each in reviewers if each.state == "requested_changes"],

@@ -183,7 +183,7 @@ def _owners(root: Path, platform: Platform) -> Iterator[str]:
                 continue
             path = str(Target(environment=environment, service=service).file)
             if service.owner not in (found := owners.owners_of(text, path)):
-                pattern = owners.patterns_of_service(service.name)[0]
+                pattern = owners.pattern_of_service(service.name)
                 yield (
                     f"{owners.FILE}: {path} belongs to {listed(found) if found else 'nobody'}, but {FILE} says "
                     f"{service.owner}: add the line `{pattern} {service.owner}` at its end."

@@ -18,9 +18,9 @@ def owners_of(text: str, path: str) -> list[str]:
     return owners
 
 
-def patterns_of_service(name: str) -> list[str]:
-    """Return the patterns of the files of a service's owner."""
-    return [f"{_SERVICES}{name}/", f"/models/{name}/"]
+def pattern_of_service(name: str) -> str:
+    """Return the pattern of a service's files in all environments."""
+    return f"{_SERVICES}{name}/"
 
 
 def pattern_of_environment(name: str) -> str:
@@ -28,13 +28,20 @@ def pattern_of_environment(name: str) -> str:
     return f"/envs/{name}/"
 
 
-def with_service(text: str, name: str, owner: str) -> str:
+def with_service(text: str, name: str, owner: str, folders: Iterable[Path] = ()) -> str:
     """Return the file with the lines of a service added at the end, where they take precedence.
 
     Lines without an owner stay last, so that they still apply to the files of every service.
+
+    Args:
+        text: The file.
+        name: The service.
+        owner: Its owner, who also owns `folders`.
+        folders: The folders that train its model.
     """
     there = {pattern for pattern, _ in _lines(text)}
-    new = [_line(pattern, [owner]) for pattern in patterns_of_service(name) if pattern not in there]
+    patterns = [pattern_of_service(name), *(f"/{folder}/" for folder in folders)]
+    new = [_line(pattern, [owner]) for pattern in patterns if pattern not in there]
     lines = text.splitlines()
     place = len(lines)
     while place and len(lines[place - 1].partition("#")[0].split()) == 1:

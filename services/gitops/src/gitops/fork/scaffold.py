@@ -47,7 +47,9 @@ def new_service(service: Service, environments: Sequence[str] = ()) -> Edit:
                 files[target.folder / TUNING] = text
                 moved += [Change(pin=f"{target} host", before=None, after=host) for host in hosts]
         if service.owner and (held := snapshot.read(owners.FILE)) is not None:
-            files[owners.FILE] = owners.with_service(held, service.name, service.owner)
+            files[owners.FILE] = owners.with_service(
+                held, service.name, service.owner, training_folders(snapshot, service)
+            )
             moved.append(Change(pin=f"owner of {service.name}", before=None, after=service.owner))
         _refuse_clashes(after, snapshot, files)
         return [_proposal("new", "service", service.name, files, moved)]
@@ -108,7 +110,7 @@ def remove_service(name: str) -> Edit:
             folder = Target(environment=environment, service=service).folder
             files |= dict.fromkeys(snapshot.modes(folder))
         if (held := snapshot.read(owners.FILE)) is not None:
-            files[owners.FILE] = owners.without(held, owners.patterns_of_service(name)[:1])
+            files[owners.FILE] = owners.without(held, [owners.pattern_of_service(name)])
         return [_gone(snapshot, "service", name, files)]
 
     return edit
@@ -141,12 +143,12 @@ def left_by_hand(snapshot: Snapshot, services: Sequence[Service]) -> list[str]:
     """
     served = {service.model: service.name for service in services}
     found = []
-    for path in snapshot.modes(_MODELS):
-        if path.name != _TRAINING or (model := _trained(snapshot, path)) not in served:
+    for folder, model in _trained(snapshot).items():
+        if model not in served:
             continue
         found.append(
-            f"{path.parent} stays, so {model} is still trained: git rm -r {path.parent}, commit and push, unless "
-            "another service will serve it."
+            f"{folder} stays, so {model} is still trained: git rm -r {folder}, commit and push, unless another service "
+            "will serve it."
         )
     found.append(
         "The store's user `serving` is shared by all services, so it and its keys (Secret s3-serving) stay valid: "
@@ -155,13 +157,30 @@ def left_by_hand(snapshot: Snapshot, services: Sequence[Service]) -> list[str]:
     return found
 
 
-def _trained(snapshot: Snapshot, path: Path) -> object:
-    """Return the registered model that a folder of models/ trains; None if its file is invalid."""
+def training_folders(snapshot: Snapshot, service: Service) -> list[Path]:
+    """Return the folders that train a service's model: those that register it, else the one to make.
+
+    That is models/NAME, after the service. Nothing is returned if that one trains another model.
+    """
+    trained = _trained(snapshot)
+    folder = _MODELS / service.name
+    found = [each for each, model in trained.items() if model == service.model]
+    return found or ([] if trained.get(folder) else [folder])
+
+
+def _trained(snapshot: Snapshot) -> dict[Path, str]:
+    """Return the registered model that each folder of models/ trains; empty if its file is invalid."""
+    paths = [path for path in snapshot.modes(_MODELS) if path.name == _TRAINING and path.parent.parent == _MODELS]
+    return {path.parent: _registered(_text(snapshot, path)) for path in paths}
+
+
+def _registered(text: str) -> str:
     try:
-        content = loaded(_text(snapshot, path))
+        content = loaded(text)
     except YAMLError:
-        return None
-    return content.get("name") if isinstance(content, dict) else None
+        return ""
+    name = content.get("name") if isinstance(content, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _gone(snapshot: Snapshot, kind: str, name: str, files: dict[Path, str | None]) -> Proposal:

@@ -12,7 +12,7 @@ from gitops.git.snapshot import Edit, Proposal, Snapshot
 from gitops.pins.release import Change
 from gitops.pins.wording import commit_message
 from gitops.pins.yaml_edit import edited
-from gitops.platform.model import PIPELINE, Platform
+from gitops.platform.model import PIPELINE, Platform, StoreKind
 from gitops.platform.reader import FILE, platform_at
 from gitops.stores.copying import Pass, copy_bucket
 
@@ -28,21 +28,38 @@ class Route(Struct, frozen=True, kw_only=True):
     late: bool
 
 
-def route(platform: Platform, *, late: bool) -> Route:
-    """Return the route from platform.yaml.
+def route(platform: Platform, store: StoreKind, *, late: bool) -> Route | None:
+    """Return the route to a store; None if it is in use already, so that a repeated command does not move back.
+
+    Args:
+        platform: The platform, which names the stores that run.
+        store: The store to move to; with `late`, the store that was moved to.
+        late: Whether to copy after the switch.
 
     Raises:
-        BadInputError: It has no `nextStore`.
+        BadInputError: `nextStore` does not name the other store of the route, or a late copy comes before the switch.
     """
-    if not platform.next_store:
-        other = "minio" if platform.store == "seaweedfs" else "seaweedfs"
-        raise BadInputError(
-            f"platform.yaml names no store to move to: add `nextStore: {other}`, push it, and run this again when the "
-            f"application {other} is healthy."
-        )
     if late:
-        return Route(source=platform.next_store, target=platform.store, late=True)
-    return Route(source=platform.store, target=platform.next_store, late=False)
+        return _late_route(platform, store)
+    if platform.store == store:
+        return None
+    if platform.next_store != store:
+        raise BadInputError(
+            f"platform.yaml does not run {store} yet: add `nextStore: {store}`, push it, and run this again when the "
+            f"application {store} is healthy."
+        )
+    return Route(source=platform.store, target=store, late=False)
+
+
+def _late_route(platform: Platform, store: StoreKind) -> Route:
+    if platform.store != store:
+        raise BadInputError(
+            f"--late: the store is still {platform.store}: run `gitops move-store {store}` first, and --late once its "
+            "commit is synced."
+        )
+    if not platform.next_store:
+        raise BadInputError("--late: platform.yaml has no `nextStore`, so no old store runs to copy from.")
+    return Route(source=platform.next_store, target=store, late=True)
 
 
 def root_keys(cluster: Cluster) -> tuple[str, str]:
