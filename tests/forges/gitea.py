@@ -14,7 +14,7 @@ import yaml
 from services.gitops.tests.conftest import commit_all, git
 from tests.forges.front import Front, front_of
 from tests.forges.gitea_server import GiteaServer
-from tests.forges.stages import Rights, Seen, Stage
+from tests.forges.stages import Rights, Seen, Stage, Way
 
 _SECONDS = 20.0
 _SCOPES = {"all": ("write:repository", "write:issue", "read:user"), "reading": ("read:repository", "read:issue")}
@@ -83,21 +83,26 @@ class GiteaStage(Stage):
     def close(self, number: int) -> None:
         self._ask("PATCH", f"/pulls/{number}", {"state": "closed"})
 
-    def merge(self, number: int) -> None:
+    def merge(self, number: int, way: Way = "merge") -> None:
+        ways = {"allow_merge_commits", "allow_squash_merge", "allow_rebase", "allow_fast_forward_only_merge"}
+        self._ask("PATCH", "", dict.fromkeys(ways, True))
         # Gitea first checks for conflicts, in the background.
         until = time.monotonic() + _SECONDS
         while time.monotonic() < until:
             with suppress(AssertionError):
-                self._ask("POST", f"/pulls/{number}/merge", {"Do": "merge"})
+                self._ask("POST", f"/pulls/{number}/merge", {"Do": way})
                 return
             time.sleep(0.2)
-        self._ask("POST", f"/pulls/{number}/merge", {"Do": "merge"})
+        self._ask("POST", f"/pulls/{number}/merge", {"Do": way})
 
     def await_conflict_check(self, number: int) -> None:
         """Wait for Gitea's conflict check. Before it, Gitea never merges a scheduled pull request."""
         until = time.monotonic() + _SECONDS
         while not self._ask("GET", f"/pulls/{number}")["mergeable"] and time.monotonic() < until:
             time.sleep(0.05)
+
+    def propose(self, branch: str) -> None:
+        self._ask("POST", "/pulls", {"title": branch, "body": "", "head": branch, "base": "main"})
 
     def review(self, number: int, *, approve: bool) -> str:
         content = {"event": "APPROVED" if approve else "REQUEST_CHANGES", "body": "seen"}

@@ -10,7 +10,7 @@ from services.gitops.tests.conftest import git
 from services.gitops.tests.github import SLUG, TOKEN, GitHub, serving
 from tests.forges.bare import bare, merged
 from tests.forges.front import Front, front_of
-from tests.forges.stages import Rights, Seen, Stage
+from tests.forges.stages import Rights, Seen, Stage, Way
 
 _STATES = {True: "success", False: "failure", None: None}
 
@@ -64,10 +64,13 @@ class GitHubStage(Stage):
     def close(self, number: int) -> None:
         self.hub.pulls[number - 1]["state"] = "closed"
 
-    def merge(self, number: int) -> None:
+    def merge(self, number: int, way: Way = "merge") -> None:
         pull = self.hub.pulls[number - 1]
-        merged(self.hub.bare, pull["head"]["ref"])
+        merged(self.hub.bare, pull["head"]["ref"], forward=way == "fast-forward-only")
         pull.update(state="closed", merged_at="2026-11-28T12:00:00Z")
+
+    def propose(self, branch: str) -> None:
+        self.hub.open(branch)
 
     def review(self, number: int, *, approve: bool) -> str:
         self.hub.reviews.append((number, "ada", "APPROVED" if approve else "CHANGES_REQUESTED"))

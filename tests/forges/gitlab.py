@@ -11,7 +11,7 @@ from services.gitops.tests.github import serving
 from tests.forges.bare import bare, merged
 from tests.forges.front import Front, front_of
 from tests.forges.gitlab_standin import SLUG, TOKEN, GitLab
-from tests.forges.stages import Rights, Seen, Stage
+from tests.forges.stages import Rights, Seen, Stage, Way
 
 _SEEN = {"opened": "open", "closed": "closed", "merged": "merged"}
 _STATES = {True: "success", False: "failed", None: "running"}
@@ -66,10 +66,13 @@ class GitLabStage(Stage):
     def close(self, number: int) -> None:
         self.hub.merges[number - 1]["state"] = "closed"
 
-    def merge(self, number: int) -> None:
+    def merge(self, number: int, way: Way = "merge") -> None:
         merge = self.hub.merges[number - 1]
-        merged(self.hub.bare, merge["source_branch"])
+        merged(self.hub.bare, merge["source_branch"], forward=way == "fast-forward-only")
         merge["state"] = "merged"
+
+    def propose(self, branch: str) -> None:
+        self.hub.open(branch)
 
     def review(self, number: int, *, approve: bool) -> str:
         if approve:

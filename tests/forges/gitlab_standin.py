@@ -8,11 +8,12 @@ was tested with one. With `premium` false, it answers as a free GitLab does.
 import re
 import subprocess
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from services.gitops.tests.conftest import git
+from services.gitops.tests.conftest import git, moves
 from services.gitops.tests.github import Answer
 
 SLUG = "acme/group/pipeline"
@@ -21,6 +22,11 @@ _PROJECT = f"/api/v4/projects/{quote(SLUG, safe='')}"
 _NUMBER = 42
 _USERS = {"robot": 5, "ada": 6}
 _NOT_FOUND = Answer(404, {"message": "404 Not found"})
+
+
+def _event(head: str, when: datetime) -> dict[str, Any]:
+    push = {"action": "pushed", "ref_type": "branch", "ref": "main", "commit_to": head}
+    return {"action_name": "pushed to", "created_at": f"{when:%FT%T}.000Z", "push_data": push}
 
 
 class Settings:
@@ -142,7 +148,12 @@ class GitLab:
             return Answer(200, found)
         if match := re.fullmatch(r"/merge_requests(?:/(\d+)(/\w+)?)?", below):
             return self._merge(method, match, query, content)
-        return self.settings.answer(method, below, content)
+        return self._moved(below, query) or self.settings.answer(method, below, content)
+
+    def _moved(self, below: str, query: Mapping[str, str]) -> Answer | None:
+        if (below, query.get("action")) != ("/events", "pushed"):
+            return None
+        return Answer(200, [_event(*move) for move in moves(self.bare)])
 
     def _merge(self, method: str, match: re.Match[str], query: Mapping[str, str], content: Mapping[str, Any]) -> Answer:
         if match[1] is None:
@@ -203,6 +214,10 @@ class GitLab:
             return Answer(409, {"message": ["Another open merge request already exists for this source branch: !1"]})
         if not git(self.bare, "for-each-ref", f"refs/heads/{source}"):
             return Answer(400, {"message": {"source_branch": ["does not exist"]}})
+        return Answer(201, self.open(source, content["title"], content["description"]))
+
+    def open(self, source: str, title: str = "", description: str = "") -> dict[str, Any]:
+        """Open a merge request from a branch."""
         number = len(self.merges) + 1
         self.merges.append(
             {
@@ -210,15 +225,15 @@ class GitLab:
                 "web_url": f"{self.url}/{SLUG}/-/merge_requests/{number}",
                 "state": "opened",
                 "source_branch": source,
-                "target_branch": target,
+                "target_branch": "main",
                 "source_project_id": _NUMBER,
                 "target_project_id": _NUMBER,
-                "title": content["title"],
-                "description": content["description"],
+                "title": title,
+                "description": description,
                 "labels": [],
             }
         )
-        return Answer(201, self._shown(self.merges[-1]))
+        return self._shown(self.merges[-1])
 
     def _shown(self, merge: Mapping[str, Any]) -> dict[str, Any]:
         sha = git(self.bare, "for-each-ref", "--format=%(objectname)", f"refs/heads/{merge['source_branch']}")

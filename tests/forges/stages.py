@@ -17,6 +17,8 @@ from services.gitops.tests.conftest import DIGEST, commit_all, git, release_file
 from tests.forges.front import Front
 
 Rights = Literal["all", "reading", "none"]
+# The names are those of Gitea's API.
+Way = Literal["merge", "squash", "rebase", "fast-forward-only"]
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -93,8 +95,8 @@ class Stage(ABC):
         """Close a pull request, as a person."""
 
     @abstractmethod
-    def merge(self, number: int) -> None:
-        """Merge a pull request, as a person."""
+    def merge(self, number: int, way: Way = "merge") -> None:
+        """Merge a pull request, as a person, in a way that the forge has."""
 
     @abstractmethod
     def review(self, number: int, *, approve: bool) -> str:
@@ -122,16 +124,32 @@ class Stage(ABC):
         """Return the open pull requests."""
         return [pull for pull in self.pulls() if pull.state == "open"]
 
+    @abstractmethod
+    def propose(self, branch: str) -> None:
+        """Open a pull request from a branch, as a person."""
+
     def pin(self, environment: str, version: int, service: str = "iris") -> str:
         """Pin a service to a version of its model on the branch, as a person who pushes. Return the commit."""
         git(self.clone, "pull", "--quiet", "--rebase", "origin", "main")
+        commit = self._pin(environment, version, service)
+        git(self.clone, "push", "--quiet", "origin", "HEAD:main")
+        return commit
+
+    def pin_on(self, branch: str, environment: str, version: int) -> str:
+        """Pin the first service on another branch, on top of the newest commit. Return the commit."""
+        git(self.clone, "fetch", "--quiet", "origin", "main")
+        git(self.clone, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+        commit = self._pin(environment, version, "iris")
+        git(self.clone, "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+        git(self.clone, "checkout", "--quiet", "main")
+        return commit
+
+    def _pin(self, environment: str, version: int, service: str) -> str:
         file = self.clone / release_file(environment, service)
         file.parent.mkdir(exist_ok=True)
         before = file.read_text() if file.exists() else None
         file.write_text(written(before, release(version, service), environment))
-        commit = commit_all(self.clone, f"pin {environment}/{service} {version}")
-        git(self.clone, "push", "--quiet", "origin", "HEAD:main")
-        return commit
+        return commit_all(self.clone, f"pin {environment}/{service} {version}")
 
     def pinned(self, environment: str, branch: str = "main", service: str = "iris") -> str:
         """Return the version of a service that a branch on the forge pins."""

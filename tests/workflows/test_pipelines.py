@@ -67,6 +67,35 @@ def test_every_forge_runs_the_commands_of_the_list(forge: str) -> None:
     assert {pipeline: set(jobs) for pipeline, jobs in found.items()} == {name: set(jobs) for name, jobs in JOBS.items()}
 
 
+def test_the_same_jobs_log_in_to_the_registry() -> None:
+    """A job that reads charts or images needs a login if the registry is private."""
+    wanted = set()
+    for pipeline in JOBS:
+        workflow = yaml.safe_load((ROOT / f".github/workflows/{pipeline}.yml").read_text(encoding="utf-8"))
+        for name, job in workflow["jobs"].items():
+            if any(step.get("uses", "").startswith("docker/login-action@") for step in job["steps"]):
+                wanted.add((pipeline, name))
+    assert ("promote", "promote") in wanted
+    for forge in ("gitea", "gitlab"):
+        found = set()
+        for pipeline, name, lines in scripts(forge):
+            if "tools/registry-login" in lines:
+                found.add((pipeline, name))
+                login = lines.index("tools/registry-login")
+                # It uses crane, and the commands that need it come later.
+                assert any(re.search(r"tools/install .*\bcrane\b", line) for line in lines[:login]), (forge, name)
+                assert own(lines[login:])[-1].startswith(JOBS[pipeline][name][-1]), (forge, name)
+        assert found == wanted, forge
+
+
+def test_a_pull_request_gets_no_login_that_writes() -> None:
+    """On Gitea, the proposal's own workflow runs, and gets secrets if its branch is in the repository."""
+    for path in _GITEA:
+        text = path.read_text(encoding="utf-8")
+        if "on: pull_request" in text:
+            assert set(re.findall(r"secrets\.(\w+)", text)) <= {"REGISTRY_READ_USERNAME", "REGISTRY_READ_PASSWORD"}
+
+
 def test_every_file_of_pipelines_is_in_the_list() -> None:
     assert {path.stem for path in _GITEA} == set(JOBS)
     listed = {name for jobs in JOBS.values() for name in jobs}

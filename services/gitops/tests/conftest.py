@@ -1,8 +1,11 @@
 """A git repository with this project's own files, and without settings of the person who runs the tests."""
 
+import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,28 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def record_moves(bare: Path) -> None:
+    """Make a repository record when its branches move, as a forge does."""
+    git(bare, "config", "core.logAllRefUpdates", "true")
+
+
+@contextmanager
+def at(when: datetime, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give commits and recorded pushes inside the block another time."""
+    with monkeypatch.context() as then:
+        for role in ("AUTHOR", "COMMITTER"):
+            then.setenv(f"GIT_{role}_DATE", when.isoformat(timespec="seconds"))
+        yield
+
+
+def moves(bare: Path) -> list[tuple[str, datetime]]:
+    """Return the recorded moves of the main branch of a repository, the newest first."""
+    log = bare / "logs" / "refs" / "heads" / "main"
+    lines = log.read_text().splitlines() if log.exists() else []
+    found = [re.match(r"\S+ (?P<head>\S+) .*> (?P<seconds>\d+) ", line) for line in reversed(lines)]
+    return [(each["head"], datetime.fromtimestamp(int(each["seconds"]), UTC)) for each in found if each]
+
+
 def commit_all(folder: Path, message: str = "change") -> str:
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", message)
@@ -117,6 +142,7 @@ def bare(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     def clone(folder: Path) -> None:
         git(folder, "clone", "--quiet", "--bare", "--template=", str(original), str(folder / "origin.git"))
         git(folder / "origin.git", "config", "receive.autogc", "false")
+        record_moves(folder / "origin.git")
         (folder / "origin.git" / "hooks").mkdir()
 
     return made_once(tmp_path_factory, "bare", clone) / "origin.git"

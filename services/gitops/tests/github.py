@@ -13,7 +13,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from services.gitops.tests.conftest import git
+from services.gitops.tests.conftest import git, moves
 from services.gitops.tests.web import AnyMethod, listening
 
 TOKEN = "ghs_of-the-tests"
@@ -153,7 +153,12 @@ class GitHub:
         if match := re.fullmatch(r"/actions/workflows/(\w+).yml/dispatches", below):
             self.dispatched.append((match[1], content["inputs"]))
             return Answer(204)
-        return self.settings.answer(method, below, content)
+        return self._moved(below, query) or self.settings.answer(method, below, content)
+
+    def _moved(self, below: str, query: Mapping[str, str]) -> Answer | None:
+        if (below, query.get("ref")) != ("/activity", "refs/heads/main"):
+            return None
+        return Answer(200, [{"after": head, "timestamp": f"{when:%FT%TZ}"} for head, when in moves(self.bare)])
 
     def _auto_merge(self, variables: Mapping[str, str]) -> Answer:
         pull = next(pull for pull in self.pulls if pull["node_id"] == variables["pull"])

@@ -10,8 +10,10 @@ from gitops.cli import execute
 from gitops.cluster.canary import canary_of, figures
 from gitops.errors import NotWantedError
 from gitops.git.repository import Repository
+from gitops.git.snapshot import Snapshot
 from gitops.pins.history import steps
 from gitops.pins.release import Image, Model, Notes, Release, read_release, written
+from gitops.promotion.arrival import Arrivals
 from gitops.promotion.readiness import readiness
 from services.gitops.tests.conftest import DIGEST, commit_all, git, release_file, target
 from services.gitops.tests.memory_cluster import WELL, MemoryCluster
@@ -237,7 +239,7 @@ def test_a_running_canary_is_not_promoted(clone: Path, status: dict[str, Any]) -
     repository, place = Repository.find(), target("staging")
     found = steps(repository, place, "HEAD")
     with pytest.raises(NotWantedError, match=r"canary (under way|paused)|aborted"):
-        readiness(repository, cluster(**status), place, found, 0)
+        readiness(repository, cluster(**status), place, found, 0, Arrivals(Snapshot(repository, "HEAD"), None))
 
 
 def test_check_reports_a_canary_without_argo_rollouts(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from gitops.git.trunk import Trunk
 from gitops.pins.history import steps, why_trained
 from gitops.pins.release import Hold, read_release, written
 from gitops.platform.reader import platform_at
+from gitops.promotion.arrival import Arrivals
 from gitops.promotion.body import Evidence, body
 from gitops.promotion.promote import Route, plan, routes
 from gitops.promotion.readiness import Readiness
@@ -124,7 +125,7 @@ def test_the_body_has_the_changes_and_the_evidence(
 ) -> None:
     push(clone, "production", release(1), "promote(production): iris 1")
     text = promote(capsys, "--dry-run")["body"]
-    assert hub.requests == []
+    assert hub.requests == ["GET /repos/acme/pipeline/activity"]
     assert "| image.tag | 1.1.0 | 1.2.0 |" in text
     assert "| model.version | 1 | 2 |" in text
     assert "| accuracy | 0.91 | 0.92 | +0.01 |" in text
@@ -257,7 +258,7 @@ def test_the_age_of_pins_does_not_change_with_a_hold(clone: Path) -> None:
     push(clone, "staging", release(2, Hold(reason="looking")), "hold(staging): looking")
     push(clone, "staging", release(2), "unhold(staging): looking")
     start = Snapshot(Repository(clone), git(clone, "rev-parse", "HEAD"))
-    planned = plan(start, MemoryCluster(), the_route(start))
+    planned = plan(start, MemoryCluster(), the_route(start), Arrivals(start, None))
     assert planned
     assert f"by {brought}" in planned.body
 
@@ -305,9 +306,9 @@ def test_the_state_of_the_source_in_the_cluster_counts(
     start = Trunk.find(Repository(clone), "main").newest()
     if objection:
         with pytest.raises(NotWantedError, match=f"(?s){objection}"):
-            plan(start, cluster, the_route(start))
+            plan(start, cluster, the_route(start), Arrivals(start, None))
         return
-    planned = plan(start, cluster, the_route(start))
+    planned = plan(start, cluster, the_route(start), Arrivals(start, None))
     assert planned
     assert (
         "Argo CD says Synced and Healthy, its last sync Succeeded. The API answers with the pinned model."
@@ -363,7 +364,7 @@ def test_a_body_that_is_too_long_is_cut_with_a_note(clone: Path) -> None:
         target="production/iris",
         before=release(1),
         after=release(2),
-        readiness=Readiness(commit=commit, seconds=90, live=None, problem="away"),
+        readiness=Readiness(commit=commit, arrival=None, live=None, problem="away"),
         commits=[commit] * 80,
         objects=[
             ObjectChange(application="a", object="Deployment d", change="changed", diff="+ line of YAML\n" * 9000)

@@ -20,7 +20,7 @@ from gitops.errors import OutageError
 from gitops.programs import ProgramFailedError, ProgramMissingError
 from gitops.promotion import watching
 from services.gitops.tests import promotion_setup, test_canary
-from services.gitops.tests.conftest import PLATFORM, ROOT, commit_all, git
+from services.gitops.tests.conftest import PLATFORM, ROOT, at, commit_all, git
 from services.gitops.tests.github import GitHub
 from services.gitops.tests.memory_cluster import MemoryCluster
 from services.gitops.tests.promotion_setup import release
@@ -128,12 +128,14 @@ def ask(fork: Path, values: str) -> None:
     git(fork, "push", "--quiet")
 
 
-def released(fork: Path, version: int, when: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as then:
-        for role in ("AUTHOR", "COMMITTER"):
-            then.setenv(f"GIT_{role}_DATE", when.isoformat(timespec="seconds"))
+def released(
+    fork: Path, version: int, when: datetime, monkeypatch: pytest.MonkeyPatch, landed: datetime | None = None
+) -> None:
+    """Pin a version at a time, and push it then, or later."""
+    with at(when, monkeypatch):
         pin(fork, release(version))
-    git(fork, "push", "--quiet")
+    with at(landed or when, monkeypatch):
+        git(fork, "push", "--quiet")
 
 
 def watch(where: str, *options: str) -> int:
@@ -155,6 +157,20 @@ def test_a_release_followed_by_a_critical_alert_is_rolled_back_and_held(
     assert watch(metrics) == 0
     assert "No release has problems." in capsys.readouterr().out
     assert pinned(origin) == after
+
+
+def test_a_release_counts_from_when_the_branch_got_it(
+    clone: Path, origin: Path, hub: GitHub, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fast-forward keeps the date of a commit that was made earlier."""
+    made = seen.since - timedelta(minutes=30)
+    released(clone, 3, made, monkeypatch, landed=seen.since + timedelta(seconds=1))
+    assert watch(seen.url) == 0
+    assert pinned(origin).model.version == "3"
+    released(clone, 4, made, monkeypatch, landed=seen.since - timedelta(minutes=7))
+    assert watch(seen.url) == 0
+    after = pinned(origin)
+    assert (after.model.version, after.held) == ("3", REASON)
 
 
 @pytest.mark.parametrize("values", ["{}", "watch: {minutes: 0}", "watch: {minutes: 5}"])

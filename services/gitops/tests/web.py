@@ -16,6 +16,9 @@ class AnyMethod(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer_it()
 
+    def do_HEAD(self) -> None:
+        self.answer_it()
+
     def do_POST(self) -> None:
         self.answer_it()
 

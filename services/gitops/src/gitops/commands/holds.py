@@ -16,6 +16,7 @@ from gitops.pins.release import Hold
 from gitops.platform.reader import platform_at
 from gitops.platform.targets import Target, chosen, targets
 from gitops.promotion.aborted import aborted_canaries, roll_back_aborted
+from gitops.promotion.arrival import Arrivals
 from gitops.promotion.promote import close_promotions, held_because
 from gitops.promotion.watching import Burning, burning, roll_back_burning
 from gitops.terminal import Terminal
@@ -168,10 +169,11 @@ def _seen(
         terminal.note(f"Canaries could not be checked: {error}")
         outages += [] if cluster.prometheus else [error]
     found: dict[Target, Burning] = {}
+    arrivals = Arrivals(start, forge(platform_at(start)))
     with Prometheuses(platform_at(start), cluster) as prometheuses:
         for one in wanted:
             try:
-                if one not in canaries and (seen := burning(start, prometheuses, one)):
+                if one not in canaries and (seen := burning(start, prometheuses, one, arrivals)):
                     found[one] = seen
             except GitopsError as error:
                 terminal.error(f"{one}: {error}")

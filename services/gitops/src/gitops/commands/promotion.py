@@ -13,18 +13,17 @@ from gitops.cluster.client import Cluster
 from gitops.commands.landing import trunk_of
 from gitops.commands.options import Flag, Json, MlflowUrl, Names, PrometheusUrl, registry
 from gitops.errors import BadInputError, GitopsError, NotWantedError
-from gitops.forge.choice import needed_forge
+from gitops.forge.choice import forge, needed_forge
 from gitops.forge.links import new_pull_request
-from gitops.forge.protocol import Forge
 from gitops.git.repository import Repository
 from gitops.git.snapshot import Snapshot
-from gitops.git.trunk import Trunk
 from gitops.pins.registry import MlflowRegistry
 from gitops.pins.verify import Check, Trust, Verifier, signature_of
 from gitops.pins.wording import words
 from gitops.platform.model import Platform
 from gitops.platform.reader import load_platform, platform_at
 from gitops.platform.targets import Target, chosen
+from gitops.promotion.arrival import Arrivals
 from gitops.promotion.promote import Outcome, Route, preview, promote_pins, refusal, routes
 from gitops.promotion.review import review_changes
 from gitops.terminal import Terminal
@@ -44,9 +43,10 @@ def promote(
     """Propose the exact pins of the source environment, in a pull request for each service. A merge deploys them.
 
     A promotion is refused with exit code 3 while either side is held (which closes the pull request) or the pins are
-    too young. It is also refused if the cluster reports that the pins are not rolled out or that their smoke test
-    failed, and while a model does not meet the bounds for a shadow in the target's values (`shadow.minRows`,
-    `shadow.maxDisagreement`). A refused promotion does not stop the others; the exit code is 3 only if all are refused.
+    too young, by the records of Argo CD or the forge. It is also refused if the cluster reports that the pins are not
+    rolled out or that their smoke test failed, and while a model does not meet the bounds for a shadow in the target's
+    values (`shadow.minRows`, `shadow.maxDisagreement`). A refused promotion does not stop the others; the exit code is
+    3 only if all are refused.
 
     Args:
         target: ENV/SERVICE, or ENV for all of its services. [default: every service of every environment with a `from`]
@@ -60,17 +60,25 @@ def promote(
     """
     terminal, repository = Terminal(), Repository.find()
     platform = load_platform(repository.root)
-    forge = None
+    proposing = None
     if not (branch_only or dry_run):
-        forge = needed_forge(platform, "promote", "--branch-only pushes the branches alone, and --dry-run only shows.")
+        proposing = needed_forge(
+            platform, "promote", "--branch-only pushes the branches alone, and --dry-run only shows."
+        )
     trunk, cluster = trunk_of(repository), Cluster(context, patient=False, prometheus=prometheus_url)
     with terminal.working("Putting promotions together"):
         start = trunk.newest()
         platform = platform_at(start)
         wanted = routes(platform, target, min_age)
-        outcomes = [
-            _promoted(route, trunk, start, cluster, forge, dry_run=dry_run, alone=len(wanted) == 1) for route in wanted
-        ]
+        # Also without a pull request, the forge knows since when the branch has the pins.
+        arrivals = Arrivals(start, forge(platform))
+
+        def proposed(route: Route) -> Outcome:
+            if dry_run:
+                return preview(start, cluster, route, arrivals)
+            return promote_pins(trunk, start, cluster, route, arrivals, proposing)
+
+        outcomes = [_or_refused(proposed, start, route, alone=len(wanted) == 1) for route in wanted]
     if json:
         terminal.json(outcomes)
     for outcome in outcomes:
@@ -80,20 +88,9 @@ def promote(
     return _exit_code(outcomes)
 
 
-def _promoted(
-    route: Route,
-    trunk: Trunk,
-    start: Snapshot,
-    cluster: Cluster,
-    forge: Forge | None,
-    *,
-    dry_run: bool,
-    alone: bool,
-) -> Outcome:
+def _or_refused(propose: Callable[[Route], Outcome], start: Snapshot, route: Route, *, alone: bool) -> Outcome:
     try:
-        if dry_run:
-            return preview(start, cluster, route)
-        return promote_pins(trunk, start, cluster, route, forge)
+        return propose(route)
     except GitopsError as error:
         if alone:
             raise

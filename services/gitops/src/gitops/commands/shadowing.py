@@ -19,6 +19,7 @@ from gitops.pins.release import Model
 from gitops.pins.shadow import Wanted, lift_shadow, shadow_service
 from gitops.platform.reader import platform_at
 from gitops.platform.targets import Target, one, source_of
+from gitops.promotion.arrival import Arrivals
 from gitops.promotion.readiness import readiness
 from gitops.terminal import Terminal
 
@@ -96,6 +97,6 @@ def _refuse_unwell(start: Snapshot, target: Target, model: Model, context: str |
     found = steps(start.repository, source, start.commit)
     if not found or found[0].release is None or found[0].release.model.version != model.version:
         return
-    seen = readiness(start.repository, Cluster(context, patient=False), source, found, 0)
+    seen = readiness(start.repository, Cluster(context, patient=False), source, found, 0, Arrivals(start, None))
     if seen.live is None:
         Terminal().note(f"The state of {model.name} {model.version} in {source} is not known: {seen.problem}")

@@ -59,6 +59,10 @@ class HiddenError(BadInputError):
     """Something does not exist, or this token may not see it: forges do not say which."""
 
 
+class LongListError(BadInputError):
+    """A list has more pages than are read. Its first pages were yielded."""
+
+
 class Api:
     """The API of a forge."""
 
@@ -103,7 +107,8 @@ class Api:
             remedy: What a person does if the list is too long.
 
         Raises:
-            BadInputError: The API refuses, or there are more pages than are read: a part is never the whole list.
+            BadInputError: The API refuses.
+            LongListError: There are more pages than are read: a part is never the whole list.
             OutageError: The API does not answer, or the answer has another form.
 
         The header Link names the next page, or X-Total-Count says that there are more entries: Gitea sends one of the
@@ -122,7 +127,7 @@ class Api:
                 wanted |= {"page": str(number + 1)}
             else:
                 return
-        raise BadInputError(
+        raise LongListError(
             f"{self._url}: the list {path} has more than {_PAGES} pages ({seen} entries were read), so it was not read "
             f"to its end. {remedy}, then run the same command again."
         )

@@ -1,16 +1,18 @@
 """Pull requests and settings through the REST API of Gitea and Forgejo."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
+import msgspec
 from msgspec import Struct
 
 from gitops.errors import BadInputError
 from gitops.forge.api import NEW_COMMIT, NEW_PULL_REQUEST, Access, Api, Variables, error_text
-from gitops.forge.protocol import Check, Guards, Opinion, PullRequest, Standing
+from gitops.forge.protocol import Check, Guards, Move, Opinion, PullRequest, Standing
 from gitops.forge.repositories import RepositoryForge
 from gitops.forge.rules import Rules
 
@@ -22,6 +24,7 @@ _STATES: Mapping[str, Literal["passed", "waiting"]] = {
     "warning": "passed",
     "pending": "waiting",
 }
+_MOVES = frozenset({"commit_repo", "mirror_sync_push"})
 
 
 class _Named(Struct, frozen=True):
@@ -84,6 +87,24 @@ class _Status(Struct, frozen=True):
 
 class _Statuses(Struct, frozen=True):
     statuses: Sequence[_Status] | None = None
+
+
+class _Activity(Struct, frozen=True):
+    op_type: str
+    ref_name: str
+    created: datetime
+    content: str
+
+
+class _Pushed(Struct, frozen=True, rename="pascal"):
+    """The content of an activity that moved a branch, which the API gives as text."""
+
+    head_commit: Mapping[str, Any] | None = None
+
+    @property
+    def head(self) -> str:
+        """Return the branch's new commit; empty if Gitea did not record it."""
+        return str((self.head_commit or {}).get("Sha1", ""))
 
 
 class _Protection(Struct, frozen=True):
@@ -212,6 +233,14 @@ class Gitea(RepositoryForge):
             checks=[status.check() for sheet in sheets for status in sheet.statuses or ()],
             conflicts=not now.mergeable,
         )
+
+    def moves(self) -> Iterator[Move]:
+        """Yield the recorded moves of the branch, the newest first; a merge is also recorded as a push."""
+        for each in self._api.pages(f"{self._repository}/activities/feeds", _Activity, _PAGE):
+            # The creation of a branch is recorded without content.
+            if each.op_type in _MOVES and each.ref_name == f"refs/heads/{self._base}" and each.content:
+                head = msgspec.json.decode(each.content, type=_Pushed).head
+                yield Move(head=head, when=each.created)
 
     def protect(self, rules: Rules, pusher: str) -> list[str]:
         """Protect the branch and the tags, and write the repository's settings; `pusher` needs write access."""

@@ -2,8 +2,8 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gitops.errors import BadInputError
 from gitops.forge.api import NEW_COMMIT, NEW_PULL_REQUEST, Access, Api, Variables, error_text
-from gitops.forge.protocol import Check, Guards, Opinion, PullRequest, Standing
+from gitops.forge.protocol import Check, Guards, Move, Opinion, PullRequest, Standing
 from gitops.forge.repositories import RepositoryForge
 from gitops.forge.rules import Rules
 
@@ -112,6 +112,11 @@ class _Status(Struct, frozen=True):
 
 class _Statuses(Struct, frozen=True):
     statuses: Sequence[_Status]
+
+
+class _Activity(Struct, frozen=True):
+    after: str
+    timestamp: datetime
 
 
 class _Ruleset(Struct, frozen=True):
@@ -240,6 +245,12 @@ class GitHub(RepositoryForge):
             ],
             conflicts=now.mergeable_state == "dirty",
         )
+
+    def moves(self) -> Iterator[Move]:
+        """Yield the recorded moves of the branch, the newest first."""
+        query = {"ref": f"refs/heads/{self._base}", **_PAGE}
+        for each in self._api.pages(f"{self._repository}/activity", _Activity, query):
+            yield Move(head=each.after, when=each.timestamp)
 
     def protect(self, rules: Rules, pusher: str) -> list[str]:
         """Write rulesets, the environment of delivery and the repository's settings; `pusher` is an App's number."""

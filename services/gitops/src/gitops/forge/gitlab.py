@@ -1,8 +1,8 @@
 """Merge requests and settings through GitLab's REST API."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gitops.errors import BadInputError
 from gitops.forge.api import NEW_COMMIT, NEW_PULL_REQUEST, Access, Api, Variables, error_text
-from gitops.forge.protocol import Check, Forge, Guards, Opinion, PullRequest, Standing
+from gitops.forge.protocol import Check, Forge, Guards, Move, Opinion, PullRequest, Standing
 from gitops.forge.rules import Rules
 
 _PAGE = {"per_page": "100"}
@@ -90,6 +90,17 @@ class _Status(Struct, frozen=True):
         if self.allow_failure and self.status in _FAILED:
             return Check(name=self.name, state="passed")
         return Check(name=self.name, state=_STATES.get(self.status, "waiting"))
+
+
+class _Push(Struct, frozen=True):
+    ref_type: str
+    ref: str | None = None
+    commit_to: str | None = None
+
+
+class _Event(Struct, frozen=True):
+    created_at: datetime
+    push_data: _Push | None = None
 
 
 class _Level(Struct, frozen=True):
@@ -221,6 +232,14 @@ class GitLab(Forge):
             checks=[status.check() for status in statuses],
             conflicts=self._api.get(path, _Merge).has_conflicts,
         )
+
+    def moves(self) -> Iterator[Move]:
+        """Yield the recorded moves of the branch, the newest first; a merge is also recorded as a push."""
+        for event in self._api.pages(f"{self._project}/events", _Event, {"action": "pushed", **_PAGE}):
+            push = event.push_data
+            # A push of many branches at once is recorded without their commits.
+            if push and push.commit_to and (push.ref_type, push.ref) == ("branch", self._base):
+                yield Move(head=push.commit_to, when=event.created_at)
 
     def dispatch(self, workflow: str, inputs: Mapping[str, str]) -> None:
         """Start a pipeline on the branch; its input `workflow` says what to run."""

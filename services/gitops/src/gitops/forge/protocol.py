@@ -4,8 +4,8 @@ The adapter of each forge implements the single operations. The logic of a rolli
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
 from typing import Literal
 
 from msgspec import Struct
@@ -62,6 +62,13 @@ class Opinion(Struct, frozen=True, kw_only=True):
     checks: Sequence[Check]
     conflicts: bool
     """Whether conflicts with the branch prevent the merge."""
+
+
+class Move(Struct, frozen=True, kw_only=True):
+    """A move of the branch to a commit, by a push or a merge, and when the forge recorded it."""
+
+    head: str
+    when: datetime
 
 
 class Guards(Struct, frozen=True, kw_only=True):
@@ -141,6 +148,10 @@ class Forge(ABC):
     @abstractmethod
     def opinion(self, pull: PullRequest) -> Opinion:
         """Return reviews and checks of a pull request."""
+
+    @abstractmethod
+    def moves(self) -> Iterator[Move]:
+        """Yield the recorded moves of the branch, the newest first; the oldest ones may be missing."""
 
     @abstractmethod
     def dispatch(self, workflow: str, inputs: Mapping[str, str]) -> None:

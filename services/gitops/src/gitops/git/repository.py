@@ -204,6 +204,10 @@ class Repository:
             return False
         return True
 
+    def descendants(self, commit: str, tip: str) -> frozenset[str]:
+        """Return a commit and those up to the tip that contain it."""
+        return frozenset([commit, *self.git("rev-list", "--ancestry-path", f"{commit}..{tip}").split()])
+
     def contains(self, revision: str, commit: str) -> bool:
         """Whether a commit is an ancestor of a revision, or the revision itself."""
         try:

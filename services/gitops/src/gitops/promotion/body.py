@@ -1,6 +1,7 @@
 """The text of a promotion's pull request."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from msgspec import Struct
 
@@ -93,10 +94,19 @@ def _metrics(evidence: Evidence) -> str:
 
 def _proof(evidence: Evidence) -> str:
     ready = evidence.readiness
-    when = f"{ready.commit.when:%Y-%m-%d %H:%M} {ready.commit.when:%Z}"
-    ran = f"{evidence.source} has had these pins for {age(ready.seconds)}: since {when}, by {ready.commit.sha}."
     said = _health(ready.live) if ready.live else f"The cluster gave no information: {code(ready.problem)}"
-    return f"## Proof\n\n{ran} {said}"
+    return f"## Proof\n\n{_since(evidence.source, ready)} {said}"
+
+
+def _since(source: str, ready: Readiness) -> str:
+    if ready.arrival is None:
+        made = f"{ready.commit.when:%Y-%m-%d %H:%M %Z}"
+        return f"It is not known since when {source} has had these pins, by {ready.commit.sha}, made on {made}."
+    when, witness = ready.arrival.when, ready.arrival.witness
+    passed = age(int((datetime.now(UTC) - when).total_seconds()))
+    return (
+        f"{source} has had these pins for {passed}: since {when:%Y-%m-%d %H:%M %Z}, {witness}, by {ready.commit.sha}."
+    )
 
 
 def _health(live: Live) -> str:

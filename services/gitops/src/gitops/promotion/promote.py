@@ -25,6 +25,7 @@ from gitops.platform.model import Platform
 from gitops.platform.reader import platform_at
 from gitops.platform.targets import ENVS, Target, chosen, fed_by, source_of, targets
 from gitops.programs import ProgramMissingError
+from gitops.promotion.arrival import Arrivals
 from gitops.promotion.body import Evidence, body, marker, title
 from gitops.promotion.readiness import readiness
 from gitops.promotion.trial import WorseError, trial
@@ -108,13 +109,14 @@ def routes(platform: Platform, name: str | None, min_age: float | None = None) -
     ]
 
 
-def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
+def plan(start: Snapshot, cluster: Cluster, route: Route, arrivals: Arrivals) -> Plan | None:
     """Return what a promotion would propose; None if the target has the source's pins already.
 
     Args:
         start: The newest files of the main branch.
         cluster: The cluster to query about the source, if it can be reached.
         route: The source and the target.
+        arrivals: The records that show since when the source has its pins.
 
     Raises:
         BadInputError: The source has no release, or the result does not render.
@@ -134,8 +136,8 @@ def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
     # A first release copies the source's file; later ones keep the comments in the target's file.
     content = written(text if there is None else there, after, str(file))
     found = steps(start.repository, route.source, start.commit)
-    ready = readiness(start.repository, cluster, route.source, found, route.min_age)
-    tried = trial(start, cluster, route.target, after)
+    ready = readiness(start.repository, cluster, route.source, found, route.min_age, arrivals)
+    tried = trial(start, cluster, route.target, after, arrivals)
     objects, unrendered = _rendered(start, route)
     new_model = before is None or not before.model.is_version(after.model)
     reason = why_trained(start.repository, route.source, found, after.model) if new_model else ""
@@ -159,15 +161,17 @@ def plan(start: Snapshot, cluster: Cluster, route: Route) -> Plan | None:
     return Plan(proposal=proposal, title=title(evidence), body=body(evidence))
 
 
-def preview(start: Snapshot, cluster: Cluster, route: Route) -> Outcome:
+def preview(start: Snapshot, cluster: Cluster, route: Route, arrivals: Arrivals) -> Outcome:
     """Return what a promotion would propose, without doing it; arguments and errors as for `plan`."""
-    planned = plan(start, cluster, route)
+    planned = plan(start, cluster, route, arrivals)
     if planned is None:
         return _outcome(route, "nothing to promote")
     return _outcome(route, "planned", title=planned.title, body=planned.body)
 
 
-def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, forge: Forge | None) -> Outcome:
+def promote_pins(
+    trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, arrivals: Arrivals, forge: Forge | None
+) -> Outcome:
     """Open or update the pull request of a promotion, or close it because of a hold.
 
     Args:
@@ -175,6 +179,7 @@ def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, 
         start: The newest files of the main branch.
         cluster: The cluster to query about the source, if it can be reached.
         route: The source and the target.
+        arrivals: The records that show since when the source has its pins.
         forge: The forge for the pull request; None only pushes the branch.
 
     Raises:
@@ -184,7 +189,7 @@ def promote_pins(trunk: Trunk, start: Snapshot, cluster: Cluster, route: Route, 
         OutageError: The remote or the forge does not answer.
     """
     try:
-        planned = plan(start, cluster, route)
+        planned = plan(start, cluster, route, arrivals)
     except WorseError as error:
         if forge:
             forge.close(route.branch, str(error))

@@ -17,6 +17,7 @@ from gitops.pins.release import Model, Release, Shadow
 from gitops.pins.wording import percent
 from gitops.platform.reader import platform_at
 from gitops.platform.targets import Target
+from gitops.promotion.arrival import Arrivals
 from gitops.promotion.asked import asked
 from gitops.promotion.markdown import code, table
 
@@ -60,7 +61,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     bounds: Bounds | None = None
 
 
-def trial(start: Snapshot, cluster: Cluster, target: Target, after: Release) -> Trial | None:
+def trial(start: Snapshot, cluster: Cluster, target: Target, after: Release, arrivals: Arrivals) -> Trial | None:
     """Return the comparison of the model to promote; None if the model does not change or is the first one.
 
     Args:
@@ -68,6 +69,7 @@ def trial(start: Snapshot, cluster: Cluster, target: Target, after: Release) -> 
         cluster: Argo CD's cluster, through which Prometheus is reached.
         target: The target of the promotion.
         after: The release that it would run.
+        arrivals: The records that show since when the candidate is the shadow.
 
     Raises:
         BadInputError: The bounds in its values are invalid.
@@ -80,7 +82,7 @@ def trial(start: Snapshot, cluster: Cluster, target: Target, after: Release) -> 
     found = Trial(answering=before.model, candidate=after.model, bounds=bounds_of(start, target))
     shadow = before.tried
     if shadow and shadow.is_model(after.model):
-        since = tried_since(steps(start.repository, target, start.commit))
+        since = arrivals.dated(tried_since(steps(start.repository, target, start.commit)))
         watch = Watch(target=target, shadow=shadow, since=since.when)
         found = msgspec.structs.replace(found, shadow=shadow, since=since)
         try:

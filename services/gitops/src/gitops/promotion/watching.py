@@ -15,6 +15,7 @@ from gitops.pins.history import since, steps
 from gitops.pins.hold import not_rolled_back, rollback_target, rolled_back
 from gitops.pins.release import Hold, Release
 from gitops.platform.targets import Target
+from gitops.promotion.arrival import Arrivals
 from gitops.promotion.asked import asked
 
 _SEVERITY = "critical"
@@ -53,7 +54,7 @@ def watched_minutes(start: Snapshot, target: Target) -> float:
         raise BadInputError(f"The values of {target} under watch: {error}.") from None
 
 
-def burning(start: Snapshot, prometheuses: Prometheuses, target: Target) -> Burning | None:
+def burning(start: Snapshot, prometheuses: Prometheuses, target: Target, arrivals: Arrivals) -> Burning | None:
     """Return the first critical alert that began in the watched minutes after the pins changed, if it fires now.
 
     An alert that began earlier has another cause. Held services are skipped, because a person decided already.
@@ -62,6 +63,7 @@ def burning(start: Snapshot, prometheuses: Prometheuses, target: Target) -> Burn
         start: The newest files of the main branch.
         prometheuses: The connections to Prometheus.
         target: The service in its environment.
+        arrivals: The records that show since when it has its pins.
 
     Raises:
         BadInputError: Its values are invalid.
@@ -71,10 +73,13 @@ def burning(start: Snapshot, prometheuses: Prometheuses, target: Target) -> Burn
     release = start.release(target)[1]
     if not minutes or release is None or release.held is not None:
         return None
-    released = since(steps(start.repository, target, start.commit)).when
-    alerts = prometheuses.of(target).alerts()
+    brought = since(steps(start.repository, target, start.commit))
+    alerts = [alert for alert in prometheuses.of(target).alerts() if _is_critical(alert, target)]
+    if not any(brought.when <= alert.active_at for alert in alerts):
+        return None
+    released = arrivals.dated(brought).when
     last = released + timedelta(minutes=minutes)
-    began = [alert for alert in alerts if _is_critical(alert, target) and released <= alert.active_at <= last]
+    began = [alert for alert in alerts if released <= alert.active_at <= last]
     if not began:
         return None
     return Burning(release=release, released=released, alert=min(began, key=lambda alert: alert.active_at))
