@@ -198,6 +198,10 @@ def test_reflection_and_health_list_the_services(address: str) -> None:
         assert [method.name for method in file.service[0].method][-1] == "ModelInfer"
         for service in ("", "inference.GRPCInferenceService"):
             assert health(channel, service) == health_pb2.HealthCheckResponse.SERVING
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=10)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
 
 
 def health(channel: grpc.Channel, service: str = "") -> int:
