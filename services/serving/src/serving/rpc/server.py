@@ -231,7 +231,7 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def serving(options: Options, service: Service, about: About) -> AsyncIterator[None]:
-    """Serve inside the block. At its end, calls in progress get `grace_seconds`."""
+    """Serve inside the block until `about.ending` is set. Calls in progress then get `grace_seconds`."""
     server = grpc.aio.server(
         interceptors=(BoundedReading(f"/{schema.SERVICE}/", service.probes),), options=_channel_options(options)
     )
@@ -244,11 +244,13 @@ async def serving(options: Options, service: Service, about: About) -> AsyncIter
     server.add_insecure_port(f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}")
     await server.start()
     following = asyncio.create_task(_follow(checks, about))
+    stopping = asyncio.create_task(_stop(server, about.ending, options.grace_seconds))
     try:
         yield
     finally:
+        about.ending.set()
+        await stopping
         following.cancel()
-        await server.stop(options.grace_seconds)
 
 
 def _channel_options(options: Options) -> tuple[tuple[str, int], ...]:
@@ -270,6 +272,11 @@ def _described() -> Any:
     for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
         schema.POOL.AddSerializedFile(file.serialized_pb)
     return schema.POOL
+
+
+async def _stop(server: grpc.aio.Server, ending: asyncio.Event, grace_seconds: float) -> None:
+    await ending.wait()
+    await server.stop(grace_seconds)
 
 
 async def _follow(checks: health.aio.HealthServicer, about: About) -> None:
