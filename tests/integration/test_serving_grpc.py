@@ -196,8 +196,14 @@ def test_reflection_and_health_list_the_services(address: str) -> None:
         assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(database.get_services())
         file = database.FindFileContainingSymbol("inference.GRPCInferenceService")
         assert [method.name for method in file.service[0].method][-1] == "ModelInfer"
-        for service in ("", "inference.GRPCInferenceService"):
-            assert health(channel, service) == health_pb2.HealthCheckResponse.SERVING
+        # gRPC's service follows the state of the process a moment later.
+        services = ("", "inference.GRPCInferenceService")
+        serving = health_pb2.HealthCheckResponse.SERVING
+        wait_for(lambda: all(health(channel, service) == serving for service in services), seconds=10)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=10)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
 
 
 def health(channel: grpc.Channel, service: str = "") -> int:

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -14,8 +15,9 @@ import pytest
 
 from embedded.processes import LOOPBACK, NOBODY, Server, free_port
 from embedded.servers import serving
-from services.serving.tests.bundles import write_bundle
+from services.serving.tests.bundles import SETOSA, write_bundle
 from tests.integration.serving_fixtures import Callers, alive, predict, served, wait_for
+from tests.support.http2 import PartialCaller
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +208,38 @@ def test_a_port_in_use_and_a_wrong_setting_end_it_with_a_reason(pin: dict[str, s
     wait_for(lambda: ended(third))
     assert third.exit_status() == 2
     assert third.log.read_text() == "serving: MAX_ROWS is 'many', but takes a whole number of at least 1\n"
+
+
+def test_calls_over_http_and_grpc_are_finished_at_the_same_time(pin: dict[str, str], tmp_path: Path) -> None:
+    """If gRPC's grace period began after that of HTTP, the orchestrator would kill the process before its end."""
+    port = free_port()
+    settings = {**pin, "GRPC_PORT": str(port), "SHUTDOWN_DRAIN_SECONDS": "0", "SHUTDOWN_GRACE_SECONDS": "8"}
+    body = json.dumps({"features": SETOSA}).encode()
+    head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    with ExitStack() as stack:
+        server, client = stack.enter_context(served(tmp_path, settings))
+        http = stack.enter_context(socket.create_connection((LOOPBACK, httpx.URL(server.url).port or 80), timeout=30))
+        rpc = stack.enter_context(PartialCaller(LOOPBACK, port))
+        http.sendall(head + body[:-1])
+        call = rpc.call("/inference.GRPCInferenceService/ServerLive", b"\x0a\x00")
+        rpc.exchange()
+        os.kill(server.pid, signal.SIGTERM)
+        wait_for(lambda: not alive(client))
+        # While the request over HTTP is in progress, gRPC takes no new calls either.
+        wait_for(lambda: not accepts(port), seconds=5)
+        assert not ended(server)
+        http.sendall(body[-1:])
+        assert b"HTTP/1.1 200" in http.recv(65536)
+        rpc.complete(call)
+        rpc.exchange()
+        assert b"grpc-status\x010" in call.answered
+        wait_for(lambda: ended(server))
+        assert server.exit_status() == 0
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True

@@ -303,6 +303,37 @@ def test_processes_of_a_pickle_end_with_it(
     assert not [command for command in commands if str(tmp_path) in " ".join(command)]
 
 
+# They start more than is allowed, and then wait until they are ended. The parent's children inherit its command.
+PROCESSES = """
+import os, time
+for _ in range(60):
+    if os.fork() == 0:
+        break
+time.sleep(45)
+"""
+THREADS = """
+import threading, time
+for _ in range(60):
+    threading.Thread(target=time.sleep, args=(45,), daemon=True).start()
+time.sleep(45)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are counted on Linux alone")
+@pytest.mark.parametrize("code", [PROCESSES, THREADS], ids=["processes", "threads"])
+def test_a_pickle_that_starts_too_much_is_ended(
+    training: Command, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    joblib.dump(Spy(code), tmp_path / "model.pkl")
+    words = ["--data", str(table), "--target", "y", "--trust-pickle", "--seconds", "30", "--threads", "40"]
+    outcome = training("register", str(tmp_path / "model.pkl"), *words)
+    assert outcome.code == 2
+    assert "started more than 40 processes and threads; --threads allows more" in outcome.err
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if str(tmp_path) in " ".join(command)]
+
+
 def test_output_of_a_pickle_is_not_kept_in_memory(training: Command, table: Path, tmp_path: Path) -> None:
     told = 'import os\nfor _ in range(512): os.write(2, b"x" * (1 << 19))\nraise RuntimeError("said it all")'
     joblib.dump(Spy(told), tmp_path / "model.pkl")

@@ -5,6 +5,7 @@ those that Python and the process need. Elsewhere, or if the kernel lacks them, 
 and programs. Code that is written to bypass the hook can do so: `confine` returns which of them applies.
 """
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -37,15 +38,22 @@ _READABLE = (
     "/usr", "/lib", "/lib64", "/bin", "/opt", "/etc/ld.so.cache", "/etc/localtime", "/proc/self", "/proc/cpuinfo",
     "/proc/meminfo", "/proc/stat", "/sys", "/dev",
 )  # fmt: skip
+_PROCESSES = Path("/proc")
 _REFUSED = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.startfile")
 
 
 class Bounds(Struct, frozen=True):
-    """Limits of a process: seconds of CPU time, bytes of memory that it writes to, and bytes of a file."""
+    """Limits of a process: seconds of CPU time, bytes of memory that it writes to, and bytes of a file.
+
+    `threads` is the limit of those of the process and of all processes that it starts. `confine` does not enforce it:
+    the kernel's own limit counts all processes of a user, and does not apply to root. So the parent must watch
+    `threads_of`.
+    """
 
     cpu_seconds: int = 600
     memory_bytes: int = 4 * 2**30
     file_bytes: int = 2 * 2**30
+    threads: int = 512
 
 
 def confine(bounds: Bounds, writable: Path, readable: Iterable[Path]) -> str:
@@ -77,6 +85,19 @@ def confine(bounds: Bounds, writable: Path, readable: Iterable[Path]) -> str:
         sys.addaudithook(_refuse)
         kept.append("Python blocks sockets and programs, which code written for the purpose can bypass")
     return "; ".join(kept)
+
+
+def threads_of(group: int) -> int:
+    """Return how many threads the processes of a group have, or 0 where there is no /proc, as on macOS."""
+    if not _PROCESSES.is_dir():
+        return 0
+    threads = 0
+    for place in _PROCESSES.iterdir():
+        # A process may end meanwhile.
+        with contextlib.suppress(OSError):
+            if place.name.isdecimal() and os.getpgid(int(place.name)) == group:
+                threads += sum(1 for _ in (place / "task").iterdir())
+    return threads
 
 
 def _refuse(event: str, _arguments: tuple[Any, ...]) -> None:

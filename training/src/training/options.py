@@ -124,6 +124,8 @@ class RegisterOptions:
     """How many seconds opening the model and predicting the rows may take."""
     memory_mb: int = 4096
     """How much memory this may use, in MiB."""
+    threads: int = 512
+    """How many processes and threads this may have at once."""
 
     def data_options(self) -> DataOptions:
         """Return the options that say how the data is read."""
@@ -143,7 +145,7 @@ class RegisterOptions:
 
     def taking(self) -> dict[str, Any]:
         """Return the options that say how the model is opened."""
-        return {name: getattr(self, name) for name in ("trust_pickle", "dry_run", "seconds", "memory_mb")}
+        return {name: getattr(self, name) for name in ("trust_pickle", "dry_run", "seconds", "memory_mb", "threads")}
 
 
 def overrides(*groups: TrackingOptions | DataOptions | GateOptions | FormGateOptions | ModelOptions) -> dict[str, Any]:

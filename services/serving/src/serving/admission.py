@@ -19,14 +19,14 @@ class Admission:
     can be answered within `seconds`, estimated from recent answers.
 
     Args:
-        limit: The most requests that may compete.
+        limit: The most requests that may compete; also an attribute.
         seconds: How long a request may have to wait for the requests before it.
         clock: Returns the time in seconds.
     """
 
     def __init__(self, limit: int, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self.competing = 0
-        self._limit = limit
+        self.limit = limit
         self._seconds = seconds
         self._clock = clock
         self._bound = limit
@@ -72,7 +72,7 @@ class Admission:
         now = self._clock()
         took = (now - self._since) / self._answered
         self._cost += (took - self._cost) * self._answered / (2 * _SAMPLE)
-        in_time = self._seconds / self._cost if self._cost else self._limit
-        self._bound = int(min(self._limit, max(_AT_LEAST, in_time)))
+        in_time = self._seconds / self._cost if self._cost else self.limit
+        self._bound = int(min(self.limit, max(_AT_LEAST, in_time)))
         self._answered = 0
         self._since = now

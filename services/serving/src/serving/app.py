@@ -214,6 +214,8 @@ def _rpc(
         host=settings.host,
         port=settings.grpc_port,
         message_bytes=settings.max_body_bytes,
+        connections=settings.max_connections,
+        calls=settings.max_waiting_requests,
         grace_seconds=settings.shutdown_grace_seconds,
     )
     service = Service(admission, metrics, predictor, models, about, road.access, road.on_asked)

@@ -67,7 +67,9 @@ class DrainingServer(uvicorn.Server):
         """Stop listening, and let callers that connected just before have their answers.
 
         uvicorn closes connections that are idle at this moment, including those whose request is still on its way.
+        The gRPC server stops at the same time, so that both have the same grace period.
         """
+        self._draining.ending.set()
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         if self.server_state.connections:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 from msgspec import Struct
 
+from training.confinement import Bounds, threads_of
 from training.errors import BadInputError
 from training.registering.estimators import Answers
 from training.registering.messages import (
@@ -33,6 +35,7 @@ _ADDED = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1", "JOBLIB_MULTIPROCESSING": "0",
     "MPLBACKEND": "Agg", "MLFLOW_DISABLE_TELEMETRY": "true",
 }  # fmt: skip
+_LOOK_SECONDS = 0.05
 _LAST_LINES = 3
 _LAST_BYTES = 4096
 _LEFT_BEHIND = (OUTCOME_FILE, ANSWERS_FILE, TWIN_FILE, SKOPS_FILE, TABLE_FILE)
@@ -56,7 +59,7 @@ def open_confined(request: Request, table: pd.DataFrame, folder: Path, seconds: 
         seconds: The time limit.
 
     Raises:
-        BadInputError: The process ended without an outcome.
+        BadInputError: The process exceeded a limit, or ended without an outcome.
     """
     (folder / REQUEST_FILE).write_bytes(msgspec.json.encode(request))
     table.to_parquet(folder / TABLE_FILE)
@@ -75,15 +78,31 @@ def open_confined(request: Request, table: pd.DataFrame, folder: Path, seconds: 
             start_new_session=True,
         )
         try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise BadInputError(f"opening the model did not end within {seconds:g} s; --seconds allows more.") from None
+            _watch(process, request.bounds, seconds)
         finally:
             # Also ends all processes that it started.
             _end(process)
             process.wait()
         said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST_BYTES))
         return _heard(folder, process.returncode, said.read())
+
+
+def _watch(process: "subprocess.Popen[bytes]", bounds: Bounds, seconds: float) -> None:
+    """Wait until the process ends by itself.
+
+    Raises:
+        BadInputError: It takes too long, or has too many threads with those that it started.
+    """
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(min(left, _LOOK_SECONDS))
+            return
+        if threads_of(process.pid) > bounds.threads:
+            raise BadInputError(
+                f"opening the model started more than {bounds.threads} processes and threads; --threads allows more."
+            )
+    raise BadInputError(f"opening the model did not end within {seconds:g} s; --seconds allows more.")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

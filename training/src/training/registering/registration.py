@@ -52,12 +52,14 @@ class Taking(Struct, frozen=True, kw_only=True):
         dry_run: Whether to stop before recording anything.
         seconds: The time limit for opening the model and predicting the rows.
         memory_mb: The memory limit for this, in MiB.
+        threads: The limit of processes and threads for this.
     """
 
     trust_pickle: bool = False
     dry_run: bool = False
     seconds: float = 600.0
     memory_mb: int = 4096
+    threads: int = 512
 
 
 class Registered(Struct, frozen=True, kw_only=True):
@@ -183,7 +185,9 @@ def _request(source: Source, dataset: Dataset, settings: Settings, taking: Takin
         rows=len(dataset.rows),
         tolerance=settings.gate.parity_tolerance,
         trusted=taking.trust_pickle,
-        bounds=Bounds(cpu_seconds=int(taking.seconds) + 1, memory_bytes=taking.memory_mb * 2**20),
+        bounds=Bounds(
+            cpu_seconds=int(taking.seconds) + 1, memory_bytes=taking.memory_mb * 2**20, threads=taking.threads
+        ),
     )
 
 

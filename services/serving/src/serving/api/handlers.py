@@ -1,5 +1,7 @@
 """Handlers about the process: its health, its metrics, and the model that /predict uses."""
 
+import asyncio
+
 import msgspec
 from msgspec import UNSET
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -26,6 +28,11 @@ class About:
         self._models = models
         self._draining = draining
         self._metrics = metrics
+
+    @property
+    def ending(self) -> asyncio.Event:
+        """Set when the servers accept no more requests."""
+        return self._draining.ending
 
     @property
     def is_ready(self) -> bool:

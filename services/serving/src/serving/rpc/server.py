@@ -26,9 +26,9 @@ from serving.openinference import mapping
 from serving.openinference.rows import rows as rows_of
 from serving.predictor import Predictor
 from serving.rpc import schema, tensors
+from serving.rpc.arrivals import Arrivals, BoundedReading, Context, refuse
 from serving.versions.base import LATEST
 
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Answer: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 
 # The codes by the status of the same error over HTTP. Metrics also use that status.
@@ -42,6 +42,11 @@ _CODES: Mapping[int, grpc.StatusCode] = {
     503: grpc.StatusCode.UNAVAILABLE,
 }
 _OK, _CALLER_GONE = 200, 499
+# Statuses of calls whose message did not arrive.
+_STATUSES: Mapping[grpc.StatusCode, int] = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: 408,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+}
 # The routes in metrics: those of the same requests over HTTP, so that rules and panels include both.
 _ROUTES: Mapping[str, str] = {
     "ServerLive": "/v2/health/live",
@@ -57,18 +62,26 @@ _INFER = "ModelInfer"
 _LOOK_SECONDS = 0.25
 # The size of a message without its tensors.
 _FRAME_BYTES = 64 * 1024
+# How many messages may arrive at once: as many as long bodies over HTTP, and some of probes and reflection.
+_MESSAGES_AT_ONCE, _PROBES_AT_ONCE = 32, 8
+# What a caller may send before its message is read, and how many calls gRPC itself may queue.
+_WINDOW_BYTES = 64 * 1024 - 1
+_HTTP2_FRAME_BYTES = 1024 * 1024
+_MOST_QUEUED = 1000
 
 
 class Options(msgspec.Struct, frozen=True):
     """The address of the server, and the bounds of calls.
 
-    `message_bytes` bounds the tensors of a message. Calls that are in progress when the server stops get
-    `grace_seconds`.
+    `message_bytes` bounds the tensors of a message, `connections` the number of connections, and `calls` those of each.
+    Calls that are in progress when the server stops get `grace_seconds`.
     """
 
     host: str
     port: int
     message_bytes: int
+    connections: int
+    calls: int
     grace_seconds: float
 
 
@@ -76,6 +89,9 @@ class Service:
     """Answers the protocol's methods.
 
     `on_asked` is called for each call that is about to be answered, with its id and the owner of its key.
+
+    Attributes:
+        probes: The arriving messages of probes.
     """
 
     def __init__(
@@ -88,6 +104,8 @@ class Service:
         access: Access | None,
         on_asked: Callable[[bytes, str], None] | None = None,
     ) -> None:
+        self.probes = Arrivals(_PROBES_AT_ONCE, admission.limit)
+        self._arrivals = Arrivals(_MESSAGES_AT_ONCE, admission.limit)
         self._admission = admission
         self._metrics = metrics
         self._predictor = predictor
@@ -107,9 +125,13 @@ class Service:
         }
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """Return the handler to register with a gRPC server."""
+        """Return the handler to register with a gRPC server.
+
+        To gRPC its requests are streams of one message each: otherwise gRPC would read a message before it calls a
+        method.
+        """
         methods = {
-            method: grpc.unary_unary_rpc_method_handler(
+            method: grpc.stream_unary_rpc_method_handler(
                 self._road(method),
                 request_deserializer=schema.message(f"{method}Request").FromString,
                 response_serializer=schema.message(f"{method}Response").SerializeToString,
@@ -121,9 +143,10 @@ class Service:
     def _road(self, method: str) -> Answer:
         """Return a handler that checks access, answers the call or reports the error, and counts it, like `Front`."""
         route, answer = _ROUTES[method], self._answers[method]
+        arrivals = self.probes if method in _PROBES else self._arrivals
         admitted = partial(self._admitted, answer) if method == _INFER else answer
 
-        async def serve(request: Any, context: Context) -> Any:
+        async def serve(_: Any, context: Context) -> Any:
             start, status = time.perf_counter(), _CALLER_GONE
             headers = _headers(context)
             identity = self._identities.of(headers.get(b"x-request-id"))
@@ -132,14 +155,19 @@ class Service:
                 owner = ""
                 if self._access is not None and method not in _PROBES:
                     owner = self._access.check(headers)
+                request = await arrivals.only(context)
+                start = time.perf_counter()
                 if self._on_asked is not None:
                     self._on_asked(identity, owner)
                 made = await admitted(request, context)
                 status = _OK
+            except grpc.aio.AbortError:
+                status = _STATUSES[context.code()]
+                raise
             except Exception as error:  # noqa: BLE001  (reported in gRPC's form)
                 status, detail, more = told(error, identity)
                 trailers = (("x-request-id", identity.decode()), *more.items())
-                await context.abort(_CODES.get(status, grpc.StatusCode.INTERNAL), detail, trailers)
+                await refuse(context, _CODES.get(status, grpc.StatusCode.INTERNAL), detail, trailers)
             else:
                 return made
             finally:
@@ -204,12 +232,9 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def serving(options: Options, service: Service, about: About) -> AsyncIterator[None]:
-    """Serve inside the block. At its end, calls in progress get `grace_seconds`."""
+    """Serve inside the block until `about.ending` is set. Calls in progress then get `grace_seconds`."""
     server = grpc.aio.server(
-        options=(
-            ("grpc.max_receive_message_length", options.message_bytes + _FRAME_BYTES),
-            ("grpc.so_reuseport", 0),
-        )
+        interceptors=(BoundedReading(f"/{schema.SERVICE}/", service.probes),), options=_channel_options(options)
     )
     server.add_generic_rpc_handlers((service.handler(),))
     checks = health.aio.HealthServicer()
@@ -220,11 +245,29 @@ async def serving(options: Options, service: Service, about: About) -> AsyncIter
     server.add_insecure_port(f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}")
     await server.start()
     following = asyncio.create_task(_follow(checks, about))
+    stopping = asyncio.create_task(_stop(server, about.ending, options.grace_seconds))
     try:
         yield
     finally:
+        about.ending.set()
+        await stopping
         following.cancel()
-        await server.stop(options.grace_seconds)
+
+
+def _channel_options(options: Options) -> tuple[tuple[str, int], ...]:
+    return (
+        ("grpc.max_receive_message_length", options.message_bytes + _FRAME_BYTES),
+        ("grpc.max_allowed_incoming_connections", options.connections),
+        ("grpc.max_concurrent_streams", options.calls),
+        ("grpc.server.max_pending_requests", _MOST_QUEUED),
+        ("grpc.server.max_pending_requests_hard_limit", _MOST_QUEUED),
+        # gRPC would increase the window for fast callers, to many megabytes.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+        # With the default of 16 KB, a long message takes a tenth more CPU time.
+        ("grpc.http2.max_frame_size", _HTTP2_FRAME_BYTES),
+        ("grpc.so_reuseport", 0),
+    )
 
 
 def _described() -> Any:
@@ -232,6 +275,11 @@ def _described() -> Any:
     for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
         schema.POOL.AddSerializedFile(file.serialized_pb)
     return schema.POOL
+
+
+async def _stop(server: grpc.aio.Server, ending: asyncio.Event, grace_seconds: float) -> None:
+    await ending.wait()
+    await server.stop(grace_seconds)
 
 
 async def _follow(checks: health.aio.HealthServicer, about: About) -> None:
