@@ -42,6 +42,7 @@ def as_rows(plan: Plan, numbers: np.ndarray) -> np.ndarray:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["iris", "penguins"])
 def test_contributions_equal_those_of_shap(name: str) -> None:
     # Its import takes seconds, which workers that only collect tests should not spend.

@@ -135,6 +135,7 @@ def near(tmp_path: Path, blobs: pd.DataFrame) -> None:
     mixed[["a", "b", "colour", "kind"]].to_csv(tmp_path / "own.csv", index=False)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("near")
 @pytest.mark.parametrize("name", OWN_LABELS)
 def test_models_that_name_labels_themselves_pass_the_gate(name: str, tmp_path: Path) -> None:
@@ -153,6 +154,7 @@ def test_models_that_name_labels_themselves_pass_the_gate(name: str, tmp_path: P
     assert not judge(bundle, other, settings.gate, None).passed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("near")
 def test_a_twin_that_names_other_labels_is_refused(tmp_path: Path) -> None:
     """skl2onnx does not vote as scikit-learn does if a member has no probabilities."""

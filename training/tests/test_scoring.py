@@ -24,6 +24,7 @@ def envs(tmp_path: Path) -> Path:
     return tmp_path / "envs"
 
 
+@pytest.mark.slow
 def test_files_are_scored_with_the_pins_of_an_environment(
     envs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

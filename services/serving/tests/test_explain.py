@@ -303,6 +303,7 @@ def long_body(rows: int = 1000) -> dict[str, Any]:
     return {"instances": load_diabetes(return_X_y=True)[0][:1].repeat(rows, axis=0).tolist()}
 
 
+@pytest.mark.slow
 def test_a_caller_that_comes_when_enough_wait_is_told_when_to_retry(serve: Serve, diabetes_bundle: Bundle) -> None:
     api = serve(diabetes_bundle.pin(**SLOW, EXPLAIN_WAITING="1", EXPLAIN_SECONDS="60"))
     until_ready(api)

@@ -49,6 +49,7 @@ def schemathesis(api: httpx.Client, folder: Path, *options: str) -> subprocess.C
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_every_check_of_schemathesis_passes(iris_api: httpx.Client, tmp_path: Path) -> None:
     done = schemathesis(iris_api, tmp_path)
@@ -56,6 +57,7 @@ def test_every_check_of_schemathesis_passes(iris_api: httpx.Client, tmp_path: Pa
     assert "Tested: 18" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_they_pass_for_predictions_of_numbers_too(serve: Serve, diabetes: Bundle, tmp_path: Path) -> None:
     api = serve(diabetes.pin())
@@ -65,6 +67,7 @@ def test_they_pass_for_predictions_of_numbers_too(serve: Serve, diabetes: Bundle
     assert "Tested: 1" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_columns_of_all_kinds_are_described_and_checked_too(serve: Serve, tmp_path: Path) -> None:
     strict = [{**mixed.COLUMNS[0], "unknown": "refuse"}, *mixed.COLUMNS[1:]]
@@ -87,6 +90,7 @@ def test_columns_of_all_kinds_are_described_and_checked_too(serve: Serve, tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_explanations_are_described_if_they_are_on_and_checked_too(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()

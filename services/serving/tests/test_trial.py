@@ -21,6 +21,8 @@ from serving.runtimes.base import RuntimeOptions
 from serving.trial import Bounds, Trials
 
 TRUSTING = RuntimeOptions(trust_pickle=True)
+# Each of them starts processes that import the libraries of a model.
+pytestmark = pytest.mark.slow
 
 
 def tried(folder: Path, digest: str, bounds: Bounds | None = None, options: RuntimeOptions | None = None) -> list[str]:
