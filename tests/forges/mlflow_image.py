@@ -34,7 +34,10 @@ def installed(interpreter: str) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             _uv("venv", "--quiet", "--python", interpreter, str(folder))
             into = ("--python", str(folder / "bin/python"))
-            _uv("pip", "install", "--quiet", *into, "--require-hashes", "--requirement", str(lock))
+            # Compiled now: otherwise each of the first servers would compile thousands of files while it starts.
+            _uv(
+                "pip", "install", "--quiet", "--compile-bytecode", *into, "--require-hashes", "--requirement", str(lock)
+            )
             made.write_text(wanted)
     return folder
 
