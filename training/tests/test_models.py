@@ -14,9 +14,10 @@ import pytest
 import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.pipeline import make_pipeline
 
 from training import metrics, models
-from training.boosters import learnt_truth, predicted_labels
+from training.boosters import learnt_truth, loaded, predicted_labels
 from training.data import load_dataset
 from training.errors import BadInputError
 from training.kinds import Column
@@ -55,6 +56,17 @@ def test_classifiers_and_their_twins_agree(
     graph = onnx.load_from_string(content).graph
     assert [entry.name for entry in graph.input] == ["features"]
     assert [entry.name for entry in graph.output] == ["probabilities"]
+
+
+@pytest.mark.parametrize("kind", ["xgboost.XGBRFClassifier", "xgboost.XGBRFRegressor"])
+def test_special_boosters_of_own_code_and_their_twins_agree(kind: str, blobs_of: Callable[..., pd.DataFrame]) -> None:
+    table = blobs_of((0, 1))
+    rows = table[["a", "b"]].to_numpy().astype(np.float32).astype(np.float64)
+    pipeline = make_pipeline(loaded(kind)(n_estimators=5)).fit(rows, table["kind"].to_numpy())
+    classifier = kind.endswith("Classifier")
+    scores = Twin(to_onnx(pipeline, [Column("a"), Column("b")], classifier=classifier)).scores(rows)
+    expected = pipeline.predict_proba(rows) if classifier else pipeline.predict(rows).reshape(-1, 1)
+    assert np.abs(scores - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("model", REGRESSORS)

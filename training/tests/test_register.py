@@ -38,6 +38,12 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "rows.csv"
 
 
+def processes_that_name(folder: Path) -> list[list[str]]:
+    """Return the commands of the processes that have a folder in their command."""
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [command for command in commands if str(folder) in " ".join(command)]
+
+
 def nothing_is_registered() -> bool:
     return not MlflowClient().search_registered_models()
 
@@ -299,8 +305,7 @@ def test_processes_of_a_pickle_end_with_it(
     outcome = training("register", str(tmp_path / "model.pkl"), *words)
     assert outcome.code == 2
     assert "left somebody behind" in outcome.err
-    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-    assert not [command for command in commands if str(tmp_path) in " ".join(command)]
+    assert not processes_that_name(tmp_path)
 
 
 # They start more than is allowed, and then wait until they are ended. The parent's children inherit its command.
@@ -330,8 +335,7 @@ def test_a_pickle_that_starts_too_much_is_ended(
     outcome = training("register", str(tmp_path / "model.pkl"), *words)
     assert outcome.code == 2
     assert "started more than 40 processes and threads; --threads allows more" in outcome.err
-    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-    assert not [command for command in commands if str(tmp_path) in " ".join(command)]
+    assert not processes_that_name(tmp_path)
 
 
 def test_output_of_a_pickle_is_not_kept_in_memory(training: Command, table: Path, tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """LightGBM, XGBoost and CatBoost: how they are imported, which labels they learn, and their ONNX forms."""
 
+import contextlib
 import copy
 import importlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,16 @@ _CONVERTERS = {
     "lightgbm": ("lightgbm.operator_converters.LightGbm", "LGBM"),
     "xgboost": ("xgboost.operator_converters.XGBoost", "XGB"),
 }
-CONVERTED_PACKAGES = tuple(_CONVERTERS)
-_CLASSIFIER_OPTIONS = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
 _THRESHOLDS = re.compile(r"^threshold=(.*)$", re.MULTILINE)
 
 
 def package_of(estimator: object) -> str:
     """Return the package of an estimator, if it is one of these; empty for all others."""
-    package = type(estimator).__module__.partition(".")[0]
+    return _package(type(estimator))
+
+
+def _package(kind: type) -> str:
+    package = kind.__module__.partition(".")[0]
     return package if package in _PACKAGES else ""
 
 
@@ -77,27 +80,37 @@ def predicted_labels(pipeline: Pipeline, rows: np.ndarray, labels: np.ndarray) -
     return labels[found.astype(np.int64)] if package_of(pipeline[-1]) else found
 
 
-def register_converters(package: str) -> None:
-    """Register the converters of LightGBM's or XGBoost's estimators with skl2onnx; other packages need none.
+def converted() -> Iterator[type]:
+    """Yield the estimators that `register_converter` is for, of the packages that are installed."""
+    for package, (_, prefix) in _CONVERTERS.items():
+        with contextlib.suppress(ImportError):
+            module = importlib.import_module(package)
+            yield from (getattr(module, prefix + task) for task in ("Classifier", "Regressor"))
+
+
+def register_converter(estimator: type) -> None:
+    """Register the converter of a LightGBM or XGBoost estimator with skl2onnx; others need none.
+
+    Args:
+        estimator: Its class, which may also be a special or a derived one, such as XGBRFClassifier.
 
     Raises:
-        ImportError: The package is not installed.
+        ImportError: onnxmltools is not installed.
     """
+    package = _package(estimator)
     if package not in _CONVERTERS:
         return
     from skl2onnx import update_registered_converter  # noqa: PLC0415 # only where there is such a model
     from skl2onnx.common import shape_calculator as shapes  # noqa: PLC0415
 
-    place, prefix = _CONVERTERS[package]
-    convert = getattr(importlib.import_module(f"onnxmltools.convert.{place}"), f"convert_{package}")
-    estimators = importlib.import_module(package)
-    for kind, options, calculate in (
-        ("Classifier", _CLASSIFIER_OPTIONS, shapes.calculate_linear_classifier_output_shapes),
-        ("Regressor", {}, shapes.calculate_linear_regressor_output_shapes),
-    ):
-        estimator = getattr(estimators, prefix + kind)
-        name = f"Booster{estimator.__name__}"
-        update_registered_converter(estimator, name, calculate, convert, overwrite=True, options=options)
+    convert = getattr(importlib.import_module(f"onnxmltools.convert.{_CONVERTERS[package][0]}"), f"convert_{package}")
+    if hasattr(estimator, "predict_proba"):
+        options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+        calculate = shapes.calculate_linear_classifier_output_shapes
+    else:
+        options, calculate = {}, shapes.calculate_linear_regressor_output_shapes
+    name = f"Booster{estimator.__name__}"
+    update_registered_converter(estimator, name, calculate, convert, overwrite=True, options=options)
 
 
 def ready_to_convert(estimator: Any, rounded_down: Callable[[np.ndarray], np.ndarray]) -> Any:

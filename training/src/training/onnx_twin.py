@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from modelformat.mlmodel import Labels
 from modelformat.session import DTYPES, LABEL, MATRIX, PROBABILITIES, as_columns, open_session
-from training.boosters import catboost_graph, is_refusal, package_of, register_converters
+from training.boosters import catboost_graph, is_refusal, package_of, register_converter
 from training.boosters import ready_to_convert as boosters_ready
 from training.errors import BadInputError
 from training.kinds import Column
@@ -97,7 +97,7 @@ def _converted(pipeline: Pipeline, read: str, width: int, naming: _Naming | None
             raise _no_form(pipeline, error) from error
         raise_opsets(own)
         return _named(own, read, naming) if naming else own
-    register_converters(package_of(pipeline[-1]))
+    register_converter(type(pipeline[-1]))
     ready = _ready_to_convert(pipeline)
     try:
         with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from skl2onnx.common._apply_operation import apply_abs, apply_exp, apply_identit
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.preprocessing import FunctionTransformer
 
-from training.boosters import CONVERTED_PACKAGES, register_converters
+from training.boosters import converted, register_converter
 
 
 def _log1p(scope: Any, name: str, result: str, container: Any) -> None:
@@ -57,9 +57,9 @@ _FUNCTIONS: Mapping[Any, Callable[[Any, str, str, Any], None]] = {
 def register_all() -> None:
     """Register these converters with skl2onnx, in this process; libraries that are not installed are left out."""
     update_registered_converter(FunctionTransformer, "SklearnNumpyFunction", _function_shape, _convert_function)
-    for package in CONVERTED_PACKAGES:
+    for estimator in converted():
         with contextlib.suppress(ImportError):
-            register_converters(package)
+            register_converter(estimator)
 
 
 def _function_shape(operator: Any) -> None:
