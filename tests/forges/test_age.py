@@ -1,7 +1,5 @@
 """The age of pins counts from the time at which the branch got them, in whatever way people merge."""
 
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from gitops.cli import execute
 from services.gitops.tests.conftest import at, git
 from tests.forges.stages import Stage, Way
+from tests.support.waiting import until
 
 _BRANCH = "bump/staging/iris"
 
@@ -25,14 +24,6 @@ def merged_now(stage: Stage, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept == (way in ("rebase", "fast-forward-only"))
 
 
-def waited(done: Callable[[], bool]) -> bool:
-    """Whether something happens soon: Gitea records a push in the background."""
-    until = time.monotonic() + 20
-    while not done() and time.monotonic() < until:
-        time.sleep(0.2)
-    return done()
-
-
 @pytest.mark.parametrize(
     ("stage", "way"),
     [
@@ -46,9 +37,10 @@ def test_old_commits_that_were_merged_now_are_young(
     stage: Stage, way: Way, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     merged_now(stage, way, monkeypatch)
-    assert waited(lambda: execute(["promote", "--min-age", "60"]) == 3)
+    # Gitea records a push in the background.
+    until(lambda: execute(["promote", "--min-age", "60"]) == 3, 20)
     assert "60 minutes are required" in capsys.readouterr().err
     assert stage.opened() == []
-    assert waited(lambda: execute(["promote", "--min-age", "0.01"]) == 0)
+    until(lambda: execute(["promote", "--min-age", "0.01"]) == 0, 20)
     (pull,) = stage.opened()
     assert ", as the forge recorded, by " in pull.body
