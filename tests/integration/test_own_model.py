@@ -227,6 +227,8 @@ def _uri(mlflow_proxied: Server) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", mlflow_proxied.url)
         mlflow.set_tracking_uri(mlflow_proxied.url)
+        # MLflow keeps the experiment of an earlier test in this process, which this server does not have.
+        mlflow.set_experiment(experiment_id="0")
         yield
 
 

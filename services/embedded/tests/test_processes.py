@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from embedded.processes import LOOPBACK, Server, ServerFailedError, free_port, free_ports
+from tests.support.waiting import until
 
 _PARENT_WITH_CHILD = """
     import http.server, subprocess, sys
@@ -72,11 +73,22 @@ def test_a_server_that_ends_at_once_is_reported_with_the_end_of_its_log(tmp_path
         pytest.fail("it never became ready")
 
 
-def test_a_server_that_never_answers_is_stopped(tmp_path: Path) -> None:
-    silent = server(tmp_path, "import time; print('still busy', flush=True); time.sleep(600)")
+def test_a_server_that_never_answers_shows_where_it_waits_and_is_stopped(tmp_path: Path) -> None:
+    silent = server(
+        tmp_path,
+        """
+        import time
+        def waits_for_the_database():
+            print("still busy", flush=True)
+            time.sleep(600)
+        waits_for_the_database()
+        """,
+    )
     silent.start()
     try:
-        with pytest.raises(ServerFailedError, match=r"did not answer at http://127\.0\.0\.1:\d+/ in 0 s"):
+        until(lambda: silent.log.read_text() == "still busy\n", seconds=60)
+        said = r"(?s)did not answer at http://127\.0\.0\.1:\d+/ in 0 s.*still busy.*in waits_for_the_database"
+        with pytest.raises(ServerFailedError, match=said):
             silent.wait_ready(seconds=0.3)
     finally:
         silent.stop()

@@ -27,8 +27,12 @@ later."""
 # Kubernetes' NodePorts.
 _PORTS = range(20_000, 30_000)
 _PORTS_TRIED = 50
+# A busy machine takes many times as long as an idle one, on which the slowest server starts in 15 s.
+_START_SECONDS = 180.0
 _STOP_SECONDS = 15.0
 _END_SECONDS = 5.0
+# Of each thread of a server and of its child processes, so that the log says what a server waits for.
+_LINES_OF_STACKS = 120
 
 
 class ServerFailedError(RuntimeError):
@@ -104,7 +108,7 @@ class Server:
         self.url = url
         self.log = log
         self._command = list(command)
-        self._environment = {**os.environ, **(environment or {})}
+        self._environment = {"PYTHONFAULTHANDLER": "1", **os.environ, **(environment or {})}
         self._ready_url = url + ready_path
         self._ready_statuses = ready_statuses
         self._cpus = cpus
@@ -152,7 +156,7 @@ class Server:
         if self._cpus is not None and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(self._process.pid, self._cpus)
 
-    def wait_ready(self, seconds: float = 90.0) -> float:
+    def wait_ready(self, seconds: float = _START_SECONDS) -> float:
         """Wait until the server answers, and return how many seconds that took from the call.
 
         Raises:
@@ -169,10 +173,20 @@ class Server:
                     if client.get(self._ready_url).status_code in self._ready_statuses:
                         return time.perf_counter() - started
                 if time.perf_counter() - started > seconds:
+                    self._show_where_it_waits()
                     raise ServerFailedError(
-                        f"{self.name} did not answer at {self._ready_url} in {seconds:.0f} s.\n{self.last_lines()}"
+                        f"{self.name} did not answer at {self._ready_url} in {seconds:.0f} s.\n"
+                        f"{self.last_lines(_LINES_OF_STACKS)}"
                     )
                 time.sleep(max(0.02, (time.perf_counter() - started) / 20))
+
+    def _show_where_it_waits(self) -> None:
+        """End the server and its child processes by SIGABRT: Python writes the stack of each thread to the log."""
+        family = self.family()
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGABRT)
+        _alive(family)
 
     def exit_status(self) -> int | None:
         """Return the status that the process ended with, or None while it runs or before it is started."""
