@@ -93,14 +93,15 @@ def section(scale: Scale, price: float) -> str:
     return f"""
 Measured {datetime.now(UTC):%Y-%m-%d} with `make bench-scale`: {machine()}
 Single rows of iris, logistic regression, through the Service, from a pod in the same cluster; each serving pod may use
-{POD_CORES:g} cores. {CONNECTIONS_PER_POD} connections a pod ask without a pause, {len(scale.points[0].rates)} rounds;
-medians, in brackets the lowest and highest.
+{POD_CORES:g} cores. {CONNECTIONS_PER_POD} connections per pod send requests without a pause,
+{len(scale.points[0].rates)} rounds; medians, in brackets the lowest and highest.
 
 ![Requests a second over the number of pods, and over time with the autoscaler](scale.svg)
 
 {table(heads, lines)}
 
-The autoscaler, from two pods on, while {CONNECTIONS} connections ask without a pause; each line is ten seconds:
+The autoscaler, from two pods on, while {CONNECTIONS} connections send requests without a pause; each line is
+ten seconds:
 
 {table(["after s", "pods", "requests/s", "p99 ms"], grown)}
 

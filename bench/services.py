@@ -155,8 +155,8 @@ Measured {datetime.now(UTC):%Y-%m-%d} with `make bench-services`: {machine()}
 
 {table(["command", "seconds", "peak MB"], [entry.cells for entry in measured])}
 
-One pod of iris, logistic regression, has {series:,} metric series; one for each service and environment come to
-{series * pods:,}.
+One pod of iris, logistic regression, has {series:,} metric series. {pods} pods, one for each service in each
+environment, have {series * pods:,}.
 
 """
 

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
+_DOCS = Path(__file__).parents[2] / "docs"
+DOCUMENTS = (_DOCS / "misbehaving-callers.md", _DOCS / "overload.md", _DOCS / "outages.md")
 MARK = "fault"
 
 _Test = TypeVar("_Test", bound=Callable[..., Any])
@@ -32,8 +33,8 @@ def row_of(item: pytest.Item) -> Row | None:
 
 
 def documented() -> list[Row]:
-    """Return the rows of the tables in docs/reliability.md."""
+    """Return the rows of the tables in the documents."""
     head = "| fault | expected | seen |\n| --- | --- | --- |\n"
-    tables = DOCUMENT.read_text(encoding="utf-8").split(head)[1:]
+    tables = [table for document in DOCUMENTS for table in document.read_text(encoding="utf-8").split(head)[1:]]
     lines = [line.strip("| ").split(" | ") for table in tables for line in table.partition("\n\n")[0].splitlines()]
     return [Row(what, expected) for what, expected, _ in lines]

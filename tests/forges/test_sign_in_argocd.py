@@ -25,7 +25,7 @@ GROUP = f"{ORGANISATION}:gardeners"
 
 @pytest.fixture(scope="module")
 def client(provider: Provider) -> str:
-    """Return the client, made as docs/security.md says."""
+    """Return the client, made as docs/sign-in.md says."""
     return provider.client("argo-cd", f"{URL}/auth/callback", f"{URL}/pkce/verify")
 
 

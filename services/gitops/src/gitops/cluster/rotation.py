@@ -129,7 +129,7 @@ class Rotation:
             if brought(present):
                 raise BadInputError(
                     f"The Secret {spec.title} comes from a secret store, which would undo a change made here: change "
-                    f"the entry {entry_of(spec.name)} there. docs/security.md says how."
+                    f"the entry {entry_of(spec.name)} there. docs/secret-store.md says how."
                 )
         job = self._cluster.find("jobs.batch", self._job, PIPELINE)
         if job is None:
