@@ -184,7 +184,7 @@ def test_runbook_commands_exist(path: Path) -> None:
             assert command[1] in set(app), command
 
 
-@pytest.mark.parametrize("path", [*RUNBOOKS, ROOT / "docs" / "observability.md"], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*RUNBOOKS, ROOT / "docs" / "alerts.md"], ids=lambda path: path.stem)
 def test_links_have_targets(path: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text(encoding="utf-8"))
     assert [link for link in links if not (path.parent / link).exists()] == []

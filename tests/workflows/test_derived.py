@@ -11,7 +11,7 @@ from tests.support.helm import ROOT
 from tools.derived.blocks import replaced, table
 
 STALE = {
-    "docs/observability.md": "[ModelInputDrift]",
+    "docs/alerts.md": "[ModelInputDrift]",
     "services/serving/README.md": "| `DRIFT_WINDOW_SECONDS` |",
     "services/gitops/README.md": "Usage: gitops adopt",
     "services/gitops/platform.schema.json": '"title"',

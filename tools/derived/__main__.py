@@ -21,10 +21,10 @@ def wanted(root: Path) -> Mapping[Path, str]:
     Raises:
         ValueError: A file lacks the marks between which text is written.
     """
-    observability, chart = root / "docs/observability.md", root / "charts/observability"
+    alerts_page, chart = root / "docs/alerts.md", root / "charts/observability"
     serving, gitops = root / "services/serving/README.md", root / "services/gitops/README.md"
     return {
-        observability: alerts.written(observability.read_text(encoding="utf-8"), chart),
+        alerts_page: alerts.written(alerts_page.read_text(encoding="utf-8"), chart),
         serving: settings.written(serving.read_text(encoding="utf-8")),
         gitops: help_texts.written(gitops.read_text(encoding="utf-8")),
         root / "services/gitops/platform.schema.json": schema.text(),

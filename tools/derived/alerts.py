@@ -54,7 +54,7 @@ def rules(chart: Path) -> Iterator[tuple[str, str]]:
 
 
 def written(text: str, chart: Path) -> str:
-    """Return docs/observability.md with the chart's objectives and alerts."""
+    """Return docs/alerts.md with the chart's objectives and alerts."""
     values = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))
     thresholds: Thresholds = values["thresholds"]
     rows = [

@@ -1,4 +1,4 @@
-"""The lines of the prediction log, as serving writes and training reads them (docs/closed-loop.md)."""
+"""The lines of the prediction log, as serving writes and training reads them (docs/prediction-log.md)."""
 
 from msgspec import Struct
 

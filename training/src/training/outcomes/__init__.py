@@ -1,1 +1,1 @@
-"""Compare answers with the truth (docs/closed-loop.md). The entry point is `join.joined`."""
+"""Compare answers with the truth (docs/outcomes.md). The entry point is `join.joined`."""

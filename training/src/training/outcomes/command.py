@@ -68,7 +68,7 @@ def outcomes(
     log: str,
     json: Json = False,
 ) -> int:
-    """Compare the answers of a service with the truth that came later (docs/closed-loop.md).
+    """Compare the answers of a service with the truth that came later (docs/outcomes.md).
 
     Args:
         service: The service whose prediction log is read.

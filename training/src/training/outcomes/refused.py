@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-# Why something is not joined; docs/closed-loop.md has a sentence for each.
+# Why something is not joined; docs/outcomes.md has a sentence for each.
 Reason = Literal[
     "unknown", "unknown_row", "no_id", "no_row", "bad_row", "empty", "type", "double", "contradiction",
     "asked_again", "line", "file",

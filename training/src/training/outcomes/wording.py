@@ -4,7 +4,7 @@ from training.outcomes.figures import SMALL, Figure
 from training.outcomes.refused import Reason
 from training.outcomes.report import Report
 
-# The meaning of each reason; docs/closed-loop.md has the same words.
+# The meaning of each reason; docs/outcomes.md has the same words.
 MEANINGS: dict[Reason, str] = {
     "unknown": "the log has no row of this request: not sampled, outside the days that were read, or a wrong id",
     "unknown_row": "the log has this request, but not this row of it",

@@ -1,4 +1,4 @@
-"""docs/closed-loop.md: its code reads the log of a real service, and erases the rows of a person."""
+"""docs/prediction-log.md: its code reads the log of a real service, and erases the rows of a person."""
 
 import contextlib
 import gzip
@@ -18,7 +18,7 @@ from tests.integration.page import Page
 from tests.integration.serving_fixtures import served
 from tests.integration.stores import S3Store
 
-PAGE = Page("closed-loop.md")
+PAGE = Page("prediction-log.md")
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [7.2, 3.0, 5.8, 1.6]]
 
 
@@ -45,7 +45,7 @@ def run(block: str) -> tuple[dict[str, Any], str]:
     names: dict[str, Any] = {}
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        exec(compile(block, "docs/closed-loop.md", "exec"), names)  # noqa: S102  (code of our own page)
+        exec(compile(block, "docs/prediction-log.md", "exec"), names)  # noqa: S102  (code of our own page)
     return names, said.getvalue()
 
 
