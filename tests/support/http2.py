@@ -1,4 +1,7 @@
-"""A caller of gRPC that sends parts of messages, which no client library does. It speaks just enough of HTTP/2."""
+"""A caller of gRPC that sends parts of messages, which no client library does. It speaks just enough of HTTP/2.
+
+The library `h2` cannot take its place: once a server has said that it takes no new calls (GOAWAY), it lets no call end.
+"""
 
 import select
 import socket
