@@ -58,6 +58,7 @@ def only_failure(found: GateReport) -> Check:
     return found.failures[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["iris", "diabetes"])
 def test_a_good_model_passes(saved: Saved, data: str) -> None:
     found = report(saved(data), data=data)
@@ -67,6 +68,7 @@ def test_a_good_model_passes(saved: Saved, data: str) -> None:
     assert {"baseline", "champion", "parity", "row order", "batch and single", "noise", "latency"} < set(names)
 
 
+@pytest.mark.slow
 def test_thresholds_hold_in_both_directions(saved: Saved) -> None:
     bundle = saved()
     low = only_failure(report(bundle, thresholds={"accuracy": 0.99}))

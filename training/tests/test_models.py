@@ -94,6 +94,7 @@ def test_thresholds_between_float32_neighbours_split_alike(low: float, seed: int
         assert np.abs(scores[:, 0] - pipeline.predict(rows)).max() < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", CLASSIFIERS)
 def test_training_twice_gives_the_same_bytes(model: str, tmp_path: Path) -> None:
     dataset = load_dataset("iris")

@@ -27,6 +27,7 @@ def test_the_documented_line_is_the_one_tested_here() -> None:
     assert f"\n{BY_HAND}\n" in document
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.dictionaries(paths, st.binary(max_size=50), min_size=1, max_size=5), st.booleans())
 def test_it_is_what_the_shell_computes(files: dict[str, bytes], downloaded: bool) -> None:

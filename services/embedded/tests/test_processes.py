@@ -36,6 +36,7 @@ def server(folder: Path, program: str, *, environment: dict[str, str] | None = N
     )
 
 
+@pytest.mark.slow
 def test_a_server_is_ready_inside_the_block_and_gone_with_its_children_after_it(tmp_path: Path) -> None:
     with server(tmp_path, _PARENT_WITH_CHILD) as running:
         child = int(httpx.get(running.url, trust_env=False).text)
@@ -46,6 +47,7 @@ def test_a_server_is_ready_inside_the_block_and_gone_with_its_children_after_it(
         httpx.get(running.url, trust_env=False)
 
 
+@pytest.mark.slow
 def test_the_children_of_a_killed_server_end(tmp_path: Path) -> None:
     with server(tmp_path, _PARENT_WITH_CHILD) as running:
         child = int(httpx.get(running.url, trust_env=False).text)
@@ -54,6 +56,7 @@ def test_the_children_of_a_killed_server_end(tmp_path: Path) -> None:
         assert not psutil.pid_exists(child)
 
 
+@pytest.mark.slow
 def test_the_children_of_a_server_that_has_ended_end(tmp_path: Path) -> None:
     orphaning = """
         import subprocess, sys
@@ -95,6 +98,7 @@ def test_a_server_that_never_answers_shows_where_it_waits_and_is_stopped(tmp_pat
     assert not psutil.pid_exists(silent.pid)
 
 
+@pytest.mark.slow
 def test_stopping_twice_or_before_the_start_is_fine(tmp_path: Path) -> None:
     never = server(tmp_path, "")
     assert never.stop() is None

@@ -85,6 +85,7 @@ def in_blocks(release: Release) -> str:
     return stream.getvalue()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     before=releases, after=releases, remarks=st.lists(words, min_size=1, max_size=12, unique=True), block=st.booleans()

@@ -126,6 +126,7 @@ def test_what_is_written_with_the_answers(run: Run, tmp_path: Path, scorer: Scor
     assert names_in(tmp_path / "out") == ["one.manifest.json", "one.parquet"]
 
 
+@pytest.mark.slow
 def test_numbers_alone_and_regression(serve: Serve, run: Run, tmp_path: Path, iris: Bundle, diabetes: Bundle) -> None:
     chance = np.random.default_rng(3)
     for bundle, names in ((iris, COLUMNS), (diabetes, [f"column {index}" for index in range(10)])):
@@ -189,6 +190,7 @@ def test_lines_of_csv_that_do_not_fit(run: Run, tmp_path: Path) -> None:
     assert kept == [str(number) for number in range(60) if number + 1 not in aside]
 
 
+@pytest.mark.slow
 def test_row_numbers_are_right_over_many_blocks(run: Run, tmp_path: Path) -> None:
     lines = csv_of(penguins_table(160_000)).decode().splitlines()
     places = [5, 60_000, 110_000, 159_999]

@@ -34,6 +34,7 @@ def scorer(bundle: Bundle) -> PinnedScorer:
     return PinnedScorer(bundle.pin())
 
 
+@pytest.mark.slow
 def test_a_worker_gets_only_the_pins_and_opens_the_model_itself(scorer: PinnedScorer, bundle: Bundle) -> None:
     table = penguins_table(3000)
     here = scorer(table)

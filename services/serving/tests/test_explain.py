@@ -353,6 +353,7 @@ def test_a_thread_that_cannot_start_leaves_its_turn_to_the_next(monkeypatch: pyt
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_predictions_continue_meanwhile_and_explanations_do_not_count_as_waiting(
     serve: Serve, diabetes_bundle: Bundle
 ) -> None:

@@ -173,6 +173,7 @@ tables = st.dictionaries(st.sampled_from(["columns", "data", "index"]), nested)
 fields = {"dataframe_split": tables | nested, "dataframe_records": nested, "instances": nested, "inputs": nested}
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.fixed_dictionaries({}, optional=fields))
 def test_no_body_ends_in_a_500(penguins: httpx.Client, body: Any) -> None:

@@ -47,6 +47,7 @@ def test_nothing_is_parsed_before_the_digest_is_right(tmp_path: Path) -> None:
         load(tmp_path / "bundle", tmp_path / "models", content_digest(tmp_path / "bundle"))
 
 
+@pytest.mark.slow
 def test_models_that_load_at_once_are_opened_one_by_one(
     iris: Bundle, diabetes: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

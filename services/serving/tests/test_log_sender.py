@@ -77,6 +77,7 @@ def test_files_that_the_store_refuses_wait_up_to_a_bound_and_are_sent_later() ->
     assert abs(counted["last_write_timestamp_seconds"] - time.time()) < 60
 
 
+@pytest.mark.slow
 def test_a_long_delay_between_attempts_ends_with_the_process() -> None:
     async def script(sender: Sender, store: Store, task: "asyncio.Task[None]") -> None:
         store.fails = True

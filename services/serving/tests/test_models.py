@@ -110,6 +110,7 @@ def test_the_document_describes_all_of_them(both: httpx.Client) -> None:
     assert len(tensors) == len(set(tensors)) == 15
 
 
+@pytest.mark.slow
 def test_metrics_are_by_model(serve: Serve, iris: Bundle, diabetes: Bundle) -> None:
     api = serve(iris.pin() | further(("diabetes", diabetes)))
     until_ready(api)
@@ -142,6 +143,7 @@ def test_the_process_is_ready_only_when_all_are_loaded(serve: Serve, iris: Bundl
     assert api.post("/predict", json={"features": SETOSA}).status_code == 200
 
 
+@pytest.mark.slow
 def test_models_with_the_same_files_are_kept_apart(serve: Serve, iris: Bundle) -> None:
     api = serve(iris.pin() | further(("twin", iris)))
     until_ready(api)
@@ -151,6 +153,7 @@ def test_models_with_the_same_files_are_kept_apart(serve: Serve, iris: Bundle) -
     assert sample(api, "serving_predictions_total", model_name="iris-classifier") == 0
 
 
+@pytest.mark.slow
 def test_drift_is_measured_for_each_with_a_baseline(
     serve: Serve, iris: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

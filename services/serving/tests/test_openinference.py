@@ -292,6 +292,7 @@ bodies = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(bodies, st.binary(max_size=64), st.booleans())
 def test_no_body_ends_in_a_500(iris_api: httpx.Client, body: dict[str, Any], rest: bytes, told: bool) -> None:

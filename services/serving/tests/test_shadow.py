@@ -130,6 +130,7 @@ def test_a_shadow_never_answers_and_is_not_a_version_of_this_deployment(agreeing
     assert agreeing.get("/model/info").json()["loaded_versions"] == ["7"]
 
 
+@pytest.mark.slow
 def test_one_that_differs_is_counted_exactly(iris: Bundle, other: tuple[Any, Bundle]) -> None:
     tree, bundle = other
     with shadowed(iris, bundle) as api:
@@ -155,6 +156,7 @@ def test_one_that_differs_is_counted_exactly(iris: Bundle, other: tuple[Any, Bun
     assert difference == pytest.approx(by_hand, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_share_of_the_requests_is_taken(iris: Bundle) -> None:
     with shadowed(iris, iris, SHADOW_SAMPLE="0.3") as api:
         for _ in range(100):
@@ -164,6 +166,7 @@ def test_a_share_of_the_requests_is_taken(iris: Bundle) -> None:
         assert sum(rows_of(api).values()) < 60
 
 
+@pytest.mark.slow
 def test_differences_of_numbers_are_relative_to_the_range_of_training(tmp_path: Path) -> None:
     rows, values = load_diabetes(return_X_y=True)
     edges = [50.0, 150.0, 250.0]
@@ -194,6 +197,7 @@ def test_differences_of_numbers_are_relative_to_the_range_of_training(tmp_path: 
     assert index > 0
 
 
+@pytest.mark.slow
 def test_a_table_with_text_and_gaps(tmp_path: Path) -> None:
     columns = [dict(column) for column in mixed.COLUMNS]
     columns[0] |= {"categories": ["Biscoe", "Dream"], "unknown": "refuse"}
@@ -230,6 +234,7 @@ def with_broken_graph(document: dict[str, Any]) -> None:
     document["flavors"] = {"onnx": {"data": "MLmodel"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -262,6 +267,7 @@ def test_one_that_cannot_be_compared_says_why_and_has_no_other_effect(
     assert metric(api, "serving_model_load_failures_total") == {(): 0}
 
 
+@pytest.mark.slow
 def test_a_slow_one_drops_rows_and_delays_nobody(iris: Bundle, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
