@@ -7,9 +7,12 @@ its rules, so that no rule is untested.
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.support import helm
 
@@ -83,3 +86,33 @@ def test_the_schema_refuses_unknown_values(chart: str, tmp_path: Path) -> None:
     outcome = helm.template(chart, helm.scenarios(chart)[0], values)
     assert outcome.code != 0
     assert "notAValue" in outcome.errors
+
+
+def sections(values: Any, schema: Any, whole: Any, path: str = "") -> Iterator[str]:
+    """Yield every mapping of a chart's values that has known keys, as `a.b`."""
+    for name, value in values.items():
+        known = schema.get("properties", {}).get(name, {})
+        known = whole["$defs"][known["$ref"].rpartition("/")[2]] if "$ref" in known else known
+        if isinstance(value, dict) and known.get("properties"):
+            yield (where := f"{path}{name}")
+            yield from sections(value, known, whole, f"{where}.")
+
+
+SECTIONS = [
+    pytest.param(chart, section, id=f"{chart}-{section}")
+    for chart in helm.charts()
+    if (schema := json.loads((helm.CHARTS / chart / "values.schema.json").read_text(encoding="utf-8")))
+    for section in sections(yaml.safe_load((helm.CHARTS / chart / "values.yaml").read_text()), schema, schema)
+]
+
+
+@pytest.mark.parametrize(("chart", "section"), SECTIONS)
+def test_a_section_without_content_renders_or_is_refused_by_its_name(chart: str, section: str, tmp_path: Path) -> None:
+    """`section:` with nothing below it is null, which removes the chart's defaults before a template reads them."""
+    values = tmp_path / "values.yaml"
+    names = section.split(".")
+    levels = [f"{'  ' * depth}{name}:" for depth, name in enumerate(names)]
+    values.write_text("\n".join(levels) + "\n", encoding="utf-8")
+    outcome = helm.template(chart, helm.scenarios(chart)[0], values)
+    missing = f"'{names[-1]}'"
+    assert outcome.code == 0 or re.search(rf"at '/?{'/'.join(names[:-1])}': missing propert.*{missing}", outcome.errors)

@@ -73,6 +73,15 @@ def test_a_forge_with_its_own_address(fork: Path) -> None:
     assert load_platform(fork).forge == "gitlab"
 
 
+def test_an_address_that_does_not_show_its_forge_is_pointed_out(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ("adopt", "--repo", "https://git.example.com/a/b.git", "--registry", FIRST[3])
+    assert execute([*where]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "https://git.example.com/a/b.git does not show its forge, so it is still github: --forge changes it" in said
+    assert execute([*where, "--forge", "gitea"]) == 0
+    assert "does not show" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("repository", "forge"), [("https://gitlab.com/a/b/c.git", "gitlab"), ("git@codeberg.org:a/b.git", "gitea")]
 )

@@ -81,6 +81,36 @@ CASES = [
         write("envs/staging/values.yaml", "replicas: 2\n"),
         "envs/staging/values.yaml: the chart model-serving has no value",
     ),
+    (
+        write("envs/staging/values.yaml", 'autoscaling: {enabled: true, maxReplicas: "3"}\n'),
+        "envs/staging/values.yaml: autoscaling.maxReplicas is '3', but must be a whole number",
+    ),
+    (
+        write("envs/staging/values.yaml", "autoscaling: {minReplicas: 0}\n"),
+        "autoscaling.minReplicas is 0, but must be at least 1",
+    ),
+    (write("envs/values.yaml", "autoscaling: [1]\n"), "autoscaling is a list, but must be a mapping"),
+    (
+        write("envs/values.yaml", "settings: {logLevel: loud}\n"),
+        "settings.logLevel is 'loud', but must be one of debug",
+    ),
+    (write("envs/values.yaml", "extraEnv: [{name: 5}]\n"), "extraEnv[0].name is 5, but must be text"),
+    (
+        write("envs/values.yaml", "autoscaling: {targetCPU: 2 cores}\n"),
+        "targetCPU is '2 cores', but must be of the form",
+    ),
+    (write("envs/values.yaml", "settings:\n#  maxRows: 5\n"), "settings is empty, but needs a value"),
+    (write("envs/values.yaml", "settings: {maxRows: 1}\nsettings: {maxRows: 2}\n"), "the key 'settings' occurs twice"),
+    (write("envs/staging/iris/values.yml", ""), "envs/staging/iris/values.yml: nothing reads a file of this name"),
+    (write("envs/staging/tuning.yaml", ""), "envs/staging/tuning.yaml: nothing reads a file of this name"),
+    (write("envs/staging/iris/more/values.yaml", ""), "iris/more/values.yaml: nothing reads a file of this name"),
+    (write("envs/value.yaml", ""), "envs/value.yaml: nothing reads a file of this name"),
+    (
+        write("models/pear/training.yml", ""),
+        "models/pear/training.yml: nothing reads a file of this name: call it training",
+    ),
+    (write("charts/mlflow/values.schema.json", "<<<<<<<\n{"), "charts/mlflow/values.schema.json is not valid JSON"),
+    (write("training/training.schema.json", "{"), "training/training.schema.json is not valid JSON"),
     (write("envs/values.yaml", "- a\n"), "envs/values.yaml holds no values"),
     (write("envs/platform/minio.yaml", "storage: {siez: 1Gi}\n"), "the chart minio has no value storage.siez"),
     (write("envs/platform/mlflow.yaml", "a: [\n"), "envs/platform/mlflow.yaml is not valid YAML"),
@@ -108,6 +138,26 @@ def test_each_inconsistency_is_a_sentence(
     assert named in "\n".join(found(capsys)[0])
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        "autoscaling: {enabled: yes}\n",  # YAML 1.1, as Helm reads it
+        "settings: {maxRows: 5_000}\n",
+        "autoscaling: {maxReplicas: 3.0}\n",
+        "resources: {limits: {cpu: null}}\n",
+        "shadow:\n",
+        "podAnnotations: {a: 'yes'}\n",
+        "autoscaling: {maxReplicas: 3}\r\nsettings: {maxRows: 5}\r\n",
+        "# nothing\n",
+        "",
+    ],
+)
+def test_values_that_helm_accepts_are_no_problem(fork: Path, values: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write("envs/values.yaml", values)(fork)
+    assert execute(["check", "--json"]) == 0
+    assert found(capsys)[0] == []
+
+
 def test_a_vendored_manifest_of_another_version_is_reported(fork: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit("platform.yaml", "branch: main", "argocd: {vendored: true}")(fork)
     write("argocd/vendored/install.yaml", "image: quay.io/argoproj/argocd:v0.1.0\n")(fork)
@@ -125,6 +175,7 @@ def test_models_that_training_would_refuse_are_problems(fork: Path, capsys: pyte
     write("models/cherry/values.yaml", "data: {secret: login}\n")(fork)
     values = "charts/training/values.schema.json"
     write(values, (ROOT / values).read_text())(fork)
+    write("models/melon/training.yaml", "name: melon\ndata: 5\nparams: 5\n")(fork)
     write("models/kiwi/training.yaml", "name: kiwi\ndata: tables/kiwi.csv\n")(fork)
     for name, data in (("lime", "lime.csv"), ("date", "s3://tables/date.csv"), ("sloe", "/data/sloe.csv")):
         write(f"models/{name}/training.yaml", f"name: {name}\ndata: {data}\n")(fork)
@@ -137,6 +188,9 @@ def test_models_that_training_would_refuse_are_problems(fork: Path, capsys: pyte
     assert "models/pear/training.yaml: name must be set" in said
     assert "models/cherry and models/plum register the same model 'plum'" in said
     assert "models/cherry/values.yaml: the chart training has no value data.secret" in said
+    assert "models/melon/training.yaml: params is 5, but must be a mapping" in said
+    assert "models/melon/training.yaml: data must be set, as text" in said
+    assert "data is 5" not in said
     assert "models/kiwi/training.yaml: data: 'tables/kiwi.csv' is not next to this file" in said
     assert not any(name in said for name in ("lime", "date", "sloe"))
 

@@ -154,6 +154,16 @@ def test_a_service_without_pods_is_an_outage_in_kubectls_words(kubectl: Path) ->
         pytest.fail("there is nothing to reach")
 
 
+def test_an_outage_of_a_port_forward_is_without_kubectls_log(kubectl: Path) -> None:
+    line = """E1130 21:44:48.955972    2777 memcache.go:265] "Unhandled Error" err="dial tcp: connection refused" """
+    program(kubectl, f"sys.exit({line!r} + chr(10) + {line!r} + chr(10) + 'The connection was refused')")
+    with (
+        pytest.raises(OutageError, match=r"through kubectl port-forward: The connection was refused$"),
+        Cluster().forwarded("ml-pipeline", "mlflow", 5000),
+    ):
+        pytest.fail("there is nothing to reach")
+
+
 def test_a_missing_program_and_a_hanging_one_are_different_errors() -> None:
     with pytest.raises(ProgramMissingError, match="none-such is required but was not found"):
         run(["none-such"])

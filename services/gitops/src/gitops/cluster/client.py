@@ -37,6 +37,8 @@ _NO_CONFIGURATION = re.compile(
     r"context \S+ does not exist|current-context is not set|no configuration has been provided|invalid configuration",
     re.IGNORECASE,
 )
+# Lines of kubectl's own log, which repeat each of its tries before the error itself.
+_OWN_LOG = re.compile(r"^[EWIF]\d{4} \d\d:.*$", re.MULTILINE)
 _UNKNOWN_KIND = re.compile(r"doesn't have a resource type|could not find the requested resource", re.IGNORECASE)
 
 
@@ -251,6 +253,6 @@ def _forwarded_port(process: "subprocess.Popen[bytes]", said: IO[str], what: str
         if match := re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", text):
             return int(match[1])
         if ended or time.monotonic() > deadline:
-            reason = " ".join(text.split()) or "no answer"
+            reason = " ".join(_OWN_LOG.sub("", text).split()) or "no answer"
             raise OutageError(f"{what} cannot be reached through kubectl port-forward: {reason}")
         time.sleep(_FORWARD_PAUSE)

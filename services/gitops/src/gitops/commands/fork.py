@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gitops.commands.options import Json
-from gitops.fork.adopt import Places, adopt_fork
+from gitops.fork.adopt import Places, adopt_fork, forge_of
 from gitops.git.repository import Repository
 from gitops.platform.forges import ForgeKind
 from gitops.terminal import Terminal
@@ -51,6 +51,10 @@ def adopt(  # noqa: PLR0913  each is an option of the command
     elif outcome.files:
         terminal.line(f"This fork is now {outcome.now.repository}, with its images at {outcome.now.registry.prefix}.")
         terminal.line(f"Written: {', '.join(outcome.files)}")
+        if repo and not forge and forge_of(repo) is None:
+            terminal.note(
+                f"{repo} does not show its forge, so it is still {outcome.now.forge_kind}: --forge changes it."
+            )
         terminal.line(
             f"Look at `git diff`, commit (git add {' '.join(outcome.files)}), and push: Argo CD sees only what is "
             "pushed."

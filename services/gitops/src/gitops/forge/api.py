@@ -123,7 +123,7 @@ class Api:
             if following := answer.links.get("next", {}).get("url"):
                 # The host in the link may not be reachable from here, so only its query is used.
                 wanted = dict(parse_qsl(urlsplit(following).query))
-            elif size(page) and seen < int(answer.headers.get("x-total-count", 0)):
+            elif size(page) and seen < self._total(answer):
                 wanted |= {"page": str(number + 1)}
             else:
                 return
@@ -223,12 +223,24 @@ class Api:
         Raises:
             OutageError: It has another form.
         """
+        return self._content(answer.content, str(answer.request.url), shape)
+
+    def decoded_field(self, text: str, path: str, shape: type[T]) -> T:
+        """Return the decoded content of a field that holds JSON as text, in an answer at a path.
+
+        Raises:
+            OutageError: It has another form.
+        """
+        return self._content(text, self._url + path, shape)
+
+    def _content(self, content: bytes | str, address: str, shape: type[T]) -> T:
         try:
-            return msgspec.json.decode(answer.content, type=shape)
+            return msgspec.json.decode(content, type=shape)
         except msgspec.MsgspecError as error:
-            raise OutageError(
-                f"The server at {answer.request.url} does not offer {self._access.name}'s API: {error}."
-            ) from None
+            raise OutageError(f"The server at {address} does not offer {self._access.name}'s API: {error}.") from None
+
+    def _total(self, answer: httpx.Response) -> int:
+        return self._content(answer.headers.get("x-total-count", "0"), str(answer.request.url), int)
 
     def _request(self, method: str, path: str, content: object, query: Mapping[str, str] | None) -> httpx.Response:
         try:

@@ -3,11 +3,10 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 import httpx
-import msgspec
 from msgspec import Struct
 
 from gitops.errors import BadInputError
@@ -96,15 +95,19 @@ class _Activity(Struct, frozen=True):
     content: str
 
 
+class _Head(Struct, frozen=True, rename="pascal"):
+    sha1: str = ""
+
+
 class _Pushed(Struct, frozen=True, rename="pascal"):
     """The content of an activity that moved a branch, which the API gives as text."""
 
-    head_commit: Mapping[str, Any] | None = None
+    head_commit: _Head | None = None
 
     @property
     def head(self) -> str:
         """Return the branch's new commit; empty if Gitea did not record it."""
-        return str((self.head_commit or {}).get("Sha1", ""))
+        return self.head_commit.sha1 if self.head_commit else ""
 
 
 class _Protection(Struct, frozen=True):
@@ -236,11 +239,11 @@ class Gitea(RepositoryForge):
 
     def moves(self) -> Iterator[Move]:
         """Yield the recorded moves of the branch, the newest first; a merge is also recorded as a push."""
-        for each in self._api.pages(f"{self._repository}/activities/feeds", _Activity, _PAGE):
+        path = f"{self._repository}/activities/feeds"
+        for each in self._api.pages(path, _Activity, _PAGE):
             # The creation of a branch is recorded without content.
             if each.op_type in _MOVES and each.ref_name == f"refs/heads/{self._base}" and each.content:
-                head = msgspec.json.decode(each.content, type=_Pushed).head
-                yield Move(head=head, when=each.created)
+                yield Move(head=self._api.decoded_field(each.content, path, _Pushed).head, when=each.created)
 
     def protect(self, rules: Rules, pusher: str) -> list[str]:
         """Protect the branch and the tags, and write the repository's settings; `pusher` needs write access."""

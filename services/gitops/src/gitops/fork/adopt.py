@@ -49,7 +49,6 @@ def adopt_fork(repository: Repository, places: Places, manifest: Path | None = N
     Raises:
         BadInputError: An address, platform.yaml or the manifest is invalid, the checkout is sparse, or a file cannot be
             written.
-            cannot be written.
     """
     refuse_sparse(repository)
     before = load_platform(repository.root)

@@ -1,9 +1,7 @@
 """Find inconsistencies in a fork, each reported in a sentence; reads only the working tree."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
@@ -14,7 +12,7 @@ from gitops.fork import owners, vendoring
 from gitops.fork.hosts import claimed_twice
 from gitops.fork.models import model_files, model_problems, unserved
 from gitops.fork.runners import problems_of_runners
-from gitops.fork.schemas import refused_keys
+from gitops.fork.values import files_without_reader, problems_of_values
 from gitops.git.repository import Repository
 from gitops.pins.release import Release, read_release
 from gitops.platform.model import Platform
@@ -24,8 +22,6 @@ from gitops.platform.targets import ENVS, PINS, PLATFORM, TUNING, Target, listed
 # Files of the layout before version 0.2.
 _OLD = ("argocd/identity.yaml", "argocd/projects/serving.yaml", "apps/serving.yaml")
 _LFS = "version https://git-lfs.github.com/"
-_CHART = Path("charts/model-serving")
-_TRAINING = Path("charts/training")
 
 
 class Findings(Struct, frozen=True, kw_only=True):
@@ -50,7 +46,8 @@ def find_inconsistencies(repository: Repository) -> Findings:
         *_ordinary_files(root),
         *_releases(root, platform),
         *claimed_twice(platform, lambda path: _read(root / path)),
-        *_values(root),
+        *problems_of_values(root),
+        *files_without_reader(root, platform),
         *_owners(root, platform),
         *_vendored(root, platform),
         *problems_of_runners(root, platform),
@@ -110,36 +107,6 @@ def _releases(root: Path, platform: Platform) -> Iterator[str]:
             )
 
 
-def _values(root: Path) -> Iterator[str]:
-    """Report keys that the charts do not have: files of shared parts by their charts, tuning by that of serving."""
-    for path, chart in _values_files(root):
-        where = path.relative_to(root)
-        if (text := _read(path)) is None:
-            continue
-        try:
-            values = loaded(text)
-        except YAMLError as error:
-            yield f"{where} is not valid YAML: {error}."
-            continue
-        if values is not None and not isinstance(values, dict):
-            yield f"{where} holds no values: it must be a mapping."
-        elif schema := _schema(root / chart):
-            for key in refused_keys(values or {}, schema):
-                yield f"{where}: the chart {chart.name} has no value {key}: `helm show values {chart}` lists them."
-
-
-def _values_files(root: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield each values file, with its chart."""
-    yield root / ENVS / TUNING, _CHART
-    for path in sorted([*(root / ENVS).glob("*/*.yaml"), *(root / ENVS).glob("*/*/*.yaml")]):
-        if path.relative_to(root).parts[1] == PLATFORM:
-            yield path, Path("charts") / path.stem
-        elif path.name == TUNING:
-            yield path, _CHART
-    for path in sorted((root / "models").glob(f"*/{TUNING}")):
-        yield path, _TRAINING
-
-
 def _canaries(root: Path, platform: Platform) -> Iterator[str]:
     """Report services with the canary strategy in Argo CD's cluster, if nothing installs Argo Rollouts there."""
     if platform.rollouts:
@@ -163,11 +130,6 @@ def _strategy(path: Path) -> object:
         return None
     rollout = values.get("rollout") if isinstance(values, dict) else None
     return rollout.get("strategy") if isinstance(rollout, dict) else None
-
-
-def _schema(chart: Path) -> dict[str, Any] | None:
-    text = _read(chart / "values.schema.json")
-    return json.loads(text) if text else None
 
 
 def _owners(root: Path, platform: Platform) -> Iterator[str]:

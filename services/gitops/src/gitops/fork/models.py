@@ -1,15 +1,15 @@
 """Checks of the folders in models/: files that training would refuse, and models that no service serves."""
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from gitops.documents import YAMLError, loaded
-from gitops.fork.schemas import refused_keys
+from gitops.errors import BadInputError
+from gitops.fork.schemas import read_schema, refused_keys, refused_values
 from gitops.platform.model import Platform
 from gitops.platform.targets import listed
 
@@ -40,25 +40,15 @@ def model_files(root: Path) -> list[ModelFile]:
 
 
 def model_problems(root: Path, files: Sequence[ModelFile]) -> Iterator[str]:
-    """Report what training would refuse: invalid files, unknown keys, and two folders that register one model."""
-    schema = _schema(root)
+    """Report what training would refuse: invalid files, keys and values, and two folders that register one model."""
+    try:
+        schema = read_schema(root, _SCHEMA)
+    except BadInputError as error:
+        schema = {}
+        yield str(error)
     folders: dict[str, list[str]] = {}
     for file in files:
-        if file.unreadable:
-            yield f"{file.path} is not valid YAML: {file.unreadable}."
-            continue
-        if not isinstance(file.settings, dict):
-            yield f"{file.path} holds no settings: it must be a mapping, as in docs/bring-your-own-table.md."
-            continue
-        for key in refused_keys(file.settings, schema):
-            yield f"{file.path}: there is no setting {key}. `training run --help` lists them."
-        if missing := [key for key in _REQUIRED if not isinstance(file.settings.get(key), str)]:
-            yield f"{file.path}: {listed(missing)} must be set, as text: docs/bring-your-own-table.md has one."
-        elif not _reachable(root / file.path.parent, data := file.settings["data"]):
-            yield (
-                f"{file.path}: data: {data!r} is not next to this file, so the CronJob in the cluster would not "
-                "find it: put it there, on a volume at /data, or name an address (s3://, https://, a database)."
-            )
+        yield from _problems_of_file(root, file, schema)
         if file.name:
             folders.setdefault(file.name, []).append(str(file.path.parent))
     for name, several in folders.items():
@@ -86,12 +76,27 @@ def _read(root: Path, path: Path) -> ModelFile:
         return ModelFile(where, unreadable=str(error))
 
 
+def _problems_of_file(root: Path, file: ModelFile, schema: Mapping[str, Any]) -> Iterator[str]:
+    if file.unreadable:
+        yield f"{file.path} is not valid YAML: {file.unreadable}."
+        return
+    if not isinstance(file.settings, dict):
+        yield f"{file.path} holds no settings: it must be a mapping, as in docs/bring-your-own-table.md."
+        return
+    for key in refused_keys(file.settings, schema):
+        yield f"{file.path}: there is no setting {key}. `training run --help` lists them."
+    for sentence in refused_values(file.settings, schema):
+        if sentence.partition(" ")[0] not in _REQUIRED:
+            yield f"{file.path}: {sentence}."
+    if missing := [key for key in _REQUIRED if not isinstance(file.settings.get(key), str)]:
+        yield f"{file.path}: {listed(missing)} must be set, as text: docs/bring-your-own-table.md has one."
+    elif not _reachable(root / file.path.parent, data := file.settings["data"]):
+        yield (
+            f"{file.path}: data: {data!r} is not next to this file, so the CronJob in the cluster would not "
+            "find it: put it there, on a volume at /data, or name an address (s3://, https://, a database)."
+        )
+
+
 def _reachable(folder: Path, data: str) -> bool:
     """Whether the cluster can read a model's data: the training image contains only the model's folder."""
     return _ELSEWHERE.fullmatch(data) is not None or (folder / data).exists()
-
-
-def _schema(root: Path) -> dict[str, Any]:
-    path = root / _SCHEMA
-    schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return schema
