@@ -99,7 +99,12 @@ def test_the_hash_follows_the_content(tmp_path: Path) -> None:
         ("a,a,y\n1,2,x\n2,3,z\n", "column 'a' occurs more than once"),
         ("a,,y\n0,1,x\n1,2,z\n", "column 2 has no name"),
         ("a,y\n1,2,x\n1,3,z\n", "rows have more fields than the header"),
-        ("a,y\n1,x\n1,2,3,z\n", "not a table with a comma between fields"),
+        (
+            "a,y\n1,x\n1,2,3,z\n",
+            "line 3 has 4 fields, but the lines before have 2, with a comma between fields: put quotes",
+        ),
+        ("a,b,y\n1,Bonn,x\n2,Rome, Italy,z\n", "line 3 has 4 fields, but the lines before have 3, with a comma"),
+        ('a,y\n1,"x\n2,z\n', "a quote is opened, but never closed (EOF inside string starting at row 1)"),
         ("y\nx\nz\n", "no column besides the target"),
         ("a,b\n1,2\n", "no column 'y' to predict. The columns are 'a', 'b'"),
         ("a,Y\n1,2\n", "no column 'y'"),

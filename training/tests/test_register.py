@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import lightgbm
 import numpy as np
 import pandas as pd
 import psutil
@@ -18,9 +19,11 @@ import sqlalchemy as sa
 import yaml
 from mlflow import MlflowClient
 from sklearn.cluster import KMeans
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.svm import LinearSVC
 
 from training.registering.conversion import to_graph
@@ -135,6 +138,40 @@ def test_a_model_that_predicts_neither_labels_nor_numbers_is_refused(
     outcome = training("register", str(tmp_path / "m.skops"), "--data", str(table), "--target", "y")
     assert outcome.code == 2
     assert "the KMeans is neither a classifier nor a regressor" in outcome.err
+
+
+def test_a_model_of_a_library_without_an_estimator_is_refused(training: Command, table: Path, tmp_path: Path) -> None:
+    data = lightgbm.Dataset(ROWS, LABELS == "yes")
+    joblib.dump(lightgbm.train({"objective": "binary", "verbose": -1}, data, 3), tmp_path / "m.joblib")
+    outcome = training("register", str(tmp_path / "m.joblib"), "--data", str(table), "--target", "y", "--trust-pickle")
+    assert outcome.code == 2
+    assert "the Booster is not an estimator of scikit-learn; for a Booster, use" in outcome.err
+
+
+def test_a_model_that_was_not_fitted_is_refused(training: Command, table: Path, tmp_path: Path) -> None:
+    skops.io.dump(LogisticRegression(), tmp_path / "m.skops")
+    outcome = training("register", str(tmp_path / "m.skops"), "--data", str(table), "--target", "y")
+    assert outcome.code == 2
+    assert "the LogisticRegression has no classes_, as if it was never fitted" in outcome.err
+
+
+def test_a_model_that_treats_missing_texts_in_its_own_way_is_told_how_to_fill_them(
+    training: Command, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame(ROWS, columns=["a", "b"]).assign(town=np.resize(["Ulm", "Bonn", None], len(ROWS)), y=LABELS)
+    frame.loc[frame["town"].isna(), "y"] = "no"
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    words = ["--data", str(tmp_path / "rows.csv"), "--target", "y", "--trust-pickle", "--dry-run"]
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    filled = make_pipeline(SimpleImputer(strategy="constant", fill_value="none"), encoder)
+    outcomes = []
+    for text in (encoder, filled):
+        prepare = make_column_transformer((text, ["town"]), ("passthrough", ["a", "b"]))
+        model = make_pipeline(prepare, LogisticRegression()).fit(frame[["a", "b", "town"]], frame["y"])
+        joblib.dump(model, tmp_path / "m.joblib")
+        outcomes.append(training("register", str(tmp_path / "m.joblib"), *words))
+    assert [outcome.code for outcome in outcomes] == [2, 0]
+    assert "(all without a text in 'town': put a SimpleImputer before the encoder of this column" in outcomes[0].err
 
 
 class Spy:

@@ -14,7 +14,7 @@ import pytest
 from training.data import Dataset, load_dataset
 from training.errors import BadInputError
 from training.kinds import Column
-from training.settings import CsvSettings
+from training.settings import ColumnSettings, CsvSettings
 
 Training = Callable[..., Any]
 ROWS = 60
@@ -187,6 +187,76 @@ def test_columns_not_to_learn_from_are_named(tmp_path: Path, columns: dict[str, 
     found = loaded(tmp_path, table(**columns))
     assert [concern.column for concern in found.concerns] == list(columns)
     assert says in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (["12%", "7 %", "100%"], "numbers in a form that is read as text, such as '100%', '12%'"),
+        (["$1.50", "-$2", "$1,200.00"], "numbers in a form"),
+        (["1.000,50", "20,00", "3"], "numbers in a form"),
+        (["1 000", "2 500", "12"], "numbers in a form"),
+        (["12.50 \u20ac", "9 EUR", "1.200 EUR"], "numbers in a form"),
+        (["31.01.2024", "1.2.2024", "15.03.24"], "dates or times in a form that is read as text, such as '1.2.2024'"),
+        (["01/31/2024", "02/01/2024 13:05", "02/02/2024 1:05 PM"], "dates or times in a form"),
+        (["08:15", "23:59:59", "9:00"], "dates or times in a form"),
+        (["yes", "yes ", "no"], "texts with spaces around them, such as 'yes '"),
+        ([" Bonn", " Kiel", " Ulm"], "texts with spaces around them, such as ' Bonn'"),
+    ],
+)
+def test_texts_that_are_something_else_are_named(tmp_path: Path, values: list[str], says: str) -> None:
+    frame = table(b=np.resize(values, ROWS))
+    for write, name in ((frame.to_csv, "data.csv"), (frame.to_parquet, "data.parquet")):
+        write(tmp_path / name, index=False)
+        found = load_dataset(str(tmp_path / name), "kind")
+        assert [concern.column for concern in found.concerns] == ["b"]
+        assert says in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a%", "b%", "c%"],
+        ["v1.2.3", "1.2.3", "10.0.1"],
+        ["12 ABC", "13 ABC", "9 XYZ"],
+        ["2024-01", "2024-02", "2023-12"],
+        ["1-2", "3-4", "5+"],
+        ["18-25", "26-35", "36-50"],
+        ["0049-30-123", "0049-89-4", "1"],
+    ],
+)
+def test_other_texts_raise_no_concern(tmp_path: Path, values: list[str]) -> None:
+    assert loaded(tmp_path, table(b=np.resize(values, ROWS))).warnings == ()
+
+
+def test_a_column_that_is_declared_as_text_raises_no_concern(tmp_path: Path) -> None:
+    table(b=np.resize(["12%", "7%", "31%"], ROWS), c=np.resize(["01067", "01069", "04103"], ROWS)).to_csv(
+        tmp_path / "data.csv", index=False
+    )
+    said = {"b": ColumnSettings(kind="category"), "c": ColumnSettings(kind="category")}
+    assert load_dataset(str(tmp_path / "data.csv"), "kind", said=said).warnings == ()
+
+
+def test_labels_that_differ_only_in_spaces_are_named(tmp_path: Path) -> None:
+    frame = table()
+    frame.loc[::5, "kind"] += " "
+    found = loaded(tmp_path, frame)
+    assert [concern.column for concern in found.concerns] == ["kind"]
+    assert "column 'kind' (the target) holds texts with spaces around them, such as 'left '" in found.warnings[0]
+
+
+def test_a_mistake_among_dates_is_refused(tmp_path: Path) -> None:
+    days = ["2024-01-30", "2024-01-31", "", "unknown", "2024-02-01", "2024-02-30"]
+    frame = table(day=np.resize(days, ROWS))
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    with pytest.raises(BadInputError) as caught:
+        load_dataset(str(tmp_path / "data.csv"), "kind")
+    assert "column 'day' holds 'unknown' in row 4 among dates or times in ISO 8601 (20 of 50 values" in str(
+        caught.value
+    )
+    assert 'csv.missing: ["unknown"]' in str(caught.value)
+    found = loaded(tmp_path, frame, CsvSettings(missing=["unknown", "2024-02-30"]))
+    assert [column.kind for column in found.columns] == ["number", "datetime"]
 
 
 def test_a_copy_of_a_predicted_number_is_named(tmp_path: Path) -> None:

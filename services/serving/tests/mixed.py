@@ -107,9 +107,18 @@ def requested(row: Any) -> list[Any]:
 
 
 def write_mixed(
-    folder: Path, *, onnx_twin: bool = True, columns: Any = COLUMNS, example: Any = ROW, drift: bool = False
+    folder: Path,
+    *,
+    onnx_twin: bool = True,
+    columns: Any = COLUMNS,
+    signed: Any = COLUMNS,
+    example: Any = ROW,
+    drift: bool = False,
 ) -> str:
-    """Write the model into `folder`, with `columns` as its `metadata.columns`, and return its content digest."""
+    """Write the model into `folder`, and return its content digest.
+
+    `columns` are its `metadata.columns`, and `signed` those of its signature.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model = fitted()
     flavors: dict[str, Any] = {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"}}
@@ -118,7 +127,7 @@ def write_mixed(
         flavors["onnx"] = {"data": "model.onnx"}
         onnx.save(twin(model), folder / "model.onnx")
     inputs = [
-        {"name": each["name"], "type": TYPES[str(each["kind"])], "required": not each["optional"]} for each in COLUMNS
+        {"name": each["name"], "type": TYPES[str(each["kind"])], "required": not each["optional"]} for each in signed
     ]
     metadata = {"task": "classification", "classes": CLASSES, "target": "species"}
     document = {

@@ -224,6 +224,51 @@ def test_a_missing_column_and_a_wrong_type_fail_only_their_file(run: Run, tmp_pa
     assert names_in(tmp_path / "out") == ["good.manifest.json", "good.parquet"]
 
 
+@pytest.fixture(scope="module")
+def optional_scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    """Return a scorer of a model in which every column is optional, as training on a table with gaps makes it."""
+    folder = tmp_path_factory.mktemp("optional")
+    columns = [column | {"optional": True} for column in mixed.COLUMNS]
+    return scorer_of(Bundle(folder, mixed.write_mixed(folder, columns=columns, signed=columns)))
+
+
+def test_a_file_with_none_of_the_columns_is_not_answered_as_if_all_were_null(
+    run: Run, tmp_path: Path, optional_scorer: Scorer
+) -> None:
+    table = penguins_table(10)
+    upper = table.rename_columns([name.upper() for name in table.column_names])
+    pq.write_table(upper, tmp_path / "in" / "upper.parquet")
+    pyarrow.csv.write_csv(upper, tmp_path / "in" / "comma.csv")
+    summary = run(by=optional_scorer)
+    assert (summary.scored, summary.failed) == (0, 2)
+    for told in summary.failures:
+        assert "it has none of the model's columns 'island'" in told
+        assert "its columns are 'ID'" in told
+
+
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_a_file_with_another_separator_says_so(
+    run: Run, tmp_path: Path, optional_scorer: Scorer, scorer: Scorer, decimal: str
+) -> None:
+    text = f"island;bill (mm);eggs;seen\nDream;39{decimal}1;2;2024-01-31\n"
+    (tmp_path / "in" / "semicolons.csv").write_text(text)
+    for by in (optional_scorer, scorer):
+        [told] = run(by=by).failures
+        assert "its header is the single name 'island;bill (mm);eggs;seen'; set SCORE_CSV_SEPARATOR" in told
+    assert not (tmp_path / "out").exists() or not names_in(tmp_path / "out")
+
+
+def test_a_missing_optional_column_is_logged(
+    run: Run, tmp_path: Path, optional_scorer: Scorer, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = penguins_table(10).rename_columns({"sex": "Sex"})
+    pq.write_table(table, tmp_path / "in" / "one.parquet")
+    assert run(by=optional_scorer).scored == 1
+    [warned] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert vars(warned)["missing"] == "'sex'"
+    assert "'Sex'" in vars(warned)["columns"]
+
+
 def test_too_many_bad_rows_fail_the_file(run: Run, tmp_path: Path) -> None:
     table = penguins_table(10)
     eggs = pa.array([None] * 2 + [1] * 8, pa.int64())

@@ -244,3 +244,22 @@ def test_rows_are_counted_before_they_are_read(penguins: httpx.Client, body: Any
     answer = penguins.post("/invocations", json=body)
     assert answer.status_code == 413, answer.text
     assert "1001 rows, but at most 1000" in answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"dataframe_split": {"columns": ["Island", "eggs;seen"], "data": [["Dream", 2], ["Biscoe", 1]]}},
+        {"dataframe_records": [{"Island": "Dream"}, {"Island": "Biscoe"}]},
+        {"inputs": {"Island": ["Dream", "Biscoe"]}},
+    ],
+)
+def test_rows_with_none_of_the_columns_are_refused_if_all_are_optional(
+    serve: Serve, tmp_path: Any, body: dict[str, Any]
+) -> None:
+    columns = [column | {"optional": True} for column in mixed.COLUMNS]
+    api = serve(Bundle(tmp_path, write_mixed(tmp_path, columns=columns, signed=columns)).pin())
+    until_ready(api)
+    answer = api.post("/invocations", json=body)
+    assert answer.status_code == 400, answer.text
+    assert "has none of the model's columns 'island', " in answer.json()["message"]

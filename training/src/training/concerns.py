@@ -1,13 +1,14 @@
 """Columns that a model can learn from but perhaps should not, each with a sentence that says why."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 from msgspec import Struct
 
 from training.kinds import NO_TEXT, Column, numeric
+from training.misread import about_spaces, about_texts
 from training.settings import Label
 
 # The name that pandas gives an index that was written to a CSV file and read back.
@@ -28,27 +29,44 @@ class Concern(Struct, frozen=True):
 
 
 def find_concerns(
-    features: Sequence[Column], rows: np.ndarray, truth: np.ndarray, classes: Sequence[Label]
+    features: Sequence[Column],
+    rows: np.ndarray,
+    truth: np.ndarray,
+    classes: Sequence[Label],
+    *,
+    target: str,
+    told: Collection[str] = (),
 ) -> tuple[Concern, ...]:
-    """Find the concerns about all feature columns.
+    """Find the concerns about all feature columns, and about the labels.
 
     Args:
         features: The columns, in the order of `rows`' columns.
         rows: Shape [rows, features], as in `Dataset`.
         truth: The target, shape [rows].
         classes: The labels, empty for regression.
+        target: The target's name.
+        told: The names of columns that settings say are text.
     """
     codes = np.searchsorted(np.asarray(classes), truth) if classes else None
     found = []
     for index, column in enumerate(features):
-        sentence = _about(column, rows, index, truth, codes, len(classes))
+        sentence = _about(column, rows, index, truth, codes, len(classes), told=column.name in told)
         if sentence:
             found.append(Concern(column.name, f"column {column.name!r} {sentence}"))
+    if sentence := about_spaces([label for label in classes if isinstance(label, str)]):
+        found.append(Concern(target, f"column {target!r} (the target) {sentence}"))
     return tuple(found)
 
 
 def _about(
-    column: Column, rows: np.ndarray, index: int, truth: np.ndarray, codes: np.ndarray | None, classes: int
+    column: Column,
+    rows: np.ndarray,
+    index: int,
+    truth: np.ndarray,
+    codes: np.ndarray | None,
+    classes: int,
+    *,
+    told: bool,
 ) -> str | None:
     if column.is_text:
         # Each text becomes a number.
@@ -66,11 +84,15 @@ def _about(
         return None if gaps else "has the same value in every row, so a model cannot learn from it."
     if not gaps and _is_copy(values.astype(np.float64), truth, codes, classes, number=not column.is_text):
         return "repeats the target: will it be known when the model predicts? If not, leave it out."
-    sentence = _about_texts(values) if column.is_text else _about_numbers(column, values)
+    if column.is_text:
+        misread = about_spaces(column.categories) if told else about_texts(column.categories)
+        sentence = misread or _about_names(values)
+    else:
+        sentence = _about_numbers(column, values)
     return sentence or _nearly_constant(values)
 
 
-def _about_texts(codes: np.ndarray) -> str | None:
+def _about_names(codes: np.ndarray) -> str | None:
     if len(codes) >= _FEWEST_IDENTIFIERS and len(np.unique(codes)) >= _ALMOST_ALL * len(codes):
         return (
             "has a different text in nearly every row, like a name or an identifier, so it says nothing about new "

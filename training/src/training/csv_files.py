@@ -4,6 +4,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -30,6 +31,7 @@ _USUAL_MARKERS = (
     "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "-NaN", "None", "NULL", "null", "1.#QNAN",
 )  # fmt: skip
 _WITH_COMMA = r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?"
+_SURPLUS = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 _NUMBER = r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?"
 
 
@@ -94,11 +96,7 @@ def _read_encoded(
     except pd.errors.EmptyDataError as error:
         raise BadInputError(f"{path}: the file is empty.") from error
     except pd.errors.ParserError as error:
-        what = _SEPARATORS.get(separator, repr(separator))
-        raise BadInputError(
-            f"{path}: not a table with {what} between fields ({' '.join(str(error).split())}); set csv.separator to "
-            "another one."
-        ) from error
+        raise BadInputError(f"{path}: {_unreadable(str(error), separator)}") from error
     if not isinstance(table.index, pd.RangeIndex):
         # pandas takes the surplus fields for row names.
         raise BadInputError(
@@ -111,6 +109,21 @@ def _read_encoded(
     if notes:
         said = [f"read with {' and '.join(notes)} (csv.separator, csv.decimal and csv.encoding override this)", *said]
     return CsvTable(table, tuple(said))
+
+
+def _unreadable(error: str, separator: str) -> str:
+    """Return what is wrong with a file that pandas cannot read, and how to correct it, in a sentence."""
+    what = _SEPARATORS.get(separator, repr(separator))
+    if surplus := _SURPLUS.search(error):
+        expected, line, found = surplus.groups()
+        return (
+            f"line {line} has {found} fields, but the lines before have {expected}, with {what} between fields: put "
+            "quotes around a field that contains this character, or set csv.separator to another one."
+        )
+    told = " ".join(error.removeprefix("Error tokenizing data. C error: ").split())
+    if "EOF inside string" in error:
+        return f"a quote is opened, but never closed ({told}): close it, or write a quote within a field twice."
+    return f"not a table with {what} between fields ({told}); set csv.separator to another one."
 
 
 def _known_encoding(name: str) -> str:

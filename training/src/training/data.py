@@ -166,7 +166,7 @@ def load_dataset(  # noqa: PLR0913  (reading a table depends on all of them)
         sha256=_content_hash(features.columns, target, features.rows, truth, set_aside),
         centred=features.centred,
         notes=read.notes,
-        concerns=find_concerns(features.columns, features.rows, truth, classes),
+        concerns=find_concerns(features.columns, features.rows, truth, classes, target=target, told=texts),
         version=found.version,
         aside=set_aside,
         times=found.times,

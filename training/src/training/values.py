@@ -82,29 +82,35 @@ def _own_kind(column: pd.Series, *, told: bool) -> Kind:
 
 
 def _kind_of_texts(column: pd.Series, present: pd.Series, *, told: bool) -> Kind:
+    times = _are_times(present)
+    if times.all():
+        return "datetime"
     if not told:
-        _refuse_odd_among_numbers(column, present)
+        _refuse_odd(present, pd.to_numeric(present, errors="coerce").isna(), column, "numbers", "the numbers")
+        _refuse_odd(present, ~times, column, "dates or times in ISO 8601", "they")
         if present.str.strip().str.fullmatch(_WITH_COMMA).all():
             raise UnusableError(
                 f"holds {described(column)}: are these numbers with a decimal comma, while other columns have points? "
                 "Correct them, or read them as text with kind: category."
             )
-    if present.str.fullmatch(_DATE).all() and _parsed(present).notna().all():
-        return "datetime"
     return "category"
 
 
-def _refuse_odd_among_numbers(column: pd.Series, present: pd.Series) -> None:
-    """Refuse a column in which most values are numbers: the others are mistakes, or marks of missing values."""
-    odd = (pd.to_numeric(column, errors="coerce").isna() & column.notna()).to_numpy()
+def _are_times(present: pd.Series) -> pd.Series:
+    times = present.str.fullmatch(_DATE).astype(bool)
+    return times & _parsed(present).notna() if times.any() else times
+
+
+def _refuse_odd(present: pd.Series, odd: pd.Series, column: pd.Series, others: str, names: str) -> None:
+    """Refuse a column in which most values are of one kind: the others are mistakes, or marks of missing values."""
     count = int(odd.sum())
     if count and count < len(present) / 2:
-        row = int(odd.argmax())
-        value = column.iloc[row][:30]
+        value = present[odd].iloc[0][:30]
+        row = int(np.flatnonzero(column.notna())[odd.to_numpy()][0]) + 1
         quoted = msgspec.json.encode(value).decode()
         raise UnusableError(
-            f"holds {value!r} in row {row + 1} among numbers ({count} of {len(present)} values are not numbers). "
-            f"If it means a missing value, declare it with csv.missing: [{quoted}] (--csv-missing); if the numbers are "
+            f"holds {value!r} in row {row} among {others} ({count} of {len(present)} values are not {others}). "
+            f"If it means a missing value, declare it with csv.missing: [{quoted}] (--csv-missing); if {names} are "
             "names, read them as text with kind: category; otherwise correct it."
         )
 

@@ -6,6 +6,7 @@ accepts the rows of a table. Like MLflow, this ignores columns that the model do
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -114,13 +115,22 @@ def read(reader: RowReader, field: str, given: Any) -> Matrix:
         return _table(reader, f"{field}.data", given)
     if isinstance(given, dict):
         return reader.many(_by_columns(given, field, reader), field)
-    return reader.many([_row(row, reader) for row in given], field)
+    return reader.many([_row(row, f"{field}[{index}]", reader) for index, row in enumerate(given)], field)
 
 
-def _row(row: Any, reader: RowReader) -> Row:
+def _row(row: Any, field: str, reader: RowReader) -> Row:
     if isinstance(row, dict):
-        return {name: value for name, value in row.items() if name in reader.names}
+        known = {name: value for name, value in row.items() if name in reader.names}
+        _require_one(known, row, field, reader)
+        return known
     return row if isinstance(row, list) else [row]
+
+
+def _require_one(known: Collection[Any], given: Collection[str], field: str, reader: RowReader) -> None:
+    """Refuse rows whose names are all unknown. If all columns are optional, each would get the answer to only nulls."""
+    if given and not known:
+        wanted = [column.name for column in reader.columns]
+        raise _wrong(field, f"has none of the model's columns {listed(wanted)}; it has {listed(given)}")
 
 
 def _table(reader: RowReader, field: str, given: DataframeSplit) -> Matrix:
@@ -139,11 +149,13 @@ def _table(reader: RowReader, field: str, given: DataframeSplit) -> Matrix:
             *(FieldError(field, f"column {shown_name(name)} is missing") for name in missing[:_MOST_ERRORS])
         )
     known = [(name, index) for index, name in enumerate(names) if name in reader.names]
+    _require_one(known, names, field, reader)
     return reader.many([{name: row[index] for name, index in known} for row in given.data], field)
 
 
 def _by_columns(given: dict[str, Any], field: str, reader: RowReader) -> Rows:
     columns = {name: values for name, values in given.items() if name in reader.names}
+    _require_one(columns, given, field, reader)
     if not any(isinstance(values, list) for values in columns.values()):
         return [columns]
     lengths = {len(values) if isinstance(values, list) else -1 for values in columns.values()}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
+from training.kinds import NO_TEXT
 from training.registering.estimators import Answers
 from training.registering.messages import ColumnGiven
 
@@ -36,10 +37,27 @@ def disagreements(
     problems = []
     for name, which in (("rows of the table", compared[compared < data]), ("hard rows", compared[compared >= data])):
         if len(which) and (problem := _different(model, form, which, tolerance, data)):
-            row = rows[problem[0]]
+            what, wrong = problem
+            row = rows[wrong[0]]
             told = ", ".join(f"{column.name}={value!r}"[:60] for column, value in zip(columns, row, strict=True))
-            problems.append(f"{problem[1]} for {problem[2]} of {len(which)} {name}, such as {told[:300]}")
+            gaps = _without_text(columns, rows[wrong])
+            problems.append(f"{what} for {len(wrong)} of {len(which)} {name}, such as {told[:300]}{gaps}")
     return Apart(tuple(problems), refuses)
+
+
+def _without_text(columns: Sequence[ColumnGiven], rows: np.ndarray) -> str:
+    """Say which text is missing in all of the rows: serving gives a missing text as an empty one, and pandas as NaN."""
+    gaps = [
+        column.name
+        for index, column in enumerate(columns)
+        if column.kind == "category" and (rows[:, index] == NO_TEXT).all()
+    ]
+    if not gaps:
+        return ""
+    return (
+        f" (all without a text in {', '.join(map(repr, gaps))}: put a SimpleImputer before the encoder of this column, "
+        "so that the model fills the gap itself)"
+    )
 
 
 def _unknown(columns: Sequence[ColumnGiven], rows: np.ndarray, data: int) -> dict[int, np.ndarray]:
@@ -54,13 +72,13 @@ def _unknown(columns: Sequence[ColumnGiven], rows: np.ndarray, data: int) -> dic
 
 def _different(
     model: Answers, form: Answers, which: np.ndarray, tolerance: float, data: int
-) -> tuple[int, str, int] | None:
-    """Return a row that differs, the difference in words, and how many rows differ; None if none does."""
+) -> tuple[str, np.ndarray] | None:
+    """Return the difference in words, and the rows that differ; None if none does."""
     answered, answered_too = model.answered[which], form.answered[which]
     if (answered != answered_too).any():
         wrong = which[answered != answered_too]
         what = "answers where the model refuses" if answered_too[answered != answered_too][0] else "has no answer"
-        return int(wrong[0]), what, len(wrong)
+        return what, wrong
     which = which[answered]
     if model.codes is None or form.codes is None:
         scale = float(np.nanstd(model.values[:data])) or 1.0  # type: ignore[index]
@@ -68,15 +86,15 @@ def _different(
         # Single precision has seven digits, whatever the spread.
         allowed = np.maximum(tolerance * scale, 1e-6 * np.abs(model.values[which]))  # type: ignore[index]
         wrong = which[distance > allowed]
-        return (int(wrong[0]), "predicts other values", len(wrong)) if len(wrong) else None
+        return ("predicts other values", wrong) if len(wrong) else None
     differ = model.codes[which] != form.codes[which]
     if model.probabilities is not None and form.probabilities is not None:
         distance = np.abs(model.probabilities[which] - form.probabilities[which]).max(axis=1)
         wrong = which[distance > tolerance]
         if len(wrong):
-            return int(wrong[0]), "has other probabilities", len(wrong)
+            return "has other probabilities", wrong
         # In difficult rows, classes whose probabilities are equal up to rounding have no order.
         top = np.sort(model.probabilities[which], axis=1)
         differ &= (top[:, -1] - top[:, -2] > 2 * tolerance) | (which < data)
     wrong = which[differ]
-    return (int(wrong[0]), "names another class", len(wrong)) if len(wrong) else None
+    return ("names another class", wrong) if len(wrong) else None

@@ -48,9 +48,16 @@ def task_of(model: Any) -> Task:
         raise UnfitError(f"the {type(model).__name__} has no predict")
     if isinstance(model, GraphModel):
         return model.task
-    if is_classifier(model) or (hasattr(model, "classes_") and not is_regressor(model)):
+    try:
+        regressor, classifier = is_regressor(model), is_classifier(model)
+    except AttributeError:
+        raise UnfitError(
+            f"the {type(model).__name__} is not an estimator of scikit-learn; for a Booster, use its library's "
+            "estimators, such as LGBMClassifier or XGBClassifier"
+        ) from None
+    if classifier or (hasattr(model, "classes_") and not regressor):
         return "classification"
-    if is_regressor(model):
+    if regressor:
         return "regression"
     raise UnfitError(f"the {type(model).__name__} is neither a classifier nor a regressor")
 
@@ -59,9 +66,11 @@ def classes_of(model: Any) -> tuple[Label, ...]:
     """Return the labels in the order of the probabilities.
 
     Raises:
-        UnfitError: There are several outputs, or the labels have a type that JSON cannot hold.
+        UnfitError: It is not fitted, there are several outputs, or the labels have a type that JSON cannot hold.
     """
-    found = model.classes_
+    found = getattr(model, "classes_", None)
+    if found is None:
+        raise UnfitError(f"the {type(model).__name__} has no classes_, as if it was never fitted")
     if any(np.ndim(labels) for labels in found):
         raise UnfitError(f"the {type(model).__name__} has several outputs; register a model for each of them")
     labels = [label.item() if hasattr(label, "item") else label for label in found]

@@ -17,6 +17,7 @@ from serving.batch.errors import FileError
 from serving.batch.files import Format, SideFile, TableWriter, read_table, rows_that, stem, writing
 from serving.batch.manifest import SUFFIX, Manifest, Model, Options, Part, decoded
 from serving.batch.places import Found, Identity, Pattern, Place, Taken, matching
+from serving.batch.rows import absent
 from serving.batch.scorer import Scorer
 from serving.batch.text import Chunk
 from serving.decoding import listed, shown_name
@@ -130,7 +131,7 @@ class Job:
             begun = time.monotonic()
             answers, side = room / "answers", SideFile(room / "rejected")
             try:
-                rows = self._answer(taken, answers, side, tell)
+                rows = self._answer(file.address, taken, answers, side, tell)
             except (FileError, InvalidInputError):
                 taken.check()  # reports a file that changed while it was read, which explains the error
                 raise
@@ -149,13 +150,14 @@ class Job:
             and before.input.identity == self._source.identity(file.name)
         )
 
-    def _answer(self, taken: Taken, answers: Path, side: SideFile, tell: Callable[[int], None]) -> int:
+    def _answer(self, address: str, taken: Taken, answers: Path, side: SideFile, tell: Callable[[int], None]) -> int:
         """Score all rows of a file, and return their number."""
         spec, rows = self._scorer.model.spec, 0
         chunks = read_table(taken.path, spec.columns, self._plan.separator)
         first = next(chunks, None)
         if first is None:
             raise FileError("it has no rows")
+        self._warn_of_absent(address, first.given.schema.names)
         try:
             with writing(answers, self._plan.form, self._schema(first.given.schema)) as writer:
                 for chunk in _chained(first, chunks):
@@ -170,6 +172,12 @@ class Job:
                 f"allows: {'; '.join(side.first)}"
             )
         return rows
+
+    def _warn_of_absent(self, file: str, names: list[str]) -> None:
+        """Log the optional columns that a file does not have. A misspelt name would otherwise look like nulls."""
+        if missing := absent(names, self._scorer.model.reader):
+            told = {"file": file, "missing": listed(missing), "columns": listed(names)}
+            logger.warning("columns of the model are missing, and count as null", extra=told)
 
     def _schema(self, given: pa.Schema) -> pa.Schema:
         names = given.names if self._plan.kept is None else self._plan.kept

@@ -4,6 +4,7 @@ A table is read by the same code that reads tables for the API, as the bytes of 
 one only if that code refuses the table.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from serving import arrow
-from serving.decoding import CategoryDecoder, DatetimeDecoder, Decoder, MismatchError, shown_name
+from serving.decoding import CategoryDecoder, DatetimeDecoder, Decoder, MismatchError, listed, shown_name
 from serving.errors import FieldError, InvalidInputError
 from serving.features import RowReader
 from serving.openinference.rows import numbers_fit, read_columns
 from serving.runtimes.base import Matrix
 
 Array = np.ndarray[Any, Any]
+_MOST_ERRORS = 10
 
 
 def read_rows(batch: pa.RecordBatch, reader: RowReader) -> tuple[Matrix, dict[int, str]]:
@@ -27,13 +29,31 @@ def read_rows(batch: pa.RecordBatch, reader: RowReader) -> tuple[Matrix, dict[in
         The rows that fit, shape [rows that fit, columns], and for each other row, by its index, the reason.
 
     Raises:
-        InvalidInputError: if a column is missing, appears twice, or has a type that the model does not accept.
+        InvalidInputError: if a column is missing, appears twice, or has a type that the model does not accept, or if
+            none is a column of the model.
     """
+    _check_names(batch.schema.names, reader)
     body = _stream(batch.select([at for at, name in enumerate(batch.schema.names) if name in reader.names]))
     try:
         return arrow.read(body, reader, batch.num_rows), {}
     except InvalidInputError:
         return _some(arrow.values(body, reader), reader)
+
+
+def absent(names: Collection[str], reader: RowReader) -> list[str]:
+    """Return the model's columns that a table with these names does not have."""
+    return [column.name for column in reader.columns if column.name not in names]
+
+
+def _check_names(names: Collection[str], reader: RowReader) -> None:
+    """Refuse a table without a required column, or with none at all: each row would get the answer to only nulls."""
+    missing = absent(names, reader)
+    required = [column.name for column in reader.columns if column.name in missing and not column.optional]
+    told = [FieldError(f"columns[{shown_name(name)}]", "the column is missing") for name in required[:_MOST_ERRORS]]
+    if len(missing) == len(reader.columns) and not told:
+        told = [FieldError("", f"it has none of the model's columns {listed(missing)}")]
+    if told:
+        raise InvalidInputError(*told, FieldError("", f"its columns are {listed(names)}"))
 
 
 def _stream(batch: pa.RecordBatch) -> bytes:

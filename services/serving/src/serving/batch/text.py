@@ -22,6 +22,7 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 _NOUNS = {"number": "a number", "integer": "an integer", "boolean": "true or false"}
 _BLOCK_BYTES = 4 << 20
+_SEPARATORS = ",;\t|"
 
 
 class Chunk(msgspec.Struct, frozen=True, eq=False):
@@ -64,7 +65,7 @@ def read_csv(path: Path, columns: tuple[Column, ...], separator: str) -> Iterato
                 parse_options=csv.ParseOptions(
                     delimiter=separator, newlines_in_values=True, invalid_row_handler=refused
                 ),
-                convert_options=_all_text(_header(path, separator)),
+                convert_options=_all_text(_header(path, columns, separator)),
             )
             yield from _chunks(reader, columns, broken)
     except (pa.ArrowInvalid, OSError, UnicodeError) as error:
@@ -74,7 +75,7 @@ def read_csv(path: Path, columns: tuple[Column, ...], separator: str) -> Iterato
         ) from None
 
 
-def _header(path: Path, separator: str) -> list[str]:
+def _header(path: Path, columns: tuple[Column, ...], separator: str) -> list[str]:
     """Read only the names of the columns, which are needed to set their types before the rows are read."""
     with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as source:
         reader = csv.open_csv(
@@ -88,7 +89,24 @@ def _header(path: Path, separator: str) -> list[str]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise FileError(f"two of its columns are named {shown_name(twice)}, so they cannot be told apart")
+    _check_separator(names, columns, separator)
     return names
+
+
+def _check_separator(names: list[str], columns: tuple[Column, ...], separator: str) -> None:
+    """Refuse a file that another separator would split: with this one, it has a single column.
+
+    Raises:
+        FileError: if it is such a file.
+    """
+    [name, *others] = names
+    if others or name in [column.name for column in columns]:
+        return
+    if any(each in name for each in _SEPARATORS if each != separator):
+        raise FileError(
+            f"with {separator!r} between fields, its header is the single name {shown_name(name)}; set "
+            "SCORE_CSV_SEPARATOR (--csv-separator) to the character that is between its fields"
+        )
 
 
 def _all_text(names: list[str]) -> csv.ConvertOptions:
