@@ -75,7 +75,9 @@ class Arrivals:
             return await context.read()
         except DecodeError:
             await refuse(
-                context, grpc.StatusCode.INVALID_ARGUMENT, "The bytes of the call are not the method's request in protobuf."
+                context,
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "The bytes of the call are not the method's request in protobuf.",
             )
         finally:
             del self._arriving[context]
