@@ -1,5 +1,6 @@
 """Stock gRPC clients of the Open Inference Protocol work unchanged with the real process."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -170,17 +171,34 @@ def test_other_refusals_have_the_codes_that_clients_expect(address: str, client:
         assert caught.value.code() is code
     with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
         client.get_server_metadata()
-    with grpc.insecure_channel(address) as channel:
-        raw: Any = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        with pytest.raises(grpc.RpcError) as caught:
-            raw(b"no message", metadata=(("x-api-key", KEY),), timeout=5)
-    assert caught.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INVALID_ARGUMENT)
     rows = np.zeros((300_000, 4))
     with pytest.raises(InferenceServerException, match="RESOURCE_EXHAUSTED"):
         client.infer(NAME, [features(rows)])
     with pytest.raises(InferenceServerException, match="at most 1000 are answered at once"):
         client.infer(NAME, [features(np.tile(SETOSA, (2000, 1)))])
     assert client.infer(NAME, [features()]).as_numpy("prediction").shape == (3,)
+
+
+@pytest.mark.parametrize("method", ["inference.GRPCInferenceService/ModelInfer", "grpc.health.v1.Health/Check"])
+def test_bytes_that_are_no_message_are_the_callers_mistake(
+    running: tuple[Server, str], address: str, method: str
+) -> None:
+    with grpc.insecure_channel(address) as channel:
+        raw: Any = channel.unary_unary(f"/{method}")
+        with pytest.raises(grpc.RpcError) as caught:
+            raw(b"no message", metadata=(("x-api-key", KEY),), timeout=5)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "protobuf" in (caught.value.details() or "")
+    assert 'status="500"' not in httpx.get(f"{running[0].url}/metrics", trust_env=False).text
+    assert "Traceback" not in running[0].log.read_text()
+
+
+def test_each_line_of_the_log_is_json(running: tuple[Server, str], client: Client) -> None:
+    client.infer(NAME, [features()])
+    lines = running[0].log.read_text().splitlines()
+    assert lines
+    for line in lines:
+        json.loads(line)
 
 
 def test_calls_are_counted(running: tuple[Server, str], client: Client) -> None:

@@ -105,6 +105,32 @@ def test_a_body_that_is_not_json_is_400(iris_api: httpx.Client, content: bytes) 
     assert "not JSON" in problem(iris_api.post("/predict", content=content), 400)["detail"]
 
 
+def not_json(value: str) -> str:
+    return f'{{"features":{value}}}'
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (not_json("[NaN]").encode(), "NaN (byte 13) is not in JSON: send null for a missing value"),
+        (not_json("[1, -Infinity]").encode(), "-Infinity (byte 16) is not in JSON"),
+        (not_json("Infinity").encode(), "Infinity (byte 12) is not in JSON"),
+        (not_json("[N]").encode(), "invalid character"),
+        (b"\xef\xbb\xbf{}", "it begins with a byte order mark: send UTF-8 without one"),
+        ("{}".encode("utf-16"), "it begins with a byte order mark: send UTF-8 without one"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/predict", "/invocations", "/v2/models/iris-classifier/infer"])
+def test_what_makes_it_no_json_is_named(iris_api: httpx.Client, content: bytes, words: str, path: str) -> None:
+    answer = iris_api.post(path, content=content)
+    assert answer.status_code == 400
+    if path == "/invocations" and b"NaN" in content:
+        # MLflow's client writes NaN for null.
+        assert "exactly one of" in answer.text
+    else:
+        assert words in answer.text
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -159,7 +159,7 @@ def test_what_pandas_writes(penguins: httpx.Client) -> None:
         ({"bill (mm)": pa.array([Decimal("1.5")])}, ["columns['bill (mm)']", "decimal128", "send numbers"]),
         ({"sex": pa.array([["male"]])}, ["columns['sex']", "list"]),
         ({"sex": pa.array([3]).dictionary_encode()}, ["columns['sex']", "dictionary"]),
-        ({"height": pa.array([1.0])}, ["7 columns", "the model has 'island'"]),
+        ({"height": pa.array([1.0])}, ["columns['height']", "unknown column; the model has 'island'"]),
         ({"eggs": None}, ["columns['eggs']", "missing"]),
         ({"eggs": None, "eggz": pa.array([2])}, ["columns['eggz']", "unknown column", "columns['eggs']"]),
     ],

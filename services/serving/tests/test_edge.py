@@ -207,4 +207,8 @@ def test_the_example_has_the_digits_that_it_was_given_with(serve: Serve, tmp_pat
 def test_metrics_and_health_can_have_a_separate_port() -> None:
     with pytest.raises(SettingsError, match="METRICS_PORT is the same as PORT"):
         read(Settings, {"PORT": "8080", "METRICS_PORT": "8080"})
+    with pytest.raises(SettingsError, match="GRPC_PORT is the same as PORT"):
+        read(Settings, {"PORT": "8080", "GRPC_PORT": "8080"})
+    with pytest.raises(SettingsError, match="GRPC_PORT is the same as METRICS_PORT"):
+        read(Settings, {"METRICS_PORT": "9090", "GRPC_PORT": "9090"})
     assert read(Settings, {"METRICS_PORT": str(free_port())}).metrics_port

@@ -195,7 +195,7 @@ def test_unknown_texts_are_explained_or_refused_as_by_predict(serve: Serve, tmp_
         ({"instances": [SETOSA, [1, 2]]}, 422, "instances[1]: expected 4 values"),
         ({"instances": []}, 422, "at least one row"),
         ({"instances": [SETOSA] * 11}, 413, "has 11 rows, but at most 10 are explained at once"),
-        ({"features": SETOSA, "labels": "setosa"}, 422, "labels"),
+        ({"features": SETOSA, "labels": "setosa"}, 422, "labels: 'setosa' is not known; known ones are answered, all"),
         ({"features": SETOSA, "label": "all"}, 422, "known ones are features, instances, model_version, labels"),
         ({"features": SETOSA, "model_version": "8"}, 404, "pinned to version 7"),
     ],

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.__main__ import main
 from serving.app import create_app
+from serving.batch.settings import ScoreSettings
 from serving.environment import SettingsError, read, variables
 from serving.settings import Settings, SmokeSettings, WantedModel
 
@@ -89,6 +90,13 @@ def test_mistakes_in_further_models_are_named_by_index(models: Any, message: str
 def test_further_models_may_come_as_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--extra-models", '[{"name": "wine"}, {"name": "wine"}]']) == 2
     assert "EXTRA_MODELS[1].name is 'wine'" in capsys.readouterr().err
+
+
+def test_the_length_of_a_text_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"UNIX_SOCKET is '/x+', but takes text .* of at most 100 characters$"):
+        read(Settings, {"UNIX_SOCKET": "/" + "x" * 100})
+    with pytest.raises(SettingsError, match=r"SCORE_CSV_SEPARATOR is ';;', but takes text of 1 character$"):
+        read(ScoreSettings, {"SCORE_INPUT": "in", "SCORE_OUTPUT": "out", "SCORE_CSV_SEPARATOR": ";;"})
 
 
 def test_trusted_types_are_a_list() -> None:

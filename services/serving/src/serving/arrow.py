@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import nanoarrow as na
@@ -161,9 +162,7 @@ def _order(reader: RowReader, columns: list[Column]) -> list[int | None]:
     """Return the position of each column of the model in the table, None for an optional one that is missing."""
     given = {column.name: at for at, column in enumerate(columns)}
     known = [column.name for column in reader.columns]
-    if len(columns) > len(known):
-        raise _wrong("", f"the table has {len(columns)} columns, but the model has {listed(known)}")
-    unknown = [name for name in given if name not in reader.names][:_MOST_ERRORS]
+    unknown = list(islice((name for name in given if name not in reader.names), _MOST_ERRORS))
     missing = [each.name for each in reader.columns if each.name not in given and not each.optional][:_MOST_ERRORS]
     if unknown or missing:
         told = [FieldError(_field(name), f"unknown column; the model has {listed(known)}") for name in unknown]

@@ -119,8 +119,9 @@ def _takes(kind: inspect.Type) -> str:
             return "a whole number" + _range(kind.ge, kind.le)
         case inspect.FloatType():
             return "a number" + _range(kind.ge, kind.le)
-        case inspect.StrType(pattern=str() as pattern):
-            return f"text that matches {pattern}"
+        case inspect.StrType():
+            matching = f" that matches {kind.pattern}" if kind.pattern else ""
+            return f"text{matching}{_length(kind.min_length, kind.max_length)}"
         case _:
             return "text"
 
@@ -131,3 +132,11 @@ def _range(low: float | None, high: float | None) -> str:
     if low is not None:
         return f" of at least {low}"
     return ""
+
+
+def _length(low: int | None, high: int | None) -> str:
+    if high is None:
+        return ""
+    if low == high:
+        return f" of {high} character{'' if high == 1 else 's'}"
+    return f" of at most {high} characters"

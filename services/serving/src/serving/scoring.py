@@ -16,6 +16,7 @@ from serving.columns import Value
 from serving.decoding import listed, shown_name
 from serving.errors import MALFORMED, FieldError, InvalidInputError
 from serving.features import Row, RowReader
+from serving.malformed import why_malformed
 from serving.runtimes.base import Matrix
 
 Rows = list[Row]
@@ -62,7 +63,7 @@ def parse(body: bytes) -> tuple[str, Any]:
     try:
         request = _decoded(body)
     except MALFORMED as error:
-        raise _wrong("", f"the body is not an invocation: {error}") from None
+        raise _wrong("", f"the body is not an invocation: {why_malformed(error, body)}") from None
     given = [name for name in _FIELDS if getattr(request, name) is not UNSET]
     if len(given) != 1:
         found = " and ".join(given) if given else "none of them"

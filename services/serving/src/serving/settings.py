@@ -313,6 +313,9 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
         _check_pin(*shadow, lambda field: f"SHADOW_{field.upper()}")
         if self.metrics_port == self.port:
             raise ValueError("METRICS_PORT is the same as PORT: give it another number, or leave it out")
+        if self.grpc_port and self.grpc_port in (self.port, self.metrics_port):
+            other = "PORT" if self.grpc_port == self.port else "METRICS_PORT"
+            raise ValueError(f"GRPC_PORT is the same as {other}: give it another number, or leave it out")
         taken = {self.model_name}
         for index, extra in enumerate(self.extra_models):
             if extra.name in taken:

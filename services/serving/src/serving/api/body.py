@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from litestar.types import Receive
@@ -13,6 +13,7 @@ from litestar.types import Receive
 from serving.api.problems import RefusedError
 from serving.api.routes import JSON, Call
 from serving.errors import FieldError, InvalidInputError, OverloadedError
+from serving.malformed import why_malformed
 from serving.numbers import SHORTEST, table, table_in
 from serving.schemas import NumbersRequest, PredictRequest, VersionName
 from serving.versions.base import LATEST
@@ -40,6 +41,7 @@ _decoder = msgspec.json.Decoder(PredictRequest)
 _table_decoder = msgspec.json.Decoder(_Table)
 _LOCATED = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<field>.*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_NO_CHOICE = re.compile(r"Invalid enum value (.*)", re.DOTALL)
 _WORDS = {
     "`bool | int | float | str | null`": "a number, a string, a boolean or null",
     "`object | array`": "an array or an object",
@@ -148,7 +150,7 @@ def _inflated(body: bytes, limit: int) -> bytes:
     if len(inflated) > limit:
         raise RefusedError(413, f"The body must not be longer than {limit} bytes after decompression.")
     if not inflator.eof or inflator.unused_data:
-        raise RefusedError(400, "Content-Encoding says gzip, but the body is not valid gzip.")
+        raise RefusedError(400, "Content-Encoding says gzip, but the body is not one complete gzip stream.")
     return inflated
 
 
@@ -197,8 +199,7 @@ def parsed(body: bytes, decoder: "msgspec.json.Decoder[_Body]") -> _Body:
     except msgspec.ValidationError as error:
         raise InvalidInputError(_field_error(str(error), decoder.type)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not UTF-8"
-        raise RefusedError(400, f"The body is not JSON: {reason}.") from None
+        raise RefusedError(400, f"The body is not JSON: {why_malformed(error, body)}.") from None
     except RecursionError:
         raise RefusedError(400, "The body is nested too deeply.") from None
 
@@ -212,6 +213,14 @@ def _field_error(message: str, body: type[msgspec.Struct]) -> FieldError:
     reason, field = (match["reason"], match["field"] or "") if match else (message, "")
     if reason == "Number out of range":
         return FieldError(field, "expected a finite number")
+    if unknown := _NO_CHOICE.match(reason):
+        return FieldError(field, f"{unknown[1][:100]} is not known; known ones are {', '.join(_choices(body, field))}")
     for words, plain in _WORDS.items():
         reason = reason.replace(words, plain)
     return FieldError(field or "body", reason[:1].lower() + reason[1:])
+
+
+def _choices(body: type[msgspec.Struct], field: str) -> tuple[str, ...]:
+    """Return the values that a field of a body takes."""
+    kind = next(each.type for each in msgspec.structs.fields(body) if each.encode_name == field)
+    return get_args(kind)

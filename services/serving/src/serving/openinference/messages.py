@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from serving.errors import FieldError, InvalidInputError
+from serving.malformed import why_malformed
 from serving.openinference.tensors import DATATYPES, Array, datatype_of, from_bytes, from_json, to_bytes
 
 Parameters = dict[str, Any]
@@ -98,7 +99,8 @@ def parse(body: bytes, header_length: int | None) -> Inference:
     try:
         request = _decoder.decode(memoryview(body)[:length])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise _wrong("", f"the body is not an inference request: {error}") from None
+        reason = why_malformed(error, memoryview(body)[:length])
+        raise _wrong("", f"the body is not an inference request: {reason}") from None
     except RecursionError:
         raise _wrong("", "the body is nested too deeply") from None
     as_bytes = _flag(request.parameters, "binary_data_output", "")

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from serving.errors import OverloadedError
 
@@ -64,13 +65,20 @@ class Arrivals:
 
         Raises:
             OverloadedError: if too many calls wait for their turn.
-            grpc.aio.AbortError: if the message does not arrive in time. The caller has been told.
+            grpc.aio.AbortError: if the message does not arrive in time, or is not one of the method's. The caller has
+                been told.
         """
         await self._turn()
         self._arriving[context] = _Arrival(context, asyncio.get_running_loop().time())
         self._look_again()
         try:
             return await context.read()
+        except DecodeError:
+            await refuse(
+                context,
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "The bytes of the call are not the method's request in protobuf.",
+            )
         finally:
             del self._arriving[context]
             self._pass_on()
