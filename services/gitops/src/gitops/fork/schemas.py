@@ -4,16 +4,20 @@ Helm merges all files before it checks them, so only `gitops render` finds what 
 value. A file alone shows keys that the schema does not have, and values that no other file makes valid.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.validators import extend
 
 from gitops.errors import BadInputError
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 # Words and numbers of YAML 1.1, which Helm reads as such; here they are text.
 _OF_HELM = re.compile(r"y|yes|n|no|on|off|[-+]?(0b[01_]+|[0-9][0-9.]*_[0-9_.]*)", re.IGNORECASE)
@@ -39,19 +43,6 @@ _WANTED: Mapping[str, str] = {
 _LONGEST = 60
 
 
-def _pattern(_: object, pattern: str, value: object, __: object) -> Iterator[ValidationError]:
-    """Compare text with a pattern, unless only Helm understands its syntax."""
-    try:
-        fits = not isinstance(value, str) or re.search(pattern, value) is not None
-    except re.error:
-        return
-    if not fits:
-        yield ValidationError(f"{value!r} does not match {pattern!r}")
-
-
-_Validator: Any = extend(Draft202012Validator, {"pattern": _pattern})
-
-
 def read_schema(root: Path, name: Path) -> dict[str, Any]:
     """Return a schema; an empty one, which accepts everything, if the file does not exist.
 
@@ -73,11 +64,29 @@ def read_schema(root: Path, name: Path) -> dict[str, Any]:
     return found
 
 
+@cache
+def _validator() -> Any:
+    """Return the class that validates, in which a pattern that only Helm understands refuses nothing."""
+    # Only `check` needs it, and it loads slowly where libraries for its formats are installed.
+    from jsonschema import Draft202012Validator, ValidationError  # noqa: PLC0415
+    from jsonschema.validators import extend  # noqa: PLC0415
+
+    def pattern(_: object, wanted: str, value: object, __: object) -> Iterator[ValidationError]:
+        try:
+            fits = not isinstance(value, str) or re.search(wanted, value) is not None
+        except re.error:
+            return
+        if not fits:
+            yield ValidationError(f"{value!r} does not match {wanted!r}")
+
+    return extend(Draft202012Validator, {"pattern": pattern})
+
+
 def refused_keys(values: object, schema: Mapping[str, Any]) -> list[str]:
     """Return the keys that a closed schema does not have, as paths such as `ingress.host`."""
     return [
         _path([*error.absolute_path, name])
-        for error in _Validator(schema).iter_errors(values)
+        for error in _validator()(schema).iter_errors(values)
         if error.validator == "additionalProperties"
         for name in _unknown(error)
     ]
@@ -89,7 +98,7 @@ def refused_values(values: object, schema: Mapping[str, Any]) -> list[str]:
 
 
 def _refused_values(values: object, schema: Mapping[str, Any]) -> Iterator[str]:
-    for error in _Validator(schema).iter_errors(_without_nulls(values)):
+    for error in _validator()(schema).iter_errors(_without_nulls(values)):
         path = list(error.absolute_path)
         if error.validator == "required":
             given: Any = values
@@ -123,6 +132,8 @@ def _wanted(error: ValidationError) -> str:
         kinds = [wanted] if isinstance(wanted, str) else wanted
         read_by_helm = isinstance(value, str) and _OF_HELM.fullmatch(value)
         return "" if read_by_helm and {"boolean", "integer", "number"} & {*kinds} else _listed(kinds)
+    if error.validator == "minLength" and wanted == 1:
+        return "text that is not empty"
     if error.validator == "enum":
         return "one of " + ", ".join(str(each) for each in wanted)
     return _WANTED.get(str(error.validator), "").format(wanted)
